@@ -1,0 +1,76 @@
+"""The words that developers and CI say: tests, lint, types, check, docs, bench.
+
+``nox -s tests`` needs nothing but nox; with uv on the path the environments are made by uv, which is faster.
+Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
+"""
+
+from __future__ import annotations
+
+import os
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["tests", "check", "docs"]
+# Without this, uv looks for interpreters on the network and tries again and again where there is none to be had.
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+
+GROUND = ("model", "evaluation", "protocol", "transport", "sources", "supervisor")
+"""Floors 0 to 5, which carry everything else: their branches are to be covered."""
+LEAST_COVERAGE = 95
+PEERS = ("launchdarkly-server-sdk[async]==9.18.2", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
+"""What aioflags is measured beside. Pinned: raise one, and docs/performance.md needs a new table."""
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Every test; without arguments also the branch coverage of floors 0 to 5."""
+    session.install("-e", ".[dev]")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("pytest", "-n", "auto", "--cov", "--cov-branch", "--cov-report=")
+    ground = ",".join(f"aioflags/{floor}/*" for floor in GROUND)
+    session.run("coverage", "report", f"--include={ground}", f"--fail-under={LEAST_COVERAGE}")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and format; ``nox -s lint -- --fix`` mends what can be mended."""
+    session.install("ruff>=0.9")
+    session.run("ruff", "check", *session.posargs, ".")
+    session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]), ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Two type checkers, and that everything public has a type."""
+    session.install("-e", ".[dev]", "nox")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "aioflags", "--ignoreexternal")
+
+
+@nox.session(venv_backend="none")
+def check(session: nox.Session) -> None:
+    """What a machine can say about the code without running it: lint and types."""
+    session.notify("lint")
+    session.notify("types")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site, into docs/_build/html, with warnings as errors; links lead somewhere, and what pages show works."""
+    session.install("-e", ".[dev]")
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "docs", "docs/_build/html")
+    session.run("pytest", "tests/test_docs.py", "tests/test_guides.py", "tests/test_examples.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The peers beside aioflags, as ratios within one run; ``nox -s bench -- --quick`` shows that it runs."""
+    session.install("-e", ".", *PEERS)
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+    session.run("python", "-m", "tests.benchmarks.middleware")
