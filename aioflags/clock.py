@@ -1,0 +1,17 @@
+"""The one reader of the wall clock. Durations are measured on the event loop's clock instead."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["now", "now_ms"]
+
+
+def now() -> float:
+    """Unix time in seconds, for the timestamps of statuses and errors."""
+    return time.time()
+
+
+def now_ms() -> int:
+    """Unix time in whole milliseconds, as events and flags carry it."""
+    return int(time.time() * 1000)

@@ -1,0 +1,45 @@
+"""Logging: one logger a package, control characters made visible, and a latch for what is said once a change.
+
+The library installs no handler and prints nothing. Text from outside (flag keys, server messages) passes
+through :func:`printable`, so that a line break in a key cannot forge a line in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+
+__all__ = ["Once", "logger", "printable"]
+
+logger: logging.Logger = logging.getLogger("aioflags")
+logger.addHandler(logging.NullHandler())
+
+_LONGEST = 200
+
+
+def printable(text: object) -> str:
+    """``text`` fit for one line of a log: control characters escaped, cut after 200 characters."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)[:_LONGEST])
+    return f"{shown}…" if len(str(text)) > _LONGEST else shown
+
+
+class Once:
+    """Says yes the first time it is asked about a thing, at most ``capacity`` things; then no.
+
+    For conditions that repeat with every call and deserve one line: ``if once("cached data"): logger.warning(…)``.
+    """
+
+    __slots__ = ("_capacity", "_seen")
+
+    def __init__(self, capacity: int = 1000) -> None:
+        self._seen: set[object] = set()
+        self._capacity = capacity
+
+    def __call__(self, thing: object) -> bool:
+        if thing in self._seen or len(self._seen) >= self._capacity:
+            return False
+        self._seen.add(thing)
+        return True
+
+    def forget(self, thing: object) -> None:
+        """The condition ended: the next occurrence is news again."""
+        self._seen.discard(thing)

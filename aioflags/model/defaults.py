@@ -1,0 +1,66 @@
+"""Every default, minimum and limit that more than one file needs, once. Bare numbers are seconds.
+
+Source: ``data-system.md`` 1.6, 5.5, 5.7 and 8; ``client-surface.md`` 9, 10 and 13.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "BACKOFF_RESET",
+    "BASE_URI",
+    "CLOSE_GRACE",
+    "CLOSE_TIMEOUT",
+    "CONNECT_TIMEOUT",
+    "EVENTS_URI",
+    "LATCH_GRACE",
+    "LONGEST_START_WAIT",
+    "MAX_EVENT_BYTES",
+    "MAX_RECONNECT_DELAY",
+    "MAX_REDIRECTS",
+    "MAX_RESPONSE_BYTES",
+    "MAX_RETRY_AFTER",
+    "MAX_TTL",
+    "MIN_POLL_INTERVAL",
+    "POLL_INTERVAL",
+    "READ_TIMEOUT",
+    "RECONNECT_DELAY",
+    "SLICE",
+    "START_WAIT",
+    "STREAM_READ_TIMEOUT",
+    "STREAM_URI",
+]
+
+BASE_URI: Final = "https://sdk.launchdarkly.com"
+STREAM_URI: Final = "https://stream.launchdarkly.com"
+EVENTS_URI: Final = "https://events.launchdarkly.com"
+
+START_WAIT: Final = 5.0
+LONGEST_START_WAIT: Final = 60.0
+CLOSE_TIMEOUT: Final = 2.0
+CLOSE_GRACE: Final = 1.0
+"""How long one source may take to close."""
+
+CONNECT_TIMEOUT: Final = 10.0
+READ_TIMEOUT: Final = 15.0
+STREAM_READ_TIMEOUT: Final = 300.0
+"""Silence between two bytes of a stream; a heart-beat comment ends the silence."""
+
+MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
+MAX_EVENT_BYTES: Final = 64 * 1024 * 1024
+MAX_REDIRECTS: Final = 3
+
+POLL_INTERVAL: Final = 30.0
+MIN_POLL_INTERVAL: Final = 30.0
+RECONNECT_DELAY: Final = 1.0
+MAX_RECONNECT_DELAY: Final = 30.0
+BACKOFF_RESET: Final = 60.0
+"""A connection that lasted this long starts the reconnect delays anew."""
+MAX_RETRY_AFTER: Final = 300.0
+LATCH_GRACE: Final = 10.0
+"""How long a stream that brought the directive may take to complete its payload."""
+MAX_TTL: Final = 3600.0
+
+SLICE: Final = 0.002
+"""How long ingest works before it lets the event loop breathe."""

@@ -1,0 +1,56 @@
+"""How options are checked: a wrong type is an error that names the option; an unusable number becomes a usable one, said once.
+
+Source: ``client-surface.md`` 13.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+from aioflags.errors import ConfigError
+
+__all__ = ["TEXT", "at_least", "positive", "require", "set_all"]
+
+T = TypeVar("T")
+
+TEXT: Final = (str, type(None))
+
+
+def require(option: str, value: T, *kinds: type, wanted: str | None = None) -> T:
+    """``value``, if it is of one of the types; a bool is none of the numbers.
+
+    Raises:
+        ConfigError: it is of another type. The message names the option, and the type, not the value.
+    """
+    fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    if not fits:
+        names = wanted or " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise ConfigError(f"{option}: expected {names}, got {type(value).__name__}")
+    return value
+
+
+def positive(option: str, value: float, default: float, logger: logging.Logger) -> float:
+    """``value`` in seconds (or bytes), or ``default`` with a warning where it is no finite number above 0."""
+    require(option, value, int, float)
+    if math.isfinite(value) and value > 0:
+        return value
+    logger.warning("%s: %r cannot be used, taking the default %r", option, value, default)
+    return default
+
+
+def at_least(option: str, value: float, default: float, minimum: float, logger: logging.Logger) -> float:
+    """Like :func:`positive`, and ``minimum`` with a warning where the value is below it."""
+    usable = positive(option, value, default, logger)
+    if usable >= minimum:
+        return usable
+    logger.warning("%s: %r is below the minimum, taking %r", option, value, minimum)
+    return minimum
+
+
+def set_all(target: Any, values: Mapping[str, object]) -> None:
+    """Writes checked values into a frozen dataclass that is being made."""
+    for name, value in values.items():
+        object.__setattr__(target, name, value)

@@ -1,0 +1,65 @@
+"""AttributeReference: how flags and private attributes name an attribute of a context.
+
+``city`` is a top-level name; ``/address/city`` is a path into objects, with ``~1`` for a slash and ``~0`` for a
+tilde in a name. What may stand after them decides ``evaluation.md`` 1.7.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+
+__all__ = ["AttributeReference"]
+
+_BAD_ESCAPE = re.compile(r"~(?![01])")
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeReference:
+    """A parsed attribute reference: its path of names, or why it is none.
+
+    Two references are equal when they name the same path: ``/a`` and ``a`` are.
+    An invalid one has an empty path and an ``error``.
+    """
+
+    path: tuple[str, ...]
+    error: str | None = None
+
+    @staticmethod
+    def parse(text: str) -> AttributeReference:
+        """Read ``text`` as a path if it starts with a slash, else as a plain name. Never raises."""
+        return _parse(text)
+
+    @staticmethod
+    def literal(name: str) -> AttributeReference:
+        """A top-level attribute called exactly ``name``, slashes and tildes included."""
+        return AttributeReference((name,)) if name else _EMPTY
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it can name an attribute at all."""
+        return self.error is None
+
+    def __str__(self) -> str:
+        """The shortest text that parses back to this reference; empty for an invalid one."""
+        if len(self.path) == 1 and not self.path[0].startswith("/"):
+            return self.path[0]
+        return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in self.path)
+
+
+_EMPTY = AttributeReference((), "an attribute reference cannot be empty")
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(text: str) -> AttributeReference:
+    if text in {"", "/"}:
+        return _EMPTY
+    if not text.startswith("/"):
+        return AttributeReference((text,))
+    parts = text[1:].split("/")
+    if "" in parts:
+        return AttributeReference((), "a double or trailing slash leaves a part of the path empty")
+    if _BAD_ESCAPE.search(text):
+        return AttributeReference((), "a tilde in a path stands before 0 or 1 only")
+    return AttributeReference(tuple(part.replace("~1", "/").replace("~0", "~") for part in parts))

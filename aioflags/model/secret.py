@@ -1,0 +1,32 @@
+"""SdkKey: checked once, shown never."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["SdkKey"]
+
+_USABLE = re.compile(r"[A-Za-z0-9._-]{0,8192}")
+
+
+class SdkKey:
+    """An SDK key that can be sent in a header. Neither ``repr`` nor ``str`` shows it.
+
+    A key with characters that no key has, or longer than 8192, is discarded: :attr:`value` is then empty and
+    :attr:`discarded` says so, since a stray line break would otherwise break every request much later.
+    """
+
+    __slots__ = ("discarded", "value")
+
+    def __init__(self, text: str) -> None:
+        usable = _USABLE.fullmatch(text) is not None
+        self.value: str = text if usable else ""
+        self.discarded: bool = not usable
+
+    def __repr__(self) -> str:
+        return "SdkKey(***)" if self.value else "SdkKey('')"
+
+    __str__ = __repr__
+
+    def __bool__(self) -> bool:
+        return bool(self.value)

@@ -1,0 +1,52 @@
+"""Statuses: the one that OpenFeature knows, the source state that LaunchDarkly knows, and how one follows from the other.
+
+The status is derived from facts and stored nowhere else. Source: ``openfeature.md`` 4.12; ``data-system.md`` 5.8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aioflags.model.result import ErrorInfo, SourceState
+
+__all__ = ["Status", "StatusReport", "derive"]
+
+
+class Status(StrEnum):
+    """What evaluations can be trusted to serve."""
+
+    NOT_READY = "NOT_READY"
+    READY = "READY"
+    STALE = "STALE"
+    ERROR = "ERROR"
+    FATAL = "FATAL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """The status of a client at one step of its life.
+
+    ``seq`` counts the steps. ``since`` is when the status began, on the event loop's clock; ``source_since`` when the
+    source state began, in Unix seconds. ``last_error`` is the newest failure of a source since the start, if any.
+    """
+
+    seq: int
+    status: Status
+    source_state: SourceState
+    since: float
+    source_since: float
+    last_error: ErrorInfo | None = None
+
+
+def derive(source_state: SourceState, *, has_data: bool, start_limit_passed: bool = False) -> Status:
+    """Which status a source state means. Grace never ends for LaunchDarkly: interrupted data stay ``STALE``."""
+    match source_state, has_data:
+        case SourceState.VALID, _:
+            return Status.READY
+        case SourceState.OFF, _:
+            return Status.ERROR if has_data else Status.FATAL
+        case _, True:
+            return Status.STALE
+        case _:
+            return Status.ERROR if start_limit_passed else Status.NOT_READY

@@ -1,0 +1,105 @@
+"""JSON values: ``evaluation.md`` 3.5, the ``in`` row, and 4."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.model.values import fresh, is_array, is_number, same_json, type_name
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        pytest.param(1, 1.0, True, id="one number, two ways to write it"),
+        pytest.param(0, False, False, id="false is no number"),
+        pytest.param(True, 1, False, id="true is no number"),
+        pytest.param(True, 1.0, False, id="true is no float"),
+        pytest.param(True, True, True, id="true is true"),
+        pytest.param(None, None, True, id="null is null"),
+        pytest.param(None, False, False, id="null is not false"),
+        pytest.param(None, 0, False, id="null is not 0"),
+        pytest.param("", None, False, id="empty is not null"),
+        pytest.param("1", 1, False, id="a string is no number"),
+        pytest.param([1, [True]], [1, [True]], True, id="arrays compare deeply"),
+        pytest.param([1, [True]], [1, [1]], False, id="true is no number in an array in an array"),
+        pytest.param([1, 2], [2, 1], False, id="arrays have an order"),
+        pytest.param([1], [1, 1], False, id="arrays have a length"),
+        pytest.param([], {}, False, id="an array is no object"),
+        pytest.param((1, 2), [1, 2], True, id="a tuple stands for an array"),
+        pytest.param({"a": 1, "b": 2}, {"b": 2, "a": 1}, True, id="objects have no order"),
+        pytest.param({"a": 1}, {"a": True}, False, id="true is no number in an object"),
+        pytest.param({"a": None}, {}, False, id="null is there"),
+        pytest.param({"a": None}, {"b": None}, False, id="names count"),
+        pytest.param({"a": {"b": [0]}}, {"a": {"b": [False]}}, False, id="at any depth"),
+        pytest.param(float("nan"), float("nan"), False, id="what is no number equals nothing"),
+    ],
+)
+def test_values_are_the_same(one: Any, other: Any, same: bool) -> None:
+    assert same_json(one, other) is same
+    assert same_json(other, one) is same
+
+
+@given(JSON)
+def test_a_value_is_the_same_as_what_json_makes_of_it(value: Any) -> None:
+    assert same_json(value, json.loads(json.dumps(value)))
+
+
+@given(JSON, JSON)
+def test_sameness_takes_no_sides(one: Any, other: Any) -> None:
+    assert same_json(one, other) is same_json(other, one)
+
+
+def test_what_nests_too_deeply_to_look_at_is_not_the_same() -> None:
+    one: list[Any] = []
+    other: list[Any] = []
+    for _ in range(100_000):
+        one, other = [one], [other]
+    assert not same_json(one, other)
+
+
+@given(JSON)
+def test_a_fresh_value_is_the_same_and_shares_nothing(value: Any) -> None:
+    copied = fresh(value)
+    assert same_json(copied, value)
+    assert not containers(copied) & containers(value)
+
+
+def containers(value: Any) -> set[int]:
+    if isinstance(value, dict):
+        return {id(value)}.union(*(containers(inner) for inner in value.values()))
+    if isinstance(value, (list, tuple)):
+        return {id(value)}.union(*map(containers, value))
+    return set()
+
+
+def test_a_fresh_array_is_a_list() -> None:
+    assert fresh(({"a": (1,)},)) == [{"a": [1]}]
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "array", "name"),
+    [
+        pytest.param(None, False, False, "null", id="null"),
+        pytest.param(True, False, False, "boolean", id="true"),
+        pytest.param(0, True, False, "number", id="a whole number"),
+        pytest.param(0.5, True, False, "number", id="a fraction"),
+        pytest.param("0", False, False, "string", id="a string"),
+        pytest.param([0], False, True, "array", id="a list"),
+        pytest.param((0,), False, True, "array", id="a tuple"),
+        pytest.param({"a": 0}, False, False, "object", id="an object"),
+        pytest.param(b"0", False, False, "bytes", id="what JSON does not have"),
+    ],
+)
+def test_types_go_by_their_json_names(value: Any, number: bool, array: bool, name: str) -> None:
+    assert (is_number(value), is_array(value), type_name(value)) == (number, array, name)
