@@ -1,0 +1,160 @@
+"""What every dialect compiles to: functions that answer, and the scope they may see.
+
+A flag becomes one function ``evaluate(context, scope) -> Answer``. Every answer that can be known beforehand is built when
+the flag is compiled and handed out for ever; an evaluation that needs no hash allocates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
+
+from aioflags.evaluation.fitting import NO_FIT, fit
+from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.forms import Forms
+    from aioflags.model.context import Context
+
+__all__ = [
+    "DEEPEST",
+    "Answer",
+    "CompiledFlag",
+    "CompiledSegment",
+    "Evaluate",
+    "Evaluation",
+    "MalformedError",
+    "Note",
+    "Predicate",
+    "PrerequisiteEvaluation",
+    "Scope",
+    "malformed",
+]
+
+Evaluate: TypeAlias = "Callable[[Context, Scope], Answer]"
+Predicate: TypeAlias = "Callable[[Context, Scope], bool]"
+Note: TypeAlias = Callable[[str], None]
+"""Takes what a compiler has to say to people: a sentence without a subject, which the caller adds."""
+
+DEEPEST: Final = 100
+"""How many prerequisites, and how many segments, may hang on one another: well inside the interpreter's own limit."""
+
+
+class MalformedError(Exception):
+    """Ends an evaluation, however deep, with ``MALFORMED_FLAG``. Never leaves the snapshot."""
+
+
+class Answer:
+    """One possible outcome of a flag: the detail that is handed out, and what the callers want to know of it beforehand.
+
+    ``fits`` has the value as a caller gets it who asks with a default of one of these classes: a string under ``str``, a
+    number under ``int`` and ``float``. It is empty for arrays, objects, and no value at all. ``is_experiment`` says that
+    events and front ends are to be told the reason. ``problem`` says to people why the flag is malformed.
+    Never changed after it was made.
+    """
+
+    __slots__ = ("detail", "fits", "index", "is_experiment", "problem", "value")
+
+    def __init__(
+        self, value: Any, index: int | None, reason: Reason, *, is_experiment: bool = False, problem: str | None = None
+    ) -> None:
+        self.value: Any = value
+        self.index: int | None = index
+        self.detail: EvaluationDetail[Any] = EvaluationDetail(value, index, reason)
+        self.is_experiment: bool = is_experiment or reason.in_experiment
+        self.fits: Mapping[type, Any] = _fits(value) if index is not None else _NOTHING_FITS
+        self.problem: str | None = problem
+
+
+_NOTHING_FITS: Final[Mapping[type, Any]] = {}
+_TRUE: Final[Mapping[type, Any]] = {bool: True}
+_FALSE: Final[Mapping[type, Any]] = {bool: False}
+
+
+def _fits(value: object) -> Mapping[type, Any]:
+    if value is True:
+        return _TRUE
+    if value is False:
+        return _FALSE
+    return {kind: found for kind in (str, int, float) if (found := fit(value, kind)) is not NO_FIT}
+
+
+_MALFORMED: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.MALFORMED_FLAG)
+
+
+def malformed(problem: str) -> Answer:
+    """The answer of a flag that makes no sense, and why."""
+    return Answer(None, None, _MALFORMED, problem=problem)
+
+
+class CompiledFlag:
+    """A flag that is ready to answer.
+
+    ``needs_notes``: its evaluation writes to the scope (prerequisites), so that each needs a scope of its own.
+    ``segments``: keys of those it looks into; if one of them takes notes, so does the flag.
+    """
+
+    __slots__ = ("evaluate", "key", "needs_notes", "segments", "version")
+
+    def __init__(
+        self, key: str, version: int, evaluate: Evaluate, *, needs_notes: bool = False, segments: frozenset[str] = frozenset()
+    ) -> None:
+        self.key: str = key
+        self.version: int = version
+        self.evaluate: Evaluate = evaluate
+        self.needs_notes: bool = needs_notes
+        self.segments: frozenset[str] = segments
+
+
+class CompiledSegment:
+    """A segment that is ready to say whom it holds: these users, whatever else, and whom ``holds_also`` says yes to."""
+
+    __slots__ = ("holds_also", "users")
+
+    def __init__(self, users: frozenset[str], holds_also: Predicate) -> None:
+        self.users: frozenset[str] = users
+        self.holds_also: Predicate = holds_also
+
+
+class Scope(msgspec.Struct, eq=False):
+    """All that one evaluation may see, and what it notes. Flags that note nothing share the one of their snapshot."""
+
+    forms: Forms
+    memberships: Mapping[str, Mapping[str, bool]] | None = None
+    """What is known of big segments, by context key; ``None`` where no store is configured."""
+    path: list[str] = []
+    """Keys of the flags whose prerequisites are being evaluated, outermost first: a key that comes again is a cycle."""
+    segment_path: list[str] = []
+    prerequisites: list[PrerequisiteEvaluation] = []
+    missing: list[str] = []
+    """Context keys whose big-segment memberships would have been needed."""
+    big_segments_status: BigSegmentsStatus | None = None
+
+
+class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):
+    """A prerequisite that was evaluated on the way: what it answered, and which flag asked for it."""
+
+    flag: CompiledFlag
+    answer: Answer
+    prerequisite_of: str
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The whole outcome of an evaluation: the detail for the caller, and what the caller does not see.
+
+    ``flag`` is ``None`` where there was none to evaluate.
+    """
+
+    detail: EvaluationDetail[Any]
+    flag: CompiledFlag | None = None
+    is_experiment: bool = False
+    prerequisites: tuple[PrerequisiteEvaluation, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def direct_prerequisites(self) -> list[str]:
+        """Keys of the prerequisites that the flag itself asked for, in the order of evaluation."""
+        own = self.flag.key if self.flag else None
+        return [note.flag.key for note in self.prerequisites if note.prerequisite_of == own]

@@ -1,0 +1,63 @@
+"""Whether a value fits the type that was asked for, and what becomes of it.
+
+Source: ``evaluation.md`` 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from aioflags.model.values import fresh, is_array, is_number
+
+__all__ = ["EXPECTABLE", "NO_FIT", "asked_for", "fit"]
+
+EXPECTABLE: Final = (bool, int, float, str, dict, list, object)
+"""The types that can be asked for."""
+
+NO_FIT: Final = object()
+"""What :func:`fit` answers for a value of another type."""
+
+
+def asked_for(default: object) -> type:
+    """The type that a default asks for: ``object`` stands for any."""
+    if default.__class__ in _FITS:
+        return default.__class__
+    return next((asked for asked, types in _DEFAULTS if isinstance(default, types)), object)
+
+
+def fit(value: Any, wanted: type) -> Any:
+    """``value`` as the wanted type has it, or :data:`NO_FIT`. Lists and objects come as copies of their own.
+
+    An ``int`` takes any number and cuts its fraction off, a ``float`` takes any number; a boolean is no number.
+    ``dict`` stands for an object, ``list`` for an array, any type not named here for any value.
+    """
+    fits = _FITS.get(wanted)
+    return fresh(value) if fits is None else fits(value)
+
+
+def _as_float(value: Any) -> Any:
+    if not is_number(value):
+        return NO_FIT
+    try:
+        return float(value)
+    except OverflowError:
+        return NO_FIT
+
+
+# For what is not of just these classes: an enum's member, say. A bool has no subclasses.
+_DEFAULTS: Final[tuple[tuple[type, Any], ...]] = (
+    (int, int),
+    (float, float),
+    (str, str),
+    (dict, Mapping),
+    (list, (list, tuple)),
+)
+_FITS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    bool: lambda value: value if isinstance(value, bool) else NO_FIT,
+    int: lambda value: int(value) if is_number(value) else NO_FIT,
+    float: _as_float,
+    str: lambda value: value if isinstance(value, str) else NO_FIT,
+    dict: lambda value: fresh(value) if isinstance(value, Mapping) else NO_FIT,
+    list: lambda value: fresh(value) if is_array(value) else NO_FIT,
+}

@@ -1,0 +1,198 @@
+"""A LaunchDarkly flag becomes one function: off, prerequisites, targets, rules, fallthrough, in this order.
+
+Each step is a closure around the next, made only if the flag has that step; a flag without targeting is a constant.
+
+Source: ``evaluation.md`` 3.1 to 3.4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aioflags.evaluation.attributes import clean_kind
+from aioflags.evaluation.clauses import named_segments
+from aioflags.evaluation.compiled import (
+    DEEPEST,
+    Answer,
+    CompiledFlag,
+    Evaluate,
+    MalformedError,
+    Note,
+    PrerequisiteEvaluation,
+    Scope,
+    malformed,
+)
+from aioflags.evaluation.rollouts import choose
+from aioflags.evaluation.rules import Always, Outcome, RuleSpec, compile_rules, served_by
+from aioflags.model.detail import Reason, ReasonKind
+from aioflags.model.flag import FlagDefinition, Rollout, VariationOrRollout
+
+if TYPE_CHECKING:
+    from aioflags.model.context import Context
+
+__all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order"]
+
+_NOTHING: Final = VariationOrRollout()
+
+
+def compile_flag(flag: FlagDefinition, note: Note) -> CompiledFlag:
+    """The flag, ready to answer."""
+    if not flag.on:
+        return CompiledFlag(flag.key, flag.version, served_by(Always(off_answer(flag, Reason(kind=ReasonKind.OFF)))))
+    segments = named_segments(flag.rules)
+    evaluate = _with_prerequisites(flag, served_by(_with_targets(flag, _with_rules(flag, note))))
+    return CompiledFlag(flag.key, flag.version, evaluate, needs_notes=bool(flag.prerequisites), segments=segments)
+
+
+# -- answers
+
+
+def answer_of(flag: FlagDefinition, variation: int, reason: Reason, *, is_tracked: bool | None = False) -> Answer:
+    """The answer that one of the flag's variations is, or that it has no such variation."""
+    variations = flag.variations or ()
+    if not 0 <= variation < len(variations):
+        return malformed(f"serves variation {variation}, but has {len(variations)}")
+    return Answer(variations[variation], variation, reason, is_experiment=bool(is_tracked))
+
+
+def off_answer(flag: FlagDefinition, reason: Reason) -> Answer:
+    """The answer of the flag where it is off, for whatever ``reason``."""
+    if flag.off_variation is None:
+        return Answer(None, None, reason)
+    return answer_of(flag, flag.off_variation, reason)
+
+
+def _serve(
+    flag: FlagDefinition,
+    variation: int | None,
+    rollout: Rollout | None,
+    kind: ReasonKind,
+    *,
+    rule_index: int | None = None,
+    rule_id: str | None = None,
+    is_tracked: bool | None = False,
+) -> Outcome[Answer]:
+    """One variation, or one of several; ``is_tracked``: its evaluations count as an experiment's in any case."""
+
+    def answer(variation: int, *, in_experiment: bool = False) -> Answer:
+        reason = Reason(kind=kind, rule_index=rule_index, rule_id=rule_id, in_experiment=in_experiment)
+        return answer_of(flag, variation, reason, is_tracked=is_tracked)
+
+    if variation is not None:
+        return Always(answer(variation))
+    if rollout is not None and rollout.variations:
+        return choose(rollout, key=flag.key, salt=flag.salt or "", answer=answer)
+    where = "its fallthrough" if rule_index is None else f"rule {rule_index}"
+    return Always(malformed(f"has neither variation nor rollout in {where}"))
+
+
+# -- steps, innermost first
+
+
+def _with_rules(flag: FlagDefinition, note: Note) -> Outcome[Answer]:
+    served = flag.fallthrough or _NOTHING
+    fallthrough = _serve(
+        flag,
+        served.variation,
+        served.rollout,
+        ReasonKind.FALLTHROUGH,
+        is_tracked=flag.track_events_fallthrough,
+    )
+    specs = [
+        RuleSpec(
+            rule.clauses or (),
+            _serve(
+                flag,
+                rule.variation,
+                rule.rollout,
+                ReasonKind.RULE_MATCH,
+                rule_index=index,
+                rule_id=rule.id or None,
+                is_tracked=rule.track_events,
+            ),
+        )
+        for index, rule in enumerate(flag.rules or ())
+    ]
+    return compile_rules(specs, fallthrough, note)
+
+
+def _with_targets(flag: FlagDefinition, otherwise: Outcome[Answer]) -> Outcome[Answer]:
+    """Targets become answers by key. Neighbours of one kind share a dictionary, in which the first of them wins."""
+    reason = Reason(kind=ReasonKind.TARGET_MATCH)
+    steps: list[tuple[str, dict[str, Answer]]] = []
+    for kind, variation, keys in targets_in_order(flag):
+        if not steps or steps[-1][0] != kind:
+            steps.append((kind, {}))
+        answer, answers = answer_of(flag, variation, reason), steps[-1][1]
+        for key in keys:
+            answers.setdefault(key, answer)
+    if not any(answers for _, answers in steps):
+        return otherwise
+
+    pass_on = served_by(otherwise)
+
+    def with_targets(context: Context, scope: Scope) -> Answer:
+        for kind, answers in steps:
+            single = context if context.kind == kind else context.member(kind)
+            if single is not None and (answer := answers.get(single.key)) is not None:
+                return answer
+        return pass_on(context, scope)
+
+    return with_targets
+
+
+def targets_in_order(flag: FlagDefinition) -> list[tuple[str, int, tuple[str, ...]]]:
+    """Kind, variation and keys, in the order in which they are asked.
+
+    Where there are targets by kind, those for users only say when it is their turn: their keys stand in the older list.
+    """
+    users = [("user", target.variation, target.values or ()) for target in flag.targets or ()]
+    if not flag.context_targets:
+        return users
+    by_variation = {target[1]: target for target in reversed(users)}
+    found: list[tuple[str, int, tuple[str, ...]]] = []
+    for target in flag.context_targets:
+        kind = clean_kind(target.context_kind)
+        if kind != "user":
+            found.append((kind, target.variation, target.values or ()))
+        elif target.variation in by_variation:
+            found.append(by_variation[target.variation])
+    return found
+
+
+def _with_prerequisites(flag: FlagDefinition, decide: Evaluate) -> Evaluate:
+    if not flag.prerequisites:
+        return decide
+    key = flag.key
+    gates = tuple(
+        (wanted.key, wanted.variation, off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=wanted.key)))
+        for wanted in flag.prerequisites
+    )
+
+    def with_prerequisites(context: Context, scope: Scope) -> Answer:
+        path = scope.path
+        if len(path) >= DEEPEST:
+            raise MalformedError(f"needs more than {DEEPEST} flags that are prerequisites of one another")
+        path.append(key)
+        for needed, variation, failed in gates:
+            if not _is_met(needed, variation, context, scope):
+                path.pop()
+                return failed
+        path.pop()
+        return decide(context, scope)
+
+    return with_prerequisites
+
+
+def _is_met(needed: str, variation: int, context: Context, scope: Scope) -> bool:
+    """Whether a prerequisite of the flag that the scope's path ends with serves the wanted variation; noted, if it is there."""
+    path = scope.path
+    if needed in path:
+        raise MalformedError(f"needs flag {needed!r}, which is a prerequisite of itself")
+    prerequisite = scope.forms.flag(needed)
+    if prerequisite is None:
+        return False
+    answer = prerequisite.evaluate(context, scope)
+    scope.prerequisites.append(PrerequisiteEvaluation(prerequisite, answer, path[-1]))
+    # A flag that is off fulfils nothing, even if it serves just the variation that is asked for.
+    return answer.index == variation and answer.detail.reason.kind is not ReasonKind.OFF

@@ -1,0 +1,123 @@
+"""Forms: the compiled flags and segments of some items, each made when it is first asked for.
+
+Flags name their prerequisites and segments by key, so the forms of what did not change serve the next items, too. The
+caches fill from any thread: two that compile the same flag at once make equal forms, and it does not matter whose stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Evaluate, Note
+from aioflags.evaluation.dialect import Dialect
+from aioflags.evaluation.items import Item, Items
+from aioflags.evaluation.segments import takes_notes
+from aioflags.logs import Once, printable
+from aioflags.model.change import Definition, ObjectKind
+
+__all__ = ["Complaints", "Forms"]
+
+
+class Complaints:
+    """Tells a log what is wrong with definitions: everything once."""
+
+    __slots__ = ("_log", "_once")
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._once = Once()
+
+    def about(self, kind: ObjectKind, definition: Definition | CompiledFlag) -> Note:
+        """Takes what there is to say about one version of a definition."""
+        key, version = definition.key, definition.version
+
+        def note(problem: str) -> None:
+            if self._once((kind, key, version, problem)):
+                self._log.error("%s %s, version %d, %s", kind.value, printable(key), version, printable(problem))
+
+        return note
+
+    def bug(self, key: object, bug: Exception) -> None:
+        """Reports an exception that nobody expected: a line once, its traceback for those who look for it."""
+        if self._once((str(key), type(bug))):
+            self._log.error("evaluating flag %s failed: %r", printable(key), bug)
+        self._log.debug("evaluating flag %s failed", printable(key), exc_info=bug)
+
+
+class Forms:
+    """What evaluations run on.
+
+    ``flags`` and ``segments`` are those compiled so far, ``plain`` is what :class:`~aioflags.evaluation.snapshot.Snapshot`
+    says.
+    """
+
+    __slots__ = ("complaints", "dialect", "flags", "items", "plain", "segments")
+
+    def __init__(self, items: Items, dialect: Dialect, complaints: Complaints) -> None:
+        self.items: Items = items
+        self.dialect: Dialect = dialect
+        self.complaints: Complaints = complaints
+        self.plain: dict[str, Evaluate] = {}
+        self.flags: dict[str, CompiledFlag] = {}
+        self.segments: dict[str, CompiledSegment] = {}
+
+    def renewed(self, items: Items, changed: Iterable[Item]) -> Forms:
+        """The forms of ``items`` as far as they are known: they differ from the present items in what ``changed`` names."""
+        forms = Forms(items, self.dialect, self.complaints)
+        # In this order: what another thread compiles meanwhile is then never plain without being a flag.
+        forms.plain, forms.flags, forms.segments = dict(self.plain), dict(self.flags), dict(self.segments)
+        segments = set[str]()
+        for kind, key in changed:
+            if kind is ObjectKind.FLAG:
+                forms.flags.pop(key, None)
+                forms.plain.pop(key, None)
+            else:
+                forms.segments.pop(key, None)
+                segments.add(key)
+        # Asked again of those that look into them, since a segment may take notes now that took none before.
+        for key, flag in forms.flags.items() if segments else ():
+            if not segments.isdisjoint(flag.segments):
+                forms.plain.pop(key, None)
+                if forms._is_plain(flag):
+                    forms.plain[key] = flag.evaluate
+        return forms
+
+    def outdated(self, items: Items) -> list[Item]:
+        """What of the present items is another object in ``items``, or not there; and the segments that are new there."""
+        flags, segments = self.items.flags, self.items.segments
+        found: list[Item] = [(ObjectKind.FLAG, key) for key in self.flags if items.flags.get(key) is not flags.get(key)]
+        keys = segments.keys() | items.segments.keys()
+        found += [(ObjectKind.SEGMENT, key) for key in keys if items.segments.get(key) is not segments.get(key)]
+        return found
+
+    def flag(self, key: str) -> CompiledFlag | None:
+        """The flag of that key; ``None`` if there is none."""
+        flag = self.flags.get(key)
+        if flag is None:
+            definition = self.items.flags.get(key)
+            if definition is None:
+                return None
+            flag = self.dialect.flag(definition, self.complaints.about(ObjectKind.FLAG, definition))
+            self.flags[key] = flag
+            if self._is_plain(flag):
+                self.plain[key] = flag.evaluate
+        return flag
+
+    def segment(self, key: str) -> CompiledSegment | None:
+        """The segment of that key; ``None`` if there is none."""
+        segment = self.segments.get(key)
+        if segment is None:
+            definition = self.items.segments.get(key)
+            if definition is None:
+                return None
+            segment = self.dialect.segment(definition, self.complaints.about(ObjectKind.SEGMENT, definition))
+            self.segments[key] = segment
+        return segment
+
+    def _is_plain(self, flag: CompiledFlag) -> bool:
+        """Whether evaluating it notes nothing, so that one scope serves all threads."""
+        if flag.needs_notes:
+            return False
+        segments = self.items.segments
+        return not any(key in segments and takes_notes(segments[key]) for key in flag.segments)

@@ -1,0 +1,129 @@
+"""A segment becomes its users and a predicate: keys first, then rules; a big segment asks for memberships instead of keys.
+
+Source: ``evaluation.md`` 3.8 and 3.9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from aioflags.evaluation.attributes import clean_kind
+from aioflags.evaluation.clauses import named_segments
+from aioflags.evaluation.compiled import DEEPEST, CompiledSegment, MalformedError, Note, Predicate, Scope
+from aioflags.evaluation.rollouts import within_weight
+from aioflags.evaluation.rules import Always, RuleSpec, compile_rules, served_by
+from aioflags.model.detail import BigSegmentsStatus
+from aioflags.model.segment import SegmentDefinition, SegmentTarget
+
+if TYPE_CHECKING:
+    from aioflags.model.context import Context
+
+__all__ = ["compile_segment", "takes_notes", "worsen"]
+
+_YES: Final = Always(value=True)
+_NO: Final = Always(value=False)
+_WORST_LAST: Final = list(BigSegmentsStatus)
+
+
+def takes_notes(segment: SegmentDefinition) -> bool:
+    """Whether asking it writes to the scope: the path into further segments, or what is known of big ones."""
+    return bool(segment.unbounded or named_segments(segment.rules))
+
+
+def compile_segment(segment: SegmentDefinition, note: Note) -> CompiledSegment:
+    """The segment, ready to be asked."""
+    rules = _rules(segment, note)
+    if segment.unbounded:
+        return CompiledSegment(frozenset(), _big(segment, rules))
+    included = _keys(segment.included, segment.included_contexts)
+    excluded = _keys(segment.excluded, segment.excluded_contexts)
+    users = included.pop("user", frozenset[str]())
+
+    def holds_also(context: Context, scope: Scope) -> bool:
+        if _is_listed(context, included):
+            return True
+        return not _is_listed(context, excluded) and rules(context, scope)
+
+    return CompiledSegment(users, holds_also if included or excluded else rules)
+
+
+def _keys(users: Sequence[str] | None, targets: Iterable[SegmentTarget] | None) -> dict[str, frozenset[str]]:
+    """Listed keys by kind."""
+    found = {"user": frozenset(users)} if users else {}
+    for target in targets or ():
+        kind = clean_kind(target.context_kind)
+        found[kind] = found.get(kind, frozenset()) | frozenset(target.values or ())
+    return found
+
+
+def _is_listed(context: Context, keys: dict[str, frozenset[str]]) -> bool:
+    for kind, listed in keys.items():
+        single = context if context.kind == kind else context.member(kind)
+        if single is not None and single.key in listed:
+            return True
+    return False
+
+
+def _rules(segment: SegmentDefinition, note: Note) -> Predicate:
+    specs: list[RuleSpec[bool]] = []
+    for rule in segment.rules or ():
+        last = None
+        if rule.weight is not None:
+            last = within_weight(
+                rule.weight,
+                key=segment.key,
+                salt=segment.salt or "",
+                bucket_by=rule.bucket_by,
+                context_kind=rule.rollout_context_kind,
+            )
+        specs.append(RuleSpec(rule.clauses or (), _YES, last))
+    rules = served_by(compile_rules(specs, _NO, note))
+    if not named_segments(segment.rules):
+        return rules
+    key = segment.key
+
+    def enters_others(context: Context, scope: Scope) -> bool:
+        path = scope.segment_path
+        if key in path:
+            raise MalformedError(f"needs segment {key!r}, which refers to itself")
+        if len(path) >= DEEPEST:
+            raise MalformedError(f"needs more than {DEEPEST} segments that refer to one another")
+        path.append(key)
+        found = rules(context, scope)
+        path.pop()
+        return found
+
+    return enters_others
+
+
+def _big(segment: SegmentDefinition, rules: Predicate) -> Predicate:
+    kind, generation = clean_kind(segment.unbounded_context_kind), segment.generation
+    name = f"{segment.key}.g{generation}"
+
+    def holds(context: Context, scope: Scope) -> bool:
+        if generation is None:
+            worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
+            return False
+        single = context.member(kind)
+        if single is None:
+            return False
+        if scope.memberships is None:
+            worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
+            return rules(context, scope)
+        known = scope.memberships.get(single.key)
+        if known is None:
+            if single.key not in scope.missing:
+                scope.missing.append(single.key)
+            return rules(context, scope)
+        worsen(scope, BigSegmentsStatus.HEALTHY)
+        listed = known.get(name)
+        return rules(context, scope) if listed is None else listed
+
+    return holds
+
+
+def worsen(scope: Scope, status: BigSegmentsStatus) -> None:
+    """Of several statuses in one evaluation the worst is told."""
+    if scope.big_segments_status is None or _WORST_LAST.index(status) > _WORST_LAST.index(scope.big_segments_status):
+        scope.big_segments_status = status

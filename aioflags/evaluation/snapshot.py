@@ -1,0 +1,176 @@
+"""Snapshot: immutable flag data with its selector, and the evaluation of one flag on it.
+
+A change makes a new snapshot; whoever holds the older one still sees what it saw.
+
+Source: ``data-system.md`` 7.2; ``evaluation.md`` 5.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Generator, Mapping
+from typing import Any, Final
+
+from aioflags.evaluation.compiled import Answer, CompiledFlag, Evaluate, Evaluation, MalformedError, Scope, malformed
+from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
+from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
+from aioflags.evaluation.forms import Complaints, Forms
+from aioflags.evaluation.items import Item, Items, applied
+from aioflags.logs import logger
+from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.flag import FlagDefinition
+from aioflags.model.segment import SegmentDefinition
+
+__all__ = ["Snapshot"]
+
+_COMPILED_A_SLICE: Final = 10
+"""How many flags are compiled before others get a turn: some two milliseconds' work. Counted, since there is no clock here."""
+_ERRORS: Final = {kind: Reason(kind=ReasonKind.ERROR, error_kind=kind) for kind in ErrorKind}
+
+
+class Snapshot:
+    """All flags and segments as of one moment. Made by :meth:`empty` and :meth:`apply`.
+
+    ``has_data``: something was applied, or the data is empty on purpose.
+
+    ``plain`` holds the flags that can be evaluated as ``plain[key](context, scope)``, with the shared :attr:`scope`, for
+    a valid context; it fills as flags are asked for. Such a call may raise: then, and for any other flag,
+    :meth:`evaluate` has the answer.
+
+    ``dependents`` is the index of :mod:`aioflags.evaluation.dependents`, once it was needed.
+    """
+
+    __slots__ = ("_forms", "dependents", "has_data", "items", "plain", "scope", "selector")
+
+    def __init__(self, forms: Forms, *, selector: Selector, has_data: bool) -> None:
+        self.items: Items = forms.items
+        self.selector: Selector = selector
+        self.has_data: bool = has_data
+        self.plain: dict[str, Evaluate] = forms.plain
+        # The scope sees the forms, not the snapshot: in a circle, every old snapshot would wait for the garbage collector.
+        self.scope: Scope = Scope(forms)
+        self.dependents: Mapping[Item, frozenset[Item]] | None = None
+        self._forms = forms
+
+    @classmethod
+    def empty(cls, *, has_data: bool = False, dialect: Dialect = LAUNCHDARKLY, log: logging.Logger = logger) -> Snapshot:
+        """No flags; with ``has_data`` that is the truth, not a lack of news. ``log`` is told what is wrong with flags."""
+        forms = Forms(Items(), dialect, Complaints(log))
+        return cls(forms, selector=Selector.none(), has_data=has_data)
+
+    @property
+    def flags(self) -> Mapping[str, FlagDefinition]:
+        """Live flags by key."""
+        return self.items.flags
+
+    @property
+    def segments(self) -> Mapping[str, SegmentDefinition]:
+        """Live segments by key."""
+        return self.items.segments
+
+    def apply(self, change_set: ChangeSet) -> Snapshot:
+        """The snapshot after the change set; itself, if that confirms what there is."""
+        building = self.builder(change_set)
+        while True:
+            try:
+                next(building)
+            except StopIteration as done:
+                snapshot: Snapshot = done.value
+                return snapshot
+
+    def builder(self, change_set: ChangeSet) -> Generator[None, None, Snapshot]:
+        """What :meth:`apply` does, as a generator that pauses every millisecond or so and returns the snapshot."""
+        if change_set.kind is ChangeKind.NONE:
+            return self
+        items = yield from applied(self.items, change_set)
+        if change_set.kind is ChangeKind.FULL:
+            changed = self._forms.outdated(items)
+        else:
+            changed = [(change.kind, change.key) for change in change_set.changes]
+        return Snapshot(self._forms.renewed(items, changed), selector=change_set.selector, has_data=True)
+
+    def compiling(self) -> Generator[None, None, None]:
+        """Compiles every flag that was not asked for yet, and pauses now and then on its way."""
+        for count, key in enumerate(self.items.flags.keys() - self._forms.flags.keys(), 1):
+            if count % _COMPILED_A_SLICE == 0:
+                yield
+            self._forms.flag(key)
+
+    def compiled(self, key: str) -> CompiledFlag | None:
+        """The flag of that key, compiled if this is the first time it is asked for; ``None`` if there is none."""
+        return self._forms.flag(key)
+
+    def new_scope(self, memberships: Mapping[str, Mapping[str, bool]] | None = None) -> Scope:
+        """A scope of its own, for one evaluation that takes notes."""
+        return Scope(self._forms, memberships)
+
+    def evaluate(
+        self,
+        key: str,
+        context: Context | None,
+        default: Any,
+        *,
+        wanted: type | None = None,
+        memberships: Mapping[str, Mapping[str, bool]] | None = None,
+    ) -> Evaluation:
+        """The flag's answer for the context, or ``default`` with the reason why there is none. Never raises.
+
+        ``wanted`` is the type asked for, as :func:`~aioflags.evaluation.fitting.fit` knows it; without one it is the type
+        of the default. ``memberships`` are those known of big segments, by context key. What lacks there is ``missing``
+        in the evaluation, which then has to be repeated with it.
+        """
+        if not isinstance(context, Context) or context.error is not None:
+            return _refused(default, ErrorKind.USER_NOT_SPECIFIED)
+        if not self.has_data:
+            return _refused(default, ErrorKind.CLIENT_NOT_READY)
+        flag = None
+        try:
+            flag = self._forms.flag(key)
+            if flag is None:
+                return _refused(default, ErrorKind.FLAG_NOT_FOUND)
+            scope = self.new_scope(memberships)
+            answer = self._answer(flag, context, scope)
+            return Evaluation(
+                detail=_detail(answer, scope, default, asked_for(default) if wanted is None else wanted),
+                flag=flag,
+                is_experiment=answer.is_experiment,
+                prerequisites=tuple(scope.prerequisites),
+                missing=tuple(scope.missing),
+            )
+        except Exception as bug:  # noqa: BLE001  # whatever it is: the caller gets a value
+            self._forms.complaints.bug(key, bug)
+            return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[ErrorKind.EXCEPTION]), flag=flag)
+
+    def _answer(self, flag: CompiledFlag, context: Context, scope: Scope) -> Answer:
+        """What the flag says, or that it makes no sense; of which the log hears once."""
+        try:
+            answer = flag.evaluate(context, scope)
+        except MalformedError as problem:
+            answer = malformed(str(problem))
+        except RecursionError:
+            answer = malformed("depends on too many flags or segments in a row")
+        if answer.problem is not None:
+            self._forms.complaints.about(ObjectKind.FLAG, flag)(answer.problem)
+        return answer
+
+
+def _refused(default: Any, kind: ErrorKind) -> Evaluation:
+    return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[kind]))
+
+
+def _detail(answer: Answer, scope: Scope, default: Any, wanted: type) -> EvaluationDetail[Any]:
+    """The caller's detail: the default where there is no variation or its value does not fit, the status where there is one."""
+    reason = answer.detail.reason
+    if scope.big_segments_status is not None:
+        reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
+    if answer.index is None:
+        return EvaluationDetail(default, None, reason)
+    value = fit(answer.value, wanted)
+    if value is NO_FIT:
+        return EvaluationDetail(default, None, _ERRORS[ErrorKind.WRONG_TYPE])
+    if value is answer.value and reason is answer.detail.reason:
+        return answer.detail
+    return EvaluationDetail(value, answer.index, reason)

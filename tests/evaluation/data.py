@@ -1,0 +1,76 @@
+"""Flags, segments and contexts from their JSON forms, and what an evaluation of them says in short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from aioflags.evaluation.compiled import Evaluation
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.context import Context
+from aioflags.model.flag import FlagDefinition
+from aioflags.model.segment import SegmentDefinition
+
+__all__ = ["ABC", "change_set", "changes", "context", "flag", "matches", "outcome", "segment", "snapshot_of"]
+
+ABC = {"on": True, "variations": ["a", "b", "c"], "offVariation": 0, "fallthrough": {"variation": 1}}
+"""The flag that most cases vary."""
+
+
+def flag(key: str = "flag", **properties: Any) -> dict[str, Any]:
+    return {"key": key, "version": 1, **ABC, **properties}
+
+
+def segment(key: str = "s", **properties: Any) -> dict[str, Any]:
+    return {"key": key, "version": 1, "salt": "salt", **properties}
+
+
+def changes(flags: Sequence[Mapping[str, Any]] = (), segments: Sequence[Mapping[str, Any]] = ()) -> tuple[Change, ...]:
+    """A put for each; decoded from bytes, as a payload is."""
+    return (
+        *(_put(ObjectKind.FLAG, data, FlagDefinition) for data in flags),
+        *(_put(ObjectKind.SEGMENT, data, SegmentDefinition) for data in segments),
+    )
+
+
+def _put(kind: ObjectKind, data: Mapping[str, Any], definition: type[Any]) -> Change:
+    return Change(kind, data["key"], data.get("version", 0), msgspec.json.decode(msgspec.json.encode(data), type=definition))
+
+
+def change_set(*put: Change, kind: ChangeKind = ChangeKind.FULL, **properties: Any) -> ChangeSet:
+    return ChangeSet(kind=kind, changes=put, **properties)
+
+
+def snapshot_of(*flags: Mapping[str, Any], segments: Sequence[Mapping[str, Any]] = ()) -> Snapshot:
+    return Snapshot.empty().apply(change_set(*changes(flags, segments)))
+
+
+def context(data: Mapping[str, Any] | None = None, **attributes: Any) -> Context:
+    """The context of that JSON form; without one, the user ``k`` with these attributes."""
+    return Context.from_dict(data if data is not None else {"kind": "user", "key": "k", **attributes})
+
+
+def outcome(evaluation: Evaluation) -> tuple[Any, int | None, dict[str, Any]]:
+    """Value, index and reason."""
+    detail = evaluation.detail
+    return detail.value, detail.variation_index, detail.reason.to_dict()
+
+
+def matches(clause: Mapping[str, Any], subject: Context, segments: Sequence[Mapping[str, Any]] = ()) -> bool | str:
+    """Whether a clause matches; if the evaluation went wrong, its error kind.
+
+    Asked twice: in a rule of its own, where the clause is answered by a table if it is that simple, and behind a clause
+    about the kind, where it never is. Both have to agree.
+    """
+    always = {"attribute": "kind", "op": "nope", "negate": True, "values": []}
+    found = set()
+    for clauses in ([clause], [always, clause]):
+        one = flag(rules=[{"id": "r", "clauses": clauses, "variation": 2}])
+        detail = snapshot_of(one, segments=segments).evaluate("flag", subject, None).detail
+        error = detail.reason.error_kind
+        found.add(detail.variation_index == 2 if error is None else error.value)
+    assert len(found) == 1
+    return found.pop()

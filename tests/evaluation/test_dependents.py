@@ -1,0 +1,100 @@
+"""Which flags change with a change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.evaluation.dependents import changed_flags
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from tests.evaluation.data import change_set, changes, flag, segment
+
+
+def f(key: str, *needed: Any, segments: Any = (), version: int = 1) -> dict[str, Any]:
+    clauses = [{"op": "segmentMatch", "values": list(segments)}]
+    prerequisites = [{"key": other, "variation": 1} for other in needed]
+    return flag(key, version=version, prerequisites=prerequisites, rules=[{"clauses": clauses}] if segments else [])
+
+
+def s(key: str, *needed: Any, version: int = 1) -> dict[str, Any]:
+    return segment(key, version=version, rules=[{"clauses": [{"op": "segmentMatch", "values": list(needed)}]}])
+
+
+def full(flags: Any, segments: Any = ()) -> ChangeSet:
+    return change_set(*changes(flags, segments))
+
+
+def partial(flags: Any = (), segments: Any = (), deletes: Any = (), *, versioned: bool = False) -> ChangeSet:
+    deleted = [Change(ObjectKind.FLAG, key, 9, None) for key in deletes]
+    return change_set(*changes(flags, segments), *deleted, kind=ChangeKind.CHANGES, versioned=versioned)
+
+
+BASE = full([f("a"), f("b", "a"), f("c", "b"), f("d", segments=["s"]), f("e")], [s("s", "t"), s("t")])
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        pytest.param([ChangeSet.unchanged()], "", id="a confirmation: none"),
+        pytest.param([partial([f("e")])], "e", id="a put, whatever it changes"),
+        pytest.param([partial([f("a")])], "abc", id="all that need it, however indirectly"),
+        pytest.param([partial([f("b", "a")])], "bc", id="but not what it needs itself"),
+        pytest.param([partial(segments=[s("t")])], "d", id="a segment in a segment"),
+        pytest.param([partial(segments=[s("u")])], "", id="a segment that nobody asks for"),
+        pytest.param([partial(deletes=["a"])], "abc", id="a delete"),
+        pytest.param([partial(deletes=["a"]), partial([f("a")])], "abc", id="one that comes back"),
+        pytest.param([partial([f("b", "new")]), partial([f("new")])], ["b", "c", "new"], id="one that was needed before it came"),
+        pytest.param([partial([f("b")]), partial([f("a")])], "a", id="one that is no longer needed"),
+        pytest.param([partial([f("a", "c")]), partial([f("b", "a")])], "abc", id="a circle"),
+        pytest.param([partial([f("a", version=1)], versioned=True)], "", id="nothing new"),
+        pytest.param([partial([f("a", version=2)], versioned=True)], "abc", id="a newer version"),
+        pytest.param([full([f("x")])], "abcdex", id="a full set of something else"),
+        pytest.param([BASE], "", id="the same full set again"),
+        pytest.param(
+            [full([f("a", version=2), f("b", "a"), f("c", "b"), f("e")])], "abcd", id="a full set with one newer and one gone"
+        ),
+        pytest.param(
+            [full([f("a"), f("b", "a"), f("c", "b"), f("d", segments=["s"]), f("e")], [s("s", "t"), s("t", version=2)])],
+            "d",
+            id="a full set with a newer segment",
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_watched", [True, False], ids=["watched from the first", "watched at the last"])
+def test_a_change_reports(steps: list[ChangeSet], expected: Any, is_watched: bool) -> None:
+    new = Snapshot.empty()
+    found = frozenset[str]()
+    for number, step in enumerate([BASE, *steps]):
+        old, new = new, new.apply(step)
+        if is_watched or number == len(steps):
+            found = changed_flags(old, new, step)
+    assert found == set(expected)
+
+
+def test_the_first_full_set_reports_every_flag() -> None:
+    assert changed_flags(Snapshot.empty(), Snapshot.empty().apply(BASE), BASE) == set("abcde")
+
+
+KEYS = st.sampled_from("abcd")
+SEGMENT_KEYS = st.sampled_from("st")
+
+
+@st.composite
+def partial_sets(draw: st.DrawFn) -> ChangeSet:
+    flags = [f(key, *draw(st.sets(KEYS)), segments=draw(st.sets(SEGMENT_KEYS))) for key in draw(st.lists(KEYS, unique=True))]
+    segments = [s(key, *draw(st.sets(SEGMENT_KEYS))) for key in draw(st.lists(SEGMENT_KEYS, unique=True))]
+    return partial(flags, segments, draw(st.sets(KEYS)))
+
+
+@given(steps=st.lists(partial_sets(), min_size=1, max_size=4))
+def test_an_index_that_followed_the_changes_is_as_good_as_a_new_one(steps: list[ChangeSet]) -> None:
+    followed = fresh = Snapshot.empty().apply(BASE)
+    for step in steps:
+        older, followed = followed, followed.apply(step)
+        before, fresh = fresh, fresh.apply(step)
+        before.dependents = None
+        assert changed_flags(older, followed, step) == changed_flags(before, fresh, step)

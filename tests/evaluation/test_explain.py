@@ -1,0 +1,391 @@
+"""Explanations tell what an evaluation saw, and decide as it does, whatever the data are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.explain import explain
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.context import Context
+from aioflags.model.explanation import Explanation, Step, StepKind
+from tests.evaluation.conformance import DIRECTORY, REASON, Case, cases
+from tests.evaluation.data import context, flag, segment, snapshot_of
+
+SHARES = [{"variation": 0, "weight": 20000}, {"variation": 1, "weight": 30000}, {"variation": 2, "weight": 50000}]
+INVALID = "a double or trailing slash leaves a part of the path empty"
+USER = context(email="ann@acme.com", age=41)
+
+
+def clause(op: str = "in", *values: Any, attribute: str = "email", **more: Any) -> dict[str, Any]:
+    return {"op": op, "attribute": attribute, "contextKind": "user", "values": list(values), **more}
+
+
+def rule(*clauses: Any, **more: Any) -> dict[str, Any]:
+    return {"id": "r", "variation": 2, "clauses": list(clauses), **more}
+
+
+def told(*flags: Any, subject: Context | None = USER, segments: Any = (), key: str = "flag", **more: Any) -> Explanation:
+    """The explanation, which has to agree with the evaluation."""
+    snapshot = snapshot_of(*flags, segments=segments)
+    found = explain(snapshot, key, subject, **more)
+    assert found.detail == snapshot.evaluate(key, subject, None, wanted=object, **more).detail
+    return found
+
+
+def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        yield from walk(step.steps)
+
+
+IN_S = clause("segmentMatch", "s")
+
+
+@pytest.mark.parametrize(
+    ("properties", "lines"),
+    [
+        pytest.param(
+            {"on": False},
+            ['flag is "a": OFF, variation 0', "- the flag is off"],
+            id="EV-E2 a flag that is off",
+        ),
+        pytest.param(
+            {},
+            ['flag is "b": FALLTHROUGH, variation 1', "- the flag is on", "- the fallthrough serves variation 1"],
+            id="the fallthrough",
+        ),
+        pytest.param(
+            {"targets": [{"variation": 2, "values": ["x", "k"]}]},
+            ['flag is "c": TARGET_MATCH, variation 2', "- the flag is on", '- user "k" is a target of variation 2'],
+            id="a target",
+        ),
+        pytest.param(
+            {"targets": [{"variation": 2, "values": ["x", "y"]}], "rules": [rule(clause("endsWith", "@acme.com"))]},
+            [
+                'flag is "c": RULE_MATCH, rule 0, variation 2',
+                "- the flag is on",
+                "- none of 2 targets is the context",
+                "- rule 0 (r) matches and serves variation 2",
+                '  - user email is "ann@acme.com"; is that endsWith "@acme.com"? yes',
+            ],
+            id="a rule, after targets that are others",
+        ),
+        pytest.param(
+            {"rules": [rule(clause("in", "a", "b", "c", "d", "e", "f", "g"), clause("in", 1)), rule(clause(negate=True), id="")]},
+            [
+                'flag is "c": RULE_MATCH, rule 1, variation 2',
+                "- the flag is on",
+                "- rule 0 (r) does not match",
+                '  - user email is "ann@acme.com"; is that in "a", "b", "c", "d", "e" or 2 more? no',
+                "- rule 1 matches and serves variation 2",
+                '  - user email is "ann@acme.com"; is that not in (none)? yes',
+            ],
+            id="the first clause that does not match ends its rule, and the first rule that does the walk",
+        ),
+        pytest.param(
+            {"rules": [rule(clause("in", 1, attribute="size")), rule(clause("in", 1, contextKind="org"))]},
+            [
+                'flag is "b": FALLTHROUGH, variation 1',
+                "- the flag is on",
+                "- rule 0 (r) does not match",
+                "  - user has no size; is that in 1? no",
+                "- rule 1 (r) does not match",
+                "  - the context has no org; is that in 1? no",
+                "- no rule matches, so the fallthrough serves variation 1",
+            ],
+            id="what the context does not have",
+        ),
+        pytest.param(
+            {"rules": [rule(clause("sounds", "x")), rule(clause("in", "org", attribute="kind"))]},
+            [
+                'flag is "b": FALLTHROUGH, variation 1',
+                "- the flag is on",
+                "- rule 0 (r) does not match",
+                '  - user email is "ann@acme.com"; is that sounds "x"? no (nobody knows this operator)',
+                "- rule 1 (r) does not match",
+                '  - the context is of kind user; is that in "org"? no',
+                "- no rule matches, so the fallthrough serves variation 1",
+            ],
+            id="an operator that nobody knows, and a question about the kind",
+        ),
+        pytest.param(
+            {"rules": [rule(clause("in", 1, attribute="//"))]},
+            [
+                "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
+                "- the flag is on",
+                "- rule 0 (r) cannot be told",
+                f'  - the attribute reference "//" is invalid: {INVALID}; is that in 1? that cannot be told',
+                f"- the flag makes no sense: it has a clause with an invalid attribute reference: {INVALID}",
+            ],
+            id="a reference that is none",
+        ),
+        pytest.param(
+            {"fallthrough": {"variation": 9}},
+            [
+                "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
+                "- the flag is on",
+                "- the fallthrough serves no variation",
+                "- the flag makes no sense: it serves variation 9, but has 3",
+            ],
+            id="a variation that is not there",
+        ),
+        pytest.param(
+            {"prerequisites": [{"key": "gone", "variation": 1}]},
+            [
+                'flag is "a": PREREQUISITE_FAILED, gone, variation 0',
+                "- the flag is on",
+                '- prerequisite "gone" is not met: there is no such flag',
+            ],
+            id="a prerequisite that is not there",
+        ),
+        pytest.param(
+            {"prerequisites": [{"key": "flag", "variation": 1}]},
+            [
+                "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
+                "- the flag is on",
+                '- prerequisite "flag" cannot be told',
+                "- the flag makes no sense: it needs flag 'flag', which is a prerequisite of itself",
+            ],
+            id="a prerequisite of itself",
+        ),
+        pytest.param(
+            {"rules": [rule(clause("segmentMatch", "none", "s"))]},
+            [
+                'flag is "c": RULE_MATCH, rule 0, variation 2',
+                "- the flag is on",
+                "- rule 0 (r) matches and serves variation 2",
+                '  - is it in one of the segments "none", "s"? yes',
+                '    - there is no segment "none"',
+                '    - segment "s", version 1, has it',
+                '      - user "k" is included by its key',
+            ],
+            id="segments",
+        ),
+        pytest.param(
+            {"key": "flag", "variations": [1, 2, {"a": [None]}], "rules": [rule()]},
+            [
+                'flag is {"a":[null]}: RULE_MATCH, rule 0, variation 2',
+                "- the flag is on",
+                "- rule 0 (r) matches and serves variation 2",
+            ],
+            id="a value that is an object, by a rule that asks nothing",
+        ),
+    ],
+)
+def test_an_explanation_reads(properties: dict[str, Any], lines: list[str]) -> None:
+    found = told(flag(**properties), segments=[segment(included=["k"])])
+    assert str(found).splitlines() == lines
+
+
+def test_a_prerequisite_is_told_with_its_own_steps() -> None:
+    needs = flag(prerequisites=[{"key": "other", "variation": 2}])
+    found = told(needs, flag("other", rules=[rule(clause("in", "ann@acme.com"))]))
+    _, prerequisite, _ = found.steps
+    assert prerequisite.text == 'prerequisite "other" is met: it serves variation 2, and variation 2 is needed'
+    assert (prerequisite.path, prerequisite.holds) == ("prerequisites[0]", True)
+    assert [step.kind for step in prerequisite.steps] == [StepKind.SWITCH, StepKind.RULE]
+
+
+def test_a_prerequisite_that_is_off_is_not_met_whatever_it_serves() -> None:
+    found = told(flag(prerequisites=[{"key": "other", "variation": 0}]), flag("other", on=False))
+    assert found.steps[-1].text == 'prerequisite "other" is not met: it is off, and variation 0 is needed'
+
+
+@pytest.mark.parametrize(
+    ("rollout", "text"),
+    [
+        pytest.param(
+            {},
+            'rollout: by user key "k" the bucket is 0.584076; variation 2 has buckets from 0.5 to 1',
+            id="by key",
+        ),
+        pytest.param(
+            {"bucketBy": "age", "contextKind": "user"},
+            'rollout: by user age "41" the bucket is 0.207966; variation 1 has buckets from 0.2 to 0.5',
+            id="by an attribute",
+        ),
+        pytest.param(
+            {"kind": "experiment", "bucketBy": "age", "seed": 61},
+            'experiment: by user key "k" the bucket is 0.934905; variation 2 has buckets from 0.5 to 1',
+            id="an experiment by key, with its seed",
+        ),
+        pytest.param(
+            {"bucketBy": "size", "contextKind": "user"},
+            "rollout: user has no size to bucket by, so its bucket is 0; variation 0 has buckets from 0 to 0.2",
+            id="without the attribute",
+        ),
+        pytest.param(
+            {"contextKind": "org"},
+            "rollout: the context has no org, so its bucket is 0; variation 0 has buckets from 0 to 0.2",
+            id="without the kind",
+        ),
+        pytest.param(
+            {"variations": [{"variation": 1, "weight": 1}]},
+            'rollout: by user key "k" the bucket is 0.584076; variation 1 has buckets from 0 to 1',
+            id="weights that do not add up",
+        ),
+    ],
+)
+def test_a_bucket_is_told(rollout: dict[str, Any], text: str) -> None:
+    found = told(flag(salt="salt", fallthrough={"rollout": {"variations": SHARES, **rollout}}))
+    (bucket,) = found.steps[-1].steps
+    assert (bucket.kind, bucket.path, bucket.text) == (StepKind.BUCKET, "fallthrough.rollout", text)
+    assert bucket.facts["above"] <= bucket.facts["bucket"] < bucket.facts["below"]
+    assert bucket.facts["variation"] == found.detail.variation_index
+
+
+@pytest.mark.parametrize(
+    ("properties", "holds", "texts"),
+    [
+        pytest.param({"excluded": ["k"], "rules": [{"clauses": []}]}, False, ['user "k" is excluded by its key'], id="excluded"),
+        pytest.param(
+            {"includedContexts": [{"contextKind": "user", "values": ["k"]}], "excluded": ["k"]},
+            True,
+            ['user "k" is included by its key'],
+            id="included by kind, which outranks excluded",
+        ),
+        pytest.param(
+            {"rules": [{"clauses": [clause("in", 1)]}, {"clauses": [], "weight": 30000}]},
+            False,
+            [
+                "rule 0 of the segment does not match",
+                'user email is "ann@acme.com"; is that in 1? no',
+                "rule 1 of the segment does not match",
+                'by user key "k" the bucket is 0.322993; the rule takes buckets below 0.3: no',
+            ],
+            id="rules, and the weight of one",
+        ),
+        pytest.param(
+            {"unbounded": True}, False, ["the segment is big, and has no generation to look up"], id="big, without generation"
+        ),
+        pytest.param(
+            {"unbounded": True, "generation": 1, "unboundedContextKind": "org"},
+            False,
+            ["the segment is big, and the context has no org"],
+            id="big, of another kind",
+        ),
+        pytest.param(
+            {"unbounded": True, "generation": 1, "rules": [{"clauses": []}]},
+            True,
+            ["the segment is big, and there is no store of memberships", "rule 0 of the segment matches"],
+            id="big, without a store",
+        ),
+    ],
+)
+def test_a_segment_is_told(properties: dict[str, Any], holds: bool, texts: list[str]) -> None:
+    found = told(flag(rules=[rule(IN_S)]), segments=[segment(**properties)])
+    asked = next(step for step in walk(found.steps) if step.kind is StepKind.SEGMENT)
+    assert asked.holds is holds
+    assert [step.text for step in walk(asked.steps)] == texts
+
+
+@pytest.mark.parametrize(
+    ("memberships", "text", "value"),
+    [
+        pytest.param({"k": {"s.g1": True}}, 'the memberships of "k" include it', "c", id="included"),
+        pytest.param({"k": {"s.g1": False}}, 'the memberships of "k" exclude it', "b", id="excluded"),
+        pytest.param({"k": {}}, 'the memberships of "k" do not name it', "b", id="not named"),
+        pytest.param({}, 'nothing is known of the memberships of "k"', "b", id="not known"),
+    ],
+)
+def test_memberships_of_big_segments_are_told(memberships: Mapping[str, Mapping[str, bool]], text: str, value: str) -> None:
+    big = segment(unbounded=True, generation=1)
+    found = told(flag(rules=[rule(IN_S)]), segments=[big], memberships=memberships)
+    assert text in [step.text for step in walk(found.steps)]
+    assert found.detail.value == value
+
+
+def circle(length: int) -> Any:
+    keys = [f"s{number}" for number in range(length)]
+    following = [*keys[1:], keys[0]]
+    return [segment(key, rules=[{"clauses": [clause("segmentMatch", other)]}]) for key, other in zip(keys, following, strict=True)]
+
+
+@pytest.mark.parametrize("length", [1, 3, 150], ids=["itself", "a circle", "too many in a row"])
+def test_segments_in_a_circle_are_told_as_far_as_the_evaluation_went(length: int) -> None:
+    found = told(flag(rules=[rule(clause("segmentMatch", "s0"))]), segments=circle(length))
+    assert found.detail.reason.to_dict() == {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"}
+    segments = [step for step in walk(found.steps) if step.kind is StepKind.SEGMENT]
+    assert len(segments) == min(length, 100) + 1
+    assert {step.holds for step in segments} == {None}
+
+
+@pytest.mark.parametrize("length", [100, 101], ids=["as deep as may be", "one more"])
+def test_prerequisites_may_be_as_deep_as_evaluations_go(length: int) -> None:
+    flags = [flag(f"f{number}", prerequisites=[{"key": f"f{number + 1}", "variation": 1}]) for number in range(length)]
+    found = told(*flags, flag(f"f{length}"), key="f0")
+    assert (found.detail.value is None) is (length > 100)
+
+
+@pytest.mark.parametrize(
+    ("key", "subject", "text"),
+    [
+        pytest.param("flga", USER, 'there is no flag "flga" among 1; did you mean "flag"?', id="a flag that is not there"),
+        pytest.param("entirely else", USER, 'there is no flag "entirely else" among 1', id="nor anything like it"),
+        pytest.param("flag", None, "the context cannot be used: there is none", id="no context"),
+        pytest.param("flag", Context(""), "the context cannot be used: ", id="a context that cannot be used"),
+    ],
+)
+def test_where_there_is_nothing_to_evaluate_it_says_why(key: str, subject: Context | None, text: str) -> None:
+    (step,) = told(flag(), key=key, subject=subject).steps
+    assert step.kind is StepKind.PROBLEM
+    assert step.text.startswith(text)
+
+
+def test_before_there_are_data_it_says_so() -> None:
+    found = explain(Snapshot.empty(), "flag", USER)
+    assert found.detail == Snapshot.empty().evaluate("flag", USER, None).detail
+    assert [step.text for step in found.steps] == ["there are no flag data yet"]
+
+
+def test_it_is_json() -> None:
+    found = told(flag(rules=[rule(clause("in", 1))], version=7)).to_dict()
+    assert json.loads(json.dumps(found)) == found
+    assert (found["key"], found["version"], found["value"], found["variationIndex"]) == ("flag", 7, "b", 1)
+    assert found["steps"][1] == {
+        "kind": "rule",
+        "text": "rule 0 (r) does not match",
+        "path": "rules[0]",
+        "holds": False,
+        "facts": {"index": 0, "id": "r"},
+        "steps": [
+            {
+                "kind": "clause",
+                "text": 'user email is "ann@acme.com"; is that in 1? no',
+                "path": "rules[0].clauses[0]",
+                "holds": False,
+                "facts": {
+                    "contextKind": "user",
+                    "attribute": "email",
+                    "op": "in",
+                    "values": [1],
+                    "negate": False,
+                    "found": "ann@acme.com",
+                },
+            }
+        ],
+    }
+
+
+def test_what_a_program_put_into_a_context_need_not_be_json() -> None:
+    found = told(flag(rules=[rule(clause("in", 1))]), subject=context(email=object()))
+    assert "user email is a value that is no JSON (object)" in str(found)
+    assert json.dumps(found.to_dict())
+
+
+def test_a_line_break_in_a_key_makes_no_line() -> None:
+    forged = "k\n- the flag is off"
+    found = told(flag(targets=[{"variation": 2, "values": [forged]}]), subject=Context(forged))
+    assert len(str(found).splitlines()) == 3
+
+
+@pytest.mark.skipif(not DIRECTORY.is_dir(), reason=REASON)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in cases()])
+def test_it_agrees_with_the_evaluation_in_the_case(case: Case) -> None:
+    snapshot, key = case.suite.snapshot, case.data["flagKey"]
+    for subject in case.contexts:
+        assert explain(snapshot, key, subject).detail == snapshot.evaluate(key, subject, None, wanted=object).detail

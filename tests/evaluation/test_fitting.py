@@ -1,0 +1,57 @@
+"""Which value fits which type, and as what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
+
+BIG = 10**400
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "expected"),
+    [
+        pytest.param(True, bool, True, id="a boolean"),
+        pytest.param(1, bool, NO_FIT, id="a number is no boolean"),
+        pytest.param(3, int, 3, id="a number"),
+        pytest.param(3.9, int, 3, id="a fraction is cut off"),
+        pytest.param(-3.9, int, -3, id="towards zero"),
+        pytest.param(True, int, NO_FIT, id="a boolean is no integer"),
+        pytest.param(3, float, 3.0, id="a whole number as a float"),
+        pytest.param(False, float, NO_FIT, id="a boolean is no float"),
+        pytest.param(BIG, float, NO_FIT, id="more than a float holds"),
+        pytest.param("x", str, "x", id="a string"),
+        pytest.param(1, str, NO_FIT, id="a number is no string"),
+        pytest.param({"a": 1}, dict, {"a": 1}, id="an object"),
+        pytest.param([1], dict, NO_FIT, id="an array is no object"),
+        pytest.param((1, [2]), list, [1, [2]], id="an array"),
+        pytest.param("x", list, NO_FIT, id="a string is no array"),
+        pytest.param(None, bool, NO_FIT, id="null is nothing in particular"),
+        pytest.param(None, object, None, id="null is anything"),
+        pytest.param(True, object, True, id="anything is anything"),
+        pytest.param("x", bytes, "x", id="an unknown type asks for anything"),
+    ],
+)
+def test_a_value_fits(value: Any, wanted: Any, expected: Any) -> None:
+    found = fit(value, wanted)
+    assert found == expected
+    assert found.__class__ is expected.__class__
+
+
+@pytest.mark.parametrize("wanted", [list, object])
+def test_containers_are_copies(wanted: Any) -> None:
+    inner = [1]
+    found = fit([inner], wanted)
+    assert found == [inner]
+    assert found[0] is not inner
+
+
+@pytest.mark.parametrize(
+    ("default", "wanted"),
+    [(True, bool), (1, int), (1.5, float), ("", str), ({}, dict), ([], list), ((), list), (None, object), (b"", object)],
+)
+def test_a_default_asks_for(default: Any, wanted: Any) -> None:
+    assert asked_for(default) is wanted

@@ -1,0 +1,204 @@
+"""Whole flags: the order of the steps, and what each answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioflags.model.context import Context
+from tests.evaluation.data import context, flag, outcome, segment, snapshot_of
+
+K = Context("k")
+FALLTHROUGH = {"kind": "FALLTHROUGH"}
+TARGET_MATCH = {"kind": "TARGET_MATCH"}
+MALFORMED = (None, None, {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"})
+ALL_C = {"variations": [{"variation": 2, "weight": 100000}]}
+
+
+def targets(*pairs: Any, **properties: Any) -> list[dict[str, Any]]:
+    return [{"variation": variation, "values": list(values), **properties} for variation, values in pairs]
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        pytest.param({"on": False}, ("a", 0, {"kind": "OFF"}), id="EV-E141 off"),
+        pytest.param({"on": False, "offVariation": None}, (None, None, {"kind": "OFF"}), id="EV-E142 off, with nothing to serve"),
+        pytest.param({"on": False, "offVariation": 9}, MALFORMED, id="EV-E143 off, with too great an index"),
+        pytest.param({"on": False, "offVariation": -1}, MALFORMED, id="EV-E143 off, with a negative index"),
+        pytest.param({"fallthrough": None}, MALFORMED, id="EV-E144 no fallthrough"),
+        pytest.param({"fallthrough": {}}, MALFORMED, id="EV-E144 an empty fallthrough"),
+        pytest.param({"fallthrough": {"rollout": {"variations": []}}}, MALFORMED, id="EV-E144 a rollout of nothing"),
+        pytest.param(
+            {"fallthrough": {"variation": 1, "rollout": ALL_C}}, ("b", 1, FALLTHROUGH), id="EV-E145 a variation beats a rollout"
+        ),
+        pytest.param({"fallthrough": {"variation": None, "rollout": ALL_C}}, ("c", 2, FALLTHROUGH), id="EV-E146 unless it is null"),
+        pytest.param({"rules": [{"clauses": []}]}, MALFORMED, id="EV-E147 a rule that serves nothing"),
+        pytest.param({"targets": targets((9, "k"))}, MALFORMED, id="EV-E147 a target with too great an index"),
+        pytest.param({"targets": targets((2, "k"))}, ("c", 2, TARGET_MATCH), id="EV-E148 a target"),
+        pytest.param(
+            {"contextTargets": targets((2, "k"), contextKind="user")},
+            ("b", 1, FALLTHROUGH),
+            id="EV-E149 users among the targets by kind are not listed there",
+        ),
+        pytest.param(
+            {"targets": targets((0, "k")), "contextTargets": targets((2, ""), contextKind="user")},
+            ("b", 1, FALLTHROUGH),
+            id="EV-E150 targets that no target by kind points at do not count",
+        ),
+        pytest.param(
+            {"targets": [*targets((2, "x")), *targets((2, "k"))], "contextTargets": targets((2, ""))},
+            ("b", 1, FALLTHROUGH),
+            id="EV-E151 only the first list of a variation counts",
+        ),
+        pytest.param(
+            {"targets": targets((2, "k")), "contextTargets": targets((2, ""))},
+            ("c", 2, TARGET_MATCH),
+            id="a target by kind points at the users of its variation",
+        ),
+        pytest.param({"targets": [*targets((2, "k")), *targets((0, "k"))]}, ("c", 2, TARGET_MATCH), id="the first target wins"),
+        pytest.param({"variations": [None, "b"], "on": False}, (None, 0, {"kind": "OFF"}), id="null is a value like any other"),
+        pytest.param({"variations": None}, MALFORMED, id="no variations"),
+        pytest.param(
+            {"rules": [{"id": "", "clauses": [], "variation": 2}]},
+            ("c", 2, {"kind": "RULE_MATCH", "ruleIndex": 0}),
+            id="a rule without an id",
+        ),
+        pytest.param({"on": None, "targets": None, "rules": None}, ("a", 0, {"kind": "OFF"}), id="null is the default"),
+        pytest.param(
+            {"targets": None, "contextTargets": None, "rules": None, "prerequisites": None, "salt": None},
+            ("b", 1, FALLTHROUGH),
+            id="null is the default of all lists",
+        ),
+    ],
+)
+def test_a_flag(properties: Any, expected: Any) -> None:
+    assert outcome(snapshot_of(flag(**properties)).evaluate("flag", K, None)) == expected
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        pytest.param({"kind": "user", "key": "k"}, ("c", 2, TARGET_MATCH), id="a user"),
+        pytest.param({"kind": "org", "key": "o"}, ("a", 0, TARGET_MATCH), id="of another kind"),
+        pytest.param({"kind": "org", "key": "k"}, ("b", 1, FALLTHROUGH), id="of another kind, with a user's key"),
+        pytest.param(
+            {"kind": "multi", "user": {"key": "k"}, "org": {"key": "o"}}, ("a", 0, TARGET_MATCH), id="of both, in their order"
+        ),
+        pytest.param({"kind": "multi", "user": {"key": "k"}, "org": {"key": "x"}}, ("c", 2, TARGET_MATCH), id="of which one is"),
+    ],
+)
+def test_targets_by_kind_name(subject: Any, expected: Any) -> None:
+    by_kind = [
+        *targets((0, "o"), contextKind="org"),
+        *targets((2, ""), contextKind="user"),
+        *targets((1, "o"), contextKind="org"),
+    ]
+    one = flag(targets=targets((2, "k")), contextTargets=by_kind)
+    assert outcome(snapshot_of(one).evaluate("flag", context(subject), None)) == expected
+
+
+OFF = flag("needed", on=False)
+FAILED = {"kind": "PREREQUISITE_FAILED", "prerequisiteKey": "needed"}
+
+
+@pytest.mark.parametrize(
+    ("needed", "wanted", "properties", "expected"),
+    [
+        pytest.param(flag("needed"), 1, {}, ("b", 1, FALLTHROUGH), id="EV-E152 serves what is wanted"),
+        pytest.param(flag("needed"), 2, {}, ("a", 0, FAILED), id="EV-E153 serves something else"),
+        pytest.param(OFF, 0, {}, ("a", 0, FAILED), id="EV-E153 is off, with what is wanted"),
+        pytest.param(flag("else"), 1, {}, ("a", 0, FAILED), id="EV-E153 is missing"),
+        pytest.param(flag("needed", fallthrough={"variation": 99}), 99, {}, ("a", 0, FAILED), id="EV-E153 is malformed"),
+        pytest.param(flag("needed"), 2, {"offVariation": None}, (None, None, FAILED), id="EV-E154 fails, with nothing to serve"),
+        pytest.param(flag("needed"), 2, {"on": False}, ("a", 0, {"kind": "OFF"}), id="is not asked by a flag that is off"),
+    ],
+)
+def test_a_prerequisite(needed: Any, wanted: Any, properties: Any, expected: Any) -> None:
+    one = flag(prerequisites=[{"key": "needed", "variation": wanted}], **properties)
+    assert outcome(snapshot_of(one, needed).evaluate("flag", K, None)) == expected
+
+
+def needs(key: str, *keys: Any, **properties: Any) -> dict[str, Any]:
+    return flag(key, prerequisites=[{"key": needed, "variation": 1} for needed in keys], **properties)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param([needs("n1", "n1")], id="EV-E155 a flag that needs itself"),
+        pytest.param([needs("n1", "n2"), needs("n2", "n1")], id="EV-E155 two that need each other"),
+        pytest.param([needs("n1", "n2"), needs("n2", "n3"), needs("n3", "n1")], id="EV-E155 three in a circle"),
+        pytest.param([needs("n1", "n2"), needs("n2", "n3"), needs("n3", "n2")], id="EV-E155 a circle further down"),
+        pytest.param(
+            [needs("n1", "n2"), flag("n2", rules=[{"clauses": [{"attribute": "", "op": "in", "values": []}]}])],
+            id="EV-E155 a clause that names nothing",
+        ),
+    ],
+)
+def test_prerequisites_make_no_sense(flags: Any) -> None:
+    assert outcome(snapshot_of(*flags).evaluate("n1", K, None)) == MALFORMED
+
+
+def test_a_circle_is_no_trouble_to_those_who_do_not_walk_it() -> None:
+    flags = [needs("n1", "off", "n2"), needs("n2", "n1"), flag("off", on=False)]
+    assert outcome(snapshot_of(*flags).evaluate("n1", K, None))[2]["kind"] == "PREREQUISITE_FAILED"
+
+
+@pytest.mark.holds("EV-E156")
+def test_prerequisites_are_noted_depth_first() -> None:
+    snapshot = snapshot_of(needs("n1", "n2", "n3"), needs("n2", "n3"), flag("n3"))
+    evaluation = snapshot.evaluate("n1", K, None)
+    assert [(note.flag.key, note.prerequisite_of) for note in evaluation.prerequisites] == [
+        ("n3", "n2"),
+        ("n2", "n1"),
+        ("n3", "n1"),
+    ]
+    assert evaluation.direct_prerequisites == ["n2", "n3"]
+    assert [note.answer.index for note in evaluation.prerequisites] == [1, 1, 1]
+
+
+def test_a_missing_prerequisite_is_not_noted() -> None:
+    evaluation = snapshot_of(needs("n1", "n2", "n3"), flag("n3")).evaluate("n1", K, None)
+    assert evaluation.prerequisites == ()
+
+
+@pytest.mark.parametrize("depth", [101, 10_000])
+def test_a_chain_of_too_many_prerequisites_is_malformed(depth: int) -> None:
+    flags = [needs(f"n{number}", f"n{number + 1}") for number in range(depth)]
+    assert outcome(snapshot_of(*flags, flag(f"n{depth}")).evaluate("n0", K, None)) == MALFORMED
+
+
+def test_a_chain_of_many_prerequisites_is_walked() -> None:
+    flags = [needs(f"n{number}", f"n{number + 1}") for number in range(100)]
+    evaluation = snapshot_of(*flags, flag("n100")).evaluate("n0", K, None)
+    assert outcome(evaluation) == ("b", 1, FALLTHROUGH)
+    assert len(evaluation.prerequisites) == 100
+
+
+@pytest.mark.parametrize(("depth", "index"), [(100, 2), (10_000, None)])
+def test_segments_may_hang_on_one_another_as_deep(depth: int, index: int | None) -> None:
+    def rules(key: str) -> list[dict[str, Any]]:
+        return [{"clauses": [{"op": "segmentMatch", "values": [key]}]}]
+
+    chain = [segment(f"s{number}", rules=rules(f"s{number + 1}")) for number in range(depth)]
+    one = flag(rules=[{**rules("s0")[0], "variation": 2}])
+    snapshot = snapshot_of(one, segments=[*chain, segment(f"s{depth}", included=["k"])])
+    assert snapshot.evaluate("flag", K, None).detail.variation_index == index
+
+
+@pytest.mark.parametrize(
+    ("properties", "is_experiment"),
+    [
+        pytest.param({}, False, id="no"),
+        pytest.param({"trackEventsFallthrough": True}, True, id="a tracked fallthrough"),
+        pytest.param({"rules": [{"clauses": [], "variation": 0, "trackEvents": True}]}, True, id="a tracked rule"),
+        pytest.param(
+            {"rules": [{"clauses": [], "variation": 0}], "trackEventsFallthrough": True}, False, id="not the other way round"
+        ),
+        pytest.param({"trackEvents": True}, False, id="a tracked flag alone is none"),
+    ],
+)
+def test_whether_an_evaluation_counts_as_an_experiment(properties: Any, is_experiment: bool) -> None:
+    assert snapshot_of(flag(**properties)).evaluate("flag", K, None).is_experiment is is_experiment

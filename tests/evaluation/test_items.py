@@ -1,0 +1,69 @@
+"""What a change set makes of the definitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioflags.model.change import Change, ChangeKind, ObjectKind
+from tests.evaluation.data import change_set, changes, flag, segment, snapshot_of
+
+FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
+
+
+def put(version: int, **properties: Any) -> Change:
+    return changes([flag("f", version=version, **properties)])[0]
+
+
+def delete(version: int) -> Change:
+    return Change(FLAG, "f", version, None)
+
+
+@pytest.mark.parametrize(
+    ("stored", "change", "versioned", "after"),
+    [
+        pytest.param([put(5)], put(4), False, 4, id="an older version, from a source that knows best"),
+        pytest.param([put(5)], put(4), True, 5, id="an older version, from one that does not"),
+        pytest.param([put(5)], put(5), True, 5, id="the same version"),
+        pytest.param([put(5)], put(6), True, 6, id="a newer version"),
+        pytest.param([], put(1), True, 1, id="the first version"),
+        pytest.param([put(5)], delete(5), True, 5, id="a delete that comes too late"),
+        pytest.param([put(5)], delete(6), True, None, id="a delete"),
+        pytest.param([put(5)], delete(1), False, None, id="a delete from a source that knows best"),
+        pytest.param([put(5), delete(7)], put(6), True, None, id="a put that was overtaken by its delete"),
+        pytest.param([put(5), delete(7)], put(8), True, 8, id="a put after a delete"),
+        pytest.param([delete(7)], put(6), False, 6, id="a put after a delete, from a source that knows best"),
+        pytest.param([put(5)], put(6, deleted=True), True, None, id="a delete that is written as a flag"),
+    ],
+)
+def test_a_change(stored: list[Change], change: Change, versioned: bool, after: int | None) -> None:
+    old = snapshot_of().apply(change_set(*stored))
+    new = old.apply(change_set(change, kind=ChangeKind.CHANGES, versioned=versioned))
+    found = new.flags.get("f")
+    assert (None if found is None else found.version) == after
+    assert (FLAG, "f") in new.items.tombstones or found is not None
+
+
+def test_changes_of_one_key_count_in_their_order() -> None:
+    new = snapshot_of().apply(change_set(put(3), put(1), delete(2), kind=ChangeKind.CHANGES, versioned=True))
+    assert new.flags["f"].version == 3
+
+
+def test_a_full_set_replaces_everything() -> None:
+    old = snapshot_of(flag("f"), flag("g"), segments=[segment("s")])
+    new = old.apply(change_set(*changes([flag("f", version=1)]), Change(FLAG, "g", 4, None), versioned=True))
+    assert set(new.flags) == {"f"}
+    assert not new.segments
+    assert dict(new.items.tombstones) == {(FLAG, "g"): 4}
+    assert set(old.flags) == {"f", "g"}
+
+
+def test_the_version_is_that_of_the_change_and_its_key_stands_in_for_a_missing_one() -> None:
+    (bare,) = changes([{"key": "", "on": False}])
+    (dated,) = changes([{"key": "", "version": 7}])
+    new = snapshot_of().apply(change_set(Change(FLAG, "f", 3, bare.definition), Change(FLAG, "g", 3, dated.definition)))
+    assert [(key, found.key, found.version) for key, found in new.flags.items()] == [("f", "f", 3), ("g", "g", 3)]
+    flag_f = new.compiled("f")
+    assert flag_f is not None
+    assert (flag_f.key, flag_f.version) == ("f", 3)

@@ -1,0 +1,104 @@
+"""Rules: the first that matches, however it is found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.model.context import Context
+from aioflags.model.values import same_json
+from tests.evaluation.data import flag, outcome, segment, snapshot_of
+
+
+def one_of(name: str, *values: Any, negate: bool = False, kind: Any = None) -> dict[str, Any]:
+    return {"attribute": name, "op": "in", "values": list(values), "negate": negate, "contextKind": kind}
+
+
+CYCLE = {"op": "segmentMatch", "values": ["s"]}
+NOT_ONE = {"attribute": "a", "op": "startsWith", "values": ["y"], "negate": True}
+
+
+def rules_of(*clauses: Any, **properties: Any) -> list[dict[str, Any]]:
+    return [{"clauses": list(each), "variation": number % 3, **properties} for number, each in enumerate(clauses)]
+
+
+@pytest.mark.parametrize(
+    ("rules", "number"),
+    [
+        pytest.param(rules_of([one_of("a", "y")], [one_of("a", "x")]), 1, id="the first that matches"),
+        pytest.param(rules_of([one_of("a", "x", "x")]), 0, id="a value that is named twice"),
+        pytest.param(rules_of([one_of("a", "x"), one_of("a", "x", "z")]), 0, id="one attribute asked twice"),
+        pytest.param(rules_of([one_of("a", "x"), one_of("a", "z")], [one_of("b", 1)]), 1, id="asked twice, once in vain"),
+        pytest.param(rules_of([one_of("a", "x"), CYCLE], [one_of("a", "x")]), None, id="a clause that fails when it is reached"),
+        pytest.param(rules_of([one_of("a", "y"), CYCLE], [one_of("a", "x")]), 1, id="and not when it is not"),
+        pytest.param(
+            rules_of([CYCLE, one_of("a", "y")], [one_of("a", "x")]), None, id="nor may a later clause keep it from failing"
+        ),
+        pytest.param(rules_of([one_of("a", "x"), NOT_ONE]), 0, id="a table and a test"),
+        pytest.param(rules_of([one_of("a", "y"), NOT_ONE], [NOT_ONE]), 1, id="a table, a test, and a test alone"),
+        pytest.param(rules_of([], [one_of("a", "x")]), 0, id="no clause at all"),
+        pytest.param(rules_of([one_of("a", "x", kind="org")], [one_of("a", "x", kind="user")]), 1, id="an absent kind"),
+        pytest.param(rules_of([one_of("key", "k"), one_of("a", "x")]), 0, id="a property and an attribute"),
+        pytest.param(rules_of([one_of("a", "y")], [one_of("b", 1.0)]), 1, id="two attributes"),
+        pytest.param(rules_of([one_of("c", True)], [one_of("c", 1)]), 0, id="a boolean is no number"),
+        pytest.param(rules_of(*[[one_of("a", "y")]] * 200, [one_of("a", "x")]), 200, id="the last of very many"),
+        pytest.param(rules_of(*[[NOT_ONE, one_of("a", "y")]] * 1200, [NOT_ONE]), 1200, id="tests in very many rules"),
+    ],
+)
+def test_the_rule_that_decides(rules: list[Any], number: int | None) -> None:
+    loop = segment("s", rules=[{"clauses": [CYCLE]}])
+    user = Context("k", attributes={"a": "x", "b": 1, "c": True})
+    value, index, reason = outcome(snapshot_of(flag(rules=rules), segments=[loop]).evaluate("flag", user, None))
+    assert reason.get("ruleIndex") == number
+    assert index == (None if number is None else number % 3)
+    assert value == (None if index is None else "abc"[index])
+
+
+SCALARS = st.sampled_from(["x", "y", "", 0, 1, 1.0, True, False])
+CLAUSES = st.builds(
+    one_of,
+    st.sampled_from(["a", "b", "key", "name", "anonymous"]),
+    SCALARS,
+    SCALARS,
+    negate=st.booleans(),
+    kind=st.sampled_from([None, "user", "org"]),
+)
+VALUES = SCALARS | st.none() | st.lists(SCALARS | st.none(), max_size=3) | st.just({"x": 1})
+SINGLES = st.builds(
+    Context,
+    st.sampled_from(["x", "k"]),
+    st.sampled_from(["user", "org", "else"]),
+    attributes=st.fixed_dictionaries({"a": VALUES, "b": VALUES}),
+)
+
+
+def holds(clause: Any, context: Any) -> bool:
+    """A clause of this test by the letter of the specification."""
+    single = context.member(clause["contextKind"] or "user")
+    value = None if single is None else single.get(clause["attribute"])
+    if value is None:
+        return False
+    values = value if isinstance(value, list) else [value]
+    return any(same_json(one, other) for one in values for other in clause["values"]) is not clause["negate"]
+
+
+@given(
+    rules=st.lists(st.lists(CLAUSES, max_size=3), min_size=1, max_size=6),
+    context=SINGLES | st.tuples(SINGLES, SINGLES).map(lambda pair: Context.multi(*{c.kind: c for c in pair}.values())),
+)
+def test_tables_find_the_rule_that_the_clauses_find(rules: list[Any], context: Any) -> None:
+    expected = next((i for i, clauses in enumerate(rules) if all(holds(c, context) for c in clauses)), None)
+    for last in ([], [{"attribute": "kind", "op": "nope", "negate": True}]):  # with a last clause that no table knows
+        one = flag(rules=[{"clauses": [*clauses, *last], "variation": 0} for clauses in rules])
+        assert outcome(snapshot_of(one).evaluate("flag", context, None))[2].get("ruleIndex") == expected
+
+
+def test_a_rollout_behind_one_attribute_is_asked() -> None:
+    whole = {"variations": [{"variation": 2, "weight": 100000}]}
+    one = flag(rules=[{"clauses": [one_of("a", "x")], "rollout": whole}], fallthrough={"rollout": whole})
+    for value in ("x", "y", 1):
+        evaluation = snapshot_of(one).evaluate("flag", Context("k", attributes={"a": value}), None)
+        assert evaluation.detail.variation_index == 2

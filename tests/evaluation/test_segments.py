@@ -1,0 +1,200 @@
+"""Segments: keys, rules, weights, segments in segments, and big ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.compiled import Evaluation
+from aioflags.model.context import Context
+from tests.evaluation.data import context, flag, matches, outcome, segment, snapshot_of
+
+USER_A = Context("userKeyA")
+ALWAYS: dict[str, Any] = {"clauses": []}
+MULTI = context({"kind": "multi", "user": {"key": "userKeyA"}, "org": {"key": "o"}})
+
+
+def in_segment(*keys: Any, negate: bool = False) -> dict[str, Any]:
+    return {"op": "segmentMatch", "values": list(keys), "negate": negate}
+
+
+def weighted(weight: int, **properties: Any) -> dict[str, Any]:
+    return {"clauses": [], "weight": weight, **properties}
+
+
+@pytest.mark.parametrize(
+    ("properties", "subject", "expected"),
+    [
+        pytest.param({"included": ["userKeyA"]}, USER_A, True, id="EV-E116 included"),
+        pytest.param({"included": ["userKeyA"], "excluded": ["userKeyA"]}, USER_A, True, id="EV-E116 included before excluded"),
+        pytest.param({"excluded": ["userKeyA"], "rules": [ALWAYS]}, USER_A, False, id="EV-E117 excluded before rules"),
+        pytest.param({"rules": [ALWAYS]}, USER_A, True, id="EV-E118 a rule that always matches"),
+        pytest.param({}, USER_A, False, id="EV-E118 nothing at all"),
+        pytest.param(
+            {"includedContexts": [{"contextKind": "user", "values": ["userKeyA"]}]}, USER_A, True, id="EV-E119 included by kind"
+        ),
+        pytest.param({"includedContexts": [{"values": ["userKeyA"]}]}, USER_A, True, id="EV-E119 users are the usual kind"),
+        pytest.param(
+            {"excluded": ["userKeyA"], "includedContexts": [{"contextKind": "org", "values": ["o"]}]},
+            MULTI,
+            True,
+            id="EV-E120 an inclusion of any kind comes before exclusions",
+        ),
+        pytest.param(
+            {"excludedContexts": [{"contextKind": "org", "values": ["o"]}], "rules": [ALWAYS]},
+            MULTI,
+            False,
+            id="EV-E121 excluded by another kind",
+        ),
+        pytest.param({"rules": [weighted(89705)]}, USER_A, False, id="EV-E122 a share below the bucket"),
+        pytest.param({"rules": [weighted(89706)]}, USER_A, True, id="EV-E122 a share above it"),
+        pytest.param({"rules": [weighted(0)]}, USER_A, False, id="EV-E122 no share"),
+        pytest.param({"rules": [weighted(1, bucketBy="zz")]}, USER_A, True, id="EV-E123 a missing attribute has bucket 0"),
+        pytest.param({"rules": [weighted(0, bucketBy="zz")]}, USER_A, False, id="EV-E123 not below a share of 0"),
+        pytest.param({"rules": [weighted(1, rolloutContextKind="org")]}, USER_A, False, id="EV-E124 a rollout by an absent kind"),
+        pytest.param({"rules": [weighted(100000, rolloutContextKind="org")]}, USER_A, False, id="EV-E124 whatever its share"),
+        pytest.param(
+            {"rules": [weighted(1, rolloutContextKind="user", bucketBy="//")]},
+            USER_A,
+            "MALFORMED_FLAG",
+            id="EV-E125 a bad reference beside a weight",
+        ),
+        pytest.param(
+            {"rules": [{"clauses": [], "rolloutContextKind": "user", "bucketBy": "//"}]},
+            USER_A,
+            True,
+            id="EV-E125 which without a weight nobody reads",
+        ),
+        pytest.param(
+            {"rules": [{"clauses": [{"attribute": "//", "contextKind": "user", "op": "in", "values": []}]}]},
+            USER_A,
+            "MALFORMED_FLAG",
+            id="EV-E126 a bad reference in a clause",
+        ),
+        pytest.param({"rules": [{"clauses": [in_segment("s")]}]}, USER_A, "MALFORMED_FLAG", id="EV-E126 referring to itself"),
+        pytest.param(
+            {"rules": [{"clauses": [in_segment("t")]}]}, USER_A, "MALFORMED_FLAG", id="EV-E126 two referring to each other"
+        ),
+        pytest.param(
+            {"included": ["userKeyA"], "rules": [{"clauses": [in_segment("s")]}]},
+            USER_A,
+            True,
+            id="EV-E127 rules are not reached by those who are included",
+        ),
+        pytest.param(
+            {"rules": [{"clauses": [in_segment("everyone", "everyone"), in_segment("everyone")]}]},
+            USER_A,
+            True,
+            id="EV-E128 the same segment again is no cycle",
+        ),
+        pytest.param(
+            {"rules": [{"clauses": [in_segment("through"), in_segment("through")]}]},
+            USER_A,
+            True,
+            id="EV-E128 nor is one that needs others, in two clauses",
+        ),
+        pytest.param(
+            {"rules": [{"clauses": [in_segment("nowhere", "nowhere", "through")]}]},
+            USER_A,
+            True,
+            id="EV-E128 nor is one that needs others, in one clause",
+        ),
+        pytest.param({"rules": [{"clauses": [in_segment("unknown")]}]}, USER_A, False, id="EV-E129 an unknown segment"),
+        pytest.param(
+            {"rules": [{"clauses": [in_segment("unknown", negate=True)]}]}, USER_A, True, id="EV-E129 an unknown one, negated"
+        ),
+        pytest.param({"rules": [{"clauses": [in_segment(1, None)]}]}, USER_A, False, id="EV-E130 keys that are none"),
+        pytest.param({"rules": [{"clauses": [in_segment("unknown", "everyone")]}]}, USER_A, True, id="one of several is enough"),
+        pytest.param(
+            {"rules": [{"clauses": [in_segment("unknown", "everyone", negate=True)]}]},
+            USER_A,
+            False,
+            id="one of several is too much",
+        ),
+        pytest.param({"rules": [weighted(89706)]}, context({"kind": "org", "key": "o"}), False, id="a rollout of users"),
+        pytest.param({"included": ["o"]}, context({"kind": "org", "key": "o"}), False, id="listed keys are users'"),
+    ],
+)
+def test_a_segment_holds(properties: Any, subject: Any, expected: bool | str) -> None:
+    others = [
+        segment("t", rules=[{"clauses": [in_segment("s")]}]),
+        segment("everyone", rules=[ALWAYS]),
+        segment("through", rules=[{"clauses": [in_segment("everyone")]}]),
+        segment("nowhere", rules=[{"clauses": [in_segment("unknown")]}]),
+    ]
+    found = matches(in_segment("s"), subject, [segment(**properties), *others])
+    assert found == expected
+    assert isinstance(found, type(expected))
+
+
+NOT_CONFIGURED = {"kind": "RULE_MATCH", "ruleIndex": 0, "bigSegmentsStatus": "NOT_CONFIGURED"}
+
+
+def ask(big: Any, subject: Any = USER_A, memberships: Any = None, *, variation: int = 2) -> Evaluation:
+    """The evaluation of a flag whose one rule asks for the segment."""
+    one = flag(rules=[{"clauses": [in_segment("s")], "variation": variation}])
+    return snapshot_of(one, segments=[big]).evaluate("flag", subject, None, memberships=memberships)
+
+
+def big(**properties: Any) -> dict[str, Any]:
+    return {**segment(unbounded=True, generation=2, rules=[ALWAYS]), **properties}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        pytest.param(
+            big(generation=None),
+            ("b", 1, {"kind": "FALLTHROUGH", "bigSegmentsStatus": "NOT_CONFIGURED"}),
+            id="one without a generation holds nobody",
+        ),
+        pytest.param(big(), ("c", 2, NOT_CONFIGURED), id="by rule if no store is there"),
+        pytest.param(
+            big(rules=[], included=["userKeyA"]),
+            ("b", 1, {"kind": "FALLTHROUGH", "bigSegmentsStatus": "NOT_CONFIGURED"}),
+            id="its listed keys do not count",
+        ),
+        pytest.param(big(unboundedContextKind="org"), ("b", 1, {"kind": "FALLTHROUGH"}), id="nobody of its kind: nothing is asked"),
+    ],
+)
+def test_a_big_segment_without_a_store(asked: Any, expected: Any) -> None:
+    assert outcome(ask(asked)) == expected
+
+
+def test_the_status_of_big_segments_is_told_whatever_the_reason() -> None:
+    assert outcome(ask(big(), variation=99)) == (
+        None,
+        None,
+        {"kind": "ERROR", "errorKind": "MALFORMED_FLAG", "bigSegmentsStatus": "NOT_CONFIGURED"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "index"),
+    [
+        pytest.param({"s.g2": True}, 2, id="includes"),
+        pytest.param({"s.g2": False}, 1, id="excludes, whatever the rules say"),
+        pytest.param({"s.g1": False}, 2, id="of another generation leaves it to the rules"),
+    ],
+)
+def test_a_membership(known: dict[str, bool], index: int | None) -> None:
+    evaluation = ask(big(), memberships={"userKeyA": known})
+    assert evaluation.detail.variation_index == index
+    assert evaluation.detail.reason.to_dict()["bigSegmentsStatus"] == "HEALTHY"
+    assert evaluation.missing == ()
+
+
+def test_a_membership_that_is_needed_and_not_known_is_missing() -> None:
+    two = flag(rules=[{"clauses": [in_segment("s"), in_segment("s")], "variation": 2}])
+    evaluation = snapshot_of(two, segments=[big()]).evaluate("flag", USER_A, None, memberships={})
+    assert evaluation.missing == ("userKeyA",)
+    assert evaluation.detail.reason.big_segments_status is None
+
+
+@pytest.mark.parametrize("keys", [("s", "t"), ("t", "s")])
+def test_the_worst_status_is_told(keys: Any) -> None:
+    one = flag(rules=[{"clauses": [in_segment(*keys)], "variation": 2}])
+    both = [big(rules=[]), {**big(), "key": "t", "generation": None}]
+    evaluation = snapshot_of(one, segments=both).evaluate("flag", USER_A, None, memberships={"userKeyA": {"s.g2": False}})
+    assert outcome(evaluation) == ("b", 1, {"kind": "FALLTHROUGH", "bigSegmentsStatus": "NOT_CONFIGURED"})

@@ -1,0 +1,314 @@
+"""Snapshots: one evaluation from end to end, and what a change keeps."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import weakref
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.compiled import CompiledFlag
+from aioflags.evaluation.dialect import Dialect
+from aioflags.evaluation.flags import compile_flag
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.context import Context
+from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of
+
+K = Context("k")
+
+ON: dict[str, Any] = {"on": True, "variations": [True], "fallthrough": {"variation": 0}}
+
+
+def error(kind: Any) -> dict[str, Any]:
+    return {"kind": "ERROR", "errorKind": kind}
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "key", "context", "kind"),
+    [
+        pytest.param(snapshot_of(flag()), "flag", None, "USER_NOT_SPECIFIED", id="no context"),
+        pytest.param(snapshot_of(flag()), "flag", Context(""), "USER_NOT_SPECIFIED", id="an invalid context"),
+        pytest.param(snapshot_of(flag()), "flag", {"key": "k"}, "USER_NOT_SPECIFIED", id="something that is no context"),
+        pytest.param(Snapshot.empty(), "flag", K, "CLIENT_NOT_READY", id="no data"),
+        pytest.param(Snapshot.empty(), "flag", None, "USER_NOT_SPECIFIED", id="neither data nor context"),
+        pytest.param(Snapshot.empty(has_data=True), "flag", K, "FLAG_NOT_FOUND", id="no flags on purpose"),
+        pytest.param(snapshot_of(flag()), "else", K, "FLAG_NOT_FOUND", id="no such flag"),
+        pytest.param(snapshot_of(flag(deleted=True)), "flag", K, "FLAG_NOT_FOUND", id="a deleted flag"),
+        pytest.param(snapshot_of(flag()), ["flag"], K, "EXCEPTION", id="a key that is none"),
+    ],
+)
+def test_the_default_is_served_for(snapshot: Snapshot, key: str, context: Any, kind: Any) -> None:
+    assert outcome(snapshot.evaluate(key, context, "default")) == ("default", None, error(kind))
+
+
+@pytest.mark.parametrize(
+    ("variations", "default", "wanted", "expected"),
+    [
+        pytest.param([1, 2, 3], "x", None, ("x", None, error("WRONG_TYPE")), id="another type than the default's"),
+        pytest.param([1, 2, 3], "x", object, (2, 1, {"kind": "FALLTHROUGH"}), id="unless any type is wanted"),
+        pytest.param([1, 2.5, 3], 0, None, (2, 1, {"kind": "FALLTHROUGH"}), id="a fraction where an integer is wanted"),
+        pytest.param([1, None, 3], 0, None, (0, None, error("WRONG_TYPE")), id="null where something is wanted"),
+        pytest.param([1, None, 3], None, None, (None, 1, {"kind": "FALLTHROUGH"}), id="null where anything is wanted"),
+        pytest.param([1, [2], 3], {}, None, ({}, None, error("WRONG_TYPE")), id="an array where an object is wanted"),
+        pytest.param([1], "x", None, ("x", None, error("MALFORMED_FLAG")), id="no value: the default is not tested"),
+    ],
+)
+def test_the_type_that_is_asked_for(variations: list[Any], default: Any, wanted: Any, expected: Any) -> None:
+    found = outcome(snapshot_of(flag(variations=variations)).evaluate("flag", K, default, wanted=wanted))
+    assert found == expected
+    assert found[0].__class__ is expected[0].__class__
+
+
+def test_containers_are_the_callers_own() -> None:
+    snapshot = snapshot_of(flag(variations=[0, {"a": [1]}]))
+    snapshot.evaluate("flag", K, {}).detail.value["a"].append(2)
+    assert snapshot.evaluate("flag", K, {}).detail.value == {"a": [1]}
+
+
+def test_what_can_be_known_beforehand_is_not_made_again() -> None:
+    snapshot = snapshot_of(flag())
+    assert snapshot.evaluate("flag", K, "").detail is snapshot.evaluate("flag", K, "").detail
+
+
+# -- logs
+
+
+def test_a_malformed_flag_is_reported_once_for_each_version(caplog: pytest.LogCaptureFixture) -> None:
+    snapshot = snapshot_of(flag("a\nb", version=3, fallthrough=None))
+    with caplog.at_level(logging.DEBUG, "aioflags"):
+        for _ in range(3):
+            assert outcome(snapshot.evaluate("a\nb", K, None)) == (None, None, error("MALFORMED_FLAG"))
+        assert caplog.messages == ["flag a\\nb, version 3, has neither variation nor rollout in its fallthrough"]
+        newer = snapshot.apply(change_set(*changes([flag("a\nb", version=4, fallthrough=None)]), kind=ChangeKind.CHANGES))
+        newer.evaluate("a\nb", K, None)
+    assert len(caplog.messages) == 2
+
+
+def test_a_pattern_that_cannot_be_run_is_reported_with_its_flag(caplog: pytest.LogCaptureFixture) -> None:
+    rule = {"clauses": [{"attribute": "key", "op": "matches", "values": ["***"]}]}
+    snapshot = snapshot_of(flag(rules=[rule]))
+    with caplog.at_level(logging.ERROR, "aioflags"):
+        for _ in range(2):
+            snapshot.evaluate("flag", K, None)
+    (message,) = caplog.messages
+    assert message.startswith("flag flag, version 1, has a pattern that is no regular expression: '***'")
+
+
+def _buggy(definition: Any, note: Any) -> CompiledFlag:
+    def evaluate(context: Any, scope: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    return CompiledFlag(definition.key, definition.version, evaluate)
+
+
+def _unable(definition: Any, note: Any) -> Any:
+    raise ZeroDivisionError("a bug")
+
+
+def of_dialect(compile_flag: Any, compile_segment: Any, *flags: Any, segments: Any = ()) -> Snapshot:
+    dialect = Dialect("test", compile_flag, compile_segment)
+    return Snapshot.empty(dialect=dialect).apply(change_set(*changes(flags, segments)))
+
+
+def test_a_bug_of_ours_costs_one_evaluation_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    snapshot = of_dialect(_buggy, _unable, flag())
+    with caplog.at_level(logging.DEBUG, "aioflags"):
+        for _ in range(2):
+            evaluation = snapshot.evaluate("flag", K, "default")
+            assert outcome(evaluation) == ("default", None, error("EXCEPTION"))
+            assert evaluation.flag is not None
+    assert [record.levelname for record in caplog.records] == ["ERROR", "DEBUG", "DEBUG"]
+    assert "ZeroDivisionError" in caplog.messages[0]
+    assert caplog.records[1].exc_info is not None
+
+
+def test_a_flag_that_does_not_compile_is_malformed(caplog: pytest.LogCaptureFixture) -> None:
+    assert outcome(of_dialect(_unable, _unable, flag()).evaluate("flag", K, "default"))[2] == error("MALFORMED_FLAG")
+    assert "does not compile: ZeroDivisionError" in caplog.text
+
+
+def test_a_flag_that_needs_a_segment_that_does_not_compile_is_malformed(caplog: pytest.LogCaptureFixture) -> None:
+    one = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}])
+    snapshot = of_dialect(compile_flag, _unable, one, segments=[segment()])
+    assert outcome(snapshot.evaluate("flag", K, "default"))[2] == error("MALFORMED_FLAG")
+    assert "needs segment 's', which does not compile" in caplog.text
+
+
+def test_a_client_may_have_a_log_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    own = logging.getLogger("somebody.else")
+    snapshot = Snapshot.empty(log=own).apply(change_set(*changes([flag(fallthrough=None)])))
+    snapshot.evaluate("flag", K, None)
+    assert [record.name for record in caplog.records] == ["somebody.else"]
+
+
+def _endless(definition: Any, note: Any) -> CompiledFlag:
+    def evaluate(context: Any, scope: Any) -> Any:
+        return evaluate(context, scope)
+
+    return CompiledFlag(definition.key, definition.version, evaluate)
+
+
+def test_a_flag_that_fills_the_stack_is_malformed(caplog: pytest.LogCaptureFixture) -> None:
+    """Or whose caller had filled it nearly: the interpreter's limit counts for both."""
+    evaluation = of_dialect(_endless, _unable, flag()).evaluate("flag", K, "default")
+    assert outcome(evaluation) == ("default", None, error("MALFORMED_FLAG"))
+    assert "depends on too many flags or segments in a row" in caplog.text
+
+
+# -- changes
+
+
+def test_a_confirmation_changes_nothing() -> None:
+    snapshot = snapshot_of(flag())
+    assert snapshot.apply(ChangeSet.unchanged()) is snapshot
+
+
+def test_what_is_known_of_the_data() -> None:
+    empty = Snapshot.empty()
+    partial = empty.apply(change_set(kind=ChangeKind.CHANGES, selector=Selector("p", 1)))
+    full = partial.apply(change_set(selector=Selector("f", 2)))
+    later = full.apply(change_set(kind=ChangeKind.CHANGES))
+    assert [(s.has_data, s.selector.state) for s in (empty, partial, full, later)] == [
+        (False, ""),
+        (True, "p"),
+        (True, "f"),
+        (True, ""),
+    ]
+
+
+def test_a_full_set_keeps_the_compiled_forms_of_what_comes_again_as_it_was() -> None:
+    same, edited, gone = {"key": "same", "version": 1, **ON}, {"key": "edited", "version": 1, **ON}, {"key": "gone", **ON}
+    before = Snapshot.empty().apply(change_set(*changes([same, edited, gone])))
+    forms = {key: before.compiled(key) for key in ("same", "edited", "gone")}
+    # To Python True equals 1, so that only the JSON of it shows the edit.
+    after = before.apply(change_set(*changes([same, {**edited, "variations": [1]}])))
+    assert after.compiled("same") is forms["same"]
+    assert after.plain.keys() == {"same"}
+    assert after.compiled("edited") is not forms["edited"]
+    assert after.evaluate("edited", Context("u"), None).detail.value == 1
+    assert after.compiled("gone") is None
+
+
+def test_a_full_set_with_another_segment_asks_its_flags_again() -> None:
+    flag = {"key": "f", **ON, "rules": [{"variation": 0, "clauses": [{"op": "segmentMatch", "values": ["s"]}]}]}
+    before = Snapshot.empty().apply(change_set(*changes([flag], [{"key": "s", "included": ["u"]}])))
+    before.compiled("f")
+    assert "f" in before.plain
+    after = before.apply(change_set(*changes([flag], [{"key": "s", "unbounded": True}])))
+    assert after.compiled("f") is before.compiled("f")
+    assert "f" not in after.plain
+
+
+def test_compiling_in_slices_compiles_everything() -> None:
+    flags = [{"key": f"f{n}", **ON} for n in range(25)]
+    snapshot = Snapshot.empty().apply(change_set(*changes(flags)))
+    assert len(list(snapshot.compiling())) == 2
+    assert len(snapshot.plain) == 25
+    assert list(snapshot.compiling()) == []
+
+
+def partial(*flags: Any, segments: Any = (), deletes: Any = ()) -> ChangeSet:
+    deleted = [Change(ObjectKind.FLAG, key, 9, None) for key in deletes]
+    return change_set(*changes(flags, segments), *deleted, kind=ChangeKind.CHANGES)
+
+
+def test_a_change_keeps_the_compiled_forms_of_all_that_did_not_change() -> None:
+    old = snapshot_of(flag("f"), flag("g"), flag("gone"))
+    before = {key: old.compiled(key) for key in ("f", "g", "gone")}
+    new = old.apply(partial(flag("g", version=2), deletes=["gone"]))
+    assert new.compiled("f") is before["f"]
+    assert new.compiled("g") is not before["g"]
+    assert new.compiled("gone") is None
+    assert old.compiled("gone") is before["gone"]
+    assert set(new.plain) == {"f", "g"}
+
+
+def needs(key: str, *keys: Any) -> dict[str, Any]:
+    return flag(key, prerequisites=[{"key": needed, "variation": 1} for needed in keys])
+
+
+def test_a_prerequisite_is_looked_up_in_the_newest_data() -> None:
+    old = snapshot_of(needs("f", "g"), flag("g"))
+    assert outcome(old.evaluate("f", K, None))[1] == 1
+    new = old.apply(partial(flag("g", on=False)))
+    assert outcome(new.evaluate("f", K, None))[1] == 0
+    assert outcome(old.evaluate("f", K, None))[1] == 1
+
+
+ASKS = flag("f", rules=[{"clauses": [{"op": "segmentMatch", "values": ["s", "t"]}], "variation": 2}])
+NESTED = segment("s", rules=[{"clauses": [{"op": "segmentMatch", "values": ["t"]}]}])
+
+
+@pytest.mark.parametrize(
+    ("flags", "segments", "is_plain"),
+    [
+        pytest.param([flag("f")], [], True, id="one that is served to all"),
+        pytest.param([flag("f", on=False, prerequisites=[{"key": "g", "variation": 0}])], [], True, id="one that is off"),
+        pytest.param([needs("f", "g"), flag("g")], [], False, id="one with prerequisites"),
+        pytest.param([ASKS], [], True, id="one that asks for segments that are not there"),
+        pytest.param([ASKS], [segment("s")], True, id="one that asks for a segment"),
+        pytest.param([ASKS], [NESTED, segment("t")], False, id="one that asks for a segment within another"),
+        pytest.param([ASKS], [segment("t", unbounded=True)], False, id="one that asks for a big segment"),
+    ],
+)
+def test_a_flag_that_notes_nothing_is_plain(flags: Any, segments: Any, is_plain: bool) -> None:
+    complete = snapshot_of(*flags, segments=segments)
+    complete.evaluate("f", K, None)
+    step_by_step = snapshot_of(*flags)
+    step_by_step.evaluate("f", K, None)
+    for snapshot in (complete, step_by_step.apply(partial(segments=segments))):
+        assert ("f" in snapshot.plain) is is_plain
+        expected = snapshot.evaluate("f", K, "").detail
+        if is_plain:
+            assert snapshot.plain["f"](K, snapshot.scope).detail == expected
+        scope = snapshot.scope
+        assert [scope.prerequisites, scope.path, scope.segment_path] == [[], [], []]
+
+
+def test_old_snapshots_do_not_wait_for_the_garbage_collector() -> None:
+    snapshot = snapshot_of(needs("f", "g"), flag("g"))
+    for key in ("f", "g"):
+        snapshot.evaluate(key, K, None)
+    gc.disable()
+    try:
+        watched = weakref.ref(snapshot.scope.forms.flags["g"].evaluate)
+        snapshot = snapshot.apply(change_set())
+        assert watched() is None
+    finally:
+        gc.enable()
+
+
+def test_a_full_set_is_built_with_pauses_and_is_whole_in_the_end() -> None:
+    flags = [flag(f"f{number}") for number in range(10_000)]
+    building = Snapshot.empty().builder(change_set(*changes(flags)))
+    pauses = 0
+    while True:
+        try:
+            next(building)
+        except StopIteration as done:
+            snapshot = done.value
+            break
+        pauses += 1
+    assert pauses >= 9
+    assert len(snapshot.flags) == 10_000
+
+
+@pytest.mark.real_time
+def test_threads_may_evaluate_the_same_flags_for_the_first_time_at_once() -> None:
+    rules = [{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}]
+    snapshot = snapshot_of(*(flag(f"f{number}", rules=rules) for number in range(300)), segments=[segment(included=["k"])])
+    found: list[object] = []
+
+    def ask() -> None:
+        found.extend(snapshot.evaluate(f"f{number}", K, None).detail.value for number in range(300))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == ["c"] * 1200
