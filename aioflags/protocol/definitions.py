@@ -1,0 +1,60 @@
+"""One flag or segment on its way from JSON to a change. What every format has in common; formats are other files.
+
+Source: ``evaluation.md`` 2; ``data-system.md`` 2.1 and 3.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from aioflags.model.change import Change, Definition, ObjectKind
+from aioflags.model.flag import FlagDefinition, VariationOrRollout
+from aioflags.model.segment import SegmentDefinition
+
+__all__ = ["SECTIONS", "put", "read_definition", "states_version", "value_flag"]
+
+SECTIONS: Final = {"flags": ObjectKind.FLAG, "segments": ObjectKind.SEGMENT}
+"""Where a document with all definitions keeps each kind."""
+
+_DECODERS: Final[dict[ObjectKind, msgspec.json.Decoder[Any]]] = {
+    ObjectKind.FLAG: msgspec.json.Decoder(FlagDefinition),
+    ObjectKind.SEGMENT: msgspec.json.Decoder(SegmentDefinition),
+}
+
+
+class _Stated(msgspec.Struct):
+    version: int | msgspec.UnsetType = msgspec.UNSET
+
+
+_STATED: Final = msgspec.json.Decoder(_Stated)
+
+
+def read_definition(kind: ObjectKind, text: bytes | msgspec.Raw) -> Definition:
+    """Decode one object. What it may raise is ``problems.UNREADABLE``."""
+    definition: Definition = _DECODERS[kind].decode(text)
+    return definition
+
+
+def states_version(definition: Definition, text: bytes | msgspec.Raw) -> bool:
+    """Whether the object says its version itself. Only a zero needs a second look: it may be the default."""
+    return definition.version != 0 or _STATED.decode(text).version is not msgspec.UNSET
+
+
+def put(kind: ObjectKind, key: str, version: int, definition: Definition) -> Change:
+    """The change that puts ``definition`` under ``key``; a tombstone makes it a delete.
+
+    An object that does not name itself takes the key: buckets are computed from it. A key that is more than a string
+    (a typed flag) becomes one, since a definition is written as JSON.
+    """
+    if definition.deleted:
+        return Change(kind, str(key), version, None)
+    if not definition.key:
+        definition = msgspec.structs.replace(definition, key=str(key))
+    return Change(kind, str(key), version, definition)
+
+
+def value_flag(key: str, value: Any, version: int = 1) -> FlagDefinition:
+    """A flag that serves ``value``, a JSON value, to everybody."""
+    return FlagDefinition(key=str(key), version=version, on=True, variations=(value,), fallthrough=VariationOrRollout(variation=0))

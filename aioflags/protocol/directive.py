@@ -1,0 +1,82 @@
+"""The FDv1 fallback directive, read here and nowhere else: from response headers, and from a goodbye. A server shapes both.
+
+What it means is not decided here; it rides on every result of its connection up to the supervisor.
+
+Source: ``data-system.md`` 6.1, 6.2 (FB-1 to FB-3, FB-30) and 6.6.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from aioflags.model.result import FallbackDirective
+from aioflags.protocol.problems import UNREADABLE
+
+__all__ = ["read_directive", "read_goodbye", "shape_directive", "shape_goodbye"]
+
+_FALLBACK: Final = "x-ld-fd-fallback"
+_TTL: Final = "x-ld-fd-fallback-ttl"
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+class _Goodbye(msgspec.Struct, omit_defaults=True):
+    reason: Any = None
+    ttl: Any = msgspec.field(default=None, name="protocolFallbackTTL")
+
+
+_GOODBYE: Final = msgspec.json.Decoder(_Goodbye)
+
+
+def read_directive(headers: Mapping[str, str]) -> FallbackDirective | None:
+    """The directive in the headers of a response. Names count in any case; a header may have been folded (``true, true``)."""
+    if "true" not in (token.lower() for token in _tokens(headers, _FALLBACK)):
+        return None
+    ttl = next(iter(_tokens(headers, _TTL)), "")
+    return FallbackDirective(ttl=_seconds(float(ttl)) if _NUMBER.fullmatch(ttl) else None, origin="header")
+
+
+def read_goodbye(data: bytes | str) -> tuple[str, FallbackDirective | None]:
+    """Why the server leaves, for the log, and the directive if it names a number of seconds, whole or cut to whole ones.
+
+    A goodbye that makes no sense is a goodbye without either.
+    """
+    try:
+        goodbye = _GOODBYE.decode(data)
+    except UNREADABLE:
+        return "", None
+    reason = goodbye.reason if isinstance(goodbye.reason, str) else ""
+    if isinstance(goodbye.ttl, bool) or not isinstance(goodbye.ttl, (int, float)):
+        return reason, None
+    ttl = _seconds(goodbye.ttl)
+    return reason, None if ttl is None else FallbackDirective(ttl=float(math.trunc(ttl)), origin="goodbye")
+
+
+def shape_directive(directive: FallbackDirective | None) -> dict[str, str]:
+    """The headers with which a server gives the directive; none without one."""
+    if directive is None:
+        return {}
+    return {_FALLBACK: "true"} if directive.ttl is None else {_FALLBACK: "true", _TTL: f"{directive.ttl:.0f}"}
+
+
+def shape_goodbye(reason: str, directive: FallbackDirective | None) -> bytes:
+    """The data of a goodbye. A directive without a ``ttl`` cannot travel in it."""
+    goodbye = _Goodbye(reason=reason, ttl=None if directive is None or directive.ttl is None else int(directive.ttl))
+    return msgspec.json.encode(goodbye)
+
+
+def _tokens(headers: Mapping[str, str], wanted: str) -> list[str]:
+    return [token.strip() for name, value in headers.items() if name.lower() == wanted for token in value.split(",")]
+
+
+def _seconds(number: float) -> float | None:
+    """``number``, unless it is none that a clock could reach."""
+    try:
+        seconds = float(number)
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) else None

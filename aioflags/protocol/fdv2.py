@@ -1,0 +1,183 @@
+"""Fdv2Reader: the events of one FDv2 connection, or of one poll, become effects. Nothing counts before its transfer completes.
+
+Source: ``data-system.md`` 2.2 and 2.3 (E1 to E16).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator
+from enum import StrEnum
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from aioflags.logs import logger as package_logger
+from aioflags.logs import printable
+from aioflags.model.change import Change, ChangeKind, ChangeSet
+from aioflags.model.defaults import MAX_RESPONSE_BYTES, SLICE
+from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, ServerError
+from aioflags.protocol.envelope import check_syntax, cut_events, split_events
+from aioflags.protocol.messages import Input, Message, read_element, read_message
+from aioflags.protocol.problems import UNREADABLE, read_problem
+
+if TYPE_CHECKING:
+    import msgspec
+
+__all__ = ["TRANSITIONS", "Action", "Fdv2Reader", "Phase", "read_poll"]
+
+
+class Phase(StrEnum):
+    """What a change that arrives now belongs to."""
+
+    INACTIVE = "no transfer"
+    FULL = "a full transfer"
+    CHANGES = "a transfer of changes"
+
+
+class Action(StrEnum):
+    """What is done about a message."""
+
+    CLEAR = "forget what was collected"
+    CONFIRM = "forget what was collected; say that we are up to date"
+    COLLECT = "keep the change until the transfer completes"
+    COMPLETE = "hand out what was collected"
+    REPORT = "forget what was collected; pass the error on"
+    LEAVE = "forget what was collected; pass the goodbye on"
+    DROP = "belongs to no transfer: skip it with a warning"
+    REFUSE = "cannot be meant: treat it like bad data"
+    SKIP = "none of our business"
+
+
+TRANSITIONS: Final = {
+    (Phase.INACTIVE, Input.INTENT_FULL): (Phase.FULL, Action.CLEAR),
+    (Phase.INACTIVE, Input.INTENT_CHANGES): (Phase.CHANGES, Action.CLEAR),
+    (Phase.INACTIVE, Input.INTENT_NONE): (Phase.CHANGES, Action.CONFIRM),
+    (Phase.INACTIVE, Input.CHANGE): (Phase.INACTIVE, Action.DROP),
+    (Phase.INACTIVE, Input.TRANSFERRED): (Phase.INACTIVE, Action.REFUSE),
+    (Phase.INACTIVE, Input.ERROR): (Phase.INACTIVE, Action.REPORT),
+    (Phase.INACTIVE, Input.GOODBYE): (Phase.INACTIVE, Action.LEAVE),
+    (Phase.INACTIVE, Input.OTHER): (Phase.INACTIVE, Action.SKIP),
+    (Phase.FULL, Input.INTENT_FULL): (Phase.FULL, Action.CLEAR),
+    (Phase.FULL, Input.INTENT_CHANGES): (Phase.CHANGES, Action.CLEAR),
+    (Phase.FULL, Input.INTENT_NONE): (Phase.CHANGES, Action.CONFIRM),
+    (Phase.FULL, Input.CHANGE): (Phase.FULL, Action.COLLECT),
+    (Phase.FULL, Input.TRANSFERRED): (Phase.CHANGES, Action.COMPLETE),
+    (Phase.FULL, Input.ERROR): (Phase.FULL, Action.REPORT),
+    (Phase.FULL, Input.GOODBYE): (Phase.INACTIVE, Action.LEAVE),
+    (Phase.FULL, Input.OTHER): (Phase.FULL, Action.SKIP),
+    (Phase.CHANGES, Input.INTENT_FULL): (Phase.FULL, Action.CLEAR),
+    (Phase.CHANGES, Input.INTENT_CHANGES): (Phase.CHANGES, Action.CLEAR),
+    (Phase.CHANGES, Input.INTENT_NONE): (Phase.CHANGES, Action.CONFIRM),
+    (Phase.CHANGES, Input.CHANGE): (Phase.CHANGES, Action.COLLECT),
+    (Phase.CHANGES, Input.TRANSFERRED): (Phase.CHANGES, Action.COMPLETE),
+    (Phase.CHANGES, Input.ERROR): (Phase.CHANGES, Action.REPORT),
+    (Phase.CHANGES, Input.GOODBYE): (Phase.INACTIVE, Action.LEAVE),
+    (Phase.CHANGES, Input.OTHER): (Phase.CHANGES, Action.SKIP),
+}
+"""(phase, input) → (next phase, action). Source: the table in ``data-system.md`` 2.2."""
+
+
+class Fdv2Reader:
+    """Reads one connection; the next one takes a new reader, so that no half of a transfer survives its connection.
+
+    A transfer of more than ``largest`` bytes, completed or not, is refused.
+    """
+
+    def __init__(self, *, largest: int = MAX_RESPONSE_BYTES, logger: logging.Logger = package_logger) -> None:
+        self.phase: Phase = Phase.INACTIVE
+        self._largest = largest
+        self._size = 0
+        self._changes: list[Change] = []
+        self._logger = logger
+        self._warned = False
+
+    def feed(self, name: str, data: bytes | str) -> Effect:
+        """What the event ``name`` with its JSON ``data`` amounts to. Never raises."""
+        self._size += len(data)
+        try:
+            effect = self.take(read_message(name, data))
+        except UNREADABLE as error:
+            return self._refuse(f"{name}: {read_problem(error)}")
+        if not self._changes:
+            self._size = 0
+        elif self._size > self._largest:
+            return self._refuse(f"a transfer of more than {self._largest} bytes")
+        return effect
+
+    def take(self, message: Message) -> Effect:
+        """The same for an event that is decoded already."""
+        phase = self.phase
+        self.phase, action = TRANSITIONS[phase, message.input]
+        if action is Action.COLLECT:
+            self._changes.extend(message.changes)
+            return NOTHING
+        if action is Action.SKIP:
+            return self._skip(message)
+        if action is Action.DROP:
+            return self._drop(message)
+        changes, self._changes = self._changes, []
+        match action:
+            case Action.COMPLETE:
+                kind = ChangeKind.FULL if phase is Phase.FULL else ChangeKind.CHANGES
+                return Completed(ChangeSet(kind=kind, changes=tuple(changes), selector=message.selector))
+            case Action.CONFIRM:
+                return Completed(ChangeSet.unchanged())
+            case Action.REPORT:
+                return ServerError(message.reason)
+            case Action.LEAVE:
+                return Goodbye(message.reason, message.directive)
+            case Action.REFUSE:
+                return Malformed(f"{message.input}: no transfer had begun")
+            case _:
+                return NOTHING
+
+    def _refuse(self, problem: str) -> Malformed:
+        # A transfer with a hole in it must not complete, even if somebody goes on feeding.
+        self.phase = Phase.INACTIVE
+        self._changes = []
+        return Malformed(problem)
+
+    def _skip(self, message: Message) -> Effect:
+        if message.reason:
+            self._logger.debug("skipped a change: %s", message.reason)
+        return NOTHING
+
+    def _drop(self, message: Message) -> Effect:
+        # Once a connection: whoever sends one such change sends thousands.
+        if not self._warned:
+            self._warned = True
+            self._logger.warning("skipped changes that belong to no transfer, first %s", printable(message.changes[0].key))
+        return NOTHING
+
+
+def read_poll(body: bytes, *, logger: logging.Logger = package_logger) -> Generator[None, None, Effect]:
+    """What a poll's body amounts to: its first completed transfer, or why there is none; never :class:`Nothing`.
+
+    A generator that pauses after about 2 ms of work and returns the effect. Events after the completed transfer are not read.
+    """
+    try:
+        return (yield from _read_events(cut_events(body), Fdv2Reader(logger=logger)))
+    except UNREADABLE:
+        pass
+    try:
+        return (yield from _read_events(split_events(body), Fdv2Reader(logger=logger)))
+    except UNREADABLE as error:
+        return Malformed(f"poll: {read_problem(error)}")
+
+
+def _read_events(events: Iterator[bytes | msgspec.Raw], reader: Fdv2Reader) -> Generator[None, None, Effect]:
+    until = perf_counter() + SLICE
+    for text in events:
+        effect = reader.take(read_element(text))
+        if effect is not NOTHING:
+            # The body has to be JSON to its end: what was cut off short is not to be trusted.
+            for rest in events:
+                check_syntax(rest)
+                if perf_counter() > until:
+                    yield
+                    until = perf_counter() + SLICE
+            return effect
+        if perf_counter() > until:
+            yield
+            until = perf_counter() + SLICE
+    return Malformed("poll: its events end before the transfer is complete")

@@ -1,0 +1,106 @@
+"""Where requests go and who they say they are: URLs with their queries, and the headers that every request carries.
+
+Source: ``data-system.md`` 1.1 to 1.4; ``client-surface.md`` 8, 9 and 12.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+from aioflags.errors import ConfigError
+from aioflags.model.change import Selector
+from aioflags.model.secret import SdkKey
+from aioflags.version import __version__
+
+__all__ = ["USER_AGENT", "header_text", "identity_headers", "latest_all_url", "poll_url", "stream_url", "usable_filter_key"]
+
+USER_AGENT: Final = f"AioFlags/{__version__}"
+
+_TAG: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_FILTER_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SENDABLE: Final = re.compile(r"[\x20-\x7e]*")
+
+
+def poll_url(base: str, basis: Selector) -> str:
+    """FDv2 polling; ``basis`` is the data we have."""
+    return _url(base, "/sdk/poll", {"basis": basis.state})
+
+
+def stream_url(base: str, basis: Selector) -> str:
+    """FDv2 streaming; ``basis`` is the data we have."""
+    return _url(base, "/sdk/stream", {"basis": basis.state})
+
+
+def latest_all_url(base: str, payload_filter_key: str | None = None) -> str:
+    """FDv1 polling. The filter key is one that :func:`usable_filter_key` let pass."""
+    return _url(base, "/sdk/latest-all", {"filter": payload_filter_key or ""})
+
+
+def _url(base: str, path: str, query: Mapping[str, str]) -> str:
+    # Concatenated, since resolving the path against the base would drop a path that the base has itself.
+    given = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items() if value)
+    return f"{base.rstrip('/')}{path}{'?' if given else ''}{given}"
+
+
+def usable_filter_key(key: str | None, logger: logging.Logger) -> str | None:
+    """``key``, or ``None`` with an error in the log if the service would not take it."""
+    if key is None or _FILTER_KEY.fullmatch(key):
+        return key
+    logger.error("payload_filter_key: not used, it has to start with a letter or digit and go on with these or . _ -")
+    return None
+
+
+def identity_headers(
+    sdk_key: SdkKey,
+    *,
+    instance_id: str,
+    application_id: object = None,
+    application_version: object = None,
+    wrapper_name: str | None = None,
+    wrapper_version: str | None = None,
+    logger: logging.Logger,
+) -> dict[str, str]:
+    """What every request of one client says of it. The SDK key goes into ``Authorization`` alone.
+
+    A tag that cannot be sent is left out with a warning, which does not show it.
+
+    Raises:
+        ConfigError: the wrapper has characters that no header can carry.
+    """
+    tags = [
+        f"{name}/{value}"
+        for name, value in (
+            ("application-id", _tag("application_id", application_id, logger)),
+            ("application-version", _tag("application_version", application_version, logger)),
+        )
+        if value
+    ]
+    name, version = header_text("wrapper_name", wrapper_name), header_text("wrapper_version", wrapper_version)
+    headers = {
+        "Authorization": sdk_key.value,
+        "User-Agent": USER_AGENT,
+        "X-LaunchDarkly-Instance-Id": instance_id,
+        "X-LaunchDarkly-Tags": " ".join(tags),
+        "X-LaunchDarkly-Wrapper": f"{name}/{version}" if name and version else name,
+    }
+    return {header: text for header, text in headers.items() if text}
+
+
+def header_text(option: str, text: str | None) -> str:
+    """``text`` if a header can carry it as it is; empty for ``None``. Raises :class:`ConfigError` otherwise."""
+    if text and not _SENDABLE.fullmatch(text):
+        raise ConfigError(f"{option}: only printable ASCII characters can be sent in a header")
+    return text or ""
+
+
+def _tag(option: str, value: object, logger: logging.Logger) -> str:
+    if value is None or value == "":
+        return ""
+    if isinstance(value, str) and _TAG.fullmatch(value):
+        return value
+    logger.warning("%s: not sent, it has to be 1 to 64 characters out of A-Z a-z 0-9 . _ -", option)
+    return ""

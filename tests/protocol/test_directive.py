@@ -1,0 +1,141 @@
+"""The directive: which headers and which goodbyes are one, and that nobody else looks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.model.result import FallbackDirective
+from aioflags.protocol.directive import read_directive, read_goodbye, shape_directive, shape_goodbye
+
+PACKAGE = Path(__file__).parent.parent.parent / "aioflags"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("X-LD-FD-Fallback", id="FB-1 as it is documented"),
+        pytest.param("x-ld-fd-fallback", id="FB-1 in lower case"),
+        pytest.param("X-Ld-Fd-FALLBACK", id="FB-1 DS-109 in any case"),
+    ],
+)
+def test_the_name_of_the_header_counts_in_any_case(name: str) -> None:
+    assert read_directive({"Content-Type": "x", name: "true"}) == FallbackDirective(ttl=None, origin="header")
+
+
+@pytest.mark.parametrize(
+    ("value", "is_directive"),
+    [
+        pytest.param("true", True, id="FB-2 true"),
+        pytest.param("TRUE", True, id="FB-2 DS-108 TRUE"),
+        pytest.param("True", True, id="FB-2 DS-108 True"),
+        pytest.param(" true ", True, id="FB-2 DS-108 true with space around"),
+        pytest.param("true, true", True, id="FB-2 a folded header"),
+        pytest.param("false, true", True, id="FB-2 one of several"),
+        pytest.param("false", False, id="FB-2 DS-108 false"),
+        pytest.param("1", False, id="FB-2 DS-108 a one"),
+        pytest.param("yes", False, id="FB-2 DS-108 yes"),
+        pytest.param("", False, id="FB-2 DS-108 nothing"),
+        pytest.param("truest", False, id="FB-2 a longer word"),
+    ],
+)
+def test_the_value_of_the_header_is_true(value: str, is_directive: bool) -> None:
+    assert (read_directive({"x-ld-fd-fallback": value}) is not None) is is_directive
+
+
+def test_without_the_header_there_is_no_directive() -> None:
+    assert read_directive({}) is None
+    assert read_directive({"X-LD-FD-Fallback-TTL": "60"}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "ttl"),
+    [
+        pytest.param("60", 60.0, id="whole seconds"),
+        pytest.param(" 60 ", 60.0, id="with space around"),
+        pytest.param("0", 0.0, id="zero, as the server gave it"),
+        pytest.param("-5", -5.0, id="less than nothing, as the server gave it"),
+        pytest.param("7200", 7200.0, id="too much, as the server gave it"),
+        pytest.param("1.5", 1.5, id="a fraction"),
+        pytest.param("60, 90", 60.0, id="the first of several"),
+        pytest.param("soon", None, id="a word"),
+        pytest.param("", None, id="nothing"),
+        pytest.param("1_000", None, id="what only Python calls a number"),
+        pytest.param("nan", None, id="not a number"),
+        pytest.param("inf", None, id="for ever"),
+        pytest.param("9" * 400, None, id="more than a clock counts"),
+        pytest.param("٣", None, id="digits of another script"),
+    ],
+)
+def test_the_lifetime_is_kept_as_the_server_gave_it(text: str, ttl: float | None) -> None:
+    assert read_directive({"X-LD-FD-Fallback": "true", "x-ld-fd-fallback-TTL": text}) == FallbackDirective(ttl=ttl, origin="header")
+
+
+def test_headers_of_httpx_are_understood() -> None:
+    headers = httpx.Headers([("X-LD-FD-Fallback", "false"), ("X-LD-FD-Fallback", "true"), ("X-LD-FD-Fallback-TTL", "5")])
+    assert read_directive(headers) == FallbackDirective(ttl=5.0, origin="header")
+
+
+@pytest.mark.parametrize(
+    ("value", "ttl"),
+    [
+        pytest.param(60, 60.0, id="FB-30 whole seconds"),
+        pytest.param(0, 0.0, id="FB-30 DS-121 zero"),
+        pytest.param(1.9, 1.0, id="FB-30 a fraction is cut to whole seconds"),
+        pytest.param(-1.9, -1.0, id="FB-30 on either side of zero"),
+    ],
+)
+def test_a_goodbye_with_a_number_of_seconds_is_a_directive(value: float, ttl: float) -> None:
+    data = json.dumps({"reason": "bye", "protocolFallbackTTL": value, "silent": True})
+    assert read_goodbye(data) == ("bye", FallbackDirective(ttl=ttl, origin="goodbye"))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        pytest.param('{"reason":"bye"}', "bye", id="FB-30 without the field"),
+        pytest.param('{"reason":"bye","protocolFallbackTTL":"soon"}', "bye", id="FB-30 DS-121 a word"),
+        pytest.param('{"reason":"bye","protocolFallbackTTL":"60"}', "bye", id="FB-30 a number in quotes"),
+        pytest.param('{"reason":"bye","protocolFallbackTTL":true}', "bye", id="FB-30 a boolean is no number"),
+        pytest.param('{"reason":"bye","protocolFallbackTTL":null}', "bye", id="FB-30 null"),
+        pytest.param('{"reason":"bye","protocolFallbackTTL":1e400}', "", id="FB-30 a number that JSON cannot hold"),
+        pytest.param('{"reason":"bye","protocolFallbackTTL":' + "9" * 400 + "}", "bye", id="FB-30 more than a clock counts"),
+        pytest.param('{"reason":["bye"]}', "", id="DS-46 a reason that is an array"),
+        pytest.param("[]", "", id="DS-46 an array"),
+        pytest.param("{", "", id="DS-46 no JSON"),
+    ],
+)
+def test_any_other_goodbye_is_a_plain_one(data: str, reason: str) -> None:
+    assert read_goodbye(data) == (reason, None)
+
+
+@given(st.binary(max_size=60))
+def test_no_goodbye_raises(data: bytes) -> None:
+    reason, directive = read_goodbye(data)
+    assert isinstance(reason, str)
+    assert directive is None or directive.origin == "goodbye"
+
+
+@pytest.mark.parametrize("ttl", [pytest.param(None, id="without a lifetime"), pytest.param(90.0, id="with a lifetime")])
+def test_what_a_server_shapes_is_what_we_read(ttl: float | None) -> None:
+    directive = FallbackDirective(ttl=ttl, origin="header")
+    assert read_directive(shape_directive(directive)) == directive
+    assert read_directive(shape_directive(None)) is None
+
+
+def test_a_goodbye_that_a_server_shapes_is_what_we_read() -> None:
+    directive = FallbackDirective(ttl=90.0, origin="goodbye")
+    assert read_goodbye(shape_goodbye("bye", directive)) == ("bye", directive)
+    assert read_goodbye(shape_goodbye("bye", None)) == ("bye", None)
+
+
+@pytest.mark.holds("FB-3")
+@pytest.mark.parametrize("literal", ["x-ld-fd-fallback", "protocolfallbackttl"])
+def test_one_file_alone_knows_the_signal(literal: str) -> None:
+    knows = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if literal in path.read_text("utf-8").lower()}
+    assert knows == {"protocol/directive.py"}

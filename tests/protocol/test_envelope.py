@@ -1,0 +1,96 @@
+"""Cutting the events out of a poll: one by one gives what all at once gives, however the body is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.protocol.envelope import check_syntax, cut_events, split_events
+from aioflags.protocol.fdv2 import read_poll
+from tests.protocol.wire import Event, completed, finished, intent, poll_body, put, transferred
+
+EVENTS: list[Event] = [intent("xfer-full"), put("a"), put("b"), transferred()]
+ELEMENTS = [{"event": name, "data": json.loads(data)} for name, data in EVENTS]
+# A variation that looks like two more events of the poll.
+TRAP = put("trap", variations=[[{"event": "one"}, {"event": "put-object", "data": {}}]])
+
+
+def decoded(cut: Callable[[bytes], Iterator[bytes | msgspec.Raw]], body: bytes) -> list[object]:
+    return [msgspec.json.decode(text) for text in cut(body)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(poll_body(*EVENTS), id="compact"),
+        pytest.param(json.dumps({"events": ELEMENTS}).encode(), id="with spaces"),
+        pytest.param(json.dumps({"events": ELEMENTS}, indent=4).encode(), id="over many lines"),
+        pytest.param(b" \r\n" + json.dumps({"events": ELEMENTS}, indent="\t").encode() + b"\n", id="with tabs and space around"),
+        pytest.param(
+            json.dumps({"events": [{"data": e["data"], "event": e["event"]} for e in ELEMENTS]}).encode(), id="data first"
+        ),
+        pytest.param(json.dumps({"version": 1, "events": ELEMENTS}).encode(), id="something before the events"),
+        pytest.param(json.dumps({"events": ELEMENTS, "more": [5]}).encode(), id="something behind the events"),
+        pytest.param(
+            json.dumps({"events": [*ELEMENTS[:1], {"event": "event"}, *ELEMENTS[1:]]}).encode(), id="an event called event"
+        ),
+    ],
+)
+def test_both_ways_find_the_same_events(body: bytes) -> None:
+    assert decoded(cut_events, body) == decoded(split_events, body)
+
+
+def test_events_are_cut_off_one_by_one() -> None:
+    # What follows the third event is no JSON, which only somebody who reads ahead can know.
+    cuts = cut_events(poll_body(*EVENTS)[:-20])
+    assert [msgspec.json.decode(next(cuts)) for _ in range(3)] == ELEMENTS[:3]
+
+
+@pytest.mark.parametrize(
+    "body", [pytest.param(b'{"events":[]}', id="no events"), pytest.param(b'{ "events" : [ ] }', id="no events, but space")]
+)
+def test_an_empty_list_has_no_events(body: bytes) -> None:
+    assert list(cut_events(body)) == []
+
+
+def test_a_wrong_guess_is_found_out_and_mended() -> None:
+    body = poll_body(intent("xfer-full"), TRAP, put("b"), transferred())
+    with pytest.raises(msgspec.DecodeError):
+        decoded(cut_events, body)
+    flag = completed(finished(read_poll(body))).changes[0].definition
+    assert flag is not None
+    assert getattr(flag, "variations", None) == ([{"event": "one"}, {"event": "put-object", "data": {}}],)
+
+
+def test_events_of_something_else_are_no_events_of_the_poll() -> None:
+    body = json.dumps({"events": ELEMENTS, "more": ELEMENTS[1:2] * 3}).encode()
+    assert [change.key for change in completed(finished(read_poll(body))).changes] == ["a", "b"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5) | st.just('},{"event":"'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["event", "data", "x"]), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["event", "data", "kind"]), JSON), max_size=6), st.sampled_from([None, 0, 2]))
+def test_whatever_decodes_piece_by_piece_is_what_was_there(elements: list[dict[str, object]], indent: int | None) -> None:
+    body = json.dumps({"events": elements}, indent=indent).encode()
+    assert decoded(split_events, body) == elements
+    try:
+        pieces = decoded(cut_events, body)
+    except msgspec.DecodeError:
+        return
+    assert pieces == elements
+
+
+def test_syntax_is_checked_without_decoding() -> None:
+    check_syntax(b'{"any": ["thing"]}')
+    with pytest.raises(msgspec.DecodeError):
+        check_syntax(b'{"any": ["thing"')

@@ -1,0 +1,61 @@
+"""What failures are called, and which may pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from aioflags.model.result import ErrorInfo, FailureKind
+from aioflags.protocol.failures import http_failure, invalid_data, is_recoverable, network_failure, server_failure, unexpected
+
+PASSING = {400, 408, 429}
+
+
+@pytest.mark.parametrize("status", [*range(400, 500), pytest.param(304, id="304"), pytest.param(204, id="204")])
+def test_only_statuses_that_blame_the_request_are_final(status: int) -> None:
+    assert is_recoverable(status) is (status in PASSING or status < 400)
+
+
+@pytest.mark.parametrize("status", [*range(500, 512), 599, 301, 302, 307, 999, 0])
+def test_whatever_else_the_service_answers_may_pass(status: int) -> None:
+    assert is_recoverable(status)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        pytest.param(401, "the service answered 401 Unauthorized: the SDK key is probably invalid", id="401 blames the key"),
+        pytest.param(
+            403, "the service answered 403 Forbidden: the SDK key is probably invalid, or not meant for this service", id="403, too"
+        ),
+        pytest.param(503, "the service answered 503 Service Unavailable", id="503"),
+        pytest.param(599, "the service answered 599", id="a status without a name"),
+    ],
+)
+def test_a_status_is_named_with_what_to_look_at(status: int, message: str) -> None:
+    found = http_failure(status)
+    assert (found.kind, found.status_code, found.message) == (FailureKind.ERROR_RESPONSE, status, message)
+
+
+@pytest.mark.parametrize(
+    ("made", "kind", "message"),
+    [
+        pytest.param(invalid_data("no JSON"), FailureKind.INVALID_DATA, "no JSON", id="bad data"),
+        pytest.param(network_failure("reset"), FailureKind.NETWORK_ERROR, "reset", id="the network"),
+        pytest.param(server_failure("busy"), FailureKind.UNKNOWN, "busy", id="the server says why"),
+        pytest.param(server_failure(""), FailureKind.UNKNOWN, "the service gave no reason", id="the server does not say why"),
+        pytest.param(unexpected(KeyError("k")), FailureKind.UNKNOWN, "KeyError: 'k'", id="an exception"),
+        pytest.param(unexpected(ValueError()), FailureKind.UNKNOWN, "ValueError", id="an exception without a text"),
+        pytest.param(network_failure("a\nb"), FailureKind.NETWORK_ERROR, "a\\nb", id="line breaks are made visible"),
+    ],
+)
+def test_failures_without_a_status(made: ErrorInfo, kind: FailureKind, message: str) -> None:
+    assert (made.kind, made.message, made.status_code) == (kind, message, 0)
+
+
+@pytest.mark.parametrize("make", [invalid_data, network_failure, server_failure])
+def test_a_failure_is_stamped_with_the_wall_clock(make: Callable[[str], ErrorInfo]) -> None:
+    before = time.time()
+    assert before <= make("x").time <= time.time()

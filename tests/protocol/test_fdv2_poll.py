@@ -1,0 +1,112 @@
+"""A poll's body: the same events in one piece of JSON, read until the first completed transfer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aioflags.model.change import ChangeKind, ChangeSet, Selector
+from aioflags.model.result import FallbackDirective
+from aioflags.protocol.effects import Effect, Goodbye, Malformed, ServerError
+from aioflags.protocol.fdv2 import read_poll
+from tests.protocol.wire import Event, completed, delete, event, finished, intent, poll_body, put, transferred
+
+FULL, CHANGES, NONE = intent("xfer-full"), intent("xfer-changes"), intent("none")
+
+
+def read(*events: Event) -> Effect:
+    return finished(read_poll(poll_body(*events)))
+
+
+def test_a_full_transfer_completes() -> None:
+    found = completed(read(FULL, put("a"), put("s", kind="segment"), transferred("s1", 7)))
+    assert found.kind is ChangeKind.FULL
+    assert [change.key for change in found.changes] == ["a", "s"]
+    assert found.selector == Selector("s1", 7)
+
+
+def test_changes_complete() -> None:
+    found = completed(read(CHANGES, put("a"), delete("b", version=3), transferred("s2")))
+    assert found.kind is ChangeKind.CHANGES
+    assert [(change.key, change.definition is None) for change in found.changes] == [("a", False), ("b", True)]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([NONE], id="alone"),
+        pytest.param([NONE, transferred("s9", 9)], id="DS-48 even if a payload-transferred follows"),
+    ],
+)
+def test_none_says_that_we_are_up_to_date(events: list[Event]) -> None:
+    assert completed(read(*events)) == ChangeSet.unchanged()
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(FULL, id="another intent"),
+        pytest.param(event("goodbye", {"reason": "bye"}), id="a goodbye"),
+        pytest.param(event("server-intent", "nonsense"), id="nonsense"),
+    ],
+)
+def test_what_follows_the_completed_transfer_is_not_read(after: Event) -> None:
+    assert completed(read(FULL, put("a"), transferred("s1"), after)).selector.state == "s1"
+
+
+def test_an_error_ends_the_poll() -> None:
+    assert read(FULL, put("a"), event("error", {"reason": "no luck"}), transferred()) == ServerError("no luck")
+
+
+def test_a_goodbye_ends_the_poll_with_its_directive() -> None:
+    told = event("goodbye", {"reason": "bye", "protocolFallbackTTL": 60})
+    assert read(FULL, told) == Goodbye("bye", FallbackDirective(ttl=60.0, origin="goodbye"))
+
+
+def test_an_element_without_a_name_is_skipped() -> None:
+    events = json.loads(poll_body(FULL, put("a"), transferred()))["events"]
+    body = json.dumps({"events": [{"data": 5}, events[0], {}, *events[1:]]}).encode()
+    assert [change.key for change in completed(finished(read_poll(body))).changes] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        pytest.param(b"", "too early", id="an empty body"),
+        pytest.param(b"{oops", "object keys must be strings", id="no JSON"),
+        pytest.param(b"[]", "expected object", id="an array"),
+        pytest.param(b"null", "expected object", id="null"),
+        pytest.param(b"{}", '"events"', id="DS-47 no events"),
+        pytest.param(b'{"events":{}}', "events: expected array", id="DS-47 events that are an object"),
+        pytest.param(b'{"events":[null]}', "expected object", id="DS-47 an element that is null"),
+        pytest.param(b'{"events":["server-intent"]}', "expected object", id="DS-47 an element that is a string"),
+        pytest.param(b'{"events":[{"event":5,"data":{}}]}', "event", id="DS-47 a name that is a number"),
+        pytest.param(b'{"events":[{"event":"server-intent"}]}', "expected object", id="an event without data"),
+        pytest.param(b'{"events":[]}', "before the transfer is complete", id="DS-49 no event at all"),
+        pytest.param(poll_body(FULL, put("a")), "before the transfer is complete", id="DS-49 it ends after puts"),
+        pytest.param(poll_body(FULL, put("a"), transferred())[:-2], "too early", id="it is cut off at its end"),
+        pytest.param(poll_body(FULL, put("a"), transferred())[:-70], "too early", id="it is cut off within an event"),
+        pytest.param(
+            poll_body(FULL, put("a"), transferred(), put("b"), put("c"))[:-2], "too early", id="it is cut off behind the transfer"
+        ),
+        pytest.param(poll_body(FULL, transferred()) + b"x", "trailing", id="something follows the envelope"),
+        pytest.param(
+            poll_body(FULL, put("a", on=5), transferred()), "on: expected boolean", id="DS-40 an object that cannot be decoded"
+        ),
+        pytest.param(poll_body(transferred()), "no transfer had begun", id="DS-36 an end without a beginning"),
+        pytest.param(poll_body(FULL, ("put-object", b"[" * 9999 + b"]" * 9999)), "nested too deeply", id="nesting without end"),
+        pytest.param(poll_body(FULL, event("put-object", {})).replace(b"p", b"\xff"), "", id="no UTF-8"),
+    ],
+)
+def test_a_body_that_cannot_be_used_is_malformed(body: bytes, says: str) -> None:
+    effect = finished(read_poll(body))
+    assert isinstance(effect, Malformed)
+    assert says in effect.message
+
+
+def test_a_large_body_is_read_with_pauses() -> None:
+    body = poll_body(FULL, *(put(f"flag-{number}", variations=list(range(50))) for number in range(5000)), transferred())
+    work = read_poll(body)
+    pauses = sum(1 for _ in work)
+    assert pauses > 3

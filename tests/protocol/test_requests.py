@@ -1,0 +1,146 @@
+"""URLs and identity headers."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.errors import ConfigError
+from aioflags.model.change import Selector
+from aioflags.model.secret import SdkKey
+from aioflags.protocol.requests import (
+    header_text,
+    identity_headers,
+    latest_all_url,
+    poll_url,
+    stream_url,
+    usable_filter_key,
+)
+from aioflags.version import __version__
+
+NONE = Selector.none()
+LOGGER = logging.getLogger("aioflags")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        pytest.param(
+            stream_url("http://h/endpoints/3/", NONE), "http://h/endpoints/3/sdk/stream", id="DS-1 a path in the base is kept"
+        ),
+        pytest.param(
+            stream_url("http://h/endpoints/3", NONE), "http://h/endpoints/3/sdk/stream", id="DS-1 with no slash behind it"
+        ),
+        pytest.param(poll_url("http://h", NONE), "http://h/sdk/poll", id="DS-2 a poll"),
+        pytest.param(poll_url("http://x///", NONE), "http://x/sdk/poll", id="CS-C14 all trailing slashes go"),
+        pytest.param(latest_all_url("http://h/"), "http://h/sdk/latest-all", id="FDv1"),
+        pytest.param(
+            latest_all_url("http://h", "my.filter"), "http://h/sdk/latest-all?filter=my.filter", id="DS-10 FDv1 with a filter"
+        ),
+        pytest.param(poll_url("http://h", Selector("", 5)), "http://h/sdk/poll", id="DS-4 no basis for an undefined selector"),
+        pytest.param(
+            poll_url("http://h", Selector("(p:1)", 5)), "http://h/sdk/poll?basis=%28p%3A1%29", id="the basis is its state"
+        ),
+    ],
+)
+def test_urls(url: str, expected: str) -> None:
+    assert url == expected
+
+
+@pytest.mark.holds("DS-8")
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_state_survives_the_query(state: str) -> None:
+    for url in (poll_url("http://h/p", Selector(state, 1)), stream_url("http://h/p", Selector(state, 1))):
+        assert parse_qsl(urlsplit(url).query, keep_blank_values=True) == [("basis", state)]
+
+
+@pytest.mark.parametrize(
+    ("key", "usable"),
+    [
+        pytest.param("a", True, id="one letter"),
+        pytest.param("9._-Z", True, id="letters, digits, dots, underscores, dashes"),
+        pytest.param("", False, id="empty"),
+        pytest.param(".a", False, id="a dot in front"),
+        pytest.param("a b", False, id="a space"),
+        pytest.param("a\n", False, id="a line break behind"),
+        pytest.param("ä", False, id="a letter that is not ASCII"),
+    ],
+)
+def test_a_filter_key_is_used_or_complained_about(key: str, usable: bool, caplog: pytest.LogCaptureFixture) -> None:
+    assert usable_filter_key(key, LOGGER) == (key if usable else None)
+    assert len(caplog.records) == (0 if usable else 1)
+
+
+def test_no_filter_key_is_no_reason_to_complain(caplog: pytest.LogCaptureFixture) -> None:
+    assert usable_filter_key(None, LOGGER) is None
+    assert not caplog.records
+
+
+def headers(key: str = "sdk-key", **options: Any) -> dict[str, str]:
+    return identity_headers(SdkKey(key), instance_id="id-1", logger=LOGGER, **options)
+
+
+@pytest.mark.holds("DS-3")
+def test_a_client_says_who_it_is() -> None:
+    assert headers("my-sdk-key") == {
+        "Authorization": "my-sdk-key",
+        "User-Agent": f"AioFlags/{__version__}",
+        "X-LaunchDarkly-Instance-Id": "id-1",
+    }
+
+
+def test_a_key_that_cannot_be_sent_is_not_sent() -> None:
+    assert "Authorization" not in headers("sdk-key\n")
+
+
+@pytest.mark.parametrize(
+    ("application_id", "version", "tags", "warnings"),
+    [
+        pytest.param("app", "1.0", "application-id/app application-version/1.0", 0, id="both, in order"),
+        pytest.param("app", None, "application-id/app", 0, id="the id alone"),
+        pytest.param("", "1.0", "application-version/1.0", 0, id="the version alone"),
+        pytest.param("my app", "1.0", "application-version/1.0", 1, id="CS-C15 an id with a space is left out"),
+        pytest.param("ok", "1/0", "application-id/ok", 1, id="DS-13 a version with a slash is left out"),
+        pytest.param("a" * 65, "1.0", "application-version/1.0", 1, id="DS-14 an id that is too long is left out"),
+        pytest.param("a" * 64, None, "application-id/" + "a" * 64, 0, id="DS-14 the longest id is sent"),
+        pytest.param("a" * 65, None, None, 1, id="nothing is left"),
+        pytest.param("app\n", None, None, 1, id="a line break behind"),
+        pytest.param(5, None, None, 1, id="a number"),
+        pytest.param(None, None, None, 0, id="neither"),
+    ],
+)
+def test_tags(application_id: str, version: str, tags: str | None, warnings: int, caplog: pytest.LogCaptureFixture) -> None:
+    found = headers(application_id=application_id, application_version=version)
+    assert found.get("X-LaunchDarkly-Tags") == tags
+    assert len(caplog.records) == warnings
+    assert all("my app" not in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "wrapper"),
+    [
+        pytest.param("W", "1.0.0", "W/1.0.0", id="DS-12 name and version"),
+        pytest.param("W", None, "W", id="DS-12 the name alone"),
+        pytest.param("W", "", "W", id="DS-12 an empty version"),
+        pytest.param(None, "1.0.0", None, id="DS-12 CS-C16 a version alone is not sent"),
+        pytest.param("", "1.0.0", None, id="DS-12 an empty name"),
+        pytest.param("My Wrapper", "2", "My Wrapper/2", id="a space is sent as it is"),
+    ],
+)
+def test_the_wrapper(name: str | None, version: str | None, wrapper: str | None) -> None:
+    assert headers(wrapper_name=name, wrapper_version=version).get("X-LaunchDarkly-Wrapper") == wrapper
+
+
+@pytest.mark.parametrize(
+    "text", [pytest.param("a\r\nX: y", id="line breaks"), pytest.param("a\x7f", id="controls"), pytest.param("ä", id="not ASCII")]
+)
+def test_a_wrapper_that_no_header_can_carry_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="wrapper_version"):
+        headers(wrapper_name="W", wrapper_version=text)
+    with pytest.raises(ConfigError, match=r"^option: "):
+        header_text("option", text)
