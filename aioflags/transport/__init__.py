@@ -1,0 +1,1 @@
+"""Floor 3: the edge to the network, and the only floor that opens sockets."""

@@ -1,0 +1,57 @@
+"""How long to wait before the next attempt: delays as plain numbers. Chance and the server's wishes are parameters.
+
+Source: ``data-system.md`` 5.7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from aioflags.clock import now
+from aioflags.model.defaults import BACKOFF_RESET, MAX_RECONNECT_DELAY, MAX_RETRY_AFTER
+
+__all__ = ["Backoff", "delay", "read_retry_after"]
+
+_BUSY: Final = frozenset({429, 503})
+_ENOUGH: Final = 64
+"""Doublings after which every delay has long reached its ceiling."""
+
+
+def delay(initial: float, attempt: int, *, chance: float, at_least: float = 0.0) -> float:
+    """Seconds to wait before attempt ``attempt`` (the first is 1) is repeated.
+
+    Doubles from ``initial`` up to 30 s (up to ``initial``, if that is more); ``chance`` in [0, 1) takes off up to half.
+    """
+    ceiling = max(initial, MAX_RECONNECT_DELAY)
+    longest = min(initial * 2.0 ** min(attempt - 1, _ENOUGH), ceiling)
+    return max(longest * (1 - chance / 2), at_least)
+
+
+class Backoff:
+    """The attempts of one run, counted. Whatever ended a connection counts; only one that lasted starts them anew."""
+
+    __slots__ = ("_attempt", "_initial")
+
+    def __init__(self, initial: float) -> None:
+        self._initial = initial
+        self._attempt = 0
+
+    def after(self, lasted: float, *, chance: float, at_least: float = 0.0) -> float:
+        """Seconds to wait after a connection that was open for ``lasted`` seconds (0: it never was)."""
+        self._attempt = 1 if lasted >= BACKOFF_RESET else self._attempt + 1
+        return delay(self._initial, self._attempt, chance=chance, at_least=at_least)
+
+
+def read_retry_after(status: int, headers: Mapping[str, str]) -> float:
+    """Seconds that a busy server (429, 503) asks us to stay away, at most 300; 0 if it does not ask."""
+    text = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
+    if status not in _BUSY or not text:
+        return 0.0
+    try:
+        seconds = float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - now()
+    except (ValueError, OverflowError):
+        return 0.0
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if math.isfinite(seconds) else MAX_RETRY_AFTER

@@ -1,0 +1,210 @@
+"""Connections: requests over httpx, with limits and redirects of our own. Only ``http.py`` imports this, at first use.
+
+Source: ``data-system.md`` 1.6 and 1.7; ``client-surface.md`` 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Final, cast
+
+import anyio
+import httpx
+from anyio.lowlevel import checkpoint
+from httpx_sse import EventSource, ServerSentEvent
+
+from aioflags.errors import ConfigError
+from aioflags.model.defaults import CLOSE_GRACE, MAX_REDIRECTS, STREAM_READ_TIMEOUT
+from aioflags.model.result import ErrorInfo
+from aioflags.protocol.failures import http_failure, invalid_data, network_failure, unexpected
+from aioflags.transport.clients import Clients, MakeClient
+from aioflags.transport.http import RequestFailed
+from aioflags.transport.limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing
+from aioflags.transport.settings import Http, origin
+
+__all__ = ["Connections"]
+
+_UNNAMED: Final = frozenset({"", "message"})
+_EVENT_STREAM: Final = "text/event-stream"
+_ANONYMOUS: Final = frozenset({"accept", "accept-encoding", "cache-control", "if-none-match", "user-agent"})
+"""Headers that another origin may see. All others say who we are."""
+
+_NETWORK: Final = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    OSError,
+    PaceError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+
+
+class Connections:
+    """What an ``HttpTransport`` works with. ``make_client`` gives a fresh HTTP client."""
+
+    def __init__(self, settings: Http, make_client: MakeClient) -> None:
+        self._settings = settings
+        self._make_client = make_client
+        self._polls = Clients(settings, make_client)
+
+    async def aclose(self) -> None:
+        """Closes what the polls used. Streams close theirs."""
+        with anyio.move_on_after(CLOSE_GRACE, shield=True):
+            await self._polls.aclose()
+
+    @asynccontextmanager
+    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[_Reply, None]:
+        """See ``HttpTransport.get``."""
+        sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "Connection": "close", **headers}
+        async with self._exchange(self._polls, url, sent) as (response, timeout):
+            if not response.is_success and response.status_code != 304:
+                raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
+            yield _Reply(response, self._settings.max_response_bytes, timeout.read)
+
+    @asynccontextmanager
+    async def open_stream(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[_EventStream, None]:
+        """See ``HttpTransport.open_stream``."""
+        sent = {"Accept": _EVENT_STREAM, "Accept-Encoding": "identity", "Cache-Control": "no-cache", **headers}
+        clients = Clients(self._settings, self._make_client)
+        try:
+            async with self._exchange(clients, url, sent, silence=STREAM_READ_TIMEOUT) as (response, _):
+                if response.status_code != 200:
+                    raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
+                yield _EventStream(response, self._settings.max_event_bytes)
+        finally:
+            # The response is closed by now, but the connection may have gone back to the pool: the socket closes with it.
+            with anyio.move_on_after(CLOSE_GRACE / 2, shield=True):
+                await clients.aclose()
+
+    @asynccontextmanager
+    async def _exchange(
+        self, clients: Clients, url: str, headers: Mapping[str, str], *, silence: float | None = None
+    ) -> AsyncGenerator[tuple[httpx.Response, httpx.Timeout], None]:
+        """The last response after redirects, its body unread, and the time-outs it came under."""
+        with _network_failures():
+            response, timeout = await self._follow(clients, httpx.URL(url), headers, silence)
+        try:
+            yield response, timeout
+        finally:
+            await _close(response)
+
+    async def _follow(
+        self, clients: Clients, target: httpx.URL, headers: Mapping[str, str], silence: float | None
+    ) -> tuple[httpx.Response, httpx.Timeout]:
+        hops = 0
+        while True:
+            client = clients.for_url(target)
+            base = client.timeout
+            timeout = httpx.Timeout(base.connect, read=silence or base.read, write=base.write, pool=base.pool)
+            request = client.build_request("GET", target, headers=headers, timeout=timeout)
+            response = await _head(client, request, timeout)
+            following = self._following(target, response)
+            if following is None or hops == MAX_REDIRECTS:
+                return response, timeout
+            await _close(response)
+            if _origin(following) != _origin(target):
+                headers = {name: value for name, value in headers.items() if name.lower() in _ANONYMOUS}
+            target, hops = following, hops + 1
+
+    def _following(self, target: httpx.URL, response: httpx.Response) -> httpx.URL | None:
+        """Where a redirect leads, if we go there: within the origin, or to one that the settings allow."""
+        if response.next_request is None:
+            return None
+        following = response.next_request.url
+        return following if _origin(following) in {_origin(target), *self._settings.redirect_origins} else None
+
+
+class _Reply:
+    def __init__(self, response: httpx.Response, limit: int, read_timeout: float | None) -> None:
+        self.status = response.status_code
+        self.headers = _plain(response.headers)
+        self._response = response
+        self._limit = limit
+        self._read_timeout = read_timeout if read_timeout is not None else STREAM_READ_TIMEOUT
+
+    async def read(self) -> bytes:
+        with _network_failures(self.headers):
+            coding = check_coding(self.headers.get("content-encoding", ""), "gzip")
+            body = bytearray()
+            async with aclosing(inflate(progressing(_raw(self._response), self._read_timeout), coding, self._limit)) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    await checkpoint()  # inflating is work, and a body that is already there would be read in one go
+            return bytes(body)
+
+
+class _EventStream:
+    def __init__(self, response: httpx.Response, limit: int) -> None:
+        self.headers = _plain(response.headers)
+        self._response = response
+        self._limit = limit
+
+    async def events(self) -> AsyncGenerator[ServerSentEvent, None]:
+        with _network_failures(self.headers):
+            kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != _EVENT_STREAM:
+                raise BodyError(f"content type {kind!r} is no event stream")
+            check_coding(self.headers.get("content-encoding", ""))
+            cleaned = events_within(lively(_raw(self._response), STREAM_READ_TIMEOUT), self._limit)
+            # A response of our own around the cleaned bytes: UTF-8 whatever the server calls it, and nothing left to decode.
+            source = EventSource(httpx.Response(200, headers={"Content-Type": _EVENT_STREAM}, stream=_Bytes(cleaned)))
+            async with aclosing(cleaned), aclosing(source.aiter_sse()) as events:
+                async for event in events:
+                    # The parser gives an event without data for every heart-beat after an id. What has a name is for its reader.
+                    if event.data or event.event not in _UNNAMED:
+                        yield event
+
+
+class _Bytes(httpx.AsyncByteStream):
+    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
+        self._chunks = chunks
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._chunks)
+
+
+def _raw(response: httpx.Response) -> AsyncIterable[bytes]:
+    """The body as it comes from the network: httpx would inflate it without a limit."""
+    return cast("httpx.AsyncByteStream", response.stream)
+
+
+def _plain(headers: httpx.Headers) -> dict[str, str]:
+    """Lower-case names; the values of a header that was repeated are joined by commas."""
+    return dict(headers.items())
+
+
+def _origin(url: httpx.URL) -> str:
+    return origin(url.scheme, url.host, url.port)
+
+
+async def _close(response: httpx.Response) -> None:
+    with anyio.move_on_after(CLOSE_GRACE / 2, shield=True):
+        await response.aclose()
+
+
+async def _head(client: httpx.AsyncClient, request: httpx.Request, timeout: httpx.Timeout) -> httpx.Response:
+    """The head of the answer. httpx limits each step of getting it, and a mock of it none, so the whole is limited here."""
+    limit = None if timeout.connect is None or timeout.read is None else timeout.connect + timeout.read
+    with anyio.move_on_after(limit):
+        return await client.send(request, stream=True, follow_redirects=False)
+    raise PaceError(f"no answer within {limit:g} s")
+
+
+@contextmanager
+def _network_failures(headers: Mapping[str, str] | None = None) -> Generator[None]:
+    """Turns everything that a network may do into ``RequestFailed``, with the headers that have already arrived."""
+    error: ErrorInfo
+    try:
+        yield
+    except ConfigError as failure:
+        raise RequestFailed(unexpected(failure)) from failure
+    except BodyError as failure:
+        error = invalid_data(str(failure))
+        raise RequestFailed(error, headers or {}) from failure
+    except _NETWORK as failure:
+        name = "" if isinstance(failure, PaceError) else type(failure).__name__
+        error = network_failure(": ".join(part for part in (name, str(failure)) if part))
+        raise RequestFailed(error, headers or {}) from failure

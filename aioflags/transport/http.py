@@ -1,0 +1,142 @@
+"""HttpTransport: the one way of a client to the network. What goes wrong on it is a :class:`RequestFailed`, nothing else.
+
+Constructing one opens nothing, and httpx is imported with the first request: a client without network sources never needs
+it. The work is done in ``connections.py``.
+
+Source: ``data-system.md`` 1.6 and 1.7; ``architecture.md`` 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol
+
+import anyio
+
+from aioflags.errors import ConfigError
+from aioflags.logs import logger as package_logger
+from aioflags.model.result import ErrorInfo, FailureKind
+from aioflags.protocol.failures import is_recoverable, unexpected
+from aioflags.transport.backoff import read_retry_after
+from aioflags.transport.settings import Http
+
+if TYPE_CHECKING:
+    from httpx_sse import ServerSentEvent
+
+    from aioflags.transport.connections import Connections
+
+__all__ = ["EventStream", "HttpTransport", "Reply", "RequestFailed"]
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class RequestFailed(Exception):  # noqa: N818 - a result on its way to be one, not a mistake
+    """Why a request has no usable answer, with the headers that came all the same. It never leaves the sources."""
+
+    def __init__(self, error: ErrorInfo, headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.headers = headers
+
+    @property
+    def is_recoverable(self) -> bool:
+        """Whether asking again may help."""
+        return self.error.kind is not FailureKind.ERROR_RESPONSE or is_recoverable(self.error.status_code)
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the server asked us to stay away; 0 if it did not."""
+        return read_retry_after(self.error.status_code, self.headers)
+
+
+class Reply(Protocol):
+    """The head of an answer, whose body has not been read yet. Names of headers are in lower case."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    async def read(self) -> bytes:
+        """The whole body, inflated. Raises :class:`RequestFailed` for one that is too large, too slow or broken."""
+        ...
+
+
+class EventStream(Protocol):
+    """An event stream that has answered with 200. Names of headers are in lower case."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def events(self) -> AsyncGenerator[ServerSentEvent, None]:
+        """Events with data, until the server closes. Raises :class:`RequestFailed`, also for what is no event stream."""
+        ...
+
+
+class HttpTransport:
+    """The network, as ``settings`` would have it: polls through shared HTTP clients, streams through one of their own each.
+
+    An async context manager; leaving it closes what the polls used. It belongs to one event loop.
+    """
+
+    def __init__(self, settings: Http, logger: logging.Logger = package_logger) -> None:
+        self._settings = settings
+        self._logger = logger
+        self._lock = anyio.Lock()
+        self._connections: Connections | None = None
+
+    async def __aenter__(self) -> HttpTransport:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._connections is not None:
+            await self._connections.aclose()
+
+    @asynccontextmanager
+    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[Reply, None]:
+        """A GET whose answer is a success or 304; the head is known before the body is read.
+
+        Raises:
+            RequestFailed: there is no such answer.
+        """
+        async with (await self._ready()).get(url, headers) as reply:
+            yield reply
+
+    @asynccontextmanager
+    async def open_stream(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[EventStream, None]:
+        """An event stream on a connection of its own, which is closed when the context is left.
+
+        Raises:
+            RequestFailed: the answer is not 200, or there is none.
+        """
+        async with (await self._ready()).open_stream(url, headers) as stream:
+            yield stream
+
+    async def _ready(self) -> Connections:
+        async with self._lock:
+            connections = self._connections or await self._prepared()
+            self._connections = connections
+            return connections
+
+    async def _prepared(self) -> Connections:
+        # Importing httpx and reading certificates take up to 150 ms, for which the event loop must not stand still.
+        # The thread ends with its work: a client at rest has none.
+        worker = ThreadPoolExecutor(1, thread_name_prefix="aioflags-tls")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(worker, _prepare, self._settings, self._logger)
+        except ConfigError as error:
+            raise RequestFailed(unexpected(error)) from error
+        finally:
+            worker.shutdown(wait=False)
+
+
+def _prepare(settings: Http, logger: logging.Logger) -> Connections:
+    from aioflags.transport.clients import client_maker  # noqa: PLC0415 - imports httpx
+    from aioflags.transport.connections import Connections  # noqa: PLC0415 - imports httpx
+
+    return Connections(settings, client_maker(settings, logger))

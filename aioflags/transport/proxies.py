@@ -1,0 +1,46 @@
+"""Which proxy a request goes through when no option names one: the environment's rules, as a function of it.
+
+Source: ``client-surface.md`` 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+__all__ = ["environment_proxy"]
+
+
+def environment_proxy(scheme: str, host: str, port: int, environment: Mapping[str, str]) -> str | None:
+    """The URL of the proxy for a target, or ``None``. ``environment`` is like ``os.environ``.
+
+    A lower-case variable wins over its upper-case twin. ``HTTP_PROXY`` in capitals is ignored under CGI, where a client's
+    ``Proxy:`` header would set it.
+    """
+    name = f"{scheme}_proxy"
+    proxy = environment.get(name)
+    if proxy is None and not (scheme == "http" and "REQUEST_METHOD" in environment):
+        proxy = environment.get(name.upper())
+    if not proxy or _is_exempt(host.lower(), port, environment.get("no_proxy", environment.get("NO_PROXY", ""))):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_exempt(host: str, port: int, no_proxy: str) -> bool:
+    """``*`` exempts every host; ``host`` and ``.host`` exempt it and its subdomains; ``host:port`` only at that port."""
+    return any(_exempts(entry.strip().lower(), host, port) for entry in no_proxy.split(","))
+
+
+def _exempts(entry: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    if entry.count(":") > 1 and not entry.startswith("["):
+        entry = f"[{entry}]"  # an address of IPv6 that nobody wrapped
+    try:
+        parts = urlsplit(f"//{entry}")
+        name, only = (parts.hostname or "").removeprefix("."), parts.port
+    except ValueError:
+        return False
+    if not name or (only is not None and only != port):
+        return False
+    return host == name or host.endswith(f".{name}")

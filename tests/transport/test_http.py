@@ -1,0 +1,333 @@
+"""HttpTransport over a scripted service: what becomes of answers and redirects, and what a failure carries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+import respx
+
+from aioflags.errors import ConfigError
+from aioflags.model.result import FailureKind
+from aioflags.protocol.failures import http_failure, network_failure
+from aioflags.transport.http import HttpTransport, RequestFailed
+from aioflags.transport.settings import Http
+from tests.scripted_http import HANG, Answer, Service, stream_of
+
+IDENTITY = {
+    "Authorization": "my-sdk-key",
+    "User-Agent": "AioFlags/1",
+    "X-LaunchDarkly-Instance-Id": "i",
+    "X-LaunchDarkly-Tags": "t",
+    "X-LaunchDarkly-Wrapper": "w",
+    "If-None-Match": '"1"',
+}
+HOME = "https://home.test/sdk/poll"
+FINE = Answer(200, {"X-Found": "yes"}, [b"body"])
+
+
+def to(location: str, status: int = 302) -> Answer:
+    return Answer(status, {"Location": location})
+
+
+async def got(service: Service, url: str = HOME, **options: object) -> bytes:
+    async with HttpTransport(service.http(**options)) as transport, transport.get(url, IDENTITY) as reply:
+        return await reply.read()
+
+
+async def failed(service: Service, url: str = HOME, **options: object) -> RequestFailed:
+    with pytest.raises(RequestFailed) as caught:
+        await got(service, url, **options)
+    assert service.all_closed
+    return caught.value
+
+
+# -- answers
+
+
+async def test_the_head_is_known_before_the_body() -> None:
+    service = Service(Answer(200, {"X-One": "1"}, [5.0, b"bo", b"dy"]))
+    async with HttpTransport(service.http()) as transport:
+        start = anyio.current_time()
+        async with transport.get(HOME, IDENTITY) as reply:
+            assert anyio.current_time() == start
+            assert (reply.status, reply.headers["x-one"]) == (200, "1")
+            assert await reply.read() == b"body"
+        async with transport.get(HOME, IDENTITY) as reply:
+            pass
+    assert service.all_closed
+    assert len(service.clients) == 1
+
+
+async def test_repeated_headers_are_joined() -> None:
+    async def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=[("X-LD-FD-Fallback", "true"), ("x-ld-fd-fallback", "true")])
+
+    http = Http(client_factory=lambda: httpx.AsyncClient(transport=httpx.MockTransport(answer), trust_env=False))
+    async with HttpTransport(http) as transport, transport.get(HOME, {}) as reply:
+        assert reply.headers == {"x-ld-fd-fallback": "true, true"}
+
+
+@pytest.mark.parametrize("status", [200, 201, 304])
+async def test_a_success_is_a_reply(status: int) -> None:
+    async with HttpTransport(Service(Answer(status)).http()) as transport, transport.get(HOME, {}) as reply:
+        assert reply.status == status
+
+
+@pytest.mark.parametrize("status", [300, 302, 399, 400, 401, 404, 429, 500, 503, 599])
+async def test_every_other_status_is_a_failure_with_its_headers(status: int) -> None:
+    failure = await failed(Service(Answer(status, {"X-Why": "because", "Retry-After": "5"})))
+    assert (failure.error.kind, failure.error.status_code) == (FailureKind.ERROR_RESPONSE, status)
+    assert failure.headers["x-why"] == "because"
+    assert failure.is_recoverable == (status not in {401, 404})
+    assert failure.retry_after == (5 if status in {429, 503} else 0)
+
+
+@pytest.mark.parametrize("status", [201, 204, 206, 304])
+async def test_a_stream_is_nothing_but_200(status: int) -> None:
+    service = Service(Answer(status))
+    async with HttpTransport(service.http()) as transport:
+        with pytest.raises(RequestFailed) as caught:
+            async with transport.open_stream(HOME, {}):
+                pass
+    assert caught.value.error.status_code == status
+    assert caught.value.is_recoverable
+    assert service.all_closed
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["home.test/no-scheme", "ftp://home.test/", "https://", "http://[::1", "https://home.test:99999/"],
+)
+async def test_a_url_that_is_none_is_a_failure_of_the_request(url: str) -> None:
+    http = Http()
+    async with HttpTransport(http) as transport:
+        with pytest.raises(RequestFailed) as caught:
+            async with transport.get(url, {}):
+                pass
+    assert caught.value.error.kind is FailureKind.NETWORK_ERROR
+
+
+async def test_a_body_that_breaks_off_leaves_the_headers() -> None:
+    failure = await failed(Service(Answer(200, {"X-LD-FD-Fallback": "true"}, [b"bo", httpx.ReadError("reset")])))
+    assert failure.error.kind is FailureKind.NETWORK_ERROR
+    assert failure.headers["x-ld-fd-fallback"] == "true"
+
+
+async def test_an_answer_that_does_not_come_is_given_up_in_time() -> None:
+    start = anyio.current_time()
+    failure = await failed(Service(Answer(after=HANG)))
+    assert anyio.current_time() - start == 25
+    assert "25 s" in failure.error.message
+
+
+async def test_a_client_without_time_outs_is_not_given_any() -> None:
+    service = Service(Answer(after=10_000.0))
+    client = service.client()
+    client.timeout = httpx.Timeout(None)
+    async with HttpTransport(Http(client_factory=lambda: client)) as transport, transport.get(HOME, {}) as reply:
+        assert reply.status == 200
+
+
+async def test_polls_may_come_compressed_and_streams_may_not() -> None:
+    service = Service(FINE, stream_of())
+    async with HttpTransport(service.http()) as transport:
+        async with transport.get(HOME, IDENTITY):
+            pass
+        async with transport.open_stream(HOME, IDENTITY):
+            pass
+    poll, stream = service.requests
+    assert (poll.headers["Accept-Encoding"], stream.headers["Accept-Encoding"]) == ("gzip", "identity")
+
+
+async def test_a_stream_may_be_silent_longer_than_a_poll() -> None:
+    service = Service(stream_of(250.0, b"data: 1\n\n"))
+    async with HttpTransport(service.http()) as transport, transport.open_stream(HOME, {}) as stream:
+        event = await anext(stream.events())
+        assert (event.event, event.data) == ("message", "1")
+    given = service.requests[0].extensions["timeout"]
+    assert (given["connect"], given["read"]) == (10, 300)
+
+
+async def test_every_stream_has_a_client_of_its_own_which_is_closed_with_it() -> None:
+    service = Service(stream_of(b"data: 1\n\n"))
+    async with HttpTransport(service.http()) as transport:
+        for count in (1, 2, 3):
+            async with transport.open_stream(HOME, {}):
+                assert [client.is_closed for client in service.clients] == [True] * (count - 1) + [False]
+            assert service.all_closed
+
+
+async def test_closing_is_bounded_when_a_connection_does_not_close() -> None:
+    class Stuck(httpx.AsyncByteStream):
+        async def aclose(self) -> None:
+            await anyio.sleep_forever()
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Stuck())
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer), trust_env=False)
+    start = anyio.current_time()
+    async with HttpTransport(Http(client_factory=lambda: client)) as transport, transport.open_stream(HOME, {}):
+        pass
+    assert anyio.current_time() - start <= 1
+    assert client.is_closed
+
+
+async def test_a_transport_that_was_not_used_has_nothing_to_close() -> None:
+    def factory() -> httpx.AsyncClient:
+        raise AssertionError("nobody asked for one")
+
+    async with HttpTransport(Http(client_factory=factory)):
+        pass
+
+
+async def test_requests_at_the_same_time_share_the_start(respx_mock: respx.MockRouter) -> None:
+    route = respx_mock.get(HOME).respond(text="body")
+    bodies: list[bytes] = []
+
+    async def ask(transport: HttpTransport) -> None:
+        async with transport.get(HOME, {}) as reply:
+            bodies.append(await reply.read())
+
+    async with HttpTransport(Http()) as transport, anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(ask, transport)
+    assert bodies == [b"body"] * 5
+    assert route.call_count == 5
+
+
+# -- redirects
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("/other?x=1", "https://home.test/other?x=1"),
+        ("other", "https://home.test/sdk/other"),
+        ("https://HOME.test:443/other", "https://home.test/other"),
+    ],
+)
+async def test_a_redirect_within_the_origin_is_followed(status: int, location: str, target: str) -> None:
+    service = Service(to(location, status), FINE)
+    assert await got(service) == b"body"
+    assert str(service.requests[1].url) == target
+    assert service.requests[1].headers["authorization"] == "my-sdk-key"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        pytest.param("https://elsewhere.test/", id="another host"),
+        pytest.param("https://sub.home.test/", id="a subdomain"),
+        pytest.param("https://home.test:8443/", id="another port"),
+        pytest.param("http://home.test/", id="from https to http"),
+        pytest.param("//elsewhere.test/", id="another host without a scheme"),
+        pytest.param("ftp://home.test/", id="another scheme"),
+        pytest.param("http://[", id="no host"),
+    ],
+)
+async def test_a_redirect_to_another_origin_is_not_followed(location: str) -> None:
+    service = Service(to(location), FINE)
+    failure = await failed(service)
+    assert (failure.error.status_code, failure.is_recoverable) == (302, True)
+    assert len(service.requests) == 1
+
+
+async def test_a_redirect_without_a_target_is_a_failure() -> None:
+    assert (await failed(Service(Answer(302), FINE))).error.status_code == 302
+    assert (await failed(Service(to("https://home.test:port/"), FINE))).is_recoverable
+
+
+@pytest.mark.parametrize(("hops", "followed"), [(3, True), (4, False)])
+async def test_three_redirects_are_followed_and_no_more(hops: int, followed: bool) -> None:
+    service = Service(*[to(f"/{hop}") for hop in range(hops)], FINE)
+    if followed:
+        assert await got(service) == b"body"
+    else:
+        assert (await failed(service)).error.status_code == 302
+    assert len(service.requests) == 4
+
+
+async def test_an_allowed_origin_does_not_learn_who_we_are() -> None:
+    service = Service(to("https://elsewhere.test/a"), to("/b"), to("https://home.test/c"), FINE)
+    origins = ["https://elsewhere.test", "https://home.test"]
+    assert await got(service, redirect_origins=origins) == b"body"
+    assert [request.url.host for request in service.requests] == ["home.test", "elsewhere.test", "elsewhere.test", "home.test"]
+    for request in service.requests[1:]:
+        names = {name for name in request.headers if name not in {"host", "connection"}}
+        assert names == {"accept", "accept-encoding", "user-agent", "if-none-match"}
+
+
+async def test_an_allowed_origin_does_not_allow_others() -> None:
+    service = Service(to("https://elsewhere.test/a"), to("https://third.test/b"), FINE)
+    await failed(service, redirect_origins=["https://elsewhere.test"])
+    assert len(service.requests) == 2
+
+
+async def test_streams_are_redirected_alike() -> None:
+    service = Service(to("/b"), stream_of(b"data: 1\n\n"))
+    async with HttpTransport(service.http()) as transport, transport.open_stream(HOME, IDENTITY) as stream:
+        assert (await anext(stream.events())).data == "1"
+    assert service.all_closed
+
+
+# -- failures
+
+
+@pytest.mark.parametrize(
+    ("failure", "recoverable"),
+    [
+        (RequestFailed(network_failure("x")), True),
+        (RequestFailed(http_failure(500)), True),
+        (RequestFailed(http_failure(401)), False),
+    ],
+)
+def test_whether_asking_again_may_help(failure: RequestFailed, recoverable: bool) -> None:
+    assert (failure.is_recoverable, failure.retry_after, dict(failure.headers)) == (recoverable, 0, {})
+
+
+@pytest.mark.parametrize("option", ["ca_certs", "cert_file"])
+async def test_a_certificate_that_cannot_be_read_is_a_failure_that_names_its_option(option: str, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.pem"
+    junk.write_text("junk")
+    for path in (tmp_path / "absent.pem", junk):
+        async with HttpTransport(Http(**{option: str(path)})) as transport:  # type: ignore[arg-type]  # one of two paths
+            with pytest.raises(RequestFailed, match=f"{option}: ") as caught:
+                async with transport.get(HOME, {}):
+                    pass
+        assert isinstance(caught.value.__cause__, ConfigError)
+
+
+@pytest.mark.parametrize("proxy", ["ftp://user:secret@proxy", "socks5://user:secret@proxy", "http://user:secret@proxy:port"])
+async def test_a_proxy_that_cannot_be_used_is_a_failure_that_says_so(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    async with HttpTransport(Http()) as transport:
+        with pytest.raises(RequestFailed, match="proxy cannot be used") as caught:
+            async with transport.get(HOME, {}):
+                pass
+    assert "secret" not in caught.value.error.message
+
+
+async def test_turning_verification_off_is_said(caplog: pytest.LogCaptureFixture, respx_mock: respx.MockRouter) -> None:
+    respx_mock.get(HOME).respond(200)
+    for off in (False, True):
+        async with HttpTransport(Http(disable_ssl_verification=off)) as transport, transport.get(HOME, {}):
+            pass
+    assert caplog.text.count("disable_ssl_verification") == 1
+
+
+@pytest.mark.real_time
+def test_httpx_is_not_imported_before_the_first_request() -> None:
+    script = (
+        "import sys, aioflags.sources, aioflags.transport.http as http;"
+        "http.HttpTransport(http.Http());"
+        "print([name for name in ('httpx', 'httpcore', 'httpx_sse') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=20)
+    assert found.stdout.strip() == "[]"

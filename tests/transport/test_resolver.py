@@ -1,0 +1,183 @@
+"""Names are resolved in threads that nobody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import anyio
+import httpcore
+import httpx
+import pytest
+
+from aioflags.transport.resolver import DaemonResolver, Resolve, resolve_with
+from tests.transport.raw_server import answering, ok, raw_server
+
+pytestmark = pytest.mark.real_time
+
+
+def test_the_attributes_that_httpx_has_no_door_for_are_there() -> None:
+    """If this fails, ``resolve_with`` has to be changed for the httpx that was installed."""
+    transport = httpx.AsyncHTTPTransport(verify=False, trust_env=False)
+    proxied = httpx.AsyncHTTPTransport(verify=False, trust_env=False, proxy="http://127.0.0.1:9")
+    for one in (transport, proxied):
+        assert isinstance(one._pool, httpcore.AsyncConnectionPool)
+        assert hasattr(one._pool, "_network_backend")
+        resolver = DaemonResolver()
+        resolve_with(one, resolver)
+        assert one._pool._network_backend is resolver
+
+
+async def fetched(resolve: Resolve, port: int, connect_timeout: float = 5.0) -> bytes:
+    transport = httpx.AsyncHTTPTransport(verify=False, trust_env=False)
+    resolve_with(transport, DaemonResolver(resolve))
+    async with httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(connect_timeout)) as client:
+        return (await client.get(f"http://flags.invalid:{port}/")).content
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        pytest.param(["127.0.0.1"], id="one"),
+        pytest.param(["127.0.0.2", "127.0.0.1"], id="the first refuses"),
+        pytest.param(["::1", "127.0.0.1"], id="the first is of the other family"),
+    ],
+)
+async def test_the_first_address_that_answers_is_taken(addresses: list[str]) -> None:
+    async with raw_server(answering(ok(b"here"))) as server:
+        assert await fetched(finding(*addresses), server.port) == b"here"
+    assert f"Host: flags.invalid:{server.port}" in server.heads[0]
+
+
+def finding(*addresses: str) -> Resolve:
+    return lambda host, port: addresses
+
+
+def failing(error: Exception) -> Resolve:
+    def resolve(host: str, port: int) -> list[str]:
+        raise error
+
+    return resolve
+
+
+@pytest.mark.parametrize(
+    "resolve",
+    [
+        pytest.param(finding(), id="no address"),
+        pytest.param(finding("127.0.0.2"), id="nobody answers"),
+        pytest.param(failing(socket.gaierror(-2, "unknown")), id="an unknown name"),
+        pytest.param(failing(UnicodeError("label too long")), id="a name that none can be"),
+    ],
+)
+async def test_a_host_that_cannot_be_reached_is_an_error_of_the_connection(resolve: Resolve) -> None:
+    with pytest.raises(httpx.ConnectError):
+        await fetched(resolve, 9)
+
+
+async def test_a_resolver_that_hangs_is_given_up_in_time_and_is_not_asked_twice() -> None:
+    asked: list[str] = []
+    release = threading.Event()
+
+    def hang(host: str, port: int) -> list[str]:
+        asked.append(host)
+        release.wait(10)
+        return ["127.0.0.1"]
+
+    resolver = DaemonResolver(hang)
+    start = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(httpcore.ConnectTimeout):
+            await resolver.connect_tcp("flags.invalid", 80, timeout=0.1)
+    assert time.monotonic() - start < 2
+    assert asked == ["flags.invalid"]
+    async with raw_server(answering(ok())) as server:
+        release.set()
+        with anyio.move_on_after(2):
+            while resolver._pending:
+                await anyio.sleep(0.01)
+        stream = await resolver.connect_tcp("flags.invalid", server.port, timeout=5)
+        await stream.aclose()
+    assert len(asked) == 2
+
+
+async def test_a_look_up_that_never_ends_is_overtaken_by_a_new_one_after_a_while() -> None:
+    asked: list[str] = []
+    release = threading.Event()
+
+    def hang_once(host: str, port: int) -> list[str]:
+        asked.append(host)
+        if len(asked) == 1:
+            release.wait(10)
+        return ["127.0.0.1"]
+
+    resolver = DaemonResolver(hang_once, patience=0.1)
+    async with raw_server(answering(ok())) as server:
+        with pytest.raises(httpcore.ConnectTimeout):
+            await resolver.connect_tcp("flags.invalid", server.port, timeout=0.15)
+        stream = await resolver.connect_tcp("flags.invalid", server.port, timeout=5)
+        await stream.aclose()
+    assert len(asked) == 2
+    assert resolver._pending == {}
+    release.set()
+
+
+async def test_an_address_needs_no_resolver() -> None:
+    def never(host: str, port: int) -> list[str]:
+        raise AssertionError(host)
+
+    async with raw_server(answering(ok())) as server:
+        stream = await DaemonResolver(never).connect_tcp("127.0.0.1", server.port, timeout=5)
+        await stream.aclose()
+
+
+async def test_an_address_that_swallows_packets_leaves_time_for_the_others() -> None:
+    class Network(httpcore.AsyncNetworkBackend):
+        def __init__(self) -> None:
+            self.limits: list[float | None] = []
+
+        async def connect_tcp(
+            self, host: str, port: int, timeout: float | None = None, *_: object, **__: object
+        ) -> httpcore.AsyncNetworkStream:
+            self.limits.append(timeout)
+            if host == "::9":
+                await asyncio.sleep(timeout or 0)
+                raise httpcore.ConnectTimeout("swallowed")
+            return httpcore.AsyncMockStream([])
+
+    resolver = DaemonResolver(finding("::9", "127.0.0.1", "::9"))
+    resolver._network = network = Network()
+    await resolver.connect_tcp("flags.invalid", 80, timeout=0.4)
+    assert network.limits == [pytest.approx(0.2, abs=0.1), pytest.approx(0.2, abs=0.1)]
+
+
+async def test_what_is_not_about_names_is_left_to_httpcore() -> None:
+    resolver = DaemonResolver()
+    await resolver.sleep(0)
+    with pytest.raises(httpcore.ConnectError):
+        await resolver.connect_unix_socket("/nonexistent/socket", timeout=1)
+
+
+def test_the_program_ends_although_the_resolver_hangs() -> None:
+    script = """
+import asyncio, time
+from aioflags.transport.http import HttpTransport, RequestFailed
+from aioflags.transport.settings import Http
+import aioflags.transport.resolver as resolver, socket
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+async def main():
+    async with HttpTransport(Http(connect_timeout=0.2)) as transport:
+        try:
+            async with transport.get("http://flags.invalid/", {}):
+                pass
+        except RequestFailed as failed:
+            print(failed.error.kind.value)
+asyncio.run(main())
+"""
+    start = time.monotonic()
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=20)
+    assert found.stdout.strip() == "NETWORK_ERROR"
+    assert time.monotonic() - start < 15

@@ -1,0 +1,344 @@
+"""The transport on real sockets: who closes what, certificates, proxies, bombs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+import threading
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import anyio
+import httpx
+import pytest
+import trustme
+
+from aioflags.model.result import FailureKind
+from aioflags.transport.http import HttpTransport, RequestFailed
+from aioflags.transport.settings import Http
+from tests.transport.raw_server import RawServer, answering, ok, raw_server, saying
+
+pytestmark = pytest.mark.real_time
+
+Proxied: TypeAlias = "Callable[..., Http]"
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+async def gone(server: RawServer, seconds: float = 1.0) -> None:
+    """The server saw the end of a connection."""
+    with anyio.fail_after(seconds):
+        await server.ended.wait()
+
+
+# -- closing
+
+
+@pytest.mark.parametrize("pieces", [[], [STREAM], [STREAM, chunk(b"data: 1\n\n")]], ids=["no head", "no event", "an event"])
+@pytest.mark.holds("FB-14")
+async def test_a_stream_that_is_cancelled_closes_its_socket(pieces: list[bytes]) -> None:
+    async with raw_server(saying(*pieces)) as server, HttpTransport(Http()) as transport:
+        heard = [server.asked, asyncio.Event(), asyncio.Event()]
+
+        async def listen() -> None:
+            async with transport.open_stream(f"http://127.0.0.1:{server.port}/", {}) as stream:
+                heard[1].set()
+                async for _ in stream.events():
+                    heard[2].set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen)
+            await heard[len(pieces)].wait()
+            group.cancel_scope.cancel()
+        await gone(server)
+
+
+@pytest.mark.holds("FB-14")
+async def test_a_stream_that_is_left_closes_its_socket() -> None:
+    async with raw_server(saying(STREAM, chunk(b"data: 1\n\n"))) as server, HttpTransport(Http()) as transport:
+        async with transport.open_stream(f"http://127.0.0.1:{server.port}/", {}) as stream:
+            assert (await anext(stream.events())).data == "1"
+        await gone(server)
+
+
+KEEPING = [
+    pytest.param(Http(), id="by a client of ours"),
+    pytest.param(Http(client_factory=lambda: httpx.AsyncClient(trust_env=False)), id="by one that keeps idle connections"),
+]
+
+
+@pytest.mark.parametrize("settings", KEEPING)
+@pytest.mark.holds("FB-14")
+async def test_a_stream_that_was_read_to_its_end_closes_its_socket_too(settings: Http) -> None:
+    whole = STREAM + chunk(b"data: 1\n\n") + chunk(b"")
+    async with raw_server(saying(whole)) as server, HttpTransport(settings) as transport:
+        async with transport.open_stream(f"http://127.0.0.1:{server.port}/", {}) as stream:
+            assert [event.data async for event in stream.events()] == ["1"]
+        await gone(server)
+
+
+@pytest.mark.holds("FB-14")
+async def test_a_stream_that_was_refused_closes_its_socket() -> None:
+    refusal = b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
+    async with raw_server(answering(refusal, refusal)) as server, HttpTransport(Http()) as transport:
+        with pytest.raises(RequestFailed):
+            async with transport.open_stream(f"http://127.0.0.1:{server.port}/", {}):
+                pass
+        await gone(server)
+
+
+@pytest.mark.parametrize("settings", KEEPING)
+@pytest.mark.holds("FB-14")
+async def test_a_poll_closes_its_socket_when_it_has_been_read(settings: Http) -> None:
+    async with raw_server(answering(ok(), ok())) as server, HttpTransport(settings) as transport:
+        for count in (1, 2):
+            server.ended.clear()
+            async with transport.get(f"http://127.0.0.1:{server.port}/", {}) as reply:
+                assert await reply.read() == b"{}"
+            await gone(server)
+            assert server.connections == count
+
+
+async def failed(server: RawServer, settings: Http) -> RequestFailed:
+    """Why a poll's body cannot be read."""
+    async with HttpTransport(settings) as transport, transport.get(f"http://127.0.0.1:{server.port}/", {}) as reply:
+        with pytest.raises(RequestFailed) as caught:
+            await reply.read()
+    return caught.value
+
+
+@pytest.mark.holds("FB-8")
+async def test_a_body_that_is_cut_off_is_a_failure_of_the_network() -> None:
+    async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX-LD-FD-Fallback: true\r\nContent-Length: 100\r\n\r\n{")
+
+    async with raw_server(talk) as server:
+        failure = await failed(server, Http())
+    assert failure.error.kind is FailureKind.NETWORK_ERROR
+    assert failure.headers["x-ld-fd-fallback"] == "true"
+
+
+async def test_a_read_time_out_is_a_failure_of_the_network() -> None:
+    async with raw_server(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")) as server:
+        failure = await failed(server, Http(read_timeout=0.2))
+    assert failure.error.kind is FailureKind.NETWORK_ERROR
+
+
+async def test_a_bomb_of_gzip_is_refused_and_leaves_the_loop_free() -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join([*(packer.compress(bytes(1_000_000)) for _ in range(200)), packer.flush()])
+    longest = [0.0]
+
+    async def watch() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(0.001)
+            longest.append(loop.time() - before)
+
+    async with raw_server(saying(ok(bomb, "Content-Encoding: gzip"))) as server:
+        watching = asyncio.create_task(watch())
+        failure = await failed(server, Http())
+        watching.cancel()
+    assert "after inflation" in failure.error.message
+    assert failure.error.kind is FailureKind.INVALID_DATA
+    assert max(longest) < 0.5
+
+
+# -- threads
+
+
+async def test_no_thread_is_left_at_rest() -> None:
+    before = set(threading.enumerate())
+    async with raw_server(answering(ok())) as server, HttpTransport(Http()) as transport:
+        async with transport.get(f"http://127.0.0.1:{server.port}/", {}):
+            pass
+        with anyio.fail_after(2):
+            while set(threading.enumerate()) - before:
+                await anyio.sleep(0.01)
+
+
+# -- certificates
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def serving(authority: trustme.CA) -> ssl.SSLContext:
+    """A server's context, with a certificate for 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+async def poll(server: RawServer, settings: Http, host: str = "127.0.0.1") -> bytes:
+    async with HttpTransport(settings) as transport, transport.get(f"https://{host}:{server.port}/", {}) as reply:
+        return await reply.read()
+
+
+@pytest.mark.holds("DS-21")
+async def test_an_untrusted_server_gets_no_request(serving: ssl.SSLContext) -> None:
+    async with raw_server(answering(ok()), serving) as server:
+        with pytest.raises(RequestFailed) as caught:
+            await poll(server, Http())
+    assert server.heads == []
+    assert caught.value.error.kind is FailureKind.NETWORK_ERROR
+    assert "certificate" in caught.value.error.message.lower()
+
+
+@pytest.mark.holds("DS-21")
+async def test_a_server_of_the_given_authority_is_trusted_and_verification_can_be_turned_off(
+    serving: ssl.SSLContext, ca_file: str
+) -> None:
+    ready = ssl.create_default_context(cafile=ca_file)
+    for settings in (Http(ca_certs=ca_file), Http(disable_ssl_verification=True), Http(ssl_context=ready)):
+        async with raw_server(answering(ok()), serving) as server:
+            assert await poll(server, settings) == b"{}"
+
+
+async def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, ca_file: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("elsewhere.test").configure_cert(context)
+    async with raw_server(answering(ok()), context) as server:
+        with pytest.raises(RequestFailed):
+            await poll(server, Http(ca_certs=ca_file))
+    assert server.heads == []
+
+
+async def test_a_client_certificate_is_shown(authority: trustme.CA, serving: ssl.SSLContext, ca_file: str, tmp_path: Path) -> None:
+    serving.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(serving)
+    own = tmp_path / "client.pem"
+    authority.issue_cert("client@flags.test").private_key_and_cert_chain_pem.write_to_path(str(own))
+    async with raw_server(answering(ok(), ok()), serving) as server:
+        assert await poll(server, Http(ca_certs=ca_file, cert_file=str(own))) == b"{}"
+        with pytest.raises(RequestFailed):
+            await poll(server, Http(ca_certs=ca_file))
+
+
+async def test_streams_over_tls_are_closed_in_time(serving: ssl.SSLContext, ca_file: str) -> None:
+    async with (
+        raw_server(saying(STREAM, chunk(b"data: 1\n\n")), serving) as server,
+        HttpTransport(Http(ca_certs=ca_file)) as transport,
+    ):
+        async with transport.open_stream(f"https://127.0.0.1:{server.port}/", {}) as stream:
+            assert (await anext(stream.events())).data == "1"
+        await gone(server)
+
+
+# -- cookies
+
+
+async def test_no_cookie_is_kept() -> None:
+    """A balancer that names a new one in every answer would have the requests grow until they are refused."""
+    cookies = [ok(b"{}", f"Set-Cookie: balancer{n}={'x' * 100}") for n in range(3)]
+    async with raw_server(answering(*cookies)) as server, HttpTransport(Http()) as transport:
+        for _ in cookies:
+            async with transport.get(f"http://127.0.0.1:{server.port}/", {}) as reply:
+                await reply.read()
+    assert len(server.heads) == 3
+    assert "cookie" not in "".join(server.heads).lower()
+
+
+# -- proxies
+
+
+@pytest.fixture(params=["option", "environment"], ids=["DS-20 CS-C17 by the option", "DS-20 by the environment"])
+def proxied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Http]:
+    """Settings that lead through a proxy: said by the option, or by the environment."""
+
+    def settings(url: str, **options: object) -> Http:
+        if request.param == "option":
+            monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+            monkeypatch.setenv("no_proxy", "*")
+            return Http(http_proxy=url, **options)  # type: ignore[arg-type]  # options of a test
+        monkeypatch.setenv("http_proxy", url)
+        monkeypatch.setenv("https_proxy", url)
+        return Http(**options)  # type: ignore[arg-type]  # options of a test
+
+    return settings
+
+
+async def test_the_proxy_gets_requests_for_hosts_that_nobody_can_resolve(proxied: Proxied) -> None:
+    async with raw_server(answering(ok(b"via"))) as proxy:
+        settings = proxied(f"http://us%40er:pass%20word@127.0.0.1:{proxy.port}")
+        async with HttpTransport(settings) as transport, transport.get("http://flags.invalid/sdk/poll", {}) as reply:
+            assert await reply.read() == b"via"
+    assert proxy.heads[0].startswith("GET http://flags.invalid/sdk/poll HTTP/1.1")
+    credentials = base64.b64encode(b"us@er:pass word").decode()
+    assert f"proxy-authorization: basic {credentials}".lower() in proxy.heads[0].lower()
+
+
+async def test_streams_go_through_the_proxy_too(proxied: Proxied) -> None:
+    async with raw_server(saying(STREAM, chunk(b"data: 1\n\n"))) as proxy:
+        settings = proxied(f"http://127.0.0.1:{proxy.port}")
+        async with HttpTransport(settings) as transport:
+            async with transport.open_stream("http://flags.invalid/sdk/stream", {}) as stream:
+                assert (await anext(stream.events())).data == "1"
+            await gone(proxy)
+
+
+async def test_https_targets_are_reached_through_a_tunnel(
+    proxied: Proxied, serving: ssl.SSLContext, authority: trustme.CA, ca_file: str
+) -> None:
+    named = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("flags.invalid").configure_cert(named)
+    async with raw_server(answering(ok(b"secret")), named) as target:
+
+        async def tunnel(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            server.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            there, back = await asyncio.open_connection("127.0.0.1", target.port)
+            writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_pipe(reader, back))
+                group.create_task(_pipe(there, writer))
+
+        async with raw_server(tunnel) as proxy:
+            settings = proxied(f"http://127.0.0.1:{proxy.port}", ca_certs=ca_file)
+            async with HttpTransport(settings) as transport, transport.get("https://flags.invalid/", {}) as reply:
+                assert await reply.read() == b"secret"
+        assert proxy.heads[0].startswith("CONNECT flags.invalid:443 ")
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(4096):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+async def test_a_host_that_is_exempt_is_asked_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(answering(ok(b"direct"))) as server:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv("no_proxy", f"127.0.0.1:{server.port}")
+        async with HttpTransport(Http()) as transport, transport.get(f"http://127.0.0.1:{server.port}/", {}) as reply:
+            assert await reply.read() == b"direct"
