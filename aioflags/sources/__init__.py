@@ -1,0 +1,44 @@
+"""Floor 4: where flag data comes from. Async generators of results, and the builders that describe them.
+
+The names here are what a configuration is made of, and what a source of one's own needs.
+"""
+
+from __future__ import annotations
+
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, SourceState, Update
+from aioflags.protocol.document import read_document
+from aioflags.sources.base import Initializer, Latching, SourceBuilder, SourceContext, Synchronizer
+from aioflags.sources.fdv1 import Fdv1FallbackOptions
+from aioflags.sources.file import FileSource
+from aioflags.sources.function import from_function
+from aioflags.sources.memory import MemorySource
+from aioflags.sources.polling import Polling
+from aioflags.sources.streaming import Streaming
+
+__all__ = [
+    "Basis",
+    "Change",
+    "ChangeKind",
+    "ChangeSet",
+    "ErrorInfo",
+    "FailureKind",
+    "FallbackDirective",
+    "Fdv1FallbackOptions",
+    "FetchFailure",
+    "FileSource",
+    "Initializer",
+    "Latching",
+    "MemorySource",
+    "ObjectKind",
+    "Polling",
+    "Selector",
+    "SourceBuilder",
+    "SourceContext",
+    "SourceState",
+    "Streaming",
+    "Synchronizer",
+    "Update",
+    "from_function",
+    "read_document",
+]

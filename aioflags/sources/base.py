@@ -1,0 +1,118 @@
+"""What a source is: an async generator of results, described by an immutable builder.
+
+A source reports and never decides. It does nothing before it is iterated, is iterated by one task, and is closed by
+closing its generator; cancellation may arrive at any ``await``. Expected failures are yielded. No cancel scope and no
+task group spans a ``yield``.
+
+Source: ``data-system.md`` 4; ``architecture.md`` 12.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar, runtime_checkable
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from aioflags.logs import logger as package_logger
+from aioflags.model.change import Selector
+from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
+from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
+from aioflags.transport.http import HttpTransport
+from aioflags.transport.settings import Http
+
+__all__ = ["Initializer", "Latching", "SourceBuilder", "SourceContext", "Synchronizer", "breathing", "closing", "transport_for"]
+
+T = TypeVar("T")
+
+
+class Initializer(Protocol):
+    """Finds data once. Yields the basis it found (or several, best last), or why there is none."""
+
+    name: str
+
+    def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
+        """One run; ``selector`` answers with the cursor of the newest data."""
+        ...
+
+
+class Synchronizer(Protocol):
+    """Keeps data current. Yields until it cannot go on; an ``Update`` with ``OFF`` is its last word."""
+
+    name: str
+
+    def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        """One run; ``selector`` is asked anew for every request."""
+        ...
+
+
+@runtime_checkable
+class Latching(Protocol):
+    """A source that can know a directive before it has a result to carry it. Other sources need not have this."""
+
+    @property
+    def latched(self) -> FallbackDirective | None:
+        """From the headers of the open stream, or of the response that is being read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceContext:
+    """What a client gives the sources that it builds.
+
+    ``transport`` is the client's, open for as long as its sources run; without one each source opens its own from ``http``.
+    """
+
+    http: Http = field(default_factory=Http)
+    transport: HttpTransport | None = None
+    base_uri: str = BASE_URI
+    stream_uri: str = STREAM_URI
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Sent with every request: the key, the user agent, the instance id, tags and wrapper."""
+    payload_filter_key: str | None = None
+    poll_interval: float = POLL_INTERVAL
+    initial_reconnect_delay: float = RECONNECT_DELAY
+    logger: logging.Logger = package_logger
+
+
+class SourceBuilder(Protocol):
+    """Describes a source; immutable, so that one may stand in several lists and serve several clients."""
+
+    def build(self, context: SourceContext, /) -> Initializer | Synchronizer:
+        """A fresh source. What it builds may be both an initializer and a synchronizer."""
+        ...
+
+
+@asynccontextmanager
+async def closing(results: AsyncGenerator[T, None], grace: float = CLOSE_GRACE) -> AsyncGenerator[AsyncGenerator[T, None], None]:
+    """Closes a generator that waits at its ``yield``, shielded, within ``grace`` seconds."""
+    try:
+        yield results
+    finally:
+        with anyio.move_on_after(grace, shield=True):
+            await results.aclose()
+
+
+@asynccontextmanager
+async def transport_for(context: SourceContext, http: Http | None) -> AsyncGenerator[HttpTransport, None]:
+    """The transport of a source: the client's, unless the source has settings of its own."""
+    if http is None and context.transport is not None:
+        yield context.transport
+        return
+    async with HttpTransport(http or context.http, context.logger) as transport:
+        yield transport
+
+
+async def breathing(work: Generator[None, None, T]) -> T:
+    """What a generator returns that pauses now and then, with a turn of the event loop at each pause."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        await checkpoint()

@@ -1,0 +1,103 @@
+"""from_function: a source of one's own, as one async generator function.
+
+Source: ``architecture.md`` 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from aioflags.errors import ConfigError
+from aioflags.model.change import ChangeKind, ChangeSet, Selector
+from aioflags.model.options import require
+from aioflags.model.result import Basis, FetchFailure, Result, SourceState, Update
+from aioflags.protocol.failures import server_failure
+from aioflags.sources.base import SourceBuilder, SourceContext
+
+__all__ = ["from_function"]
+
+Function: TypeAlias = Callable[[SourceContext, Callable[[], Selector]], AsyncGenerator[Result, None]]
+
+
+def from_function(name: str, function: Function) -> SourceBuilder:
+    """A builder of sources that run ``function(context, selector)``, for the list of initializers or of synchronizers.
+
+    ``context`` has the client's HTTP settings, URIs, headers, poll interval and logger; ``selector()`` names the newest data.
+    The function yields an ``Update`` for each piece of news, or a ``Basis`` or ``FetchFailure`` where it serves as an initializer;
+    what it yields in the other role's words is translated. It is called anew for every run and closed at its end. Reconnecting
+    and time limits are its business; an exception out of it removes the source.
+
+    Raises:
+        ConfigError: ``name`` is no string, or ``function`` cannot be called.
+    """
+    require("name", name, str)
+    if not callable(function):
+        raise ConfigError(f"function: expected an async generator function, got {type(function).__name__}")
+    return _Builder(name, function)
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    name: str
+    function: Function
+
+    def build(self, context: SourceContext, /) -> _FunctionSource:
+        return _FunctionSource(self.name, self.function, context)
+
+
+class _FunctionSource:
+    def __init__(self, name: str, function: Function, context: SourceContext) -> None:
+        self.name = name
+        self._function = function
+        self._context = context
+
+    async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
+        async with aclosing(self._function(self._context, selector)) as results:
+            async for result in results:
+                yield _as_found(result)
+
+    async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        async with aclosing(self._function(self._context, selector)) as results:
+            async for result in results:
+                yield _as_news(result)
+
+
+def _as_found(result: Result) -> Basis | FetchFailure:
+    """A result in an initializer's words."""
+    match result:
+        case Basis() | FetchFailure():
+            return result
+        case Update(state=SourceState.VALID):
+            change_set = result.change_set or ChangeSet.unchanged()
+            return Basis(change_set=change_set, directive=result.directive, environment_id=result.environment_id)
+        case Update():
+            error = result.error or server_failure("the source gave no reason")
+            return FetchFailure(error=error, directive=result.directive)
+        case _:
+            raise _foreign(result)
+
+
+def _as_news(result: Result) -> Update:
+    """A result in a synchronizer's words."""
+    match result:
+        case Update():
+            return result
+        case Basis():
+            change_set = None if result.change_set.kind is ChangeKind.NONE else result.change_set
+            return Update(
+                state=SourceState.VALID,
+                directive=result.directive,
+                change_set=change_set,
+                environment_id=result.environment_id,
+            )
+        case FetchFailure():
+            return Update(state=SourceState.INTERRUPTED, directive=result.directive, error=result.error)
+        case _:
+            raise _foreign(result)
+
+
+def _foreign(result: object) -> TypeError:
+    return TypeError(f"a source yields Basis, FetchFailure or Update, not {type(result).__name__}")

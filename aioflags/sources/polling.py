@@ -1,0 +1,65 @@
+"""FDv2 polling: an initializer and a synchronizer on one request.
+
+Source: ``data-system.md`` 1, 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from aioflags.model.change import ChangeSet, Selector
+from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
+from aioflags.protocol.directive import read_directive
+from aioflags.protocol.fdv2 import read_poll
+from aioflags.protocol.requests import poll_url
+from aioflags.sources.base import SourceContext
+from aioflags.sources.requester import Outcome, PollOptions, Requester
+from aioflags.transport.settings import Http
+
+__all__ = ["Polling", "PollingSource"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polling(PollOptions):
+    """Asks for flag data by FDv2: once, as an initializer; every ``interval`` seconds (30 or more), as a synchronizer.
+
+    What is ``None`` is taken from the client.
+    """
+
+    def build(self, context: SourceContext, /) -> PollingSource:
+        """A fresh source, for one run."""
+        interval = context.poll_interval if self.interval is None else self.interval
+        return PollingSource(context, base_uri=self.base_uri or context.base_uri, interval=interval, http=self.http)
+
+
+class PollingSource:
+    """What :class:`Polling` builds."""
+
+    def __init__(self, context: SourceContext, *, base_uri: str, interval: float, http: Http | None) -> None:
+        self.name = "polling"
+        self._base_uri = base_uri
+        self._interval = interval
+        read_body = partial(read_poll, logger=context.logger)
+        self._requester = Requester(self.name, context, http, read_body=read_body, read_head=read_directive)
+
+    @property
+    def latched(self) -> FallbackDirective | None:
+        """The directive in the head of the answer that is being read."""
+        return self._requester.latched
+
+    async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
+        """One poll."""
+        yield _as_result(await self._requester.once(lambda: poll_url(self._base_uri, selector())))
+
+    def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        """Polls, until an answer ends it."""
+        return self._requester.paced(lambda: poll_url(self._base_uri, selector()), self._interval)
+
+
+def _as_result(outcome: Outcome) -> Basis | FetchFailure:
+    if outcome.error is not None:
+        return FetchFailure(error=outcome.error, directive=outcome.directive)
+    change_set = outcome.change_set or ChangeSet.unchanged()
+    return Basis(change_set=change_set, directive=outcome.directive, environment_id=outcome.environment_id)

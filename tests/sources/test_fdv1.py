@@ -1,0 +1,123 @@
+"""FDv1 polls, after the fallback."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aioflags.errors import ConfigError
+from aioflags.model.change import ChangeKind, Selector
+from aioflags.model.result import FailureKind, SourceState
+from aioflags.sources import Fdv1FallbackOptions, Latching
+from tests.scripted_http import Answer, Service, first, flag, selecting, updates_of
+
+
+def everything(**headers: str) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    segments = {"beta": {"key": "beta", "version": 3}}
+    return Answer(200, named, [json.dumps({"flags": {"a": flag("a")}, "segments": segments}).encode()])
+
+
+@pytest.mark.holds("FB-27", "DS-118", "DS-51")
+async def test_fdv1_is_asked_with_the_headers_of_the_client_and_without_a_basis() -> None:
+    service = Service(everything())
+    headers = {"Authorization": "k", "X-LaunchDarkly-Instance-Id": "i", "X-LaunchDarkly-Tags": "t"}
+    async with updates_of(Fdv1FallbackOptions().build(service.context(headers=headers)), selecting("fdv2-state")) as news:
+        (update,) = await first(news, 1)
+    assert str(service.requests[0].url) == "https://poll.test/sdk/latest-all"
+    assert headers.items() <= {name: service.requests[0].headers[name] for name in headers}.items()
+    assert service.requests[0].headers["accept-encoding"] == "gzip"
+    assert update.change_set is not None
+    assert (update.change_set.kind, update.change_set.selector) == (ChangeKind.FULL, Selector.none())
+    assert len(update.change_set.changes) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "query"),
+    [
+        pytest.param("mobile-only", {"filter": "mobile-only"}, id="DS-10 FB-27 a filter key is sent"),
+        pytest.param("no good", {}, id="one that the service would not take is not sent"),
+        pytest.param(None, {}, id="none"),
+    ],
+)
+async def test_the_filter_key(key: str | None, query: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(everything())
+    async with updates_of(Fdv1FallbackOptions().build(service.context(payload_filter_key=key))) as news:
+        await first(news, 1)
+    assert service.queries == [query]
+    assert ("payload_filter_key" in caplog.text) == (key == "no good")
+
+
+@pytest.mark.holds("FB-27")
+async def test_the_fallback_may_have_a_base_of_its_own() -> None:
+    service = Service(everything())
+    async with updates_of(Fdv1FallbackOptions(base_uri="https://fallback.test/x/").build(service.context())) as news:
+        await first(news, 1)
+    assert str(service.requests[0].url) == "https://fallback.test/x/sdk/latest-all"
+
+
+@pytest.mark.holds("FB-22", "DS-115")
+async def test_a_directive_on_fdv1_is_not_looked_at() -> None:
+    service = Service(
+        *[answer.directed() for answer in (everything(), Answer(304), Answer(503), Answer(200, {}, [b"{"]), everything())]
+    )
+    source = Fdv1FallbackOptions().build(service.context())
+    assert not isinstance(source, Latching)
+    async with updates_of(source) as news:
+        found = await first(news, 5)
+    assert [update.directive for update in found] == [None] * 5
+    assert [update.state.value for update in found] == ["VALID", "VALID", "INTERRUPTED", "INTERRUPTED", "VALID"]
+
+
+@pytest.mark.parametrize(
+    ("options", "pause"),
+    [
+        pytest.param({}, 30, id="30 by default, whatever the client's interval"),
+        pytest.param({"interval": 5}, 30, id="DS-19 raised to 30"),
+        pytest.param({"interval": 60.0}, 60, id="60"),
+        pytest.param({"interval": 0.5, "_minimum_interval": 0.1}, 0.5, id="faster, for a demonstration"),
+    ],
+)
+async def test_the_interval_of_fdv1_polls(options: dict[str, float], pause: float) -> None:
+    service = Service(everything())
+    builder = Fdv1FallbackOptions(**options)  # type: ignore[arg-type]  # floats, all of them
+    async with updates_of(builder.build(service.context(poll_interval=90.0))) as news:
+        await first(news, 3)
+    assert service.pauses == pytest.approx([pause, pause])
+
+
+@pytest.mark.holds("DS-116")
+async def test_failures_that_may_pass_do_not_stop_the_polls() -> None:
+    service = Service(*[Answer(503)] * 120, everything())
+    async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
+        found = await first(news, 121)
+    assert {update.state for update in found[:-1]} == {SourceState.INTERRUPTED}
+    assert found[-1].state is SourceState.VALID
+
+
+@pytest.mark.holds("DS-117")
+async def test_a_permanent_status_is_the_last_word() -> None:
+    service = Service(everything(), Answer(401))
+    async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
+        found = await first(news, 9)
+    assert [update.state.value for update in found] == ["VALID", "OFF"]
+
+
+@pytest.mark.parametrize("body", [b'{"flags": []}', b'{"flags": {"a": {"on": true}}}', b"", b"[]"])
+@pytest.mark.holds("DS-52")
+async def test_a_body_that_cannot_be_read_interrupts(body: bytes) -> None:
+    service = Service(Answer(200, {"ETag": '"1"'}, [body]), everything(ETag='"2"'), Answer(304))
+    async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
+        bad, good, same = await first(news, 3)
+    assert bad.error is not None
+    assert (bad.state, bad.error.kind) == (SourceState.INTERRUPTED, FailureKind.INVALID_DATA)
+    assert good.change_set is not None
+    assert (same.state, same.change_set) == (SourceState.VALID, None)
+    assert [request.headers.get("if-none-match") for request in service.requests] == [None, None, '"2"']
+
+
+@pytest.mark.parametrize("options", [{"base_uri": 5}, {"interval": "1"}, {"http": {}}])
+def test_an_option_of_the_wrong_type_is_named(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        Fdv1FallbackOptions(**options)  # type: ignore[arg-type]  # that is the point

@@ -1,0 +1,180 @@
+"""The flag builder, judged by what the flags that it builds evaluate to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
+
+import pytest
+
+from aioflags.errors import ConfigError
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.context import Context
+from aioflags.model.flag import FlagDefinition
+from aioflags.protocol.definitions import put
+from aioflags.protocol.document import read_document
+from aioflags.sources.flag_builder import FlagBuilder
+
+ANN, BEN = Context("ann", attributes={"country": "de", "plan": "free"}), Context("ben", attributes={"country": "fr"})
+ACME = Context("acme", kind="org", attributes={"country": "de"})
+NOBODY = Context("nobody")
+Build: TypeAlias = Callable[[FlagBuilder], FlagBuilder]
+
+CONTEXTS = {"ann": ANN, "ben": BEN, "acme": ACME, "nobody": NOBODY}
+
+
+def served(flag: FlagBuilder) -> dict[str, Any]:
+    """What each context gets."""
+    change = put(ObjectKind.FLAG, "f", 1, flag.definition(1))
+    snapshot = Snapshot.empty().apply(ChangeSet(kind=ChangeKind.FULL, changes=(change,)))
+    return {name: snapshot.evaluate("f", context, "default", wanted=object).detail.value for name, context in CONTEXTS.items()}
+
+
+def everybody(value: object, **others: object) -> dict[str, object]:
+    return dict.fromkeys(CONTEXTS, value) | others
+
+
+BUILT: dict[str, tuple[Build, dict[str, object]]] = {
+    "a new flag is true for everybody": (lambda flag: flag, everybody(True)),
+    "and false when it is off": (lambda flag: flag.on(False), everybody(False)),
+    "the fallthrough": (lambda flag: flag.fallthrough_variation(False), everybody(False)),
+    "the off variation": (lambda flag: flag.on(False).off_variation(0), everybody(True)),
+    "variations of one's own": (lambda flag: flag.variations("a", "b", "c").fallthrough_variation(2), everybody("c")),
+    "off with one's own": (lambda flag: flag.variations("a", "b").off_variation(1).on(False), everybody("b")),
+    "a boolean makes it boolean": (lambda flag: flag.variations("a", "b").fallthrough_variation(False), everybody(False)),
+    "the same variation for all": (
+        lambda flag: flag.on(False).variation_for_user("ann", True).variation_for_all(False),
+        everybody(False),
+    ),
+    "for all forgets rules": (
+        lambda flag: flag.if_match("user", "country", "de").then_return(False).variation_for_all(True),
+        everybody(True),
+    ),
+    "the same value for all": (lambda flag: flag.value_for_all({"size": 5}), everybody({"size": 5})),
+    "a value is all there is": (lambda flag: flag.value_for_all("x").on(False), everybody("default")),
+    "a user": (lambda flag: flag.variation_for_user("ann", False), everybody(True, ann=False)),
+    "a context of another kind": (lambda flag: flag.variation_for_key("org", "acme", False), everybody(True, acme=False)),
+    "a user and another kind": (
+        lambda flag: flag.variation_for_user("ann", False).variation_for_key("org", "acme", False),
+        everybody(True, ann=False, acme=False),
+    ),
+    "the last word on a key counts": (
+        lambda flag: flag.variation_for_user("ann", False).variation_for_user("ann", True),
+        everybody(True),
+    ),
+    "targets can be forgotten": (lambda flag: flag.variation_for_user("ann", False).clear_targets(), everybody(True)),
+    "a rule": (lambda flag: flag.if_match("user", "country", "de", "at").then_return(False), everybody(True, ann=False)),
+    "a negated rule asks for the attribute": (
+        lambda flag: flag.if_not_match("user", "country", "de").then_return(False),
+        everybody(True, ben=False),
+    ),
+    "both clauses have to match": (
+        lambda flag: flag.if_match("user", "country", "de", "fr").and_match("user", "plan", "free").then_return(False),
+        everybody(True, ann=False),
+    ),
+    "one of both may be negated": (
+        lambda flag: flag.if_match("user", "country", "de").and_not_match("user", "plan", "free").then_return(False),
+        everybody(True),
+    ),
+    "a rule on another kind": (lambda flag: flag.if_match("org", "country", "de").then_return(False), everybody(True, acme=False)),
+    "the first rule that matches counts": (
+        lambda flag: flag.if_match("user", "country", "de").then_return(False).if_match("user", "plan", "free").then_return(True),
+        everybody(True, ann=False),
+    ),
+    "rules can be forgotten": (
+        lambda flag: flag.if_match("user", "country", "de").then_return(False).clear_rules(),
+        everybody(True),
+    ),
+    "targets come before rules": (
+        lambda flag: flag.variation_for_user("ann", True).if_match("user", "country", "de", "fr").then_return(False),
+        everybody(True, ben=False),
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "expected"), BUILT.values(), ids=BUILT)
+def test_a_flag_serves(build: Build, expected: dict[str, object]) -> None:
+    assert served(build(FlagBuilder("f"))) == expected
+
+
+def test_rules_have_ids_of_their_own() -> None:
+    flag = FlagBuilder("f").if_match("user", "a", 1).then_return(True).if_match("user", "b", 1).then_return(True).definition(1)
+    assert [rule.id for rule in flag.rules or ()] == ["rule0", "rule1"]
+
+
+def test_a_rule_counts_once_it_is_finished() -> None:
+    flag = FlagBuilder("f")
+    rule = flag.if_match("user", "country", "de")
+    assert served(flag) == everybody(True)
+    rule.then_return(False)
+    assert served(flag) == everybody(True, ann=False)
+
+
+FULL_FLAG: dict[str, Any] = {
+    "version": 4,
+    "on": True,
+    "salt": "s",
+    "trackEvents": True,
+    "variations": ["a", "b"],
+    "offVariation": 1,
+    "fallthrough": {"rollout": {"variations": [{"variation": 0, "weight": 100000}]}},
+    "targets": [{"variation": 1, "values": ["ann"]}, {"variation": 0, "values": ["ben"]}],
+    "contextTargets": [
+        {"variation": 1, "contextKind": "org", "values": ["acme"]},
+        {"variation": 1, "contextKind": "user", "values": []},
+    ],
+    "rules": [{"id": "r", "variation": 1, "clauses": [{"op": "startsWith", "attribute": "key", "values": ["no"]}]}],
+}
+
+
+def definition_of(document: dict[str, object]) -> FlagDefinition:
+    definition = read_document({"flags": {"f": document}}).changes[0].definition
+    assert isinstance(definition, FlagDefinition)
+    return definition
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(FULL_FLAG, id="with everything"),
+        pytest.param(FULL_FLAG | {"contextTargets": []}, id="with targets of users alone"),
+        pytest.param(FULL_FLAG | {"contextTargets": FULL_FLAG["contextTargets"][:1]}, id="with targets of others alone"),
+        pytest.param({}, id="with nothing"),
+    ],
+)
+def test_a_builder_continues_from_a_definition(document: dict[str, object]) -> None:
+    before = definition_of(document)
+    after = FlagBuilder("f", before)
+    assert served(after) == served_as_written(before)
+    assert (after.definition(9).salt, after.definition(9).track_events, after.definition(9).version) == (
+        before.salt,
+        before.track_events,
+        9,
+    )
+
+
+def served_as_written(definition: FlagDefinition) -> dict[str, Any]:
+    snapshot = Snapshot.empty().apply(ChangeSet(kind=ChangeKind.FULL, changes=(put(ObjectKind.FLAG, "f", 1, definition),)))
+    return {name: snapshot.evaluate("f", context, "default", wanted=object).detail.value for name, context in CONTEXTS.items()}
+
+
+def test_what_was_built_does_not_change_with_the_builder() -> None:
+    flag = FlagBuilder("f").variation_for_user("ann", False)
+    built = flag.definition(1)
+    flag.variation_for_user("ben", False).if_match("user", "a", 1).then_return(False)
+    assert (len(built.targets or ()), len(built.rules or ())) == (1, 0)
+
+
+REFUSED: dict[str, Callable[[FlagBuilder], object]] = {
+    "a negative index": lambda flag: flag.fallthrough_variation(-1),
+    "a value where an index is meant": lambda flag: flag.off_variation(cast("int", "b")),
+    "a variation that is no JSON": lambda flag: flag.variations({1}),
+    "a clause's value that is no JSON": lambda flag: flag.if_match("user", "a", object()),
+}
+
+
+@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_meant_is_refused(call: Callable[[FlagBuilder], object]) -> None:
+    with pytest.raises(ConfigError):
+        call(FlagBuilder("f"))

@@ -1,0 +1,115 @@
+"""Sources of one's own, as one function."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import pytest
+
+from aioflags.errors import ConfigError
+from aioflags.protocol.failures import network_failure
+from aioflags.sources import (
+    Basis,
+    ChangeSet,
+    FallbackDirective,
+    FetchFailure,
+    Selector,
+    SourceContext,
+    SourceState,
+    Update,
+    from_function,
+    read_document,
+)
+from aioflags.sources.base import closing
+from tests.scripted_http import first, nothing_selected, selecting
+
+DATA = read_document({"flagValues": {"a": 1}})
+ERROR = network_failure("gone")
+DIRECTIVE = FallbackDirective(ttl=None, origin="header")
+BASIS = Basis(change_set=DATA, directive=DIRECTIVE, environment_id="env")
+FAILURE = FetchFailure(error=ERROR, directive=DIRECTIVE)
+NEWS = Update(state=SourceState.VALID, directive=DIRECTIVE, change_set=DATA, environment_id="env")
+QUIET = Update(state=SourceState.VALID, directive=None)
+BROKEN = Update(state=SourceState.INTERRUPTED, directive=DIRECTIVE, error=ERROR)
+OFF = Update(state=SourceState.OFF, directive=DIRECTIVE, error=ERROR)
+
+
+def yielding(*results: Any) -> Any:
+    async def source(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Any, None]:
+        for result in results:
+            yield result
+
+    return from_function("own", source).build(SourceContext())
+
+
+async def found_by(results: AsyncGenerator[Any, None]) -> list[Any]:
+    async with closing(results):
+        return await first(results, 9)
+
+
+@pytest.mark.parametrize(
+    ("result", "found"),
+    [
+        pytest.param(BASIS, BASIS, id="a basis"),
+        pytest.param(FAILURE, FAILURE, id="a failure"),
+        pytest.param(NEWS, BASIS, id="news with data are a basis"),
+        pytest.param(QUIET, Basis(change_set=ChangeSet.unchanged(), directive=None), id="news without data are an empty basis"),
+        pytest.param(BROKEN, FAILURE, id="an interruption is a failure"),
+        pytest.param(OFF, FAILURE, id="an end is a failure"),
+    ],
+)
+async def test_as_an_initializer_it_finds(result: object, found: object) -> None:
+    assert await found_by(yielding(result).fetch(nothing_selected)) == [found]
+
+
+@pytest.mark.parametrize(
+    ("result", "news"),
+    [
+        pytest.param(NEWS, NEWS, id="news"),
+        pytest.param(OFF, OFF, id="an end"),
+        pytest.param(BASIS, NEWS, id="a basis is news with data"),
+        pytest.param(Basis(change_set=ChangeSet.unchanged(), directive=None), QUIET, id="an empty basis is news without data"),
+        pytest.param(FAILURE, BROKEN, id="a failure is an interruption"),
+    ],
+)
+async def test_as_a_synchronizer_it_tells(result: object, news: object) -> None:
+    assert await found_by(yielding(result).sync(nothing_selected)) == [news]
+
+
+async def test_an_end_without_a_reason_is_a_failure_with_one() -> None:
+    (failure,) = await found_by(yielding(Update(state=SourceState.OFF, directive=None)).fetch(nothing_selected))
+    assert failure.error.message
+
+
+async def test_the_function_gets_the_context_and_the_cursor_and_is_closed() -> None:
+    seen: list[object] = []
+
+    async def source(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        try:
+            seen.append((context.poll_interval, selector().state))
+            yield QUIET
+            yield QUIET
+        finally:
+            seen.append("closed")
+
+    builder = from_function("own", source)
+    for _ in range(2):
+        built = builder.build(SourceContext(poll_interval=77.0))
+        assert built.name == "own"
+        async with closing(built.sync(selecting("s9"))) as news:  # type: ignore[union-attr]  # it is both
+            await anext(news)
+    assert seen == [(77.0, "s9"), "closed"] * 2
+
+
+@pytest.mark.parametrize("role", ["fetch", "sync"])
+async def test_a_result_of_another_kind_is_a_bug_of_the_function(role: str) -> None:
+    results = getattr(yielding({"flags": {}}), role)(nothing_selected)
+    with pytest.raises(TypeError, match="not dict"):
+        await found_by(results)
+
+
+@pytest.mark.parametrize(("name", "function"), [(5, yielding), ("own", "no function")])
+def test_what_cannot_be_a_source_is_refused(name: Any, function: Any) -> None:
+    with pytest.raises(ConfigError):
+        from_function(name, function)

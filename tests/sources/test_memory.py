@@ -1,0 +1,266 @@
+"""MemorySource: what clients that follow it see of updates, from any thread, before and after they start."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from aioflags.errors import ConfigError
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import ChangeKind, ChangeSet, Selector
+from aioflags.model.context import Context
+from aioflags.model.result import Basis, SourceState, Update
+from aioflags.protocol.document import DocumentError, read_document
+from aioflags.sources.base import SourceContext, closing
+from aioflags.sources.memory import MemorySource, _Queue
+
+
+class Client:
+    """A reader with a snapshot, which keeps what it was told."""
+
+    def __init__(self, source: MemorySource) -> None:
+        self.snapshot = Snapshot.empty()
+        self.updates: AsyncGenerator[Update, None] = source.build(SourceContext()).sync(lambda: self.snapshot.selector)
+        self.told: list[ChangeSet] = []
+
+    async def hear(self, times: int = 1) -> None:
+        for _ in range(times):
+            update = await anext(self.updates)
+            assert update.state is SourceState.VALID
+            assert update.directive is None
+            assert update.change_set is not None
+            self.told.append(update.change_set)
+            self.snapshot = self.snapshot.apply(update.change_set)
+
+    def value(self, key: str) -> Any:
+        return self.snapshot.evaluate(key, Context("u"), None, wanted=object).detail.value
+
+
+async def test_as_an_initializer_it_has_all_there_is() -> None:
+    source = MemorySource({"a": 1, "b": {"x": [None]}})
+    source.set("a", 2)
+    (basis,) = [result async for result in source.build(SourceContext()).fetch(Selector.none)]
+    assert basis == Basis(change_set=source.change_set(), directive=None)
+    assert basis.change_set.kind is ChangeKind.FULL
+    assert basis.change_set.selector == Selector("1", 1)
+    assert not basis.change_set.persist
+    assert [(change.key, change.version) for change in basis.change_set.changes] == [("a", 2), ("b", 1)]
+
+
+def test_a_new_source_starts_counting_at_zero() -> None:
+    assert MemorySource().change_set() == ChangeSet(kind=ChangeKind.FULL, selector=Selector("0", 0), persist=False)
+
+
+@pytest.mark.holds("DS-146")
+async def test_every_client_sees_updates_before_and_after_its_start_in_order_and_none_after_its_close() -> None:
+    source = MemorySource()
+    source.set("a", "before")
+    early, late = Client(source), Client(source)
+    await early.hear()
+    assert early.value("a") == "before"
+    source.set("a", "first")
+    source.set("a", "second")
+    await late.hear()
+    await early.hear(2)
+    assert [told.selector.version for told in early.told] == [1, 2, 3]
+    assert [told.kind for told in early.told] == [ChangeKind.FULL, ChangeKind.CHANGES, ChangeKind.CHANGES]
+    assert [change.version for told in early.told for change in told.changes] == [1, 2, 3]
+    assert (early.value("a"), late.value("a")) == ("second", "second")
+    await early.updates.aclose()
+    source.set("a", "third")
+    await late.hear()
+    assert late.value("a") == "third"
+    with pytest.raises(StopAsyncIteration):
+        await anext(early.updates)
+    await late.updates.aclose()
+
+
+async def test_an_update_between_registration_and_the_first_look_comes_once() -> None:
+    # Only another thread could come in between there, so the queue is asked itself.
+    queue = _Queue(asyncio.get_running_loop())
+    for count in (1, 2):
+        queue.offer(ChangeSet(kind=ChangeKind.CHANGES, selector=Selector(str(count), count)))
+    news = await queue.next(after=1)
+    assert news is not None
+    assert news.selector.version == 2
+
+
+async def test_a_client_waits_for_news() -> None:
+    source = MemorySource({"a": 0})
+    client = Client(source)
+    async with closing(client.updates):
+        await client.hear()
+        source.set("a", 1)
+        await client.hear()
+        waiting = asyncio.ensure_future(client.hear())
+        await asyncio.sleep(5)
+        assert not waiting.done()
+        source.set("a", 2)
+        await waiting
+    assert [told.selector.version for told in client.told] == [0, 1, 2]
+
+
+async def test_a_client_that_lags_far_behind_gets_everything_at_once() -> None:
+    source = MemorySource({"other": 1})
+    client = Client(source)
+    async with closing(client.updates):
+        await client.hear()
+        for number in range(1500):
+            source.set("a", number)
+        await client.hear()
+        everything = client.told[-1]
+        assert (everything.kind, everything.selector.version) == (ChangeKind.FULL, 1500)
+        assert (client.value("a"), client.value("other")) == (1499, 1)
+        source.set("a", "and on")
+        await client.hear()
+        assert client.told[-1].kind is ChangeKind.CHANGES
+        assert client.value("a") == "and on"
+
+
+async def test_a_client_that_falls_behind_in_the_middle_of_reading_misses_nothing() -> None:
+    source = MemorySource()
+    client = Client(source)
+    async with closing(client.updates):
+        await client.hear()
+        for number in range(600):
+            source.set("a", number)
+        await client.hear(5)
+        for number in range(600, 1700):
+            source.set("a", number)
+        while client.value("a") != 1699:
+            await client.hear()
+    versions = [told.selector.version for told in client.told]
+    assert versions == sorted(set(versions))
+
+
+async def test_a_reader_that_is_closed_is_forgotten() -> None:
+    source = MemorySource()
+    kept, closed, cancelled = Client(source), Client(source), Client(source)
+    for client in (kept, closed, cancelled):
+        await client.hear()
+    waiting = asyncio.ensure_future(cancelled.hear())
+    await asyncio.sleep(1)
+    await closed.updates.aclose()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert len(source._memory.queues) == 1
+    source.set("a", 1)
+    await kept.hear()
+    await kept.updates.aclose()
+    assert not source._memory.queues
+
+
+@pytest.mark.real_time
+async def test_updates_may_come_from_any_thread() -> None:
+    source = MemorySource()
+    clients = [Client(source) for _ in range(3)]
+    for client in clients:
+        await client.hear()
+
+    def update(name: str) -> None:
+        for number in range(200):
+            source.set(name, number)
+
+    threads = [threading.Thread(target=update, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for client in clients:
+        while client.snapshot.selector.version < 800:
+            await client.hear()
+        assert [client.value(name) for name in "abcd"] == [199] * 4
+        versions = [told.selector.version for told in client.told]
+        assert versions == sorted(set(versions))
+        await client.updates.aclose()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.real_time
+def test_a_client_whose_loop_is_gone_holds_nobody_up() -> None:
+    source = MemorySource()
+    abandoned = Client(source)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(abandoned.hear())
+    loop.close()
+    source.set("a", 1)
+    source.set("a", 2)
+    assert source.change_set().selector.version == 2
+
+
+async def test_a_cancelled_reader_is_told_nothing_more() -> None:
+    source = MemorySource()
+    client = Client(source)
+    await client.hear()
+    waiting = asyncio.ensure_future(client.hear())
+    await asyncio.sleep(1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    source.set("a", 1)
+    with pytest.raises(StopAsyncIteration):
+        await anext(client.updates)
+
+
+DOCUMENT = {
+    "flags": {
+        "f": {
+            "on": True,
+            "version": 5,
+            "variations": ["in", "out"],
+            "fallthrough": {"variation": 1},
+            "rules": [{"variation": 0, "clauses": [{"op": "segmentMatch", "values": ["s"]}]}],
+        }
+    },
+    "segments": {"s": {"included": ["u"]}},
+}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(DOCUMENT, id="a mapping"), pytest.param(read_document(DOCUMENT, name="f.json"), id="one that was read")],
+)
+async def test_a_document_comes_with_its_segments(document: Any) -> None:
+    source = MemorySource.from_document(document)
+    client = Client(source)
+    async with closing(client.updates):
+        await client.hear()
+        assert client.value("f") == "in"
+        source.update(source.flag("f").clear_rules())
+        await client.hear()
+        assert client.value("f") == "out"
+        assert client.told[-1].changes[0].version == 6
+
+
+def test_a_document_with_a_mistake_is_refused() -> None:
+    with pytest.raises(DocumentError, match=r"flags\.f"):
+        MemorySource.from_document({"flags": {"f": 5}})
+
+
+def test_a_deleted_flag_comes_back_as_a_new_one() -> None:
+    source = MemorySource.from_document({"flags": {"f": {"deleted": True, "version": 8}}})
+    source.update(source.flag("f"))
+    change = source.change_set().changes[0]
+    assert change.version == 9
+    assert change.definition is not None
+
+
+def test_a_builder_is_a_copy_until_it_is_given_back() -> None:
+    source = MemorySource({"a": 1})
+    flag = source.flag("a").value_for_all(2)
+    assert source.change_set().changes[0].definition == MemorySource({"a": 1}).change_set().changes[0].definition
+    source.update(flag)
+    flag.value_for_all(3)
+    assert Snapshot.empty().apply(source.change_set()).evaluate("a", Context("u"), None, wanted=object).detail.value == 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pytest.param(["a"], id="a list"), pytest.param({"a": {1}}, id="a set"), pytest.param({1: 2}, id="a number for a key")],
+)
+def test_values_that_are_none_are_refused(values: Any) -> None:
+    with pytest.raises(ConfigError):
+        MemorySource(values)
