@@ -1,0 +1,89 @@
+"""Whose turn it is, after each verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from aioflags.sources.base import SourceBuilder
+from aioflags.supervisor.roster import Roster
+from aioflags.supervisor.verdict import Verdict
+from tests.supervisor.scripted import World
+
+WORLD = World()
+A, B, C, F = (WORLD.source(name) for name in "ABCF")
+
+
+def named(roster: Roster) -> str:
+    """The sources that are left, the current one in upper case."""
+    letters: dict[SourceBuilder, str] = {A: "a", B: "b", C: "c", F: "f"}
+    names = [letters[builder] for builder in roster.left]
+    if names:
+        names[roster.index] = names[roster.index].upper()
+    return "".join(names)
+
+
+def roster(names: str, *, fallback: SourceBuilder | None = F) -> Roster:
+    """A roster of the synchronizers that are named, with the turn of the one in upper case; of F alone, an engaged one."""
+    builders: dict[str, SourceBuilder] = {"a": A, "b": B, "c": C, "f": F}
+    left = tuple(builders[name.lower()] for name in names)
+    index = next((index for index, name in enumerate(names) if name.isupper()), 0)
+    return replace(Roster.of((A, B, C), fallback), left=left, index=index, engaged=names in {"F", ""})
+
+
+@pytest.mark.parametrize(
+    ("before", "verdict", "after"),
+    [
+        pytest.param("Abc", Verdict.NEXT, "aBc", id="next is the one after it"),
+        pytest.param("abC", Verdict.NEXT, "Abc", id="next after the last is the first"),
+        pytest.param("A", Verdict.NEXT, "A", id="next of one is the same"),
+        pytest.param("abC", Verdict.RECOVER, "Abc", id="recovery goes to the first"),
+        pytest.param("bC", Verdict.RECOVER, "Bc", id="recovery goes to the first that is left"),
+        pytest.param("Abc", Verdict.REMOVE, "Bc", id="without the first its successor has the turn"),
+        pytest.param("aBc", Verdict.REMOVE, "aC", id="without a middle one its successor has the turn"),
+        pytest.param("abC", Verdict.REMOVE, "Ab", id="without the last the first has the turn"),
+        pytest.param("A", Verdict.REMOVE, "", id="without the only one nobody has the turn"),
+        pytest.param("aBc", Verdict.STAY, "aBc", id="stay changes nothing"),
+        pytest.param("aBc", Verdict.DONE, "aBc", id="done is said of initializers"),
+        pytest.param("aBc", Verdict.FDV1, "F", id="FB-16 a directive leaves the fallback alone"),
+        pytest.param("F", Verdict.FDV1, "F", id="FB-22 the fallback cannot be sent away"),
+        pytest.param("F", Verdict.NEXT, "F", id="FB-21 the fallback has nobody after it"),
+        pytest.param("F", Verdict.REMOVE, "", id="FB-21 without the fallback nobody has the turn"),
+        pytest.param("F", Verdict.RECOVER, "Abc", id="the whole list returns when the directive's time is over"),
+        pytest.param("", Verdict.RECOVER, "Abc", id="DS-123 it returns although the fallback was removed"),
+        pytest.param("", Verdict.NEXT, "", id="nobody after nobody"),
+        pytest.param("", Verdict.FDV1, "", id="a fallback that was removed stays so"),
+        pytest.param("", Verdict.REMOVE, "", id="nobody to remove"),
+    ],
+)
+def test_after(before: str, verdict: Verdict, after: str) -> None:
+    assert named(roster(before).after(verdict)) == after
+
+
+@pytest.mark.holds("FB-23")
+def test_a_directive_without_a_fallback_leaves_nobody() -> None:
+    engaged = roster("aBc", fallback=None).after(Verdict.FDV1)
+    assert (engaged.current, engaged.engaged) == (None, True)
+
+
+@pytest.mark.holds("FB-29")
+def test_the_fallback_is_never_taken_from_the_synchronizers() -> None:
+    assert Roster.of((A, F), None).after(Verdict.FDV1).left == ()
+
+
+def test_one_builder_may_stand_in_the_list_twice() -> None:
+    twice = Roster.of((A, B, A), None).after(Verdict.NEXT).after(Verdict.NEXT).after(Verdict.REMOVE)
+    assert twice.left == (A, B)
+
+
+@pytest.mark.parametrize(
+    ("names", "alone", "primary"),
+    [
+        pytest.param("Abc", False, True, id="the first"),
+        pytest.param("aBc", False, False, id="another"),
+        pytest.param("A", True, True, id="the only one"),
+    ],
+)
+def test_what_a_place_is_called(names: str, alone: bool, primary: bool) -> None:
+    assert (roster(names).is_alone, roster(names).is_primary) == (alone, primary)
