@@ -1,0 +1,41 @@
+"""The page at ``/``: three files of the package, which need no build and load nothing from elsewhere.
+
+The token is in the fragment of the page's address, which browsers keep to themselves.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+__all__ = ["page_routes"]
+
+_TYPES: Final = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+_FILES: Final = {name: resources.files("aioflags.devserver").joinpath("page_files", name).read_bytes() for name in _TYPES}
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def page_routes() -> list[BaseRoute]:
+    """The routes of the page and its parts."""
+    return [_file("/", "page.html"), _file("/page.css", "page.css"), _file("/page.js", "page.js")]
+
+
+def _file(path: str, name: str) -> Route:
+    async def answer(_: Request) -> Response:
+        return Response(_FILES[name], headers=_HEADERS, media_type=_TYPES[name])
+
+    return Route(path, answer, methods=["GET"])

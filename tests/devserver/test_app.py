@@ -1,0 +1,173 @@
+"""Requests and answers, without a socket."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aioflags.devserver import Endpoint, ServerState, create_app
+
+DOCUMENT = {"flags": {"a": {"on": True}}, "flagValues": {"long": "x" * 1000}, "segments": {"s": {}}}
+
+
+@pytest.fixture
+def state() -> ServerState:
+    return ServerState.of(DOCUMENT)
+
+
+@pytest.fixture
+async def client(state: ServerState) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=create_app(state))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        yield client
+
+
+POLLS = pytest.mark.parametrize("path", [Endpoint.POLL, Endpoint.LATEST_ALL])
+
+
+async def test_a_poll_brings_everything_with_its_selector(client: httpx.AsyncClient, state: ServerState) -> None:
+    answer = await client.get("/sdk/poll")
+    events = answer.json()["events"]
+    assert [event["event"] for event in events] == ["server-intent", *["put-object"] * 3, "payload-transferred"]
+    assert events[1]["data"] == {"version": 1, "kind": "flag", "key": "a", "object": {"key": "a", "version": 1, "on": True}}
+    assert events[-1]["data"] == {"state": state.transfer().selector, "version": 1}
+
+
+async def test_a_poll_with_a_basis_brings_the_difference(client: httpx.AsyncClient, state: ServerState) -> None:
+    basis = state.transfer().selector
+    assert [event["event"] for event in (await client.get("/sdk/poll", params={"basis": basis})).json()["events"]] == [
+        "server-intent"
+    ]
+    state.flip("a")
+    events = (await client.get("/sdk/poll", params={"basis": basis})).json()["events"]
+    assert [event["event"] for event in events] == ["server-intent", "put-object", "payload-transferred"]
+
+
+async def test_latest_all_is_one_object_of_everything(client: httpx.AsyncClient) -> None:
+    answer = (await client.get("/sdk/latest-all")).json()
+    assert answer["flags"]["a"] == {"key": "a", "version": 1, "on": True}
+    assert set(answer["flags"]) == {"a", "long"}
+    assert answer["segments"] == {"s": {"key": "s", "version": 1}}
+
+
+@POLLS
+async def test_an_unchanged_answer_is_304_until_something_changes(client: httpx.AsyncClient, state: ServerState, path: str) -> None:
+    tag = (await client.get(path)).headers["ETag"]
+    for known in (tag, f'"other", W/{tag}'):
+        unchanged = await client.get(path, headers={"If-None-Match": known})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert unchanged.headers["X-LD-EnvID"] == state.environment_id
+    state.flip("a")
+    changed = await client.get(path, headers={"If-None-Match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["ETag"] != tag
+
+
+@POLLS
+async def test_an_answer_is_compressed_only_when_asked(client: httpx.AsyncClient, path: str) -> None:
+    plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+    assert "Content-Encoding" not in plain.headers
+    async with client.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as squeezed:
+        assert squeezed.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(b"".join([raw async for raw in squeezed.aiter_raw()])) == plain.content
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "carried"),
+    [
+        pytest.param("/sdk/poll", {}, True, id="a poll carries it"),
+        pytest.param("/sdk/poll", {"If-None-Match": "{tag}"}, True, id="so does a 304"),
+        pytest.param("/sdk/latest-all", {}, False, id="FDv1 does not"),
+    ],
+)
+@pytest.mark.parametrize("ttl", [None, 60])
+async def test_the_directive_rides_on_fdv2_answers(
+    client: httpx.AsyncClient, state: ServerState, path: str, headers: dict[str, str], carried: bool, ttl: float | None
+) -> None:
+    tag = (await client.get(path)).headers["ETag"]
+    state.direct(ttl=ttl)
+    answer = await client.get(path, headers={name: value.format(tag=tag) for name, value in headers.items()})
+    assert answer.headers.get("X-LD-FD-Fallback") == ("true" if carried else None)
+    assert answer.headers.get("X-LD-FD-Fallback-TTL") == ("60" if carried and ttl else None)
+    state.stop_directing()
+    assert "X-LD-FD-Fallback" not in (await client.get(path)).headers
+
+
+@pytest.mark.parametrize("path", ["/bulk", "/diagnostic", "/diagnostic/more/of/it"])
+async def test_events_are_taken_whatever_is_in_them(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.post(path, content=b"not even JSON")).status_code == 202
+
+
+async def test_events_beyond_all_measure_are_refused_while_they_arrive(client: httpx.AsyncClient) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1
+            yield b"x" * 1024 * 1024
+
+    assert (await client.post("/bulk", content=endless())).status_code == 413
+    assert sent < 30
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        pytest.param("GET", "/", 404, id="nothing is at the root"),
+        pytest.param("GET", "/sdk/../../etc/passwd", 404, id="nor outside"),
+        pytest.param("GET", "/sdk/poll/", 404, id="nor below an endpoint, to which nobody is led back"),
+        pytest.param("POST", "/sdk/poll", 405, id="a poll is asked for"),
+        pytest.param("GET", "/bulk", 405, id="events are posted"),
+        pytest.param("HEAD", "/sdk/stream", 405, id="a stream has no head alone"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(client: httpx.AsyncClient, method: str, path: str, status: int) -> None:
+    assert (await client.request(method, path)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8765", 200),
+        ("localhost", 200),
+        ("LOCALHOST:1", 200),
+        ("[::1]:8765", 200),
+        ("attacker.example", 400),
+        ("127.0.0.1.attacker.example", 400),
+        ("", 400),
+    ],
+)
+async def test_a_foreign_host_name_is_turned_away(client: httpx.AsyncClient, host: str, status: int) -> None:
+    assert (await client.get("/sdk/poll", headers={"Host": host})).status_code == status
+
+
+async def test_requests_are_counted_by_endpoint(client: httpx.AsyncClient, state: ServerState) -> None:
+    for path in ("/sdk/poll", "/sdk/poll", "/sdk/latest-all"):
+        await client.get(path)
+    for path in ("/bulk", "/diagnostic", "/diagnostic/x"):
+        await client.post(path)
+    assert state.requests == {Endpoint.POLL: 2, Endpoint.LATEST_ALL: 1, Endpoint.EVENTS: 1, Endpoint.DIAGNOSTIC: 2}
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "NONSENSE"]),
+    path=st.sampled_from(["/sdk/poll", "/sdk/latest-all", "/bulk", "/diagnostic/"]) | st.binary().map(lambda raw: "/" + raw.hex()),
+    query=st.dictionaries(st.sampled_from(["basis", "filter", "x"]), st.text(st.characters(codec="utf-8"))),
+    headers=st.dictionaries(
+        st.sampled_from(["If-None-Match", "Accept-Encoding", "Content-Type"]),
+        st.text(st.characters(min_codepoint=32, max_codepoint=126)),
+    ),
+    body=st.binary(),
+)
+async def test_no_garbage_is_an_error_of_ours(
+    client: httpx.AsyncClient, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes
+) -> None:
+    answer = await client.request(method, path, params=query, headers=headers, content=body)
+    assert answer.status_code < 500

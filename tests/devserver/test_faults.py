@@ -1,0 +1,161 @@
+"""Which faults are in force: how often they are met, when they end, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from aioflags.devserver import Endpoint, Fault, FaultKind
+from aioflags.devserver.faults import Faults
+from aioflags.devserver.reading import read
+from aioflags.errors import ConfigError
+
+DATA = {Endpoint.POLL, Endpoint.STREAM, Endpoint.LATEST_ALL, Endpoint.ALL}
+FDV2 = {Endpoint.POLL, Endpoint.STREAM}
+RESET = Fault(kind=FaultKind.RESET)
+
+
+def doing(change: Callable[[Faults], Any]) -> Callable[[Faults], Any]:
+    """A lambda whose argument has a type."""
+    return change
+
+
+def injected_into(faults: Faults, fault: Fault = RESET, *, strikes_streams: bool = False) -> int:
+    return faults.inject(fault, strikes_streams=strikes_streams).number
+
+
+def numbers(faults: Faults) -> list[int]:
+    return [injected.number for injected in faults.active]
+
+
+@pytest.mark.parametrize(
+    ("written", "endpoints"),
+    [
+        pytest.param({"kind": "reset"}, DATA, id="any of them strikes where data come from"),
+        pytest.param({"kind": "directive"}, FDV2, id="the directive strikes FDv2"),
+        pytest.param({"kind": "goodbye"}, FDV2, id="a goodbye strikes FDv2"),
+        pytest.param({"kind": "directive", "on": ["/all"]}, {Endpoint.ALL}, id="the directive elsewhere if that is asked for"),
+        pytest.param({"kind": "status", "on": ["/bulk"]}, {Endpoint.EVENTS}, id="events if that is asked for"),
+    ],
+)
+def test_a_fault_strikes(written: object, endpoints: set[Endpoint]) -> None:
+    assert read(Fault, written).endpoints == endpoints
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        pytest.param({}, 'missing required property "kind"', id="no kind"),
+        pytest.param({"kind": "stauts"}, 'kind: "stauts" is unknown, did you mean "status"?', id="a kind with a typo"),
+        pytest.param({"kind": "reset", "tims": 1}, 'tims: unknown property, did you mean "times"?', id="a property with a typo"),
+        pytest.param(
+            {"kind": "reset", "on": ["/sdk/pol"]}, 'on[0]: "/sdk/pol" is unknown, did you mean "/sdk/poll"?', id="no endpoint"
+        ),
+        pytest.param({"kind": "reset", "times": 0}, "times: expected whole number >= 1", id="no times"),
+        pytest.param({"kind": "reset", "for": -1}, "for: expected number > 0", id="a time that is over"),
+        pytest.param({"kind": "status", "status": 99}, "status: expected whole number >= 200", id="no status"),
+        pytest.param({"kind": "status", "status": "503"}, "status: expected whole number, got string", id="a status in words"),
+        pytest.param({"kind": "goodbye", "on": ["/all"]}, 'a "goodbye" exists in FDv2 alone', id="what FDv1 does not know"),
+        pytest.param({"kind": "malformed", "on": ["/bulk"]}, 'a "malformed" is for answers with data', id="data where none are"),
+        pytest.param(
+            {"kind": "reset", "xyz": 1}, "xyz: unknown property: expected one of kind, on, times", id="a property like no other"
+        ),
+        pytest.param([], "expected object, got array", id="no object"),
+        pytest.param(b'{"kind": ', "it ends too early", id="half of one"),
+    ],
+)
+def test_a_mistake_is_named_with_the_way_out(written: object, message: str) -> None:
+    with pytest.raises(ConfigError) as mistake:
+        read(Fault, written)
+    assert message in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    ("times", "strikes_streams", "fault", "met"),
+    [
+        pytest.param(None, False, RESET, 5, id="until it is lifted everybody meets it"),
+        pytest.param(2, False, RESET, 2, id="twice is two requests"),
+        pytest.param(2, True, RESET, 1, id="all open streams together are one time"),
+        pytest.param(1, True, RESET, 0, id="so that once can be over at once"),
+        pytest.param(1, True, Fault(kind=FaultKind.STATUS), 1, id="what only answers show is met by one all the same"),
+    ],
+)
+def test_a_fault_is_met(times: int | None, strikes_streams: bool, fault: Fault, met: int) -> None:
+    faults = Faults()
+    fault = Fault(kind=fault.kind, times=times)
+    injected_into(faults, fault, strikes_streams=strikes_streams)
+    assert sum(bool(faults.meet(Endpoint.POLL)) for _ in range(5)) == met
+    assert bool(faults.active) is (times is None)
+
+
+def test_a_fault_is_not_met_elsewhere() -> None:
+    faults = Faults()
+    injected_into(faults, Fault(kind=FaultKind.RESET, on=frozenset({Endpoint.POLL}), times=1))
+    assert faults.meet(Endpoint.STREAM) == ()
+    assert len(faults.meet(Endpoint.POLL)) == 1
+
+
+async def test_a_fault_for_a_time_ends_with_it() -> None:
+    faults = Faults()
+    injected = faults.inject(Fault(kind=FaultKind.RESET, lasts=10), strikes_streams=False)
+    began = anyio.current_time()
+    await faults.gone(injected)
+    assert anyio.current_time() - began == pytest.approx(10)
+    assert faults.meet(Endpoint.POLL) == ()
+
+
+@pytest.mark.parametrize(
+    ("lift", "left"),
+    [
+        pytest.param(doing(lambda faults: faults.lift(1)), [2, 3], id="by its number"),
+        pytest.param(doing(lambda faults: faults.lift_all(FaultKind.RESET)), [2], id="by its kind"),
+        pytest.param(doing(lambda faults: faults.lift_all()), [], id="with all others"),
+        pytest.param(doing(lambda faults: faults.lift(7)), [1, 2, 3], id="not by a number that is none"),
+    ],
+)
+def test_a_fault_is_lifted(lift: Callable[[Faults], Any], left: list[int]) -> None:
+    faults = Faults()
+    for fault in (RESET, Fault(kind=FaultKind.CLOSE), RESET):
+        injected_into(faults, fault)
+    assert lift(faults) == 3 - len(left)
+    assert numbers(faults) == left
+
+
+def test_a_fault_that_is_used_up_can_still_be_lifted_for_the_streams_it_struck() -> None:
+    faults = Faults()
+    injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), strikes_streams=True)
+    assert not injected.is_active
+    assert faults.lift(injected.number)
+    assert injected.is_lifted
+    assert not faults.lift(injected.number)
+
+
+def test_who_looks_again_learns_what_was_injected_meanwhile() -> None:
+    faults = Faults()
+    injected_into(faults)
+    seen = faults.count
+    injected_into(faults, Fault(kind=FaultKind.CLOSE, times=1), strikes_streams=True)
+    assert [injected.fault.kind for injected in faults.since(seen)] == [FaultKind.CLOSE]
+
+
+@pytest.mark.parametrize(
+    "happen",
+    [
+        pytest.param(doing(injected_into), id="injected"),
+        pytest.param(doing(lambda faults: faults.meet(Endpoint.POLL)), id="met"),
+        pytest.param(doing(lambda faults: faults.lift(1)), id="lifted"),
+    ],
+)
+async def test_who_waits_is_told_that_a_fault_was(happen: Callable[[Faults], Any]) -> None:
+    faults = Faults()
+    injected_into(faults)
+    revision = faults.revision
+    with anyio.fail_after(1):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(faults.news)
+            await anyio.wait_all_tasks_blocked()
+            happen(faults)
+    assert faults.revision > revision

@@ -1,0 +1,121 @@
+"""Ten thousand requests that make no sense: nothing is written, nothing leaks, and the server is still there."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from aioflags.devserver import ServerState, create_app
+
+SECRET: Final = "the-token-nobody-has"
+REQUESTS: Final = 10_000
+PARTS: Final = [
+    "control",
+    "flags",
+    "a",
+    "sdk",
+    "poll",
+    "stream",
+    "latest-all",
+    "all",
+    "bulk",
+    "diagnostic",
+    "faults",
+    "1",
+    "live",
+    "state",
+    "save",
+]
+ODD: Final = [
+    "..",
+    "%2e%2e",
+    ".",
+    "",
+    "%00",
+    "%ff",
+    "etc/passwd",
+    "\u00fc",
+    "a" * 3000,
+    "%2f",
+    "page.js",
+    "page.py",
+    "__init__.py",
+    "{key}",
+    "~",
+]
+METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "NONSENSE"]
+HEADERS: Final = {
+    "Host": ["127.0.0.1", "localhost:1", "attacker.example", "[::1", "]", "", "127.0.0.1.attacker.example"],
+    "Origin": ["null", "http://attacker.example", "http://127.0.0.1", "file://", "\x7f"],
+    "Authorization": [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer x",
+        "Basic eDp4",
+        f"Bearer {SECRET}x",
+        f"Bearer {SECRET[:-1]}",
+        "Bearer \u00fc",
+    ],
+    "Content-Encoding": ["gzip", "br", "identity"],
+    "If-None-Match": ['"', "*", "W/,,"],
+    "Accept-Encoding": ["gzip", "gzip;q=0", "*"],
+    "X-Forwarded-For": ["127.0.0.1", "attacker"],
+    "X-LaunchDarkly-Instance-Id": ["i", "\x01", "x" * 1000],
+}
+BODIES: Final = [
+    b"",
+    b"{}",
+    b"[]",
+    b"[" * 5000,
+    b"\x00\xff",
+    b'{"flag": "a"}',
+    b'{"kind": "reset"}',
+    b'[{"kind": 1}]',
+    b"\x1f\x8b\x08\x00",
+    b"null",
+    b"1e999",
+]
+
+
+def nonsense(rng: random.Random) -> dict[str, Any]:
+    """The arguments of a request. Streams are only asked for by methods that they do not know, since they would not end."""
+    path = "/" + "/".join(rng.choice(PARTS if rng.random() < 0.7 else ODD) for _ in range(rng.randrange(1, 5)))
+    headers = {name: rng.choice(values) for name, values in HEADERS.items() if rng.random() < 0.3}
+    method = rng.choice(METHODS)
+    if method == "GET" and {"stream", "all"} & set(path.split("/")):
+        method = "POST"
+    params = {rng.choice(["basis", "flag", "filter"]): rng.choice(["", "(p:x:1)", "\x00", "9" * 500])} if rng.random() < 0.3 else {}
+    return {
+        "method": method,
+        "url": f"http://127.0.0.1{path}",
+        "headers": {name: value.encode() for name, value in headers.items()},
+        "content": rng.choice(BODIES),
+        "params": params,
+    }
+
+
+@pytest.mark.timeout(120)
+async def test_garbage_writes_nothing_and_learns_nothing(record_property: Any) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    record_property("seed", seed)
+    rng = random.Random(seed)
+    state = ServerState.of({"flagValues": {"a": "the value"}})
+    before = state.document(), state.version
+    transport = httpx.ASGITransport(app=create_app(state, token=SECRET))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        for _ in range(REQUESTS):
+            request = nonsense(rng)
+            answer = await client.request(**request)
+            assert answer.status_code < 500, (seed, request)
+            assert SECRET not in answer.text, (seed, request)
+            if not answer.is_success:
+                assert "the value" not in answer.text, (seed, request)
+            elif answer.text:
+                assert str(answer.url.path) in {"/", "/page.js", "/sdk/poll", "/sdk/latest-all"}, (seed, request)
+        assert (state.document(), state.version) == before
+        assert (state.overrides, state.faults.count) == ((), 0)
+        assert (await client.get("/sdk/poll")).status_code == 200

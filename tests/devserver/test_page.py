@@ -1,0 +1,163 @@
+"""The page in a real browser: a rule is edited, a flag flipped, a fault turned on, and a client that is connected changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import anyio
+import pytest
+
+from aioflags import Client, Config, Context, DataSystem, Status
+from aioflags.devserver import Endpoint, ServerState, Serving, create_app, serve
+from aioflags.sources import Polling, Streaming
+from tests.devserver.browser import CHROMIUM, Page, browse
+
+pytestmark = [
+    pytest.mark.real_time,
+    pytest.mark.timeout(90),
+    pytest.mark.skipif(CHROMIUM is None, reason="this machine has no Chromium"),
+]
+
+TOKEN = "the-token"
+FLAG = {"on": True, "variations": ["new", "old"], "offVariation": 1, "fallthrough": {"variation": 1}, "rules": []}
+RULE = {"id": "pros", "variation": 0, "clauses": [{"attribute": "plan", "op": "in", "values": ["pro"]}]}
+PRO = Context("u", attributes={"plan": "pro"})
+ITEM = "#flags [data-key='checkout']"
+
+
+class Scene:
+    """A server, a client of it, and a browser at its page."""
+
+    def __init__(self, state: ServerState, serving: Serving, client: Client, page: Page) -> None:
+        self.state, self.serving, self.client, self.page = state, serving, client, page
+
+    async def sees(self, value: str) -> None:
+        """Waits until the client evaluates the flag so."""
+        with anyio.fail_after(10):
+            while await self.client.variation("checkout", PRO, "") != value:
+                await anyio.sleep(0.01)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    state = ServerState.of({"flags": {"checkout": FLAG}, "segments": {"beta": {"included": ["x"]}}})
+    async with AsyncExitStack() as stack:
+        serving = await stack.enter_async_context(serve(create_app(state, token=TOKEN)))
+        url = serving.url
+        system = DataSystem.custom(initializers=[Polling()], synchronizers=[Streaming(initial_reconnect_delay=0.1)])
+        config = Config(base_uri=url, stream_uri=url, events_uri=url, data_system=system)
+        client = await stack.enter_async_context(Client("sdk-canary-key", config))
+        page = await stack.enter_async_context(browse())
+        await page.open(f"{url}/#token={TOKEN}")
+        await page.until("document.body.dataset.connection === 'live' && document.querySelector('#flags li')")
+        yield Scene(state, serving, client, page)
+
+
+async def test_a_rule_a_flip_and_a_fault_reach_a_connected_client(scene: Scene) -> None:
+    page = scene.page
+    await scene.sees("old")
+    # A rule is edited.
+    await page.act(f"{ITEM} summary")
+    await page.write(f"{ITEM} textarea", json.dumps({**FLAG, "rules": [RULE]}))
+    await page.act(f"{ITEM} [data-act=store]")
+    await scene.sees("new")
+    await page.until(f'document.querySelector({json.dumps(ITEM)}).innerText.includes(\'if plan in "pro" → "new"\')')
+    # The flag is flipped.
+    await page.act(f"{ITEM} [data-act=flip]", "Space")
+    await scene.sees("old")
+    await page.until(f"document.querySelector({json.dumps(ITEM)}).innerText.includes('serves \"old\" to everybody')")
+    # The connected client is shown with what it was sent.
+    await page.until("[...document.querySelectorAll('#clients tr')].some((row) => row.innerText.includes('/sdk/stream'))")
+    await page.until(
+        f"document.querySelector('#clients').innerText.includes('xfer-changes on /sdk/stream, version {scene.state.version}')"
+    )
+    # A fault is turned on: the stream is cut, and the way back is closed until it is lifted.
+    await page.ask("document.querySelector('[name=fault-length][value=lifted]').click()")
+    await page.act("#fault button")
+    await page.until("document.querySelector('#faults li')?.innerText.includes('until lifted')")
+    with anyio.fail_after(10):
+        while scene.client.status.status is not Status.STALE:
+            await anyio.sleep(0.01)
+    assert scene.state.open_streams[Endpoint.STREAM] == 0
+    await page.act(f"{ITEM} [data-act=flip]")
+    await page.act("#faults [data-act=lift]")
+    await scene.sees("new")
+    assert "sdk-canary-key" not in await page.ask("document.documentElement.outerHTML")
+
+
+async def test_a_context_gets_its_value_explained_and_overridden(scene: Scene) -> None:
+    page = scene.page
+    await page.write("#ask-flag", "checkout")
+    await page.write("#ask-context", '{"kind": "user", "key": "u"}')
+    await page.act("#ask button")
+    await page.until("document.querySelector('#answer').innerText.includes('no target and no rule matched')")
+    await page.until("document.querySelector('#answer li')")
+    await page.write("#override-value", '"mine"')
+    await page.press("Enter")
+    await scene.sees("mine")
+    await page.until("document.querySelector('#answer').innerText.includes('this context is targeted')")
+    await page.act("#overrides [data-act=lift]")
+    await scene.sees("old")
+
+
+async def test_a_mistake_is_said_on_the_page(scene: Scene) -> None:
+    page = scene.page
+    await page.act(f"{ITEM} summary")
+    await page.write(f"{ITEM} textarea", '{"on": "yes"}')
+    await page.act(f"{ITEM} [data-act=store]")
+    await page.until("document.querySelector('#said').innerText.includes('flags.checkout.on: expected boolean')")
+    assert scene.state.version == 1
+
+
+async def test_a_scenario_is_played_from_the_page(scene: Scene) -> None:
+    page = scene.page
+    await page.act("#faults-title ~ details summary")
+    await page.write("#scenario-steps", '{"steps": [{"flip": "checkout"}, {"after": 0.1, "flip": "checkout"}]}')
+    await page.act("#scenario-play")
+    await page.until("document.querySelector('#scenario-done').children.length === 2")
+    assert scene.state.version == 3
+
+
+async def test_everything_can_be_reached_by_the_tab_key(scene: Scene) -> None:
+    page = scene.page
+    reached: set[str] = set()
+    await page.ask("document.activeElement?.blur()")
+    for _ in range(60):
+        await page.press("Tab")
+        reached.add(await page.ask("document.activeElement.id || document.activeElement.dataset.act || ''"))
+    assert {
+        "save",
+        "find",
+        "flip",
+        "edit",
+        "ask-flag",
+        "ask-context",
+        "override-value",
+        "fault-kind",
+        "lift-all",
+        "events-clear",
+    } <= reached
+
+
+async def test_texts_of_clients_are_no_html(scene: Scene) -> None:
+    scene.state.put(
+        "<img src=x onerror=alert(1)>", {"on": True, "variations": ["<script>alert(1)</script>"], "fallthrough": {"variation": 0}}
+    )
+    await scene.page.until("document.querySelectorAll('#flags > li').length === 2")
+    assert await scene.page.ask("document.querySelectorAll('main img, main script').length") == 0
+
+
+async def test_it_says_plainly_when_the_server_is_gone_and_comes_back_with_it() -> None:
+    state = ServerState.of({"flags": {"checkout": FLAG}})
+    async with browse() as page:
+        async with serve(create_app(state, token=TOKEN)) as serving:
+            await page.open(f"{serving.url}/#token={TOKEN}")
+            await page.until("document.body.dataset.connection === 'live'")
+            assert "token" not in await page.ask("location.href")
+        await page.until("document.querySelector('#connection').innerText.startsWith('The server is gone.')")
+        async with serve(create_app(state, token=TOKEN), port=serving.port):
+            await page.until("document.body.dataset.connection === 'live'")
+        async with serve(create_app(state, token="another"), port=serving.port):
+            await page.until("document.querySelector('#connection').innerText.includes('Open the address that the server printed')")

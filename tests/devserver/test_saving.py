@@ -1,0 +1,82 @@
+"""What is served is written as people write it, in one step."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aioflags.devserver import FlagFile, ServerState, save_to
+from aioflags.errors import ConfigError
+
+pytestmark = pytest.mark.real_time
+
+DOCUMENT: dict[str, Any] = {
+    "flags": {"a": {"key": "a", "on": True, "version": 7, "invented": "ü"}, "b": {"key": "b", "on": False}},
+    "flagValues": {"size": 20, "nothing": None},
+    "segments": {"s": {"key": "s", "included": ["x"]}},
+}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+async def test_what_was_read_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    state = ServerState.of(DOCUMENT)
+    assert await save_to(path, state)() == str(path)
+    assert json.loads(path.read_text(encoding="utf-8")) == DOCUMENT
+    assert "ü" in path.read_text(encoding="utf-8")
+    state.replace(await asyncio.to_thread(lambda: FlagFile(path).read()))
+    assert state.version == 1
+
+
+async def test_edits_are_written_and_overrides_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    state = ServerState.of(DOCUMENT)
+    state.flip("b")
+    state.flip("size")
+    state.override("a", "me", 1)
+    await save_to(path, state)()
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert written["flags"]["b"] == {"key": "b", "on": True}
+    assert written["flags"]["size"]["on"] is False
+    assert written["flagValues"] == {"nothing": None}
+    assert written["flags"]["a"] == DOCUMENT["flags"]["a"]
+
+
+async def test_a_file_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
+    path, link = tmp_path / "real.json", tmp_path / "flags.json"
+    path.write_text("{}")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    await save_to(link, ServerState.of(DOCUMENT))()
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert json.loads(path.read_text(encoding="utf-8")) == DOCUMENT
+    assert names(tmp_path) == ["flags.json", "real.json"]
+
+
+@pytest.mark.parametrize("name", ["flags.yaml", "flags.yml", "flags"])
+async def test_a_file_that_may_have_comments_is_left_alone(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with pytest.raises(ConfigError, match=r"only files that end in \.json are"):
+        await save_to(path, ServerState.of(DOCUMENT))()
+    assert not path.exists()
+
+
+async def test_a_folder_that_is_not_there_is_an_error_of_the_call(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        await save_to(tmp_path / "absent" / "flags.json", ServerState.of(DOCUMENT))()
+
+
+async def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        await save_to(path, ServerState.of(DOCUMENT))()
+    assert names(tmp_path) == ["flags.json"]

@@ -1,0 +1,162 @@
+"""A real socket in the test's loop: how it opens, how it is cut, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+
+import anyio
+import httpx
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from aioflags.devserver import Endpoint, ServerState, create_app, serve
+
+pytestmark = pytest.mark.real_time
+
+
+async def read_to_the_end(url: str) -> Exception | None:
+    """How a stream ended: with an error, or well."""
+    async with httpx.AsyncClient(timeout=10) as client:
+        try:
+            async with client.stream("GET", url) as answer:
+                async for _ in answer.aiter_raw():
+                    pass
+        except httpx.TransportError as error:
+            return error
+    return None
+
+
+@pytest.fixture
+def state() -> ServerState:
+    return ServerState.of({"flagValues": {"a": 1}})
+
+
+async def test_it_answers_on_a_port_of_its_own(state: ServerState) -> None:
+    async with serve(create_app(state)) as one, serve(create_app(state)) as other, httpx.AsyncClient() as client:
+        assert one.port != other.port
+        for serving in (one, other):
+            assert (await client.get(f"{serving.url}/sdk/poll")).status_code == 200
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", one.port))
+
+
+async def test_a_port_that_is_taken_is_an_error_of_the_call(state: ServerState) -> None:
+    async with serve(create_app(state)) as serving:
+        with pytest.raises(OSError, match="in use"):
+            async with serve(create_app(state), port=serving.port):
+                pass
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+async def test_ipv6_stands_in_brackets(state: ServerState) -> None:
+    try:
+        async with serve(create_app(state), host="::1") as serving, httpx.AsyncClient() as client:
+            assert serving.url == f"http://[::1]:{serving.port}"
+            assert (await client.get(f"{serving.url}/sdk/poll")).status_code == 200
+    except OSError as error:
+        pytest.skip(f"the IPv6 loopback cannot be used: {error}")
+
+
+async def test_an_address_that_means_every_one_is_reached_by_loopback(state: ServerState) -> None:
+    async with serve(create_app(state), host="0.0.0.0") as serving:
+        assert serving.url == f"http://127.0.0.1:{serving.port}"
+
+
+@pytest.mark.parametrize("endpoint", [Endpoint.STREAM, Endpoint.ALL])
+async def test_a_dropped_stream_breaks_off_without_an_end(
+    state: ServerState, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(create_app(state)) as serving:
+        reading = asyncio.create_task(read_to_the_end(serving.url + endpoint))
+        with anyio.fail_after(5):
+            await state.until(lambda: state.open_streams[endpoint] == 1)
+            assert serving.drop_connections() == 1
+            assert isinstance(await reading, httpx.TransportError)
+            await state.until(lambda: state.open_streams[endpoint] == 0)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_goodbye_ends_a_stream_well(state: ServerState) -> None:
+    async with serve(create_app(state)) as serving:
+        reading = asyncio.create_task(read_to_the_end(f"{serving.url}/sdk/stream"))
+        with anyio.fail_after(5):
+            await state.until(lambda: state.open_streams[Endpoint.STREAM] == 1)
+            state.say_goodbye()
+            assert await reading is None
+
+
+async def test_it_ends_at_once_with_streams_open_and_leaves_nothing(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
+    before = asyncio.all_tasks()
+    async with AsyncExitStack() as stack:
+        serving = await stack.enter_async_context(serve(create_app(state)))
+        readings = [asyncio.create_task(read_to_the_end(serving.url + path)) for path in ("/sdk/stream", "/all") for _ in range(5)]
+        with anyio.fail_after(5):
+            await state.until(lambda: state.open_streams.total() == 10)
+        with anyio.fail_after(1):
+            await stack.aclose()
+    assert all(isinstance(ended, httpx.TransportError) for ended in await asyncio.gather(*readings))
+    assert state.open_streams.total() == 0
+    assert asyncio.all_tasks() == before
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_request_that_does_not_notice_its_end_is_cancelled() -> None:
+    asked, ended = anyio.Event(), anyio.Event()
+
+    async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    with anyio.fail_after(5):
+        async with serve(stubborn) as serving:
+            reading = asyncio.create_task(read_to_the_end(serving.url))
+            await asked.wait()
+        assert ended.is_set()
+        assert isinstance(await reading, httpx.TransportError)
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        pytest.param(b"\x00\xff\r\n\r\n", id="no HTTP at all"),
+        pytest.param(b"GET /sdk/poll HTTP/1.1\r\n\r\n", id="no Host"),
+        pytest.param(b"GET /%ff%fe?basis=%ff%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", id="bytes that are no text"),
+        pytest.param(b"POST /bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", id="an impossible length"),
+        pytest.param(b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", id="an endless path"),
+    ],
+)
+async def test_garbage_on_the_wire_gets_a_4xx(state: ServerState, request_text: bytes) -> None:
+    async with serve(create_app(state)) as serving, await anyio.connect_tcp("127.0.0.1", serving.port) as connection:
+        await connection.send(request_text)
+        with anyio.fail_after(5):
+            answer = await connection.receive()
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 431"))
+
+
+async def test_a_body_that_breaks_off_is_nobodys_error(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
+    async with serve(create_app(state)) as serving:
+        connection = await anyio.connect_tcp("127.0.0.1", serving.port)
+        await connection.send(b"POST /bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+        with anyio.fail_after(5):
+            await state.until(lambda: state.requests[Endpoint.EVENTS] == 1)
+        await connection.aclose()
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"{serving.url}/sdk/poll")).status_code == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("absent", ["starlette", "uvicorn"])
+def test_without_its_extra_it_says_what_to_install(absent: str) -> None:
+    code = f"import sys; sys.modules[{absent!r}] = None; import aioflags.devserver"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stderr.splitlines()[-1] == (
+        f'ModuleNotFoundError: the development server needs {absent}: pip install "aioflags[server]"'
+    )

@@ -1,0 +1,128 @@
+"""A file that is edited in all the ways in which people and tools edit files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import pytest
+
+from aioflags import Client, Config
+from aioflags.devserver import Endpoint, FlagFile, ServerState, create_app, serve, watch
+from aioflags.model.change import ObjectKind
+
+pytestmark = pytest.mark.real_time
+
+ONE = '{"flagValues": {"a": 1}}'
+TWO = '{"flagValues": {"a": 2, "b": 3}}'
+
+
+class Watched:
+    """A file, the state that follows it, and what was reported."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = FlagFile(path)
+        self.state = ServerState(self.file.read())
+        self._said, self._heard = anyio.create_memory_object_stream[str](100)
+
+    def report(self, line: str) -> None:
+        self._said.send_nowait(line)
+
+    async def reported(self) -> str:
+        with anyio.fail_after(10):
+            return await self._heard.receive()
+
+    @property
+    def flags(self) -> set[str]:
+        return {found.key for found in self.state.live(ObjectKind.FLAG)}
+
+    def close(self) -> None:
+        self._said.close()
+        self._heard.close()
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
+    path = tmp_path / "flags.json"
+    path.write_text(ONE)
+    found = await asyncio.to_thread(Watched, path)
+    watching = asyncio.create_task(watch(found.file, found.state, found.report))
+    yield found
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+    found.close()
+
+
+def rewrite(path: Path) -> None:
+    path.write_text(TWO)
+
+
+def replace(path: Path) -> None:
+    path.with_suffix(".new").write_text(TWO)
+    path.with_suffix(".new").replace(path)
+
+
+@pytest.mark.parametrize("edit", [rewrite, replace])
+async def test_an_edit_is_served(watched: Watched, edit: Callable[[Path], None]) -> None:
+    edit(watched.path)
+    assert await watched.reported() == f"{watched.path} read again: served now"
+    assert watched.flags == {"a", "b"}
+    assert watched.state.version == 2
+
+
+async def test_a_rewrite_that_changes_no_flag_changes_no_version(watched: Watched) -> None:
+    watched.path.write_text(ONE + "\n")
+    assert await watched.reported() == f"{watched.path} read again: nothing changed"
+    assert watched.state.version == 1
+
+
+@pytest.mark.parametrize(
+    ("mistake", "place"),
+    [
+        pytest.param('{"flagValues":\n {"a": 2', "line 2, column 9: it ends too early", id="half written"),
+        pytest.param('{"flags": {"a": {"on": 1}}}', "flags.a.on: expected boolean or null, got number", id="of the wrong type"),
+    ],
+)
+async def test_a_mistake_is_named_and_the_data_before_it_stay(watched: Watched, mistake: str, place: str) -> None:
+    watched.path.write_text(mistake)
+    assert await watched.reported() == f"{watched.path}: {place}; serving the data before this mistake"
+    assert watched.flags == {"a"}
+    watched.path.write_text(TWO)
+    assert await watched.reported() == f"{watched.path} read again: served now"
+
+
+async def test_a_file_that_vanishes_is_told_once_and_its_data_stay(watched: Watched) -> None:
+    watched.path.unlink()
+    assert await watched.reported() == f"{watched.path}: No such file or directory; serving what was in it"
+    (watched.path.parent / "another file").write_text("and a reason to look again")
+    assert watched.flags == {"a"}
+    watched.path.write_text(TWO)
+    assert await watched.reported() == f"{watched.path} read again: served now"
+
+
+async def test_yaml_is_served(tmp_path: Path) -> None:
+    path = tmp_path / "flags.yaml"
+    path.write_text("flagValues: {a: 1}")
+    found = await asyncio.to_thread(Watched, path)
+    assert found.flags == {"a"}
+    found.close()
+
+
+async def test_a_client_hears_of_what_differs_and_of_nothing_else(watched: Watched) -> None:
+    watched.path.write_text(TWO)
+    await watched.reported()
+    async with serve(create_app(watched.state)) as service:
+        config = Config(base_uri=service.url, stream_uri=service.url, events_uri=service.url)
+        async with Client("any-key", config) as client:
+            await client.wait_ready(10)
+            await watched.state.until(lambda: watched.state.open_streams[Endpoint.STREAM] == 1)
+            with client.changes() as changes, anyio.fail_after(10):
+                for document, changed in (({"a": 2, "b": 4}, "b"), ({"a": 5, "b": 4}, "a"), ({"a": 2, "b": 4}, "a")):
+                    watched.path.write_text(json.dumps({"flagValues": document}))
+                    assert (await anext(changes)).key == changed
