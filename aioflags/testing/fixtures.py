@@ -1,0 +1,138 @@
+"""The plugin's fixtures. What they are made of is imported when a test asks for them."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from aioflags.testing.changes import FlagChangeLog
+    from aioflags.testing.client import MemoryClient
+    from aioflags.testing.given import Given
+    from aioflags.testing.overriding import FlagOverrides
+    from aioflags.testing.recorder import FlagRecorder
+    from aioflags.testing.service import FlagsService
+
+__all__ = ["fixtures", "named"]
+
+_ON_ASYNCIO: Final = "_aioflags_service_on_asyncio"
+_ON_ANYIO: Final = "_aioflags_service_on_anyio"
+
+
+def fixtures(config: pytest.Config) -> ModuleType:
+    """A plugin that holds the fixtures, under the names that the project wants for them."""
+    found = ModuleType("aioflags fixtures")
+    for function in (flags, flag_overrides, flag_recorder, flag_changes, flags_service):
+        setattr(found, function.__name__, pytest.fixture(name=named(config, function.__name__))(function))
+    name = named(config, flags_factory.__name__)
+    setattr(found, flags_factory.__name__, pytest.fixture(scope="session", name=name)(flags_factory))
+    setattr(found, _ON_ANYIO, pytest.fixture(name=_ON_ANYIO)(_service()))
+    if _runs_asyncio(config):
+        import pytest_asyncio  # noqa: PLC0415 -- it is there, since it is a plugin of this run
+
+        setattr(found, _ON_ASYNCIO, pytest_asyncio.fixture(name=_ON_ASYNCIO)(_service()))
+    return found
+
+
+def named(config: pytest.Config, name: str) -> str:
+    """What the project calls a fixture."""
+    return f"{config.getini('aioflags_fixture_prefix')}{name}"
+
+
+def flags(request: pytest.FixtureRequest) -> MemoryClient:
+    """A client whose flags the test sets: flags.set("new-checkout", True). Works in sync and async tests, started or not."""
+    from aioflags.testing.client import MemoryClient  # noqa: PLC0415
+
+    return MemoryClient(_given(request).change_set())
+
+
+def flags_factory(request: pytest.FixtureRequest) -> Callable[..., MemoryClient]:
+    """Makes more clients like `flags`, also for fixtures of the session; takes values as the marker flags does."""
+    from aioflags.testing.client import MemoryClient  # noqa: PLC0415
+    from aioflags.testing.given import given_of  # noqa: PLC0415
+    from aioflags.testing.overriding import checked  # noqa: PLC0415
+
+    given = given_of(request.config)
+
+    def make(values: Mapping[str, object] | None = None, /, **more: object) -> MemoryClient:
+        return MemoryClient(given.with_values(checked(values, more)).change_set())
+
+    return make
+
+
+def flag_overrides() -> Generator[FlagOverrides, None, None]:
+    """Values that flags have during the test, on every client of the process: flag_overrides["new-checkout"] = True."""
+    from aioflags.testing.overriding import FlagOverrides  # noqa: PLC0415
+
+    with FlagOverrides().in_force() as overriding:
+        yield overriding
+
+
+def flag_recorder() -> Generator[FlagRecorder, None, None]:
+    """Which flags were asked for during the test: flag_recorder.assert_evaluated("new-checkout", value=True)."""
+    from aioflags.interventions import INTERVENTIONS  # noqa: PLC0415
+    from aioflags.testing.recorder import FlagRecorder  # noqa: PLC0415
+
+    recorder = FlagRecorder()
+    with INTERVENTIONS.observed(recorder):
+        yield recorder
+
+
+def flag_changes(request: pytest.FixtureRequest) -> FlagChangeLog:
+    """Which flags changed on `flags`, and on clients it is told to follow: await flag_changes.wait_for("theme")."""
+    from aioflags.testing.changes import FlagChangeLog  # noqa: PLC0415
+
+    log = FlagChangeLog()
+    if (name := named(request.config, flags.__name__)) in request.fixturenames:
+        log.follow(request.getfixturevalue(name))
+    return log
+
+
+def flags_service(request: pytest.FixtureRequest) -> FlagsService:
+    """A flag server in the test's own event loop, on a real socket: async with flags_service.client() as client."""
+    function: Any = request.function
+    function = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    name = request.fixturename or flags_service.__name__
+    if not inspect.iscoroutinefunction(function):
+        pytest.fail(f"{name} runs in the test's own event loop, so that {request.node.name} has to be async", pytrace=False)
+    if "anyio_backend" in request.fixturenames:
+        name = _ON_ANYIO
+    elif _runs_asyncio(request.config):
+        name = _ON_ASYNCIO
+    else:
+        pytest.fail(f"{name} needs a plugin that runs async tests: pytest-asyncio, or anyio with @pytest.mark.anyio", pytrace=False)
+    import_module("aioflags.testing.service")  # here, since importing it on the event loop would hold that up
+    service: FlagsService = request.getfixturevalue(name)
+    return service
+
+
+def _runs_asyncio(config: pytest.Config) -> bool:
+    """Whether pytest-asyncio is a plugin of this run, under whatever name it was loaded."""
+    plugin = sys.modules.get("pytest_asyncio.plugin")
+    return plugin is not None and config.pluginmanager.is_registered(plugin)
+
+
+def _service() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FlagsService, None]]:
+    """The server as an async fixture; each plugin that runs such marks a function of its own."""
+
+    async def service(request: pytest.FixtureRequest) -> AsyncGenerator[FlagsService, None]:
+        from aioflags.testing.service import FlagsService  # noqa: PLC0415
+
+        async with FlagsService.running(_given(request)) as running:
+            yield running
+
+    return service
+
+
+def _given(request: pytest.FixtureRequest) -> Given:
+    """What the session gives, and the markers of the test."""
+    from aioflags.testing.given import given_of  # noqa: PLC0415
+    from aioflags.testing.marks import marked_values  # noqa: PLC0415
+
+    return given_of(request.config).with_values(marked_values(request.node))

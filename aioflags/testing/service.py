@@ -1,0 +1,73 @@
+"""FlagsService: a flag server in the test's own event loop, on a real socket. It needs the extra ``server``.
+
+What it can do to its clients is the development server's affair (:mod:`aioflags.devserver`); this is the handle on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aioflags.client import Client
+from aioflags.config import Config
+from aioflags.devserver import Endpoint, ServerState, Serving, create_app, read_objects, serve
+from aioflags.devserver.objects import ObjectName
+from aioflags.testing.given import Given
+
+__all__ = ["FlagsService"]
+
+_KEY: Final = "sdk-for-tests"
+
+
+class FlagsService:
+    """A server that speaks LaunchDarkly's protocols. ``url`` is where it listens; ``state`` is all that it serves.
+
+    Every client that is made by :meth:`client`, or with :meth:`config`, gets its flags from here.
+    """
+
+    def __init__(self, state: ServerState, serving: Serving) -> None:
+        self.state: ServerState = state
+        self.url: str = serving.url
+        self._serving = serving
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, given: Given) -> AsyncGenerator[FlagsService, None]:
+        """Serves what is given until the block ends, inside the loop that is running."""
+        objects: dict[ObjectName, Mapping[str, Any]] = {}
+        for name, text in given.documents:
+            objects.update(read_objects(text, name=name))
+        objects.update(read_objects({"flagValues": given.values}))
+        state = ServerState(objects)
+        async with serve(create_app(state)) as serving:
+            yield cls(state, serving)
+
+    def config(self, **options: Any) -> Config:
+        """A :class:`Config` for clients of this server, with other ``options`` besides."""
+        return Config(base_uri=self.url, stream_uri=self.url, events_uri=self.url, **options)
+
+    def client(self, **options: Any) -> Client:
+        """A client of this server, not started yet: ``async with flags_service.client() as client:``."""
+        return Client(_KEY, self.config(**options))
+
+    def set(self, key: str, value: object) -> None:
+        """Serves that value to everybody. Clients get it as fast as the socket carries it: wait for their ``changes``.
+
+        Raises:
+            ConfigError: it is no JSON value.
+        """
+        (flag,) = read_objects({"flagValues": {key: value}}).values()
+        self.state.put(key, flag)
+
+    def replace(self, document: Mapping[str, object]) -> None:
+        """Serves the flags and segments of that document, and no others. Raises :class:`ConfigError` for a mistake in it."""
+        self.state.replace(read_objects(document))
+
+    async def until_streaming(self, clients: int = 1) -> None:
+        """Waits until so many clients have a stream open, so that what is set next arrives as a change."""
+        await self.state.until(lambda: self.state.open_streams[Endpoint.STREAM] >= clients)
+
+    def drop_connections(self) -> int:
+        """Cuts every connection, as a failing network would; answers how many there were."""
+        return self._serving.drop_connections()

@@ -1,0 +1,95 @@
+"""The guide's tests pass, as a project that has copied them would see it, and its other lines run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+import aioflags.testing
+from aioflags import Context
+from aioflags.devserver import Fault, FaultKind
+from aioflags.interventions import INTERVENTIONS
+from aioflags.testing import FlagChangeLog, FlagOverrides, FlagRecorder, FlagsService, MemoryClient, VirtualTimeLoop
+from aioflags.testing.given import Given
+
+pytestmark = pytest.mark.real_time
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+FIRST, FLAGS, OVERRIDES, IN_TASK, RECORDER, CHANGES, OUTAGE, LOOPS = BLOCKS
+ANNA = Context("anna")
+
+
+async def run(block: str, **names: Any) -> dict[str, Any]:
+    """What a block leaves behind that may await at its top level."""
+    found = {"ANNA": ANNA, **names}
+    code = compile(block, "testing.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if (awaited := FunctionType(code, found)()) is not None:
+        await awaited
+    return found
+
+
+def test_its_tests_pass(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
+    pytester.makepyfile(f"{FIRST}\n\n{OUTAGE}")
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=5)
+
+
+async def test_flags_are_set_as_shown() -> None:
+    flags = MemoryClient()
+    await run(FLAGS, flags=flags)
+    assert [flags.variation_nowait("new-checkout", user, None) for user in (ANNA, Context("bert"))] == [True, False]
+
+
+async def test_overrides_are_written_as_shown() -> None:
+    with FlagOverrides().in_force() as flag_overrides:
+        await run(OVERRIDES, flag_overrides=flag_overrides)
+        assert dict(flag_overrides) == {}
+    await run(IN_TASK)
+
+
+async def test_the_recorder_is_asked_as_shown() -> None:
+    recorder = FlagRecorder()
+    with INTERVENTIONS.observed(recorder):
+        MemoryClient({"flagValues": {"new-checkout": True}}).variation_nowait("new-checkout", ANNA, False)
+    await run(RECORDER, flag_recorder=recorder)
+
+
+async def test_changes_are_followed_as_shown() -> None:
+    log, client = FlagChangeLog(), MemoryClient()
+    changing = run(CHANGES, flag_changes=log, client=client)
+    log.follow(client)
+    client.set("theme", "dark")
+    await changing
+
+
+async def test_a_fault_is_injected_as_shown() -> None:
+    (line,) = re.findall(r"`(state\.inject\(.*\))`", GUIDE)
+    async with FlagsService.running(Given()) as service:
+        assert eval(line, {"state": service.state, "Fault": Fault, "FaultKind": FaultKind})
+
+
+@pytest.mark.parametrize(
+    ("marker", "loop"), [pytest.param(None, VirtualTimeLoop, id="virtual"), pytest.param("real_time", None, id="real")]
+)
+async def test_the_hook_chooses_the_loop(marker: str | None, loop: type | None) -> None:
+    class Item:
+        def get_closest_marker(self, name: str) -> object:
+            return marker if marker == name else None
+
+    hook = (await run(LOOPS))["pytest_asyncio_loop_factories"]
+    (factory,) = hook(None, Item()).values()
+    assert (factory is VirtualTimeLoop) is (loop is VirtualTimeLoop)
+
+
+def test_every_fixture_marker_and_option_is_in_it() -> None:
+    package = Path(aioflags.testing.__file__).parent
+    plugin, fixtures = ((package / name).read_text(encoding="utf-8") for name in ("plugin.py", "fixtures.py"))
+    names = re.findall(r"\"(--[a-z-]+|aioflags_\w+)\"", plugin) + re.findall(r"^def (flag\w+)", fixtures, re.MULTILINE)
+    assert len(names) > 8
+    assert [name for name in names if not re.search(rf"[`.]{name}\b", GUIDE)] == []

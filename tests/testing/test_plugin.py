@@ -1,0 +1,425 @@
+"""The pytest plugin as a project meets it: its fixtures under every runner of async tests, its markers and its options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pkgutil import walk_packages
+from typing import Any
+
+import pytest
+
+import aioflags
+
+pytestmark = pytest.mark.real_time
+
+# A run inside a run forgets what it imported; one half of a package that is imported twice does not know the other.
+for _module in walk_packages(aioflags.__path__, "aioflags."):
+    import_module(_module.name)
+for _name in aioflags.__all__:
+    getattr(aioflags, _name)
+
+PROJECT = """
+import asyncio
+import pytest
+from aioflags import Client, Context, ReasonKind
+from aioflags.testing import overrides
+
+USER = Context("anna")
+{setup}
+
+def test_flags_are_set_in_a_sync_test(flags):
+    assert flags.variation_nowait("checkout", USER, "none") == "none"
+    flags.set("checkout", "new")
+    assert flags.variation_nowait("checkout", USER, "none") == "new"
+
+{mark}
+async def test_flags_are_set_in_an_async_test(flags):
+    assert await flags.variation("checkout", USER, "none") == "none"
+    flags.set("checkout", "new")
+    assert await flags.variation("checkout", USER, "none") == "new"
+
+{mark}
+async def test_flags_may_be_started(flags, flag_changes):
+    async with flags as client:
+        flags.set("checkout", "new")
+        await flag_changes.wait_for("checkout")
+        assert await client.variation("checkout", USER, "none") == "new"
+
+@pytest.mark.flags(checkout="marked")
+def test_a_marker_says_what_flags_are(flags):
+    assert flags.variation_nowait("checkout", USER, "none") == "marked"
+    flags.set("checkout", "later")
+    assert flags.variation_nowait("checkout", USER, "none") == "later"
+
+@pytest.mark.flags({{"check-out": "marked"}})
+def test_without_flags_it_holds_on_every_client():
+    detail = Client.local({{}}).variation_detail_nowait("check-out", USER, "none")
+    assert (detail.value, detail.reason.kind) == ("marked", ReasonKind.OVERRIDE)
+
+def test_and_for_no_other_test():
+    assert Client.local({{}}).variation_nowait("check-out", USER, "none") == "none"
+
+@pytest.mark.flag_variations("theme", values=["dark", "light"])
+@pytest.mark.flag_variations("checkout", values=[True, False])
+def test_once_for_each(flags):
+    assert flags.variation_nowait("theme", USER, "") in {{"dark", "light"}}
+    assert flags.variation_detail_nowait("checkout", USER, False).variation_index == 0
+
+def test_overrides_hold_on_every_client(flag_overrides, flags_factory):
+    one, other = flags_factory(checkout="one"), Client.local({{}})
+    flag_overrides["checkout"] = "over"
+    with flag_overrides(theme="dark"):
+        assert one.variation_nowait("checkout", USER, "") == other.variation_nowait("checkout", USER, "") == "over"
+        assert other.variation_nowait("theme", USER, "") == "dark"
+    assert other.variation_nowait("theme", USER, "") == ""
+    del flag_overrides["checkout"]
+    assert one.variation_nowait("checkout", USER, "") == "one"
+
+{mark}
+async def test_tasks_do_not_meet(flags):
+    async def serve(number):
+        with overrides(number=number):
+            await asyncio.sleep(0.001)
+            return await flags.variation("number", USER, -1)
+    assert await asyncio.gather(*map(serve, range(10))) == list(range(10))
+
+{mark}
+async def test_questions_are_recorded(flags, flag_recorder):
+    await flags.variation("checkout", USER, "none")
+    flag_recorder.assert_evaluated("checkout", value="none", context=USER, times=1)
+    flag_recorder.assert_not_evaluated("theme")
+
+{mark}
+@pytest.mark.flags(checkout="served")
+async def test_a_server_runs_in_the_tests_loop(flags_service, flag_changes):
+    async with flags_service.client() as client:
+        detail = await client.variation_detail("checkout", USER, "none")
+        assert (detail.value, detail.reason.kind) == ("served", ReasonKind.FALLTHROUGH)
+        flag_changes.follow(client)
+        await flags_service.until_streaming()
+        flags_service.set("checkout", "changed")
+        await flag_changes.wait_for("checkout")
+        assert await client.variation("checkout", USER, "none") == "changed"
+"""
+SYNC, ASYNC, RUNS = 5, 5, 4
+"""Of these tests: the sync ones, the async ones, and how often the one with variations runs."""
+
+ANYIO = "@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'"
+AUTO = ("", "")
+STRICT = ("", "@pytest.mark.asyncio")
+BY_ANYIO = (ANYIO, "@pytest.mark.anyio")
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:
+    """Runs the tests of a project in which nothing may warn, with these plugins beside ours."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def run(tests: str, *options: str, plugins: str = "", ini: str = "", apart: bool = False) -> pytest.RunResult:
+        pytester.makeini(f"[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n{ini}")
+        pytester.makepyfile(test_project=tests)
+        arguments = [f"-p{name}" for name in ("aioflags", *plugins.split(), "no:cacheprovider")]
+        # asyncio's entry point has the name of a module that is there already.
+        arguments.append("-Wignore:Module already imported:pytest.PytestAssertRewriteWarning")
+        return pytester.runpytest_subprocess(*arguments, *options) if apart else pytester.runpytest_inprocess(*arguments, *options)
+
+    return run
+
+
+Project = Callable[..., pytest.RunResult]
+
+
+AUTOMATIC = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+MARKED = "asyncio_mode = strict\nasyncio_default_fixture_loop_scope = function\n"
+ONE_LOOP = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = session\nasyncio_default_test_loop_scope = session\n"
+
+
+@pytest.mark.parametrize(
+    ("style", "plugins", "ini", "options"),
+    [
+        pytest.param(AUTO, "asyncio", AUTOMATIC, [], id="pytest-asyncio, auto"),
+        pytest.param(STRICT, "asyncio", MARKED, [], id="pytest-asyncio, strict"),
+        pytest.param(AUTO, "asyncio", ONE_LOOP, [], id="pytest-asyncio, one loop for the session"),
+        pytest.param(BY_ANYIO, "anyio", "", [], id="anyio"),
+        pytest.param(BY_ANYIO, "anyio asyncio", MARKED, [], id="anyio beside pytest-asyncio"),
+        pytest.param(AUTO, "asyncio randomly", AUTOMATIC, [], id="randomly"),
+        pytest.param(AUTO, "asyncio xdist randomly", AUTOMATIC, ["-n2"], id="xdist"),
+    ],
+)
+def test_every_fixture_works_under(project: Project, style: tuple[str, str], plugins: str, ini: str, options: list[str]) -> None:
+    setup, mark = style
+    ran = project(PROJECT.format(setup=setup, mark=mark), *options, plugins=plugins, ini=ini, apart=bool(options))
+    ran.assert_outcomes(passed=SYNC + ASYNC + RUNS)
+
+
+def test_a_prefix_keeps_the_fixtures_out_of_the_way(project: Project) -> None:
+    ran = project(
+        """
+        import pytest
+        from aioflags import Context
+
+        @pytest.fixture
+        def flags():
+            return "the project's own"
+
+        @pytest.mark.flags(a=1)
+        def test_both(flags, ff_flags, ff_flag_changes, ff_flags_factory):
+            assert flags == "the project's own"
+            assert ff_flags.variation_detail_nowait("a", Context("x"), 0).variation_index == 0
+            ff_flags.set("a", 2)
+            ff_flag_changes.assert_changed("a")
+        """,
+        ini="aioflags_fixture_prefix = ff_\n",
+    )
+    ran.assert_outcomes(passed=1)
+
+
+def test_it_can_be_switched_off(project: Project) -> None:
+    ran = project("def test_without(request):\n    request.getfixturevalue('flags')", "-p", "no:aioflags")
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(["*fixture 'flags' not found*"])
+
+
+def test_fixtures_are_described(project: Project) -> None:
+    ran = project("", "--fixtures", "-q")
+    ran.stdout.fnmatch_lines(["flags -- *", "    A client whose flags the test sets*", "flags_service -- *"])
+
+
+# -- strict
+
+
+def test_a_strict_test_fails_for_what_could_not_be_evaluated(project: Project) -> None:
+    ran = project(
+        """
+        import pytest
+        from aioflags import Context
+        pytestmark = pytest.mark.flags_strict
+
+        @pytest.mark.flags({"new-checkout": True})
+        def test_a_typo(flags):
+            flags.variation_nowait("new_checkout", Context("anna"), False)
+
+        @pytest.mark.flags({"new-checkout": "yes"})
+        def test_another_type(flags):
+            flags.variation_nowait("new-checkout", Context("anna"), False)
+
+        def test_no_context(flags):
+            flags.variation_nowait("new-checkout", None, False)
+
+        @pytest.mark.flags({"new-checkout": True})
+        def test_fine(flags):
+            assert flags.variation_nowait("new-checkout", Context("anna"), False)
+
+        def test_overridden(flags, flag_overrides):
+            flag_overrides["new-checkout"] = True
+            assert flags.variation_nowait("new-checkout", Context("anna"), False)
+
+        def test_its_own_failure_comes_first(flags):
+            flags.variation_nowait("new-checkout", Context("anna"), False)
+            assert False, "its own"
+        """
+    )
+    ran.assert_outcomes(passed=2, failed=4)
+    shown, _, _ = ran.stdout.str().partition("short test summary info")  # which on a CI server repeats every message whole
+    assert "new_checkout = False for anna with the default False (ERROR: FLAG_NOT_FOUND); did you mean 'new-checkout'?" in shown
+    assert "(ERROR: WRONG_TYPE)" in shown
+    assert "for no context with the default False (ERROR: USER_NOT_SPECIFIED)" in shown
+    assert "its own" in shown
+    assert shown.count("flags_strict: evaluations that could not be made") == 3
+
+
+# -- markers that cannot be meant
+
+
+@pytest.mark.parametrize(
+    ("marker", "why"),
+    [
+        pytest.param("flags", "expected a mapping of flag keys to values, or keywords", id="no flags"),
+        pytest.param("flags('new-checkout')", "expected a mapping of flag keys", id="a key without a value"),
+        pytest.param("flags({'a': 1}, {'b': 2})", "expected a mapping of flag keys", id="two mappings"),
+        pytest.param("flags(limits={1, 2})", "limits: expected a JSON value, got set", id="a value that is no JSON"),
+        pytest.param("flags({3: True})", "expected strings as names, got number", id="a key that is no string"),
+        pytest.param("flag_variations", "expected the key of one flag", id="no key"),
+        pytest.param("flag_variations('a', 'b')", "expected the key of one flag", id="two keys"),
+        pytest.param("flag_variations('a', variations=[1])", "expected the key of one flag", id="an unknown keyword"),
+        pytest.param("flag_variations('a')", "there is no flag 'a' in a --flags-file", id="values that no file has"),
+        pytest.param("flag_variations('a', values=[])", "values: expected a list of at least one value", id="no values"),
+        pytest.param("flag_variations('a', values='ab')", "values: expected a list", id="a string of values"),
+        pytest.param("flag_variations('a', values=[object])", "values[0]: expected a JSON value", id="values that are no JSON"),
+        pytest.param("flags_strict(True)", "expected no arguments", id="a strict one with arguments"),
+    ],
+)
+def test_a_marker_that_cannot_be_meant_is_refused(project: Project, marker: str, why: str) -> None:
+    ran = project(f"import pytest\n@pytest.mark.{marker}\ndef test_it(flags): pass")
+    shown = ran.stdout.str()
+    ran.assert_outcomes(errors=1)
+    assert f"marker {marker.partition('(')[0]} of test_project.py::test_it: " in shown
+    assert why in shown
+    assert "Traceback" not in shown
+    assert "INTERNALERROR" not in shown
+
+
+def test_a_flag_cannot_vary_twice(project: Project) -> None:
+    twice = "@pytest.mark.flag_variations('a', values=[1])\n" * 2
+    ran = project(f"import pytest\n{twice}def test_it(): pass")
+    assert "the flag 'a' is marked twice" in ran.stdout.str()
+
+
+def test_markers_add_up_and_the_nearest_wins(project: Project) -> None:
+    ran = project(
+        """
+        import pytest
+        from aioflags import Context
+        pytestmark = pytest.mark.flags(a="module", b="module", c="module")
+
+        @pytest.mark.flags(b="class", c="class")
+        class TestThem:
+            @pytest.mark.flags(c="test")
+            def test_it(self, flags):
+                assert flags.flags_nowait(Context("anna")).all() == {"a": "module", "b": "class", "c": "test"}
+        """
+    )
+    ran.assert_outcomes(passed=1)
+
+
+def test_what_pytest_cannot_vary_is_refused(project: Project) -> None:
+    ran = project(
+        """
+        import unittest
+        import pytest
+        from aioflags import Client, Context
+
+        class Tests(unittest.TestCase):
+            @pytest.mark.flag_variations("theme", values=["dark"])
+            def test_varied(self):
+                pass
+
+            @pytest.mark.flags(theme="dark")
+            def test_marked(self):
+                assert Client.local({}).variation_nowait("theme", Context("anna"), "") == "dark"
+        """
+    )
+    ran.assert_outcomes(errors=1, passed=1)
+    assert "marker flag_variations of test_project.py::Tests::test_varied: pytest runs no variations" in ran.stdout.str()
+
+
+def test_a_service_in_a_sync_test_says_why_not(project: Project) -> None:
+    ran = project("def test_it(flags_service): pass")
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines(["flags_service runs in the test's own event loop, so that test_it has to be async"])
+
+
+def test_a_service_without_a_runner_of_async_tests_says_whom_to_ask(project: Project) -> None:
+    ran = project("async def test_it(flags_service): pass")
+    ran.stdout.fnmatch_lines(["flags_service needs a plugin that runs async tests: pytest-asyncio, or anyio *"])
+
+
+# -- options
+
+DOCUMENT: dict[str, Any] = {
+    "flags": {
+        "theme": {"on": True, "variations": ["dark", "light"], "fallthrough": {"variation": 1}, "prerequisites": []},
+        "page": {
+            "on": True,
+            "variations": ["page"],
+            "fallthrough": {"variation": 0},
+            "prerequisites": [{"key": "theme", "variation": 1}],
+        },
+    },
+    "flagValues": {"old-banner": True},
+}
+
+
+@pytest.fixture
+def document(pytester: pytest.Pytester) -> str:
+    """The name of a flag file."""
+    pytester.path.joinpath("flags.json").write_text(json.dumps(DOCUMENT), encoding="utf-8")
+    return "flags.json"
+
+
+def test_flags_start_from_files_and_from_values(project: Project, document: str, pytester: pytest.Pytester) -> None:
+    pytester.path.joinpath("more.yaml").write_text("flagValues: {count: 3}", encoding="utf-8")
+    ran = project(
+        """
+        from aioflags import Context
+
+        USER = Context("anna")
+
+        def test_clients(flags, flags_factory):
+            for client in (flags, flags_factory()):
+                assert client.flags_nowait(USER).all() == {
+                    "theme": "dark", "page": None, "old-banner": False, "count": 3, "word": "x=y",
+                }
+            assert client.variation_detail_nowait("theme", USER, "").variation_index == 0
+            assert flags_factory({"old-banner": 1}, count=4).variation_nowait("count", USER, 0) == 4
+
+        async def test_a_server(flags_service):
+            async with flags_service.client() as client:
+                assert (await client.flags(USER)).all()["word"] == "x=y"
+        """,
+        "--flags-file=flags.json",
+        "--flags-file=more.yaml",
+        "--flags=old-banner=false",
+        "--flags=theme=dark",
+        "--flags=word=x=y",
+        plugins="asyncio",
+        ini=AUTOMATIC,
+    )
+    ran.assert_outcomes(passed=2)
+
+
+def test_variations_come_from_a_file(project: Project, document: str) -> None:
+    ran = project("import pytest\n@pytest.mark.flag_variations('theme')\ndef test_it(flags): pass", "--flags-file=flags.json", "-v")
+    ran.assert_outcomes(passed=2)
+    ran.stdout.fnmatch_lines_random(["*::test_it[[]theme=dark[]] PASSED*", "*::test_it[[]theme=light[]] PASSED*"])
+
+
+def test_a_variation_of_an_unknown_flag_says_which_is_near(project: Project, document: str) -> None:
+    ran = project("import pytest\n@pytest.mark.flag_variations('teme')\ndef test_it(flags): pass", "--flags-file=flags.json")
+    assert "there is no flag 'teme' in a --flags-file; did you mean 'theme'?; give the file" in ran.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        pytest.param(["--flags=new-checkout"], "--flags new-checkout: expected KEY=VALUE", id="no value"),
+        pytest.param(["--flags==1"], "--flags =1: expected KEY=VALUE", id="no key"),
+        pytest.param(["--flags=a=NaN"], "nan is no number in JSON", id="a value that is no JSON"),
+        pytest.param(["--flags-file=none.json"], "none.json: No such file", id="no file"),
+        pytest.param(["--flags-file=bad.json"], "--flags-file: bad.json: line 2, column 1", id="a file with a mistake"),
+        pytest.param(["--flags-unused-report"], "give --flags-file, or --flags", id="a report on nothing"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused(
+    project: Project, pytester: pytest.Pytester, options: list[str], why: str
+) -> None:
+    pytester.path.joinpath("bad.json").write_text("{\n", encoding="utf-8")
+    ran = project("def test_it(): pass", *options)
+    assert ran.ret is pytest.ExitCode.USAGE_ERROR
+    assert why in ran.stderr.str()
+
+
+@pytest.mark.parametrize("workers", [pytest.param(0, id="one process"), pytest.param(2, id="xdist")])
+def test_flags_that_no_test_asked_for_are_reported(project: Project, document: str, workers: int) -> None:
+    ran = project(
+        """
+        from aioflags import Client, Context
+
+        def test_one(flags):
+            flags.variation_nowait("page", Context("anna"), "")
+
+        def test_another():
+            Client.local({}).variation_nowait("count", Context("anna"), 1)
+        """,
+        "--flags-file=flags.json",
+        "--flags=count=1",
+        "--flags=rest=1",
+        "--flags-unused-report",
+        f"-n{workers}",
+        plugins="xdist",
+        apart=bool(workers),
+    )
+    ran.assert_outcomes(passed=2)
+    ran.stdout.fnmatch_lines(["*= flags that no test asked for =*", "old-banner", "rest"], consecutive=True)

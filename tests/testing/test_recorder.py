@@ -1,0 +1,134 @@
+"""FlagRecorder: what counts as asked, and what a failure tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aioflags import Client, Context
+from aioflags.interventions import INTERVENTIONS
+from aioflags.testing import FlagRecorder
+
+ANNA, BERT = Context("anna"), Context("bert")
+
+
+@pytest.fixture
+def recorder() -> Iterator[FlagRecorder]:
+    """One that listens."""
+    found = FlagRecorder()
+    with INTERVENTIONS.observed(found):
+        yield found
+
+
+@pytest.fixture
+def client() -> Client:
+    """Three flags."""
+    return Client.local({"flagValues": {"new-checkout": True, "theme": "dark", "limit": 3}})
+
+
+def test_it_has_each_question_in_order(recorder: FlagRecorder, client: Client) -> None:
+    client.variation_nowait("theme", ANNA, "")
+    client.variation_nowait("limit", BERT, 0)
+    client.variation_nowait("theme", BERT, "none")
+    assert [(one.key, one.context, one.default, one.detail.value) for one in recorder] == [
+        ("theme", ANNA, "", "dark"),
+        ("limit", BERT, 0, 3),
+        ("theme", BERT, "none", "dark"),
+    ]
+    assert recorder.keys == ["theme", "limit"]
+    assert [one.default for one in recorder.of("theme")] == ["", "none"]
+    assert (len(recorder), repr(recorder)) == (3, "<FlagRecorder, 3 evaluations of 2 flags>")
+    recorder.clear()
+    assert (len(recorder), recorder.keys) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("check", "key", "wanted"),
+    [
+        pytest.param("assert_evaluated", "limit", dict[str, Any](), id="at all"),
+        pytest.param("assert_evaluated", "limit", dict[str, Any](times=2), id="so often"),
+        pytest.param("assert_evaluated", "limit", dict[str, Any](value=3.0), id="with a value, and 3 is 3.0"),
+        pytest.param("assert_evaluated", "limit", dict[str, Any](default=1, times=1), id="with a default"),
+        pytest.param("assert_evaluated", "limit", dict[str, Any](context=Context("anna"), times=1), id="for a context"),
+        pytest.param("assert_evaluated", "theme", dict[str, Any](times=0), id="never"),
+        pytest.param("assert_not_evaluated", "theme", dict[str, Any](), id="not at all"),
+    ],
+)
+def test_an_assertion_holds(recorder: FlagRecorder, client: Client, check: str, key: str, wanted: dict[str, Any]) -> None:
+    client.variation_nowait("limit", ANNA, 0)
+    client.variation_nowait("limit", BERT, 1)
+    getattr(recorder, check)(key, **wanted)
+
+
+@pytest.mark.parametrize(
+    ("check", "key", "wanted", "told"),
+    [
+        pytest.param(
+            "assert_evaluated",
+            "new_checkout",
+            dict[str, Any](),
+            "the flag 'new_checkout' was not evaluated; did you mean 'new-checkout'?\nevaluated were:\n"
+            "  new-checkout = True for anna with the default False (FALLTHROUGH)\n"
+            "  theme = '' for no context with the default '' (ERROR: USER_NOT_SPECIFIED)",
+            id="a key that is near",
+        ),
+        pytest.param(
+            "assert_evaluated",
+            "new-checkout",
+            dict[str, Any](value=1, context=BERT, default=False),
+            "the flag 'new-checkout' was not evaluated with the value 1 with the default False for bert:\n"
+            "  new-checkout = True for anna with the default False (FALLTHROUGH)",
+            id="what it was evaluated with",
+        ),
+        pytest.param(
+            "assert_evaluated",
+            "theme",
+            dict[str, Any](times=2),
+            "the flag 'theme' was to be evaluated 2 times, but 1 times:\n"
+            "  theme = '' for no context with the default '' (ERROR: USER_NOT_SPECIFIED)",
+            id="how often",
+        ),
+        pytest.param(
+            "assert_not_evaluated",
+            "new-checkout",
+            dict[str, Any](),
+            "the flag 'new-checkout' was evaluated 1 times:\n  new-checkout = True for anna with the default False (FALLTHROUGH)",
+            id="that it was",
+        ),
+    ],
+)
+def test_a_failure_tells(recorder: FlagRecorder, client: Client, check: str, key: str, wanted: dict[str, Any], told: str) -> None:
+    client.variation_nowait("new-checkout", ANNA, False)
+    client.variation_nowait("theme", None, "")
+    with pytest.raises(AssertionError) as failure:
+        getattr(recorder, check)(key, **wanted)
+    assert str(failure.value) == told
+
+
+def test_a_failure_without_any_evaluation_says_so(recorder: FlagRecorder) -> None:
+    with pytest.raises(AssertionError, match=r"the flag 'theme' was not evaluated; no flag was$"):
+        recorder.assert_evaluated("theme")
+
+
+def test_a_failure_shows_the_newest_of_many(recorder: FlagRecorder, client: Client) -> None:
+    for count in range(50):
+        client.variation_nowait("limit", ANNA, count)
+    with pytest.raises(AssertionError) as failure:
+        recorder.assert_evaluated("theme")
+    lines = str(failure.value).splitlines()
+    assert (len(lines), lines[2]) == (23, "  … 30 before")
+    assert lines[-1].startswith("  limit = 3 for anna with the default 49")
+
+
+async def test_handing_out_everything_asks_for_nothing(recorder: FlagRecorder, client: Client) -> None:
+    client.flags_nowait(ANNA).all()
+    await client.all_flags_state(ANNA)
+    assert len(recorder) == 0
+
+
+def test_an_invalid_context_is_named_as_such(recorder: FlagRecorder, client: Client) -> None:
+    client.variation_nowait("limit", Context(""), 0)
+    with pytest.raises(AssertionError, match="limit = 0 for an invalid context"):
+        recorder.assert_not_evaluated("limit")

@@ -1,0 +1,71 @@
+"""FlagsService: a handle on a server in the test's loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from aioflags import ConfigError, Context, DataSystem, Status
+from aioflags.devserver import Fault, FaultKind
+from aioflags.testing import FlagChangeLog, FlagsService
+from aioflags.testing.given import Given
+
+pytestmark = pytest.mark.real_time
+
+USER = Context("anna")
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[FlagsService]:
+    """One that serves a file, and a value that outranks it."""
+    text = json.dumps({"flagValues": {"checkout": False, "theme": "dark"}}).encode()
+    async with FlagsService.running(Given((("flags.json", text),), {"checkout": True})) as running:
+        yield running
+
+
+async def test_a_client_of_it_gets_its_flags(service: FlagsService) -> None:
+    async with service.client() as client:
+        assert (await client.flags(USER)).all() == {"checkout": True, "theme": "dark"}
+
+
+async def test_what_is_set_arrives(service: FlagsService) -> None:
+    log = FlagChangeLog()
+    async with service.client() as client:
+        log.follow(client)
+        await service.until_streaming()
+        service.set("theme", "light")
+        await log.wait_for("theme")
+        assert await client.variation("theme", USER, "") == "light"
+        service.replace({"flagValues": {"other": 1}})
+        await log.wait_for("other")
+        assert (await client.flags(USER)).all() == {"other": 1}
+
+
+async def test_options_of_a_client_are_its_own(service: FlagsService) -> None:
+    client = service.client(data_system=DataSystem.polling(), start_wait=3.0)
+    async with client:
+        assert client.status.status is Status.READY
+    assert service.config(offline=True).offline
+
+
+async def test_what_is_no_json_is_refused(service: FlagsService) -> None:
+    with pytest.raises(ConfigError, match="theme"):
+        service.set("theme", {1})
+    with pytest.raises(ConfigError, match=r"flags\.a\.on"):
+        service.replace({"flags": {"a": {"on": "yes"}}})
+
+
+async def test_it_can_fail_as_services_do(service: FlagsService) -> None:
+    service.state.inject(Fault(kind=FaultKind.STATUS, status=401))
+    async with service.client() as client:
+        assert client.status.status is Status.FATAL
+        assert await client.variation("theme", USER, "none") == "none"
+
+
+async def test_connections_are_cut(service: FlagsService) -> None:
+    async with service.client() as client:
+        await service.until_streaming()
+        assert service.drop_connections() >= 1
+        assert await client.variation("theme", USER, "") == "dark"
