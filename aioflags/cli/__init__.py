@@ -1,0 +1,1 @@
+"""The command line: ``aioflags``. One file a command; it needs the extra ``cli``."""

@@ -1,0 +1,43 @@
+"""``aioflags codegen``: the flags of files as a Python module that declares them, typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from aioflags.cli.mistakes import file_mistakes
+from aioflags.codegen import declarations
+from aioflags.protocol.document import read_documents
+
+__all__ = ["command"]
+
+
+@click.command("codegen", short_help="Declare the flags of a file, typed.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="The module to write. [standard output]")
+@click.option("--check", is_flag=True, help="Write nothing: is the module of --output as it should be?")
+@click.pass_context
+def command(ctx: click.Context, files: tuple[Path, ...], output: Path | None, *, check: bool) -> None:
+    """Print a Python module that declares every flag in the FILEs: its key, the type of its variations, its default.
+
+    The default is what the flag serves while it is off. With --check the exit status is 1 if the module would change.
+    """
+    if check and output is None:
+        raise click.UsageError("--check needs the module: --output")
+    texts: list[tuple[str, bytes]] = []
+    for file in files:
+        with file_mistakes(file):
+            texts.append((str(file), file.read_bytes()))
+    with file_mistakes(files[0]):
+        source = declarations(read_documents(texts))
+    if output is None:
+        click.echo(source, nl=False)
+        return
+    with file_mistakes(output):
+        if not check:
+            output.write_text(source, encoding="utf-8")
+            return
+        if not output.exists() or output.read_bytes() != source.encode():
+            click.echo(f"{output}: the flags have changed; run aioflags codegen {' '.join(map(str, files))} -o {output}", err=True)
+            ctx.exit(1)

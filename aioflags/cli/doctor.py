@@ -1,0 +1,53 @@
+"""``aioflags doctor``: whether this machine gets its flags, and if not, why and what to do."""
+
+from __future__ import annotations
+
+import os
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final
+
+import anyio
+import click
+import msgspec
+
+from aioflags.cli.mistakes import Mistake
+from aioflags.config import Config
+from aioflags.diagnosis import Finding, Verdict, diagnose
+from aioflags.environment import from_environment
+from aioflags.errors import ConfigError
+
+__all__ = ["command"]
+
+_MARKS: Final = {Verdict.GOOD: "ok     ", Verdict.WARNING: "warning", Verdict.PROBLEM: "PROBLEM"}
+
+
+@click.command("doctor", short_help="Find out why flags do not arrive.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a finding: check, verdict, text, advice.")
+@click.pass_context
+def command(ctx: click.Context, *, as_json: bool) -> None:
+    """Check the key, the addresses, the way there (proxy, name, connection, TLS), a poll, the clock, and a stream.
+
+    Key and addresses are those of the environment: LAUNCHDARKLY_SDK_KEY, LAUNCHDARKLY_BASE_URI, LAUNCHDARKLY_STREAM_URI.
+    The exit status is 1 if there is a problem.
+    """
+    try:
+        key, found = from_environment(os.environ)
+        config = replace(Config(), **found)
+    except ConfigError as mistake:
+        raise Mistake(str(mistake)) from None
+
+    async def checking() -> bool:
+        has_problem = False
+        async with aclosing(diagnose(key, config)) as findings:
+            async for finding in findings:
+                has_problem = has_problem or finding.verdict is Verdict.PROBLEM
+                click.echo(msgspec.json.encode(finding) if as_json else _lines(finding))
+        return has_problem
+
+    ctx.exit(1 if anyio.run(checking) else 0)
+
+
+def _lines(finding: Finding) -> str:
+    advice = "" if finding.advice is None else f"\n         {finding.advice}"
+    return f"{_MARKS[finding.verdict]}  {finding.check}: {finding.text}{advice}"

@@ -1,0 +1,113 @@
+"""``aioflags evaluate``: what a flag of a file is for a context, once or for every line of standard input.
+
+No client and no network take part: the document becomes a snapshot, and a snapshot answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from aioflags.cli.mistakes import Mistake, file_mistakes
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.logs import printable
+from aioflags.model.context import LEGACY_ATTRIBUTES, Context
+from aioflags.model.detail import EvaluationDetail
+from aioflags.protocol.document import read_document
+from aioflags.protocol.problems import UNREADABLE, read_problem
+
+__all__ = ["command"]
+
+
+class _Question(msgspec.Struct):
+    """One line of a batch."""
+
+    key: str
+    context: dict[str, Any]
+    default: Any = None
+
+
+_QUESTION = msgspec.json.Decoder(_Question)
+_CONTEXT = msgspec.json.Decoder(dict[str, Any])
+
+
+@click.command("evaluate", short_help="Evaluate flags of a file.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("key", required=False)
+@click.option("--context", "context_json", metavar="JSON", help='Whom for: \'{"kind": "user", "key": "user-123"}\'.')
+@click.option("--default", "default_json", metavar="JSON", default="null", help="What is answered if the flag cannot be. [null]")
+@click.option("--batch", is_flag=True, help='Answer every line {"key": ..., "context": ..., "default": ...} of standard input.')
+@click.pass_context
+def command(ctx: click.Context, file: Path, key: str | None, context_json: str | None, default_json: str, *, batch: bool) -> None:
+    """Print the value of flag KEY in FILE for a context, with its variation and the reason, as JSON.
+
+    FILE holds {"flags": {...}, "flagValues": {...}, "segments": {...}}. A context without a "kind" is read as a user
+    of the old form. The answer always comes with exit status 0, whatever its reason.
+    """
+    if batch and (key is not None or context_json is not None):
+        raise click.UsageError("--batch reads keys and contexts from standard input")
+    if not batch and (key is None or context_json is None):
+        raise click.UsageError("a KEY and a --context are needed, or --batch")
+    # What the library has to say of a flag is for whoever runs the command.
+    logging.basicConfig(format="aioflags: %(message)s", level=logging.WARNING)
+    with file_mistakes(file):
+        snapshot = Snapshot.empty().apply(read_document(file.read_bytes(), name=str(file)))
+    if batch:
+        ctx.exit(_answer_all(snapshot, () if sys.stdin is None else sys.stdin.buffer))
+    question = _Question(
+        key or "", _read(_CONTEXT, context_json or "", "--context"), _read(msgspec.json, default_json, "--default")
+    )
+    click.echo(_answer(snapshot, question))
+
+
+def _answer_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
+    """Prints one line for each line, in order; answers the exit status."""
+    status = 0
+    for line in lines:
+        try:
+            question = _QUESTION.decode(line)
+        except UNREADABLE as error:
+            click.echo(msgspec.json.encode({"error": _place(error)}))
+            status = 2
+        else:
+            click.echo(_answer(snapshot, question))
+    return status
+
+
+def _answer(snapshot: Snapshot, question: _Question) -> bytes:
+    context = Context.from_dict(question.context) if "kind" in question.context else _user(question.context)
+    if context.error is not None:
+        _remark(f"the context cannot be used: {context.error}")
+    detail: EvaluationDetail[Any] = snapshot.evaluate(question.key, context, question.default, wanted=object).detail
+    return msgspec.json.encode({"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()})
+
+
+def _user(data: dict[str, Any]) -> Context:
+    """A user of the old form, whose own attributes stand in ``custom``. Others are easily written beside it, and lost."""
+    known = {"key", "anonymous", "custom", "privateAttributeNames", "secondary", *LEGACY_ATTRIBUTES}
+    for name in data.keys() - known:
+        _remark(f'{name}: a context without "kind" has its own attributes in "custom"; this one is not read')
+    return Context.from_legacy_user(data)
+
+
+def _remark(text: str) -> None:
+    click.echo(f"aioflags: {printable(text)}", err=True)
+
+
+def _read(decoder: Any, text: str, option: str) -> Any:
+    try:
+        return decoder.decode(text)
+    except UNREADABLE as error:
+        raise Mistake(f"{option}: {_place(error)}") from None
+
+
+def _place(error: Exception) -> str:
+    """What is wrong, and in bad syntax where."""
+    problem = read_problem(error)
+    return str(problem) if problem.offset is None else f"byte {problem.offset + 1}: {problem}"

@@ -1,0 +1,59 @@
+"""``aioflags lint``: what is wrong in flag files, for people, programs and code hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from aioflags.cli.mistakes import Mistake, file_mistakes
+from aioflags.errors import ConfigError
+from aioflags.lint import Finding, lint
+from aioflags.lint.sarif import sarif
+
+__all__ = ["command"]
+
+
+@click.command("lint", short_help="Find mistakes in flag files.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a finding, each on a line.")
+@click.option("--sarif", "as_sarif", is_flag=True, help="SARIF 2.1.0, for code hosts and editors.")
+@click.pass_context
+def command(ctx: click.Context, files: tuple[Path, ...], *, as_json: bool, as_sarif: bool) -> None:
+    """Name every mistake in the FILEs, with its line, its path and what may have been meant.
+
+    Files that end in .yaml or .yml are YAML, others JSON. Several are one data set, as a program reads them that is given
+    all of them. The exit status is 0 if nothing was found, 1 if something was, and 2 if a file cannot be read.
+    """
+    if as_json and as_sarif:
+        raise click.UsageError("--json and --sarif are two forms of the same: choose one")
+    findings = _lint([(str(file), _content(file)) for file in files])
+    if as_sarif:
+        click.echo(msgspec.json.format(msgspec.json.encode(sarif(findings)), indent=2))
+    elif as_json:
+        for finding in findings:
+            click.echo(msgspec.json.encode(finding))
+    else:
+        _tell(findings)
+    ctx.exit(1 if findings else 0)
+
+
+def _lint(texts: Sequence[tuple[str, bytes]]) -> list[Finding]:
+    try:
+        return lint(texts)
+    except ConfigError as missing:  # PyYAML
+        raise Mistake(str(missing)) from None
+
+
+def _content(file: Path) -> bytes:
+    with file_mistakes(file):
+        return file.read_bytes()
+
+
+def _tell(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        click.echo(str(finding))
+    count = len(findings)
+    click.echo("nothing found" if not count else f"{count} finding{'s' if count > 1 else ''}", err=True)

@@ -1,0 +1,35 @@
+"""What a person is told who made an ordinary mistake: one line, and exit status 2."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from aioflags.errors import ConfigError
+
+__all__ = ["Mistake", "file_mistakes"]
+
+
+class Mistake(click.ClickException):
+    """Ends the command with a message on standard error."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Without click's "Error: ", which says less than the name of the program."""
+        click.echo(f"aioflags: {self.format_message()}", file=file, err=file is None)
+
+
+@contextmanager
+def file_mistakes(path: Path) -> Generator[None, None, None]:
+    """What is wrong with a flag file, or with the attempt to read it, becomes a :class:`Mistake`."""
+    try:
+        yield
+    except ConfigError as mistake:
+        raise Mistake(str(mistake)) from None
+    except OSError as error:
+        raise Mistake(f"{path}: {error.strerror or error}") from None

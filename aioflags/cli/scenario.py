@@ -1,0 +1,207 @@
+"""What ``aioflags demo`` shows: the life of a client whose server fails, and then sends it from FDv2 to FDv1.
+
+Everything is observed, at the client's public doors and in the server's counters; nothing is waited for by the clock.
+How it looks is left to ``demo.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Final, Literal
+
+import anyio
+
+from aioflags.client import Client
+from aioflags.config import Config, DataSystem
+from aioflags.devserver import Endpoint, ServerState, Serving, create_app, serve
+from aioflags.model.context import Context
+from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
+
+__all__ = ["MissedError", "Scene", "perform"]
+
+_KEY: Final = "new-checkout"
+_USER: Final = Context("user-123")
+_PATIENCE: Final = 8.0
+_FDV1_INTERVAL: Final = 0.5
+_DOCUMENT: Final = {
+    "flags": {
+        _KEY: {
+            "on": False,
+            "variations": [True, False],
+            "offVariation": 1,
+            "fallthrough": {"variation": 0},
+        }
+    },
+    "flagValues": {"greeting": "hello"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One thing that happened: over which protocol, whether the directive was in force, and how long it took."""
+
+    step: str
+    protocol: Literal["fdv2", "fdv1"]
+    directive: bool
+    ms: float
+    notice: str
+
+
+class MissedError(Exception):
+    """A step that did not happen, or not in the way that was to be shown."""
+
+
+async def perform(show: Callable[[Scene], None]) -> None:
+    """Runs server and client on real sockets, and shows each scene as it happens.
+
+    Raises:
+        MissedError: a scene did not happen within a few seconds.
+    """
+    state = ServerState.of(_DOCUMENT)
+    async with serve(create_app(state)) as serving:
+        client = Client("demo-key", _config(serving.url))
+        stage = _Stage(state, serving, client)
+        try:
+            for step, act in stage.acts.items():
+                show(await stage.play(step, act))
+        finally:
+            await client.aclose()
+
+
+def _config(url: str) -> Config:
+    return Config(
+        base_uri=url,
+        stream_uri=url,
+        events_uri=url,
+        data_system=DataSystem.custom(
+            initializers=[Polling()],
+            synchronizers=[Streaming()],
+            fdv1_fallback=Fdv1FallbackOptions(interval=_FDV1_INTERVAL, _minimum_interval=_FDV1_INTERVAL),
+        ),
+    )
+
+
+class _Stage:
+    """The server, the client, and what is done to them. Each act answers what a person should notice."""
+
+    def __init__(self, state: ServerState, serving: Serving, client: Client, *, patience: float = _PATIENCE) -> None:
+        self._state = state
+        self._serving = serving
+        self._client = client
+        self._patience = patience
+        self.acts: dict[str, Callable[[], Awaitable[str]]] = {
+            "first data": self._first_data,
+            "stream": self._stream,
+            "flip": self._flip,
+            "dropped connection": self._drop,
+            "directive": self._directive,
+            "FDv1 polling": self._fdv1,
+            "flip over FDv1": self._flip_over_fdv1,
+            "close": self._close,
+        }
+
+    async def play(self, step: str, act: Callable[[], Awaitable[str]]) -> Scene:
+        """One act, timed."""
+        began = perf_counter()
+        try:
+            with anyio.fail_after(self._patience):
+                notice = await act()
+        except (TimeoutError, StopAsyncIteration):
+            status = self._client.status
+            raise MissedError(
+                f"{step}: it did not happen within {self._patience:g} s. The client is {status.status}, "
+                f"its source {status.source_state}{f': {status.last_error.message}' if status.last_error else ''}"
+            ) from None
+        return Scene(
+            step=step,
+            protocol="fdv1" if self._state.requests[Endpoint.LATEST_ALL] else "fdv2",
+            directive=self._state.directive is not None,
+            ms=round((perf_counter() - began) * 1000, 1),
+            notice=notice,
+        )
+
+    # -- the acts
+
+    async def _first_data(self) -> str:
+        await self._client.start()
+        await self._client.wait_ready()
+        _insist(self._state.requests[Endpoint.POLL] == 1, "the first data did not come by one FDv2 poll")
+        return f"Client started: one FDv2 poll brought the flags. {await self._now()}"
+
+    async def _stream(self) -> str:
+        await self._state.until(lambda: self._state.open_streams[Endpoint.STREAM] == 1)
+        return "The FDv2 stream is open. From here on changes are pushed."
+
+    async def _flip(self) -> str:
+        requests = self._state.requests.total()
+        await self._sees_a_flip()
+        _insist(self._state.requests.total() == requests, "the change was asked for instead of pushed")
+        return f"A flag was flipped on the server, and the stream told us. {await self._now()}"
+
+    async def _drop(self) -> str:
+        streams, before = self._state.requests[Endpoint.STREAM], self._client.status
+        with self._client.changes(_KEY, _USER) as changes:
+            self._serving.drop_connections()
+            self._state.flip(_KEY)
+            async for report in self._client.statuses():
+                if report.seq > before.seq:
+                    break
+            meanwhile = await self._value()
+            await anext(changes)
+        _insist(self._state.requests[Endpoint.STREAM] > streams, "the change came without a new stream")
+        return (
+            f"The connection was cut and the flag flipped meanwhile: flags kept answering ({meanwhile}), "
+            f"the client came back by itself and got what it had missed. {await self._now()}"
+        )
+
+    async def _directive(self) -> str:
+        with self._client.changes(_KEY, _USER) as changes:
+            self._state.direct()
+            self._state.flip(_KEY)
+            await anext(changes)
+        _insist(not self._state.requests[Endpoint.LATEST_ALL], "FDv1 was asked before the payload of FDv2 was used")
+        return f"The server orders us off FDv2; the data that came with the order are used first. {await self._now()}"
+
+    async def _fdv1(self) -> str:
+        await self._state.until(
+            lambda: self._state.requests[Endpoint.LATEST_ALL] > 0 and not self._state.open_streams[Endpoint.STREAM]
+        )
+        return (
+            f"The FDv2 stream is closed, and FDv1 is polled in its place: every {_FDV1_INTERVAL:g} s in this demo, "
+            "by a private override. In production the minimum is 30 s."
+        )
+
+    async def _flip_over_fdv1(self) -> str:
+        requests = self._fdv2_requests()
+        await self._sees_a_flip()
+        _insist(self._fdv2_requests() == requests, "FDv2 was asked again")
+        return f"Flipped once more: seen by the next FDv1 poll, and FDv2 is left alone. {await self._now()}"
+
+    async def _close(self) -> str:
+        await self._client.aclose()
+        await self._state.until(lambda: not self._state.open_streams.total())
+        return f"Client closed: no stream is left open. It still answers from its last data: {await self._value()}."
+
+    # -- what they have in common
+
+    async def _sees_a_flip(self) -> None:
+        with self._client.changes(_KEY, _USER) as changes:
+            self._state.flip(_KEY)
+            await anext(changes)
+
+    async def _value(self) -> str:
+        value: Any = await self._client.variation(_KEY, _USER, default=False)
+        return str(value).lower()
+
+    async def _now(self) -> str:
+        return f"{_KEY} is {await self._value()}."
+
+    def _fdv2_requests(self) -> int:
+        return self._state.requests[Endpoint.POLL] + self._state.requests[Endpoint.STREAM]
+
+
+def _insist(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise MissedError(otherwise)

@@ -1,0 +1,89 @@
+"""``aioflags watch``: what becomes of flags and of their source, a line each time, as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import anyio
+import click
+import msgspec
+
+from aioflags.cli.data import data_of, read_context
+from aioflags.client import Client
+from aioflags.model.context import Context
+from aioflags.model.explanation import shown
+from aioflags.model.values import same_json
+
+__all__ = ["command", "follow"]
+
+News: TypeAlias = dict[str, Any]
+"""One line, as JSON: a ``status``, or a ``flag``, with a context its ``value`` and the one ``before``."""
+
+
+@click.command("watch", short_help="Follow flags and statuses live.")
+@click.argument("words", metavar="[FILE] [KEY]...", nargs=-1)
+@click.option("--live", "is_live", is_flag=True, help="The flags of the service; its key is in LAUNCHDARKLY_SDK_KEY.")
+@click.option("--context", "context_json", metavar="JSON", help="Whose values to show. Without, it is told which flags change.")
+@click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="How long. [until Ctrl-C]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(words: tuple[str, ...], context_json: str | None, seconds: float | None, *, is_live: bool, as_json: bool) -> None:
+    """Tell whenever a flag changes, or the client's status: of the flags in FILE, or, with --live, of those of the service.
+
+    With KEYs only these flags are told of. Prerequisites and segments count: a flag changes with them.
+    """
+    data, keys = data_of(words, is_live=is_live)
+    context = None if context_json is None else read_context(context_json)
+
+    def show(news: News) -> None:
+        click.echo(msgspec.json.encode(news) if as_json else _line(news))
+
+    async def watching() -> None:
+        with anyio.move_on_after(seconds):
+            await follow(data.client(), keys, context, show)
+
+    try:
+        anyio.run(watching)
+    except KeyboardInterrupt:
+        return
+
+
+async def follow(client: Client, keys: Sequence[str], context: Context | None, show: Callable[[News], None]) -> None:
+    """Starts the client and shows its news until it is cancelled: first the status and, for a context, all values asked for."""
+    async with client, anyio.create_task_group() as tasks:
+        changes = client.changes()  # registered before the values are read, so that no change is lost in between
+        tasks.start_soon(_statuses, client, show)
+        known: dict[str, Any] = {}
+        if context is not None:
+            values = client.flags_nowait(context).all()
+            for key in keys or sorted(values):
+                known[key] = values.get(key)
+                show({"flag": key, "value": known[key]})
+        async for change in changes:
+            if keys and change.key not in keys:
+                continue
+            if context is None:
+                show({"flag": change.key})
+                continue
+            value, before = client.variation_nowait(change.key, context, expect=object), known.get(change.key)
+            if change.key not in known or not same_json(value, before):
+                known[change.key] = value
+                show({"flag": change.key, "value": value, "before": before})
+
+
+async def _statuses(client: Client, show: Callable[[News], None]) -> None:
+    async for report in client.statuses():
+        error = report.last_error.message if report.last_error else None
+        show({"status": report.status.value, "sourceState": report.source_state.value, "lastError": error})
+
+
+def _line(news: News) -> str:
+    match news:
+        case {"status": status, "sourceState": state, "lastError": error}:
+            return f"status {status}, source {state}{f'; the last error: {shown(error)}' if error else ''}"
+        case {"flag": key, "value": value, "before": before}:
+            return f"{shown(key)} is {shown(value)} now, and was {shown(before)}"
+        case {"flag": key, "value": value}:
+            return f"{shown(key)} is {shown(value)}"
+        case _:
+            return f"{shown(news['flag'])} has changed"

@@ -1,0 +1,213 @@
+"""Why do flags not arrive? One check after another, from the key to the first event of a stream, each with what to do about it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import anyio
+
+from aioflags.clock import now
+from aioflags.config import Config
+from aioflags.errors import ConfigError
+from aioflags.logs import printable
+from aioflags.model.change import Selector
+from aioflags.model.secret import SdkKey
+from aioflags.protocol.directive import read_directive
+from aioflags.protocol.requests import identity_headers, poll_url, stream_url
+from aioflags.transport.http import HttpTransport, RequestFailed
+from aioflags.transport.probing import ProbeFailed, probe
+from aioflags.transport.proxies import environment_proxy
+
+__all__ = ["Finding", "Verdict", "diagnose"]
+
+_PATIENCE: Final = 10.0
+"""How long the first event of a stream may take: a service sends one at once."""
+_SKEW: Final = 60.0
+_FEW_DAYS: Final = 14.0
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Verdict(StrEnum):
+    """What a check came to."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found, and what to do about it; ``None`` where there is nothing to do."""
+
+    check: str
+    verdict: Verdict
+    text: str
+    advice: str | None = None
+
+
+async def diagnose(
+    sdk_key: str, config: Config, environment: Mapping[str, str] = os.environ, *, patience: float = _PATIENCE
+) -> AsyncGenerator[Finding, None]:
+    """Every finding, as soon as it is there. It asks the service for one poll and the beginning of one stream.
+
+    ``patience``: for how many seconds it waits for the first event.
+    """
+    key = SdkKey(sdk_key)
+    yield _key(key)
+    reachable: dict[str, bool] = {}
+    for name, address in (("base_uri", config.base_uri), ("stream_uri", config.stream_uri)):
+        target = urlsplit(address)
+        proxy = config.http.http_proxy or environment_proxy(target.scheme, target.hostname or "", _port(target), environment)
+        yield _route(name, target, proxy)
+        if proxy is not None:
+            reachable[name] = True  # what is behind the proxy shows when it is asked
+            continue
+        found = await _reach(name, target, config)
+        reachable[name] = found.verdict is not Verdict.PROBLEM
+        yield found
+    headers = identity_headers(key, instance_id="doctor", logger=config.logger)
+    async with HttpTransport(config.http, config.logger) as transport:
+        if reachable["base_uri"]:
+            async for found in _poll(transport, config.base_uri, headers):
+                yield found
+        if reachable["stream_uri"]:
+            yield await _stream(transport, config.stream_uri, headers, patience)
+
+
+def _key(key: SdkKey) -> Finding:
+    if key.discarded:
+        advice = "look for spaces, quotes or line breaks around it"
+        return Finding(check="key", verdict=Verdict.PROBLEM, text="the SDK key has characters that no key has", advice=advice)
+    if not key:
+        advice = "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key"
+        return Finding(check="key", verdict=Verdict.PROBLEM, text="there is no SDK key", advice=advice)
+    if key.value.startswith("mob-"):
+        advice = "use the server-side SDK key (sdk-…) of the environment"
+        return Finding(check="key", verdict=Verdict.WARNING, text="this looks like a mobile key", advice=advice)
+    return Finding(check="key", verdict=Verdict.GOOD, text="there is an SDK key, and it can be sent")
+
+
+# -- the way there
+
+
+def _port(target: SplitResult) -> int:
+    return target.port or _PORTS[target.scheme]
+
+
+def _route(name: str, target: SplitResult, proxy: str | None) -> Finding:
+    place = f"{target.scheme}://{target.hostname}:{_port(target)}"
+    if proxy is None:
+        return Finding(check=f"{name} route", verdict=Verdict.GOOD, text=f"{place}, without a proxy")
+    through = urlsplit(proxy)
+    advice = f"if this proxy is not meant, add {target.hostname} to NO_PROXY"
+    # Never the whole address of a proxy: there may be a password in it.
+    text = f"{place}, through the proxy {through.hostname}:{through.port or _PORTS.get(through.scheme, 1080)}"
+    return Finding(check=f"{name} route", verdict=Verdict.GOOD, text=text, advice=advice)
+
+
+async def _reach(name: str, target: SplitResult, config: Config) -> Finding:
+    check, host = f"{name} connection", target.hostname or ""
+    try:
+        reached = await probe(target.scheme, host, _port(target), config.http, config.logger)
+    except ProbeFailed as failure:
+        advice = {
+            "name": "check the name, the DNS of this machine, and whether a proxy is needed (HTTPS_PROXY)",
+            "connection": "a firewall may be in the way, or a proxy be needed (HTTPS_PROXY)",
+            "tls": "if a proxy inspects TLS here, name its certificate: Http(ca_certs=...), or SSL_CERT_FILE",
+        }[failure.stage]
+        text = f"no {failure.stage} for {host}: {printable(failure)}"
+        return Finding(check=check, verdict=Verdict.PROBLEM, text=text, advice=advice)
+    except ConfigError as mistake:
+        return Finding(check=check, verdict=Verdict.PROBLEM, text=printable(mistake), advice="mend the option, or its file")
+    if target.scheme == "http":
+        if host in {"localhost", "127.0.0.1", "::1"}:
+            return Finding(check=check, verdict=Verdict.GOOD, text="it takes connections, on this machine")
+        text = "it takes connections, but the key and the flags travel unencrypted"
+        return Finding(check=check, verdict=Verdict.WARNING, text=text, advice="use https")
+    if reached.days_left is None:
+        text = "it takes TLS connections, but nobody verifies who answers"
+        return Finding(check=check, verdict=Verdict.WARNING, text=text, advice="leave out disable_ssl_verification")
+    text = f"it takes TLS connections; its certificate is good for {reached.days_left:.0f} days"
+    if reached.days_left < _FEW_DAYS:
+        return Finding(check=check, verdict=Verdict.WARNING, text=text, advice="tell those who run the service, or the proxy")
+    return Finding(check=check, verdict=Verdict.GOOD, text=text)
+
+
+# -- the service
+
+
+async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str]) -> AsyncGenerator[Finding, None]:
+    """What a poll brings, and what time it is there."""
+    began = time.perf_counter()
+    try:
+        async with transport.get(poll_url(base, Selector.none()), headers) as reply:
+            body, seen = await reply.read(), reply.headers
+        text = f"it answered with {len(body):,} bytes in {time.perf_counter() - began:.2f} s"
+        found = Finding(check="poll", verdict=Verdict.GOOD, text=text)
+        if read_directive(seen) is not None:
+            advice = "nothing is wrong: the client goes on with FDv1, as it is told"
+            found = Finding(check="poll", verdict=Verdict.WARNING, text=f"{text}, and directs clients off FDv2", advice=advice)
+    except RequestFailed as failure:
+        seen = failure.headers
+        found = _refused("poll", failure)
+    yield found
+    if (skew := _skew(seen)) is not None:
+        yield skew
+
+
+def _skew(headers: Mapping[str, str]) -> Finding | None:
+    """How far the clocks are apart; ``None`` if the service does not say what time it is."""
+    try:
+        there = parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except ValueError:
+        return None
+    skew = now() - there
+    if abs(skew) <= _SKEW:
+        return Finding(check="clock", verdict=Verdict.GOOD, text=f"this machine and the service agree within {_SKEW:g} s")
+    text = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the service's"
+    return Finding(check="clock", verdict=Verdict.WARNING, text=text, advice="set it by NTP: certificates and experiments go by it")
+
+
+async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str], patience: float) -> Finding:
+    """Whether the first event comes, and soon."""
+    began = time.perf_counter()
+    try:
+        with anyio.fail_after(patience):
+            async with transport.open_stream(stream_url(base, Selector.none()), headers) as stream:
+                events = stream.events()
+                try:
+                    first = await anext(events, None)
+                finally:
+                    await events.aclose()
+    except RequestFailed as failure:
+        return _refused("stream", failure)
+    except TimeoutError:
+        advice = "a proxy may hold streams back: have it pass text/event-stream unbuffered, or use DataSystem.polling()"
+        return Finding(check="stream", verdict=Verdict.PROBLEM, text=f"no event within {patience:g} s", advice=advice)
+    if first is None:
+        advice = "something ends streams at once: look at the proxy, or use DataSystem.polling()"
+        return Finding(check="stream", verdict=Verdict.PROBLEM, text="it ended before its first event", advice=advice)
+    text = f"its first event came after {time.perf_counter() - began:.2f} s"
+    return Finding(check="stream", verdict=Verdict.GOOD, text=text)
+
+
+def _refused(check: str, failure: RequestFailed) -> Finding:
+    status = failure.error.status_code
+    if status in {401, 403}:
+        advice = "check that it is the server-side SDK key of the environment that is meant, and has not been reset"
+    elif status == 404:
+        advice = "check the address: is this the service, or a relay that speaks FDv2?"
+    elif status == 407:
+        advice = "the proxy wants a name and password: Http(http_proxy=...)"
+    elif status:
+        advice = "the service, or what stands in front of it, has trouble: try again in a minute"
+    else:
+        advice = "check the proxy, and what its logs say"
+    return Finding(check=check, verdict=Verdict.PROBLEM, text=printable(failure.error.message), advice=advice)

@@ -1,0 +1,71 @@
+"""The module is printed, written, or compared with the one that is there; mistakes are one message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aioflags.cli.commands import commands
+
+DOCUMENT = '{"flagValues": {"new-checkout": false}}'
+LINE = "NEW_CHECKOUT = Flag[bool]('new-checkout', default=False)"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "flags.json"
+    path.write_text(DOCUMENT)
+    return path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(commands, ["codegen", *map(str, arguments)])
+
+
+def test_it_is_printed(file: Path) -> None:
+    result = run(file)
+    assert result.stdout.splitlines()[-1] == LINE
+    assert result.exit_code == 0
+
+
+def test_several_files_are_one_data_set(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "more.json"
+    other.write_text('{"flagValues": {"theme": "dark"}}')
+    assert run(file, other).stdout.splitlines()[-2:] == [LINE, "THEME = Flag[str]('theme', default='dark')"]
+
+
+def test_it_is_written_and_then_as_it_should_be(file: Path, tmp_path: Path) -> None:
+    module = tmp_path / "flags.py"
+    assert (run(file, "--check", "-o", module).exit_code, module.exists()) == (1, False)
+    assert (run(file, "-o", module).stdout, module.read_text().splitlines()[-1]) == ("", LINE)
+    assert run(file, "--check", "-o", module).exit_code == 0
+    file.write_text('{"flagValues": {"new-checkout": true}}')
+    stale = run(file, "--check", "-o", module)
+    assert stale.exit_code == 1
+    assert stale.stderr == f"{module}: the flags have changed; run aioflags codegen {file} -o {module}\n"
+    assert module.read_text().splitlines()[-1] == LINE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param([], "Missing argument 'FILE...'", id="no file"),
+        pytest.param(["{file}", "--check"], "--check needs the module: --output", id="nothing to check"),
+        pytest.param(["{file}.absent"], "flags.json.absent: No such file or directory", id="no such file"),
+        pytest.param(["{file}", "{file}"], 'flag "new-checkout" is in', id="one flag twice"),
+        pytest.param(["{file}", "-o", "{file}/x.py"], "x.py: Not a directory", id="nowhere to write to"),
+    ],
+)
+def test_a_mistake_in_the_call_is_one_message(file: Path, arguments: list[str], message: str) -> None:
+    result = run(*(argument.replace("{file}", str(file)) for argument in arguments))
+    assert message in result.stderr
+    assert (result.stdout, result.exit_code) == ("", 2)
+
+
+def test_a_mistake_in_a_file_is_named(file: Path) -> None:
+    file.write_text('{"flagValues": {"a": }}')
+    result = run(file)
+    assert result.stderr.startswith(f"aioflags: {file}: line 1, column 22: ")
+    assert result.exit_code == 2

@@ -1,0 +1,71 @@
+"""What may be typed while the server runs, and what is answered."""
+
+from __future__ import annotations
+
+import os
+
+import anyio
+import pytest
+
+from aioflags.cli.console import COMMANDS, obey, read_commands
+from aioflags.devserver import ServerState, create_app, serve
+from aioflags.model.result import FallbackDirective
+
+pytestmark = pytest.mark.real_time
+
+ORDERED = "FDv2 orders its clients to FDv1 now"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        pytest.param(["flip a"], "a is off now", id="a flag is flipped"),
+        pytest.param(["flip a", "flip a"], "a is on now", id="and back"),
+        pytest.param(["flip  with a space "], "with a space is off now", id="a key with spaces"),
+        pytest.param(["flip nobody"], "there is no flag 'nobody'", id="a flag that is not there"),
+        pytest.param(["drop"], "connections cut: 0", id="connections are cut"),
+        pytest.param(["flip"], f"commands: {COMMANDS}", id="half a command"),
+        pytest.param(["directive"], f"commands: {COMMANDS}", id="half a directive"),
+        pytest.param(["directive on soon"], f"commands: {COMMANDS}", id="a time that is no number"),
+        pytest.param(["directive off"], "FDv2 carries no directive any more", id="no directive"),
+        pytest.param(["help"], f"commands: {COMMANDS}", id="anything else"),
+    ],
+)
+async def test_a_command_is_obeyed_and_answered(lines: list[str], said: str) -> None:
+    state = ServerState.of({"flagValues": {"a": 1, "with a space": 2}})
+    async with serve(create_app(state)) as serving:
+        assert [obey(line, state, serving) for line in lines][-1] == said
+
+
+@pytest.mark.parametrize(
+    ("line", "ttl"), [pytest.param("directive on", None, id="for good"), pytest.param("directive on 60", 60, id="for a time")]
+)
+async def test_the_directive_is_switched(line: str, ttl: float | None) -> None:
+    state = ServerState()
+    async with serve(create_app(state)) as serving:
+        assert obey(line, state, serving) == ORDERED
+        assert state.directive == FallbackDirective(ttl=ttl, origin="header")
+        obey("directive off", state, serving)
+        assert state.directive is None
+
+
+async def test_lines_are_taken_as_they_come_until_the_input_ends() -> None:
+    taken: list[str] = []
+    reading, writing = os.pipe()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read_commands, reading, taken.append)
+            for piece in (b"fl", b"ip a\nflip b\n\n", b"flip \xff\nand no end"):
+                os.write(writing, piece)
+                await anyio.wait_all_tasks_blocked()
+            os.close(writing)
+    finally:
+        os.close(reading)
+    assert taken == ["flip a", "flip b", "flip �"]
+
+
+async def test_an_input_that_cannot_be_waited_for_is_left_alone() -> None:
+    taken: list[str] = []
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123, ASYNC230 -- a file descriptor is what is wanted
+        await read_commands(nothing.fileno(), taken.append)
+    assert taken == []

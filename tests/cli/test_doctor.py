@@ -1,0 +1,50 @@
+"""Findings line by line and as JSON, and the exit status that goes with them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aioflags.cli.commands import commands
+
+pytestmark = pytest.mark.real_time
+
+NOWHERE = {"LAUNCHDARKLY_BASE_URI": "http://127.0.0.1:1", "LAUNCHDARKLY_STREAM_URI": "http://127.0.0.1:1", "no_proxy": "*"}
+
+
+def run(*arguments: str, **environment: str) -> Result:
+    unset = dict.fromkeys(("LAUNCHDARKLY_SDK_KEY", "LD_SDK_KEY", "AIOFLAGS_OFFLINE"))
+    return CliRunner(env={**unset, **NOWHERE, **environment}).invoke(commands, ["doctor", *arguments])
+
+
+def test_a_problem_is_told_with_what_to_do_and_ends_with_status_1() -> None:
+    result = run(LAUNCHDARKLY_SDK_KEY="sdk-secret")
+    lines = result.output.splitlines()
+    assert lines[:2] == [
+        "ok       key: there is an SDK key, and it can be sent",
+        "ok       base_uri route: http://127.0.0.1:1, without a proxy",
+    ]
+    assert lines[2].startswith("PROBLEM  base_uri connection: no connection for 127.0.0.1")
+    assert lines[3].startswith("         a firewall may be in the way")
+    assert "secret" not in result.output
+    assert result.exit_code == 1
+
+
+def test_the_same_as_json() -> None:
+    result = run("--json")
+    first = json.loads(result.stdout.splitlines()[0])
+    assert first == {
+        "check": "key",
+        "verdict": "problem",
+        "text": "there is no SDK key",
+        "advice": "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key",
+    }
+    assert result.exit_code == 1
+
+
+def test_a_variable_that_cannot_be_meant_is_named() -> None:
+    result = run(AIOFLAGS_OFFLINE="perhaps")
+    assert result.stderr.startswith("aioflags: AIOFLAGS_OFFLINE: expected one of")
+    assert result.exit_code == 2

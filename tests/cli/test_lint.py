@@ -1,0 +1,100 @@
+"""``aioflags lint``: its three forms, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aioflags.cli.commands import commands
+from tests.cli.program import without
+
+BAD = '{"flags": {"a": {"onn": true, "offVariation": 1}}}'
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(commands, ["lint", *arguments])
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> str:
+    path = tmp_path / "bad.json"
+    path.write_text(BAD)
+    return str(path)
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> str:
+    path = tmp_path / "good.yaml"
+    path.write_text("flagValues: {b: 1}")
+    return str(path)
+
+
+def test_people_get_a_line_a_finding(bad: str) -> None:
+    ended = run(bad)
+    assert ended.exit_code == 1
+    assert ended.stdout.splitlines() == [
+        f'{bad}:1:18: flags.a.onn: unknown property; did you mean "on"? [unknown-property]',
+        f'{bad}:1:31: flags.a.offVariation: "a" has no variation 1: it has none [variation-out-of-range]',
+    ]
+    assert ended.stderr == "2 findings\n"
+
+
+def test_programs_get_an_object_a_finding(bad: str) -> None:
+    ended = run("--json", bad)
+    assert ended.exit_code == 1
+    assert json.loads(ended.stdout.splitlines()[0]) == {
+        "rule": "unknown-property",
+        "level": "warning",
+        "message": "unknown property",
+        "suggestion": 'did you mean "on"?',
+        "file": bad,
+        "path": "flags.a.onn",
+        "line": 1,
+        "column": 18,
+    }
+    assert ended.stderr == ""
+
+
+def test_code_hosts_get_sarif(bad: str) -> None:
+    ended = run("--sarif", bad)
+    assert ended.exit_code == 1
+    assert [result["ruleId"] for result in json.loads(ended.stdout)["runs"][0]["results"]] == [
+        "unknown-property",
+        "variation-out-of-range",
+    ]
+
+
+@pytest.mark.parametrize(("form", "stdout"), [([], ""), (["--json"], "")])
+def test_where_nothing_is_found_all_is_well(good: str, form: list[str], stdout: str) -> None:
+    ended = run(*form, good)
+    assert (ended.exit_code, ended.stdout) == (0, stdout)
+
+
+def test_one_finding_is_one(tmp_path: Path) -> None:
+    (tmp_path / "f.json").write_text("[]")
+    assert run(str(tmp_path / "f.json")).stderr == "1 finding\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param([], "Missing argument", id="no file"),
+        pytest.param(["{good}", "absent.json"], "absent.json: No such file or directory", id="a file that is not there"),
+        pytest.param(["--json", "--sarif", "{good}"], "choose one", id="two forms at once"),
+    ],
+)
+def test_a_mistake_in_the_call_is_one_message(good: str, arguments: list[str], message: str) -> None:
+    ended = run(*(argument.format(good=good) for argument in arguments))
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert message in ended.stderr
+
+
+@pytest.mark.real_time
+def test_without_its_extra_yaml_is_a_mistake_in_the_call(good: str) -> None:
+    ended = subprocess.run([*without("yaml"), "lint", good], capture_output=True, text=True, check=False, timeout=20)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == 'aioflags: reading YAML needs PyYAML: pip install "aioflags[yaml]"\n'

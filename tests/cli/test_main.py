@@ -1,0 +1,104 @@
+"""The program as a whole: its version, its help, what it needs, and how it ends when others go away."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aioflags.version import __version__
+from tests.cli.program import AIOFLAGS, without
+
+pytestmark = pytest.mark.real_time
+
+LINE = b'{"key": "a", "context": {"key": "x"}}\n'
+
+
+def run(*command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    ended = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=20)
+    return subprocess.CompletedProcess(command, ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "flags.json"
+    path.write_text('{"flagValues": {"a": 1}}')
+    return str(path)
+
+
+def test_it_says_its_version() -> None:
+    assert run(*AIOFLAGS, "--version").stdout == f"aioflags {__version__}\n"
+
+
+def test_its_help_lists_every_command() -> None:
+    ended = run(*AIOFLAGS, "--help")
+    assert ended.returncode == 0
+    for command in ("codegen", "demo", "doctor", "evaluate", "explain", "lint", "serve", "watch"):
+        assert f"  {command} " in ended.stdout
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["evaluate", "--nonsense"]])
+def test_what_it_does_not_know_it_says(arguments: list[str]) -> None:
+    ended = run(*AIOFLAGS, *arguments)
+    assert ended.returncode == 2
+    assert "nonsense" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_without_its_extra_it_says_in_one_line_what_to_install() -> None:
+    ended = run(*without("click"), "--version")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == 'aioflags: the command line needs click: pip install "aioflags[demo]"\n'
+
+
+@pytest.mark.parametrize(("command", "package"), [("demo", "rich"), ("demo", "uvicorn"), ("serve", "starlette")])
+def test_a_command_without_its_extra_says_what_to_install(command: str, package: str, file: str) -> None:
+    ended = run(*without(package), command, "--some", "option")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f'aioflags: {command} needs {package}: pip install "aioflags[demo]"\n'
+    assert run(*without(package), "--help").returncode == 0
+    assert run(*without(package), "evaluate", file, "a", "--context", '{"key": "x"}').returncode == 0
+
+
+def test_a_reader_that_goes_away_is_no_error(file: str) -> None:
+    with subprocess.Popen(
+        [*AIOFLAGS, "evaluate", file, "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(LINE)
+        process.stdin.flush()
+        assert b'"value":1' in process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write(LINE * 3)
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=10) == 1
+
+
+@pytest.mark.parametrize("redirection", [">&-", "<&-", "2>&-"])
+def test_a_stream_that_is_closed_from_the_start_is_no_error(file: str, redirection: str) -> None:
+    command = f"{shlex.join([*AIOFLAGS, 'evaluate', file, '--batch'])} {redirection}"
+    ended = run("/bin/sh", "-c", command, stdin=LINE)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert bool(ended.stdout) == (redirection == "2>&-")
+
+
+def test_an_interruption_ends_it_without_a_traceback(file: str) -> None:
+    with subprocess.Popen(
+        [*AIOFLAGS, "evaluate", file, "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(LINE)
+        process.stdin.flush()
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=10)
+        assert b"Traceback" not in said
+        assert process.returncode == 1

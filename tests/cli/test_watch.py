@@ -1,0 +1,98 @@
+"""What is told while flags and statuses change, by a file and by a service, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from click.testing import CliRunner
+
+from aioflags import Context
+from aioflags.cli.commands import commands
+from aioflags.cli.watch import _line, follow
+from aioflags.testing import MemoryClient
+
+USER = Context("user-123")
+
+
+@asynccontextmanager
+async def following(client: MemoryClient, keys: list[str], context: Context | None) -> AsyncGenerator[Callable[[], Any]]:
+    """The news, one call for each, while they are followed."""
+    send, receive = anyio.create_memory_object_stream[dict[str, Any]](100)
+    async with anyio.create_task_group() as tasks, send, receive:
+        tasks.start_soon(follow, client, keys, context, send.send_nowait)
+        yield receive.receive
+        tasks.cancel_scope.cancel()
+
+
+READY = {"status": "READY", "sourceState": "VALID", "lastError": None}
+
+
+async def test_for_a_context_the_values_are_told_first_and_then_each_that_changes() -> None:
+    client = MemoryClient({"flagValues": {"b": 1, "a": True}})
+    async with following(client, [], USER) as news:
+        told = [await news() for _ in range(3)]
+        assert sorted(map(str, told)) == sorted(map(str, [{"flag": "a", "value": True}, {"flag": "b", "value": 1}, READY]))
+        client.set("a", False)
+        assert await news() == {"flag": "a", "value": False, "before": True}
+        client.set("a", False)
+        client.set("b", 2)
+        assert await news() == {"flag": "b", "value": 2, "before": 1}
+        client.set("new", None)
+        assert await news() == {"flag": "new", "value": None, "before": None}
+
+
+async def test_only_the_flags_that_were_named_are_told_of() -> None:
+    client = MemoryClient({"flagValues": {"a": 1, "b": 1}})
+    async with following(client, ["b", "absent"], USER) as news:
+        told = [await news() for _ in range(3)]
+        assert {"flag": "absent", "value": None} in told
+        client.set("a", 2)
+        client.set("b", 2)
+        assert await news() == {"flag": "b", "value": 2, "before": 1}
+
+
+async def test_without_a_context_it_is_told_which_flags_change() -> None:
+    client = MemoryClient({"flagValues": {"a": 1, "b": 1}})
+    async with following(client, ["b"], None) as news:
+        assert await news() == READY
+        client.set("a", 2)
+        client.set("b", 2)
+        assert await news() == {"flag": "b"}
+
+
+async def test_a_status_is_told_when_it_changes() -> None:
+    client = MemoryClient()
+    async with following(client, [], None) as news:
+        assert await news() == READY
+        await client.aclose()
+        assert await news() == {"status": "NOT_READY", "sourceState": "OFF", "lastError": None}
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        pytest.param(["--context", '{"key": "x"}'], ['"a" is true', "status READY, source VALID"], id="for people"),
+        pytest.param(["--context", '{"key": "x"}', "--json"], [{"flag": "a", "value": True}, READY], id="for programs"),
+        pytest.param([], ["status READY, source VALID"], id="without a context"),
+    ],
+)
+def test_a_file_is_watched_for_a_while(tmp_path: Path, options: list[str], lines: list[Any]) -> None:
+    file = tmp_path / "flags.json"
+    file.write_text('{"flagValues": {"a": true}}')
+    result = CliRunner().invoke(commands, ["watch", str(file), *options, "--for", "0.3"])
+    told = [json.loads(line) if "--json" in options else line for line in result.stdout.splitlines()]
+    assert sorted(map(str, told)) == sorted(map(str, lines))
+    assert (result.stderr, result.exit_code) == ("", 0)
+
+
+def test_news_are_told_in_words() -> None:
+    assert _line({"flag": "a", "value": 2, "before": [1]}) == '"a" is 2 now, and was [1]'
+    assert _line({"flag": "a\nb"}) == '"a\\nb" has changed'
+    assert _line({"status": "STALE", "sourceState": "INTERRUPTED", "lastError": "gone"}).endswith('; the last error: "gone"')
