@@ -1,0 +1,73 @@
+"""Flags for FastAPI: a lifespan, and the flags of a request as a dependency.
+
+::
+
+    app = FastAPI(lifespan=aioflags.fastapi.lifespan(Client("sdk-key"), context=context_of))
+
+    @app.get("/checkout")
+    async def checkout(flags: CurrentFlags) -> str:
+        return "new" if flags.variation("new-checkout", False) else "old"
+
+FastAPI is the user's own dependency: there is no extra for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Any, TypeAlias
+
+try:
+    from fastapi import Depends, Request
+    from fastapi.requests import HTTPConnection
+except ModuleNotFoundError as _missing:
+    _message = f"aioflags.fastapi needs {_missing.name}: pip install fastapi"
+    raise ModuleNotFoundError(_message, name=_missing.name) from None
+
+from aioflags import asgi
+from aioflags.client import Client
+from aioflags.flags import Flags
+from aioflags.frameworks import ClientOrMaker, ContextOf
+from aioflags.model.context import Context
+
+__all__ = ["CurrentClient", "CurrentFlags", "current_client", "current_flags", "lifespan"]
+
+
+def lifespan(
+    client: ClientOrMaker, *, context: ContextOf[Request] | None = None, around: asgi.Lifespan | None = None
+) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
+    """``FastAPI(lifespan=…)``: starts the client with the application, and closes it in the end.
+
+    ``client`` may be a function that makes one; an application that runs more than once, as under tests, needs that.
+    ``context`` says whom a request is for, as a plain or coroutine function of the ``Request`` (of the ``HTTPConnection``, if
+    it is a websocket); without it the ambient context counts. ``around`` is the lifespan that the application has otherwise:
+    it begins when the flags have, and ends before them. The state has ``flags_client``, and what ``around`` yields.
+
+    Raises:
+        ConfigError: an argument of the wrong type.
+    """
+    if not callable(context):
+        return asgi.lifespan(client, context=context, around=around)
+
+    def of_scope(scope: asgi.Scope) -> Context | Awaitable[Context]:
+        connection: Any = Request(scope) if scope["type"] == "http" else HTTPConnection(scope)
+        return context(connection)
+
+    return asgi.lifespan(client, context=of_scope, around=around)
+
+
+async def current_flags(connection: HTTPConnection) -> Flags:
+    """The dependency behind :data:`CurrentFlags`, for ``app.dependency_overrides``."""
+    return await asgi.flags_of(connection.scope)
+
+
+async def current_client(connection: HTTPConnection) -> Client:
+    """The dependency behind :data:`CurrentClient`, for ``app.dependency_overrides``."""
+    return asgi.requests_of(connection.scope).client
+
+
+CurrentFlags: TypeAlias = Annotated[Flags, Depends(current_flags)]
+"""The flags of a request or websocket, pinned when they are first asked for: every evaluation sees the same data."""
+
+CurrentClient: TypeAlias = Annotated[Client, Depends(current_client)]
+"""The client of the application: for its status, and for evaluations in another context than the request's."""

@@ -1,0 +1,237 @@
+"""Flags for aiohttp: in every sort of handler, and under its own test client."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from aioflags import Client, Config, ConfigError, Context, DataSystem, LifecycleError, Status, use_context
+from aioflags.aiohttp import client_of, flags_of, setup
+from aioflags.sources import MemorySource
+
+pytestmark = pytest.mark.real_time
+ANNA = {"user": "anna"}
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    """A colour, which is red for Anna."""
+    flags = MemorySource()
+    flags.update(flags.flag("colour").variations("blue", "red").fallthrough_variation(0).variation_for_user("anna", 1))
+    return flags
+
+
+@pytest.fixture
+def client(source: MemorySource) -> Client:
+    """A client for one application."""
+    return Client("", Config(data_system=DataSystem.custom(synchronizers=[source])))
+
+
+def user_of(request: web.Request) -> Context:
+    return Context(request.headers["user"])
+
+
+async def authenticated(request: web.Request) -> Context:
+    return Context(request.headers["user"])
+
+
+async def plain(request: web.Request) -> web.Response:
+    flags = await flags_of(request)
+    return web.Response(text=flags.variation("colour", ""))
+
+
+async def twice(request: web.Request) -> web.Response:
+    return web.json_response([await flags_of(request) is await flags_of(request)])
+
+
+async def socket(request: web.Request) -> web.WebSocketResponse:
+    connection = web.WebSocketResponse()
+    await connection.prepare(request)
+    await connection.send_str((await flags_of(request)).variation("colour", ""))
+    return connection
+
+
+async def other(request: web.Request) -> web.Response:
+    return web.Response(text=await client_of(request).variation("colour", Context("bert"), ""))
+
+
+async def ready(request: web.Request) -> web.Response:
+    return web.Response(status=200 if client_of(request).is_initialized else 503)
+
+
+ROUTES = [
+    web.get("/plain", plain),
+    web.get("/twice", twice),
+    web.get("/socket", socket),
+    web.get("/other", other),
+    web.get("/ready", ready),
+]
+
+
+def app_of(client: Any, **options: Any) -> web.Application:
+    app = web.Application()
+    app.add_routes(ROUTES)
+    setup(app, client, **options)
+    return app
+
+
+def calling(app: web.Application) -> TestClient[web.Request, web.Application]:
+    return TestClient(TestServer(app), headers=ANNA)
+
+
+@pytest.mark.parametrize("context", [pytest.param(user_of, id="a plain function"), pytest.param(authenticated, id="a coroutine")])
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        pytest.param("/plain", "red", id="flags"),
+        pytest.param("/twice", "[true]", id="the same flags, whoever asks"),
+        pytest.param("/other", "blue", id="the client itself"),
+        pytest.param("/ready", "", id="a readiness probe"),
+    ],
+)
+async def test_a_handler_has(client: Client, path: str, answer: str, context: Any) -> None:
+    async with calling(app_of(client, context=context)) as http, http.get(path) as response:
+        assert (response.status, await response.text()) == (200, answer)
+
+
+async def test_a_websocket_has_flags(client: Client) -> None:
+    async with calling(app_of(client, context=user_of)) as http, http.ws_connect("/socket") as connection:
+        assert await connection.receive_str() == "red"
+
+
+async def test_a_response_that_streams_keeps_the_flags_it_began_with(client: Client, source: MemorySource) -> None:
+    async def streaming(request: web.Request) -> web.StreamResponse:
+        flags = await flags_of(request)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(flags.variation("colour", "").encode())
+        with client.changes() as changes:
+            source.set("colour", "green")
+            await anext(changes)
+        await response.write(f", still {flags.variation('colour', '')}".encode())
+        return response
+
+    app = app_of(client, context=user_of)
+    app.router.add_get("/stream", streaming)
+    async with calling(app) as http, http.get("/stream") as response:
+        assert await response.text() == "red, still red"
+
+
+async def test_the_client_runs_as_long_as_the_application(client: Client) -> None:
+    seen: list[Status] = []
+    async with calling(app_of(client)):
+        seen.append(client.status.status)
+    assert [*seen, client.status.status] == [Status.READY, Status.NOT_READY]
+
+
+async def test_a_function_makes_the_client() -> None:
+    app = app_of(lambda: Client.local({"flagValues": {"colour": "green"}}), context=user_of)
+    async with calling(app) as http, http.get("/plain") as response:
+        assert await response.text() == "green"
+
+
+async def test_a_subapplication_shares_the_flags_of_the_one_around_it(client: Client) -> None:
+    app, inner = app_of(client, context=user_of), web.Application()
+    inner.add_routes(ROUTES)
+    app.add_subapp("/inner", inner)
+    async with calling(app) as http, http.get("/inner/plain") as response:
+        assert await response.text() == "red"
+
+
+async def test_a_subapplication_may_have_flags_of_its_own(client: Client) -> None:
+    app = app_of(Client.local({"flagValues": {"colour": "green"}}), context=user_of)
+    app.add_subapp("/inner", app_of(client, context=user_of))
+    async with calling(app) as http:
+        texts: list[str] = []
+        for path in ("/plain", "/inner/plain"):
+            async with http.get(path) as response:
+                texts.append(await response.text())
+    assert texts == ["green", "red"]
+
+
+async def test_without_a_function_the_ambient_context_counts(client: Client) -> None:
+    @web.middleware
+    async def ambient(request: web.Request, handler: Any) -> web.StreamResponse:
+        with use_context(Context("anna")):
+            response: web.StreamResponse = await handler(request)
+            return response
+
+    app = app_of(client)
+    app.middlewares.append(ambient)
+    async with calling(app) as http, http.get("/plain") as response:
+        assert await response.text() == "red"
+
+
+def told(app: web.Application, kind: type[Exception]) -> list[str]:
+    """What handlers of ``app`` are told by an exception of this kind."""
+    seen: list[str] = []
+
+    @web.middleware
+    async def catching(request: web.Request, handler: Any) -> web.StreamResponse:
+        try:
+            response: web.StreamResponse = await handler(request)
+        except kind as error:
+            seen.append(str(error))
+            raise web.HTTPInternalServerError from error
+        return response
+
+    app.middlewares.append(catching)
+    return seen
+
+
+async def test_a_request_without_a_context_is_told_so(client: Client) -> None:
+    app = app_of(client)
+    messages = told(app, ConfigError)
+    async with calling(app) as http, http.get("/plain") as response:
+        assert response.status == 500
+    assert messages[0].startswith("context: this request has none")
+
+
+@pytest.mark.parametrize("path", ["/plain", "/other"])
+async def test_an_application_that_was_not_set_up_is_told_so(path: str) -> None:
+    app = web.Application()
+    app.add_routes(ROUTES)
+    messages = told(app, LifecycleError)
+    async with calling(app) as http, http.get(path) as response:
+        assert response.status == 500
+    assert "aioflags.aiohttp.setup(app, client)" in messages[0]
+
+
+async def test_a_second_application_for_one_client_does_not_start(client: Client) -> None:
+    async with calling(app_of(client)):
+        second = web.AppRunner(app_of(client))
+        with pytest.raises(LifecycleError, match="give each run its own"):
+            await second.setup()
+        await second.cleanup()
+        assert client.status.status is Status.READY
+
+
+def test_an_application_is_set_up_once(client: Client) -> None:
+    app = app_of(client)
+    with pytest.raises(ConfigError, match="it has been set up for flags before"):
+        setup(app, client)
+
+
+@pytest.mark.parametrize(
+    ("client", "context", "message"),
+    [
+        pytest.param("sdk-key", None, "client: expected a Client", id="a key for a client"),
+        pytest.param(lambda: None, Context("anna"), "context: expected a function of the request", id="a mere context"),
+    ],
+)
+def test_a_wrong_argument_is_named_at_once(client: Any, context: Any, message: str) -> None:
+    app = web.Application()
+    with pytest.raises(ConfigError, match=message):
+        setup(app, client, context=context)
+    setup(app, Client.local({}))
+
+
+def test_without_aiohttp_the_error_says_what_to_install() -> None:
+    program = "import sys; sys.modules['aiohttp'] = None; import aioflags.aiohttp"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.stderr.endswith("ModuleNotFoundError: aioflags.aiohttp needs aiohttp: pip install aiohttp\n")

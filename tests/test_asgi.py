@@ -1,0 +1,359 @@
+"""Flags for ASGI applications: the lifespan, and the middleware, without a framework and under Starlette."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from aioflags import Client, Config, ConfigError, Context, DataSystem, Flags, LifecycleError, Status, current_context, use_context
+from aioflags.asgi import FlagsMiddleware, lifespan
+from aioflags.sources import MemorySource
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    """A colour, which is red for Anna."""
+    flags = MemorySource()
+    flags.update(flags.flag("colour").variations("blue", "red").fallthrough_variation(0).variation_for_user("anna", 1))
+    return flags
+
+
+@pytest.fixture
+def client(source: MemorySource) -> Client:
+    """A client for one lifespan, or for none."""
+    return Client("", Config(data_system=DataSystem.custom(synchronizers=[source])))
+
+
+def user_of(scope: Any) -> Context:
+    """Whom a connection is for, by its header."""
+    return Context(dict(scope["headers"])[b"user"].decode())
+
+
+ANNA = {"type": "http", "headers": [(b"user", b"anna")]}
+
+
+class Handler:
+    """An application that keeps what it was called with, and does what it is told."""
+
+    def __init__(self) -> None:
+        self.scope: Any = None
+        self.ambient: Context | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope, self.ambient = scope, current_context()
+        await send({"handled": await receive()})
+
+    @property
+    def flags(self) -> Flags:
+        found = self.scope["state"]["flags"]
+        assert isinstance(found, Flags)
+        return found
+
+
+async def call(app: Any, scope: Any) -> list[Any]:
+    """Calls an application as a server would; gives what it sent."""
+    sent: list[Any] = []
+
+    async def receive() -> str:
+        return "message"
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent
+
+
+# -- the lifespan, without a framework
+
+
+async def test_the_lifespan_starts_the_client_and_closes_it(client: Client) -> None:
+    seen: list[Status] = []
+    async with lifespan(client)(None) as state:
+        assert state["flags_client"] is client
+        seen.append(client.status.status)
+    assert [*seen, client.status.status] == [Status.READY, Status.NOT_READY]
+
+
+async def test_a_lifespan_that_is_there_already_runs_while_the_flags_do(client: Client) -> None:
+    seen: list[Any] = []
+
+    @asynccontextmanager
+    async def own(app: str) -> AsyncGenerator[dict[str, str], None]:
+        seen.append((app, client.status.status))
+        yield {"database": "open"}
+        seen.append(client.status.status)
+
+    async with lifespan(client, around=own)("the application") as state:
+        assert state["database"] == "open"
+        assert state["flags_client"] is client
+    assert seen == [("the application", Status.READY), Status.READY]
+
+
+async def test_one_that_yields_no_state_will_do(client: Client) -> None:
+    @asynccontextmanager
+    async def own(_app: Any) -> AsyncGenerator[None, None]:
+        yield
+
+    async with lifespan(client, around=own)(None) as state:
+        assert state["flags_client"] is client
+
+
+async def test_the_client_is_closed_when_the_other_lifespan_fails(client: Client) -> None:
+    @asynccontextmanager
+    async def own(_app: Any) -> AsyncGenerator[None, None]:
+        raise ConnectionError("no database")
+        yield
+
+    with pytest.raises(ConnectionError):
+        await lifespan(client, around=own)(None).__aenter__()
+    assert client.status.status is Status.NOT_READY
+
+
+async def test_it_can_be_entered_inside_one_of_your_own(client: Client) -> None:
+    flags = lifespan(client, context=user_of)
+
+    @asynccontextmanager
+    async def own(app: Any) -> AsyncGenerator[dict[str, Any], None]:
+        async with flags(app) as state:
+            yield {**state, "database": "open"}
+
+    handler = Handler()
+    async with own(None) as state:
+        await call(FlagsMiddleware(handler), {**ANNA, "state": state})
+    assert handler.flags.variation("colour", "") == "red"
+
+
+# -- the middleware, without a framework
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_the_middleware_pins_the_flags_of_a_request(client: Client, source: MemorySource, kind: str) -> None:
+    handler = Handler()
+    async with lifespan(client, context=user_of)(None) as state:
+        assert await call(FlagsMiddleware(handler), {**ANNA, "type": kind, "state": state}) == [{"handled": "message"}]
+        with client.changes() as changes:
+            source.set("colour", "green")
+            await anext(changes)
+        assert await client.variation("colour", Context("anna"), "") == "green"
+    assert handler.flags.variation("colour", "") == "red"
+
+
+async def test_whom_a_request_is_for_is_ambient_in_it_and_not_after_it(client: Client) -> None:
+    handler = Handler()
+    await call(FlagsMiddleware(handler, client, context=user_of), {**ANNA})
+    assert handler.ambient == Context("anna")
+    assert current_context() is None
+
+
+async def test_requests_at_the_same_time_have_their_own(client: Client) -> None:
+    met = asyncio.Barrier(2)
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        await met.wait()
+        await send((scope["state"]["flags"].variation("colour", ""), current_context()))
+
+    asked = FlagsMiddleware(app, client, context=user_of)
+    users = ("anna", "bert")
+    requests = [call(asked, {"type": "http", "headers": [(b"user", user.encode())]}) for user in users]
+    assert await asyncio.gather(*requests) == [[("red", Context("anna"))], [("blue", Context("bert"))]]
+
+
+async def test_a_client_of_ones_own_needs_no_lifespan(client: Client) -> None:
+    handler = Handler()
+    async with client:
+        await call(FlagsMiddleware(handler, client, context=user_of), {**ANNA})
+    assert handler.flags.variation("colour", "") == "red"
+
+
+async def test_an_inner_middleware_keeps_what_the_outer_pinned(client: Client) -> None:
+    inner, handler = Handler(), Handler()
+
+    async def both(scope: Any, receive: Any, send: Any) -> None:
+        await handler(scope, receive, send)
+        pinned = handler.flags
+        await FlagsMiddleware(inner)(scope, receive, send)
+        assert inner.flags is pinned
+
+    await call(FlagsMiddleware(both, client, context=user_of), {**ANNA})
+    assert inner.flags.variation("colour", "") == "red"
+
+
+async def test_the_flags_of_another_request_are_never_taken_for_this_ones(client: Client) -> None:
+    """Not even where a server shares one state among all requests, which it should not."""
+    handler = Handler()
+    async with lifespan(client, context=user_of)(None) as state:
+        for user, colour in (("anna", "red"), ("bert", "blue")):
+            await call(FlagsMiddleware(handler), {"type": "http", "headers": [(b"user", user.encode())], "state": state})
+            assert handler.flags.variation("colour", "") == colour
+
+
+async def test_without_a_function_the_ambient_context_counts(client: Client) -> None:
+    handler = Handler()
+    with use_context(Context("anna")):
+        await call(FlagsMiddleware(handler, client), {"type": "http"})
+    assert handler.flags.variation("colour", "") == "red"
+
+
+async def test_a_request_without_a_context_does_not_reach_the_application(client: Client) -> None:
+    handler = Handler()
+    with pytest.raises(ConfigError, match="this request has none"):
+        await call(FlagsMiddleware(handler, client), {"type": "http"})
+    assert handler.scope is None
+
+
+async def test_what_is_no_request_passes(client: Client) -> None:
+    handler, scope = Handler(), {"type": "lifespan"}
+    await call(FlagsMiddleware(handler, client), scope)
+    assert handler.scope is scope == {"type": "lifespan"}
+
+
+@pytest.mark.parametrize(
+    ("client", "context", "message"),
+    [
+        pytest.param("sdk-key", None, "client: expected Client, got str", id="a key for a client"),
+        pytest.param(None, user_of, "context: it goes with a client", id="a context without a client"),
+    ],
+)
+def test_a_wrong_argument_of_the_middleware_is_named(client: Any, context: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FlagsMiddleware(Handler(), client, context=context)
+
+
+async def test_a_missing_lifespan_is_named_with_the_way_out() -> None:
+    with pytest.raises(LifecycleError, match=r"have not started.*with TestClient\(app\).*lifespan_context"):
+        await call(FlagsMiddleware(Handler()), {"type": "http"})
+
+
+# -- under Starlette
+
+
+async def awaiting(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(request.state.flags.variation("colour", ""))
+
+
+def threaded(request: Request) -> PlainTextResponse:
+    context = current_context()
+    return PlainTextResponse(f"{request.state.flags.variation('colour', '')} for {context.key if context else None}")
+
+
+async def streaming(request: Request) -> StreamingResponse:
+    source: MemorySource = request.state.source
+
+    async def parts() -> AsyncIterator[str]:
+        yield request.state.flags.variation("colour", "")
+        with request.state.flags_client.changes() as changes:
+            source.set("colour", "green")
+            await anext(changes)
+        yield ", still " + request.state.flags.variation("colour", "")
+        yield ", soon " + await request.state.flags_client.variation("colour", default="")
+
+    return StreamingResponse(parts())
+
+
+async def socket(connection: WebSocket) -> None:
+    await connection.accept()
+    async for asked in connection.iter_text():
+        await connection.send_text(connection.state.flags.variation(asked, ""))
+
+
+async def ready(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(status_code=200 if request.state.flags_client.is_initialized else 503)
+
+
+@pytest.fixture
+def app(client: Client, source: MemorySource) -> Starlette:
+    """An application with a lifespan of its own, and another application mounted in it."""
+
+    @asynccontextmanager
+    async def own(_app: Starlette) -> AsyncGenerator[dict[str, Any], None]:
+        yield {"source": source}
+
+    routes = [
+        Route("/awaiting", awaiting),
+        Route("/threaded", threaded),
+        Route("/streaming", streaming),
+        Route("/ready", ready),
+        WebSocketRoute("/socket", socket),
+        Mount("/inner", Starlette(routes=[Route("/awaiting", awaiting)], middleware=[Middleware(FlagsMiddleware)])),
+    ]
+    return Starlette(
+        routes=routes, middleware=[Middleware(FlagsMiddleware)], lifespan=lifespan(client, context=user_of, around=own)
+    )
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        pytest.param("/awaiting", "red", id="a coroutine function"),
+        pytest.param("/threaded", "red for anna", id="a plain function, in a thread"),
+        pytest.param("/streaming", "red, still red, soon green", id="a response that streams while the flag changes"),
+        pytest.param("/inner/awaiting", "red", id="a mounted application"),
+        pytest.param("/ready", "", id="a readiness probe"),
+    ],
+)
+def test_an_endpoint_has_flags(app: Starlette, path: str, answer: str) -> None:
+    with TestClient(app, headers={"user": "anna"}) as http:
+        response = http.get(path)
+        assert (response.status_code, response.text) == (200, answer)
+
+
+@pytest.mark.real_time
+def test_a_websocket_has_flags(app: Starlette) -> None:
+    with TestClient(app, headers={"user": "anna"}) as http, http.websocket_connect("/socket") as connection:
+        connection.send_text("colour")
+        assert connection.receive_text() == "red"
+
+
+async def test_httpx_talks_to_it_when_the_lifespan_is_entered_by_hand(app: Starlette) -> None:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app", headers={"user": "anna"}) as http,
+    ):
+        assert (await http.get("/awaiting")).text == "red"
+
+
+@pytest.mark.parametrize("first_out", [pytest.param(0, id="the first ends first"), pytest.param(1, id="the last ends first")])
+async def test_runs_of_one_application_may_overlap(source: MemorySource, first_out: int) -> None:
+    def new() -> Client:
+        return Client("", Config(data_system=DataSystem.custom(synchronizers=[source])))
+
+    app = Starlette(routes=[Route("/awaiting", awaiting)], middleware=[Middleware(FlagsMiddleware)])
+    runs = [lifespan(new, context=user_of)(app) for _ in range(2)]
+    states = [await run.__aenter__() for run in runs]
+    assert states[0]["flags_client"] is not states[1]["flags_client"]
+    await runs[first_out].__aexit__(None, None, None)
+    await call(app, {**ANNA, "method": "GET", "path": "/awaiting", "query_string": b"", "state": states[1 - first_out]})
+    await runs[1 - first_out].__aexit__(None, None, None)
+    assert not hasattr(app.state, "aioflags")
+
+
+@pytest.mark.real_time
+def test_nothing_is_left_of_a_lifespan_that_ended(app: Starlette) -> None:
+    with TestClient(app, headers={"user": "anna"}) as http:
+        http.get("/awaiting")
+    with pytest.raises(LifecycleError, match="have not started"):
+        TestClient(app, headers={"user": "anna"}).get("/awaiting")
+
+
+@pytest.mark.real_time
+def test_a_mere_asgi_application_may_stand_behind_it(client: Client) -> None:
+    async def bare(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(scope["state"]["flags"].variation("colour", ""))(scope, receive, send)
+
+    wrapped = FlagsMiddleware(bare, client, context=user_of)
+    assert TestClient(wrapped, headers={"user": "anna"}).get("/").text == "red"

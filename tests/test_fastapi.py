@@ -1,0 +1,244 @@
+"""Flags for FastAPI: dependencies in every sort of endpoint, and under its own test client."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Request, Response, WebSocket
+from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
+
+from aioflags import Client, Config, ConfigError, Context, DataSystem, LifecycleError, use_context
+from aioflags.asgi import FlagsMiddleware
+from aioflags.fastapi import CurrentClient, CurrentFlags, current_client, current_flags, lifespan
+from aioflags.sources import SourceContext, SourceState, Update, from_function
+
+FLAGS: dict[str, Any] = {
+    "flags": {
+        "colour": {
+            "on": True,
+            "variations": ["blue", "red"],
+            "fallthrough": {"variation": 0},
+            "targets": [{"variation": 1, "values": ["anna"]}],
+        }
+    }
+}
+ANNA = {"user": "anna"}
+router = APIRouter()
+
+
+@router.get("/async")
+async def awaiting(flags: CurrentFlags) -> str:
+    return flags.variation("colour", "")
+
+
+@router.get("/def")
+def threaded(flags: CurrentFlags) -> str:
+    return flags.variation("colour", "")
+
+
+@router.get("/stream")
+async def streaming(flags: CurrentFlags) -> StreamingResponse:
+    async def parts() -> AsyncIterator[str]:
+        yield "it is "
+        yield flags.variation("colour", "")
+
+    return StreamingResponse(parts())
+
+
+@router.websocket("/socket")
+async def socket(connection: WebSocket, flags: CurrentFlags) -> None:
+    await connection.accept()
+    await connection.send_text(flags.variation("colour", ""))
+    await connection.close()
+
+
+def colour(flags: CurrentFlags) -> str:
+    return flags.variation("colour", "")
+
+
+@router.get("/deep")
+async def deep(found: Annotated[str, Depends(colour)], flags: CurrentFlags, request: Request) -> list[Any]:
+    return [found, request.state.flags is flags]
+
+
+@router.get("/for-somebody-else")
+async def other(client: CurrentClient) -> str:
+    return await client.variation("colour", Context("bert"), "")
+
+
+@router.get("/ready")
+async def ready(client: CurrentClient) -> Response:
+    return Response(status_code=200 if client.is_initialized else 503)
+
+
+def user_of(request: Request) -> Context:
+    return Context(request.headers["user"])
+
+
+async def authenticated(request: Request) -> Context:
+    return Context(request.headers["user"])
+
+
+def app_of(client: Any, **options: Any) -> FastAPI:
+    app = FastAPI(lifespan=lifespan(client, **options))
+    app.include_router(router)
+    return app
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("context", [pytest.param(user_of, id="a plain function"), pytest.param(authenticated, id="a coroutine")])
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        pytest.param("/async", '"red"', id="a coroutine endpoint"),
+        pytest.param("/def", '"red"', id="a plain endpoint, in a thread"),
+        pytest.param("/stream", "it is red", id="a response that streams"),
+        pytest.param("/deep", '["red",true]', id="a dependency of an endpoint, with the same flags"),
+        pytest.param("/for-somebody-else", '"blue"', id="the client itself"),
+        pytest.param("/ready", "", id="a readiness probe"),
+    ],
+)
+def test_an_endpoint_has_flags(path: str, answer: str, context: Any) -> None:
+    with TestClient(app_of(Client.local(FLAGS), context=context), headers=ANNA) as http:
+        response = http.get(path)
+        assert (response.status_code, response.text) == (200, answer)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("context", [pytest.param(user_of, id="a plain function"), pytest.param(authenticated, id="a coroutine")])
+def test_a_websocket_has_flags(context: Any) -> None:
+    app = app_of(Client.local(FLAGS), context=context)
+    with TestClient(app, headers=ANNA) as http, http.websocket_connect("/socket") as connection:
+        assert connection.receive_text() == "red"
+
+
+@pytest.mark.real_time
+def test_a_readiness_probe_says_no_while_there_are_no_data() -> None:
+    async def silent(_context: SourceContext, _selector: Any) -> AsyncGenerator[Update, None]:
+        await asyncio.Event().wait()
+        yield Update(state=SourceState.OFF, directive=None)
+
+    system = DataSystem.custom(synchronizers=[from_function("silent", silent)])
+    with TestClient(app_of(Client("", Config(data_system=system, start_wait=0)))) as http:
+        assert http.get("/ready").status_code == 503
+
+
+@pytest.mark.real_time
+def test_routers_and_applications_keep_the_lifespans_they_have() -> None:
+    @asynccontextmanager
+    async def database(_app: FastAPI) -> AsyncGenerator[dict[str, Any], None]:
+        yield {"database": "open"}
+
+    @asynccontextmanager
+    async def queue(_app: Any) -> AsyncGenerator[dict[str, Any], None]:
+        yield {"queue": "empty"}
+
+    app = app_of(Client.local(FLAGS), context=user_of, around=database)
+    jobs = APIRouter(lifespan=queue)
+
+    @jobs.get("/state")
+    async def state(request: Request, flags: CurrentFlags) -> list[str]:  # pyright: ignore[reportUnusedFunction] -- a route
+        return [request.state.database, request.state.queue, flags.variation("colour", "")]
+
+    app.include_router(jobs)
+    with TestClient(app, headers=ANNA) as http:
+        assert http.get("/state").json() == ["open", "empty", "red"]
+
+
+@pytest.mark.real_time
+def test_the_middleware_and_the_dependency_share_what_they_pin() -> None:
+    asked: list[Request] = []
+
+    def counted(request: Request) -> Context:
+        asked.append(request)
+        return user_of(request)
+
+    app = app_of(Client.local(FLAGS), context=counted)
+    app.add_middleware(FlagsMiddleware)
+    with TestClient(app, headers=ANNA) as http:
+        assert http.get("/deep").json() == ["red", True]
+    assert len(asked) == 1
+
+
+@pytest.mark.real_time
+def test_a_mounted_application_has_them_too() -> None:
+    app, inner = app_of(Client.local(FLAGS), context=user_of), FastAPI()
+    inner.include_router(router)
+    app.mount("/inner", inner)
+    with TestClient(app, headers=ANNA) as http:
+        assert http.get("/inner/async").json() == "red"
+
+
+@pytest.mark.real_time
+def test_an_application_that_is_run_again_makes_a_client_again() -> None:
+    app = app_of(lambda: Client.local(FLAGS), context=user_of)
+    for _ in range(2):
+        with TestClient(app, headers=ANNA) as http:
+            assert http.get("/async").json() == "red"
+
+
+@pytest.mark.real_time
+def test_with_one_client_it_is_told_how_to() -> None:
+    app = app_of(Client.local(FLAGS), context=user_of)
+    with TestClient(app):
+        pass
+    with pytest.raises(LifecycleError, match=r"lambda: Client"), TestClient(app):
+        pass
+
+
+@pytest.mark.real_time
+def test_dependencies_can_be_overridden() -> None:
+    app = app_of(Client.local(FLAGS))
+    elsewhere = Client.local({"flagValues": {"colour": "green"}})
+    app.dependency_overrides[current_flags] = lambda: elsewhere.flags_nowait(Context("anna"))
+    app.dependency_overrides[current_client] = lambda: elsewhere
+    http = TestClient(app)
+    assert [http.get(path).json() for path in ("/async", "/for-somebody-else")] == ["green", "green"]
+
+
+async def test_httpx_talks_to_it_when_the_lifespan_is_entered_by_hand() -> None:
+    app = app_of(Client.local(FLAGS), context=user_of)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app", headers=ANNA) as http,
+    ):
+        assert (await http.get("/async")).json() == "red"
+
+
+async def test_without_a_function_the_ambient_context_counts() -> None:
+    app = app_of(Client.local(FLAGS))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as http,
+    ):
+        with use_context(Context("anna")):
+            assert (await http.get("/async")).json() == "red"
+        with pytest.raises(ConfigError, match="this request has none"):
+            await http.get("/async")
+
+
+@pytest.mark.real_time
+def test_a_request_without_the_lifespan_is_told_so() -> None:
+    with pytest.raises(LifecycleError, match=r"with TestClient\(app\)"):
+        TestClient(app_of(Client.local(FLAGS)), headers=ANNA).get("/async")
+
+
+def test_what_the_documentation_of_the_service_shows_has_no_trace_of_flags() -> None:
+    operation = app_of(Client.local(FLAGS)).openapi()["paths"]["/async"]["get"]
+    assert "parameters" not in operation
+    assert "requestBody" not in operation
+
+
+@pytest.mark.real_time
+def test_without_fastapi_the_error_says_what_to_install() -> None:
+    program = "import sys; sys.modules['fastapi'] = None; import aioflags.fastapi"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.stderr.endswith("ModuleNotFoundError: aioflags.fastapi needs fastapi: pip install fastapi\n")
