@@ -1,0 +1,127 @@
+"""aioflags by its three doors: the plain call, the awaited call, and flags pinned to one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from itertools import repeat
+from time import perf_counter
+from typing import Final
+
+from aioflags import Client, Config, Context, DataSystem
+from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
+from tests.benchmarks.columns.base import Column
+from tests.benchmarks.flagset import SUBJECT, Person, member_flags
+from tests.benchmarks.formats import launchdarkly
+from tests.benchmarks.timing import Loop
+
+__all__ = ["Awaited", "Pinned", "Plain"]
+
+_SOURCES: Final[Mapping[str, type[SourceBuilder]]] = {
+    "fdv1-poll": Fdv1FallbackOptions,
+    "fdv2-poll": Polling,
+    "fdv2-stream": Streaming,
+}
+
+
+class Plain(Column):
+    """``client.variation_nowait``; besides, what no other column has: lists of keys from short to long."""
+
+    async def open(self, size: str, protocol: str) -> None:
+        address = self.place.address(size)
+        system = DataSystem.custom(synchronizers=[_SOURCES[protocol]()])
+        self.client = Client("bench", Config(base_uri=address, stream_uri=address, events_uri=address, data_system=system))
+        await self.client.start(120)
+        assert self.client.is_initialized
+        self.subject = _context(SUBJECT)
+
+    async def close(self) -> None:
+        await self.client.aclose()
+
+    async def answer(self, key: str, person: Person) -> object:
+        return self.client.variation_nowait(key, _context(person), False)
+
+    async def calls(self, key: str, count: int) -> float:
+        return await _calls(self.client, key, self.subject, count)
+
+    async def values(self) -> Mapping[str, object] | None:
+        return self.client.flags_nowait(self.subject).all()
+
+    def loops(self) -> dict[str, Loop]:
+        lists = {size: Client.local(launchdarkly.document(member_flags(size))) for size in (10, 100_000)}
+        return {
+            **super().loops(),
+            **{f"E5 {size:,} keys": partial(_calls, client, str(size), self.subject) for size, client in lists.items()},
+            "E7 state": self._states,
+            "E7 values": self._values,
+            "E10": _contexts,
+        }
+
+    async def _states(self, count: int) -> float:
+        client, subject = self.client, self.subject
+        started = perf_counter()
+        for _ in repeat(None, count):
+            await client.all_flags_state(subject)
+        return perf_counter() - started
+
+    async def _values(self, count: int) -> float:
+        client, subject = self.client, self.subject
+        started = perf_counter()
+        for _ in repeat(None, count):
+            client.flags_nowait(subject).all()
+        return perf_counter() - started
+
+
+class Awaited(Plain):
+    """``await client.variation``."""
+
+    async def answer(self, key: str, person: Person) -> object:
+        return await self.client.variation(key, _context(person), False)
+
+    async def calls(self, key: str, count: int) -> float:
+        client, subject = self.client, self.subject
+        started = perf_counter()
+        for _ in repeat(None, count):
+            await client.variation(key, subject, False)
+        return perf_counter() - started
+
+    def loops(self) -> dict[str, Loop]:
+        return Column.loops(self)
+
+
+class Pinned(Plain):
+    """``flags.variation``, with the flags for the subject in hand."""
+
+    async def answer(self, key: str, person: Person) -> object:
+        return (await self.client.flags(_context(person))).variation(key, False)
+
+    async def calls(self, key: str, count: int) -> float:
+        flags = await self.client.flags(self.subject)
+        started = perf_counter()
+        for _ in repeat(None, count):
+            flags.variation(key, False)
+        return perf_counter() - started
+
+    def loops(self) -> dict[str, Loop]:
+        return Column.loops(self)
+
+
+async def _calls(client: Client, key: str, subject: Context, count: int) -> float:
+    started = perf_counter()
+    for _ in repeat(None, count):
+        client.variation_nowait(key, subject, False)
+    return perf_counter() - started
+
+
+async def _contexts(count: int) -> float:
+    started = perf_counter()
+    for _ in repeat(None, count):
+        Context(
+            "user-12345",
+            attributes={"country": "de", "plan": "enterprise", "region": "r9", "email": "user-12345@example.com", "age": 33},
+        )
+    return perf_counter() - started
+
+
+def _context(person: Person) -> Context:
+    return Context(person.key, attributes=person.attributes)

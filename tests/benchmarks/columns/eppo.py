@@ -1,0 +1,61 @@
+"""eppo-server-sdk, a core in Rust. It is handed its configuration and polls nothing."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from time import perf_counter
+from typing import Any
+
+from tests.benchmarks.columns.base import Column, Place, imported
+from tests.benchmarks.flagset import SUBJECT, Person
+from tests.benchmarks.timing import Loop
+
+__all__ = ["Eppo"]
+
+
+class Eppo(Column):
+    """EppoClient."""
+
+    without = frozenset({"E6"})
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.client: Any = None
+
+    async def open(self, size: str, protocol: str) -> None:
+        module = imported("eppo_client")
+        body = self.place.read(f"{size}.eppo.json")
+        self.client = module.init(
+            module.ClientConfig(
+                api_key="bench",
+                base_url=self.place.service,
+                assignment_logger=module.AssignmentLogger(),
+                poll_interval_seconds=None,
+                initial_configuration=module.Configuration(flags_configuration=body),
+            )
+        )
+
+    async def close(self) -> None:
+        self.client.shutdown()
+
+    async def answer(self, key: str, person: Person) -> object:
+        return self.client.get_boolean_assignment(key, person.key, dict(person.attributes), False)
+
+    async def calls(self, key: str, count: int) -> float:
+        client, subject, attributes = self.client, SUBJECT.key, dict(SUBJECT.attributes)
+        started = perf_counter()
+        for _ in repeat(None, count):
+            client.get_boolean_assignment(key, subject, attributes, False)
+        return perf_counter() - started
+
+    def loops(self) -> dict[str, Loop]:
+        return {**super().loops(), "E7 values": self._values}
+
+    async def _values(self, count: int) -> float:
+        """There is no call for all flags, so each is asked for."""
+        client, subject, attributes = self.client, SUBJECT.key, dict(SUBJECT.attributes)
+        keys = sorted(client.get_flag_keys())
+        started = perf_counter()
+        for _ in repeat(None, count):
+            {key: client.get_boolean_assignment(key, subject, attributes, False) for key in keys}
+        return perf_counter() - started

@@ -1,0 +1,141 @@
+"""launchdarkly-server-sdk: LDClient, and AsyncLDClient, which its makers still call experimental. Events are off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import repeat
+from time import perf_counter
+from typing import Any
+
+from tests.benchmarks.columns.base import Column, Place, imported
+from tests.benchmarks.flagset import SUBJECT, Person
+from tests.benchmarks.timing import Loop
+
+__all__ = ["Async", "Sync"]
+
+
+class Sync(Column):
+    """LDClient."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.client: Any = None
+        self.subject: Any = _context(SUBJECT)
+
+    async def open(self, size: str, protocol: str) -> None:
+        address = self.place.address(size)
+        datasystem = imported("ldclient.datasystem")
+        builders = {"fdv2-poll": datasystem.polling_ds_builder, "fdv2-stream": datasystem.streaming_ds_builder}
+        config = _config(imported("ldclient.config").Config, address, protocol, builders)
+        self.client = imported("ldclient").LDClient(config, start_wait=120)
+        assert self.client.is_initialized()
+
+    async def close(self) -> None:
+        self.client.close()
+
+    async def answer(self, key: str, person: Person) -> object:
+        return self.client.variation(key, _context(person), False)
+
+    async def calls(self, key: str, count: int) -> float:
+        client, subject = self.client, self.subject
+        started = perf_counter()
+        for _ in repeat(None, count):
+            client.variation(key, subject, False)
+        return perf_counter() - started
+
+    async def values(self) -> Mapping[str, object] | None:
+        found: Mapping[str, object] = self.client.all_flags_state(self.subject).to_values_map()
+        return found
+
+    def loops(self) -> dict[str, Loop]:
+        return {**super().loops(), "E7 state": self._states, "E10": _contexts}
+
+    async def _states(self, count: int) -> float:
+        client, subject = self.client, self.subject
+        started = perf_counter()
+        for _ in repeat(None, count):
+            client.all_flags_state(subject)
+        return perf_counter() - started
+
+
+class Async(Sync):
+    """AsyncLDClient."""
+
+    async def open(self, size: str, protocol: str) -> None:
+        address = self.place.address(size)
+        builders = {
+            "fdv2-poll": imported("ldclient.impl.datasourcev2.async_polling").AsyncPollingDataSourceBuilder,
+            "fdv2-stream": imported("ldclient.impl.datasourcev2.async_streaming").AsyncStreamingDataSourceBuilder,
+        }
+        config = _config(imported("ldclient.async_config").AsyncConfig, address, protocol, builders)
+        self.client = imported("ldclient.async_client").AsyncLDClient(config)
+        await self.client.start(120)
+        assert await self.client.is_initialized()
+
+    async def close(self) -> None:
+        await self.client.close()
+
+    async def answer(self, key: str, person: Person) -> object:
+        return await self.client.variation(key, _context(person), False)
+
+    async def calls(self, key: str, count: int) -> float:
+        client, subject = self.client, self.subject
+        started = perf_counter()
+        for _ in repeat(None, count):
+            await client.variation(key, subject, False)
+        return perf_counter() - started
+
+    async def values(self) -> Mapping[str, object] | None:
+        found: Mapping[str, object] = (await self.client.all_flags_state(self.subject)).to_values_map()
+        return found
+
+    def loops(self) -> dict[str, Loop]:
+        return {**Column.loops(self), "E7 state": self._states}
+
+    async def _states(self, count: int) -> float:
+        client, subject = self.client, self.subject
+        started = perf_counter()
+        for _ in repeat(None, count):
+            await client.all_flags_state(subject)
+        return perf_counter() - started
+
+
+def _config(make: Any, address: str, protocol: str, builders: Mapping[str, Any]) -> Any:
+    """Without a data system of FDv2 these clients speak FDv1."""
+    system = None
+    if protocol in builders:
+        source = builders[protocol]().base_uri(address)
+        system = imported("ldclient.datasystem").custom().synchronizers(source).build()
+    return make(
+        "bench",
+        base_uri=address,
+        stream_uri=address,
+        events_uri=address,
+        stream=False,
+        send_events=False,
+        diagnostic_opt_out=True,
+        datasystem_config=system,
+    )
+
+
+async def _contexts(count: int) -> float:
+    kind = imported("ldclient").Context
+    started = perf_counter()
+    for _ in repeat(None, count):
+        (
+            kind.builder("user-12345")
+            .set("country", "de")
+            .set("plan", "enterprise")
+            .set("region", "r9")
+            .set("email", "user-12345@example.com")
+            .set("age", 33)
+            .build()
+        )
+    return perf_counter() - started
+
+
+def _context(person: Person) -> Any:
+    builder = imported("ldclient").Context.builder(person.key)
+    for name, value in person.attributes.items():
+        builder.set(name, value)
+    return builder.build()

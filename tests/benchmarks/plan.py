@@ -1,0 +1,71 @@
+"""What is measured: the columns, where each lives, and the jobs that a round consists of."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tests.benchmarks.columns.base import Column, Place
+
+__all__ = ["COLUMNS", "JOBS", "Home", "Job", "installed", "make"]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a column comes from: our class for it, the distribution it measures, and what its users import."""
+
+    path: str
+    distribution: str
+    module: str
+    client: str
+
+
+COLUMNS: Final[Mapping[str, Home]] = {
+    "aioflags": Home("aioflags.Plain", "aioflags", "aioflags", "Client"),
+    "aioflags, awaited": Home("aioflags.Awaited", "aioflags", "aioflags", "Client"),
+    "aioflags, pinned": Home("aioflags.Pinned", "aioflags", "aioflags", "Client"),
+    "LDClient": Home("launchdarkly.Sync", "launchdarkly-server-sdk", "ldclient", "LDClient"),
+    "AsyncLDClient": Home("launchdarkly.Async", "launchdarkly-server-sdk", "ldclient.async_client", "AsyncLDClient"),
+    "Eppo": Home("eppo.Eppo", "eppo-server-sdk", "eppo_client", "init"),
+    "Statsig": Home("statsig.Statsig", "statsig-python-core", "statsig_python_core", "Statsig"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One process: a column, what is measured of it, and how it comes by its flags."""
+
+    column: str
+    kind: str
+    protocol: str = ""
+
+
+_SDKS: Final = ("aioflags", "LDClient", "AsyncLDClient", "Eppo", "Statsig")
+_IN_MEMORY: Final = ("Eppo", "Statsig")
+_PROTOCOLS: Final = ("fdv2-poll", "fdv2-stream", "fdv1-poll")
+
+JOBS: Final[Mapping[str, tuple[Job, ...]]] = {
+    # LaunchDarkly's clients evaluate as they come, which is on FDv1.
+    "evaluate": tuple(Job(column, "evaluate", "fdv1-poll" if "LD" in column else "fdv2-poll") for column in COLUMNS),
+    "load": (
+        *(Job(column, "load", protocol) for column in ("aioflags", "LDClient", "AsyncLDClient") for protocol in _PROTOCOLS),
+        *(Job(column, "load", "memory") for column in _IN_MEMORY),
+    ),
+    "import": tuple(Job(column, "import") for column in _SDKS),
+    "rest": tuple(Job(column, "rest", "fdv2-stream") for column in _SDKS),
+}
+
+
+def make(column: str, place: Place) -> Column:
+    """The column, with its SDK imported."""
+    module, _, name = COLUMNS[column].path.rpartition(".")
+    made: Column = getattr(importlib.import_module(f"tests.benchmarks.columns.{module}"), name)(place)
+    return made
+
+
+def installed(column: str) -> bool:
+    """Whether there is an SDK to be measured."""
+    return importlib.util.find_spec(COLUMNS[column].module.partition(".")[0]) is not None

@@ -1,0 +1,23 @@
+"""What flags may cost a request, measured in a process of its own, where no test tool looks on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.middleware import MOST
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.real_time
+def test_flags_cost_a_request_at_most_so_many_microseconds() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.middleware"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    found = re.search(r": ([\d.]+) microseconds a request", ran.stdout)
+    assert found is not None
+    assert 0 < float(found[1]) < MOST, ran.stdout

@@ -1,0 +1,140 @@
+"""One measurement of one column, in a process of its own.
+
+``python -m tests.benchmarks.worker COLUMN KIND PROTOCOL FOLDER SERVICE SECONDS`` prints the readings as JSON: a value for
+each measure. ``SECONDS`` is how long a sample takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+from tests.benchmarks.columns.base import Column, Place
+from tests.benchmarks.documents import read_answers
+from tests.benchmarks.flagset import STRANGER, SUBJECT
+from tests.benchmarks.footprint import forget_peak, peak_memory, resident_memory, thread_count, wake_ups
+from tests.benchmarks.plan import COLUMNS, Job, make
+from tests.benchmarks.timing import LoopWatch, least
+
+__all__ = ["KINDS", "Readings", "WrongAnswerError", "check"]
+
+Readings = Mapping[str, float]
+"""By measure; in seconds, bytes, or a number of things."""
+
+
+class WrongAnswerError(Exception):
+    """A column does not evaluate what it was given, so its times mean nothing."""
+
+
+async def evaluate(job: Job, place: Place, seconds: float) -> Readings:
+    """Seconds a call, for each loop of the column; for all flags (E7): seconds a flag."""
+    column = make(job.column, place)
+    await column.open("thousand", job.protocol)
+    try:
+        flags = await check(column)
+        found = await least(column.loops(), seconds=seconds)
+    finally:
+        await column.close()
+    return {measure: value / flags if measure.startswith("E7") else value for measure, value in found.items()}
+
+
+async def check(column: Column) -> int:
+    """Asks an open column for every flag, for two people; answers how many flags there are.
+
+    Raises:
+        WrongAnswerError: an answer is not what the flag has to answer.
+    """
+    answers = read_answers(column.place.folder, "thousand")
+    for key, wanted in answers.items():
+        for person, right in zip((SUBJECT, STRANGER), wanted, strict=True):
+            given = await column.answer(key, person)
+            if given is not right and not (right is None and isinstance(given, bool)):
+                raise WrongAnswerError(f"{key} for {person.key}: {given!r}, not {right!r}")
+    values = await column.values()
+    if values is not None:
+        wrong = [key for key, (right, _) in answers.items() if right is not None and values.get(key) is not right]
+        if wrong or len(values) != len(answers):
+            raise WrongAnswerError(f"all flags: {len(values)} values, {len(wrong)} of them wrong")
+    return len(answers)
+
+
+async def load(job: Job, place: Place, seconds: float) -> Readings:
+    """From constructing a client to its having 10,000 flags, after a small load that is not counted."""
+    first = make(job.column, place)
+    await first.open("thousand", job.protocol)
+    await first.close()
+    column = make(job.column, place)
+    gc.collect()
+    forget_peak()
+    before = resident_memory()
+    async with LoopWatch() as watch:
+        started = perf_counter()
+        await column.open("large", job.protocol)
+        took = perf_counter() - started
+    peak = peak_memory()
+    gc.collect()
+    kept = resident_memory()
+    await column.close()
+    found = {"ready": took, "kept": kept - before, "peak": peak - before, "block": watch.longest}
+    return {f"{job.protocol} {measure}": value for measure, value in found.items()}
+
+
+async def rest(job: Job, place: Place, seconds: float) -> Readings:
+    """A client that has its flags and nothing to do: the whole process, with an interpreter and an event loop."""
+    column = make(job.column, place)
+    await column.open("thousand", job.protocol)
+    await asyncio.sleep(1)
+    gc.collect()
+    before = wake_ups()
+    await asyncio.sleep(3)
+    # The sleep of this coroutine is the one wake-up that is not the client's.
+    found = {"memory": resident_memory(), "threads": thread_count(), "wake-ups": (wake_ups() - before - 1) / 3}
+    await column.close()
+    return found
+
+
+async def import_alone(job: Job, place: Place, seconds: float) -> Readings:
+    """Seconds that an import adds to a process, from its start to its end: the least of four, above a bare interpreter's least.
+
+    A module that puts off its own imports is cheap until its client is asked for, so both are measured.
+    """
+    home = COLUMNS[job.column]
+    programs = ["pass", f"import {home.module}", f"from {home.module} import {home.client}"]
+    _process(programs[-1])
+    bare, module, client = (min(times) for times in zip(*([_process(code) for code in programs] for _ in range(4)), strict=True))
+    return {"import": module - bare, "client import": client - bare}
+
+
+def _process(code: str) -> float:
+    started = perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return perf_counter() - started
+
+
+KINDS: Final[Mapping[str, Callable[[Job, Place, float], Coroutine[object, object, Readings]]]] = {
+    "evaluate": evaluate,
+    "load": load,
+    "rest": rest,
+    "import": import_alone,
+}
+
+
+def main(column: str, kind: str, protocol: str, folder: str, service: str, seconds: str) -> None:
+    """Measures, and prints."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    job, place = Job(column, kind, protocol), Place(Path(folder), service)
+    print(json.dumps(asyncio.run(KINDS[kind](job, place, float(seconds)))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
