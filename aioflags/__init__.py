@@ -1,0 +1,78 @@
+"""aioflags: the feature-flag SDK for asyncio programs.
+
+Public names are loaded when they are first asked for: a process that only imports the package, as test runners and command
+lines do with whatever is installed, does not pay for a client.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aioflags.ambient import current_context, use_context
+    from aioflags.changes import FlagChange, ValueChange
+    from aioflags.client import Client
+    from aioflags.config import Config, DataSystem, Http
+    from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError
+    from aioflags.flags import Flags, FlagsState
+    from aioflags.model.context import Context
+    from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+    from aioflags.model.explanation import Explanation
+    from aioflags.model.result import ErrorInfo, SourceState
+    from aioflags.model.status import Status, StatusReport
+    from aioflags.typed import Flag
+
+__all__ = [
+    "Client",
+    "Config",
+    "ConfigError",
+    "Context",
+    "DataSystem",
+    "ErrorInfo",
+    "ErrorKind",
+    "EvaluationDetail",
+    "Explanation",
+    "Flag",
+    "FlagChange",
+    "Flags",
+    "FlagsError",
+    "FlagsState",
+    "Http",
+    "LifecycleError",
+    "NotReadyError",
+    "Reason",
+    "ReasonKind",
+    "SourceState",
+    "Status",
+    "StatusReport",
+    "ValueChange",
+    "current_context",
+    "use_context",
+]
+
+_HOMES = {
+    "ambient": ("current_context", "use_context"),
+    "changes": ("FlagChange", "ValueChange"),
+    "client": ("Client",),
+    "config": ("Config", "DataSystem", "Http"),
+    "errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError"),
+    "flags": ("Flags", "FlagsState"),
+    "model.context": ("Context",),
+    "model.detail": ("ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
+    "model.explanation": ("Explanation",),
+    "model.result": ("ErrorInfo", "SourceState"),
+    "model.status": ("Status", "StatusReport"),
+    "typed": ("Flag",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name, once."""
+    for module, names in _HOMES.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(f"aioflags.{module}"), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

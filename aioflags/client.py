@@ -1,0 +1,469 @@
+"""Client: flags for an asyncio program, from LaunchDarkly's protocols or from a document."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import os
+import uuid
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+import anyio
+
+from aioflags.ambient import current_context
+from aioflags.changes import ChangeFeed, Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
+from aioflags.config import Config, DataSystem
+from aioflags.core import Core
+from aioflags.environment import from_environment
+from aioflags.errors import ConfigError
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.evaluator import Evaluator
+from aioflags.flags import Flags, FlagsState
+from aioflags.interventions import INTERVENTIONS
+from aioflags.model.context import Context
+from aioflags.model.detail import EvaluationDetail
+from aioflags.model.explanation import Explanation
+from aioflags.model.options import require
+from aioflags.model.result import SourceState
+from aioflags.model.secret import SdkKey
+from aioflags.model.status import StatusReport
+from aioflags.protocol.document import read_document
+from aioflags.protocol.requests import identity_headers
+from aioflags.sources import MemorySource, Polling, SourceContext, Streaming
+from aioflags.sources.base import breathing
+from aioflags.status import StatusCell, Statuses
+from aioflags.supervisor.engagement import Engagement
+from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.supervisor import Supervisor
+from aioflags.transport.http import HttpTransport
+from aioflags.typed import Flag, own_default
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """Feature flags for one environment.
+
+    ::
+
+        async with Client("sdk-key") as client:
+            if await client.variation("new-checkout", Context("user-123"), False): ...
+
+    Making one opens nothing and needs no event loop. ``async with client``, ``await client`` and ``start``/``aclose`` are the same
+    two calls. Evaluations never raise for reasons of data or network: they answer the default, and ``variation_detail`` says why.
+    Calls that do not wait may be made from any thread; those that wait, on the event loop that started the client.
+
+    Raises:
+        ConfigError: ``sdk_key`` is no string, or ``config`` no :class:`Config`.
+    """
+
+    def __init__(self, sdk_key: str, config: Config | None = None) -> None:
+        self._config = config = require("config", Config() if config is None else config, Config)
+        self._key = SdkKey(require("sdk_key", sdk_key, str))
+        self._instance_id = str(uuid.uuid4())
+        self._engagement = Engagement()
+        self._path: Path | None = None
+        self._reading = anyio.Lock()
+        self._system = config.data_system
+        self._logger = config.logger
+        if self._key.discarded:
+            self._logger.warning("sdk_key: it has characters that no key has, or is too long; none is sent")
+        elif not self._key and not config.offline and _speaks_fdv2(self._system):
+            self._logger.warning("sdk_key: it is empty, so the service will refuse it")
+        if config.payload_filter_key is not None and _speaks_fdv2(self._system):
+            self._logger.warning("payload_filter_key: it has no effect on FDv2, only on the FDv1 fallback")
+        # With no source to wait for, an empty data set is a valid one. Offline there are no data at all.
+        self._holder = SnapshotHolder(_given(self._system, config))
+        self._feed = ChangeFeed(self._logger)
+        self._cell = StatusCell(self._holder, self._feed, self._logger)
+        self._evaluator = Evaluator(self._cell, offline=config.offline, defaults=config.defaults, logger=self._logger)
+        self._direct = self._evaluator.is_direct
+        self._core = Core(
+            self._cell,
+            self._keep_current,
+            start_wait=config.start_wait,
+            close_timeout=config.close_timeout,
+            logger=self._logger,
+        )
+        INTERVENTIONS.watch(self, Client._turn)
+
+    @classmethod
+    def local(cls, data: Mapping[str, object] | str | os.PathLike[str], config: Config | None = None) -> Client:
+        """A client without key, network and events, on a document in LaunchDarkly's file form.
+
+        ``data`` is ``{"flags": {…}, "flagValues": {…}, "segments": {…}}``, as a mapping or as the path of a JSON or YAML file. A
+        mapping can be evaluated at once, started or not; a file is read at the start.
+
+        Raises:
+            ConfigError: the document has a mistake (a file's: raised by ``start``). The message names the place.
+        """
+        config = require("config", Config() if config is None else config, Config)
+        if isinstance(data, Mapping):
+            source = MemorySource.from_document(data)
+            return cls("", replace(config, data_system=DataSystem.custom(synchronizers=[source])))
+        if isinstance(data, str) and data.lstrip().startswith("{"):
+            raise ConfigError("data: this is a document as text; json.loads makes a mapping of it")
+        if not isinstance(data, (str, os.PathLike)):
+            raise ConfigError(f"data: expected a mapping or the path of a file, got {type(data).__name__}")
+        client = cls("", replace(config, data_system=DataSystem.custom()))
+        client._holder.publish(Snapshot.empty(log=config.logger))
+        client._path = Path(data)
+        return client
+
+    @classmethod
+    def from_env(cls, config: Config | None = None) -> Client:
+        """A client with the key, and what else is set, from environment variables; ``config`` has the rest.
+
+        ``LAUNCHDARKLY_SDK_KEY`` (or ``LD_SDK_KEY``), ``LAUNCHDARKLY_BASE_URI``, ``LAUNCHDARKLY_STREAM_URI``,
+        ``LAUNCHDARKLY_EVENTS_URI``, and ``AIOFLAGS_OFFLINE`` (``1``, ``true``, ``yes``, ``on``, or their opposites).
+
+        Raises:
+            ConfigError: ``AIOFLAGS_OFFLINE`` is none of these words.
+        """
+        key, found = from_environment(os.environ)
+        return cls(key, replace(Config() if config is None else config, **found))
+
+    # -- life cycle
+
+    async def start(self, start_wait: float | None = None) -> StatusReport:
+        """Starts, and waits until it is decided whether there are data, for at most ``start_wait`` seconds.
+
+        Not being ready in time is no error: a warning is logged, and the client goes on trying. Gives the status of that
+        moment. By default the option ``start_wait`` says how long to wait; 0 is not at all.
+
+        Raises:
+            LifecycleError: the client is closed, or was started on another event loop.
+            ConfigError: the file of :meth:`local` cannot be read.
+        """
+        async with self._reading:
+            if self._path is not None:
+                try:
+                    document = await asyncio.to_thread(_read, self._path)
+                except BaseException:
+                    await self.aclose()
+                    raise
+                self._system = DataSystem.custom(synchronizers=[document])
+                self._path = None
+        system = self._system
+        if self._config.offline or not (system.initializers or system.synchronizers):
+            # There is nothing to wait for, so it is decided already.
+            self._cell.report(SourceState.VALID)
+            self._cell.ready()
+        return await self._core.start(start_wait)
+
+    async def aclose(self, timeout: float | None = None) -> None:
+        """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.
+
+        Evaluation goes on afterwards, from the last data.
+
+        Raises:
+            LifecycleError: the client runs on another event loop. Nothing else, whatever went wrong before.
+        """
+        await self._core.aclose(timeout)
+
+    async def wait_ready(self, timeout: float | None = None) -> None:
+        """Waits until the status is ``READY``, for at most ``timeout`` seconds (by default for as long as it takes).
+
+        Raises:
+            NotReadyError: the time is up, no source is left, or the client is closed.
+            LifecycleError: the client was not started, or was started on another event loop.
+        """
+        await self._core.wait_ready(timeout)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        yield from self.start().__await__()
+        return self
+
+    async def _keep_current(self) -> None:
+        if self._config.offline:
+            return
+        system = self._system
+        async with HttpTransport(self._config.http, self._logger) as transport:
+            await Supervisor(
+                initializers=system.initializers,
+                synchronizers=system.synchronizers,
+                fdv1_fallback=system.fdv1_fallback,
+                recovery=system.fdv1_fallback_recovery,
+                context=self._source_context(transport),
+                holder=self._holder,
+                facts=self._cell,
+                engagement=self._engagement,
+                logger=self._logger,
+            ).run()
+
+    def _source_context(self, transport: HttpTransport) -> SourceContext:
+        config = self._config
+        return SourceContext(
+            http=config.http,
+            transport=transport,
+            base_uri=config.base_uri,
+            stream_uri=config.stream_uri,
+            headers=identity_headers(
+                self._key,
+                instance_id=self._instance_id,
+                application_id=config.application_id,
+                application_version=config.application_version,
+                wrapper_name=config.wrapper_name,
+                wrapper_version=config.wrapper_version,
+                logger=self._logger,
+            ),
+            payload_filter_key=config.payload_filter_key,
+            poll_interval=self._system.poll_interval,
+            initial_reconnect_delay=self._system.initial_reconnect_delay,
+            logger=self._logger,
+        )
+
+    # -- evaluation
+
+    @overload
+    async def variation(self, key: Flag[T], context: Context | None = None) -> T: ...
+    @overload
+    async def variation(self, key: str, context: Context | None = None, default: None = None, *, expect: None = None) -> Any: ...
+    @overload
+    async def variation(self, key: str, context: Context | None = None, *, default: T, expect: None = None) -> T: ...
+    @overload
+    async def variation(self, key: str, context: Context | None, default: T, *, expect: None = None) -> T: ...
+    @overload
+    async def variation(self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]) -> Any: ...
+    async def variation(self, key: str, context: Any = None, default: Any = None, *, expect: type[Any] | None = None) -> Any:
+        """The value of a flag for ``context``, or ``default``.
+
+        The type of the default is the type asked for: a flag with a value of another type answers the default (``int`` takes any
+        number and cuts its fraction off, ``float`` takes any number). With a default of ``None``, or with ``expect=object``, any
+        JSON value will do; ``expect=str`` asks for a string whatever the default is. Without a ``context`` the ambient one
+        counts (:func:`use_context`). Arrays and objects are the caller's own. Suspends only if data would have to be fetched first.
+        """
+        if context is None:
+            context = current_context()
+        try:
+            snapshot = self._holder.snapshot
+            value = snapshot.plain[key](context, snapshot.scope).fits[default.__class__]
+            if context.error is None and self._direct and expect is None:
+                return value
+        except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
+            pass
+        if default is None and expect is None and (own := own_default(key)) is not None:
+            return self.variation_nowait(key, context, own)
+        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect).value
+
+    @overload
+    def variation_nowait(self, key: Flag[T], context: Context | None = None) -> T: ...
+    @overload
+    def variation_nowait(self, key: str, context: Context | None = None, default: None = None, *, expect: None = None) -> Any: ...
+    @overload
+    def variation_nowait(self, key: str, context: Context | None = None, *, default: T, expect: None = None) -> T: ...
+    @overload
+    def variation_nowait(self, key: str, context: Context | None, default: T, *, expect: None = None) -> T: ...
+    @overload
+    def variation_nowait(self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]) -> Any: ...
+    def variation_nowait(self, key: str, context: Any = None, default: Any = None, *, expect: type[Any] | None = None) -> Any:
+        """:meth:`variation` as a plain call, from any thread: what would have to be fetched first counts as unknown."""
+        if context is None:
+            context = current_context()
+        try:
+            snapshot = self._holder.snapshot
+            value = snapshot.plain[key](context, snapshot.scope).fits[default.__class__]
+            if context.error is None and self._direct and expect is None:
+                return value
+        except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
+            pass
+        if default is None and expect is None and (own := own_default(key)) is not None:
+            return self.variation_nowait(key, context, own)
+        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect).value
+
+    @overload
+    async def variation_detail(self, key: Flag[T], context: Context | None = None) -> EvaluationDetail[T]: ...
+    @overload
+    async def variation_detail(
+        self, key: str, context: Context | None = None, default: None = None, *, expect: None = None
+    ) -> EvaluationDetail[Any]: ...
+    @overload
+    async def variation_detail(
+        self, key: str, context: Context | None = None, *, default: T, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @overload
+    async def variation_detail(
+        self, key: str, context: Context | None, default: T, *, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @overload
+    async def variation_detail(
+        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]
+    ) -> EvaluationDetail[Any]: ...
+    async def variation_detail(
+        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
+    ) -> EvaluationDetail[Any]:
+        """What :meth:`variation` answers, with the variation's index and the reason."""
+        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect)
+
+    @overload
+    def variation_detail_nowait(self, key: Flag[T], context: Context | None = None) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: str, context: Context | None = None, default: None = None, *, expect: None = None
+    ) -> EvaluationDetail[Any]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: str, context: Context | None = None, *, default: T, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: str, context: Context | None, default: T, *, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]
+    ) -> EvaluationDetail[Any]: ...
+    def variation_detail_nowait(
+        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
+    ) -> EvaluationDetail[Any]:
+        """:meth:`variation_detail` as a plain call, from any thread."""
+        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect)
+
+    async def flags(self, context: Context | None = None) -> Flags:
+        """The flags for ``context``, pinned to the data of this moment: ask once a request, then evaluate with plain calls."""
+        return self.flags_nowait(context)
+
+    def flags_nowait(self, context: Context | None = None) -> Flags:
+        """:meth:`flags` as a plain call, from any thread."""
+        return Flags(self._evaluator, self._holder.snapshot, self._evaluator.context(context))
+
+    async def all_flags_state(
+        self,
+        context: Context | None = None,
+        *,
+        client_side_only: bool = False,
+        with_reasons: bool = False,
+        details_only_for_tracked_flags: bool = False,
+    ) -> FlagsState:
+        """The values of all flags with what front-end SDKs want to know of them (``to_json_dict`` bootstraps one).
+
+        ``client_side_only`` leaves out flags that front ends may not see; ``with_reasons`` adds why each has its value;
+        ``details_only_for_tracked_flags`` leaves out what only events need. Not valid, and empty: offline, without data, or for an
+        invalid context. Flags that were never asked for are compiled first, in slices that let others run.
+        """
+        snapshot = self._holder.snapshot
+        await breathing(snapshot.compiling())
+        states = self._evaluator.states(
+            snapshot,
+            context,
+            client_side_only=client_side_only,
+            with_reasons=with_reasons,
+            details_only_for_tracked_flags=details_only_for_tracked_flags,
+        )
+        return FlagsState(states)
+
+    async def explain(self, key: str, context: Context | None = None) -> Explanation:
+        """Why flag ``key`` has its value for ``context``, told step by step, with the age and origin of the data.
+
+        ``print`` shows it to people, ``to_dict`` makes JSON of it. For looking into things: it is a hundred times slower than an
+        evaluation, and observers do not hear of it. It never raises for what is in the data.
+        """
+        return self._evaluator.explain(self._holder.snapshot, key, context)
+
+    def secure_mode_hash(self, context: Context | None = None) -> str:
+        """What a front-end SDK in secure mode has to show for ``context``: hex HMAC-SHA256 of its canonical key under the SDK key.
+
+        Empty, with a warning, for an invalid context. Works offline and before the start.
+        """
+        found = self._evaluator.context(context)
+        if found is None or found.error is not None:
+            self._logger.warning("secure_mode_hash: the context cannot be used: %s", found.error if found else "there is none")
+            return ""
+        return hmac.new(self._key.value.encode(), found.canonical_key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
+
+    # -- how it is doing
+
+    @property
+    def status(self) -> StatusReport:
+        """How the client is doing now."""
+        return self._cell.newest
+
+    def statuses(self) -> Statuses:
+        """``async for report in client.statuses()``: the status of now, then each newer one.
+
+        A slow reader misses those in between, never the last. Ends when the client has closed.
+        """
+        return Statuses(self._cell)
+
+    @overload
+    def changes(self) -> Changes[FlagChange]: ...
+    @overload
+    def changes(self, key: str, context: Context | None = None) -> Changes[ValueChange]: ...
+    def changes(self, key: str | None = None, context: Context | None = None) -> Changes[Any]:
+        """What changes from this call on: every flag's configuration, or the value of flag ``key`` for ``context``.
+
+        An async iterator, and a context manager that deregisters. Prerequisites and segments count: a flag changes with them.
+        """
+        if key is None:
+            return FlagChanges(self._feed)
+        found = self._evaluator.context(context)
+        if found is None or found.error is not None:
+            why = found.error if found else "there is none (changes() without a key follows all flags, for nobody in particular)"
+            raise ConfigError(f"changes: the context cannot be used: {why}")
+
+        def value(snapshot: Snapshot) -> Any:
+            return self._evaluator.detail(snapshot, key, found, None, object, bare=True).value
+
+        return ValueChanges(self._feed, str(key), value, self._holder.snapshot)
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether evaluations have data to work on. Stays true through outages and after closing; true offline."""
+        return self._config.offline or self._holder.snapshot.has_data
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the client was told to touch no network and answer defaults."""
+        return self._config.offline
+
+    @property
+    def environment_id(self) -> str | None:
+        """The id of the environment the flags are of, as the service said; ``None`` until it does."""
+        return self._cell.environment_id
+
+    def _turn(self, *, intervened: bool) -> None:
+        self._evaluator.turn(intervened=intervened)
+        self._direct = self._evaluator.is_direct
+
+    def __repr__(self) -> str:
+        report = self._cell.newest
+        return f"<Client {report.status.value}, source {report.source_state.value}>"
+
+
+def _speaks_fdv2(system: DataSystem) -> bool:
+    return any(isinstance(builder, (Polling, Streaming)) for builder in (*system.initializers, *system.synchronizers))
+
+
+def _given(system: DataSystem, config: Config) -> Snapshot:
+    """What there is to evaluate before the start: the data of a lone MemorySource, or the valid emptiness of no sources."""
+    if config.offline:
+        return Snapshot.empty(log=config.logger)
+    sources = [*system.initializers, *system.synchronizers]
+    if not sources:
+        return Snapshot.empty(has_data=True, log=config.logger)
+    first = sources[0]
+    if isinstance(first, MemorySource) and all(source is first for source in sources):
+        return Snapshot.empty(log=config.logger).apply(first.change_set())
+    return Snapshot.empty(log=config.logger)
+
+
+def _read(path: Path) -> MemorySource:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    return MemorySource.from_document(read_document(data, name=str(path)))

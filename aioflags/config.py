@@ -1,0 +1,186 @@
+"""Config and DataSystem: what can be chosen about a client, checked once when it is chosen.
+
+Both are immutable and may serve several clients. Source: ``client-surface.md`` 8 to 13; ``data-system.md`` 8.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, cast
+
+from aioflags.errors import ConfigError
+from aioflags.logs import logger as package_logger
+from aioflags.logs import printable
+from aioflags.model.defaults import (
+    BASE_URI,
+    CLOSE_TIMEOUT,
+    EVENTS_URI,
+    LONGEST_START_WAIT,
+    MIN_POLL_INTERVAL,
+    POLL_INTERVAL,
+    RECONNECT_DELAY,
+    START_WAIT,
+    STREAM_URI,
+)
+from aioflags.model.options import at_least, positive, require, set_all
+from aioflags.model.values import fresh
+from aioflags.protocol.requests import header_text
+from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
+from aioflags.transport.settings import Http
+
+__all__ = ["Config", "DataSystem", "Http"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSystem:
+    """Where flag data come from: initializers, tried in order until one has data; then synchronizers, first one first.
+
+    ``fdv1_fallback`` takes over for good when the server directs the client off FDv2; without it the client then stops
+    and serves what it has. With ``fdv1_fallback_recovery="ttl"`` FDv2 is tried again when the time the server named is over.
+    ``poll_interval`` and ``initial_reconnect_delay`` (seconds) hold for every source that sets none of its own.
+    """
+
+    initializers: Sequence[SourceBuilder] = ()
+    synchronizers: Sequence[SourceBuilder] = ()
+    fdv1_fallback: Fdv1FallbackOptions | None = None
+    fdv1_fallback_recovery: Literal["never", "ttl"] = "never"
+    poll_interval: float = POLL_INTERVAL
+    initial_reconnect_delay: float = RECONNECT_DELAY
+
+    def __post_init__(self) -> None:
+        require("fdv1_fallback", self.fdv1_fallback, Fdv1FallbackOptions, type(None))
+        if self.fdv1_fallback_recovery not in ("never", "ttl"):
+            raise ConfigError(f'fdv1_fallback_recovery: expected "never" or "ttl", got {self.fdv1_fallback_recovery!r}')
+        set_all(
+            self,
+            {
+                "initializers": _builders("initializers", self.initializers),
+                "synchronizers": _builders("synchronizers", self.synchronizers),
+                "poll_interval": at_least("poll_interval", self.poll_interval, POLL_INTERVAL, MIN_POLL_INTERVAL, package_logger),
+                "initial_reconnect_delay": positive(
+                    "initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, package_logger
+                ),
+            },
+        )
+
+    @classmethod
+    def default(cls) -> DataSystem:
+        """A poll for the first data, then the stream; polling if the stream fails; FDv1 where the server asks for it."""
+        return cls(initializers=[Polling()], synchronizers=[Streaming(), Polling()], fdv1_fallback=Fdv1FallbackOptions())
+
+    @classmethod
+    def streaming(cls) -> DataSystem:
+        """The stream alone; FDv1 where the server asks for it."""
+        return cls(synchronizers=[Streaming()], fdv1_fallback=Fdv1FallbackOptions())
+
+    @classmethod
+    def polling(cls, interval: float = POLL_INTERVAL) -> DataSystem:
+        """Polls alone, every ``interval`` seconds; FDv1 where the server asks for it."""
+        return cls(synchronizers=[Polling()], fdv1_fallback=Fdv1FallbackOptions(), poll_interval=interval)
+
+    @classmethod
+    def custom(
+        cls,
+        *,
+        initializers: Sequence[SourceBuilder] = (),
+        synchronizers: Sequence[SourceBuilder] = (),
+        fdv1_fallback: Fdv1FallbackOptions | None = None,
+        fdv1_fallback_recovery: Literal["never", "ttl"] = "never",
+    ) -> DataSystem:
+        """Exactly the sources given, and no FDv1 fallback unless one is given."""
+        return cls(
+            initializers=initializers,
+            synchronizers=synchronizers,
+            fdv1_fallback=fdv1_fallback,
+            fdv1_fallback_recovery=fdv1_fallback_recovery,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Options of a client. Durations are in seconds.
+
+    ``base_uri`` serves polls, ``stream_uri`` streams; a path in them is kept. ``defaults`` maps flag keys to values that replace
+    a caller's default. ``start_wait`` is how long starting waits for data before it goes on without; ``close_timeout`` is how
+    long closing may take in all. ``application_id`` and ``application_version`` are sent as tags, ``wrapper_name`` and
+    ``wrapper_version`` by libraries that wrap this one. ``payload_filter_key`` asks FDv1 for a subset of the flags; FDv2 knows no
+    filters.
+
+    Raises:
+        ConfigError: an option is of the wrong type, or cannot be meant. Numbers that cannot be used are replaced by the
+            default or the minimum, with a warning.
+    """
+
+    base_uri: str = BASE_URI
+    stream_uri: str = STREAM_URI
+    events_uri: str = EVENTS_URI
+    application_id: str | None = None
+    application_version: str | None = None
+    wrapper_name: str | None = None
+    wrapper_version: str | None = None
+    offline: bool = False
+    defaults: Mapping[str, object] = field(default_factory=dict[str, object])
+    payload_filter_key: str | None = None
+    logger: logging.Logger = package_logger
+    start_wait: float = START_WAIT
+    close_timeout: float = CLOSE_TIMEOUT
+    data_system: DataSystem = field(default_factory=DataSystem.default)
+    http: Http = field(default_factory=Http)
+
+    def __post_init__(self) -> None:
+        require("logger", self.logger, logging.Logger)
+        require("offline", self.offline, bool)
+        require("data_system", self.data_system, DataSystem)
+        require("http", self.http, Http)
+        require("defaults", self.defaults, Mapping, wanted="a mapping of flag keys to values")
+        for name in ("payload_filter_key", "wrapper_name", "wrapper_version"):
+            require(name, getattr(self, name), str, type(None))
+        header_text("wrapper_name", self.wrapper_name)
+        header_text("wrapper_version", self.wrapper_version)
+        for key in self.defaults:
+            require("defaults", key, str, wanted="flag keys, which are strings")
+        values: dict[str, object] = {"defaults": MappingProxyType(fresh(self.defaults))}
+        for name, default in (("base_uri", BASE_URI), ("stream_uri", STREAM_URI), ("events_uri", EVENTS_URI)):
+            values[name] = _base(name, getattr(self, name), default)
+        require("start_wait", self.start_wait, int, float)
+        if self.start_wait != self.start_wait or self.start_wait == float("inf"):
+            values["start_wait"] = positive("start_wait", self.start_wait, START_WAIT, self.logger)
+        values["close_timeout"] = positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, self.logger)
+        set_all(self, values)
+        self._warn()
+
+    def _warn(self) -> None:
+        if self.start_wait > LONGEST_START_WAIT:
+            self.logger.warning("start_wait: %g s is long for an application to wait for its flags", self.start_wait)
+        moved = [
+            name
+            for name, default in (("base_uri", BASE_URI), ("stream_uri", STREAM_URI), ("events_uri", EVENTS_URI))
+            if getattr(self, name) != default
+        ]
+        if 0 < len(moved) < 3:
+            self.logger.warning(
+                "%s set, but not all of base_uri, stream_uri and events_uri: is the rest meant to bypass it?", " and ".join(moved)
+            )
+
+
+def _base(option: str, uri: object, default: str) -> str:
+    given = str(require(option, uri, str)).rstrip("/") or default
+    if not given.startswith(("http://", "https://")):
+        raise ConfigError(f"{option}: expected an address that starts with http:// or https://, got {printable(given)!r}")
+    return given
+
+
+def _builders(option: str, builders: object) -> tuple[SourceBuilder, ...]:
+    if isinstance(builders, str) or not isinstance(builders, Sequence):
+        raise ConfigError(f"{option}: expected a sequence of source builders, got {type(builders).__name__}")
+    for builder in cast("Sequence[object]", builders):
+        if isinstance(builder, type):
+            raise ConfigError(
+                f"{option}: {builder.__name__} is a class; a source builder is made by calling it: {builder.__name__}()"
+            )
+        if not callable(getattr(builder, "build", None)):
+            raise ConfigError(f"{option}: {type(builder).__name__} is no source builder (it has no method build)")
+    return tuple(cast("Sequence[SourceBuilder]", builders))

@@ -1,0 +1,195 @@
+"""Core: the root task of a client, its start, its close, and what is left of it after a fork.
+
+All scopes that live long are entered and left by the root task, so that ``start`` and ``aclose`` may be called by any
+task: a fixture, a lifespan, a signal handler. Closing follows the nesting: sources, then connections.
+
+Source: ``client-surface.md`` 1; ``architecture.md`` 9 and 10.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import Context as VariableContext
+
+import anyio
+
+from aioflags.errors import LifecycleError, NotReadyError
+from aioflags.forks import tell_after_fork
+from aioflags.model.defaults import LONGEST_START_WAIT, START_WAIT
+from aioflags.model.result import SourceState
+from aioflags.model.status import Status, StatusReport
+from aioflags.protocol.failures import unexpected
+from aioflags.status import StatusCell
+
+__all__ = ["Core"]
+
+
+class Core:
+    """What every client is made of: one task that owns all others, and the calls that start and end it.
+
+    ``work`` keeps the data current until it is cancelled, or until nothing is left to do. ``start_wait`` and
+    ``close_timeout`` are seconds.
+    """
+
+    def __init__(
+        self,
+        cell: StatusCell,
+        work: Callable[[], Awaitable[None]],
+        *,
+        start_wait: float,
+        close_timeout: float,
+        logger: logging.Logger,
+    ) -> None:
+        self._cell = cell
+        self._work = work
+        self._start_wait = start_wait
+        self._close_timeout = close_timeout
+        self._logger = logger
+        self._root: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = anyio.Event()
+        tell_after_fork(self)
+
+    # -- start
+
+    async def start(self, start_wait: float | None = None) -> StatusReport:
+        """Starts once, and waits until it is decided whether there are data, for at most ``start_wait`` seconds.
+
+        Raises:
+            LifecycleError: the client is closed, or belongs to another event loop.
+        """
+        wait = self._start_wait if start_wait is None else start_wait
+        if self._cell.is_closed:
+            raise LifecycleError("this client is closed; a new one can be made with the same configuration")
+        self.check_loop()
+        if self._root is not None:
+            await self._wait_for_readiness(wait)
+            return self._cell.newest
+        if wait > LONGEST_START_WAIT and start_wait is not None:
+            self._logger.warning("start_wait: %g s is long for an application to wait for its flags", wait)
+        self._loop = asyncio.get_running_loop()
+        # An empty context: a request that happens to start the client leaves no trace in its background work.
+        self._root = self._loop.create_task(self._run(wait), name="aioflags", context=VariableContext())
+        began = self._loop.time()
+        try:
+            await self._wait_for_readiness(wait)
+        except BaseException:
+            self._cell.close()
+            self._closing.set()
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+            raise
+        if wait > 0 and not self._cell.readiness.is_set():
+            self._cell.start_limit()
+        self._log_start(wait, self._loop.time() - began)
+        return self._cell.newest
+
+    async def _wait_for_readiness(self, wait: float) -> None:
+        if wait > 0:
+            with anyio.move_on_after(wait):
+                await self._cell.readiness.wait()
+
+    def _log_start(self, wait: float, took: float) -> None:
+        report = self._cell.newest
+        error = f" ({report.last_error.message})" if report.last_error else ""
+        if report.status in {Status.READY, Status.STALE}:
+            self._logger.info("started: %s", report.status.value)
+        elif report.status is Status.FATAL:
+            self._logger.warning("started without flag data%s: defaults are served, and no source is left to change that", error)
+        elif wait > 0 and not self._cell.is_closed:
+            self._logger.warning("started without flag data after %.3g s%s: defaults are served until some arrive", took, error)
+
+    async def wait_ready(self, timeout: float | None = None) -> None:
+        """Waits until the status is ``READY``.
+
+        Raises:
+            LifecycleError: the client was not started.
+            NotReadyError: ``timeout`` seconds are over, or the client never will be ready: no source is left, or it is closed.
+        """
+        self.check_loop()
+        if self._root is None and not self._cell.is_closed:
+            raise LifecycleError("this client was not started, so there is nothing to wait for")
+        with anyio.move_on_after(timeout):
+            while True:
+                report, changed = self._cell.newest, self._cell.changed
+                if self._cell.is_closed:
+                    raise NotReadyError("the client is closed", report)
+                if report.status is Status.READY:
+                    return
+                if report.source_state is SourceState.OFF:
+                    raise NotReadyError("no source of flag data is left", report)
+                await changed.wait()
+        raise NotReadyError(f"not ready after {timeout:g} s", self._cell.newest)
+
+    def check_loop(self) -> None:
+        """Refuses a call on another event loop than the client's."""
+        running = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not running:
+            raise LifecycleError(f"this client belongs to {self._loop!r}, and this call runs on {running!r}: one client for each")
+
+    # -- the root task
+
+    async def _run(self, start_wait: float) -> None:
+        try:
+            async with anyio.create_task_group() as data:
+                data.start_soon(self._limit_start, start_wait if start_wait > 0 else START_WAIT)
+                data.start_soon(self._guard)
+                await self._closing.wait()
+                data.cancel_scope.cancel()
+        finally:
+            if not self._cell.is_closed:
+                # Somebody cancels whatever tasks there are. Then at least the status does not go on claiming that all is well.
+                self._cell.failed(unexpected(asyncio.CancelledError("the client's task was cancelled by others")))
+
+    async def _limit_start(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self._cell.readiness.wait()
+            return
+        self._cell.start_limit()
+
+    async def _guard(self) -> None:
+        """A bug below ends the updates, not the evaluations: they go on from the last data."""
+        try:
+            await self._work()
+        except Exception as error:
+            self._logger.exception("flag data are no longer kept current, because of a bug in aioflags")
+            self._cell.failed(unexpected(error))
+
+    # -- close
+
+    async def aclose(self, timeout: float | None = None) -> None:
+        """Closes everything, within ``timeout`` seconds. Calling it again waits for the first call's end.
+
+        Half of the time belongs to the sources; then they are abandoned, with one warning.
+
+        Raises:
+            LifecycleError: the client runs on another event loop. Nothing else, whatever went wrong before.
+        """
+        root, limit = self._root, self._close_timeout if timeout is None else timeout
+        if root is not None and not root.done():
+            self.check_loop()
+        self._cell.close()
+        self._closing.set()
+        if root is None or root.done():
+            return
+        for share in (limit / 2, limit / 2):
+            _, running = await asyncio.wait({root}, timeout=share)
+            if not running:
+                break
+            root.cancel()
+        else:
+            self._logger.warning("closing took longer than %g s: a source that does not end was abandoned", limit)
+            return
+        if not root.cancelled() and (error := root.exception()) is not None:
+            self._logger.error("closed, after a bug in aioflags", exc_info=error)
+        else:
+            self._logger.info("closed")
+
+    def forked(self) -> None:
+        """In the child of a fork: the parent's tasks do not run here. Evaluation goes on; ``start`` starts anew."""
+        if self._root is not None:
+            self._root = self._loop = None
+            self._closing = anyio.Event()
+            self._cell.forked()

@@ -1,0 +1,202 @@
+"""Evaluator: the one way from a question to an answer that all doors of a client share.
+
+The doors (``Client.variation``, ``Client.variation_nowait``, ``Flags.variation``) answer the usual question themselves, in
+a few lines; whatever those lines do not expect comes here, where every case is considered.
+
+Source: ``evaluation.md`` 5; ``client-surface.md`` 2 and 14.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final, TypedDict
+
+from aioflags.ambient import current_context
+from aioflags.clock import now, now_ms
+from aioflags.errors import ConfigError
+from aioflags.evaluation.explain import explain
+from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.evaluation.state import FlagState, flag_values, flags_state, given_states
+from aioflags.interventions import INTERVENTIONS, Observation
+from aioflags.logs import Once, printable
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.explanation import Explanation, Origin, Step, StepKind
+from aioflags.model.values import fresh, type_name
+from aioflags.status import StatusCell
+from aioflags.typed import own_default
+
+__all__ = ["Evaluator"]
+
+_OFFLINE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.CLIENT_NOT_READY)
+_OVERRIDE: Final = Reason(kind=ReasonKind.OVERRIDE)
+_NONE: Final[Mapping[str, Any]] = {}
+_WRONG_TYPE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.WRONG_TYPE)
+
+
+class _StateOptions(TypedDict):
+    client_side_only: bool
+    with_reasons: bool
+    details_only_for_tracked_flags: bool
+    now_ms: float
+
+
+class Evaluator:
+    """Answers for one client. Never waits and never raises, but for a call that cannot be meant.
+
+    ``is_direct``: nothing stands between a flag and its caller, so that the doors may take the short way. Tests change it.
+    """
+
+    def __init__(self, cell: StatusCell, *, offline: bool, defaults: Mapping[str, object], logger: logging.Logger) -> None:
+        self.is_direct: bool = not offline and not defaults
+        self._is_intervened = False
+        self._cell = cell
+        self._offline = offline
+        self._defaults = defaults
+        self._logger = logger
+        self._once = Once()
+
+    def turn(self, *, intervened: bool) -> None:
+        """Whether tests put something between flags and their callers, so that the doors have to take the long way."""
+        self._is_intervened = intervened
+        self.is_direct = not intervened and not self._offline and not self._defaults
+
+    def context(self, context: Context | None) -> Context | None:
+        """The context of a call: its own, else the ambient one."""
+        if context is None:
+            return current_context()
+        if not isinstance(context, Context):
+            raise ConfigError(f"context: expected a Context, got {type_name(context)} (Context.from_dict reads one from a mapping)")
+        return context
+
+    def detail(
+        self, snapshot: Snapshot, key: str, context: Context | None, default: Any, expect: type | None, *, bare: bool = False
+    ) -> EvaluationDetail[Any]:
+        """Value, variation and reason, on one snapshot. Arrays and objects are the caller's own.
+
+        ``bare``: as the data have it, whatever tests put in between.
+        """
+        if not isinstance(key, str):
+            raise ConfigError(f"key: expected a string, got {type_name(key)}")
+        if expect is not None and expect not in EXPECTABLE:
+            raise ConfigError(f"expect: no flag is a {getattr(expect, '__name__', expect)}; object stands for any value")
+        if key.__class__ is not str:
+            default = own_default(key) if default is None else default
+            key = str(key)
+        context = self.context(context)
+        if self._is_intervened and not bare:
+            return self._intervened(snapshot, key, context, default, expect)
+        default = fresh(self._defaults[key]) if key in self._defaults else default
+        if self._offline:
+            return EvaluationDetail(default, None, _OFFLINE)
+        evaluation = snapshot.evaluate(key, context, default, wanted=asked_for(default) if expect is None else expect)
+        detail = evaluation.detail
+        if detail.reason.error_kind is not None:
+            self._log(key, context, detail.reason.error_kind)
+        return detail
+
+    def _intervened(
+        self, snapshot: Snapshot, key: str, context: Context | None, default: Any, expect: type | None
+    ) -> EvaluationDetail[Any]:
+        """An override's value, else what the data say; observers are told."""
+        overrides = INTERVENTIONS.overrides()
+        if key in overrides:
+            default = fresh(self._defaults[key]) if key in self._defaults else default
+            value = fit(overrides[key], asked_for(default) if expect is None else expect)
+            if value is NO_FIT:
+                detail = EvaluationDetail(default, None, _WRONG_TYPE)
+                self._log(key, context, ErrorKind.WRONG_TYPE)
+            else:
+                detail = EvaluationDetail(value, None, _OVERRIDE)
+        else:
+            detail = self.detail(snapshot, key, context, default, expect, bare=True)
+        for observer in INTERVENTIONS.observers:
+            observer(Observation(key, context, default, detail, snapshot.flags, overrides))
+        return detail
+
+    def states(
+        self,
+        snapshot: Snapshot,
+        context: Context | None,
+        *,
+        client_side_only: bool,
+        with_reasons: bool,
+        details_only_for_tracked_flags: bool,
+    ) -> dict[str, FlagState] | None:
+        """The state of every flag; ``None`` where there are none: offline, without data, for a context that cannot be used."""
+        usable = self._usable(snapshot, context)
+        given = {key: EvaluationDetail(value, None, _OVERRIDE) for key, value in self._overrides().items()}
+        if usable is None and not given:
+            return None
+        options: _StateOptions = {
+            "client_side_only": client_side_only,
+            "with_reasons": with_reasons,
+            "details_only_for_tracked_flags": details_only_for_tracked_flags,
+            "now_ms": now_ms(),
+        }
+        states = {} if usable is None else flags_state(snapshot, usable, **options)
+        if given:
+            states.update(given_states(snapshot, given, **options))
+        return states
+
+    def values(self, snapshot: Snapshot, context: Context | None) -> dict[str, Any]:
+        """The value of every flag; none offline, without data, or where the context cannot be used."""
+        usable = self._usable(snapshot, context)
+        values = {} if usable is None else flag_values(snapshot, usable)
+        values.update(fresh(self._overrides()))
+        return values
+
+    def _overrides(self) -> Mapping[str, Any]:
+        return INTERVENTIONS.overrides() if self._is_intervened else _NONE
+
+    def explain(self, snapshot: Snapshot, key: str, context: Context | None) -> Explanation:
+        """Why :meth:`detail` answers as it does where any value will do, and where the data came from."""
+        if not isinstance(key, str):
+            raise ConfigError(f"key: expected a string, got {type_name(key)}")
+        key, found = str(key), self.context(context)
+        overrides, cell = self._overrides(), self._cell
+        if key in overrides:
+            step = Step(kind=StepKind.OVERRIDE, text="a test overrides the flag, so nothing was evaluated")
+            explanation = Explanation(key=key, detail=EvaluationDetail(fresh(overrides[key]), None, _OVERRIDE), steps=(step,))
+        elif self._offline:
+            step = Step(kind=StepKind.PROBLEM, text="the client is offline, so it has no flag data")
+            explanation = Explanation(key=key, detail=EvaluationDetail(None, None, _OFFLINE), steps=(step,))
+        else:
+            explanation = explain(snapshot, key, found)
+        age = None if cell.source is None or cell.data_since is None else max(0.0, now() - cell.data_since)
+        origin = Origin(source=cell.source, age=age, status=cell.newest, environment_id=cell.environment_id)
+        return replace(explanation, origin=origin)
+
+    def _usable(self, snapshot: Snapshot, context: Context | None) -> Context | None:
+        """The context to evaluate every flag for, or ``None`` and a line in the log that says why not."""
+        found = self.context(context)
+        if self._offline:
+            return None
+        if found is None or found.error is not None:
+            self._log("all flags", found, ErrorKind.USER_NOT_SPECIFIED)
+            return None
+        if not snapshot.has_data:
+            self._log("all flags", found, ErrorKind.CLIENT_NOT_READY)
+            return None
+        return found
+
+    def _log(self, key: str, context: Context | None, kind: ErrorKind) -> None:
+        """Once a flag and cause. A malformed flag and a bug are logged where they are found."""
+        if not self._once((kind, key)):
+            return
+        shown = printable(key)
+        match kind:
+            case ErrorKind.USER_NOT_SPECIFIED:
+                why = context.error if context is not None else "none was given, and there is no ambient one"
+                self._logger.warning("%s: the context cannot be used: %s", shown, why)
+            case ErrorKind.CLIENT_NOT_READY:
+                self._logger.warning("%s: no flag data yet, the default is served", shown)
+            case ErrorKind.WRONG_TYPE:
+                self._logger.warning("%s: its value is of another type than the default, which is served", shown)
+            case ErrorKind.FLAG_NOT_FOUND:
+                self._logger.info("%s: there is no such flag, the default is served", shown)
+            case ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
+                pass

@@ -1,0 +1,113 @@
+"""Flags: the flags for one context on one snapshot, for a request or a template; FlagsState: all of them, for front ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar, overload
+
+from aioflags.evaluation.compiled import Evaluate
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.evaluation.state import FlagState, state_json
+from aioflags.evaluator import Evaluator
+from aioflags.model.context import Context, invalid_context
+from aioflags.model.detail import EvaluationDetail, Reason
+from aioflags.model.values import fresh
+from aioflags.typed import Flag, own_default
+
+__all__ = ["Flags", "FlagsState"]
+
+T = TypeVar("T")
+
+_NOBODY: Final[dict[str, Evaluate]] = {}
+_UNKNOWN: Final = invalid_context("none was given, and there was no ambient one")
+"""The flags that can be evaluated without a further look for a context that cannot be used."""
+
+
+class Flags:
+    """The flags for one context, pinned: every call sees the same data, however long the request takes.
+
+    Plain calls that never wait and never raise; usable from any thread.
+    """
+
+    __slots__ = ("_context", "_evaluator", "_plain", "_snapshot", "_subject")
+
+    def __init__(self, evaluator: Evaluator, snapshot: Snapshot, context: Context | None) -> None:
+        self._evaluator = evaluator
+        self._snapshot = snapshot
+        self._context = context
+        # Nobody stays nobody, also where there is an ambient context later.
+        self._subject = _UNKNOWN if context is None else context
+        self._plain = snapshot.plain if context is not None and context.error is None else _NOBODY
+
+    @property
+    def context(self) -> Context | None:
+        """Whom the flags are for; ``None`` if no context was given and none was ambient."""
+        return self._context
+
+    @overload
+    def variation(self, key: Flag[T]) -> T: ...
+    @overload
+    def variation(self, key: str, default: None = None, *, expect: None = None) -> Any: ...
+    @overload
+    def variation(self, key: str, default: T, *, expect: None = None) -> T: ...
+    @overload
+    def variation(self, key: str, default: Any = None, *, expect: type[Any]) -> Any: ...
+    def variation(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> Any:
+        """The value of a flag, or ``default``. See :meth:`Client.variation`."""
+        try:
+            value = self._plain[key](self._subject, self._snapshot.scope).fits[default.__class__]
+            if self._evaluator.is_direct and expect is None:
+                return value
+        except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
+            pass
+        if default is None and expect is None and (own := own_default(key)) is not None:
+            return self.variation(key, own)
+        return self._evaluator.detail(self._snapshot, key, self._subject, default, expect).value
+
+    @overload
+    def variation_detail(self, key: Flag[T]) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail(self, key: str, default: None = None, *, expect: None = None) -> EvaluationDetail[Any]: ...
+    @overload
+    def variation_detail(self, key: str, default: T, *, expect: None = None) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail(self, key: str, default: Any = None, *, expect: type[Any]) -> EvaluationDetail[Any]: ...
+    def variation_detail(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> EvaluationDetail[Any]:
+        """The value of a flag, which variation it is, and why."""
+        return self._evaluator.detail(self._snapshot, key, self._subject, default, expect)
+
+    def all(self) -> dict[str, Any]:
+        """The values of all flags by key; ``None`` for a flag that has none. Empty without data, or for an invalid context."""
+        return self._evaluator.values(self._snapshot, self._subject)
+
+
+class FlagsState:
+    """Every flag's value for one context, with what front-end SDKs want to know of it."""
+
+    __slots__ = ("_states",)
+
+    def __init__(self, states: Mapping[str, FlagState] | None) -> None:
+        self._states = states
+
+    @property
+    def valid(self) -> bool:
+        """Whether there were flags to evaluate, and somebody to evaluate them for."""
+        return self._states is not None
+
+    def get_flag_value(self, key: str) -> Any:
+        """The value of a flag; ``None`` if it has none, or does not exist."""
+        state = (self._states or {}).get(key)
+        return None if state is None else fresh(state.value)
+
+    def get_flag_reason(self, key: str) -> Reason | None:
+        """Why a flag has its value, where reasons were asked for or an experiment needs them."""
+        state = (self._states or {}).get(key)
+        return None if state is None else state.reason
+
+    def to_values_map(self) -> dict[str, Any]:
+        """Values by key."""
+        return {key: fresh(state.value) for key, state in (self._states or {}).items()}
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """What a front-end SDK takes as bootstrap data: values by key, ``$flagsState`` and ``$valid``."""
+        return state_json(self._states or {}, is_valid=self.valid)

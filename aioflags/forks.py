@@ -1,0 +1,55 @@
+"""What is made anew in the child of a fork, where no thread but one goes on and no task does.
+
+Source: ``client-surface.md`` 16; ``architecture.md`` 10.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import TracebackType
+from typing import Final, Protocol
+from weakref import WeakSet
+
+__all__ = ["Lock", "tell_after_fork"]
+
+
+class _Forkable(Protocol):
+    def forked(self) -> None: ...
+
+
+_TOLD: Final[WeakSet[_Forkable]] = WeakSet()
+
+
+def tell_after_fork(thing: _Forkable) -> None:
+    """Calls ``thing.forked()`` in every child, before anything else runs there; for as long as ``thing`` lives."""
+    _TOLD.add(thing)
+
+
+class Lock:
+    """A ``threading.Lock`` that is free in the child of a fork, whoever held it in the parent."""
+
+    __slots__ = ("__weakref__", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        tell_after_fork(self)
+
+    def forked(self) -> None:
+        """In the child: nobody who held it is here to let it go."""
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lock.release()
+
+
+def _after_fork() -> None:
+    for thing in tuple(_TOLD):
+        thing.forked()
+
+
+if hasattr(os, "register_at_fork"):  # not where processes cannot fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,48 @@
+"""What every test shares: virtual time, an alarm for calls that would block the event loop, and rule numbers in test ids."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
+
+from aioflags.testing.virtual_time import VirtualTimeLoop
+
+pytest_plugins = ["pytester"]
+
+# pytester forgets what a run inside a test was the first to import, and this extension cannot be imported twice.
+importlib.import_module("yaml")
+
+# In a fresh clone hypothesis first builds its tables of characters, which takes ten seconds of the test that comes first.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Time jumps, unless the test asks for the wall clock."""
+    if item.get_closest_marker("real_time"):
+        return {"real": asyncio.new_event_loop}
+    return {"virtual": VirtualTimeLoop}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``@pytest.mark.holds("DS-22", "FB-13")`` puts the numbers of the rules that a test holds into its id."""
+    numbers = [str(number) for marker in metafunc.definition.iter_markers("holds") for number in marker.args]
+    if numbers:
+        metafunc.fixturenames.append("_holds")
+        metafunc.parametrize("_holds", [numbers], ids=[" ".join(numbers)])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks() -> Iterator[None]:
+    """A blocking call that comes through the package, on the event loop's thread, is an error."""
+    with blockbuster_ctx("aioflags") as alarm:
+        # Coverage locks its own notes for a moment when a thread is the first to enter a file.
+        alarm.functions["threading.Lock.acquire"].can_block_in("coverage/collector.py", {"lock_data"})
+        yield

@@ -1,0 +1,115 @@
+"""The documents are sound: links lead somewhere, Python blocks are Python, and what docstrings cite is written down."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [page.relative_to(ROOT).as_posix() for page in (*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")))]
+MODULES = [path.relative_to(ROOT).as_posix() for top in ("aioflags", "tests") for path in sorted((ROOT / top).rglob("*.py"))]
+
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+CITATION = re.compile(r"``([a-z-]+\.md)`` (\w[\w.]*(?:(?:, (?!and)|,? and |,? to |; )\d[\d.]*)*)")
+
+
+def prose(page: str) -> str:
+    """A page without its fenced blocks."""
+    return FENCED.sub("", page)
+
+
+def anchors(page: str) -> set[str]:
+    """What a link may point at in a page: its headings, as the hosts of repositories spell them."""
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in HEADING.findall(prose(page))}
+
+
+def broken_links(page: Path) -> Iterator[str]:
+    """Links of a page that lead nowhere. Links to other sites are left alone."""
+    for target in LINK.findall(prose(page.read_text(encoding="utf-8"))):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        there = page if not name else page.parent / name
+        if not there.exists() or (anchor and anchor not in anchors(there.read_text(encoding="utf-8"))):
+            yield target
+
+
+def sections(page: str) -> set[str]:
+    """The numbers of a page's headings: ``5.7``, ``A``."""
+    return {match[1] for heading in HEADING.findall(prose(page)) if (match := re.match(r"([\d.]*\d|[A-Z])\.? ", heading))}
+
+
+def citations(source: str) -> Iterator[tuple[str, str]]:
+    """Page and section, for each section that a module cites."""
+    for name, listed in CITATION.findall(re.sub(r"\s+", " ", source)):
+        for section in re.findall(r"\d+(?:\.\d+)*", listed):
+            yield name, section
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    assert list(broken_links(ROOT / name)) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_python_blocks_are_python(name: str) -> None:
+    for language, block in FENCED.findall((ROOT / name).read_text(encoding="utf-8")):
+        if language == "python":
+            compile(block, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_a_module_cites_is_written_down(name: str) -> None:
+    written = {page.name: sections(page.read_text(encoding="utf-8")) for page in DOCS.rglob("*.md")}
+    cited = list(citations((ROOT / name).read_text(encoding="utf-8")))
+    assert [f"{page} {section}" for page, section in cited if section not in written.get(page, set())] == []
+
+
+def listed(tree: str) -> set[str]:
+    """The modules that a tree lists, relative to its root. Folders end in a slash; two spaces a level."""
+    found: set[str] = set()
+    folders: list[str] = []
+    for line in filter(str.strip, tree.splitlines()):
+        name, level = line.split()[0], (len(line) - len(line.lstrip())) // 2
+        folders[level:] = [name] if name.endswith("/") else []
+        if name.endswith(".py"):
+            found.add("".join(folders) + name)
+    return found
+
+
+def test_the_tree_lists_every_module_and_no_other() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    (tree,) = (block for _, block in FENCED.findall(page) if block.startswith("aioflags/"))
+    assert listed(tree) == {name for name in MODULES if name.startswith("aioflags/") and not name.endswith("__init__.py")}
+
+
+def test_a_tree_is_read_by_its_indentation() -> None:
+    assert listed("a/\n  b.py   one\n\n  c/\n    d.py  two\n  e.py three.py") == {"a/b.py", "a/c/d.py", "a/e.py"}
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# One & two\n[a](other.md) [b](#one--two) [c](#three) [d](https://example.com)\n```\n[e](code.md)\n```\n")
+    assert list(broken_links(page)) == ["other.md", "#three"]
+
+
+def test_citations_are_found_with_each_of_their_sections() -> None:
+    source = '"""Source: ``data-system.md`` 1.6, 5.5 and 8; ``evaluation.md`` 3.1 to\n3.4. See ``style.md``, 9 lines."""'
+    assert list(citations(source)) == [
+        ("data-system.md", "1.6"),
+        ("data-system.md", "5.5"),
+        ("data-system.md", "8"),
+        ("evaluation.md", "3.1"),
+        ("evaluation.md", "3.4"),
+    ]
+
+
+def test_sections_are_the_numbers_of_headings() -> None:
+    assert sections("# Page\n## 1. One\n### 1.10 Ten\n## A. Appendix\n## Other") == {"1", "1.10", "A"}

@@ -1,0 +1,129 @@
+"""The examples and the README's blocks run, and do what they say."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import httpx
+import pytest
+
+from aioflags import Client, Config, Context
+from aioflags.devserver import ServerState, create_app, serve
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+pytestmark = pytest.mark.real_time
+
+PRINTS = {
+    "quickstart.py": ["the new checkout"],
+    "own_source.py": [
+        "now: hello",
+        "then: welcome",
+        "a mistake: flags.json: line 1, column 22: ",
+        "still: welcome",
+    ],
+}
+
+SERVICES = {
+    "fastapi_app.py": ("uvicorn", "fastapi_app:app", "--port"),
+    "aiohttp_app.py": ("aiohttp.web", "aiohttp_app:main", "-P"),
+}
+
+
+@pytest.fixture
+async def connected() -> AsyncIterator[Any]:
+    """``Client``, as the README calls it, for a service on this machine."""
+    async with serve(create_app(ServerState.of({"flagValues": {"new-checkout": True}}))) as service:
+        yield partial(Client, config=Config(base_uri=service.url, stream_uri=service.url, events_uri=service.url))
+
+
+async def run(block: str, names: dict[str, Any]) -> None:
+    """Runs a block that may await at its top level."""
+    code: CodeType = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await FunctionType(code, names)()
+
+
+@pytest.mark.parametrize("name", PRINTS)
+def test_an_example_runs_and_prints_what_it_shows(name: str) -> None:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    lines = ran.stdout.splitlines()
+    assert len(lines) == len(PRINTS[name])
+    for line, start in zip(lines, PRINTS[name], strict=True):
+        assert line.startswith(start)
+
+
+def test_each_example_is_run_or_has_tests_of_its_own() -> None:
+    examples = {path.name for path in EXAMPLES.glob("*.py")}
+    tested = {name for name in examples if f"test_{name}" in examples}
+    assert {name for name in examples if not name.startswith("test_")} == {*PRINTS, *SERVICES}
+    assert tested == set(SERVICES)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_runs_as_its_first_lines_say(name: str, unused_tcp_port: int) -> None:
+    port = str(unused_tcp_port)
+    flags = ServerState.of({"flagValues": {"new-checkout": True}})
+    async with serve(create_app(flags)) as service:
+        places = dict.fromkeys(("LAUNCHDARKLY_BASE_URI", "LAUNCHDARKLY_STREAM_URI"), service.url)
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *SERVICES[name], port),
+            env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": "sdk-key", "PYTHONPATH": str(ROOT)},
+            cwd=EXAMPLES,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+                while not await is_ready(http):
+                    assert running.returncode is None
+                    await asyncio.sleep(0.05)
+                assert "the new checkout" in (await http.get("/checkout")).text
+        finally:
+            running.terminate()
+            await running.wait()
+
+
+async def is_ready(http: httpx.AsyncClient) -> bool:
+    """What a probe would find."""
+    try:
+        return (await http.get("/ready")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_the_readme_opens_with_the_quickstart() -> None:
+    assert BLOCKS[0] == (EXAMPLES / "quickstart.py").read_text(encoding="utf-8")
+    assert len(BLOCKS[0].splitlines()) < 20
+
+
+async def test_the_same_lines_work_with_a_key(connected: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    await run(BLOCKS[1], {"Client": connected, "Context": Context})
+    assert capsys.readouterr().out == "the new checkout\n"
+    body = "\n".join(line.strip() for line in BLOCKS[1].splitlines()[1:])
+    assert body in "\n".join(line.strip() for line in BLOCKS[0].splitlines())
+
+
+async def test_the_three_doors_open(connected: Any) -> None:
+    async with connected("sdk-your-key") as client:
+        names: dict[str, Any] = {"client": client, "Context": Context}
+        await run(BLOCKS[2], names)
+    assert names["detail"].value is True
+
+
+def test_every_block_is_run() -> None:
+    assert len(BLOCKS) == 3

@@ -1,0 +1,147 @@
+"""What pages show works: their Python blocks run as a user would run them, and their other blocks are what they claim to be."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from aioflags.cli.commands import commands
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") if "_build" not in page.parts)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+GUIDES = {
+    "aiohttp.md": 4,
+    "dev-server.md": 1,
+    "fallback-directive.md": 1,
+    "fastapi.md": 7,
+    "quickstart.md": 4,
+    "what-happens-when.md": 8,
+}
+"""Pages whose blocks make up one file of code and tests, and how many tests: a parametrised one counts as often as it runs."""
+PROGRAMS = ("explain.md", "index.md")
+"""Pages whose blocks make up one program."""
+ELSEWHERE = {"files.md": "test_files_page.py", "testing.md": "testing/test_guide.py", "typed-flags.md": "test_typed.py"}
+"""Pages whose blocks need more, and the tests that give it to them."""
+
+SETTINGS = """
+[pytest]
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
+filterwarnings = error
+"""
+
+
+def blocks(page: str, *languages: str) -> list[str]:
+    """The blocks of a page in those languages."""
+    return [block for language, block in FENCED.findall(page) if language in languages]
+
+
+def read(name: str) -> str:
+    """The text of a page."""
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def run_tests(page: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the blocks of a page under pytest, in a project that has no more than them."""
+    (folder / "pytest.ini").write_text(SETTINGS)
+    (folder / "test_page.py").write_text("\n\n".join(blocks(page, "python")), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def wrong_commands(page: str) -> Iterator[str]:
+    """Lines of a page that call ``aioflags`` with a command or an option that it does not have."""
+    for line in "".join(blocks(page, "sh", "console")).splitlines():
+        if (call := re.search(r"(?:^|\$ |\| |/|^\w+=\S* )(aioflags .*)", line)) is None:
+            continue
+        _, name, *rest = shlex.split(call[1], comments=True)
+        command = commands.get_command(click.Context(commands), name)
+        options = {} if command is None else dict.fromkeys(option for param in command.params for option in param.opts)
+        if command is None or [word for word in rest if word.startswith("--") and word not in options]:
+            yield call[1]
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("name", GUIDES)
+def test_what_a_guide_shows_works(name: str, tmp_path: Path) -> None:
+    ran = run_tests(read(name), tmp_path)
+    assert f"\n{GUIDES[name]} passed in " in ran.stdout, ran.stdout
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_on_a_page_runs(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", "\n\n".join(blocks(read(name), "python"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout
+
+
+def test_every_page_with_python_is_run_by_somebody() -> None:
+    shown = {name for name in PAGES if blocks(read(name), "python")}
+    elsewhere = {name for name in shown if name in ELSEWHERE and name in (ROOT / "tests" / ELSEWHERE[name]).read_text("utf-8")}
+    assert shown == {*GUIDES, *PROGRAMS, *elsewhere}
+
+
+@pytest.mark.parametrize("name", ["../README.md", *PAGES])
+def test_data_on_a_page_are_data(name: str) -> None:
+    for block in blocks(read(name), "json"):
+        json.loads(block)
+    for block in blocks(read(name), "yaml"):
+        yaml.safe_load(block)
+
+
+@pytest.mark.parametrize("name", ["../README.md", *PAGES])
+def test_commands_on_a_page_exist(name: str) -> None:
+    assert list(wrong_commands(read(name))) == []
+
+
+@pytest.mark.parametrize("name", commands.list_commands(click.Context(commands)))
+def test_the_command_line_page_has_each_command_and_its_options(name: str) -> None:
+    page = re.split(r"^## ", read("command-line.md"), flags=re.MULTILINE)
+    (section,) = (section for section in page if section.partition("\n")[0] == name)
+    command = commands.get_command(click.Context(commands), name)
+    assert command is not None
+    options = [option for param in command.params for option in param.opts if option.startswith("--")]
+    assert [option for option in options if option not in section] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_rules_that_a_page_names_are_written_down(name: str) -> None:
+    rules = "".join(read(page) for page in PAGES if page.startswith("spec/"))
+    written = set(re.findall(r"^- ([A-Z]{2}-[A-Z]?\d+)", rules, re.MULTILINE))
+    assert set(re.findall(r"\b(?:DS|FB|EV|CS)-[A-Z]?\d+\b", read(name))) <= written
+
+
+def test_the_drawing_of_the_directive_has_the_steps_of_its_page_and_names_code_that_there_is() -> None:
+    drawing, page = read("fallback-directive.svg"), read("fallback-directive.md")
+    steps = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
+    assert re.findall(r'class="number"[^>]*>(\d+)<', drawing) == steps
+    names = [name for text in re.findall(r'class="code"[^>]*>([^<]+)<', drawing) for name in text.split(" · ")]
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "aioflags").rglob("*.py"))
+    assert [name for name in names if f"`{name}`" not in page or not re.search(rf"\b(?:def|class) {name}\b", code)] == []
+
+
+def test_a_block_that_does_not_work_is_noticed(tmp_path: Path) -> None:
+    page = "```python\nvalue = 1\n```\ntext\n```python\ndef test_it():\n    assert value == 2\n```\n"
+    assert "\n1 failed in " in run_tests(page, tmp_path).stdout
+
+
+def test_a_command_that_does_not_exist_is_noticed() -> None:
+    calls = ["aioflags lint --sarif a", "echo 1 | aioflags evaluate a --bunch", ".venv/bin/aioflags sing", "KEY=a aioflags hum"]
+    page = "\n".join(["```sh", *calls, "```\n"])
+    assert list(wrong_commands(page)) == ["aioflags evaluate a --bunch", "aioflags sing", "aioflags hum"]

@@ -1,0 +1,166 @@
+"""The public names are exactly those of what is built, and each says what it is."""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+
+import pytest
+
+import aioflags
+from aioflags import aiohttp, asgi, fastapi, sources, testing
+
+NAMES = [
+    "Client",
+    "Config",
+    "ConfigError",
+    "Context",
+    "DataSystem",
+    "ErrorInfo",
+    "ErrorKind",
+    "EvaluationDetail",
+    "Explanation",
+    "Flag",
+    "FlagChange",
+    "Flags",
+    "FlagsError",
+    "FlagsState",
+    "Http",
+    "LifecycleError",
+    "NotReadyError",
+    "Reason",
+    "ReasonKind",
+    "SourceState",
+    "Status",
+    "StatusReport",
+    "ValueChange",
+    "current_context",
+    "use_context",
+]
+
+SOURCES = [
+    "Basis",
+    "Change",
+    "ChangeKind",
+    "ChangeSet",
+    "ErrorInfo",
+    "FailureKind",
+    "FallbackDirective",
+    "Fdv1FallbackOptions",
+    "FetchFailure",
+    "FileSource",
+    "Initializer",
+    "Latching",
+    "MemorySource",
+    "ObjectKind",
+    "Polling",
+    "Selector",
+    "SourceBuilder",
+    "SourceContext",
+    "SourceState",
+    "Streaming",
+    "Synchronizer",
+    "Update",
+    "from_function",
+    "read_document",
+]
+
+FRAMEWORKS = [
+    pytest.param(asgi, ["FlagsMiddleware", "lifespan"], id="asgi"),
+    pytest.param(fastapi, ["CurrentClient", "CurrentFlags", "current_client", "current_flags", "lifespan"], id="fastapi"),
+    pytest.param(aiohttp, ["client_of", "flags_of", "setup"], id="aiohttp"),
+]
+
+TESTING = [
+    "FlagChangeLog",
+    "FlagOverrides",
+    "FlagRecorder",
+    "FlagsService",
+    "MemoryClient",
+    "Observation",
+    "VirtualTimeLoop",
+    "assert_flags_exist",
+    "overrides",
+]
+
+METHODS = {
+    "Client": [
+        "aclose",
+        "all_flags_state",
+        "changes",
+        "environment_id",
+        "explain",
+        "flags",
+        "flags_nowait",
+        "from_env",
+        "is_initialized",
+        "is_offline",
+        "local",
+        "secure_mode_hash",
+        "start",
+        "status",
+        "statuses",
+        "variation",
+        "variation_detail",
+        "variation_detail_nowait",
+        "variation_nowait",
+        "wait_ready",
+    ],
+    "Flags": ["all", "context", "variation", "variation_detail"],
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        pytest.param(aioflags, NAMES, id="aioflags"),
+        pytest.param(sources, SOURCES, id="sources"),
+        pytest.param(testing, TESTING, id="testing"),
+        *FRAMEWORKS,
+    ],
+)
+def test_a_module_exports_exactly_what_is_built_in_order(module: ModuleType, names: list[str]) -> None:
+    assert list(module.__all__) == names
+    assert names == sorted(names)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_export_says_what_it_is(name: str) -> None:
+    assert inspect.getdoc(getattr(aioflags, name)), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_so_does_each_part_of_a_source(name: str) -> None:
+    assert inspect.getdoc(getattr(sources, name)), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize(("module", "names"), FRAMEWORKS)
+def test_so_does_what_frameworks_are_given(module: ModuleType, names: list[str]) -> None:
+    assert [name for name in names if not inspect.getdoc(getattr(module, name))] == []
+
+
+@pytest.mark.parametrize("name", TESTING)
+def test_and_each_help_for_tests(name: str) -> None:
+    assert inspect.getdoc(getattr(testing, name)), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("owner", METHODS)
+def test_a_class_has_exactly_these_public_methods(owner: str) -> None:
+    cls = getattr(aioflags, owner)
+    assert sorted(name for name in dir(cls) if not name.startswith("_")) == METHODS[owner]
+
+
+@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, names in METHODS.items() for name in names])
+def test_each_public_method_says_what_it_does(owner: str, name: str) -> None:
+    member = inspect.getattr_static(getattr(aioflags, owner), name)
+    assert inspect.getdoc(member), f"{owner}.{name} has no docstring"
+
+
+def test_a_public_method_names_its_booleans() -> None:
+    for owner, names in METHODS.items():
+        for name in names:
+            member = getattr(getattr(aioflags, owner), name)
+            if not callable(member):
+                continue
+            for parameter in inspect.signature(member).parameters.values():
+                assert not isinstance(parameter.default, bool) or parameter.kind is parameter.KEYWORD_ONLY, f"{owner}.{name}"

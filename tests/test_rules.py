@@ -1,0 +1,87 @@
+"""Each numbered rule of ``docs/spec`` is held by a test whose id carries the number, unless what it is about is not built yet."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NUMBER = r"(?:DS|FB|EV|CS)-[A-Z]?\d+"
+RULE = re.compile(rf"^- ({NUMBER})(?: \(waits for ([^)]+)\))?: \S", re.MULTILINE)
+
+
+def rules(pages: Iterable[str]) -> dict[str, str | None]:
+    """Number of each rule → what it waits for, or ``None``."""
+    found: dict[str, str | None] = {}
+    for page in pages:
+        for number, waits_for in RULE.findall(page):
+            assert number not in found, f"{number} stands twice in docs/spec"
+            found[number] = waits_for or None
+    return found
+
+
+def numbers(test_ids: Iterable[str]) -> set[str]:
+    """The numbers that test ids carry in their brackets."""
+    return {number for test_id in test_ids for number in re.findall(rf"(?<!\w){NUMBER}(?!\w)", test_id.partition("[")[2])}
+
+
+@pytest.fixture(scope="module")
+def written() -> dict[str, str | None]:
+    return rules(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "spec").glob("*.md")))
+
+
+@pytest.fixture(scope="module")
+def carried() -> set[str]:
+    """What the ids of the whole suite carry, whichever part of it is running now."""
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "tests"]
+    ran = subprocess.run(collect, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    return numbers(ran.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "last"),
+    [
+        pytest.param("DS-", 146, id="the data system's scenarios"),
+        pytest.param("FB-", 34, id="the directive"),
+        pytest.param("EV-E", 168, id="evaluation"),
+        pytest.param("CS-C", 24, id="the client"),
+    ],
+)
+def test_no_number_is_left_out(written: dict[str, str | None], prefix: str, last: int) -> None:
+    assert {number for number in written if number.startswith(prefix)} == {f"{prefix}{n}" for n in range(1, last + 1)}
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(120)
+def test_every_rule_is_held_by_a_test_or_waits(written: dict[str, str | None], carried: set[str]) -> None:
+    assert [number for number, waits_for in written.items() if waits_for is None and number not in carried] == []
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(120)
+def test_every_number_in_an_id_is_written_down(written: dict[str, str | None], carried: set[str]) -> None:
+    assert sorted(carried - set(written)) == []
+
+
+def test_rules_are_list_items_that_start_with_a_number() -> None:
+    assert rules(["# DS-1\n- DS-2: Two.\n- DS-3 (waits for hooks): Three.\nsee DS-4: four\n- DS-5:\n- FB-1: One."]) == {
+        "DS-2": None,
+        "DS-3": "hooks",
+        "FB-1": None,
+    }
+
+
+def test_numbers_stand_in_brackets() -> None:
+    ids = [
+        "tests/a.py::test_DS-1",
+        "tests/a.py::test_b[DS-2 FB-3-x]",
+        "tests/a.py::test_c[EV-E63 a float]",
+        "a.py::test_d[again-DS-4]",
+    ]
+    assert numbers([*ids, "a.py::test_e[XDS-5 DS-6x]"]) == {"DS-2", "FB-3", "EV-E63", "DS-4"}

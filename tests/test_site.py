@@ -1,0 +1,27 @@
+"""The site can be built: every page is in it, every link in it leads somewhere, and every docstring of the API can be shown."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import aioflags
+from aioflags import aiohttp, asgi, fastapi, sources, testing
+
+DOCS = Path(__file__).parent.parent / "docs"
+PUBLIC = (aioflags, aiohttp, asgi, fastapi, sources, testing)
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(300)
+def test_the_site_is_built_without_a_warning_and_shows_the_whole_api(tmp_path: Path) -> None:
+    build = ["-q", "-W", "--keep-going", "-d", str(tmp_path / "trees"), str(DOCS), str(tmp_path / "site")]
+    ran = subprocess.run([sys.executable, "-m", "sphinx", *build], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    api = (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
+    names = {f"{module.__name__}.{name}" for module in PUBLIC for name in module.__all__}
+    twice = {"aioflags.sources.ErrorInfo", "aioflags.sources.SourceState"}
+    assert sorted(name for name in names - twice if f'id="{name}"' not in api) == []
