@@ -7,6 +7,7 @@ the flag is compiled and handed out for ever; an evaluation that needs no hash a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
@@ -30,6 +31,7 @@ __all__ = [
     "Predicate",
     "PrerequisiteEvaluation",
     "Scope",
+    "direct",
     "malformed",
 ]
 
@@ -51,11 +53,12 @@ class Answer:
 
     ``fits`` has the value as a caller gets it who asks with a default of one of these classes: a string under ``str``, a
     number under ``int`` and ``float``. It is empty for arrays, objects, and no value at all. ``is_experiment`` says that
-    events and front ends are to be told the reason. ``problem`` says to people why the flag is malformed.
-    Never changed after it was made.
+    events and front ends are to be told the reason. ``fulfils`` is the variation that those get who have the flag as their
+    prerequisite; a flag that is off fulfils nothing. ``prerequisites`` are those that were evaluated on the way to this
+    answer, with their own before them. ``problem`` says to people why the flag is malformed. Never changed after it was made.
     """
 
-    __slots__ = ("detail", "fits", "index", "is_experiment", "problem", "value")
+    __slots__ = ("detail", "fits", "fulfils", "index", "is_experiment", "prerequisites", "problem", "value")
 
     def __init__(
         self, value: Any, index: int | None, reason: Reason, *, is_experiment: bool = False, problem: str | None = None
@@ -65,7 +68,15 @@ class Answer:
         self.detail: EvaluationDetail[Any] = EvaluationDetail(value, index, reason)
         self.is_experiment: bool = is_experiment or reason.in_experiment
         self.fits: Mapping[type, Any] = _fits(value) if index is not None else _NOTHING_FITS
+        self.fulfils: int | None = None if reason.kind is ReasonKind.OFF else index
+        self.prerequisites: tuple[PrerequisiteEvaluation, ...] = ()
         self.problem: str | None = problem
+
+    def after(self, prerequisites: tuple[PrerequisiteEvaluation, ...]) -> Answer:
+        """The same answer, come to by way of these prerequisites."""
+        answer = copy(self)
+        answer.prerequisites = prerequisites
+        return answer
 
 
 _NOTHING_FITS: Final[Mapping[type, Any]] = {}
@@ -92,19 +103,24 @@ def malformed(problem: str) -> Answer:
 class CompiledFlag:
     """A flag that is ready to answer.
 
-    ``needs_notes``: its evaluation writes to the scope (prerequisites), so that each needs a scope of its own.
-    ``segments``: keys of those it looks into; if one of them takes notes, so does the flag.
+    ``prerequisites`` and ``segments``: keys of the flags and segments it looks into.
     """
 
-    __slots__ = ("evaluate", "key", "needs_notes", "segments", "version")
+    __slots__ = ("evaluate", "key", "prerequisites", "segments", "version")
 
     def __init__(
-        self, key: str, version: int, evaluate: Evaluate, *, needs_notes: bool = False, segments: frozenset[str] = frozenset()
+        self,
+        key: str,
+        version: int,
+        evaluate: Evaluate,
+        *,
+        prerequisites: tuple[str, ...] = (),
+        segments: frozenset[str] = frozenset(),
     ) -> None:
         self.key: str = key
         self.version: int = version
         self.evaluate: Evaluate = evaluate
-        self.needs_notes: bool = needs_notes
+        self.prerequisites: tuple[str, ...] = prerequisites
         self.segments: frozenset[str] = segments
 
 
@@ -119,7 +135,10 @@ class CompiledSegment:
 
 
 class Scope(msgspec.Struct, eq=False):
-    """All that one evaluation may see, and what it notes. Flags that note nothing share the one of their snapshot."""
+    """All that one evaluation may see, and what it notes. Flags that note nothing share the one of their snapshot.
+
+    ``is_shared``: nothing may be noted here, not even the path, and need not be (:attr:`Forms.plain`).
+    """
 
     forms: Forms
     memberships: Mapping[str, Mapping[str, bool]] | None = None
@@ -127,10 +146,10 @@ class Scope(msgspec.Struct, eq=False):
     path: list[str] = []
     """Keys of the flags whose prerequisites are being evaluated, outermost first: a key that comes again is a cycle."""
     segment_path: list[str] = []
-    prerequisites: list[PrerequisiteEvaluation] = []
     missing: list[str] = []
     """Context keys whose big-segment memberships would have been needed."""
     big_segments_status: BigSegmentsStatus | None = None
+    is_shared: bool = False
 
 
 class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):
@@ -139,6 +158,11 @@ class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):
     flag: CompiledFlag
     answer: Answer
     prerequisite_of: str
+
+
+def direct(notes: tuple[PrerequisiteEvaluation, ...], key: str) -> tuple[str, ...]:
+    """Keys of the prerequisites that the flag itself asked for, in the order of evaluation."""
+    return tuple(note.flag.key for note in notes if note.prerequisite_of == key)
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -152,9 +176,3 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     is_experiment: bool = False
     prerequisites: tuple[PrerequisiteEvaluation, ...] = ()
     missing: tuple[str, ...] = ()
-
-    @property
-    def direct_prerequisites(self) -> list[str]:
-        """Keys of the prerequisites that the flag itself asked for, in the order of evaluation."""
-        own = self.flag.key if self.flag else None
-        return [note.flag.key for note in self.prerequisites if note.prerequisite_of == own]

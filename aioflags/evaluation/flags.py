@@ -28,11 +28,14 @@ from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition, Rollout, VariationOrRollout
 
 if TYPE_CHECKING:
+    from aioflags.evaluation.forms import Forms
     from aioflags.model.context import Context
 
 __all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order"]
 
 _NOTHING: Final = VariationOrRollout()
+_MOST_KNOWN: Final = 256
+"""How many answers a flag keeps, each with the answers of its prerequisites that led to it."""
 
 
 def compile_flag(flag: FlagDefinition, note: Note) -> CompiledFlag:
@@ -40,8 +43,9 @@ def compile_flag(flag: FlagDefinition, note: Note) -> CompiledFlag:
     if not flag.on:
         return CompiledFlag(flag.key, flag.version, served_by(Always(off_answer(flag, Reason(kind=ReasonKind.OFF)))))
     segments = named_segments(flag.rules)
+    prerequisites = tuple(wanted.key for wanted in flag.prerequisites or ())
     evaluate = _with_prerequisites(flag, served_by(_with_targets(flag, _with_rules(flag, note))))
-    return CompiledFlag(flag.key, flag.version, evaluate, needs_notes=bool(flag.prerequisites), segments=segments)
+    return CompiledFlag(flag.key, flag.version, evaluate, prerequisites=prerequisites, segments=segments)
 
 
 # -- answers
@@ -161,6 +165,7 @@ def targets_in_order(flag: FlagDefinition) -> list[tuple[str, int, tuple[str, ..
 
 
 def _with_prerequisites(flag: FlagDefinition, decide: Evaluate) -> Evaluate:
+    """Which prerequisites led to an answer is part of it; such answers are made when they first come up."""
     if not flag.prerequisites:
         return decide
     key = flag.key
@@ -168,31 +173,50 @@ def _with_prerequisites(flag: FlagDefinition, decide: Evaluate) -> Evaluate:
         (wanted.key, wanted.variation, off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=wanted.key)))
         for wanted in flag.prerequisites
     )
+    known: dict[tuple[Answer, ...], Answer] = {}
 
     def with_prerequisites(context: Context, scope: Scope) -> Answer:
-        path = scope.path
-        if len(path) >= DEEPEST:
-            raise MalformedError(f"needs more than {DEEPEST} flags that are prerequisites of one another")
-        path.append(key)
+        forms, notes_path = scope.forms, not scope.is_shared
+        flags = forms.flags
+        if notes_path:
+            _enter(key, scope.path)
+        answers: list[Answer] = []
         for needed, variation, failed in gates:
-            if not _is_met(needed, variation, context, scope):
-                path.pop()
-                return failed
-        path.pop()
-        return decide(context, scope)
+            prerequisite = flags.get(needed) or forms.flag(needed)
+            if prerequisite is None:
+                answers.append(failed)
+                break
+            answer = prerequisite.evaluate(context, scope)
+            answers.append(answer)
+            if answer.fulfils != variation:
+                answers.append(failed)
+                break
+        else:
+            answers.append(decide(context, scope))
+        if notes_path:
+            scope.path.pop()
+        way = tuple(answers)
+        return known.get(way) or _remembered(known, way, flag, forms)
 
     return with_prerequisites
 
 
-def _is_met(needed: str, variation: int, context: Context, scope: Scope) -> bool:
-    """Whether a prerequisite of the flag that the scope's path ends with serves the wanted variation; noted, if it is there."""
-    path = scope.path
-    if needed in path:
-        raise MalformedError(f"needs flag {needed!r}, which is a prerequisite of itself")
-    prerequisite = scope.forms.flag(needed)
-    if prerequisite is None:
-        return False
-    answer = prerequisite.evaluate(context, scope)
-    scope.prerequisites.append(PrerequisiteEvaluation(prerequisite, answer, path[-1]))
-    # A flag that is off fulfils nothing, even if it serves just the variation that is asked for.
-    return answer.index == variation and answer.detail.reason.kind is not ReasonKind.OFF
+def _enter(key: str, path: list[str]) -> None:
+    if key in path:
+        raise MalformedError(f"needs flag {key!r}, which is a prerequisite of itself")
+    if len(path) >= DEEPEST:
+        raise MalformedError(f"needs more than {DEEPEST} flags that are prerequisites of one another")
+    path.append(key)
+
+
+def _remembered(known: dict[tuple[Answer, ...], Answer], way: tuple[Answer, ...], flag: FlagDefinition, forms: Forms) -> Answer:
+    """The last of the answers, with what came before it: those of the prerequisites of ``flag``."""
+    notes: list[PrerequisiteEvaluation] = []
+    for wanted, answer in zip(flag.prerequisites or (), way[:-1], strict=False):
+        prerequisite = forms.flag(wanted.key)
+        if prerequisite is not None:
+            notes += (*answer.prerequisites, PrerequisiteEvaluation(prerequisite, answer, flag.key))
+    if len(known) >= _MOST_KNOWN:
+        known.clear()  # prerequisites that changed have left answers behind
+    found = known[way] = way[-1].after(tuple(notes))
+    return found

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Final
 
+from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Evaluate, Note
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
 from aioflags.evaluation.segments import takes_notes
 from aioflags.logs import Once, printable
 from aioflags.model.change import Definition, ObjectKind
+from aioflags.model.flag import FlagDefinition
 
 __all__ = ["Complaints", "Forms"]
+
+_SHALLOW: Final = 10
+"""How long a chain of prerequisites is followed to find out whether it ends: by far not as long as one that is refused."""
 
 
 class Complaints:
@@ -62,33 +68,35 @@ class Forms:
         self.flags: dict[str, CompiledFlag] = {}
         self.segments: dict[str, CompiledSegment] = {}
 
-    def renewed(self, items: Items, changed: Iterable[Item]) -> Forms:
-        """The forms of ``items`` as far as they are known: they differ from the present items in what ``changed`` names."""
+    def renewed(self, items: Items, changed: Iterable[Item] | None = None) -> Forms:
+        """The forms of ``items`` as far as they are known: they differ from the present items in what ``changed`` names.
+
+        Without it, they differ in what is another object there, or in one of the two alone.
+        """
         forms = Forms(items, self.dialect, self.complaints)
-        # In this order: what another thread compiles meanwhile is then never plain without being a flag.
+        # Other threads may compile meanwhile: in this order nothing is plain without being a flag, and only copies are asked below.
         forms.plain, forms.flags, forms.segments = dict(self.plain), dict(self.flags), dict(self.segments)
         segments = set[str]()
-        for kind, key in changed:
+        for kind, key in forms._outdated(self.items) if changed is None else changed:
             if kind is ObjectKind.FLAG:
                 forms.flags.pop(key, None)
                 forms.plain.pop(key, None)
             else:
                 forms.segments.pop(key, None)
                 segments.add(key)
-        # Asked again of those that look into them, since a segment may take notes now that took none before.
-        for key, flag in forms.flags.items() if segments else ():
-            if not segments.isdisjoint(flag.segments):
+        # Asked again of those that look into others, since what takes no notes now may have taken some before, and the reverse.
+        for key, flag in forms.flags.items():
+            if flag.prerequisites or not segments.isdisjoint(flag.segments):
                 forms.plain.pop(key, None)
-                if forms._is_plain(flag):
+                if forms._is_plain(items.flags[key]):
                     forms.plain[key] = flag.evaluate
         return forms
 
-    def outdated(self, items: Items) -> list[Item]:
-        """What of the present items is another object in ``items``, or not there; and the segments that are new there."""
+    def _outdated(self, before: Items) -> list[Item]:
         flags, segments = self.items.flags, self.items.segments
-        found: list[Item] = [(ObjectKind.FLAG, key) for key in self.flags if items.flags.get(key) is not flags.get(key)]
-        keys = segments.keys() | items.segments.keys()
-        found += [(ObjectKind.SEGMENT, key) for key in keys if items.segments.get(key) is not segments.get(key)]
+        found: list[Item] = [(ObjectKind.FLAG, key) for key in self.flags if flags.get(key) is not before.flags.get(key)]
+        keys = segments.keys() | before.segments.keys()
+        found += [(ObjectKind.SEGMENT, key) for key in keys if segments.get(key) is not before.segments.get(key)]
         return found
 
     def flag(self, key: str) -> CompiledFlag | None:
@@ -100,7 +108,7 @@ class Forms:
                 return None
             flag = self.dialect.flag(definition, self.complaints.about(ObjectKind.FLAG, definition))
             self.flags[key] = flag
-            if self._is_plain(flag):
+            if self._is_plain(definition):
                 self.plain[key] = flag.evaluate
         return flag
 
@@ -115,9 +123,24 @@ class Forms:
             self.segments[key] = segment
         return segment
 
-    def _is_plain(self, flag: CompiledFlag) -> bool:
-        """Whether evaluating it notes nothing, so that one scope serves all threads."""
-        if flag.needs_notes:
+    def _is_plain(self, flag: FlagDefinition, path: tuple[str, ...] = (), cleared: set[str] | None = None) -> bool:
+        """Whether evaluating it notes nothing, so that one scope serves all threads.
+
+        Prerequisites note nothing if there is an end to them, which is soon found out. ``path`` leads to the flag,
+        ``cleared`` are the keys of flags that turned out to be plain.
+        """
+        if not flag.on:
+            return True
+        segments, flags = self.items.segments, self.items.flags
+        if any(key in segments and takes_notes(segments[key]) for key in named_segments(flag.rules)):
             return False
-        segments = self.items.segments
-        return not any(key in segments and takes_notes(segments[key]) for key in flag.segments)
+        if not flag.prerequisites:
+            return True
+        if flag.key in path or len(path) >= _SHALLOW:
+            return False
+        path, cleared = (*path, flag.key), set() if cleared is None else cleared
+        for key in {wanted.key for wanted in flag.prerequisites} - cleared:
+            if key in flags and not self._is_plain(flags[key], path, cleared):
+                return False
+            cleared.add(key)
+        return True

@@ -51,7 +51,7 @@ class Snapshot:
         self.has_data: bool = has_data
         self.plain: dict[str, Evaluate] = forms.plain
         # The scope sees the forms, not the snapshot: in a circle, every old snapshot would wait for the garbage collector.
-        self.scope: Scope = Scope(forms)
+        self.scope: Scope = Scope(forms, is_shared=True)
         self.dependents: Mapping[Item, frozenset[Item]] | None = None
         self._forms = forms
 
@@ -86,10 +86,7 @@ class Snapshot:
         if change_set.kind is ChangeKind.NONE:
             return self
         items = yield from applied(self.items, change_set)
-        if change_set.kind is ChangeKind.FULL:
-            changed = self._forms.outdated(items)
-        else:
-            changed = [(change.kind, change.key) for change in change_set.changes]
+        changed = None if change_set.kind is ChangeKind.FULL else [(change.kind, change.key) for change in change_set.changes]
         return Snapshot(self._forms.renewed(items, changed), selector=change_set.selector, has_data=True)
 
     def compiling(self) -> Generator[None, None, None]:
@@ -137,7 +134,7 @@ class Snapshot:
                 detail=_detail(answer, scope, default, asked_for(default) if wanted is None else wanted),
                 flag=flag,
                 is_experiment=answer.is_experiment,
-                prerequisites=tuple(scope.prerequisites),
+                prerequisites=answer.prerequisites,
                 missing=tuple(scope.missing),
             )
         except Exception as bug:  # noqa: BLE001  # whatever it is: the caller gets a value

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from aioflags.evaluation.compiled import direct
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.values import fresh
@@ -123,8 +124,10 @@ def flags_state(
             answer = None
         if answer is None or not answer.fits:
             evaluation = snapshot.evaluate(key, context, None)
-            prerequisites = tuple(evaluation.direct_prerequisites)
+            prerequisites = direct(evaluation.prerequisites, key)
             found[key] = FlagState(evaluation.detail, flag, evaluation.is_experiment, options, prerequisites)
+        elif answer.prerequisites:
+            found[key] = FlagState(answer.detail, flag, answer.is_experiment, options, direct(answer.prerequisites, key))
         else:
             found[key] = FlagState(answer.detail, flag, answer.is_experiment, options)
     return found

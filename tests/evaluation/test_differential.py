@@ -169,7 +169,7 @@ def test_a_rule_without_an_id_has_none_in_its_reason_instead_of_null() -> None:
 
 def test_a_missing_prerequisite_is_listed_by_the_reference_alone() -> None:
     one = flag(prerequisites=[{"key": "gone", "variation": 0}])
-    assert snapshot_of(one).evaluate("flag", Context("k"), None).direct_prerequisites == []
+    assert snapshot_of(one).evaluate("flag", Context("k"), None).prerequisites == ()
     assert Oracle([one], []).direct_prerequisites("flag", {"kind": "user", "key": "k"}) == ["gone"]
 
 

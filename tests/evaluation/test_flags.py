@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from aioflags.evaluation.compiled import direct
 from aioflags.model.context import Context
 from tests.evaluation.data import context, flag, outcome, segment, snapshot_of
 
@@ -155,7 +156,7 @@ def test_prerequisites_are_noted_depth_first() -> None:
         ("n2", "n1"),
         ("n3", "n1"),
     ]
-    assert evaluation.direct_prerequisites == ["n2", "n3"]
+    assert direct(evaluation.prerequisites, "n1") == ("n2", "n3")
     assert [note.answer.index for note in evaluation.prerequisites] == [1, 1, 1]
 
 

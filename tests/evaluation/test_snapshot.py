@@ -240,7 +240,10 @@ def test_a_prerequisite_is_looked_up_in_the_newest_data() -> None:
 
 
 ASKS = flag("f", rules=[{"clauses": [{"op": "segmentMatch", "values": ["s", "t"]}], "variation": 2}])
+BIG = segment("t", unbounded=True)
 NESTED = segment("s", rules=[{"clauses": [{"op": "segmentMatch", "values": ["t"]}]}])
+CHAIN = [needs(f"f{depth}", f"f{depth + 1}") for depth in range(20)]
+DIAMONDS = [needs("f", "a1", "b1"), *(needs(f"{side}{n}", f"a{n + 1}", f"b{n + 1}") for n in range(1, 7) for side in "ab")]
 
 
 @pytest.mark.parametrize(
@@ -248,11 +251,21 @@ NESTED = segment("s", rules=[{"clauses": [{"op": "segmentMatch", "values": ["t"]
     [
         pytest.param([flag("f")], [], True, id="one that is served to all"),
         pytest.param([flag("f", on=False, prerequisites=[{"key": "g", "variation": 0}])], [], True, id="one that is off"),
-        pytest.param([needs("f", "g"), flag("g")], [], False, id="one with prerequisites"),
+        pytest.param([needs("f", "g"), flag("g")], [], True, id="one with a prerequisite"),
+        pytest.param([needs("f", "g")], [], True, id="one with a prerequisite that is not there"),
+        pytest.param([needs("f", "g"), needs("g", "h"), needs("h", "g")], [], False, id="one whose prerequisites go in a circle"),
+        pytest.param(
+            [needs("f", "g"), {**ASKS, "key": "g"}],
+            [segment("t", unbounded=True)],
+            False,
+            id="one whose prerequisite asks for a big segment",
+        ),
+        pytest.param([needs("f", "f0"), *CHAIN], [], False, id="one with a long chain of prerequisites"),
+        pytest.param(DIAMONDS, [], True, id="one with prerequisites that share theirs"),
         pytest.param([ASKS], [], True, id="one that asks for segments that are not there"),
         pytest.param([ASKS], [segment("s")], True, id="one that asks for a segment"),
         pytest.param([ASKS], [NESTED, segment("t")], False, id="one that asks for a segment within another"),
-        pytest.param([ASKS], [segment("t", unbounded=True)], False, id="one that asks for a big segment"),
+        pytest.param([ASKS], [BIG], False, id="one that asks for a big segment"),
     ],
 )
 def test_a_flag_that_notes_nothing_is_plain(flags: Any, segments: Any, is_plain: bool) -> None:
@@ -266,7 +279,27 @@ def test_a_flag_that_notes_nothing_is_plain(flags: Any, segments: Any, is_plain:
         if is_plain:
             assert snapshot.plain["f"](K, snapshot.scope).detail == expected
         scope = snapshot.scope
-        assert [scope.prerequisites, scope.path, scope.segment_path] == [[], [], []]
+        assert [scope.path, scope.segment_path] == [[], []]
+
+
+def test_a_change_of_a_prerequisite_asks_again_whether_a_flag_is_plain() -> None:
+    snapshot = snapshot_of(needs("f", "g"), needs("g", "h"))
+    snapshot.evaluate("f", K, None)
+    assert "f" in snapshot.plain
+    circle = snapshot.apply(partial(needs("h", "f")))
+    assert "f" not in circle.plain
+    assert outcome(circle.evaluate("f", K, None))[2] == error("MALFORMED_FLAG")
+    assert "f" in circle.apply(partial(flag("h", version=2))).plain
+
+
+def test_answers_tell_by_way_of_which_prerequisites_they_came() -> None:
+    snapshot = snapshot_of(needs("f", "g", "i"), needs("g", "h"), flag("h"), flag("i", on=False))
+    snapshot.evaluate("f", K, None)
+    answer = snapshot.plain["f"](K, snapshot.scope)
+    told = [(note.flag.key, note.answer.index, note.prerequisite_of) for note in answer.prerequisites]
+    assert told == [("h", 1, "g"), ("g", 1, "f"), ("i", 0, "f")]
+    assert snapshot.plain["f"](K, snapshot.scope) is answer
+    assert snapshot.evaluate("f", K, None).prerequisites == answer.prerequisites
 
 
 def test_old_snapshots_do_not_wait_for_the_garbage_collector() -> None:
