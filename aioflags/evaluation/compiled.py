@@ -6,7 +6,7 @@ the flag is compiled and handed out for ever; an evaluation that needs no hash a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -72,10 +72,10 @@ class Answer:
         self.prerequisites: tuple[PrerequisiteEvaluation, ...] = ()
         self.problem: str | None = problem
 
-    def after(self, prerequisites: tuple[PrerequisiteEvaluation, ...]) -> Answer:
-        """The same answer, come to by way of these prerequisites."""
+    def after(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
+        """The same answer, come to by way of a flag's own prerequisites, and of theirs."""
         answer = copy(self)
-        answer.prerequisites = prerequisites
+        answer.prerequisites = tuple(one for note in notes for one in (*note.answer.prerequisites, note))
         return answer
 
 

@@ -7,7 +7,7 @@ Source: ``evaluation.md`` 3.1 to 3.4.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.clauses import named_segments
@@ -28,14 +28,13 @@ from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition, Rollout, VariationOrRollout
 
 if TYPE_CHECKING:
-    from aioflags.evaluation.forms import Forms
     from aioflags.model.context import Context
 
 __all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order"]
 
 _NOTHING: Final = VariationOrRollout()
-_MOST_KNOWN: Final = 256
-"""How many answers a flag keeps, each with the answers of its prerequisites that led to it."""
+_MOST_WAYS: Final = 256
+"""How many ways to its answers a flag with prerequisites remembers."""
 
 
 def compile_flag(flag: FlagDefinition, note: Note) -> CompiledFlag:
@@ -165,7 +164,6 @@ def targets_in_order(flag: FlagDefinition) -> list[tuple[str, int, tuple[str, ..
 
 
 def _with_prerequisites(flag: FlagDefinition, decide: Evaluate) -> Evaluate:
-    """Which prerequisites led to an answer is part of it; such answers are made when they first come up."""
     if not flag.prerequisites:
         return decide
     key = flag.key
@@ -173,50 +171,73 @@ def _with_prerequisites(flag: FlagDefinition, decide: Evaluate) -> Evaluate:
         (wanted.key, wanted.variation, off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=wanted.key)))
         for wanted in flag.prerequisites
     )
-    known: dict[tuple[Answer, ...], Answer] = {}
+    ways = _Ways()
+    start = ways.start
 
     def with_prerequisites(context: Context, scope: Scope) -> Answer:
-        forms, notes_path = scope.forms, not scope.is_shared
-        flags = forms.flags
-        if notes_path:
-            _enter(key, scope.path)
-        answers: list[Answer] = []
+        if not scope.is_shared:
+            return step_by_step(context, scope)
+        flags = scope.forms.flags
+        way: Any = start
+        try:
+            for needed, variation, _ in gates:
+                answer = flags[needed].evaluate(context, scope)
+                way = way[answer]
+                if answer.fulfils != variation:
+                    break
+            else:
+                way = way[decide(context, scope)]
+        except KeyError:  # nobody has gone this way yet
+            return step_by_step(context, scope)
+        found: Answer = way
+        return found
+
+    def step_by_step(context: Context, scope: Scope) -> Answer:
+        path = [] if scope.is_shared else scope.path
+        if key in path:
+            raise MalformedError(f"needs flag {key!r}, which is a prerequisite of itself")
+        if len(path) >= DEEPEST:
+            raise MalformedError(f"needs more than {DEEPEST} flags that are prerequisites of one another")
+        path.append(key)
+        notes: list[PrerequisiteEvaluation] = []
         for needed, variation, failed in gates:
-            prerequisite = flags.get(needed) or forms.flag(needed)
+            prerequisite = scope.forms.flag(needed)
             if prerequisite is None:
-                answers.append(failed)
-                break
+                path.pop()
+                return failed.after(notes)
             answer = prerequisite.evaluate(context, scope)
-            answers.append(answer)
+            notes.append(PrerequisiteEvaluation(prerequisite, answer, key))
             if answer.fulfils != variation:
-                answers.append(failed)
-                break
-        else:
-            answers.append(decide(context, scope))
-        if notes_path:
-            scope.path.pop()
-        way = tuple(answers)
-        return known.get(way) or _remembered(known, way, flag, forms)
+                path.pop()
+                return ways.add([note.answer for note in notes], failed.after(notes))
+        path.pop()
+        answer = decide(context, scope)
+        return ways.add([*(note.answer for note in notes), answer], answer.after(notes))
 
     return with_prerequisites
 
 
-def _enter(key: str, path: list[str]) -> None:
-    if key in path:
-        raise MalformedError(f"needs flag {key!r}, which is a prerequisite of itself")
-    if len(path) >= DEEPEST:
-        raise MalformedError(f"needs more than {DEEPEST} flags that are prerequisites of one another")
-    path.append(key)
+class _Ways:
+    """The ways from a flag's prerequisites to its answers, each made when somebody goes it.
 
+    ``start[answer of the first prerequisite][of the second][the flag's own]`` is the flag's answer that names these
+    prerequisites; a prerequisite that is not met ends the way.
+    """
 
-def _remembered(known: dict[tuple[Answer, ...], Answer], way: tuple[Answer, ...], flag: FlagDefinition, forms: Forms) -> Answer:
-    """The last of the answers, with what came before it: those of the prerequisites of ``flag``."""
-    notes: list[PrerequisiteEvaluation] = []
-    for wanted, answer in zip(flag.prerequisites or (), way[:-1], strict=False):
-        prerequisite = forms.flag(wanted.key)
-        if prerequisite is not None:
-            notes += (*answer.prerequisites, PrerequisiteEvaluation(prerequisite, answer, flag.key))
-    if len(known) >= _MOST_KNOWN:
-        known.clear()  # prerequisites that changed have left answers behind
-    found = known[way] = way[-1].after(tuple(notes))
-    return found
+    __slots__ = ("_count", "start")
+
+    def __init__(self) -> None:
+        self.start: dict[Answer, Any] = {}
+        self._count = 0
+
+    def add(self, steps: list[Answer], end: Answer) -> Answer:
+        """The end, from now on to be found behind these steps."""
+        if self._count >= _MOST_WAYS:
+            self.start.clear()  # prerequisites that changed have left theirs behind
+            self._count = 0
+        self._count += 1
+        step: Any = self.start
+        for answer in steps[:-1]:
+            step = step.setdefault(answer, {})
+        found: Answer = step.setdefault(steps[-1], end)
+        return found

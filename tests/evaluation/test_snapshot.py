@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import CompiledFlag
+from aioflags.evaluation.compiled import Answer, CompiledFlag
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flags import compile_flag
 from aioflags.evaluation.snapshot import Snapshot
@@ -300,6 +300,19 @@ def test_answers_tell_by_way_of_which_prerequisites_they_came() -> None:
     assert told == [("h", 1, "g"), ("g", 1, "f"), ("i", 0, "f")]
     assert snapshot.plain["f"](K, snapshot.scope) is answer
     assert snapshot.evaluate("f", K, None).prerequisites == answer.prerequisites
+
+
+def _answers_with_prerequisites() -> int:
+    return sum(isinstance(one, Answer) and bool(one.prerequisites) for one in gc.get_objects())
+
+
+def test_a_flag_does_not_remember_every_answer_of_prerequisites_that_change() -> None:
+    snapshot, before = snapshot_of(needs("f", "g", "h"), flag("g"), flag("h")), _answers_with_prerequisites()
+    for version in range(600):
+        snapshot = snapshot.apply(partial(flag("h", version=version)))
+        snapshot.evaluate("f", K, None)
+        assert snapshot.plain["f"](K, snapshot.scope).index == 1
+    assert _answers_with_prerequisites() - before < 300
 
 
 def test_old_snapshots_do_not_wait_for_the_garbage_collector() -> None:
