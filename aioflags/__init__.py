@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aioflags.config import Config, DataSystem, Http
     from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError
     from aioflags.flags import Flags, FlagsState
+    from aioflags.hooks import Hook
     from aioflags.model.context import Context
     from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
     from aioflags.model.explanation import Explanation
@@ -36,6 +37,7 @@ __all__ = [
     "Flags",
     "FlagsError",
     "FlagsState",
+    "Hook",
     "Http",
     "LifecycleError",
     "NotReadyError",
@@ -56,6 +58,7 @@ _HOMES = {
     "config": ("Config", "DataSystem", "Http"),
     "errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError"),
     "flags": ("Flags", "FlagsState"),
+    "hooks": ("Hook",),
     "model.context": ("Context",),
     "model.detail": ("ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
     "model.explanation": ("Explanation",),

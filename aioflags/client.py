@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import os
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,8 @@ from aioflags.errors import ConfigError
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
 from aioflags.flags import Flags, FlagsState
+from aioflags.forks import Lock
+from aioflags.hooks import Hook
 from aioflags.interventions import INTERVENTIONS
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
@@ -34,6 +36,7 @@ from aioflags.model.secret import SdkKey
 from aioflags.model.status import StatusReport
 from aioflags.protocol.document import read_document
 from aioflags.protocol.requests import identity_headers
+from aioflags.series import Series
 from aioflags.sources import MemorySource, Polling, SourceContext, Streaming
 from aioflags.sources.base import breathing
 from aioflags.status import StatusCell, Statuses
@@ -83,8 +86,10 @@ class Client:
         self._holder = SnapshotHolder(_given(self._system, config))
         self._feed = ChangeFeed(self._logger)
         self._cell = StatusCell(self._holder, self._feed, self._logger)
-        self._evaluator = Evaluator(self._cell, offline=config.offline, defaults=config.defaults, logger=self._logger)
-        self._direct = self._evaluator.is_direct
+        self._series = Series(config.hooks, self._logger)
+        self._evaluator = Evaluator(self._cell, self._series, offline=config.offline, defaults=config.defaults, logger=self._logger)
+        self._direct = False
+        self._turning = Lock()
         self._core = Core(
             self._cell,
             self._keep_current,
@@ -245,7 +250,8 @@ class Client:
         The type of the default is the type asked for: a flag with a value of another type answers the default (``int`` takes any
         number and cuts its fraction off, ``float`` takes any number). With a default of ``None``, or with ``expect=object``, any
         JSON value will do; ``expect=str`` asks for a string whatever the default is. Without a ``context`` the ambient one
-        counts (:func:`use_context`). Arrays and objects are the caller's own. Suspends only if data would have to be fetched first.
+        counts (:func:`use_context`). Arrays and objects are the caller's own. Suspends only
+        if a hook does, or data would have to be fetched first.
         """
         if context is None:
             context = current_context()
@@ -256,9 +262,12 @@ class Client:
                 return value
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass
+        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        if evaluator.is_hooked:
+            return (await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation")).value
         if default is None and expect is None and (own := own_default(key)) is not None:
             return self.variation_nowait(key, context, own)
-        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect).value
+        return evaluator.detail(snapshot, key, context, default, expect, method="variation").value
 
     @overload
     def variation_nowait(self, key: Flag[T], context: Context | None = None) -> T: ...
@@ -283,7 +292,7 @@ class Client:
             pass
         if default is None and expect is None and (own := own_default(key)) is not None:
             return self.variation_nowait(key, context, own)
-        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect).value
+        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect, method="variation_nowait").value
 
     @overload
     async def variation_detail(self, key: Flag[T], context: Context | None = None) -> EvaluationDetail[T]: ...
@@ -307,7 +316,10 @@ class Client:
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> EvaluationDetail[Any]:
         """What :meth:`variation` answers, with the variation's index and the reason."""
-        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect)
+        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        if evaluator.is_hooked:
+            return await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation_detail")
+        return evaluator.detail(snapshot, key, context, default, expect, method="variation_detail")
 
     @overload
     def variation_detail_nowait(self, key: Flag[T], context: Context | None = None) -> EvaluationDetail[T]: ...
@@ -331,7 +343,7 @@ class Client:
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> EvaluationDetail[Any]:
         """:meth:`variation_detail` as a plain call, from any thread."""
-        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect)
+        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect, method="variation_detail_nowait")
 
     async def flags(self, context: Context | None = None) -> Flags:
         """The flags for ``context``, pinned to the data of this moment: ask once a request, then evaluate with plain calls."""
@@ -385,6 +397,16 @@ class Client:
             return ""
         return hmac.new(self._key.value.encode(), found.canonical_key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
 
+    # -- around evaluations
+
+    def add_hook(self, hook: Hook) -> None:
+        """Puts a hook behind those there are, for calls from now on. From any thread; there is no way to take it away.
+
+        Raises:
+            ConfigError: it is no :class:`Hook`.
+        """
+        self._turn(hooks=[require("hook", hook, Hook)])
+
     # -- how it is doing
 
     @property
@@ -416,7 +438,7 @@ class Client:
             raise ConfigError(f"changes: the context cannot be used: {why}")
 
         def value(snapshot: Snapshot) -> Any:
-            return self._evaluator.detail(snapshot, key, found, None, object, bare=True).value
+            return self._evaluator.detail(snapshot, key, found, None, object, method="variation", bare=True).value
 
         return ValueChanges(self._feed, str(key), value, self._holder.snapshot)
 
@@ -435,9 +457,11 @@ class Client:
         """The id of the environment the flags are of, as the service said; ``None`` until it does."""
         return self._cell.environment_id
 
-    def _turn(self, *, intervened: bool) -> None:
-        self._evaluator.turn(intervened=intervened)
-        self._direct = self._evaluator.is_direct
+    def _turn(self, *, intervened: bool | None = None, hooks: Iterable[Hook] = ()) -> None:
+        """Something comes between flags and their callers, or goes: looks again which way the doors have to take."""
+        with self._turning:
+            self._series.add(hooks)
+            self._direct = self._evaluator.turn(intervened=intervened)
 
     def __repr__(self) -> str:
         report = self._cell.newest

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal, cast
 
 from aioflags.errors import ConfigError
+from aioflags.hooks import Hook
 from aioflags.logs import logger as package_logger
 from aioflags.logs import printable
 from aioflags.model.defaults import (
@@ -25,7 +26,7 @@ from aioflags.model.defaults import (
     START_WAIT,
     STREAM_URI,
 )
-from aioflags.model.options import at_least, positive, require, set_all
+from aioflags.model.options import at_least, each, positive, require, set_all
 from aioflags.model.values import fresh
 from aioflags.protocol.requests import header_text
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
@@ -107,7 +108,7 @@ class Config:
     a caller's default. ``start_wait`` is how long starting waits for data before it goes on without; ``close_timeout`` is how
     long closing may take in all. ``application_id`` and ``application_version`` are sent as tags, ``wrapper_name`` and
     ``wrapper_version`` by libraries that wrap this one. ``payload_filter_key`` asks FDv1 for a subset of the flags; FDv2 knows no
-    filters.
+    filters. ``hooks`` are called around evaluations, in order.
 
     Raises:
         ConfigError: an option is of the wrong type, or cannot be meant. Numbers that cannot be used are replaced by the
@@ -124,6 +125,7 @@ class Config:
     offline: bool = False
     defaults: Mapping[str, object] = field(default_factory=dict[str, object])
     payload_filter_key: str | None = None
+    hooks: Sequence[Hook] = ()
     logger: logging.Logger = package_logger
     start_wait: float = START_WAIT
     close_timeout: float = CLOSE_TIMEOUT
@@ -142,7 +144,10 @@ class Config:
         header_text("wrapper_version", self.wrapper_version)
         for key in self.defaults:
             require("defaults", key, str, wanted="flag keys, which are strings")
-        values: dict[str, object] = {"defaults": MappingProxyType(fresh(self.defaults))}
+        values: dict[str, object] = {
+            "defaults": MappingProxyType(fresh(self.defaults)),
+            "hooks": each("hooks", self.hooks, Hook),
+        }
         for name, default in (("base_uri", BASE_URI), ("stream_uri", STREAM_URI), ("events_uri", EVENTS_URI)):
             values[name] = _base(name, getattr(self, name), default)
         require("start_wait", self.start_wait, int, float)

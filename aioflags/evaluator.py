@@ -3,7 +3,7 @@
 The doors (``Client.variation``, ``Client.variation_nowait``, ``Flags.variation``) answer the usual question themselves, in
 a few lines; whatever those lines do not expect comes here, where every case is considered.
 
-Source: ``evaluation.md`` 5; ``client-surface.md`` 2 and 14.
+Source: ``evaluation.md`` 5; ``client-surface.md`` 2, 6.3 and 14.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from aioflags.evaluation.explain import explain
 from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.state import FlagState, flag_values, flags_state, given_states
+from aioflags.hooks import EvaluationCall
 from aioflags.interventions import INTERVENTIONS, Observation
 from aioflags.logs import Once, printable
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, Origin, Step, StepKind
 from aioflags.model.values import fresh, type_name
+from aioflags.series import Series
 from aioflags.status import StatusCell
 from aioflags.typed import own_default
 
@@ -47,22 +49,33 @@ class _StateOptions(TypedDict):
 class Evaluator:
     """Answers for one client. Never waits and never raises, but for a call that cannot be meant.
 
-    ``is_direct``: nothing stands between a flag and its caller, so that the doors may take the short way. Tests change it.
+    ``is_direct``: nothing stands between a flag and its caller, so that the doors may take the short way. ``is_hooked``: there
+    are hooks, which may want to wait, so that awaited doors ask :meth:`detail_awaited`. :meth:`turn` changes both.
     """
 
-    def __init__(self, cell: StatusCell, *, offline: bool, defaults: Mapping[str, object], logger: logging.Logger) -> None:
-        self.is_direct: bool = not offline and not defaults
+    def __init__(
+        self, cell: StatusCell, series: Series, *, offline: bool, defaults: Mapping[str, object], logger: logging.Logger
+    ) -> None:
+        self.is_direct: bool = False
+        self.is_hooked: bool = False
         self._is_intervened = False
         self._cell = cell
+        self._series = series
         self._offline = offline
         self._defaults = defaults
         self._logger = logger
         self._once = Once()
 
-    def turn(self, *, intervened: bool) -> None:
-        """Whether tests put something between flags and their callers, so that the doors have to take the long way."""
-        self._is_intervened = intervened
-        self.is_direct = not intervened and not self._offline and not self._defaults
+    def turn(self, *, intervened: bool | None = None) -> bool:
+        """Looks again which way the doors have to take, and says whether it is the short one.
+
+        ``intervened``: whether tests put something between flags and their callers. Not from two threads at once.
+        """
+        if intervened is not None:
+            self._is_intervened = intervened
+        self.is_hooked = bool(self._series)
+        self.is_direct = not (self._is_intervened or self._offline or self._defaults or self._series)
+        return self.is_direct
 
     def context(self, context: Context | None) -> Context | None:
         """The context of a call: its own, else the ambient one."""
@@ -73,12 +86,23 @@ class Evaluator:
         return context
 
     def detail(
-        self, snapshot: Snapshot, key: str, context: Context | None, default: Any, expect: type | None, *, bare: bool = False
+        self,
+        snapshot: Snapshot,
+        key: str,
+        context: Context | None,
+        default: Any,
+        expect: type | None,
+        *,
+        method: str | None = None,
+        bare: bool = False,
     ) -> EvaluationDetail[Any]:
         """Value, variation and reason, on one snapshot. Arrays and objects are the caller's own.
 
+        ``method`` is what hooks are told was called; without one they hear nothing. Their stages that would wait are left out.
         ``bare``: as the data have it, whatever tests put in between.
         """
+        if self.is_hooked and method is not None:
+            return self._hooked(snapshot, key, context, default, expect, method=method, bare=bare)
         if not isinstance(key, str):
             raise ConfigError(f"key: expected a string, got {type_name(key)}")
         if expect is not None and expect not in EXPECTABLE:
@@ -97,6 +121,38 @@ class Evaluator:
         if detail.reason.error_kind is not None:
             self._log(key, context, detail.reason.error_kind)
         return detail
+
+    async def detail_awaited(
+        self, snapshot: Snapshot, key: str, context: Context | None, default: Any, expect: type | None, *, method: str
+    ) -> EvaluationDetail[Any]:
+        """:meth:`detail` where the caller can wait, as hooks may want to."""
+
+        async def answer() -> EvaluationDetail[Any]:
+            return self.detail(snapshot, key, context, default, expect)
+
+        return await self._series.around_awaited(self._call(snapshot, key, context, default, method=method), answer)
+
+    def _hooked(
+        self, snapshot: Snapshot, key: str, context: Context | None, default: Any, expect: type | None, *, method: str, bare: bool
+    ) -> EvaluationDetail[Any]:
+        def answer() -> EvaluationDetail[Any]:
+            return self.detail(snapshot, key, context, default, expect, bare=bare)
+
+        return self._series.around(self._call(snapshot, key, context, default, method=method), answer)
+
+    def _call(self, snapshot: Snapshot, key: str, context: Context | None, default: Any, *, method: str) -> EvaluationCall:
+        """What hooks are told of a question: a plain key, whom it is evaluated for, and the caller's own default."""
+        if not isinstance(key, str):
+            raise ConfigError(f"key: expected a string, got {type_name(key)}")
+        flag = snapshot.flags.get(key)
+        return EvaluationCall(
+            key=str(key),
+            context=self.context(context),
+            default_value=own_default(key) if default is None else default,
+            method=method,
+            environment_id=self._cell.environment_id,
+            flag_version=None if flag is None else flag.version,
+        )
 
     def _intervened(
         self, snapshot: Snapshot, key: str, context: Context | None, default: Any, expect: type | None

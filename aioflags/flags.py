@@ -62,7 +62,7 @@ class Flags:
             pass
         if default is None and expect is None and (own := own_default(key)) is not None:
             return self.variation(key, own)
-        return self._evaluator.detail(self._snapshot, key, self._subject, default, expect).value
+        return self._evaluator.detail(self._snapshot, key, self._subject, default, expect, method="variation").value
 
     @overload
     def variation_detail(self, key: Flag[T]) -> EvaluationDetail[T]: ...
@@ -74,7 +74,7 @@ class Flags:
     def variation_detail(self, key: str, default: Any = None, *, expect: type[Any]) -> EvaluationDetail[Any]: ...
     def variation_detail(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> EvaluationDetail[Any]:
         """The value of a flag, which variation it is, and why."""
-        return self._evaluator.detail(self._snapshot, key, self._subject, default, expect)
+        return self._evaluator.detail(self._snapshot, key, self._subject, default, expect, method="variation_detail")
 
     def all(self) -> dict[str, Any]:
         """The values of all flags by key; ``None`` for a flag that has none. Empty without data, or for an invalid context."""

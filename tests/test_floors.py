@@ -30,6 +30,8 @@ FLOORS = {
     # Files and folders side by side: each may know those above it in this list.
     "ambient": 6,
     "interventions": 6,
+    "hooks": 6,
+    "series": 6,
     "config": 6,
     "environment": 6,
     "typed": 6,

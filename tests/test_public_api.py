@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, sources, testing
+from aioflags import aiohttp, asgi, fastapi, hooks, sources, testing
 
 NAMES = [
     "Client",
@@ -25,6 +25,7 @@ NAMES = [
     "Flags",
     "FlagsError",
     "FlagsState",
+    "Hook",
     "Http",
     "LifecycleError",
     "NotReadyError",
@@ -71,6 +72,8 @@ FRAMEWORKS = [
     pytest.param(aiohttp, ["client_of", "flags_of", "setup"], id="aiohttp"),
 ]
 
+HOOKS = ["EvaluationCall", "Hook"]
+
 TESTING = [
     "FlagChangeLog",
     "FlagOverrides",
@@ -86,6 +89,7 @@ TESTING = [
 METHODS = {
     "Client": [
         "aclose",
+        "add_hook",
         "all_flags_state",
         "changes",
         "environment_id",
@@ -116,6 +120,7 @@ METHODS = {
         pytest.param(aioflags, NAMES, id="aioflags"),
         pytest.param(sources, SOURCES, id="sources"),
         pytest.param(testing, TESTING, id="testing"),
+        pytest.param(hooks, HOOKS, id="hooks"),
         *FRAMEWORKS,
     ],
 )
@@ -132,6 +137,11 @@ def test_each_export_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", SOURCES)
 def test_so_does_each_part_of_a_source(name: str) -> None:
     assert inspect.getdoc(getattr(sources, name)), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_so_does_each_part_of_a_hook(name: str) -> None:
+    assert inspect.getdoc(getattr(hooks, name)), f"{name} has no docstring"
 
 
 @pytest.mark.parametrize(("module", "names"), FRAMEWORKS)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, sources, testing
+from aioflags import aiohttp, asgi, fastapi, hooks, sources, testing
 
 DOCS = Path(__file__).parent.parent / "docs"
-PUBLIC = (aioflags, aiohttp, asgi, fastapi, sources, testing)
+PUBLIC = (aioflags, aiohttp, asgi, fastapi, hooks, sources, testing)
 
 
 @pytest.mark.real_time
@@ -23,5 +23,5 @@ def test_the_site_is_built_without_a_warning_and_shows_the_whole_api(tmp_path: P
     assert (ran.returncode, ran.stderr) == (0, "")
     api = (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
     names = {f"{module.__name__}.{name}" for module in PUBLIC for name in module.__all__}
-    twice = {"aioflags.sources.ErrorInfo", "aioflags.sources.SourceState"}
+    twice = {"aioflags.hooks.Hook", "aioflags.sources.ErrorInfo", "aioflags.sources.SourceState"}
     assert sorted(name for name in names - twice if f'id="{name}"' not in api) == []

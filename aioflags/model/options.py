@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from aioflags.errors import ConfigError
 
-__all__ = ["TEXT", "at_least", "positive", "require", "set_all"]
+__all__ = ["TEXT", "at_least", "each", "positive", "require", "set_all"]
 
 T = TypeVar("T")
 
@@ -30,6 +30,21 @@ def require(option: str, value: T, *kinds: type, wanted: str | None = None) -> T
         names = wanted or " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
         raise ConfigError(f"{option}: expected {names}, got {type(value).__name__}")
     return value
+
+
+def each(option: str, values: Sequence[T], kind: type[T]) -> tuple[T, ...]:
+    """The values of a sequence, if each is of the type.
+
+    Raises:
+        ConfigError: it is no sequence, or one of them is of another type. A class in place of an object is named as such.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ConfigError(f"{option}: expected a sequence of {kind.__name__}, got {type(values).__name__}")
+    for value in values:
+        if isinstance(value, type):
+            raise ConfigError(f"{option}: {value.__name__} is a class; what is wanted is made by calling it: {value.__name__}()")
+        require(option, value, kind)
+    return tuple(values)
 
 
 def positive(option: str, value: float, default: float, logger: logging.Logger) -> float:
