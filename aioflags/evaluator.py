@@ -9,7 +9,7 @@ Source: ``evaluation.md`` 5; ``client-surface.md`` 2, 6.3 and 14.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypedDict
 
@@ -26,6 +26,7 @@ from aioflags.logs import Once, printable
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, Origin, Step, StepKind
+from aioflags.model.nearest import nearest
 from aioflags.model.values import fresh, type_name
 from aioflags.series import Series
 from aioflags.status import StatusCell
@@ -119,7 +120,7 @@ class Evaluator:
         evaluation = snapshot.evaluate(key, context, default, wanted=asked_for(default) if expect is None else expect)
         detail = evaluation.detail
         if detail.reason.error_kind is not None:
-            self._log(key, context, detail.reason.error_kind)
+            self._log(key, context, detail.reason.error_kind, snapshot.flags)
         return detail
 
     async def detail_awaited(
@@ -239,7 +240,7 @@ class Evaluator:
             return None
         return found
 
-    def _log(self, key: str, context: Context | None, kind: ErrorKind) -> None:
+    def _log(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
         """Once a flag and cause. A malformed flag and a bug are logged where they are found."""
         if not self._once((kind, key)):
             return
@@ -253,6 +254,9 @@ class Evaluator:
             case ErrorKind.WRONG_TYPE:
                 self._logger.warning("%s: its value is of another type than the default, which is served", shown)
             case ErrorKind.FLAG_NOT_FOUND:
-                self._logger.info("%s: there is no such flag, the default is served", shown)
+                # A key that is new to the service is no news; one that is nearly there is a mistake that nobody else will find.
+                near = nearest(key, flags)
+                level, hint = (logging.WARNING, f"; is {printable(near)} meant?") if near else (logging.INFO, "")
+                self._logger.log(level, "%s: there is no such flag, the default is served%s", shown, hint)
             case ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
                 pass

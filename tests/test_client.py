@@ -470,6 +470,21 @@ def test_two_clients_have_instance_ids_of_their_own_and_each_has_one() -> None:
 # -- the log
 
 
+@pytest.mark.parametrize(
+    ("key", "level", "ending"),
+    [
+        pytest.param("footer", logging.INFO, "the default is served", id="one that the service may not know yet"),
+        pytest.param("Text", logging.WARNING, "the default is served; is text meant?", id="one that is nearly another"),
+    ],
+)
+async def test_an_unknown_key_is_logged(key: str, level: int, ending: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        async with Client.local(DOCUMENT) as client:
+            await client.variation(key, USER, 0)
+    (record,) = (record for record in caplog.records if "there is no such flag" in record.getMessage())
+    assert (record.levelno, record.getMessage()) == (level, f"{key}: there is no such flag, {ending}")
+
+
 async def test_a_condition_that_repeats_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         async with Client.local(DOCUMENT) as client:

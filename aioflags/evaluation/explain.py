@@ -9,7 +9,6 @@ Source: ``evaluation.md`` 3.1 to 3.4 and 3.10.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +19,7 @@ from aioflags.logs import printable
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, Step, StepKind, shown
 from aioflags.model.flag import FlagDefinition, FlagRule, Prerequisite, VariationOrRollout
+from aioflags.model.nearest import nearest
 from aioflags.model.values import fresh
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def explain(
         return _refused(key, ErrorKind.CLIENT_NOT_READY, "there are no flag data yet")
     flag = snapshot.flags.get(key)
     if flag is None:
-        near = difflib.get_close_matches(key, snapshot.flags, n=1)
-        also = f"; did you mean {shown(near[0])}?" if near else ""
+        near = nearest(key, snapshot.flags)
+        also = f"; did you mean {shown(near)}?" if near else ""
         return _refused(key, ErrorKind.FLAG_NOT_FOUND, f"there is no flag {shown(key)} among {len(snapshot.flags)}{also}")
     scope = snapshot.new_scope(memberships)
     steps: list[Step] = []

@@ -108,7 +108,7 @@ class StreamingSource:
                             return
                 lasted = max(anyio.current_time() - connection.opened, 0.0)
                 pause = backoff.after(lasted, chance=self._random(), at_least=connection.retry_after)
-                self._context.logger.debug("%s: reconnects in %.3g s", self.name, pause)
+                self._context.logger.info("%s: reconnects in %.3g s", self.name, pause)
                 await anyio.sleep(pause)
 
     async def _connect(

@@ -233,14 +233,21 @@ class Supervisor:
             case Update(state=SourceState.OFF, error=error):
                 level = logging.ERROR if verdict is Verdict.REMOVE else logging.WARNING
                 self._logger.log(level, "%s gave up: %s", name, printable(error.message if error else "it did not say why"))
-            case Update(state=SourceState.INTERRUPTED, error=ErrorInfo(message=message)):
-                level = logging.DEBUG if self._state is SourceState.INTERRUPTED else logging.WARNING
+            case Update(state=SourceState.INTERRUPTED, error=ErrorInfo(message=message) as error):
+                level = logging.WARNING if self._is_news(error) else logging.DEBUG
                 serving = "the data at hand are served" if self._holder.snapshot.has_data else "defaults are served"
                 self._logger.log(level, "%s interrupted, will retry; %s: %s", name, serving, printable(message))
             case Update(state=SourceState.VALID) if self._state is not SourceState.VALID:
                 self._logger.info("%s keeps the flag data current%s", name, " again" if self._has_data else "")
             case _:
                 self._logger.debug("%s: %s", name, verdict.value)
+
+    def _is_news(self, error: ErrorInfo) -> bool:
+        """Whether an interruption is told: the first, and data that are wrong in another way; somebody is mending them."""
+        last = self._last_error
+        if self._state is not SourceState.INTERRUPTED or last is None:
+            return True
+        return error.kind is FailureKind.INVALID_DATA and (error.kind, error.message) != (last.kind, last.message)
 
 
 def _rejected(result: Result, message: str) -> Result:

@@ -15,7 +15,7 @@ import pytest
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import Basis, FailureKind, FallbackDirective, SourceState, Update
+from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, SourceState, Update
 from tests.supervisor.scripted import DIRECTIVE, HANG, Script, World, basis, data, down, failure, off, valid
 
 VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF
@@ -931,6 +931,20 @@ async def test_trouble_is_logged_once_a_change(world: World, caplog: pytest.LogC
     assert [record.getMessage() for record in caplog.records] == [
         "S1 interrupted, will retry; the data at hand are served: status 503"
     ] * 2
+
+
+async def test_data_that_are_wrong_in_another_way_are_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "aioflags")
+
+    def wrong(message: str) -> Update:
+        error = ErrorInfo(kind=FailureKind.INVALID_DATA, message=message, time=0.0)
+        return Update(state=SourceState.INTERRUPTED, error=error, directive=None)
+
+    script = [valid(1), wrong("line 1"), wrong("line 1"), wrong("line 2"), down(), wrong("line 2"), HANG]
+    async with world.running(synchronizers=[world.source("S1", script)]):
+        await anyio.sleep(1)
+    told = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
+    assert told == ["line 1", "line 2", "line 2"]
 
 
 @pytest.mark.parametrize(

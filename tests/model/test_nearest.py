@@ -1,0 +1,35 @@
+"""Names that may have been meant."""
+
+from __future__ import annotations
+
+from time import thread_time
+
+import pytest
+
+from aioflags.model.nearest import nearest
+
+NAMES = ["new-checkout", "new-search", "banner"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        pytest.param("new_checkout", "new-checkout", id="another dash"),
+        pytest.param("newCheckout", "new-checkout", id="another style"),
+        pytest.param("New-Checkout", "new-checkout", id="another case"),
+        pytest.param("new-chekout", "new-checkout", id="a letter lost"),
+        pytest.param("bannner", "banner", id="a letter doubled"),
+        pytest.param("footer", None, id="nothing like it"),
+        pytest.param("", None, id="no name"),
+        pytest.param("b" * 1_000_000, None, id="a very long name"),
+    ],
+)
+def test_what_may_have_been_meant(name: str, meant: str | None) -> None:
+    assert nearest(name, NAMES) == meant
+
+
+def test_among_many_names_it_does_not_look_for_long() -> None:
+    began = thread_time()
+    assert nearest("checkout-12345x", [f"checkout-{number:05}{'y' * 60}" for number in range(100_000)]) is None
+    nearest("checkout-x", [f"checkout-{number:05}" for number in range(100_000)])
+    assert thread_time() - began < 1
