@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aioflags.changes import FlagChange, ValueChange
     from aioflags.client import Client
     from aioflags.config import Config, DataSystem, Http
-    from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError
+    from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError, StoreError
     from aioflags.flags import Flags, FlagsState
     from aioflags.hooks import Hook
     from aioflags.model.context import Context
@@ -46,6 +46,7 @@ __all__ = [
     "SourceState",
     "Status",
     "StatusReport",
+    "StoreError",
     "ValueChange",
     "current_context",
     "use_context",
@@ -56,7 +57,7 @@ _HOMES = {
     "changes": ("FlagChange", "ValueChange"),
     "client": ("Client",),
     "config": ("Config", "DataSystem", "Http"),
-    "errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError"),
+    "errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
     "flags": ("Flags", "FlagsState"),
     "hooks": ("Hook",),
     "model.context": ("Context",),

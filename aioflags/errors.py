@@ -3,9 +3,11 @@
     FlagsError
     ├── ConfigError        an option, a document or a call that cannot be right; also a ValueError
     ├── LifecycleError     a method called at the wrong time or on the wrong event loop; also a RuntimeError
-    └── NotReadyError      no flag data within the time allowed; also a TimeoutError
+    ├── NotReadyError      no flag data within the time allowed; also a TimeoutError
+    └── StoreError         a store cannot do what it was asked to
 
-Evaluations raise none of them: an evaluation answers the caller's default, with a reason.
+Evaluations raise none of them: an evaluation answers the caller's default, with a reason. A store's errors are met by
+those who call the store themselves.
 What a server or a network does is no exception either: it arrives as a status.
 """
 
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aioflags.model.status import StatusReport
 
-__all__ = ["ConfigError", "FlagsError", "LifecycleError", "NotReadyError"]
+__all__ = ["ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"]
 
 
 class FlagsError(Exception):
@@ -41,3 +43,7 @@ class NotReadyError(FlagsError, TimeoutError):
         error = f": {report.last_error.message}" if report.last_error else ""
         super().__init__(f"{reason}: status {report.status.value}, source {report.source_state.value}{error}")
         self.report = report
+
+
+class StoreError(FlagsError):
+    """A store cannot do what it was asked to. A client logs it, shows it in its store's status, and asks again."""

@@ -7,10 +7,12 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+import redis
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from aioflags.testing.virtual_time import VirtualTimeLoop
+from tests.redis_server import REDIS_SERVER, RedisServer
 
 pytest_plugins = ["pytester"]
 
@@ -46,3 +48,21 @@ def _nothing_blocks() -> Iterator[None]:
         # Coverage locks its own notes for a moment when a thread is the first to enter a file.
         alarm.functions["threading.Lock.acquire"].can_block_in("coverage/collector.py", {"lock_data"})
         yield
+
+
+@pytest.fixture(scope="session")
+def _redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if REDIS_SERVER is None:
+        pytest.skip("no redis-server is installed: what needs a real one was left out")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(_redis_server: RedisServer) -> str:
+    """The address of a real Redis with nothing in it. Without ``redis-server`` the test is left out."""
+    with redis.Redis.from_url(_redis_server.url) as client:
+        client.flushall()
+    return _redis_server.url

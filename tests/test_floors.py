@@ -25,6 +25,7 @@ FLOORS = {
     "evaluation": 1,
     "protocol": 2,
     "transport": 3,
+    "stores": 3,
     "sources": 4,
     "supervisor": 5,
     # Files and folders side by side: each may know those above it in this list.
@@ -69,6 +70,7 @@ LIBRARIES = {
     "httpx": range(3, 4),
     "httpcore": range(3, 4),
     "httpx_sse": range(3, 4),
+    "redis": range(3, 4),
     "fastapi": range(7, 8),
     "aiohttp": range(7, 8),
     "watchfiles": range(4, 5),
@@ -188,6 +190,7 @@ def test_nothing_is_held_against(path: str, source: str) -> None:
         pytest.param("", id="importing the package"),
         pytest.param("[getattr(aioflags, name) for name in aioflags.__all__]", id="loading every public name"),
         pytest.param("import aioflags.sources", id="importing its sources"),
+        pytest.param("import aioflags.stores", id="importing its stores"),
     ],
 )
 def test_no_network_and_no_framework_comes_with(use: str) -> None:
@@ -204,6 +207,7 @@ def test_no_network_and_no_framework_comes_with(use: str) -> None:
         "uvicorn",
         "watchfiles",
         "re2",
+        "redis",
         "fastapi",
         "aiohttp",
     }

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, hooks, sources, testing
+from aioflags import aiohttp, asgi, fastapi, hooks, sources, stores, testing
 
 NAMES = [
     "Client",
@@ -34,6 +34,7 @@ NAMES = [
     "SourceState",
     "Status",
     "StatusReport",
+    "StoreError",
     "ValueChange",
     "current_context",
     "use_context",
@@ -64,6 +65,17 @@ SOURCES = [
     "Update",
     "from_function",
     "read_document",
+]
+
+STORES = [
+    "ObjectKind",
+    "RedisStore",
+    "Store",
+    "StoreBuilder",
+    "StoreContext",
+    "StoreError",
+    "StoredItem",
+    "StoredItems",
 ]
 
 FRAMEWORKS = [
@@ -119,6 +131,7 @@ METHODS = {
     [
         pytest.param(aioflags, NAMES, id="aioflags"),
         pytest.param(sources, SOURCES, id="sources"),
+        pytest.param(stores, STORES, id="stores"),
         pytest.param(testing, TESTING, id="testing"),
         pytest.param(hooks, HOOKS, id="hooks"),
         *FRAMEWORKS,
@@ -142,6 +155,11 @@ def test_so_does_each_part_of_a_source(name: str) -> None:
 @pytest.mark.parametrize("name", HOOKS)
 def test_so_does_each_part_of_a_hook(name: str) -> None:
     assert inspect.getdoc(getattr(hooks, name)), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_and_each_part_of_a_store(name: str) -> None:
+    assert inspect.getdoc(getattr(stores, name)), f"{name} has no docstring"
 
 
 @pytest.mark.parametrize(("module", "names"), FRAMEWORKS)

@@ -1,0 +1,19 @@
+"""Floor 3: where flag data outlive the process. What a configuration names, and what a store of one's own needs."""
+
+from __future__ import annotations
+
+from aioflags.errors import StoreError
+from aioflags.model.change import ObjectKind
+from aioflags.stores.base import Store, StoreBuilder, StoreContext, StoredItem, StoredItems
+from aioflags.stores.redis import RedisStore
+
+__all__ = [
+    "ObjectKind",
+    "RedisStore",
+    "Store",
+    "StoreBuilder",
+    "StoreContext",
+    "StoreError",
+    "StoredItem",
+    "StoredItems",
+]

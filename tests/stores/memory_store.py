@@ -1,0 +1,67 @@
+"""A store in a dictionary, as a program would write its own; and what can go wrong with one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+
+from aioflags.stores import ObjectKind, StoredItem, StoredItems
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore:
+    """Keeps items in memory. ``fails`` and ``hangs`` say what its calls do from now on; ``calls`` which were made."""
+
+    def __init__(self) -> None:
+        self.items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in ObjectKind}
+        self.marker = False
+        self.fails: Exception | None = None
+        self.hangs = False
+        self.calls: list[str] = []
+        self.written: list[list[tuple[ObjectKind, str]]] = []
+        self.is_closed = False
+
+    async def initialized(self) -> bool:
+        await self._called("initialized")
+        return self.marker
+
+    async def load(self) -> StoredItems:
+        await self._called("load")
+        return {kind: dict(items) for kind, items in self.items.items()}
+
+    async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
+        await self._called("get")
+        return self.items[kind].get(key)
+
+    async def replace(self, items: StoredItems) -> None:
+        await self._called("replace")
+        self.written.append([(kind, key) for kind, those in items.items() for key in those])
+        self.items = {kind: dict(items.get(kind, {})) for kind in ObjectKind}
+        self.marker = True
+
+    async def upsert(self, items: Sequence[StoredItem]) -> None:
+        await self._called("upsert")
+        self.written.append([(item.kind, item.key) for item in items])
+        for item in items:
+            stored = self.items[item.kind].get(item.key)
+            if stored is None or item.version > stored.version:
+                self.items[item.kind][item.key] = item
+
+    async def is_available(self) -> bool:
+        self.calls.append("is_available")
+        if self.hangs:
+            await anyio.sleep_forever()
+        return self.fails is None
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+    async def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.hangs:
+            await anyio.sleep_forever()
+        if self.fails is not None:
+            raise self.fails
+        await anyio.lowlevel.checkpoint()

@@ -1,0 +1,169 @@
+"""RedisStore: its options, and what it makes of what others left in a database."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import redis.asyncio
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from aioflags import ConfigError, StoreError
+from aioflags.model.change import ObjectKind
+from aioflags.stores import RedisStore, StoreContext, StoredItem
+
+CONTEXT = StoreContext(environment="an environment")
+FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        pytest.param({"url": 1}, "url: expected str, got int", id="an address that is no text"),
+        pytest.param({"url": "localhost:6379"}, "url: expected an address that starts with redis://", id="no scheme"),
+        pytest.param({"url": "redis://:secret@host:port"}, "url: redis-py cannot read this address", id="no port"),
+        pytest.param({"prefix": None}, "prefix: expected str, got NoneType", id="no prefix"),
+        pytest.param({"timeout": "1"}, "timeout: expected int or float, got str", id="a time that is text"),
+        pytest.param({"client": "redis://localhost"}, "client: expected a redis.asyncio.Redis", id="no client"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem.replace(".", r"\.")) as raised:
+        RedisStore(**options)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+def test_a_time_that_cannot_be_used_becomes_the_default(timeout: float, caplog: pytest.LogCaptureFixture) -> None:
+    assert RedisStore(timeout=timeout).timeout == 2.0
+    assert "timeout" in caplog.text
+
+
+def test_its_repr_shows_no_address() -> None:
+    assert repr(RedisStore("redis://user:secret@flags.example", prefix="shop")) == "RedisStore(prefix='shop', timeout=2.0)"
+
+
+def test_an_empty_prefix_is_the_default_one() -> None:
+    assert RedisStore(prefix="").prefix == "launchdarkly"
+
+
+@pytest.mark.real_time
+@pytest.mark.holds("DS-133")
+async def test_a_prefix_keeps_data_apart(redis_url: str) -> None:
+    ours, theirs = (RedisStore(redis_url, prefix=prefix).build(CONTEXT) for prefix in ("ours", "theirs"))
+    await ours.replace({FLAG: {"a": StoredItem(FLAG, "a", 1, b'{"key":"a","version":1}')}})
+    assert await ours.initialized()
+    assert not await theirs.initialized()
+    assert await theirs.get(FLAG, "a") is None
+    async with _client(redis_url) as client:
+        assert sorted(await client.keys()) == [b"ours:$inited", b"ours:features"]
+    await ours.aclose()
+    await theirs.aclose()
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        pytest.param(b'{"version":7,"deleted":true}', 7, id="a tombstone without a key"),
+        pytest.param(b'{"key":"$deleted","version":7,"deleted":true,"on":true}', 7, id="a tombstone that is called so"),
+        pytest.param(b'{"key":"other","version":7,"on":true}', 7, id="another key than that of its field"),
+        pytest.param(b'{"on":true}', 0, id="no version"),
+        pytest.param(b'{"version":"7"}', None, id="a version that is text"),
+        pytest.param(b'{"version":7', None, id="half of it"),
+        pytest.param(b"[7]", None, id="an array"),
+        pytest.param(b"", None, id="nothing"),
+        pytest.param(b"\xff\x00\x80", None, id="no text"),
+        pytest.param(b"[" * 100_000, None, id="nested without end"),
+    ],
+)
+async def test_a_record_is_read_or_left_out_and_hides_no_other(
+    redis_url: str, text: bytes, version: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with _client(redis_url) as client:
+        await client.hset("launchdarkly:features", mapping={"odd": text, "good": b'{"key":"good","version":1}'})
+    store = RedisStore(redis_url).build(CONTEXT)
+    flags = (await store.load())[FLAG]
+    assert flags["good"].version == 1
+    assert (flags["odd"].version if "odd" in flags else None) == version
+    assert await store.get(FLAG, "odd") == flags.get("odd")
+    assert caplog.text.count("the flag odd cannot be read") == (version is None)
+    await store.upsert([StoredItem(FLAG, "odd", 8, b'{"key":"odd","version":8}')])
+    assert (await store.load())[FLAG]["odd"].version == 8
+    await store.aclose()
+
+
+@pytest.mark.real_time
+async def test_a_key_that_is_no_text_hides_no_other(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with _client(redis_url) as client:
+        await client.hset("launchdarkly:segments", mapping={b"\xff": b'{"version":1}', b"good": b'{"version":1}'})
+    store = RedisStore(redis_url).build(CONTEXT)
+    assert set((await store.load())[SEGMENT]) == {"good"}
+    assert "cannot be read" in caplog.text
+    await store.aclose()
+
+
+@pytest.mark.real_time
+async def test_a_ready_client_is_used_and_left_open(redis_url: str) -> None:
+    async with _client(redis_url, decode_responses=True) as client:
+        store = RedisStore(client=client).build(CONTEXT)
+        item = StoredItem(FLAG, "ü", 1, '{"key":"ü","version":1}'.encode())
+        await store.replace({FLAG: {"ü": item}})
+        assert await store.get(FLAG, "ü") == item
+        assert (await store.load())[FLAG] == {"ü": item}
+        await store.upsert([StoredItem(FLAG, "ü", 2, b'{"version":2}')])
+        await store.aclose()
+        assert await client.exists("launchdarkly:$inited") == 1
+        assert await client.hget("launchdarkly:features", "ü") == '{"version":2}'
+
+
+@pytest.mark.real_time
+async def test_an_upsert_begins_anew_when_somebody_writes_meanwhile(redis_url: str) -> None:
+    async with _client(redis_url) as other:
+        store = RedisStore(client=_Meddled(other, times=3)).build(CONTEXT)
+        await store.upsert([StoredItem(FLAG, "a", 5, b'{"version":5}')])
+        assert await other.hget("launchdarkly:features", "a") == b'{"version":5}'
+
+
+@pytest.mark.real_time
+async def test_and_gives_up_after_ten_times(redis_url: str) -> None:
+    async with _client(redis_url) as other:
+        store = RedisStore(client=_Meddled(other, times=10)).build(CONTEXT)
+        with pytest.raises(StoreError, match="launchdarkly:features in Redis changed 10 times"):
+            await store.upsert([StoredItem(FLAG, "a", 5, b'{"version":5}')])
+
+
+@pytest.mark.real_time
+async def test_a_port_where_nobody_listens_is_noticed_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    store = RedisStore("redis://user:secret@127.0.0.1:9").build(CONTEXT)
+    with pytest.raises(RedisConnectionError):
+        await store.is_available()
+    await store.aclose()
+    assert "secret" not in caplog.text
+
+
+def _client(url: str, **options: Any) -> Any:
+    # Without it redis-py looks its own version up on the disk.
+    return redis.asyncio.Redis.from_url(url, driver_info=None, **options)
+
+
+class _Meddled:
+    """A client whose transactions find, ``times`` times, that somebody else has written to what they watch."""
+
+    def __init__(self, client: Any, *, times: int) -> None:
+        self._client, self._times = client, times
+
+    def pipeline(self, *, transaction: bool) -> Any:
+        pipe, client = self._client.pipeline(transaction=transaction), self._client
+        if self._times > 0:
+            self._times -= 1
+            multi = pipe.execute
+
+            async def execute() -> Any:
+                await client.hset("launchdarkly:features", "other", f'{{"version":{self._times}}}')
+                return await multi()
+
+            pipe.execute = execute
+        return pipe

@@ -1,0 +1,150 @@
+"""What every store does, whatever it is made of: one suite for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+import pytest
+
+from aioflags.model.change import ObjectKind
+from aioflags.stores import RedisStore, Store, StoreContext, StoredItem, StoredItems
+from tests.stores.memory_store import MemoryStore
+
+pytestmark = pytest.mark.real_time
+
+CONTEXT = StoreContext(environment="an environment")
+
+
+def _redis(request: pytest.FixtureRequest) -> Store:
+    return RedisStore(request.getfixturevalue("redis_url")).build(CONTEXT)
+
+
+def _own(_request: pytest.FixtureRequest) -> Store:
+    return MemoryStore()
+
+
+STORES: list[object] = [
+    pytest.param(_own, id="a program's own"),
+    pytest.param(_redis, id="Redis"),
+]
+
+
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    make: Callable[[pytest.FixtureRequest], Store] = request.param
+    made = make(request)
+    yield made
+    await made.aclose()
+
+
+def item(key: str, version: int = 1, kind: ObjectKind = ObjectKind.FLAG, *, deleted: bool = False) -> StoredItem:
+    rest = b',"deleted":true' if deleted else b',"on":true,"variations":["\xc3\xbc"]'
+    return StoredItem(kind, key, version, b'{"key":"%b","version":%d%b}' % (key.encode(), version, rest))
+
+
+def items(*several: StoredItem) -> StoredItems:
+    return {kind: {one.key: one for one in several if one.kind is kind} for kind in (ObjectKind.SEGMENT, ObjectKind.FLAG)}
+
+
+async def test_a_fresh_one_is_empty_and_unmarked(store: Store) -> None:
+    assert not await store.initialized()
+    assert [found for kind in (await store.load()).values() for found in kind] == []
+    assert await store.get(ObjectKind.FLAG, "a") is None
+
+
+async def test_what_was_written_is_read_back_byte_by_byte(store: Store) -> None:
+    written = items(item("a"), item("s/1 ü", 2, ObjectKind.SEGMENT), item("gone", 3, deleted=True))
+    await store.replace(written)
+    loaded = await store.load()
+    assert {kind: dict(loaded[kind]) for kind in ObjectKind} == {kind: dict(written[kind]) for kind in ObjectKind}
+    assert await store.get(ObjectKind.SEGMENT, "s/1 ü") == item("s/1 ü", 2, ObjectKind.SEGMENT)
+    assert await store.initialized()
+
+
+async def test_kinds_do_not_mix(store: Store) -> None:
+    await store.replace(items(item("a"), item("a", 2, ObjectKind.SEGMENT)))
+    assert await store.get(ObjectKind.FLAG, "a") == item("a")
+    assert await store.get(ObjectKind.SEGMENT, "a") == item("a", 2, ObjectKind.SEGMENT)
+
+
+@pytest.mark.holds("DS-125")
+async def test_a_whole_data_set_replaces_what_was_there(store: Store) -> None:
+    await store.replace(items(item("old"), item("both", 9), item("s", 1, ObjectKind.SEGMENT)))
+    await store.replace(items(item("both", 1), item("new")))
+    loaded = await store.load()
+    assert set(loaded[ObjectKind.FLAG]) == {"both", "new"}
+    assert dict(loaded.get(ObjectKind.SEGMENT, {})) == {}
+    assert loaded[ObjectKind.FLAG]["both"].version == 1
+
+
+async def test_an_empty_data_set_is_one(store: Store) -> None:
+    await store.replace(items(item("a")))
+    await store.replace(items())
+    assert await store.initialized()
+    assert await store.get(ObjectKind.FLAG, "a") is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "offered", "remains"),
+    [
+        pytest.param(None, item("a", 1), item("a", 1), id="DS-126 what was not there"),
+        pytest.param(item("a", 100), item("a", 1), item("a", 100), id="DS-127 an older one"),
+        pytest.param(item("a", 100), item("a", 100, deleted=True), item("a", 100), id="DS-127 DS-128 the same version"),
+        pytest.param(item("a", 100), item("a", 200), item("a", 200), id="DS-127 a newer one"),
+        pytest.param(item("a", 100), item("a", 1, deleted=True), item("a", 100), id="DS-128 an older delete"),
+        pytest.param(item("a", 100), item("a", 200, deleted=True), item("a", 200, deleted=True), id="DS-128 a newer delete"),
+        pytest.param(item("a", 200, deleted=True), item("a", 100), item("a", 200, deleted=True), id="DS-55 older than a delete"),
+    ],
+)
+async def test_of_two_versions_the_newer_one_remains(
+    store: Store, stored: StoredItem | None, offered: StoredItem, remains: StoredItem
+) -> None:
+    await store.replace(items() if stored is None else items(stored))
+    await store.upsert([offered])
+    assert await store.get(ObjectKind.FLAG, "a") == remains
+    assert (await store.load())[ObjectKind.FLAG]["a"] == remains
+
+
+async def test_several_are_written_with_one_call_each_by_its_version(store: Store) -> None:
+    await store.replace(items(item("a", 5), item("b", 5), item("s", 5, ObjectKind.SEGMENT)))
+    await store.upsert([item("s", 6, ObjectKind.SEGMENT), item("a", 4), item("b", 6), item("c", 1)])
+    loaded = await store.load()
+    assert {key: found.version for key, found in loaded[ObjectKind.FLAG].items()} == {"a": 5, "b": 6, "c": 1}
+    assert loaded[ObjectKind.SEGMENT]["s"].version == 6
+
+
+async def test_writing_nothing_changes_nothing(store: Store) -> None:
+    await store.upsert([])
+    assert not await store.initialized()
+
+
+async def test_single_items_set_no_marker(store: Store) -> None:
+    await store.upsert([item("a")])
+    assert not await store.initialized()
+    assert await store.get(ObjectKind.FLAG, "a") == item("a")
+
+
+async def test_two_thousand_items_are_kept(store: Store) -> None:
+    written = items(*(item(f"flag-{n}", n) for n in range(1, 2001)))
+    await store.replace(written)
+    assert dict((await store.load())[ObjectKind.FLAG]) == dict(written[ObjectKind.FLAG])
+
+
+async def test_it_is_available(store: Store) -> None:
+    assert await store.is_available()
+
+
+async def test_many_may_ask_at_once(store: Store) -> None:
+    await store.replace(items(*(item(f"flag-{n}", 1) for n in range(20))))
+    found: list[StoredItem | None] = []
+
+    async def ask(key: str) -> None:
+        found.append(await store.get(ObjectKind.FLAG, key))
+
+    async with anyio.create_task_group() as askers:
+        for n in range(20):
+            askers.start_soon(ask, f"flag-{n}")
+            askers.start_soon(store.upsert, [item(f"flag-{n}", 2)])
+    assert len([one for one in found if one is not None]) == 20
+    assert {one.version for one in (await store.load())[ObjectKind.FLAG].values()} == {2}
