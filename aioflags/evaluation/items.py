@@ -82,8 +82,11 @@ def _is_news(version: int, stored: int | None) -> bool:
 
 
 def _completed(change: Change) -> Definition | None:
-    """The definition with a key, and with the version of its transfer, whatever version it claims itself."""
+    """The definition with a key and a version: its own, else those of its transfer.
+
+    An FDv2 transfer counts for itself: events and front ends are told the version that the flag states.
+    """
     definition = change.definition
-    if definition is None or (definition.key and definition.version == change.version):
+    if definition is None or (definition.key and definition.version):
         return definition
-    return msgspec.structs.replace(definition, key=definition.key or change.key, version=change.version)
+    return msgspec.structs.replace(definition, key=definition.key or change.key, version=definition.version or change.version)

@@ -59,11 +59,11 @@ def test_a_full_set_replaces_everything() -> None:
     assert set(old.flags) == {"f", "g"}
 
 
-def test_the_version_is_that_of_the_change_and_its_key_stands_in_for_a_missing_one() -> None:
+def test_key_and_version_of_the_change_stand_in_for_missing_ones() -> None:
     (bare,) = changes([{"key": "", "on": False}])
     (dated,) = changes([{"key": "", "version": 7}])
     new = snapshot_of().apply(change_set(Change(FLAG, "f", 3, bare.definition), Change(FLAG, "g", 3, dated.definition)))
-    assert [(key, found.key, found.version) for key, found in new.flags.items()] == [("f", "f", 3), ("g", "g", 3)]
+    assert [(key, found.key, found.version) for key, found in new.flags.items()] == [("f", "f", 3), ("g", "g", 7)]
     flag_f = new.compiled("f")
     assert flag_f is not None
     assert (flag_f.key, flag_f.version) == ("f", 3)
