@@ -1,0 +1,149 @@
+"""The service's HTTP interface: what it can do, clients made and ended, commands."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+import httpx
+import msgspec
+from anyio.abc import TaskGroup
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from aioflags import Client, ConfigError
+from aioflags.version import __version__
+from tests.contract.service.callbacks import Callbacks
+from tests.contract.service.commands import CommandError, Entity, obey
+from tests.contract.service.configuration import Configuration, Wire, config_for
+
+__all__ = ["SERVER_SIDE", "Service", "running"]
+
+SERVER_SIDE: Final = (
+    "server-side",
+    "all-flags-client-side-only",
+    "all-flags-details-only-for-tracked-flags",
+    "all-flags-with-reasons",
+    "client-prereq-events",
+    "context-comparison",
+    "context-type",
+    "fdv1-fallback",
+    "flag-change-listeners",
+    "flag-value-change-listeners",
+    "http-proxy",
+    "instance-id",
+    "polling-gzip",
+    "secure-mode-hash",
+    "server-side-polling",
+    "service-endpoints",
+    "strongly-typed",
+    "tags",
+    "tls:custom-ca",
+    "tls:skip-verify-peer",
+    "tls:verify-peer",
+    "user-type",
+    "wrapper",
+)
+"""What a server-side client can do, in the harness's words."""
+
+
+class _Creation(Wire):
+    configuration: Configuration
+    tag: str | None = None
+
+
+class Service:
+    """The clients that a harness had made, by number. ``stopped`` is set when it wants no more."""
+
+    def __init__(self, capabilities: Sequence[str], http: httpx.AsyncClient, tasks: TaskGroup) -> None:
+        self.stopped = anyio.Event()
+        self._capabilities = capabilities
+        self._callbacks = Callbacks(http)
+        self._tasks = tasks
+        self._numbers = itertools.count(1)
+        self._entities: dict[int, Entity] = {}
+
+    def app(self) -> Starlette:
+        """The application."""
+        return Starlette(
+            routes=[
+                Route("/", self._status, methods=["GET"]),
+                Route("/", self._create, methods=["POST"]),
+                Route("/", self._stop, methods=["DELETE"]),
+                Route("/clients/{number:int}", self._command, methods=["POST"]),
+                Route("/clients/{number:int}", self._close, methods=["DELETE"]),
+            ]
+        )
+
+    async def aclose(self) -> None:
+        """Ends every client that is left."""
+        while self._entities:
+            await self._entities.popitem()[1].aclose()
+
+    async def _status(self, _: Request) -> Response:
+        return _json({"name": "aioflags", "clientVersion": __version__, "capabilities": self._capabilities})
+
+    async def _stop(self, _: Request) -> Response:
+        self.stopped.set()
+        return Response(status_code=204)
+
+    async def _create(self, request: Request) -> Response:
+        try:
+            wanted = msgspec.json.decode(await request.body(), type=_Creation)
+            # Named after the test, so that a line in the log says which one it belongs to.
+            logger = logging.getLogger(f"contract.{wanted.tag}")
+            client = Client(wanted.configuration.credential, config_for(wanted.configuration, logger))
+        except (msgspec.DecodeError, ConfigError) as error:
+            return PlainTextResponse(str(error), 400)
+        entity = Entity(client, self._callbacks, self._tasks)
+        report = await client.start()
+        if not client.is_initialized and not wanted.configuration.init_can_fail:
+            await entity.aclose()
+            return PlainTextResponse(f"not initialized: {report}", 500)
+        number = next(self._numbers)
+        self._entities[number] = entity
+        return Response(status_code=201, headers={"Location": f"/clients/{number}"})
+
+    async def _command(self, request: Request) -> Response:
+        entity = self._entities.get(request.path_params["number"])
+        if entity is None:
+            return _unknown(request)
+        try:
+            answer = await obey(entity, await request.body())
+        except (msgspec.DecodeError, CommandError, ConfigError) as error:
+            return PlainTextResponse(str(error), 400)
+        return Response(status_code=204) if answer is None else _json(answer)
+
+    async def _close(self, request: Request) -> Response:
+        entity = self._entities.pop(request.path_params["number"], None)
+        if entity is None:
+            return _unknown(request)
+        await entity.aclose()
+        return Response(status_code=204)
+
+
+@asynccontextmanager
+async def running(capabilities: Sequence[str] = SERVER_SIDE) -> AsyncGenerator[Service, None]:
+    """A service, with the tasks and connections that its clients' callbacks need. In the end its clients are closed."""
+    async with httpx.AsyncClient(trust_env=False) as http, anyio.create_task_group() as tasks:
+        service = Service(capabilities, http, tasks)
+        try:
+            yield service
+        finally:
+            with anyio.CancelScope(shield=True):
+                await service.aclose()
+            tasks.cancel_scope.cancel()
+
+
+def _json(answer: Any) -> Response:
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _unknown(request: Request) -> Response:
+    return PlainTextResponse(f"there is no client {request.path_params['number']}", 404)

@@ -1,0 +1,26 @@
+"""Callbacks: what the service tells the harness, or asks it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import httpx
+
+__all__ = ["Callbacks"]
+
+_log = logging.getLogger(__name__)
+
+
+class Callbacks:
+    """Posts to the harness."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def tell(self, uri: str, what: Any) -> None:
+        """One that nobody waits for an answer to. A harness that has gone on to its next test is no failure."""
+        try:
+            await self._http.post(uri, json=what)
+        except httpx.HTTPError as error:
+            _log.warning("%s was not told: %r", uri, error)

@@ -1,0 +1,86 @@
+"""What the harness says about a client, and the configuration that it becomes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+import pytest
+
+from aioflags import Config, ConfigError, DataSystem
+from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
+from tests.contract.service.configuration import Configuration, config_for
+
+LOGGER = logging.getLogger("test")
+NULLS = dict.fromkeys(
+    (
+        "startWaitTimeMs",
+        "initCanFail",
+        "dataSystem",
+        "serviceEndpoints",
+        "tags",
+        "wrapper",
+        "tls",
+        "proxy",
+        "events",
+        "bigSegments",
+        "hooks",
+    )
+)
+
+
+def config(**said: Any) -> Config:
+    return config_for(msgspec.convert({"credential": "k", **said}, Configuration), LOGGER)
+
+
+def test_what_is_null_is_absent() -> None:
+    assert config(**NULLS) == config() == Config(logger=LOGGER)
+
+
+@pytest.mark.parametrize(
+    ("said", "option", "value"),
+    [
+        pytest.param({"startWaitTimeMs": 1}, "start_wait", 0.001, id="a wait of a millisecond"),
+        pytest.param({"startWaitTimeMs": 0}, "start_wait", 5, id="a wait of nothing"),
+        pytest.param({"serviceEndpoints": {"polling": "http://p/x/", "streaming": ""}}, "base_uri", "http://p/x", id="polls"),
+        pytest.param({"serviceEndpoints": {"streaming": "http://s"}}, "stream_uri", "http://s", id="streams"),
+        pytest.param({"serviceEndpoints": {"events": "http://e"}}, "events_uri", "http://e", id="events"),
+        pytest.param({"tags": {"applicationId": "", "applicationVersion": "é"}}, "application_version", "é", id="tags as they are"),
+        pytest.param({"wrapper": {"name": "W", "version": ""}}, "wrapper_name", "W", id="a wrapper"),
+    ],
+)
+def test_options_are_taken_over(said: dict[str, Any], option: str, value: object) -> None:
+    assert getattr(config(**said), option) == value
+
+
+def test_the_network_options_are_taken_over() -> None:
+    http = config(tls={"skipVerifyPeer": True, "customCAFile": "/ca.pem"}, proxy={"httpProxy": "http://proxy:1"}).http
+    assert (http.disable_ssl_verification, http.ca_certs, http.http_proxy) == (True, "/ca.pem", "http://proxy:1")
+
+
+def test_sources_are_taken_over_in_order() -> None:
+    system = config(
+        dataSystem={
+            "initializers": [{"polling": {"baseUri": "http://a", "pollIntervalMs": None}, "streaming": None}],
+            "synchronizers": [
+                {"streaming": {"baseUri": "http://b", "initialRetryDelayMs": 50}},
+                {"polling": {"baseUri": "", "pollIntervalMs": 45_000}},
+            ],
+            "fdv1Fallback": {"baseUri": "http://c"},
+        }
+    ).data_system
+    assert system == DataSystem.custom(
+        initializers=[Polling(base_uri="http://a")],
+        synchronizers=[Streaming(base_uri="http://b", initial_reconnect_delay=0.05), Polling(interval=45)],
+        fdv1_fallback=Fdv1FallbackOptions(base_uri="http://c"),
+    )
+
+
+def test_no_source_is_added_to_those_that_are_named() -> None:
+    assert config(dataSystem={}).data_system == DataSystem.custom()
+
+
+def test_what_the_sdk_refuses_is_refused() -> None:
+    with pytest.raises(ConfigError, match="wrapper_name"):
+        config(wrapper={"name": "a\nb"})

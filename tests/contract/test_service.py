@@ -1,0 +1,222 @@
+"""The contract service by its HTTP interface, with real clients behind it: what the public harness relies on."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.contract.harness import harnessing
+from tests.contract.service.app import SERVER_SIDE
+
+pytestmark = pytest.mark.real_time
+
+ROOT = Path(__file__).parent.parent.parent
+USER = {"kind": "user", "key": "u"}
+
+
+async def test_it_says_what_it_can_do() -> None:
+    async with harnessing() as harness:
+        status = (await harness.service.get("/")).json()
+    assert status["name"] == "aioflags"
+    assert status["capabilities"] == list(SERVER_SIDE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        pytest.param({"flagKey": "greeting", "defaultValue": ""}, {"value": "hello"}, id="a value"),
+        pytest.param({"flagKey": "missing", "defaultValue": {"a": 1}}, {"value": {"a": 1}}, id="the default"),
+        pytest.param(
+            {"flagKey": "greeting", "detail": True},
+            {"value": "hello", "variationIndex": 0, "reason": {"kind": "FALLTHROUGH"}},
+            id="a value with its reason",
+        ),
+        pytest.param(
+            {"flagKey": "greeting", "defaultValue": 3, "valueType": "int", "detail": True},
+            {"value": 3, "variationIndex": None, "reason": {"kind": "ERROR", "errorKind": "WRONG_TYPE"}},
+            id="a value of another type than is asked for",
+        ),
+        pytest.param(
+            {"flagKey": "number", "defaultValue": 0, "valueType": "double"}, {"value": 2.5}, id="a number with a fraction"
+        ),
+        pytest.param({"flagKey": "number", "defaultValue": 0.0, "valueType": "int"}, {"value": 2}, id="a whole number"),
+        pytest.param({"flagKey": "greeting", "defaultValue": 3, "valueType": "any"}, {"value": "hello"}, id="any value"),
+        pytest.param({"flagKey": "greeting", "context": None, "user": {"key": "u"}}, {"value": "hello"}, id="for a user of old"),
+        pytest.param({"flagKey": "greeting", "context": {}, "defaultValue": 0}, {"value": 0}, id="for a context that is none"),
+    ],
+)
+async def test_a_flag_is_evaluated(asked: dict[str, Any], answered: dict[str, Any]) -> None:
+    async with harnessing({"flagValues": {"greeting": "hello", "number": 2.5}}) as harness:
+        client = await harness.create()
+        assert await harness.ask(client, "evaluate", **{"context": USER, **asked}) == answered
+
+
+async def test_all_flags_are_evaluated_as_front_ends_want_them() -> None:
+    async with harnessing({"flags": {"f": {"version": 7, "on": False, "offVariation": 0, "variations": [True]}}}) as harness:
+        client = await harness.create()
+        state = await harness.ask(client, "evaluateAll", context=USER, withReasons=True, clientSideOnly=None)
+        hidden = await harness.ask(client, "evaluateAll", context=USER, clientSideOnly=True)
+    assert state["state"] == {
+        "f": True,
+        "$flagsState": {"f": {"variation": 0, "version": 7, "reason": {"kind": "OFF"}}},
+        "$valid": True,
+    }
+    assert hidden["state"] == {"$flagsState": {}, "$valid": True}
+
+
+async def test_a_context_is_signed() -> None:
+    async with harnessing() as harness:
+        client = await harness.create(credential="secret")
+        answer = await harness.ask(client, "secureModeHash", context={"kind": "user", "key": "Message"})
+    assert answer == {"result": "aa747c502a898200f9e4fa21bac68136f886a0e27aec70ba06daf2e2a5cb5597"}
+
+
+@pytest.mark.parametrize(
+    ("command", "params", "answered"),
+    [
+        pytest.param(
+            "contextBuild",
+            {"single": {"key": "a", "private": ["b"], "custom": {"b": 1, "c": None}}},
+            {"output": '{"kind":"user","key":"a","b":1,"_meta":{"privateAttributes":["b"]}}'},
+            id="one kind is built",
+        ),
+        pytest.param(
+            "contextBuild",
+            {"multi": [{"kind": "org", "key": "o", "name": "O"}]},
+            {"output": '{"kind":"org","key":"o","name":"O"}'},
+            id="several kinds that are one are built",
+        ),
+        pytest.param(
+            "contextBuild", {"single": {"key": ""}}, {"error": "the key is not a string, or is empty"}, id="a bad one is not built"
+        ),
+        pytest.param("contextConvert", {"input": '{"key":""}'}, {"output": '{"kind":"user","key":""}'}, id="a user is converted"),
+        pytest.param(
+            "contextConvert", {"input": "{"}, {"error": "Input data was truncated"}, id="what is no JSON is not converted"
+        ),
+        pytest.param(
+            "contextComparison",
+            {
+                "context1": {"single": {"kind": "user", "key": "a", "privateAttributes": [{"value": "/b", "literal": True}]}},
+                "context2": {"single": {"kind": "user", "key": "a", "privateAttributes": [{"value": "/~1b", "literal": False}]}},
+            },
+            {"equals": True},
+            id="a literal name is compared with a path",
+        ),
+        pytest.param(
+            "contextComparison",
+            {
+                "context1": {"multi": [{"kind": "org", "key": "o"}, {"kind": "user", "key": "u"}]},
+                "context2": {"single": {"kind": "user", "key": "u", "attributes": [{"name": "a", "value": 1}]}},
+            },
+            {"equals": False},
+            id="different ones are compared",
+        ),
+    ],
+)
+async def test_contexts_are_built_converted_and_compared(command: str, params: dict[str, Any], answered: dict[str, Any]) -> None:
+    async with harnessing() as harness:
+        client = await harness.create()
+        assert await harness.ask(client, command, **params) == answered
+
+
+async def test_listeners_hear_of_changes_until_they_are_unregistered() -> None:
+    async with harnessing({"flagValues": {"f": 1, "other": 1}}) as harness:
+        client = await harness.create()
+        await harness.ask(client, "registerFlagChangeListener", listenerId="l", callbackUri=f"{harness.callbacks_url}/old")
+        await harness.ask(client, "registerFlagChangeListener", listenerId="l", callbackUri=f"{harness.callbacks_url}/flags")
+        about = {"flagKey": "f", "context": USER, "defaultValue": None, "callbackUri": f"{harness.callbacks_url}/value"}
+        await harness.ask(client, "registerFlagValueChangeListener", listenerId="v", **about)
+        harness.flags.put("f", {"on": False, "offVariation": 0, "variations": [2]})
+        assert sorted(await harness.until_heard(2), key=str) == [
+            ("/flags", {"listenerId": "l", "flagKey": "f"}),
+            ("/value", {"listenerId": "v", "flagKey": "f", "oldValue": 1, "newValue": 2}),
+        ]
+        await harness.ask(client, "unregisterListener", listenerId="v")
+        harness.flags.put("f", {"on": False, "offVariation": 0, "variations": [3]})
+        assert (await harness.until_heard(3))[2:] == [("/flags", {"listenerId": "l", "flagKey": "f"})]
+        again = await harness.service.post(
+            client, json={"command": "unregisterListener", "unregisterListener": {"listenerId": "v"}}
+        )
+        assert again.status_code == 400
+
+
+async def test_a_harness_that_does_not_answer_callbacks_harms_nobody() -> None:
+    async with harnessing() as harness:
+        client = await harness.create()
+        await harness.ask(client, "registerFlagChangeListener", listenerId="deaf", callbackUri="http://127.0.0.1:9/")
+        await harness.ask(client, "registerFlagChangeListener", listenerId="l", callbackUri=harness.callbacks_url)
+        for value in (1, 2):
+            harness.flags.put("f", {"on": False, "offVariation": 0, "variations": [value]})
+            await harness.until_heard(value)
+        assert await harness.value(client, "f") == 2
+
+
+async def test_a_client_that_was_closed_is_gone_and_its_stream_with_it() -> None:
+    async with harnessing() as harness:
+        client = await harness.create()
+        assert (await harness.service.delete(client)).status_code == 204
+        async with asyncio.timeout(3):
+            await harness.flags.until(lambda: not any(harness.flags.open_streams.values()))
+        assert (await harness.service.delete(client)).status_code == 404
+        assert (await harness.service.post(client, json={"command": "evaluate"})).status_code == 404
+
+
+async def test_a_client_without_data_is_refused_unless_it_may_fail() -> None:
+    async with harnessing() as harness:
+        nowhere = {"synchronizers": [{"polling": {"baseUri": f"{harness.flags_url}/nowhere"}}]}
+        refused = await harness.post({"credential": "k", "dataSystem": nowhere})
+        assert (refused.status_code, "404" in refused.text) == (500, True)
+        answer = await harness.post({"credential": "k", "dataSystem": nowhere, "initCanFail": True})
+        assert answer.status_code == 201
+        assert await harness.value(answer.headers["Location"], "greeting", "default") == "default"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("{", id="no JSON"),
+        pytest.param("{}", id="no command"),
+        pytest.param('{"command": 7}', id="a command that is a number"),
+        pytest.param('{"command": "dance"}', id="an unknown command"),
+        pytest.param('{"command": "evaluate", "evaluate": null}', id="a command without its parameters"),
+        pytest.param('{"command": "evaluate", "evaluate": {"flagKey": 7}}', id="a parameter of the wrong type"),
+    ],
+)
+async def test_a_command_that_makes_no_sense_is_a_bad_request(body: str) -> None:
+    async with harnessing() as harness:
+        client = await harness.create()
+        answer = await harness.service.post(client, content=body)
+    assert answer.status_code == 400
+    assert answer.text
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        pytest.param({}, id="without a credential"),
+        pytest.param({"credential": "k", "startWaitTimeMs": "5"}, id="with a wrong type"),
+        pytest.param({"credential": "k", "serviceEndpoints": {"polling": "ftp://x"}}, id="with an address that the SDK refuses"),
+    ],
+)
+async def test_a_client_that_makes_no_sense_is_a_bad_request(configuration: dict[str, Any]) -> None:
+    async with harnessing() as harness:
+        answer = await harness.post(configuration)
+    assert answer.status_code == 400
+    assert answer.text
+
+
+@pytest.mark.timeout(60)
+async def test_the_program_serves_until_it_is_told_to_stop() -> None:
+    command = (sys.executable, "-m", "tests.contract.service", "--side", "server", "--port", "0")
+    program = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
+    assert program.stdout is not None
+    url = (await program.stdout.readline()).decode().removeprefix("server side: ").strip()
+    async with httpx.AsyncClient(base_url=url) as service:
+        assert (await service.get("/")).is_success
+        assert (await service.delete("/")).is_success
+    assert await program.wait() == 0
