@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -29,6 +30,7 @@ from aioflags.devserver.page import page_routes
 from aioflags.devserver.state import ServerState
 from aioflags.devserver.streams import Note, fdv1_stream, fdv2_stream
 from aioflags.devserver.wire import fdv1_all, fdv2_messages, poll_body
+from aioflags.logs import printable
 from aioflags.model.change import ObjectKind
 
 __all__ = ["HEARTBEAT_INTERVAL", "LOOPBACK_HOSTS", "create_app"]
@@ -64,9 +66,27 @@ def create_app(
     ]
     if token is not None:
         routes += [*control_routes(state, save), *page_routes()]
-    app = Starlette(routes=routes, middleware=[Middleware(Gate, allowed_hosts, token)])
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Gate, allowed_hosts, token)],
+        exception_handlers={404: _no_such_call, 405: _no_such_method},
+    )
     app.router.redirect_slashes = False  # a redirect would repeat whatever name the request gave this machine
     return app
+
+
+def _no_such_call(request: Request, _: Exception) -> Response:
+    """404 for a path that nothing is at."""
+    return Response(
+        msgspec.json.encode({"error": f"there is no call {printable(request.url.path)}"}), 404, None, "application/json"
+    )
+
+
+def _no_such_method(request: Request, refusal: Exception) -> Response:
+    """405 for a path that takes other methods, and which these are."""
+    headers = cast("HTTPException", refusal).headers or {}
+    why = f"{printable(request.url.path)} takes {headers['Allow']}, not {printable(request.method)}"
+    return Response(msgspec.json.encode({"error": why}), 405, headers, "application/json")
 
 
 def _door(

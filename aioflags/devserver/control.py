@@ -19,7 +19,7 @@ from aioflags.devserver.disturbance import MOST_BYTES
 from aioflags.devserver.explaining import Explaining
 from aioflags.devserver.faults import Fault
 from aioflags.devserver.gate import CONTROL
-from aioflags.devserver.objects import read_objects
+from aioflags.devserver.objects import absent, read_objects
 from aioflags.devserver.reading import read
 from aioflags.devserver.report import Report
 from aioflags.devserver.scenario import play, read_scenario
@@ -116,6 +116,8 @@ class _Objects:
         return self._written(request)
 
     async def put(self, request: Request) -> Mapping[str, Any]:
+        if not request.path_params["key"]:
+            raise ConfigError(f"an empty key is no key: which {self._kind.value}?")
         body = _decoded(await _body(request))
         self._state.write(read_objects({self._section: {request.path_params["key"]: body}}))
         return self._written(request)
@@ -128,7 +130,7 @@ class _Objects:
         key = request.path_params["key"]
         found = self._state.document()[self._section].get(key)
         if found is None:
-            raise _NotThereError(f"there is no {self._kind.value} {key!r}")
+            raise _NotThereError(absent(self._kind, key, self._state.document()[self._section]))
         return found
 
 
@@ -226,8 +228,9 @@ class _Control:
         return {"saved": await self._save()}
 
     def _must_have(self, flag: str) -> None:
-        if flag not in self._state.document()["flags"]:
-            raise _NotThereError(f"there is no flag {flag!r}")
+        flags = self._state.document()["flags"]
+        if flag not in flags:
+            raise _NotThereError(absent(ObjectKind.FLAG, flag, flags))
 
 
 async def _body(request: Request) -> bytes:

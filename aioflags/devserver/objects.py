@@ -5,7 +5,8 @@ Whether the document makes sense is for ``protocol/document.py`` to say; here it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -16,7 +17,7 @@ from aioflags.protocol.definitions import SECTIONS
 from aioflags.protocol.document import DocumentError, decoded, plain_json, read_document
 from aioflags.protocol.problems import UNREADABLE, read_problem
 
-__all__ = ["ObjectName", "Objects", "ServedObject", "read_objects", "serving"]
+__all__ = ["ObjectName", "Objects", "ServedObject", "absent", "read_objects", "serving"]
 
 ObjectName: TypeAlias = tuple[ObjectKind, str]
 Objects: TypeAlias = Mapping[ObjectName, Mapping[str, Any]]
@@ -56,6 +57,12 @@ def read_objects(document: bytes | str | Mapping[str, object], *, name: str | No
     for key, value in sections.get("flagValues", {}).items():
         found[ObjectKind.FLAG, key] = serving(key, value)
     return found
+
+
+def absent(kind: ObjectKind, key: str, keys: Iterable[str]) -> str:
+    """The sentence about a key that nothing has, and which of those there are may have been meant."""
+    near = difflib.get_close_matches(key, keys, n=1)
+    return f"there is no {kind.value} {key!r}" + (f", did you mean {near[0]!r}?" if near else "")
 
 
 def serving(key: str, value: object) -> dict[str, Any]:

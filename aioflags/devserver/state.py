@@ -20,10 +20,11 @@ from aioflags.devserver.clients import SeenClients
 from aioflags.devserver.endpoints import Endpoint
 from aioflags.devserver.events import SeenEvents
 from aioflags.devserver.faults import Fault, FaultKind, Faults, Injected
-from aioflags.devserver.objects import ObjectName, Objects, ServedObject, read_objects
+from aioflags.devserver.objects import ObjectName, Objects, ServedObject, absent, read_objects
 from aioflags.devserver.overrides import Override, gates_of, overridden
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, ObjectKind
+from aioflags.model.context import Context
 from aioflags.model.result import FallbackDirective
 from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import SECTIONS
@@ -163,9 +164,11 @@ class ServerState:
     def override(self, flag: str, key: str, value: JsonValue, *, kind: str = "user") -> None:
         """The context of that key and kind gets ``value`` of the flag, whatever the flag says, until that is lifted.
 
-        Raises :class:`ConfigError` if there is no such flag.
+        Raises :class:`ConfigError` if there is no such flag, or no such context.
         """
         self._found((ObjectKind.FLAG, flag))
+        if problem := Context(key, kind).error:
+            raise ConfigError(f"there is nobody to override for: {problem}")
         self._overrides[flag, kind, key] = Override(flag=flag, kind=kind, key=key, value=value)
         self._serve([(ObjectKind.FLAG, flag)])
 
@@ -258,7 +261,7 @@ class ServerState:
     def _found(self, name: ObjectName) -> Mapping[str, Any]:
         found = self._written.get(name)
         if found is None:
-            raise ConfigError(f"there is no {name[0].value} {name[1]!r}")
+            raise ConfigError(absent(*name, (key for kind, key in self._written if kind is name[0])))
         return found
 
     # -- who watches

@@ -76,6 +76,10 @@ class Page:
         """Replaces what stands in a field."""
         await self.focus(selector)
         await self.ask("document.activeElement.select()")
+        await self.type(text)
+
+    async def type(self, text: str) -> None:
+        """Writes where the keyboard is."""
         await self._call("Input.insertText", text=text)
 
     async def press(self, key: str) -> None:

@@ -21,8 +21,8 @@ FLAGS = {
             "offVariation": 1,
             "fallthrough": {"rollout": {"variations": [{"variation": 0, "weight": 20000}, {"variation": 1, "weight": 80000}]}},
             "rules": [
-                {"id": "1", "variation": 0, "clauses": [{"attribute": "plan", "op": "in", "values": ["pro"]}]},
-                {"id": "2", "variation": 0, "clauses": [{"attribute": "", "op": "segmentMatch", "values": ["testers"]}]},
+                {"id": "pro plan", "variation": 0, "clauses": [{"attribute": "plan", "op": "in", "values": ["pro"]}]},
+                {"id": "testers", "variation": 0, "clauses": [{"attribute": "", "op": "segmentMatch", "values": ["testers"]}]},
             ],
         },
         "search-ranking": {"on": False, "variations": ["classic", "learned"], "offVariation": 0, "fallthrough": {"variation": 1}},

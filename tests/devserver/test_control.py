@@ -203,10 +203,22 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
             id="a context without a key",
         ),
         pytest.param("POST", "save", None, 400, "there is no file to save to", id="nowhere to save to"),
-        pytest.param("GET", "flip", None, 405, "", id="no write by GET"),
+        pytest.param("POST", "flip", {"flag": "with slash and ?"}, 404, "did you mean 'with/slash and ?'", id="a key with a typo"),
+        pytest.param("PUT", "flags/", {}, 400, "an empty key is no key", id="a flag without a key"),
+        pytest.param("PUT", "segments/", {}, 400, "an empty key is no key", id="a segment without a key"),
+        pytest.param(
+            "PUT", "overrides", {"flag": "a", "key": "", "value": 1}, 400, "nobody to override for", id="a keyless override"
+        ),
+        pytest.param(
+            "PUT", "overrides", {"flag": "a", "kind": "kind", "key": "u", "value": 1}, 400, "'kind' is no kind", id="no such kind"
+        ),
+        pytest.param(
+            "PUT", "overrides", {"flag": "a", "kind": "multi", "key": "u", "value": 1}, 400, "'multi' is no kind", id="many kinds"
+        ),
+        pytest.param("GET", "flip", None, 405, "/control/flip takes POST, not GET", id="no write by GET"),
         pytest.param("HEAD", "state", None, 405, "", id="nor HEAD"),
-        pytest.param("GET", "nothing", None, 404, "", id="no such call"),
-        pytest.param("PUT", "flags/../../sdk/poll", {}, 405, "", id="a path that climbs"),
+        pytest.param("GET", "nothing", None, 404, "there is no call /control/nothing", id="no such call"),
+        pytest.param("PUT", "flags/../../sdk/poll", {}, 405, "/sdk/poll takes GET, not PUT", id="a path that climbs"),
     ],
 )
 async def test_a_mistaken_call_is_told_so_and_changes_nothing(

@@ -141,6 +141,83 @@ async def test_everything_can_be_reached_by_the_tab_key(scene: Scene) -> None:
     } <= reached
 
 
+@pytest.mark.parametrize(
+    "edited",
+    [
+        pytest.param("another", id="when another flag changes"),
+        pytest.param("checkout", id="when the flag itself changes"),
+    ],
+)
+async def test_who_is_writing_goes_on_writing(scene: Scene, edited: str) -> None:
+    page, area = scene.page, f"{ITEM} textarea"
+    await page.act(f"{ITEM} summary")
+    await page.write(area, "what I ")
+    await page.ask(f"document.querySelector({json.dumps(ITEM)}).dataset.seen = 'before'")
+    scene.state.put(edited, {**FLAG, "salt": "new"})
+    await page.until(f"document.querySelector('#summary').innerText.includes('version {scene.state.version}')")
+    await page.type("write")
+    assert await page.ask(f"document.querySelector({json.dumps(area)}).value") == "what I write"
+    is_replaced = await page.ask(f"!document.querySelector({json.dumps(ITEM)}).dataset.seen")
+    assert is_replaced == (edited == "checkout")
+    said = await page.ask("document.querySelector('#said').innerText")
+    assert ("has changed on the server" in said) == is_replaced
+
+
+@pytest.mark.parametrize("key", ["constructor", "__proto__", "a/b?c#d%20", "\"';--", "ключ 日本", "../faults"])
+async def test_a_flag_may_be_called_anything(scene: Scene, key: str) -> None:
+    page, item = scene.page, f"#flags [data-key={json.dumps(key, ensure_ascii=False)}]"
+    await page.write("#add-key", key)
+    await page.press("Enter")
+    await page.act(f"{item} [data-act=flip]")
+    await page.until("document.querySelector('#said').innerText.endsWith('is on now.')")
+    assert scene.state.document()["flags"][key]["on"] is True
+
+
+@pytest.mark.parametrize(
+    ("context", "value", "said"),
+    [
+        pytest.param("null", "1", "The context is no object", id="a context that is none"),
+        pytest.param("{", "1", "The context is not JSON", id="half a context"),
+        pytest.param('{"kind": "multi", "user": {"key": "u"}}', "1", "a context of one kind", id="several kinds"),
+        pytest.param('{"kind": "user", "key": "u"}', "new", "The value is not JSON", id="a value without its quotes"),
+        pytest.param('{"kind": "user", "key": ""}', "1", "nobody to override for", id="no key"),
+    ],
+)
+async def test_an_override_with_a_mistake_is_refused(scene: Scene, context: str, value: str, said: str) -> None:
+    page = scene.page
+    await page.write("#ask-flag", "checkout")
+    await page.write("#ask-context", context)
+    await page.write("#override-value", value)
+    await page.press("Enter")
+    await page.until(f"document.querySelector('#said').innerText.includes({json.dumps(said)})")
+    assert scene.state.overrides == ()
+
+
+async def test_long_texts_stay_within_the_page(scene: Scene) -> None:
+    long = "x" * 2000
+    rule = {"variation": 0, "clauses": [{"attribute": long, "op": "in", "values": [long]}]}
+    scene.state.put(long, {**FLAG, "variations": [long, "old"], "rules": [rule]})
+    scene.state.override(long, long, long)
+    await scene.page.until("document.querySelectorAll('#flags > li').length === 2 && document.querySelector('#overrides li')")
+    assert await scene.page.ask("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_it_says_so_where_there_is_nothing() -> None:
+    async with serve(create_app(ServerState.of({}), token=TOKEN)) as serving, browse() as page:
+        await page.open(f"{serving.url}/#token={TOKEN}")
+        await page.until("document.body.dataset.connection === 'live'")
+        lists = ("flags", "segments", "faults", "clients", "events")
+        hints = [await page.ask(f"getComputedStyle(document.querySelector('#{name}'), '::before').content") for name in lists]
+        assert hints == [
+            '"No flag, or none that is called so."',
+            '"No segment, or none that is called so."',
+            '"Nothing goes wrong."',
+            '"Nobody has come yet."',
+            '"None."',
+        ]
+        await page.until("document.querySelector('#summary').innerText === 'version 1 · 0 flags · 0 segments'")
+
+
 async def test_texts_of_clients_are_no_html(scene: Scene) -> None:
     scene.state.put(
         "<img src=x onerror=alert(1)>", {"on": True, "variations": ["<script>alert(1)</script>"], "fallthrough": {"variation": 0}}

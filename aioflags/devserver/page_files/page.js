@@ -139,39 +139,50 @@ function el(name, properties = {}, ...children) {
   return made;
 }
 
-/** Replaces the children of a list by key, leaving alone those that did not change: what is being edited stays. */
+/** Replaces the children of a list by key. Those that did not change are not even moved, which would take the keyboard from them. */
 function fill(list, entries, make) {
   const old = new Map([...list.children].map((child) => [child.dataset.key, child]));
+  let takeKeyboard = () => {};
   const next = entries.map(([key, entry]) => {
     const text = JSON.stringify(entry);
     const there = old.get(key);
     if (there && there.dataset.entry === text) return there;
-    const editing = there?.querySelector("details[open] textarea");
     const made = make(key, entry);
     made.dataset.key = key;
     made.dataset.entry = text;
-    if (editing) keepEditing(made, editing);
+    if (there) takeKeyboard = goOn(there, made) ?? takeKeyboard;
     return made;
   });
-  if (next.length !== list.children.length || next.some((child, i) => child !== list.children[i])) {
-    const focused = document.activeElement;
-    const where = focused && list.contains(focused) ? [focused.closest("[data-key]")?.dataset.key, focused.dataset.act] : null;
-    list.replaceChildren(...next);
-    if (where && !list.contains(document.activeElement)) {
-      [...list.children].find((child) => child.dataset.key === where[0])?.querySelector(`[data-act="${where[1]}"]`)?.focus();
-    }
-  }
+  const kept = new Set(next);
+  for (const child of [...list.children]) if (!kept.has(child)) child.remove();
+  next.forEach((child, i) => {
+    if (list.children[i] !== child) list.insertBefore(child, list.children[i] ?? null);
+  });
+  takeKeyboard();
 }
 
-function keepEditing(made, editing) {
-  made.querySelector("details").open = true;
-  const area = made.querySelector("textarea");
-  if (editing.value !== editing.defaultValue) {
-    area.value = editing.value;
+/** What a person does in an element goes on in the one that replaces it. Answers how the keyboard gets there, if it was in the old one. */
+function goOn(there, made) {
+  const [before, after] = [there, made].map((item) => item.querySelector("textarea"));
+  if (there.querySelector("details[open]")) made.querySelector("details").open = true;
+  if (before && before.value !== before.defaultValue) {
+    after.value = before.value;
     say("What you are editing has changed on the server; saving will replace that.", "bad");
   }
+  const focused = document.activeElement;
+  if (!there.contains(focused)) return null;
+  const { selectionStart, selectionEnd, scrollTop } = focused;
+  return () => {
+    const heir = made.querySelector(`[data-act="${focused.dataset.act}"]`);
+    heir?.focus();
+    if (heir && heir === after) {
+      heir.setSelectionRange(selectionStart, selectionEnd);
+      heir.scrollTop = scrollTop;
+    }
+  };
 }
 
+const count = (objects, name) => `${Object.keys(objects).length} ${name}${Object.keys(objects).length === 1 ? "" : "s"}`;
 const pretty = (value) => JSON.stringify(value, null, 2);
 const time = (ms) => new Date(ms).toLocaleTimeString();
 
@@ -182,7 +193,7 @@ let flags = { flags: {}, segments: {}, overrides: [] };
 function showFlags(told) {
   flags = told;
   drawFlags();
-  $("summary").textContent = `version ${told.version} · ${Object.keys(told.flags).length} flags · ${Object.keys(told.segments).length} segments`;
+  $("summary").textContent = `version ${told.version} · ${count(told.flags, "flag")} · ${count(told.segments, "segment")}`;
   $("flag-keys").replaceChildren(...Object.keys(told.flags).map((value) => el("option", { value })));
   fill($("overrides"), told.overrides.map((one) => [`${one.flag} ${one.kind} ${one.key}`, one]), (_, one) =>
     el("li", { className: "row" },
@@ -210,7 +221,7 @@ function flagItem(key, flag) {
 }
 
 function editor(section, key, object) {
-  const area = el("textarea", { rows: 14, spellcheck: false, defaultValue: pretty(object), "aria-label": `JSON of ${key}` });
+  const area = el("textarea", { rows: 14, spellcheck: false, defaultValue: pretty(object), "data-act": "json", "aria-label": `JSON of ${key}` });
   const path = `/${section}/${encodeURIComponent(key)}`;
   return el("details", {},
     el("summary", { "data-act": "edit" }, "Edit"),
@@ -218,9 +229,9 @@ function editor(section, key, object) {
     el("p", {},
       el("button", { type: "button", "data-act": "store", onclick: async () => { if (await call("PUT", path, area.value, `${key} is served as edited.`)) area.defaultValue = area.value; } }, "Serve this"),
       " ",
-      el("button", { type: "button", onclick: () => { area.value = area.defaultValue; } }, "Undo"),
+      el("button", { type: "button", "data-act": "undo", onclick: () => { area.value = area.defaultValue; } }, "Undo"),
       " ",
-      el("button", { type: "button", onclick: () => { if (confirm(`Serve ${key} no more?`)) call("DELETE", path, undefined, `${key} is served no more.`); } }, "Delete")));
+      el("button", { type: "button", "data-act": "delete", onclick: () => { if (confirm(`Serve ${key} no more?`)) call("DELETE", path, undefined, `${key} is served no more.`); } }, "Delete")));
 }
 
 /** The targeting of a flag in words. */
@@ -249,7 +260,17 @@ function clause(one) {
 
 // -- the context editor
 
-const context = () => JSON.parse($("ask-context").value);
+/** The context that stands in the field. Throws what is wrong with it. */
+function context() {
+  let written;
+  try {
+    written = JSON.parse($("ask-context").value);
+  } catch (problem) {
+    throw new Error(`The context is not JSON: ${problem.message}`);
+  }
+  if (written === null || typeof written !== "object") throw new Error('The context is no object, such as {"kind": "user", "key": "user-123"}.');
+  return written;
+}
 
 async function ask(event) {
   event.preventDefault();
@@ -257,7 +278,7 @@ async function ask(event) {
   try {
     asked = context();
   } catch (problem) {
-    say(`The context is not JSON: ${problem.message}`, "bad");
+    say(problem.message, "bad");
     return;
   }
   const answer = await call("POST", "/explain", { flag: $("ask-flag").value, context: asked });
@@ -292,10 +313,11 @@ async function override(event) {
   let value;
   let asked;
   try {
-    value = JSON.parse($("override-value").value);
     asked = context();
+    if (asked.kind === "multi") throw new Error("An override is for a context of one kind: write that one alone.");
+    value = JSON.parse($("override-value").value);
   } catch (problem) {
-    say(`Not JSON: ${problem.message}`, "bad");
+    say(problem instanceof SyntaxError ? `The value is not JSON: ${problem.message}` : problem.message, "bad");
     return;
   }
   if (await call("PUT", "/overrides", { flag: $("ask-flag").value, kind: asked.kind ?? "user", key: asked.key, value }, "Overridden.")) $("ask").requestSubmit();
@@ -403,7 +425,7 @@ $("save").addEventListener("click", async () => {
 $("add").addEventListener("submit", async (event) => {
   event.preventDefault();
   const [section, key] = [$("add-section").value, $("add-key").value];
-  if (key in flags[section]) return say(`There is a ${key} already.`, "bad");
+  if (Object.hasOwn(flags[section], key)) return say(`There is a ${key} already.`, "bad");
   const fresh = section === "flags"
     ? { on: false, variations: [true, false], offVariation: 1, fallthrough: { variation: 0 }, rules: [] }
     : { included: [], rules: [] };
