@@ -145,6 +145,22 @@ async def test_listeners_hear_of_changes_until_they_are_unregistered() -> None:
         assert again.status_code == 400
 
 
+async def test_hooks_tell_of_their_stages_pass_data_on_and_fail_where_they_are_to() -> None:
+    async with harnessing() as harness:
+        telling = {"name": "a", "callbackUri": f"{harness.callbacks_url}/a", "data": {"beforeEvaluation": {"x": 1}}}
+        failing = {"name": "b", "callbackUri": f"{harness.callbacks_url}/b", "errors": {"beforeEvaluation": "on purpose"}}
+        client = await harness.create(hooks={"hooks": [telling, failing]})
+        assert await harness.value(client, "greeting", "default", detail=True) == "hello"
+    asked = {"flagKey": "greeting", "context": USER, "defaultValue": "default", "method": "variation_detail", "environmentId": None}
+    told = {"value": "hello", "variationIndex": 0, "reason": {"kind": "FALLTHROUGH"}}
+    after = {"stage": "afterEvaluation", "evaluationSeriesContext": asked, "evaluationDetail": told}
+    assert harness.heard == [
+        ("/a", {"stage": "beforeEvaluation", "evaluationSeriesContext": asked, "evaluationSeriesData": {}}),
+        ("/b", {**after, "evaluationSeriesData": {}}),
+        ("/a", {**after, "evaluationSeriesData": {"x": 1}}),
+    ]
+
+
 async def test_a_harness_that_does_not_answer_callbacks_harms_nobody() -> None:
     async with harnessing() as harness:
         client = await harness.create()

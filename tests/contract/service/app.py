@@ -21,7 +21,8 @@ from aioflags import Client, ConfigError
 from aioflags.version import __version__
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.commands import CommandError, Entity, obey
-from tests.contract.service.configuration import Configuration, Wire, config_for
+from tests.contract.service.configuration import Configuration, Hooks, Wire, config_for
+from tests.contract.service.hooks import ToldHook
 
 __all__ = ["SERVER_SIDE", "Service", "running"]
 
@@ -33,9 +34,11 @@ SERVER_SIDE: Final = (
     "client-prereq-events",
     "context-comparison",
     "context-type",
+    "evaluation-hooks",
     "fdv1-fallback",
     "flag-change-listeners",
     "flag-value-change-listeners",
+    "hook-environment-id",
     "http-proxy",
     "instance-id",
     "polling-gzip",
@@ -98,7 +101,8 @@ class Service:
             wanted = msgspec.json.decode(await request.body(), type=_Creation)
             # Named after the test, so that a line in the log says which one it belongs to.
             logger = logging.getLogger(f"contract.{wanted.tag}")
-            client = Client(wanted.configuration.credential, config_for(wanted.configuration, logger))
+            hooks = [ToldHook(hook, self._callbacks) for hook in (wanted.configuration.hooks or Hooks()).hooks or ()]
+            client = Client(wanted.configuration.credential, config_for(wanted.configuration, logger, hooks=hooks))
         except (msgspec.DecodeError, ConfigError) as error:
             return PlainTextResponse(str(error), 400)
         entity = Entity(client, self._callbacks, self._tasks)

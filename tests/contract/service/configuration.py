@@ -6,14 +6,17 @@ What is absent may also be ``null``, and means the SDK's default. Numbers are mi
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from aioflags import Config, DataSystem, Http
+from aioflags.hooks import Hook
 from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
 
-__all__ = ["Configuration", "config_for"]
+__all__ = ["Configuration", "HookParams", "Wire", "config_for"]
 
 
 class Wire(msgspec.Struct, rename="camel"):
@@ -68,6 +71,19 @@ class Proxy(Wire):
     http_proxy: str | None = None
 
 
+class HookParams(Wire):
+    """``data``: what a stage passes on. ``errors``: the stages that fail, each with its message."""
+
+    name: str
+    callback_uri: str
+    data: dict[str, dict[str, Any] | None] | None = None
+    errors: dict[str, str | None] | None = None
+
+
+class Hooks(Wire):
+    hooks: list[HookParams] | None = None
+
+
 class Configuration(Wire):
     """A client."""
 
@@ -80,10 +96,11 @@ class Configuration(Wire):
     wrapper: Wrapper | None = None
     tls: Tls | None = None
     proxy: Proxy | None = None
+    hooks: Hooks | None = None
 
 
-def config_for(wanted: Configuration, logger: logging.Logger) -> Config:
-    """The configuration of the client. Raises ``ConfigError`` where it cannot be had."""
+def config_for(wanted: Configuration, logger: logging.Logger, *, hooks: Sequence[Hook] = ()) -> Config:
+    """The configuration of the client, with these hooks. Raises ``ConfigError`` where it cannot be had."""
     endpoints = wanted.service_endpoints or ServiceEndpoints()
     tags, wrapper = wanted.tags or Tags(), wanted.wrapper or Wrapper()
     return Config(
@@ -97,6 +114,7 @@ def config_for(wanted: Configuration, logger: logging.Logger) -> Config:
         start_wait=(wanted.start_wait_time_ms or 5000) / 1000,
         data_system=DataSystem.default() if wanted.data_system is None else _data_system(wanted.data_system),
         http=_http(wanted.tls or Tls(), wanted.proxy or Proxy()),
+        hooks=hooks,
         logger=logger,
     )
 

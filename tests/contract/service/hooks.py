@@ -1,0 +1,49 @@
+"""Hooks that tell the harness of each of their stages, and do there what it wants: pass data on, or fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aioflags import EvaluationDetail
+from aioflags.hooks import EvaluationCall, Hook
+from tests.contract.service.callbacks import Callbacks
+from tests.contract.service.configuration import HookParams
+
+__all__ = ["ToldHook"]
+
+
+class ToldHook(Hook):
+    """One hook of a client."""
+
+    def __init__(self, wanted: HookParams, callbacks: Callbacks) -> None:
+        self.name = wanted.name or "hook"
+        self._wanted = wanted
+        self._callbacks = callbacks
+
+    async def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        """Tells of ``beforeEvaluation``."""
+        return await self._evaluation("beforeEvaluation", call, data)
+
+    async def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+        """Tells of ``afterEvaluation``."""
+        told = {"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()}
+        return await self._evaluation("afterEvaluation", call, data, evaluationDetail=told)
+
+    async def _evaluation(
+        self, stage: str, call: EvaluationCall, data: Mapping[str, object], **more: object
+    ) -> Mapping[str, object]:
+        asked = {
+            "flagKey": call.key,
+            "context": None if call.context is None else call.context.to_dict(),
+            "defaultValue": call.default_value,
+            "method": call.method,
+            "environmentId": call.environment_id,
+        }
+        await self._stage(stage, evaluationSeriesContext=asked, evaluationSeriesData=dict(data), **more)
+        return {**data, **((self._wanted.data or {}).get(stage) or {})}
+
+    async def _stage(self, stage: str, **what: object) -> None:
+        if (error := (self._wanted.errors or {}).get(stage)) is not None:
+            raise RuntimeError(error)
+        await self._callbacks.tell(self._wanted.callback_uri, {"stage": stage, **what})
