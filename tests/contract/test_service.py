@@ -151,7 +151,8 @@ async def test_hooks_tell_of_their_stages_pass_data_on_and_fail_where_they_are_t
         failing = {"name": "b", "callbackUri": f"{harness.callbacks_url}/b", "errors": {"beforeEvaluation": "on purpose"}}
         client = await harness.create(hooks={"hooks": [telling, failing]})
         assert await harness.value(client, "greeting", "default", detail=True) == "hello"
-    asked = {"flagKey": "greeting", "context": USER, "defaultValue": "default", "method": "variation_detail", "environmentId": None}
+    asked = {"flagKey": "greeting", "context": USER, "defaultValue": "default", "method": "variation_detail"}
+    asked["environmentId"] = harness.flags.environment_id
     told = {"value": "hello", "variationIndex": 0, "reason": {"kind": "FALLTHROUGH"}}
     after = {"stage": "afterEvaluation", "evaluationSeriesContext": asked, "evaluationDetail": told}
     assert harness.heard == [
