@@ -34,8 +34,10 @@ from aioflags.model.options import require
 from aioflags.model.result import SourceState
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import StatusReport
+from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, SdkMetadata
 from aioflags.protocol.document import read_document
-from aioflags.protocol.requests import identity_headers
+from aioflags.protocol.requests import PRODUCT, identity_headers, usable_tag
+from aioflags.registration import Registration
 from aioflags.series import Series
 from aioflags.sources import MemorySource, Polling, SourceContext, Streaming
 from aioflags.sources.base import breathing
@@ -45,6 +47,7 @@ from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.supervisor import Supervisor
 from aioflags.transport.http import HttpTransport
 from aioflags.typed import Flag, own_default
+from aioflags.version import __version__
 
 __all__ = ["Client"]
 
@@ -90,9 +93,12 @@ class Client:
         self._evaluator = Evaluator(self._cell, self._series, offline=config.offline, defaults=config.defaults, logger=self._logger)
         self._direct = False
         self._turning = Lock()
+        self._registration = Registration(config.plugins, _environment(self._key, config), self._logger)
+        self._knows_plugins = False
         self._core = Core(
             self._cell,
             self._keep_current,
+            prepare=self._register,
             start_wait=config.start_wait,
             close_timeout=config.close_timeout,
             logger=self._logger,
@@ -156,6 +162,9 @@ class Client:
                     raise
                 self._system = DataSystem.custom(synchronizers=[document])
                 self._path = None
+            if not self._knows_plugins and not self._cell.is_closed:
+                self._knows_plugins = True
+                self._turn(hooks=self._registration.hooks())
         system = self._system
         if self._config.offline or not (system.initializers or system.synchronizers):
             # There is nothing to wait for, so it is decided already.
@@ -192,6 +201,9 @@ class Client:
     def __await__(self) -> Generator[Any, None, Self]:
         yield from self.start().__await__()
         return self
+
+    async def _register(self) -> None:
+        await self._registration.register(self)
 
     async def _keep_current(self) -> None:
         if self._config.offline:
@@ -466,6 +478,18 @@ class Client:
     def __repr__(self) -> str:
         report = self._cell.newest
         return f"<Client {report.status.value}, source {report.source_state.value}>"
+
+
+def _environment(key: SdkKey, config: Config) -> EnvironmentMetadata:
+    """What plugins are told about the client."""
+    application = ApplicationMetadata(id=usable_tag(config.application_id), version=usable_tag(config.application_version))
+    return EnvironmentMetadata(
+        sdk=SdkMetadata(
+            name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version
+        ),
+        sdk_key=key.value,
+        application=application if application.id or application.version else None,
+    )
 
 
 def _speaks_fdv2(system: DataSystem) -> bool:

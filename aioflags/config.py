@@ -28,6 +28,7 @@ from aioflags.model.defaults import (
 )
 from aioflags.model.options import at_least, each, positive, require, set_all
 from aioflags.model.values import fresh
+from aioflags.plugins import Plugin
 from aioflags.protocol.requests import header_text
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
 from aioflags.transport.settings import Http
@@ -108,7 +109,7 @@ class Config:
     a caller's default. ``start_wait`` is how long starting waits for data before it goes on without; ``close_timeout`` is how
     long closing may take in all. ``application_id`` and ``application_version`` are sent as tags, ``wrapper_name`` and
     ``wrapper_version`` by libraries that wrap this one. ``payload_filter_key`` asks FDv1 for a subset of the flags; FDv2 knows no
-    filters. ``hooks`` are called around evaluations, in order.
+    filters. ``hooks`` are called around evaluations, in order; ``plugins`` bring hooks, and see the client before it has data.
 
     Raises:
         ConfigError: an option is of the wrong type, or cannot be meant. Numbers that cannot be used are replaced by the
@@ -126,6 +127,7 @@ class Config:
     defaults: Mapping[str, object] = field(default_factory=dict[str, object])
     payload_filter_key: str | None = None
     hooks: Sequence[Hook] = ()
+    plugins: Sequence[Plugin] = ()
     logger: logging.Logger = package_logger
     start_wait: float = START_WAIT
     close_timeout: float = CLOSE_TIMEOUT
@@ -147,6 +149,7 @@ class Config:
         values: dict[str, object] = {
             "defaults": MappingProxyType(fresh(self.defaults)),
             "hooks": each("hooks", self.hooks, Hook),
+            "plugins": each("plugins", self.plugins, Plugin),  # type: ignore[type-abstract]  # isinstance knows protocols, too
         }
         for name, default in (("base_uri", BASE_URI), ("stream_uri", STREAM_URI), ("events_uri", EVENTS_URI)):
             values[name] = _base(name, getattr(self, name), default)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context as VariableContext
 
 import anyio
+from anyio.abc import TaskGroup
 
 from aioflags.errors import LifecycleError, NotReadyError
 from aioflags.forks import tell_after_fork
@@ -29,8 +30,8 @@ __all__ = ["Core"]
 class Core:
     """What every client is made of: one task that owns all others, and the calls that start and end it.
 
-    ``work`` keeps the data current until it is cancelled, or until nothing is left to do. ``start_wait`` and
-    ``close_timeout`` are seconds.
+    ``work`` keeps the data current until it is cancelled, or until nothing is left to do. ``prepare`` comes before it, and
+    before anybody's ``start`` returns; it has to end by itself. ``start_wait`` and ``close_timeout`` are seconds.
     """
 
     def __init__(
@@ -38,12 +39,15 @@ class Core:
         cell: StatusCell,
         work: Callable[[], Awaitable[None]],
         *,
+        prepare: Callable[[], Awaitable[None]],
         start_wait: float,
         close_timeout: float,
         logger: logging.Logger,
     ) -> None:
         self._cell = cell
         self._work = work
+        self._prepare = prepare
+        self._prepared = anyio.Event()
         self._start_wait = start_wait
         self._close_timeout = close_timeout
         self._logger = logger
@@ -87,6 +91,7 @@ class Core:
         return self._cell.newest
 
     async def _wait_for_readiness(self, wait: float) -> None:
+        await self._prepared.wait()
         if wait > 0:
             with anyio.move_on_after(wait):
                 await self._cell.readiness.wait()
@@ -134,14 +139,21 @@ class Core:
     async def _run(self, start_wait: float) -> None:
         try:
             async with anyio.create_task_group() as data:
-                data.start_soon(self._limit_start, start_wait if start_wait > 0 else START_WAIT)
-                data.start_soon(self._guard)
+                data.start_soon(self._live, data, start_wait if start_wait > 0 else START_WAIT)
                 await self._closing.wait()
                 data.cancel_scope.cancel()
         finally:
             if not self._cell.is_closed:
                 # Somebody cancels whatever tasks there are. Then at least the status does not go on claiming that all is well.
                 self._cell.failed(unexpected(asyncio.CancelledError("the client's task was cancelled by others")))
+
+    async def _live(self, data: TaskGroup, start_wait: float) -> None:
+        try:
+            await self._prepare()
+        finally:
+            self._prepared.set()
+        data.start_soon(self._limit_start, start_wait)
+        await self._guard()
 
     async def _limit_start(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):
@@ -191,5 +203,5 @@ class Core:
         """In the child of a fork: the parent's tasks do not run here. Evaluation goes on; ``start`` starts anew."""
         if self._root is not None:
             self._root = self._loop = None
-            self._closing = anyio.Event()
+            self._closing, self._prepared = anyio.Event(), anyio.Event()
             self._cell.forked()

@@ -33,6 +33,8 @@ FLOORS = {
     "interventions": 6,
     "hooks": 6,
     "series": 6,
+    "plugins": 6,
+    "registration": 6,
     "config": 6,
     "environment": 6,
     "typed": 6,

@@ -27,7 +27,7 @@ GUIDES = {
     "dev-server.md": 1,
     "fallback-directive.md": 1,
     "fastapi.md": 7,
-    "hooks.md": 2,
+    "hooks.md": 3,
     "quickstart.md": 4,
     "what-happens-when.md": 8,
 }

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, hooks, sources, stores, testing
+from aioflags import aiohttp, asgi, fastapi, hooks, plugins, sources, stores, testing
 
 NAMES = [
     "Client",
@@ -86,6 +86,8 @@ FRAMEWORKS = [
 
 HOOKS = ["EvaluationCall", "Hook"]
 
+PLUGINS = ["ApplicationMetadata", "EnvironmentMetadata", "Plugin", "SdkMetadata"]
+
 TESTING = [
     "FlagChangeLog",
     "FlagOverrides",
@@ -134,6 +136,7 @@ METHODS = {
         pytest.param(stores, STORES, id="stores"),
         pytest.param(testing, TESTING, id="testing"),
         pytest.param(hooks, HOOKS, id="hooks"),
+        pytest.param(plugins, PLUGINS, id="plugins"),
         *FRAMEWORKS,
     ],
 )
@@ -160,6 +163,11 @@ def test_so_does_each_part_of_a_hook(name: str) -> None:
 @pytest.mark.parametrize("name", STORES)
 def test_and_each_part_of_a_store(name: str) -> None:
     assert inspect.getdoc(getattr(stores, name)), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_so_does_each_part_of_a_plugin(name: str) -> None:
+    assert inspect.getdoc(getattr(plugins, name)), f"{name} has no docstring"
 
 
 @pytest.mark.parametrize(("module", "names"), FRAMEWORKS)

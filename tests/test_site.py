@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, hooks, sources, testing
+from aioflags import aiohttp, asgi, fastapi, hooks, plugins, sources, testing
 
 DOCS = Path(__file__).parent.parent / "docs"
-PUBLIC = (aioflags, aiohttp, asgi, fastapi, hooks, sources, testing)
+PUBLIC = (aioflags, aiohttp, asgi, fastapi, hooks, plugins, sources, testing)
 
 
 @pytest.mark.real_time

@@ -16,9 +16,20 @@ from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
 from aioflags.version import __version__
 
-__all__ = ["USER_AGENT", "header_text", "identity_headers", "latest_all_url", "poll_url", "stream_url", "usable_filter_key"]
+__all__ = [
+    "PRODUCT",
+    "USER_AGENT",
+    "header_text",
+    "identity_headers",
+    "latest_all_url",
+    "poll_url",
+    "stream_url",
+    "usable_filter_key",
+    "usable_tag",
+]
 
-USER_AGENT: Final = f"AioFlags/{__version__}"
+PRODUCT: Final = "AioFlags"
+USER_AGENT: Final = f"{PRODUCT}/{__version__}"
 
 _TAG: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FILTER_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -97,10 +108,13 @@ def header_text(option: str, text: str | None) -> str:
     return text or ""
 
 
+def usable_tag(value: object) -> str | None:
+    """What an option says about the application, if it can be sent."""
+    return value if isinstance(value, str) and _TAG.fullmatch(value) else None
+
+
 def _tag(option: str, value: object, logger: logging.Logger) -> str:
-    if value is None or value == "":
-        return ""
-    if isinstance(value, str) and _TAG.fullmatch(value):
-        return value
-    logger.warning("%s: not sent, it has to be 1 to 64 characters out of A-Z a-z 0-9 . _ -", option)
-    return ""
+    tag = usable_tag(value)
+    if tag is None and value not in (None, ""):
+        logger.warning("%s: not sent, it has to be 1 to 64 characters out of A-Z a-z 0-9 . _ -", option)
+    return tag or ""

@@ -1,0 +1,66 @@
+"""Registration: how the plugins of one client are asked for their hooks and shown the client.
+
+Source: ``client-surface.md`` 7.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from aioflags.hooks import Hook
+from aioflags.logs import printable
+from aioflags.model.options import each
+from aioflags.plugins import EnvironmentMetadata, Plugin
+
+if TYPE_CHECKING:
+    from aioflags.client import Client
+
+__all__ = ["Registration"]
+
+LONGEST: Final = 5.0
+"""Seconds that one plugin may take to register: flags are more important than any of them."""
+
+
+class Registration:
+    """The plugins of one client. One that raises or hangs is logged, and the next one has its turn."""
+
+    def __init__(self, plugins: Sequence[Plugin], environment: EnvironmentMetadata, logger: logging.Logger) -> None:
+        self._plugins = plugins
+        self._environment = environment
+        self._logger = logger
+
+    def hooks(self) -> list[Hook]:
+        """Those that the plugins bring, in order."""
+        found: list[Hook] = []
+        for plugin in self._plugins:
+            try:
+                found += each("get_hooks", plugin.get_hooks(self._environment), Hook)
+            except Exception as error:  # noqa: BLE001 -- a plugin is no reason for a client not to start
+                self._failed(plugin, "get_hooks", error)
+        return found
+
+    async def register(self, client: Client) -> None:
+        """Shows every plugin the client, one after the other."""
+        for plugin in self._plugins:
+            try:
+                with anyio.move_on_after(LONGEST) as scope:
+                    registering = plugin.register(client, self._environment)
+                    if inspect.isawaitable(registering):
+                        await registering
+            except Exception as error:  # noqa: BLE001 -- as above
+                self._failed(plugin, "register", error)
+            else:
+                if scope.cancelled_caught:
+                    self._logger.error("plugin %s: register took longer than %g s, and was cancelled", _name(plugin), LONGEST)
+
+    def _failed(self, plugin: Plugin, method: str, error: Exception) -> None:
+        self._logger.error("plugin %s: %s failed", _name(plugin), method, exc_info=error)
+
+
+def _name(plugin: Plugin) -> str:
+    return printable(plugin.name)
