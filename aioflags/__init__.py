@@ -11,18 +11,20 @@ if TYPE_CHECKING:
     from aioflags.ambient import current_context, use_context
     from aioflags.changes import FlagChange, ValueChange
     from aioflags.client import Client
-    from aioflags.config import Config, DataSystem, Http
+    from aioflags.config import BigSegments, Config, DataSystem, Http
     from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError, StoreError
     from aioflags.flags import Flags, FlagsState
     from aioflags.hooks import Hook
     from aioflags.model.context import Context
-    from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+    from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
     from aioflags.model.explanation import Explanation
     from aioflags.model.result import ErrorInfo, SourceState
-    from aioflags.model.status import Status, StatusReport
+    from aioflags.model.status import Status, StatusReport, StoreStatus
     from aioflags.typed import Flag
 
 __all__ = [
+    "BigSegments",
+    "BigSegmentsStatus",
     "Client",
     "Config",
     "ConfigError",
@@ -47,6 +49,7 @@ __all__ = [
     "Status",
     "StatusReport",
     "StoreError",
+    "StoreStatus",
     "ValueChange",
     "current_context",
     "use_context",
@@ -56,15 +59,15 @@ _HOMES = {
     "ambient": ("current_context", "use_context"),
     "changes": ("FlagChange", "ValueChange"),
     "client": ("Client",),
-    "config": ("Config", "DataSystem", "Http"),
+    "config": ("BigSegments", "Config", "DataSystem", "Http"),
     "errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
     "flags": ("Flags", "FlagsState"),
     "hooks": ("Hook",),
     "model.context": ("Context",),
-    "model.detail": ("ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
+    "model.detail": ("BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
     "model.explanation": ("Explanation",),
     "model.result": ("ErrorInfo", "SourceState"),
-    "model.status": ("Status", "StatusReport"),
+    "model.status": ("Status", "StatusReport", "StoreStatus"),
     "typed": ("Flag",),
 }
 

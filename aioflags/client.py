@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 
 import anyio
 
@@ -27,13 +27,15 @@ from aioflags.flags import Flags, FlagsState
 from aioflags.forks import Lock
 from aioflags.hooks import Hook
 from aioflags.interventions import INTERVENTIONS
+from aioflags.memberships import UNAVAILABLE, Memberships
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
 from aioflags.model.options import require
 from aioflags.model.result import SourceState
 from aioflags.model.secret import SdkKey
-from aioflags.model.status import StatusReport
+from aioflags.model.status import StatusReport, StoreStatus
+from aioflags.observers import Following, Newest
 from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, SdkMetadata
 from aioflags.protocol.document import read_document
 from aioflags.protocol.requests import PRODUCT, identity_headers, usable_tag
@@ -52,6 +54,10 @@ from aioflags.version import __version__
 __all__ = ["Client"]
 
 T = TypeVar("T")
+
+_NEVER: Final[Newest[StoreStatus]] = Newest()
+"""Where there is no store, and no news of one."""
+_NEVER.close()
 
 
 class Client:
@@ -90,7 +96,16 @@ class Client:
         self._feed = ChangeFeed(self._logger)
         self._cell = StatusCell(self._holder, self._feed, self._logger)
         self._series = Series(config.hooks, self._logger)
-        self._evaluator = Evaluator(self._cell, self._series, offline=config.offline, defaults=config.defaults, logger=self._logger)
+        big = None if config.offline else config.big_segments
+        self._memberships = None if big is None else Memberships(big, self._logger)
+        self._evaluator = Evaluator(
+            self._cell,
+            self._series,
+            offline=config.offline,
+            defaults=config.defaults,
+            memberships=self._memberships,
+            logger=self._logger,
+        )
         self._direct = False
         self._turning = Lock()
         self._registration = Registration(config.plugins, _environment(self._key, config), self._logger)
@@ -170,6 +185,8 @@ class Client:
             # There is nothing to wait for, so it is decided already.
             self._cell.report(SourceState.VALID)
             self._cell.ready()
+        if self._memberships is not None:
+            self._memberships.open()
         return await self._core.start(start_wait)
 
     async def aclose(self, timeout: float | None = None) -> None:
@@ -208,6 +225,12 @@ class Client:
     async def _keep_current(self) -> None:
         if self._config.offline:
             return
+        async with anyio.create_task_group() as group:
+            if self._memberships is not None:
+                group.start_soon(self._memberships.run)
+            await self._follow_sources()
+
+    async def _follow_sources(self) -> None:
         system = self._system
         async with HttpTransport(self._config.http, self._logger) as transport:
             await Supervisor(
@@ -275,7 +298,7 @@ class Client:
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass
         evaluator, snapshot = self._evaluator, self._holder.snapshot
-        if evaluator.is_hooked:
+        if evaluator.may_wait:
             return (await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation")).value
         if default is None and expect is None and (own := own_default(key)) is not None:
             return self.variation_nowait(key, context, own)
@@ -329,7 +352,7 @@ class Client:
     ) -> EvaluationDetail[Any]:
         """What :meth:`variation` answers, with the variation's index and the reason."""
         evaluator, snapshot = self._evaluator, self._holder.snapshot
-        if evaluator.is_hooked:
+        if evaluator.may_wait:
             return await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation_detail")
         return evaluator.detail(snapshot, key, context, default, expect, method="variation_detail")
 
@@ -358,12 +381,19 @@ class Client:
         return self._evaluator.detail(self._holder.snapshot, key, context, default, expect, method="variation_detail_nowait")
 
     async def flags(self, context: Context | None = None) -> Flags:
-        """The flags for ``context``, pinned to the data of this moment: ask once a request, then evaluate with plain calls."""
-        return self.flags_nowait(context)
+        """The flags for ``context``, pinned to the data of this moment: ask once a request, then evaluate with plain calls.
+
+        What they may need of a store of big segments is fetched here.
+        """
+        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        found = evaluator.context(context)
+        return Flags(evaluator, snapshot, found, await evaluator.ahead(snapshot, found))
 
     def flags_nowait(self, context: Context | None = None) -> Flags:
-        """:meth:`flags` as a plain call, from any thread."""
-        return Flags(self._evaluator, self._holder.snapshot, self._evaluator.context(context))
+        """:meth:`flags` as a plain call, from any thread: what would have to be fetched first counts as unknown."""
+        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        found = evaluator.context(context)
+        return Flags(evaluator, snapshot, found, evaluator.pinned(snapshot, found))
 
     async def all_flags_state(
         self,
@@ -381,12 +411,15 @@ class Client:
         """
         snapshot = self._holder.snapshot
         await breathing(snapshot.compiling())
+        found = self._evaluator.context(context)
+        known = await self._evaluator.ahead(snapshot, found)
         states = self._evaluator.states(
             snapshot,
-            context,
+            found,
             client_side_only=client_side_only,
             with_reasons=with_reasons,
             details_only_for_tracked_flags=details_only_for_tracked_flags,
+            known=known,
         )
         return FlagsState(states)
 
@@ -396,7 +429,8 @@ class Client:
         ``print`` shows it to people, ``to_dict`` makes JSON of it. For looking into things: it is a hundred times slower than an
         evaluation, and observers do not hear of it. It never raises for what is in the data.
         """
-        return self._evaluator.explain(self._holder.snapshot, key, context)
+        snapshot, found = self._holder.snapshot, self._evaluator.context(context)
+        return self._evaluator.explain(snapshot, key, found, await self._evaluator.ahead(snapshot, found))
 
     def secure_mode_hash(self, context: Context | None = None) -> str:
         """What a front-end SDK in secure mode has to show for ``context``: hex HMAC-SHA256 of its canonical key under the SDK key.
@@ -432,6 +466,21 @@ class Client:
         A slow reader misses those in between, never the last. Ends when the client has closed.
         """
         return Statuses(self._cell)
+
+    async def big_segments_status(self) -> StoreStatus:
+        """How the store of big segments is doing, as it was last asked; not available where there is none, or it cannot be asked.
+
+        Waits only if the store was never asked.
+        """
+        return UNAVAILABLE if self._memberships is None else await self._memberships.status()
+
+    def big_segments_statuses(self) -> Following[StoreStatus]:
+        """``async for status in client.big_segments_statuses()``: the status of now, once it is known, then each newer one.
+
+        A slow reader misses those in between, never the last. Ends when the client has closed. Without a store there is nothing
+        to follow.
+        """
+        return Following(_NEVER if self._memberships is None else self._memberships.statuses)
 
     @overload
     def changes(self) -> Changes[FlagChange]: ...

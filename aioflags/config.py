@@ -31,9 +31,10 @@ from aioflags.model.values import fresh
 from aioflags.plugins import Plugin
 from aioflags.protocol.requests import header_text
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
+from aioflags.stores.memberships import BigSegments
 from aioflags.transport.settings import Http
 
-__all__ = ["Config", "DataSystem", "Http"]
+__all__ = ["BigSegments", "Config", "DataSystem", "Http"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,7 @@ class Config:
     long closing may take in all. ``application_id`` and ``application_version`` are sent as tags, ``wrapper_name`` and
     ``wrapper_version`` by libraries that wrap this one. ``payload_filter_key`` asks FDv1 for a subset of the flags; FDv2 knows no
     filters. ``hooks`` are called around evaluations, in order; ``plugins`` bring hooks, and see the client before it has data.
+    ``big_segments`` says where those keep who is in them; without it none holds anybody but by its rules.
 
     Raises:
         ConfigError: an option is of the wrong type, or cannot be meant. Numbers that cannot be used are replaced by the
@@ -133,12 +135,14 @@ class Config:
     close_timeout: float = CLOSE_TIMEOUT
     data_system: DataSystem = field(default_factory=DataSystem.default)
     http: Http = field(default_factory=Http)
+    big_segments: BigSegments | None = None
 
     def __post_init__(self) -> None:
         require("logger", self.logger, logging.Logger)
         require("offline", self.offline, bool)
         require("data_system", self.data_system, DataSystem)
         require("http", self.http, Http)
+        require("big_segments", self.big_segments, BigSegments, type(None))
         require("defaults", self.defaults, Mapping, wanted="a mapping of flag keys to values")
         for name in ("payload_filter_key", "wrapper_name", "wrapper_version"):
             require(name, getattr(self, name), str, type(None))

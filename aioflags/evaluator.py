@@ -16,6 +16,7 @@ from typing import Any, Final, TypedDict
 from aioflags.ambient import current_context
 from aioflags.clock import now, now_ms
 from aioflags.errors import ConfigError
+from aioflags.evaluation.compiled import FindMembership
 from aioflags.evaluation.explain import explain
 from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit
 from aioflags.evaluation.snapshot import Snapshot
@@ -23,6 +24,7 @@ from aioflags.evaluation.state import FlagState, flag_values, flags_state, given
 from aioflags.hooks import EvaluationCall
 from aioflags.interventions import INTERVENTIONS, Observation
 from aioflags.logs import Once, printable
+from aioflags.memberships import Memberships
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, Origin, Step, StepKind
@@ -51,17 +53,28 @@ class Evaluator:
     """Answers for one client. Never waits and never raises, but for a call that cannot be meant.
 
     ``is_direct``: nothing stands between a flag and its caller, so that the doors may take the short way. ``is_hooked``: there
-    are hooks, which may want to wait, so that awaited doors ask :meth:`detail_awaited`. :meth:`turn` changes both.
+    are hooks. ``may_wait``: they may want to wait, or something may have to be fetched first, so that awaited doors ask
+    :meth:`detail_awaited`. :meth:`turn` changes them.
     """
 
     def __init__(
-        self, cell: StatusCell, series: Series, *, offline: bool, defaults: Mapping[str, object], logger: logging.Logger
+        self,
+        cell: StatusCell,
+        series: Series,
+        *,
+        offline: bool,
+        defaults: Mapping[str, object],
+        memberships: Memberships | None,
+        logger: logging.Logger,
     ) -> None:
         self.is_direct: bool = False
         self.is_hooked: bool = False
+        self.may_wait: bool = False
         self._is_intervened = False
         self._cell = cell
         self._series = series
+        self._memberships = memberships
+        self._at_hand = None if memberships is None else memberships.at_hand
         self._offline = offline
         self._defaults = defaults
         self._logger = logger
@@ -75,6 +88,7 @@ class Evaluator:
         if intervened is not None:
             self._is_intervened = intervened
         self.is_hooked = bool(self._series)
+        self.may_wait = self.is_hooked or self._memberships is not None
         self.is_direct = not (self._is_intervened or self._offline or self._defaults or self._series)
         return self.is_direct
 
@@ -95,15 +109,17 @@ class Evaluator:
         expect: type | None,
         *,
         method: str | None = None,
+        known: FindMembership | None = None,
         bare: bool = False,
     ) -> EvaluationDetail[Any]:
         """Value, variation and reason, on one snapshot. Arrays and objects are the caller's own.
 
         ``method`` is what hooks are told was called; without one they hear nothing. Their stages that would wait are left out.
-        ``bare``: as the data have it, whatever tests put in between.
+        ``known`` finds memberships; without it those count that are at hand. ``bare``: as the data have it, whatever tests put
+        in between.
         """
         if self.is_hooked and method is not None:
-            return self._hooked(snapshot, key, context, default, expect, method=method, bare=bare)
+            return self._hooked(snapshot, key, context, default, expect, method=method, known=known, bare=bare)
         if not isinstance(key, str):
             raise ConfigError(f"key: expected a string, got {type_name(key)}")
         if expect is not None and expect not in EXPECTABLE:
@@ -113,11 +129,12 @@ class Evaluator:
             key = str(key)
         context = self.context(context)
         if self._is_intervened and not bare:
-            return self._intervened(snapshot, key, context, default, expect)
+            return self._intervened(snapshot, key, context, default, expect, known=known)
         default = fresh(self._defaults[key]) if key in self._defaults else default
         if self._offline:
             return EvaluationDetail(default, None, _OFFLINE)
-        evaluation = snapshot.evaluate(key, context, default, wanted=asked_for(default) if expect is None else expect)
+        wanted = asked_for(default) if expect is None else expect
+        evaluation = snapshot.evaluate(key, context, default, wanted=wanted, memberships=known or self._at_hand)
         detail = evaluation.detail
         if detail.reason.error_kind is not None:
             self._log(key, context, detail.reason.error_kind, snapshot.flags)
@@ -126,18 +143,50 @@ class Evaluator:
     async def detail_awaited(
         self, snapshot: Snapshot, key: str, context: Context | None, default: Any, expect: type | None, *, method: str
     ) -> EvaluationDetail[Any]:
-        """:meth:`detail` where the caller can wait, as hooks may want to."""
+        """:meth:`detail` where the caller can wait: as hooks may want to, and for what the flag needs to be fetched."""
 
         async def answer() -> EvaluationDetail[Any]:
-            return self.detail(snapshot, key, context, default, expect)
+            known = await self._fetched(snapshot, key, context)
+            return self.detail(snapshot, key, context, default, expect, known=known)
 
+        if not self.is_hooked:
+            return await answer()
         return await self._series.around_awaited(self._call(snapshot, key, context, default, method=method), answer)
 
+    async def _fetched(self, snapshot: Snapshot, key: str, context: Context | None) -> FindMembership | None:
+        """The memberships that the flag needs; ``None`` where it can need none."""
+        memberships = self._memberships
+        if memberships is None or not snapshot.big_segment_kinds or str(key) in self._overrides():
+            return None
+        found = self.context(context)
+        return await memberships.fetched(lambda known: snapshot.evaluate(str(key), found, None, memberships=known).missing)
+
+    async def ahead(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
+        """The memberships that any flag may need, fetched before somebody asks."""
+        if self._memberships is None or context is None or context.error is not None:
+            return None
+        return await self._memberships.ahead(snapshot, context)
+
+    def pinned(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
+        """The memberships that are at hand now, for any flag."""
+        if self._memberships is None or context is None or context.error is not None:
+            return None
+        return self._memberships.pinned(snapshot, context)
+
     def _hooked(
-        self, snapshot: Snapshot, key: str, context: Context | None, default: Any, expect: type | None, *, method: str, bare: bool
+        self,
+        snapshot: Snapshot,
+        key: str,
+        context: Context | None,
+        default: Any,
+        expect: type | None,
+        *,
+        method: str,
+        known: FindMembership | None,
+        bare: bool,
     ) -> EvaluationDetail[Any]:
         def answer() -> EvaluationDetail[Any]:
-            return self.detail(snapshot, key, context, default, expect, bare=bare)
+            return self.detail(snapshot, key, context, default, expect, known=known, bare=bare)
 
         return self._series.around(self._call(snapshot, key, context, default, method=method), answer)
 
@@ -156,7 +205,14 @@ class Evaluator:
         )
 
     def _intervened(
-        self, snapshot: Snapshot, key: str, context: Context | None, default: Any, expect: type | None
+        self,
+        snapshot: Snapshot,
+        key: str,
+        context: Context | None,
+        default: Any,
+        expect: type | None,
+        *,
+        known: FindMembership | None,
     ) -> EvaluationDetail[Any]:
         """An override's value, else what the data say; observers are told."""
         overrides = INTERVENTIONS.overrides()
@@ -169,7 +225,7 @@ class Evaluator:
             else:
                 detail = EvaluationDetail(value, None, _OVERRIDE)
         else:
-            detail = self.detail(snapshot, key, context, default, expect, bare=True)
+            detail = self.detail(snapshot, key, context, default, expect, known=known, bare=True)
         for observer in INTERVENTIONS.observers:
             observer(Observation(key, context, default, detail, snapshot.flags, overrides))
         return detail
@@ -182,6 +238,7 @@ class Evaluator:
         client_side_only: bool,
         with_reasons: bool,
         details_only_for_tracked_flags: bool,
+        known: FindMembership | None,
     ) -> dict[str, FlagState] | None:
         """The state of every flag; ``None`` where there are none: offline, without data, for a context that cannot be used."""
         usable = self._usable(snapshot, context)
@@ -194,22 +251,22 @@ class Evaluator:
             "details_only_for_tracked_flags": details_only_for_tracked_flags,
             "now_ms": now_ms(),
         }
-        states = {} if usable is None else flags_state(snapshot, usable, **options)
+        states = {} if usable is None else flags_state(snapshot, usable, memberships=known, **options)
         if given:
             states.update(given_states(snapshot, given, **options))
         return states
 
-    def values(self, snapshot: Snapshot, context: Context | None) -> dict[str, Any]:
+    def values(self, snapshot: Snapshot, context: Context | None, known: FindMembership | None) -> dict[str, Any]:
         """The value of every flag; none offline, without data, or where the context cannot be used."""
         usable = self._usable(snapshot, context)
-        values = {} if usable is None else flag_values(snapshot, usable)
+        values = {} if usable is None else flag_values(snapshot, usable, known)
         values.update(fresh(self._overrides()))
         return values
 
     def _overrides(self) -> Mapping[str, Any]:
         return INTERVENTIONS.overrides() if self._is_intervened else _NONE
 
-    def explain(self, snapshot: Snapshot, key: str, context: Context | None) -> Explanation:
+    def explain(self, snapshot: Snapshot, key: str, context: Context | None, known: FindMembership | None) -> Explanation:
         """Why :meth:`detail` answers as it does where any value will do, and where the data came from."""
         if not isinstance(key, str):
             raise ConfigError(f"key: expected a string, got {type_name(key)}")
@@ -222,7 +279,7 @@ class Evaluator:
             step = Step(kind=StepKind.PROBLEM, text="the client is offline, so it has no flag data")
             explanation = Explanation(key=key, detail=EvaluationDetail(None, None, _OFFLINE), steps=(step,))
         else:
-            explanation = explain(snapshot, key, found)
+            explanation = explain(snapshot, key, found, memberships=known)
         age = None if cell.source is None or cell.data_since is None else max(0.0, now() - cell.data_since)
         origin = Origin(source=cell.source, age=age, status=cell.newest, environment_id=cell.environment_id)
         return replace(explanation, origin=origin)

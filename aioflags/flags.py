@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar, overload
 
-from aioflags.evaluation.compiled import Evaluate
+from aioflags.evaluation.compiled import Evaluate, FindMembership
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.state import FlagState, state_json
 from aioflags.evaluator import Evaluator
@@ -29,12 +29,15 @@ class Flags:
     Plain calls that never wait and never raise; usable from any thread.
     """
 
-    __slots__ = ("_context", "_evaluator", "_plain", "_snapshot", "_subject")
+    __slots__ = ("_context", "_evaluator", "_known", "_plain", "_snapshot", "_subject")
 
-    def __init__(self, evaluator: Evaluator, snapshot: Snapshot, context: Context | None) -> None:
+    def __init__(
+        self, evaluator: Evaluator, snapshot: Snapshot, context: Context | None, known: FindMembership | None = None
+    ) -> None:
         self._evaluator = evaluator
         self._snapshot = snapshot
         self._context = context
+        self._known = known
         # Nobody stays nobody, also where there is an ambient context later.
         self._subject = _UNKNOWN if context is None else context
         self._plain = snapshot.plain if context is not None and context.error is None else _NOBODY
@@ -62,7 +65,8 @@ class Flags:
             pass
         if default is None and expect is None and (own := own_default(key)) is not None:
             return self.variation(key, own)
-        return self._evaluator.detail(self._snapshot, key, self._subject, default, expect, method="variation").value
+        detail = self._evaluator.detail(self._snapshot, key, self._subject, default, expect, method="variation", known=self._known)
+        return detail.value
 
     @overload
     def variation_detail(self, key: Flag[T]) -> EvaluationDetail[T]: ...
@@ -74,11 +78,13 @@ class Flags:
     def variation_detail(self, key: str, default: Any = None, *, expect: type[Any]) -> EvaluationDetail[Any]: ...
     def variation_detail(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> EvaluationDetail[Any]:
         """The value of a flag, which variation it is, and why."""
-        return self._evaluator.detail(self._snapshot, key, self._subject, default, expect, method="variation_detail")
+        return self._evaluator.detail(
+            self._snapshot, key, self._subject, default, expect, method="variation_detail", known=self._known
+        )
 
     def all(self) -> dict[str, Any]:
         """The values of all flags by key; ``None`` for a flag that has none. Empty without data, or for an invalid context."""
-        return self._evaluator.values(self._snapshot, self._subject)
+        return self._evaluator.values(self._snapshot, self._subject, self._known)
 
 
 class FlagsState:

@@ -40,6 +40,8 @@ FLOORS = {
     "typed": 6,
     "changes": 6,
     "status": 6,
+    "observers": 6,
+    "memberships": 6,
     "evaluator": 6,
     "flags": 6,
     "core": 6,

@@ -11,6 +11,8 @@ import aioflags
 from aioflags import aiohttp, asgi, fastapi, hooks, plugins, sources, stores, testing
 
 NAMES = [
+    "BigSegments",
+    "BigSegmentsStatus",
     "Client",
     "Config",
     "ConfigError",
@@ -35,6 +37,7 @@ NAMES = [
     "Status",
     "StatusReport",
     "StoreError",
+    "StoreStatus",
     "ValueChange",
     "current_context",
     "use_context",
@@ -68,6 +71,7 @@ SOURCES = [
 ]
 
 STORES = [
+    "MembershipStore",
     "ObjectKind",
     "RedisStore",
     "Store",
@@ -76,6 +80,7 @@ STORES = [
     "StoreError",
     "StoredItem",
     "StoredItems",
+    "context_hash",
 ]
 
 FRAMEWORKS = [
@@ -105,6 +110,8 @@ METHODS = {
         "aclose",
         "add_hook",
         "all_flags_state",
+        "big_segments_status",
+        "big_segments_statuses",
         "changes",
         "environment_id",
         "explain",

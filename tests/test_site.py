@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, hooks, plugins, sources, testing
+from aioflags import aiohttp, asgi, fastapi, hooks, plugins, sources, stores, testing
 
 DOCS = Path(__file__).parent.parent / "docs"
-PUBLIC = (aioflags, aiohttp, asgi, fastapi, hooks, plugins, sources, testing)
+PUBLIC = (aioflags, aiohttp, asgi, fastapi, hooks, plugins, sources, stores, testing)
 
 
 @pytest.mark.real_time
@@ -24,4 +24,5 @@ def test_the_site_is_built_without_a_warning_and_shows_the_whole_api(tmp_path: P
     api = (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
     names = {f"{module.__name__}.{name}" for module in PUBLIC for name in module.__all__}
     twice = {"aioflags.hooks.Hook", "aioflags.sources.ErrorInfo", "aioflags.sources.SourceState"}
+    twice |= {"aioflags.stores.ObjectKind", "aioflags.stores.StoreError"}
     assert sorted(name for name in names - twice if f'id="{name}"' not in api) == []

@@ -14,6 +14,7 @@ import msgspec
 
 from aioflags.evaluation.fitting import NO_FIT, fit
 from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.membership import Membership
 
 if TYPE_CHECKING:
     from aioflags.evaluation.forms import Forms
@@ -26,6 +27,7 @@ __all__ = [
     "CompiledSegment",
     "Evaluate",
     "Evaluation",
+    "FindMembership",
     "MalformedError",
     "Note",
     "Predicate",
@@ -39,6 +41,8 @@ Evaluate: TypeAlias = "Callable[[Context, Scope], Answer]"
 Predicate: TypeAlias = "Callable[[Context, Scope], bool]"
 Note: TypeAlias = Callable[[str], None]
 """Takes what a compiler has to say to people: a sentence without a subject, which the caller adds."""
+FindMembership: TypeAlias = Callable[[str], Membership | None]
+"""Takes a context key, whatever its kind; ``None`` is what nobody has asked the store yet."""
 
 DEEPEST: Final = 100
 """How many prerequisites, and how many segments, may hang on one another: well inside the interpreter's own limit."""
@@ -141,8 +145,8 @@ class Scope(msgspec.Struct, eq=False):
     """
 
     forms: Forms
-    memberships: Mapping[str, Mapping[str, bool]] | None = None
-    """What is known of big segments, by context key; ``None`` where no store is configured."""
+    memberships: FindMembership | None = None
+    """What is known of big segments; ``None`` where no store is configured."""
     path: list[str] = []
     """Keys of the flags whose prerequisites are being evaluated, outermost first: a key that comes again is a cycle."""
     segment_path: list[str] = []

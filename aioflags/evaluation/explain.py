@@ -9,10 +9,9 @@ Source: ``evaluation.md`` 3.1 to 3.4 and 3.10.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from aioflags.evaluation.compiled import DEEPEST, Answer, MalformedError, Scope, malformed
+from aioflags.evaluation.compiled import DEEPEST, Answer, FindMembership, MalformedError, Scope, malformed
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
 from aioflags.evaluation.matching import Matching, Place
 from aioflags.logs import printable
@@ -36,11 +35,11 @@ def explain(
     key: str,
     context: Context | None,
     *,
-    memberships: Mapping[str, Mapping[str, bool]] | None = None,
+    memberships: FindMembership | None = None,
 ) -> Explanation:
     """Why ``snapshot`` answers as it does for the context. Never raises for what is in the data.
 
-    ``memberships`` are those known of big segments, by context key.
+    ``memberships`` finds what is known of big segments.
     """
     if context is None or context.error is not None:
         why = "there is none" if context is None else printable(context.error)

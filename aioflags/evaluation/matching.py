@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Matching", "Place"]
 
+_TRUST: Final = {
+    BigSegmentsStatus.HEALTHY: "",
+    BigSegmentsStatus.STALE: ", and they are stale",
+    BigSegmentsStatus.STORE_ERROR: ", as far as their store can tell, which fails",
+    BigSegmentsStatus.NOT_CONFIGURED: "",
+}
 _MOST_VALUES: Final = 5
 """How many values of a clause a sentence names."""
 
@@ -221,15 +227,15 @@ class Matching:
         elif scope.memberships is None:
             worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
             text = "the segment is big, and there is no store of memberships"
-        elif (found := scope.memberships.get(single.key)) is None:
+        elif (found := scope.memberships(single.key)) is None:
             if single.key not in scope.missing:
                 scope.missing.append(single.key)
             text = f"nothing is known of the memberships of {shown(single.key)}"
         else:
-            worsen(scope, BigSegmentsStatus.HEALTHY)
-            known = found.get(f"{segment.key}.g{segment.generation}")
+            worsen(scope, found.status)
+            known = found.segments.get(f"{segment.key}.g{segment.generation}")
             verb = {True: "include", False: "exclude", None: "do not name"}[known]
-            text = f"the memberships of {shown(single.key)} {verb} it"
+            text = f"the memberships of {shown(single.key)} {verb} it{_TRUST[found.status]}"
         steps.append(Step(kind=StepKind.LISTS, path="unbounded", text=text, holds=known))
         return known
 

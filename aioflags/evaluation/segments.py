@@ -111,13 +111,13 @@ def _big(segment: SegmentDefinition, rules: Predicate) -> Predicate:
         if scope.memberships is None:
             worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
             return rules(context, scope)
-        known = scope.memberships.get(single.key)
+        known = scope.memberships(single.key)
         if known is None:
             if single.key not in scope.missing:
                 scope.missing.append(single.key)
             return rules(context, scope)
-        worsen(scope, BigSegmentsStatus.HEALTHY)
-        listed = known.get(name)
+        worsen(scope, known.status)
+        listed = known.segments.get(name)
         return rules(context, scope) if listed is None else listed
 
     return holds

@@ -12,7 +12,17 @@ import logging
 from collections.abc import Generator, Mapping
 from typing import Any, Final
 
-from aioflags.evaluation.compiled import Answer, CompiledFlag, Evaluate, Evaluation, MalformedError, Scope, malformed
+from aioflags.evaluation.attributes import clean_kind
+from aioflags.evaluation.compiled import (
+    Answer,
+    CompiledFlag,
+    Evaluate,
+    Evaluation,
+    FindMembership,
+    MalformedError,
+    Scope,
+    malformed,
+)
 from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
 from aioflags.evaluation.forms import Complaints, Forms
@@ -43,7 +53,7 @@ class Snapshot:
     ``dependents`` is the index of :mod:`aioflags.evaluation.dependents`, once it was needed.
     """
 
-    __slots__ = ("_forms", "dependents", "has_data", "items", "plain", "scope", "selector")
+    __slots__ = ("_big_segment_kinds", "_forms", "dependents", "has_data", "items", "plain", "scope", "selector")
 
     def __init__(self, forms: Forms, *, selector: Selector, has_data: bool) -> None:
         self.items: Items = forms.items
@@ -54,6 +64,7 @@ class Snapshot:
         self.scope: Scope = Scope(forms, is_shared=True)
         self.dependents: Mapping[Item, frozenset[Item]] | None = None
         self._forms = forms
+        self._big_segment_kinds: frozenset[str] | None = None
 
     @classmethod
     def empty(cls, *, has_data: bool = False, dialect: Dialect = LAUNCHDARKLY, log: logging.Logger = logger) -> Snapshot:
@@ -70,6 +81,15 @@ class Snapshot:
     def segments(self) -> Mapping[str, SegmentDefinition]:
         """Live segments by key."""
         return self.items.segments
+
+    @property
+    def big_segment_kinds(self) -> frozenset[str]:
+        """The kinds of contexts that big segments can be asked about. Found out when it is first asked for."""
+        found = self._big_segment_kinds
+        if found is None:
+            big = (segment for segment in self.segments.values() if segment.unbounded and segment.generation is not None)
+            found = self._big_segment_kinds = frozenset(clean_kind(segment.unbounded_context_kind) for segment in big)
+        return found
 
     def apply(self, change_set: ChangeSet) -> Snapshot:
         """The snapshot after the change set; itself, if that confirms what there is."""
@@ -100,7 +120,7 @@ class Snapshot:
         """The flag of that key, compiled if this is the first time it is asked for; ``None`` if there is none."""
         return self._forms.flag(key)
 
-    def new_scope(self, memberships: Mapping[str, Mapping[str, bool]] | None = None) -> Scope:
+    def new_scope(self, memberships: FindMembership | None = None) -> Scope:
         """A scope of its own, for one evaluation that takes notes."""
         return Scope(self._forms, memberships)
 
@@ -111,13 +131,13 @@ class Snapshot:
         default: Any,
         *,
         wanted: type | None = None,
-        memberships: Mapping[str, Mapping[str, bool]] | None = None,
+        memberships: FindMembership | None = None,
     ) -> Evaluation:
         """The flag's answer for the context, or ``default`` with the reason why there is none. Never raises.
 
         ``wanted`` is the type asked for, as :func:`~aioflags.evaluation.fitting.fit` knows it; without one it is the type
-        of the default. ``memberships`` are those known of big segments, by context key. What lacks there is ``missing``
-        in the evaluation, which then has to be repeated with it.
+        of the default. ``memberships`` finds what is known of big segments. What it does not find is ``missing`` in the
+        evaluation, which then has to be repeated with it: with the first of it, since the others may not be needed then.
         """
         if not isinstance(context, Context) or context.error is not None:
             return _refused(default, ErrorKind.USER_NOT_SPECIFIED)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aioflags.evaluation.compiled import direct
+from aioflags.evaluation.compiled import FindMembership, direct
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.values import fresh
@@ -106,11 +106,13 @@ def flags_state(
     with_reasons: bool = False,
     details_only_for_tracked_flags: bool = False,
     now_ms: float,
+    memberships: FindMembership | None = None,
 ) -> dict[str, FlagState]:
     """The state of each flag for a valid context, by key. A flag that fails has no value, and affects no other.
 
     ``client_side_only`` leaves out what front ends may not see. ``details_only_for_tracked_flags`` leaves out versions and
-    reasons that no event will need, of flags that are neither tracked nor, at ``now_ms``, debugged.
+    reasons that no event will need, of flags that are neither tracked nor, at ``now_ms``, debugged. ``memberships`` finds what
+    is known of big segments.
     """
     found: dict[str, FlagState] = {}
     options = _Options(with_reasons, details_only_for_tracked_flags, now_ms)
@@ -123,7 +125,7 @@ def flags_state(
         except Exception:  # noqa: BLE001  # what it is, snapshot.evaluate knows
             answer = None
         if answer is None or not answer.fits:
-            evaluation = snapshot.evaluate(key, context, None)
+            evaluation = snapshot.evaluate(key, context, None, memberships=memberships)
             prerequisites = direct(evaluation.prerequisites, key)
             found[key] = FlagState(evaluation.detail, flag, evaluation.is_experiment, options, prerequisites)
         elif answer.prerequisites:
@@ -151,7 +153,7 @@ def given_states(
     }
 
 
-def flag_values(snapshot: Snapshot, context: Context) -> dict[str, Any]:
+def flag_values(snapshot: Snapshot, context: Context, memberships: FindMembership | None = None) -> dict[str, Any]:
     """The value of each flag for a valid context, by key; ``None`` where there is none to serve."""
     found: dict[str, Any] = {}
     plain, scope = snapshot.plain, snapshot.scope
@@ -161,7 +163,7 @@ def flag_values(snapshot: Snapshot, context: Context) -> dict[str, Any]:
         except Exception:  # noqa: BLE001  # what it is, snapshot.evaluate knows
             answer = None
         if answer is None or not answer.fits:
-            found[key] = snapshot.evaluate(key, context, None).detail.value
+            found[key] = snapshot.evaluate(key, context, None, memberships=memberships).detail.value
         else:
             found[key] = answer.value
     return found

@@ -1,6 +1,6 @@
 """Every default, minimum and limit that more than one file needs, once. Bare numbers are seconds.
 
-Source: ``data-system.md`` 1.6, 5.5, 5.7 and 8; ``client-surface.md`` 9, 10 and 13.
+Source: ``data-system.md`` 1.6, 5.5, 5.7 and 8; ``client-surface.md`` 9 to 11 and 13.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ __all__ = [
     "MAX_RESPONSE_BYTES",
     "MAX_RETRY_AFTER",
     "MAX_TTL",
+    "MEMBERSHIP_CACHE_SIZE",
+    "MEMBERSHIP_CACHE_TIME",
+    "MEMBERSHIP_LIMIT",
+    "MEMBERSHIP_PAUSE",
+    "MEMBERSHIP_POLL_INTERVAL",
+    "MEMBERSHIP_STALE_AFTER",
     "MIN_POLL_INTERVAL",
     "POLL_INTERVAL",
     "READ_TIMEOUT",
@@ -61,6 +67,15 @@ MAX_RETRY_AFTER: Final = 300.0
 LATCH_GRACE: Final = 10.0
 """How long a stream that brought the directive may take to complete its payload."""
 MAX_TTL: Final = 3600.0
+
+MEMBERSHIP_CACHE_SIZE: Final = 1000
+MEMBERSHIP_CACHE_TIME: Final = 5.0
+MEMBERSHIP_POLL_INTERVAL: Final = 5.0
+MEMBERSHIP_STALE_AFTER: Final = 120.0
+MEMBERSHIP_LIMIT: Final = 2.0
+"""How long an evaluation waits for a store of memberships."""
+MEMBERSHIP_PAUSE: Final = 5.0
+"""How long a store that let somebody wait that long is left alone, unless it answers a question about its status."""
 
 SLICE: Final = 0.002
 """How long ingest works before it lets the event loop breathe."""

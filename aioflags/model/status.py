@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from aioflags.model.result import ErrorInfo, SourceState
 
-__all__ = ["Status", "StatusReport", "derive"]
+__all__ = ["Status", "StatusReport", "StoreStatus", "derive"]
 
 
 class Status(StrEnum):
@@ -37,6 +37,17 @@ class StatusReport:
     since: float
     source_since: float
     last_error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """How a store is doing.
+
+    ``available``: it answers. ``stale``: what it has is older than it should be.
+    """
+
+    available: bool
+    stale: bool
 
 
 def derive(source_state: SourceState, *, has_data: bool, start_limit_passed: bool = False) -> Status:

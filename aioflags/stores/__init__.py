@@ -1,13 +1,17 @@
-"""Floor 3: where flag data outlive the process. What a configuration names, and what a store of one's own needs."""
+"""Floor 3: where flag data outlive the process, and what is kept outside of it. What a configuration names, and what a store of
+one's own needs.
+"""
 
 from __future__ import annotations
 
 from aioflags.errors import StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores.base import Store, StoreBuilder, StoreContext, StoredItem, StoredItems
+from aioflags.stores.memberships import MembershipStore, context_hash
 from aioflags.stores.redis import RedisStore
 
 __all__ = [
+    "MembershipStore",
     "ObjectKind",
     "RedisStore",
     "Store",
@@ -16,4 +20,5 @@ __all__ = [
     "StoreError",
     "StoredItem",
     "StoredItems",
+    "context_hash",
 ]

@@ -11,7 +11,9 @@ import pytest
 from aioflags.evaluation.explain import explain
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
+from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.explanation import Explanation, Step, StepKind
+from aioflags.model.membership import Membership
 from tests.evaluation.conformance import DIRECTORY, REASON, Case, cases
 from tests.evaluation.data import context, flag, segment, snapshot_of
 
@@ -294,7 +296,8 @@ def test_a_segment_is_told(properties: dict[str, Any], holds: bool, texts: list[
 )
 def test_memberships_of_big_segments_are_told(memberships: Mapping[str, Mapping[str, bool]], text: str, value: str) -> None:
     big = segment(unbounded=True, generation=1)
-    found = told(flag(rules=[rule(IN_S)]), segments=[big], memberships=memberships)
+    known = {key: Membership(segments, BigSegmentsStatus.HEALTHY) for key, segments in memberships.items()}
+    found = told(flag(rules=[rule(IN_S)]), segments=[big], memberships=known.get)
     assert text in [step.text for step in walk(found.steps)]
     assert found.detail.value == value
 

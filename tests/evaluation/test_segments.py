@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import Evaluation
+from aioflags.evaluation.compiled import Evaluation, FindMembership
 from aioflags.model.context import Context
+from aioflags.model.detail import BigSegmentsStatus
+from aioflags.model.membership import Membership
 from tests.evaluation.data import context, flag, matches, outcome, segment, snapshot_of
 
 USER_A = Context("userKeyA")
@@ -137,6 +140,15 @@ def ask(big: Any, subject: Any = USER_A, memberships: Any = None, *, variation: 
     return snapshot_of(one, segments=[big]).evaluate("flag", subject, None, memberships=memberships)
 
 
+def known_of(key: str, segments: Mapping[str, bool]) -> FindMembership:
+    """What a healthy store said about one context key."""
+    return {key: Membership(segments, BigSegmentsStatus.HEALTHY)}.get
+
+
+def nothing_known(key: str) -> None:
+    """Nobody has asked the store yet."""
+
+
 def big(**properties: Any) -> dict[str, Any]:
     return {**segment(unbounded=True, generation=2, rules=[ALWAYS]), **properties}
 
@@ -179,7 +191,7 @@ def test_the_status_of_big_segments_is_told_whatever_the_reason() -> None:
     ],
 )
 def test_a_membership(known: dict[str, bool], index: int | None) -> None:
-    evaluation = ask(big(), memberships={"userKeyA": known})
+    evaluation = ask(big(), memberships=known_of("userKeyA", known))
     assert evaluation.detail.variation_index == index
     assert evaluation.detail.reason.to_dict()["bigSegmentsStatus"] == "HEALTHY"
     assert evaluation.missing == ()
@@ -187,7 +199,7 @@ def test_a_membership(known: dict[str, bool], index: int | None) -> None:
 
 def test_a_membership_that_is_needed_and_not_known_is_missing() -> None:
     two = flag(rules=[{"clauses": [in_segment("s"), in_segment("s")], "variation": 2}])
-    evaluation = snapshot_of(two, segments=[big()]).evaluate("flag", USER_A, None, memberships={})
+    evaluation = snapshot_of(two, segments=[big()]).evaluate("flag", USER_A, None, memberships=nothing_known)
     assert evaluation.missing == ("userKeyA",)
     assert evaluation.detail.reason.big_segments_status is None
 
@@ -196,5 +208,6 @@ def test_a_membership_that_is_needed_and_not_known_is_missing() -> None:
 def test_the_worst_status_is_told(keys: Any) -> None:
     one = flag(rules=[{"clauses": [in_segment(*keys)], "variation": 2}])
     both = [big(rules=[]), {**big(), "key": "t", "generation": None}]
-    evaluation = snapshot_of(one, segments=both).evaluate("flag", USER_A, None, memberships={"userKeyA": {"s.g2": False}})
+    known = known_of("userKeyA", {"s.g2": False})
+    evaluation = snapshot_of(one, segments=both).evaluate("flag", USER_A, None, memberships=known)
     assert outcome(evaluation) == ("b", 1, {"kind": "FALLTHROUGH", "bigSegmentsStatus": "NOT_CONFIGURED"})

@@ -1,0 +1,317 @@
+"""Memberships: asks the store of big segments, keeps what it said for a while, and knows how far that can be trusted.
+
+An evaluation never waits: it names the membership it misses, and the door that may wait fetches it here and evaluates again.
+A plain door goes by what is at hand.
+
+Source: ``evaluation.md`` 3.9; ``client-surface.md`` 11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar, cast
+
+import anyio
+
+from aioflags.clock import now_ms
+from aioflags.evaluation.compiled import FindMembership
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.forks import Lock, tell_after_fork
+from aioflags.logs import Once, printable
+from aioflags.model.context import Context
+from aioflags.model.defaults import CLOSE_GRACE, MEMBERSHIP_LIMIT, MEMBERSHIP_PAUSE
+from aioflags.model.detail import BigSegmentsStatus
+from aioflags.model.membership import Membership
+from aioflags.model.status import StoreStatus
+from aioflags.model.values import type_name
+from aioflags.observers import Newest
+from aioflags.stores.memberships import BigSegments, context_hash
+
+__all__ = ["UNAVAILABLE", "Memberships"]
+
+T = TypeVar("T")
+
+UNAVAILABLE: Final = StoreStatus(available=False, stale=False)
+"""Of a store that fails, and where there is none."""
+_UNKNOWN: Final = Membership({}, BigSegmentsStatus.STORE_ERROR)
+
+
+class Memberships:
+    """The memberships of one client, from one store. ``wall_ms`` reads the wall clock.
+
+    The store is asked on the event loop that :meth:`open` was called on, until :meth:`run` ends; anybody else goes by what is at
+    hand.
+    """
+
+    def __init__(self, options: BigSegments, log: logging.Logger, *, wall_ms: Callable[[], int] = now_ms) -> None:
+        self.statuses: Newest[StoreStatus] = Newest()
+        self._options = options
+        self._store = options.store
+        self._log = log
+        self._wall_ms = wall_ms
+        self._once = Once()
+        self._cache = _Cache(options.context_cache_size, options.context_cache_time)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._flights: dict[str | None, _Flight] = {}
+        self._left_alone_until = 0.0
+        tell_after_fork(self)
+
+    # -- what evaluations go by
+
+    def at_hand(self, key: str) -> Membership:
+        """What can be said without a wait: what was fetched lately, else that nothing is known. From any thread."""
+        return self._cached(key) or _UNKNOWN
+
+    async def fetched(self, missing: Callable[[FindMembership], tuple[str, ...]]) -> FindMembership:
+        """What an evaluation needs. ``missing`` makes it with what is known, and says what it lacks.
+
+        Only the first of that is fetched before it is made again: what this one says may settle the rest.
+        """
+        known = _Known(self._cached)
+        while lacking := missing(known):
+            known.keep(lacking[0], await self._fetch(lacking[0]))
+        return known
+
+    async def ahead(self, snapshot: Snapshot, context: Context) -> FindMembership:
+        """Whatever evaluations of ``snapshot`` for ``context`` may need, fetched at once."""
+        known, lacking = _Known(self.at_hand), list[str]()
+        for key in _keys(snapshot, context):
+            found = self._cached(key)
+            if found is None:
+                lacking.append(key)
+            else:
+                known.keep(key, found)
+
+        async def fetch(key: str) -> None:
+            known.keep(key, await self._fetch(key))
+
+        if len(lacking) == 1:
+            await fetch(lacking[0])
+        elif lacking:
+            async with anyio.create_task_group() as group:
+                for key in lacking:
+                    group.start_soon(fetch, key)
+        return known
+
+    def pinned(self, snapshot: Snapshot, context: Context) -> FindMembership:
+        """What is at hand now, for evaluations that are to agree with one another."""
+        known = _Known(self.at_hand)
+        for key in _keys(snapshot, context):
+            known(key)
+        return known
+
+    # -- what the store says
+
+    async def status(self) -> StoreStatus:
+        """How the store is doing, as of the last poll; it is polled now, if it never was."""
+        if self.statuses.value is None and self._is_home():
+            await self._shared(None, self._poll)
+        return self.statuses.value or UNAVAILABLE
+
+    def _cached(self, key: str) -> Membership | None:
+        status = self._trust()
+        segments = None if status is None else self._cache.get(key)
+        return None if status is None or segments is None else Membership(segments, status)
+
+    async def _fetch(self, key: str) -> Membership:
+        if not self._is_home():
+            return _UNKNOWN
+        segments = await self._shared(key, lambda: self._query(key))
+        if segments is None:
+            return _UNKNOWN
+        await self.status()
+        return Membership(segments, self._trust() or BigSegmentsStatus.STORE_ERROR)
+
+    def _trust(self) -> BigSegmentsStatus | None:
+        """What the last poll means for memberships; ``None`` before the first."""
+        status = self.statuses.value
+        if status is None:
+            return None
+        if not status.available:
+            return BigSegmentsStatus.STORE_ERROR
+        return BigSegmentsStatus.STALE if status.stale else BigSegmentsStatus.HEALTHY
+
+    async def _query(self, key: str) -> Mapping[str, bool] | None:
+        """What the store knows of a context key; ``None`` if it fails. That is not kept, so that the next one asks again."""
+        if self._time() < self._left_alone_until:
+            return None
+        try:
+            segments = _read_segments(await self._within_limit(self._store.memberships(context_hash(key))))
+        except Exception as error:  # noqa: BLE001 -- a store may raise whatever it likes
+            if self._once("query"):
+                self._log.warning("the store of big segments failed, and rules decide instead: %s", _told(error))
+            return None
+        self._once.forget("query")
+        self._cache.put(key, segments)
+        return segments
+
+    async def _poll(self) -> None:
+        """Asks how the store is doing."""
+        try:
+            updated = _read_time(await self._within_limit(self._store.last_updated_ms()))
+        except Exception as error:  # noqa: BLE001 -- a store may raise whatever it likes
+            status, why = UNAVAILABLE, f"it does not answer: {_told(error)}"
+        else:
+            is_stale = updated is None or self._wall_ms() - updated >= self._options.stale_after * 1000
+            status, why = StoreStatus(available=True, stale=is_stale), "nobody has brought it up to date lately"
+        before = self.statuses.value
+        if not self.statuses.put(status):
+            return
+        if not status.available or status.stale:
+            self._log.warning("the store of big segments cannot be relied upon: %s", why)
+        elif before is not None:
+            self._log.info("the store of big segments can be relied upon again")
+
+    async def _within_limit(self, answer: Awaitable[T]) -> T:
+        try:
+            with anyio.fail_after(MEMBERSHIP_LIMIT):
+                found = await answer
+        except TimeoutError:
+            self._left_alone_until = self._time() + MEMBERSHIP_PAUSE
+            raise
+        self._left_alone_until = 0.0
+        return found
+
+    async def _shared(self, key: str | None, ask: Callable[[], Awaitable[T]]) -> T:
+        """What ``ask`` gives; who wants the same meanwhile waits for that answer. If the one who asks gives up, the next asks."""
+        while (flight := self._flights.get(key)) is not None:
+            await flight.landed.wait()
+            if flight.answers:
+                return cast("T", flight.answers[0])
+        flight = self._flights[key] = _Flight()
+        try:
+            answer = await ask()
+            flight.answers.append(answer)
+            return answer
+        finally:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            flight.landed.set()
+
+    # -- life
+
+    def open(self) -> None:
+        """From now on the store may be asked, on this event loop alone."""
+        if self._loop is None and not self.statuses.is_closed:
+            self._loop = asyncio.get_running_loop()
+            self._cache.time = self._loop.time
+
+    async def run(self) -> None:
+        """Polls the status, at once and then every ``status_poll_interval``, until it is cancelled; closes the store then."""
+        self.open()
+        try:
+            while True:
+                await self._shared(None, self._poll)
+                await anyio.sleep(self._options.status_poll_interval)
+        finally:
+            self._loop = None
+            self.statuses.close()
+            await self._close_store()
+
+    async def _close_store(self) -> None:
+        with anyio.move_on_after(CLOSE_GRACE, shield=True) as scope:
+            try:
+                await self._store.aclose()
+            except Exception as error:  # noqa: BLE001 -- closing goes on, whatever it does
+                self._log.warning("the store of big segments could not be closed: %s", _told(error))
+        if scope.cancelled_caught:
+            self._log.warning("the store of big segments was abandoned: it did not close within %g s", CLOSE_GRACE)
+
+    def forked(self) -> None:
+        """In the child of a fork: nobody polls, and who asked is not here."""
+        self._loop = None
+        self._flights = {}
+        self.statuses.forked()
+
+    def _is_home(self) -> bool:
+        """Whether this is where the store can be asked, and when."""
+        return self._loop is not None and self._loop is asyncio.get_running_loop()
+
+    def _time(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class _Flight:
+    """A question on its way to the store, and its answer, unless whoever asked gave up."""
+
+    def __init__(self) -> None:
+        self.landed = anyio.Event()
+        self.answers: list[object] = []
+
+
+class _Known:
+    """What one evaluation, or all of one request, goes by: it stays as it is, whatever the cache forgets meanwhile."""
+
+    def __init__(self, find: FindMembership) -> None:
+        self._find = find
+        self._found: dict[str, Membership] = {}
+
+    def __call__(self, key: str) -> Membership | None:
+        found = self._found.get(key)
+        if found is None and (found := self._find(key)) is not None:
+            self.keep(key, found)
+        return found
+
+    def keep(self, key: str, membership: Membership) -> None:
+        self._found[key] = membership
+
+
+class _Cache:
+    """The memberships that were asked for last: at most ``size`` contexts, each for ``seconds``. For any thread."""
+
+    def __init__(self, size: int, seconds: float) -> None:
+        self.time: Callable[[], float] = float
+        """The clock of the client's event loop; there is nothing to date before the start."""
+        self._size = size
+        self._seconds = seconds
+        self._entries: OrderedDict[str, tuple[float, Mapping[str, bool]]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: str) -> Mapping[str, bool] | None:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            until, segments = entry
+            if self.time() >= until:
+                del self._entries[key]
+                return None
+            self._entries.move_to_end(key)
+            return segments
+
+    def put(self, key: str, segments: Mapping[str, bool]) -> None:
+        with self._lock:
+            self._entries[key] = (self.time() + self._seconds, segments)
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+
+
+def _keys(snapshot: Snapshot, context: Context) -> dict[str, None]:
+    """The keys of ``context`` that big segments can be asked about, each once, in order."""
+    return {single.key: None for kind in sorted(snapshot.big_segment_kinds) if (single := context.member(kind)) is not None}
+
+
+def _read_segments(answer: object) -> Mapping[str, bool]:
+    if answer is None:
+        return {}
+    if not isinstance(answer, Mapping):
+        raise TypeError(f"memberships: expected a mapping, got {type_name(answer)}")
+    found = dict(cast("Mapping[object, object]", answer))
+    for name, value in found.items():
+        if not isinstance(name, str) or not isinstance(value, bool):
+            raise TypeError(f"memberships: expected booleans by name, got {type_name(value)} by {type_name(name)}")
+    return cast("dict[str, bool]", found)
+
+
+def _read_time(answer: object) -> int | None:
+    if answer is None or (isinstance(answer, int) and not isinstance(answer, bool)):
+        return answer
+    raise TypeError(f"last_updated_ms: expected milliseconds or None, got {type_name(answer)}")
+
+
+def _told(error: Exception) -> str:
+    return printable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

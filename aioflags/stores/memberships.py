@@ -1,0 +1,83 @@
+"""Where big segments keep who is in them: what such a store has to answer, under which names, and the options of asking it.
+
+Source: ``client-surface.md`` 11; ``data-system.md`` 7.9; ``architecture.md`` 12.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from aioflags.errors import ConfigError
+from aioflags.logs import logger
+from aioflags.model.defaults import MEMBERSHIP_CACHE_SIZE, MEMBERSHIP_CACHE_TIME, MEMBERSHIP_POLL_INTERVAL, MEMBERSHIP_STALE_AFTER
+from aioflags.model.options import positive, require, set_all
+
+__all__ = ["BigSegments", "MembershipStore", "context_hash"]
+
+
+class MembershipStore(Protocol):
+    """Big segments: which of them include or exclude a context. Filled by others: a Relay Proxy, or an integration of the service.
+
+    Any method may raise; evaluations then go on without memberships and say so. Each is given two seconds. One store may serve
+    several clients: it has to bear being asked again after it was closed.
+    """
+
+    async def memberships(self, context_hash: str) -> Mapping[str, bool] | None:
+        """Which segments include (true) or exclude (false) the context, by segment and generation, as in ``beta-users.g2``.
+
+        ``context_hash`` is that of :func:`context_hash`. ``None`` or nothing: no segment names the context.
+        """
+        ...
+
+    async def last_updated_ms(self) -> int | None:
+        """When the store was last brought up to date, in Unix milliseconds; ``None`` if it never was."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes what is open."""
+        ...
+
+
+def context_hash(key: str) -> str:
+    """The name of a context key in a store: base64 of its SHA-256, whatever the context's kind."""
+    return base64.b64encode(hashlib.sha256(key.encode(errors="surrogatepass")).digest()).decode("ascii")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BigSegments:
+    """Big segments: the ``store`` of their memberships, and how it is asked. Durations are in seconds.
+
+    The memberships of the ``context_cache_size`` contexts that were asked for last are kept for ``context_cache_time``. How the
+    store is doing is asked every ``status_poll_interval``; memberships are stale when nobody has brought them up to date for
+    ``stale_after``.
+
+    Raises:
+        ConfigError: an option is of the wrong type. Numbers that cannot be used are replaced by the default, with a warning.
+    """
+
+    store: MembershipStore
+    context_cache_size: int = MEMBERSHIP_CACHE_SIZE
+    context_cache_time: float = MEMBERSHIP_CACHE_TIME
+    status_poll_interval: float = MEMBERSHIP_POLL_INTERVAL
+    stale_after: float = MEMBERSHIP_STALE_AFTER
+
+    def __post_init__(self) -> None:
+        for name in ("memberships", "last_updated_ms", "aclose"):
+            if isinstance(self.store, type) or not callable(getattr(self.store, name, None)):
+                raise ConfigError(f"store: {_named(self.store)} is no store of memberships (it has no method {name} to be called)")
+        require("context_cache_size", self.context_cache_size, int)
+        defaults: dict[str, float] = {
+            "context_cache_size": MEMBERSHIP_CACHE_SIZE,
+            "context_cache_time": MEMBERSHIP_CACHE_TIME,
+            "status_poll_interval": MEMBERSHIP_POLL_INTERVAL,
+            "stale_after": MEMBERSHIP_STALE_AFTER,
+        }
+        set_all(self, {name: positive(name, getattr(self, name), default, logger) for name, default in defaults.items()})
+
+
+def _named(store: object) -> str:
+    return f"the class {store.__name__}" if isinstance(store, type) else type(store).__name__

@@ -1,0 +1,57 @@
+"""A store of memberships that answers as a test says, and notes what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+
+from aioflags.stores import context_hash
+
+__all__ = ["ScriptedMemberships"]
+
+
+class ScriptedMemberships:
+    """``known`` has memberships by context key, ``updated`` is when the store was last brought up to date.
+
+    An exception in place of an answer is raised. ``delay`` is how many seconds an answer takes.
+    """
+
+    def __init__(self, known: Mapping[str, Any] | None = None, *, updated: Any = 1_000_000, delay: float = 0) -> None:
+        self.known: dict[str, Any] = dict(known or {})
+        self.updated: Any = updated
+        self.delay = delay
+        self.failure: Exception | None = None
+        self.asked: list[str] = []
+        """Context keys, in the order they were asked for."""
+        self.polls = 0
+        self.closed = 0
+
+    async def memberships(self, context_hash: str) -> Any:
+        """What is known of the key with this hash."""
+        key = self._key(context_hash)
+        self.asked.append(key)
+        return await self._answered(self.known.get(key))
+
+    async def last_updated_ms(self) -> Any:
+        """The time that the test set."""
+        self.polls += 1
+        return await self._answered(self.updated)
+
+    async def aclose(self) -> None:
+        """Counts."""
+        self.closed += 1
+
+    def _key(self, hashed: str) -> str:
+        keys = {*self.known, "user-key", "nobody", "org-key", "a", "b", "c"}
+        return next(key for key in keys if context_hash(key) == hashed)
+
+    async def _answered(self, answer: Any) -> Any:
+        if self.delay:
+            await anyio.sleep(self.delay)
+        if self.failure is not None:
+            raise self.failure
+        if isinstance(answer, Exception):
+            raise answer
+        return answer

@@ -1,0 +1,89 @@
+"""The options of big segments, and the names of contexts in a store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from aioflags import BigSegments, Config, ConfigError
+from aioflags.stores import context_hash
+from tests.scripted_memberships import ScriptedMemberships
+
+STORE = ScriptedMemberships()
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        pytest.param("user-key", "CEXjZY7cHJG/ydFy7q4+YEFwVrG3/pkJwA4FAjrbfx0=", id="a key"),
+        pytest.param("user1", "CgQblGLKpKMbrDVn4Lbm/ZEAeH2yq0M9lvbReMq/zpA=", id="EV-E140 the first"),
+        pytest.param("user2", "YCXRj+SKvUUWhSjxioLiZd2Y1CGnCEqgn2GzQXA5AaM=", id="EV-E140 the second"),
+        pytest.param("user3", "WGD68CtrxiIrpaylI1YPDjZMzYtnvuSG/ov3wB1JLMs=", id="EV-E140 the third"),
+    ],
+)
+def test_a_context_key_is_hashed(key: str, expected: str) -> None:
+    assert context_hash(key) == expected
+
+
+def test_a_key_that_no_text_could_carry_is_hashed_all_the_same() -> None:
+    assert context_hash("half a pair: \ud800") != context_hash("half a pair: \ud801")
+
+
+class NoStatus:
+    async def memberships(self, context_hash: str) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"store": "redis://localhost"}, "store: str is no store", id="an address for a store"),
+        pytest.param({"store": None}, "store: NoneType is no store", id="nothing for a store"),
+        pytest.param({"store": NoStatus()}, "it has no method last_updated_ms", id="a store that lacks a method"),
+        pytest.param({"store": ScriptedMemberships}, "the class ScriptedMemberships is no store", id="a class that was not called"),
+        pytest.param({"context_cache_size": 1.5}, "context_cache_size: expected int", id="a share of a context"),
+        pytest.param({"context_cache_size": True}, "context_cache_size: expected int", id="a boolean for a number"),
+        pytest.param({"context_cache_time": "5"}, "context_cache_time: expected int or float", id="text for seconds"),
+        pytest.param({"status_poll_interval": None}, "status_poll_interval: expected", id="nothing for seconds"),
+        pytest.param({"stale_after": []}, "stale_after: expected int or float", id="a list for seconds"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_refused_by_name(options: Mapping[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"store": STORE}
+    with pytest.raises(ConfigError) as refused:
+        BigSegments(**{**given, **options})
+    assert message in str(refused.value)
+
+
+def test_a_configuration_takes_these_options_and_nothing_else() -> None:
+    assert Config().big_segments is None
+    with pytest.raises(ConfigError, match=r"^big_segments: expected BigSegments or None, got Scripted"):
+        Config(big_segments=STORE)  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("unusable", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("option", "default"),
+    [("context_cache_time", 5.0), ("status_poll_interval", 5.0), ("stale_after", 120.0)],
+)
+def test_seconds_that_cannot_be_used_are_replaced(
+    option: str, default: float, unusable: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        options: dict[str, Any] = {option: unusable}
+        assert getattr(BigSegments(store=STORE, **options), option) == default
+    assert option in caplog.text
+
+
+@pytest.mark.parametrize(("given", "used"), [(1, 1), (0, 1000), (-5, 1000)])
+def test_a_cache_holds_at_least_one_context(given: int, used: int) -> None:
+    assert BigSegments(store=STORE, context_cache_size=given).context_cache_size == used
+
+
+def test_milliseconds_are_honoured() -> None:
+    options = BigSegments(store=STORE, context_cache_time=0.01, status_poll_interval=0.01, stale_after=0.001)
+    assert (options.context_cache_time, options.status_poll_interval, options.stale_after) == (0.01, 0.01, 0.001)
