@@ -89,6 +89,18 @@ class _Answer:
 
     async def give(self, app: ASGIApp) -> None:
         """Answers the request. Raises :class:`_CutError` where the connection is to be cut."""
+        try:
+            await self._give(app)
+        finally:
+            for injected in self._lasting:
+                self._faults.let_go(injected)
+
+    def _hold(self, injected: Injected) -> None:
+        """Lets a fault spoil this answer for as long as both last."""
+        self._lasting.append(injected)
+        self._faults.hold(injected)
+
+    async def _give(self, app: ASGIApp) -> None:
         for injected in self._met:
             self._note(injected.fault)
         for injected in sorted((one for one in self._met if one.fault.kind in _INSTEAD), key=_turn):
@@ -98,7 +110,9 @@ class _Answer:
         if self._endpoint.is_stream:
             await self._stream(app)
             return
-        self._lasting.extend(injected for injected in self._met if injected.fault.kind in _SPOILING_BYTES)
+        for injected in self._met:
+            if injected.fault.kind in _SPOILING_BYTES:
+                self._hold(injected)
         body = spoiled_body(self._endpoint, (injected.fault for injected in self._met))
         spoiled = None if body is None else Response(body, media_type="application/json")
         await (spoiled or app)(self._scope, self._receive, self._pass_on)
@@ -112,9 +126,10 @@ class _Answer:
             case FaultKind.DELAY:
                 await anyio.sleep(fault.delay)
                 if self._endpoint.is_stream:
-                    self._lasting.append(injected)
+                    self._hold(injected)
                 return False
             case FaultKind.SILENCE:
+                self._hold(injected)
                 await self._say_nothing(injected)
                 raise _CutError(reset=False)
             case FaultKind.STATUS:
@@ -185,13 +200,13 @@ class _Answer:
         if injected.fault.kind is not FaultKind.DIRECTIVE:
             await self._strike(injected, tasks)
         elif not injected.fault.payload:
-            self._lasting.append(injected)
+            self._hold(injected)
 
     async def _strike(self, injected: Injected, tasks: TaskGroup) -> None:
         """What a fault does to a stream that is open."""
         fault = injected.fault
         if fault.kind in _LASTING:
-            self._lasting.append(injected)
+            self._hold(injected)
             return
         await self._is_open.wait()
         if words := spoiled_frame(self._endpoint, fault):

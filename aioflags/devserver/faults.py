@@ -87,14 +87,19 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Injected:
-    """A fault that was injected. ``remaining``: how many answers it still spoils, ``None`` for any number."""
+    """A fault that was injected.
 
-    __slots__ = ("fault", "is_lifted", "number", "remaining")
+    ``remaining``: how many answers may still meet it, ``None`` for any number. ``holds``: how many answers that met it are
+    being spoiled now.
+    """
+
+    __slots__ = ("fault", "holds", "is_lifted", "number", "remaining")
 
     def __init__(self, number: int, fault: Fault, remaining: int | None) -> None:
         self.number: int = number
         self.fault: Fault = fault
         self.remaining: int | None = remaining
+        self.holds: int = 0
         self.is_lifted: bool = False
 
     @property
@@ -110,6 +115,7 @@ class Faults:
         self.count: int = 0
         self.revision: int = 0
         self._active: list[Injected] = []
+        self._holding: set[Injected] = set()
         self._recent: deque[Injected] = deque(maxlen=_REMEMBERED)
         self._news = anyio.Event()
 
@@ -117,6 +123,12 @@ class Faults:
     def active(self) -> Sequence[Injected]:
         """Those that requests may still meet, oldest first."""
         return tuple(self._active)
+
+    @property
+    def standing(self) -> Sequence[Injected]:
+        """Those that requests may still meet, and those that hold answers which met them before, oldest first."""
+        holding = (injected for injected in self._holding if not injected.is_lifted)
+        return sorted({*self._active, *holding}, key=lambda injected: injected.number)
 
     def inject(self, fault: Fault, *, strikes_streams: bool) -> Injected:
         """Put it in force. ``strikes_streams``: streams are open that it spoils, which counts as once."""
@@ -134,14 +146,15 @@ class Faults:
 
     def lift(self, number: int) -> bool:
         """End the fault of that number, for streams too that it struck before; answers whether it had not ended yet."""
-        found = {injected for injected in (*self._active, *self._recent) if injected.number == number and not injected.is_lifted}
+        everyone = (*self._active, *self._holding, *self._recent)
+        found = {injected for injected in everyone if injected.number == number and not injected.is_lifted}
         for injected in found:
             self._lift(injected)
         return bool(found)
 
     def lift_all(self, kind: FaultKind | None = None) -> int:
-        """End all faults, or all of a kind; answers how many requests could still have met."""
-        found = [injected for injected in self._active if kind in {None, injected.fault.kind}]
+        """End all faults, or all of a kind; answers how many of them stood."""
+        found = [injected for injected in self.standing if kind in {None, injected.fault.kind}]
         for injected in {*found, *(struck for struck in self._recent if kind in {None, struck.fault.kind})}:
             self._lift(injected)
         return len(found)
@@ -157,6 +170,19 @@ class Faults:
         if met:
             self._tell()
         return met
+
+    def hold(self, injected: Injected) -> None:
+        """An answer will be spoiled by the fault from now on, until it lets go."""
+        injected.holds += 1
+        self._holding.add(injected)
+        self._tell()
+
+    def let_go(self, injected: Injected) -> None:
+        """An answer that the fault held is over."""
+        injected.holds -= 1
+        if not injected.holds:
+            self._holding.discard(injected)
+        self._tell()
 
     def since(self, count: int) -> tuple[Injected, ...]:
         """The faults that were injected after so many."""

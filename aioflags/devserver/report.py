@@ -51,7 +51,7 @@ class Report:
         }
 
     def _faults(self) -> list[dict[str, Any]]:
-        return [_fault(injected) for injected in self._state.faults.active]
+        return [_fault(injected) for injected in self._state.faults.standing]
 
     def _events(self) -> dict[str, Any]:
         events = self._state.events
@@ -76,4 +76,5 @@ def _client(client: SeenClient) -> dict[str, Any]:
 
 def _fault(injected: Injected) -> dict[str, Any]:
     endpoints = sorted(injected.fault.endpoints)
-    return {**msgspec.to_builtins(injected.fault), "on": endpoints, "number": injected.number, "remaining": injected.remaining}
+    written = {**msgspec.to_builtins(injected.fault), "on": endpoints}
+    return {**written, "number": injected.number, "remaining": injected.remaining, "holds": injected.holds}

@@ -91,7 +91,7 @@ async def test_all_overrides_are_lifted(control: httpx.AsyncClient) -> None:
 async def test_a_fault_is_injected_shown_and_lifted(control: httpx.AsyncClient, state: ServerState) -> None:
     number = (await control.post("faults", json={"kind": "status", "status": 500, "on": ["/sdk/poll"]})).json()["number"]
     shown = (await control.get("state")).json()["faults"]
-    assert shown == [{"kind": "status", "status": 500, "on": ["/sdk/poll"], "number": number, "remaining": None}]
+    assert shown == [{"kind": "status", "status": 500, "on": ["/sdk/poll"], "number": number, "remaining": None, "holds": 0}]
     assert (await control.get("http://127.0.0.1/sdk/poll")).status_code == 500
     assert (await control.delete(f"faults/{number}")).status_code == 200
     assert (await control.delete(f"faults/{number}")).status_code == 404

@@ -453,6 +453,34 @@ async def test_elsewhere_a_cut_is_an_exception(kind: str) -> None:
             await client.get("/sdk/poll")
 
 
+@pytest.mark.parametrize(
+    ("written", "opens_before"),
+    [
+        pytest.param({"kind": "silence"}, True, id="a stream that fell silent"),
+        pytest.param({"kind": "delay", "delay": 60}, True, id="a stream that is delayed"),
+        pytest.param({"kind": "drip"}, True, id="a stream that drips"),
+        pytest.param({"kind": "silence"}, False, id="a request that is not answered"),
+        pytest.param({"kind": "directive", "payload": False}, False, id="a directive with nothing after it"),
+    ],
+)
+async def test_once_stands_until_what_it_spoils_is_over(stage: Stage, written: dict[str, Any], opens_before: bool) -> None:
+    faults = stage.state.faults
+    async with stage.connection() as wire:
+        if opens_before:
+            await wire.ask(Endpoint.STREAM)
+            await wire.until(b"payload-transferred")
+        injected = stage.state.inject(fault({**written, "times": 1}))
+        if not opens_before:
+            await wire.ask(Endpoint.STREAM)
+        with anyio.fail_after(SOON):
+            while not injected.holds:
+                await faults.news()
+        assert (injected.remaining, list(faults.standing)) == (0, [injected])
+    with anyio.fail_after(SOON):
+        while faults.standing:
+            await faults.news()
+
+
 async def test_what_a_client_met_is_noted(stage: Stage) -> None:
     stage.state.inject(fault({"kind": "status", "times": 1}))
     await stage.get("/sdk/poll")

@@ -133,6 +133,25 @@ def test_a_fault_that_is_used_up_can_still_be_lifted_for_the_streams_it_struck()
     assert not faults.lift(injected.number)
 
 
+def test_a_fault_that_is_used_up_stands_while_it_holds_an_answer() -> None:
+    faults = Faults()
+    injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), strikes_streams=True)
+    for _ in range(2):
+        faults.hold(injected)
+    faults.let_go(injected)
+    assert (faults.active, list(faults.standing), injected.holds) == ((), [injected], 1)
+    faults.let_go(injected)
+    assert faults.standing == []
+
+
+def test_a_fault_that_is_lifted_stands_no_more_although_its_answers_are_not_over() -> None:
+    faults = Faults()
+    injected = faults.inject(Fault(kind=FaultKind.SILENCE), strikes_streams=True)
+    faults.hold(injected)
+    assert faults.lift_all() == 1
+    assert (faults.standing, faults.lift_all()) == ([], 0)
+
+
 def test_who_looks_again_learns_what_was_injected_meanwhile() -> None:
     faults = Faults()
     injected_into(faults)
@@ -147,6 +166,7 @@ def test_who_looks_again_learns_what_was_injected_meanwhile() -> None:
         pytest.param(doing(injected_into), id="injected"),
         pytest.param(doing(lambda faults: faults.meet(Endpoint.POLL)), id="met"),
         pytest.param(doing(lambda faults: faults.lift(1)), id="lifted"),
+        pytest.param(doing(lambda faults: faults.hold(faults.active[0])), id="holding an answer"),
     ],
 )
 async def test_who_waits_is_told_that_a_fault_was(happen: Callable[[Faults], Any]) -> None:

@@ -102,6 +102,18 @@ async def test_a_context_gets_its_value_explained_and_overridden(scene: Scene) -
     await scene.sees("old")
 
 
+async def test_a_stream_that_once_fell_silent_is_shown_until_it_speaks(scene: Scene) -> None:
+    page = scene.page
+    await page.ask("document.querySelector('#fault-kind').value = 'silence'")
+    await page.act("#fault button")
+    await page.until("document.querySelector('#faults li')?.innerText.includes('holds 1 answer until it ends or it is lifted')")
+    await page.act("#faults [data-act=lift]")
+    await page.until("!document.querySelector('#faults li')")
+    scene.state.flip("checkout")
+    scene.state.put("checkout", {**FLAG, "fallthrough": {"variation": 0}})
+    await scene.sees("new")
+
+
 async def test_a_mistake_is_said_on_the_page(scene: Scene) -> None:
     page = scene.page
     await page.act(f"{ITEM} summary")

@@ -327,12 +327,13 @@ async function override(event) {
 
 function showFaults(told) {
   fill($("faults"), told.map((fault) => [String(fault.number), fault]), (number, fault) => {
-    const { kind, on, remaining, number: _, ...rest } = fault;
+    const { kind, on, remaining, holds, number: _, ...rest } = fault;
     const details = Object.entries(rest).filter(([name]) => name !== "times").map(([name, value]) => `${name} ${value}`);
-    const length = remaining === null ? (fault.for ? "" : "until lifted") : `${remaining} more`;
+    const length = remaining === null ? (fault.for ? "" : "until lifted") : remaining ? `${remaining} more` : "";
+    const held = holds ? `holds ${holds} ${holds === 1 ? "answer" : "answers"} until ${holds === 1 ? "it ends" : "they end"} or it is lifted` : "";
     return el("li", { className: "row" },
       el("span", { className: "key" }, FAULTS[kind].says),
-      el("span", { className: "quiet" }, [...details, length, `on ${on.join(", ")}`].filter(Boolean).join(" · ")),
+      el("span", { className: "quiet" }, [...details, length, held, `on ${on.join(", ")}`].filter(Boolean).join(" · ")),
       el("button", { type: "button", "data-act": "lift", "aria-label": `Lift ${FAULTS[kind].says}`, onclick: () => call("DELETE", `/faults/${number}`, undefined, "Lifted.") }, "Lift"));
   });
 }
