@@ -1,22 +1,24 @@
 """Flags of a document become a module that declares them, typed: one constant a flag.
 
-Keys and defaults come from people and services, so they enter the module as literals alone, by ``repr``; names are made of
-letters, digits and underscores, whatever the key is.
+Keys and defaults come from people and services, so they enter the module as literals alone; names are made of letters,
+digits and underscores, whatever the key is.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from aioflags.evaluation.fitting import NO_FIT, fit
 from aioflags.model.change import ChangeSet
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.values import fresh, is_array, is_number
+from aioflags.model.values import is_array, is_number
 
-__all__ = ["constant_names", "declarations", "declared_type"]
+__all__ = ["constant_names", "declarations", "declare_the_same", "declared_type"]
 
 _HEAD: Final = '''\
 """Flags, declared by ``aioflags codegen``. Made anew whenever flags come or go; not to be edited."""
@@ -32,12 +34,20 @@ def declarations(document: ChangeSet) -> str:
     found = {change.key: change.definition for change in document.changes if isinstance(change.definition, FlagDefinition)}
     names = constant_names(found)
     lines = [f"{names[key]} = {_declared(key, found[key])}" for key in sorted(found)]
-    imports: list[str] = []
-    if any("Any" in declared_type(flag.variations or ()) for flag in found.values()):
-        imports.append("from typing import Any\n")
-    if found:
-        imports.append("from aioflags import Flag\n")
+    imports = ["from aioflags import Flag\n"] if found else []
     return "\n".join([_HEAD, *imports, *lines]).rstrip("\n") + "\n"
+
+
+def declare_the_same(one: bytes, other: bytes) -> bool:
+    """Whether two modules say the same, however they are laid out: a formatter may have gone over one of them."""
+    return one == other or ((tree := _tree(one)) is not None and tree == _tree(other))
+
+
+def _tree(source: bytes) -> str | None:
+    try:
+        return ast.dump(ast.parse(source))
+    except (SyntaxError, ValueError):  # the latter for null bytes
+        return None
 
 
 def constant_names(keys: Iterable[str]) -> dict[str, str]:
@@ -70,11 +80,11 @@ def _with_hash(key: str, name: str, digits: int) -> str:
 
 
 def declared_type(variations: Sequence[Any]) -> str:
-    """The type that all variations have, as it is written in Python; ``Any`` if they have none in common."""
+    """The type that all variations have, as it is written in Python; ``object`` if they have none in common."""
     types = {_type(value) for value in variations}
     if types == {"int", "float"}:
         return "float"
-    return types.pop() if len(types) == 1 else "Any"
+    return types.pop() if len(types) == 1 else "object"
 
 
 def _type(value: Any) -> str:
@@ -85,17 +95,50 @@ def _type(value: Any) -> str:
     if is_number(value):
         return "int" if isinstance(value, int) else "float"
     if is_array(value):
-        return "list[Any]"
-    return "dict[str, Any]" if isinstance(value, Mapping) else "Any"
+        return "list[object]"
+    return "dict[str, object]" if isinstance(value, Mapping) else "object"
 
 
 def _declared(key: str, flag: FlagDefinition) -> str:
-    return f"Flag[{declared_type(flag.variations or ())}]({key!r}, default={_default(flag)!r})"
+    declared = declared_type(flag.variations or ())
+    return f"Flag[{declared}]({_literal(key)}, default={_literal(_default(flag, declared))})"
 
 
-def _default(flag: FlagDefinition) -> Any:
-    """What the flag serves while it is off, else its first variation; ``None`` if it has none."""
+def _default(flag: FlagDefinition, declared: str) -> Any:
+    """What the flag serves while it is off; without that ``False``, or else its first variation.
+
+    An outage must not turn on what nobody can turn off. A default is also the type that is asked for, so that a flag of no one
+    type gets ``None``, which asks for any.
+    """
     variations = flag.variations or ()
     off = flag.off_variation
-    index = off if off is not None and 0 <= off < len(variations) else 0
-    return fresh(variations[index]) if variations else None
+    if declared == "object":
+        return None
+    is_there = off is not None and 0 <= off < len(variations)
+    if declared == "bool" and not is_there:
+        return False
+    value = variations[off if off is not None and is_there else 0]
+    if declared == "float":
+        # A whole number would ask for whole ones. One that is too large for a float leaves the place to another.
+        return next(number for candidate in (value, *variations) if (number := fit(candidate, float)) is not NO_FIT)
+    return value
+
+
+def _literal(value: Any) -> str:
+    """JSON as Python writes it, with quotes as formatters have them: double ones, unless that takes more backslashes."""
+    if isinstance(value, str):
+        return _quoted(value)
+    if is_array(value):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_literal(name)}: {_literal(member)}' for name, member in value.items())}}}"
+    return repr(value).replace("e+", "e")  # of a large number
+
+
+def _quoted(text: str) -> str:
+    # Of a text with quotes of both kinds, repr escapes the single ones and those alone.
+    both = "'\""
+    body = repr(text + both)[1:].removesuffix("\\'\"'")
+    if text.count('"') > text.count("'"):
+        return f"'{body}'"
+    return '"' + body.replace("\\'", "'").replace('"', '\\"') + '"'

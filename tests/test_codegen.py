@@ -11,12 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags import Flag
-from aioflags.codegen import constant_names, declarations, declared_type
+from aioflags import Client, Context, Flag
+from aioflags.codegen import constant_names, declarations, declare_the_same, declared_type
 from aioflags.model.values import same_json
 from aioflags.protocol.document import read_document
 from aioflags.testing import assert_flags_exist
@@ -66,12 +67,12 @@ def declared(source: str) -> dict[str, Flag[Any]]:
 
 
 def is_nothing_but_declarations(source: str) -> bool:
-    """Whether a module has nothing but a docstring, two imports, and names for calls of ``Flag`` with literals."""
+    """Whether a module has nothing but a docstring, an import, and names for calls of ``Flag`` with literals."""
     first, *others = ast.parse(source).body
     assert isinstance(first, ast.Expr)
     for one in others:
         match one:
-            case ast.ImportFrom(module="typing" | "aioflags", names=[ast.alias(name="Any" | "Flag")]):
+            case ast.ImportFrom(module="aioflags", names=[ast.alias(name="Flag")]):
                 pass
             case ast.Assign(
                 targets=[ast.Name()],
@@ -146,8 +147,9 @@ def test_whatever_the_flags_are_they_are_declared_and_nothing_else_happens(value
     assert is_nothing_but_declarations(source)
     found = declared(source)
     assert {flag.key for flag in found.values()} == set(values)
-    assert all(same_json(flag.default, values[flag.key]) for flag in found.values())
-    assert len(source.splitlines()) <= len(values) + 6
+    assert all(same_json(flag.default, values[flag.key]) for flag in found.values() if values[flag.key] is not True)
+    assert not any(values[flag.key] is True and flag.default for flag in found.values())
+    assert len(source.splitlines()) <= len(values) + 4
 
 
 @pytest.mark.parametrize(
@@ -157,12 +159,12 @@ def test_whatever_the_flags_are_they_are_declared_and_nothing_else_happens(value
         pytest.param(["a"], "str", id="strings"),
         pytest.param([1, 2], "int", id="whole numbers"),
         pytest.param([1, 2.5], "float", id="numbers"),
-        pytest.param([{"a": 1}, {}], "dict[str, Any]", id="objects"),
-        pytest.param([[1], []], "list[Any]", id="arrays"),
-        pytest.param([True, 1], "Any", id="a boolean is no number"),
-        pytest.param(["a", None], "Any", id="nothing in common"),
-        pytest.param([None], "Any", id="null"),
-        pytest.param([], "Any", id="nothing"),
+        pytest.param([{"a": 1}, {}], "dict[str, object]", id="objects"),
+        pytest.param([[1], []], "list[object]", id="arrays"),
+        pytest.param([True, 1], "object", id="a boolean is no number"),
+        pytest.param(["a", None], "object", id="nothing in common"),
+        pytest.param([None], "object", id="null"),
+        pytest.param([], "object", id="nothing"),
     ],
 )
 def test_the_type_is_that_of_all_variations(variations: list[Any], written: str) -> None:
@@ -176,11 +178,48 @@ def test_the_type_is_that_of_all_variations(variations: list[Any], written: str)
         pytest.param({"variations": ["a", "b"]}, "a", id="else the first variation"),
         pytest.param({"variations": ["a"], "offVariation": 7}, "a", id="also where the off variation is not there"),
         pytest.param({"variations": []}, None, id="None without any"),
+        pytest.param({"variations": [False, True], "offVariation": 1}, True, id="True of a flag that is true while it is off"),
+        pytest.param({"variations": [True, False]}, False, id="False of a boolean that nobody can turn off"),
+        pytest.param({"variations": [True, False], "offVariation": 7}, False, id="False where the off variation is not there"),
+        pytest.param({"variations": [1, 2.5]}, 1.0, id="a float among numbers, so that no fraction is cut off"),
+        pytest.param({"variations": [10**400, 2.5]}, 2.5, id="the first that a float can hold"),
+        pytest.param({"variations": ["a", 1], "offVariation": 0}, None, id="None of several types, which asks for any"),
     ],
 )
 def test_the_default_is(flag: dict[str, Any], default: object) -> None:
     (found,) = declared(declarations(read_document({"flags": {"f": flag}}))).values()
-    assert found.default == default
+    assert (type(found.default), found.default) == (type(default), default)
+
+
+def test_a_flag_value_that_is_true_is_declared_false() -> None:
+    (found,) = declared(declarations(read_document({"flagValues": {"f": True}}))).values()
+    assert found.default is False
+
+
+async def test_a_flag_of_several_types_serves_each_of_them() -> None:
+    variations = ["a", 1, 2.5, None, {"b": []}]
+    (flag,) = declared(declarations(read_document({"flags": {"f": {"variations": variations}}}))).values()
+    for index, value in enumerate(variations):
+        document = {"flags": {"f": {"on": True, "variations": variations, "fallthrough": {"variation": index}}}}
+        assert await Client.local(document).variation(flag, Context("user-123")) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        pytest.param("dark", r'"dark"', id="double quotes"),
+        pytest.param("it's", r'''"it's"''', id="around single ones"),
+        pytest.param('say "hi"', r"""'say "hi"'""", id="single ones around double ones"),
+        pytest.param("""it's "so" """, r"""'it\'s "so" '""", id="those that take fewer backslashes"),
+        pytest.param("""'"'""", r'''"'\"'"''', id="or the double ones again"),
+        pytest.param("\\'\\\"", r'''"\\'\\\""''', id="backslashes before quotes"),
+        pytest.param("\u202e\n", r'"\u202e\n"', id="what cannot be seen"),
+        pytest.param({"a": ["b", {}]}, r'{"a": ["b", {}]}', id="in arrays and objects, too"),
+    ],
+)
+def test_a_text_is_written_as_formatters_have_it(value: object, written: str) -> None:
+    source = declarations(read_document({"flagValues": {"f": value}}))
+    assert source.splitlines()[-1].partition("default=")[2] == f"{written})"
 
 
 def test_a_module_reads() -> None:
@@ -188,13 +227,42 @@ def test_a_module_reads() -> None:
     assert declarations(read_document(document)) == (
         '"""Flags, declared by ``aioflags codegen``. Made anew whenever flags come or go; not to be edited."""\n'
         "\n"
-        "from typing import Any\n"
-        "\n"
         "from aioflags import Flag\n"
         "\n"
-        "LIMITS = Flag[dict[str, Any]]('limits', default={'items': 10})\n"
-        "NEW_CHECKOUT = Flag[bool]('new-checkout', default=False)\n"
+        'LIMITS = Flag[dict[str, object]]("limits", default={"items": 10})\n'
+        'NEW_CHECKOUT = Flag[bool]("new-checkout", default=False)\n'
     )
+
+
+@pytest.mark.real_time
+def test_a_formatter_finds_nothing_to_do(tmp_path: Path) -> None:
+    values: dict[str, Any] = dict.fromkeys(WILD, 'it\'s "so"') | {"list": ["a", 1, 1e30, None], "object": {"k'": {'"': -1.5}}}
+    module = tmp_path / "made.py"
+    module.write_text(declarations(read_document({"flagValues": values})), encoding="utf-8")
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "132", "--diff", str(module)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("module", "is_same"),
+    [
+        pytest.param(b"from aioflags import Flag\n\nA = Flag[str]('a', default='b')\n", True, id="other quotes"),
+        pytest.param(b'from aioflags import Flag\nA = Flag[str](\n  "a",\n  default="b",  # so it is\n)', True, id="other lines"),
+        pytest.param(b'from aioflags import Flag\n\nA = Flag[str]("a", default="c")\n', False, id="another default"),
+        pytest.param(b'from aioflags import Flag\n\nB = Flag[str]("a", default="b")\n', False, id="another name"),
+        pytest.param(b'from aioflags import Flag\n\nA = Flag[str]("a", default=', False, id="no module"),
+        pytest.param(b"\0", False, id="no text"),
+    ],
+)
+def test_two_modules_declare_the_same_however_they_are_laid_out(module: bytes, is_same: bool) -> None:
+    made = b'from aioflags import Flag\n\nA = Flag[str]("a", default="b")\n'
+    assert declare_the_same(module, made) is is_same
+
+
+def test_what_is_no_module_is_the_same_as_itself_alone() -> None:
+    assert declare_the_same(b"(", b"(")
+    assert not declare_the_same(b"(", b"((")
 
 
 def test_a_document_without_flags_makes_an_empty_module() -> None:
@@ -223,7 +291,10 @@ def test_both_type_checkers_take_it(checker: list[str], tmp_path: Path) -> None:
         f"    assert_type(await client.variation(generated.{name['class']}), bool)\n"
         f"    assert_type(await client.variation(generated.{name['text']}), str)\n"
         f"    assert_type(client.variation_nowait(generated.{name['number']}), int)\n"
-        f"    assert_type(client.flags_nowait().variation(generated.{name['ratio']}), float)\n",
+        f"    assert_type(client.flags_nowait().variation(generated.{name['ratio']}), float)\n"
+        f"    assert_type(await client.variation(generated.{name['list']}), list[object])\n"
+        f"    assert_type(await client.variation(generated.{name['object']}), dict[str, object])\n"
+        f"    assert_type(await client.variation(generated.{name['null']}), object)\n",
         encoding="utf-8",
     )
     (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
@@ -243,7 +314,11 @@ def test_flags_that_are_there_are_let_pass() -> None:
 
 def test_a_module_that_was_made_from_a_file_passes_with_it(tmp_path: Path) -> None:
     file = tmp_path / "flags.json"
-    file.write_text('{"flagValues": {"checkout": true}}')
+    flags = {
+        "flagValues": {"checkout": True, "limits": {"items": [1]}, "list": [1], "nothing": None},
+        "flags": {"mixed": {"variations": ["a", 1, {}]}, "ratio": {"variations": [1, 0.5]}, "none": {"variations": []}},
+    }
+    file.write_bytes(msgspec.json.encode(flags))
     module = tmp_path / "made.py"
     module.write_text(declarations(read_document(file.read_bytes())))
     spec = importlib.util.spec_from_file_location("made", module)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from aioflags.cli.mistakes import file_mistakes
-from aioflags.codegen import declarations
+from aioflags.codegen import declarations, declare_the_same
 from aioflags.protocol.document import read_documents
 
 __all__ = ["command"]
@@ -16,12 +16,13 @@ __all__ = ["command"]
 @click.command("codegen", short_help="Declare the flags of a file, typed.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="The module to write. [standard output]")
-@click.option("--check", is_flag=True, help="Write nothing: is the module of --output as it should be?")
+@click.option("--check", is_flag=True, help="Write nothing: does the module of --output declare these flags?")
 @click.pass_context
 def command(ctx: click.Context, files: tuple[Path, ...], output: Path | None, *, check: bool) -> None:
     """Print a Python module that declares every flag in the FILEs: its key, the type of its variations, its default.
 
-    The default is what the flag serves while it is off. With --check the exit status is 1 if the module would change.
+    The default is what the flag serves while it is off; without that it is False for a boolean flag, whatever it serves, and
+    otherwise its first value. With --check the exit status is 1 if the module declares anything else; its layout is free.
     """
     if check and output is None:
         raise click.UsageError("--check needs the module: --output")
@@ -38,6 +39,6 @@ def command(ctx: click.Context, files: tuple[Path, ...], output: Path | None, *,
         if not check:
             output.write_text(source, encoding="utf-8")
             return
-        if not output.exists() or output.read_bytes() != source.encode():
+        if not output.exists() or not declare_the_same(output.read_bytes(), source.encode()):
             click.echo(f"{output}: the flags have changed; run aioflags codegen {' '.join(map(str, files))} -o {output}", err=True)
             ctx.exit(1)

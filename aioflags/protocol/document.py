@@ -113,7 +113,7 @@ def plain_json(value: object, path: str = "") -> JsonValue:
         return _text(value, path)
     if is_number(value):
         number = cast("int | float", value)
-        if not math.isfinite(number):
+        if isinstance(number, float) and not math.isfinite(number):
             raise DocumentError(f"{number} is no number in JSON", path=path)
         return number
     try:

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from aioflags.cli.commands import commands
 
 DOCUMENT = '{"flagValues": {"new-checkout": false}}'
-LINE = "NEW_CHECKOUT = Flag[bool]('new-checkout', default=False)"
+LINE = 'NEW_CHECKOUT = Flag[bool]("new-checkout", default=False)'
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_it_is_printed(file: Path) -> None:
 def test_several_files_are_one_data_set(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "more.json"
     other.write_text('{"flagValues": {"theme": "dark"}}')
-    assert run(file, other).stdout.splitlines()[-2:] == [LINE, "THEME = Flag[str]('theme', default='dark')"]
+    assert run(file, other).stdout.splitlines()[-2:] == [LINE, 'THEME = Flag[str]("theme", default="dark")']
 
 
 def test_it_is_written_and_then_as_it_should_be(file: Path, tmp_path: Path) -> None:
@@ -41,7 +41,10 @@ def test_it_is_written_and_then_as_it_should_be(file: Path, tmp_path: Path) -> N
     assert (run(file, "--check", "-o", module).exit_code, module.exists()) == (1, False)
     assert (run(file, "-o", module).stdout, module.read_text().splitlines()[-1]) == ("", LINE)
     assert run(file, "--check", "-o", module).exit_code == 0
-    file.write_text('{"flagValues": {"new-checkout": true}}')
+    module.write_text(module.read_text().replace('"new-checkout", ', "\n  'new-checkout',  # as somebody likes it\n  "))
+    assert run(file, "--check", "-o", module).exit_code == 0
+    run(file, "-o", module)
+    file.write_text('{"flagValues": {"new-checkout": "yes"}}')
     stale = run(file, "--check", "-o", module)
     assert stale.exit_code == 1
     assert stale.stderr == f"{module}: the flags have changed; run aioflags codegen {file} -o {module}\n"
