@@ -77,10 +77,7 @@ class _File:
         except DocumentError as mistake:
             self.unreadable = mistake
             return
-        self.remarks += [
-            Remark("repeated-name", path, f"{quoted(path[-1])} stands here twice, and the last one counts")
-            for path in self.places.repeated
-        ]
+        self.remarks += [Remark("repeated-name", path, f"{quoted(path[-1])} stands here twice") for path in self.places.repeated]
         if not isinstance(document, dict):
             self.remarks.append(Remark("wrong-type", (), f"expected object, got {type_name(document)}"))
             return

@@ -24,7 +24,7 @@ class Level(StrEnum):
 
 RULES: Final[dict[str, tuple[Level, str]]] = {
     "syntax": (Level.ERROR, "The text is neither JSON nor YAML."),
-    "repeated-name": (Level.ERROR, "An object has a name twice, and the last one counts."),
+    "repeated-name": (Level.ERROR, "An object has a name twice."),
     "unknown-section": (Level.ERROR, "A document has flags, flagValues and segments, and nothing else."),
     "wrong-type": (Level.ERROR, "A value is of another type than its place asks for."),
     "missing-property": (Level.ERROR, "An object lacks a property that it cannot do without."),

@@ -21,6 +21,7 @@ from aioflags.logs import printable
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.values import JsonValue, is_array, is_number, type_name
 from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version, value_flag
+from aioflags.protocol.places import Path, Places, places_of_json
 from aioflags.protocol.problems import UNREADABLE, read_problem
 from aioflags.protocol.yaml_text import YamlError, read_yaml
 
@@ -28,6 +29,8 @@ __all__ = ["DocumentError", "decoded", "is_yaml", "joined", "plain_json", "read_
 
 _VALUES: Final = "flagValues"
 _KNOWN: Final = ("flags", _VALUES, "segments")
+_KEYS_DEPTH: Final = 2
+"""How deep keys stand: ``flags``, then the flag's."""
 _BOM: Final = b"\xef\xbb\xbf"
 _SIMPLE: Final = re.compile(r"[\w-]+")
 _TABLE: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -58,7 +61,8 @@ def read_document(data: bytes | str | Mapping[str, object], *, name: str | None 
 
     A full change set without a selector, that no persistent store may keep. Raises :class:`DocumentError`.
     """
-    sections = _top_level(_encoded(decoded(data, name), name), name)
+    text = _encoded(decoded(data, name), name)
+    sections = _top_level(text, name)
     for section in sections:
         if section not in _KNOWN:
             raise DocumentError(f"unknown property{_nearest(section)}", file=name, path=joined("", section))
@@ -68,6 +72,8 @@ def read_document(data: bytes | str | Mapping[str, object], *, name: str | None 
         if key in flags:
             raise DocumentError("this flag is in flags, too", file=name, path=joined(_VALUES, key))
     segments = _section(sections, "segments", name)
+    if not isinstance(data, Mapping) and not is_yaml(name):
+        _refuse_repeated_keys(text, name)
     changes = (
         *_definitions("flags", flags, name),
         *(_value(key, raw, name) for key, raw in values.items()),
@@ -97,12 +103,14 @@ def decoded(data: bytes | str | Mapping[str, object], name: str | None) -> bytes
     if isinstance(data, Mapping) or not is_yaml(name):
         return data
     try:
-        found = read_yaml(utf8(data, name).decode()).value
+        found = read_yaml(utf8(data, name).decode())
     except YamlError as mistake:
         raise DocumentError(mistake.problem, file=name, line=mistake.line, column=mistake.column) from None
-    if not isinstance(found, dict):
-        raise DocumentError(f"expected object, got {type_name(found)}", file=name)
-    return found
+    if not isinstance(found.value, dict):
+        raise DocumentError(f"expected object, got {type_name(found.value)}", file=name)
+    for path in found.places.repeated:
+        raise _repeated(path, found.places, name)
+    return found.value
 
 
 def plain_json(value: object, path: str = "") -> JsonValue:
@@ -192,6 +200,37 @@ def _section(sections: Mapping[str, msgspec.Raw], path: str, name: str | None) -
         return _TABLE.decode(text)
     except UNREADABLE as error:
         raise _mistake(error, path, name) from None
+
+
+def _refuse_repeated_keys(text: bytes, name: str | None) -> None:
+    """Refuses JSON with a section or a key that is there twice, of which decoding keeps the last without a word.
+
+    Members that got lost show in the length of the text without its spaces: with them it is longer than what was decoded. So is
+    one whose keys have escapes that they could do without; only then is the text searched for places, which takes its time.
+    """
+    compact = msgspec.json.format(text, indent=-1)
+    sections = _TABLE.decode(compact)
+    if _length(sections) == len(compact) and all(
+        _length(_TABLE.decode(s)) == len(bytes(s)) for s in sections.values() if bytes(s) != b"null"
+    ):
+        return
+    places = places_of_json(text.decode())
+    for path in places.repeated:
+        if len(path) <= _KEYS_DEPTH:
+            raise _repeated(path, places, name)
+
+
+def _length(members: Mapping[str, msgspec.Raw]) -> int:
+    """How long an object with these members is if it has each of them once, and no spaces."""
+    commas = max(len(members) - 1, 0)
+    return (
+        len("{}") + commas + sum(len(msgspec.json.encode(name)) + len(":") + len(bytes(value)) for name, value in members.items())
+    )
+
+
+def _repeated(path: Path, places: Places, name: str | None) -> DocumentError:
+    place = places.at(path)
+    return DocumentError(f'"{path[-1]}" stands here twice', file=name, line=place.line, column=place.column)
 
 
 def _definitions(section: str, entries: Mapping[str, msgspec.Raw], name: str | None) -> Iterator[Change]:

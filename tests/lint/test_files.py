@@ -53,7 +53,7 @@ flags:
 def test_a_finding_has_a_line_and_a_column(name: str, text: str, lines: list[str]) -> None:
     found = [str(finding) for finding in lint([(name, text.encode())])]
     assert found == [
-        f'{lines[0]}: "on" stands here twice, and the last one counts [repeated-name]',
+        f'{lines[0]}: "on" stands here twice [repeated-name]',
         f'{lines[1]}: unknown property; did you mean "on"? [unknown-property]',
     ]
 

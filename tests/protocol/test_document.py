@@ -86,7 +86,7 @@ def test_a_deleted_flag_is_a_delete() -> None:
     assert read_document({"flags": {"f": {"deleted": True}}}).changes[0].definition is None
 
 
-@pytest.mark.parametrize("value", [True, 0, 1.5, "text", [1], {"a": [None]}])
+@pytest.mark.parametrize("value", [True, 0, 1.5, 10**400, "text", [1], {"a": [None]}])
 def test_a_plain_value_is_served_to_everybody(value: Any) -> None:
     snapshot = Snapshot.empty().apply(read_document({"flagValues": {"f": value}}))
     detail = snapshot.evaluate("f", Context("anybody"), "default", wanted=object).detail
@@ -186,6 +186,49 @@ def test_bad_content_is_named_with_its_path(document: dict[str, object], message
 def test_text_that_cannot_be_used_is_refused(document: str, message: str) -> None:
     assert str(mistake(document)) == f"flags.json: {message}"
     assert str(mistake(document, name=None)) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "message"),
+    [
+        pytest.param("f.json", '{"flags": {},\n "flags": {}}', 'line 2, column 2: "flags" stands here twice', id="a section"),
+        pytest.param("f.json", '{"flags": {"a": {},\n"a": {}}}', 'line 2, column 1: "a" stands here twice', id="a flag"),
+        pytest.param("f.json", '{"flagValues": {"ä": 1, "ä": 1}}', 'line 1, column 25: "ä" stands here twice', id="a flag's value"),
+        pytest.param("f.json", '{"segments": {"\\u0061": {}, "a": {}}}', 'line 1, column 29: "a" stands here twice', id="escaped"),
+        pytest.param("f.json", '{"flags": {"a": {}}, "segments": {}, "segments": null}', "line 1, column 38", id="null at last"),
+        pytest.param("f.yaml", "flags:\n  a: {}\nflags:\n  b: {}\n", 'line 3, column 1: "flags" stands here twice', id="YAML"),
+        pytest.param("f.yml", "flags:\n  a:\n    on: true\n    on: false\n", "line 4, column 5", id="anywhere in YAML"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(name: str, document: str, message: str) -> None:
+    assert str(mistake(document, name)).startswith(f"{name}: {message}")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param('{"flags": {"a": {"on": true, "on": false}}}', id="a name twice inside a flag of JSON"),
+        pytest.param('{"flags": {"\\u0061": {}, "b\\/": {}, "c\\n": {}}}', id="escapes in keys"),
+        pytest.param('{"flags": { },\n\t"flagValues" : {"a" : " \\u0061 " , "b":[ 1.50 ,2]} , "segments":null }', id="spaces"),
+        pytest.param('{"flagValues": {"a": 10000000000000000000000.000, "b": 1E5}}', id="numbers that could be shorter"),
+        pytest.param('{"flagValues": {"a": ' + "[" * 400 + "]" * 400 + "}}", id="nested deeply"),
+    ],
+)
+def test_a_name_that_stands_once_is_not(document: str) -> None:
+    assert read_document(document, name="flags.json").changes
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=3)
+
+
+@given(st.lists(st.tuples(TEXTS, st.sampled_from(["1", '"x"', "[ 1, 2 ]", "{}"])), max_size=5), st.booleans())
+def test_keys_are_refused_if_and_only_if_one_is_there_twice(members: list[tuple[str, str]], ascii_only: bool) -> None:
+    written = ", ".join(f"{json.dumps(key, ensure_ascii=ascii_only)} : {value}" for key, value in members)
+    text = f'{{"flagValues" : {{{written}}}}}'
+    if len({key for key, _ in members}) == len(members):
+        assert {change.key for change in read_document(text).changes} == {key for key, _ in members}
+    else:
+        assert "stands here twice" in str(mistake(text))
 
 
 def test_values_nested_without_end_are_refused() -> None:
