@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aioflags.evaluation.fitting import NO_FIT, fit
 from aioflags.model.change import ChangeSet
@@ -131,7 +131,8 @@ def _literal(value: Any) -> str:
     if is_array(value):
         return f"[{', '.join(map(_literal, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_literal(name)}: {_literal(member)}' for name, member in value.items())}}}"
+        members = cast("Mapping[str, Any]", value).items()
+        return f"{{{', '.join(f'{_literal(name)}: {_literal(member)}' for name, member in members)}}}"
     return repr(value).replace("e+", "e")  # of a large number
 
 

@@ -173,8 +173,12 @@ class Config:
             if getattr(self, name) != default
         ]
         if 0 < len(moved) < 3:
+            left = [name for name in ("base_uri", "stream_uri", "events_uri") if name not in moved]
             self.logger.warning(
-                "%s set, but not all of base_uri, stream_uri and events_uri: is the rest meant to bypass it?", " and ".join(moved)
+                "%s set, but not %s: is that meant to bypass it? Set it, too, in Config or by %s",
+                " and ".join(moved),
+                " and ".join(left),
+                " and ".join(f"LAUNCHDARKLY_{name.upper()}" for name in left),
             )
 
 

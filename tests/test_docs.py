@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,26 @@ def test_citations_are_found_with_each_of_their_sections() -> None:
         ("evaluation.md", "3.1"),
         ("evaluation.md", "3.4"),
     ]
+
+
+INSTALLING = (DOCS / "installing.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> set[str]:
+    """What the first column of the table under a heading lists."""
+    section = INSTALLING.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+
+
+def test_every_extra_is_listed() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert rows("Extras") == set(extras)
+
+
+def test_every_variable_that_a_client_is_made_from_is_listed() -> None:
+    source = (ROOT / "aioflags" / "environment.py").read_text(encoding="utf-8")
+    names = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert rows("Environment variables") == {name for name in names if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", name)}
 
 
 def test_sections_are_the_numbers_of_headings() -> None:
