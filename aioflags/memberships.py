@@ -49,7 +49,7 @@ class Memberships:
     def __init__(self, options: BigSegments, log: logging.Logger, *, wall_ms: Callable[[], int] = now_ms) -> None:
         self.statuses: Newest[StoreStatus] = Newest()
         self._options = options
-        self._store = options.store
+        self._store = options.build()
         self._log = log
         self._wall_ms = wall_ms
         self._once = Once()
@@ -221,8 +221,9 @@ class Memberships:
             self._log.warning("the store of big segments was abandoned: it did not close within %g s", CLOSE_GRACE)
 
     def forked(self) -> None:
-        """In the child of a fork: nobody polls, and who asked is not here."""
+        """In the child of a fork: nobody polls, who asked is not here, and the parent's connections are the parent's."""
         self._loop = None
+        self._store = self._options.build()
         self._flights = {}
         self.statuses.forked()
 

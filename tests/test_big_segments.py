@@ -13,6 +13,8 @@ import pytest
 
 from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, Flag, StoreStatus, use_context
 from aioflags.clock import now_ms
+from aioflags.memberships import Memberships
+from aioflags.model.membership import Membership
 from aioflags.testing import overrides
 from tests.scripted_memberships import ScriptedMemberships
 
@@ -463,6 +465,36 @@ async def test_two_clients_may_have_one_configuration() -> None:
         assert await one.variation("flag", USER, False) is True
         assert await other.variation("flag", USER, False) is True
     assert store.asked == ["user-key", "user-key"]
+
+
+async def test_in_the_child_of_a_fork_the_store_is_built_anew_and_asked_after_a_start() -> None:
+    store = fresh({"user-key": {"s.g2": True}, "a": {"s.g2": True}})
+    builder = Builder(store)
+    memberships = Memberships(BigSegments(store=builder), logging.getLogger("aioflags"))
+    memberships.open()
+    await memberships.status()
+    known = await memberships.fetched(lambda find: () if find("user-key") else ("user-key",))
+    assert (known("user-key"), builder.built) == (Membership({"s.g2": True}, BigSegmentsStatus.HEALTHY), 1)
+    memberships.forked()
+    assert builder.built == 2
+    assert memberships.at_hand("user-key").status is BigSegmentsStatus.HEALTHY
+    for opened, status in ((False, BigSegmentsStatus.STORE_ERROR), (True, BigSegmentsStatus.HEALTHY)):
+        if opened:
+            memberships.open()
+        known = await memberships.fetched(lambda find: () if find("a") else ("a",))
+        assert (found := known("a")) is not None
+        assert found.status is status
+
+
+class Builder:
+    """Builds the one store, and counts."""
+
+    def __init__(self, store: ScriptedMemberships) -> None:
+        self.store, self.built = store, 0
+
+    def build_memberships(self) -> ScriptedMemberships:
+        self.built += 1
+        return self.store
 
 
 @pytest.mark.real_time

@@ -24,6 +24,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 GUIDES = {
     "aiohttp.md": 4,
+    "big-segments.md": 1,
     "dev-server.md": 1,
     "fallback-directive.md": 1,
     "fastapi.md": 7,

@@ -72,6 +72,7 @@ SOURCES = [
 
 STORES = [
     "MembershipStore",
+    "MembershipStoreBuilder",
     "ObjectKind",
     "RedisStore",
     "Store",

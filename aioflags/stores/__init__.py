@@ -7,11 +7,12 @@ from __future__ import annotations
 from aioflags.errors import StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores.base import Store, StoreBuilder, StoreContext, StoredItem, StoredItems
-from aioflags.stores.memberships import MembershipStore, context_hash
+from aioflags.stores.memberships import MembershipStore, MembershipStoreBuilder, context_hash
 from aioflags.stores.redis import RedisStore
 
 __all__ = [
     "MembershipStore",
+    "MembershipStoreBuilder",
     "ObjectKind",
     "RedisStore",
     "Store",

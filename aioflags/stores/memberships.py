@@ -9,21 +9,20 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from aioflags.errors import ConfigError
 from aioflags.logs import logger
 from aioflags.model.defaults import MEMBERSHIP_CACHE_SIZE, MEMBERSHIP_CACHE_TIME, MEMBERSHIP_POLL_INTERVAL, MEMBERSHIP_STALE_AFTER
 from aioflags.model.options import positive, require, set_all
 
-__all__ = ["BigSegments", "MembershipStore", "context_hash"]
+__all__ = ["BigSegments", "MembershipStore", "MembershipStoreBuilder", "context_hash"]
 
 
 class MembershipStore(Protocol):
     """Big segments: which of them include or exclude a context. Filled by others: a Relay Proxy, or an integration of the service.
 
-    Any method may raise; evaluations then go on without memberships and say so. Each is given two seconds. One store may serve
-    several clients: it has to bear being asked again after it was closed.
+    Any method may raise; evaluations then go on without memberships and say so. Each is given two seconds.
     """
 
     async def memberships(self, context_hash: str) -> Mapping[str, bool] | None:
@@ -38,7 +37,15 @@ class MembershipStore(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Closes what is open."""
+        """Lets go of what the store holds open. Called once by each client, last."""
+        ...
+
+
+class MembershipStoreBuilder(Protocol):
+    """Describes a store of memberships; immutable, so that one may serve several clients."""
+
+    def build_memberships(self) -> MembershipStore:
+        """A fresh store, for one client. It opens nothing before it is asked for something."""
         ...
 
 
@@ -51,6 +58,7 @@ def context_hash(key: str) -> str:
 class BigSegments:
     """Big segments: the ``store`` of their memberships, and how it is asked. Durations are in seconds.
 
+    ``store`` is a builder, as :class:`~aioflags.stores.RedisStore` is one, or a program's own store, ready-made.
     The memberships of the ``context_cache_size`` contexts that were asked for last are kept for ``context_cache_time``. How the
     store is doing is asked every ``status_poll_interval``; memberships are stale when nobody has brought them up to date for
     ``stale_after``.
@@ -59,16 +67,17 @@ class BigSegments:
         ConfigError: an option is of the wrong type. Numbers that cannot be used are replaced by the default, with a warning.
     """
 
-    store: MembershipStore
+    store: MembershipStore | MembershipStoreBuilder
     context_cache_size: int = MEMBERSHIP_CACHE_SIZE
     context_cache_time: float = MEMBERSHIP_CACHE_TIME
     status_poll_interval: float = MEMBERSHIP_POLL_INTERVAL
     stale_after: float = MEMBERSHIP_STALE_AFTER
 
     def __post_init__(self) -> None:
-        for name in ("memberships", "last_updated_ms", "aclose"):
-            if isinstance(self.store, type) or not callable(getattr(self.store, name, None)):
-                raise ConfigError(f"store: {_named(self.store)} is no store of memberships (it has no method {name} to be called)")
+        if not _has(self.store, "build_memberships"):
+            for name in ("memberships", "last_updated_ms", "aclose"):
+                if not _has(self.store, name):
+                    raise ConfigError(f"store: {_named(self.store)} is no store of memberships (no method {name} can be called)")
         require("context_cache_size", self.context_cache_size, int)
         defaults: dict[str, float] = {
             "context_cache_size": MEMBERSHIP_CACHE_SIZE,
@@ -77,6 +86,16 @@ class BigSegments:
             "stale_after": MEMBERSHIP_STALE_AFTER,
         }
         set_all(self, {name: positive(name, getattr(self, name), default, logger) for name, default in defaults.items()})
+
+    def build(self) -> MembershipStore:
+        """The store, for one client."""
+        store: Any = self.store
+        found: MembershipStore = store.build_memberships() if _has(store, "build_memberships") else store
+        return found
+
+
+def _has(store: object, method: str) -> bool:
+    return not isinstance(store, type) and callable(getattr(store, method, None))
 
 
 def _named(store: object) -> str:

@@ -15,8 +15,10 @@ from aioflags.errors import ConfigError
 from aioflags.logs import logger
 from aioflags.model.options import positive, require, set_all
 from aioflags.stores.base import Store, StoreContext
+from aioflags.stores.memberships import MembershipStore
 from aioflags.stores.redis_connection import RedisConnection
 from aioflags.stores.redis_flags import RedisFlags
+from aioflags.stores.redis_memberships import RedisMemberships
 from aioflags.version import __version__
 
 __all__ = ["RedisStore"]
@@ -28,7 +30,8 @@ _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 @dataclass(frozen=True, slots=True)
 class RedisStore:
-    """Flags in Redis, laid out as LaunchDarkly's SDKs and its Relay Proxy do it, so that all of them can share a database.
+    """Flags in Redis, and who is in big segments, laid out as LaunchDarkly's SDKs and its Relay Proxy do it, so that all of them
+    can share a database.
 
     ``url`` is ``redis://``, ``rediss://`` (TLS) or ``unix://``, with what redis-py takes in its query. ``prefix`` begins every key,
     and keeps environments apart. ``timeout``: for how many seconds a connection may take to open, or be silent.
@@ -60,6 +63,10 @@ class RedisStore:
     def build(self, context: StoreContext, /) -> Store:
         """A store of flags and segments, with a client of its own or on the program's."""
         return RedisFlags(self.connection(), prefix=self.prefix, logger=context.logger)
+
+    def build_memberships(self) -> MembershipStore:
+        """A store of memberships, likewise."""
+        return RedisMemberships(self.connection(), prefix=self.prefix)
 
     def connection(self) -> RedisConnection:
         """A way to the database, which opens at first use."""

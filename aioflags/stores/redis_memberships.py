@@ -1,0 +1,44 @@
+"""RedisMemberships: who is in big segments, as a Relay Proxy or an integration of the service writes it to Redis. It is only read.
+
+Source: ``data-system.md`` 7.9; ``client-surface.md`` 11.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aioflags.stores.redis_connection import RedisConnection, as_bytes
+
+__all__ = ["RedisMemberships"]
+
+
+class RedisMemberships:
+    """Memberships as :class:`~aioflags.stores.RedisStore` builds them. Raises what redis-py raises."""
+
+    def __init__(self, connection: RedisConnection, *, prefix: str) -> None:
+        self._connection = connection
+        self._included = f"{prefix}:big_segment_include:"
+        self._excluded = f"{prefix}:big_segment_exclude:"
+        self._updated = f"{prefix}:big_segments_synchronized_on"
+
+    async def memberships(self, context_hash: str) -> dict[str, bool]:
+        """Both sets, in one round trip. What is in both is included."""
+        # No transaction: in a cluster the two may be in two places, and between two updates either answer is true.
+        async with self._connection.client.pipeline(transaction=False) as pipe:
+            pipe.smembers(self._excluded + context_hash)
+            pipe.smembers(self._included + context_hash)
+            excluded, included = await pipe.execute()
+        return {**dict.fromkeys(map(_name, excluded), False), **dict.fromkeys(map(_name, included), True)}
+
+    async def last_updated_ms(self) -> int | None:
+        """The time that whoever writes leaves behind; ``None`` if nobody did."""
+        text = await self._connection.client.get(self._updated)
+        return int(as_bytes(text)) if text else None
+
+    async def aclose(self) -> None:
+        """Closes the client, unless it is the program's."""
+        await self._connection.aclose()
+
+
+def _name(reference: Any) -> str:
+    return as_bytes(reference).decode(errors="backslashreplace")

@@ -1,0 +1,162 @@
+"""Memberships in Redis: what a Relay Proxy writes there is read as LaunchDarkly's own SDK reads it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+from ldclient.integrations import Redis
+
+from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, StoreStatus
+from aioflags.clock import now_ms
+from aioflags.stores import RedisStore, context_hash
+from tests.redis_server import REDIS_SERVER, RedisServer
+
+pytestmark = pytest.mark.real_time
+
+HASH = context_hash("user-key")
+DOCUMENT: dict[str, Any] = {
+    "flags": {
+        "beta": {
+            "on": True,
+            "variations": [True, False],
+            "fallthrough": {"variation": 1},
+            "rules": [{"clauses": [{"op": "segmentMatch", "values": ["beta-users"]}], "variation": 0}],
+        }
+    },
+    "segments": {"beta-users": {"unbounded": True, "generation": 2}},
+}
+
+
+def _client(url: str, **options: Any) -> Any:
+    # Without it redis-py looks its own version up on the disk.
+    return redis.asyncio.Redis.from_url(url, driver_info=None, **options)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that the test may stop. Without ``redis-server`` the test is left out."""
+    if REDIS_SERVER is None:
+        pytest.skip("no redis-server is installed: what needs a real one was left out")
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+async def write(url: str, included: list[str], excluded: list[str], updated: object = None, prefix: str = "launchdarkly") -> None:
+    """What a Relay Proxy writes."""
+    async with _client(url) as client:
+        if included:
+            await client.sadd(f"{prefix}:big_segment_include:{HASH}", *included)
+        if excluded:
+            await client.sadd(f"{prefix}:big_segment_exclude:{HASH}", *excluded)
+        if updated is not None:
+            await client.set(f"{prefix}:big_segments_synchronized_on", str(updated))
+
+
+@pytest.mark.parametrize(
+    ("included", "excluded", "updated"),
+    [
+        pytest.param([], [], None, id="nothing at all"),
+        pytest.param(["a.g1"], [], 1_700_000_000_000, id="included"),
+        pytest.param([], ["a.g1"], 0, id="excluded"),
+        pytest.param(["a.g1", "b.g2"], ["a.g1", "c.g3"], 5, id="in both sets, which is included"),
+        pytest.param(["ü ☃.g0"], [], 1, id="a key beyond ASCII"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["launchdarkly", "shop"])
+async def test_it_is_read_as_launchdarklys_sdk_reads_it(
+    redis_url: str, prefix: str, included: list[str], excluded: list[str], updated: int | None
+) -> None:
+    await write(redis_url, included, excluded, updated, prefix)
+    ours = RedisStore(redis_url, prefix=prefix).build_memberships()
+    theirs: Any = Redis.new_big_segment_store(redis_url, prefix=prefix)
+    try:
+        assert (await ours.memberships(HASH) or None) == theirs.get_membership(HASH)
+        assert await ours.last_updated_ms() == theirs.get_metadata().last_up_to_date == updated
+    finally:
+        theirs.stop()
+        await ours.aclose()
+
+
+async def test_a_name_that_is_no_text_hides_no_other(redis_url: str) -> None:
+    async with _client(redis_url) as client:
+        await client.sadd(f"launchdarkly:big_segment_include:{HASH}", b"\xff", b"a.g1")
+    store = RedisStore(redis_url).build_memberships()
+    assert (await store.memberships(HASH) or {})["a.g1"] is True
+    await store.aclose()
+
+
+async def test_a_ready_client_is_used_and_left_open(redis_url: str) -> None:
+    await write(redis_url, ["a.g1"], ["b.g1"], 7)
+    async with _client(redis_url, decode_responses=True) as client:
+        store = RedisStore(client=client).build_memberships()
+        assert await store.memberships(HASH) == {"a.g1": True, "b.g1": False}
+        assert await store.last_updated_ms() == 7
+        await store.aclose()
+        assert await client.ping() is True
+
+
+async def test_what_is_stored_decides(redis_url: str) -> None:
+    await write(redis_url, ["beta-users.g2"], [], now_ms())
+    config = Config(big_segments=BigSegments(store=RedisStore(redis_url)))
+    async with Client.local(DOCUMENT, config) as one, Client.local(DOCUMENT, config) as other:
+        for client in (one, other):
+            detail = await client.variation_detail("beta", Context("user-key"), False)
+            assert (detail.value, detail.reason.big_segments_status) == (True, BigSegmentsStatus.HEALTHY)
+            assert await client.variation("beta", Context("somebody"), True) is False
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "status"),
+    [
+        pytest.param("big_segments_synchronized_on", "rubbish", StoreStatus(available=False, stale=False), id="no time"),
+        pytest.param("big_segments_synchronized_on", "", StoreStatus(available=True, stale=True), id="an empty time"),
+        pytest.param("big_segment_include:" + HASH, "no set", StoreStatus(available=True, stale=True), id="a string for a set"),
+    ],
+)
+async def test_rubbish_in_the_database_is_a_store_that_fails(redis_url: str, key: str, kind: str, status: StoreStatus) -> None:
+    async with _client(redis_url) as client:
+        await client.set(f"launchdarkly:{key}", kind)
+    async with Client.local(DOCUMENT, Config(big_segments=BigSegments(store=RedisStore(redis_url)))) as client:
+        assert await client.big_segments_status() == status
+        detail = await client.variation_detail("beta", Context("user-key"), True)
+        expected = BigSegmentsStatus.STALE if kind == "" else BigSegmentsStatus.STORE_ERROR
+        assert (detail.value, detail.reason.big_segments_status) == (False, expected)
+
+
+async def test_the_database_goes_hangs_and_comes_back_while_flags_are_evaluated(own_redis: RedisServer) -> None:
+    await write(own_redis.url, ["beta-users.g2"], [], now_ms())
+    options = BigSegments(store=RedisStore(own_redis.url, timeout=0.3), context_cache_time=0.05, status_poll_interval=0.05)
+    seen: set[tuple[bool, BigSegmentsStatus | None]] = set()
+
+    async def ask(client: Client, seconds: float) -> None:
+        seen.clear()
+        async with asyncio.timeout(seconds + 5):
+            ends = asyncio.get_running_loop().time() + seconds
+            while asyncio.get_running_loop().time() < ends:
+                detail = await client.variation_detail("beta", Context("user-key"), False)
+                seen.add((detail.value, detail.reason.big_segments_status))
+                await asyncio.sleep(0.001)
+
+    async def ask_until_well(client: Client) -> None:
+        async with asyncio.timeout(5):
+            while (True, BigSegmentsStatus.HEALTHY) not in seen:
+                await ask(client, 0.05)
+
+    async with Client.local(DOCUMENT, Config(big_segments=options)) as client:
+        await ask(client, 0.2)
+        assert seen == {(True, BigSegmentsStatus.HEALTHY)}
+        for break_it, mend_it in ((own_redis.freeze, own_redis.thaw), (own_redis.stop, own_redis.start)):
+            await asyncio.to_thread(break_it)
+            await ask(client, 1.0)
+            assert (False, BigSegmentsStatus.STORE_ERROR) in seen
+            await asyncio.to_thread(mend_it)
+            await write(own_redis.url, ["beta-users.g2"], [], now_ms())
+            seen.clear()
+            await ask_until_well(client)
