@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
+from aioflags.errors import ConfigError
 from aioflags.evaluation.fitting import NO_FIT, fit
 from aioflags.model.change import ChangeSet
 from aioflags.model.flag import FlagDefinition
@@ -30,8 +31,14 @@ _TAIL: Final = 6
 
 
 def declarations(document: ChangeSet) -> str:
-    """The source of a module that declares every flag, in order of keys."""
+    """The source of a module that declares every flag, in order of keys.
+
+    Raises:
+        ConfigError: a flag has an empty key, with which nothing can be declared.
+    """
     found = {change.key: change.definition for change in document.changes if isinstance(change.definition, FlagDefinition)}
+    if "" in found:
+        raise ConfigError("a flag has an empty key, which cannot be declared: take it out of the file, or give it a key")
     names = constant_names(found)
     lines = [f"{names[key]} = {_declared(key, found[key])}" for key in sorted(found)]
     imports = ["from aioflags import Flag\n"] if found else []

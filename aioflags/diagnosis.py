@@ -31,6 +31,7 @@ _PATIENCE: Final = 10.0
 """How long the first event of a stream may take: a service sends one at once."""
 _SKEW: Final = 60.0
 _FEW_DAYS: Final = 14.0
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -62,7 +63,8 @@ async def diagnose(
     key = SdkKey(sdk_key)
     yield _key(key)
     reachable: dict[str, bool] = {}
-    for name, address in (("base_uri", config.base_uri), ("stream_uri", config.stream_uri)):
+    addresses = {"base_uri": config.base_uri, "stream_uri": config.stream_uri, "events_uri": config.events_uri}
+    for name, address in addresses.items():
         target = urlsplit(address)
         proxy = config.http.http_proxy or environment_proxy(target.scheme, target.hostname or "", _port(target), environment)
         yield _route(name, target, proxy)
@@ -122,12 +124,14 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Finding:
             "connection": "a firewall may be in the way, or a proxy be needed (HTTPS_PROXY)",
             "tls": "if a proxy inspects TLS here, name its certificate: Http(ca_certs=...), or SSL_CERT_FILE",
         }[failure.stage]
+        if failure.stage == "connection" and host in _LOOPBACK:
+            advice = "nothing listens there: check the port, and whether the server runs"
         text = f"no {failure.stage} for {host}: {printable(failure)}"
         return Finding(check=check, verdict=Verdict.PROBLEM, text=text, advice=advice)
     except ConfigError as mistake:
         return Finding(check=check, verdict=Verdict.PROBLEM, text=printable(mistake), advice="mend the option, or its file")
     if target.scheme == "http":
-        if host in {"localhost", "127.0.0.1", "::1"}:
+        if host in _LOOPBACK:
             return Finding(check=check, verdict=Verdict.GOOD, text="it takes connections, on this machine")
         text = "it takes connections, but the key and the flags travel unencrypted"
         return Finding(check=check, verdict=Verdict.WARNING, text=text, advice="use https")

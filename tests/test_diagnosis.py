@@ -28,7 +28,7 @@ async def findings(config: Config, key: str = KEY, **more: str) -> dict[str, Fin
 
 
 def at(url: str, **http: object) -> Config:
-    return Config(base_uri=url, stream_uri=url, http=Http(**http))  # type: ignore[arg-type]  # options by name
+    return Config(base_uri=url, stream_uri=url, events_uri=url, http=Http(**http))  # type: ignore[arg-type]  # options by name
 
 
 async def of_server(*faults: Fault) -> dict[str, Finding]:
@@ -43,7 +43,8 @@ async def test_where_nothing_is_wrong_everything_is_good() -> None:
     found = await of_server()
     assert list(found) == [
         *("key", "base_uri route", "base_uri connection", "stream_uri route", "stream_uri connection"),
-        *("poll", "stream"),
+        *("events_uri route", "events_uri connection"),
+        *("poll", "clock", "stream"),
     ]
     assert {one.verdict for one in found.values()} == {Verdict.GOOD}
     assert {one.advice for one in found.values()} == {None}

@@ -28,7 +28,8 @@ _MARKS: Final = {Verdict.GOOD: "ok     ", Verdict.WARNING: "warning", Verdict.PR
 def command(ctx: click.Context, *, as_json: bool) -> None:
     """Check the key, the addresses, the way there (proxy, name, connection, TLS), a poll, the clock, and a stream.
 
-    Key and addresses are those of the environment: LAUNCHDARKLY_SDK_KEY, LAUNCHDARKLY_BASE_URI, LAUNCHDARKLY_STREAM_URI.
+    Key and addresses are those of the environment: LAUNCHDARKLY_SDK_KEY, LAUNCHDARKLY_BASE_URI, LAUNCHDARKLY_STREAM_URI,
+    LAUNCHDARKLY_EVENTS_URI.
     The exit status is 1 if there is a problem.
     """
     try:

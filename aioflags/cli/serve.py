@@ -73,8 +73,7 @@ async def _serve(file: FlagFile, state: ServerState, scenario: Scenario, host: s
     save = save_to(file.path, state)
     app = create_app(state, token=token, save=save, allowed_hosts=LOOPBACK_HOSTS if is_local else ["*"])
     async with serve(app, host=host, port=port) as serving:
-        flags, segments = len(state.live(ObjectKind.FLAG)), len(state.live(ObjectKind.SEGMENT))
-        _say(f"Serving {file.path} ({flags} flags, {segments} segments) on {serving.url}")
+        _say(f"Serving {file.path} ({_count(state, ObjectKind.FLAG)}, {_count(state, ObjectKind.SEGMENT)}) on {serving.url}")
         _say(f"Its page, for this machine alone: {serving.url}/#token={token}")
         if not is_local:
             _say(f"Warning: whoever reaches {host} can read these flags.")
@@ -92,6 +91,11 @@ async def _serve(file: FlagFile, state: ServerState, scenario: Scenario, host: s
             tasks.start_soon(_play, scenario, state)
             if sys.stdin is not None:
                 tasks.start_soon(read_commands, sys.stdin.fileno(), obeyed)
+
+
+def _count(state: ServerState, kind: ObjectKind) -> str:
+    count = len(state.live(kind))
+    return f"{count} {kind.value}{'' if count == 1 else 's'}"
 
 
 async def _play(scenario: Scenario, state: ServerState) -> None:

@@ -26,6 +26,7 @@ from aioflags.devserver.control import Save, control_routes
 from aioflags.devserver.disturbance import MOST_BYTES, Disturbed
 from aioflags.devserver.endpoints import Endpoint
 from aioflags.devserver.gate import Gate
+from aioflags.devserver.overrides import gates_of
 from aioflags.devserver.page import page_routes
 from aioflags.devserver.state import ServerState
 from aioflags.devserver.streams import Note, fdv1_stream, fdv2_stream
@@ -178,7 +179,8 @@ class _Endpoints:
         except ClientDisconnect:
             return Response(status_code=400)
         client: SeenClient = request.state.client
-        flags = {found.key for found in self._state.live(ObjectKind.FLAG)}
+        # The gates of overrides that were lifted, too: clients still tell of them.
+        flags = {key for found in self._state.live(ObjectKind.FLAG) for key in (found.key, *gates_of(found.key))}
         self._state.events.accept(bytes(body), request.headers, client=client.number, flags=flags, is_analytics=is_analytics)
         return Response(status_code=202)
 

@@ -11,12 +11,14 @@ import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Final
 
 import anyio
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aioflags.clock import now
 from aioflags.devserver.disturbance import CUT
 
 __all__ = ["LOOPBACK", "Serving", "serve"]
@@ -66,7 +68,14 @@ async def serve(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0) -> AsyncGe
         async def cut(*, reset: bool) -> None:
             await _cut(server, scope, receive, reset=reset)
 
-        await app({**scope, "extensions": {**(scope.get("extensions") or {}), CUT: cut}}, receive, send)
+        async def dated(message: Message) -> None:
+            # uvicorn would do that in its own loop, which does not run here.
+            if message["type"] == "http.response.start":
+                date = formatdate(now(), usegmt=True).encode()
+                message = {**message, "headers": [(b"date", date), *message["headers"]]}
+            await send(message)
+
+        await app({**scope, "extensions": {**(scope.get("extensions") or {}), CUT: cut}}, receive, dated)
 
     config = uvicorn.Config(
         cuttable,

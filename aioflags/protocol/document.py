@@ -84,13 +84,16 @@ def read_document(data: bytes | str | Mapping[str, object], *, name: str | None 
 
 def read_documents(texts: Iterable[tuple[str, bytes]]) -> ChangeSet:
     """All definitions of several files, given with their names, as one set. Raises :class:`DocumentError`."""
-    found: dict[tuple[ObjectKind, str], tuple[str, Change]] = {}
+    changes: list[Change] = []
+    places: dict[tuple[ObjectKind, str], str] = {}
     for name, text in texts:
-        for change in read_document(text, name=name).changes:
-            other, _ = found.setdefault((change.kind, change.key), (name, change))
-            if other is not name:
+        read = read_document(text, name=name).changes  # in which a key stands but once
+        for change in read:
+            if (other := places.get((change.kind, change.key))) is not None:
                 raise DocumentError(f'{change.kind} "{change.key}" is in {other}, too', file=name)
-    return ChangeSet(kind=ChangeKind.FULL, changes=tuple(change for _, change in found.values()), persist=False)
+        places.update({(change.kind, change.key): name for change in read})
+        changes += read
+    return ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes), persist=False)
 
 
 def is_yaml(name: str | None) -> bool:

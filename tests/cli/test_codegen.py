@@ -51,6 +51,18 @@ def test_it_is_written_and_then_as_it_should_be(file: Path, tmp_path: Path) -> N
     assert module.read_text().splitlines()[-1] == LINE
 
 
+def test_a_file_named_twice_is_a_mistake_wherever_it_is(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    assert 'flags.json: flag "new-checkout" is in flags.json, too' in run("flags.json", "flags.json").stderr
+
+
+def test_an_empty_key_cannot_be_declared(file: Path) -> None:
+    file.write_text('{"flagValues": {"": 1}}')
+    result = run(file)
+    assert result.stderr.startswith("aioflags: a flag has an empty key, which cannot be declared")
+    assert (result.stdout, result.exit_code) == ("", 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

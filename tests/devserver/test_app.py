@@ -98,6 +98,15 @@ async def test_the_directive_rides_on_fdv2_answers(
     assert "X-LD-FD-Fallback" not in (await client.get(path)).headers
 
 
+async def test_events_may_tell_of_the_gates_of_an_override_that_was_lifted(client: httpx.AsyncClient, state: ServerState) -> None:
+    served = ["a", "a.override-gate", "a.override-conditions"]
+    counters = {"contextKinds": ["user"], "counters": [{"count": 1, "variation": 0, "version": 1}]}
+    event = {"kind": "summary", "startDate": 1, "endDate": 2, "features": dict.fromkeys([*served, "b"], counters)}
+    headers = {"X-LaunchDarkly-Payload-ID": "p", "X-LaunchDarkly-Event-Schema": "4"}
+    await client.post("/bulk", json=[event], headers=headers)
+    assert state.events.newest[0].problems == ("no flag 'b' is served here",)
+
+
 @pytest.mark.parametrize("path", ["/bulk", "/diagnostic", "/diagnostic/more/of/it"])
 async def test_events_are_taken_whatever_is_in_them(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.post(path, content=b"not even JSON")).status_code == 202

@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 from contextlib import AsyncExitStack
+from email.utils import parsedate_to_datetime
 
 import anyio
 import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from aioflags.clock import now
 from aioflags.devserver import Endpoint, ServerState, create_app, serve
 
 pytestmark = pytest.mark.real_time
@@ -43,6 +45,12 @@ async def test_it_answers_on_a_port_of_its_own(state: ServerState) -> None:
             assert (await client.get(f"{serving.url}/sdk/poll")).status_code == 200
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", one.port))
+
+
+async def test_answers_tell_the_time(state: ServerState) -> None:
+    async with serve(create_app(state)) as serving, httpx.AsyncClient() as client:
+        there = parsedate_to_datetime((await client.get(f"{serving.url}/sdk/poll")).headers["Date"]).timestamp()
+    assert abs(there - now()) < 5
 
 
 async def test_a_port_that_is_taken_is_an_error_of_the_call(state: ServerState) -> None:
