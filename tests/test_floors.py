@@ -47,6 +47,8 @@ FLOORS = {
     "core": 6,
     "client": 6,
     "__init__": 6,
+    "otel": 7,
+    "sentry": 7,
     "lint": 7,
     "frameworks": 7,
     "asgi": 7,
@@ -77,6 +79,8 @@ LIBRARIES = {
     "redis": range(3, 4),
     "fastapi": range(7, 8),
     "aiohttp": range(7, 8),
+    "opentelemetry": range(7, 8),
+    "sentry_sdk": range(7, 8),
     "watchfiles": range(4, 5),
     "starlette": range(7, 8),
     "uvicorn": range(7, 8),
@@ -214,5 +218,7 @@ def test_no_network_and_no_framework_comes_with(use: str) -> None:
         "redis",
         "fastapi",
         "aiohttp",
+        "opentelemetry",
+        "sentry_sdk",
     }
     assert heavy & set(json.loads(ran.stdout)) == set()

@@ -29,6 +29,7 @@ GUIDES = {
     "fallback-directive.md": 1,
     "fastapi.md": 7,
     "hooks.md": 3,
+    "observability.md": 4,
     "quickstart.md": 4,
     "what-happens-when.md": 8,
 }

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, hooks, plugins, sources, stores, testing
+from aioflags import aiohttp, asgi, fastapi, hooks, otel, plugins, sentry, sources, stores, testing
 
 NAMES = [
     "BigSegments",
@@ -94,6 +94,11 @@ HOOKS = ["EvaluationCall", "Hook"]
 
 PLUGINS = ["ApplicationMetadata", "EnvironmentMetadata", "Plugin", "SdkMetadata"]
 
+OBSERVABILITY = [
+    pytest.param(otel, ["EventsHook", "MetricsPlugin", "TracingHook"], id="otel"),
+    pytest.param(sentry, ["SentryHook"], id="sentry"),
+]
+
 TESTING = [
     "FlagChangeLog",
     "FlagOverrides",
@@ -146,6 +151,7 @@ METHODS = {
         pytest.param(hooks, HOOKS, id="hooks"),
         pytest.param(plugins, PLUGINS, id="plugins"),
         *FRAMEWORKS,
+        *OBSERVABILITY,
     ],
 )
 def test_a_module_exports_exactly_what_is_built_in_order(module: ModuleType, names: list[str]) -> None:
@@ -178,8 +184,8 @@ def test_so_does_each_part_of_a_plugin(name: str) -> None:
     assert inspect.getdoc(getattr(plugins, name)), f"{name} has no docstring"
 
 
-@pytest.mark.parametrize(("module", "names"), FRAMEWORKS)
-def test_so_does_what_frameworks_are_given(module: ModuleType, names: list[str]) -> None:
+@pytest.mark.parametrize(("module", "names"), [*FRAMEWORKS, *OBSERVABILITY])
+def test_so_does_what_frameworks_and_observers_are_given(module: ModuleType, names: list[str]) -> None:
     assert [name for name in names if not inspect.getdoc(getattr(module, name))] == []
 
 

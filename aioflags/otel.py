@@ -1,0 +1,254 @@
+"""Flags in OpenTelemetry: an event, a span event or a measurement of each evaluation. It needs the extra ``otel``.
+
+::
+
+    client = Client("sdk-key", Config(hooks=[EventsHook()], plugins=[MetricsPlugin()]))
+
+Everything goes to the providers that the program has set up, or to those that are given. Attributes that are somebody's business
+alone, such as values and whom a flag was evaluated for, have an option each.
+
+Source: OpenTelemetry's semantic conventions for feature flags; ``client-surface.md`` 6.8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakKeyDictionary, WeakSet
+
+try:
+    from opentelemetry import _logs as logs
+    from opentelemetry import metrics, trace
+except ModuleNotFoundError as _missing:
+    _message = "aioflags.otel needs the extra otel: pip install 'aioflags[otel]'"
+    raise ModuleNotFoundError(_message, name=_missing.name) from None
+
+from aioflags.clock import now
+from aioflags.errors import ConfigError
+from aioflags.forks import Lock
+from aioflags.hooks import EvaluationCall, Hook
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
+from aioflags.model.status import Status
+from aioflags.plugins import EnvironmentMetadata, Plugin
+from aioflags.version import __version__
+
+if TYPE_CHECKING:
+    from aioflags.client import Client
+
+__all__ = ["EventsHook", "MetricsPlugin", "TracingHook"]
+
+_SCOPE: Final = "aioflags"
+_PROVIDER: Final = "LaunchDarkly"
+_LONGEST_VALUE: Final = 256
+"""Characters of a value that go into an attribute."""
+
+_REASONS: Final[Mapping[ReasonKind, str]] = {
+    ReasonKind.OFF: "disabled",
+    ReasonKind.FALLTHROUGH: "default",
+    ReasonKind.TARGET_MATCH: "targeting_match",
+    ReasonKind.RULE_MATCH: "targeting_match",
+    ReasonKind.PREREQUISITE_FAILED: "default",
+    ReasonKind.ERROR: "error",
+    ReasonKind.OVERRIDE: "static",
+}
+_ERRORS: Final[Mapping[ErrorKind, tuple[str, str]]] = {
+    ErrorKind.CLIENT_NOT_READY: ("provider_not_ready", "there are no flag data"),
+    ErrorKind.FLAG_NOT_FOUND: ("flag_not_found", "there is no such flag"),
+    ErrorKind.USER_NOT_SPECIFIED: ("targeting_key_missing", "there is no context, or it cannot be used"),
+    ErrorKind.MALFORMED_FLAG: ("parse_error", "the flag makes no sense"),
+    ErrorKind.WRONG_TYPE: ("type_mismatch", "the flag's value is of another type than the default"),
+    ErrorKind.EXCEPTION: ("general", "the evaluation failed"),
+}
+"""The type and the message of each error. A table for each of the two vocabularies; a test holds them complete."""
+
+
+class EventsHook(Hook):
+    """An event ``feature_flag.evaluation`` for each evaluation, as today's conventions want it: a log record, in the trace that is
+    current.
+
+    Within one span the same answer of a flag is told once; ``repeats=True`` tells every evaluation. ``context_id`` says whom a
+    flag was evaluated for: ``"hash"`` is the SHA-256 of the context's canonical key, ``"key"`` the key itself, ``"omit"``
+    nothing. ``include_value`` adds the value, at most 256 characters of it, arrays and objects as JSON; the conventions advise
+    against it, since values may be private.
+
+    Raises:
+        ConfigError: ``context_id`` is none of the three.
+    """
+
+    name = "aioflags.otel events"
+
+    def __init__(
+        self,
+        *,
+        context_id: Literal["hash", "key", "omit"] = "hash",
+        include_value: bool = False,
+        repeats: bool = False,
+        logger_provider: logs.LoggerProvider | None = None,
+    ) -> None:
+        if context_id not in ("hash", "key", "omit"):
+            raise ConfigError(f'context_id: expected "hash", "key" or "omit", got {context_id!r}')
+        self._context_id = context_id
+        self._include_value = include_value
+        self._repeats = repeats
+        self._logger = logs.get_logger(_SCOPE, __version__, logger_provider=logger_provider)
+        self._told: WeakKeyDictionary[trace.Span, set[object]] = WeakKeyDictionary()
+        self._lock = Lock()
+
+    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+        """Emits the event."""
+        if not self._repeats and not self._is_news(call, detail):
+            return data
+        found: dict[str, str | bool | float | None] = {
+            **_result(call, detail),
+            "feature_flag.provider.name": _PROVIDER,
+            "feature_flag.context.id": self._whom(call.context),
+            "feature_flag.set.id": call.environment_id,
+            "feature_flag.version": None if call.flag_version is None else str(call.flag_version),
+        }
+        if detail.reason.error_kind is not None:
+            found["feature_flag.error.message"] = _ERRORS[detail.reason.error_kind][1]
+        if self._include_value:
+            found["feature_flag.result.value"] = _shown(detail.value)
+        attributes = {name: value for name, value in found.items() if value is not None}
+        self._logger.emit(timestamp=int(now() * 1e9), event_name="feature_flag.evaluation", attributes=attributes)
+        return data
+
+    def _is_news(self, call: EvaluationCall, detail: EvaluationDetail[Any]) -> bool:
+        """Whether the current span, if there is one, has not been told of this answer yet."""
+        span = trace.get_current_span()
+        if not span.get_span_context().is_valid:
+            return True
+        answer = call.key, detail.variation_index, detail.reason.kind, detail.reason.error_kind
+        with self._lock:
+            told = self._told.setdefault(span, set())
+            if answer in told:
+                return False
+            told.add(answer)
+            return True
+
+    def _whom(self, context: Context | None) -> str | None:
+        if self._context_id == "omit" or context is None or context.error is not None:
+            return None
+        key = context.canonical_key
+        return key if self._context_id == "key" else hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
+
+
+class TracingHook(Hook):
+    """An event ``feature_flag`` on the current span for each evaluation: the older form, which LaunchDarkly's own SDKs have and its
+    observability reads. It names the context by its key.
+
+    ``include_value`` adds the value as JSON. With ``spans=True`` each evaluation has a span of its own, too, named after the
+    method; the event stays with its parent.
+    """
+
+    name = "aioflags.otel tracing"
+
+    def __init__(
+        self, *, include_value: bool = False, spans: bool = False, tracer_provider: trace.TracerProvider | None = None
+    ) -> None:
+        self._include_value = include_value
+        self._spans = spans
+        self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
+
+    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        """Starts the span, if there is to be one. It does not become the current one."""
+        if not self._spans:
+            return data
+        return {"span": self._tracer.start_span(call.method, attributes=_asked(call))}
+
+    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+        """Adds the event, and ends the span."""
+        own = data.get("span")
+        if isinstance(own, trace.Span):
+            own.end()
+        span = trace.get_current_span()
+        if span.is_recording():
+            attributes = _asked(call) | {"feature_flag.provider.name": _PROVIDER}
+            if detail.variation_index is not None:
+                attributes["feature_flag.result.variationIndex"] = detail.variation_index
+            if detail.reason.in_experiment:
+                attributes["feature_flag.result.reason.inExperiment"] = True
+            if call.environment_id is not None:
+                attributes["feature_flag.set.id"] = call.environment_id
+            if self._include_value:
+                attributes["feature_flag.result.value"] = _json(detail.value)
+            span.add_event("feature_flag", attributes)
+        return data
+
+
+class MetricsPlugin(Plugin):
+    """Measurements of a client: how often each flag gave which answer, and the client's status.
+
+    ``aioflags.evaluations`` counts evaluations by flag, variant, reason and error. ``aioflags.status`` is 1 for the status that a
+    client has, and 0 for each other one. Several clients may share one plugin; their environments tell them apart.
+    """
+
+    name = "aioflags.otel metrics"
+
+    def __init__(self, *, meter_provider: metrics.MeterProvider | None = None) -> None:
+        meter = metrics.get_meter(_SCOPE, __version__, meter_provider)
+        self._counting = _Counting(
+            meter.create_counter("aioflags.evaluations", unit="{evaluation}", description="Evaluations of flags.")
+        )
+        self._clients: WeakSet[Client] = WeakSet()
+        meter.create_observable_gauge("aioflags.status", [self._statuses], description="1 for the status that the client has.")
+
+    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:  # noqa: ARG002 -- the same everywhere
+        """The one that counts."""
+        return (self._counting,)
+
+    def register(self, client: Client, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client knows its own
+        """From now on the client's status is measured, for as long as the client lives."""
+        self._clients.add(client)
+
+    def _statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        """Called on the thread that collects. It sees the newest report of each client, as anybody may."""
+        for client in list(self._clients):
+            where = {} if client.environment_id is None else {"feature_flag.set.id": client.environment_id}
+            now_is = client.status.status
+            yield from (metrics.Observation(int(status is now_is), where | {"aioflags.status": status.value}) for status in Status)
+
+
+class _Counting(Hook):
+    name = "aioflags.otel metrics"
+
+    def __init__(self, evaluations: metrics.Counter) -> None:
+        self._evaluations = evaluations
+
+    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+        self._evaluations.add(1, _result(call, detail))
+        return data
+
+
+def _asked(call: EvaluationCall) -> dict[str, str | bool | int]:
+    """Which flag for whom, by its key."""
+    known = call.context is not None and call.context.error is None
+    whom = {"feature_flag.context.id": call.context.canonical_key} if known and call.context is not None else {}
+    return {"feature_flag.key": call.key, **whom}
+
+
+def _result(call: EvaluationCall, detail: EvaluationDetail[Any]) -> dict[str, str]:
+    """Which answer, in the words of the conventions. A variant is the index of the variation."""
+    reason = detail.reason
+    found = {
+        "feature_flag.key": call.key,
+        "feature_flag.result.reason": "split" if reason.in_experiment else _REASONS[reason.kind],
+    }
+    if detail.variation_index is not None:
+        found["feature_flag.result.variant"] = str(detail.variation_index)
+    if reason.error_kind is not None:
+        found["error.type"] = _ERRORS[reason.error_kind][0]
+    return found
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=str)
+
+
+def _shown(value: object) -> str | bool | float | None:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return (value if isinstance(value, str) else _json(value))[:_LONGEST_VALUE]

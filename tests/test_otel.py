@@ -1,0 +1,380 @@
+"""OpenTelemetry: what its own SDK gets of evaluations, in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from aioflags import Client, Config, ConfigError, Context, EvaluationDetail, Hook, Reason, ReasonKind
+from aioflags.hooks import EvaluationCall
+from aioflags.model.detail import ErrorKind
+from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
+from aioflags.testing import overrides
+
+USER = Context("anna", kind="person", attributes={"email": "anna@example.com"})
+ANNA = "person:anna"
+NOBODY = Context("")
+DOCUMENT: dict[str, Any] = {
+    "flags": {
+        "checkout": {
+            "version": 7,
+            "on": True,
+            "variations": [True, False],
+            "fallthrough": {"variation": 1},
+            "rules": [{"variation": 0, "clauses": [{"contextKind": "person", "attribute": "key", "op": "in", "values": ["anna"]}]}],
+        },
+        "off": {"version": 1, "on": False, "variations": ["x"], "offVariation": 0},
+        "experiment": {
+            "version": 2,
+            "on": True,
+            "variations": ["a"],
+            "fallthrough": {
+                "rollout": {"kind": "experiment", "contextKind": "person", "variations": [{"variation": 0, "weight": 100000}]}
+            },
+        },
+        "broken": {"version": 3, "on": True, "variations": [1], "fallthrough": {"variation": 7}},
+    },
+    "flagValues": {"text": "t" * 1000, "object": {"a": [1]}, "number": 2.5, "null": None},
+}
+
+
+class Logs:
+    """Log records as OpenTelemetry's own SDK keeps them."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # theirs says nothing of its types
+        self.provider = LoggerProvider(shutdown_on_exit=False)
+        self.provider.add_log_record_processor(SimpleLogRecordProcessor(self.exporter))
+
+    @property
+    def records(self) -> list[Any]:
+        return [log.log_record for log in self.exporter.get_finished_logs()]
+
+    @property
+    def attributes(self) -> list[dict[str, Any]]:
+        return [dict(record.attributes) for record in self.records]
+
+
+class Traces:
+    """The same for spans."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.tracer = self.provider.get_tracer("tests")
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        return list(self.exporter.get_finished_spans())
+
+
+def client_with(*hooks: Hook) -> Client:
+    return Client.local(DOCUMENT, Config(hooks=hooks))
+
+
+# -- events
+
+
+async def test_an_evaluation_is_an_event_of_the_conventions() -> None:
+    logs = Logs()
+    async with client_with(EventsHook(logger_provider=logs.provider)) as client:
+        await client.variation("checkout", USER, False)
+    (record,) = logs.records
+    assert record.event_name == "feature_flag.evaluation"
+    assert record.timestamp > 1_600_000_000 * 10**9
+    assert dict(record.attributes) == {
+        "feature_flag.key": "checkout",
+        "feature_flag.result.reason": "targeting_match",
+        "feature_flag.result.variant": "0",
+        "feature_flag.provider.name": "LaunchDarkly",
+        "feature_flag.context.id": hashlib.sha256(ANNA.encode()).hexdigest(),
+        "feature_flag.version": "7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "context", "default", "told"),
+    [
+        pytest.param("off", USER, "", {"reason": "disabled", "variant": "0"}, id="off"),
+        pytest.param("checkout", Context("bob"), False, {"reason": "default", "variant": "1"}, id="fallthrough"),
+        pytest.param("experiment", USER, "", {"reason": "split", "variant": "0"}, id="an experiment"),
+        pytest.param("missing", USER, "", {"reason": "error", "error": "flag_not_found"}, id="no such flag"),
+        pytest.param("checkout", USER, "", {"reason": "error", "error": "type_mismatch"}, id="another type"),
+        pytest.param("checkout", NOBODY, False, {"reason": "error", "error": "targeting_key_missing"}, id="nobody"),
+        pytest.param("checkout", None, False, {"reason": "error", "error": "targeting_key_missing"}, id="no context"),
+        pytest.param("broken", USER, 0, {"reason": "error", "error": "parse_error"}, id="a flag that makes no sense"),
+    ],
+)
+async def test_reasons_and_errors_are_told_in_its_words(
+    key: str, context: Context | None, default: object, told: Mapping[str, str]
+) -> None:
+    logs = Logs()
+    async with client_with(EventsHook(logger_provider=logs.provider, context_id="omit")) as client:
+        await client.variation(key, context, default)
+    (found,) = logs.attributes
+    names = {"reason": "feature_flag.result.reason", "variant": "feature_flag.result.variant", "error": "error.type"}
+    assert {name: found[attribute] for name, attribute in names.items() if attribute in found} == told
+    assert ("feature_flag.error.message" in found) is ("error" in told)
+
+
+async def test_an_override_is_static() -> None:
+    logs = Logs()
+    async with client_with(EventsHook(logger_provider=logs.provider)) as client:
+        with overrides({"checkout": False}):
+            await client.variation("checkout", USER, True)
+    assert logs.attributes[0]["feature_flag.result.reason"] == "static"
+
+
+@pytest.mark.parametrize("reason", ReasonKind)
+@pytest.mark.parametrize("error", [None, *ErrorKind])
+async def test_there_is_a_word_for_each_reason_and_error(reason: ReasonKind, error: ErrorKind | None) -> None:
+    logs = Logs()
+    call = EvaluationCall(key="f", context=USER, default_value=0, method="variation", environment_id="env", flag_version=None)
+    EventsHook(logger_provider=logs.provider).after(call, {}, EvaluationDetail(0, None, Reason(kind=reason, error_kind=error)))
+    (found,) = logs.attributes
+    assert found["feature_flag.set.id"] == "env"
+    assert found["feature_flag.result.reason"].islower()
+    assert ("error.type" in found) is (error is not None)
+
+
+@pytest.mark.parametrize(("context_id", "told"), [("key", ANNA), ("omit", None)])
+async def test_whom_it_was_for_is_told_as_wished(context_id: Any, told: str | None) -> None:
+    logs = Logs()
+    async with client_with(EventsHook(logger_provider=logs.provider, context_id=context_id)) as client:
+        await client.variation("checkout", USER, False)
+    assert logs.attributes[0].get("feature_flag.context.id") == told
+
+
+def test_another_wish_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r'^context_id: expected "hash", "key" or "omit", got \'name\'$'):
+        EventsHook(context_id="name")  # type: ignore[arg-type]  # the mistake
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        pytest.param("checkout", True, id="a boolean"),
+        pytest.param("number", 2.5, id="a number"),
+        pytest.param("text", "t" * 256, id="text, cut"),
+        pytest.param("object", '{"a": [1]}', id="an object as JSON"),
+        pytest.param("null", None, id="null is not told"),
+    ],
+)
+async def test_values_are_told_if_wished(key: str, told: object) -> None:
+    logs = Logs()
+    hooks = EventsHook(logger_provider=logs.provider), EventsHook(logger_provider=logs.provider, include_value=True)
+    async with client_with(*hooks) as client:
+        await client.variation(key, USER)
+    with_value, without = logs.attributes
+    assert with_value.get("feature_flag.result.value") == told
+    assert "feature_flag.result.value" not in without
+
+
+async def test_an_event_is_in_the_trace_that_is_current() -> None:
+    logs, traces = Logs(), Traces()
+    async with client_with(EventsHook(logger_provider=logs.provider)) as client:
+        with traces.tracer.start_as_current_span("request") as span:
+            await client.variation("checkout", USER, False)
+    (record,) = logs.records
+    assert (record.trace_id, record.span_id) == (span.get_span_context().trace_id, span.get_span_context().span_id)
+
+
+@pytest.mark.parametrize(
+    ("options", "events"),
+    [
+        pytest.param({}, 3, id="each answer once"),
+        pytest.param({"repeats": True}, 6, id="or every one"),
+    ],
+)
+async def test_within_a_span_an_answer_is_told_once(options: dict[str, Any], events: int) -> None:
+    logs, traces = Logs(), Traces()
+    async with client_with(EventsHook(logger_provider=logs.provider, **options)) as client:
+        with traces.tracer.start_as_current_span("request"):
+            for _ in range(2):
+                await client.variation("checkout", USER, False)
+                await client.variation("checkout", Context("bob"), False)
+                await client.variation("off", USER, "")
+    assert len(logs.records) == events
+
+
+async def test_another_span_is_told_again_and_so_is_nobody() -> None:
+    logs, traces = Logs(), Traces()
+    async with client_with(EventsHook(logger_provider=logs.provider)) as client:
+        for _ in range(2):
+            with traces.tracer.start_as_current_span("request"):
+                await client.variation("checkout", USER, False)
+            await client.variation("checkout", USER, False)
+    assert len(logs.records) == 4
+
+
+async def test_spans_that_are_over_are_not_remembered() -> None:
+    # Without a processor: an exporter may hold on to a record, and with it to its span.
+    hook, traces = EventsHook(logger_provider=LoggerProvider(shutdown_on_exit=False)), TracerProvider(shutdown_on_exit=False)
+    async with client_with(hook) as client:
+        for _ in range(3):
+            with traces.get_tracer("tests").start_as_current_span("request"):
+                await client.variation("checkout", USER, False)
+    gc.collect()
+    assert len(hook._told) == 0
+
+
+# -- spans
+
+
+async def test_the_older_form_is_an_event_on_the_span() -> None:
+    traces = Traces()
+    async with client_with(TracingHook(tracer_provider=traces.provider)) as client:
+        with traces.tracer.start_as_current_span("request"):
+            await client.variation("checkout", USER, False)
+            await client.variation("experiment", USER, "")
+            await client.variation("missing", NOBODY, "")
+    (span,) = traces.spans
+    assert [event.name for event in span.events] == ["feature_flag"] * 3
+    provider = {"feature_flag.provider.name": "LaunchDarkly"}
+    assert [dict(event.attributes or {}) for event in span.events] == [
+        {**provider, "feature_flag.key": "checkout", "feature_flag.context.id": ANNA, "feature_flag.result.variationIndex": 0},
+        {
+            **provider,
+            "feature_flag.key": "experiment",
+            "feature_flag.context.id": ANNA,
+            "feature_flag.result.variationIndex": 0,
+            "feature_flag.result.reason.inExperiment": True,
+        },
+        {**provider, "feature_flag.key": "missing"},
+    ]
+
+
+async def test_it_has_the_value_as_json_if_wished() -> None:
+    traces = Traces()
+    async with client_with(TracingHook(tracer_provider=traces.provider, include_value=True)) as client:
+        with traces.tracer.start_as_current_span("request"):
+            await client.variation("object", USER, {})
+    (event,) = traces.spans[0].events
+    assert (event.attributes or {})["feature_flag.result.value"] == '{"a": [1]}'
+
+
+async def test_it_names_the_environment() -> None:
+    traces, hook = Traces(), TracingHook()
+    call = EvaluationCall(key="f", context=USER, default_value=0, method="variation", environment_id="env", flag_version=1)
+    with traces.tracer.start_as_current_span("request"):
+        hook.after(call, {}, EvaluationDetail(0, 0, Reason(kind=ReasonKind.FALLTHROUGH)))
+    assert (traces.spans[0].events[0].attributes or {})["feature_flag.set.id"] == "env"
+
+
+async def test_an_evaluation_may_have_a_span_of_its_own_beside_the_event_on_its_parent() -> None:
+    traces = Traces()
+    async with client_with(TracingHook(tracer_provider=traces.provider, spans=True)) as client:
+        with traces.tracer.start_as_current_span("request") as request:
+            await client.variation_detail("checkout", USER, False)
+    own, parent = traces.spans
+    assert (own.name, dict(own.attributes or {})) == (
+        "variation_detail",
+        {"feature_flag.key": "checkout", "feature_flag.context.id": ANNA},
+    )
+    assert own.parent is not None
+    assert own.parent.span_id == request.get_span_context().span_id
+    assert (len(own.events), len(parent.events)) == (0, 1)
+
+
+async def test_without_a_span_nothing_is_told() -> None:
+    traces = Traces()
+    async with client_with(TracingHook(tracer_provider=traces.provider)) as client:
+        assert await client.variation("checkout", USER, False) is True
+    assert traces.spans == []
+
+
+async def test_each_task_tells_its_own_span() -> None:
+    traces = Traces()
+    async with client_with(TracingHook(tracer_provider=traces.provider)) as client:
+
+        async def request(key: str) -> None:
+            with traces.tracer.start_as_current_span(key):
+                await asyncio.sleep(1)
+                await client.variation(key, USER, None)
+
+        await asyncio.gather(request("checkout"), request("off"))
+    assert {span.name: (span.events[0].attributes or {})["feature_flag.key"] for span in traces.spans} == {
+        "checkout": "checkout",
+        "off": "off",
+    }
+
+
+# -- metrics
+
+
+class Measured:
+    """What a collection finds: name → attributes → value."""
+
+    def __init__(self) -> None:
+        self.reader = InMemoryMetricReader()
+        self.provider = MeterProvider([self.reader], shutdown_on_exit=False)
+
+    def points(self, name: str) -> dict[tuple[object, ...], object]:
+        data: Any = self.reader.get_metrics_data()
+        scopes = data.resource_metrics[0].scope_metrics if data else []
+        found = [metric.data for scope in scopes for metric in scope.metrics if metric.name == name]
+        return {tuple(point.attributes.values()): point.value for points in found for point in points.data_points}
+
+
+async def test_evaluations_are_counted_by_flag_and_answer() -> None:
+    measured = Measured()
+    plugin = MetricsPlugin(meter_provider=measured.provider)
+    async with Client.local(DOCUMENT, Config(plugins=[plugin])) as client:
+        for _ in range(3):
+            await client.variation("checkout", USER, False)
+        client.variation_nowait("missing", USER, False)
+        assert measured.points("aioflags.evaluations") == {
+            ("checkout", "targeting_match", "0"): 3,
+            ("missing", "error", "flag_not_found"): 1,
+        }
+
+
+async def test_the_status_of_each_client_is_measured_while_it_lives() -> None:
+    measured = Measured()
+    plugin = MetricsPlugin(meter_provider=measured.provider)
+    client: Client | None = Client.local(DOCUMENT, Config(plugins=[plugin]))
+    assert client is not None
+    assert measured.points("aioflags.status") == {}
+    async with client:
+        assert [status for (status,), value in measured.points("aioflags.status").items() if value == 1] == ["READY"]
+    assert [status for (status,), value in measured.points("aioflags.status").items() if value == 1] == ["NOT_READY"]
+    client = None
+    gc.collect()
+    assert measured.points("aioflags.status") == {}
+
+
+# -- what is private
+
+
+async def test_attributes_of_a_context_are_nowhere() -> None:
+    logs, traces, measured = Logs(), Traces(), Measured()
+    hooks = EventsHook(logger_provider=logs.provider, context_id="key"), TracingHook(tracer_provider=traces.provider, spans=True)
+    plugin = MetricsPlugin(meter_provider=measured.provider)
+    async with Client.local(DOCUMENT, Config(hooks=hooks, plugins=[plugin])) as client:
+        with traces.tracer.start_as_current_span("request"):
+            await client.variation("checkout", USER, False)
+    told = f"{logs.records} {[span.to_json() for span in traces.spans]} {measured.reader.get_metrics_data()}"
+    assert "anna" in told
+    assert "anna@example.com" not in told
+
+
+@pytest.mark.real_time
+def test_without_the_extra_an_import_says_what_to_install() -> None:
+    program = "import sys; sys.modules['opentelemetry'] = None; import aioflags.otel"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "aioflags.otel needs the extra otel: pip install 'aioflags[otel]'" in ran.stderr
