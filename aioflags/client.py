@@ -41,7 +41,7 @@ from aioflags.protocol.document import read_document
 from aioflags.protocol.requests import PRODUCT, identity_headers, usable_tag
 from aioflags.registration import Registration
 from aioflags.series import Series
-from aioflags.sources import MemorySource, Polling, SourceContext, Streaming
+from aioflags.sources import Fdv1Polling, Fdv1Streaming, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
 from aioflags.sources.base import breathing
 from aioflags.status import StatusCell, Statuses
 from aioflags.supervisor.engagement import Engagement
@@ -87,9 +87,9 @@ class Client:
         self._logger = config.logger
         if self._key.discarded:
             self._logger.warning("sdk_key: it has characters that no key has, or is too long; none is sent")
-        elif not self._key and not config.offline and _speaks_fdv2(self._system):
+        elif not self._key and not config.offline and _has(self._system, Polling, Streaming, Fdv1Polling, Fdv1Streaming):
             self._logger.warning("sdk_key: it is empty, so the service will refuse it")
-        if config.payload_filter_key is not None and _speaks_fdv2(self._system):
+        if config.payload_filter_key is not None and _has(self._system, Polling, Streaming):
             self._logger.warning("payload_filter_key: it has no effect on FDv2, only on the FDv1 fallback")
         # With no source to wait for, an empty data set is a valid one. Offline there are no data at all.
         self._holder = SnapshotHolder(_given(self._system, config))
@@ -541,8 +541,8 @@ def _environment(key: SdkKey, config: Config) -> EnvironmentMetadata:
     )
 
 
-def _speaks_fdv2(system: DataSystem) -> bool:
-    return any(isinstance(builder, (Polling, Streaming)) for builder in (*system.initializers, *system.synchronizers))
+def _has(system: DataSystem, *builders: type[SourceBuilder]) -> bool:
+    return any(isinstance(builder, builders) for builder in (*system.initializers, *system.synchronizers))
 
 
 def _given(system: DataSystem, config: Config) -> Snapshot:

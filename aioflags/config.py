@@ -30,7 +30,7 @@ from aioflags.model.options import at_least, each, positive, require, set_all
 from aioflags.model.values import fresh
 from aioflags.plugins import Plugin
 from aioflags.protocol.requests import header_text
-from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
+from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, SourceBuilder, Streaming
 from aioflags.stores.memberships import BigSegments
 from aioflags.transport.settings import Http
 
@@ -83,6 +83,11 @@ class DataSystem:
     def polling(cls, interval: float = POLL_INTERVAL) -> DataSystem:
         """Polls alone, every ``interval`` seconds; FDv1 where the server asks for it."""
         return cls(synchronizers=[Polling()], fdv1_fallback=Fdv1FallbackOptions(), poll_interval=interval)
+
+    @classmethod
+    def fdv1(cls, *, stream: bool = True, poll_interval: float = POLL_INTERVAL) -> DataSystem:
+        """FDv1 alone, the older protocol: its stream, or polls every ``poll_interval`` seconds. No answer ends it."""
+        return cls(synchronizers=[Fdv1Streaming() if stream else Fdv1Polling()], poll_interval=poll_interval)
 
     @classmethod
     def custom(

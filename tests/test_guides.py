@@ -27,6 +27,7 @@ GUIDES = {
     "big-segments.md": 1,
     "dev-server.md": 1,
     "fallback-directive.md": 1,
+    "fdv1.md": 1,
     "fastapi.md": 7,
     "hooks.md": 3,
     "observability.md": 4,

@@ -52,6 +52,8 @@ SOURCES = [
     "FailureKind",
     "FallbackDirective",
     "Fdv1FallbackOptions",
+    "Fdv1Polling",
+    "Fdv1Streaming",
     "FetchFailure",
     "FileSource",
     "Initializer",

@@ -15,6 +15,7 @@ __all__ = [
     "CONNECT_TIMEOUT",
     "EVENTS_URI",
     "LATCH_GRACE",
+    "LONGEST_PATIENCE",
     "LONGEST_START_WAIT",
     "MAX_EVENT_BYTES",
     "MAX_RECONNECT_DELAY",
@@ -29,6 +30,7 @@ __all__ = [
     "MEMBERSHIP_POLL_INTERVAL",
     "MEMBERSHIP_STALE_AFTER",
     "MIN_POLL_INTERVAL",
+    "PATIENCE",
     "POLL_INTERVAL",
     "READ_TIMEOUT",
     "RECONNECT_DELAY",
@@ -64,6 +66,10 @@ MAX_RECONNECT_DELAY: Final = 30.0
 BACKOFF_RESET: Final = 60.0
 """A connection that lasted this long starts the reconnect delays anew."""
 MAX_RETRY_AFTER: Final = 300.0
+PATIENCE: Final = 300.0
+"""How long FDv1 on its own waits before it asks a service again that refused it for good; longer each time,"""
+LONGEST_PATIENCE: Final = 3600.0
+"""up to this."""
 LATCH_GRACE: Final = 10.0
 """How long a stream that brought the directive may take to complete its payload."""
 MAX_TTL: Final = 3600.0

@@ -1,24 +1,26 @@
-"""FDv1: the body of ``/sdk/latest-all`` becomes a full change set without a selector.
+"""FDv1: the body of ``/sdk/latest-all``, and the events of ``/all``, become change sets without a selector.
 
-Source: ``data-system.md`` 3.1.
+Source: ``data-system.md`` 3.1 and 3.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import logging
+import re
+from collections.abc import Callable, Generator
 from time import perf_counter
 from typing import Final
 
 import msgspec
 
 from aioflags.logs import printable
-from aioflags.model.change import Change, ChangeKind, ChangeSet
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.defaults import SLICE
 from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version
-from aioflags.protocol.effects import Completed, Effect, Malformed
+from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
 from aioflags.protocol.problems import UNREADABLE, read_problem
 
-__all__ = ["read_all"]
+__all__ = ["Fdv1Reader", "read_all"]
 
 
 class _All(msgspec.Struct):
@@ -26,7 +28,25 @@ class _All(msgspec.Struct):
     segments: dict[str, msgspec.Raw] | None = None
 
 
+class _Put(msgspec.Struct):
+    data: _All
+
+
+class _Patch(msgspec.Struct):
+    path: str
+    data: msgspec.Raw
+
+
+class _Delete(msgspec.Struct):
+    path: str
+    version: int
+
+
+_PATH: Final = re.compile(r"/(flags|segments)/(.*)", re.DOTALL)
 _ALL: Final = msgspec.json.Decoder(_All)
+_PUT: Final = msgspec.json.Decoder(_Put)
+_PATCH: Final = msgspec.json.Decoder(_Patch)
+_DELETE: Final = msgspec.json.Decoder(_Delete)
 
 
 def read_all(body: bytes) -> Generator[None, None, Effect]:
@@ -34,23 +54,94 @@ def read_all(body: bytes) -> Generator[None, None, Effect]:
 
     A generator that pauses after about 2 ms of work and returns the effect.
     """
-    place = "latest-all"
-    changes: list[Change] = []
-    until = perf_counter() + SLICE
     try:
         found = _ALL.decode(body)
-        sections = {"flags": found.flags or {}, "segments": found.segments or {}}
-        for section, entries in sections.items():
-            kind = SECTIONS[section]
-            for key, text in entries.items():
-                place = f"{section}.{key}"
-                definition = read_definition(kind, text)
-                if not states_version(definition, text):
-                    return Malformed(printable(f'{place}: missing required property "version"'))
-                changes.append(put(kind, key, definition.version, definition))
-                if perf_counter() > until:
-                    yield
-                    until = perf_counter() + SLICE
     except UNREADABLE as error:
-        return Malformed(printable(f"{place}: {read_problem(error)}"))
+        return _malformed("latest-all", error)
+    return (yield from _everything(found))
+
+
+class Fdv1Reader:
+    """The events of one FDv1 stream. Single updates count only after everything was put, and only if they are newer."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._has_put = False
+
+    def feed(self, name: str, data: str | bytes) -> Effect | Generator[None, None, Effect]:
+        """What an event comes to. A ``put``, which may be long, is a generator that pauses like :func:`read_all`."""
+        match name:
+            case "put":
+                return self._put(data)
+            case "patch":
+                return self._update(name, data, _read_patch)
+            case "delete":
+                return self._update(name, data, _read_delete)
+            case _:
+                return NOTHING
+
+    def _put(self, data: str | bytes) -> Generator[None, None, Effect]:
+        try:
+            found = _PUT.decode(data)
+        except UNREADABLE as error:
+            return _malformed("put", error)
+        effect = yield from _everything(found.data)
+        self._has_put = self._has_put or isinstance(effect, Completed)
+        return effect
+
+    def _update(self, name: str, data: str | bytes, read: Callable[[str | bytes], Change | None]) -> Effect:
+        try:
+            change = read(data)
+        except UNREADABLE as error:
+            return _malformed(name, error)
+        if change is None:
+            return NOTHING
+        if not self._has_put:
+            self._logger.warning("a %s came before any put, so it is ignored: %s", name, printable(change.key))
+            return NOTHING
+        return Completed(ChangeSet(kind=ChangeKind.CHANGES, changes=(change,), versioned=True))
+
+
+def _read_patch(data: str | bytes) -> Change | None:
+    found = _PATCH.decode(data)
+    place = _place(found.path)
+    return place and _change(*place, found.data)
+
+
+def _read_delete(data: str | bytes) -> Change | None:
+    found = _DELETE.decode(data)
+    place = _place(found.path)
+    return place and Change(*place, found.version, None)
+
+
+def _place(path: str) -> tuple[ObjectKind, str] | None:
+    """What a path names; ``None`` for what is neither a flag nor a segment. A key may have slashes of its own."""
+    found = _PATH.fullmatch(path)
+    return None if found is None else (SECTIONS[found[1]], found[2])
+
+
+def _everything(found: _All) -> Generator[None, None, Effect]:
+    changes: list[Change] = []
+    until = perf_counter() + SLICE
+    for section, entries in {"flags": found.flags or {}, "segments": found.segments or {}}.items():
+        kind = SECTIONS[section]
+        for key, text in entries.items():
+            try:
+                changes.append(_change(kind, key, text))
+            except UNREADABLE as error:
+                return _malformed(f"{section}.{key}", error)
+            if perf_counter() > until:
+                yield
+                until = perf_counter() + SLICE
     return Completed(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes)))
+
+
+def _change(kind: ObjectKind, key: str, text: msgspec.Raw) -> Change:
+    definition = read_definition(kind, text)
+    if not states_version(definition, text):
+        raise msgspec.ValidationError("Object missing required field `version`")
+    return put(kind, key, definition.version, definition)
+
+
+def _malformed(place: str, error: Exception) -> Malformed:
+    return Malformed(printable(f"{place}: {read_problem(error)}"))

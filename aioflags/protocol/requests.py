@@ -51,6 +51,11 @@ def latest_all_url(base: str, payload_filter_key: str | None = None) -> str:
     return _url(base, "/sdk/latest-all", {"filter": payload_filter_key or ""})
 
 
+def all_url(base: str, payload_filter_key: str | None = None) -> str:
+    """FDv1 streaming. The filter key is as above."""
+    return _url(base, "/all", {"filter": payload_filter_key or ""})
+
+
 def _url(base: str, path: str, query: Mapping[str, str]) -> str:
     # Concatenated, since resolving the path against the base would drop a path that the base has itself.
     given = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items() if value)

@@ -9,7 +9,8 @@ from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Sel
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, SourceState, Update
 from aioflags.protocol.document import read_document
 from aioflags.sources.base import Initializer, Latching, SourceBuilder, SourceContext, Synchronizer
-from aioflags.sources.fdv1 import Fdv1FallbackOptions
+from aioflags.sources.fdv1 import Fdv1FallbackOptions, Fdv1Polling
+from aioflags.sources.fdv1_streaming import Fdv1Streaming
 from aioflags.sources.file import FileSource
 from aioflags.sources.function import from_function
 from aioflags.sources.memory import MemorySource
@@ -25,6 +26,8 @@ __all__ = [
     "FailureKind",
     "FallbackDirective",
     "Fdv1FallbackOptions",
+    "Fdv1Polling",
+    "Fdv1Streaming",
     "FetchFailure",
     "FileSource",
     "Initializer",

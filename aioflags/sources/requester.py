@@ -8,7 +8,7 @@ Source: ``data-system.md`` 1.5, 1.6, 2.3 and 4.1.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 import anyio
@@ -105,18 +105,29 @@ class Requester:
         async with transport_for(self._context, self._http) as transport:
             return await self._poll(transport, url)
 
-    async def paced(self, url: Callable[[], str], interval: float) -> AsyncGenerator[Update, None]:
-        """A poll every ``interval`` seconds, from start to start, until one ends it. ``url`` is asked anew for each."""
+    async def paced(
+        self, url: Callable[[], str], interval: float, pause: Callable[[Outcome], float] | None = None
+    ) -> AsyncGenerator[Update, None]:
+        """A poll every ``interval`` seconds, from start to start, until one ends it. ``url`` is asked anew for each.
+
+        With ``pause`` nothing ends them: it says how many seconds to wait, at least, after each outcome.
+        """
         async with transport_for(self._context, self._http) as transport:
             while True:
                 start = anyio.current_time()
                 outcome = await self._poll(transport, url)
                 end = anyio.current_time()
+                wait = outcome.retry_after
+                if pause is not None:
+                    wait = max(wait, pause(outcome))
+                    outcome = replace(outcome, is_final=False)
                 update = as_update(outcome)
                 yield update
                 if update.directive is not None or update.state is SourceState.OFF:
                     return
-                next_poll = max(start + interval, end + outcome.retry_after)
+                if wait > interval:
+                    self._context.logger.info("%s: asks again in %.3g s", self._name, wait)
+                next_poll = max(start + interval, end + wait)
                 await anyio.sleep(max(next_poll - anyio.current_time(), 0.0))
 
     async def _poll(self, transport: HttpTransport, url: Callable[[], str]) -> Outcome:

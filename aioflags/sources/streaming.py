@@ -1,80 +1,42 @@
-"""FDv2 streaming: connect, read, reconnect.
-
-A directive in the head of a stream is latched: whatever the stream reports next carries it, and is the last that it reports.
+"""FDv2 streaming.
 
 Source: ``data-system.md`` 1.7, 2.3, 4.1, 5.7 and 6.2.
 """
 
 from __future__ import annotations
 
-import math
 import random as random_numbers
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter
-from typing import TYPE_CHECKING, Final
 
-import anyio
-from anyio.lowlevel import checkpoint
-
-from aioflags.logs import logger, printable
-from aioflags.model.change import ChangeKind, ChangeSet, Selector
-from aioflags.model.defaults import LATCH_GRACE, RECONNECT_DELAY, SLICE
-from aioflags.model.options import TEXT, positive, require, set_all
-from aioflags.model.result import ErrorInfo, FailureKind, FallbackDirective, SourceState, Update
+from aioflags.model.change import Selector
+from aioflags.model.result import FailureKind, FallbackDirective
 from aioflags.protocol.directive import read_directive
-from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
-from aioflags.protocol.failures import invalid_data, network_failure, server_failure, unexpected
 from aioflags.protocol.fdv2 import Fdv2Reader
 from aioflags.protocol.requests import stream_url
-from aioflags.sources.base import SourceContext, transport_for
-from aioflags.sources.requester import read_environment_id
+from aioflags.sources.base import SourceContext
+from aioflags.sources.streamed import ReadEvent, StreamedSource, StreamOptions
 from aioflags.transport.backoff import Backoff
-from aioflags.transport.http import EventStream, HttpTransport, RequestFailed
+from aioflags.transport.http import RequestFailed
 from aioflags.transport.settings import Http
-
-if TYPE_CHECKING:
-    from httpx_sse import ServerSentEvent
 
 __all__ = ["Streaming", "StreamingSource"]
 
-_GRACE_OVER: Final = f"no payload within {LATCH_GRACE:g} s of the fallback directive"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Streaming:
+class Streaming(StreamOptions):
     """Listens to flag data by FDv2. After a disconnect it waits, first ``initial_reconnect_delay`` seconds, then longer.
 
     What is ``None`` is taken from the client.
     """
 
-    base_uri: str | None = None
-    initial_reconnect_delay: float | None = None
-    http: Http | None = None
-
-    def __post_init__(self) -> None:
-        require("base_uri", self.base_uri, *TEXT)
-        require("http", self.http, Http, type(None))
-        if self.initial_reconnect_delay is not None:
-            delay = positive("initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, logger)
-            set_all(self, {"initial_reconnect_delay": delay})
-
     def build(self, context: SourceContext, /) -> StreamingSource:
         """A fresh source, for one run."""
-        delay = context.initial_reconnect_delay if self.initial_reconnect_delay is None else self.initial_reconnect_delay
-        return StreamingSource(context, base_uri=self.base_uri or context.stream_uri, initial_delay=delay, http=self.http)
+        base_uri = self.base_uri or context.stream_uri
+        return StreamingSource(context, base_uri=base_uri, initial_delay=self.delay_for(context), http=self.http)
 
 
-class _Connection:
-    """What is known of one connection when it has ended."""
-
-    def __init__(self) -> None:
-        self.opened = math.inf
-        self.retry_after = 0.0
-
-
-class StreamingSource:
+class StreamingSource(StreamedSource):
     """What :class:`Streaming` builds. ``random`` gives numbers in [0, 1), for the jitter."""
 
     def __init__(
@@ -86,106 +48,18 @@ class StreamingSource:
         http: Http | None = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
-        self.name = "streaming"
-        self.latched: FallbackDirective | None = None
-        self._context = context
+        super().__init__("streaming", context, http=http, backoff=Backoff(initial_delay), random=random)
         self._base_uri = base_uri
-        self._initial_delay = initial_delay
-        self._http = http
-        self._random = random
-        self._environment_id: str | None = None
 
-    async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
-        """One connection after another, until an answer ends it."""
-        backoff = Backoff(self._initial_delay)
-        async with transport_for(self._context, self._http) as transport:
-            while True:
-                connection = _Connection()
-                async with aclosing(self._connect(transport, selector, connection)) as updates:
-                    async for update in updates:
-                        yield update
-                        if update.directive is not None or update.state is SourceState.OFF:
-                            return
-                lasted = max(anyio.current_time() - connection.opened, 0.0)
-                pause = backoff.after(lasted, chance=self._random(), at_least=connection.retry_after)
-                self._context.logger.info("%s: reconnects in %.3g s", self.name, pause)
-                await anyio.sleep(pause)
+    def _url(self, selector: Selector) -> str:
+        return stream_url(self._base_uri, selector)
 
-    async def _connect(
-        self, transport: HttpTransport, selector: Callable[[], Selector], connection: _Connection
-    ) -> AsyncGenerator[Update, None]:
-        """The updates of one connection. It is closed before its failure is reported."""
-        self.latched = None
-        try:
-            url = stream_url(self._base_uri, selector())
-            async with transport.open_stream(url, self._context.headers) as stream:
-                connection.opened = anyio.current_time()
-                self.latched = read_directive(stream.headers)
-                self._environment_id = read_environment_id(stream.headers) or self._environment_id
-                async with aclosing(self._change_sets(stream)) as change_sets:
-                    async for change_set in change_sets:
-                        yield self._update(SourceState.VALID, change_set=change_set)
-        except RequestFailed as failed:
-            self.latched = self.latched or read_directive(failed.headers)
-            connection.retry_after = failed.retry_after
-            refused = failed.error.kind is FailureKind.ERROR_RESPONSE
-            final = refused and (self.latched is not None or not failed.is_recoverable)
-            yield self._update(SourceState.OFF if final else SourceState.INTERRUPTED, error=failed.error)
-        except Exception as error:  # a bug of ours: the source lives on
-            self._context.logger.exception("%s: a connection broke off", self.name)
-            yield self._update(SourceState.INTERRUPTED, error=unexpected(error))
+    def _reader(self) -> ReadEvent:
+        return Fdv2Reader(largest=(self._http or self._context.http).max_response_bytes, logger=self._context.logger).feed
 
-    def _update(self, state: SourceState, *, change_set: ChangeSet | None = None, error: ErrorInfo | None = None) -> Update:
-        """The one maker of updates: each carries what its connection knows."""
-        if change_set is not None and change_set.kind is ChangeKind.NONE:
-            change_set = None
-        return Update(state=state, directive=self.latched, change_set=change_set, error=error, environment_id=self._environment_id)
+    def _read_head(self, headers: Mapping[str, str]) -> FallbackDirective | None:
+        return read_directive(headers)
 
-    async def _change_sets(self, stream: EventStream) -> AsyncGenerator[ChangeSet, None]:
-        """What the stream completes. Ends with a goodbye; every other end is a :class:`RequestFailed`."""
-        reader = Fdv2Reader(largest=(self._http or self._context.http).max_response_bytes, logger=self._context.logger)
-        deadline = anyio.current_time() + LATCH_GRACE if self.latched is not None else math.inf
-        breath = perf_counter() + SLICE
-        async with aclosing(stream.events()) as events:
-            while (event := await _next(events, deadline)) is not None:
-                effect = reader.feed(event.event, event.data)
-                match effect:
-                    case Completed(change_set=change_set):
-                        yield change_set
-                    case Goodbye():
-                        self._leave(effect)
-                        return
-                    case _:
-                        self._heed(effect)
-                if perf_counter() > breath:
-                    await checkpoint()  # events that are already here are read without one
-                    breath = perf_counter() + SLICE
-        raise RequestFailed(network_failure("the service closed the stream"), stream.headers)
-
-    def _heed(self, effect: Effect) -> None:
-        match effect:
-            case Malformed(message=message):
-                raise RequestFailed(invalid_data(message))
-            case ServerError(reason=reason):
-                self._context.logger.error("%s: the service gave up on a payload: %s", self.name, printable(reason or "no reason"))
-            case _:
-                pass
-
-    def _leave(self, goodbye: Goodbye) -> None:
-        """A goodbye is no failure, unless it ends what a directive was latched on, or brings one."""
-        reason = goodbye.reason or "no reason"
-        self._context.logger.info("%s: the service said goodbye: %s", self.name, printable(reason))
-        self.latched = goodbye.directive or self.latched
-        if self.latched is not None:
-            raise RequestFailed(server_failure(f"the service said goodbye: {reason}"))
-
-
-async def _next(events: AsyncGenerator[ServerSentEvent, None], deadline: float) -> ServerSentEvent | None:
-    """The next event; ``None`` at the end of the stream."""
-    if deadline == math.inf:
-        return await anext(events, None)
-    left = deadline - anyio.current_time()
-    if left > 0:
-        with anyio.move_on_after(left):
-            return await anext(events, None)
-    raise RequestFailed(server_failure(_GRACE_OVER))
+    def _is_final(self, failed: RequestFailed) -> bool:
+        was_refused = failed.error.kind is FailureKind.ERROR_RESPONSE
+        return was_refused and (self.latched is not None or not failed.is_recoverable)

@@ -1,16 +1,18 @@
-"""FDv1's body with everything in it."""
+"""FDv1: its body with everything in it, and the events of its stream."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
-from aioflags.protocol.effects import Malformed
-from aioflags.protocol.fdv1 import read_all
+from aioflags.protocol.effects import NOTHING, Effect, Malformed
+from aioflags.protocol.fdv1 import Fdv1Reader, read_all
 from tests.protocol.wire import completed, finished
 
 
@@ -84,4 +86,110 @@ def test_one_mistake_spoils_the_whole_body(body: bytes, says: str) -> None:
 def test_a_large_body_is_read_with_pauses() -> None:
     flags = {f"flag-{number}": {"version": 1, "variations": list(range(50))} for number in range(5000)}
     work = read_all(json.dumps({"flags": flags}).encode())
+    assert sum(1 for _ in work) > 3
+
+
+# -- the stream
+
+PUT = {"path": "/", "data": {"flags": {"f": {"version": 5}}, "segments": {"s": {"version": 2}}}}
+
+
+class Stream:
+    """A reader, told what a connection brings."""
+
+    def __init__(self) -> None:
+        self.reader = Fdv1Reader(logging.getLogger("test"))
+
+    def tell(self, name: str, data: object) -> Effect:
+        effect = self.reader.feed(name, data if isinstance(data, (str, bytes)) else json.dumps(data))
+        return finished(effect) if isinstance(effect, Generator) else effect
+
+
+def after_a_put(name: str, data: object) -> Effect:
+    stream = Stream()
+    stream.tell("put", PUT)
+    return stream.tell(name, data)
+
+
+@pytest.mark.parametrize("put", [PUT, {"data": PUT["data"]}], ids=["with a path", "without a path"])
+def test_a_put_is_everything(put: object) -> None:
+    found = completed(Stream().tell("put", put))
+    assert (found.kind, found.versioned, found.selector.is_defined) == (ChangeKind.FULL, False, False)
+    assert [(change.kind.value, change.key, change.version) for change in found.changes] == [("flag", "f", 5), ("segment", "s", 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "change"),
+    [
+        pytest.param("patch", {"path": "/flags/f", "data": {"version": 6}}, ("flag", "f", 6, True), id="a flag"),
+        pytest.param("patch", {"path": "/segments/s", "data": {"version": 3}}, ("segment", "s", 3, True), id="a segment"),
+        pytest.param("patch", {"path": "/flags/a/b", "data": {"version": 1}}, ("flag", "a/b", 1, True), id="a key with a slash"),
+        pytest.param("patch", {"path": "/flags/", "data": {"version": 1}}, ("flag", "", 1, True), id="an empty key"),
+        pytest.param(
+            "patch",
+            {"path": "/flags/f", "data": {"version": 7, "deleted": True}},
+            ("flag", "f", 7, False),
+            id="a deleted one",
+        ),
+        pytest.param("delete", {"path": "/flags/f", "version": 8}, ("flag", "f", 8, False), id="a delete"),
+    ],
+)
+def test_an_update_is_one_change_that_has_to_be_newer(name: str, data: object, change: tuple[object, ...]) -> None:
+    found = completed(after_a_put(name, data))
+    assert (found.kind, found.versioned, found.selector.is_defined) == (ChangeKind.CHANGES, True, False)
+    (only,) = found.changes
+    assert (only.kind.value, only.key, only.version, only.definition is not None) == change
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        pytest.param("patch", {"path": "/cats/Jack", "data": {"version": 1}}, id="DS-56 a patch of something else"),
+        pytest.param("patch", {"path": "/cats/Jack", "data": True}, id="whatever is in it"),
+        pytest.param("patch", {"path": "flags/f", "data": {}}, id="a path without its slash"),
+        pytest.param("delete", {"path": "/", "version": 1}, id="a delete of nothing"),
+        pytest.param("heartbeat", "{", id="an event of another name, which is not read"),
+        pytest.param("put-object", "", id="an event of FDv2"),
+    ],
+)
+def test_what_is_none_of_our_business_is_ignored(name: str, data: object) -> None:
+    assert after_a_put(name, data) is NOTHING
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        pytest.param("put", "{", "put: it ends too early", id="a put that is cut off"),
+        pytest.param("put", {"path": "/"}, 'put: missing required property "data"', id="a put without data"),
+        pytest.param("put", {"data": {"flags": True}}, "put: data.flags: expected object or null", id="a put whose flags are true"),
+        pytest.param("put", {"data": {"flags": {"f": {}}}}, 'flags.f: missing required property "version"', id="no version"),
+        pytest.param(
+            "patch", {"path": "/flags/f", "data": True}, "patch: expected object, got boolean", id="DS-56 a patch of true"
+        ),
+        pytest.param("patch", {"path": "/flags/f", "data": {}}, 'patch: missing required property "version"', id="no version"),
+        pytest.param("patch", {"data": {}}, 'patch: missing required property "path"', id="nowhere"),
+        pytest.param("delete", '{"path": "/flags/f", "version": 1', "delete: it ends too early", id="a delete that is cut off"),
+        pytest.param("delete", {"path": "/flags/f", "version": "1"}, "delete: version: expected whole number", id="a bad version"),
+        pytest.param("patch", "[" * 9999, "patch: ", id="nesting without end"),
+        pytest.param("patch", b'{"path":"/flags/\xff","data":{}}', "patch: text that is not UTF-8", id="no UTF-8"),
+    ],
+)
+def test_a_broken_event_names_its_place(name: str, data: object, says: str) -> None:
+    effect = after_a_put(name, data)
+    assert isinstance(effect, Malformed)
+    assert says in effect.message
+
+
+def test_an_update_before_everything_was_put_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    stream = Stream()
+    assert isinstance(stream.tell("put", "{"), Malformed)
+    assert stream.tell("patch", {"path": "/flags/early", "data": {"version": 6}}) is NOTHING
+    assert stream.tell("delete", {"path": "/flags/early", "version": 6}) is NOTHING
+    assert "early" in caplog.text
+
+
+def test_a_large_put_is_read_with_pauses() -> None:
+    flags = {f"flag-{number}": {"version": 1, "variations": list(range(50))} for number in range(5000)}
+    work = Stream().reader.feed("put", json.dumps({"data": {"flags": flags}}))
+    assert isinstance(work, Generator)
     assert sum(1 for _ in work) > 3

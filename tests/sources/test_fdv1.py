@@ -1,4 +1,4 @@
-"""FDv1 polls, after the fallback."""
+"""FDv1 polls: after the fallback, and on their own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 
 import pytest
 
+from aioflags import Client, Config, Context, DataSystem
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, Selector
 from aioflags.model.result import FailureKind, SourceState
-from aioflags.sources import Fdv1FallbackOptions, Latching
+from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Latching
+from aioflags.sources.fdv1 import Fdv1Poller
 from tests.scripted_http import Answer, Service, first, flag, selecting, updates_of
 
 
@@ -121,3 +123,89 @@ async def test_a_body_that_cannot_be_read_interrupts(body: bytes) -> None:
 def test_an_option_of_the_wrong_type_is_named(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         Fdv1FallbackOptions(**options)  # type: ignore[arg-type]  # that is the point
+
+
+# -- on their own
+
+
+def alone(service: Service, *, interval: float = 30.0, chance: float = 0.0) -> Fdv1Poller:
+    return Fdv1Poller(
+        service.context(), base_uri="https://poll.test", interval=interval, http=None, patience=300.0, random=lambda: chance
+    )
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
+@pytest.mark.holds("DS-58")
+async def test_alone_no_answer_is_the_last_word(status: int) -> None:
+    service = Service(Answer(status), everything())
+    async with updates_of(alone(service)) as news:
+        failed, good = await first(news, 2)
+    assert (failed.state, failed.error and failed.error.status_code) == (SourceState.INTERRUPTED, status)
+    assert good.state is SourceState.VALID
+
+
+@pytest.mark.parametrize(
+    ("answers", "pauses"),
+    [
+        pytest.param("200 200 304", [30, 30, 30], id="good answers: the interval"),
+        pytest.param("503 503 503", [30, 30, 30], id="failures that may pass: the interval"),
+        pytest.param("401 401 401 401 401 401", [300, 600, 1200, 2400, 3600, 3600], id="DS-58 refusals: from 5 minutes to an hour"),
+        pytest.param("401 503 401", [300, 600, 1200], id="other failures do not end the patience"),
+        pytest.param("401 200 503 200 401", [300, 30, 600, 30, 1200], id="nor does one success"),
+        pytest.param("401 200 200 503 401", [300, 30, 30, 30, 300], id="DS-58 two in a row do"),
+    ],
+)
+async def test_the_pauses_between_polls_alone(answers: str, pauses: list[float]) -> None:
+    good = {200: everything(), 304: Answer(304)}
+    service = Service(*[good.get(int(status)) or Answer(int(status)) for status in answers.split()], everything())
+    async with updates_of(alone(service)) as news:
+        await first(news, len(pauses) + 1)
+    assert service.pauses == pytest.approx(pauses)
+
+
+@pytest.mark.parametrize(
+    ("interval", "status", "pause"),
+    [
+        pytest.param(30.0, 401, 225.0, id="DS-58 chance takes off up to half"),
+        pytest.param(30.0, 503, 30.0, id="but nothing from the interval"),
+        pytest.param(280.0, 401, 280.0, id="which is the least in any case"),
+        pytest.param(4000.0, 401, 4000.0, id="above an hour, too"),
+    ],
+)
+async def test_jitter_alone(interval: float, status: int, pause: float) -> None:
+    service = Service(Answer(status), everything())
+    async with updates_of(alone(service, interval=interval, chance=0.5)) as news:
+        await first(news, 2)
+    assert service.pauses == pytest.approx([pause])
+
+
+async def test_a_service_may_ask_for_a_longer_pause() -> None:
+    service = Service(Answer(429, {"Retry-After": "120"}), everything())
+    async with updates_of(alone(service)) as news:
+        await first(news, 2)
+    assert service.pauses == pytest.approx([120])
+
+
+@pytest.mark.parametrize(
+    ("builder", "pause"),
+    [
+        pytest.param(Fdv1Polling(), 90, id="the client's interval"),
+        pytest.param(Fdv1Polling(interval=60), 60, id="its own"),
+        pytest.param(Fdv1Polling(interval=5), 30, id="DS-19 30 s or more"),
+    ],
+)
+async def test_the_interval_alone(builder: Fdv1Polling, pause: float) -> None:
+    service = Service(everything())
+    async with updates_of(builder.build(service.context(poll_interval=90.0))) as news:
+        await first(news, 2)
+    assert service.pauses == pytest.approx([pause])
+
+
+async def test_a_client_that_polls_fdv1_alone() -> None:
+    service = Service(Answer(401), everything())
+    system = DataSystem.fdv1(stream=False)
+    async with Client("k", Config(http=service.http(), data_system=system, payload_filter_key="mobile")) as client:
+        assert client.status.source_state is SourceState.INITIALIZING
+        await client.wait_ready(301)
+        assert await client.variation("a", Context("u"), 0) == 1
+    assert {str(request.url) for request in service.requests} == {"https://sdk.launchdarkly.com/sdk/latest-all?filter=mobile"}

@@ -47,6 +47,35 @@ def test_attempts_are_counted(lasted: list[float], delays: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("ends", "delays"),
+    [
+        pytest.param("n n n", [1, 2, 4], id="failures that may pass"),
+        pytest.param("n n R R R", [1, 2, 300, 600, 1200], id="a refusal starts longer delays, which grow"),
+        pytest.param("R R R R R R R", [300, 600, 1200, 2400, 3600, 3600, 3600], id="up to an hour"),
+        pytest.param("R n n R", [300, 600, 1200, 2400], id="other failures count among them, and do not end them"),
+        pytest.param("R R 60 n R", [300, 600, 1, 2, 300], id="a connection that lasted ends them"),
+        pytest.param("R 59 n", [300, 600, 1200], id="a shorter one does not"),
+    ],
+)
+def test_refusals_are_met_with_patience(ends: str, delays: list[float]) -> None:
+    backoff = Backoff(1.0, patience=300.0)
+    found = [
+        backoff.after(float(end) if end.isdecimal() else 0.0, chance=0.0, is_refused=end == "R")  # n: nothing lasted
+        for end in ends.split()
+    ]
+    assert found == delays
+
+
+def test_patience_is_never_shorter_than_the_usual_delay() -> None:
+    assert Backoff(400.0, patience=300.0).after(0, chance=0.0, is_refused=True) == 400
+    assert Backoff(5000.0, patience=300.0).after(0, chance=0.0, is_refused=True) == 5000
+
+
+def test_without_patience_a_refusal_is_like_any_other_end() -> None:
+    assert Backoff(1.0).after(0, chance=0.0, is_refused=True) == 1
+
+
+@pytest.mark.parametrize(
     ("status", "text", "seconds"),
     [
         (429, "12", 12),

@@ -1,0 +1,66 @@
+"""FDv1 streaming, for a client that speaks FDv1 alone. Whatever the service answers, it is asked again.
+
+Source: ``data-system.md`` 3.2 and 3.3.
+"""
+
+from __future__ import annotations
+
+import random as random_numbers
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aioflags.model.change import Selector
+from aioflags.model.defaults import PATIENCE
+from aioflags.protocol.fdv1 import Fdv1Reader
+from aioflags.protocol.requests import all_url, usable_filter_key
+from aioflags.sources.base import SourceContext
+from aioflags.sources.streamed import ReadEvent, StreamedSource, StreamOptions
+from aioflags.transport.backoff import Backoff
+from aioflags.transport.settings import Http
+
+__all__ = ["Fdv1Streamer", "Fdv1Streaming"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fdv1Streaming(StreamOptions):
+    """Listens to flag data by FDv1. It reconnects like :class:`Streaming`, and goes on where that one gives up.
+
+    A service that refuses the key, say with 401, is asked again after 5 minutes (less up to half, by chance), then after twice
+    that, up to an hour. A connection that lasts a minute ends this patience. What is ``None`` is taken from the client.
+    """
+
+    _patience: float = field(default=PATIENCE, repr=False)
+
+    def build(self, context: SourceContext, /) -> Fdv1Streamer:
+        """A fresh source, for one run."""
+        return Fdv1Streamer(
+            context,
+            base_uri=self.base_uri or context.stream_uri,
+            initial_delay=self.delay_for(context),
+            patience=self._patience,
+            http=self.http,
+        )
+
+
+class Fdv1Streamer(StreamedSource):
+    """What :class:`Fdv1Streaming` builds. ``random`` gives numbers in [0, 1), for the jitter."""
+
+    def __init__(
+        self,
+        context: SourceContext,
+        *,
+        base_uri: str,
+        initial_delay: float,
+        patience: float = PATIENCE,
+        http: Http | None = None,
+        random: Callable[[], float] = random_numbers.random,
+    ) -> None:
+        backoff = Backoff(initial_delay, patience=patience)
+        super().__init__("FDv1 streaming", context, http=http, backoff=backoff, random=random)
+        self._address = all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
+
+    def _url(self, selector: Selector) -> str:  # noqa: ARG002 - FDv1 has no cursor
+        return self._address
+
+    def _reader(self) -> ReadEvent:
+        return Fdv1Reader(self._context.logger).feed

@@ -1,0 +1,206 @@
+"""StreamedSource: what every stream has in common, whatever the protocol: connect, read, report, wait, reconnect.
+
+Protocols say what is asked for and what an event means. A directive in the head of a stream is latched: whatever the
+stream reports next carries it, and is the last that it reports.
+
+Source: ``data-system.md`` 1.7, 2.3, 3.3, 4.1, 5.7 and 6.2.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import perf_counter
+from types import GeneratorType
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from aioflags.logs import logger, printable
+from aioflags.model.change import ChangeKind, ChangeSet, Selector
+from aioflags.model.defaults import LATCH_GRACE, RECONNECT_DELAY, SLICE
+from aioflags.model.options import TEXT, positive, require, set_all
+from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
+from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
+from aioflags.protocol.failures import invalid_data, network_failure, server_failure, unexpected
+from aioflags.sources.base import SourceContext, breathing, transport_for
+from aioflags.sources.requester import read_environment_id
+from aioflags.transport.backoff import Backoff
+from aioflags.transport.http import EventStream, HttpTransport, RequestFailed
+from aioflags.transport.settings import Http
+
+if TYPE_CHECKING:
+    from httpx_sse import ServerSentEvent
+
+__all__ = ["ReadEvent", "StreamOptions", "StreamedSource"]
+
+ReadEvent: TypeAlias = Callable[[str, str], Effect | Generator[None, None, Effect]]
+"""What an event of that name, with these data, comes to; a generator that pauses, where that takes a while."""
+
+_GRACE_OVER: Final = f"no payload within {LATCH_GRACE:g} s of the fallback directive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """What can be chosen about a source that streams. What is ``None`` is taken from the client."""
+
+    base_uri: str | None = None
+    initial_reconnect_delay: float | None = None
+    http: Http | None = None
+
+    def __post_init__(self) -> None:
+        require("base_uri", self.base_uri, *TEXT)
+        require("http", self.http, Http, type(None))
+        if self.initial_reconnect_delay is not None:
+            delay = positive("initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, logger)
+            set_all(self, {"initial_reconnect_delay": delay})
+
+    def delay_for(self, context: SourceContext) -> float:
+        """Seconds before the first reconnect."""
+        return context.initial_reconnect_delay if self.initial_reconnect_delay is None else self.initial_reconnect_delay
+
+
+class _Connection:
+    """What is known of one connection when it has ended."""
+
+    def __init__(self) -> None:
+        self.opened = math.inf
+        self.retry_after = 0.0
+        self.is_refused = False
+
+
+class StreamedSource(ABC):
+    """A synchronizer that reads event streams. ``random`` gives numbers in [0, 1), for the jitter."""
+
+    def __init__(
+        self, name: str, context: SourceContext, *, http: Http | None, backoff: Backoff, random: Callable[[], float]
+    ) -> None:
+        self.name = name
+        self.latched: FallbackDirective | None = None
+        self._context = context
+        self._http = http
+        self._backoff = backoff
+        self._random = random
+        self._environment_id: str | None = None
+
+    # -- what protocols decide
+
+    @abstractmethod
+    def _url(self, selector: Selector) -> str:
+        """Where to ask, given the data we have."""
+
+    @abstractmethod
+    def _reader(self) -> ReadEvent:
+        """A reader for one connection."""
+
+    def _read_head(self, headers: Mapping[str, str]) -> FallbackDirective | None:  # noqa: ARG002 -- for those who override it
+        """The directive in the head of an answer, where the protocol has one."""
+        return None
+
+    def _is_final(self, failed: RequestFailed) -> bool:  # noqa: ARG002 -- as above
+        """Whether a failure ends the source, since asking again would not help."""
+        return False
+
+    # -- connections
+
+    async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        """One connection after another, until an answer ends it."""
+        async with transport_for(self._context, self._http) as transport:
+            while True:
+                connection = _Connection()
+                async with aclosing(self._connect(transport, selector, connection)) as updates:
+                    async for update in updates:
+                        yield update
+                        if update.directive is not None or update.state is SourceState.OFF:
+                            return
+                await anyio.sleep(self._pause(connection))
+
+    def _pause(self, connection: _Connection) -> float:
+        lasted = max(anyio.current_time() - connection.opened, 0.0)
+        pause = self._backoff.after(
+            lasted, chance=self._random(), at_least=connection.retry_after, is_refused=connection.is_refused
+        )
+        level = logging.WARNING if connection.is_refused else logging.INFO
+        self._context.logger.log(level, "%s: reconnects in %.3g s", self.name, pause)
+        return pause
+
+    async def _connect(
+        self, transport: HttpTransport, selector: Callable[[], Selector], connection: _Connection
+    ) -> AsyncGenerator[Update, None]:
+        """The updates of one connection. It is closed before its failure is reported."""
+        self.latched = None
+        try:
+            url = self._url(selector())
+            async with transport.open_stream(url, self._context.headers) as stream:
+                connection.opened = anyio.current_time()
+                self.latched = self._read_head(stream.headers)
+                self._environment_id = read_environment_id(stream.headers) or self._environment_id
+                async with aclosing(self._change_sets(stream)) as change_sets:
+                    async for change_set in change_sets:
+                        yield self._update(SourceState.VALID, change_set=change_set)
+        except RequestFailed as failed:
+            self.latched = self.latched or self._read_head(failed.headers)
+            connection.retry_after = failed.retry_after
+            connection.is_refused = not failed.is_recoverable
+            state = SourceState.OFF if self._is_final(failed) else SourceState.INTERRUPTED
+            yield self._update(state, error=failed.error)
+        except Exception as error:  # a bug of ours: the source lives on
+            self._context.logger.exception("%s: a connection broke off", self.name)
+            yield self._update(SourceState.INTERRUPTED, error=unexpected(error))
+
+    def _update(self, state: SourceState, *, change_set: ChangeSet | None = None, error: ErrorInfo | None = None) -> Update:
+        """The one maker of updates: each carries what its connection knows."""
+        if change_set is not None and change_set.kind is ChangeKind.NONE:
+            change_set = None
+        return Update(state=state, directive=self.latched, change_set=change_set, error=error, environment_id=self._environment_id)
+
+    async def _change_sets(self, stream: EventStream) -> AsyncGenerator[ChangeSet, None]:
+        """What the stream completes. Ends with a goodbye; every other end is a :class:`RequestFailed`."""
+        read = self._reader()
+        deadline = anyio.current_time() + LATCH_GRACE if self.latched is not None else math.inf
+        breath = perf_counter() + SLICE
+        async with aclosing(stream.events()) as events:
+            while (event := await _next(events, deadline)) is not None:
+                effect = read(event.event, event.data)
+                match await breathing(effect) if isinstance(effect, GeneratorType) else effect:
+                    case Completed(change_set=change_set):
+                        yield change_set
+                    case Goodbye() as goodbye:
+                        self._leave(goodbye)
+                        return
+                    case Malformed(message=message):
+                        raise RequestFailed(invalid_data(message))
+                    case ServerError(reason=reason):
+                        self._context.logger.error(
+                            "%s: the service gave up on a payload: %s", self.name, printable(reason or "no reason")
+                        )
+                    case _:
+                        pass
+                if perf_counter() > breath:
+                    await checkpoint()  # events that are already here are read without one
+                    breath = perf_counter() + SLICE
+        raise RequestFailed(network_failure("the service closed the stream"), stream.headers)
+
+    def _leave(self, goodbye: Goodbye) -> None:
+        """A goodbye is no failure, unless it ends what a directive was latched on, or brings one."""
+        reason = goodbye.reason or "no reason"
+        self._context.logger.info("%s: the service said goodbye: %s", self.name, printable(reason))
+        self.latched = goodbye.directive or self.latched
+        if self.latched is not None:
+            raise RequestFailed(server_failure(f"the service said goodbye: {reason}"))
+
+
+async def _next(events: AsyncGenerator[ServerSentEvent, None], deadline: float) -> ServerSentEvent | None:
+    """The next event; ``None`` at the end of the stream."""
+    if deadline == math.inf:
+        return await anext(events, None)
+    left = deadline - anyio.current_time()
+    if left > 0:
+        with anyio.move_on_after(left):
+            return await anext(events, None)
+    raise RequestFailed(server_failure(_GRACE_OVER))
