@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
 import click
@@ -13,12 +13,15 @@ from aioflags.cli.data import data_of, read_context
 from aioflags.client import Client
 from aioflags.model.context import Context
 from aioflags.model.explanation import shown
+from aioflags.model.nearest import nearest
 from aioflags.model.values import same_json
 
 __all__ = ["command", "follow"]
 
+_ANYONE: Final = Context("anyone", anonymous=True)
+
 News: TypeAlias = dict[str, Any]
-"""One line, as JSON: a ``status``, or a ``flag``, with a context its ``value`` and the one ``before``."""
+"""One line, as JSON: a ``status``, or a ``flag``, with a context its ``value`` and the one ``before``, or that it is ``absent``."""
 
 
 @click.command("watch", short_help="Follow flags and statuses live.")
@@ -49,16 +52,21 @@ def command(words: tuple[str, ...], context_json: str | None, seconds: float | N
 
 
 async def follow(client: Client, keys: Sequence[str], context: Context | None, show: Callable[[News], None]) -> None:
-    """Starts the client and shows its news until it is cancelled: first the status and, for a context, all values asked for."""
+    """Starts the client and shows its news until it is cancelled: first the status, the keys that no flag has, and, for a
+    context, all values asked for.
+    """
     async with client, anyio.create_task_group() as tasks:
         changes = client.changes()  # registered before the values are read, so that no change is lost in between
         tasks.start_soon(_statuses, client, show)
         known: dict[str, Any] = {}
-        if context is not None:
-            values = client.flags_nowait(context).all()
-            for key in keys or sorted(values):
-                known[key] = values.get(key)
-                show({"flag": key, "value": known[key]})
+        values = client.flags_nowait(context or _ANYONE).all()
+        for key in keys or sorted(values):
+            if key in values:
+                if context is not None:
+                    known[key] = values[key]
+                    show({"flag": key, "value": known[key]})
+            elif client.is_initialized:
+                show({"flag": key, "absent": True, "nearest": nearest(key, values)})
         async for change in changes:
             if keys and change.key not in keys:
                 continue
@@ -83,6 +91,8 @@ def _line(news: News) -> str:
             return f"status {status}, source {state}{f'; the last error: {shown(error)}' if error else ''}"
         case {"flag": key, "value": value, "before": before}:
             return f"{shown(key)} is {shown(value)} now, and was {shown(before)}"
+        case {"flag": key, "absent": True, "nearest": near}:
+            return f"there is no flag {shown(key)}{'' if near is None else f', did you mean {shown(near)}?'}"
         case {"flag": key, "value": value}:
             return f"{shown(key)} is {shown(value)}"
         case _:

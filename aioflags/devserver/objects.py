@@ -5,7 +5,6 @@ Whether the document makes sense is for ``protocol/document.py`` to say; here it
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -13,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from aioflags.model.change import ObjectKind
+from aioflags.model.nearest import nearest
 from aioflags.protocol.definitions import SECTIONS
 from aioflags.protocol.document import DocumentError, decoded, plain_json, read_document
 from aioflags.protocol.problems import UNREADABLE, read_problem
@@ -61,8 +61,8 @@ def read_objects(document: bytes | str | Mapping[str, object], *, name: str | No
 
 def absent(kind: ObjectKind, key: str, keys: Iterable[str]) -> str:
     """The sentence about a key that nothing has, and which of those there are may have been meant."""
-    near = difflib.get_close_matches(key, keys, n=1)
-    return f"there is no {kind.value} {key!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    near = nearest(key, keys)
+    return f"there is no {kind.value} {key!r}" + ("" if near is None else f", did you mean {near!r}?")
 
 
 def serving(key: str, value: object) -> dict[str, Any]:

@@ -51,10 +51,21 @@ async def test_only_the_flags_that_were_named_are_told_of() -> None:
     client = MemoryClient({"flagValues": {"a": 1, "b": 1}})
     async with following(client, ["b", "absent"], USER) as news:
         told = [await news() for _ in range(3)]
-        assert {"flag": "absent", "value": None} in told
+        assert {"flag": "b", "value": 1} in told
         client.set("a", 2)
         client.set("b", 2)
         assert await news() == {"flag": "b", "value": 2, "before": 1}
+        client.set("absent", None)
+        assert await news() == {"flag": "absent", "value": None, "before": None}
+
+
+@pytest.mark.parametrize("context", [USER, None])
+async def test_a_key_that_no_flag_has_is_told_with_the_nearest(context: Context | None) -> None:
+    client = MemoryClient({"flagValues": {"checkout": 1}})
+    async with following(client, ["chekout", "zzz"], context) as news:
+        told = [await news() for _ in range(3)]
+        assert {"flag": "chekout", "absent": True, "nearest": "checkout"} in told
+        assert {"flag": "zzz", "absent": True, "nearest": None} in told
 
 
 async def test_without_a_context_it_is_told_which_flags_change() -> None:
@@ -94,5 +105,7 @@ def test_a_file_is_watched_for_a_while(tmp_path: Path, options: list[str], lines
 
 def test_news_are_told_in_words() -> None:
     assert _line({"flag": "a", "value": 2, "before": [1]}) == '"a" is 2 now, and was [1]'
+    assert _line({"flag": "b", "absent": True, "nearest": None}) == 'there is no flag "b"'
+    assert _line({"flag": "b", "absent": True, "nearest": "a"}) == 'there is no flag "b", did you mean "a"?'
     assert _line({"flag": "a\nb"}) == '"a\\nb" has changed'
     assert _line({"status": "STALE", "sourceState": "INTERRUPTED", "lastError": "gone"}).endswith('; the last error: "gone"')

@@ -89,3 +89,9 @@ def test_what_was_given_may_be_changed_afterwards() -> None:
     given["items"].append(2)
     with block:
         assert value("items") == [1]
+
+
+@pytest.mark.parametrize("values", ["theme", ["theme"], 3])
+def test_what_is_no_mapping_is_refused(values: Any) -> None:
+    with pytest.raises(ConfigError, match="expected a mapping of flag keys to values, or keywords, got"):
+        overrides(values)
