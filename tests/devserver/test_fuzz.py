@@ -119,3 +119,86 @@ async def test_garbage_writes_nothing_and_learns_nothing(record_property: Any) -
         assert (state.document(), state.version) == before
         assert (state.overrides, state.faults.count) == ((), 0)
         assert (await client.get("/sdk/poll")).status_code == 200
+
+
+FLAG: Final = {
+    "on": True,
+    "variations": ["x", "y"],
+    "offVariation": 1,
+    "fallthrough": {"rollout": {"variations": [{"variation": 0, "weight": 60000}, {"variation": 1, "weight": 40000}]}},
+    "targets": [{"values": ["u"], "variation": 0}],
+    "contextTargets": [{"contextKind": "org", "values": ["o"], "variation": 1}],
+    "prerequisites": [{"key": "a", "variation": 0}],
+    "rules": [{"variation": 0, "clauses": [{"contextKind": "user", "attribute": "/a/b", "op": "matches", "values": ["^x"]}]}],
+}
+CALLS: Final[list[tuple[str, str, Any]]] = [
+    ("PUT", "/control/flags/b", FLAG),
+    ("PUT", "/control/segments/s", {"included": ["u"], "rules": [{"clauses": [{"op": "in", "values": [1]}], "weight": 5}]}),
+    ("PUT", "/control/document", {"flags": {"a": FLAG}, "flagValues": {"v": 1}, "segments": {"s": {}}}),
+    ("POST", "/control/flip", {"flag": "a"}),
+    ("PUT", "/control/overrides", {"flag": "a", "kind": "org", "key": "o", "value": [1]}),
+    ("DELETE", "/control/overrides", None),
+    (
+        "POST",
+        "/control/explain",
+        {"flag": "b", "context": {"kind": "multi", "user": {"key": "u", "a": {"b": "x"}}, "org": {"key": "o"}}},
+    ),
+    ("POST", "/control/faults", {"kind": "directive", "ttl": 5, "payload": False, "times": 1, "on": ["/sdk/poll"]}),
+    ("POST", "/control/scenario", {"steps": [{"flip": "a"}, {"after": 0, "lift": "all"}]}),
+    ("POST", "/bulk", [{"kind": "feature", "creationDate": 1, "key": "a", "value": 1, "context": {"kind": "user", "key": "u"}}]),
+]
+WORDS: Final[list[Any]] = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    1e308,
+    2**70,
+    "",
+    "a",
+    "user",
+    "multi",
+    "\0",
+    "x" * 300,
+    "(a+)+$",
+    [],
+    {},
+    [[]],
+    {"": {}},
+]
+
+
+def twisted(rng: random.Random, value: Any, often: float) -> Any:
+    """The value with something else in it here and there."""
+    if rng.random() < often:
+        return rng.choice(WORDS)
+    if isinstance(value, dict):
+        return {name: twisted(rng, inner, often) for name, inner in value.items() if rng.random() > often}
+    return [twisted(rng, inner, often) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.timeout(120)
+async def test_calls_that_make_nearly_sense_leave_a_server_that_serves(record_property: Any) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    record_property("seed", seed)
+    rng = random.Random(seed)
+    state = ServerState.of({"flagValues": {"a": "the value"}})
+    transport = httpx.ASGITransport(app=create_app(state, token=SECRET))
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    taken: set[str] = set()
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+        for _ in range(REQUESTS // 10):
+            method, path, body = rng.choice(CALLS)
+            twist = twisted(rng, body, rng.choice([0, 0.02, 0.2]))
+            answer = await client.request(method, path, json=twist)
+            assert answer.status_code < 500, (seed, method, path, twist)
+            if answer.is_success:
+                taken.add(path)
+            else:
+                assert answer.json()["error"], (seed, method, path, twist)
+            state.faults.lift_all()
+            if rng.random() < 0.1:
+                assert (await client.get("/sdk/poll")).json()["events"], seed
+                assert (await client.get("/control/state")).json()["flags"], seed
+    assert taken == {path for _, path, _ in CALLS}
