@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aioflags.model.explanation import Explanation
     from aioflags.model.result import ErrorInfo, SourceState
     from aioflags.model.status import Status, StatusReport, StoreStatus
+    from aioflags.persistence import Persistence
     from aioflags.typed import Flag
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Http",
     "LifecycleError",
     "NotReadyError",
+    "Persistence",
     "Reason",
     "ReasonKind",
     "SourceState",
@@ -68,6 +70,7 @@ _HOMES = {
     "model.explanation": ("Explanation",),
     "model.result": ("ErrorInfo", "SourceState"),
     "model.status": ("Status", "StatusReport", "StoreStatus"),
+    "persistence": ("Persistence",),
     "typed": ("Flag",),
 }
 

@@ -24,7 +24,7 @@ from aioflags.errors import ConfigError
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
 from aioflags.flags import Flags, FlagsState
-from aioflags.forks import Lock
+from aioflags.forks import Lock, tell_after_fork
 from aioflags.hooks import Hook
 from aioflags.interventions import INTERVENTIONS
 from aioflags.memberships import UNAVAILABLE, Memberships
@@ -44,8 +44,11 @@ from aioflags.series import Series
 from aioflags.sources import Fdv1Polling, Fdv1Streaming, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
 from aioflags.sources.base import breathing
 from aioflags.status import StatusCell, Statuses
+from aioflags.stores.base import StoreContext
 from aioflags.supervisor.engagement import Engagement
+from aioflags.supervisor.health import AVAILABLE
 from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.keeper import Keeper
 from aioflags.supervisor.supervisor import Supervisor
 from aioflags.transport.http import HttpTransport
 from aioflags.typed import Flag, own_default
@@ -110,6 +113,13 @@ class Client:
         self._turning = Lock()
         self._registration = Registration(config.plugins, _environment(self._key, config), self._logger)
         self._knows_plugins = False
+        self._store_statuses: Newest[StoreStatus] = Newest()
+        self._keeper = self._make_keeper(config.data_system)
+        if self._keeper is None:
+            self._store_statuses.close()
+        else:
+            self._store_statuses.put(AVAILABLE)
+            tell_after_fork(self._store_statuses)
         self._core = Core(
             self._cell,
             self._keep_current,
@@ -181,13 +191,16 @@ class Client:
                 self._knows_plugins = True
                 self._turn(hooks=self._registration.hooks())
         system = self._system
-        if self._config.offline or not (system.initializers or system.synchronizers):
+        if self._config.offline or not (system.initializers or system.synchronizers or self._keeper):
             # There is nothing to wait for, so it is decided already.
             self._cell.report(SourceState.VALID)
             self._cell.ready()
         if self._memberships is not None:
             self._memberships.open()
-        return await self._core.start(start_wait)
+        report = await self._core.start(start_wait)
+        if self._keeper is not None:
+            self._keeper.opened()
+        return report
 
     async def aclose(self, timeout: float | None = None) -> None:
         """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.
@@ -198,6 +211,7 @@ class Client:
             LifecycleError: the client runs on another event loop. Nothing else, whatever went wrong before.
         """
         await self._core.aclose(timeout)
+        self._store_statuses.close()
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the status is ``READY``, for at most ``timeout`` seconds (by default for as long as it takes).
@@ -228,7 +242,11 @@ class Client:
         async with anyio.create_task_group() as group:
             if self._memberships is not None:
                 group.start_soon(self._memberships.run)
-            await self._follow_sources()
+            if self._keeper is None:
+                await self._follow_sources()
+            else:
+                has_sources = self._system.initializers or self._system.synchronizers
+                await self._keeper.run(self._follow_sources if has_sources else None)
 
     async def _follow_sources(self) -> None:
         system = self._system
@@ -242,8 +260,30 @@ class Client:
                 holder=self._holder,
                 facts=self._cell,
                 engagement=self._engagement,
+                applied=None if self._keeper is None else self._keeper.applied,
                 logger=self._logger,
             ).run()
+
+    def _make_keeper(self, system: DataSystem) -> Keeper | None:
+        """What keeps the store; ``None`` without one, and offline."""
+        chosen, config = system.persistence, self._config
+        if chosen is None or config.offline:
+            return None
+        # Whoever sees the name cannot tell the key from it.
+        place = "\n".join((config.base_uri, config.stream_uri, config.payload_filter_key or ""))
+        environment = hmac.new(self._key.value.encode(), place.encode(), hashlib.sha256).hexdigest()
+        return Keeper(
+            chosen.store,
+            writes=chosen.mode == "read_write",
+            alone=not (system.initializers or system.synchronizers),
+            cache=chosen.cache,
+            ttl=chosen.cache_ttl,
+            context=StoreContext(environment=environment, logger=self._logger),
+            holder=self._holder,
+            facts=self._cell,
+            report=self._store_statuses.put,
+            turned=self._turn,
+        )
 
     def _source_context(self, transport: HttpTransport) -> SourceContext:
         config = self._config
@@ -297,10 +337,11 @@ class Client:
                 return value
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass
-        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        evaluator = self._evaluator
+        snapshot = self._holder.snapshot if self._keeper is None else await self._keeper.snapshot(key)
         if evaluator.may_wait:
             return (await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation")).value
-        if default is None and expect is None and (own := own_default(key)) is not None:
+        if default is None and expect is None and self._direct and (own := own_default(key)) is not None:
             return self.variation_nowait(key, context, own)
         return evaluator.detail(snapshot, key, context, default, expect, method="variation").value
 
@@ -351,7 +392,8 @@ class Client:
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> EvaluationDetail[Any]:
         """What :meth:`variation` answers, with the variation's index and the reason."""
-        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        evaluator = self._evaluator
+        snapshot = self._holder.snapshot if self._keeper is None else await self._keeper.snapshot(key)
         if evaluator.may_wait:
             return await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation_detail")
         return evaluator.detail(snapshot, key, context, default, expect, method="variation_detail")
@@ -385,7 +427,7 @@ class Client:
 
         What they may need of a store of big segments is fetched here.
         """
-        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        evaluator, snapshot = self._evaluator, await self._newest()
         found = evaluator.context(context)
         return Flags(evaluator, snapshot, found, await evaluator.ahead(snapshot, found))
 
@@ -409,7 +451,7 @@ class Client:
         ``details_only_for_tracked_flags`` leaves out what only events need. Not valid, and empty: offline, without data, or for an
         invalid context. Flags that were never asked for are compiled first, in slices that let others run.
         """
-        snapshot = self._holder.snapshot
+        snapshot = await self._newest()
         await breathing(snapshot.compiling())
         found = self._evaluator.context(context)
         known = await self._evaluator.ahead(snapshot, found)
@@ -429,7 +471,7 @@ class Client:
         ``print`` shows it to people, ``to_dict`` makes JSON of it. For looking into things: it is a hundred times slower than an
         evaluation, and observers do not hear of it. It never raises for what is in the data.
         """
-        snapshot, found = self._holder.snapshot, self._evaluator.context(context)
+        snapshot, found = await self._newest(key), self._evaluator.context(context)
         return self._evaluator.explain(snapshot, key, found, await self._evaluator.ahead(snapshot, found))
 
     def secure_mode_hash(self, context: Context | None = None) -> str:
@@ -442,6 +484,10 @@ class Client:
             self._logger.warning("secure_mode_hash: the context cannot be used: %s", found.error if found else "there is none")
             return ""
         return hmac.new(self._key.value.encode(), found.canonical_key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
+
+    async def _newest(self, key: str | None = None) -> Snapshot:
+        """The data for a call that can wait; without a key, for all flags."""
+        return self._holder.snapshot if self._keeper is None else await self._keeper.snapshot(key)
 
     # -- around evaluations
 
@@ -466,6 +512,19 @@ class Client:
         A slow reader misses those in between, never the last. Ends when the client has closed.
         """
         return Statuses(self._cell)
+
+    @property
+    def store_status(self) -> StoreStatus | None:
+        """How the store of flag data is doing now; ``None`` without one."""
+        return self._store_statuses.value
+
+    def store_statuses(self) -> Following[StoreStatus]:
+        """``async for status in client.store_statuses()``: the status of now, then each newer one.
+
+        A slow reader misses those in between, never the last. Ends when the client has closed. Without a store there is nothing
+        to follow.
+        """
+        return Following(self._store_statuses)
 
     async def big_segments_status(self) -> StoreStatus:
         """How the store of big segments is doing, as it was last asked; not available where there is none, or it cannot be asked.
@@ -522,7 +581,7 @@ class Client:
         """Something comes between flags and their callers, or goes: looks again which way the doors have to take."""
         with self._turning:
             self._series.add(hooks)
-            self._direct = self._evaluator.turn(intervened=intervened)
+            self._direct = self._evaluator.turn(intervened=intervened) and not (self._keeper and self._keeper.looks_up)
 
     def __repr__(self) -> str:
         report = self._cell.newest
@@ -546,12 +605,12 @@ def _has(system: DataSystem, *builders: type[SourceBuilder]) -> bool:
 
 
 def _given(system: DataSystem, config: Config) -> Snapshot:
-    """What there is to evaluate before the start: the data of a lone MemorySource, or the valid emptiness of no sources."""
+    """What there is to evaluate before the start: a lone MemorySource's data, or the valid emptiness of no source and no store."""
     if config.offline:
         return Snapshot.empty(log=config.logger)
     sources = [*system.initializers, *system.synchronizers]
     if not sources:
-        return Snapshot.empty(has_data=True, log=config.logger)
+        return Snapshot.empty(has_data=system.persistence is None, log=config.logger)
     first = sources[0]
     if isinstance(first, MemorySource) and all(source is first for source in sources):
         return Snapshot.empty(log=config.logger).apply(first.change_set())

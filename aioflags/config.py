@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, cast
 
@@ -24,17 +24,20 @@ from aioflags.model.defaults import (
     POLL_INTERVAL,
     RECONNECT_DELAY,
     START_WAIT,
+    STORE_CACHE_TTL,
     STREAM_URI,
 )
 from aioflags.model.options import at_least, each, positive, require, set_all
 from aioflags.model.values import fresh
+from aioflags.persistence import Cache, Persistence
 from aioflags.plugins import Plugin
 from aioflags.protocol.requests import header_text
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, SourceBuilder, Streaming
+from aioflags.stores.base import Store, StoreBuilder
 from aioflags.stores.memberships import BigSegments
 from aioflags.transport.settings import Http
 
-__all__ = ["BigSegments", "Config", "DataSystem", "Http"]
+__all__ = ["BigSegments", "Config", "DataSystem", "Http", "Persistence"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class DataSystem:
 
     ``fdv1_fallback`` takes over for good when the server directs the client off FDv2; without it the client then stops
     and serves what it has. With ``fdv1_fallback_recovery="ttl"`` FDv2 is tried again when the time the server named is over.
+    ``persistence`` is a store beside the sources, or instead of them.
     ``poll_interval`` and ``initial_reconnect_delay`` (seconds) hold for every source that sets none of its own.
     """
 
@@ -50,11 +54,13 @@ class DataSystem:
     synchronizers: Sequence[SourceBuilder] = ()
     fdv1_fallback: Fdv1FallbackOptions | None = None
     fdv1_fallback_recovery: Literal["never", "ttl"] = "never"
+    persistence: Persistence | None = None
     poll_interval: float = POLL_INTERVAL
     initial_reconnect_delay: float = RECONNECT_DELAY
 
     def __post_init__(self) -> None:
         require("fdv1_fallback", self.fdv1_fallback, Fdv1FallbackOptions, type(None))
+        require("persistence", self.persistence, Persistence, type(None))
         if self.fdv1_fallback_recovery not in ("never", "ttl"):
             raise ConfigError(f'fdv1_fallback_recovery: expected "never" or "ttl", got {self.fdv1_fallback_recovery!r}')
         set_all(
@@ -90,6 +96,19 @@ class DataSystem:
         return cls(synchronizers=[Fdv1Streaming() if stream else Fdv1Polling()], poll_interval=poll_interval)
 
     @classmethod
+    def daemon(cls, store: Store | StoreBuilder, *, cache: Cache = "ttl", cache_ttl: float = STORE_CACHE_TTL) -> DataSystem:
+        """No sources: the flags are those that somebody else writes to ``store``, as another SDK or a relay does."""
+        return cls(persistence=Persistence(store=store, cache=cache, cache_ttl=cache_ttl))
+
+    @classmethod
+    def persistent_store(
+        cls, store: Store | StoreBuilder, *, cache: Cache = "ttl", cache_ttl: float = STORE_CACHE_TTL
+    ) -> DataSystem:
+        """The sources of :meth:`default`. What they bring is written to ``store``, which stands in until they have."""
+        persistence = Persistence(store=store, mode="read_write", cache=cache, cache_ttl=cache_ttl)
+        return replace(cls.default(), persistence=persistence)
+
+    @classmethod
     def custom(
         cls,
         *,
@@ -97,13 +116,15 @@ class DataSystem:
         synchronizers: Sequence[SourceBuilder] = (),
         fdv1_fallback: Fdv1FallbackOptions | None = None,
         fdv1_fallback_recovery: Literal["never", "ttl"] = "never",
+        persistence: Persistence | None = None,
     ) -> DataSystem:
-        """Exactly the sources given, and no FDv1 fallback unless one is given."""
+        """Exactly the sources given, and no FDv1 fallback and no store unless one is given."""
         return cls(
             initializers=initializers,
             synchronizers=synchronizers,
             fdv1_fallback=fdv1_fallback,
             fdv1_fallback_recovery=fdv1_fallback_recovery,
+            persistence=persistence,
         )
 
 

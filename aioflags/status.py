@@ -58,8 +58,12 @@ class StatusCell:
         snapshot: Snapshot | None = None,
         change_set: ChangeSet | None = None,
     ) -> None:
-        """One step: data, if there are any, then the state they bring. ``OFF`` is the last state there is."""
-        if self.is_closed or self.newest.source_state is SourceState.OFF:
+        """One step: data, if there are any, then the state they bring. ``OFF`` is the last state there is.
+
+        Data that bring no state are a store's, which may still be read when no source is left.
+        """
+        is_from_store = state is None and snapshot is not None
+        if self.is_closed or (self.newest.source_state is SourceState.OFF and not is_from_store):
             return
         before = self._holder.snapshot
         if snapshot is not None:

@@ -35,6 +35,7 @@ FLOORS = {
     "series": 6,
     "plugins": 6,
     "registration": 6,
+    "persistence": 6,
     "config": 6,
     "environment": 6,
     "typed": 6,

@@ -19,7 +19,7 @@ from aioflags.model.flag import FlagDefinition
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
 
-__all__ = ["changed_flags"]
+__all__ = ["changed_flags", "needs"]
 
 Dependents: TypeAlias = Mapping[Item, frozenset[Item]]
 """Who depends on an item directly. Items that are not there yet can have dependents, too."""
@@ -69,7 +69,7 @@ def _affected(dependents: Dependents, changed: Iterable[Item]) -> frozenset[str]
 # -- the index
 
 
-def _needs(definition: Definition | None) -> set[Item]:
+def needs(definition: Definition | None) -> set[Item]:
     """What a definition depends on directly."""
     if definition is None:
         return set()
@@ -83,7 +83,7 @@ def _indexed(items: Items) -> Dependents:
     found: dict[Item, set[Item]] = {}
     for kind, definitions in ((ObjectKind.FLAG, items.flags), (ObjectKind.SEGMENT, items.segments)):
         for key, definition in definitions.items():
-            for needed in _needs(definition):
+            for needed in needs(definition):
                 found.setdefault(needed, set()).add((kind, key))
     return {needed: frozenset(by) for needed, by in found.items()}
 
@@ -91,7 +91,7 @@ def _indexed(items: Items) -> Dependents:
 def _updated(dependents: Dependents, old: Items, new: Items, changed: Collection[Item]) -> Dependents:
     found = dict(dependents)
     for item in changed:
-        before, after = _needs(old.get(item)), _needs(new.get(item))
+        before, after = needs(old.get(item)), needs(new.get(item))
         for needed in before - after:
             found[needed] = found.get(needed, frozenset()) - {item}
         for needed in after - before:

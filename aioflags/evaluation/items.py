@@ -15,7 +15,7 @@ from aioflags.model.change import Change, ChangeKind, ChangeSet, Definition, Obj
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
 
-__all__ = ["Item", "Items", "applied"]
+__all__ = ["Item", "Items", "applied", "completed"]
 
 Item: TypeAlias = tuple[ObjectKind, str]
 """What names a definition: its kind and its key."""
@@ -57,7 +57,7 @@ def applied(items: Items, change_set: ChangeSet) -> Generator[None, None, Items]
         if count % _CHANGES_A_SLICE == 0:
             yield
         item = (change.kind, change.key)
-        definition = _completed(change)
+        definition = completed(change)
         version = change.version if definition is None else definition.version
         if change_set.versioned and not is_full and not _is_news(version, growing.version(item)):
             continue
@@ -81,7 +81,7 @@ def _is_news(version: int, stored: int | None) -> bool:
     return stored is None or version > stored
 
 
-def _completed(change: Change) -> Definition | None:
+def completed(change: Change) -> Definition | None:
     """The definition with a key and a version: its own, else those of its transfer.
 
     An FDv2 transfer counts for itself: events and front ends are told the version that the flag states.

@@ -36,6 +36,12 @@ __all__ = [
     "RECONNECT_DELAY",
     "SLICE",
     "START_WAIT",
+    "STORE_CACHE_TTL",
+    "STORE_CLOSE_GRACE",
+    "STORE_LOOKUP_TIMEOUT",
+    "STORE_POLL_INTERVAL",
+    "STORE_POLL_LONGEST",
+    "STORE_TIMEOUT",
     "STREAM_READ_TIMEOUT",
     "STREAM_URI",
 ]
@@ -82,6 +88,17 @@ MEMBERSHIP_LIMIT: Final = 2.0
 """How long an evaluation waits for a store of memberships."""
 MEMBERSHIP_PAUSE: Final = 5.0
 """How long a store that let somebody wait that long is left alone, unless it answers a question about its status."""
+STORE_CACHE_TTL: Final = 15.0
+STORE_TIMEOUT: Final = 10.0
+"""How long a store may take to read or write everything."""
+STORE_LOOKUP_TIMEOUT: Final = 2.0
+"""How long it may take for a single item, or for saying whether it is there."""
+STORE_POLL_INTERVAL: Final = 0.5
+"""How often a store that failed is asked whether it is back."""
+STORE_POLL_LONGEST: Final = 30.0
+"""The same for one that claims to be back and fails again, time after time."""
+STORE_CLOSE_GRACE: Final = 0.5
+"""How long closing may take for what is still to be written to a store."""
 
 SLICE: Final = 0.002
 """How long ingest works before it lets the event loop breathe."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from aioflags.logs import logger as package_logger
 from aioflags.model.change import ObjectKind
@@ -81,6 +81,7 @@ class StoreContext:
     logger: logging.Logger = package_logger
 
 
+@runtime_checkable
 class StoreBuilder(Protocol):
     """Describes a store; immutable, so that one may serve several clients."""
 

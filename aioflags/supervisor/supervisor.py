@@ -42,7 +42,8 @@ class Supervisor:
     """The data sources of one client, for one run.
 
     ``recovery``: whether a directive holds for ever (``"never"``) or for as long as the server said (``"ttl"``).
-    ``engagement`` remembers directives between runs. ``random`` gives a number in [0, 1), for jitter.
+    ``engagement`` remembers directives between runs. ``applied`` is told of each change set that counts, with the snapshot it
+    made, once everybody can see that. ``random`` gives a number in [0, 1), for jitter.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Supervisor:
         facts: Facts,
         engagement: Engagement,
         policy: Policy = SERVER,
+        applied: Callable[[ChangeSet, Snapshot], None] | None = None,
         random: Callable[[], float] = _random.random,
         logger: logging.Logger = package_logger,
     ) -> None:
@@ -68,6 +70,7 @@ class Supervisor:
         self._facts = facts
         self._engagement = engagement
         self._policy = policy
+        self._applied = applied
         self._random = random
         self._logger = logger
         self._state = SourceState.INITIALIZING
@@ -189,6 +192,8 @@ class Supervisor:
             if snapshot is not None:
                 self._facts.origin(name)
             self._report(state, error=error, snapshot=snapshot, change_set=None if snapshot is None else change_set)
+            if self._applied is not None and snapshot is not None and change_set is not None:
+                self._applied(change_set, snapshot)
         return verdict
 
     @property

@@ -12,13 +12,18 @@ __all__ = ["MemoryStore"]
 
 
 class MemoryStore:
-    """Keeps items in memory. ``fails`` and ``hangs`` say what its calls do from now on; ``calls`` which were made."""
+    """Keeps items in memory. ``fails``, ``hangs`` and ``delay`` say what its calls do from now on; ``calls`` which were made.
+
+    With ``pretends`` it claims to be available whatever it does.
+    """
 
     def __init__(self) -> None:
         self.items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in ObjectKind}
         self.marker = False
         self.fails: Exception | None = None
         self.hangs = False
+        self.delay = 0.0
+        self.pretends = False
         self.calls: list[str] = []
         self.written: list[list[tuple[ObjectKind, str]]] = []
         self.is_closed = False
@@ -53,7 +58,7 @@ class MemoryStore:
         self.calls.append("is_available")
         if self.hangs:
             await anyio.sleep_forever()
-        return self.fails is None
+        return self.pretends or self.fails is None
 
     async def aclose(self) -> None:
         self.is_closed = True
@@ -64,4 +69,4 @@ class MemoryStore:
             await anyio.sleep_forever()
         if self.fails is not None:
             raise self.fails
-        await anyio.lowlevel.checkpoint()
+        await anyio.sleep(self.delay)

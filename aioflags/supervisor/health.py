@@ -1,0 +1,119 @@
+"""StoreHealth: every call of a store goes through here, so that one place notices when it fails, and when it is back.
+
+While it is away nobody else calls it. Whoever needs it waits until it is asked successfully whether it is there.
+
+Source: ``data-system.md`` 7.5.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from aioflags.errors import StoreError
+from aioflags.logs import printable
+from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT, STORE_POLL_INTERVAL, STORE_POLL_LONGEST, STORE_TIMEOUT
+from aioflags.model.status import StoreStatus
+from aioflags.stores.base import Store
+
+__all__ = ["AVAILABLE", "StoreHealth"]
+
+T = TypeVar("T")
+
+AVAILABLE = StoreStatus(available=True, stale=False)
+_AWAY = StoreStatus(available=False, stale=True)
+_BACK = StoreStatus(available=True, stale=True)
+
+
+class StoreHealth:
+    """How one store is doing during one run of a client. ``report`` is told of every status, at first ``AVAILABLE``."""
+
+    def __init__(self, store: Store, report: Callable[[StoreStatus], object], logger: logging.Logger) -> None:
+        self._store = store
+        self._report = report
+        self._is_available = True
+        self._logger = logger
+        self._failed = anyio.Event()
+        self._back = anyio.Event()
+        self._pause = STORE_POLL_INTERVAL
+        self._is_needed = True
+        report(AVAILABLE)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the store may be called."""
+        return self._is_available
+
+    async def call(self, ask: Callable[[Store], Awaitable[T]], *, limit: float = STORE_TIMEOUT) -> T:
+        """What the store answers within ``limit`` seconds.
+
+        Raises:
+            StoreError: it failed, or took too long. That is known by then: nobody else has to say so.
+        """
+        try:
+            with anyio.fail_after(limit):
+                return await ask(self._store)
+        except TimeoutError:
+            # The store's own limit, or ours: either way it hangs.
+            raise self._failure(f"no answer within {limit:g} s") from None
+        except Exception as error:
+            raise self._failure(f"{type(error).__name__}: {error}") from error
+
+    async def look_up(self, ask: Callable[[Store], Awaitable[T]]) -> T:
+        """:meth:`call` for what is to be quick."""
+        return await self.call(ask, limit=STORE_LOOKUP_TIMEOUT)
+
+    def refreshed(self) -> None:
+        """Everything was written, or read, since the store came back."""
+        self._pause = STORE_POLL_INTERVAL
+        if self.is_available:
+            self._report(AVAILABLE)
+
+    def retire(self) -> None:
+        """Nobody is going to write or read any more, so that nothing in it can be out of date."""
+        self._is_needed = False
+        self.refreshed()
+
+    async def until_available(self) -> None:
+        """Returns at once if it is."""
+        while not self.is_available:
+            await self._back.wait()
+
+    async def until_away(self) -> None:
+        """Returns when a call has failed."""
+        await self._failed.wait()
+
+    async def run(self) -> None:
+        """Asks a store that failed until it is back, again and again, until cancelled."""
+        while True:
+            await self._failed.wait()
+            await self._recovery()
+            self._failed = anyio.Event()
+            self._logger.warning("the store of flag data is available again")
+            self._is_available = True
+            self._report(_BACK if self._is_needed else AVAILABLE)
+            back, self._back = self._back, anyio.Event()
+            back.set()
+
+    async def _recovery(self) -> None:
+        """Until the store says that it is back. One that says so and fails at once is asked less and less often."""
+        pause, self._pause = self._pause, min(self._pause * 2, STORE_POLL_LONGEST)
+        while True:
+            await anyio.sleep(pause)
+            try:
+                with anyio.fail_after(STORE_LOOKUP_TIMEOUT):
+                    if await self._store.is_available():
+                        return
+            except Exception as error:  # noqa: BLE001  # whatever it is, the store is not back
+                self._logger.debug("the store of flag data is not back: %s", printable(error))
+
+    def _failure(self, why: str) -> StoreError:
+        if self.is_available:
+            self._logger.warning("the store of flag data failed, and is left alone until it is back: %s", printable(why))
+        self._is_available = False
+        self._report(_AWAY)
+        self._failed.set()
+        return StoreError(f"the store of flag data failed: {printable(why)}")

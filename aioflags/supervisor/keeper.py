@@ -1,0 +1,167 @@
+"""Keeper: the store of one client, from its opening to its closing, and what stands around it: stand-in, writer, health.
+
+Source: ``data-system.md`` 7.4 to 7.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from aioflags.forks import tell_after_fork
+from aioflags.logs import printable
+from aioflags.model.change import ChangeKind, ChangeSet
+from aioflags.model.defaults import STORE_CLOSE_GRACE, STORE_TIMEOUT
+from aioflags.model.status import StoreStatus
+from aioflags.stores.base import Store, StoreBuilder, StoreContext
+from aioflags.supervisor.facts import Facts
+from aioflags.supervisor.health import StoreHealth
+from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.standin import StandIn
+from aioflags.supervisor.writer import Writer
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.snapshot import Snapshot
+
+__all__ = ["Keeper"]
+
+
+class Keeper:
+    """Keeps one client's store. ``report`` is told how the store is doing.
+
+    ``turned`` is called when it begins or ends that calls which can wait have to read the store (:attr:`looks_up`).
+    """
+
+    def __init__(
+        self,
+        store: Store | StoreBuilder,
+        *,
+        writes: bool,
+        alone: bool,
+        cache: Literal["ttl", "off", "infinite"],
+        ttl: float,
+        context: StoreContext,
+        holder: SnapshotHolder,
+        facts: Facts,
+        report: Callable[[StoreStatus], object],
+        turned: Callable[[], None],
+    ) -> None:
+        self._described = store
+        self._writes = writes and not alone
+        self._alone = alone
+        self._cache: Literal["ttl", "off", "infinite"] = cache
+        self._ttl = ttl
+        self._context = context
+        self._holder = holder
+        self._facts = facts
+        self._report = report
+        self._turned = turned
+        self._logger = context.logger
+        self._has_basis = False
+        self._is_open = False
+        self._tried = anyio.Event()
+        self._health: StoreHealth | None = None
+        self._standin: StandIn | None = None
+        self._writer: Writer | None = None
+        tell_after_fork(self)
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether calls that can wait have to ask for their snapshot."""
+        return self._standin is not None and self._standin.looks_up
+
+    def applied(self, change_set: ChangeSet, snapshot: Snapshot) -> None:
+        """A source has delivered. The first full set ends the time of the stand-in."""
+        if change_set.kind is ChangeKind.FULL and not self._has_basis:
+            self._has_basis = True
+            if self._standin is not None:
+                self._standin.end()
+            if self._health is not None and self._writer is None:
+                self._health.retire()
+            self._turned()
+        if self._writer is not None:
+            self._writer.offer(change_set, snapshot)
+
+    async def snapshot(self, key: str | None = None) -> Snapshot:
+        """The data for a call that can wait: those of flag ``key``, without a key all. Waits for the store where that has to be."""
+        if self._has_basis or not self._is_open:
+            return self._holder.snapshot
+        with anyio.move_on_after(STORE_TIMEOUT):
+            await self._tried.wait()
+        return self._holder.snapshot if self._standin is None else await self._standin.snapshot(key)
+
+    def opened(self) -> None:
+        """The client was started, so that the store is read by now, or will be in a moment."""
+        self._is_open = True
+
+    async def run(self, work: Callable[[], Awaitable[None]] | None) -> None:
+        """Until cancelled: keeps the store beside ``work``, which brings data from sources if there are any."""
+        bug: Exception | None = None
+        self.opened()
+        described = self._described
+        store = described.build(self._context) if isinstance(described, StoreBuilder) else described
+        self._health = health = StoreHealth(store, self._report, self._logger)
+        self._writer = Writer(health) if self._writes else None
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._guarded, health.run)
+                if not self._has_basis:
+                    self._standin = StandIn(
+                        health,
+                        self._holder,
+                        self._facts,
+                        alone=self._alone,
+                        cache=self._cache,
+                        ttl=self._ttl,
+                        tried=self._tried,
+                        logger=self._logger,
+                    )
+                    self._turned()
+                    tasks.start_soon(self._guarded, self._standin.run)
+                if self._writer is not None:
+                    tasks.start_soon(self._guarded, self._writer.run)
+                try:
+                    if work is not None:
+                        await work()
+                    await anyio.sleep_forever()
+                except Exception as error:  # noqa: BLE001  # raised below, as what it is: the group would wrap it
+                    bug = error
+                    tasks.cancel_scope.cancel()
+        finally:
+            await self._close(store)
+        if bug is not None:
+            raise bug
+
+    def forked(self) -> None:
+        """In the child of a fork: the parent's store is left alone, its connections are not ours. :meth:`run` builds another."""
+        self._is_open = False
+        self._tried = anyio.Event()
+        self._standin = self._writer = self._health = None
+
+    async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
+        """A bug around the store never stops the data that sources bring."""
+        try:
+            await task()
+        except Exception:
+            self._logger.exception("the store of flag data is no longer used, because of a bug in aioflags")
+            if self._standin is not None:
+                self._standin.end()
+
+    async def _close(self, store: Store) -> None:
+        self._tried.set()
+        if self._standin is not None:
+            self._standin.end()
+        self._standin, writer, self._writer = None, self._writer, None
+        with anyio.move_on_after(STORE_CLOSE_GRACE, shield=True) as grace:
+            try:
+                if writer is not None:
+                    await writer.finish()
+            finally:
+                try:
+                    await store.aclose()
+                except Exception as error:  # noqa: BLE001  # it is closed all the same
+                    self._logger.warning("closing the store of flag data failed: %s", printable(f"{type(error).__name__}: {error}"))
+        if grace.cancelled_caught:
+            self._logger.warning("the store of flag data was closed before everything was written")

@@ -1,0 +1,204 @@
+"""StandIn: the store serves while no source has delivered, and for good where there are no sources.
+
+What it holds becomes a snapshot like any other, so that evaluations do not know the difference. How it is kept fresh is the mode:
+read again after some time, never again, or, for calls that can wait, with every evaluation.
+
+Source: ``data-system.md`` 5.4, 7.6.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from aioflags import clock
+from aioflags.errors import StoreError
+from aioflags.evaluation.dependents import needs
+from aioflags.logs import Once
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.result import ErrorInfo, FailureKind, SourceState
+from aioflags.sources.base import breathing
+from aioflags.stores.items import read_item, read_items
+from aioflags.supervisor.facts import Facts
+from aioflags.supervisor.health import StoreHealth
+from aioflags.supervisor.holder import SnapshotHolder
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.items import Item
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.stores.base import Store, StoredItem, StoredItems
+
+__all__ = ["StandIn"]
+
+
+class StandIn:
+    """What one store stands in for during one run of a client.
+
+    ``alone``: there are no sources, so that the store needs no marker, its data are as good as a source's, and it never has to
+    step back. ``ttl`` is how old its data may be, in seconds. ``tried`` is set after the first attempt to read it.
+    """
+
+    def __init__(
+        self,
+        health: StoreHealth,
+        holder: SnapshotHolder,
+        facts: Facts,
+        *,
+        alone: bool,
+        cache: Literal["ttl", "off", "infinite"],
+        ttl: float,
+        tried: anyio.Event,
+        logger: logging.Logger,
+    ) -> None:
+        self._health = health
+        self._holder = holder
+        self._facts = facts
+        self._alone = alone
+        self._cache = cache
+        self._ttl = ttl
+        self._logger = logger
+        self._once = Once()
+        self._is_marked = alone
+        self._has_ended = False
+        self._loads = 0
+        self._loading = anyio.Lock()
+        self._tried = tried
+        self._scope = anyio.CancelScope()
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether every evaluation that can wait reads the store."""
+        return self._cache == "off" and not self._has_ended
+
+    def end(self) -> None:
+        """A source has delivered. The store is not asked for data again."""
+        self._has_ended = True
+        self._tried.set()
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Keeps the holder's snapshot as fresh as the mode says, until a source has delivered."""
+        with self._scope:
+            while True:
+                await self._health.until_available()
+                has_loaded = await self._attempt()
+                self._tried.set()
+                if has_loaded and self._cache == "infinite":
+                    return
+                if has_loaded:
+                    await self._lapse()
+
+    async def snapshot(self, key: str | None) -> Snapshot:
+        """The data that flag ``key`` is to be evaluated on now, or, without a key, all flags.
+
+        With the cache off it waits for the store. One that is away is not waited for: what was read last has to do.
+        """
+        if self.looks_up and self._health.is_available and _can_be_stored(key):
+            try:
+                return await (self._load_anew() if key is None else self._looked_up(str(key)))
+            except StoreError:
+                pass
+        return self._holder.snapshot
+
+    # -- everything
+
+    async def _attempt(self) -> bool:
+        """Whether the store could be read."""
+        try:
+            async with self._loading:
+                await self._load()
+        except StoreError as error:
+            if self._alone and not self._holder.snapshot.has_data:
+                info = ErrorInfo(kind=FailureKind.STORE_ERROR, message=str(error), time=clock.now())
+                self._facts.report(SourceState.INTERRUPTED, error=info)
+            return False
+        self._health.refreshed()
+        return True
+
+    async def _load(self) -> None:
+        """Everything, published if it is news; nothing, if the marker lacks."""
+        self._loads += 1
+        if await self._has_marker():
+            await self._publish(await self._health.call(lambda store: store.load()))
+
+    async def _load_anew(self) -> Snapshot:
+        """Everything, read after this call began. Several who ask at once share one reading."""
+        mine = self._loads + 1
+        async with self._loading:
+            if self._loads < mine:
+                await self._load()
+        return self._holder.snapshot
+
+    async def _publish(self, items: StoredItems) -> None:
+        changes = await breathing(read_items(items, self._complain))
+        change_set = ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
+        while True:
+            before = self._holder.snapshot
+            snapshot = await breathing(before.builder(change_set))
+            if self._has_ended:
+                return
+            if self._holder.snapshot is before:
+                break
+        state = SourceState.VALID if self._alone else None
+        if before.has_data and snapshot.items == before.items:
+            self._facts.report(state)
+        else:
+            self._facts.origin("store")
+            self._facts.report(state, snapshot=snapshot, change_set=change_set)
+        if self._alone:
+            self._facts.ready()
+
+    # -- a single flag
+
+    async def _looked_up(self, key: str) -> Snapshot:
+        """A snapshot with the flag, and with what it stands on, as the store has them now."""
+        if not await self._has_marker():
+            return self._holder.snapshot
+        changes: list[Change] = []
+        open_ends: list[Item] = [(ObjectKind.FLAG, key)]
+        seen = set(open_ends)
+        while open_ends:
+            kind, name = open_ends.pop()
+            item = await self._health.look_up(_getting(kind, name))
+            change = None if item is None else read_item(item, self._complain)
+            if change is not None:
+                changes.append(change)
+                news = needs(change.definition) - seen
+                seen |= news
+                open_ends += news
+        change_set = ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes), persist=False)
+        before = self._holder.snapshot
+        snapshot = await breathing(before.builder(change_set))
+        return self._holder.snapshot if self._has_ended else snapshot
+
+    # -- what both need
+
+    async def _has_marker(self) -> bool:
+        """Whether the data count. Once they do they do for good."""
+        if not self._is_marked:
+            self._is_marked = await self._health.look_up(lambda store: store.initialized())
+        return self._is_marked
+
+    async def _lapse(self) -> None:
+        """Until the data have to be read again: too old, or read before an outage that is over."""
+        with anyio.move_on_after(self._ttl):
+            await self._health.until_away()
+
+    def _complain(self, why: str) -> None:
+        if self._once(why):
+            self._logger.warning("the store has an item that cannot be read, and is left out: %s", why)
+
+
+def _getting(kind: ObjectKind, key: str) -> Callable[[Store], Awaitable[StoredItem | None]]:
+    return lambda store: store.get(kind, key)
+
+
+def _can_be_stored(key: object) -> bool:
+    """Whether a store can be asked for a key. What is no text, or none that can be written, is not in there anyway."""
+    try:
+        return key is None or (isinstance(key, str) and bool(key.encode()))
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,95 @@
+"""Writer: what a store gets of the data that sources brought. It may lag and fail; evaluations never notice.
+
+Single changes wait in a bounded table. When there are too many, and after an outage, one write of the whole newest snapshot
+takes their place, which leaves the store in the same state.
+
+Source: ``data-system.md`` 7.4 and 7.5.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from aioflags.errors import StoreError
+from aioflags.model.change import Change, ChangeKind, ChangeSet
+from aioflags.sources.base import breathing
+from aioflags.stores.items import complete, stored_items, write_items
+from aioflags.supervisor.health import StoreHealth
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.items import Item
+    from aioflags.evaluation.snapshot import Snapshot
+
+__all__ = ["Writer"]
+
+_MOST_WAITING: Final = 1000
+
+
+class Writer:
+    """Writes to one store, one call after another, in the order in which data were applied."""
+
+    def __init__(self, health: StoreHealth) -> None:
+        self._health = health
+        self._newest: Snapshot | None = None
+        self._needs_all = False
+        self._waiting: dict[Item, Change] = {}
+        self._work = anyio.Event()
+
+    def offer(self, change_set: ChangeSet, snapshot: Snapshot) -> None:
+        """``change_set`` made ``snapshot``, which everybody sees by now."""
+        if not change_set.persist:
+            return
+        self._newest = snapshot
+        if change_set.kind is ChangeKind.FULL:
+            self._owe_all()
+        elif not self._needs_all:
+            for change in change_set.changes:
+                self._owe(change)
+            if len(self._waiting) > _MOST_WAITING:
+                self._owe_all()
+        self._work.set()
+
+    async def run(self) -> None:
+        """Writes until cancelled."""
+        while True:
+            await self._work.wait()
+            await self._health.until_available()
+            await self._write()
+
+    async def finish(self) -> None:
+        """Writes what is left, unless the store is away."""
+        if self._work.is_set() and self._health.is_available:
+            await self._write()
+
+    async def _write(self) -> None:
+        """All that is owed, in one call. After a failure everything is owed."""
+        self._work = anyio.Event()
+        needs_all, changes, snapshot = self._needs_all, list(self._waiting.values()), self._newest
+        self._needs_all, self._waiting = False, {}
+        try:
+            if needs_all and snapshot is not None:
+                items = await breathing(write_items(snapshot.items))
+                await self._health.call(lambda store: store.replace(items))
+            else:
+                await self._health.call(lambda store: store.upsert(stored_items(changes)))
+        except BaseException as error:
+            self._owe_all()
+            self._work.set()
+            if not isinstance(error, StoreError):
+                raise
+        else:
+            if needs_all:
+                self._health.refreshed()
+
+    def _owe(self, change: Change) -> None:
+        """A change of an item that waits already counts if it is newer, as it would if both were written."""
+        change, item = complete(change), (change.kind, change.key)
+        before = self._waiting.get(item)
+        if before is None or change.version > before.version:
+            self._waiting[item] = change
+
+    def _owe_all(self) -> None:
+        self._needs_all = self._newest is not None
+        self._waiting.clear()

@@ -1,0 +1,159 @@
+"""How definitions become text for a store, and text becomes definitions again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from typing import TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.flag import FlagDefinition, Prerequisite
+from aioflags.protocol.definitions import read_definition
+from aioflags.stores import StoredItem
+from aioflags.stores.items import complete, read_item, read_items, stored_items, stored_version, write_items
+
+T = TypeVar("T")
+
+FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
+
+WHOLE_FLAG = {
+    "key": "f",
+    "version": 3,
+    "deleted": False,
+    "on": True,
+    "variations": [{"a": None, "b": [None, 1.5]}, "ü", None],
+    "offVariation": 1,
+    "fallthrough": {
+        "rollout": {"variations": [{"variation": 0, "weight": 100000, "untracked": False}], "kind": "rollout", "seed": 7}
+    },
+    "prerequisites": [{"key": "g", "variation": 0}],
+    "targets": [{"variation": 1, "values": ["u"]}],
+    "contextTargets": [{"variation": 1, "values": ["o"], "contextKind": "org"}],
+    "rules": [
+        {
+            "clauses": [{"op": "in", "attribute": "plan", "values": ["pro", None, 1], "negate": False}],
+            "id": "r",
+            "variation": 0,
+            "trackEvents": True,
+        }
+    ],
+    "salt": "s",
+    "trackEvents": False,
+    "trackEventsFallthrough": False,
+    "debugEventsUntilDate": 1500,
+    "clientSide": True,
+    "clientSideAvailability": {"usingMobileKey": True, "usingEnvironmentId": True},
+    "migration": {"checkRatio": 10},
+    "samplingRatio": 1,
+    "excludeFromSummaries": False,
+}
+
+
+def written(text: Mapping[str, object], kind: ObjectKind = FLAG) -> dict[str, object]:
+    """What is stored of a definition that was sent."""
+    definition = read_definition(kind, json.dumps(text).encode())
+    (item,) = stored_items([complete(Change(kind, str(text["key"]), 99, definition))])
+    found: dict[str, object] = json.loads(item.text)
+    return found
+
+
+def test_a_flag_is_written_as_it_was_sent() -> None:
+    assert written(WHOLE_FLAG) == WHOLE_FLAG
+
+
+def test_what_is_absent_or_null_is_not_written_and_what_others_require_is() -> None:
+    found = written({"key": "f", "version": 1, "rules": [{"variation": None, "clauses": []}], "offVariation": None})
+    assert found["rules"] == [{"clauses": [], "trackEvents": False}]
+    assert {"offVariation", "fallthrough", "migration"} & set(found) == set()
+    assert {"key", "version", "on", "salt", "variations"} <= set(found)
+    clause = {"op": "segmentMatch", "attribute": "", "values": ["s"]}
+    segment = {"key": "s", "version": 1, "rules": [{"clauses": [clause], "weight": 5, "rolloutContextKind": "org"}]}
+    assert written(segment, SEGMENT)["rules"] == [
+        {"clauses": [{**clause, "negate": False}], "weight": 5, "rolloutContextKind": "org"}
+    ]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(values=st.lists(JSON, max_size=4))
+def test_values_are_written_as_they_are(values: list[object]) -> None:
+    assert written({"key": "f", "version": 1, "variations": values})["variations"] == values
+
+
+@pytest.mark.parametrize(
+    ("definition", "envelope", "version"),
+    [
+        pytest.param({"version": 7}, 3, 7, id="its own"),
+        pytest.param({}, 3, 3, id="else its transfer's"),
+        pytest.param(None, 3, 3, id="a delete's is its transfer's"),
+        pytest.param({"version": 7, "deleted": True}, 3, 7, id="a deleted object's is its own"),
+    ],
+)
+def test_the_version_that_is_stored_is(definition: dict[str, object] | None, envelope: int, version: int) -> None:
+    found = None if definition is None else read_definition(FLAG, json.dumps(definition).encode())
+    (item,) = stored_items([complete(Change(FLAG, "f", envelope, found))])
+    assert (item.version, json.loads(item.text)["version"], json.loads(item.text)["key"]) == (version, version, "f")
+
+
+def test_a_deleted_item_is_written_as_others_do() -> None:
+    (item,) = stored_items([Change(SEGMENT, "s", 5, None)])
+    assert item == StoredItem(SEGMENT, "s", 5, b'{"key":"s","version":5,"deleted":true}')
+
+
+def test_what_is_written_whole_is_read_back_whole() -> None:
+    changes = [Change(FLAG, "f", 3, read_definition(FLAG, json.dumps(WHOLE_FLAG).encode())), Change(FLAG, "gone", 4, None)]
+    changes += [Change(SEGMENT, f"s{n}", n, read_definition(SEGMENT, b'{"included":["u"]}')) for n in range(1, 200)]
+    snapshot = Snapshot.empty().apply(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes)))
+    items = finished(write_items(snapshot.items))
+    again = finished(read_items(items, pytest.fail))
+    assert Snapshot.empty().apply(ChangeSet(kind=ChangeKind.FULL, changes=again)).items == snapshot.items
+
+
+def test_an_item_has_the_key_that_it_is_stored_by() -> None:
+    change = read_item(StoredItem(FLAG, "f", 1, b'{"key":"other","version":1}'), pytest.fail)
+    assert change is not None
+    assert change.definition is not None
+    assert (change.key, change.definition.key) == ("f", "f")
+
+
+def test_an_item_that_cannot_be_read_is_left_out_after_a_complaint() -> None:
+    complaints: list[str] = []
+    items = {FLAG: {"bad": StoredItem(FLAG, "bad", 1, b'{"version":1,"on":"yes"}'), "good": StoredItem(FLAG, "good", 1, b"{}")}}
+    assert [change.key for change in finished(read_items(items, complaints.append))] == ["good"]
+    assert complaints == ["flag bad: Expected `bool | null`, got `str` - at `$.on`"]
+
+
+@pytest.mark.parametrize(
+    ("text", "version"), [(b'{"version":3}', 3), (b"{}", 0), (b'{"version":null}', None), (b"3", None), (b"", None)]
+)
+def test_a_version_is_found_without_reading_the_rest(text: bytes, version: int | None) -> None:
+    assert stored_version(text) == version
+
+
+def test_a_long_chain_of_prerequisites_is_put_in_order() -> None:
+    flags = [
+        FlagDefinition(key=str(n), version=1, prerequisites=(Prerequisite(key=str(n + 1), variation=0),)) for n in range(20_000)
+    ]
+    order = [item.key for item in stored_items([Change(FLAG, flag.key, 1, flag) for flag in flags])]
+    assert order == [str(n) for n in reversed(range(20_000))]
+
+
+def finished(work: Generator[None, None, T]) -> T:
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            found: T = done.value
+            return found

@@ -1,0 +1,112 @@
+"""Redis is shared: what LaunchDarkly's SDK writes is read here, and what is written here that SDK reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import ldclient
+import pytest
+from ldclient.config import Config as TheirConfig
+from ldclient.feature_store import CacheConfig
+from ldclient.integrations import Redis as TheirRedis
+from ldclient.versioned_data_kind import FEATURES, SEGMENTS
+
+from aioflags import Client, Config, Context, DataSystem
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.values import same_json
+from aioflags.protocol.definitions import read_definition
+from aioflags.stores import RedisStore
+from tests.evaluation.data import outcome
+from tests.evaluation.generator import World, world
+from tests.evaluation.oracle import Oracle
+from tests.feed import Feed, change, changes
+from tests.test_persistence import beside
+
+pytestmark = [pytest.mark.real_time, pytest.mark.holds("DS-137")]
+
+
+def theirs(url: str) -> Any:
+    """The store of LaunchDarkly's SDK on the same database."""
+    return TheirRedis.new_feature_store(url=url, caching=CacheConfig.disabled())
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    with anyio.fail_after(5):
+        while not is_so():
+            await anyio.sleep(0.005)
+
+
+def sent(made: World) -> ChangeSet:
+    """The world as a service sends it."""
+    those = [*((ObjectKind.FLAG, one) for one in made.flags), *((ObjectKind.SEGMENT, one) for one in made.segments)]
+    puts = [Change(kind, one["key"], one["version"], read_definition(kind, json.dumps(one).encode())) for kind, one in those]
+    return ChangeSet(kind=ChangeKind.FULL, changes=tuple(puts))
+
+
+@pytest.mark.parametrize("seed", [f"shared:{n}" for n in range(25)])
+async def test_that_sdk_evaluates_what_is_written_here_as_what_the_service_sent(redis_url: str, seed: str) -> None:
+    made, feed = world(seed), Feed()
+    feed.say(sent(made))
+    async with Client("sdk-key", beside(feed, RedisStore(redis_url))):
+        store = theirs(redis_url)
+        await until(lambda: bool(store.initialized))
+        flags, segments = (store.all(kind, _itself) for kind in (FEATURES, SEGMENTS))
+        read = Oracle([flag.to_json_dict() for flag in flags.values()], [one.to_json_dict() for one in segments.values()])
+        original = Oracle(made.flags, made.segments)
+        assert {flag["key"] for flag in made.flags} == set(flags)
+        for context in made.contexts:
+            for flag in made.flags:
+                assert read.evaluate(flag["key"], context) == original.evaluate(flag["key"], context)
+
+
+@pytest.mark.parametrize("seed", [f"shared:{n}" for n in range(25)])
+async def test_what_that_sdk_writes_is_evaluated_here_as_what_the_service_sent(redis_url: str, seed: str) -> None:
+    made = world(seed)
+    flags = {one["key"]: one for one in made.flags}
+    theirs(redis_url).init({FEATURES: flags, SEGMENTS: {one["key"]: one for one in made.segments}})
+    original = Snapshot.empty().apply(sent(made))
+    async with Client("", Config(data_system=DataSystem.daemon(RedisStore(redis_url)))) as client:
+        read = client._holder.snapshot
+        assert set(read.flags) == set(flags)
+        for context in map(Context.from_dict, made.contexts):
+            for key in flags:
+                assert same_json(
+                    list(outcome(read.evaluate(key, context, None))), list(outcome(original.evaluate(key, context, None)))
+                )
+
+
+async def test_that_sdk_serves_what_this_one_wrote_and_sees_it_change(redis_url: str) -> None:
+    feed, user = Feed(), ldclient.Context.create("user-123")
+    feed.say(ChangeSet(kind=ChangeKind.FULL, changes=(change("a", "first"), change("b", "second"))))
+    config = TheirConfig("", feature_store=theirs(redis_url), use_ldd=True, send_events=False, diagnostic_opt_out=True)
+    async with Client("sdk-key", beside(feed, RedisStore(redis_url))):
+        their_client = await anyio.to_thread.run_sync(ldclient.LDClient, config)
+        await until(lambda: bool(their_client.variation("a", user, "") == "first"))
+        feed.say(changes(change("a", "newer", 2), change("b", None, 2)))
+        await until(lambda: bool(their_client.variation("a", user, "") == "newer"))
+        detail = their_client.variation_detail("b", user, "gone")
+        assert (detail.value, detail.reason["errorKind"]) == ("gone", "FLAG_NOT_FOUND")
+        await anyio.to_thread.run_sync(their_client.close)
+
+
+async def test_each_respects_the_versions_of_the_other(redis_url: str) -> None:
+    feed, store = Feed(), theirs(redis_url)
+    feed.say(ChangeSet(kind=ChangeKind.FULL, changes=(change("a", "ours", 5), change("b", "ours", 5))))
+    async with Client("sdk-key", beside(feed, RedisStore(redis_url))):
+        await until(lambda: bool(store.initialized))
+        store.upsert(FEATURES, {"key": "a", "version": 4, "on": True, "variations": ["theirs"]})
+        store.upsert(FEATURES, {"key": "b", "version": 100, "on": True, "variations": ["theirs"]})
+        feed.say(changes(change("a", "newer", 6), change("b", "newer", 6)))
+        await until(lambda: bool(store.get(FEATURES, "a", _itself).version == 6))
+        assert store.get(FEATURES, "b", _itself).variations == ["theirs"]
+        store.delete(FEATURES, "a", 7)
+        async with Client("", Config(data_system=DataSystem.daemon(RedisStore(redis_url)))) as reader:
+            assert await reader.variation("a", Context("user-123"), "gone") == "gone"
+
+
+def _itself(found: Any) -> Any:
+    return found
