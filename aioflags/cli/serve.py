@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import secrets
 import signal
 import sys
@@ -44,12 +46,14 @@ _LOOPBACK: Final = frozenset({*LOOPBACK_HOSTS, "::1"})
 def command(file: Path, port: int, host: str, script: Path | None, *, directive: bool) -> None:
     """Serve the flags in FILE over FDv2 and FDv1, streaming and polling, and follow every edit of it.
 
-    Any SDK key will do, so the server listens on this machine alone unless --host says otherwise. Its page, where flags
-    are edited and faults are injected, is for this machine in any case: its address is printed, with the token it needs.
+    What lint finds in it is told, and served all the same. Any SDK key will do, so the server listens on this machine alone
+    unless --host says otherwise. Its page, where flags are edited and faults are injected, is for this machine in any case:
+    its address is printed, with the token it needs.
     """
     flag_file = FlagFile(file)
     with file_mistakes(file):
-        state = ServerState(flag_file.read())
+        text = flag_file.text()
+        state = ServerState(flag_file.objects(text))
     scenario = Scenario(steps=())
     if script is not None:
         with file_mistakes(script):
@@ -60,14 +64,18 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
         # In the background of a terminal, looking at its input must fail and not stop the process.
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     try:
-        anyio.run(_serve, flag_file, state, scenario, host, port)
+        anyio.run(_serve, flag_file, text, state, scenario, (host, port))
     except KeyboardInterrupt:
         _say("stopped")
     except OSError as error:
-        raise Mistake(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
+        if error.errno == errno.EADDRINUSE:
+            raise Mistake(f"port {port} of {host} is taken; --port 0 takes a free one") from None
+        # Python says again what it tried.
+        raise Mistake(f"cannot listen on {host}, port {port}: {str(error.strerror or error).partition(' (while ')[0]}") from None
 
 
-async def _serve(file: FlagFile, state: ServerState, scenario: Scenario, host: str, port: int) -> None:
+async def _serve(file: FlagFile, text: bytes, state: ServerState, scenario: Scenario, address: tuple[str, int]) -> None:
+    host, port = address
     is_local = host in _LOOPBACK
     token = secrets.token_urlsafe(24)
     save = save_to(file.path, state)
@@ -82,6 +90,9 @@ async def _serve(file: FlagFile, state: ServerState, scenario: Scenario, host: s
             f'  Client("any-key", Config(base_uri="{serving.url}", stream_uri="{serving.url}", events_uri="{serving.url}"))\n'
             f"\nSave {file.path}, and clients see it. Or type: {COMMANDS}. Ctrl-C ends.\n"
         )
+
+        for remark in await asyncio.to_thread(file.remarks, text):
+            _say(remark)
 
         def obeyed(line: str) -> None:
             _say(obey(line, state, serving))

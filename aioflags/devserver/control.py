@@ -5,6 +5,7 @@ Its calls are JSON in and JSON out; a mistake is ``{"error": ...}``. Who may cal
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeAlias
@@ -21,6 +22,7 @@ from aioflags.devserver.faults import Fault
 from aioflags.devserver.gate import CONTROL
 from aioflags.devserver.objects import absent, read_objects
 from aioflags.devserver.reading import read
+from aioflags.devserver.remarks import remarks_on_document, remarks_on_object
 from aioflags.devserver.report import Report
 from aioflags.devserver.scenario import play, read_scenario
 from aioflags.devserver.state import ServerState
@@ -119,8 +121,13 @@ class _Objects:
         if not request.path_params["key"]:
             raise ConfigError(f"an empty key is no key: which {self._kind.value}?")
         body = _decoded(await _body(request))
-        self._state.write(read_objects({self._section: {request.path_params["key"]: body}}))
-        return self._written(request)
+        key = request.path_params["key"]
+        self._state.write(read_objects({self._section: {key: body}}))
+        written = self._written(request)
+        return {
+            "written": written,
+            "warnings": await asyncio.to_thread(remarks_on_object, self._state.document(), self._section, key),
+        }
 
     async def delete(self, request: Request) -> None:
         self._written(request)
@@ -161,8 +168,9 @@ class _Control:
     async def document(self, _: Request) -> dict[str, Any]:
         return dict(self._state.document())
 
-    async def replace(self, request: Request) -> None:
+    async def replace(self, request: Request) -> dict[str, list[str]]:
         self._state.replace(read_objects(await _body(request)))
+        return {"warnings": await asyncio.to_thread(remarks_on_document, self._state.document())}
 
     async def flip(self, request: Request) -> dict[str, bool]:
         flag = read(_Flip, await _body(request)).flag

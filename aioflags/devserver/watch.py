@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aioflags.devserver.objects import Objects, read_objects
+from aioflags.devserver.remarks import remarks_on_file
 from aioflags.devserver.state import ServerState
 from aioflags.protocol.document import DocumentError
 from aioflags.sources.watching import Files, follow
@@ -33,16 +34,27 @@ class FlagFile:
             DocumentError: it has a mistake.
             OSError: it cannot be read.
         """
+        return self.objects(self.text())
+
+    def text(self) -> bytes:
+        """What is in it now. Raises :class:`OSError`."""
         ((_, text),) = self.files.read()
-        return self.objects(text)
+        return text
 
     def objects(self, text: bytes) -> Objects:
         """What it says if that is in it. Raises :class:`DocumentError`."""
         return read_objects(text, name=str(self.path))
 
+    def remarks(self, text: bytes) -> list[str]:
+        """What lint would say if that is in it, a line each."""
+        return remarks_on_file(str(self.path), text)
+
 
 async def watch(file: FlagFile, state: ServerState, report: Callable[[str], None]) -> None:
-    """Brings every edit of the file into the state, until it is cancelled. ``report`` gets one line for each edit and mistake."""
+    """Brings every edit of the file into the state, until it is cancelled.
+
+    ``report`` gets one line for each edit and mistake, and for each remark of lint's on what is served then.
+    """
     async with aclosing(follow(file.files)) as edits:
         async for edit in edits:
             if isinstance(edit, OSError):
@@ -57,3 +69,5 @@ async def watch(file: FlagFile, state: ServerState, report: Callable[[str], None
             before = state.version
             state.replace(objects)
             report(f"{file.path} read again: {'served now' if state.version != before else 'nothing changed'}")
+            for remark in await asyncio.to_thread(file.remarks, text):
+                report(remark)

@@ -117,6 +117,14 @@ def test_a_scenario_is_played_from_the_start(file: Path, tmp_path: Path) -> None
         assert httpx.get(f"{server.url}/sdk/poll", trust_env=False).status_code == 500
 
 
+def test_what_lint_finds_is_told_and_served(file: Path) -> None:
+    file.write_text('{"flags": {"a": {"on": true, "variations": [1], "fallthrough": {"variation": 9}}}}')
+    with Server(str(file), "--port", "0") as server:
+        said = server.says("error: ")
+        assert said.startswith(f'error: {file}:1:65: flags.a.fallthrough.variation: "a" has no variation 9')
+        assert server.flag() is True
+
+
 def test_it_listens_on_this_machine_alone(server: Server) -> None:
     assert server.url.startswith("http://127.0.0.1:")
     assert httpx.get(f"{server.url}/sdk/poll", headers={"Host": "attacker.example"}, trust_env=False).status_code == 400
@@ -142,7 +150,16 @@ def test_an_input_that_ends_does_not_end_it(server: Server) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param(["{file}", "--port", "{taken}"], "cannot listen on 127.0.0.1, port {taken}: ", id="a port that is taken"),
+        pytest.param(
+            ["{file}", "--port", "{taken}"],
+            "aioflags: port {taken} of 127.0.0.1 is taken; --port 0 takes a free one\n",
+            id="a port that is taken",
+        ),
+        pytest.param(
+            ["{file}", "--host", "192.0.2.1"],
+            "aioflags: cannot listen on 192.0.2.1, port 8765: Cannot assign requested address\n",
+            id="an address of another machine",
+        ),
         pytest.param(["{file}.absent"], "{file}.absent: No such file or directory", id="no such file"),
         pytest.param(["{file}", "--port", "70000"], "70000 is not in the range", id="no such port"),
         pytest.param(

@@ -40,10 +40,55 @@ async def value(control: httpx.AsyncClient, flag: str = "a", context: dict[str, 
 
 async def test_a_rule_is_written_read_and_served(control: httpx.AsyncClient, state: ServerState) -> None:
     written = await control.put("flags/a", json={**FLAG, "rules": [RULE], "invented": 1})
-    assert written.json() == (await control.get("flags/a")).json()
-    assert written.json() == {"key": "a", "version": 1, **FLAG, "rules": [RULE], "invented": 1}
+    assert written.json()["written"] == (await control.get("flags/a")).json()
+    assert written.json() == {"written": {"key": "a", "version": 1, **FLAG, "rules": [RULE], "invented": 1}, "warnings": []}
     assert await value(control) is True
     assert state.version == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "written", "warnings"),
+    [
+        pytest.param(
+            "flags/with%2Fslash%20and%20%3F",
+            {**FLAG, "offVariation": 9},
+            [
+                'flags["with/slash and ?"].offVariation: "with/slash and ?" has no variation 9: ',
+            ],
+            id="a variation that is not there",
+        ),
+        pytest.param(
+            "flags/a",
+            {**FLAG, "prerequisites": [{"key": "with/slash and ?", "variation": 1}, {"key": "b", "variation": 0}]},
+            ['flags.a.prerequisites[1].key: there is no flag "b" [missing-prerequisite]'],
+            id="what it needs, of which one is there",
+        ),
+        pytest.param(
+            "segments/s",
+            {"rules": [{"clauses": [{"attribute": "plan", "op": "beginsWith", "values": ["p"]}]}]},
+            ['segments.s.rules[0].clauses[0].op: unknown operator "beginsWith"; did you mean "endsWith"? [unknown-operator]'],
+            id="an operator in a segment",
+        ),
+        pytest.param(
+            "document",
+            {"flags": {"a": {**FLAG, "fallthrough": {"variation": 2}}, "b": {"on": True, "variations": []}}},
+            ["flags.a.fallthrough.variation", "flags.b"],
+            id="anything in a document",
+        ),
+    ],
+)
+async def test_what_makes_no_sense_is_served_with_a_warning(
+    control: httpx.AsyncClient, path: str, written: dict[str, Any], warnings: list[str]
+) -> None:
+    answer = await control.put(path, json=written)
+    assert answer.status_code == 200
+    found = answer.json()["warnings"]
+    assert [text for text, start in zip(found, warnings, strict=True) if not text.startswith(start)] == []
+
+
+async def test_the_warnings_of_others_are_not_repeated(control: httpx.AsyncClient) -> None:
+    await control.put("flags/ab", json={**FLAG, "offVariation": 9})
+    assert (await control.put("flags/a", json={**FLAG, "note": "ab"})).json()["warnings"] == []
 
 
 async def test_a_segment_is_written_read_and_deleted(control: httpx.AsyncClient) -> None:

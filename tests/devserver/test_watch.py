@@ -97,6 +97,17 @@ async def test_a_mistake_is_named_and_the_data_before_it_stay(watched: Watched, 
     assert await watched.reported() == f"{watched.path} read again: served now"
 
 
+async def test_what_lint_finds_in_an_edit_is_told_once_it_is_served(watched: Watched) -> None:
+    flags = {f"f{number:02}": {"on": True, "variations": [1], "fallthrough": {"variation": 9}} for number in range(22)}
+    watched.path.write_text(json.dumps({"flags": flags}))
+    assert await watched.reported() == f"{watched.path} read again: served now"
+    assert watched.flags == set(flags)
+    said = [await watched.reported() for _ in range(21)]
+    assert said[0].startswith(f"error: {watched.path}:1:")
+    assert 'flags.f00.fallthrough.variation: "f00" has no variation 9' in said[0]
+    assert said[-1] == f"and 2 more: aioflags lint {watched.path}"
+
+
 async def test_a_file_that_vanishes_is_told_once_and_its_data_stay(watched: Watched) -> None:
     watched.path.unlink()
     assert await watched.reported() == f"{watched.path}: No such file or directory; serving what was in it"

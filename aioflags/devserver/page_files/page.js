@@ -56,7 +56,8 @@ async function request(method, path, body, signal) {
 async function call(method, path, body, done) {
   try {
     const answer = await (await request(method, path, body)).json();
-    say(done || "", "good");
+    const warnings = answer?.warnings ?? [];
+    say([done, ...warnings].filter(Boolean).join("\n"), warnings.length ? "bad" : "good");
     return answer ?? true;
   } catch (problem) {
     say(problem instanceof TypeError ? "The server does not answer." : problem.message, "bad");
