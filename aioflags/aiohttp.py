@@ -27,6 +27,7 @@ from aioflags.client import Client
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.flags import Flags
 from aioflags.frameworks import ClientOrMaker, ContextOf, RequestFlags, Service
+from aioflags.model.options import require
 
 __all__ = ["client_of", "flags_of", "setup"]
 
@@ -45,9 +46,11 @@ def setup(app: web.Application, client: ClientOrMaker, *, context: ContextOf[web
     Raises:
         ConfigError: an argument of the wrong type, or an application that has been set up.
     """
+    __tracebackhide__ = True
+    require("app", app, web.Application, wanted="an aiohttp Application, and after it the client, as in setup(app, client)")
     if _SERVICE in app:
         raise ConfigError("app: it has been set up for flags before; one client serves it and its subapplications")
-    service = app[_SERVICE] = Service(client, context)
+    service = app[_SERVICE] = Service(client, context, remedy="setup(app, lambda: Client(...))")
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with service.running() as requests:
@@ -64,6 +67,7 @@ async def flags_of(request: web.Request) -> Flags:
         LifecycleError: the application has not been set up, or has not started.
         ConfigError: nobody says whom the request is for.
     """
+    __tracebackhide__ = True
     flags: Flags | None = request.get(_FLAGS)
     if flags is None:
         flags = request[_FLAGS] = await _requests_of(request).pin(request)
@@ -76,10 +80,12 @@ def client_of(request: web.Request) -> Client:
     Raises:
         LifecycleError: the application has not been set up, or has not started.
     """
+    __tracebackhide__ = True
     return _requests_of(request).client
 
 
 def _requests_of(request: web.Request) -> RequestFlags[web.Request]:
+    __tracebackhide__ = True
     # Through all applications around the handler's, from the inside.
     requests: RequestFlags[web.Request] | None = request.config_dict.get(_REQUESTS)
     if requests is None:

@@ -44,7 +44,7 @@ def lifespan(
     Raises:
         ConfigError: an argument of the wrong type.
     """
-    service = Service(client, context)
+    service = Service(client, context, remedy="lifespan(lambda: Client(...))")
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncGenerator[dict[str, Any], None]:
@@ -94,6 +94,7 @@ async def flags_of(scope: Scope) -> Flags:
         LifecycleError: the application runs without the lifespan.
         ConfigError: nobody says whom the request is for.
     """
+    __tracebackhide__ = True
     pinned = scope.get(_KEY)
     return pinned if isinstance(pinned, Flags) else await _pin(scope, requests_of(scope))
 
@@ -104,6 +105,7 @@ def requests_of(scope: Scope) -> RequestFlags[Scope]:
     Raises:
         LifecycleError: the application runs without the lifespan.
     """
+    __tracebackhide__ = True
     found: RequestFlags[Scope] | None = scope.get("state", {}).get(_KEY)
     found = found or getattr(getattr(scope.get("app"), "state", None), _KEY, None)
     if found is None:
@@ -121,6 +123,7 @@ def _forget(state: Any, requests: RequestFlags[Scope]) -> None:
 
 
 async def _pin(scope: Scope, requests: RequestFlags[Scope]) -> Flags:
+    __tracebackhide__ = True
     # Beside the state as well as in it: the scope is surely this request's alone, and nobody mistakes another's flags for its own.
     flags = scope[_KEY] = await requests.pin(scope)
     scope.setdefault("state", {})["flags"] = flags

@@ -125,7 +125,7 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Finding:
             "tls": "if a proxy inspects TLS here, name its certificate: Http(ca_certs=...), or SSL_CERT_FILE",
         }[failure.stage]
         if failure.stage == "connection" and host in _LOOPBACK:
-            advice = "nothing listens there: check the port, and whether the server runs"
+            advice = "nothing listens there: is the port right, and is `aioflags serve` running?"
         text = f"no {failure.stage} for {host}: {printable(failure)}"
         return Finding(check=check, verdict=Verdict.PROBLEM, text=text, advice=advice)
     except ConfigError as mistake:

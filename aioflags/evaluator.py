@@ -29,7 +29,8 @@ from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, Origin, Step, StepKind
 from aioflags.model.nearest import nearest
-from aioflags.model.values import fresh, type_name
+from aioflags.model.status import Status
+from aioflags.model.values import fresh
 from aioflags.series import Series
 from aioflags.status import StatusCell
 from aioflags.typed import own_default
@@ -97,8 +98,15 @@ class Evaluator:
         if context is None:
             return current_context()
         if not isinstance(context, Context):
-            raise ConfigError(f"context: expected a Context, got {type_name(context)} (Context.from_dict reads one from a mapping)")
+            raise ConfigError(
+                f"context: expected a Context, got {type(context).__name__} (Context.from_dict reads one from a mapping)"
+            )
         return context
+
+    @property
+    def status(self) -> Status:
+        """How the client is doing now."""
+        return self._cell.newest.status
 
     def detail(
         self,
@@ -121,7 +129,7 @@ class Evaluator:
         if self.is_hooked and method is not None:
             return self._hooked(snapshot, key, context, default, expect, method=method, known=known, bare=bare)
         if not isinstance(key, str):
-            raise ConfigError(f"key: expected a string, got {type_name(key)}")
+            raise ConfigError(f"key: expected a string, got {type(key).__name__}")
         if expect is not None and expect not in EXPECTABLE:
             raise ConfigError(f"expect: no flag is a {getattr(expect, '__name__', expect)}; object stands for any value")
         if key.__class__ is not str:
@@ -193,7 +201,7 @@ class Evaluator:
     def _call(self, snapshot: Snapshot, key: str, context: Context | None, default: Any, *, method: str) -> EvaluationCall:
         """What hooks are told of a question: a plain key, whom it is evaluated for, and the caller's own default."""
         if not isinstance(key, str):
-            raise ConfigError(f"key: expected a string, got {type_name(key)}")
+            raise ConfigError(f"key: expected a string, got {type(key).__name__}")
         flag = snapshot.flags.get(key)
         return EvaluationCall(
             key=str(key),
@@ -269,7 +277,7 @@ class Evaluator:
     def explain(self, snapshot: Snapshot, key: str, context: Context | None, known: FindMembership | None) -> Explanation:
         """Why :meth:`detail` answers as it does where any value will do, and where the data came from."""
         if not isinstance(key, str):
-            raise ConfigError(f"key: expected a string, got {type_name(key)}")
+            raise ConfigError(f"key: expected a string, got {type(key).__name__}")
         key, found = str(key), self.context(context)
         overrides, cell = self._overrides(), self._cell
         if key in overrides:

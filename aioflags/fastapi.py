@@ -58,11 +58,13 @@ def lifespan(
 
 async def current_flags(connection: HTTPConnection) -> Flags:
     """The dependency behind :data:`CurrentFlags`, for ``app.dependency_overrides``."""
+    __tracebackhide__ = True
     return await asgi.flags_of(connection.scope)
 
 
 async def current_client(connection: HTTPConnection) -> Client:
     """The dependency behind :data:`CurrentClient`, for ``app.dependency_overrides``."""
+    __tracebackhide__ = True
     return asgi.requests_of(connection.scope).client
 
 

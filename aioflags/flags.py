@@ -86,6 +86,10 @@ class Flags:
         """The values of all flags by key; ``None`` for a flag that has none. Empty without data, or for an invalid context."""
         return self._evaluator.values(self._snapshot, self._subject, self._known)
 
+    def __repr__(self) -> str:
+        # Not for whom: keys are names of people, often enough.
+        return f"<Flags, {len(self._snapshot.flags)} of a client that is {self._evaluator.status.value}>"
+
 
 class FlagsState:
     """Every flag's value for one context, with what front-end SDKs want to know of it."""

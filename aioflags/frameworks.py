@@ -47,6 +47,7 @@ class RequestFlags(Generic[R]):
         Raises:
             ConfigError: the function of the request made no context, or there is none, and nothing is ambient either.
         """
+        __tracebackhide__ = True
         context: Any = None
         if self._context is not None:
             context = self._context(request)
@@ -64,15 +65,18 @@ class RequestFlags(Generic[R]):
 class Service(Generic[R]):
     """What an application was given: a client, or a function that makes one for each run, and whom its requests are for.
 
+    ``remedy``: how a function is given in this framework, for a message.
+
     Raises:
         ConfigError: an argument of the wrong type.
     """
 
-    def __init__(self, client: ClientOrMaker, context: ContextOf[R] | None) -> None:
+    def __init__(self, client: ClientOrMaker, context: ContextOf[R] | None, *, remedy: str) -> None:
         if not callable(client):
             require("client", client, Client, wanted="a Client, or a function that makes one")
         self._client = client
         self._context = _function(context)
+        self._remedy = remedy
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[RequestFlags[R], None]:
@@ -85,7 +89,7 @@ class Service(Generic[R]):
         if client in _HAD_THEIRS:
             raise LifecycleError(
                 "this client has been given to an application's run before, and is closed when that ends: give each run its own,"
-                " by a function that makes one, as in lifespan(lambda: Client(...))"
+                f" by a function that makes one, as in {self._remedy}"
             )
         _HAD_THEIRS.add(client)
         try:

@@ -205,7 +205,7 @@ async def test_an_application_that_was_not_set_up_is_told_so(path: str) -> None:
 async def test_a_second_application_for_one_client_does_not_start(client: Client) -> None:
     async with calling(app_of(client)):
         second = web.AppRunner(app_of(client))
-        with pytest.raises(LifecycleError, match="give each run its own"):
+        with pytest.raises(LifecycleError, match=r"give each run its own.* as in setup\(app, lambda: Client"):
             await second.setup()
         await second.cleanup()
         assert client.status.status is Status.READY
@@ -229,6 +229,13 @@ def test_a_wrong_argument_is_named_at_once(client: Any, context: Any, message: s
     with pytest.raises(ConfigError, match=message):
         setup(app, client, context=context)
     setup(app, Client.local({}))
+
+
+def test_arguments_the_wrong_way_round_are_put_right() -> None:
+    with pytest.raises(
+        ConfigError, match=r"app: expected an aiohttp Application, and after it the client, as in setup\(app, client\)"
+    ):
+        setup(Client.local({}), web.Application())  # type: ignore[arg-type]  # what is tested
 
 
 def test_without_aiohttp_the_error_says_what_to_install() -> None:

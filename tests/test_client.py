@@ -379,6 +379,11 @@ def test_a_key_that_cannot_be_sent_is_remarked_and_never_shown(key: str, warned:
     assert not key or key not in caplog.text + repr(client) + repr(vars(client))
 
 
+def test_the_repr_of_flags_says_how_many_they_are_and_not_for_whom() -> None:
+    client = Client.local({"flagValues": {"a": 1, "b": 2}})
+    assert repr(client.flags_nowait(Context("anna"))) == "<Flags, 2 of a client that is NOT_READY>"
+
+
 def test_the_key_is_in_no_repr(caplog: pytest.LogCaptureFixture) -> None:
     client = Client("sdk-canary-key")
     assert "canary" not in repr(client) + repr(vars(client)) + caplog.text
@@ -591,7 +596,7 @@ async def test_an_offline_client_explains_that_it_is_offline() -> None:
 
 
 async def test_a_key_that_is_no_string_cannot_be_explained() -> None:
-    with pytest.raises(ConfigError, match="key: expected a string, got number"):
+    with pytest.raises(ConfigError, match="key: expected a string, got int"):
         await Client.local(DOCUMENT).explain(1, USER)  # type: ignore[arg-type]  # what is tested
 
 

@@ -118,15 +118,19 @@ async def test_a_service_that_does_not_tell_the_time_is_not_asked_for_it() -> No
 
 
 @pytest.mark.parametrize(
-    ("url", "check", "text"),
+    ("url", "text", "advice"),
     [
-        pytest.param("http://127.0.0.1:1", "base_uri connection", "no connection for 127.0.0.1", id="nobody listens"),
-        pytest.param("https://nowhere.invalid", "base_uri connection", "no name for nowhere.invalid", id="nobody has the name"),
+        pytest.param("http://127.0.0.1:1", "no connection for 127.0.0.1", "is `aioflags serve` running?", id="nobody listens here"),
+        pytest.param("http://127.0.0.2:1", "no connection for 127.0.0.2", "a firewall may be in the way", id="nor there"),
+        pytest.param("https://nowhere.invalid", "no name for nowhere.invalid", "the DNS of this machine", id="no such name"),
     ],
 )
-async def test_a_service_that_cannot_be_reached_is_not_asked(url: str, check: str, text: str) -> None:
+async def test_a_service_that_cannot_be_reached_is_not_asked(url: str, text: str, advice: str) -> None:
     found = await findings(at(url))
-    assert (found[check].verdict, found[check].text.startswith(text)) == (Verdict.PROBLEM, True), found[check]
+    reached = found["base_uri connection"]
+    assert reached.verdict is Verdict.PROBLEM
+    assert reached.text.startswith(text)
+    assert advice in (reached.advice or "")
     assert {"poll", "stream"}.isdisjoint(found)
 
 

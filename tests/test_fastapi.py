@@ -190,7 +190,7 @@ def test_with_one_client_it_is_told_how_to() -> None:
     app = app_of(Client.local(FLAGS), context=user_of)
     with TestClient(app):
         pass
-    with pytest.raises(LifecycleError, match=r"lambda: Client"), TestClient(app):
+    with pytest.raises(LifecycleError, match=r"lifespan\(lambda: Client"), TestClient(app):
         pass
 
 

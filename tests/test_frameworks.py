@@ -29,7 +29,7 @@ def a_client() -> Client:
 
 @pytest.mark.parametrize("make", [pytest.param(lambda: a_client, id="made for it"), pytest.param(a_client, id="given")])
 async def test_a_client_runs_as_long_as_the_application(make: Callable[[], Any]) -> None:
-    service: Service[str] = Service(make(), None)
+    service: Service[str] = Service(make(), None, remedy="")
     async with service.running() as requests:
         assert requests.client.status.status is Status.READY
     with pytest.raises(LifecycleError):
@@ -37,14 +37,14 @@ async def test_a_client_runs_as_long_as_the_application(make: Callable[[], Any])
 
 
 async def test_a_function_makes_a_client_for_each_run() -> None:
-    service: Service[str] = Service(a_client, None)
+    service: Service[str] = Service(a_client, None, remedy="")
     async with service.running() as first, service.running() as second:
         assert first.client is not second.client
 
 
 async def test_a_client_is_closed_when_the_application_fails() -> None:
     client = a_client()
-    service: Service[str] = Service(client, None)
+    service: Service[str] = Service(client, None, remedy="")
     with pytest.raises(ZeroDivisionError):
         async with service.running():
             raise ZeroDivisionError
@@ -54,8 +54,8 @@ async def test_a_client_is_closed_when_the_application_fails() -> None:
 @pytest.mark.parametrize("overlap", [pytest.param(True, id="while the first goes on"), pytest.param(False, id="after the first")])
 async def test_a_second_run_of_one_client_is_refused_and_the_way_out_is_named(*, overlap: bool) -> None:
     client = a_client()
-    service: Service[str] = Service(client, None)
-    message = r"has been given to an application's run before.*lambda: Client"
+    service: Service[str] = Service(client, None, remedy="begin(lambda: Client(...))")
+    message = r"has been given to an application's run before.*, as in begin\(lambda: Client"
     async with service.running() as requests:
         if overlap:
             with pytest.raises(LifecycleError, match=message):
@@ -68,7 +68,7 @@ async def test_a_second_run_of_one_client_is_refused_and_the_way_out_is_named(*,
 
 async def test_a_client_that_runs_already_is_taken_over() -> None:
     client = await a_client()
-    service: Service[str] = Service(client, None)
+    service: Service[str] = Service(client, None, remedy="")
     async with service.running() as requests:
         assert requests.client.status.status is Status.READY
     assert client.status.status is Status.NOT_READY
@@ -126,7 +126,7 @@ def unread(request: str) -> Any:
 
 async def test_a_context_that_is_none_is_refused() -> None:
     requests: RequestFlags[str] = RequestFlags(a_client(), unread)
-    with pytest.raises(ConfigError, match=r"expected a Context, got .*Context\.from_dict"):
+    with pytest.raises(ConfigError, match=r"expected a Context, got dict .*Context\.from_dict"):
         await requests.pin("")
 
 
@@ -152,7 +152,7 @@ async def test_what_a_function_raises_is_its_callers_to_see() -> None:
 )
 def test_a_wrong_argument_is_named_at_once(client: Any, context: Any, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        Service(client, context)
+        Service(client, context, remedy="")
     assert str(raised.value) == message
 
 
@@ -161,6 +161,6 @@ def nothing() -> Any:
 
 
 async def test_a_function_that_makes_no_client_is_named_when_it_is_called() -> None:
-    service: Service[str] = Service(nothing, None)
+    service: Service[str] = Service(nothing, None, remedy="")
     with pytest.raises(ConfigError, match="client: expected Client, got NoneType"):
         await service.running().__aenter__()

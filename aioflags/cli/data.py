@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from aioflags.cli.mistakes import Mistake, file_mistakes
+from aioflags.cli.mistakes import Mistake, context_mistake, file_mistakes
 from aioflags.client import Client
 from aioflags.config import Config, DataSystem
 from aioflags.environment import from_environment
@@ -79,8 +79,8 @@ def read_context(text: str) -> Context:
     except UNREADABLE as error:
         problem = read_problem(error)
         place = "" if problem.offset is None else f"byte {problem.offset + 1}: "
-        raise Mistake(f"--context: {place}{problem}") from None
+        raise context_mistake(f"{place}{problem}") from None
     context = Context.from_dict(data) if "kind" in data else Context.from_legacy_user(data)
     if context.error is not None:
-        raise Mistake(f"--context: {context.error}")
+        raise context_mistake(context.error)
     return context

@@ -14,11 +14,12 @@ from typing import Any
 import click
 import msgspec
 
-from aioflags.cli.mistakes import Mistake, file_mistakes
+from aioflags.cli.mistakes import Mistake, context_mistake, file_mistakes
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.logs import printable
 from aioflags.model.context import LEGACY_ATTRIBUTES, Context
 from aioflags.model.detail import EvaluationDetail
+from aioflags.model.nearest import nearest
 from aioflags.protocol.document import read_document
 from aioflags.protocol.problems import UNREADABLE, read_problem
 
@@ -60,10 +61,15 @@ def command(ctx: click.Context, file: Path, key: str | None, context_json: str |
         snapshot = Snapshot.empty().apply(read_document(file.read_bytes(), name=str(file)))
     if batch:
         ctx.exit(_answer_all(snapshot, () if sys.stdin is None else sys.stdin.buffer))
-    question = _Question(
-        key or "", _read(_CONTEXT, context_json or "", "--context"), _read(msgspec.json, default_json, "--default")
-    )
+    try:
+        context: dict[str, Any] = _CONTEXT.decode(context_json or "")
+    except UNREADABLE as error:
+        raise context_mistake(_place(error)) from None
+    question = _Question(key or "", context, _default(default_json))
     click.echo(_answer(snapshot, question))
+    if question.key not in snapshot.flags:
+        near = nearest(question.key, snapshot.flags)
+        _remark(f'there is no flag "{question.key}"' + (f'; did you mean "{near}"?' if near else ""))
 
 
 def _answer_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
@@ -100,11 +106,11 @@ def _remark(text: str) -> None:
     click.echo(f"aioflags: {printable(text)}", err=True)
 
 
-def _read(decoder: Any, text: str, option: str) -> Any:
+def _default(text: str) -> Any:
     try:
-        return decoder.decode(text)
+        return msgspec.json.decode(text)
     except UNREADABLE as error:
-        raise Mistake(f"{option}: {_place(error)}") from None
+        raise Mistake(f"--default: {_place(error)}") from None
 
 
 def _place(error: Exception) -> str:

@@ -11,7 +11,7 @@ import click
 
 from aioflags.errors import ConfigError
 
-__all__ = ["Mistake", "file_mistakes"]
+__all__ = ["Mistake", "context_mistake", "file_mistakes"]
 
 
 class Mistake(click.ClickException):
@@ -22,6 +22,11 @@ class Mistake(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Without click's "Error: ", which says less than the name of the program."""
         click.echo(f"aioflags: {self.format_message()}", file=file, err=file is None)
+
+
+def context_mistake(problem: str) -> Mistake:
+    """What is wrong with the option ``--context``, and how one is written."""
+    return Mistake(f"""--context: {problem}; a context reads '{{"kind": "user", "key": "user-123"}}'""")
 
 
 @contextmanager

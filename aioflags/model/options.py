@@ -25,6 +25,7 @@ def require(option: str, value: T, *kinds: type, wanted: str | None = None) -> T
     Raises:
         ConfigError: it is of another type. The message names the option, and the type, not the value.
     """
+    __tracebackhide__ = True
     fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
     if not fits:
         names = wanted or " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)

@@ -31,6 +31,7 @@ def assert_flags_exist(
         ConfigError: a file has a mistake.
         OSError: a file cannot be read.
     """
+    __tracebackhide__ = True
     flags = _flags(declared)
     if not flags:
         raise AssertionError("no flag is declared there")

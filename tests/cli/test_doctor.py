@@ -27,7 +27,7 @@ def test_a_problem_is_told_with_what_to_do_and_ends_with_status_1() -> None:
         "ok       base_uri route: http://127.0.0.1:1, without a proxy",
     ]
     assert lines[2].startswith("PROBLEM  base_uri connection: no connection for 127.0.0.1")
-    assert lines[3].startswith("         nothing listens there: check the port")
+    assert lines[3].startswith("         nothing listens there: is the port right")
     assert "secret" not in result.output
     assert result.exit_code == 1
 

@@ -191,6 +191,11 @@ def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path, text: byt
         pytest.param(["{folder}/absent.json", "a", "--context", "{}"], "absent.json: No such file or directory", id="no such file"),
         pytest.param(["{folder}", "a", "--context", "{}"], "Is a directory", id="a folder"),
         pytest.param(["{file}", "a", "--context", "{"], "aioflags: --context: it ends too early", id="a context that is no JSON"),
+        pytest.param(
+            ["{file}", "a", "--context", "anna"],
+            """aioflags: --context: byte 1: invalid character; a context reads '{"kind": "user", "key": "user-123"}'\n""",
+            id="a mere key",
+        ),
         pytest.param(["{file}", "a", "--context", "[]"], "aioflags: --context: expected object, got array", id="nor an object"),
         pytest.param(
             ["{file}", "a", "--context", "{}", "--default", "{x}"], "aioflags: --default: byte 2: ", id="a default that is no JSON"
@@ -214,6 +219,8 @@ def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], m
     ("key", "context", "said"),
     [
         pytest.param("broken", {"kind": "user", "key": "u"}, "serves variation 9, but has 1", id="why a flag is malformed"),
+        pytest.param("cuont", {"kind": "user", "key": "u"}, 'no flag "cuont"; did you mean "count"?', id="a misspelled key"),
+        pytest.param("xyz", {"kind": "user", "key": "u"}, 'there is no flag "xyz"\n', id="a key like no other"),
         pytest.param("count", {"kind": "user"}, "the key is not a string, or is empty", id="why a context cannot be used"),
         pytest.param("count", {"key": "u", "plan": "pro"}, 'plan: a context without "kind"', id="what an old user loses"),
     ],

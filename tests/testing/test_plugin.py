@@ -154,6 +154,34 @@ def test_every_fixture_works_under(project: Project, style: tuple[str, str], plu
     ran.assert_outcomes(passed=SYNC + ASYNC + RUNS)
 
 
+def test_a_failure_shows_the_test_and_nothing_of_the_library(project: Project) -> None:
+    ran = project(
+        """
+        from aiohttp import web
+        from aioflags import Client, Flag
+        from aioflags.aiohttp import setup
+        from aioflags.frameworks import RequestFlags
+        from aioflags.testing import assert_flags_exist
+
+        def test_declared():
+            assert_flags_exist([Flag("teme", default="light")], document={"flagValues": {"theme": "dark"}})
+
+        def test_set_up_the_wrong_way_round():
+            setup(Client.local({}), web.Application())
+
+        async def test_nobody():
+            await RequestFlags(Client.local({}), None).pin(None)
+        """,
+        plugins="asyncio",
+        ini=AUTOMATIC,
+    )
+    ran.assert_outcomes(failed=3)
+    ran.stdout.no_fnmatch_line("*aioflags/testing/declared.py:*")
+    ran.stdout.no_fnmatch_line("*aioflags/aiohttp.py:*")
+    ran.stdout.no_fnmatch_line("*aioflags/frameworks.py:*")
+    ran.stdout.fnmatch_lines(["E*the flag 'teme' is not in the document; did you mean 'theme'?"])
+
+
 def test_a_prefix_keeps_the_fixtures_out_of_the_way(project: Project) -> None:
     ran = project(
         """
