@@ -9,6 +9,7 @@ import msgspec
 
 from aioflags.lint import Finding, lint
 from aioflags.lint.findings import spelled
+from aioflags.model.values import is_array
 
 __all__ = ["remarks_on_document", "remarks_on_file", "remarks_on_object"]
 
@@ -61,12 +62,10 @@ def _connected(document: _Document, section: str, key: str) -> _Document:
 def _texts(value: Any) -> Iterator[str]:
     ahead: list[Any] = [value]
     while ahead:
-        match ahead.pop():
-            case str() as text:
-                yield text
-            case dict() as members:
-                ahead += cast("dict[str, Any]", members).values()
-            case list() as elements:
-                ahead += cast("list[Any]", elements)
-            case _:
-                pass
+        found = ahead.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, Mapping):
+            ahead += cast("Mapping[str, Any]", found).values()
+        elif is_array(found):
+            ahead += found
