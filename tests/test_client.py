@@ -367,7 +367,7 @@ def test_the_secure_mode_hash_of_an_invalid_context_is_empty(caplog: pytest.LogC
 @pytest.mark.parametrize(
     ("key", "warned"),
     [
-        pytest.param("sdk-key\n", "characters", id="CS-C12 a line break"),
+        pytest.param("sdk-key\n", "characters", id="CS-C12 CS-O1 a line break"),
         pytest.param("sdk key", "characters", id="a space"),
         pytest.param("k" * 8193, "too long", id="too long"),
         pytest.param("", "empty", id="empty"),

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from aioflags import Config, ConfigError, DataSystem
-from aioflags.sources import Fdv1FallbackOptions, MemorySource, Polling, Streaming
+from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, MemorySource, Polling, Streaming
+from aioflags.stores import RedisStore
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,10 @@ def test_a_configuration_cannot_be_changed_and_keeps_its_own_copies() -> None:
         pytest.param(DataSystem.default(), [Polling], [Streaming, Polling], True, id="default"),
         pytest.param(DataSystem.streaming(), [], [Streaming], True, id="streaming"),
         pytest.param(DataSystem.polling(), [], [Polling], True, id="polling"),
+        pytest.param(DataSystem.fdv1(), [], [Fdv1Streaming], False, id="CS-O3 FDv1, by its stream"),
+        pytest.param(DataSystem.fdv1(stream=False), [], [Fdv1Polling], False, id="CS-O3 FDv1, by polls"),
+        pytest.param(DataSystem.daemon(RedisStore()), [], [], False, id="CS-O6 a store that is only read"),
+        pytest.param(DataSystem.persistent_store(RedisStore()), [Polling], [Streaming, Polling], True, id="CS-O7 a store beside"),
         pytest.param(DataSystem.custom(), [], [], False, id="FB-29 custom has the fallback it is given, which is none"),
         pytest.param(
             DataSystem.custom(synchronizers=[Streaming(), Polling()]),

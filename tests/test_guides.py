@@ -31,6 +31,7 @@ GUIDES = {
     "fastapi.md": 7,
     "hooks.md": 3,
     "observability.md": 4,
+    "options.md": 1,
     "quickstart.md": 4,
     "what-happens-when.md": 8,
 }

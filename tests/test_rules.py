@@ -51,6 +51,7 @@ def carried() -> set[str]:
         pytest.param("FB-", 34, id="the directive"),
         pytest.param("EV-E", 168, id="evaluation"),
         pytest.param("CS-C", 24, id="the client"),
+        pytest.param("CS-O", 33, id="the client's options"),
     ],
 )
 def test_no_number_is_left_out(written: dict[str, str | None], prefix: str, last: int) -> None:

@@ -82,6 +82,7 @@ async def test_an_end_without_a_reason_is_a_failure_with_one() -> None:
     assert failure.error.message
 
 
+@pytest.mark.holds("CS-O33")
 async def test_the_function_gets_the_context_and_the_cursor_and_is_closed() -> None:
     seen: list[object] = []
 
