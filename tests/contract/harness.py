@@ -10,7 +10,7 @@ import anyio
 import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from aioflags.devserver import ServerState, create_app, serve
@@ -20,13 +20,17 @@ __all__ = ["Harness", "harnessing"]
 
 
 class Harness:
-    """``flags`` is what clients of the service get; ``heard`` are the callbacks: path and body."""
+    """``flags`` is what clients of the service get; ``heard`` are the callbacks: path and body.
+
+    ``answers`` are those to callbacks, by path; one that is not there is empty.
+    """
 
     def __init__(self, service: httpx.AsyncClient, flags: ServerState, flags_url: str) -> None:
         self.service = service
         self.flags = flags
         self.flags_url = flags_url
         self.heard: list[tuple[str, Any]] = []
+        self.answers: dict[str, Any] = {}
         self.callbacks_url = ""
         self._news = anyio.Event()
 
@@ -60,10 +64,11 @@ class Harness:
 
     async def hear(self, request: Request) -> Response:
         """A callback."""
-        self.heard.append((request.url.path, await request.json()))
+        path = request.url.path
+        self.heard.append((path, await request.json()))
         self._news.set()
         self._news = anyio.Event()
-        return Response()
+        return JSONResponse(self.answers[path]) if path in self.answers else Response(status_code=404 if "get" in path else 200)
 
     async def until_heard(self, count: int) -> list[tuple[str, Any]]:
         """The callbacks, when there are so many."""

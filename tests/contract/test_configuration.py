@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
 from aioflags import Config, ConfigError, DataSystem
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
-from tests.contract.service.configuration import Configuration, config_for
+from tests.contract.service.callbacks import Callbacks
+from tests.contract.service.configuration import config_for
+from tests.contract.service.wire import Configuration
 
 LOGGER = logging.getLogger("test")
 NULLS = dict.fromkeys(
@@ -31,7 +34,8 @@ NULLS = dict.fromkeys(
 
 
 def config(**said: Any) -> Config:
-    return config_for(msgspec.convert({"credential": "k", **said}, Configuration), LOGGER)
+    nobody = Callbacks(httpx.AsyncClient())
+    return config_for(msgspec.convert({"credential": "k", **said}, Configuration), nobody, LOGGER)
 
 
 def test_what_is_null_is_absent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,41 @@ async def test_hooks_tell_of_their_stages_pass_data_on_and_fail_where_they_are_t
         ("/b", {**after, "evaluationSeriesData": {}}),
         ("/a", {**after, "evaluationSeriesData": {"x": 1}}),
     ]
+
+
+BIG = {
+    "flags": {
+        "f": {
+            "on": True,
+            "variations": ["out", "in"],
+            "fallthrough": {"variation": 0},
+            "rules": [
+                {"variation": 1, "clauses": [{"op": "segmentMatch", "values": ["s"], "attribute": "", "contextKind": "user"}]}
+            ],
+        }
+    },
+    "segments": {"s": {"unbounded": True, "generation": 2}},
+}
+
+
+@pytest.mark.parametrize(
+    ("answers", "value", "status"),
+    [
+        pytest.param({"values": {"s.g2": True}}, "in", {"available": True, "stale": False}, id="a member"),
+        pytest.param({"values": None}, "out", {"available": True, "stale": False}, id="nobody"),
+        pytest.param(None, "out", {"available": False, "stale": False}, id="a store that fails"),
+    ],
+)
+async def test_the_harness_is_a_store_of_big_segments(answers: Any, value: str, status: dict[str, bool]) -> None:
+    async with harnessing(BIG) as harness:
+        if answers is not None:
+            harness.answers |= {"/getMembership": answers, "/getMetadata": {"lastUpToDate": int(time.time() * 1000)}}
+        options = {"userCacheSize": None, "userCacheTimeMs": 10, "statusPollIntervalMs": 60_000, "staleAfterMs": None}
+        client = await harness.create(bigSegments={"callbackUri": harness.callbacks_url, **options})
+        assert await harness.value(client, "f") == value
+        assert await harness.ask(client, "getBigSegmentStoreStatus") == status
+    asked = {"contextHash": "C/6TXnDDIcfKOvx1zg0MovmLVCLgCLsxwAxtfx8cCtY="}
+    assert [body for path, body in harness.heard if path == "/getMembership"] == [asked]
 
 
 async def test_a_harness_that_does_not_answer_callbacks_harms_nobody() -> None:

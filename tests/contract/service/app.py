@@ -21,8 +21,8 @@ from aioflags import Client, ConfigError
 from aioflags.version import __version__
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.commands import CommandError, Entity, obey
-from tests.contract.service.configuration import Configuration, Hooks, Wire, config_for
-from tests.contract.service.hooks import ToldHook
+from tests.contract.service.configuration import config_for
+from tests.contract.service.wire import Configuration, Wire
 
 __all__ = ["SERVER_SIDE", "Service", "running"]
 
@@ -31,6 +31,7 @@ SERVER_SIDE: Final = (
     "all-flags-client-side-only",
     "all-flags-details-only-for-tracked-flags",
     "all-flags-with-reasons",
+    "big-segments",
     "client-prereq-events",
     "context-comparison",
     "context-type",
@@ -101,8 +102,7 @@ class Service:
             wanted = msgspec.json.decode(await request.body(), type=_Creation)
             # Named after the test, so that a line in the log says which one it belongs to.
             logger = logging.getLogger(f"contract.{wanted.tag}")
-            hooks = [ToldHook(hook, self._callbacks) for hook in (wanted.configuration.hooks or Hooks()).hooks or ()]
-            client = Client(wanted.configuration.credential, config_for(wanted.configuration, logger, hooks=hooks))
+            client = Client(wanted.configuration.credential, config_for(wanted.configuration, self._callbacks, logger))
         except (msgspec.DecodeError, ConfigError) as error:
             return PlainTextResponse(str(error), 400)
         entity = Entity(client, self._callbacks, self._tasks)

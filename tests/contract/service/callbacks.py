@@ -18,6 +18,10 @@ class Callbacks:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
+    async def ask(self, uri: str, what: Any) -> Any:
+        """One whose answer counts, as JSON. Raises ``httpx.HTTPError`` where there is none."""
+        return (await self._http.post(uri, json=what)).raise_for_status().json()
+
     async def tell(self, uri: str, what: Any) -> None:
         """One that nobody waits for an answer to. A harness that has gone on to its next test is no failure."""
         try:

@@ -11,9 +11,9 @@ from anyio.abc import TaskGroup
 
 from aioflags import Client, Context
 from tests.contract.service.callbacks import Callbacks
-from tests.contract.service.configuration import Wire
 from tests.contract.service.contexts import ContextBuild, ContextComparison, ContextConvert, build, compare, convert
 from tests.contract.service.listeners import Listeners, RegisterFlagListener, RegisterValueListener, Unregister
+from tests.contract.service.wire import Wire
 
 __all__ = ["CommandError", "Entity", "obey"]
 
@@ -88,6 +88,11 @@ async def _secure_mode_hash(entity: Entity, wanted: About) -> dict[str, str]:
     return {"result": entity.client.secure_mode_hash(wanted.subject())}
 
 
+async def _big_segments_status(entity: Entity, _: Wire) -> dict[str, bool]:
+    status = await entity.client.big_segments_status()
+    return {"available": status.available, "stale": status.stale}
+
+
 async def _context_build(_: Entity, wanted: ContextBuild) -> dict[str, str]:
     return build(wanted)
 
@@ -123,6 +128,7 @@ COMMANDS: Final = {
     "evaluate": _Command(Evaluate, _evaluate),
     "evaluateAll": _Command(EvaluateAll, _evaluate_all),
     "secureModeHash": _Command(About, _secure_mode_hash),
+    "getBigSegmentStoreStatus": _Command(Wire, _big_segments_status),
     "contextBuild": _Command(ContextBuild, _context_build),
     "contextConvert": _Command(ContextConvert, _context_convert),
     "contextComparison": _Command(ContextComparison, _context_comparison),

@@ -1,106 +1,35 @@
-"""What a harness says about the client it wants, and the configuration of ours that this is.
-
-What is absent may also be ``null``, and means the SDK's default. Numbers are milliseconds here, and seconds there.
-"""
+"""What a harness wants, and the configuration of the client that this is. Milliseconds there are seconds here."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from aioflags import Config, DataSystem, Http
-from aioflags.hooks import Hook
+from aioflags import BigSegments, Config, DataSystem, Http
 from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
+from tests.contract.service.callbacks import Callbacks
+from tests.contract.service.hooks import ToldHook
+from tests.contract.service.memberships import AskedStore
+from tests.contract.service.wire import (
+    BigSegmentsParams,
+    Configuration,
+    DataSystemParams,
+    Hooks,
+    PollingParams,
+    Proxy,
+    ServiceEndpoints,
+    SourceParams,
+    Tags,
+    Tls,
+    Wrapper,
+)
 
-__all__ = ["Configuration", "HookParams", "Wire", "config_for"]
-
-
-class Wire(msgspec.Struct, rename="camel"):
-    """An object of the harness. What it says beyond these fields is none of our business."""
-
-
-class PollingParams(Wire):
-    base_uri: str | None = None
-    poll_interval_ms: float | None = None
-
-
-class StreamingParams(Wire):
-    base_uri: str | None = None
-    initial_retry_delay_ms: float | None = None
-
-
-class SourceParams(Wire):
-    """An initializer polls; a synchronizer does one of both."""
-
-    streaming: StreamingParams | None = None
-    polling: PollingParams | None = None
+__all__ = ["config_for"]
 
 
-class DataSystemParams(Wire):
-    initializers: list[SourceParams] | None = None
-    synchronizers: list[SourceParams] | None = None
-    fdv1_fallback: PollingParams | None = None
-
-
-class ServiceEndpoints(Wire):
-    streaming: str | None = None
-    polling: str | None = None
-    events: str | None = None
-
-
-class Tags(Wire):
-    application_id: str | None = None
-    application_version: str | None = None
-
-
-class Wrapper(Wire):
-    name: str | None = None
-    version: str | None = None
-
-
-class Tls(Wire):
-    skip_verify_peer: bool | None = None
-    custom_ca_file: str | None = msgspec.field(default=None, name="customCAFile")
-
-
-class Proxy(Wire):
-    http_proxy: str | None = None
-
-
-class HookParams(Wire):
-    """``data``: what a stage passes on. ``errors``: the stages that fail, each with its message."""
-
-    name: str
-    callback_uri: str
-    data: dict[str, dict[str, Any] | None] | None = None
-    errors: dict[str, str | None] | None = None
-
-
-class Hooks(Wire):
-    hooks: list[HookParams] | None = None
-
-
-class Configuration(Wire):
-    """A client."""
-
-    credential: str
-    start_wait_time_ms: float | None = None
-    init_can_fail: bool | None = None
-    data_system: DataSystemParams | None = None
-    service_endpoints: ServiceEndpoints | None = None
-    tags: Tags | None = None
-    wrapper: Wrapper | None = None
-    tls: Tls | None = None
-    proxy: Proxy | None = None
-    hooks: Hooks | None = None
-
-
-def config_for(wanted: Configuration, logger: logging.Logger, *, hooks: Sequence[Hook] = ()) -> Config:
-    """The configuration of the client, with these hooks. Raises ``ConfigError`` where it cannot be had."""
+def config_for(wanted: Configuration, callbacks: Callbacks, logger: logging.Logger) -> Config:
+    """The configuration of the client. Raises ``ConfigError`` where it cannot be had."""
     endpoints = wanted.service_endpoints or ServiceEndpoints()
     tags, wrapper = wanted.tags or Tags(), wanted.wrapper or Wrapper()
     return Config(
@@ -114,7 +43,8 @@ def config_for(wanted: Configuration, logger: logging.Logger, *, hooks: Sequence
         start_wait=(wanted.start_wait_time_ms or 5000) / 1000,
         data_system=DataSystem.default() if wanted.data_system is None else _data_system(wanted.data_system),
         http=_http(wanted.tls or Tls(), wanted.proxy or Proxy()),
-        hooks=hooks,
+        hooks=[ToldHook(hook, callbacks) for hook in (wanted.hooks or Hooks()).hooks or ()],
+        big_segments=None if wanted.big_segments is None else _big_segments(wanted.big_segments, callbacks),
         logger=logger,
     )
 
@@ -143,6 +73,17 @@ def _http(tls: Tls, proxy: Proxy) -> Http:
         ca_certs=tls.custom_ca_file or None,
         disable_ssl_verification=bool(tls.skip_verify_peer),
     )
+
+
+def _big_segments(wanted: BigSegmentsParams, callbacks: Callbacks) -> BigSegments:
+    options = {
+        "context_cache_size": wanted.user_cache_size,
+        "context_cache_time": _seconds(wanted.user_cache_time_ms),
+        "status_poll_interval": _seconds(wanted.status_poll_interval_ms),
+        "stale_after": _seconds(wanted.stale_after_ms),
+    }
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    return BigSegments(store=AskedStore(wanted.callback_uri, callbacks), **given)
 
 
 def _seconds(milliseconds: float | None) -> float | None:

@@ -8,7 +8,7 @@ import msgspec
 
 from aioflags import Context
 from aioflags.model.reference import AttributeReference
-from tests.contract.service.configuration import Wire
+from tests.contract.service.wire import Wire
 
 __all__ = ["ContextBuild", "ContextComparison", "ContextConvert", "build", "compare", "convert"]
 

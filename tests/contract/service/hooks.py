@@ -8,7 +8,7 @@ from typing import Any
 from aioflags import EvaluationDetail
 from aioflags.hooks import EvaluationCall, Hook
 from tests.contract.service.callbacks import Callbacks
-from tests.contract.service.configuration import HookParams
+from tests.contract.service.wire import HookParams
 
 __all__ = ["ToldHook"]
 

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from aioflags import Client, Context, FlagChange, ValueChange
 from aioflags.changes import Changes
 from tests.contract.service.callbacks import Callbacks
-from tests.contract.service.configuration import Wire
+from tests.contract.service.wire import Wire
 
 __all__ = ["Listeners", "RegisterFlagListener", "RegisterValueListener", "Unregister"]
 

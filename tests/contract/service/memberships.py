@@ -1,0 +1,33 @@
+"""A store of big-segment memberships that asks the harness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.contract.service.callbacks import Callbacks
+
+__all__ = ["AskedStore"]
+
+
+class AskedStore:
+    """A program's own store, as the client sees it. An answer other than 200 is the store's failure."""
+
+    def __init__(self, uri: str, callbacks: Callbacks) -> None:
+        self._uri = uri
+        self._callbacks = callbacks
+
+    async def memberships(self, context_hash: str) -> Mapping[str, bool] | None:
+        """Which segments hold the context."""
+        return (await self._ask("getMembership", {"contextHash": context_hash})).get("values")
+
+    async def last_updated_ms(self) -> int | None:
+        """When the harness says that it was."""
+        return (await self._ask("getMetadata", {})).get("lastUpToDate")
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+    async def _ask(self, what: str, params: dict[str, str]) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._callbacks.ask(f"{self._uri.rstrip('/')}/{what}", params)
+        return answer
