@@ -105,6 +105,37 @@ async def test_a_change_in_the_store_shows(cache: str, unchanged: float | None, 
             assert (await client.flags(USER)).all() == {"a": "new", "b": "new"}
 
 
+@pytest.mark.parametrize("cache", ["ttl", "infinite"])
+async def test_a_store_that_was_empty_before_anybody_asked_is_read_again_for_the_first_who_do(cache: str) -> None:
+    store = holding(marker=False)
+    async with Client("", daemon(store, cache=cache, cache_ttl=3600)) as client:
+        await anyio.sleep(1)
+        assert client.variation_nowait("a", USER, "") == ""
+        put(store, "a", "first")
+        found: list[str] = []
+
+        async def ask() -> None:
+            found.append(await client.variation("a", USER, ""))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            tasks.start_soon(ask)
+        assert found == ["first", "first"]
+        put(store, "a", "second", 2)
+        assert await client.variation("a", USER, "") == "first"
+        assert store.calls.count("load") <= 3
+
+
+@pytest.mark.parametrize("cache", ["ttl", "infinite"])
+async def test_that_it_was_empty_is_kept_once_somebody_has_asked(cache: str) -> None:
+    store = holding(marker=False)
+    async with Client("", daemon(store, cache=cache, cache_ttl=3600)) as client:
+        assert await client.variation("a", USER, "") == ""
+        put(store, "a", "late")
+        assert await client.variation("a", USER, "") == ""
+        assert store.calls.count("load") == 2
+
+
 async def test_who_follows_changes_hears_of_those_in_the_store() -> None:
     store = holding(a="old")
     async with Client("", daemon(store, cache_ttl=1)) as client:

@@ -62,6 +62,8 @@ class StandIn:
         self._logger = logger
         self._once = Once()
         self._is_marked = alone
+        self._is_seen = not alone
+        """Whether anybody has asked yet. Before, that there was nothing is no answer that would have to be kept."""
         self._has_ended = False
         self._loads = 0
         self._loading = anyio.Lock()
@@ -94,11 +96,16 @@ class StandIn:
     async def snapshot(self, key: str | None) -> Snapshot:
         """The data that flag ``key`` is to be evaluated on now, or, without a key, all flags.
 
-        With the cache off it waits for the store. One that is away is not waited for: what was read last has to do.
+        With the cache off it waits for the store; with any cache, once, for one that was empty before anybody asked. A store
+        that is away is not waited for: what was read last has to do.
         """
-        if self.looks_up and self._health.is_available and _can_be_stored(key):
+        if self._health.is_available and _can_be_stored(key):
             try:
-                return await (self._load_anew() if key is None else self._looked_up(str(key)))
+                if self.looks_up:
+                    return await (self._load_anew() if key is None else self._looked_up(str(key)))
+                if not self._is_seen and not self._holder.snapshot.flags:
+                    await self._load_anew()
+                self._is_seen = True
             except StoreError:
                 pass
         return self._holder.snapshot

@@ -9,8 +9,9 @@ import httpx
 import msgspec
 import pytest
 
-from aioflags import Config, ConfigError, DataSystem
+from aioflags import Config, ConfigError, DataSystem, Persistence
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
+from aioflags.stores import RedisStore
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.configuration import config_for
 from tests.contract.service.wire import Configuration
@@ -79,6 +80,28 @@ def test_sources_are_taken_over_in_order() -> None:
         synchronizers=[Streaming(base_uri="http://b", initial_reconnect_delay=0.05), Polling(interval=45)],
         fdv1_fallback=Fdv1FallbackOptions(base_uri="http://c"),
     )
+
+
+@pytest.mark.parametrize(
+    ("cache", "mode", "persistence"),
+    [
+        pytest.param({"mode": "off", "ttl": None}, 0, {"mode": "read_only", "cache": "off"}, id="to read, without a cache"),
+        pytest.param({"mode": "ttl", "ttl": 1}, 1, {"mode": "read_write", "cache": "ttl", "cache_ttl": 1}, id="to write"),
+        pytest.param({"mode": "infinite"}, 1, {"mode": "read_write", "cache": "infinite"}, id="with an endless cache"),
+    ],
+)
+def test_a_store_is_taken_over(cache: dict[str, Any], mode: int, persistence: dict[str, Any]) -> None:
+    place = {"type": "redis", "prefix": None, "dsn": "redis://localhost:6379"}
+    store = {"persistentDataStore": {"store": place, "cache": cache}}
+    assert config(dataSystem={"store": store, "storeMode": mode}).data_system == DataSystem.custom(
+        persistence=Persistence(store=RedisStore("redis://localhost:6379"), **persistence)
+    )
+
+
+def test_a_store_that_there_is_none_of_is_refused() -> None:
+    store = {"store": {"type": "consul", "dsn": "x"}, "cache": {"mode": "off"}}
+    with pytest.raises(ConfigError, match="consul"):
+        config(dataSystem={"store": {"persistentDataStore": store}})
 
 
 def test_no_source_is_added_to_those_that_are_named() -> None:

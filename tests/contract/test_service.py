@@ -163,7 +163,7 @@ async def test_hooks_tell_of_their_stages_pass_data_on_and_fail_where_they_are_t
     ]
 
 
-BIG = {
+BIG: dict[str, object] = {
     "flags": {
         "f": {
             "on": True,

@@ -42,6 +42,7 @@ SERVER_SIDE: Final = (
     "hook-environment-id",
     "http-proxy",
     "instance-id",
+    "persistent-data-store-redis",
     "polling-gzip",
     "secure-mode-hash",
     "server-side-polling",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
-from aioflags import BigSegments, Config, DataSystem, Http
+from aioflags import BigSegments, Config, ConfigError, DataSystem, Http, Persistence
 from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
+from aioflags.stores import RedisStore
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.hooks import ToldHook
 from tests.contract.service.memberships import AskedStore
@@ -20,6 +21,7 @@ from tests.contract.service.wire import (
     Proxy,
     ServiceEndpoints,
     SourceParams,
+    StorePlace,
     Tags,
     Tls,
     Wrapper,
@@ -54,10 +56,24 @@ def _data_system(wanted: DataSystemParams) -> DataSystem:
     return DataSystem.custom(
         initializers=[_source(source) for source in wanted.initializers or ()],
         synchronizers=[_source(source) for source in wanted.synchronizers or ()],
+        persistence=_persistence(wanted),
         fdv1_fallback=None
         if fallback is None
         else Fdv1FallbackOptions(base_uri=fallback.base_uri or None, interval=_seconds(fallback.poll_interval_ms)),
     )
+
+
+def _persistence(wanted: DataSystemParams) -> Persistence | None:
+    persistent = (wanted.store or StorePlace()).persistent_data_store
+    if persistent is None:
+        return None
+    if persistent.store.type != "redis":
+        raise ConfigError(f"store: there is no {persistent.store.type} store")
+    mode: Literal["read_only", "read_write"] = "read_write" if wanted.store_mode == 1 else "read_only"
+    store = RedisStore(persistent.store.dsn, prefix=persistent.store.prefix or "")
+    if persistent.cache.ttl is None:
+        return Persistence(store=store, mode=mode, cache=persistent.cache.mode)
+    return Persistence(store=store, mode=mode, cache=persistent.cache.mode, cache_ttl=persistent.cache.ttl)
 
 
 def _source(wanted: SourceParams) -> SourceBuilder:

@@ -5,6 +5,8 @@ What is absent may also be ``null``, and means the SDK's default. Durations are 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 __all__ = [
@@ -13,10 +15,12 @@ __all__ = [
     "DataSystemParams",
     "HookParams",
     "Hooks",
+    "PersistentStoreParams",
     "PollingParams",
     "Proxy",
     "ServiceEndpoints",
     "SourceParams",
+    "StorePlace",
     "StreamingParams",
     "Tags",
     "Tls",
@@ -39,6 +43,30 @@ class StreamingParams(Wire):
     initial_retry_delay_ms: float | None = None
 
 
+class StoreParams(Wire):
+    """Where the store is: its type, and what names it there."""
+
+    type: str
+    dsn: str
+    prefix: str | None = None
+
+
+class CacheParams(Wire):
+    """``ttl`` is in seconds."""
+
+    mode: Literal["off", "ttl", "infinite"]
+    ttl: float | None = None
+
+
+class PersistentStoreParams(Wire):
+    store: StoreParams
+    cache: CacheParams
+
+
+class StorePlace(Wire):
+    persistent_data_store: PersistentStoreParams | None = None
+
+
 class SourceParams(Wire):
     """An initializer polls; a synchronizer does one of both."""
 
@@ -50,6 +78,8 @@ class DataSystemParams(Wire):
     initializers: list[SourceParams] | None = None
     synchronizers: list[SourceParams] | None = None
     fdv1_fallback: PollingParams | None = None
+    store: StorePlace | None = None
+    store_mode: Literal[0, 1] = 0
 
 
 class ServiceEndpoints(Wire):
