@@ -24,7 +24,7 @@ from aioflags.devserver.disturbance import CUT
 __all__ = ["LOOPBACK", "Serving", "serve"]
 
 LOOPBACK: Final = "127.0.0.1"
-_LEAVE_TAKING: Final = 0.05
+_LEAVE_TAKING: Final = 0.2
 _LAST_WORDS: Final = 1.0
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 """The socket option that makes closing a reset."""
@@ -100,12 +100,15 @@ async def serve(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0) -> AsyncGe
             listening.close()
         serving.drop_connections()
         # Requests end by themselves once their connection is gone; one that is cancelled at once would be logged as a crash.
-        if tasks := list(server.server_state.tasks):
-            _, late = await asyncio.wait(tasks, timeout=_LEAVE_TAKING)
-            for task in late:
-                task.cancel()
-            if late:
+        late = set(server.server_state.tasks)
+        while late:
+            # For as long as some of them end: with hundreds of streams that takes its time.
+            ended, late = await asyncio.wait(late, timeout=_LEAVE_TAKING)
+            if not ended:
+                for task in late:
+                    task.cancel()
                 await asyncio.wait(late)
+                break
         for listening in server.servers:
             await listening.wait_closed()
 

@@ -113,6 +113,18 @@ async def test_it_ends_at_once_with_streams_open_and_leaves_nothing(state: Serve
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+async def test_hundreds_of_streams_end_without_a_complaint(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
+    async with AsyncExitStack() as sockets:
+        async with serve(create_app(state)) as serving:
+            for _ in range(300):
+                socket = await sockets.enter_async_context(await anyio.connect_tcp("127.0.0.1", serving.port))
+                await socket.send(b"GET /sdk/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            with anyio.fail_after(15):
+                await state.until(lambda: state.open_streams.total() == 300)
+        assert state.open_streams.total() == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_a_request_that_does_not_notice_its_end_is_cancelled() -> None:
     asked, ended = anyio.Event(), anyio.Event()
 
