@@ -74,9 +74,11 @@ SOURCES = [
 ]
 
 STORES = [
+    "DiskStore",
     "MembershipStore",
     "MembershipStoreBuilder",
     "ObjectKind",
+    "Paced",
     "RedisStore",
     "Store",
     "StoreBuilder",

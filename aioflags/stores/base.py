@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
+import msgspec
+
 from aioflags.logs import logger as package_logger
 from aioflags.model.change import ObjectKind
 
-__all__ = ["Store", "StoreBuilder", "StoreContext", "StoredItem", "StoredItems"]
+__all__ = ["Paced", "Store", "StoreBuilder", "StoreContext", "StoredItem", "StoredItems"]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredItem:
+class StoredItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A flag or segment as a store keeps it: JSON, a deleted one's too."""
 
     kind: ObjectKind
@@ -66,6 +67,16 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Lets go of what the store holds open. Called once, last."""
+        ...
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A store that wants single changes collected for a while, since each of its writes is one of everything."""
+
+    @property
+    def pace(self) -> float:
+        """For how many seconds."""
         ...
 
 

@@ -35,6 +35,7 @@ class StoreHealth:
         self._store = store
         self._report = report
         self._is_available = True
+        self._is_told = False
         self._logger = logger
         self._failed = anyio.Event()
         self._back = anyio.Event()
@@ -71,6 +72,9 @@ class StoreHealth:
         self._pause = STORE_POLL_INTERVAL
         if self.is_available:
             self._report(AVAILABLE)
+            if self._is_told:
+                self._is_told = False
+                self._logger.warning("the store of flag data is available again")
 
     def retire(self) -> None:
         """Nobody is going to write or read any more, so that nothing in it can be out of date."""
@@ -92,9 +96,10 @@ class StoreHealth:
             await self._failed.wait()
             await self._recovery()
             self._failed = anyio.Event()
-            self._logger.warning("the store of flag data is available again")
             self._is_available = True
-            self._report(_BACK if self._is_needed else AVAILABLE)
+            self._report(_BACK)
+            if not self._is_needed:
+                self.refreshed()
             back, self._back = self._back, anyio.Event()
             back.set()
 
@@ -111,7 +116,8 @@ class StoreHealth:
                 self._logger.debug("the store of flag data is not back: %s", printable(error))
 
     def _failure(self, why: str) -> StoreError:
-        if self.is_available:
+        if not self._is_told:
+            self._is_told = True
             self._logger.warning("the store of flag data failed, and is left alone until it is back: %s", printable(why))
         self._is_available = False
         self._report(_AWAY)

@@ -15,7 +15,7 @@ from aioflags.logs import printable
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.defaults import STORE_CLOSE_GRACE, STORE_TIMEOUT
 from aioflags.model.status import StoreStatus
-from aioflags.stores.base import Store, StoreBuilder, StoreContext
+from aioflags.stores.base import Paced, Store, StoreBuilder, StoreContext
 from aioflags.supervisor.facts import Facts
 from aioflags.supervisor.health import StoreHealth
 from aioflags.supervisor.holder import SnapshotHolder
@@ -103,7 +103,8 @@ class Keeper:
         described = self._described
         store = described.build(self._context) if isinstance(described, StoreBuilder) else described
         self._health = health = StoreHealth(store, self._report, self._logger)
-        self._writer = Writer(health) if self._writes else None
+        pace = store.pace if isinstance(store, Paced) else 0.0
+        self._writer = Writer(health, pace=pace) if self._writes else None
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._guarded, health.run)

@@ -28,10 +28,14 @@ _MOST_WAITING: Final = 1000
 
 
 class Writer:
-    """Writes to one store, one call after another, in the order in which data were applied."""
+    """Writes to one store, one call after another, in the order in which data were applied.
 
-    def __init__(self, health: StoreHealth) -> None:
+    ``pace`` is how long to collect single changes after a write, in seconds.
+    """
+
+    def __init__(self, health: StoreHealth, *, pace: float = 0.0) -> None:
         self._health = health
+        self._pace = pace
         self._newest: Snapshot | None = None
         self._needs_all = False
         self._waiting: dict[Item, Change] = {}
@@ -57,6 +61,7 @@ class Writer:
             await self._work.wait()
             await self._health.until_available()
             await self._write()
+            await anyio.sleep(self._pace)
 
     async def finish(self) -> None:
         """Writes what is left, unless the store is away."""

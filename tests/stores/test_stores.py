@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from aioflags.model.change import ObjectKind
-from aioflags.stores import RedisStore, Store, StoreContext, StoredItem, StoredItems
+from aioflags.stores import DiskStore, RedisStore, Store, StoreContext, StoredItem, StoredItems
 from tests.stores.memory_store import MemoryStore
 
 pytestmark = pytest.mark.real_time
@@ -24,9 +24,14 @@ def _own(_request: pytest.FixtureRequest) -> Store:
     return MemoryStore()
 
 
+def _disk(request: pytest.FixtureRequest) -> Store:
+    return DiskStore(request.getfixturevalue("tmp_path") / "flags").build(CONTEXT)
+
+
 STORES: list[object] = [
     pytest.param(_own, id="a program's own"),
     pytest.param(_redis, id="Redis"),
+    pytest.param(_disk, id="a file"),
 ]
 
 

@@ -1,0 +1,174 @@
+"""DiskStore: the last known good flags in one file, so that a program starts with flags although nobody answers.
+
+The file is written whole and moved into place. It begins with a line that says which environment it is of and what its checksum
+is; items follow, as MessagePack. A file that is not what that line says is not used.
+
+Source: ``data-system.md`` 7.10; ``architecture.md`` 12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import anyio
+import msgspec
+
+from aioflags.errors import ConfigError, StoreError
+from aioflags.logs import printable
+from aioflags.model.change import ObjectKind
+from aioflags.model.options import require, set_all
+from aioflags.protocol.problems import UNREADABLE
+from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
+from aioflags.stores.files import System, read_own, replace_own
+
+__all__ = ["DiskStore"]
+
+_FORMAT: Final = "aioflags-flags-1"
+_LARGEST: Final = 512 * 1024 * 1024
+_PACE: Final = 1.0
+
+
+class _Contents(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is in a file; ``is_whole`` once a whole data set was written."""
+
+    is_whole: bool
+    items: list[StoredItem]
+
+    def with_newer(self, items: Sequence[StoredItem]) -> _Contents:
+        stored = {(item.kind, item.key): item for item in self.items}
+        for item in items:
+            before = stored.get((item.kind, item.key))
+            if before is None or item.version > before.version:
+                stored[item.kind, item.key] = item
+        return _Contents(self.is_whole, list(stored.values()))
+
+
+_CONTENTS: Final = msgspec.msgpack.Decoder(_Contents)
+_NOTHING: Final = _Contents(is_whole=False, items=[])
+
+
+@dataclass(frozen=True, slots=True)
+class DiskStore:
+    """Flags in the file at ``path``, for one environment: another key or another service begins anew.
+
+    The folder has to be there, on a local disk. The file is this user's alone; a link, a file of somebody else's and one that
+    somebody else may write to are refused. Processes may share it: each write is whole, and the last one counts.
+
+    Raises:
+        ConfigError: ``path`` is no path.
+    """
+
+    path: str | os.PathLike[str]
+    _system: System | None = field(default=None, repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not require("path", self.path, str, os.PathLike, wanted="the path of a file"):
+            raise ConfigError("path: expected the path of a file, got an empty one")
+        set_all(self, {"path": Path(self.path).absolute()})
+
+    def build(self, context: StoreContext, /) -> Store:
+        """A store on the file, bound to the client's environment."""
+        return DiskFlags(Path(self.path), context.environment, context.logger, self._system)
+
+
+class DiskFlags:
+    """What :class:`DiskStore` builds. ``pace`` tells the writer that every write is one of everything."""
+
+    def __init__(self, path: Path, environment: str, logger: logging.Logger, system: System | None = None) -> None:
+        self.pace: float = _PACE
+        self._path = path
+        self._environment = hashlib.sha256(environment.encode()).hexdigest()
+        self._logger = logger
+        self._system = system
+        self._writing = anyio.Lock()
+        self._lock = threading.Lock()
+        self._newest = 0
+        self._read: _Contents | None = None
+
+    async def initialized(self) -> bool:
+        """Whether a whole data set is in a file that can be trusted. If there is one that cannot, the log hears why."""
+        try:
+            self._read = await asyncio.to_thread(self._found)
+        except StoreError as error:
+            self._logger.warning("the file of flag data is not used: %s", printable(error))
+            return False
+        return self._read.is_whole
+
+    async def load(self) -> StoredItems:
+        """What is in the file. Raises :class:`StoreError` if it cannot be trusted, ``OSError`` if it cannot be read."""
+        # Who asks for the marker asks for the rest at once. That was read together.
+        found, self._read = self._read, None
+        if found is None:
+            found = await asyncio.to_thread(self._found)
+        items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in ObjectKind}
+        for item in found.items:
+            items[item.kind][item.key] = item
+        return items
+
+    async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
+        """One item, for which the whole file is read."""
+        self._read = None
+        return (await self.load())[kind].get(key)
+
+    async def replace(self, items: StoredItems) -> None:
+        """A new file."""
+        whole = _Contents(is_whole=True, items=[item for those in items.values() for item in those.values()])
+        async with self._writing:
+            await asyncio.to_thread(self._write, lambda: whole, self._number())
+
+    async def upsert(self, items: Sequence[StoredItem]) -> None:
+        """A new file, made of the old one."""
+        if items:
+            async with self._writing:
+                await asyncio.to_thread(self._write, lambda: self._found().with_newer(items), self._number())
+
+    async def is_available(self) -> bool:
+        """Whether files can be made in the folder."""
+        return await asyncio.to_thread(os.access, self._path.parent, os.W_OK | os.X_OK)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    def _number(self) -> int:
+        """Counts the writes: one that was given up may go on in its thread, and must not undo a later one."""
+        self._newest += 1
+        return self._newest
+
+    # -- in threads
+
+    def _found(self) -> _Contents:
+        data = read_own(self._path, _LARGEST)
+        return _NOTHING if data is None else self._checked(data)
+
+    def _checked(self, data: bytes) -> _Contents:
+        head, _, body = data.partition(b"\n")
+        words = head.split(b" ")
+        if words[0] != _FORMAT.encode():
+            raise StoreError(f"{self._path} is no file of flags that this release reads")
+        if words[1:2] != [self._environment.encode()]:
+            raise StoreError(f"{self._path} has the flags of another environment")
+        if head != self._head(body):
+            raise StoreError(f"{self._path} is damaged")
+        try:
+            return _CONTENTS.decode(body)
+        except UNREADABLE:
+            raise StoreError(f"{self._path} is damaged") from None
+
+    def _head(self, body: bytes) -> bytes:
+        # The checksum covers the environment, too: a line that is exchanged does not make a file another environment's.
+        digest = hashlib.sha256(self._environment.encode() + b"\n" + body).hexdigest()
+        return f"{_FORMAT} {self._environment} {digest}".encode()
+
+    def _write(self, make: Callable[[], _Contents], number: int) -> None:
+        with self._lock:
+            body = msgspec.msgpack.encode(make())
+            if number == self._newest:
+                replace_own(self._path, self._head(body) + b"\n" + body, self._system)

@@ -1,0 +1,349 @@
+"""DiskStore: one file, whole or not at all, ours or not used."""
+
+# ruff: noqa: ASYNC240 -- the files of these tests are small, and nobody waits for the loop
+
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from aioflags import Client, Config, ConfigError, Context, DataSystem, StoreError, StoreStatus
+from aioflags.model.change import ObjectKind
+from aioflags.stores import DiskStore, Store, StoreContext, StoredItem
+from tests.feed import Feed, change, changes, full
+from tests.test_persistence import beside, started
+
+FLAG = ObjectKind.FLAG
+USER = Context("user-123")
+CONTEXT = StoreContext(environment="a" * 64)
+OTHER = StoreContext(environment="b" * 64)
+ITEM = StoredItem(FLAG, "a", 1, b'{"key":"a","version":1}')
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "flags"
+
+
+def on(path: Path, context: StoreContext = CONTEXT, system: Any = None) -> Store:
+    return DiskStore(path, _system=system).build(context)
+
+
+async def fill(path: Path, item: StoredItem = ITEM) -> None:
+    await on(path).replace({FLAG: {item.key: item}})
+
+
+def left_over(path: Path) -> list[str]:
+    return sorted(found.name for found in path.parent.iterdir() if found != path)
+
+
+async def test_another_process_reads_what_was_written(path: Path) -> None:
+    await fill(path)
+    again = on(path)
+    assert await again.initialized()
+    assert (await again.load())[FLAG] == {"a": ITEM}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert left_over(path) == []
+
+
+# -- what is not ours
+
+
+async def foreign_environment(path: Path) -> None:
+    await on(path, OTHER).replace({FLAG: {"a": ITEM}})
+
+
+async def foreign_head(path: Path) -> None:
+    await fill(path)
+    name = path.read_bytes().split(b" ")[1]
+    await foreign_environment(path)
+    path.write_bytes(path.read_bytes().replace(path.read_bytes().split(b" ")[1], name))
+
+
+async def cut(path: Path) -> None:
+    await fill(path)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+async def grown(path: Path) -> None:
+    await fill(path)
+    path.write_bytes(path.read_bytes() + b"\x00")
+
+
+async def empty(path: Path) -> None:
+    path.touch(mode=0o600)
+
+
+async def another_format(path: Path) -> None:
+    path.touch(mode=0o600)
+    path.write_text("aioflags-flags-2 and what may come", encoding="utf-8")
+
+
+async def link(path: Path) -> None:
+    await fill(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+async def dangling(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+async def folder(path: Path) -> None:
+    path.mkdir()
+
+
+async def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+async def open_to_others(path: Path) -> None:
+    await fill(path)
+    path.chmod(0o666)
+
+
+async def of_somebody_else(path: Path) -> None:
+    await fill(path)
+    try:
+        os.chown(path, os.geteuid() + 12345, -1)
+    except PermissionError:
+        pytest.skip("only root gives files away")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "problem"),
+    [
+        pytest.param(foreign_environment, "another environment", id="of another environment"),
+        pytest.param(foreign_head, "damaged", id="of another environment, with our name written over its"),
+        pytest.param(cut, "damaged", id="a byte too short"),
+        pytest.param(grown, "damaged", id="a byte too long"),
+        pytest.param(empty, "no file of flags", id="empty"),
+        pytest.param(another_format, "no file of flags that this release reads", id="of a later release"),
+        pytest.param(link, "is a link", id="a link"),
+        pytest.param(dangling, "is a link", id="a link to nowhere"),
+        pytest.param(folder, "is no plain file", id="a folder"),
+        pytest.param(pipe, "is no plain file", id="a pipe"),
+        pytest.param(open_to_others, "can be written to by others", id="others may write to it"),
+        pytest.param(of_somebody_else, "belongs to user", id="somebody else's"),
+    ],
+)
+@pytest.mark.holds("RB-R22")
+async def test_a_file_is_not_used_that_is(
+    path: Path, prepare: Callable[[Path], Any], problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await prepare(path)
+    store = on(path)
+    assert not await store.initialized()
+    assert problem in caplog.text
+    with pytest.raises(StoreError, match=problem):
+        await store.load()
+    with pytest.raises(StoreError, match=problem):
+        await store.upsert([ITEM])
+
+
+@pytest.mark.parametrize("prepare", [link, dangling, folder, pipe, open_to_others, of_somebody_else])
+async def test_what_others_put_there_is_not_written_over(path: Path, prepare: Callable[[Path], Any]) -> None:
+    await prepare(path)
+    before = path.lstat()
+    with pytest.raises(StoreError):
+        await on(path).replace({})
+    assert path.lstat() == before
+
+
+@pytest.mark.parametrize("prepare", [foreign_environment, cut, empty, another_format])
+async def test_what_is_ours_and_no_use_is_written_over(path: Path, prepare: Callable[[Path], Any]) -> None:
+    await prepare(path)
+    await fill(path)
+    assert await on(path).initialized()
+
+
+async def test_every_flipped_bit_is_noticed(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await fill(path)
+    good = path.read_bytes()
+    for place in range(len(good) * 8):
+        bad = bytearray(good)
+        bad[place // 8] ^= 1 << place % 8
+        path.write_bytes(bad)
+        assert not await on(path).initialized(), f"bit {place}"
+    path.write_bytes(good)
+    assert await on(path).initialized()
+
+
+# -- what can go wrong with a write
+
+
+class Failing:
+    """The system, whose ``name`` fails with ``number``; at its second call, if it writes."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self._name, self._number, self._calls = name, number, 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._name:
+            return getattr(os, name)
+
+        def call(*args: Any) -> Any:
+            self._calls += 1
+            if name == "write" and self._calls == 1:
+                return os.write(args[0], args[1][:10])
+            raise OSError(self._number, os.strerror(self._number))
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        pytest.param("open", errno.EROFS, id="a file system that is only read"),
+        pytest.param("open", errno.EACCES, id="a folder of others"),
+        pytest.param("write", errno.ENOSPC, id="a full disk"),
+        pytest.param("fsync", errno.EIO, id="a broken disk"),
+        pytest.param("replace", errno.EXDEV, id="a move that fails"),
+    ],
+)
+@pytest.mark.holds("RB-R22")
+async def test_a_write_that_fails_leaves_what_was_there(path: Path, name: str, number: int) -> None:
+    await fill(path)
+    newer = StoredItem(FLAG, "a", 2, b'{"version":2}')
+    for whole in (True, False):
+        store = on(path, system=Failing(name, number))
+        with pytest.raises(OSError, match=os.strerror(number)):
+            await (store.replace({FLAG: {"a": newer}}) if whole else store.upsert([newer]))
+        assert (await on(path).load())[FLAG] == {"a": ITEM}
+        assert left_over(path) == []
+
+
+@pytest.mark.real_time
+async def test_a_limit_of_the_system_leaves_what_was_there(path: Path) -> None:
+    """A real one: the process may write no file of more than 100 kB."""
+    await fill(path)
+    program = f"""
+import asyncio, resource, signal
+from aioflags.stores import *
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+item = StoredItem(ObjectKind.FLAG, "a", 2, b"x" * 1_000_000)
+asyncio.run(DiskStore({str(path)!r}).build(StoreContext(environment="a" * 64)).replace({{ObjectKind.FLAG: {{"a": item}}}}))
+"""
+    ran = await anyio.run_process([sys.executable, "-c", program], check=False)
+    assert b"OSError: [Errno 27] File too large" in ran.stderr
+    assert (await on(path).load())[FLAG] == {"a": ITEM}
+    assert left_over(path) == []
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(180)
+@pytest.mark.holds("RB-R22")
+def test_killed_three_hundred_times_it_leaves_the_old_file_or_the_new_one(path: Path) -> None:
+    command = [sys.executable, "-m", "tests.stores.kills", str(path), "300"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert ran.returncode == 0, ran.stderr
+    outcomes: dict[str, int] = ast.literal_eval(ran.stdout)
+    assert sum(outcomes.values()) == 300
+    assert min(outcomes["the old one"], outcomes["the new one"]) > 30
+
+
+async def test_what_killed_processes_left_is_removed_when_it_is_old(path: Path) -> None:
+    old, young = path.with_name(f".{path.name}.0123.tmp"), path.with_name(f".{path.name}.4567.tmp")
+    for left in (old, young):
+        left.touch()
+    os.utime(old, (1000, 1000))
+    await fill(path)
+    assert left_over(path) == [young.name]
+
+
+async def test_a_write_that_was_given_up_does_not_undo_a_later_one(path: Path) -> None:
+    store = on(path)
+    newer = StoredItem(FLAG, "a", 2, b'{"version":2}')
+    with anyio.move_on_after(0):
+        await store.replace({FLAG: {"a": ITEM}})
+    await store.replace({FLAG: {"a": newer}})
+    assert (await store.load())[FLAG] == {"a": newer}
+
+
+# -- with a client
+
+
+async def test_a_client_starts_with_what_another_left(path: Path) -> None:
+    feed = Feed()
+    feed.say(full(a="first"))
+    async with started(beside(feed, DiskStore(path))):
+        feed.say(changes(change("a", "second", 2), change("b", 1)))
+    async with started(beside(Feed(), DiskStore(path))) as client:
+        assert client.is_initialized
+        assert (await client.flags(USER)).all() == {"a": "second", "b": 1}
+
+
+async def test_but_not_with_another_key_nor_from_another_service(path: Path) -> None:
+    feed = Feed()
+    feed.say(full(a="first"))
+    async with started(beside(feed, DiskStore(path))):
+        pass
+    config = beside(Feed(), DiskStore(path))
+    async with Client("another-key", config) as client:
+        assert (await client.variation_detail("a", USER, "")).reason.error_kind == "CLIENT_NOT_READY"
+
+
+async def test_changes_that_come_fast_are_collected_for_a_second(path: Path) -> None:
+    feed = Feed()
+    feed.say(full(a=0))
+    writes: list[str] = []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            writes.append(name)
+            return getattr(os, name)
+
+    counting: Any = Counting()
+    async with started(beside(feed, DiskStore(path, _system=counting))):
+        for version in range(2, 102):
+            feed.say(changes(change("a", version, version)))
+            await anyio.sleep(0.1)
+    assert 10 <= writes.count("replace") <= 13
+    assert version_of_a(path) == 101
+
+
+def version_of_a(path: Path) -> int:
+    """The version of flag ``a`` in a file, of whichever environment."""
+    _, items = msgspec.msgpack.decode(path.read_bytes().partition(b"\n")[2])
+    return next(int(version) for _, key, version, _ in items if key == "a")
+
+
+async def test_a_folder_that_is_missing_is_an_outage_until_it_is_there(tmp_path: Path) -> None:
+    path, feed = tmp_path / "later" / "flags", Feed()
+    feed.say(full(a=1))
+    async with started(beside(feed, DiskStore(path))) as client:
+        assert client.store_status == StoreStatus(available=False, stale=True)
+        assert await client.variation("a", USER, 0) == 1
+        path.parent.mkdir()
+        await anyio.sleep(1)
+        assert client.store_status == StoreStatus(available=True, stale=False)
+        assert version_of_a(path) == 1
+
+
+async def test_a_client_without_sources_shows_that_its_file_cannot_be_used(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await foreign_environment(path)
+    async with started(beside(Feed(), DiskStore(path), mode="read_only")) as client:
+        assert not client.is_initialized
+    async with Client("", Config(start_wait=1, data_system=DataSystem.daemon(DiskStore(path)))) as client:
+        assert client.status.last_error is not None
+        assert "another environment" in client.status.last_error.message
+
+
+@pytest.mark.parametrize("given", ["", None, 5, b""])
+def test_what_is_no_path_is_refused(given: Any) -> None:
+    with pytest.raises(ConfigError, match="path: expected the path of a file"):
+        DiskStore(given)
+
+
+def test_a_relative_path_stays_where_it_was_meant() -> None:
+    assert DiskStore("flags").path == Path.cwd() / "flags"
