@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from aioflags import Config, ConfigError, DataSystem, Persistence
-from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
+from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, Streaming
 from aioflags.stores import RedisStore
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.configuration import config_for
@@ -102,6 +102,22 @@ def test_a_store_that_there_is_none_of_is_refused() -> None:
     store = {"store": {"type": "consul", "dsn": "x"}, "cache": {"mode": "off"}}
     with pytest.raises(ConfigError, match="consul"):
         config(dataSystem={"store": {"persistentDataStore": store}})
+
+
+@pytest.mark.parametrize(
+    ("said", "source"),
+    [
+        pytest.param(
+            {"streaming": {"baseUri": "http://a", "initialRetryDelayMs": 1, "filter": "mobile"}},
+            Fdv1Streaming(base_uri="http://a", initial_reconnect_delay=0.001),
+            id="a stream",
+        ),
+        pytest.param({"polling": {"baseUri": "http://a", "filter": "mobile"}}, Fdv1Polling(base_uri="http://a"), id="polls"),
+    ],
+)
+def test_fdv1_is_taken_over_with_its_filter(said: dict[str, Any], source: object) -> None:
+    found = config(**said)
+    assert (list(found.data_system.synchronizers), found.payload_filter_key) == ([source], "mobile")
 
 
 def test_no_source_is_added_to_those_that_are_named() -> None:

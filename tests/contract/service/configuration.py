@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from aioflags import BigSegments, Config, ConfigError, DataSystem, Http, Persistence
 from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
-from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
+from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, SourceBuilder, Streaming
 from aioflags.stores import RedisStore
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.hooks import ToldHook
@@ -43,12 +43,23 @@ def config_for(wanted: Configuration, callbacks: Callbacks, logger: logging.Logg
         wrapper_name=wrapper.name,
         wrapper_version=wrapper.version,
         start_wait=(wanted.start_wait_time_ms or 5000) / 1000,
-        data_system=DataSystem.default() if wanted.data_system is None else _data_system(wanted.data_system),
+        payload_filter_key=(wanted.streaming and wanted.streaming.filter) or (wanted.polling and wanted.polling.filter) or None,
+        data_system=_fdv1(wanted) if wanted.data_system is None else _data_system(wanted.data_system),
         http=_http(wanted.tls or Tls(), wanted.proxy or Proxy()),
         hooks=[ToldHook(hook, callbacks) for hook in (wanted.hooks or Hooks()).hooks or ()],
         big_segments=None if wanted.big_segments is None else _big_segments(wanted.big_segments, callbacks),
         logger=logger,
     )
+
+
+def _fdv1(wanted: Configuration) -> DataSystem:
+    if (stream := wanted.streaming) is not None:
+        delay = _seconds(stream.initial_retry_delay_ms)
+        return DataSystem.custom(synchronizers=[Fdv1Streaming(base_uri=stream.base_uri or None, initial_reconnect_delay=delay)])
+    if (poll := wanted.polling) is not None:
+        interval = _seconds(poll.poll_interval_ms)
+        return DataSystem.custom(synchronizers=[Fdv1Polling(base_uri=poll.base_uri or None, interval=interval)])
+    return DataSystem.default()
 
 
 def _data_system(wanted: DataSystemParams) -> DataSystem:

@@ -36,11 +36,13 @@ class Wire(msgspec.Struct, rename="camel"):
 class PollingParams(Wire):
     base_uri: str | None = None
     poll_interval_ms: float | None = None
+    filter: str | None = None
 
 
 class StreamingParams(Wire):
     base_uri: str | None = None
     initial_retry_delay_ms: float | None = None
+    filter: str | None = None
 
 
 class StoreParams(Wire):
@@ -129,12 +131,14 @@ class Hooks(Wire):
 
 
 class Configuration(Wire):
-    """A client."""
+    """A client. ``streaming`` and ``polling`` beside the credential are FDv1, as the harness's branch ``v2`` has it."""
 
     credential: str
     start_wait_time_ms: float | None = None
     init_can_fail: bool | None = None
     data_system: DataSystemParams | None = None
+    streaming: StreamingParams | None = None
+    polling: PollingParams | None = None
     service_endpoints: ServiceEndpoints | None = None
     tags: Tags | None = None
     wrapper: Wrapper | None = None
