@@ -57,6 +57,14 @@ async def test_a_flag_is_evaluated(asked: dict[str, Any], answered: dict[str, An
         assert await harness.ask(client, "evaluate", **{"context": USER, **asked}) == answered
 
 
+@pytest.mark.parametrize(("transport", "path"), [("streaming", "/all"), ("polling", "/sdk/latest-all")])
+async def test_a_client_speaks_fdv1_alone_where_it_is_to(transport: str, path: str) -> None:
+    async with harnessing() as harness:
+        client = await harness.create(**{"dataSystem": None, transport: {"baseUri": harness.flags_url, "filter": None}})
+        assert await harness.value(client, "greeting") == "hello"
+        assert set(harness.flags.requests) == {path}
+
+
 async def test_all_flags_are_evaluated_as_front_ends_want_them() -> None:
     async with harnessing({"flags": {"f": {"version": 7, "on": False, "offVariation": 0, "variations": [True]}}}) as harness:
         client = await harness.create()
