@@ -27,7 +27,10 @@ BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | 
 
 pytestmark = pytest.mark.real_time
 
+_COMING = ["the new checkout", "because of rule 0", "all flags: {'new-checkout': True, 'greeting': 'hello'}", "greeting: welcome"]
 PRINTS = {
+    "ldclient_after.py": _COMING,
+    "ldclient_before.py": _COMING,
     "quickstart.py": ["the new checkout"],
     "own_source.py": [
         "now: hello",

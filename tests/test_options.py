@@ -19,7 +19,11 @@ from tests.scripted_memberships import ScriptedMemberships
 PAGE = (Path(__file__).parent.parent / "docs" / "options.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|$", re.MULTILINE)
 NAMES = {**{name: getattr(aioflags, name) for name in aioflags.__all__}, "logging": logging}
-NEEDED: dict[str, dict[str, Any]] = {"BigSegments": {"store": ScriptedMemberships()}, "Persistence": {"store": stores.RedisStore()}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "BigSegments": {"store": ScriptedMemberships()},
+    "DiskStore": {"path": "flags"},
+    "Persistence": {"store": stores.RedisStore()},
+}
 """Options without which a part cannot be made."""
 
 NO_PRINTABLE_ASCII = ("a\r\nX: y", "\x00", "ü")
@@ -29,6 +33,7 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "keys that are no strings": ({1: 2},),
     "another word": ("sometimes", ""),
     "no proxy's address": ("proxy", "ftp://proxy", "http://proxy:port"),
+    "empty": ("",),
     "no origin": (["flags.example"], ["https://a/path"], "https://a"),
     "no address of Redis": ("localhost", "http://x"),
 }

@@ -153,6 +153,8 @@ class RuleBuilder:
         return self._finish(self._clauses, variation)
 
     def _and(self, kind: str, attribute: str, values: tuple[object, ...], *, negate: bool) -> RuleBuilder:
+        if not values:  # as from who leaves out the kind, which other builders do not ask for
+            raise ConfigError(f'{kind!r}, {attribute!r}: no values; a rule begins with the kind, as in "user", "country", "de"')
         plain = tuple(plain_json(value, attribute) for value in values)
         self._clauses += (Clause(op="in", attribute=attribute, values=plain, context_kind=kind, negate=negate),)
         return self

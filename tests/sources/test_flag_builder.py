@@ -171,6 +171,7 @@ REFUSED: dict[str, Callable[[FlagBuilder], object]] = {
     "a value where an index is meant": lambda flag: flag.off_variation(cast("int", "b")),
     "a variation that is no JSON": lambda flag: flag.variations({1}),
     "a clause's value that is no JSON": lambda flag: flag.if_match("user", "a", object()),
+    "a clause without values, as from who leaves out the kind": lambda flag: flag.if_match("country", "de"),
 }
 
 
