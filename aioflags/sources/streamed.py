@@ -166,6 +166,10 @@ class StreamedSource(ABC):
         breath = perf_counter() + SLICE
         async with aclosing(stream.events()) as events:
             while (event := await _next(events, deadline)) is not None:
+                if perf_counter() > breath:
+                    # Events that are already here come without a wait; and to put a large one together was work enough.
+                    await checkpoint()
+                    breath = perf_counter() + SLICE
                 effect = read(event.event, event.data)
                 match await breathing(effect) if isinstance(effect, GeneratorType) else effect:
                     case Completed(change_set=change_set):
@@ -181,9 +185,6 @@ class StreamedSource(ABC):
                         )
                     case _:
                         pass
-                if perf_counter() > breath:
-                    await checkpoint()  # events that are already here are read without one
-                    breath = perf_counter() + SLICE
         raise RequestFailed(network_failure("the service closed the stream"), stream.headers)
 
     def _leave(self, goodbye: Goodbye) -> None:
