@@ -82,11 +82,8 @@ def _is_news(version: int, stored: int | None) -> bool:
 
 
 def completed(change: Change) -> Definition | None:
-    """The definition with a key and a version: its own, else those of its transfer.
-
-    An FDv2 transfer counts for itself: events and front ends are told the version that the flag states.
-    """
+    """The definition with a key and a version: its own, else those of the change."""
     definition = change.definition
-    if definition is None or (definition.key and definition.version):
+    if definition is None or (definition.key and (definition.version or not change.version)):
         return definition
     return msgspec.structs.replace(definition, key=definition.key or change.key, version=definition.version or change.version)

@@ -76,6 +76,19 @@ class _PutSegment(msgspec.Struct, gc=False, tag_field="kind", tag="segment"):
     object: SegmentDefinition
 
 
+class _Stated(msgspec.Struct):
+    version: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class _StatedPut(msgspec.Struct):
+    version: int
+    object: _Stated
+
+
+class _StatedElement(msgspec.Struct):
+    data: _StatedPut
+
+
 class _About(msgspec.Struct):
     kind: str
     key: str
@@ -103,6 +116,8 @@ class _PutElement(msgspec.Struct, gc=False, tag_field="event", tag="put-object")
 _INTENT: Final = msgspec.json.Decoder(_Intent)
 _PAYLOAD: Final = msgspec.json.Decoder(_Payload)
 _PUT: Final[msgspec.json.Decoder[_PutFlag | _PutSegment]] = msgspec.json.Decoder(_PutFlag | _PutSegment)
+_STATED_PUT: Final = msgspec.json.Decoder(_StatedPut)
+_STATED_ELEMENT: Final = msgspec.json.Decoder(_StatedElement)
 _ABOUT: Final = msgspec.json.Decoder(_About)
 _TRANSFERRED: Final = msgspec.json.Decoder(_Transferred)
 _REASON: Final = msgspec.json.Decoder(_Reason)
@@ -120,7 +135,8 @@ def read_element(text: bytes | msgspec.Raw) -> Message:
     """Decode one event of a poll: an object with its name and data. One without a name is none of our business."""
     try:
         # Nearly all events of a large transfer are puts: these are decoded in one go, down to the definition.
-        return _put(_PUT_ELEMENT.decode(text).data)
+        found = _PUT_ELEMENT.decode(text).data
+        return _put(found, found.object.version or _version(_STATED_ELEMENT.decode(text).data))
     except msgspec.ValidationError:
         element = _ELEMENT.decode(text)
     return _OTHER if element.event is msgspec.UNSET else read_message(element.event, element.data)
@@ -133,7 +149,8 @@ def _read_intent(data: bytes | str | msgspec.Raw) -> Message:
 
 def _read_put(data: bytes | str | msgspec.Raw) -> Message:
     try:
-        return _put(_PUT.decode(data))
+        found = _PUT.decode(data)
+        return _put(found, found.object.version or _version(_STATED_PUT.decode(data)))
     except msgspec.ValidationError:
         # Either the object is at fault, or it is of a kind that a newer server knows.
         if (kind := _ABOUT.decode(data).kind) in _KINDS:
@@ -141,9 +158,14 @@ def _read_put(data: bytes | str | msgspec.Raw) -> Message:
     return _skipped(kind)
 
 
-def _put(found: _PutFlag | _PutSegment) -> Message:
+def _put(found: _PutFlag | _PutSegment, version: int) -> Message:
     kind = ObjectKind.FLAG if found.__class__ is _PutFlag else ObjectKind.SEGMENT
-    return Message(Input.CHANGE, (put(kind, found.key, found.version, found.object),))
+    return Message(Input.CHANGE, (put(kind, found.key, version, found.object),))
+
+
+def _version(stated: _StatedPut) -> int:
+    """What the object states, be it a zero, which may also be the default; else what its envelope says, which counts transfers."""
+    return stated.version if stated.object.version is msgspec.UNSET else stated.object.version
 
 
 def _read_delete(data: bytes | str | msgspec.Raw) -> Message:

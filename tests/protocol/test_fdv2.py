@@ -11,9 +11,9 @@ import pytest
 from aioflags.model.change import ChangeKind, ObjectKind, Selector
 from aioflags.model.result import FallbackDirective
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, Nothing, ServerError
-from aioflags.protocol.fdv2 import TRANSITIONS, Fdv2Reader, Phase
+from aioflags.protocol.fdv2 import TRANSITIONS, Fdv2Reader, Phase, read_poll
 from aioflags.protocol.messages import Input
-from tests.protocol.wire import Connection, Event, completed, delete, event, intent, put, transferred
+from tests.protocol.wire import Connection, Event, completed, delete, event, finished, intent, poll_body, put, transferred
 
 FULL, CHANGES, NONE = intent("xfer-full"), intent("xfer-changes"), intent("none")
 NOT_JSON = b"not JSON"
@@ -202,6 +202,21 @@ def test_a_segment_travels_like_a_flag() -> None:
 def test_an_object_that_does_not_name_itself_takes_the_key_of_the_event() -> None:
     told = Connection().tell(FULL, event("put-object", {"version": 3, "kind": "flag", "key": "a", "object": {}}), transferred())
     assert told.snapshot.flags["a"].key == "a"
+
+
+@pytest.mark.parametrize(
+    ("stated", "version"),
+    [
+        pytest.param({"version": 100}, 100, id="its own"),
+        pytest.param({"version": 0}, 0, id="its own zero"),
+        pytest.param({}, 3, id="its envelope's, if it states none"),
+    ],
+)
+def test_the_version_of_an_object_is(stated: dict[str, int], version: int) -> None:
+    change = {"version": 3, "kind": "flag", "key": "a", "object": stated}
+    streamed = Connection().tell(FULL, event("put-object", change), transferred()).snapshot.flags["a"]
+    polled = completed(finished(read_poll(poll_body(FULL, event("put-object", change), transferred()))))
+    assert (streamed.version, polled.changes[0].version) == (version, version)
 
 
 def test_an_object_that_says_it_is_deleted_is_a_delete() -> None:
