@@ -167,7 +167,13 @@ class Evaluator:
         if memberships is None or not snapshot.big_segment_kinds or str(key) in self._overrides():
             return None
         found = self.context(context)
-        return await memberships.fetched(lambda known: snapshot.evaluate(str(key), found, None, memberships=known).missing)
+        if found is None or found.error is not None:
+            return None
+
+        def missing(known: FindMembership) -> tuple[str, ...]:
+            return snapshot.evaluate(str(key), found, None, memberships=known).missing
+
+        return await memberships.fetched(snapshot, found, missing)
 
     async def ahead(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
         """The memberships that any flag may need, fetched before somebody asks."""

@@ -65,12 +65,17 @@ class Memberships:
         """What can be said without a wait: what was fetched lately, else that nothing is known. From any thread."""
         return self._cached(key) or _UNKNOWN
 
-    async def fetched(self, missing: Callable[[FindMembership], tuple[str, ...]]) -> FindMembership:
+    async def fetched(
+        self, snapshot: Snapshot, context: Context, missing: Callable[[FindMembership], tuple[str, ...]]
+    ) -> FindMembership:
         """What an evaluation needs. ``missing`` makes it with what is known, and says what it lacks.
 
-        Only the first of that is fetched before it is made again: what this one says may settle the rest.
+        Only the first of that is fetched before it is made again: what this one says may settle the rest. It is not made at all
+        where everything is known that it could need.
         """
         known = _Known(self._cached)
+        if all(known(key) is not None for key in _keys(snapshot, context)):
+            return known
         while lacking := missing(known):
             known.keep(lacking[0], await self._fetch(lacking[0]))
         return known

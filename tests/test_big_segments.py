@@ -16,6 +16,7 @@ from aioflags.clock import now_ms
 from aioflags.memberships import Memberships
 from aioflags.model.membership import Membership
 from aioflags.testing import overrides
+from tests.evaluation.data import snapshot_of
 from tests.scripted_memberships import ScriptedMemberships
 
 USER = Context("user-key")
@@ -473,7 +474,8 @@ async def test_in_the_child_of_a_fork_the_store_is_built_anew_and_asked_after_a_
     memberships = Memberships(BigSegments(store=builder), logging.getLogger("aioflags"))
     memberships.open()
     await memberships.status()
-    known = await memberships.fetched(lambda find: () if find("user-key") else ("user-key",))
+    snapshot = snapshot_of(segments=[{"key": "s", "version": 1, **segment()}])
+    known = await memberships.fetched(snapshot, USER, lambda find: () if find("user-key") else ("user-key",))
     assert (known("user-key"), builder.built) == (Membership({"s.g2": True}, BigSegmentsStatus.HEALTHY), 1)
     memberships.forked()
     assert builder.built == 2
@@ -481,7 +483,7 @@ async def test_in_the_child_of_a_fork_the_store_is_built_anew_and_asked_after_a_
     for opened, status in ((False, BigSegmentsStatus.STORE_ERROR), (True, BigSegmentsStatus.HEALTHY)):
         if opened:
             memberships.open()
-        known = await memberships.fetched(lambda find: () if find("a") else ("a",))
+        known = await memberships.fetched(snapshot, Context("a"), lambda find: () if find("a") else ("a",))
         assert (found := known("a")) is not None
         assert found.status is status
 
