@@ -26,6 +26,8 @@ __all__ = ["LOOPBACK", "Serving", "serve"]
 LOOPBACK: Final = "127.0.0.1"
 _LEAVE_TAKING: Final = 0.2
 _LAST_WORDS: Final = 1.0
+_END: Final = 10.0
+"""For how long a server may end in all."""
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 """The socket option that makes closing a reset."""
 _EVERYWHERE: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - not bound here, but recognised
@@ -96,21 +98,29 @@ async def serve(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0) -> AsyncGe
     try:
         yield serving
     finally:
-        for listening in server.servers:
-            listening.close()
-        serving.drop_connections()
-        # Requests end by themselves once their connection is gone; one that is cancelled at once would be logged as a crash.
-        late = set(server.server_state.tasks)
-        while late:
-            # For as long as some of them end: with hundreds of streams that takes its time.
-            ended, late = await asyncio.wait(late, timeout=_LEAVE_TAKING)
-            if not ended:
-                for task in late:
-                    task.cancel()
-                await asyncio.wait(late)
-                break
-        for listening in server.servers:
-            await listening.wait_closed()
+        # Shielded: requests are tasks of their own, and would outlive a block that is cancelled.
+        with anyio.move_on_after(_END, shield=True):
+            await _end(serving)
+
+
+async def _end(serving: Serving) -> None:
+    """Ends listening, connections and requests, in this order."""
+    server = serving.server
+    for listening in server.servers:
+        listening.close()
+    serving.drop_connections()
+    # Requests end by themselves once their connection is gone; one that is cancelled at once would be logged as a crash.
+    late = set(server.server_state.tasks)
+    while late:
+        # For as long as some of them end: with hundreds of streams that takes its time.
+        ended, late = await asyncio.wait(late, timeout=_LEAVE_TAKING)
+        if not ended:
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late)
+            break
+    for listening in server.servers:
+        await listening.wait_closed()
 
 
 async def _cut(server: uvicorn.Server, scope: Scope, receive: Receive, *, reset: bool) -> None:

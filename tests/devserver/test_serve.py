@@ -113,6 +113,21 @@ async def test_it_ends_at_once_with_streams_open_and_leaves_nothing(state: Serve
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+async def test_a_block_that_is_cancelled_leaves_nothing_either(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
+    before, readings = asyncio.all_tasks(), list[asyncio.Task[Exception | None]]()
+    with anyio.CancelScope() as scope:
+        async with serve(create_app(state)) as serving:
+            readings += [asyncio.create_task(read_to_the_end(f"{serving.url}/sdk/stream")) for _ in range(3)]
+            with anyio.fail_after(5):
+                await state.until(lambda: state.open_streams.total() == 3)
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert state.open_streams.total() == 0
+    assert all(isinstance(ended, httpx.TransportError) for ended in await asyncio.gather(*readings))
+    assert asyncio.all_tasks() == before
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_hundreds_of_streams_end_without_a_complaint(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
     async with AsyncExitStack() as sockets:
         async with serve(create_app(state)) as serving:
