@@ -139,6 +139,7 @@ class DiskFlags:
 
     def _number(self) -> int:
         """Counts the writes: one that was given up may go on in its thread, and must not undo a later one."""
+        self._read = None
         self._newest += 1
         return self._newest
 

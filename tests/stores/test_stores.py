@@ -130,6 +130,16 @@ async def test_single_items_set_no_marker(store: Store) -> None:
     assert await store.get(ObjectKind.FLAG, "a") == item("a")
 
 
+async def test_what_was_written_after_the_marker_was_looked_for_is_read(store: Store) -> None:
+    await store.replace(items(item("a")))
+    assert await store.initialized()
+    await store.upsert([item("a", 2)])
+    assert (await store.load())[ObjectKind.FLAG] == {"a": item("a", 2)}
+    assert await store.initialized()
+    await store.replace(items(item("b")))
+    assert (await store.load())[ObjectKind.FLAG] == {"b": item("b")}
+
+
 async def test_two_thousand_items_are_kept(store: Store) -> None:
     written = items(*(item(f"flag-{n}", n) for n in range(1, 2001)))
     await store.replace(written)
