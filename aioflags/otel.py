@@ -194,6 +194,7 @@ class MetricsPlugin(Plugin):
             meter.create_counter("aioflags.evaluations", unit="{evaluation}", description="Evaluations of flags.")
         )
         self._clients: WeakSet[Client] = WeakSet()
+        self._lock = Lock()
         meter.create_observable_gauge("aioflags.status", [self._statuses], description="1 for the status that the client has.")
 
     def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:  # noqa: ARG002 -- the same everywhere
@@ -202,11 +203,14 @@ class MetricsPlugin(Plugin):
 
     def register(self, client: Client, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client knows its own
         """From now on the client's status is measured, for as long as the client lives."""
-        self._clients.add(client)
+        with self._lock:
+            self._clients.add(client)
 
     def _statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """Called on the thread that collects. It sees the newest report of each client, as anybody may."""
-        for client in list(self._clients):
+        with self._lock:
+            clients = list(self._clients)
+        for client in clients:
             where = {} if client.environment_id is None else {"feature_flag.set.id": client.environment_id}
             now_is = client.status.status
             yield from (metrics.Observation(int(status is now_is), where | {"aioflags.status": status.value}) for status in Status)

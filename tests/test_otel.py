@@ -8,9 +8,11 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from opentelemetry.metrics import CallbackOptions
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -23,11 +25,14 @@ from aioflags import Client, Config, ConfigError, Context, EvaluationDetail, Hoo
 from aioflags.hooks import EvaluationCall
 from aioflags.model.detail import ErrorKind
 from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
+from aioflags.plugins import EnvironmentMetadata, SdkMetadata
 from aioflags.testing import overrides
 
 USER = Context("anna", kind="person", attributes={"email": "anna@example.com"})
 ANNA = "person:anna"
 NOBODY = Context("")
+SDK = SdkMetadata(name="aioflags", version="1.0.0", wrapper_name=None, wrapper_version=None)
+ENVIRONMENT = EnvironmentMetadata(sdk=SDK, sdk_key="", application=None)
 DOCUMENT: dict[str, Any] = {
     "flags": {
         "checkout": {
@@ -356,6 +361,27 @@ async def test_the_status_of_each_client_is_measured_while_it_lives() -> None:
     client = None
     gc.collect()
     assert measured.points("aioflags.status") == {}
+
+
+@pytest.mark.real_time
+def test_clients_may_come_while_another_thread_collects() -> None:
+    interval, plugin = sys.getswitchinterval(), MetricsPlugin()
+    clients = [Client.local(DOCUMENT) for _ in range(2000)]
+    for client in clients[:1000]:
+        plugin.register(client, ENVIRONMENT)
+
+    def register_the_rest() -> None:
+        for client in clients[1000:]:
+            plugin.register(client, ENVIRONMENT)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as others:
+            registering = others.submit(register_the_rest)
+            while not registering.done():
+                next(iter(plugin._statuses(CallbackOptions())))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 # -- what is private
