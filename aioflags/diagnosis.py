@@ -77,7 +77,7 @@ async def diagnose(
     headers = identity_headers(key, instance_id="doctor", logger=config.logger)
     async with HttpTransport(config.http, config.logger) as transport:
         if reachable["base_uri"]:
-            async for found in _poll(transport, config.base_uri, headers):
+            for found in await _poll(transport, config.base_uri, headers):
                 yield found
         if reachable["stream_uri"]:
             yield await _stream(transport, config.stream_uri, headers, patience)
@@ -147,7 +147,7 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Finding:
 # -- the service
 
 
-async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str]) -> AsyncGenerator[Finding, None]:
+async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str]) -> list[Finding]:
     """What a poll brings, and what time it is there."""
     began = time.perf_counter()
     try:
@@ -161,9 +161,8 @@ async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str])
     except RequestFailed as failure:
         seen = failure.headers
         found = _refused("poll", failure)
-    yield found
-    if (skew := _skew(seen)) is not None:
-        yield skew
+    skew = _skew(seen)
+    return [found] if skew is None else [found, skew]
 
 
 def _skew(headers: Mapping[str, str]) -> Finding | None:
