@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, Context, DataSystem, ErrorInfo, LifecycleError, NotReadyError
+from aioflags.model.defaults import CLOSE_TIMEOUT
 from aioflags.model.result import FailureKind, SourceState
 from aioflags.sources import ChangeSet, MemorySource, Selector, SourceContext, Update, from_function
 
@@ -277,7 +278,7 @@ async def test_a_source_that_does_not_end_is_abandoned_in_time(caplog: pytest.Lo
     await client.start()
     began = seconds()
     await client.aclose()
-    assert seconds() - began < 0.5
+    assert seconds() - began < CLOSE_TIMEOUT
     assert caplog.text.count("abandoned") == 1
     source.is_released = True
     await asyncio.wait(all_tasks(), timeout=5)

@@ -22,9 +22,9 @@ KEY = "sdk-01234567-89ab"
 LOCAL = {"no_proxy": "*"}
 
 
-async def findings(config: Config, key: str = KEY, **more: str) -> dict[str, Finding]:
+async def findings(config: Config, key: str = KEY, *, patience: float = 30, **more: str) -> dict[str, Finding]:
     """The findings by what was checked, in order."""
-    return {found.check: found async for found in diagnose(key, config, {**LOCAL, **more}, patience=0.3)}
+    return {found.check: found async for found in diagnose(key, config, {**LOCAL, **more}, patience=patience)}
 
 
 def at(url: str, **http: object) -> Config:
@@ -36,7 +36,7 @@ async def of_server(*faults: Fault) -> dict[str, Finding]:
     for fault in faults:
         state.inject(fault)
     async with serve(create_app(state)) as serving:
-        return await findings(at(serving.url))
+        return await findings(at(serving.url), patience=0.3 if any(fault.kind is FaultKind.SILENCE for fault in faults) else 30)
 
 
 async def test_where_nothing_is_wrong_everything_is_good() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from aioflags import Context
 from aioflags.cli.commands import commands
 from aioflags.cli.watch import _line, follow
 from aioflags.testing import MemoryClient
+from tests.cli.program import AIOFLAGS
 
 USER = Context("user-123")
 
@@ -28,6 +31,13 @@ async def following(client: MemoryClient, keys: list[str], context: Context | No
         tasks.start_soon(follow, client, keys, context, send.send_nowait)
         yield receive.receive
         tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "flags.json"
+    path.write_text('{"flagValues": {"a": true}}')
+    return path
 
 
 READY = {"status": "READY", "sourceState": "VALID", "lastError": None}
@@ -94,12 +104,22 @@ async def test_a_status_is_told_when_it_changes() -> None:
         pytest.param([], ["status READY, source VALID"], id="without a context"),
     ],
 )
-def test_a_file_is_watched_for_a_while(tmp_path: Path, options: list[str], lines: list[Any]) -> None:
-    file = tmp_path / "flags.json"
-    file.write_text('{"flagValues": {"a": true}}')
-    result = CliRunner().invoke(commands, ["watch", str(file), *options, "--for", "0.3"])
-    told = [json.loads(line) if "--json" in options else line for line in result.stdout.splitlines()]
-    assert sorted(map(str, told)) == sorted(map(str, lines))
+def test_a_file_is_watched_until_ctrl_c(file: Path, options: list[str], lines: list[Any]) -> None:
+    command = [*AIOFLAGS, "watch", str(file), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in lines]
+        process.send_signal(signal.SIGINT)
+        more, mistakes = process.communicate(timeout=60)
+    found = [json.loads(line) if "--json" in options else line.rstrip() for line in told]
+    assert sorted(map(str, found)) == sorted(map(str, lines))
+    assert (more, mistakes, process.returncode) == ("", "", 0)
+
+
+@pytest.mark.real_time
+def test_or_for_a_while(file: Path) -> None:
+    result = CliRunner().invoke(commands, ["watch", str(file), "--for", "0.01"])
+    assert set(result.stdout.splitlines()) <= {"status READY, source VALID", "status NOT_READY, source INITIALIZING"}
     assert (result.stderr, result.exit_code) == ("", 0)
 
 

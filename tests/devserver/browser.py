@@ -20,7 +20,7 @@ import anyio
 __all__ = ["CHROMIUM", "Page", "browse"]
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_PATIENCE: Final = 10.0
+_PATIENCE: Final = 20.0
 _FLAGS: Final = (
     "--headless",
     "--no-sandbox",

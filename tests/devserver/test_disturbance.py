@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real_time
 POLLS = [Endpoint.POLL, Endpoint.LATEST_ALL]
 STREAMS = [Endpoint.STREAM, Endpoint.ALL]
 DOCUMENT = {"flagValues": {"a": "x" * 200}}
-SOON = 5.0
+SOON = 20.0
 
 
 def fault(written: dict[str, Any]) -> Fault:

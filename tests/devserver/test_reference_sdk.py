@@ -23,7 +23,7 @@ from aioflags.devserver import Endpoint, ServerState, create_app, serve
 
 pytestmark = [pytest.mark.real_time, pytest.mark.timeout(60)]
 
-SOON = 10.0
+SOON = 30.0
 INTERVAL = 0.1
 USER = Context.create("user-key")
 DOCUMENT = {

@@ -20,6 +20,8 @@ from aioflags.devserver import Endpoint, ServerState, create_app, serve
 
 pytestmark = pytest.mark.real_time
 
+SOON = 20.0
+
 
 async def read_to_the_end(url: str) -> Exception | None:
     """How a stream ended: with an error, or well."""
@@ -81,7 +83,7 @@ async def test_a_dropped_stream_breaks_off_without_an_end(
 ) -> None:
     async with serve(create_app(state)) as serving:
         reading = asyncio.create_task(read_to_the_end(serving.url + endpoint))
-        with anyio.fail_after(5):
+        with anyio.fail_after(SOON):
             await state.until(lambda: state.open_streams[endpoint] == 1)
             assert serving.drop_connections() == 1
             assert isinstance(await reading, httpx.TransportError)
@@ -92,7 +94,7 @@ async def test_a_dropped_stream_breaks_off_without_an_end(
 async def test_a_goodbye_ends_a_stream_well(state: ServerState) -> None:
     async with serve(create_app(state)) as serving:
         reading = asyncio.create_task(read_to_the_end(f"{serving.url}/sdk/stream"))
-        with anyio.fail_after(5):
+        with anyio.fail_after(SOON):
             await state.until(lambda: state.open_streams[Endpoint.STREAM] == 1)
             state.say_goodbye()
             assert await reading is None
@@ -103,7 +105,7 @@ async def test_it_ends_at_once_with_streams_open_and_leaves_nothing(state: Serve
     async with AsyncExitStack() as stack:
         serving = await stack.enter_async_context(serve(create_app(state)))
         readings = [asyncio.create_task(read_to_the_end(serving.url + path)) for path in ("/sdk/stream", "/all") for _ in range(5)]
-        with anyio.fail_after(5):
+        with anyio.fail_after(SOON):
             await state.until(lambda: state.open_streams.total() == 10)
         with anyio.fail_after(1):
             await stack.aclose()
@@ -134,7 +136,7 @@ async def test_hundreds_of_streams_end_without_a_complaint(state: ServerState, c
             for _ in range(300):
                 socket = await sockets.enter_async_context(await anyio.connect_tcp("127.0.0.1", serving.port))
                 await socket.send(b"GET /sdk/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            with anyio.fail_after(15):
+            with anyio.fail_after(SOON):
                 await state.until(lambda: state.open_streams.total() == 300)
         assert state.open_streams.total() == 0
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -150,7 +152,7 @@ async def test_a_request_that_does_not_notice_its_end_is_cancelled() -> None:
         finally:
             ended.set()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(SOON):
         async with serve(stubborn) as serving:
             reading = asyncio.create_task(read_to_the_end(serving.url))
             await asked.wait()
@@ -171,7 +173,7 @@ async def test_a_request_that_does_not_notice_its_end_is_cancelled() -> None:
 async def test_garbage_on_the_wire_gets_a_4xx(state: ServerState, request_text: bytes) -> None:
     async with serve(create_app(state)) as serving, await anyio.connect_tcp("127.0.0.1", serving.port) as connection:
         await connection.send(request_text)
-        with anyio.fail_after(5):
+        with anyio.fail_after(SOON):
             answer = await connection.receive()
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 431"))
 
@@ -180,7 +182,7 @@ async def test_a_body_that_breaks_off_is_nobodys_error(state: ServerState, caplo
     async with serve(create_app(state)) as serving:
         connection = await anyio.connect_tcp("127.0.0.1", serving.port)
         await connection.send(b"POST /bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
-        with anyio.fail_after(5):
+        with anyio.fail_after(SOON):
             await state.until(lambda: state.requests[Endpoint.EVENTS] == 1)
         await connection.aclose()
         async with httpx.AsyncClient() as client:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -112,6 +112,6 @@ def test_no_pattern_holds_an_evaluation_up(pattern: str) -> None:
     for attack in ATTACKS:
         subject = (attack * LONGEST_SUBJECT)[:LONGEST_SUBJECT]
         for ending in ("", "!"):
-            began = time.perf_counter()
+            began = thread_time()
             search(subject[: LONGEST_SUBJECT - len(ending)] + ending)
-            assert time.perf_counter() - began < 0.5
+            assert thread_time() - began < 0.5

@@ -128,7 +128,7 @@ async def test_a_link_elsewhere_is_found_by_looking_where_nothing_is_announced(t
         await asyncio.sleep(0.1)
         (tmp_path / "next").symlink_to("2")
         (tmp_path / "next").replace(tmp_path / "current")
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             assert texts(await coming) == [b"release 2"]
 
 
@@ -136,7 +136,7 @@ async def test_a_link_elsewhere_is_found_by_looking_where_nothing_is_announced(t
 async def test_a_folder_that_is_not_there_yet_is_looked_for(tmp_path: Path) -> None:
     path = tmp_path / "later" / "flags.json"
     async with closing(follow(Files([path]), interval=0.05)) as edits:
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             assert isinstance(await anext(edits), FileNotFoundError)
             path.parent.mkdir()
             path.write_bytes(b"new")
@@ -240,6 +240,6 @@ def test_without_the_extra_files_are_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.write_text("old")
     ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT_WATCHFILES, str(path)], capture_output=True, text=True, check=True, timeout=20
+        [sys.executable, "-c", WITHOUT_WATCHFILES, str(path)], capture_output=True, text=True, check=True, timeout=60
     )
     assert ended.stdout == "new\n"

@@ -19,6 +19,9 @@ from tests.transport.raw_server import answering, ok, raw_server
 
 pytestmark = pytest.mark.real_time
 
+LONG = 30.0
+"""In seconds: longer than anything takes here that is not held up."""
+
 
 def test_the_attributes_that_httpx_has_no_door_for_are_there() -> None:
     """If this fails, ``resolve_with`` has to be changed for the httpx that was installed."""
@@ -84,7 +87,7 @@ async def test_a_resolver_that_hangs_is_given_up_in_time_and_is_not_asked_twice(
 
     def hang(host: str, port: int) -> list[str]:
         asked.append(host)
-        release.wait(10)
+        release.wait(LONG)
         return ["127.0.0.1"]
 
     resolver = DaemonResolver(hang)
@@ -92,14 +95,14 @@ async def test_a_resolver_that_hangs_is_given_up_in_time_and_is_not_asked_twice(
     for _ in range(3):
         with pytest.raises(httpcore.ConnectTimeout):
             await resolver.connect_tcp("flags.invalid", 80, timeout=0.1)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < LONG / 2
     assert asked == ["flags.invalid"]
     async with raw_server(answering(ok())) as server:
         release.set()
-        with anyio.move_on_after(2):
+        with anyio.fail_after(LONG):
             while resolver._pending:
                 await anyio.sleep(0.01)
-        stream = await resolver.connect_tcp("flags.invalid", server.port, timeout=5)
+        stream = await resolver.connect_tcp("flags.invalid", server.port, timeout=LONG)
         await stream.aclose()
     assert len(asked) == 2
 
@@ -111,14 +114,14 @@ async def test_a_look_up_that_never_ends_is_overtaken_by_a_new_one_after_a_while
     def hang_once(host: str, port: int) -> list[str]:
         asked.append(host)
         if len(asked) == 1:
-            release.wait(10)
+            release.wait(LONG)
         return ["127.0.0.1"]
 
     resolver = DaemonResolver(hang_once, patience=0.1)
     async with raw_server(answering(ok())) as server:
         with pytest.raises(httpcore.ConnectTimeout):
             await resolver.connect_tcp("flags.invalid", server.port, timeout=0.15)
-        stream = await resolver.connect_tcp("flags.invalid", server.port, timeout=5)
+        stream = await resolver.connect_tcp("flags.invalid", server.port, timeout=LONG)
         await stream.aclose()
     assert len(asked) == 2
     assert resolver._pending == {}
@@ -130,7 +133,7 @@ async def test_an_address_needs_no_resolver() -> None:
         raise AssertionError(host)
 
     async with raw_server(answering(ok())) as server:
-        stream = await DaemonResolver(never).connect_tcp("127.0.0.1", server.port, timeout=5)
+        stream = await DaemonResolver(never).connect_tcp("127.0.0.1", server.port, timeout=LONG)
         await stream.aclose()
 
 
@@ -150,8 +153,8 @@ async def test_an_address_that_swallows_packets_leaves_time_for_the_others() -> 
 
     resolver = DaemonResolver(finding("::9", "127.0.0.1", "::9"))
     resolver._network = network = Network()
-    await resolver.connect_tcp("flags.invalid", 80, timeout=0.4)
-    assert network.limits == [pytest.approx(0.2, abs=0.1), pytest.approx(0.2, abs=0.1)]
+    await resolver.connect_tcp("flags.invalid", 80, timeout=2)
+    assert network.limits == [pytest.approx(1, abs=0.5), pytest.approx(1, abs=0.5)]
 
 
 async def test_what_is_not_about_names_is_left_to_httpcore() -> None:
@@ -178,6 +181,6 @@ async def main():
 asyncio.run(main())
 """
     start = time.monotonic()
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=20)
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=55)
     assert found.stdout.strip() == "NETWORK_ERROR"
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 50
