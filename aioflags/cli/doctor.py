@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Final
 
 import anyio
 import click
 import msgspec
 
-from aioflags.cli.mistakes import Mistake
-from aioflags.config import Config
+from aioflags.cli.data import service
 from aioflags.diagnosis import Finding, Verdict, diagnose
-from aioflags.environment import from_environment
-from aioflags.errors import ConfigError
 
 __all__ = ["command"]
 
@@ -32,11 +27,7 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
     LAUNCHDARKLY_EVENTS_URI.
     The exit status is 1 if there is a problem.
     """
-    try:
-        key, found = from_environment(os.environ)
-        config = replace(Config(), **found)
-    except ConfigError as mistake:
-        raise Mistake(str(mistake)) from None
+    key, config = service()
 
     async def checking() -> bool:
         has_problem = False

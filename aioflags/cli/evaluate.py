@@ -14,14 +14,13 @@ from typing import Any
 import click
 import msgspec
 
-from aioflags.cli.mistakes import Mistake, context_mistake, file_mistakes
+from aioflags.cli.contexts import context_of, written_context
+from aioflags.cli.mistakes import Mistake, file_mistakes, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.logs import printable
-from aioflags.model.context import LEGACY_ATTRIBUTES, Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.nearest import nearest
 from aioflags.protocol.document import read_document
-from aioflags.protocol.problems import UNREADABLE, read_problem
+from aioflags.protocol.problems import UNREADABLE
 
 __all__ = ["command"]
 
@@ -35,7 +34,6 @@ class _Question(msgspec.Struct):
 
 
 _QUESTION = msgspec.json.Decoder(_Question)
-_CONTEXT = msgspec.json.Decoder(dict[str, Any])
 
 
 @click.command("evaluate", short_help="Evaluate flags of a file.")
@@ -61,15 +59,11 @@ def command(ctx: click.Context, file: Path, key: str | None, context_json: str |
         snapshot = Snapshot.empty().apply(read_document(file.read_bytes(), name=str(file)))
     if batch:
         ctx.exit(_answer_all(snapshot, () if sys.stdin is None else sys.stdin.buffer))
-    try:
-        context: dict[str, Any] = _CONTEXT.decode(context_json or "")
-    except UNREADABLE as error:
-        raise context_mistake(_place(error)) from None
-    question = _Question(key or "", context, _default(default_json))
+    question = _Question(key or "", written_context(context_json or ""), _default(default_json))
     click.echo(_answer(snapshot, question))
     if question.key not in snapshot.flags:
         near = nearest(question.key, snapshot.flags)
-        _remark(f'there is no flag "{question.key}"' + (f'; did you mean "{near}"?' if near else ""))
+        remark(f'there is no flag "{question.key}"' + (f'; did you mean "{near}"?' if near else ""))
 
 
 def _answer_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
@@ -79,7 +73,7 @@ def _answer_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
         try:
             question = _QUESTION.decode(line)
         except UNREADABLE as error:
-            click.echo(msgspec.json.encode({"error": _place(error)}))
+            click.echo(msgspec.json.encode({"error": placed(error)}))
             status = 2
         else:
             click.echo(_answer(snapshot, question))
@@ -87,33 +81,15 @@ def _answer_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
 
 
 def _answer(snapshot: Snapshot, question: _Question) -> bytes:
-    context = Context.from_dict(question.context) if "kind" in question.context else _user(question.context)
+    context = context_of(question.context)
     if context.error is not None:
-        _remark(f"the context cannot be used: {context.error}")
+        remark(f"the context cannot be used: {context.error}")
     detail: EvaluationDetail[Any] = snapshot.evaluate(question.key, context, question.default, wanted=object).detail
     return msgspec.json.encode({"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()})
-
-
-def _user(data: dict[str, Any]) -> Context:
-    """A user of the old form, whose own attributes stand in ``custom``. Others are easily written beside it, and lost."""
-    known = {"key", "anonymous", "custom", "privateAttributeNames", "secondary", *LEGACY_ATTRIBUTES}
-    for name in data.keys() - known:
-        _remark(f'{name}: a context without "kind" has its own attributes in "custom"; this one is not read')
-    return Context.from_legacy_user(data)
-
-
-def _remark(text: str) -> None:
-    click.echo(f"aioflags: {printable(text)}", err=True)
 
 
 def _default(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except UNREADABLE as error:
-        raise Mistake(f"--default: {_place(error)}") from None
-
-
-def _place(error: Exception) -> str:
-    """What is wrong, and in bad syntax where."""
-    problem = read_problem(error)
-    return str(problem) if problem.offset is None else f"byte {problem.offset + 1}: {problem}"
+        raise Mistake(f"--default: {placed(error)}") from None

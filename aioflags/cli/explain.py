@@ -6,7 +6,8 @@ import anyio
 import click
 import msgspec
 
-from aioflags.cli.data import data_of, read_context
+from aioflags.cli.contexts import read_context
+from aioflags.cli.data import data_of
 from aioflags.model.explanation import Explanation
 
 __all__ = ["command"]

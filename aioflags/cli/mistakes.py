@@ -1,4 +1,4 @@
-"""What a person is told who made an ordinary mistake: one line, and exit status 2."""
+"""What a person is told who made an ordinary mistake: one line, and exit status 2; or who may have made one: one line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import IO, Any
 import click
 
 from aioflags.errors import ConfigError
+from aioflags.logs import printable
+from aioflags.protocol.problems import read_problem
 
-__all__ = ["Mistake", "context_mistake", "file_mistakes"]
+__all__ = ["Mistake", "context_mistake", "file_mistakes", "placed", "remark"]
 
 
 class Mistake(click.ClickException):
@@ -38,3 +40,14 @@ def file_mistakes(path: Path) -> Generator[None, None, None]:
         raise Mistake(str(mistake)) from None
     except OSError as error:
         raise Mistake(f"{path}: {error.strerror or error}") from None
+
+
+def placed(error: Exception) -> str:
+    """What is wrong with a piece of JSON, and in bad syntax where."""
+    problem = read_problem(error)
+    return str(problem) if problem.offset is None else f"byte {problem.offset + 1}: {problem}"
+
+
+def remark(text: str) -> None:
+    """One line on standard error; the command goes on."""
+    click.echo(f"aioflags: {printable(text)}", err=True)

@@ -9,7 +9,8 @@ import anyio
 import click
 import msgspec
 
-from aioflags.cli.data import data_of, read_context
+from aioflags.cli.contexts import read_context
+from aioflags.cli.data import data_of
 from aioflags.client import Client
 from aioflags.model.context import Context
 from aioflags.model.explanation import shown

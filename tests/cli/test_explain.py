@@ -124,6 +124,12 @@ def test_a_context_that_is_none_is_refused(file: str, context: str, message: str
     assert (result.stdout, result.exit_code) == ("", 2)
 
 
+def test_what_an_old_user_loses_is_said(file: str) -> None:
+    result = run(file, "release", "--context", '{"key": "ann", "plan": "pro"}')
+    assert result.stderr.startswith('aioflags: plan: a context without "kind" has its own attributes in "custom"')
+    assert result.exit_code == 0
+
+
 def test_a_mistake_in_the_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.write_text('{"flag": {}}')
