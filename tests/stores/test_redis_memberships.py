@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio
-from ldclient.integrations import Redis
+from ldclient import Context as LdContext
+from ldclient import LDClient
+from ldclient.config import BigSegmentsConfig as LdBigSegments
+from ldclient.config import Config as LdConfig
+from ldclient.integrations import Files, Redis
 
 from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, StoreStatus
 from aioflags.clock import now_ms
@@ -22,13 +27,18 @@ HASH = context_hash("user-key")
 DOCUMENT: dict[str, Any] = {
     "flags": {
         "beta": {
+            "key": "beta",
+            "version": 1,
+            "salt": "",
             "on": True,
             "variations": [True, False],
             "fallthrough": {"variation": 1},
-            "rules": [{"clauses": [{"op": "segmentMatch", "values": ["beta-users"]}], "variation": 0}],
+            "rules": [
+                {"id": "rule", "clauses": [{"attribute": "", "op": "segmentMatch", "values": ["beta-users"]}], "variation": 0}
+            ],
         }
     },
-    "segments": {"beta-users": {"unbounded": True, "generation": 2}},
+    "segments": {"beta-users": {"key": "beta-users", "version": 1, "salt": "", "unbounded": True, "generation": 2}},
 }
 
 
@@ -82,6 +92,32 @@ async def test_it_is_read_as_launchdarklys_sdk_reads_it(
     finally:
         theirs.stop()
         await ours.aclose()
+
+
+@pytest.mark.parametrize(
+    "updated", [pytest.param(now_ms, id="up to date"), pytest.param(lambda: 1, id="stale"), pytest.param(lambda: None, id="never")]
+)
+async def test_both_clients_answer_alike_from_one_database(
+    redis_url: str, tmp_path: Path, updated: Callable[[], int | None]
+) -> None:
+    await write(redis_url, ["beta-users.g2"], ["beta-users.g1"], updated())
+    data = tmp_path / "flags.json"
+    data.write_text(json.dumps(DOCUMENT))
+    theirs = await asyncio.to_thread(_reference, redis_url, data)
+    async with Client.local(DOCUMENT, Config(big_segments=BigSegments(store=RedisStore(redis_url)))) as client:
+        for key, expected in theirs.items():
+            detail = await client.variation_detail("beta", Context(key), False)
+            assert (detail.value, detail.variation_index, detail.reason.to_dict()) == expected
+
+
+def _reference(redis_url: str, data: Path) -> dict[str, tuple[Any, int | None, dict[str, Any]]]:
+    """What launchdarkly-server-sdk answers."""
+    store = LdBigSegments(store=Redis.new_big_segment_store(redis_url))
+    source = Files.new_data_source(paths=[str(data)])
+    config = LdConfig("sdk-key", update_processor_class=source, send_events=False, big_segments=store)
+    with LDClient(config) as client:
+        details = {key: client.variation_detail("beta", LdContext.create(key), False) for key in ("user-key", "somebody")}
+        return {key: (detail.value, detail.variation_index, detail.reason) for key, detail in details.items()}
 
 
 async def test_a_name_that_is_no_text_hides_no_other(redis_url: str) -> None:
