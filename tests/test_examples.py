@@ -38,6 +38,7 @@ PRINTS = {
         "a mistake: flags.json: line 1, column 22: ",
         "still: welcome",
     ],
+    "own_store.py": ["from the service: hello", "from the store: hello", "which is STALE"],
 }
 
 SERVICES = {

@@ -33,6 +33,7 @@ GUIDES = {
     "observability.md": 4,
     "options.md": 1,
     "quickstart.md": 4,
+    "stores.md": 1,
     "what-happens-when.md": 8,
 }
 """Pages whose blocks make up one file of code and tests, and how many tests: a parametrised one counts as often as it runs."""

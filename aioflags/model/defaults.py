@@ -95,7 +95,7 @@ STORE_LOOKUP_TIMEOUT: Final = 2.0
 """How long it may take for a single item, or for saying whether it is there."""
 STORE_POLL_INTERVAL: Final = 0.5
 """How often a store that failed is asked whether it is back."""
-STORE_POLL_LONGEST: Final = 30.0
+STORE_POLL_LONGEST: Final = 4.0
 """The same for one that claims to be back and fails again, time after time."""
 STORE_CLOSE_GRACE: Final = 0.5
 """How long closing may take for what is still to be written to a store."""

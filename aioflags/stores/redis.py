@@ -76,6 +76,7 @@ class RedisStore:
         try:
             library, redis = importlib.import_module("redis"), importlib.import_module("redis.asyncio")
             retry, backoff = importlib.import_module("redis.asyncio.retry"), importlib.import_module("redis.backoff")
+            broken = importlib.import_module("redis.exceptions").ConnectionError
             driver = importlib.import_module("redis.driver_info")
         except ModuleNotFoundError:
             raise ConfigError('RedisStore needs redis-py: pip install "aioflags[redis]"') from None
@@ -85,8 +86,8 @@ class RedisStore:
                 socket_timeout=self.timeout,
                 socket_connect_timeout=self.timeout,
                 # One more attempt at once is for connections that the server closed while they were idle. By default redis-py
-                # would try ten times, and an outage would be noticed only after seconds.
-                retry=retry.Retry(backoff.NoBackoff(), 1),
+                # would try ten times, silence included, and an outage would be noticed only after seconds.
+                retry=retry.Retry(backoff.NoBackoff(), 1, supported_errors=(broken,)),
                 # redis-py would look its own version up on the disk for every connection.
                 driver_info=driver.DriverInfo(lib_version=library.__version__).add_upstream_driver("aioflags", __version__),
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from aioflags.errors import StoreError
+
 __all__ = ["RedisConnection", "as_bytes"]
 
 
@@ -34,7 +36,11 @@ class RedisConnection:
             await client.aclose()
 
 
-def as_bytes(value: bytes | str) -> bytes:
-    """What redis-py answered, as bytes: a program's own client may decode what it reads."""
-    # What is no UTF-8 arrives with surrogates in it, if at all.
-    return value.encode(errors="surrogateescape") if isinstance(value, str) else bytes(value)
+def as_bytes(value: object) -> bytes:
+    """What redis-py answered, as bytes: a program's own client may decode what it reads. Raises :class:`StoreError` for rubbish."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        # What is no UTF-8 arrives with surrogates in it, if at all.
+        return value.encode(errors="surrogateescape")
+    raise StoreError(f"Redis answered with {type(value).__name__} instead of text")

@@ -51,7 +51,7 @@ class RedisFlags:
         async with self._connection.client.pipeline(transaction=True) as pipe:
             for name in self._hashes.values():
                 pipe.hgetall(name)
-            answers: list[Mapping[Any, Any]] = await pipe.execute()
+            answers: list[Mapping[Any, Any]] = _answers(await pipe.execute(), len(self._hashes))
         found: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._hashes}
         for kind, fields in zip(self._hashes, answers, strict=True):
             for count, (field, text) in enumerate(fields.items(), 1):
@@ -77,7 +77,8 @@ class RedisFlags:
                     if count % _SLICE == 0:
                         await checkpoint()
             pipe.set(self._marker, self._marker)
-            await pipe.execute()
+            commands = len(pipe)
+            _answers(await pipe.execute(), commands)
 
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """In one transaction, that is begun anew if somebody else writes meanwhile."""
@@ -94,7 +95,7 @@ class RedisFlags:
                     for item in news:
                         pipe.hset(self._hashes[item.kind], item.key, item.text)
                     try:
-                        await pipe.execute()
+                        _answers(await pipe.execute(), len(news))
                     except watch_error:
                         continue
                     return
@@ -127,3 +128,10 @@ class RedisFlags:
                 self._logger.warning("Redis: the %s %s cannot be read, and is left out", kind, printable(key))
             return None
         return StoredItem(kind, key, version, text)
+
+
+def _answers(found: Any, count: int) -> list[Any]:
+    """What a transaction answered. redis-py believes whoever answers it; what is no list of answers was no transaction."""
+    if type(found).__name__ != "list" or len(found) != count:
+        raise StoreError("Redis answered a transaction with rubbish")
+    return list(found)

@@ -1,0 +1,213 @@
+"""A real Redis that is killed, freezes or talks rubbish while a thousand evaluations a second go on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import anyio
+import pytest
+import redis
+
+from aioflags import Client, Config, Context, DataSystem, StoreStatus
+from aioflags.stores import RedisStore
+from tests.feed import Feed, change, changes, flag_json, full
+from tests.redis_server import REDIS_SERVER, RedisServer
+from tests.test_persistence import beside
+
+pytestmark = [pytest.mark.real_time, pytest.mark.timeout(60)]
+
+USER = Context("user-123")
+AWAY = 3.0
+"""For how many seconds there is trouble: longer than a connection may be silent."""
+FULL_WITHIN = 5.0
+RUBBISH = {"garbage": b"\x00\xffgarbage\r\n$-7\r\n*\r\n" * 20, "nonsense": b":1\r\n"}
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if REDIS_SERVER is None:
+        pytest.skip("no redis-server is installed: what needs a real one was left out")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    with contextlib.suppress(ProcessLookupError):
+        server.thaw()
+    server.stop()
+
+
+class Way:
+    """A way to the server, on which somebody else can sit who answers whatever he is asked with the same words."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.rubbish: bytes | None = None
+        self.url = ""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        try:
+            yield
+        finally:
+            listening.close()
+            self.cut()
+            await asyncio.sleep(0)
+
+    def cut(self) -> None:
+        """Every connection breaks."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        with contextlib.suppress(OSError, asyncio.CancelledError), contextlib.closing(writer):
+            if self.rubbish is not None:
+                while await reader.read(65536):
+                    writer.write(self.rubbish)
+                return
+            there, back = await asyncio.open_connection("127.0.0.1", self._server.port)
+            with contextlib.closing(back):
+                both = [asyncio.ensure_future(_carry(reader, back)), asyncio.ensure_future(_carry(there, writer))]
+                try:
+                    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for one in both:
+                        one.cancel()
+                    await asyncio.wait(both)
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError, asyncio.CancelledError):
+        while data := await reader.read(65536):
+            writer.write(data)
+
+
+@dataclass
+class Asked:
+    """How often evaluations were asked for, and what was wrong with their answers."""
+
+    count: int = 0
+    newest: int = 0
+    wrong: str = ""
+
+
+async def ask(client: Client, asked: Asked) -> None:
+    """A thousand times a second, by both kinds of doors: what one answers never goes back, and is nothing that nobody said."""
+    last, began = [0, 0], anyio.current_time()
+    while True:
+        while asked.count < (anyio.current_time() - began) * 1000:
+            asked.count += 1
+            found = await client.variation("n", USER, -1) if asked.count % 2 else client.variation_nowait("n", USER, -1)
+            door = asked.count % 2
+            if not last[door] <= found <= asked.newest:
+                asked.wrong += f" {found} after {last[door]}, when {asked.newest} was the newest;"
+            last[door] = found
+        await anyio.sleep(0.005)
+
+
+async def make_trouble(server: RedisServer, way: Way, trouble: str) -> None:
+    if trouble == "killed":
+        await asyncio.to_thread(server.stop)
+    elif trouble == "frozen":
+        server.freeze()
+    else:
+        way.rubbish = RUBBISH[trouble]
+        way.cut()
+
+
+async def end_trouble(server: RedisServer, way: Way, trouble: str) -> None:
+    if trouble == "killed":
+        await asyncio.to_thread(server.start)
+    elif trouble == "frozen":
+        server.thaw()
+    else:
+        way.rubbish = None
+        way.cut()
+
+
+@pytest.mark.parametrize("trouble", ["killed", "frozen", "garbage", "nonsense"])
+@pytest.mark.holds("DS-135")
+async def test_a_store_that_is_written_is_full_again_soon(
+    server: RedisServer, trouble: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    feed, way, asked = Feed(), Way(server), Asked()
+    others = [change(f"flag-{n}", n) for n in range(500)]
+    feed.say(full(*others, n=0))
+
+    def say() -> None:
+        asked.newest += 1
+        feed.say(changes(change("n", asked.newest, asked.newest + 1)))
+
+    async with way.open(), Client("sdk-key", beside(feed, RedisStore(way.url))) as client, anyio.create_task_group() as tasks:
+        await _until(client, StoreStatus(available=True, stale=False))
+        tasks.start_soon(ask, client, asked)
+        await make_trouble(server, way, trouble)
+        began = anyio.current_time()
+        while anyio.current_time() < began + AWAY:
+            say()
+            await anyio.sleep(0.1)
+        # Who answers nonsense may claim in between that he is there.
+        assert client.store_status is not None
+        assert client.store_status.stale
+        await end_trouble(server, way, trouble)
+        with anyio.fail_after(FULL_WITHIN):
+            await _until(client, StoreStatus(available=True, stale=False))
+        say()
+        await anyio.sleep(0.3)
+        tasks.cancel_scope.cancel()
+    assert asked.wrong == ""
+    assert asked.count > AWAY * 900
+    with redis.Redis.from_url(server.url) as database:
+        stored: Any = database.hgetall("launchdarkly:features")
+    assert len(stored) == 501
+    assert b'"variations":[%d]' % asked.newest in stored[b"n"]
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("cache", ["ttl", "off"])
+@pytest.mark.parametrize("trouble", ["frozen", "garbage", "nonsense"])
+async def test_a_store_that_is_only_read_is_read_again_soon(
+    server: RedisServer, trouble: str, cache: Literal["ttl", "off"]
+) -> None:
+    way, asked = Way(server), Asked()
+
+    def write(number: int) -> None:
+        with redis.Redis.from_url(server.url) as database:
+            database.hset("launchdarkly:features", "n", flag_json("n", number, number + 1))
+
+    write(0)
+    async with way.open(), anyio.create_task_group() as tasks:
+        system = DataSystem.daemon(RedisStore(way.url), cache=cache, cache_ttl=0.2)
+        async with Client("", Config(data_system=system)) as client:
+            tasks.start_soon(ask, client, asked)
+            await anyio.sleep(0.3)
+            await make_trouble(server, way, trouble)
+            await anyio.sleep(AWAY)
+            assert client.store_status is not None
+            assert client.store_status.stale
+            await end_trouble(server, way, trouble)
+            asked.newest = 1
+            await asyncio.to_thread(write, 1)
+            with anyio.fail_after(FULL_WITHIN):
+                while client.variation_nowait("n", USER, -1) != 1:
+                    await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+    assert asked.wrong == ""
+
+
+async def _until(client: Client, wanted: StoreStatus) -> None:
+    async for status in client.store_statuses():
+        if status == wanted:
+            return
