@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from aioflags.ambient import current_context, use_context
     from aioflags.changes import FlagChange, ValueChange
     from aioflags.client import Client
-    from aioflags.config import BigSegments, Config, DataSystem, Http
+    from aioflags.config import BigSegments, Config, DataSystem, Events, Http
     from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError, StoreError
     from aioflags.flags import Flags, FlagsState
     from aioflags.hooks import Hook
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aioflags.model.result import ErrorInfo, SourceState
     from aioflags.model.status import Status, StatusReport, StoreStatus
     from aioflags.persistence import Persistence
+    from aioflags.stats import Stats
     from aioflags.typed import Flag
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "ErrorInfo",
     "ErrorKind",
     "EvaluationDetail",
+    "Events",
     "Explanation",
     "Flag",
     "FlagChange",
@@ -48,6 +50,7 @@ __all__ = [
     "Reason",
     "ReasonKind",
     "SourceState",
+    "Stats",
     "Status",
     "StatusReport",
     "StoreError",
@@ -61,7 +64,7 @@ _HOMES = {
     "ambient": ("current_context", "use_context"),
     "changes": ("FlagChange", "ValueChange"),
     "client": ("Client",),
-    "config": ("BigSegments", "Config", "DataSystem", "Http"),
+    "config": ("BigSegments", "Config", "DataSystem", "Events", "Http"),
     "errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
     "flags": ("Flags", "FlagsState"),
     "hooks": ("Hook",),
@@ -71,6 +74,7 @@ _HOMES = {
     "model.result": ("ErrorInfo", "SourceState"),
     "model.status": ("Status", "StatusReport", "StoreStatus"),
     "persistence": ("Persistence",),
+    "stats": ("Stats",),
     "typed": ("Flag",),
 }
 

@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import os
 import uuid
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,9 @@ from aioflags.environment import from_environment
 from aioflags.errors import ConfigError
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
+from aioflags.events.outbox import Outbox
+from aioflags.events.recorder import Recorder
+from aioflags.events.sender import Sender
 from aioflags.flags import Flags, FlagsState
 from aioflags.forks import Lock, tell_after_fork
 from aioflags.hooks import Hook
@@ -43,6 +47,7 @@ from aioflags.registration import Registration
 from aioflags.series import Series
 from aioflags.sources import Fdv1Polling, Fdv1Streaming, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
 from aioflags.sources.base import breathing
+from aioflags.stats import Stats, stats_of
 from aioflags.status import StatusCell, Statuses
 from aioflags.stores.base import StoreContext
 from aioflags.supervisor.engagement import Engagement
@@ -50,7 +55,7 @@ from aioflags.supervisor.health import AVAILABLE
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.keeper import Keeper
 from aioflags.supervisor.supervisor import Supervisor
-from aioflags.transport.http import HttpTransport
+from aioflags.transport.http import HttpTransport, Response
 from aioflags.typed import Flag, own_default
 from aioflags.version import __version__
 
@@ -99,17 +104,19 @@ class Client:
         self._feed = ChangeFeed(self._logger)
         self._cell = StatusCell(self._holder, self._feed, self._logger)
         self._series = Series(config.hooks, self._logger)
+        self._recorder = Recorder(config.events, turned=self._turn, logger=self._logger)
         big = None if config.offline else config.big_segments
         self._memberships = None if big is None else Memberships(big, self._logger)
         self._evaluator = Evaluator(
             self._cell,
             self._series,
+            self._recorder,
             offline=config.offline,
             defaults=config.defaults,
             memberships=self._memberships,
             logger=self._logger,
         )
-        self._direct = False
+        self._direct = self._counted = False
         self._turning = Lock()
         self._registration = Registration(config.plugins, _environment(self._key, config), self._logger)
         self._knows_plugins = False
@@ -120,10 +127,24 @@ class Client:
         else:
             self._store_statuses.put(AVAILABLE)
             tell_after_fork(self._store_statuses)
+        headers = identity_headers(
+            self._key,
+            instance_id=self._instance_id,
+            application_id=config.application_id,
+            application_version=config.application_version,
+            wrapper_name=config.wrapper_name,
+            wrapper_version=config.wrapper_version,
+            logger=self._logger,
+        )
+        # Not as they are: whoever prints the attributes of a client must not see the key.
+        self._headers: Callable[[], Mapping[str, str]] = lambda: headers
+        self._outbox = self._new_outbox() if config.events.send_events and self._key and not config.offline else None
         self._core = Core(
             self._cell,
             self._keep_current,
             prepare=self._register,
+            outlet=self._outbox,
+            opened=self._connected,
             start_wait=config.start_wait,
             close_timeout=config.close_timeout,
             logger=self._logger,
@@ -236,6 +257,27 @@ class Client:
     async def _register(self) -> None:
         await self._registration.register(self)
 
+    @asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[None, None]:
+        """What sources and events share, for one run."""
+        async with HttpTransport(self._config.http, self._logger) as self._transport:
+            yield
+
+    def _new_outbox(self) -> Outbox:
+        async def post(url: str, headers: Mapping[str, str], body: bytes) -> Response:
+            return await self._transport.post(url, headers, body)
+
+        settings = self._config.events
+        sender = Sender(
+            post,
+            self._config.events_uri,
+            self._headers(),
+            compress=settings.enable_event_compression,
+            learn_time=self._recorder.learn_time,
+            logger=self._logger,
+        )
+        return Outbox(self._recorder, settings, sender, self._logger)
+
     async def _keep_current(self) -> None:
         if self._config.offline:
             return
@@ -250,19 +292,18 @@ class Client:
 
     async def _follow_sources(self) -> None:
         system = self._system
-        async with HttpTransport(self._config.http, self._logger) as transport:
-            await Supervisor(
-                initializers=system.initializers,
-                synchronizers=system.synchronizers,
-                fdv1_fallback=system.fdv1_fallback,
-                recovery=system.fdv1_fallback_recovery,
-                context=self._source_context(transport),
-                holder=self._holder,
-                facts=self._cell,
-                engagement=self._engagement,
-                applied=None if self._keeper is None else self._keeper.applied,
-                logger=self._logger,
-            ).run()
+        await Supervisor(
+            initializers=system.initializers,
+            synchronizers=system.synchronizers,
+            fdv1_fallback=system.fdv1_fallback,
+            recovery=system.fdv1_fallback_recovery,
+            context=self._source_context(self._transport),
+            holder=self._holder,
+            facts=self._cell,
+            engagement=self._engagement,
+            applied=None if self._keeper is None else self._keeper.applied,
+            logger=self._logger,
+        ).run()
 
     def _make_keeper(self, system: DataSystem) -> Keeper | None:
         """What keeps the store; ``None`` without one, and offline."""
@@ -292,15 +333,7 @@ class Client:
             transport=transport,
             base_uri=config.base_uri,
             stream_uri=config.stream_uri,
-            headers=identity_headers(
-                self._key,
-                instance_id=self._instance_id,
-                application_id=config.application_id,
-                application_version=config.application_version,
-                wrapper_name=config.wrapper_name,
-                wrapper_version=config.wrapper_version,
-                logger=self._logger,
-            ),
+            headers=self._headers(),
             payload_filter_key=config.payload_filter_key,
             poll_interval=self._system.poll_interval,
             initial_reconnect_delay=self._system.initial_reconnect_delay,
@@ -332,9 +365,18 @@ class Client:
             context = current_context()
         try:
             snapshot = self._holder.snapshot
-            value = snapshot.plain[key](context, snapshot.scope).fits[default.__class__]
-            if context.error is None and self._direct and expect is None:
-                return value
+            answer = snapshot.plain[key](context, snapshot.scope)
+            value = answer.fits[default.__class__]
+            if context.error is None and expect is None:
+                if self._direct:
+                    return value
+                if self._counted:
+                    focus = self._recorder.focus
+                    if focus.context is context and (tick := focus.ticks.get(answer)) is not None:
+                        tick()
+                    else:
+                        self._evaluator.count(snapshot, key, context, answer, default=default, value=value)
+                    return value
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass
         evaluator = self._evaluator
@@ -361,9 +403,18 @@ class Client:
             context = current_context()
         try:
             snapshot = self._holder.snapshot
-            value = snapshot.plain[key](context, snapshot.scope).fits[default.__class__]
-            if context.error is None and self._direct and expect is None:
-                return value
+            answer = snapshot.plain[key](context, snapshot.scope)
+            value = answer.fits[default.__class__]
+            if context.error is None and expect is None:
+                if self._direct:
+                    return value
+                if self._counted:
+                    focus = self._recorder.focus
+                    if focus.context is context and (tick := focus.ticks.get(answer)) is not None:
+                        tick()
+                    else:
+                        self._evaluator.count(snapshot, key, context, answer, default=default, value=value)
+                    return value
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass
         if default is None and expect is None and (own := own_default(key)) is not None:
@@ -395,8 +446,10 @@ class Client:
         evaluator = self._evaluator
         snapshot = self._holder.snapshot if self._keeper is None else await self._keeper.snapshot(key)
         if evaluator.may_wait:
-            return await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation_detail")
-        return evaluator.detail(snapshot, key, context, default, expect, method="variation_detail")
+            return await evaluator.detail_awaited(
+                snapshot, key, context, default, expect, method="variation_detail", with_reason=True
+            )
+        return evaluator.detail(snapshot, key, context, default, expect, method="variation_detail", with_reason=True)
 
     @overload
     def variation_detail_nowait(self, key: Flag[T], context: Context | None = None) -> EvaluationDetail[T]: ...
@@ -420,7 +473,9 @@ class Client:
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> EvaluationDetail[Any]:
         """:meth:`variation_detail` as a plain call, from any thread."""
-        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect, method="variation_detail_nowait")
+        return self._evaluator.detail(
+            self._holder.snapshot, key, context, default, expect, method="variation_detail_nowait", with_reason=True
+        )
 
     async def flags(self, context: Context | None = None) -> Flags:
         """The flags for ``context``, pinned to the data of this moment: ask once a request, then evaluate with plain calls.
@@ -479,15 +534,67 @@ class Client:
 
         Empty, with a warning, for an invalid context. Works offline and before the start.
         """
-        found = self._evaluator.context(context)
-        if found is None or found.error is not None:
-            self._logger.warning("secure_mode_hash: the context cannot be used: %s", found.error if found else "there is none")
+        if (found := self._usable("secure_mode_hash", context)) is None:
             return ""
         return hmac.new(self._key.value.encode(), found.canonical_key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
 
     async def _newest(self, key: str | None = None) -> Snapshot:
         """The data for a call that can wait; without a key, for all flags."""
         return self._holder.snapshot if self._keeper is None else await self._keeper.snapshot(key)
+
+    # -- what analytics are told
+
+    def track(self, name: str, context: Context | None = None, data: Any = None, metric_value: float | None = None) -> None:
+        """Tells analytics that something happened: for metrics and experiments. From any thread, without a wait.
+
+        ``data`` is any JSON value, taken as it is now; ``metric_value`` is what a numeric metric measures. What JSON cannot
+        carry is left out, with a warning. For a context that cannot be used nothing is sent, with a warning, too.
+
+        Raises:
+            ConfigError: ``name`` is no string, or ``context`` no :class:`Context`.
+        """
+        require("name", name, str)
+        if (found := self._usable("track", context)) is not None:
+            self._recorder.tracked(name, found, data, metric_value)
+
+    def identify(self, context: Context | None = None) -> None:
+        """Tells analytics about a context that need not be asked for: its attributes can then be seen and searched there.
+
+        Evaluations and :meth:`track` do that by themselves. From any thread, without a wait.
+
+        Raises:
+            ConfigError: ``context`` is no :class:`Context`.
+        """
+        if (found := self._usable("identify", context)) is not None:
+            self._recorder.identified(found)
+
+    def flush(self) -> None:
+        """Asks for what was recorded so far to be sent now. From any thread, without a wait; nothing if there is nothing."""
+        if self._outbox is not None:
+            self._outbox.flush()
+
+    async def flush_and_wait(self, timeout: float | None = None) -> bool:
+        """Whether all that was recorded so far has been sent, or been given up, within ``timeout`` seconds.
+
+        :attr:`stats` says how much of it was given up. Without a ``timeout`` it takes as long as it takes.
+
+        Raises:
+            LifecycleError: the client runs on another event loop.
+        """
+        self._core.check_loop()
+        return self._outbox is None or await self._outbox.flush_and_wait(timeout)
+
+    @property
+    def stats(self) -> Stats:
+        """What became of what was recorded: sent, dropped or pending."""
+        return stats_of(self._recorder.ledger)
+
+    def _usable(self, call: str, context: Context | None) -> Context | None:
+        found = self._evaluator.context(context)
+        if found is None or found.error is not None:
+            self._logger.warning("%s: the context cannot be used: %s", call, found.error if found else "there is none")
+            return None
+        return found
 
     # -- around evaluations
 
@@ -581,7 +688,10 @@ class Client:
         """Something comes between flags and their callers, or goes: looks again which way the doors have to take."""
         with self._turning:
             self._series.add(hooks)
-            self._direct = self._evaluator.turn(intervened=intervened) and not (self._keeper and self._keeper.looks_up)
+            self._evaluator.turn(intervened=intervened)
+            looks_up = self._keeper is not None and self._keeper.looks_up
+            self._direct = self._evaluator.is_direct and not looks_up
+            self._counted = self._evaluator.is_counted and not looks_up
 
     def __repr__(self) -> str:
         report = self._cell.newest

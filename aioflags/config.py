@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal, cast
 
 from aioflags.errors import ConfigError
+from aioflags.events.settings import Events
 from aioflags.hooks import Hook
 from aioflags.logs import logger as package_logger
 from aioflags.logs import printable
@@ -37,7 +38,7 @@ from aioflags.stores.base import Store, StoreBuilder
 from aioflags.stores.memberships import BigSegments
 from aioflags.transport.settings import Http
 
-__all__ = ["BigSegments", "Config", "DataSystem", "Http", "Persistence"]
+__all__ = ["BigSegments", "Config", "DataSystem", "Events", "Http", "Persistence"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,12 +133,12 @@ class DataSystem:
 class Config:
     """Options of a client. Durations are in seconds.
 
-    ``base_uri`` serves polls, ``stream_uri`` streams; a path in them is kept. ``defaults`` maps flag keys to values that replace
-    a caller's default. ``start_wait`` is how long starting waits for data before it goes on without; ``close_timeout`` is how
-    long closing may take in all. ``application_id`` and ``application_version`` are sent as tags, ``wrapper_name`` and
-    ``wrapper_version`` by libraries that wrap this one. ``payload_filter_key`` asks FDv1 for a subset of the flags; FDv2 knows no
-    filters. ``hooks`` are called around evaluations, in order; ``plugins`` bring hooks, and see the client before it has data.
-    ``big_segments`` says where those keep who is in them; without it none holds anybody but by its rules.
+    ``base_uri`` serves polls, ``stream_uri`` streams, ``events_uri`` takes events; a path in them is kept. ``defaults`` maps flag
+    keys to values that replace a caller's default. ``start_wait`` is how long starting waits for data before it goes on without;
+    ``close_timeout`` is how long closing may take in all. ``application_id`` and ``application_version`` are sent as tags,
+    ``wrapper_name`` and ``wrapper_version`` by libraries that wrap this one. ``payload_filter_key`` asks FDv1 for a subset of the
+    flags; FDv2 knows no filters. ``hooks`` are called around evaluations, in order; ``plugins`` bring hooks, and see the client
+    before it has data. ``big_segments`` says where those keep who is in them; without it none holds anybody but by its rules.
 
     Raises:
         ConfigError: an option is of the wrong type, or cannot be meant. Numbers that cannot be used are replaced by the
@@ -161,6 +162,7 @@ class Config:
     close_timeout: float = CLOSE_TIMEOUT
     data_system: DataSystem = field(default_factory=DataSystem.default)
     http: Http = field(default_factory=Http)
+    events: Events = field(default_factory=Events)
     big_segments: BigSegments | None = None
 
     def __post_init__(self) -> None:
@@ -169,6 +171,7 @@ class Config:
         require("data_system", self.data_system, DataSystem)
         require("http", self.http, Http)
         require("big_segments", self.big_segments, BigSegments, type(None))
+        require("events", self.events, Events)
         require("defaults", self.defaults, Mapping, wanted="a mapping of flag keys to values")
         for name in ("payload_filter_key", "wrapper_name", "wrapper_version"):
             require(name, getattr(self, name), str, type(None))

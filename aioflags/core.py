@@ -1,7 +1,7 @@
 """Core: the root task of a client, its start, its close, and what is left of it after a fork.
 
 All scopes that live long are entered and left by the root task, so that ``start`` and ``aclose`` may be called by any
-task: a fixture, a lifespan, a signal handler. Closing follows the nesting: sources, then connections.
+task: a fixture, a lifespan, a signal handler. Closing follows the nesting: sources, then what is left to send, then connections.
 
 Source: ``client-surface.md`` 1; ``architecture.md`` 9 and 10.
 """
@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context as VariableContext
+from typing import Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -24,14 +26,38 @@ from aioflags.model.status import Status, StatusReport
 from aioflags.protocol.failures import unexpected
 from aioflags.status import StatusCell
 
-__all__ = ["Core"]
+__all__ = ["Core", "Outlet"]
+
+_LAST_STEP: Final = 0.1
+"""How long before the end of its time a close begins to abandon what is on its way."""
+
+
+class Outlet(Protocol):
+    """What leaves a client while it runs."""
+
+    def open(self) -> None:
+        """Something may come from now on."""
+        ...
+
+    def stop(self) -> None:
+        """Nothing more will come."""
+        ...
+
+    async def run(self) -> None:
+        """Sends what comes, until it is cancelled."""
+        ...
+
+    async def finish(self, seconds: float) -> None:
+        """Sends what is left, within so many seconds."""
+        ...
 
 
 class Core:
     """What every client is made of: one task that owns all others, and the calls that start and end it.
 
     ``work`` keeps the data current until it is cancelled, or until nothing is left to do. ``prepare`` comes before it, and
-    before anybody's ``start`` returns; it has to end by itself. ``start_wait`` and ``close_timeout`` are seconds.
+    before anybody's ``start`` returns; it has to end by itself. ``outlet`` is what leaves the client meanwhile, if anything
+    does. What ``opened`` gives is open for both of them. ``start_wait`` and ``close_timeout`` are seconds.
     """
 
     def __init__(
@@ -40,6 +66,8 @@ class Core:
         work: Callable[[], Awaitable[None]],
         *,
         prepare: Callable[[], Awaitable[None]],
+        outlet: Outlet | None = None,
+        opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
         start_wait: float,
         close_timeout: float,
         logger: logging.Logger,
@@ -48,12 +76,15 @@ class Core:
         self._work = work
         self._prepare = prepare
         self._prepared = anyio.Event()
+        self._outlet = outlet
+        self._opened = opened
         self._start_wait = start_wait
         self._close_timeout = close_timeout
         self._logger = logger
         self._root: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = anyio.Event()
+        self._deadline = 0.0
         tell_after_fork(self)
 
     # -- start
@@ -74,14 +105,15 @@ class Core:
         if wait > LONGEST_START_WAIT and start_wait is not None:
             self._logger.warning("start_wait: %g s is long for an application to wait for its flags", wait)
         self._loop = asyncio.get_running_loop()
+        if self._outlet is not None:
+            self._outlet.open()
         # An empty context: a request that happens to start the client leaves no trace in its background work.
         self._root = self._loop.create_task(self._run(wait), name="aioflags", context=VariableContext())
         began = self._loop.time()
         try:
             await self._wait_for_readiness(wait)
         except BaseException:
-            self._cell.close()
-            self._closing.set()
+            self._stop()
             with anyio.CancelScope(shield=True):
                 await self.aclose()
             raise
@@ -138,22 +170,47 @@ class Core:
 
     async def _run(self, start_wait: float) -> None:
         try:
-            async with anyio.create_task_group() as data:
-                data.start_soon(self._live, data, start_wait if start_wait > 0 else START_WAIT)
+            async with self._opened(), anyio.create_task_group() as group:
+                if self._outlet is not None:
+                    group.start_soon(self._send, self._outlet)
+                data, over = anyio.CancelScope(), anyio.Event()
+                group.start_soon(self._receive, group, data, over, start_wait if start_wait > 0 else START_WAIT)
                 await self._closing.wait()
-                data.cancel_scope.cancel()
+                data.cancel()
+                with anyio.move_on_after(self._left() / 2):
+                    await over.wait()
+                if self._outlet is not None:
+                    left = self._left()
+                    await self._outlet.finish(left - min(_LAST_STEP, left / 10))
+                group.cancel_scope.cancel()
         finally:
             if not self._cell.is_closed:
                 # Somebody cancels whatever tasks there are. Then at least the status does not go on claiming that all is well.
                 self._cell.failed(unexpected(asyncio.CancelledError("the client's task was cancelled by others")))
 
-    async def _live(self, data: TaskGroup, start_wait: float) -> None:
+    async def _receive(self, group: TaskGroup, scope: anyio.CancelScope, over: anyio.Event, start_wait: float) -> None:
+        """Keeps the data current, until ``scope`` is cancelled."""
         try:
-            await self._prepare()
+            with scope:
+                try:
+                    await self._prepare()
+                finally:
+                    self._prepared.set()
+                group.start_soon(self._limit_start, start_wait)
+                await self._guard()
         finally:
-            self._prepared.set()
-        data.start_soon(self._limit_start, start_wait)
-        await self._guard()
+            over.set()
+
+    async def _send(self, outlet: Outlet) -> None:
+        """A bug there loses what would have been sent, and nothing else."""
+        try:
+            await outlet.run()
+        except Exception:
+            self._logger.exception("nothing is sent any more, because of a bug in aioflags")
+
+    def _left(self) -> float:
+        """Seconds until a close has to be over."""
+        return max(self._deadline - anyio.current_time(), 0.0)
 
     async def _limit_start(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):
@@ -174,7 +231,8 @@ class Core:
     async def aclose(self, timeout: float | None = None) -> None:
         """Closes everything, within ``timeout`` seconds. Calling it again waits for the first call's end.
 
-        Half of the time belongs to the sources; then they are abandoned, with one warning.
+        Half of the time belongs to the sources, the rest to what is left to send; what is not done then is abandoned, with one
+        warning.
 
         Raises:
             LifecycleError: the client runs on another event loop. Nothing else, whatever went wrong before.
@@ -182,22 +240,26 @@ class Core:
         root, limit = self._root, self._close_timeout if timeout is None else timeout
         if root is not None and not root.done():
             self.check_loop()
-        self._cell.close()
-        self._closing.set()
+        self._stop(limit)
         if root is None or root.done():
             return
-        for share in (limit / 2, limit / 2):
-            _, running = await asyncio.wait({root}, timeout=share)
-            if not running:
-                break
+        _, running = await asyncio.wait({root}, timeout=limit)
+        if running:
             root.cancel()
-        else:
             self._logger.warning("closing took longer than %g s: a source that does not end was abandoned", limit)
-            return
-        if not root.cancelled() and (error := root.exception()) is not None:
+        elif not root.cancelled() and (error := root.exception()) is not None:
             self._logger.error("closed, after a bug in aioflags", exc_info=error)
         else:
             self._logger.info("closed")
+
+    def _stop(self, limit: float | None = None) -> None:
+        """The first step of closing, which is the only one that can be taken without a wait."""
+        if not self._closing.is_set():
+            self._deadline = anyio.current_time() + (self._close_timeout if limit is None else limit)
+        if self._outlet is not None:
+            self._outlet.stop()
+        self._cell.close()
+        self._closing.set()
 
     def forked(self) -> None:
         """In the child of a fork: the parent's tasks do not run here. Evaluation goes on; ``start`` starts anew."""

@@ -16,11 +16,12 @@ from typing import Any, Final, TypedDict
 from aioflags.ambient import current_context
 from aioflags.clock import now, now_ms
 from aioflags.errors import ConfigError
-from aioflags.evaluation.compiled import FindMembership
+from aioflags.evaluation.compiled import Answer, FindMembership
 from aioflags.evaluation.explain import explain
 from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.state import FlagState, flag_values, flags_state, given_states
+from aioflags.events.recorder import Recorder
 from aioflags.hooks import EvaluationCall
 from aioflags.interventions import INTERVENTIONS, Observation
 from aioflags.logs import Once, printable
@@ -53,22 +54,25 @@ class _StateOptions(TypedDict):
 class Evaluator:
     """Answers for one client. Never waits and never raises, but for a call that cannot be meant.
 
-    ``is_direct``: nothing stands between a flag and its caller, so that the doors may take the short way. ``is_hooked``: there
-    are hooks. ``may_wait``: they may want to wait, or something may have to be fetched first, so that awaited doors ask
-    :meth:`detail_awaited`. :meth:`turn` changes them.
+    ``is_direct``: nothing stands between a flag and its caller, so that the doors may take the short way. ``is_counted``: nothing
+    but the recorder does, so that they may take it with a count. ``is_hooked``: there are hooks. ``may_wait``: they may want to
+    wait, or something may have to be fetched first, so that awaited doors ask :meth:`detail_awaited`. :meth:`turn` changes them.
     """
 
     def __init__(
         self,
         cell: StatusCell,
         series: Series,
+        recorder: Recorder,
         *,
         offline: bool,
         defaults: Mapping[str, object],
         memberships: Memberships | None,
         logger: logging.Logger,
     ) -> None:
+        self.recorder: Recorder = recorder
         self.is_direct: bool = False
+        self.is_counted: bool = False
         self.is_hooked: bool = False
         self.may_wait: bool = False
         self._is_intervened = False
@@ -81,8 +85,8 @@ class Evaluator:
         self._logger = logger
         self._once = Once()
 
-    def turn(self, *, intervened: bool | None = None) -> bool:
-        """Looks again which way the doors have to take, and says whether it is the short one.
+    def turn(self, *, intervened: bool | None = None) -> None:
+        """Looks again which way the doors have to take.
 
         ``intervened``: whether tests put something between flags and their callers. Not from two threads at once.
         """
@@ -90,8 +94,9 @@ class Evaluator:
             self._is_intervened = intervened
         self.is_hooked = bool(self._series)
         self.may_wait = self.is_hooked or self._memberships is not None
-        self.is_direct = not (self._is_intervened or self._offline or self._defaults or self._series)
-        return self.is_direct
+        is_short = not (self._is_intervened or self._offline or self._defaults or self._series)
+        self.is_direct = is_short and not self.recorder.is_open
+        self.is_counted = is_short and self.recorder.is_open
 
     def context(self, context: Context | None) -> Context | None:
         """The context of a call: its own, else the ambient one."""
@@ -117,17 +122,22 @@ class Evaluator:
         expect: type | None,
         *,
         method: str | None = None,
+        with_reason: bool = False,
         known: FindMembership | None = None,
         bare: bool = False,
     ) -> EvaluationDetail[Any]:
         """Value, variation and reason, on one snapshot. Arrays and objects are the caller's own.
 
         ``method`` is what hooks are told was called; without one they hear nothing. Their stages that would wait are left out.
-        ``known`` finds memberships; without it those count that are at hand. ``bare``: as the data have it, whatever tests put
-        in between.
+        ``with_reason``: the caller wants to know it, and so do events. ``known`` finds memberships; without it those count that
+        are at hand. ``bare``: as the data have it, whatever tests put in between.
         """
         if self.is_hooked and method is not None:
-            return self._hooked(snapshot, key, context, default, expect, method=method, known=known, bare=bare)
+            call = self._call(snapshot, key, context, default, method=method)
+            return self._series.around(
+                call,
+                lambda: self.detail(snapshot, key, context, default, expect, with_reason=with_reason, known=known, bare=bare),
+            )
         if not isinstance(key, str):
             raise ConfigError(f"key: expected a string, got {type(key).__name__}")
         if expect is not None and expect not in EXPECTABLE:
@@ -137,25 +147,41 @@ class Evaluator:
             key = str(key)
         context = self.context(context)
         if self._is_intervened and not bare:
-            return self._intervened(snapshot, key, context, default, expect, known=known)
+            return self._intervened(snapshot, key, context, default, expect, with_reason=with_reason, known=known)
         default = fresh(self._defaults[key]) if key in self._defaults else default
         if self._offline:
             return EvaluationDetail(default, None, _OFFLINE)
         wanted = asked_for(default) if expect is None else expect
         evaluation = snapshot.evaluate(key, context, default, wanted=wanted, memberships=known or self._at_hand)
         detail = evaluation.detail
+        if self.recorder.is_open and context is not None and context.error is None:
+            self.recorder.evaluated(key, context, default, evaluation, with_reason=with_reason)
         if detail.reason.error_kind is not None:
             self._log(key, context, detail.reason.error_kind, snapshot.flags)
         return detail
 
+    def count(self, snapshot: Snapshot, key: str, context: Context, answer: Answer, *, default: Any, value: Any) -> None:
+        """An evaluation that took the short way, and was not counted there."""
+        flag = snapshot.compiled(key)
+        if flag is not None:
+            self.recorder.answered(flag, context, default, answer, value)
+
     async def detail_awaited(
-        self, snapshot: Snapshot, key: str, context: Context | None, default: Any, expect: type | None, *, method: str
+        self,
+        snapshot: Snapshot,
+        key: str,
+        context: Context | None,
+        default: Any,
+        expect: type | None,
+        *,
+        method: str,
+        with_reason: bool = False,
     ) -> EvaluationDetail[Any]:
         """:meth:`detail` where the caller can wait: as hooks may want to, and for what the flag needs to be fetched."""
 
         async def answer() -> EvaluationDetail[Any]:
             known = await self._fetched(snapshot, key, context)
-            return self.detail(snapshot, key, context, default, expect, known=known)
+            return self.detail(snapshot, key, context, default, expect, with_reason=with_reason, known=known)
 
         if not self.is_hooked:
             return await answer()
@@ -187,23 +213,6 @@ class Evaluator:
             return None
         return self._memberships.pinned(snapshot, context)
 
-    def _hooked(
-        self,
-        snapshot: Snapshot,
-        key: str,
-        context: Context | None,
-        default: Any,
-        expect: type | None,
-        *,
-        method: str,
-        known: FindMembership | None,
-        bare: bool,
-    ) -> EvaluationDetail[Any]:
-        def answer() -> EvaluationDetail[Any]:
-            return self.detail(snapshot, key, context, default, expect, known=known, bare=bare)
-
-        return self._series.around(self._call(snapshot, key, context, default, method=method), answer)
-
     def _call(self, snapshot: Snapshot, key: str, context: Context | None, default: Any, *, method: str) -> EvaluationCall:
         """What hooks are told of a question: a plain key, whom it is evaluated for, and the caller's own default."""
         if not isinstance(key, str):
@@ -227,6 +236,7 @@ class Evaluator:
         expect: type | None,
         *,
         known: FindMembership | None,
+        with_reason: bool,
     ) -> EvaluationDetail[Any]:
         """An override's value, else what the data say; observers are told."""
         overrides = INTERVENTIONS.overrides()
@@ -239,7 +249,7 @@ class Evaluator:
             else:
                 detail = EvaluationDetail(value, None, _OVERRIDE)
         else:
-            detail = self.detail(snapshot, key, context, default, expect, known=known, bare=True)
+            detail = self.detail(snapshot, key, context, default, expect, with_reason=with_reason, known=known, bare=True)
         for observer in INTERVENTIONS.observers:
             observer(Observation(key, context, default, detail, snapshot.flags, overrides))
         return detail

@@ -58,9 +58,18 @@ class Flags:
     def variation(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> Any:
         """The value of a flag, or ``default``. See :meth:`Client.variation`."""
         try:
-            value = self._plain[key](self._subject, self._snapshot.scope).fits[default.__class__]
-            if self._evaluator.is_direct and expect is None:
-                return value
+            answer = self._plain[key](self._subject, self._snapshot.scope)
+            value = answer.fits[default.__class__]
+            if expect is None:
+                if self._evaluator.is_direct:
+                    return value
+                if self._evaluator.is_counted:
+                    focus = self._evaluator.recorder.focus
+                    if focus.context is self._subject and (tick := focus.ticks.get(answer)) is not None:
+                        tick()
+                    else:
+                        self._evaluator.count(self._snapshot, key, self._subject, answer, default=default, value=value)
+                    return value
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass
         if default is None and expect is None and (own := own_default(key)) is not None:
@@ -79,7 +88,14 @@ class Flags:
     def variation_detail(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> EvaluationDetail[Any]:
         """The value of a flag, which variation it is, and why."""
         return self._evaluator.detail(
-            self._snapshot, key, self._subject, default, expect, method="variation_detail", known=self._known
+            self._snapshot,
+            key,
+            self._subject,
+            default,
+            expect,
+            method="variation_detail",
+            with_reason=True,
+            known=self._known,
         )
 
     def all(self) -> dict[str, Any]:

@@ -86,7 +86,10 @@ class Answer:
 
 
 class Service:
-    """Gives its answers in order, the last one again and again, and writes down what it was asked, and when."""
+    """Gives its answers in order, the last one again and again, and writes down what it was asked, and when.
+
+    That is about flags. Events are taken as they come, and kept apart in ``posts``; ``takes`` has other answers to them.
+    """
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = answers
@@ -94,11 +97,20 @@ class Service:
         self.times: list[float] = []
         self.bodies: list[_Body] = []
         self.clients: list[httpx.AsyncClient] = []
+        self.takes: Sequence[Answer] = (Answer(202),)
+        self.posts: list[httpx.Request] = []
+        self.post_times: list[float] = []
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
-        answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
-        self.requests.append(request)
-        self.times.append(asyncio.get_running_loop().time())
+        if request.method == "POST":
+            answer = self.takes[min(len(self.posts), len(self.takes) - 1)]
+            self.posts.append(request)
+            self.post_times.append(asyncio.get_running_loop().time())
+            await request.aread()
+        else:
+            answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
+            self.requests.append(request)
+            self.times.append(asyncio.get_running_loop().time())
         if isinstance(answer.after, Exception):
             raise answer.after
         await _wait(answer.after)

@@ -27,6 +27,7 @@ FLOORS = {
     "transport": 3,
     "stores": 3,
     "sources": 4,
+    "events": 4,
     "supervisor": 5,
     # Files and folders side by side: each may know those above it in this list.
     "ambient": 6,
@@ -40,6 +41,7 @@ FLOORS = {
     "environment": 6,
     "typed": 6,
     "changes": 6,
+    "stats": 6,
     "status": 6,
     "observers": 6,
     "memberships": 6,

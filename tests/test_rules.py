@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NUMBER = r"(?:DS|FB|EV|CS)-[A-Z]?\d+"
+NUMBER = r"(?:DS|FB|EVT|EV|CS)-[A-Z]?\d+"
 RULE = re.compile(rf"^- ({NUMBER})(?: \(waits for ([^)]+)\))?: \S", re.MULTILINE)
 
 
@@ -52,6 +52,8 @@ def carried() -> set[str]:
         pytest.param("EV-E", 168, id="evaluation"),
         pytest.param("CS-C", 24, id="the client"),
         pytest.param("CS-O", 33, id="the client's options"),
+        pytest.param("EVT-V", 11, id="redaction"),
+        pytest.param("EVT-W", 24, id="events"),
     ],
 )
 def test_no_number_is_left_out(written: dict[str, str | None], prefix: str, last: int) -> None:

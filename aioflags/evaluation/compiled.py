@@ -33,6 +33,7 @@ __all__ = [
     "Predicate",
     "PrerequisiteEvaluation",
     "Scope",
+    "Tracking",
     "direct",
     "malformed",
 ]
@@ -104,13 +105,29 @@ def malformed(problem: str) -> Answer:
     return Answer(None, None, _MALFORMED, problem=problem)
 
 
+class Tracking(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What a flag wants analytics to be told of its evaluations.
+
+    ``is_counted``: in summaries. ``is_tracked``: each in full, or one in ``sampling_ratio`` of them. ``debug_until_ms``: each
+    for people who watch, until then.
+    """
+
+    is_counted: bool = True
+    is_tracked: bool = False
+    debug_until_ms: float | None = None
+    sampling_ratio: int | None = None
+
+
+_COUNTED: Final = Tracking()
+
+
 class CompiledFlag:
     """A flag that is ready to answer.
 
     ``prerequisites`` and ``segments``: keys of the flags and segments it looks into.
     """
 
-    __slots__ = ("evaluate", "key", "prerequisites", "segments", "version")
+    __slots__ = ("evaluate", "key", "prerequisites", "segments", "tracking", "version")
 
     def __init__(
         self,
@@ -120,12 +137,14 @@ class CompiledFlag:
         *,
         prerequisites: tuple[str, ...] = (),
         segments: frozenset[str] = frozenset(),
+        tracking: Tracking = _COUNTED,
     ) -> None:
         self.key: str = key
         self.version: int = version
         self.evaluate: Evaluate = evaluate
         self.prerequisites: tuple[str, ...] = prerequisites
         self.segments: frozenset[str] = segments
+        self.tracking: Tracking = tracking
 
 
 class CompiledSegment:

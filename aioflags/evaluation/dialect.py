@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, MalformedError, Note, Scope, malformed
-from aioflags.evaluation.flags import compile_flag
+from aioflags.evaluation.flags import compile_flag, tracking_of
 from aioflags.evaluation.segments import compile_segment
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
@@ -35,7 +35,8 @@ class Dialect:
             return self._compile_flag(definition, note)
         except Exception as problem:  # noqa: BLE001  # whatever it is, it is this one flag's trouble
             answer = malformed(f"does not compile: {problem!r}")
-            return CompiledFlag(definition.key, definition.version, lambda context, scope: answer)
+            tracking = tracking_of(definition)
+            return CompiledFlag(definition.key, definition.version, lambda context, scope: answer, tracking=tracking)
 
     def segment(self, definition: SegmentDefinition, note: Note) -> CompiledSegment:
         """The segment, ready to be asked; one that does not compile makes the flags malformed that ask it."""

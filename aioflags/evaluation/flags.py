@@ -20,6 +20,7 @@ from aioflags.evaluation.compiled import (
     Note,
     PrerequisiteEvaluation,
     Scope,
+    Tracking,
     malformed,
 )
 from aioflags.evaluation.rollouts import choose
@@ -30,7 +31,7 @@ from aioflags.model.flag import FlagDefinition, Rollout, VariationOrRollout
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order"]
+__all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order", "tracking_of"]
 
 _NOTHING: Final = VariationOrRollout()
 _MOST_WAYS: Final = 256
@@ -39,12 +40,24 @@ _MOST_WAYS: Final = 256
 
 def compile_flag(flag: FlagDefinition, note: Note) -> CompiledFlag:
     """The flag, ready to answer."""
+    tracking = tracking_of(flag)
     if not flag.on:
-        return CompiledFlag(flag.key, flag.version, served_by(Always(off_answer(flag, Reason(kind=ReasonKind.OFF)))))
+        off = served_by(Always(off_answer(flag, Reason(kind=ReasonKind.OFF))))
+        return CompiledFlag(flag.key, flag.version, off, tracking=tracking)
     segments = named_segments(flag.rules)
     prerequisites = tuple(wanted.key for wanted in flag.prerequisites or ())
     evaluate = _with_prerequisites(flag, served_by(_with_targets(flag, _with_rules(flag, note))))
-    return CompiledFlag(flag.key, flag.version, evaluate, prerequisites=prerequisites, segments=segments)
+    return CompiledFlag(flag.key, flag.version, evaluate, prerequisites=prerequisites, segments=segments, tracking=tracking)
+
+
+def tracking_of(flag: FlagDefinition) -> Tracking:
+    """What the flag wants analytics to be told."""
+    return Tracking(
+        is_counted=not flag.exclude_from_summaries,
+        is_tracked=bool(flag.track_events),
+        debug_until_ms=flag.debug_events_until_date,
+        sampling_ratio=flag.sampling_ratio,
+    )
 
 
 # -- answers

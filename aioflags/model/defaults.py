@@ -1,6 +1,6 @@
 """Every default, minimum and limit that more than one file needs, once. Bare numbers are seconds.
 
-Source: ``data-system.md`` 1.6, 5.5, 5.7 and 8; ``client-surface.md`` 9 to 11 and 13.
+Source: ``data-system.md`` 1.6, 5.5, 5.7 and 8; ``client-surface.md`` 9 to 11 and 13; ``events.md`` 13.
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ __all__ = [
     "CLOSE_GRACE",
     "CLOSE_TIMEOUT",
     "CONNECT_TIMEOUT",
+    "CONTEXT_KEYS_CAPACITY",
+    "CONTEXT_KEYS_FLUSH_INTERVAL",
+    "DIAGNOSTIC_INTERVAL",
     "EVENTS_URI",
+    "EVENT_RETRY_DELAY",
+    "FLUSH_INTERVAL",
     "LATCH_GRACE",
     "LONGEST_PATIENCE",
     "LONGEST_START_WAIT",
+    "MAX_DELIVERIES",
     "MAX_EVENT_BYTES",
+    "MAX_PAYLOAD_BYTES",
+    "MAX_PENDING_EVENTS",
     "MAX_RECONNECT_DELAY",
     "MAX_REDIRECTS",
     "MAX_RESPONSE_BYTES",
@@ -29,6 +37,7 @@ __all__ = [
     "MEMBERSHIP_PAUSE",
     "MEMBERSHIP_POLL_INTERVAL",
     "MEMBERSHIP_STALE_AFTER",
+    "MIN_DIAGNOSTIC_INTERVAL",
     "MIN_POLL_INTERVAL",
     "PATIENCE",
     "POLL_INTERVAL",
@@ -99,6 +108,18 @@ STORE_POLL_LONGEST: Final = 4.0
 """The same for one that claims to be back and fails again, time after time."""
 STORE_CLOSE_GRACE: Final = 0.5
 """How long closing may take for what is still to be written to a store."""
+
+MAX_PENDING_EVENTS: Final = 10_000
+FLUSH_INTERVAL: Final = 5.0
+CONTEXT_KEYS_CAPACITY: Final = 1000
+CONTEXT_KEYS_FLUSH_INTERVAL: Final = 300.0
+DIAGNOSTIC_INTERVAL: Final = 900.0
+MIN_DIAGNOSTIC_INTERVAL: Final = 60.0
+EVENT_RETRY_DELAY: Final = 1.0
+MAX_DELIVERIES: Final = 5
+"""How many payloads of events may be on their way at once."""
+MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
+"""A payload of events is cut behind the record that makes it so long."""
 
 SLICE: Final = 0.002
 """How long ingest works before it lets the event loop breathe."""

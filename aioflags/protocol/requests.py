@@ -19,6 +19,8 @@ from aioflags.version import __version__
 __all__ = [
     "PRODUCT",
     "USER_AGENT",
+    "diagnostic_url",
+    "events_url",
     "header_text",
     "identity_headers",
     "latest_all_url",
@@ -54,6 +56,16 @@ def latest_all_url(base: str, payload_filter_key: str | None = None) -> str:
 def all_url(base: str, payload_filter_key: str | None = None) -> str:
     """FDv1 streaming. The filter key is as above."""
     return _url(base, "/all", {"filter": payload_filter_key or ""})
+
+
+def events_url(base: str) -> str:
+    """Where analytics events are posted."""
+    return _url(base, "/bulk", {})
+
+
+def diagnostic_url(base: str) -> str:
+    """Where diagnostic events are posted."""
+    return _url(base, "/diagnostic", {})
 
 
 def _url(base: str, path: str, query: Mapping[str, str]) -> str:

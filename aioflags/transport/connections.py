@@ -19,13 +19,14 @@ from aioflags.model.defaults import CLOSE_GRACE, MAX_REDIRECTS, STREAM_READ_TIME
 from aioflags.model.result import ErrorInfo
 from aioflags.protocol.failures import http_failure, invalid_data, network_failure, unexpected
 from aioflags.transport.clients import Clients, MakeClient
-from aioflags.transport.http import RequestFailed
+from aioflags.transport.http import RequestFailed, Response
 from aioflags.transport.limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing
 from aioflags.transport.settings import Http, origin
 
 __all__ = ["Connections"]
 
 _UNNAMED: Final = frozenset({"", "message"})
+_PIECE: Final = 64 * 1024
 _EVENT_STREAM: Final = "text/event-stream"
 _ANONYMOUS: Final = frozenset({"accept", "accept-encoding", "cache-control", "if-none-match", "user-agent"})
 """Headers that another origin may see. All others say who we are."""
@@ -78,6 +79,20 @@ class Connections:
             # The response is closed by now, but the connection may have gone back to the pool: the socket closes with it.
             with anyio.move_on_after(CLOSE_GRACE / 2, shield=True):
                 await clients.aclose()
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        """See ``HttpTransport.post``."""
+        with _network_failures():
+            target = httpx.URL(url)
+            client = self._polls.for_url(target)
+            # With a length of its own a body of pieces is not chunked; in one piece a long one would hold the event loop.
+            sent = {"Accept": "*/*", "Connection": "close", "Content-Length": str(len(body)), **headers}
+            request = client.build_request("POST", target, headers=sent, content=_pieces(body))
+            response = await _head(client, request, client.timeout)
+        try:
+            return Response(response.status_code, _plain(response.headers))
+        finally:
+            await _close(response)
 
     @asynccontextmanager
     async def _exchange(
@@ -164,6 +179,12 @@ class _Bytes(httpx.AsyncByteStream):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return aiter(self._chunks)
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
+        await checkpoint()
 
 
 def _raw(response: httpx.Response) -> AsyncIterable[bytes]:

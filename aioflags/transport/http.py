@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from aioflags.transport.connections import Connections
 
-__all__ = ["EventStream", "HttpTransport", "Reply", "RequestFailed"]
+__all__ = ["EventStream", "HttpTransport", "Reply", "RequestFailed", "Response"]
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -65,6 +66,14 @@ class Reply(Protocol):
     async def read(self) -> bytes:
         """The whole body, inflated. Raises :class:`RequestFailed` for one that is too large, too slow or broken."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The head of an answer to a POST, whatever its status. Names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
 
 
 class EventStream(Protocol):
@@ -116,6 +125,14 @@ class HttpTransport:
         """
         async with (await self._ready()).open_stream(url, headers) as stream:
             yield stream
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        """A POST, whose answer's head is all that matters. Redirects are not followed.
+
+        Raises:
+            RequestFailed: there is no answer.
+        """
+        return await (await self._ready()).post(url, headers, body)
 
     async def _ready(self) -> Connections:
         async with self._lock:

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from aioflags import Config, ConfigError, DataSystem, Persistence
+from aioflags import Config, ConfigError, DataSystem, Events, Persistence
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, Streaming
 from aioflags.stores import RedisStore
 from tests.contract.service.callbacks import Callbacks
@@ -40,7 +40,7 @@ def config(**said: Any) -> Config:
 
 
 def test_what_is_null_is_absent() -> None:
-    assert config(**NULLS) == config() == Config(logger=LOGGER)
+    assert config(**NULLS) == config() == Config(logger=LOGGER, events=Events(send_events=False))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,31 @@ def test_options_are_taken_over(said: dict[str, Any], option: str, value: object
 def test_the_network_options_are_taken_over() -> None:
     http = config(tls={"skipVerifyPeer": True, "customCAFile": "/ca.pem"}, proxy={"httpProxy": "http://proxy:1"}).http
     assert (http.disable_ssl_verification, http.ca_certs, http.http_proxy) == (True, "/ca.pem", "http://proxy:1")
+
+
+def test_the_options_of_events_are_taken_over() -> None:
+    wanted = {
+        "baseUri": "http://e/",
+        "capacity": 20,
+        "enableDiagnostics": False,
+        "allAttributesPrivate": True,
+        "globalPrivateAttributes": ["a", "/b/c"],
+        "flushIntervalMs": 1_000_000,
+        "omitAnonymousContexts": True,
+        "enableGzip": True,
+    }
+    found = config(events=wanted)
+    assert found.events_uri == "http://e"
+    assert found.events == Events(
+        events_max_pending=20,
+        all_attributes_private=True,
+        private_attributes=["a", "/b/c"],
+        flush_interval=1000,
+        omit_anonymous_contexts=True,
+        enable_event_compression=True,
+        diagnostic_opt_out=True,
+    )
+    assert config(events={"baseUri": "http://e", "enableGzip": None}).events == Events(diagnostic_opt_out=True)
 
 
 def test_sources_are_taken_over_in_order() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Literal
 
-from aioflags import BigSegments, Config, ConfigError, DataSystem, Http, Persistence
+from aioflags import BigSegments, Config, ConfigError, DataSystem, Events, Http, Persistence
 from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, SourceBuilder, Streaming
 from aioflags.stores import RedisStore
@@ -16,6 +16,7 @@ from tests.contract.service.wire import (
     BigSegmentsParams,
     Configuration,
     DataSystemParams,
+    EventsParams,
     Hooks,
     PollingParams,
     Proxy,
@@ -37,7 +38,7 @@ def config_for(wanted: Configuration, callbacks: Callbacks, logger: logging.Logg
     return Config(
         base_uri=endpoints.polling or BASE_URI,
         stream_uri=endpoints.streaming or STREAM_URI,
-        events_uri=endpoints.events or EVENTS_URI,
+        events_uri=(wanted.events and wanted.events.base_uri) or endpoints.events or EVENTS_URI,
         application_id=tags.application_id,
         application_version=tags.application_version,
         wrapper_name=wrapper.name,
@@ -46,6 +47,7 @@ def config_for(wanted: Configuration, callbacks: Callbacks, logger: logging.Logg
         payload_filter_key=(wanted.streaming and wanted.streaming.filter) or (wanted.polling and wanted.polling.filter) or None,
         data_system=_fdv1(wanted) if wanted.data_system is None else _data_system(wanted.data_system),
         http=_http(wanted.tls or Tls(), wanted.proxy or Proxy()),
+        events=Events(send_events=False) if wanted.events is None else _events(wanted.events),
         hooks=[ToldHook(hook, callbacks) for hook in (wanted.hooks or Hooks()).hooks or ()],
         big_segments=None if wanted.big_segments is None else _big_segments(wanted.big_segments, callbacks),
         logger=logger,
@@ -92,6 +94,19 @@ def _source(wanted: SourceParams) -> SourceBuilder:
         return Streaming(base_uri=stream.base_uri or None, initial_reconnect_delay=_seconds(stream.initial_retry_delay_ms))
     poll = wanted.polling or PollingParams()
     return Polling(base_uri=poll.base_uri or None, interval=_seconds(poll.poll_interval_ms))
+
+
+def _events(wanted: EventsParams) -> Events:
+    default = Events()
+    return Events(
+        events_max_pending=wanted.capacity or default.events_max_pending,
+        flush_interval=_seconds(wanted.flush_interval_ms) or default.flush_interval,
+        all_attributes_private=bool(wanted.all_attributes_private),
+        private_attributes=wanted.global_private_attributes or (),
+        omit_anonymous_contexts=bool(wanted.omit_anonymous_contexts),
+        enable_event_compression=bool(wanted.enable_gzip),
+        diagnostic_opt_out=not wanted.enable_diagnostics,
+    )
 
 
 def _http(tls: Tls, proxy: Proxy) -> Http:

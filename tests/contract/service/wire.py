@@ -13,6 +13,7 @@ __all__ = [
     "BigSegmentsParams",
     "Configuration",
     "DataSystemParams",
+    "EventsParams",
     "HookParams",
     "Hooks",
     "PersistentStoreParams",
@@ -130,6 +131,19 @@ class Hooks(Wire):
     hooks: list[HookParams] | None = None
 
 
+class EventsParams(Wire):
+    """Without these a client sends no events."""
+
+    base_uri: str | None = None
+    capacity: int | None = None
+    enable_diagnostics: bool | None = None
+    all_attributes_private: bool | None = None
+    global_private_attributes: list[str] | None = None
+    flush_interval_ms: float | None = None
+    omit_anonymous_contexts: bool | None = None
+    enable_gzip: bool | None = None
+
+
 class Configuration(Wire):
     """A client. ``streaming`` and ``polling`` beside the credential are FDv1, as the harness's branch ``v2`` has it."""
 
@@ -146,3 +160,4 @@ class Configuration(Wire):
     proxy: Proxy | None = None
     hooks: Hooks | None = None
     big_segments: BigSegmentsParams | None = None
+    events: EventsParams | None = None

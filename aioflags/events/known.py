@@ -1,0 +1,43 @@
+"""KnownContexts: whom analytics have been told about, so that nobody is described twice in a row.
+
+Source: ``events.md`` 7.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from aioflags.model.context import Context
+
+__all__ = ["KnownContexts"]
+
+
+class KnownContexts:
+    """The contexts that came last, at most ``capacity`` of them; with 0, nobody is ever known."""
+
+    __slots__ = ("_capacity", "_known")
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._known: OrderedDict[Hashable, None] = OrderedDict()
+
+    def meet(self, context: Context) -> bool:
+        """Whether a valid context is new. It is the newest of the known ones from now on."""
+        if context.kind == "user" and context.members is None:
+            identity: Hashable = context.key
+        else:
+            # Apart from users: their keys stand for themselves, and one may look like the canonical key of somebody else.
+            identity = (context.canonical_key,)
+        known = self._known
+        if identity in known:
+            known.move_to_end(identity)
+            return False
+        known[identity] = None
+        if len(known) > self._capacity:
+            known.popitem(last=False)
+        return True
+
+    def clear(self) -> None:
+        """Forgets everybody."""
+        self._known.clear()

@@ -1,0 +1,98 @@
+"""Ledger: what became of everything that was recorded, so that nothing is lost in silence.
+
+Source: ``events.md`` 10 and 12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Accounts", "Ledger", "Period"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Recorded is sent, or dropped, or pending. Evaluations are those that summaries count."""
+
+    events_recorded: int = 0
+    events_sent: int = 0
+    events_dropped: int = 0
+    evaluations_recorded: int = 0
+    evaluations_sent: int = 0
+    evaluations_dropped: int = 0
+
+    @property
+    def events_pending(self) -> int:
+        """Neither sent nor dropped yet: waiting, or on their way."""
+        return self.events_recorded - self.events_sent - self.events_dropped
+
+    @property
+    def evaluations_pending(self) -> int:
+        """The same of evaluations."""
+        return self.evaluations_recorded - self.evaluations_sent - self.evaluations_dropped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """What diagnostics want to know of the time between two of their events.
+
+    Events dropped for want of room; inputs whose context was known already; events in the newest batch.
+    """
+
+    dropped: int = 0
+    deduplicated: int = 0
+    last_batch: int = 0
+
+
+class Accounts:
+    """The counters behind ledger and period, for a recorder that has a lock. They are plain, because recording is hot."""
+
+    __slots__ = (
+        "deduplicable",
+        "dropped_for_room",
+        "evaluations_dropped",
+        "evaluations_sent",
+        "evaluations_taken",
+        "events_dropped",
+        "events_recorded",
+        "events_sent",
+        "last_batch",
+        "new_contexts",
+    )
+
+    def __init__(self) -> None:
+        self.events_recorded = 0
+        self.events_sent = 0
+        self.events_dropped = 0
+        self.evaluations_taken = 0
+        """Those in batches. More may wait in the summary of now."""
+        self.evaluations_sent = 0
+        self.evaluations_dropped = 0
+        self.dropped_for_room = 0
+        self.deduplicable = 0
+        """Inputs that are not counted as evaluations and register a context, less evaluations that register none."""
+        self.new_contexts = 0
+        self.last_batch = 0
+
+    def ledger(self, waiting: int) -> Ledger:
+        """The ledger, with ``waiting`` evaluations in the summary of now."""
+        return Ledger(
+            events_recorded=self.events_recorded,
+            events_sent=self.events_sent,
+            events_dropped=self.events_dropped,
+            evaluations_recorded=self.evaluations_taken + waiting,
+            evaluations_sent=self.evaluations_sent,
+            evaluations_dropped=self.evaluations_dropped,
+        )
+
+    def close_period(self, waiting: int) -> Period:
+        """What the period came to that ends now, with ``waiting`` evaluations in the summary of now."""
+        counted = self.evaluations_taken + waiting
+        period = Period(
+            dropped=self.dropped_for_room,
+            deduplicated=max(counted + self.deduplicable - self.new_contexts, 0),
+            last_batch=self.last_batch,
+        )
+        self.deduplicable = -counted  # those evaluations were part of this period
+        self.dropped_for_room = self.new_contexts = self.last_batch = 0
+        return period

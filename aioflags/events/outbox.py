@@ -1,0 +1,164 @@
+"""Outbox: when what was recorded is sent, how much at once, and what is left to do at the end.
+
+One task waits for the next thing that is due; every payload has a task of its own.
+
+Source: ``events.md`` 10; ``architecture.md`` 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from aioflags.events.packing import payloads
+from aioflags.events.recorder import Batch, Recorder
+from aioflags.events.sender import Outcome, Sender
+from aioflags.events.settings import Events
+from aioflags.logs import logger as package_logger
+from aioflags.model.defaults import MAX_DELIVERIES
+from aioflags.protocol.redaction import Redaction
+
+__all__ = ["Outbox"]
+
+_BEAT: Final = 5.0
+"""How far, in seconds, the end of a summary may be off for evaluations that did not look at the clock."""
+
+
+class Outbox:
+    """Sends what a recorder has, for one run of a client, on its event loop; :meth:`flush` may be called from any thread."""
+
+    def __init__(self, recorder: Recorder, settings: Events, sender: Sender, logger: logging.Logger = package_logger) -> None:
+        self._recorder = recorder
+        self._settings = settings
+        self._sender = sender
+        self._logger = logger
+        self._redaction = Redaction(all_attributes_private=settings.all_attributes_private, private=settings.private_attributes)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: TaskGroup | None = None
+        self._wanted = anyio.Event()
+        self._deliveries: dict[int, anyio.Event] = {}
+        self._count = 0
+
+    # -- the life of a run
+
+    def open(self) -> None:
+        """What happens from now on is recorded."""
+        self._loop = asyncio.get_running_loop()
+        self._recorder.open()
+
+    def stop(self) -> None:
+        """What happens from now on is not."""
+        self._recorder.close()
+
+    async def run(self) -> None:
+        """Sends what is due when it is due, until it is cancelled. What is on its way then is lost, and counted as such."""
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                await self._keep_time()
+        finally:
+            self._tasks = None
+            self._recorder.close()
+            self._recorder.discard()
+
+    async def _keep_time(self) -> None:
+        interval, forget = self._settings.flush_interval, self._settings.context_keys_flush_interval
+        now = anyio.current_time()
+        flush_at, forget_at = now + interval, now + forget
+        while True:
+            with anyio.CancelScope(deadline=min(flush_at, forget_at, now + _BEAT)):
+                await self._wanted.wait()
+            now = anyio.current_time()
+            if self._wanted.is_set() or now >= flush_at:
+                self._wanted = anyio.Event()
+                flush_at = now + interval
+                self._dispatch()
+            if now >= forget_at:
+                forget_at = now + forget
+                self._recorder.forget_contexts()
+            self._recorder.beat()
+
+    # -- flushing
+
+    def flush(self) -> None:
+        """Asks for all that was recorded so far to be sent now. Does not wait."""
+        if self._loop is not None and self._recorder.is_open:
+            try:
+                self._loop.call_soon_threadsafe(self._want)
+            except RuntimeError:  # the loop is closed, and nothing will ever be sent
+                return
+
+    def _want(self) -> None:
+        self._wanted.set()
+
+    async def flush_and_wait(self, timeout: float | None) -> bool:
+        """Whether all that was recorded so far is sent, or given up, within ``timeout`` seconds."""
+        with anyio.move_on_after(timeout):
+            await self._flushed()
+            return True
+        return False
+
+    async def finish(self, seconds: float) -> None:
+        """The last flush, which may take that long. What is not sent then is lost, and the log says how much that is."""
+        with anyio.move_on_after(seconds):
+            await self._flushed()
+        ledger = self._recorder.ledger
+        if ledger.events_pending or ledger.evaluations_pending:
+            self._logger.warning(
+                "closed before all events were sent: %d events and the counts of %d evaluations are lost",
+                ledger.events_pending,
+                ledger.evaluations_pending,
+            )
+
+    async def _flushed(self) -> None:
+        while self._tasks is not None and len(self._deliveries) >= MAX_DELIVERIES:
+            await self._first_done()
+        self._dispatch()
+        for done in list(self._deliveries.values()):
+            await done.wait()
+
+    async def _first_done(self) -> None:
+        async with anyio.create_task_group() as waiting:
+
+            async def wait(done: anyio.Event) -> None:
+                await done.wait()
+                waiting.cancel_scope.cancel()
+
+            for done in self._deliveries.values():
+                waiting.start_soon(wait, done)
+
+    def _dispatch(self) -> None:
+        """Sends what there is, unless as many payloads as may be are on their way already."""
+        if self._tasks is None or len(self._deliveries) >= MAX_DELIVERIES:
+            return
+        batch = self._recorder.drain()
+        if batch is not None:
+            self._count += 1
+            self._deliveries[self._count] = anyio.Event()
+            self._tasks.start_soon(self._deliver, batch, self._count, name="aioflags events")
+
+    # -- delivery
+
+    async def _deliver(self, batch: Batch, number: int) -> None:
+        events, evaluations = len(batch.events), batch.evaluations
+        try:
+            async with aclosing(payloads(batch, self._redaction, logger=self._logger)) as packed:
+                async for payload in packed:
+                    outcome = await self._sender.send(payload)
+                    is_sent = outcome is Outcome.SENT
+                    events, evaluations = events - payload.events, evaluations - payload.evaluations
+                    self._recorder.settle(events=payload.events, evaluations=payload.evaluations, is_sent=is_sent)
+                    if outcome is Outcome.STOP:
+                        self._recorder.close()
+                        self._recorder.discard()
+                        break
+        except Exception:
+            self._logger.exception("a batch of events is dropped, because of a bug in aioflags")
+        finally:
+            # Whatever did not come to a payload, or was cancelled on its way.
+            self._recorder.settle(events=events, evaluations=evaluations, is_sent=False)
+            self._deliveries.pop(number).set()

@@ -1,0 +1,392 @@
+"""Recorder: takes what happened, from any thread, and hands it over when it is asked to. It never waits and never raises.
+
+One lock guards all of it, held for a moment and never while something else is waited for. The commonest thing of all, an
+evaluation like one before, does not take it (:class:`aioflags.events.summary.Focus`).
+
+Source: ``events.md`` 3, 5, 7 to 10; ``architecture.md`` 6.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from aioflags.clock import now_ms
+from aioflags.evaluation.compiled import Answer, CompiledFlag, Evaluation
+from aioflags.events.known import KnownContexts
+from aioflags.events.ledger import Accounts, Ledger, Period
+from aioflags.events.settings import Events
+from aioflags.events.summary import NOBODY, Focus, Summary, Tick, kept, kinds_of
+from aioflags.forks import tell_after_fork
+from aioflags.logs import Once, printable
+from aioflags.logs import logger as package_logger
+from aioflags.model.context import Context
+from aioflags.model.detail import EvaluationDetail
+from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent
+from aioflags.model.values import is_number
+from aioflags.protocol.payloads import as_json
+
+__all__ = ["Batch", "Recorder"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What is sent together: events in the order in which they happened, and the summary of as many evaluations."""
+
+    events: Sequence[AnalyticsEvent]
+    summary: Summary
+    evaluations: int
+
+
+class Recorder:
+    """What happened and was not sent yet. Closed until :meth:`open`, and closed again in the child of a fork.
+
+    ``focus`` is read by the doors of a client, without the lock. ``turned`` is called whenever it was opened or closed.
+    ``chance`` gives numbers in [0, 1), ``clock`` milliseconds of the wall clock.
+    """
+
+    def __init__(
+        self,
+        settings: Events,
+        *,
+        logger: logging.Logger = package_logger,
+        turned: Callable[[], object] = lambda: None,
+        chance: Callable[[], float] = random.random,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._settings = settings
+        self._turned = turned
+        self._logger = logger
+        self._chance = chance
+        self._clock = clock
+        self._once = Once()
+        self.forked()
+        tell_after_fork(self)
+
+    def forked(self) -> None:
+        """In the child of a fork: what the parent recorded, the parent sends."""
+        self.focus: Focus = NOBODY
+        self.is_open: bool = False
+        # Reentrant: a finalizer or a signal handler may evaluate a flag on the very thread that is recording.
+        self._lock = threading.RLock()
+        self._pending: list[AnalyticsEvent] = []
+        self._summary = Summary()
+        self._taken_last = Summary()
+        self._known = KnownContexts(self._settings.context_keys_capacity)
+        self._accounts = Accounts()
+        self._server_ms = 0
+        self._is_full = False
+
+    def open(self) -> None:
+        """Records from now on."""
+        with self._lock:
+            self.is_open = True
+        self._turned()
+
+    def close(self) -> None:
+        """Records no more. What is there can still be drained."""
+        with self._lock:
+            self.is_open = False
+            self.focus = NOBODY
+        self._turned()
+
+    # -- what happens
+
+    def answered(self, flag: CompiledFlag, context: Context, default: Any, answer: Answer, value: Any) -> None:
+        """A plain flag's answer for a valid context. ``value`` fits the type asked for, and nobody wants to know the reason."""
+        with self._lock:
+            if not self.is_open:
+                return
+            focus = self.focus
+            if context is not focus.context:
+                focus = self._meet(context, inputs=1 + len(answer.prerequisites))
+            tick = focus.ticks.get(answer)
+            if tick is not None:
+                tick()
+                return
+            detail = EvaluationDetail(value, answer.index, answer.detail.reason)
+            evaluation = Evaluation(
+                detail=detail, flag=flag, is_experiment=answer.is_experiment, prerequisites=answer.prerequisites
+            )
+            tick = self._evaluation(flag.key, context, default, evaluation, with_reason=False)
+            if tick is not None:
+                focus.ticks[answer] = tick
+        self._warn()
+
+    def evaluated(self, key: str, context: Context, default: Any, evaluation: Evaluation, *, with_reason: bool) -> None:
+        """One evaluation, whatever came of it, for a valid context."""
+        with self._lock:
+            if not self.is_open:
+                return
+            self._meet(context, inputs=1 + len(evaluation.prerequisites))
+            self._evaluation(key, context, default, evaluation, with_reason=with_reason)
+        self._warn()
+
+    def tracked(self, name: str, context: Context, data: Any = None, metric_value: Any = None) -> None:
+        """What the program tracks, for a valid context. What JSON cannot carry is left out, with a warning."""
+        if not self.is_open:
+            return
+        as_it_is, metric = self._data(name, data), self._metric(name, metric_value)
+        with self._lock:
+            if not self.is_open:
+                return
+            self._accounts.deduplicable += 1
+            self._meet(context)
+            self._add(CustomEvent(at_ms=self._clock(), key=name, context=context, data=as_it_is, metric_value=metric))
+        self._warn()
+
+    def identified(self, context: Context) -> None:
+        """The program names a valid context."""
+        with self._lock:
+            shown = self._shown(context)
+            if not self.is_open or shown.error is not None:
+                return
+            self._accounts.deduplicable += 1
+            self._accounts.new_contexts += self._known.meet(shown)
+            self.focus = NOBODY
+            self._add(IdentifyEvent(at_ms=self._clock(), context=shown))
+        self._warn()
+
+    def migrated(self, event: MigrationEvent) -> None:
+        """A read or write of a migration took place. Its context is not described by this."""
+        with self._lock:
+            if self.is_open and self._draws(event.sampling_ratio):
+                self._add(event)
+        self._warn()
+
+    # -- with the lock
+
+    def _shown(self, context: Context) -> Context:
+        """What of a context is told when it is described; invalid if that is nothing."""
+        return context.without_anonymous() if self._settings.omit_anonymous_contexts else context
+
+    def _meet(self, context: Context, inputs: int = 1) -> Focus:
+        """Puts the focus on a context, on behalf of so many inputs. One that is new is described first."""
+        if context is self.focus.context:
+            return self.focus
+        focus = Focus(context, self._summary.ticks(context))
+        shown = self._shown(context)
+        if shown.error is not None:
+            self._accounts.deduplicable -= inputs
+            self.focus = NOBODY
+            return focus
+        if self._known.meet(shown):
+            self._accounts.new_contexts += 1
+            self._add(IndexEvent(at_ms=self._clock(), context=shown))
+        if self._settings.context_keys_capacity:
+            self.focus = focus
+        return focus
+
+    def _evaluation(self, key: str, context: Context, default: Any, evaluation: Evaluation, *, with_reason: bool) -> Tick | None:
+        """Prerequisites first. Answers how the next evaluation like this one is counted; ``None`` if there is more to it."""
+        at_ms = self._clock()
+        ticks: list[Tick | None] = [
+            self._flag(
+                note.flag,
+                context,
+                None,
+                note.answer.detail,
+                at_ms,
+                with_reason=with_reason,
+                is_experiment=note.answer.is_experiment,
+                prerequisite_of=note.prerequisite_of,
+            )
+            for note in evaluation.prerequisites
+        ]
+        if evaluation.flag is not None:
+            is_experiment = evaluation.is_experiment and evaluation.detail.reason.error_kind is None
+            tick = self._flag(
+                evaluation.flag,
+                context,
+                default,
+                evaluation.detail,
+                at_ms,
+                with_reason=with_reason,
+                is_experiment=is_experiment,
+            )
+        else:
+            counter = self._summary.count(
+                key, kinds_of(context), default=default, value=default, variation=None, version=None, at_ms=at_ms
+            )
+            tick = counter.tick
+        return _together([*ticks, tick])
+
+    def _flag(
+        self,
+        flag: CompiledFlag,
+        context: Context,
+        default: Any,
+        detail: EvaluationDetail[Any],
+        at_ms: int,
+        *,
+        with_reason: bool,
+        is_experiment: bool,
+        prerequisite_of: str | None = None,
+    ) -> Tick | None:
+        tracking = flag.tracking
+        tick: Tick | None = None
+        if tracking.is_counted:
+            tick = self._summary.count(
+                flag.key,
+                kinds_of(context),
+                default=default,
+                value=detail.value,
+                variation=detail.variation_index,
+                version=flag.version,
+                at_ms=at_ms,
+            ).tick
+        else:
+            self._accounts.deduplicable += 1
+        is_tracked = tracking.is_tracked or is_experiment
+        until = tracking.debug_until_ms
+        is_debugged = until is not None and until > at_ms and until > self._server_ms
+        if not is_tracked and not is_debugged:
+            return tick
+        event = EvaluationEvent(
+            at_ms=at_ms,
+            key=flag.key,
+            context=context,
+            value=kept(detail.value),
+            default=kept(default),
+            version=flag.version,
+            variation=detail.variation_index,
+            reason=detail.reason if with_reason or is_experiment else None,
+            prerequisite_of=prerequisite_of,
+            sampling_ratio=tracking.sampling_ratio,
+        )
+        if is_tracked and self._draws(tracking.sampling_ratio):
+            self._add(event)
+        if is_debugged and self._draws(tracking.sampling_ratio):
+            self._add(msgspec.structs.replace(event, is_debug=True))
+        return None
+
+    def _draws(self, ratio: int | None) -> bool:
+        """Whether this one is among those that are sent: one in ``ratio``."""
+        return ratio is None or ratio == 1 or (ratio > 1 and self._chance() * ratio < 1)
+
+    def _add(self, event: AnalyticsEvent) -> None:
+        self._accounts.events_recorded += 1
+        if len(self._pending) < self._settings.events_max_pending:
+            self._pending.append(event)
+        else:
+            self._accounts.events_dropped += 1
+            self._accounts.dropped_for_room += 1
+            self._is_full = True
+
+    # -- what JSON cannot carry
+
+    def _data(self, name: str, data: Any) -> msgspec.Raw | None:
+        if data is None:
+            return None
+        try:
+            return as_json(data)
+        except (TypeError, ValueError, RecursionError) as problem:
+            if self._once(("data", name)):
+                self._logger.warning("track: %s is sent without its data: %s", printable(name), printable(problem))
+            return None
+
+    def _metric(self, name: str, value: Any) -> float | None:
+        if value is None:
+            return None
+        if is_number(value) and (isinstance(value, int) or math.isfinite(value)):
+            number: float = value
+            return number
+        if self._once(("metric", name)):
+            self._logger.warning("track: %s is sent without its metric value, which is no finite number", printable(name))
+        return None
+
+    def _warn(self) -> None:
+        """Without the lock, since whoever takes log records may ask for flags, too. Once while there is no room."""
+        if self._is_full and self._once("full"):
+            most = self._settings.events_max_pending
+            self._logger.warning("%d events wait to be sent: new ones are dropped until they are", most)
+
+    # -- handing over
+
+    def drain(self) -> Batch | None:
+        """All that is there; ``None`` if there is nothing. Recording goes on into new containers."""
+        with self._lock:
+            at_ms = self._clock()
+            self.focus = NOBODY
+            summary, self._summary = self._summary, Summary()
+            summary.add_late(self._taken_last, at_ms)
+            summary.settle(at_ms)
+            self._taken_last = summary
+            evaluations = summary.take()
+            events, self._pending = self._pending, []
+            self._accounts.evaluations_taken += evaluations
+            self._is_full = False
+            self._once.forget("full")
+            if not events and not evaluations:
+                return None
+            self._accounts.last_batch = len(events)
+            return Batch(events=events, summary=summary, evaluations=evaluations)
+
+    def settle(self, *, events: int = 0, evaluations: int = 0, is_sent: bool) -> None:
+        """So many of those that were drained were sent, or were not and never will be."""
+        with self._lock:
+            if is_sent:
+                self._accounts.events_sent += events
+                self._accounts.evaluations_sent += evaluations
+            else:
+                self._accounts.events_dropped += events
+                self._accounts.evaluations_dropped += evaluations
+
+    def discard(self) -> None:
+        """Drops what is there."""
+        batch = self.drain()
+        if batch is not None:
+            self.settle(events=len(batch.events), evaluations=batch.evaluations, is_sent=False)
+
+    def beat(self) -> None:
+        """Looks at the clock on behalf of the evaluations that did not: they were before now, and the next one will be after."""
+        with self._lock:
+            if self.focus is not NOBODY:
+                self.focus = NOBODY
+                self._summary.settle(self._clock())
+
+    def forget_contexts(self) -> None:
+        """Every context is described again when it comes next."""
+        with self._lock:
+            self.focus = NOBODY
+            self._known.clear()
+
+    def learn_time(self, server_ms: int) -> None:
+        """What time it is where the events go: debugging ends by that clock, too."""
+        with self._lock:
+            self._server_ms = server_ms
+
+    # -- accounts
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of everything so far."""
+        with self._lock:
+            return self._accounts.ledger(self._summary.total())
+
+    def close_period(self) -> Period:
+        """What happened since this was asked last."""
+        with self._lock:
+            return self._accounts.close_period(self._summary.total())
+
+
+def _together(ticks: Sequence[Tick | None]) -> Tick | None:
+    """One function that counts them all; ``None`` if one of them is more than a count."""
+    known = [tick for tick in ticks if tick is not None]
+    if len(known) < len(ticks):
+        return None
+    if len(known) == 1:
+        return known[0]
+
+    def tick() -> None:
+        for each in known:
+            each()
+
+    return tick

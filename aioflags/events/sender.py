@@ -1,0 +1,127 @@
+"""Sender: posts payloads, once more if that may help, and never again when the service says so.
+
+Source: ``events.md`` 2 and 11.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TypeAlias
+
+import anyio
+
+from aioflags.events.packing import Payload, compressed
+from aioflags.logs import logger as package_logger
+from aioflags.model.defaults import EVENT_RETRY_DELAY
+from aioflags.model.result import ErrorInfo
+from aioflags.protocol.failures import http_failure, is_recoverable
+from aioflags.protocol.payloads import EVENT_SCHEMA
+from aioflags.protocol.requests import diagnostic_url, events_url
+from aioflags.transport.http import RequestFailed, Response
+
+__all__ = ["Outcome", "Post", "Sender", "judge", "read_date"]
+
+
+Post: TypeAlias = Callable[[str, Mapping[str, str], bytes], Awaitable[Response]]
+"""The part of the transport that is needed here: URL, headers, body. Raises :class:`RequestFailed` if there is no answer."""
+
+
+class Outcome(enum.Enum):
+    """What an answer to a payload of events means."""
+
+    SENT = "sent"
+    RETRY = "retry"
+    """The same payload may be taken next time."""
+    DROP = "drop"
+    """This payload will never be taken, others may."""
+    STOP = "stop"
+    """No payload will ever be taken."""
+
+
+def judge(status: int) -> Outcome:
+    """What a status means."""
+    if 200 <= status < 300:
+        return Outcome.SENT
+    if status == 413:
+        return Outcome.DROP
+    return Outcome.RETRY if is_recoverable(status) else Outcome.STOP
+
+
+class Sender:
+    """Posts for one client. ``headers`` are those that say who it is; ``learn_time`` is told the time of the service, in ms."""
+
+    def __init__(
+        self,
+        post: Post,
+        base_uri: str,
+        headers: Mapping[str, str],
+        *,
+        compress: bool = False,
+        learn_time: Callable[[int], None],
+        logger: logging.Logger = package_logger,
+    ) -> None:
+        self._transport_post = post
+        self._base_uri = base_uri
+        self._headers = {**headers, "Content-Type": "application/json"}
+        self._compress = compress
+        self._learn_time = learn_time
+        self._logger = logger
+
+    async def send(self, payload: Payload) -> Outcome:
+        """Posts analytics events. The answer is never ``RETRY``: what failed twice is dropped."""
+        headers = {"X-LaunchDarkly-Event-Schema": EVENT_SCHEMA, "X-LaunchDarkly-Payload-ID": payload.id}
+        outcome = await self._post(events_url(self._base_uri), headers, payload.body, what=f"{payload.events} events")
+        if outcome is Outcome.STOP:
+            self._logger.error("events are turned off for good: the service refuses them")
+        return outcome
+
+    async def send_diagnostic(self, body: bytes) -> None:
+        """Posts one diagnostic event. Whatever comes of it, analytics go on."""
+        await self._post(diagnostic_url(self._base_uri), {}, body, what="a diagnostic event", is_analytics=False)
+
+    async def _post(self, url: str, more: Mapping[str, str], body: bytes, *, what: str, is_analytics: bool = True) -> Outcome:
+        headers = {**self._headers, **more}
+        if self._compress:
+            body = await compressed(body)
+            headers["Content-Encoding"] = "gzip"
+        error: ErrorInfo | None = None
+        outcome = Outcome.RETRY
+        for is_last in (False, True):
+            try:
+                response = await self._transport_post(url, headers, body)
+            except RequestFailed as failed:
+                outcome, error = Outcome.RETRY, failed.error
+            else:
+                outcome = judge(response.status)
+                error = None if outcome is Outcome.SENT else http_failure(response.status)
+                if is_analytics and (outcome is not Outcome.RETRY or is_last):
+                    self._note_time(response.headers)
+            if outcome is not Outcome.RETRY or is_last:
+                break
+            self._logger.warning("%s could not be sent, will retry in %g s: %s", what, EVENT_RETRY_DELAY, _text(error))
+            await anyio.sleep(EVENT_RETRY_DELAY)
+        if outcome is Outcome.SENT:
+            return outcome
+        self._logger.warning("%s could not be sent and are dropped: %s", what, _text(error))
+        return Outcome.DROP if outcome is Outcome.RETRY else outcome
+
+    def _note_time(self, headers: Mapping[str, str]) -> None:
+        if (server_ms := read_date(headers)) is not None:
+            self._learn_time(server_ms)
+
+
+def read_date(headers: Mapping[str, str]) -> int | None:
+    """What time it is for the server, in milliseconds; ``None`` if it does not say, or nothing that is a date."""
+    try:
+        date = parsedate_to_datetime(headers.get("date", ""))
+        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _text(error: ErrorInfo | None) -> str:
+    return "" if error is None else error.message

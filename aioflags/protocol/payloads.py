@@ -1,0 +1,190 @@
+"""Analytics events become schema-4 JSON, one record at a time, so that one that cannot be carried takes no other with it.
+
+Source: ``events.md`` 4, 5 and 11.3.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from aioflags.model.context import Context
+from aioflags.model.event import (
+    AnalyticsEvent,
+    CustomEvent,
+    EvaluationEvent,
+    FlagCounts,
+    IdentifyEvent,
+    IndexEvent,
+    MigrationEvent,
+)
+from aioflags.protocol.redaction import Redaction, plain
+
+__all__ = ["EVENT_SCHEMA", "Shaper", "as_json"]
+
+EVENT_SCHEMA: Final = "4"
+_NULL: Final = msgspec.Raw(b"null")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def as_json(value: Any) -> msgspec.Raw:
+    """``value`` as JSON, which nobody can change any more. Lone surrogates are escaped.
+
+    Raises:
+        TypeError: it is, or holds, what JSON has not.
+        ValueError: a number that is not finite.
+        RecursionError: it holds itself, or is nested beyond all measure.
+    """
+    return _encoded(plain(value))
+
+
+def _encoded(value: Any) -> msgspec.Raw:
+    """What is made of JSON's types, encoded."""
+    try:
+        return msgspec.Raw(_encode(value))
+    except UnicodeEncodeError:
+        return msgspec.Raw(json.dumps(value, allow_nan=False, separators=(",", ":")).encode())
+
+
+class Shaper:
+    """Shapes the events of one payload. A context that stands in several of them is shaped once."""
+
+    __slots__ = ("_contexts", "_redaction")
+
+    def __init__(self, redaction: Redaction) -> None:
+        self._redaction = redaction
+        self._contexts: dict[tuple[int, bool], tuple[Context, msgspec.Raw]] = {}
+
+    def record(self, event: AnalyticsEvent) -> bytes:
+        """One event."""
+        match event:
+            case EvaluationEvent():
+                return self._evaluation(event)
+            case IndexEvent():
+                return self._about("index", event.at_ms, event.context)
+            case IdentifyEvent():
+                return self._about("identify", event.at_ms, event.context)
+            case CustomEvent():
+                return self._custom(event)
+            case MigrationEvent():
+                return self._migration(event)
+
+    def summary(self, start_ms: int, end_ms: int, features: Iterable[FlagCounts]) -> Iterator[bytes]:
+        """The pieces of the summary of a period, a flag a piece; joined they are one record."""
+        opening = b'{"kind":"summary","startDate":%d,"endDate":%d,"features":{' % (start_ms, end_ms)
+        for feature in features:
+            yield opening + bytes(_encoded(feature.key)) + b":" + _feature(feature)
+            opening = b","
+        yield b"}}" if opening == b"," else opening + b"}}"
+
+    def _about(self, kind: str, at_ms: int, context: Context) -> bytes:
+        return _encode({"kind": kind, "creationDate": at_ms, "context": self._context(context)})
+
+    def _evaluation(self, event: EvaluationEvent) -> bytes:
+        record: dict[str, Any] = {
+            "kind": "debug" if event.is_debug else "feature",
+            "creationDate": event.at_ms,
+            "key": _text(event.key),
+            "context": self._context(event.context, hides_anonymous=not event.is_debug),
+            "value": _value(event.value),
+            "default": _value(event.default),
+            "version": event.version,
+        }
+        if event.variation is not None:
+            record["variation"] = event.variation
+        if event.reason is not None:
+            record["reason"] = _encoded(event.reason.to_dict())
+        if event.prerequisite_of is not None:
+            record["prereqOf"] = _text(event.prerequisite_of)
+        return _encode(_sampled(record, event.sampling_ratio))
+
+    def _custom(self, event: CustomEvent) -> bytes:
+        record: dict[str, Any] = {
+            "kind": "custom",
+            "creationDate": event.at_ms,
+            "key": _text(event.key),
+            "context": self._context(event.context, hides_anonymous=True),
+        }
+        if event.data is not None:
+            record["data"] = event.data
+        if event.metric_value is not None:
+            record["metricValue"] = event.metric_value
+        return _encode(record)
+
+    def _migration(self, event: MigrationEvent) -> bytes:
+        evaluation: dict[str, Any] = {
+            "key": _text(event.key),
+            "value": _text(event.value),
+            "default": _text(event.default),
+            "reason": _encoded(event.reason.to_dict()),
+        }
+        if event.variation is not None:
+            evaluation["variation"] = event.variation
+        if event.version is not None:
+            evaluation["version"] = event.version
+        record = {
+            "kind": "migration_op",
+            "creationDate": event.at_ms,
+            "operation": event.operation,
+            "context": self._context(event.context, hides_anonymous=True),
+            "evaluation": evaluation,
+            "measurements": list(_measurements(event)),
+        }
+        return _encode(_sampled(record, event.sampling_ratio))
+
+    def _context(self, context: Context, *, hides_anonymous: bool = False) -> msgspec.Raw:
+        # By identity; the context is kept beside its shape, so that its number is not given to another one meanwhile.
+        place = (id(context), hides_anonymous)
+        known = self._contexts.get(place)
+        if known is None:
+            shaped = _encoded(self._redaction.shape(context, hides_anonymous=hides_anonymous))
+            known = self._contexts[place] = (context, shaped)
+        return known[1]
+
+
+def _feature(feature: FlagCounts) -> bytes:
+    counters: list[dict[str, Any]] = []
+    for count in feature.counts:
+        counter: dict[str, Any] = {"count": count.count, "value": _value(count.value)}
+        if count.variation is not None:
+            counter["variation"] = count.variation
+        if count.version is None:
+            counter["unknown"] = True
+        else:
+            counter["version"] = count.version
+        counters.append(counter)
+    shaped = {"default": _value(feature.default), "contextKinds": list(feature.context_kinds), "counters": counters}
+    return _encode(shaped)
+
+
+def _measurements(event: MigrationEvent) -> Iterator[Mapping[str, Any]]:
+    yield {"key": "invoked", "values": dict.fromkeys(event.invoked, True)}
+    if event.is_consistent is not None:
+        yield _sampled({"key": "consistent", "value": event.is_consistent}, event.check_ratio)
+    if event.latency_ms:
+        yield {"key": "latency_ms", "values": dict(event.latency_ms)}
+    if event.failed:
+        yield {"key": "error", "values": dict.fromkeys(event.failed, True)}
+
+
+def _sampled(record: dict[str, Any], ratio: int | None) -> dict[str, Any]:
+    if ratio is not None and ratio != 1:
+        record["samplingRatio"] = ratio
+    return record
+
+
+def _text(text: str) -> msgspec.Raw:
+    return _encoded(text)
+
+
+def _value(value: Any) -> msgspec.Raw:
+    """A flag's value, or a caller's default, which may be anything: what JSON cannot carry is null."""
+    if isinstance(value, msgspec.Raw):
+        return value
+    try:
+        return as_json(value)
+    except (TypeError, ValueError, RecursionError):
+        return _NULL

@@ -1,0 +1,179 @@
+"""What becomes of a payload, whatever the service answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import httpx
+import pytest
+
+from aioflags.events.sender import Outcome, judge, read_date
+from tests.events.telling import U1, U2, telling
+from tests.scripted_http import HANG, Answer, Service
+
+OK = Answer(202)
+
+
+def service_that_takes(*answers: Answer) -> Service:
+    service = Service()
+    service.takes = answers
+    return service
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        *[pytest.param(status, Outcome.SENT, id=f"{status} is sent") for status in (200, 202, 204, 299)],
+        *[pytest.param(status, Outcome.RETRY, id=f"{status} may pass") for status in (101, 302, 400, 408, 429, 500, 503, 599)],
+        pytest.param(413, Outcome.DROP, id="413 is this payload's"),
+        *[pytest.param(status, Outcome.STOP, id=f"{status} is for good") for status in (401, 403, 404, 405, 422, 499)],
+    ],
+)
+def test_a_status_means(status: int, outcome: Outcome) -> None:
+    assert judge(status) is outcome
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(Answer(503), id="EVT-W20"),
+        pytest.param(Answer(400), id="400"),
+        pytest.param(Answer(429, {"Retry-After": "300"}), id="429, whatever it asks for"),
+        pytest.param(Answer(302, {"Location": "https://elsewhere.test/"}), id="a redirect, which is not followed"),
+        pytest.param(Answer(after=httpx.ConnectError("refused")), id="no connection"),
+        pytest.param(Answer(after=httpx.ReadTimeout("")), id="no answer in time"),
+        pytest.param(Answer(after=HANG), id="no answer at all"),
+    ],
+)
+async def test_what_may_pass_is_tried_once_more(failure: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(service=service_that_takes(failure, OK)) as teller:
+        teller.client.track("x", U1)
+        assert await teller.client.flush_and_wait()
+        first, second = teller.service.posts
+        assert first.content == second.content
+        assert first.headers["x-launchdarkly-payload-id"] == second.headers["x-launchdarkly-payload-id"]
+        assert teller.service.post_times[1] - teller.service.post_times[0] >= 1
+        assert teller.client.stats.events_sent == 2
+        assert teller.client.stats.events_dropped == 0
+    assert "will retry" in caplog.text
+
+
+@pytest.mark.holds("EVT-W21")
+async def test_what_fails_twice_is_dropped_and_the_next_payload_is_sent(caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(service=service_that_takes(Answer(503), Answer(503), OK)) as teller:
+        teller.client.track("x", U1)
+        assert await teller.client.flush_and_wait()
+        assert len(teller.service.posts) == 2
+        teller.client.track("y", U1)
+        assert await teller.client.flush_and_wait()
+        lost, again, next_one = teller.service.posts
+        assert lost.content == again.content != next_one.content
+        assert lost.headers["x-launchdarkly-payload-id"] != next_one.headers["x-launchdarkly-payload-id"]
+        stats = teller.client.stats
+        assert (stats.events_recorded, stats.events_dropped, stats.events_sent) == (3, 2, 1)
+    assert "are dropped" in caplog.text
+
+
+@pytest.mark.parametrize("status", [pytest.param(401, id="EVT-W22"), 403, 404])
+async def test_a_service_that_refuses_for_good_is_never_asked_again(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(service=service_that_takes(Answer(status))) as teller:
+        teller.client.track("x", U1)
+        await teller.client.flush_and_wait()
+        for _ in range(3):
+            teller.client.track("y", U2)
+            assert teller.client.variation_nowait("tracked", U1, "") == "b"
+            await teller.client.flush_and_wait()
+        stats = teller.client.stats
+        assert (stats.events_recorded, stats.events_dropped, stats.events_pending) == (2, 2, 0)
+    assert len(teller.service.posts) == 1
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
+    assert "sdk-key" not in caplog.text
+
+
+async def test_what_waits_when_the_service_refuses_is_dropped_and_what_is_on_its_way_goes_on() -> None:
+    async with telling(service=service_that_takes(Answer(401, after=5), Answer(202, after=10))) as teller:
+        teller.client.track("a", U1)
+        teller.client.flush()
+        await asyncio.sleep(1)
+        teller.client.track("b", U1)
+        teller.client.flush()
+        await asyncio.sleep(1)
+        teller.client.track("c", U1)
+        await asyncio.sleep(60)
+        stats = teller.client.stats
+    assert len(teller.service.posts) == 2
+    assert (stats.events_recorded, stats.events_sent, stats.events_dropped) == (4, 1, 3)
+
+
+async def test_a_payload_that_is_too_large_is_dropped_alone() -> None:
+    async with telling(service=service_that_takes(Answer(413), OK)) as teller:
+        teller.client.track("x", U1)
+        await teller.client.flush_and_wait()
+        teller.client.track("y", U1)
+        await teller.client.flush_and_wait()
+        assert (teller.client.stats.events_dropped, teller.client.stats.events_sent) == (2, 1)
+    assert len(teller.service.posts) == 2
+
+
+LATER = "Sat, 01 Jan 3001 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kinds"),
+    [
+        pytest.param(Answer(202, {"Date": LATER}), ["summary"], id="EVT-W23"),
+        pytest.param(Answer(413, {"Date": LATER}), ["summary"], id="of an answer that refuses the payload"),
+        pytest.param(Answer(202, {"Date": "Thu, 01 Jan 1970 00:00:01 GMT"}), ["debug", "summary"], id="an early one"),
+        pytest.param(Answer(202, {"Date": "yesterday"}), ["debug", "summary"], id="no date"),
+        pytest.param(Answer(202), ["debug", "summary"], id="none"),
+    ],
+)
+async def test_debugging_ends_by_the_clock_of_the_service_too(answer: Answer, kinds: list[str]) -> None:
+    async with telling(service=service_that_takes(answer)) as teller:
+        teller.client.variation_nowait("debug", U1, "")
+        assert [record["kind"] for record in await teller.payload()] == ["index", "debug", "summary"]
+        teller.client.variation_nowait("debug", U1, "")
+        assert [record["kind"] for record in await teller.payload()] == kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        pytest.param("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777_000, id="a date"),
+        pytest.param("Sun, 06 Nov 1994 08:49:37 -0000", 784_111_777_000, id="without a zone"),
+        pytest.param("Sunday", None, id="no date"),
+        pytest.param("", None, id="nothing"),
+        pytest.param("Sun, 06 Nov 99999 08:49:37 GMT", None, id="a year that nobody knows"),
+        pytest.param("Sun, 32 Nov 1994 08:49:37 GMT", None, id="a day that does not exist"),
+    ],
+)
+def test_the_date_of_an_answer_is_read(text: str, date: int | None) -> None:
+    assert read_date({"date": text}) == date
+
+
+async def test_a_post_says_who_sends_what() -> None:
+    async with telling() as teller:
+        teller.client.track("x", U1)
+        await teller.client.flush_and_wait()
+        teller.client.track("x", U1)
+        await teller.client.flush_and_wait()
+    first, second = teller.service.posts
+    assert (first.method, str(first.url)) == ("POST", "https://events.launchdarkly.com/bulk")
+    assert first.headers["authorization"] == "sdk-key"
+    assert first.headers["content-type"] == "application/json"
+    assert first.headers["x-launchdarkly-event-schema"] == "4"
+    assert first.headers["user-agent"].startswith("AioFlags/")
+    assert first.headers["x-launchdarkly-instance-id"]
+    assert "content-encoding" not in first.headers
+    assert first.headers["x-launchdarkly-payload-id"] != second.headers["x-launchdarkly-payload-id"]
+
+
+async def test_a_body_is_compressed_where_that_is_wanted() -> None:
+    async with telling(enable_event_compression=True) as teller:
+        teller.client.track("x", U1, "x" * 100_000)
+        index, custom = await teller.payload()
+    (post,) = teller.service.posts
+    assert post.headers["content-encoding"] == "gzip"
+    assert int(post.headers["content-length"]) == len(post.content) < 1000
+    assert (index["kind"], custom["data"]) == ("index", "x" * 100_000)

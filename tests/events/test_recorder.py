@@ -1,0 +1,351 @@
+"""The recorder by itself: bounds, sampling, time, threads, and accounts that add up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from aioflags import Client, Config, Context, DataSystem, Events
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.events.recorder import Batch, Recorder
+from aioflags.model.detail import Reason, ReasonKind
+from aioflags.model.event import EvaluationEvent, IndexEvent, MigrationEvent
+from aioflags.sources import MemorySource
+from tests.events.telling import U1, U2, document, telling
+
+
+def snapshot_of(flags: dict[str, Any] | None = None) -> Snapshot:
+    return Snapshot.empty().apply(MemorySource.from_document(flags or document()).change_set())
+
+
+SNAPSHOT = snapshot_of()
+
+
+class Clock:
+    def __init__(self, now: int = 1000) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def recorder(**options: Any) -> Recorder:
+    settings = Events(**{name: options.pop(name) for name in list(options) if name not in {"chance", "clock", "logger"}})
+    made = Recorder(settings, **options)
+    made.open()
+    return made
+
+
+def evaluate(to: Recorder, key: str, context: Context = U1, *, with_reason: bool = False) -> None:
+    to.evaluated(key, context, "d", SNAPSHOT.evaluate(key, context, "d"), with_reason=with_reason)
+
+
+def drained(from_: Recorder) -> Batch:
+    batch = from_.drain()
+    assert batch is not None
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("capacity", "events"),
+    [pytest.param(5, 5, id="five fit"), pytest.param(1, 1, id="one fits"), pytest.param(100, 7, id="all fit")],
+)
+def test_new_events_are_dropped_when_there_is_no_room_and_counting_goes_on(
+    capacity: int, events: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    to = recorder(events_max_pending=capacity)
+    for round_ in range(1, 3):
+        for _ in range(6):
+            evaluate(to, "tracked", Context(f"u{round_}"))
+        assert to.ledger.events_dropped == (7 - events) * round_
+        batch = drained(to)
+        assert len(batch.events) == events
+        assert isinstance(batch.events[0], IndexEvent)
+        assert batch.evaluations == 6
+    # A line a period of fullness.
+    assert caplog.text.count("are dropped until they are") == (2 if events < 7 else 0)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "chance", "kept"),
+    [
+        pytest.param(None, 0.99, True, id="without a ratio all are kept"),
+        pytest.param(1, 0.99, True, id="one in one"),
+        pytest.param(0, 0.0, False, id="none"),
+        pytest.param(-1, 0.0, False, id="a ratio that makes no sense keeps none"),
+        pytest.param(10, 0.099, True, id="one in ten, drawn"),
+        pytest.param(10, 0.1, False, id="one in ten, not drawn"),
+    ],
+)
+def test_one_in_so_many_is_kept(ratio: int | None, chance: float, kept: bool) -> None:
+    to = recorder(chance=lambda: chance)
+    event = MigrationEvent(
+        at_ms=1,
+        operation="read",
+        key="k",
+        context=U1,
+        value="live",
+        default="off",
+        reason=Reason(kind=ReasonKind.FALLTHROUGH),
+        sampling_ratio=ratio,
+    )
+    to.migrated(event)
+    assert (to.drain() is not None) is kept
+
+
+def test_the_records_of_one_evaluation_are_drawn_apart() -> None:
+    draws = [0.9, 0.1]
+    to = recorder(chance=lambda: draws.pop(0), clock=Clock())
+    snapshot = snapshot_of(
+        {
+            "flags": {
+                "f": {
+                    "on": True,
+                    "variations": [1],
+                    "fallthrough": {"variation": 0},
+                    "trackEvents": True,
+                    "samplingRatio": 2,
+                    "debugEventsUntilDate": 2000,
+                }
+            }
+        }
+    )
+    to.evaluated("f", U1, 0, snapshot.evaluate("f", U1, 0), with_reason=False)
+    _, debug = drained(to).events
+    assert isinstance(debug, EvaluationEvent)
+    assert debug.is_debug
+    assert draws == []
+
+
+@pytest.mark.parametrize(
+    ("now", "server", "is_debugged"),
+    [
+        pytest.param(1000, None, True, id="before the date"),
+        pytest.param(1000, 1500, True, id="by both clocks"),
+        pytest.param(3000, None, False, id="after the date"),
+        pytest.param(3000, 1000, False, id="by our clock alone"),
+        pytest.param(1000, 2500, False, id="by the server's clock alone"),
+        pytest.param(2000, None, False, id="at the date"),
+        pytest.param(1000, 2000, False, id="at the date of the server"),
+    ],
+)
+def test_debugging_ends_by_either_clock(now: int, server: int | None, is_debugged: bool) -> None:
+    to = recorder(clock=Clock(now))
+    if server is not None:
+        to.learn_time(server)
+    snapshot = snapshot_of(
+        {"flags": {"f": {"on": True, "variations": [1], "fallthrough": {"variation": 0}, "debugEventsUntilDate": 2000}}}
+    )
+    to.evaluated("f", U1, 0, snapshot.evaluate("f", U1, 0), with_reason=False)
+    assert [type(event) for event in drained(to).events] == [IndexEvent, *([EvaluationEvent] if is_debugged else [])]
+
+
+def test_the_dates_of_a_summary_hold_between_them_what_it_counts() -> None:
+    clock = Clock(1000)
+    to = recorder(clock=clock)
+    evaluate(to, "plain")
+    clock.now = 3000
+    evaluate(to, "plain")
+    clock.now = 9000
+    batch = drained(to)
+    assert (batch.summary.start_ms, batch.summary.end_ms) == (1000, 3000)
+
+
+def short_way(to: Recorder, key: str, context: Context) -> None:
+    """An evaluation as the doors make it."""
+    answer = SNAPSHOT.plain[key](context, SNAPSHOT.scope) if key in SNAPSHOT.plain else None
+    flag = SNAPSHOT.compiled(key)
+    assert flag
+    answer = answer or SNAPSHOT.plain[key](context, SNAPSHOT.scope)
+    focus = to.focus
+    if focus.context is context and (tick := focus.ticks.get(answer)) is not None:
+        tick()
+    else:
+        to.answered(flag, context, "d", answer, answer.value)
+
+
+def test_evaluations_that_did_not_look_at_the_clock_were_before_the_end_of_the_period() -> None:
+    clock = Clock(1000)
+    to = recorder(clock=clock)
+    short_way(to, "plain", U1)
+    clock.now = 2000
+    short_way(to, "plain", U1)
+    clock.now = 5000
+    to.beat()
+    clock.now = 9000
+    to.beat()
+    batch = drained(to)
+    assert (batch.summary.start_ms, batch.summary.end_ms, batch.evaluations) == (1000, 5000, 2)
+
+
+def test_a_thread_that_counts_while_a_period_ends_is_counted_in_the_next() -> None:
+    to = recorder()
+    short_way(to, "plain", U1)
+    late = to.focus
+    (tick,) = late.ticks.values()
+    first = drained(to)
+    tick()
+    tick()
+    batch = drained(to)
+    # Whenever it is shaped, a batch tells what it was drained with.
+    assert [feature.counts[0].count for feature in first.summary.features()] == [first.evaluations] == [1]
+    assert batch.evaluations == 2
+    (feature,) = batch.summary.features()
+    assert (feature.key, feature.default, list(feature.context_kinds)) == ("plain", "d", ["user"])
+    assert [(count.count, count.value, count.variation, count.version) for count in feature.counts] == [(2, "b", 1, 7)]
+    assert to.drain() is None
+    assert to.ledger.evaluations_recorded == 3
+
+
+@pytest.mark.parametrize("key", ["tracked", "exp", "debug", "quiet", "top"])
+def test_what_is_more_than_a_count_never_takes_the_short_way(key: str) -> None:
+    to = recorder()
+    for _ in range(3):
+        short_way(to, key, U1)
+    assert to.focus.context is U1
+    assert not to.focus.ticks
+
+
+def test_what_was_drained_is_settled_once() -> None:
+    to = recorder()
+    evaluate(to, "tracked")
+    batch = drained(to)
+    ledger = to.ledger
+    assert (ledger.events_pending, ledger.evaluations_pending) == (2, 1)
+    to.settle(events=len(batch.events), is_sent=True)
+    to.settle(evaluations=batch.evaluations, is_sent=False)
+    ledger = to.ledger
+    assert (ledger.events_sent, ledger.events_pending) == (2, 0)
+    assert (ledger.evaluations_dropped, ledger.evaluations_pending) == (1, 0)
+
+
+def test_a_period_knows_how_many_contexts_were_known_already() -> None:
+    to = recorder(events_max_pending=3)
+    short_way(to, "plain", U1)  # new
+    short_way(to, "plain", U1)
+    evaluate(to, "quiet")
+    evaluate(to, "plain top")  # two inputs
+    to.tracked("x", U1)
+    to.identified(U1)
+    to.identified(U2)  # new, and there is no room
+    drained(to)
+    period = to.close_period()
+    assert (period.deduplicated, period.dropped, period.last_batch) == (6, 1, 3)
+    period = to.close_period()
+    assert (period.deduplicated, period.dropped, period.last_batch) == (0, 0, 0)
+    short_way(to, "plain", U1)
+    assert to.close_period().deduplicated == 1
+
+
+def test_contexts_that_are_left_out_are_neither_new_nor_known() -> None:
+    to = recorder(omit_anonymous_contexts=True)
+    for _ in range(2):
+        short_way(to, "plain", Context("a", anonymous=True))
+    assert drained(to).evaluations == 2
+    assert to.close_period().deduplicated == 0
+
+
+def test_a_closed_recorder_records_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    to = recorder()
+    to.close()
+    evaluate(to, "tracked")
+    short_way(to, "plain", U1)
+    to.tracked("x", U1, object())
+    to.identified(U1)
+    assert to.drain() is None
+    assert to.ledger.events_recorded == 0
+    assert caplog.records == []
+
+
+def test_whoever_hears_of_a_full_buffer_may_ask_for_flags() -> None:
+    heard: list[str] = []
+    log = logging.getLogger("aioflags.test.full")
+    to = recorder(events_max_pending=1, logger=log)
+
+    class Asking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            evaluate(to, "tracked", U2)
+            heard.append(record.getMessage())
+
+    log.addHandler(handler := Asking())
+    try:
+        evaluate(to, "tracked")
+    finally:
+        log.removeHandler(handler)
+    assert len(heard) == 1
+    assert to.ledger.evaluations_recorded == 2
+
+
+@pytest.mark.real_time
+def test_threads_that_evaluate_while_batches_are_drained_are_all_counted() -> None:
+    to = recorder(events_max_pending=100_000)
+    rounds, contexts = 3000, [Context(f"u{number}") for number in range(4)]
+    counted: dict[str, int] = {}
+
+    def work(context: Context) -> None:
+        for number in range(rounds):
+            short_way(to, "plain", context if number % 3 else contexts[number % 4])
+            if number % 50 == 0:
+                evaluate(to, "tracked", context)
+
+    def count() -> int:
+        batch = to.drain()
+        if batch is None:
+            return 0
+        for feature in batch.summary.features():
+            counted[feature.key] = counted.get(feature.key, 0) + sum(count.count for count in feature.counts)
+        return sum(isinstance(event, EvaluationEvent) for event in batch.events)
+
+    threads = [threading.Thread(target=work, args=(context,)) for context in contexts]
+    for thread in threads:
+        thread.start()
+    features = 0
+    while any(thread.is_alive() for thread in threads):
+        features += count()
+    features += count() + count()
+    assert counted == {"plain": 4 * rounds, "tracked": features}
+    assert features == 4 * rounds / 50
+    assert to.ledger.evaluations_recorded == sum(counted.values())
+
+
+@pytest.mark.real_time
+async def test_every_door_may_be_used_from_any_thread() -> None:
+    async with telling() as teller:
+        client = teller.client
+        flags = client.flags_nowait(U1)
+
+        def work() -> None:
+            for _ in range(500):
+                client.variation_nowait("plain", U1, "")
+                flags.variation("plain", "")
+                client.track("x", U2)
+            client.flush()
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        payloads = await teller.payloads()
+        stats = client.stats
+    assert stats.evaluations_recorded == stats.evaluations_sent == 4000
+    assert stats.events_recorded == stats.events_sent == 2000 + 2
+    assert (
+        sum(payload[-1]["features"]["plain"]["counters"][0]["count"] for payload in payloads if payload[-1]["kind"] == "summary")
+        == 4000
+    )
+
+
+def test_a_client_without_a_key_or_offline_or_without_events_has_no_outbox() -> None:
+    system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})])
+    for client in (
+        Client("", Config(data_system=system)),
+        Client("key", Config(offline=True)),
+        Client("key", Config(data_system=system, events=Events(send_events=False))),
+        Client.local({"flagValues": {"f": 1}}),
+    ):
+        assert client._outbox is None
+        client.flush()

@@ -1,0 +1,341 @@
+"""What calls tell analytics, at every door: the worked scenarios of the specification, and what stands between their lines."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aioflags import Client, Context
+from tests.events.telling import AN, ORG, U1, U2, Told, telling
+
+Ask = Callable[..., Any]
+
+DOORS = ["variation", "variation_nowait", "flags"]
+
+
+@pytest.fixture(params=DOORS)
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """One of the doors: ``await ask(client, key, context, default)``, with ``detail=True`` for the detail."""
+
+    async def through(client: Client, key: str, context: Context = U1, default: Any = "d", *, detail: bool = False) -> Any:
+        match request.param:
+            case "flags":
+                flags = await client.flags(context)
+                return flags.variation_detail(key, default) if detail else flags.variation(key, default)
+            case "variation_nowait":
+                return (client.variation_detail_nowait if detail else client.variation_nowait)(key, context, default)
+            case _:
+                answer = (client.variation_detail if detail else client.variation)(key, context, default)
+                assert inspect.isawaitable(answer)
+                return await answer
+
+    return through
+
+
+@pytest.mark.parametrize(
+    ("calls", "detail", "told"),
+    [
+        pytest.param(["plain", "plain"], False, ["index u1", "summary plain:2"], id="EVT-W1"),
+        pytest.param(["tracked"], False, ["index u1", "feature tracked", "summary tracked:1"], id="EVT-W2"),
+        pytest.param(["tracked"], True, ["index u1", "feature tracked", "summary tracked:1"], id="EVT-W3"),
+        pytest.param(["exp"], False, ["index u1", "feature exp", "summary exp:1"], id="EVT-W4"),
+        pytest.param(["rule exp"], False, ["index u1", "feature rule exp", "summary rule exp:1"], id="an experiment of a rule"),
+        pytest.param(["rollout exp"], False, ["index u1", "feature rollout exp", "summary rollout exp:1"], id="EVT-W5"),
+        pytest.param(["rollout untracked"], False, ["index u1", "summary rollout untracked:1"], id="EVT-W6"),
+        pytest.param(["top"], False, ["index u1", "feature pre", "feature top", "summary pre:1 top:1"], id="EVT-W7"),
+        pytest.param(["plain top"] * 3, False, ["index u1", "summary plain pre:3 plain top:3"], id="plain prerequisites"),
+        pytest.param(["nosum"], False, ["index u1", "feature nosum"], id="EVT-W8"),
+        pytest.param(["quiet"] * 3, False, ["index u1"], id="neither tracked nor counted"),
+        pytest.param(["never"], False, ["index u1", "summary never:1"], id="EVT-W9"),
+        pytest.param(["debug"] * 2, False, ["index u1", "debug debug", "debug debug", "summary debug:2"], id="debugged"),
+        pytest.param(["past debug"] * 2, False, ["index u1", "summary past debug:2"], id="no longer debugged"),
+        pytest.param(["both"], False, ["index u1", "feature both", "debug both", "summary both:1"], id="EVT-W12"),
+        pytest.param(["nope"] * 2, True, ["index u1", "summary nope:2"], id="EVT-W13"),
+        pytest.param(["bad"], True, ["index u1", "feature bad", "summary bad:1"], id="EVT-W14"),
+        pytest.param(["none", "none"], False, ["index u1", "summary none:2"], id="a flag without a value"),
+        pytest.param(
+            ["plain", "tracked", "plain"],
+            False,
+            ["index u1", "feature tracked", "summary plain:2 tracked:1"],
+            id="a flag that is tracked between others",
+        ),
+    ],
+)
+async def test_an_evaluation_tells(ask: Ask, calls: list[str], detail: bool, told: list[str]) -> None:
+    async with telling() as teller:
+        for key in calls:
+            await ask(teller.client, key, detail=detail)
+        assert await teller.told() == told
+        assert await teller.payloads() == []
+
+
+def of_kind(records: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = (record for record in records if record["kind"] == kind)
+    return found
+
+
+COMMON = {"kind": "feature", "version": 7, "default": "d", "context": {"kind": "user", "key": "u1"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "detail", "feature"),
+    [
+        pytest.param("tracked", False, {"value": "b", "variation": 1}, id="EVT-W2 without a reason"),
+        pytest.param("tracked", True, {"value": "b", "variation": 1, "reason": {"kind": "FALLTHROUGH"}}, id="EVT-W3 with one"),
+        pytest.param("exp", False, {"value": "b", "variation": 1, "reason": {"kind": "FALLTHROUGH"}}, id="EVT-W4 an experiment's"),
+        pytest.param(
+            "rule exp",
+            False,
+            {"value": "a", "variation": 0, "reason": {"kind": "RULE_MATCH", "ruleIndex": 0, "ruleId": "r"}},
+            id="a rule's",
+        ),
+        pytest.param(
+            "rollout exp",
+            False,
+            {"value": "a", "variation": 0, "reason": {"kind": "FALLTHROUGH", "inExperiment": True}},
+            id="EVT-W5 a rollout's",
+        ),
+        pytest.param(
+            "bad", True, {"value": "d", "reason": {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"}}, id="EVT-W14 malformed"
+        ),
+    ],
+)
+async def test_a_tracked_evaluation_is_told_in_full(ask: Ask, key: str, detail: bool, feature: dict[str, object]) -> None:
+    async with telling() as teller:
+        await ask(teller.client, key, detail=detail)
+        found = of_kind(await teller.payload(), "feature")
+        assert found.pop("creationDate") > 1_700_000_000_000
+        assert found == {**COMMON, "key": key, **feature}
+
+
+async def test_a_prerequisite_is_told_before_the_flag_that_needs_it(ask: Ask) -> None:
+    async with telling() as teller:
+        await ask(teller.client, "top")
+        _, pre, top, summary = await teller.payload()
+    assert (pre["key"], pre["default"], pre["prereqOf"]) == ("pre", None, "top")
+    assert (top["key"], top["default"], "prereqOf" in top) == ("top", "d", False)
+    assert summary["features"]["pre"]["default"] is None
+    assert "reason" not in pre
+
+
+async def test_it_has_a_reason_where_the_caller_wants_one(ask: Ask) -> None:
+    async with telling() as teller:
+        await ask(teller.client, "top", detail=True)
+        _, pre, _, _ = await teller.payload()
+    assert pre["reason"] == {"kind": "FALLTHROUGH"}
+
+
+REDACTED = {"kind": "user", "key": "an", "anonymous": True, "_meta": {"redactedAttributes": ["name", "email", "/~1ssn"]}}
+WHOLE = {"kind": "user", "key": "an", "anonymous": True, "name": "A", "email": "x", "/ssn": "y"}
+
+
+@pytest.mark.parametrize(
+    ("key", "kinds", "contexts"),
+    [
+        pytest.param("tracked", ["index", "feature", "summary"], [WHOLE, REDACTED], id="EVT-W10"),
+        pytest.param("debug", ["index", "debug", "summary"], [WHOLE, WHOLE], id="EVT-W11"),
+    ],
+)
+async def test_an_anonymous_context_is_shown_where_it_is_described(
+    ask: Ask, key: str, kinds: list[str], contexts: list[dict[str, object]]
+) -> None:
+    async with telling() as teller:
+        await ask(teller.client, key, AN)
+        payload = await teller.payload()
+    assert [record["kind"] for record in payload] == kinds
+    assert [record["context"] for record in payload if "context" in record] == contexts
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        pytest.param("identify", ["identify u2", "summary plain:1"], id="EVT-W15"),
+        pytest.param("variation", ["index u2", "identify u2", "summary plain:1"], id="EVT-W16"),
+    ],
+)
+async def test_a_context_that_was_named_is_not_described_again(first: str, told: list[str]) -> None:
+    async with telling() as teller:
+        if first == "identify":
+            teller.client.identify(U2)
+            teller.client.variation_nowait("plain", U2, "d")
+        else:
+            teller.client.variation_nowait("plain", U2, "d")
+            teller.client.identify(U2)
+        assert await teller.told() == told
+
+
+@pytest.mark.holds("EVT-W17")
+async def test_anonymous_contexts_may_be_left_out(ask: Ask) -> None:
+    async with telling(omit_anonymous_contexts=True) as teller:
+        teller.client.identify(AN)
+        teller.client.identify(Context.multi(AN, ORG))
+        await ask(teller.client, "plain", AN)
+        await ask(teller.client, "plain", Context.multi(AN, ORG))
+        identify, summary = await teller.payload()
+    assert identify["context"] == {"kind": "org", "key": "o9"}
+    assert summary["features"]["plain"]["counters"][0]["count"] == 2
+    assert set(summary["features"]["plain"]["contextKinds"]) == {"user", "org"}
+
+
+@pytest.mark.holds("EVT-W18", "CS-C23")
+async def test_what_is_tracked_for_nobody_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with telling() as teller:
+        teller.client.track("x", Context(""))
+        teller.client.identify(Context(""))
+        teller.client.track("x")
+        assert await teller.payloads() == []
+    assert caplog.text.count("the context cannot be used") == 3
+
+
+async def test_nor_are_evaluations_for_nobody(ask: Ask) -> None:
+    async with telling() as teller:
+        await ask(teller.client, "tracked", Context(""))
+        await ask(teller.client, "tracked", None)
+        assert await teller.payloads() == []
+
+
+@pytest.mark.holds("EVT-W19")
+async def test_asking_for_all_flags_tells_nothing() -> None:
+    async with telling() as teller:
+        await teller.client.all_flags_state(U1, with_reasons=True)
+        teller.client.flags_nowait(U1).all()
+        await teller.client.explain("tracked", U1)
+        assert await teller.payloads() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        pytest.param({}, {}, id="nothing else"),
+        pytest.param({"data": {"a": [1]}, "metric_value": 0}, {"data": {"a": [1]}, "metricValue": 0}, id="data and a zero"),
+        pytest.param({"metric_value": -1.5}, {"metricValue": -1.5}, id="a negative number"),
+        pytest.param({"data": False}, {"data": False}, id="false"),
+        pytest.param({"data": 0}, {"data": 0}, id="zero"),
+        pytest.param({"data": ""}, {"data": ""}, id="an empty string"),
+        pytest.param({"data": []}, {"data": []}, id="an empty array"),
+        pytest.param({"data": {}}, {"data": {}}, id="an empty object"),
+        pytest.param({"data": "\ud800x"}, {"data": "\ud800x"}, id="a lone surrogate"),
+        pytest.param({"data": float("nan")}, {}, id="EVT-W24"),
+        pytest.param({"data": [1, {"a": float("inf")}]}, {}, id="infinity, inside"),
+        pytest.param({"data": {1: 2}}, {}, id="a name that is no string"),
+        pytest.param({"data": object()}, {}, id="what JSON has not"),
+        pytest.param({"metric_value": float("nan")}, {}, id="no number"),
+        pytest.param({"metric_value": True}, {}, id="a boolean is no number"),
+        pytest.param({"metric_value": "1"}, {}, id="nor is a string"),
+        pytest.param({"metric_value": 10**400}, {"metricValue": 10**400}, id="a very large number"),
+    ],
+)
+async def test_what_is_tracked_is_told(given: dict[str, Any], sent: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+    async with telling() as teller:
+        teller.client.track("x", U1, **given)
+        teller.client.track("y", U1, "positional", 3)
+        index, first, second = await teller.payload()
+    assert index["kind"] == "index"
+    first.pop("creationDate")
+    assert first == {"kind": "custom", "key": "x", "context": {"kind": "user", "key": "u1"}, **sent}
+    assert (second["data"], second["metricValue"]) == ("positional", 3)
+    assert bool(caplog.records) is (len(sent) < len(given))
+
+
+async def test_data_are_told_as_they_were_when_they_were_tracked() -> None:
+    data: dict[str, Any] = {"a": [1]}
+    default: list[Any] = [1]
+    async with telling() as teller:
+        teller.client.track("x", U1, data)
+        teller.client.variation_nowait("tracked", U1, default)
+        data["a"].append(2)
+        default.append(2)
+        _, custom, feature, _ = await teller.payload()
+    assert custom["data"] == {"a": [1]}
+    assert feature["default"] == [1]
+
+
+async def test_data_that_hold_themselves_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    data: list[Any] = []
+    data.append(data)
+    async with telling() as teller:
+        teller.client.track("x", U1, data)
+        _, custom = await teller.payload()
+    assert "data" not in custom
+
+
+async def test_anonymous_contexts_are_not_shown_by_what_they_do() -> None:
+    async with telling() as teller:
+        teller.client.track("x", AN)
+        _, custom = await teller.payload()
+    assert custom["context"] == REDACTED
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "entry"),
+    [
+        pytest.param("plain", "d", {"value": "b", "variation": 1, "version": 7}, id="a value"),
+        pytest.param("zero", "d", {"value": "b", "variation": 1, "version": 0}, id="version 0 is a version"),
+        pytest.param("nope", "d", {"value": "d", "unknown": True}, id="EVT-W13 no such flag"),
+        pytest.param("bad", "d", {"value": "d", "version": 7}, id="EVT-W14 malformed"),
+        pytest.param("none", "d", {"value": "d", "version": 7}, id="no value"),
+        pytest.param("plain", 3, {"value": 3, "version": 7}, id="another type"),
+        pytest.param("object", {}, {"value": {"a": [1]}, "variation": 1, "version": 7}, id="an object"),
+        pytest.param("number", 1, {"value": 2, "variation": 1, "version": 7}, id="a number as it was asked for"),
+        pytest.param("plain", None, {"value": "b", "variation": 1, "version": 7}, id="any value"),
+    ],
+)
+async def test_a_summary_says_what_was_served(ask: Ask, key: str, default: Any, entry: dict[str, object]) -> None:
+    async with telling() as teller:
+        for _ in range(3):
+            await ask(teller.client, key, U1, default)
+        summary = of_kind(await teller.payload(), "summary")
+    assert set(summary) == {"kind", "startDate", "endDate", "features"}
+    assert 1_700_000_000_000 < summary["startDate"] <= summary["endDate"]
+    assert summary["features"] == {key: {"default": default, "contextKinds": ["user"], "counters": [{"count": 3, **entry}]}}
+
+
+async def test_a_summary_has_the_first_default_and_all_kinds(ask: Ask) -> None:
+    async with telling() as teller:
+        for default in ("d1", "d2"):
+            await ask(teller.client, "plain", U1, default)
+        await ask(teller.client, "plain", ORG, "d3")
+        await ask(teller.client, "plain", Context.multi(U2, Context("c", "car")), "d4")
+        feature = of_kind(await teller.payload(), "summary")["features"]["plain"]
+    assert feature["default"] == "d1"
+    assert set(feature["contextKinds"]) == {"user", "org", "car"}
+    assert feature["counters"] == [{"count": 4, "value": "b", "variation": 1, "version": 7}]
+
+
+async def test_a_summary_starts_anew_with_each_payload(ask: Ask) -> None:
+    async with telling() as teller:
+        await ask(teller.client, "plain")
+        assert await teller.told() == ["index u1", "summary plain:1"]
+        await ask(teller.client, "plain", default="other")
+        (summary,) = await teller.payload()
+    assert summary["features"]["plain"]["default"] == "other"
+    assert summary["features"]["plain"]["counters"][0]["count"] == 1
+
+
+async def test_before_the_start_and_after_the_close_nothing_is_recorded(ask: Ask) -> None:
+    async with telling() as teller:
+        client = teller.client
+    await ask(client, "plain")
+    await ask(client, "tracked", detail=True)
+    client.track("x", U1)
+    client.identify(U1)
+    client.flush()
+    assert await client.flush_and_wait(1)
+    assert teller.posted() == []
+    assert client.stats.events_recorded == client.stats.evaluations_recorded == 0
+
+
+@pytest.mark.parametrize("key", ["tracked", "plain top"])
+async def test_what_was_recorded_is_sent_at_the_end(ask: Ask, key: str) -> None:
+    teller: Told
+    async with telling() as teller:
+        await ask(teller.client, key)
+    (payload,) = teller.posted()
+    assert payload[0]["kind"] == "index"
+    assert payload[-1]["kind"] == "summary"
+    stats = teller.client.stats
+    assert (stats.events_pending, stats.events_dropped, stats.evaluations_pending, stats.evaluations_dropped) == (0, 0, 0, 0)
+    assert stats.events_sent == len(payload) - 1

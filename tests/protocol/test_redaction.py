@@ -1,0 +1,123 @@
+"""What of a context leaves the process, and what is named instead."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import pytest
+
+from aioflags import Context
+from aioflags.protocol.redaction import Redaction
+
+A = {"b": {"c": 1, "d": 2}, "e": 3}
+ATTRIBUTES: dict[str, Any] = {"a": A, "arr": [{"b": 1}], "kind2": 1, "x/y": 1, "/ssn": 1}
+BASE = {"kind": "user", "key": "u", "name": "N"}
+
+
+def shaped(private: list[str], *, options: Redaction | None = None, **more: Any) -> tuple[dict[str, Any], set[str]]:
+    """The context with its own private references, and what was redacted."""
+    context = Context("u", name="N", attributes=ATTRIBUTES, private=private)
+    found = (options or Redaction()).shape(context, **more)
+    meta = found.pop("_meta", {"redactedAttributes": []})
+    assert set(meta) == {"redactedAttributes"}
+    assert len(set(meta["redactedAttributes"])) == len(meta["redactedAttributes"])
+    return found, set(meta["redactedAttributes"])
+
+
+def without(*names: str, **changed: object) -> dict[str, Any]:
+    whole = {**BASE, **ATTRIBUTES, **changed}
+    return {name: value for name, value in whole.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("private", "left", "redacted"),
+    [
+        pytest.param(["/a/b/c"], without(a={"b": {"d": 2}, "e": 3}), {"/a/b/c"}, id="EVT-V1"),
+        pytest.param(["/a/b/c", "/a/b/d"], without(a={"b": {}, "e": 3}), {"/a/b/c", "/a/b/d"}, id="EVT-V2"),
+        pytest.param(["/a", "/a/b/c"], without("a"), {"a"}, id="EVT-V3"),
+        pytest.param(["/arr/0", "/arr/0/b"], without(), set[str](), id="EVT-V4"),
+        pytest.param(["key", "kind", "anonymous", "/nope", "//"], without(), set[str](), id="EVT-V5"),
+        pytest.param(["x/y"], without("x/y"), {"x/y"}, id="EVT-V6 a plain name"),
+        pytest.param(["/x~1y"], without("x/y"), {"x/y"}, id="EVT-V6 a path"),
+        pytest.param(["/~1ssn"], without("/ssn"), {"/~1ssn"}, id="EVT-V7"),
+        pytest.param(["/ssn"], without(), set[str](), id="EVT-V8"),
+        pytest.param(["/a/b/c/d"], without(), set[str](), id="a path through a number"),
+    ],
+)
+def test_what_a_context_calls_private_is_removed_and_named(private: list[str], left: dict[str, Any], redacted: set[str]) -> None:
+    assert shaped(private) == (left, redacted)
+    assert shaped([], options=Redaction(private=private)) == (left, redacted)
+
+
+@pytest.mark.holds("EVT-V9")
+def test_the_options_and_the_context_add_up() -> None:
+    left = without("name", a={"b": {"c": 1, "d": 2}})
+    assert shaped(["name"], options=Redaction(private=["/a/e"])) == (left, {"name", "/a/e"})
+
+
+@pytest.mark.holds("EVT-V10")
+def test_everything_may_be_private() -> None:
+    left, redacted = shaped([], options=Redaction(all_attributes_private=True))
+    assert left == {"kind": "user", "key": "u"}
+    assert redacted == {"name", "a", "arr", "kind2", "x/y", "/~1ssn"}
+
+
+@pytest.mark.holds("EVT-V11")
+def test_what_one_part_of_a_context_calls_private_hides_nothing_of_another() -> None:
+    org = Context("o", "org", name="O", attributes={"email": "o@o"}, private=["name"])
+    user = Context("u", name="U", attributes={"email": "u@u"})
+    shape = Redaction(private=["email"]).shape(Context.multi(org, user))
+    assert shape == {
+        "kind": "multi",
+        "org": {"key": "o", "_meta": {"redactedAttributes": ["name", "email"]}},
+        "user": {"key": "u", "name": "U", "_meta": {"redactedAttributes": ["email"]}},
+    }
+
+
+def test_of_anonymous_parts_nothing_is_told_where_they_are_not_described() -> None:
+    anonymous = Context("u", anonymous=True, name="U", attributes={"a": {"b": 1}})
+    org = Context("o", "org", name="O")
+    shape = Redaction().shape(Context.multi(org, anonymous), hides_anonymous=True)
+    assert shape == {
+        "kind": "multi",
+        "org": {"key": "o", "name": "O"},
+        "user": {"key": "u", "anonymous": True, "_meta": {"redactedAttributes": ["name", "a"]}},
+    }
+    assert "_meta" not in Redaction().shape(anonymous)
+
+
+def test_the_context_itself_is_not_changed() -> None:
+    attributes = {"a": {"b": 1, "c": [{"d": 1}]}}
+    context = Context("u", attributes=attributes, private=["/a/b"])
+    shape = Redaction().shape(context)
+    shape["a"]["c"].append(2)
+    assert attributes == {"a": {"b": 1, "c": [{"d": 1}]}}
+
+
+class Plan(enum.StrEnum):
+    GOLD = "gold"
+
+
+class Level(enum.IntEnum):
+    TOP = 3
+
+
+@pytest.mark.parametrize(
+    ("value", "left"),
+    [
+        pytest.param(object(), {}, id="an object of the program's"),
+        pytest.param(float("nan"), {}, id="not a number"),
+        pytest.param([1, float("inf")], {}, id="infinity in an array"),
+        pytest.param({"b": {1: 2}}, {}, id="a name that is no string"),
+        pytest.param(b"bytes", {}, id="bytes"),
+        pytest.param(Plan.GOLD, {"a": "gold"}, id="a member of an enumeration"),
+        pytest.param(Level.TOP, {"a": 3}, id="a number with a name"),
+        pytest.param((1, 2), {"a": [1, 2]}, id="a tuple"),
+        pytest.param(None, {}, id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("private", [[], ["/a/zzz"]], ids=["open", "with a private part"])
+def test_an_attribute_that_json_cannot_carry_is_left_out_alone(value: object, left: dict[str, object], private: list[str]) -> None:
+    shape = Redaction(private=private).shape(Context("u", attributes={"a": value, "z": 1}))
+    assert shape == {"kind": "user", "key": "u", **left, "z": 1}
