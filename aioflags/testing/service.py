@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import anyio
+
 from aioflags.client import Client
 from aioflags.config import Config
 from aioflags.devserver import Endpoint, ServerState, Serving, create_app, read_objects, serve
@@ -64,9 +66,18 @@ class FlagsService:
         """Serves the flags and segments of that document, and no others. Raises :class:`ConfigError` for a mistake in it."""
         self.state.replace(read_objects(document))
 
-    async def until_streaming(self, clients: int = 1) -> None:
-        """Waits until so many clients have a stream open, so that what is set next arrives as a change."""
-        await self.state.until(lambda: self.state.open_streams[Endpoint.STREAM] >= clients)
+    async def until_streaming(self, clients: int = 1, *, timeout: float = 5) -> None:
+        """Waits until so many clients have a stream open, so that what is set next arrives as a change.
+
+        Raises:
+            AssertionError: they have not within ``timeout`` seconds. Those that poll never will.
+        """
+        __tracebackhide__ = True
+        streams = self.state.open_streams
+        with anyio.move_on_after(timeout):
+            await self.state.until(lambda: streams[Endpoint.STREAM] >= clients)
+            return
+        raise AssertionError(f"clients with a stream of FDv2 within {timeout:g} s: {streams[Endpoint.STREAM]}, not {clients}")
 
     def drop_connections(self) -> int:
         """Cuts every connection, as a failing network would; answers how many there were."""

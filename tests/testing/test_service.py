@@ -43,6 +43,12 @@ async def test_what_is_set_arrives(service: FlagsService) -> None:
         assert (await client.flags(USER)).all() == {"other": 1}
 
 
+async def test_a_client_that_does_not_stream_is_not_waited_for_for_ever(service: FlagsService) -> None:
+    async with service.client(data_system=DataSystem.polling()):
+        with pytest.raises(AssertionError, match=r"within 0\.2 s: 0, not 1"):
+            await service.until_streaming(timeout=0.2)
+
+
 async def test_options_of_a_client_are_its_own(service: FlagsService) -> None:
     client = service.client(data_system=DataSystem.polling(), start_wait=3.0)
     async with client:
