@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ import msgspec
 
 from aioflags.client import Client
 from aioflags.config import Config, DataSystem
+from aioflags.forks import Lock
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition, VariationOrRollout
 from aioflags.model.result import SourceState
@@ -40,7 +40,7 @@ class MemoryClient(Client):
 
     def __init__(self, document: Mapping[str, object] | ChangeSet | None = None, config: Config | None = None) -> None:
         super().__init__("", replace(Config() if config is None else config, data_system=DataSystem.custom()))
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._home: asyncio.AbstractEventLoop | None = None
         change_set = document if isinstance(document, ChangeSet) else read_document(document or {})
         self._holder.publish(self._holder.snapshot.apply(change_set))
@@ -58,10 +58,7 @@ class MemoryClient(Client):
             ConfigError: it is no JSON value.
         """
         plain = plain_json(value, key)
-        with self._lock:
-            known = self._holder.snapshot.flags.get(key)
-            version = known.version + 1 if known else 1
-            self._apply(put(ObjectKind.FLAG, key, version, serving(key, plain, known, version)))
+        self._put(key, lambda known, version: serving(key, plain, known, version))
 
     def remove(self, key: str) -> None:
         """There is no such flag any more, if there was one."""
@@ -75,10 +72,13 @@ class MemoryClient(Client):
 
     def update(self, flag: FlagBuilder) -> None:
         """Puts the flag as built so far, targets and rules included, in place of the one with its key."""
+        self._put(flag.key, lambda _, version: flag.definition(version))
+
+    def _put(self, key: str, make: Callable[[FlagDefinition | None, int], FlagDefinition]) -> None:
         with self._lock:
-            known = self._holder.snapshot.flags.get(flag.key)
+            known = self._holder.snapshot.flags.get(key)
             version = known.version + 1 if known else 1
-            self._apply(put(ObjectKind.FLAG, flag.key, version, flag.definition(version)))
+            self._apply(put(ObjectKind.FLAG, key, version, make(known, version)))
 
     def _apply(self, change: Change) -> None:
         change_set = ChangeSet(kind=ChangeKind.CHANGES, changes=(change,), persist=False)
