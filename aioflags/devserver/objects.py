@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from aioflags.model.change import ObjectKind
 from aioflags.model.nearest import nearest
 from aioflags.protocol.definitions import SECTIONS
-from aioflags.protocol.document import DocumentError, decoded, plain_json, read_document
+from aioflags.protocol.document import DocumentError, decoded, plain_json, read_document, utf8
 from aioflags.protocol.problems import UNREADABLE, read_problem
 
 __all__ = ["ObjectName", "Objects", "ServedObject", "absent", "read_objects", "serving"]
@@ -22,8 +22,6 @@ __all__ = ["ObjectName", "Objects", "ServedObject", "absent", "read_objects", "s
 ObjectName: TypeAlias = tuple[ObjectKind, str]
 Objects: TypeAlias = Mapping[ObjectName, Mapping[str, Any]]
 """JSON objects of flags and segments; each has its ``key`` and a ``version``."""
-
-_BOM: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +74,7 @@ def _sections(document: bytes | str | Mapping[str, object], name: str | None) ->
         if isinstance(document, Mapping):
             decoded: Any = plain_json(document)
         else:
-            text = document.encode() if isinstance(document, str) else document
-            decoded = msgspec.json.decode(text.removeprefix(_BOM))
+            decoded = msgspec.json.decode(utf8(document, name))
         return {section: content for section, content in decoded.items() if content is not None}
     except UNREADABLE as error:
         # Only what reading skips, in properties it does not know, can still be unusable here.
