@@ -28,7 +28,7 @@ from aioflags.model.defaults import (
     STORE_CACHE_TTL,
     STREAM_URI,
 )
-from aioflags.model.options import at_least, each, positive, require, set_all
+from aioflags.model.options import at_least, each, positive, require, require_methods, set_all
 from aioflags.model.values import fresh
 from aioflags.persistence import Cache, Persistence
 from aioflags.plugins import Plugin
@@ -222,10 +222,5 @@ def _builders(option: str, builders: object) -> tuple[SourceBuilder, ...]:
     if isinstance(builders, str) or not isinstance(builders, Sequence):
         raise ConfigError(f"{option}: expected a sequence of source builders, got {type(builders).__name__}")
     for builder in cast("Sequence[object]", builders):
-        if isinstance(builder, type):
-            raise ConfigError(
-                f"{option}: {builder.__name__} is a class; a source builder is made by calling it: {builder.__name__}()"
-            )
-        if not callable(getattr(builder, "build", None)):
-            raise ConfigError(f"{option}: {type(builder).__name__} is no source builder (it has no method build)")
+        require_methods(option, builder, SourceBuilder, "source builder")
     return tuple(cast("Sequence[SourceBuilder]", builders))

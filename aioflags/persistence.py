@@ -11,7 +11,7 @@ from typing import Literal, cast, get_args
 from aioflags.errors import ConfigError
 from aioflags.logs import logger
 from aioflags.model.defaults import STORE_CACHE_TTL
-from aioflags.model.options import positive, set_all
+from aioflags.model.options import positive, require_methods, set_all
 from aioflags.stores.base import Store, StoreBuilder
 
 __all__ = ["Persistence", "checked_store"]
@@ -48,14 +48,5 @@ class Persistence:
 
 def checked_store(option: str, store: object) -> Store | StoreBuilder:
     """``store``, if it is one, or describes one. Raises :class:`ConfigError`."""
-    if isinstance(store, type):
-        raise ConfigError(f"{option}: {store.__name__} is a class; a store is made by calling it: {store.__name__}(…)")
-    if callable(getattr(store, "build", None)):
-        return cast("Store | StoreBuilder", store)
-    lacks = [name for name in _CALLS if not callable(getattr(store, name, None))]
-    if lacks:
-        raise ConfigError(f"{option}: {type(store).__name__} is no store (it has no method {lacks[0]})")
+    require_methods(option, store, StoreBuilder if isinstance(store, StoreBuilder) else Store, "store")
     return cast("Store | StoreBuilder", store)
-
-
-_CALLS = ("initialized", "load", "get", "replace", "upsert", "is_available", "aclose")

@@ -289,7 +289,7 @@ async def test_a_start_that_is_cancelled_cancels_it() -> None:
     ("plugins", "problem"),
     [
         pytest.param([print], "plugins: expected Plugin, got builtin_function_or_method", id="a function"),
-        pytest.param([Noting], r"plugins: Noting is a class; what is wanted is made by calling it: Noting\(\)", id="a class"),
+        pytest.param([Noting], r"plugins: Noting is a class; what is wanted is made by calling it: Noting\(…\)", id="a class"),
         pytest.param([Hook()], "plugins: expected Plugin, got Hook", id="a hook"),
         pytest.param({}, "plugins: expected a sequence of Plugin, got dict", id="a mapping"),
     ],

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from aioflags.errors import ConfigError
 
-__all__ = ["TEXT", "at_least", "each", "positive", "require", "set_all"]
+__all__ = ["TEXT", "at_least", "each", "positive", "require", "require_methods", "set_all"]
 
 T = TypeVar("T")
 
@@ -42,10 +42,26 @@ def each(option: str, values: Sequence[T], kind: type[T]) -> tuple[T, ...]:
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ConfigError(f"{option}: expected a sequence of {kind.__name__}, got {type(values).__name__}")
     for value in values:
-        if isinstance(value, type):
-            raise ConfigError(f"{option}: {value.__name__} is a class; what is wanted is made by calling it: {value.__name__}()")
+        _refuse_class(option, value, "what is wanted")
         require(option, value, kind)
     return tuple(values)
+
+
+def require_methods(option: str, value: object, protocol: type, what: str) -> None:
+    """Whether ``value`` has the methods of ``protocol``; ``what`` it would be then, as in "store".
+
+    Raises:
+        ConfigError: it lacks one, which is named. A class in place of an object is named as such.
+    """
+    _refuse_class(option, value, f"a {what}")
+    for name in vars(protocol):
+        if not name.startswith("_") and not callable(getattr(value, name, None)):
+            raise ConfigError(f"{option}: {type(value).__name__} is no {what} (it has no method {name})")
+
+
+def _refuse_class(option: str, value: object, wanted: str) -> None:
+    if isinstance(value, type):
+        raise ConfigError(f"{option}: {value.__name__} is a class; {wanted} is made by calling it: {value.__name__}(…)")
 
 
 def positive(option: str, value: float, default: float, logger: logging.Logger) -> float:

@@ -9,12 +9,11 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
-from aioflags.errors import ConfigError
 from aioflags.logs import logger
 from aioflags.model.defaults import MEMBERSHIP_CACHE_SIZE, MEMBERSHIP_CACHE_TIME, MEMBERSHIP_POLL_INTERVAL, MEMBERSHIP_STALE_AFTER
-from aioflags.model.options import positive, require, set_all
+from aioflags.model.options import positive, require, require_methods, set_all
 
 __all__ = ["BigSegments", "MembershipStore", "MembershipStoreBuilder", "context_hash"]
 
@@ -41,6 +40,7 @@ class MembershipStore(Protocol):
         ...
 
 
+@runtime_checkable
 class MembershipStoreBuilder(Protocol):
     """Describes a store of memberships; immutable, so that one may serve several clients."""
 
@@ -74,10 +74,8 @@ class BigSegments:
     stale_after: float = MEMBERSHIP_STALE_AFTER
 
     def __post_init__(self) -> None:
-        if not _has(self.store, "build_memberships"):
-            for name in ("memberships", "last_updated_ms", "aclose"):
-                if not _has(self.store, name):
-                    raise ConfigError(f"store: {_named(self.store)} is no store of memberships (no method {name} can be called)")
+        protocol = MembershipStoreBuilder if isinstance(self.store, MembershipStoreBuilder) else MembershipStore
+        require_methods("store", self.store, protocol, "store of memberships")
         require("context_cache_size", self.context_cache_size, int)
         defaults: dict[str, float] = {
             "context_cache_size": MEMBERSHIP_CACHE_SIZE,
@@ -89,14 +87,4 @@ class BigSegments:
 
     def build(self) -> MembershipStore:
         """The store, for one client."""
-        store: Any = self.store
-        found: MembershipStore = store.build_memberships() if _has(store, "build_memberships") else store
-        return found
-
-
-def _has(store: object, method: str) -> bool:
-    return not isinstance(store, type) and callable(getattr(store, method, None))
-
-
-def _named(store: object) -> str:
-    return f"the class {store.__name__}" if isinstance(store, type) else type(store).__name__
+        return self.store.build_memberships() if isinstance(self.store, MembershipStoreBuilder) else self.store

@@ -43,8 +43,12 @@ class NoStatus:
     [
         pytest.param({"store": "redis://localhost"}, "store: str is no store", id="an address for a store"),
         pytest.param({"store": None}, "store: NoneType is no store", id="nothing for a store"),
-        pytest.param({"store": NoStatus()}, "no method last_updated_ms can be called", id="a store that lacks a method"),
-        pytest.param({"store": ScriptedMemberships}, "the class ScriptedMemberships is no store", id="a class that was not called"),
+        pytest.param({"store": NoStatus()}, "it has no method last_updated_ms", id="a store that lacks a method"),
+        pytest.param(
+            {"store": ScriptedMemberships},
+            "ScriptedMemberships is a class; a store of memberships is made",
+            id="a class that was not called",
+        ),
         pytest.param({"context_cache_size": 1.5}, "context_cache_size: expected int", id="a share of a context"),
         pytest.param({"context_cache_size": True}, "context_cache_size: expected int", id="a boolean for a number"),
         pytest.param({"context_cache_time": "5"}, "context_cache_time: expected int or float", id="text for seconds"),
