@@ -38,7 +38,7 @@ def changed_flags(old: Snapshot, new: Snapshot, change_set: ChangeSet) -> frozen
 
 
 def _changed_keys(old: Items, new: Items, change_set: ChangeSet) -> tuple[frozenset[str], frozenset[str]]:
-    """Flags and segments. A full set changes what differs in version; a partial one all it holds, unless it was out of date."""
+    """Flags and segments. A full set changes what differs; a partial one all it holds, unless it was out of date."""
     if change_set.kind is ChangeKind.FULL:
         return _differing(old.flags, new.flags), _differing(old.segments, new.segments)
     changed = {ObjectKind.FLAG: set[str](), ObjectKind.SEGMENT: set[str]()}
@@ -53,7 +53,8 @@ def _differing(before: Mapping[str, Definition], after: Mapping[str, Definition]
     if not before:
         return frozenset(after)
     gone = before.keys() - after.keys()
-    return frozenset(gone) | {key for key, found in after.items() if key not in before or before[key].version != found.version}
+    # Not by version alone: one transfer may bring another definition that claims the version of the one before.
+    return frozenset(gone) | {key for key, found in after.items() if key not in before or before[key] != found}
 
 
 def _affected(dependents: Dependents, changed: Iterable[Item]) -> frozenset[str]:
