@@ -7,7 +7,6 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-import trustme
 
 from aioflags import Config, Http
 from aioflags.clock import now
@@ -149,25 +148,6 @@ async def test_a_proxy_of_the_environment_is_named() -> None:
 
 
 # -- certificates
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def certified(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
 
 
 async def connection(tls: ssl.SSLContext, **http: object) -> Finding:

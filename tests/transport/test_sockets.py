@@ -176,34 +176,14 @@ async def test_no_thread_is_left_at_rest() -> None:
 # -- certificates
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def serving(authority: trustme.CA) -> ssl.SSLContext:
-    """A server's context, with a certificate for 127.0.0.1."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
-
-
 async def poll(server: RawServer, settings: Http, host: str = "127.0.0.1") -> bytes:
     async with HttpTransport(settings) as transport, transport.get(f"https://{host}:{server.port}/", {}) as reply:
         return await reply.read()
 
 
 @pytest.mark.holds("DS-21")
-async def test_an_untrusted_server_gets_no_request(serving: ssl.SSLContext) -> None:
-    async with raw_server(answering(ok()), serving) as server:
+async def test_an_untrusted_server_gets_no_request(certified: ssl.SSLContext) -> None:
+    async with raw_server(answering(ok()), certified) as server:
         with pytest.raises(RequestFailed) as caught:
             await poll(server, Http())
     assert server.heads == []
@@ -213,11 +193,11 @@ async def test_an_untrusted_server_gets_no_request(serving: ssl.SSLContext) -> N
 
 @pytest.mark.holds("DS-21")
 async def test_a_server_of_the_given_authority_is_trusted_and_verification_can_be_turned_off(
-    serving: ssl.SSLContext, ca_file: str
+    certified: ssl.SSLContext, ca_file: str
 ) -> None:
     ready = ssl.create_default_context(cafile=ca_file)
     for settings in (Http(ca_certs=ca_file), Http(disable_ssl_verification=True), Http(ssl_context=ready)):
-        async with raw_server(answering(ok()), serving) as server:
+        async with raw_server(answering(ok()), certified) as server:
             assert await poll(server, settings) == b"{}"
 
 
@@ -230,20 +210,22 @@ async def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, 
     assert server.heads == []
 
 
-async def test_a_client_certificate_is_shown(authority: trustme.CA, serving: ssl.SSLContext, ca_file: str, tmp_path: Path) -> None:
-    serving.verify_mode = ssl.CERT_REQUIRED
-    authority.configure_trust(serving)
+async def test_a_client_certificate_is_shown(
+    authority: trustme.CA, certified: ssl.SSLContext, ca_file: str, tmp_path: Path
+) -> None:
+    certified.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(certified)
     own = tmp_path / "client.pem"
     authority.issue_cert("client@flags.test").private_key_and_cert_chain_pem.write_to_path(str(own))
-    async with raw_server(answering(ok(), ok()), serving) as server:
+    async with raw_server(answering(ok(), ok()), certified) as server:
         assert await poll(server, Http(ca_certs=ca_file, cert_file=str(own))) == b"{}"
         with pytest.raises(RequestFailed):
             await poll(server, Http(ca_certs=ca_file))
 
 
-async def test_streams_over_tls_are_closed_in_time(serving: ssl.SSLContext, ca_file: str) -> None:
+async def test_streams_over_tls_are_closed_in_time(certified: ssl.SSLContext, ca_file: str) -> None:
     async with (
-        raw_server(saying(STREAM, chunk(b"data: 1\n\n")), serving) as server,
+        raw_server(saying(STREAM, chunk(b"data: 1\n\n")), certified) as server,
         HttpTransport(Http(ca_certs=ca_file)) as transport,
     ):
         async with transport.open_stream(f"https://127.0.0.1:{server.port}/", {}) as stream:
@@ -304,7 +286,7 @@ async def test_streams_go_through_the_proxy_too(proxied: Proxied) -> None:
 
 
 async def test_https_targets_are_reached_through_a_tunnel(
-    proxied: Proxied, serving: ssl.SSLContext, authority: trustme.CA, ca_file: str
+    proxied: Proxied, certified: ssl.SSLContext, authority: trustme.CA, ca_file: str
 ) -> None:
     named = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("flags.invalid").configure_cert(named)
