@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import JSONResponse, Response
 
+from aioflags.devserver import Endpoint
 from tests.contract.harness import harnessing
 from tests.contract.service.app import SERVER_SIDE
 
@@ -196,14 +198,40 @@ BIG: dict[str, object] = {
 )
 async def test_the_harness_is_a_store_of_big_segments(answers: Any, value: str, status: dict[str, bool]) -> None:
     async with harnessing(BIG) as harness:
-        if answers is not None:
-            harness.answers |= {"/getMembership": answers, "/getMetadata": {"lastUpToDate": int(time.time() * 1000)}}
+        now = JSONResponse({"lastUpToDate": int(time.time() * 1000)})
+        harness.answers |= {
+            "/getMembership": Response("no", 500) if answers is None else JSONResponse(answers),
+            "/getMetadata": Response("no", 500) if answers is None else now,
+        }
         options = {"userCacheSize": None, "userCacheTimeMs": 10, "statusPollIntervalMs": 60_000, "staleAfterMs": None}
         client = await harness.create(bigSegments={"callbackUri": harness.callbacks_url, **options})
         assert await harness.value(client, "f") == value
         assert await harness.ask(client, "getBigSegmentStoreStatus") == status
     asked = {"contextHash": "C/6TXnDDIcfKOvx1zg0MovmLVCLgCLsxwAxtfx8cCtY="}
     assert [body for path, body in harness.heard if path == "/getMembership"] == [asked]
+
+
+async def test_events_are_sent_when_they_are_flushed() -> None:
+    async with harnessing() as harness:
+        client = await harness.create(events={"baseUri": harness.flags_url, "enableDiagnostics": False, "enableGzip": True})
+        await harness.ask(client, "identifyEvent", context=USER, user=None)
+        await harness.ask(client, "customEvent", eventKey="bought", context=USER, data=None, omitNullData=False, metricValue=0)
+        await harness.value(client, "greeting")
+        await harness.ask(client, "flushEvents")
+        seen = harness.flags.events
+        async with asyncio.timeout(5):
+            await harness.flags.until(lambda: seen.count >= 3)
+    assert sorted(event.kind for event in seen.newest) == ["custom", "identify", "summary"]
+    assert [event.problems for event in seen.newest] == [()] * 3
+
+
+async def test_no_events_are_sent_unless_they_are_wanted() -> None:
+    async with harnessing() as harness:
+        client = await harness.create()
+        await harness.ask(client, "customEvent", eventKey="bought", context=USER, data=1)
+        await harness.ask(client, "flushEvents")
+        await harness.service.delete(client)
+        assert harness.flags.requests[Endpoint.EVENTS] == 0
 
 
 async def test_a_harness_that_does_not_answer_callbacks_harms_nobody() -> None:

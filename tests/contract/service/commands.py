@@ -65,6 +65,12 @@ class EvaluateAll(About):
     details_only_for_tracked_flags: bool | None = None
 
 
+class Custom(About, kw_only=True):
+    event_key: str
+    data: Any = None
+    metric_value: float | None = None
+
+
 async def _evaluate(entity: Entity, wanted: Evaluate) -> dict[str, Any]:
     expect = object if wanted.value_type in {"any", None} else None
     context, default = wanted.subject(), wanted.default()
@@ -82,6 +88,18 @@ async def _evaluate_all(entity: Entity, wanted: EvaluateAll) -> dict[str, Any]:
         details_only_for_tracked_flags=bool(wanted.details_only_for_tracked_flags),
     )
     return {"state": state.to_json_dict()}
+
+
+async def _identify(entity: Entity, wanted: About) -> None:
+    entity.client.identify(wanted.subject())
+
+
+async def _track(entity: Entity, wanted: Custom) -> None:
+    entity.client.track(wanted.event_key, wanted.subject(), wanted.data, wanted.metric_value)
+
+
+async def _flush(entity: Entity, _: Wire) -> None:
+    entity.client.flush()
 
 
 async def _secure_mode_hash(entity: Entity, wanted: About) -> dict[str, str]:
@@ -127,6 +145,9 @@ class _Command:
 COMMANDS: Final = {
     "evaluate": _Command(Evaluate, _evaluate),
     "evaluateAll": _Command(EvaluateAll, _evaluate_all),
+    "identifyEvent": _Command(About, _identify),
+    "customEvent": _Command(Custom, _track),
+    "flushEvents": _Command(Wire, _flush),
     "secureModeHash": _Command(About, _secure_mode_hash),
     "getBigSegmentStoreStatus": _Command(Wire, _big_segments_status),
     "contextBuild": _Command(ContextBuild, _context_build),
