@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +18,7 @@ from aioflags.errors import ConfigError
 from aioflags.logs import printable
 from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
+from aioflags.protocol.dates import read_date
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.requests import identity_headers, poll_url, stream_url
 from aioflags.transport.http import HttpTransport, RequestFailed
@@ -167,11 +167,9 @@ async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str])
 
 def _skew(headers: Mapping[str, str]) -> Finding | None:
     """How far the clocks are apart; ``None`` if the service does not say what time it is."""
-    try:
-        there = parsedate_to_datetime(headers.get("date", "")).timestamp()
-    except ValueError:
+    if (there_ms := read_date(headers)) is None:
         return None
-    skew = now() - there
+    skew = now() - there_ms / 1000
     if abs(skew) <= _SKEW:
         return Finding(check="clock", verdict=Verdict.GOOD, text=f"this machine and the service agree within {_SKEW:g} s")
     text = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the service's"

@@ -8,8 +8,6 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 import anyio
@@ -18,12 +16,13 @@ from aioflags.events.packing import Payload, compressed
 from aioflags.logs import logger as package_logger
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.model.result import ErrorInfo
+from aioflags.protocol.dates import read_date
 from aioflags.protocol.failures import http_failure, is_recoverable
 from aioflags.protocol.payloads import EVENT_SCHEMA
 from aioflags.protocol.requests import diagnostic_url, events_url
 from aioflags.transport.http import RequestFailed, Response
 
-__all__ = ["Outcome", "Post", "Sender", "judge", "read_date"]
+__all__ = ["Outcome", "Post", "Sender", "judge"]
 
 
 Post: TypeAlias = Callable[[str, Mapping[str, str], bytes], Awaitable[Response]]
@@ -112,15 +111,6 @@ class Sender:
     def _note_time(self, headers: Mapping[str, str]) -> None:
         if (server_ms := read_date(headers)) is not None:
             self._learn_time(server_ms)
-
-
-def read_date(headers: Mapping[str, str]) -> int | None:
-    """What time it is for the server, in milliseconds; ``None`` if it does not say, or nothing that is a date."""
-    try:
-        date = parsedate_to_datetime(headers.get("date", ""))
-        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _text(error: ErrorInfo | None) -> str:

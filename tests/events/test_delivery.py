@@ -8,7 +8,7 @@ import logging
 import httpx
 import pytest
 
-from aioflags.events.sender import Outcome, judge, read_date
+from aioflags.events.sender import Outcome, judge
 from tests.events.telling import U1, U2, telling
 from tests.scripted_http import HANG, Answer, Service
 
@@ -135,21 +135,6 @@ async def test_debugging_ends_by_the_clock_of_the_service_too(answer: Answer, ki
         assert [record["kind"] for record in await teller.payload()] == ["index", "debug", "summary"]
         teller.client.variation_nowait("debug", U1, "")
         assert [record["kind"] for record in await teller.payload()] == kinds
-
-
-@pytest.mark.parametrize(
-    ("text", "date"),
-    [
-        pytest.param("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777_000, id="a date"),
-        pytest.param("Sun, 06 Nov 1994 08:49:37 -0000", 784_111_777_000, id="without a zone"),
-        pytest.param("Sunday", None, id="no date"),
-        pytest.param("", None, id="nothing"),
-        pytest.param("Sun, 06 Nov 99999 08:49:37 GMT", None, id="a year that nobody knows"),
-        pytest.param("Sun, 32 Nov 1994 08:49:37 GMT", None, id="a day that does not exist"),
-    ],
-)
-def test_the_date_of_an_answer_is_read(text: str, date: int | None) -> None:
-    assert read_date({"date": text}) == date
 
 
 async def test_a_post_says_who_sends_what() -> None:
