@@ -77,6 +77,10 @@ class Files:
         found = {folder for path in self.paths for folder in (path.absolute().parent, path.resolve().parent)}
         return {folder for folder in found if folder.is_dir()}
 
+    def names(self) -> set[str]:
+        """What the files are called, and what links call them that stand for them."""
+        return {name for path in self.paths for name in (path.name, path.resolve().name)}
+
     def _look_at(self, path: Path) -> _Seen:
         before, stat = self._seen.get(path), path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_dev)
@@ -135,12 +139,17 @@ async def _found(files: Files) -> Texts | OSError | None:
 
 async def _occasions(files: Files, interval: float, *, notified: bool) -> AsyncGenerator[None, None]:
     """When it is time to look."""
-    awatch, folders = await asyncio.to_thread(_announcer, files) if notified else (None, set[Path]())
-    if awatch is not None and folders:
-        settings = {"recursive": False, "watch_filter": None, "ignore_permission_denied": True}
+    watchfiles, folders, names = await asyncio.to_thread(_announcer, files) if notified else (None, set[Path](), set[str]())
+    if watchfiles is not None and folders:
+
+        def concerns_us(change: object, path: str) -> bool:
+            # Not what is written into another file of the folder: into a log, say, which would have a line of this, and so on.
+            return change != watchfiles.Change.modified or Path(path).name in names
+
+        settings = {"recursive": False, "watch_filter": concerns_us, "ignore_permission_denied": True}
         times = {"step": 50, "debounce": 400, "rust_timeout": max(1, round(interval * 1000)), "yield_on_timeout": True}
         try:
-            async with aclosing(awatch(*folders, **settings, **times)) as announcements:
+            async with aclosing(watchfiles.awatch(*folders, **settings, **times)) as announcements:
                 async for _ in announcements:
                     yield
         except OSError:
@@ -151,9 +160,9 @@ async def _occasions(files: Files, interval: float, *, notified: bool) -> AsyncG
         yield
 
 
-def _announcer(files: Files) -> tuple[Any, set[Path]]:
-    """What waits for edits, if it is installed, and the folders to watch."""
+def _announcer(files: Files) -> tuple[Any, set[Path], set[str]]:
+    """What waits for edits, if it is installed, the folders to watch, and the names to watch for."""
     try:
-        return importlib.import_module("watchfiles").awatch, files.folders()
+        return importlib.import_module("watchfiles"), files.folders(), files.names()
     except ModuleNotFoundError:
-        return None, set()
+        return None, set(), set()

@@ -106,6 +106,34 @@ async def test_every_edit_is_announced_long_before_the_next_look(file: Path, edi
                 pass
 
 
+class CountedFiles(Files):
+    looks = 0
+
+    def look(self) -> Texts | None:
+        self.looks += 1
+        return super().look()
+
+
+@pytest.mark.real_time
+async def test_what_is_written_beside_a_file_is_no_occasion_to_look(file: Path) -> None:
+    files, log = CountedFiles([file]), file.with_name("app.log")
+    log.write_text("the first line\n")
+    await asyncio.to_thread(files.read)
+    async with closing(follow(files, interval=60)) as edits:
+        with anyio.fail_after(20):
+            await until_announced(edits, file)
+            coming = asyncio.ensure_future(anext(edits))
+            await asyncio.sleep(1)  # what the last edit set off is over
+            before = files.looks
+            for _ in range(20):
+                with log.open("a") as lines:
+                    lines.write("another line\n")
+                await asyncio.sleep(0.05)
+            assert files.looks == before
+            await asyncio.to_thread(rewrite, file)
+            assert texts(await coming) == [b"new"]
+
+
 async def until_announced(edits: Edits, path: Path) -> None:
     """Edits until one is seen: from then on the folder is watched."""
     coming = asyncio.ensure_future(anext(edits))
