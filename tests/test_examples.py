@@ -19,6 +19,7 @@ import pytest
 
 from aioflags import Client, Config, Context
 from aioflags.devserver import ServerState, create_app, serve
+from aioflags.devserver.objects import read_objects
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -74,7 +75,7 @@ def test_an_example_runs_and_prints_what_it_shows(name: str) -> None:
 def test_each_example_is_run_or_has_tests_of_its_own() -> None:
     examples = {path.name for path in EXAMPLES.glob("*.py")}
     tested = {name for name in examples if f"test_{name}" in examples}
-    assert {name for name in examples if not name.startswith("test_")} == {*PRINTS, *SERVICES}
+    assert {name for name in examples if not name.startswith("test_")} == {*PRINTS, *SERVICES, "worker.py"}
     assert tested == set(SERVICES)
 
 
@@ -100,6 +101,28 @@ async def test_a_service_runs_as_its_first_lines_say(name: str, unused_tcp_port:
         finally:
             running.terminate()
             await running.wait()
+
+
+async def test_the_worker_follows_its_flag_until_it_is_told_to_stop() -> None:
+    flags = ServerState.of({"flagValues": {"batch-size": 20}})
+    async with serve(create_app(flags)) as service:
+        places = {f"LAUNCHDARKLY_{place}_URI": service.url for place in ("BASE", "STREAM", "EVENTS")}
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", str(EXAMPLES / "worker.py")),
+            env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": "sdk-key", "PYTHONPATH": str(ROOT)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert running.stdout is not None
+        assert await running.stdout.readline() == b"a batch of 20\n"
+        flags.replace(read_objects({"flagValues": {"batch-size": 30}}))
+        while (line := await running.stdout.readline()) != b"from 20 to 30\n":
+            assert line == b"a batch of 20\n"
+        running.terminate()
+        _, log = await running.communicate()
+        assert running.returncode == 0
+        assert b"Traceback" not in log
+        assert log.endswith(b"INFO:aioflags:closed\n")
 
 
 async def is_ready(http: httpx.AsyncClient) -> bool:
