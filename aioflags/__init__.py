@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aioflags.client import Client
     from aioflags.config import BigSegments, Config, DataSystem, Events, Http
     from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError, StoreError
+    from aioflags.events.ledger import Stats
     from aioflags.flags import Flags, FlagsState
     from aioflags.hooks import Hook
     from aioflags.model.context import Context
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from aioflags.model.result import ErrorInfo, SourceState
     from aioflags.model.status import Status, StatusReport, StoreStatus
     from aioflags.persistence import Persistence
-    from aioflags.stats import Stats
     from aioflags.typed import Flag
 
 __all__ = [
@@ -66,6 +66,7 @@ _HOMES = {
     "client": ("Client",),
     "config": ("BigSegments", "Config", "DataSystem", "Events", "Http"),
     "errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
+    "events.ledger": ("Stats",),
     "flags": ("Flags", "FlagsState"),
     "hooks": ("Hook",),
     "model.context": ("Context",),
@@ -74,7 +75,6 @@ _HOMES = {
     "model.result": ("ErrorInfo", "SourceState"),
     "model.status": ("Status", "StatusReport", "StoreStatus"),
     "persistence": ("Persistence",),
-    "stats": ("Stats",),
     "typed": ("Flag",),
 }
 

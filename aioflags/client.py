@@ -24,6 +24,7 @@ from aioflags.environment import from_environment
 from aioflags.errors import ConfigError
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
+from aioflags.events.ledger import Stats
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Sender
@@ -47,7 +48,6 @@ from aioflags.registration import Registration
 from aioflags.series import Series
 from aioflags.sources import Fdv1Polling, Fdv1Streaming, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
 from aioflags.sources.base import breathing
-from aioflags.stats import Stats, stats_of
 from aioflags.status import StatusCell, Statuses
 from aioflags.stores.base import StoreContext
 from aioflags.supervisor.engagement import Engagement
@@ -587,7 +587,7 @@ class Client:
     @property
     def stats(self) -> Stats:
         """What became of what was recorded: sent, dropped or pending."""
-        return stats_of(self._recorder.ledger)
+        return self._recorder.stats
 
     def _usable(self, call: str, context: Context | None) -> Context | None:
         found = self._evaluator.context(context)

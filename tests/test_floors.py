@@ -41,7 +41,6 @@ FLOORS = {
     "environment": 6,
     "typed": 6,
     "changes": 6,
-    "stats": 6,
     "status": 6,
     "observers": 6,
     "memberships": 6,

@@ -1,35 +1,32 @@
 """Ledger: what became of everything that was recorded, so that nothing is lost in silence.
 
-Source: ``events.md`` 10 and 12.
+Source: ``events.md`` 10 and 12; ``client-surface.md`` 3.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Accounts", "Ledger", "Period"]
+__all__ = ["Accounts", "Period", "Stats"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
-    """Recorded is sent, or dropped, or pending. Evaluations are those that summaries count."""
+class Stats:
+    """Counts since the client was made, or since the process was forked.
+
+    What was recorded is sent, dropped, or pending. Events are single records; evaluations are those that summaries count, most
+    of which have no event of their own. Dropped is what there was no room for, what the service did not take, and what a close
+    left behind.
+    """
 
     events_recorded: int = 0
     events_sent: int = 0
     events_dropped: int = 0
+    events_pending: int = 0
     evaluations_recorded: int = 0
     evaluations_sent: int = 0
     evaluations_dropped: int = 0
-
-    @property
-    def events_pending(self) -> int:
-        """Neither sent nor dropped yet: waiting, or on their way."""
-        return self.events_recorded - self.events_sent - self.events_dropped
-
-    @property
-    def evaluations_pending(self) -> int:
-        """The same of evaluations."""
-        return self.evaluations_recorded - self.evaluations_sent - self.evaluations_dropped
+    evaluations_pending: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +42,7 @@ class Period:
 
 
 class Accounts:
-    """The counters behind ledger and period, for a recorder that has a lock. They are plain, because recording is hot."""
+    """The counters behind stats and period, for a recorder that has a lock. They are plain, because recording is hot."""
 
     __slots__ = (
         "deduplicable",
@@ -74,15 +71,18 @@ class Accounts:
         self.new_contexts = 0
         self.last_batch = 0
 
-    def ledger(self, waiting: int) -> Ledger:
-        """The ledger, with ``waiting`` evaluations in the summary of now."""
-        return Ledger(
+    def stats(self, waiting: int) -> Stats:
+        """What became of everything so far, with ``waiting`` evaluations in the summary of now."""
+        evaluations = self.evaluations_taken + waiting
+        return Stats(
             events_recorded=self.events_recorded,
             events_sent=self.events_sent,
             events_dropped=self.events_dropped,
-            evaluations_recorded=self.evaluations_taken + waiting,
+            events_pending=self.events_recorded - self.events_sent - self.events_dropped,
+            evaluations_recorded=evaluations,
             evaluations_sent=self.evaluations_sent,
             evaluations_dropped=self.evaluations_dropped,
+            evaluations_pending=evaluations - self.evaluations_sent - self.evaluations_dropped,
         )
 
     def close_period(self, waiting: int) -> Period:

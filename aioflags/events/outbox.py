@@ -106,12 +106,12 @@ class Outbox:
         """The last flush, which may take that long. What is not sent then is lost, and the log says how much that is."""
         with anyio.move_on_after(seconds):
             await self._flushed()
-        ledger = self._recorder.ledger
-        if ledger.events_pending or ledger.evaluations_pending:
+        stats = self._recorder.stats
+        if stats.events_pending or stats.evaluations_pending:
             self._logger.warning(
                 "closed before all events were sent: %d events and the counts of %d evaluations are lost",
-                ledger.events_pending,
-                ledger.evaluations_pending,
+                stats.events_pending,
+                stats.evaluations_pending,
             )
 
     async def _flushed(self) -> None:

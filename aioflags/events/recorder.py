@@ -21,7 +21,7 @@ import msgspec
 from aioflags.clock import now_ms
 from aioflags.evaluation.compiled import Answer, CompiledFlag, Evaluation
 from aioflags.events.known import KnownContexts
-from aioflags.events.ledger import Accounts, Ledger, Period
+from aioflags.events.ledger import Accounts, Period, Stats
 from aioflags.events.settings import Events
 from aioflags.events.summary import NOBODY, Focus, Summary, Tick, kept, kinds_of
 from aioflags.forks import tell_after_fork
@@ -366,10 +366,10 @@ class Recorder:
     # -- accounts
 
     @property
-    def ledger(self) -> Ledger:
+    def stats(self) -> Stats:
         """What became of everything so far."""
         with self._lock:
-            return self._accounts.ledger(self._summary.total())
+            return self._accounts.stats(self._summary.total())
 
     def close_period(self) -> Period:
         """What happened since this was asked last."""

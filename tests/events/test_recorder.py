@@ -60,7 +60,7 @@ def test_new_events_are_dropped_when_there_is_no_room_and_counting_goes_on(
     for round_ in range(1, 3):
         for _ in range(6):
             evaluate(to, "tracked", Context(f"u{round_}"))
-        assert to.ledger.events_dropped == (7 - events) * round_
+        assert to.stats.events_dropped == (7 - events) * round_
         batch = drained(to)
         assert len(batch.events) == events
         assert isinstance(batch.events[0], IndexEvent)
@@ -197,7 +197,7 @@ def test_a_thread_that_counts_while_a_period_ends_is_counted_in_the_next() -> No
     assert (feature.key, feature.default, list(feature.context_kinds)) == ("plain", "d", ["user"])
     assert [(count.count, count.value, count.variation, count.version) for count in feature.counts] == [(2, "b", 1, 7)]
     assert to.drain() is None
-    assert to.ledger.evaluations_recorded == 3
+    assert to.stats.evaluations_recorded == 3
 
 
 @pytest.mark.parametrize("key", ["tracked", "exp", "debug", "quiet", "top"])
@@ -213,13 +213,13 @@ def test_what_was_drained_is_settled_once() -> None:
     to = recorder()
     evaluate(to, "tracked")
     batch = drained(to)
-    ledger = to.ledger
-    assert (ledger.events_pending, ledger.evaluations_pending) == (2, 1)
+    stats = to.stats
+    assert (stats.events_pending, stats.evaluations_pending) == (2, 1)
     to.settle(events=len(batch.events), is_sent=True)
     to.settle(evaluations=batch.evaluations, is_sent=False)
-    ledger = to.ledger
-    assert (ledger.events_sent, ledger.events_pending) == (2, 0)
-    assert (ledger.evaluations_dropped, ledger.evaluations_pending) == (1, 0)
+    stats = to.stats
+    assert (stats.events_sent, stats.events_pending) == (2, 0)
+    assert (stats.evaluations_dropped, stats.evaluations_pending) == (1, 0)
 
 
 def test_a_period_knows_how_many_contexts_were_known_already() -> None:
@@ -256,7 +256,7 @@ def test_a_closed_recorder_records_nothing(caplog: pytest.LogCaptureFixture) -> 
     to.tracked("x", U1, object())
     to.identified(U1)
     assert to.drain() is None
-    assert to.ledger.events_recorded == 0
+    assert to.stats.events_recorded == 0
     assert caplog.records == []
 
 
@@ -276,7 +276,7 @@ def test_whoever_hears_of_a_full_buffer_may_ask_for_flags() -> None:
     finally:
         log.removeHandler(handler)
     assert len(heard) == 1
-    assert to.ledger.evaluations_recorded == 2
+    assert to.stats.evaluations_recorded == 2
 
 
 @pytest.mark.real_time
@@ -308,7 +308,7 @@ def test_threads_that_evaluate_while_batches_are_drained_are_all_counted() -> No
     features += count() + count()
     assert counted == {"plain": 4 * rounds, "tracked": features}
     assert features == 4 * rounds / 50
-    assert to.ledger.evaluations_recorded == sum(counted.values())
+    assert to.stats.evaluations_recorded == sum(counted.values())
 
 
 @pytest.mark.real_time
