@@ -96,7 +96,9 @@ class Client:
         if self._key.discarded:
             self._logger.warning("sdk_key: it has characters that no key has, or is too long; none is sent")
         elif not self._key and not config.offline and _has(self._system, Polling, Streaming, Fdv1Polling, Fdv1Streaming):
-            self._logger.warning("sdk_key: it is empty, so the service will refuse it")
+            self._logger.warning(
+                "sdk_key: it is empty, so the service will refuse it; Client.from_env takes it from LAUNCHDARKLY_SDK_KEY"
+            )
         if config.payload_filter_key is not None and _has(self._system, Polling, Streaming):
             self._logger.warning("payload_filter_key: it has no effect on FDv2, only on the FDv1 fallback")
         # With no source to wait for, an empty data set is a valid one. Offline there are no data at all.
@@ -182,7 +184,7 @@ class Client:
         ``LAUNCHDARKLY_EVENTS_URI``, and ``AIOFLAGS_OFFLINE`` (``1``, ``true``, ``yes``, ``on``, or their opposites).
 
         Raises:
-            ConfigError: ``AIOFLAGS_OFFLINE`` is none of these words.
+            ConfigError: ``AIOFLAGS_OFFLINE`` is none of these words, or an address is none.
         """
         key, found = from_environment(os.environ)
         return cls(key, replace(Config() if config is None else config, **found))

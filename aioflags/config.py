@@ -9,13 +9,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from aioflags.errors import ConfigError
 from aioflags.events.settings import Events
 from aioflags.hooks import Hook
 from aioflags.logs import logger as package_logger
-from aioflags.logs import printable
 from aioflags.model.defaults import (
     BASE_URI,
     CLOSE_TIMEOUT,
@@ -28,7 +27,7 @@ from aioflags.model.defaults import (
     STORE_CACHE_TTL,
     STREAM_URI,
 )
-from aioflags.model.options import at_least, each, positive, require, require_methods, set_all
+from aioflags.model.options import address, at_least, each, positive, require, require_methods, set_all
 from aioflags.model.values import fresh
 from aioflags.persistence import Cache, Persistence
 from aioflags.plugins import Plugin
@@ -38,7 +37,9 @@ from aioflags.stores.base import Store, StoreBuilder
 from aioflags.stores.memberships import BigSegments
 from aioflags.transport.settings import Http
 
-__all__ = ["BigSegments", "Config", "DataSystem", "Events", "Http", "Persistence"]
+__all__ = ["BigSegments", "Config", "DataSystem", "Events", "Http", "Persistence", "moved_addresses"]
+
+_ADDRESSES: Final = {"base_uri": BASE_URI, "stream_uri": STREAM_URI, "events_uri": EVENTS_URI}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +185,8 @@ class Config:
             "hooks": each("hooks", self.hooks, Hook),
             "plugins": each("plugins", self.plugins, Plugin),  # type: ignore[type-abstract]  # isinstance knows protocols, too
         }
-        for name, default in (("base_uri", BASE_URI), ("stream_uri", STREAM_URI), ("events_uri", EVENTS_URI)):
-            values[name] = _base(name, getattr(self, name), default)
+        for name, default in _ADDRESSES.items():
+            values[name] = address(name, getattr(self, name), default)
         require("start_wait", self.start_wait, int, float)
         if self.start_wait != self.start_wait or self.start_wait == float("inf"):
             values["start_wait"] = positive("start_wait", self.start_wait, START_WAIT, self.logger)
@@ -196,13 +197,8 @@ class Config:
     def _warn(self) -> None:
         if self.start_wait > LONGEST_START_WAIT:
             self.logger.warning("start_wait: %g s is long for an application to wait for its flags", self.start_wait)
-        moved = [
-            name
-            for name, default in (("base_uri", BASE_URI), ("stream_uri", STREAM_URI), ("events_uri", EVENTS_URI))
-            if getattr(self, name) != default
-        ]
-        if 0 < len(moved) < 3:
-            left = [name for name in ("base_uri", "stream_uri", "events_uri") if name not in moved]
+        moved, left = moved_addresses(self)
+        if moved and left:
             self.logger.warning(
                 "%s set, but not %s: is that meant to bypass it? Set it, too, in Config or by %s",
                 " and ".join(moved),
@@ -211,11 +207,10 @@ class Config:
             )
 
 
-def _base(option: str, uri: object, default: str) -> str:
-    given = str(require(option, uri, str)).rstrip("/") or default
-    if not given.startswith(("http://", "https://")):
-        raise ConfigError(f"{option}: expected an address that starts with http:// or https://, got {printable(given)!r}")
-    return given
+def moved_addresses(config: Config) -> tuple[list[str], list[str]]:
+    """Which options lead elsewhere than to LaunchDarkly's own service, and which do not. Who moves one means all, mostly."""
+    moved = [name for name, default in _ADDRESSES.items() if getattr(config, name) != default]
+    return moved, [name for name in _ADDRESSES if name not in moved]
 
 
 def _builders(option: str, builders: object) -> tuple[SourceBuilder, ...]:

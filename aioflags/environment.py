@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aioflags.errors import ConfigError
+from aioflags.model.options import address
 
 __all__ = ["from_environment"]
 
@@ -26,10 +27,11 @@ def from_environment(environment: Mapping[str, str]) -> tuple[str, dict[str, Any
     """The SDK key, empty if there is none, and the options of ``Config`` that are set.
 
     Raises:
-        ConfigError: the variable that decides about being offline has none of the words it may have.
+        ConfigError: an address is none, or the variable that decides about being offline has none of the words it may have.
     """
     said = {name: value for name, text in environment.items() if (value := text.strip())}
-    options: dict[str, Any] = {option: said[name] for option, name in _URIS.items() if name in said}
+    # Checked here as well, since whoever set a variable does not know the option.
+    options: dict[str, Any] = {option: address(name, said[name], "") for option, name in _URIS.items() if name in said}
     if _OFFLINE in said:
         word = said[_OFFLINE].lower()
         if word not in _WORDS:

@@ -18,7 +18,7 @@ from aioflags.clock import now, now_ms
 from aioflags.errors import ConfigError
 from aioflags.evaluation.compiled import Answer, FindMembership
 from aioflags.evaluation.explain import explain
-from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit
+from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit, misfit
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.state import FlagState, flag_values, flags_state, given_states
 from aioflags.events.recorder import Recorder
@@ -152,12 +152,18 @@ class Evaluator:
         if self._offline:
             return EvaluationDetail(default, None, _OFFLINE)
         wanted = asked_for(default) if expect is None else expect
-        evaluation = snapshot.evaluate(key, context, default, wanted=wanted, memberships=known or self._at_hand)
+        find = known or self._at_hand
+        evaluation = snapshot.evaluate(key, context, default, wanted=wanted, memberships=find)
         detail = evaluation.detail
         if self.recorder.is_open and context is not None and context.error is None:
             self.recorder.evaluated(key, context, default, evaluation, with_reason=with_reason)
-        if detail.reason.error_kind is not None:
-            self._log(key, context, detail.reason.error_kind, snapshot.flags)
+        error = detail.reason.error_kind
+        if error is ErrorKind.WRONG_TYPE:
+            if self._once((error, key)):
+                found = snapshot.evaluate(key, context, None, wanted=object, memberships=find).detail.value
+                self._log_type(key, found, wanted)
+        elif error is not None:
+            self._log(key, context, error, snapshot.flags)
         return detail
 
     def count(self, snapshot: Snapshot, key: str, context: Context, answer: Answer, *, default: Any, value: Any) -> None:
@@ -242,10 +248,12 @@ class Evaluator:
         overrides = INTERVENTIONS.overrides()
         if key in overrides:
             default = fresh(self._defaults[key]) if key in self._defaults else default
-            value = fit(overrides[key], asked_for(default) if expect is None else expect)
+            wanted = asked_for(default) if expect is None else expect
+            value = fit(overrides[key], wanted)
             if value is NO_FIT:
                 detail = EvaluationDetail(default, None, _WRONG_TYPE)
-                self._log(key, context, ErrorKind.WRONG_TYPE)
+                if self._once((ErrorKind.WRONG_TYPE, key)):
+                    self._log_type(key, overrides[key], wanted)
             else:
                 detail = EvaluationDetail(value, None, _OVERRIDE)
         else:
@@ -321,8 +329,12 @@ class Evaluator:
             return None
         return found
 
+    def _log_type(self, key: str, found: object, wanted: type) -> None:
+        """Types are named, and values never."""
+        self._logger.warning("%s: its value is %s; the default is served", printable(key), misfit(found, wanted))
+
     def _log(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
-        """Once a flag and cause. A malformed flag and a bug are logged where they are found."""
+        """Once a flag and cause. The other kinds are logged where they are found."""
         if not self._once((kind, key)):
             return
         shown = printable(key)
@@ -332,12 +344,10 @@ class Evaluator:
                 self._logger.warning("%s: the context cannot be used: %s", shown, why)
             case ErrorKind.CLIENT_NOT_READY:
                 self._logger.warning("%s: no flag data yet, the default is served", shown)
-            case ErrorKind.WRONG_TYPE:
-                self._logger.warning("%s: its value is of another type than the default, which is served", shown)
             case ErrorKind.FLAG_NOT_FOUND:
                 # A key that is new to the service is no news; one that is nearly there is a mistake that nobody else will find.
                 near = nearest(key, flags)
                 level, hint = (logging.WARNING, f"; is {printable(near)} meant?") if near else (logging.INFO, "")
                 self._logger.log(level, "%s: there is no such flag, the default is served%s", shown, hint)
-            case ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
+            case ErrorKind.WRONG_TYPE | ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
                 pass

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from aioflags.model.values import fresh, is_array, is_number
+from aioflags.model.values import fresh, is_array, is_number, type_name
 
-__all__ = ["EXPECTABLE", "NO_FIT", "asked_for", "fit"]
+__all__ = ["EXPECTABLE", "NO_FIT", "asked_for", "fit", "misfit"]
 
 EXPECTABLE: Final = (bool, int, float, str, dict, list, object)
 """The types that can be asked for."""
@@ -36,6 +36,13 @@ def fit(value: Any, wanted: type) -> Any:
     return fresh(value) if fits is None else fits(value)
 
 
+def misfit(value: object, wanted: type) -> str:
+    """Which two types do not fit, for a message that must not show the value: "a boolean where a string is asked for"."""
+    found, expected = (_ARTICLES.get(name, "a ") + name for name in (type_name(value), type_name(wanted())))
+    # A number that does not fit a number is more than a float can be.
+    return f"{found} that is too large" if found == expected else f"{found} where {expected} is asked for"
+
+
 def _as_float(value: Any) -> Any:
     if not is_number(value):
         return NO_FIT
@@ -53,6 +60,7 @@ _DEFAULTS: Final[tuple[tuple[type, Any], ...]] = (
     (dict, Mapping),
     (list, (list, tuple)),
 )
+_ARTICLES: Final = {"array": "an ", "object": "an ", "null": ""}
 _FITS: Final[Mapping[type, Callable[[Any], Any]]] = {
     bool: lambda value: value if isinstance(value, bool) else NO_FIT,
     int: lambda value: int(value) if is_number(value) else NO_FIT,

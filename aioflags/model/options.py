@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from aioflags.errors import ConfigError
+from aioflags.logs import printable
 
-__all__ = ["TEXT", "at_least", "each", "positive", "require", "require_methods", "set_all"]
+__all__ = ["TEXT", "address", "at_least", "each", "positive", "require", "require_methods", "set_all"]
 
 T = TypeVar("T")
 
@@ -62,6 +63,18 @@ def require_methods(option: str, value: object, protocol: type, what: str) -> No
 def _refuse_class(option: str, value: object, wanted: str) -> None:
     if isinstance(value, type):
         raise ConfigError(f"{option}: {value.__name__} is a class; {wanted} is made by calling it: {value.__name__}(…)")
+
+
+def address(option: str, value: object, default: str) -> str:
+    """``value`` without the slashes at its end, or ``default`` where it is empty.
+
+    Raises:
+        ConfigError: it is no string, or no address of HTTP.
+    """
+    given = str(require(option, value, str)).rstrip("/") or default
+    if not given.startswith(("http://", "https://")):
+        raise ConfigError(f"{option}: expected an address that starts with http:// or https://, got {printable(given)!r}")
+    return given
 
 
 def positive(option: str, value: float, default: float, logger: logging.Logger) -> float:

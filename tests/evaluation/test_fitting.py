@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
+from aioflags.evaluation.fitting import NO_FIT, asked_for, fit, misfit
 
 BIG = 10**400
 
@@ -55,3 +55,18 @@ def test_containers_are_copies(wanted: Any) -> None:
 )
 def test_a_default_asks_for(default: Any, wanted: Any) -> None:
     assert asked_for(default) is wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "said"),
+    [
+        pytest.param(True, str, "a boolean where a string is asked for", id="a boolean"),
+        pytest.param("secret", float, "a string where a number is asked for", id="a string"),
+        pytest.param({}, list, "an object where an array is asked for", id="an object"),
+        pytest.param([], dict, "an array where an object is asked for", id="an array"),
+        pytest.param(None, bool, "null where a boolean is asked for", id="null"),
+        pytest.param(BIG, float, "a number that is too large", id="more than a float holds"),
+    ],
+)
+def test_what_does_not_fit_is_told_by_types(value: Any, wanted: type, said: str) -> None:
+    assert misfit(value, wanted) == said
