@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 import anyio
 
 from aioflags.clock import now
-from aioflags.config import Config
+from aioflags.config import Config, moved_addresses
 from aioflags.errors import ConfigError
 from aioflags.logs import printable
 from aioflags.model.change import Selector
@@ -62,6 +62,9 @@ async def diagnose(
     """
     key = SdkKey(sdk_key)
     yield _key(key)
+    moved, left = moved_addresses(config)
+    if moved and left:
+        yield _divided(moved, left)
     reachable: dict[str, bool] = {}
     addresses = {"base_uri": config.base_uri, "stream_uri": config.stream_uri, "events_uri": config.events_uri}
     for name, address in addresses.items():
@@ -96,6 +99,13 @@ def _key(key: SdkKey) -> Finding:
     return Finding(check="key", verdict=Verdict.GOOD, text="there is an SDK key, and it can be sent")
 
 
+def _divided(moved: Sequence[str], left: Sequence[str]) -> Finding:
+    there, here = (" and ".join(f"LAUNCHDARKLY_{name.upper()}" for name in names) for names in (moved, left))
+    text = f"{there} {'is' if len(moved) == 1 else 'are'} set, {here} {'is' if len(left) == 1 else 'are'} not"
+    advice = f"set {here}, too, unless what goes there is meant for LaunchDarkly's own service"
+    return Finding(check="addresses", verdict=Verdict.WARNING, text=text, advice=advice)
+
+
 # -- the way there
 
 
@@ -126,7 +136,8 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Finding:
         }[failure.stage]
         if failure.stage == "connection" and host in _LOOPBACK:
             advice = "nothing listens there: is the port right, and is `aioflags serve` running?"
-        text = f"no {failure.stage} for {host}: {printable(failure)}"
+        # That of a name says so itself.
+        text = printable(failure) if failure.stage == "name" else f"no {failure.stage} for {host}: {printable(failure)}"
         return Finding(check=check, verdict=Verdict.PROBLEM, text=text, advice=advice)
     except ConfigError as mistake:
         return Finding(check=check, verdict=Verdict.PROBLEM, text=printable(mistake), advice="mend the option, or its file")

@@ -121,7 +121,7 @@ async def test_a_service_that_does_not_tell_the_time_is_not_asked_for_it() -> No
     [
         pytest.param("http://127.0.0.1:1", "no connection for 127.0.0.1", "is `aioflags serve` running?", id="nobody listens here"),
         pytest.param("http://127.0.0.2:1", "no connection for 127.0.0.2", "a firewall may be in the way", id="nor there"),
-        pytest.param("https://nowhere.invalid", "no name for nowhere.invalid", "the DNS of this machine", id="no such name"),
+        pytest.param("https://nowhere.invalid", "no address of nowhere.invalid: [", "the DNS of this machine", id="no such name"),
     ],
 )
 async def test_a_service_that_cannot_be_reached_is_not_asked(url: str, text: str, advice: str) -> None:
@@ -131,6 +131,29 @@ async def test_a_service_that_cannot_be_reached_is_not_asked(url: str, text: str
     assert reached.text.startswith(text)
     assert advice in (reached.advice or "")
     assert {"poll", "stream"}.isdisjoint(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        pytest.param(
+            ["base_uri"],
+            "LAUNCHDARKLY_BASE_URI is set, LAUNCHDARKLY_STREAM_URI and LAUNCHDARKLY_EVENTS_URI are not",
+            id="one",
+        ),
+        pytest.param(
+            ["base_uri", "events_uri"],
+            "LAUNCHDARKLY_BASE_URI and LAUNCHDARKLY_EVENTS_URI are set, LAUNCHDARKLY_STREAM_URI is not",
+            id="two",
+        ),
+    ],
+)
+async def test_addresses_that_lead_to_two_services_are_remarked(options: list[str], text: str) -> None:
+    config = Config(http=Http(http_proxy="http://127.0.0.1:1"), **dict.fromkeys(options, "http://127.0.0.1:1"))  # type: ignore[arg-type]  # options by name
+    found = (await findings(config))["addresses"]
+    assert (found.verdict, found.text) == (Verdict.WARNING, text)
+    assert found.advice is not None
+    assert found.advice.startswith("set LAUNCHDARKLY_STREAM_URI")
 
 
 async def test_a_proxy_is_named_without_its_password() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -15,9 +16,17 @@ import anyio
 from aioflags.devserver import ServerState, Serving
 from aioflags.errors import ConfigError
 
-__all__ = ["COMMANDS", "obey", "read_commands"]
+__all__ = ["COMMANDS", "is_attended", "obey", "read_commands"]
 
 COMMANDS: Final = "flip KEY | directive on [SECONDS] | directive off | drop"
+
+
+def is_attended(fd: int) -> bool:
+    """Whether somebody can type there: it is a terminal, and the program is in its foreground."""
+    try:
+        return os.isatty(fd) and (sys.platform == "win32" or os.tcgetpgrp(fd) == os.getpgrp())
+    except OSError:
+        return False
 
 
 def obey(line: str, state: ServerState, serving: Serving) -> str:

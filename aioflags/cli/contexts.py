@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.cli.mistakes import context_mistake, placed, remark
+from aioflags.cli.mistakes import context_mistake, is_word, placed, remark
 from aioflags.model.context import LEGACY_ATTRIBUTES, Context
 from aioflags.protocol.problems import UNREADABLE
 
@@ -30,6 +30,8 @@ def written_context(text: str) -> dict[str, Any]:
     try:
         return _WRITTEN.decode(text)
     except UNREADABLE as error:
+        if is_word(text):
+            raise context_mistake(f"not JSON: {text}", key=text) from None
         raise context_mistake(placed(error)) from None
 
 
@@ -39,5 +41,8 @@ def context_of(data: Mapping[str, Any]) -> Context:
         return Context.from_dict(data)
     # A user's own attributes stand in "custom". They are easily written beside it, and lost.
     for name in sorted(data.keys() - _OF_USERS):
-        remark(f'{name}: a context without "kind" has its own attributes in "custom"; this one is not read')
+        remark(
+            f'"{name}" is not looked at: a context without "kind" is an old user, whose own attributes stand under "custom"; '
+            'add "kind": "user"'
+        )
     return Context.from_legacy_user(data)

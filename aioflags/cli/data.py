@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from aioflags.client import Client
 from aioflags.config import Config, DataSystem
 from aioflags.environment import from_environment
 from aioflags.errors import ConfigError
+from aioflags.logs import logger as package_logger
 from aioflags.protocol.document import read_document
 from aioflags.sources import FileSource
 
@@ -36,14 +38,15 @@ class Data:
         return Client(key, config)
 
 
-def service() -> tuple[str, Config]:
+def service(logger: logging.Logger = package_logger) -> tuple[str, Config]:
     """Key and options of the service, from environment variables: a key on the command line would be seen by others.
 
+    ``logger`` hears what the options warn of.
     The key is empty if there is none. Raises :class:`Mistake` for a variable that cannot be meant.
     """
     try:
         key, found = from_environment(os.environ)
-        return key, replace(Config(), **found)
+        return key, replace(Config(), logger=logger, **found)
     except ConfigError as mistake:
         raise Mistake(str(mistake)) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import aclosing
 from typing import Final
 
@@ -27,7 +28,8 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
     LAUNCHDARKLY_EVENTS_URI.
     The exit status is 1 if there is a problem.
     """
-    key, config = service()
+    # What the options would warn of is among the findings.
+    key, config = service(logging.Logger("doctor", logging.ERROR))  # noqa: LOG001 - this command's alone
 
     async def checking() -> bool:
         has_problem = False

@@ -9,13 +9,13 @@ import logging
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 
 from aioflags.cli.contexts import context_of, written_context
-from aioflags.cli.mistakes import Mistake, file_mistakes, placed, remark
+from aioflags.cli.mistakes import Mistake, file_mistakes, is_word, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.nearest import nearest
@@ -34,6 +34,7 @@ class _Question(msgspec.Struct):
 
 
 _QUESTION = msgspec.json.Decoder(_Question)
+_AS_PYTHON: Final = {"True": "true", "False": "false", "None": "null"}
 
 
 @click.command("evaluate", short_help="Evaluate flags of a file.")
@@ -47,7 +48,7 @@ def command(ctx: click.Context, file: Path, key: str | None, context_json: str |
     """Print the value of flag KEY in FILE for a context, with its variation and the reason, as JSON.
 
     FILE holds {"flags": {...}, "flagValues": {...}, "segments": {...}}. A context without a "kind" is read as a user
-    of the old form. The answer always comes with exit status 0, whatever its reason.
+    of the old form. Any answer comes with exit status 0, whatever its reason; a line of a batch that cannot be read makes it 2.
     """
     if batch and (key is not None or context_json is not None):
         raise click.UsageError("--batch reads keys and contexts from standard input")
@@ -92,4 +93,7 @@ def _default(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except UNREADABLE as error:
+        if is_word(text):
+            meant = _AS_PYTHON.get(text, f"'\"{text}\"'")
+            raise Mistake(f"--default: not JSON: {text}; for example {meant}") from None
         raise Mistake(f"--default: {placed(error)}") from None

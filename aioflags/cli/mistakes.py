@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import click
 
@@ -13,7 +14,10 @@ from aioflags.errors import ConfigError
 from aioflags.logs import printable
 from aioflags.protocol.problems import read_problem
 
-__all__ = ["Mistake", "context_mistake", "file_mistakes", "placed", "remark"]
+__all__ = ["Mistake", "context_mistake", "file_mistakes", "is_word", "placed", "remark"]
+
+_WORD: Final = re.compile(r"[^\W\d][\w.@:/+-]*")
+_JSON_WORDS: Final = {"true", "false", "null"}
 
 
 class Mistake(click.ClickException):
@@ -26,9 +30,9 @@ class Mistake(click.ClickException):
         click.echo(f"aioflags: {self.format_message()}", file=file, err=file is None)
 
 
-def context_mistake(problem: str) -> Mistake:
-    """What is wrong with the option ``--context``, and how one is written."""
-    return Mistake(f"""--context: {problem}; a context reads '{{"kind": "user", "key": "user-123"}}'""")
+def context_mistake(problem: str, *, key: str = "user-123") -> Mistake:
+    """What is wrong with the option ``--context``, and how one is written: as somebody with that key."""
+    return Mistake(f"""--context: {problem}; for example '{{"kind": "user", "key": "{key}"}}'""")
 
 
 @contextmanager
@@ -46,6 +50,11 @@ def placed(error: Exception) -> str:
     """What is wrong with a piece of JSON, and in bad syntax where."""
     problem = read_problem(error)
     return str(problem) if problem.offset is None else f"byte {problem.offset + 1}: {problem}"
+
+
+def is_word(text: str) -> bool:
+    """Whether that is a mere word, and no JSON: its writer forgot, or the shell took away, what belongs around it."""
+    return _WORD.fullmatch(text) is not None and text not in _JSON_WORDS
 
 
 def remark(text: str) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 import anyio
 import click
 
-from aioflags.cli.console import COMMANDS, obey, read_commands
+from aioflags.cli.console import COMMANDS, is_attended, obey, read_commands
 from aioflags.cli.mistakes import Mistake, file_mistakes
 from aioflags.devserver import (
     LOOPBACK_HOSTS,
@@ -88,7 +88,10 @@ async def _serve(file: FlagFile, text: bytes, state: ServerState, scenario: Scen
         _say(
             "\nConnect with any key:\n"
             f'  Client("any-key", Config(base_uri="{serving.url}", stream_uri="{serving.url}", events_uri="{serving.url}"))\n'
-            f"\nSave {file.path}, and clients see it. Or type: {COMMANDS}. Ctrl-C ends.\n"
+            "or by the environment, with Client.from_env():\n"
+            "  export LAUNCHDARKLY_SDK_KEY=any-key\n"
+            + "".join(f"  export LAUNCHDARKLY_{name}_URI={serving.url}\n" for name in ("BASE", "STREAM", "EVENTS"))
+            + f"\nSave {file.path}, and clients see it. {_invitation()}Ctrl-C ends.\n"
         )
 
         for remark in await asyncio.to_thread(file.remarks, text):
@@ -102,6 +105,11 @@ async def _serve(file: FlagFile, text: bytes, state: ServerState, scenario: Scen
             tasks.start_soon(_play, scenario, state)
             if sys.stdin is not None:
                 tasks.start_soon(read_commands, sys.stdin.fileno(), obeyed)
+
+
+def _invitation() -> str:
+    """What may be typed, where somebody can type."""
+    return f"Or type: {COMMANDS}. " if sys.stdin is not None and is_attended(sys.stdin.fileno()) else ""
 
 
 def _count(state: ServerState, kind: ObjectKind) -> str:

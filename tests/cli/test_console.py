@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import anyio
 import pytest
 
-from aioflags.cli.console import COMMANDS, obey, read_commands
+from aioflags.cli.console import COMMANDS, is_attended, obey, read_commands
 from aioflags.devserver import ServerState, create_app, serve
 from aioflags.model.result import FallbackDirective
 
@@ -62,6 +64,40 @@ async def test_lines_are_taken_as_they_come_until_the_input_ends() -> None:
     finally:
         os.close(reading)
     assert taken == ["flip a", "flip b", "flip �"]
+
+
+ATTENDED = """
+import os, signal, sys
+from aioflags.cli.console import is_attended
+
+terminal = os.open(sys.argv[1], os.O_RDWR)  # by a process that leads a session: its terminal from now on
+print(is_attended(terminal))
+if child := os.fork():
+    os.waitpid(child, 0)
+else:
+    os.setpgid(0, 0)
+    print(is_attended(terminal))
+"""
+
+
+def test_a_terminal_is_attended_in_the_foreground_alone() -> None:
+    ours, theirs = os.openpty()
+    try:
+        command = [sys.executable, "-uc", ATTENDED, os.ttyname(theirs)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, start_new_session=True)
+        assert ran.stdout.split() == ["True", "False"]
+        assert is_attended(theirs) is False, "the terminal of others"
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_neither_a_pipe_nor_what_is_closed_is_attended() -> None:
+    reading, writing = os.pipe()
+    os.close(writing)
+    assert is_attended(reading) is False
+    os.close(reading)
+    assert is_attended(reading) is False
 
 
 async def test_an_input_that_cannot_be_waited_for_is_left_alone() -> None:

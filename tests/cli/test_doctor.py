@@ -44,6 +44,12 @@ def test_the_same_as_json() -> None:
     assert result.exit_code == 1
 
 
+def test_an_address_that_is_none_is_named_by_its_variable() -> None:
+    result = run(LAUNCHDARKLY_BASE_URI="127.0.0.1:8765")
+    assert result.stderr.startswith("aioflags: LAUNCHDARKLY_BASE_URI: expected an address that starts with http:// or https://")
+    assert result.exit_code == 2
+
+
 def test_a_variable_that_cannot_be_meant_is_named() -> None:
     result = run(AIOFLAGS_OFFLINE="perhaps")
     assert result.stderr.startswith("aioflags: AIOFLAGS_OFFLINE: expected one of")

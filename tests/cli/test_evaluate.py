@@ -193,8 +193,23 @@ def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path, text: byt
         pytest.param(["{file}", "a", "--context", "{"], "aioflags: --context: it ends too early", id="a context that is no JSON"),
         pytest.param(
             ["{file}", "a", "--context", "anna"],
-            """aioflags: --context: byte 1: invalid character; a context reads '{"kind": "user", "key": "user-123"}'\n""",
+            """aioflags: --context: not JSON: anna; for example '{"kind": "user", "key": "anna"}'\n""",
             id="a mere key",
+        ),
+        pytest.param(
+            ["{file}", "a", "--context", "{kind: user}"],
+            """aioflags: --context: byte 2: object keys must be strings; for example '{"kind": "user", "key": "user-123"}'\n""",
+            id="names without quotes",
+        ),
+        pytest.param(
+            ["{file}", "a", "--context", "{}", "--default", "no"],
+            """aioflags: --default: not JSON: no; for example '"no"'\n""",
+            id="a default without quotes",
+        ),
+        pytest.param(
+            ["{file}", "a", "--context", "{}", "--default", "True"],
+            "aioflags: --default: not JSON: True; for example true\n",
+            id="a default as Python writes it",
         ),
         pytest.param(["{file}", "a", "--context", "[]"], "aioflags: --context: expected object, got array", id="nor an object"),
         pytest.param(
@@ -222,7 +237,13 @@ def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], m
         pytest.param("cuont", {"kind": "user", "key": "u"}, 'no flag "cuont"; did you mean "count"?', id="a misspelled key"),
         pytest.param("xyz", {"kind": "user", "key": "u"}, 'there is no flag "xyz"\n', id="a key like no other"),
         pytest.param("count", {"kind": "user"}, "the key is not a string, or is empty", id="why a context cannot be used"),
-        pytest.param("count", {"key": "u", "plan": "pro"}, 'plan: a context without "kind"', id="what an old user loses"),
+        pytest.param(
+            "count",
+            {"key": "u", "plan": "pro"},
+            'aioflags: "plan" is not looked at: a context without "kind" is an old user, '
+            'whose own attributes stand under "custom"; add "kind": "user"\n',
+            id="what an old user loses",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_on_standard_error(file: str, key: str, context: dict[str, Any], said: str) -> None:

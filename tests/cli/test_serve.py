@@ -93,6 +93,15 @@ def test_the_directive_can_be_there_from_the_start(file: Path) -> None:
         assert httpx.get(f"{server.url}/sdk/poll", trust_env=False).headers["X-LD-FD-Fallback"] == "true"
 
 
+def test_it_says_how_to_connect_and_invites_nobody_to_type_into_a_pipe(server: Server) -> None:
+    exported = [server.says("  export ") for _ in range(4)]
+    assert exported == [
+        "  export LAUNCHDARKLY_SDK_KEY=any-key",
+        *(f"  export LAUNCHDARKLY_{name}_URI={server.url}" for name in ("BASE", "STREAM", "EVENTS")),
+    ]
+    assert server.says("Save ").endswith("flags.json, and clients see it. Ctrl-C ends.")
+
+
 def test_its_page_is_one_click_away_and_its_token_is_new_every_time(server: Server, file: Path) -> None:
     page = server.says("Its page").rpartition(" ")[2]
     address, _, token = page.partition("#token=")
