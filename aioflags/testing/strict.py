@@ -6,7 +6,7 @@ import pytest
 
 from aioflags.interventions import Observation
 from aioflags.model.detail import ErrorKind, ReasonKind
-from aioflags.testing.recorder import nearest, told
+from aioflags.testing.recorder import did_you_mean, told
 
 __all__ = ["StrictObserver"]
 
@@ -22,7 +22,7 @@ class StrictObserver:
         reason = observation.detail.reason
         if reason.kind is ReasonKind.ERROR:
             near = (
-                nearest(observation.key, {**observation.flags, **observation.overrides})
+                did_you_mean(observation.key, {**observation.flags, **observation.overrides})
                 if reason.error_kind is ErrorKind.FLAG_NOT_FOUND
                 else ""
             )
