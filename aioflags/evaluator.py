@@ -16,7 +16,7 @@ from typing import Any, Final, TypedDict
 from aioflags.ambient import current_context
 from aioflags.clock import now, now_ms
 from aioflags.errors import ConfigError
-from aioflags.evaluation.compiled import Answer, FindMembership
+from aioflags.evaluation.compiled import FindMembership
 from aioflags.evaluation.explain import explain
 from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit, misfit
 from aioflags.evaluation.snapshot import Snapshot
@@ -165,12 +165,6 @@ class Evaluator:
         elif error is not None:
             self._log(key, context, error, snapshot.flags)
         return detail
-
-    def count(self, snapshot: Snapshot, key: str, context: Context, answer: Answer, *, default: Any, value: Any) -> None:
-        """An evaluation that took the short way, and was not counted there."""
-        flag = snapshot.compiled(key)
-        if flag is not None:
-            self.recorder.answered(flag, context, default, answer, value)
 
     async def detail_awaited(
         self,

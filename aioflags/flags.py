@@ -64,11 +64,15 @@ class Flags:
                 if self._evaluator.is_direct:
                     return value
                 if self._evaluator.is_counted:
-                    focus = self._evaluator.recorder.focus
-                    if focus.context is self._subject and (tick := focus.ticks.get(answer)) is not None:
-                        tick()
-                    else:
-                        self._evaluator.count(self._snapshot, key, self._subject, answer, default=default, value=value)
+                    recorder, subject = self._evaluator.recorder, self._subject
+                    focus = recorder.focus
+                    if focus.context is subject:
+                        try:
+                            focus.ticks[answer]()
+                            return value
+                        except KeyError:
+                            pass
+                    recorder.answered(self._snapshot, key, subject, answer, default, value=value)
                     return value
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass

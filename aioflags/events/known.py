@@ -30,10 +30,12 @@ class KnownContexts:
             # Apart from users: their keys stand for themselves, and one may look like the canonical key of somebody else.
             identity = (context.canonical_key,)
         known = self._known
-        if identity in known:
+        try:
             known.move_to_end(identity)
+        except KeyError:
+            known[identity] = None
+        else:
             return False
-        known[identity] = None
         if len(known) > self._capacity:
             known.popitem(last=False)
         return True

@@ -92,18 +92,19 @@ class Summary:
         self.end_ms = 0
         self._noted = 0
         self._flags: dict[str, _FlagCounters] = {}
-        self._ticks: dict[tuple[str, ...], Ticks] = {}
+        self._ticks: dict[str | tuple[str, ...], Ticks] = {}
 
     def __bool__(self) -> bool:
         return bool(self._flags)
 
     def ticks(self, context: Context) -> Ticks:
         """How evaluations are counted for contexts of these kinds: filled by who counts the first of them."""
-        kinds = kinds_of(context)
-        found = self._ticks.get(kinds)
-        if found is None:
+        kinds = context.kind if context.members is None else tuple(context.members)
+        try:
+            return self._ticks[kinds]
+        except KeyError:
             found = self._ticks[kinds] = {}
-        return found
+            return found
 
     def count(
         self,

@@ -156,15 +156,13 @@ def test_the_dates_of_a_summary_hold_between_them_what_it_counts() -> None:
 
 def short_way(to: Recorder, key: str, context: Context) -> None:
     """An evaluation as the doors make it."""
-    answer = SNAPSHOT.plain[key](context, SNAPSHOT.scope) if key in SNAPSHOT.plain else None
-    flag = SNAPSHOT.compiled(key)
-    assert flag
-    answer = answer or SNAPSHOT.plain[key](context, SNAPSHOT.scope)
+    assert SNAPSHOT.compiled(key)
+    answer = SNAPSHOT.plain[key](context, SNAPSHOT.scope)
     focus = to.focus
     if focus.context is context and (tick := focus.ticks.get(answer)) is not None:
         tick()
     else:
-        to.answered(flag, context, "d", answer, answer.value)
+        to.answered(SNAPSHOT, key, context, answer, "d", value=answer.value)
 
 
 def test_evaluations_that_did_not_look_at_the_clock_were_before_the_end_of_the_period() -> None:

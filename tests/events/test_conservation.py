@@ -1,0 +1,123 @@
+"""Nothing is lost in silence: whatever the service does, what was recorded is sent, dropped or pending, and sums are exact."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from aioflags import Client, Context
+from tests.events.telling import Told, records, telling
+from tests.scripted_http import HANG, Answer, Service
+
+CANARY = "canary-private-value"
+FLAGS = ["plain", "other", "tracked", "top", "plain top", "debug", "quiet", "nope", "bad", "object"]
+ANSWERS = [
+    *[Answer(status) for status in (202, 202, 202, 400, 408, 413, 429, 500, 503)],
+    Answer(after=httpx.ConnectError("refused")),
+    Answer(after=httpx.ReadTimeout("slow")),
+    Answer(202, {"Date": "no date"}),
+    Answer(202, after=7),
+    Answer(after=HANG),
+]
+REFUSAL = Answer(401)
+
+
+class Made:
+    """What a program did, counted beside the recorder."""
+
+    def __init__(self) -> None:
+        self.evaluations: Counter[str] = Counter()
+        self.custom = 0
+
+
+def live(client: Client, chance: random.Random, made: Made) -> None:
+    """One thing that a program may do."""
+    number = chance.randrange(30)
+    person = Context(
+        f"u{number}", attributes={"email": CANARY, "address": {"street": CANARY, "city": "c"}}, private=["/address/street"]
+    )
+    match chance.randrange(12):
+        case 0:
+            client.track("x", person, {"n": 1})
+            made.custom += 1
+        case 1:
+            client.identify(person)
+        case 2:
+            client.flush()
+        case _:
+            key = chance.choice(FLAGS)
+            for _ in range(chance.randrange(1, 4)):
+                client.variation_nowait(key, person, "d")
+                for counted in {"top": ["pre", "top"], "plain top": ["plain pre", "plain top"], "quiet": []}.get(key, [key]):
+                    made.evaluations[counted] += 1
+
+
+def told_once(posts: list[httpx.Request], accepted: set[str]) -> list[dict[str, Any]]:
+    """What payloads tell that were taken; a payload that came twice, once."""
+    payloads = {post.headers["x-launchdarkly-payload-id"]: records(post) for post in posts}
+    return [record for number, payload in payloads.items() if number in accepted for record in payload]
+
+
+class Counting(Service):
+    """Knows which payloads it has taken."""
+
+    def __init__(self, *answers: Answer) -> None:
+        super().__init__(Answer(200))
+        self.takes = answers
+        self.accepted: set[str] = set()
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        response = await super().answer(request)
+        if request.method == "POST" and response.is_success:
+            self.accepted.add(request.headers["x-launchdarkly-payload-id"])
+        return response
+
+
+@pytest.mark.parametrize("seed", range(200))
+async def test_what_was_recorded_is_sent_dropped_or_pending(seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    chance, made = random.Random(seed), Made()
+    answers = [chance.choice(ANSWERS) for _ in range(40)]
+    if seed % 5 == 0:
+        answers.insert(chance.randrange(20), REFUSAL)
+    service = Counting(*answers)
+    teller: Told
+    async with telling(
+        service=service,
+        events_max_pending=chance.choice([5, 50, 10_000]),
+        flush_interval=chance.choice([1.0, 5.0, 60.0]),
+        context_keys_capacity=chance.choice([0, 3, 1000]),
+        private_attributes=["email"],
+        enable_event_compression=chance.random() < 0.5,
+    ) as teller:
+        client = teller.client
+        for _ in range(150):
+            live(client, chance, made)
+            stats = client.stats
+            assert stats.events_recorded == stats.events_sent + stats.events_dropped + stats.events_pending
+            assert stats.evaluations_recorded == stats.evaluations_sent + stats.evaluations_dropped + stats.evaluations_pending
+            if chance.random() < 0.3:
+                await asyncio.sleep(chance.choice([0, 0.5, 3]))
+    stats = client.stats
+    assert (stats.events_pending, stats.evaluations_pending) == (0, 0)
+    told = told_once(service.posts, service.accepted)
+    summaries = [record["features"] for record in told if record["kind"] == "summary"]
+    counted: Counter[str] = Counter()
+    for features in summaries:
+        for key, feature in features.items():
+            counted[key] += sum(counter["count"] for counter in feature["counters"])
+    assert sum(counted.values()) == stats.evaluations_sent
+    assert len(told) - len(summaries) == stats.events_sent
+    assert all(counted[key] <= made.evaluations[key] for key in counted)
+    if seed % 5:
+        assert stats.evaluations_recorded == sum(made.evaluations.values())
+        if not stats.evaluations_dropped:
+            assert counted == made.evaluations
+    bodies = " ".join(str(records(post)) for post in service.posts)
+    assert CANARY not in bodies + caplog.text
+    assert "sdk-key" not in bodies + caplog.text
+    assert all("sdk-key" not in str(post.url) for post in service.posts)
