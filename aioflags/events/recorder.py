@@ -325,9 +325,8 @@ class Recorder:
             self.focus = NOBODY
             summary, self._summary = self._summary, Summary()
             summary.add_late(self._taken_last, at_ms)
-            summary.settle(at_ms)
             self._taken_last = summary
-            evaluations = summary.take()
+            evaluations = summary.take(at_ms)
             events, self._pending = self._pending, []
             self._accounts.evaluations_taken += evaluations
             self._is_full = False

@@ -138,16 +138,21 @@ class Summary:
 
     def settle(self, now_ms: int) -> None:
         """If evaluations were counted without a look at the clock, the last of them was just now."""
-        total = self.total()
+        self._settle(self.total(), now_ms)
+
+    def _settle(self, total: int, now_ms: int) -> None:
         if total > self._noted:
             self._noted = total
             self.end_ms = max(self.end_ms, now_ms)
 
-    def take(self) -> int:
-        """Ends the period: :meth:`features` tells what is counted by now. Answers how much that is."""
+    def take(self, now_ms: int) -> int:
+        """Ends the period, as of now: :meth:`features` tells what is counted by then. Answers how much that is."""
+        total = 0
         for counter in self._counters():
             counter.counted = counter.take()
-        return sum(counter.counted for counter in self._counters())
+            total += counter.counted
+        self._settle(total, now_ms)
+        return total
 
     def features(self) -> Iterator[FlagCounts]:
         """What was taken, flag by flag."""
