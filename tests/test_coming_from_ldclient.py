@@ -35,7 +35,7 @@ OURS: Mapping[str, Any] = {
 }
 CONFIGURATIONS = ("Config", "AsyncConfig")
 """Classes whose arguments are public, too, where they are not properties already."""
-TO_COME = re.compile(r"Events\b|aioflags\.migration\b|client\.(track|identify|flush|migration_variation)")
+TO_COME = re.compile(r"aioflags\.migration\b|client\.(track_migration_op|migration_variation)")
 """Names of parts that are being built."""
 FOR_TYPES = {"TYPE_CHECKING", "T", "T_co"}
 
