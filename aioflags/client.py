@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeVar, overload
 import anyio
 
 from aioflags.ambient import current_context
+from aioflags.backlog import Backlog
 from aioflags.changes import ChangeFeed, Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
 from aioflags.config import Config, DataSystem
 from aioflags.core import Core
@@ -30,9 +31,11 @@ from aioflags.events.recorder import CLOSED, Recorder
 from aioflags.events.sender import Sender
 from aioflags.flags import Flags, FlagsState
 from aioflags.forks import Lock, tell_after_fork
-from aioflags.hooks import Hook
+from aioflags.hooks import Hook, TrackCall
 from aioflags.interventions import INTERVENTIONS
+from aioflags.logs import Once, printable
 from aioflags.memberships import UNAVAILABLE, Memberships
+from aioflags.migration import OpTracker, Stage
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
@@ -105,7 +108,9 @@ class Client:
         self._holder = SnapshotHolder(_given(self._system, config))
         self._feed = ChangeFeed(self._logger)
         self._cell = StatusCell(self._holder, self._feed, self._logger)
-        self._series = Series(config.hooks, self._logger)
+        self._once = Once()
+        self._backlog = Backlog(self._logger)
+        self._series = Series(config.hooks, self._backlog, self._logger)
         self._recorder = Recorder(config.events, turned=self._turn, logger=self._logger)
         big = None if config.offline else config.big_segments
         self._memberships = None if big is None else Memberships(big, self._logger)
@@ -146,7 +151,7 @@ class Client:
             self._cell,
             self._keep_current,
             prepare=self._register,
-            outlet=self._outbox,
+            outlets=[self._backlog] if self._outbox is None else [self._backlog, self._outbox],
             opened=self._connected,
             start_wait=config.start_wait,
             close_timeout=config.close_timeout,
@@ -535,6 +540,20 @@ class Client:
         )
         return FlagsState(states)
 
+    async def migration_variation(self, key: str, context: Context | None, default: Stage | str) -> tuple[Stage, OpTracker]:
+        """The stage of a migration, and what measures one read or write in it; a :class:`~aioflags.migration.Migrator` uses both.
+
+        ``default`` counts where the flag has no stage; one that is no stage itself counts as ``off``, with an error in the log.
+        """
+        if default not in Stage.__members__.values():
+            self._logger.error("migration %s: the default %s is no stage, taking off", printable(key), printable(repr(default)))
+            default = Stage.OFF
+        snapshot, default = self._holder.snapshot, Stage(default)
+        detail = await self._evaluator.stage(snapshot, key, context, default)
+        flag = snapshot.flags.get(key)
+        tracker = OpTracker(str(key), self._evaluator.context(context), detail, default, flag, logger=self._logger)
+        return detail.value, tracker
+
     async def explain(self, key: str, context: Context | None = None) -> Explanation:
         """Why flag ``key`` has its value for ``context``, told step by step, with the age and origin of the data.
 
@@ -571,6 +590,11 @@ class Client:
         require("name", name, str)
         if (found := self._usable("track", context)) is not None:
             self._recorder.tracked(name, found, data, metric_value)
+            if self._series:
+                environment_id = self._cell.environment_id
+                self._series.tracked(
+                    TrackCall(key=name, context=found, data=data, metric_value=metric_value, environment_id=environment_id)
+                )
 
     def identify(self, context: Context | None = None) -> None:
         """Tells analytics about a context that need not be asked for: its attributes can then be seen and searched there.
@@ -610,6 +634,20 @@ class Client:
             self._logger.warning("%s: the context cannot be used: %s", call, found.error if found else "there is none")
             return None
         return found
+
+    def track_migration_op(self, tracker: OpTracker) -> None:
+        """Tells analytics what was measured of one read or write. From any thread, without a wait.
+
+        What does not fit together is not sent; the log says why, once a flag.
+
+        Raises:
+            ConfigError: ``tracker`` is no :class:`~aioflags.migration.OpTracker`.
+        """
+        event = require("tracker", tracker, OpTracker).event()
+        if not isinstance(event, str):
+            self._recorder.migrated(event)
+        elif self._once((tracker.key, event)):
+            self._logger.error("migration %s: nothing is sent: %s", printable(tracker.key), event)
 
     # -- around evaluations
 

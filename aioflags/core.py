@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context as VariableContext
 from typing import Final, Protocol
@@ -56,8 +56,8 @@ class Core:
     """What every client is made of: one task that owns all others, and the calls that start and end it.
 
     ``work`` keeps the data current until it is cancelled, or until nothing is left to do. ``prepare`` comes before it, and
-    before anybody's ``start`` returns; it has to end by itself. ``outlet`` is what leaves the client meanwhile, if anything
-    does. What ``opened`` gives is open for both of them. ``start_wait`` and ``close_timeout`` are seconds.
+    before anybody's ``start`` returns; it has to end by itself. ``outlets`` are what leaves the client meanwhile.
+    What ``opened`` gives is open for both of them. ``start_wait`` and ``close_timeout`` are seconds.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Core:
         work: Callable[[], Awaitable[None]],
         *,
         prepare: Callable[[], Awaitable[None]],
-        outlet: Outlet | None = None,
+        outlets: Sequence[Outlet] = (),
         opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
         start_wait: float,
         close_timeout: float,
@@ -76,7 +76,7 @@ class Core:
         self._work = work
         self._prepare = prepare
         self._prepared = anyio.Event()
-        self._outlet = outlet
+        self._outlets = outlets
         self._opened = opened
         self._start_wait = start_wait
         self._close_timeout = close_timeout
@@ -105,8 +105,8 @@ class Core:
         if wait > LONGEST_START_WAIT and start_wait is not None:
             self._logger.warning("start_wait: %g s is long for an application to wait for its flags", wait)
         self._loop = asyncio.get_running_loop()
-        if self._outlet is not None:
-            self._outlet.open()
+        for outlet in self._outlets:
+            outlet.open()
         # An empty context: a request that happens to start the client leaves no trace in its background work.
         self._root = self._loop.create_task(self._run(wait), name="aioflags", context=VariableContext())
         began = self._loop.time()
@@ -171,17 +171,18 @@ class Core:
     async def _run(self, start_wait: float) -> None:
         try:
             async with self._opened(), anyio.create_task_group() as group:
-                if self._outlet is not None:
-                    group.start_soon(self._send, self._outlet)
+                for outlet in self._outlets:
+                    group.start_soon(self._send, outlet)
                 data, over = anyio.CancelScope(), anyio.Event()
                 group.start_soon(self._receive, group, data, over, start_wait if start_wait > 0 else START_WAIT)
                 await self._closing.wait()
                 data.cancel()
                 with anyio.move_on_after(self._left() / 2):
                     await over.wait()
-                if self._outlet is not None:
-                    left = self._left()
-                    await self._outlet.finish(left - min(_LAST_STEP, left / 10))
+                left = self._left()
+                async with anyio.create_task_group() as finishing:
+                    for outlet in self._outlets:
+                        finishing.start_soon(outlet.finish, left - min(_LAST_STEP, left / 10))
                 group.cancel_scope.cancel()
         finally:
             if not self._cell.is_closed:
@@ -256,8 +257,8 @@ class Core:
         """The first step of closing, which is the only one that can be taken without a wait."""
         if not self._closing.is_set():
             self._deadline = anyio.current_time() + (self._close_timeout if limit is None else limit)
-        if self._outlet is not None:
-            self._outlet.stop()
+        for outlet in self._outlets:
+            outlet.stop()
         self._cell.close()
         self._closing.set()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypedDict
 
 from aioflags.ambient import current_context
@@ -26,6 +27,7 @@ from aioflags.hooks import EvaluationCall
 from aioflags.interventions import INTERVENTIONS, Observation
 from aioflags.logs import Once, printable
 from aioflags.memberships import Memberships
+from aioflags.migration.stages import Stage, staged
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, Origin, Step, StepKind
@@ -134,10 +136,9 @@ class Evaluator:
         """
         if self.is_hooked and method is not None:
             call = self._call(snapshot, key, context, default, method=method)
-            return self._series.around(
-                call,
-                lambda: self.detail(snapshot, key, context, default, expect, with_reason=with_reason, known=known, bare=bare),
-            )
+            # Partial, since a function in here would make cells of the variables, and slow down evaluations without hooks.
+            again = partial(self.detail, snapshot, key, context, default, expect)
+            return self._series.around(call, partial(again, with_reason=with_reason, known=known, bare=bare))
         if not isinstance(key, str):
             raise ConfigError(f"key: expected a string, got {type(key).__name__}")
         if expect is not None and expect not in EXPECTABLE:
@@ -186,6 +187,18 @@ class Evaluator:
         if not self.is_hooked:
             return await answer()
         return await self._series.around_awaited(self._call(snapshot, key, context, default, method=method), answer)
+
+    async def stage(self, snapshot: Snapshot, key: str, context: Context | None, default: Stage) -> EvaluationDetail[Stage]:
+        """The stage of a migration: the flag's value, or ``default`` where that is none. Hooks hear of the stage."""
+
+        async def answer() -> EvaluationDetail[Stage]:
+            known = await self._fetched(snapshot, key, context)
+            return staged(self.detail(snapshot, key, context, default.value, object, known=known), default)
+
+        if not self.is_hooked:
+            return await answer()
+        call = self._call(snapshot, key, context, default.value, method="migration_variation")
+        return await self._series.around_awaited(call, answer)
 
     async def _fetched(self, snapshot: Snapshot, key: str, context: Context | None) -> FindMembership | None:
         """The memberships that the flag needs; ``None`` where it can need none."""

@@ -1,4 +1,4 @@
-"""Hook: what a program wants done around each evaluation. How hooks are run is in ``series.py``.
+"""Hook: what a program wants done around each evaluation, and after each tracked event. How hooks are run is in ``series.py``.
 
 Source: ``client-surface.md`` 6.
 """
@@ -13,7 +13,7 @@ import msgspec
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 
-__all__ = ["EvaluationCall", "Hook"]
+__all__ = ["EvaluationCall", "Hook", "TrackCall"]
 
 Data: TypeAlias = Mapping[str, object]
 """What a hook passes from one of its stages to the next, in one evaluation."""
@@ -37,8 +37,18 @@ class EvaluationCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     flag_version: int | None
 
 
+class TrackCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """An event that was tracked. ``data`` and ``metric_value`` are as given, and ``None`` where they were not."""
+
+    key: str
+    context: Context
+    data: Any
+    metric_value: float | None
+    environment_id: str | None
+
+
 class Hook:
-    """Sees every evaluation, before and after. Subclasses override the stages they want.
+    """Sees every evaluation, before and after, and every tracked event. Subclasses override the stages they want.
 
     Each stage may be a plain or a coroutine function. Awaited calls of the client run both, one after the other, in the task
     that called; calls that never wait (``variation_nowait``, those of :class:`Flags`) run the plain ones and pass over the
@@ -59,3 +69,7 @@ class Hook:
         ``detail`` is what the caller gets, with its reason even where only the value was asked for.
         """
         return data
+
+    def after_track(self, call: TrackCall) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
+        """After an event was tracked. A coroutine function is run some time later, in a task of the client, in order."""
+        return None

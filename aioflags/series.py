@@ -9,16 +9,18 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, TypeVar, cast
 
-from aioflags.hooks import Data, EvaluationCall, Hook
+from aioflags.backlog import Backlog
+from aioflags.hooks import Data, EvaluationCall, Hook, TrackCall
 from aioflags.logs import Once, printable
 from aioflags.model.detail import EvaluationDetail
 
 __all__ = ["Series"]
 
-Detail: TypeAlias = EvaluationDetail[Any]
+T = TypeVar("T")
 
 _NOTHING: Final[Data] = MappingProxyType({})
 
@@ -47,6 +49,11 @@ class _Stages:
 
     before: _Stage | None
     after: _Stage | None
+    after_track: _Stage | None
+
+    @classmethod
+    def of(cls, hook: Hook) -> _Stages:
+        return cls(_Stage.of(hook, "before"), _Stage.of(hook, "after"), _Stage.of(hook, "after_track"))
 
 
 class Series:
@@ -55,8 +62,9 @@ class Series:
     A call takes the list once: what is added meanwhile sees the next call.
     """
 
-    def __init__(self, hooks: Iterable[Hook], logger: logging.Logger) -> None:
+    def __init__(self, hooks: Iterable[Hook], backlog: Backlog, logger: logging.Logger) -> None:
         self._hooks: tuple[_Stages, ...] = ()
+        self._backlog = backlog
         self._logger = logger
         self._once = Once()
         self.add(hooks)
@@ -66,11 +74,11 @@ class Series:
 
     def add(self, hooks: Iterable[Hook]) -> None:
         """Behind those there are. Not from two threads at once."""
-        self._hooks += tuple(_Stages(_Stage.of(hook, "before"), _Stage.of(hook, "after")) for hook in hooks)
+        self._hooks += tuple(_Stages.of(hook) for hook in hooks)
 
     # -- around an evaluation
 
-    def around(self, call: EvaluationCall, evaluate: Callable[[], Detail]) -> Detail:
+    def around(self, call: EvaluationCall, evaluate: Callable[[], EvaluationDetail[T]]) -> EvaluationDetail[T]:
         """An evaluation with the plain stages around it; those that would wait are passed over."""
         hooks = self._hooks
         passed = [self._run(stages.before, call, _NOTHING) for stages in hooks]
@@ -79,7 +87,9 @@ class Series:
             self._run(stages.after, call, data, detail)
         return detail
 
-    async def around_awaited(self, call: EvaluationCall, evaluate: Callable[[], Awaitable[Detail]]) -> Detail:
+    async def around_awaited(
+        self, call: EvaluationCall, evaluate: Callable[[], Awaitable[EvaluationDetail[T]]]
+    ) -> EvaluationDetail[T]:
         """An evaluation with all stages around it, one after the other, in the task that called."""
         hooks = self._hooks
         passed = [await self._run_awaited(stages.before, call, _NOTHING) for stages in hooks]
@@ -97,16 +107,14 @@ class Series:
             return data
         try:
             returned = stage.run(call, data, *more)
-            if isinstance(returned, Mapping):
-                return cast("Data", returned)
-            if inspect.isawaitable(returned):
-                # Only calling it showed that it wants to wait. Closed, lest it be reported as never awaited.
-                if inspect.iscoroutine(returned):
-                    returned.close()
+            if returned is not data and inspect.isawaitable(returned):
+                # Only calling it showed that it wants to wait.
+                _close(returned)
                 self._passed_over(stage)
         except Exception as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
-            return self._failed(stage, call, error)
-        return data
+            self._failed(stage, call.key, error)
+            return _NOTHING
+        return _taken(returned, data)
 
     async def _run_awaited(self, stage: _Stage | None, call: EvaluationCall, data: Data, *more: object) -> Data:
         """The same, but a stage that waits is waited for. A cancellation is passed on."""
@@ -114,22 +122,61 @@ class Series:
             return data
         try:
             returned = stage.run(call, data, *more)
-            if inspect.isawaitable(returned):
-                returned = await returned
+            if stage.waits or (returned is not data and inspect.isawaitable(returned)):
+                returned = await cast("Awaitable[object]", returned)
         except Exception as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
-            return self._failed(stage, call, error)
-        return cast("Data", returned) if isinstance(returned, Mapping) else data
+            self._failed(stage, call.key, error)
+            return _NOTHING
+        return _taken(returned, data)
+
+    # -- after an event
+
+    def tracked(self, call: TrackCall) -> None:
+        """Runs the plain stages now, and leaves the others, in the same order, to the backlog."""
+        if not self._backlog.is_open:
+            return
+        for stages in self._hooks:
+            stage = stages.after_track
+            if stage is None:
+                continue
+            if stage.waits:
+                self._backlog.offer(partial(self._tell, stage, call))
+                continue
+            try:
+                returned = stage.run(call)
+            except Exception as error:  # noqa: BLE001 -- as above
+                self._failed(stage, call.key, error)
+                continue
+            if inspect.isawaitable(returned) and not self._backlog.offer(partial(self._tell, stage, call, returned)):
+                _close(returned)
+
+    async def _tell(self, stage: _Stage, call: TrackCall, begun: object = None) -> None:
+        """Runs a stage that waits, or ends what one has begun."""
+        try:
+            await cast("Awaitable[object]", stage.run(call) if begun is None else begun)
+        except Exception as error:  # noqa: BLE001 -- as above
+            self._failed(stage, call.key, error)
 
     # -- what the log hears
 
-    def _failed(self, stage: _Stage, call: EvaluationCall, error: Exception) -> Data:
-        """Once a hook, stage and flag: the next evaluation would fail in the same way."""
-        if self._once((id(stage), call.key)):
-            shown = printable(stage.hook.name), stage.name, printable(call.key)
+    def _failed(self, stage: _Stage, key: str, error: Exception) -> None:
+        """Once a hook, stage, and flag or event: the next one would fail in the same way."""
+        if self._once((id(stage), key)):
+            shown = printable(stage.hook.name), stage.name, printable(key)
             self._logger.error("hook %s: %s failed for %s", *shown, exc_info=error)
-        return _NOTHING
 
     def _passed_over(self, stage: _Stage) -> None:
         if self._once(id(stage.hook)):
             shown = printable(stage.hook.name)
             self._logger.warning("hook %s: calls that never wait (variation_nowait, Flags) leave out its stages that wait", shown)
+
+
+def _close(returned: object) -> None:
+    """Lest it be reported as never awaited."""
+    if inspect.iscoroutine(returned):
+        returned.close()
+
+
+def _taken(returned: object, data: Data) -> Data:
+    """What a stage gave back; what is no mapping counts as what the stage was given."""
+    return cast("Data", returned) if returned is not data and isinstance(returned, Mapping) else data

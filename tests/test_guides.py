@@ -30,6 +30,7 @@ GUIDES = {
     "fdv1.md": 1,
     "fastapi.md": 7,
     "hooks.md": 3,
+    "migrations.md": 3,
     "observability.md": 4,
     "options.md": 1,
     "quickstart.md": 4,

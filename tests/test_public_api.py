@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, hooks, otel, plugins, sentry, sources, stores, testing
+from aioflags import aiohttp, asgi, fastapi, hooks, migration, otel, plugins, sentry, sources, stores, testing
 
 NAMES = [
     "BigSegments",
@@ -97,7 +97,7 @@ FRAMEWORKS = [
     pytest.param(aiohttp, ["client_of", "flags_of", "setup"], id="aiohttp"),
 ]
 
-HOOKS = ["EvaluationCall", "Hook"]
+HOOKS = ["EvaluationCall", "Hook", "TrackCall"]
 
 PLUGINS = ["ApplicationMetadata", "EnvironmentMetadata", "Plugin", "SdkMetadata"]
 
@@ -105,6 +105,8 @@ OBSERVABILITY = [
     pytest.param(otel, ["EventsHook", "MetricsPlugin", "TracingHook"], id="otel"),
     pytest.param(sentry, ["SentryHook"], id="sentry"),
 ]
+
+MIGRATION = ["Failure", "Migrator", "OpTracker", "Operation", "Origin", "ReadOrder", "Result", "Stage", "WriteResult"]
 
 TESTING = [
     "FlagChangeLog",
@@ -137,6 +139,7 @@ METHODS = {
         "is_initialized",
         "is_offline",
         "local",
+        "migration_variation",
         "secure_mode_hash",
         "start",
         "stats",
@@ -145,6 +148,7 @@ METHODS = {
         "store_status",
         "store_statuses",
         "track",
+        "track_migration_op",
         "variation",
         "variation_detail",
         "variation_detail_nowait",
@@ -164,6 +168,7 @@ METHODS = {
         pytest.param(testing, TESTING, id="testing"),
         pytest.param(hooks, HOOKS, id="hooks"),
         pytest.param(plugins, PLUGINS, id="plugins"),
+        pytest.param(migration, MIGRATION, id="migration"),
         *FRAMEWORKS,
         *OBSERVABILITY,
     ],
@@ -196,6 +201,11 @@ def test_and_each_part_of_a_store(name: str) -> None:
 @pytest.mark.parametrize("name", PLUGINS)
 def test_so_does_each_part_of_a_plugin(name: str) -> None:
     assert inspect.getdoc(getattr(plugins, name)), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", MIGRATION)
+def test_so_does_each_part_of_a_migration(name: str) -> None:
+    assert inspect.getdoc(getattr(migration, name)), f"{name} has no docstring"
 
 
 @pytest.mark.parametrize(("module", "names"), [*FRAMEWORKS, *OBSERVABILITY])

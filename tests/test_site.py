@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, hooks, otel, plugins, sentry, sources, stores, testing
+from aioflags import aiohttp, asgi, fastapi, hooks, migration, otel, plugins, sentry, sources, stores, testing
 
 DOCS = Path(__file__).parent.parent / "docs"
-PUBLIC = (aioflags, aiohttp, asgi, fastapi, hooks, otel, plugins, sentry, sources, stores, testing)
+PUBLIC = (aioflags, aiohttp, asgi, fastapi, hooks, migration, otel, plugins, sentry, sources, stores, testing)
 
 
 @pytest.mark.real_time

@@ -31,6 +31,7 @@ from aioflags.logs import logger as package_logger
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent
+from aioflags.model.sampling import is_drawn
 from aioflags.model.values import is_number
 from aioflags.protocol.payloads import as_json
 
@@ -276,8 +277,8 @@ class Recorder:
         return None
 
     def _draws(self, ratio: int | None) -> bool:
-        """Whether this one is among those that are sent: one in ``ratio``."""
-        return ratio is None or ratio == 1 or (ratio > 1 and self._chance() * ratio < 1)
+        """Whether this one is among those that are sent."""
+        return is_drawn(ratio, self._chance)
 
     def _add(self, event: AnalyticsEvent) -> None:
         self._accounts.events_recorded += 1

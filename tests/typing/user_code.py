@@ -8,9 +8,12 @@ nothing is refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, assert_type
 
-from aioflags import Client, Context, EvaluationDetail, Flag, Flags
+from aioflags import Client, Context, EvaluationDetail, Flag, Flags, Hook
+from aioflags.hooks import EvaluationCall, TrackCall
+from aioflags.migration import Failure, Migrator, OpTracker, Result, Stage, WriteResult
 
 CHECKOUT = Flag[bool]("checkout-v2", default=False)
 THEME = Flag("theme", default="light")
@@ -48,3 +51,51 @@ def pinned(flags: Flags) -> None:
     assert_type(flags.variation("theme", "light"), str)
     text: str = flags.variation(CHECKOUT)  # type: ignore[assignment]  # it is a bool
     flags.variation(text, "x")
+
+
+class PlainHook(Hook):
+    """Stages may be plain functions, and return nothing."""
+
+    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> dict[str, object]:
+        return {**data, "key": call.key}
+
+    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> None: ...
+
+    def after_track(self, call: TrackCall) -> None: ...
+
+
+class WaitingHook(Hook):
+    """Or coroutine functions."""
+
+    async def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        return data
+
+    async def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> None: ...
+
+    async def after_track(self, call: TrackCall) -> None: ...
+
+
+class WrongHook(Hook):
+    """And nothing else."""
+
+    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> str: ...  # type: ignore[empty-body, override]  # text is no data
+
+
+async def read(key: str) -> int | Failure:
+    return len(key)
+
+
+async def write(key: str) -> None: ...
+
+
+async def write_more(pair: tuple[str, int]) -> None: ...
+
+
+async def migrating(client: Client, context: Context) -> None:
+    migrator = Migrator(client, read_old=read, read_new=read, write_old=write, write_new=write, compare=lambda a, b: a == b)
+    assert_type(migrator, Migrator[str, int, None])
+    assert_type(await migrator.read("move", context, Stage.OFF, "k"), Result[int])
+    assert_type(await migrator.write("move", context, "off", "k"), WriteResult[None])
+    stage, tracker = await client.migration_variation("move", context, Stage.OFF)
+    assert_type((stage, tracker), tuple[Stage, OpTracker])
+    await migrator.read("move", context, Stage.OFF, 3)  # type: ignore[arg-type]  # a payload is text here

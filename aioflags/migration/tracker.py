@@ -1,0 +1,112 @@
+"""OpTracker: what is measured of one read or write of a migration. Source: ``evaluation.md`` 8.2."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable
+
+from aioflags.clock import now_ms
+from aioflags.logs import printable
+from aioflags.migration.stages import Operation, Origin, Stage
+from aioflags.model.context import Context
+from aioflags.model.detail import EvaluationDetail
+from aioflags.model.event import MigrationEvent
+from aioflags.model.flag import FlagDefinition
+from aioflags.model.sampling import is_drawn
+
+__all__ = ["OpTracker"]
+
+
+class OpTracker:
+    """Takes the measurements of one operation, for one event. ``client.migration_variation`` makes it, and
+    ``client.track_migration_op`` sends what it has; a :class:`Migrator` does both by itself. ``key`` is the flag's.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        context: Context | None,
+        detail: EvaluationDetail[Stage],
+        default: Stage,
+        flag: FlagDefinition | None,
+        *,
+        logger: logging.Logger,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.key: str = key
+        self._context = context
+        self._detail = detail
+        self._default = default
+        self._flag = flag
+        self._check_ratio = flag.migration.check_ratio if flag is not None and flag.migration is not None else None
+        self._logger = logger
+        self._chance = chance
+        self._operation: Operation | None = None
+        self._invoked: set[Origin] = set()
+        self._failed: set[Origin] = set()
+        self._latency_ms: dict[Origin, float] = {}
+        self._is_consistent: bool | None = None
+
+    def operation(self, operation: Operation) -> None:
+        """Whether it is a read or a write."""
+        self._operation = Operation(operation)
+
+    def invoked(self, origin: Origin) -> None:
+        """A system was asked, whatever became of it."""
+        self._invoked.add(Origin(origin))
+
+    def error(self, origin: Origin) -> None:
+        """A system failed."""
+        self._failed.add(Origin(origin))
+
+    def latency(self, origin: Origin, seconds: float) -> None:
+        """How long a system took, in seconds. What is no time is left out, with a warning."""
+        if not math.isfinite(seconds) or seconds < 0:
+            self._logger.warning("migration %s: a latency of %r seconds is left out", printable(self.key), seconds)
+            return
+        self._latency_ms[Origin(origin)] = seconds * 1000
+
+    def consistent(self, check: Callable[[], bool]) -> None:
+        """Whether both systems say the same. ``check`` is called as often as the flag wants it; if it raises, nothing is noted."""
+        if not is_drawn(self._check_ratio, self._chance):
+            return
+        try:
+            self._is_consistent = bool(check())
+        except Exception:
+            self._logger.exception("migration %s: the comparison failed", printable(self.key))
+
+    def event(self) -> MigrationEvent | str:
+        """The event, or why there is none: what was measured does not fit together."""
+        context, operation = self._context, self._operation
+        if operation is None:
+            return "nobody said whether it is a read or a write"
+        if not self.key:
+            return "the flag's key is empty"
+        if context is None or context.error is not None:
+            return f"the context cannot be used: {context.error if context is not None else 'there is none'}"
+        if not self._invoked:
+            return "neither system was invoked"
+        if unknown := (self._latency_ms.keys() | self._failed) - self._invoked:
+            return f"something was measured of the {min(unknown)} system, which was not invoked"
+        if self._is_consistent is not None and len(self._invoked) < len(Origin):
+            return "both systems were compared, and only one was invoked"
+        flag, detail = self._flag, self._detail
+        return MigrationEvent(
+            at_ms=now_ms(),
+            operation=operation.value,
+            key=self.key,
+            context=context,
+            value=detail.value.value,
+            default=self._default.value,
+            reason=detail.reason,
+            variation=detail.variation_index,
+            version=None if flag is None else flag.version,
+            sampling_ratio=None if flag is None else flag.sampling_ratio,
+            invoked=[origin.value for origin in Origin if origin in self._invoked],
+            is_consistent=self._is_consistent,
+            check_ratio=self._check_ratio,
+            latency_ms={origin.value: self._latency_ms[origin] for origin in Origin if origin in self._latency_ms},
+            failed=[origin.value for origin in Origin if origin in self._failed],
+        )

@@ -1,0 +1,485 @@
+"""Migrations: every row of their tables, what is measured, and what becomes of failures and cancellations."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from aioflags import Client, Config, ConfigError, Context, Hook, use_context
+from aioflags.migration import Failure, Migrator, Operation, Origin, ReadOrder, Stage, WriteResult
+from tests.events.telling import Told, telling
+from tests.test_hooks import Told as ToldHook
+
+USER = Context("anna")
+STAGES = [stage.value for stage in Stage]
+OLD, NEW = Origin.OLD, Origin.NEW
+every_order = pytest.mark.parametrize("order", ReadOrder)
+
+
+def document(stage: str, **more: object) -> dict[str, Any]:
+    """A migration's flag at a stage, and some that are none."""
+    at = STAGES.index(stage)
+    return {
+        "flags": {
+            "move": {"on": True, "version": 7, "variations": STAGES, "fallthrough": {"variation": at}, **more},
+            "word": {"on": True, "version": 7, "variations": ["sideways"], "fallthrough": {"variation": 0}},
+            "number": {"on": True, "version": 7, "variations": [3], "fallthrough": {"variation": 0}},
+            "off": {"on": False, "version": 7, "variations": STAGES},
+        }
+    }
+
+
+class Systems:
+    """The two of them: they write down what they are asked, and answer what they are told to, after some seconds."""
+
+    def __init__(self, answers: Mapping[str, object] | None = None, *, seconds: tuple[float, float] = (1, 2)) -> None:
+        self.answers = answers or {}
+        self.seconds = dict(zip(Origin, seconds, strict=True))
+        self.log: list[str] = []
+
+    async def _answer(self, origin: Origin, payload: object) -> Any:
+        self.log.append(f"{origin.value} {payload}")
+        await asyncio.sleep(self.seconds[origin])
+        match self.answers.get(origin.value, f"from {origin.value}"):
+            case Exception() as error:
+                raise error
+            case answer:
+                return answer
+
+    async def old(self, payload: object) -> Any:
+        return await self._answer(OLD, payload)
+
+    async def new(self, payload: object) -> Any:
+        return await self._answer(NEW, payload)
+
+    def migrator(self, client: Client, **options: Any) -> Migrator[object, Any, Any]:
+        functions: dict[str, Any] = {"read_old": self.old, "read_new": self.new, "write_old": self.old, "write_new": self.new}
+        return Migrator(client, **functions, **options)
+
+
+@asynccontextmanager
+async def migrating(stage: str, **more: object) -> AsyncGenerator[Told, None]:
+    async with telling(document(stage, **more)) as teller:
+        yield teller
+
+
+async def ops(teller: Told) -> list[dict[str, Any]]:
+    """The migration events that were sent."""
+    return [record for record in await teller.payload() if record["kind"] == "migration_op"]
+
+
+async def measured(teller: Told) -> dict[str, Any]:
+    """The measurements of the one event: name → values, or the whole measurement where it has none."""
+    (op,) = await ops(teller)
+    return {
+        each["key"]: each.get("values", {name: it for name, it in each.items() if name != "key"}) for each in op["measurements"]
+    }
+
+
+def same(deciding: object, other: object) -> bool:
+    return deciding == other
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+# -- who is asked
+
+
+@every_order
+@pytest.mark.parametrize(
+    ("stage", "asked", "value"),
+    [
+        pytest.param("off", {"old"}, "from old", id="off"),
+        pytest.param("dualwrite", {"old"}, "from old", id="dualwrite"),
+        pytest.param("shadow", {"old", "new"}, "from old", id="shadow"),
+        pytest.param("live", {"old", "new"}, "from new", id="live"),
+        pytest.param("rampdown", {"new"}, "from new", id="rampdown"),
+        pytest.param("complete", {"new"}, "from new", id="complete"),
+    ],
+)
+async def test_a_read_asks_whom_the_stage_names_and_the_first_decides(
+    stage: str, asked: set[str], value: str, order: ReadOrder
+) -> None:
+    systems = Systems()
+    async with migrating(stage) as teller:
+        result = await systems.migrator(teller.client, order=order).read("move", USER, Stage.OFF, "p")
+        assert (result.is_success, result.value, result.error) == (True, value, None)
+        assert result.origin.value in value
+        assert set(systems.log) == {f"{origin} p" for origin in asked}
+        assert len(systems.log) == len(asked)
+        assert (await measured(teller))["invoked"] == dict.fromkeys(asked, True)
+
+
+@pytest.mark.parametrize(
+    ("stage", "asked"),
+    [
+        pytest.param("off", ["old"], id="off"),
+        pytest.param("dualwrite", ["old", "new"], id="dualwrite"),
+        pytest.param("shadow", ["old", "new"], id="shadow"),
+        pytest.param("live", ["new", "old"], id="live"),
+        pytest.param("rampdown", ["new", "old"], id="rampdown"),
+        pytest.param("complete", ["new"], id="complete"),
+    ],
+)
+async def test_a_write_goes_where_the_stage_says_one_after_the_other(stage: str, asked: list[str]) -> None:
+    systems = Systems()
+    async with migrating(stage) as teller:
+        began = now()
+        result = await systems.migrator(teller.client).write("move", USER, Stage.OFF, "p")
+        assert now() - began == pytest.approx(sum(systems.seconds[Origin(origin)] for origin in asked))
+        assert systems.log == [f"{origin} p" for origin in asked]
+        assert result.authoritative.value == f"from {asked[0]}"
+        other = result.nonauthoritative
+        assert (None if other is None else other.value) == (f"from {asked[1]}" if len(asked) > 1 else None)
+        assert (await measured(teller))["invoked"] == dict.fromkeys(asked, True)
+
+
+@pytest.mark.parametrize(
+    ("order", "chance", "log", "seconds"),
+    [
+        pytest.param(ReadOrder.PARALLEL, 0.9, ["new p", "old p"], 2, id="both at once"),
+        pytest.param(ReadOrder.SERIAL, 0.1, ["new p", "old p"], 3, id="the one that decides first"),
+        pytest.param(ReadOrder.RANDOM, 0.4, ["old p", "new p"], 3, id="heads"),
+        pytest.param(ReadOrder.RANDOM, 0.5, ["new p", "old p"], 3, id="tails"),
+    ],
+)
+async def test_two_are_asked_in_the_order_that_was_chosen(order: ReadOrder, chance: float, log: list[str], seconds: float) -> None:
+    systems = Systems()
+    async with migrating("live") as teller:
+        began = now()
+        result = await systems.migrator(teller.client, order=order, chance=lambda: chance).read("move", USER, Stage.OFF, "p")
+        assert now() - began == pytest.approx(seconds)
+    assert (systems.log, result.value) == (log, "from new")
+
+
+# -- failures
+
+
+@pytest.mark.parametrize("failure", [ValueError("no"), Failure("no")], ids=["raised", "returned"])
+@every_order
+@pytest.mark.parametrize("failing", [["old"], ["new"], ["old", "new"]], ids=["old fails", "new fails", "both fail"])
+async def test_a_read_that_fails_is_a_result_and_is_measured(failing: list[str], order: ReadOrder, failure: object) -> None:
+    systems = Systems(dict.fromkeys(failing, failure))
+    async with migrating("shadow") as teller:
+        result = await systems.migrator(teller.client, order=order, compare=same).read("move", USER, Stage.OFF, 1)
+        assert result.is_success is ("old" not in failing)
+        assert result.value == (None if "old" in failing else "from old")
+        assert result.error == (None if "old" not in failing else failure if isinstance(failure, ValueError) else "no")
+        found = await measured(teller)
+        assert found["invoked"] == {"old": True, "new": True}
+        assert found["error"] == dict.fromkeys(failing, True)
+        assert set(found["latency_ms"]) == {"old", "new"}
+        assert "consistent" not in found
+
+
+@pytest.mark.parametrize(
+    ("stage", "failing", "log", "errors"),
+    [
+        pytest.param("shadow", "old", ["old p"], {"old": True}, id="the old one decides, and fails"),
+        pytest.param("shadow", "new", ["old p", "new p"], {"new": True}, id="the old one decides, the new one fails"),
+        pytest.param("live", "new", ["new p"], {"new": True}, id="the new one decides, and fails"),
+        pytest.param("live", "old", ["new p", "old p"], {"old": True}, id="the new one decides, the old one fails"),
+    ],
+)
+async def test_a_write_that_fails_where_it_counts_is_not_tried_elsewhere(
+    stage: str, failing: str, log: list[str], errors: dict[str, bool]
+) -> None:
+    systems = Systems({failing: OSError("disk full")})
+    async with migrating(stage) as teller:
+        result = await systems.migrator(teller.client).write("move", USER, Stage.OFF, "p")
+        assert systems.log == log
+        assert (result.nonauthoritative is None) is (len(log) == 1)
+        failed = result.authoritative if len(log) == 1 else result.nonauthoritative
+        assert failed is not None
+        assert (failed.is_success, str(failed.error)) == (False, "disk full")
+        found = await measured(teller)
+        assert found["error"] == errors
+        assert set(found["invoked"]) == {line.split()[0] for line in log}
+
+
+# -- measurements
+
+
+async def test_an_event_has_all_of_it() -> None:
+    async with migrating("live", samplingRatio=1, migration={"checkRatio": 1}) as teller:
+        migrator = Systems().migrator(teller.client, compare=same)
+        await migrator.read("move", USER, Stage.OFF, None)
+        (op,) = await ops(teller)
+    del op["creationDate"]
+    assert op == {
+        "kind": "migration_op",
+        "operation": "read",
+        "context": {"kind": "user", "key": "anna"},
+        "evaluation": {
+            "key": "move",
+            "value": "live",
+            "version": 7,
+            "default": "off",
+            "variation": 3,
+            "reason": {"kind": "FALLTHROUGH"},
+        },
+        "measurements": [
+            {"key": "invoked", "values": {"old": True, "new": True}},
+            {"key": "consistent", "value": False},
+            {"key": "latency_ms", "values": {"old": pytest.approx(1000), "new": pytest.approx(2000)}},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        pytest.param({}, {"invoked", "latency_ms", "error"}, id="latencies and errors"),
+        pytest.param({"track_latency": False}, {"invoked", "error"}, id="errors alone"),
+        pytest.param({"track_errors": False}, {"invoked", "latency_ms"}, id="latencies alone"),
+    ],
+)
+async def test_what_is_measured_can_be_chosen(options: dict[str, bool], names: set[str]) -> None:
+    async with migrating("off") as teller:
+        await Systems({"old": ValueError()}).migrator(teller.client, **options).read("move", USER, Stage.OFF, None)
+        assert set(await measured(teller)) == names
+
+
+@every_order
+@pytest.mark.parametrize("stage", STAGES)
+async def test_answers_are_compared_where_both_were_asked(stage: str, order: ReadOrder) -> None:
+    compared: list[tuple[str, str]] = []
+
+    def compare(deciding: str, other: str) -> bool:
+        compared.append((deciding, other))
+        return True
+
+    async with migrating(stage) as teller:
+        await Systems().migrator(teller.client, order=order, compare=compare).read("move", USER, Stage.OFF, None)
+        both = {"shadow": [("from old", "from new")], "live": [("from new", "from old")]}
+        assert compared == both.get(stage, [])
+        assert (await measured(teller)).get("consistent") == ({"value": True} if compared else None)
+
+
+async def test_nothing_is_compared_without_a_comparison_nor_in_a_write() -> None:
+    async with migrating("live") as teller:
+        await Systems().migrator(teller.client).read("move", USER, Stage.OFF, None)
+        assert "consistent" not in await measured(teller)
+        await Systems().migrator(teller.client, compare=same).write("move", USER, Stage.OFF, None)
+        assert "consistent" not in await measured(teller)
+
+
+async def test_a_check_ratio_of_nothing_compares_nothing() -> None:
+    async with migrating("live", migration={"checkRatio": 0}) as teller:
+        await Systems().migrator(teller.client, compare=same).read("move", USER, Stage.OFF, None)
+        assert "consistent" not in await measured(teller)
+
+
+async def test_a_sampling_ratio_of_nothing_sends_nothing() -> None:
+    async with migrating("live", samplingRatio=0) as teller:
+        await Systems().migrator(teller.client).read("move", USER, Stage.OFF, None)
+        assert await ops(teller) == []
+
+
+async def test_a_context_is_not_described_for_an_operation_alone() -> None:
+    async with migrating("live") as teller:
+        _, tracker = await teller.client.migration_variation("move", USER, Stage.OFF)
+        await teller.payload()
+        tracker.operation(Operation.READ)
+        tracker.invoked(NEW)
+        teller.client.track_migration_op(tracker)
+        assert [record["kind"] for record in await teller.payload()] == ["migration_op"]
+
+
+# -- stages
+
+
+@pytest.mark.parametrize(
+    ("key", "evaluation"),
+    [
+        pytest.param("missing", {"reason": {"kind": "ERROR", "errorKind": "FLAG_NOT_FOUND"}}, id="no such flag"),
+        pytest.param("word", {"version": 7, "reason": {"kind": "ERROR", "errorKind": "WRONG_TYPE"}}, id="a word that is no stage"),
+        pytest.param("number", {"version": 7, "reason": {"kind": "ERROR", "errorKind": "WRONG_TYPE"}}, id="no word at all"),
+        pytest.param("off", {"version": 7, "reason": {"kind": "OFF"}}, id="a flag without a value"),
+    ],
+)
+async def test_what_is_no_stage_is_the_default(key: str, evaluation: dict[str, object]) -> None:
+    async with migrating("off") as teller:
+        stage, tracker = await teller.client.migration_variation(key, USER, "live")
+        assert stage is Stage.LIVE
+        tracker.operation(Operation.WRITE)
+        tracker.invoked(OLD)
+        teller.client.track_migration_op(tracker)
+        (op,) = await ops(teller)
+        assert op["evaluation"] == {"key": key, "value": "live", "default": "live", **evaluation}
+
+
+@pytest.mark.parametrize("default", ["sideways", "", None, 3])
+async def test_a_default_that_is_no_stage_is_off(default: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async with Client.local(document("live")) as client:
+        stage, _ = await client.migration_variation("missing", USER, default)
+    assert stage is Stage.OFF
+    (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert error == f"migration missing: the default {default!r} is no stage, taking off"
+
+
+@pytest.mark.holds("CS-C10")
+async def test_hooks_hear_of_the_stage() -> None:
+    hook = ToldHook()
+    async with Client.local(document("shadow"), Config(hooks=[hook])) as client:
+        assert (await client.migration_variation("word", USER, Stage.LIVE))[0] is Stage.LIVE
+        assert (await client.migration_variation("move", USER, Stage.LIVE))[0] is Stage.SHADOW
+    assert [(call.key, call.method, call.default_value) for call in hook.calls] == [
+        ("word", "migration_variation", "live"),
+        ("move", "migration_variation", "live"),
+    ]
+    wrong, right = hook.details
+    assert (wrong.value, wrong.variation_index, wrong.reason.to_dict()) == (
+        "live",
+        None,
+        {"kind": "ERROR", "errorKind": "WRONG_TYPE"},
+    )
+    assert (right.value, right.variation_index) == ("shadow", 2)
+
+
+async def test_the_ambient_context_counts() -> None:
+    async with migrating("complete") as teller:
+        with use_context(USER):
+            await Systems().migrator(teller.client).read("move", None, Stage.OFF, None)
+        (op,) = await ops(teller)
+        assert op["context"] == {"kind": "user", "key": "anna"}
+
+
+async def test_a_stage_configured_as_default_comes_before_the_callers() -> None:
+    async with Client.local(document("off"), Config(defaults={"missing": "live", "odd": "sideways"})) as client:
+        assert (await client.migration_variation("missing", USER, Stage.OFF))[0] is Stage.LIVE
+        assert (await client.migration_variation("odd", USER, Stage.SHADOW))[0] is Stage.SHADOW
+
+
+# -- what is not sent
+
+
+async def test_what_does_not_fit_together_is_not_sent_and_the_log_says_why_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with migrating("live") as teller:
+        for _ in range(2):
+            _, tracker = await teller.client.migration_variation("move", USER, Stage.OFF)
+            tracker.operation(Operation.READ)
+            teller.client.track_migration_op(tracker)
+        assert await ops(teller) == []
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "migration move: nothing is sent: neither system was invoked"
+    ]
+
+
+async def test_for_nobody_the_default_stage_runs_and_nothing_is_sent() -> None:
+    systems = Systems()
+    async with migrating("live") as teller:
+        result = await systems.migrator(teller.client).read("move", Context(""), Stage.OFF, "p")
+        assert (result.value, systems.log) == ("from old", ["old p"])
+        assert await teller.payload() == []
+
+
+async def test_what_is_no_tracker_is_refused() -> None:
+    async with Client.local({}) as client:
+        with pytest.raises(ConfigError, match=r"^tracker: expected OpTracker, got str$"):
+            client.track_migration_op("tracker")  # type: ignore[arg-type]  # the mistake
+
+
+# -- cancellation
+
+
+@pytest.mark.parametrize(
+    ("after", "invoked"),
+    [
+        pytest.param(0.5, {"old": True}, id="in the first system"),
+        pytest.param(1.5, {"old": True, "new": True}, id="in the second"),
+    ],
+)
+async def test_a_write_that_is_cancelled_sends_what_was_measured(after: float, invoked: dict[str, bool]) -> None:
+    systems = Systems()
+    async with migrating("shadow") as teller:
+        writing = asyncio.create_task(systems.migrator(teller.client).write("move", USER, Stage.OFF, "p"))
+        await asyncio.sleep(after)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        found = await measured(teller)
+        assert found["invoked"] == invoked
+        assert set(found.get("latency_ms", {})) == ({"old"} if len(invoked) > 1 else set())
+        assert "error" not in found
+
+
+@every_order
+async def test_so_does_a_read(order: ReadOrder) -> None:
+    async with migrating("live") as teller:
+        migrator = Systems().migrator(teller.client, order=order, chance=lambda: 0.9)
+        reading = asyncio.create_task(migrator.read("move", USER, Stage.OFF, "p"))
+        await asyncio.sleep(0.5)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert "new" in (await measured(teller))["invoked"]
+
+
+# -- making one
+
+
+@pytest.mark.parametrize("name", ["read_old", "read_new", "write_old", "write_new", "compare"])
+@pytest.mark.parametrize("given", [None, "a function"])
+async def test_a_function_that_is_none_is_refused(name: str, given: Any) -> None:
+    if (name, given) == ("compare", None):
+        given = 3
+    async with Client.local({}) as client:
+        systems = Systems()
+        functions: dict[str, Any] = {
+            "read_old": systems.old,
+            "read_new": systems.new,
+            "write_old": systems.old,
+            "write_new": systems.new,
+        }
+        with pytest.raises(ConfigError, match=f"^{name}: expected a function, got {type(given).__name__}$"):
+            Migrator(client, **{**functions, name: given})
+
+
+async def test_an_order_that_there_is_not_is_refused() -> None:
+    async with Client.local({}) as client:
+        with pytest.raises(ConfigError, match=r"^order: expected ReadOrder, got str$"):
+            Systems().migrator(client, order="sideways")
+
+
+async def test_hooks_and_payloads_pass_through_unchanged() -> None:
+    payload, systems = object(), Systems(seconds=(0, 0))
+    seen: list[object] = []
+
+    async def write(given: object) -> None:
+        seen.append(given)
+
+    async with Client.local(document("shadow"), Config(hooks=[Hook()])) as client:
+        migrator: Migrator[object, Any, None] = Migrator(
+            client, read_old=systems.old, read_new=systems.new, write_old=write, write_new=write
+        )
+        result: WriteResult[None] = await migrator.write("move", USER, Stage.OFF, payload)
+    assert seen == [payload, payload]
+    assert result.authoritative.is_success
+
+
+def truthy(deciding: str, other: str) -> Any:
+    return deciding + other
+
+
+def raises(deciding: str, other: str) -> bool:
+    raise ValueError(deciding, other)
+
+
+CHECKS: Mapping[str, Callable[[str, str], bool]] = {"truthy": truthy, "raises": raises}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+async def test_a_comparison_counts_as_yes_or_no_or_not_at_all(check: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with migrating("shadow") as teller:
+        compare = CHECKS[check]
+        await Systems().migrator(teller.client, compare=compare).read("move", USER, Stage.OFF, None)
+        assert (await measured(teller)).get("consistent") == ({"value": True} if check == "truthy" else None)
+    assert ("the comparison failed" in caplog.text) is (check == "raises")

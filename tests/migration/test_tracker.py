@@ -1,0 +1,170 @@
+"""OpTracker: what it takes for an event, and what stands in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aioflags.clock import now_ms
+from aioflags.logs import logger
+from aioflags.migration import Operation, OpTracker, Origin, Stage
+from aioflags.model.context import Context
+from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
+from aioflags.model.event import MigrationEvent
+from aioflags.model.flag import FlagDefinition, MigrationSettings
+
+USER = Context("anna")
+NOBODY = Context("")
+FALLTHROUGH = Reason(kind=ReasonKind.FALLTHROUGH)
+
+
+def flag(**more: Any) -> FlagDefinition:
+    return FlagDefinition(key="move", version=7, **more)
+
+
+def tracker(
+    key: str = "move",
+    context: Context | None = USER,
+    definition: FlagDefinition | None = None,
+    chance: Callable[[], float] = lambda: 0.5,
+) -> OpTracker:
+    """One of a flag that answered ``live``."""
+    detail = EvaluationDetail(Stage.LIVE, 3, FALLTHROUGH)
+    return OpTracker(key, context, detail, Stage.OFF, definition, logger=logger, chance=chance)
+
+
+def invoked(*origins: Origin, operation: Operation = Operation.READ, **options: Any) -> OpTracker:
+    op = tracker(**options)
+    op.operation(operation)
+    for origin in origins:
+        op.invoked(origin)
+    return op
+
+
+def event_of(op: OpTracker) -> MigrationEvent:
+    event = op.event()
+    assert isinstance(event, MigrationEvent), event
+    return event
+
+
+def with_latency(op: OpTracker) -> None:
+    op.latency(Origin.NEW, 1)
+
+
+def with_error(op: OpTracker) -> None:
+    op.error(Origin.NEW)
+
+
+def with_comparison(op: OpTracker) -> None:
+    op.consistent(lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("op", "measure", "why"),
+    [
+        pytest.param(tracker(), None, "nobody said whether it is a read or a write", id="no operation"),
+        pytest.param(invoked(Origin.OLD, key=""), None, "the flag's key is empty", id="no key"),
+        pytest.param(invoked(), None, "neither system was invoked", id="nothing invoked"),
+        pytest.param(invoked(Origin.OLD, context=None), None, "the context cannot be used: there is none", id="no context"),
+        pytest.param(
+            invoked(Origin.OLD, context=NOBODY), None, f"the context cannot be used: {NOBODY.error}", id="an invalid context"
+        ),
+        pytest.param(
+            invoked(Origin.OLD),
+            with_latency,
+            "something was measured of the new system, which was not invoked",
+            id="a latency of what was not invoked",
+        ),
+        pytest.param(
+            invoked(Origin.OLD),
+            with_error,
+            "something was measured of the new system, which was not invoked",
+            id="an error of what was not invoked",
+        ),
+        pytest.param(
+            invoked(Origin.NEW), with_comparison, "both systems were compared, and only one was invoked", id="a comparison of one"
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_no_event(op: OpTracker, measure: Callable[[OpTracker], None] | None, why: str) -> None:
+    if measure is not None:
+        measure(op)
+    assert op.event() == why
+
+
+def test_an_event_has_what_was_measured_and_what_the_flag_said() -> None:
+    op = invoked(
+        Origin.NEW,
+        Origin.OLD,
+        operation=Operation.WRITE,
+        definition=flag(sampling_ratio=10, migration=MigrationSettings(check_ratio=1)),
+    )
+    op.latency(Origin.NEW, 0.0125)
+    op.latency(Origin.OLD, 0)
+    op.error(Origin.OLD)
+    op.consistent(lambda: False)
+    began = now_ms()
+    event = event_of(op)
+    assert began <= event.at_ms <= now_ms()
+    assert (event.operation, event.key, event.context, event.value, event.default) == ("write", "move", USER, "live", "off")
+    assert (event.reason, event.variation, event.version) == (FALLTHROUGH, 3, 7)
+    assert (event.sampling_ratio, event.check_ratio) == (10, 1)
+    assert (event.invoked, event.failed, event.is_consistent) == (["old", "new"], ["old"], False)
+    assert event.latency_ms == {"old": 0, "new": 12.5}
+
+
+def test_a_flag_that_does_not_exist_has_no_version() -> None:
+    event = event_of(invoked(Origin.OLD))
+    assert (event.version, event.sampling_ratio, event.check_ratio) == (None, None, None)
+    assert (event.latency_ms, event.failed, event.is_consistent) == ({}, [], None)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "chance", "is_checked"),
+    [
+        pytest.param(None, 0.99, True, id="always without a ratio"),
+        pytest.param(1, 0.99, True, id="always at 1"),
+        pytest.param(0, 0.0, False, id="never at 0"),
+        pytest.param(-1, 0.0, False, id="never below"),
+        pytest.param(4, 0.24, True, id="one in four"),
+        pytest.param(4, 0.25, False, id="and not the others"),
+    ],
+)
+def test_a_comparison_is_made_as_often_as_the_flag_says(ratio: int | None, chance: float, is_checked: bool) -> None:
+    op = invoked(*Origin, definition=flag(migration=MigrationSettings(check_ratio=ratio)), chance=lambda: chance)
+    calls: list[bool] = []
+
+    def check() -> bool:
+        calls.append(True)
+        return True
+
+    op.consistent(check)
+    assert (len(calls), event_of(op).is_consistent) == ((1, True) if is_checked else (0, None))
+
+
+def test_a_comparison_that_raises_is_logged_and_not_noted(caplog: pytest.LogCaptureFixture) -> None:
+    op = invoked(*Origin)
+    op.consistent(lambda: 1 // 0 == 0)
+    assert event_of(op).is_consistent is None
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "migration move: the comparison failed")
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -0.1])
+def test_what_is_no_time_is_left_out(seconds: float, caplog: pytest.LogCaptureFixture) -> None:
+    op = invoked(Origin.OLD)
+    op.latency(Origin.OLD, seconds)
+    assert event_of(op).latency_ms == {}
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_words_are_taken_for_what_they_name() -> None:
+    op = tracker()
+    op.operation("read")  # type: ignore[arg-type]  # as programs without a type checker do
+    op.invoked("new")  # type: ignore[arg-type]  # as above
+    assert (event_of(op).operation, event_of(op).invoked) == ("read", ["new"])
+    with pytest.raises(ValueError, match="'newer' is not a valid Origin"):
+        op.invoked("newer")  # type: ignore[arg-type]  # as above
