@@ -58,18 +58,18 @@ class Accounts:
     )
 
     def __init__(self) -> None:
-        self.events_recorded = 0
-        self.events_sent = 0
-        self.events_dropped = 0
-        self.evaluations_taken = 0
+        self.events_recorded: int = 0
+        self.events_sent: int = 0
+        self.events_dropped: int = 0
+        self.evaluations_taken: int = 0
         """Those in batches. More may wait in the summary of now."""
-        self.evaluations_sent = 0
-        self.evaluations_dropped = 0
-        self.dropped_for_room = 0
-        self.deduplicable = 0
+        self.evaluations_sent: int = 0
+        self.evaluations_dropped: int = 0
+        self.dropped_for_room: int = 0
+        self.deduplicable: int = 0
         """Inputs that are not counted as evaluations and register a context, less evaluations that register none."""
-        self.new_contexts = 0
-        self.last_batch = 0
+        self.new_contexts: int = 0
+        self.last_batch: int = 0
 
     def stats(self, waiting: int) -> Stats:
         """What became of everything so far, with ``waiting`` evaluations in the summary of now."""

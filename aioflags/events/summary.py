@@ -54,7 +54,7 @@ class Counter:
         self.variation: int | None = variation
         self.version: int | None = version
         self.tick: Callable[[], int] = itertools.count().__next__
-        self.counted = 0
+        self.counted: int = 0
         self._taken = 0
         self._looks = 0
 
@@ -88,8 +88,8 @@ class Summary:
     __slots__ = ("_flags", "_noted", "_ticks", "end_ms", "start_ms")
 
     def __init__(self) -> None:
-        self.start_ms = 0
-        self.end_ms = 0
+        self.start_ms: int = 0
+        self.end_ms: int = 0
         self._noted = 0
         self._flags: dict[str, _FlagCounters] = {}
         self._ticks: dict[str | tuple[str, ...], Ticks] = {}
