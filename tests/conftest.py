@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import redis
@@ -50,10 +51,26 @@ def _nothing_blocks() -> Iterator[None]:
         yield
 
 
+def pytest_report_header() -> str | None:
+    """A run without a Redis says in one line what it leaves out."""
+    return None if REDIS_SERVER else "no redis-server is installed: tests that need a real Redis are left out"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves them out. A list of all tests has them nonetheless."""
+    if REDIS_SERVER is None and not config.option.collectonly:
+        left_out = [item for item in items if _needs_redis(item)]
+        items[:] = [item for item in items if not _needs_redis(item)]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def _needs_redis(item: pytest.Item) -> bool:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    return item.get_closest_marker("redis") is not None or not {"redis_url", "own_redis"}.isdisjoint(fixtures)
+
+
 @pytest.fixture(scope="session")
 def _redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    if REDIS_SERVER is None:
-        pytest.skip("no redis-server is installed: what needs a real one was left out")
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
@@ -66,3 +83,12 @@ def redis_url(_redis_server: RedisServer) -> str:
     with redis.Redis.from_url(_redis_server.url) as client:
         client.flushall()
     return _redis_server.url
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that the test may stop and freeze. Without ``redis-server`` the test is left out."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()

@@ -646,20 +646,35 @@ async def test_an_error_at_the_very_end_is_a_line_in_the_log(caplog: pytest.LogC
     assert "closing the store of flag data failed: OSError: stuck" in caplog.text
 
 
-async def test_a_store_that_answers_rubbish_costs_nobody_anything(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("cache", ["ttl", "off"])
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        pytest.param(["rubbish"], id="a list"),
+        pytest.param({FLAG: ["rubbish"]}, id="lists by kind"),
+        pytest.param({FLAG: {"a": b"{}"}}, id="text instead of items"),
+        pytest.param({FLAG: {"a": StoredItem(FLAG, "a", 1, 5)}}, id="an item without text"),  # type: ignore[arg-type]  # so it is
+    ],
+)
+async def test_a_store_that_answers_rubbish_costs_nobody_anything(
+    rubbish: Any, cache: Literal["ttl", "off"], caplog: pytest.LogCaptureFixture
+) -> None:
     class Rubbish(MemoryStore):
         async def load(self) -> Any:
-            return ["rubbish"]
+            return rubbish
 
         async def get(self, kind: ObjectKind, key: str) -> Any:
-            return "rubbish"
+            return rubbish if isinstance(rubbish, list) else rubbish[FLAG]
 
-    feed = Feed()
-    async with started(beside(feed, Rubbish(), cache="off", mode="read_only")) as client:
+    feed, store = Feed(), Rubbish()
+    store.marker = True
+    async with started(beside(feed, store, cache=cache, mode="read_only")) as client:
         assert await client.variation("a", USER, "default") == "default"
         feed.say(full(a="streamed"))
         await anyio.sleep(A_MOMENT)
         assert await client.variation("a", USER, "default") == "streamed"
+    assert "bug" not in caplog.text
+    assert "answered something else" in caplog.text or "is left out" in caplog.text
 
 
 async def test_the_child_of_a_fork_leaves_the_store_of_its_parent_alone() -> None:

@@ -62,7 +62,7 @@ def read_item(item: StoredItem, complain: Callable[[str], None]) -> Change | Non
     """One item, under the key that it was stored by: what its text is called, or says to be called, is no matter."""
     try:
         definition = read_definition(item.kind, item.text)
-    except UNREADABLE as error:
+    except (*UNREADABLE, TypeError) as error:
         complain(f"{item.kind} {printable(item.key)}: {printable(error)}")
         return None
     if definition.key != item.key and not definition.deleted:

@@ -9,7 +9,7 @@ Source: ``data-system.md`` 5.4, 7.6.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -21,6 +21,7 @@ from aioflags.logs import Once
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.result import ErrorInfo, FailureKind, SourceState
 from aioflags.sources.base import breathing
+from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, read_items
 from aioflags.supervisor.facts import Facts
 from aioflags.supervisor.health import StoreHealth
@@ -29,7 +30,7 @@ from aioflags.supervisor.holder import SnapshotHolder
 if TYPE_CHECKING:
     from aioflags.evaluation.items import Item
     from aioflags.evaluation.snapshot import Snapshot
-    from aioflags.stores.base import Store, StoredItem, StoredItems
+    from aioflags.stores.base import Store, StoredItems
 
 __all__ = ["StandIn"]
 
@@ -129,7 +130,7 @@ class StandIn:
         """Everything, published if it is news; nothing, if the marker lacks."""
         self._loads += 1
         if await self._has_marker():
-            await self._publish(await self._health.call(lambda store: store.load()))
+            await self._publish(await self._health.call(_loaded))
 
     async def _load_anew(self) -> Snapshot:
         """Everything, read after this call began. Several who ask at once share one reading."""
@@ -199,8 +200,24 @@ class StandIn:
             self._logger.warning("the store has an item that cannot be read, and is left out: %s", why)
 
 
+async def _loaded(store: Store) -> StoredItems:
+    """Everything, if it is what a store has to answer. A program's own may answer anything."""
+    found: object = await store.load()
+    if isinstance(found, Mapping) and all(isinstance(those, Mapping) for those in found.values()):
+        items: StoredItems = found
+        if all(isinstance(item, StoredItem) for those in items.values() for item in those.values()):
+            return items
+    raise StoreError(f"{type(store).__name__}.load answered something else than stored items")
+
+
 def _getting(kind: ObjectKind, key: str) -> Callable[[Store], Awaitable[StoredItem | None]]:
-    return lambda store: store.get(kind, key)
+    async def get(store: Store) -> StoredItem | None:
+        found: object = await store.get(kind, key)
+        if found is None or isinstance(found, StoredItem):
+            return found
+        raise StoreError(f"{type(store).__name__}.get answered something else than a stored item")
+
+    return get
 
 
 def _can_be_stored(key: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +17,7 @@ import redis
 from aioflags import Client, Config, Context, DataSystem, StoreStatus
 from aioflags.stores import RedisStore
 from tests.feed import Feed, change, changes, flag_json, full
-from tests.redis_server import REDIS_SERVER, RedisServer
+from tests.redis_server import RedisServer
 from tests.test_persistence import beside
 
 pytestmark = [pytest.mark.real_time, pytest.mark.timeout(60)]
@@ -27,18 +27,6 @@ AWAY = 3.0
 """For how many seconds there is trouble: longer than a connection may be silent."""
 FULL_WITHIN = 5.0
 RUBBISH = {"garbage": b"\x00\xffgarbage\r\n$-7\r\n*\r\n" * 20, "nonsense": b":1\r\n"}
-
-
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    if REDIS_SERVER is None:
-        pytest.skip("no redis-server is installed: what needs a real one was left out")
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    with contextlib.suppress(ProcessLookupError):
-        server.thaw()
-    server.stop()
 
 
 class Way:
@@ -139,10 +127,10 @@ async def end_trouble(server: RedisServer, way: Way, trouble: str) -> None:
 @pytest.mark.parametrize("trouble", ["killed", "frozen", "garbage", "nonsense"])
 @pytest.mark.holds("DS-135")
 async def test_a_store_that_is_written_is_full_again_soon(
-    server: RedisServer, trouble: str, caplog: pytest.LogCaptureFixture
+    own_redis: RedisServer, trouble: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    feed, way, asked = Feed(), Way(server), Asked()
+    feed, way, asked = Feed(), Way(own_redis), Asked()
     others = [change(f"flag-{n}", n) for n in range(500)]
     feed.say(full(*others, n=0))
 
@@ -153,7 +141,7 @@ async def test_a_store_that_is_written_is_full_again_soon(
     async with way.open(), Client("sdk-key", beside(feed, RedisStore(way.url))) as client, anyio.create_task_group() as tasks:
         await _until(client, StoreStatus(available=True, stale=False))
         tasks.start_soon(ask, client, asked)
-        await make_trouble(server, way, trouble)
+        await make_trouble(own_redis, way, trouble)
         began = anyio.current_time()
         while anyio.current_time() < began + AWAY:
             say()
@@ -161,7 +149,7 @@ async def test_a_store_that_is_written_is_full_again_soon(
         # Who answers nonsense may claim in between that he is there.
         assert client.store_status is not None
         assert client.store_status.stale
-        await end_trouble(server, way, trouble)
+        await end_trouble(own_redis, way, trouble)
         with anyio.fail_after(FULL_WITHIN):
             await _until(client, StoreStatus(available=True, stale=False))
         say()
@@ -169,7 +157,7 @@ async def test_a_store_that_is_written_is_full_again_soon(
         tasks.cancel_scope.cancel()
     assert asked.wrong == ""
     assert asked.count > AWAY * 900
-    with redis.Redis.from_url(server.url) as database:
+    with redis.Redis.from_url(own_redis.url) as database:
         stored: Any = database.hgetall("launchdarkly:features")
     assert len(stored) == 501
     assert b'"variations":[%d]' % asked.newest in stored[b"n"]
@@ -179,12 +167,12 @@ async def test_a_store_that_is_written_is_full_again_soon(
 @pytest.mark.parametrize("cache", ["ttl", "off"])
 @pytest.mark.parametrize("trouble", ["frozen", "garbage", "nonsense"])
 async def test_a_store_that_is_only_read_is_read_again_soon(
-    server: RedisServer, trouble: str, cache: Literal["ttl", "off"]
+    own_redis: RedisServer, trouble: str, cache: Literal["ttl", "off"]
 ) -> None:
-    way, asked = Way(server), Asked()
+    way, asked = Way(own_redis), Asked()
 
     def write(number: int) -> None:
-        with redis.Redis.from_url(server.url) as database:
+        with redis.Redis.from_url(own_redis.url) as database:
             database.hset("launchdarkly:features", "n", flag_json("n", number, number + 1))
 
     write(0)
@@ -193,11 +181,11 @@ async def test_a_store_that_is_only_read_is_read_again_soon(
         async with Client("", Config(data_system=system)) as client:
             tasks.start_soon(ask, client, asked)
             await anyio.sleep(0.3)
-            await make_trouble(server, way, trouble)
+            await make_trouble(own_redis, way, trouble)
             await anyio.sleep(AWAY)
             assert client.store_status is not None
             assert client.store_status.stale
-            await end_trouble(server, way, trouble)
+            await end_trouble(own_redis, way, trouble)
             asked.newest = 1
             await asyncio.to_thread(write, 1)
             with anyio.fail_after(FULL_WITHIN):

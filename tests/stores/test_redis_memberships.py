@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ldclient.integrations import Files, Redis
 from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, StoreStatus
 from aioflags.clock import now_ms
 from aioflags.stores import RedisStore, context_hash
-from tests.redis_server import REDIS_SERVER, RedisServer
+from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.real_time
 
@@ -45,17 +45,6 @@ DOCUMENT: dict[str, Any] = {
 def _client(url: str, **options: Any) -> Any:
     # Without it redis-py looks its own version up on the disk.
     return redis.asyncio.Redis.from_url(url, driver_info=None, **options)
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that the test may stop. Without ``redis-server`` the test is left out."""
-    if REDIS_SERVER is None:
-        pytest.skip("no redis-server is installed: what needs a real one was left out")
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
 
 
 async def write(url: str, included: list[str], excluded: list[str], updated: object = None, prefix: str = "launchdarkly") -> None:

@@ -30,7 +30,7 @@ def _disk(request: pytest.FixtureRequest) -> Store:
 
 STORES: list[object] = [
     pytest.param(_own, id="a program's own"),
-    pytest.param(_redis, id="Redis"),
+    pytest.param(_redis, id="Redis", marks=pytest.mark.redis),
     pytest.param(_disk, id="a file"),
 ]
 
