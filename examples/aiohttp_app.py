@@ -35,7 +35,7 @@ async def ready(request: web.Request) -> web.Response:
 def user_of(request: web.Request) -> Context:
     """Whom a request is for. A real service takes that from its session or token."""
     user = request.headers.get("x-user")
-    if user is None:
+    if not user:
         return Context("a visitor", anonymous=True)
     return Context(user, attributes={"plan": request.headers.get("x-plan", "free")})
 

@@ -31,10 +31,10 @@ async def test_the_checkout_follows_its_flag(http: Http, flags: MemoryClient, va
 async def test_the_discount_is_for_the_pro_plan(http: Http, flags: MemoryClient) -> None:
     flags.update(flags.flag("discount").variations(0, 10).fallthrough_variation(0).if_match("user", "plan", "pro").then_return(1))
     prices: list[int] = []
-    for headers in ({"x-user": "anna", "x-plan": "pro"}, {"x-user": "bert"}, {}):
+    for headers in ({"x-user": "anna", "x-plan": "pro"}, {"x-user": "bert"}, {"x-user": ""}, {}):
         async with http.get("/price", headers=headers) as response:
             prices.append(await response.json())
-    assert prices == [90, 100, 100]
+    assert prices == [90, 100, 100, 100]
 
 
 async def test_it_is_ready(http: Http) -> None:

@@ -19,6 +19,7 @@ def test_the_checkout_follows_its_flag(flags: MemoryClient, value: bool, page: s
 def test_a_flag_may_change_while_the_service_runs(flags: MemoryClient) -> None:
     with TestClient(create_app(flags)) as http:
         assert http.get("/price").json() == 100
+        assert http.get("/price", headers={"x-user": ""}).json() == 100
         flags.set("discount", 20)
         assert http.get("/price").json() == 80
 
@@ -29,6 +30,7 @@ def test_the_discount_is_for_the_pro_plan(flags: MemoryClient) -> None:
         assert http.get("/price", headers={"x-user": "anna", "x-plan": "pro"}).json() == 90
         assert http.get("/price", headers={"x-user": "bert"}).json() == 100
         assert http.get("/price").json() == 100
+        assert http.get("/price", headers={"x-user": ""}).json() == 100
 
 
 def test_it_is_ready(flags: MemoryClient) -> None:

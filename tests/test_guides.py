@@ -23,12 +23,12 @@ PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 GUIDES = {
-    "aiohttp.md": 4,
+    "aiohttp.md": 5,
     "big-segments.md": 1,
     "dev-server.md": 1,
     "fallback-directive.md": 1,
     "fdv1.md": 1,
-    "fastapi.md": 7,
+    "fastapi.md": 8,
     "hooks.md": 3,
     "migrations.md": 3,
     "observability.md": 4,
