@@ -234,6 +234,39 @@ async def test_no_events_are_sent_unless_they_are_wanted() -> None:
         assert harness.flags.requests[Endpoint.EVENTS] == 0
 
 
+async def test_hooks_tell_of_events() -> None:
+    async with harnessing() as harness:
+        told = {"callbackUri": harness.callbacks_url, "name": "a"}
+        client = await harness.create(hooks={"hooks": [told, {**told, "name": "b", "errors": {"afterTrack": "on purpose"}}]})
+        await harness.ask(client, "customEvent", eventKey="bought", context=USER, data={"x": 1}, metricValue=None)
+        ((_, heard),) = await harness.until_heard(1)
+    environment = harness.flags.environment_id
+    tracked = {"key": "bought", "context": USER, "environmentId": environment, "data": {"x": 1}}
+    assert heard == {"stage": "afterTrack", "trackSeriesContext": tracked}
+
+
+@pytest.mark.parametrize(
+    ("operation", "new", "result", "asked"),
+    [
+        pytest.param("read", Response("from new"), "from new", {"/old", "/new"}, id="a read"),
+        pytest.param("write", Response("written"), "written", {"/old", "/new"}, id="a write"),
+        pytest.param("write", Response("no", 409), "409 Conflict", {"/new"}, id="a write that fails"),
+    ],
+)
+async def test_the_harness_is_both_ends_of_a_migration(operation: str, new: Response, result: str, asked: set[str]) -> None:
+    async with harnessing({"flagValues": {"move": "live"}}) as harness:
+        harness.answers |= {"/old": Response("from old"), "/new": new}
+        client = await harness.create()
+        about = {"key": "move", "context": USER, "defaultStage": "off"}
+        assert await harness.ask(client, "migrationVariation", **about) == {"result": "live"}
+        ends = {"oldEndpoint": f"{harness.callbacks_url}/old", "newEndpoint": f"{harness.callbacks_url}/new"}
+        options = {"readExecutionOrder": "concurrent", "trackLatency": True, "trackErrors": True, "trackConsistency": True}
+        answer = await harness.ask(client, "migrationOperation", operation=operation, payload='"p"', **about, **ends, **options)
+    assert result in answer["result"]
+    assert {path for path, _ in harness.heard} == asked
+    assert {body for _, body in harness.heard} == {"p"}
+
+
 async def test_a_harness_that_does_not_answer_callbacks_harms_nobody() -> None:
     async with harnessing() as harness:
         client = await harness.create()

@@ -49,6 +49,7 @@ SERVER_SIDE: Final = (
     "inline-context",
     "inline-context-all",
     "instance-id",
+    "migrations",
     "omit-anonymous-contexts",
     "optional-event-gzip",
     "persistent-data-store-redis",
@@ -63,6 +64,7 @@ SERVER_SIDE: Final = (
     "tls:custom-ca",
     "tls:skip-verify-peer",
     "tls:verify-peer",
+    "track-hooks",
     "user-type",
     "wrapper",
 )

@@ -22,6 +22,10 @@ class Callbacks:
         """One whose answer counts, as JSON. Raises ``httpx.HTTPError`` where there is none."""
         return (await self._http.post(uri, json=what)).raise_for_status().json()
 
+    async def exchange(self, uri: str, text: str) -> str:
+        """Text for text. Raises ``httpx.HTTPError`` for an answer other than a success."""
+        return (await self._http.post(uri, content=text)).raise_for_status().text
+
     async def tell(self, uri: str, what: Any) -> None:
         """One that nobody waits for an answer to. A harness that has gone on to its next test is no failure."""
         try:

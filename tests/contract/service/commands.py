@@ -13,6 +13,7 @@ from aioflags import Client, Context
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.contexts import ContextBuild, ContextComparison, ContextConvert, build, compare, convert
 from tests.contract.service.listeners import Listeners, RegisterFlagListener, RegisterValueListener, Unregister
+from tests.contract.service.migrations import MigrationOperation, MigrationVariation, operate, stage_of
 from tests.contract.service.wire import Wire
 
 __all__ = ["CommandError", "Entity", "obey"]
@@ -111,6 +112,14 @@ async def _big_segments_status(entity: Entity, _: Wire) -> dict[str, bool]:
     return {"available": status.available, "stale": status.stale}
 
 
+async def _migration_variation(entity: Entity, wanted: MigrationVariation) -> dict[str, str]:
+    return await stage_of(entity.client, wanted)
+
+
+async def _migration_operation(entity: Entity, wanted: MigrationOperation) -> dict[str, str]:
+    return await operate(entity.client, entity.callbacks, wanted)
+
+
 async def _context_build(_: Entity, wanted: ContextBuild) -> dict[str, str]:
     return build(wanted)
 
@@ -150,6 +159,8 @@ COMMANDS: Final = {
     "flushEvents": _Command(Wire, _flush),
     "secureModeHash": _Command(About, _secure_mode_hash),
     "getBigSegmentStoreStatus": _Command(Wire, _big_segments_status),
+    "migrationVariation": _Command(MigrationVariation, _migration_variation),
+    "migrationOperation": _Command(MigrationOperation, _migration_operation),
     "contextBuild": _Command(ContextBuild, _context_build),
     "contextConvert": _Command(ContextConvert, _context_convert),
     "contextComparison": _Command(ContextComparison, _context_comparison),

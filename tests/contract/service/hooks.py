@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aioflags import EvaluationDetail
-from aioflags.hooks import EvaluationCall, Hook
+from aioflags.hooks import EvaluationCall, Hook, TrackCall
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.wire import HookParams
 
@@ -29,6 +29,12 @@ class ToldHook(Hook):
         """Tells of ``afterEvaluation``."""
         told = {"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()}
         return await self._evaluation("afterEvaluation", call, data, evaluationDetail=told)
+
+    async def after_track(self, call: TrackCall) -> None:
+        """Tells of ``afterTrack``."""
+        tracked = {"key": call.key, "context": call.context.to_dict(), "environmentId": call.environment_id}
+        given = {"data": call.data, "metricValue": call.metric_value}
+        await self._stage("afterTrack", trackSeriesContext=tracked | {k: v for k, v in given.items() if v is not None})
 
     async def _evaluation(
         self, stage: str, call: EvaluationCall, data: Mapping[str, object], **more: object
