@@ -8,7 +8,7 @@ from itertools import repeat
 from time import perf_counter
 from typing import Final
 
-from aioflags import Client, Config, Context, DataSystem
+from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
 from tests.benchmarks.columns.base import Column
 from tests.benchmarks.flagset import SUBJECT, Person, member_flags
@@ -30,7 +30,10 @@ class Plain(Column):
     async def open(self, size: str, protocol: str) -> None:
         address = self.place.address(size)
         system = DataSystem.custom(synchronizers=[_SOURCES[protocol]()])
-        self.client = Client("bench", Config(base_uri=address, stream_uri=address, events_uri=address, data_system=system))
+        config = Config(
+            base_uri=address, stream_uri=address, events_uri=address, data_system=system, events=Events(send_events=False)
+        )
+        self.client = Client("bench", config)
         await self.client.start(120)
         assert self.client.is_initialized
         self.subject = _context(SUBJECT)
