@@ -413,6 +413,7 @@ class Client:
     def variation_nowait(self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]) -> Any: ...
     def variation_nowait(self, key: str, context: Any = None, default: Any = None, *, expect: type[Any] | None = None) -> Any:
         """:meth:`variation` as a plain call, from any thread: what would have to be fetched first counts as unknown."""
+        # The short way is that of variation, word for word: a call from one to the other would cost a third of either.
         if context is None:
             context = current_context()
         try:
