@@ -4,8 +4,9 @@ Public names are loaded when they are first asked for: a process that only impor
 lines do with whatever is installed, does not pay for a client.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from aioflags.lazy import on_demand
 
 if TYPE_CHECKING:
     from aioflags.ambient import current_context, use_context
@@ -60,32 +61,27 @@ __all__ = [
     "use_context",
 ]
 
-_HOMES = {
-    "ambient": ("current_context", "use_context"),
-    "changes": ("FlagChange", "ValueChange"),
-    "client": ("Client",),
-    "config": ("BigSegments", "Config", "DataSystem", "Events", "Http"),
-    "errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
-    "events.ledger": ("Stats",),
-    "flags": ("Flags", "FlagsState"),
-    "hooks": ("Hook",),
-    "model.context": ("Context",),
-    "model.detail": ("BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
-    "model.explanation": ("Explanation",),
-    "model.result": ("ErrorInfo", "SourceState"),
-    "model.status": ("Status", "StatusReport", "StoreStatus"),
-    "persistence": ("Persistence",),
-    "typed": ("Flag",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Loads a public name, once."""
-    for module, names in _HOMES.items():
-        if name in names:
-            found = globals()[name] = getattr(import_module(f"aioflags.{module}"), name)
-            return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "aioflags.ambient": ("current_context", "use_context"),
+            "aioflags.changes": ("FlagChange", "ValueChange"),
+            "aioflags.client": ("Client",),
+            "aioflags.config": ("BigSegments", "Config", "DataSystem", "Events", "Http"),
+            "aioflags.errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
+            "aioflags.events.ledger": ("Stats",),
+            "aioflags.flags": ("Flags", "FlagsState"),
+            "aioflags.hooks": ("Hook",),
+            "aioflags.model.context": ("Context",),
+            "aioflags.model.detail": ("BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
+            "aioflags.model.explanation": ("Explanation",),
+            "aioflags.model.result": ("ErrorInfo", "SourceState"),
+            "aioflags.model.status": ("Status", "StatusReport", "StoreStatus"),
+            "aioflags.persistence": ("Persistence",),
+            "aioflags.typed": ("Flag",),
+        },
+    )
 
 
 def __dir__() -> list[str]:

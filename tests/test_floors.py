@@ -20,6 +20,7 @@ FLOORS = {
     "logs": -1,
     "version": -1,
     "forks": -1,
+    "lazy": -1,
     # Folders. Two on one floor do not know each other.
     "model": 0,
     "evaluation": 1,

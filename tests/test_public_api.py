@@ -159,6 +159,15 @@ METHODS = {
 }
 
 
+@pytest.mark.parametrize("package", [aioflags, sources, stores, migration, testing], ids=lambda package: package.__name__)
+def test_a_name_that_is_not_there_is_missed_as_in_any_module(package: ModuleType) -> None:
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'Clinet'"):
+        package.Clinet  # noqa: B018 - looking is the test
+    with pytest.raises(ImportError):
+        exec(f"from {package.__name__} import Clinet")
+
+
 @pytest.mark.parametrize(
     ("module", "names"),
     [

@@ -4,8 +4,25 @@ A :class:`Migrator` reads and writes where the stage of the moment says so, and 
 stage alone, and an :class:`OpTracker` for programs that do the rest themselves.
 """
 
-from aioflags.migration.migrator import Failure, Migrator, ReadOrder, Result, WriteResult
+from typing import TYPE_CHECKING
+
+from aioflags.lazy import on_demand
 from aioflags.migration.stages import Operation, Origin, Stage
 from aioflags.migration.tracker import OpTracker
 
+if TYPE_CHECKING:
+    from aioflags.migration.migrator import Failure, Migrator, ReadOrder, Result, WriteResult
+
 __all__ = ["Failure", "Migrator", "OpTracker", "Operation", "Origin", "ReadOrder", "Result", "Stage", "WriteResult"]
+
+if not TYPE_CHECKING:
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "aioflags.migration.migrator": ("Failure", "Migrator", "ReadOrder", "Result", "WriteResult"),
+        },
+    )
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

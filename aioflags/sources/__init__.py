@@ -5,17 +5,22 @@ The names here are what a configuration is made of, and what a source of one's o
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from aioflags.lazy import on_demand
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, SourceState, Update
 from aioflags.protocol.document import read_document
 from aioflags.sources.base import Initializer, Latching, SourceBuilder, SourceContext, Synchronizer
 from aioflags.sources.fdv1 import Fdv1FallbackOptions, Fdv1Polling
 from aioflags.sources.fdv1_streaming import Fdv1Streaming
-from aioflags.sources.file import FileSource
-from aioflags.sources.function import from_function
 from aioflags.sources.memory import MemorySource
 from aioflags.sources.polling import Polling
 from aioflags.sources.streaming import Streaming
+
+if TYPE_CHECKING:
+    from aioflags.sources.file import FileSource
+    from aioflags.sources.function import from_function
 
 __all__ = [
     "Basis",
@@ -45,3 +50,16 @@ __all__ = [
     "from_function",
     "read_document",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "aioflags.sources.file": ("FileSource",),
+            "aioflags.sources.function": ("from_function",),
+        },
+    )
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

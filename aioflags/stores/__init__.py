@@ -4,12 +4,17 @@ one's own needs.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aioflags.errors import StoreError
+from aioflags.lazy import on_demand
 from aioflags.model.change import ObjectKind
 from aioflags.stores.base import Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
-from aioflags.stores.disk import DiskStore
 from aioflags.stores.memberships import MembershipStore, MembershipStoreBuilder, context_hash
-from aioflags.stores.redis import RedisStore
+
+if TYPE_CHECKING:
+    from aioflags.stores.disk import DiskStore
+    from aioflags.stores.redis import RedisStore
 
 __all__ = [
     "DiskStore",
@@ -26,3 +31,16 @@ __all__ = [
     "StoredItems",
     "context_hash",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "aioflags.stores.disk": ("DiskStore",),
+            "aioflags.stores.redis": ("RedisStore",),
+        },
+    )
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

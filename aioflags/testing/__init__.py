@@ -3,8 +3,9 @@
 Names are loaded when they are first asked for: pytest imports this package in every project that has aioflags installed.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from aioflags.lazy import on_demand
 
 if TYPE_CHECKING:
     from aioflags.interventions import Observation
@@ -28,25 +29,20 @@ __all__ = [
     "overrides",
 ]
 
-_HOMES = {
-    "FlagChangeLog": "aioflags.testing.changes",
-    "FlagOverrides": "aioflags.testing.overriding",
-    "FlagRecorder": "aioflags.testing.recorder",
-    "FlagsService": "aioflags.testing.service",
-    "MemoryClient": "aioflags.testing.client",
-    "Observation": "aioflags.interventions",
-    "VirtualTimeLoop": "aioflags.testing.virtual_time",
-    "assert_flags_exist": "aioflags.testing.declared",
-    "overrides": "aioflags.testing.overriding",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Loads a public name, once."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return found
+if not TYPE_CHECKING:
+    __getattr__ = on_demand(
+        __name__,
+        {
+            "aioflags.interventions": ("Observation",),
+            "aioflags.testing.changes": ("FlagChangeLog",),
+            "aioflags.testing.client": ("MemoryClient",),
+            "aioflags.testing.declared": ("assert_flags_exist",),
+            "aioflags.testing.overriding": ("FlagOverrides", "overrides"),
+            "aioflags.testing.recorder": ("FlagRecorder",),
+            "aioflags.testing.service": ("FlagsService",),
+            "aioflags.testing.virtual_time": ("VirtualTimeLoop",),
+        },
+    )
 
 
 def __dir__() -> list[str]:
