@@ -178,7 +178,7 @@ async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str])
 
 def _skew(headers: Mapping[str, str]) -> Finding | None:
     """How far the clocks are apart; ``None`` if the service does not say what time it is."""
-    if (there_ms := read_date(headers)) is None:
+    if (there_ms := read_date(headers.get("date", ""))) is None:
         return None
     skew = now() - there_ms / 1000
     if abs(skew) <= _SKEW:

@@ -109,7 +109,7 @@ class Sender:
         return Outcome.DROP if outcome is Outcome.RETRY else outcome
 
     def _note_time(self, headers: Mapping[str, str]) -> None:
-        if (server_ms := read_date(headers)) is not None:
+        if (server_ms := read_date(headers.get("date", ""))) is not None:
             self._learn_time(server_ms)
 
 

@@ -5,13 +5,12 @@ Source: ``data-system.md`` 3.3 and 5.7.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from aioflags.clock import now
 from aioflags.model.defaults import BACKOFF_RESET, LONGEST_PATIENCE, MAX_RECONNECT_DELAY, MAX_RETRY_AFTER
+from aioflags.protocol.dates import read_date
 
 __all__ = ["Backoff", "delay", "read_retry_after"]
 
@@ -66,8 +65,10 @@ def read_retry_after(status: int, headers: Mapping[str, str]) -> float:
     text = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
     if status not in _BUSY or not text:
         return 0.0
-    try:
-        seconds = float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - now()
-    except (ValueError, OverflowError):
+    if text.isdecimal():
+        seconds = float(text)
+    elif (until_ms := read_date(text)) is not None:
+        seconds = until_ms / 1000 - now()
+    else:
         return 0.0
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if math.isfinite(seconds) else MAX_RETRY_AFTER
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)

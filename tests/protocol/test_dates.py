@@ -19,4 +19,4 @@ from aioflags.protocol.dates import read_date
     ],
 )
 def test_the_date_of_an_answer_is_read(text: str, date: int | None) -> None:
-    assert read_date({"date": text}) == date
+    assert read_date(text) == date

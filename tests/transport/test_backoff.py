@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -96,7 +97,17 @@ def test_retry_after(status: int, text: str, seconds: float) -> None:
     assert read_retry_after(status, {"Retry-After": text}) == seconds
 
 
-def test_retry_after_as_a_date() -> None:
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
-    assert read_retry_after(503, {"retry-after": soon}) == pytest.approx(100, abs=3)
+@pytest.mark.parametrize("zone", ["GMT", "-0000"])
+def test_retry_after_as_a_date_is_not_in_the_time_of_this_machine(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    try:
+        soon = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True).replace("GMT", zone)
+        assert read_retry_after(503, {"retry-after": soon}) == pytest.approx(100, abs=3)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_nothing_is_asked_for_without_the_header() -> None:
     assert read_retry_after(503, {}) == 0
