@@ -32,7 +32,7 @@ def loaded() -> tuple[float, list[str]]:
 
 def test_it_loads_next_to_nothing() -> None:
     _, modules = loaded()
-    assert modules == ["aioflags", "aioflags.testing", "aioflags.testing.fixtures", "aioflags.testing.plugin"]
+    assert modules == ["aioflags", "aioflags.lazy", "aioflags.testing", "aioflags.testing.fixtures", "aioflags.testing.plugin"]
 
 
 def test_that_takes_no_time_to_speak_of() -> None:
