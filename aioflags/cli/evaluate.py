@@ -18,6 +18,7 @@ from aioflags.cli.contexts import context_of, written_context
 from aioflags.cli.mistakes import Mistake, file_mistakes, is_word, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.detail import EvaluationDetail
+from aioflags.model.explanation import shown
 from aioflags.model.nearest import nearest
 from aioflags.protocol.document import read_document
 from aioflags.protocol.problems import UNREADABLE
@@ -64,7 +65,7 @@ def command(ctx: click.Context, file: Path, key: str | None, context_json: str |
     click.echo(_answer(snapshot, question))
     if question.key not in snapshot.flags:
         near = nearest(question.key, snapshot.flags)
-        remark(f'there is no flag "{question.key}"' + (f'; did you mean "{near}"?' if near else ""))
+        remark(f"there is no flag {shown(question.key)}" + (f"; did you mean {shown(near)}?" if near else ""))
 
 
 def _answer_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:

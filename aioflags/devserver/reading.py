@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any, Final, TypeVar
 
@@ -10,6 +9,7 @@ import msgspec
 
 from aioflags.errors import ConfigError
 from aioflags.logs import printable
+from aioflags.model.nearest import nearest
 from aioflags.protocol.problems import UNREADABLE, read_problem
 
 __all__ = ["read"]
@@ -47,8 +47,8 @@ def _unknown_word(message: str, shape: Any) -> str | None:
     else:
         return None
     words = _words(_at(shape, found["path"] or ""))
-    near = difflib.get_close_matches(found["word"], words, n=1)
-    hint = f', did you mean "{near[0]}"?' if near else f": expected one of {', '.join(words)}"
+    near = nearest(found["word"], words)
+    hint = f', did you mean "{near}"?' if near else f": expected one of {', '.join(words)}"
     return printable(": ".join(filter(None, (place, what)))) + hint
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Final
 
@@ -12,6 +11,7 @@ import msgspec
 from aioflags.devserver.faults import Fault, FaultKind
 from aioflags.devserver.reading import read
 from aioflags.devserver.state import ServerState
+from aioflags.model.nearest import nearest
 
 __all__ = ["Scenario", "Step", "play", "read_scenario"]
 
@@ -35,8 +35,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError('a step has one of "fault", "lift" and "flip"')
         kinds = [_ALL, *FaultKind]
         if self.lift is not None and self.lift not in kinds:
-            near = difflib.get_close_matches(self.lift, kinds, n=1)
-            raise ValueError(f'lift: "{self.lift:.60}" is unknown, expected one of {", ".join(near or kinds)}')
+            near = nearest(self.lift, kinds)
+            hint = f'did you mean "{near}"?' if near else f"expected one of {', '.join(kinds)}"
+            raise ValueError(f'lift: "{self.lift:.60}" is unknown, {hint}')
 
     def __str__(self) -> str:
         if self.fault is not None:

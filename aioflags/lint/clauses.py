@@ -31,6 +31,7 @@ _OTHER_NAMES: Final = {
     "is": "in",
     "oneof": "in",
     "isoneof": "in",
+    "beginswith": "startsWith",
     "regex": "matches",
     "<": "lessThan",
     "lt": "lessThan",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from aioflags.logs import printable
+from aioflags.model.nearest import nearest
 from aioflags.protocol.document import joined
 from aioflags.protocol.places import Path
 
@@ -103,7 +103,6 @@ def quoted(value: object) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """The known name that ``name`` looks like, whatever its case, as a suggestion."""
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.lower().replace("_", ""), by_lower, n=1, cutoff=0.7)
-    return f'did you mean "{by_lower[found[0]]}"?' if found else None
+    """The known name that ``name`` looks like, as a suggestion."""
+    near = nearest(name, known)
+    return None if near is None else f"did you mean {quoted(near)}?"

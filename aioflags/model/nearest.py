@@ -15,12 +15,12 @@ _LONGEST: Final = 100
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The one of ``names`` that is most like ``name``; ``None`` if none is like it.
+    """The one of ``names`` that is most like ``name``, whatever their case; ``None`` if none is like it.
 
     Of many names, only those are compared that begin alike and are about as long, and of these the first few hundred.
     """
-    name = name[:_LONGEST]
-    beginning = name[:1].casefold()
-    alike = (one for one in names if one[:1].casefold() == beginning and abs(len(one) - len(name)) <= len(name) // 2)
-    found = difflib.get_close_matches(name, islice(alike, _LOOKED_AT), n=1, cutoff=0.7)
-    return found[0] if found else None
+    wanted = name[:_LONGEST].casefold()
+    alike = (one for one in names if one[:1].casefold() == wanted[:1] and abs(len(one) - len(wanted)) <= len(wanted) // 2)
+    by_form = {one.casefold(): one for one in islice(alike, _LOOKED_AT)}
+    found = difflib.get_close_matches(wanted, by_form, n=1, cutoff=0.7)
+    return by_form[found[0]] if found else None

@@ -66,7 +66,7 @@ async def test_a_rule_is_written_read_and_served(control: httpx.AsyncClient, sta
         pytest.param(
             "segments/s",
             {"rules": [{"clauses": [{"attribute": "plan", "op": "beginsWith", "values": ["p"]}]}]},
-            ['segments.s.rules[0].clauses[0].op: unknown operator "beginsWith"; did you mean "endsWith"? [unknown-operator]'],
+            ['segments.s.rules[0].clauses[0].op: unknown operator "beginsWith"; did you mean "startsWith"? [unknown-operator]'],
             id="an operator in a segment",
         ),
         pytest.param(

@@ -37,7 +37,7 @@ async def played(steps: list[dict[str, Any]], state: ServerState) -> list[tuple[
             's.json: steps[0].fault.tims: unknown property, did you mean "times"?',
             id="in a property of a fault",
         ),
-        pytest.param({"steps": [{"lift": "resets"}]}, 'lift: "resets" is unknown, expected one of reset', id="in what is lifted"),
+        pytest.param({"steps": [{"lift": "resets"}]}, 'lift: "resets" is unknown, did you mean "reset"?', id="in what is lifted"),
         pytest.param({"step": []}, 's.json: step: unknown property, did you mean "steps"?', id="around the steps"),
         pytest.param({"steps": [{"after": 1}]}, 'a step has one of "fault", "lift" and "flip"', id="a step that does nothing"),
         pytest.param(

@@ -17,6 +17,7 @@ NAMES = ["new-checkout", "new-search", "banner"]
         pytest.param("new_checkout", "new-checkout", id="another dash"),
         pytest.param("newCheckout", "new-checkout", id="another style"),
         pytest.param("New-Checkout", "new-checkout", id="another case"),
+        pytest.param("NEW_CHECKOUT", "new-checkout", id="shouted"),
         pytest.param("new-chekout", "new-checkout", id="a letter lost"),
         pytest.param("bannner", "banner", id="a letter doubled"),
         pytest.param("footer", None, id="nothing like it"),
