@@ -472,14 +472,6 @@ def test_a_variable_that_cannot_be_meant_is_refused_by_name(name: str, value: st
         Client.from_env()
 
 
-@pytest.mark.holds("CS-C24")
-def test_two_clients_have_instance_ids_of_their_own_and_each_has_one() -> None:
-    one, two = Client(KEY), Client(KEY)
-    name = "X-LaunchDarkly-Instance-Id"
-    assert one._source_context(NETWORK).headers[name] == one._source_context(NETWORK).headers[name]
-    assert one._source_context(NETWORK).headers[name] != two._source_context(NETWORK).headers[name]
-
-
 # -- the log
 
 

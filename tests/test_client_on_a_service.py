@@ -301,3 +301,19 @@ async def test_data_of_a_newer_transfer_are_a_change_whatever_version_the_flag_c
     async with client_of(service, DataSystem.custom(synchronizers=[Streaming()])) as client:
         with client.changes("f", USER) as changes:
             assert await anext(changes) == ValueChange("f", "old", "new")
+
+
+@pytest.mark.holds("DS-11", "CS-C24")
+async def test_a_client_has_one_instance_id_on_all_its_requests_and_another_client_another() -> None:
+    ids: list[set[str]] = []
+    for _ in range(2):
+        service = Service(poll_of(*payload("f")), stream_of(sse(*payload("f"))), Answer(500))
+        async with client_of(service, DataSystem.default()) as client:
+            await asyncio.sleep(1)
+            client.track("x", USER)
+            assert await client.flush_and_wait()
+        requests = [*service.requests, *service.posts]
+        assert {request.url.path for request in requests} >= {"/sdk/poll", "/sdk/stream", "/bulk"}
+        ids.append({request.headers["X-LaunchDarkly-Instance-Id"] for request in requests})
+    assert [len(of_client) for of_client in ids] == [1, 1]
+    assert ids[0] != ids[1]
