@@ -19,6 +19,7 @@ import anyio
 from aioflags.clock import now_ms
 from aioflags.evaluation.compiled import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
+from aioflags.flights import Flights
 from aioflags.forks import Lock, tell_after_fork
 from aioflags.logs import Once, printable
 from aioflags.model.context import Context
@@ -55,7 +56,7 @@ class Memberships:
         self._once = Once()
         self._cache = _Cache(options.context_cache_size, options.context_cache_time)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._flights: dict[str | None, _Flight] = {}
+        self._flights = Flights()
         self._left_alone_until = 0.0
         tell_after_fork(self)
 
@@ -113,7 +114,7 @@ class Memberships:
     async def status(self) -> StoreStatus:
         """How the store is doing, as of the last poll; it is polled now, if it never was."""
         if self.statuses.value is None and self._is_home():
-            await self._shared(None, self._poll)
+            await self._flights.share(None, self._poll)
         return self.statuses.value or UNAVAILABLE
 
     def _cached(self, key: str) -> Membership | None:
@@ -124,7 +125,7 @@ class Memberships:
     async def _fetch(self, key: str) -> Membership:
         if not self._is_home():
             return _UNKNOWN
-        segments = await self._shared(key, lambda: self._query(key))
+        segments = await self._flights.share(key, lambda: self._query(key))
         if segments is None:
             return _UNKNOWN
         await self.status()
@@ -180,22 +181,6 @@ class Memberships:
         self._left_alone_until = 0.0
         return found
 
-    async def _shared(self, key: str | None, ask: Callable[[], Awaitable[T]]) -> T:
-        """What ``ask`` gives; who wants the same meanwhile waits for that answer. If the one who asks gives up, the next asks."""
-        while (flight := self._flights.get(key)) is not None:
-            await flight.landed.wait()
-            if flight.answers:
-                return cast("T", flight.answers[0])
-        flight = self._flights[key] = _Flight()
-        try:
-            answer = await ask()
-            flight.answers.append(answer)
-            return answer
-        finally:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-            flight.landed.set()
-
     # -- life
 
     def open(self) -> None:
@@ -209,7 +194,7 @@ class Memberships:
         self.open()
         try:
             while True:
-                await self._shared(None, self._poll)
+                await self._flights.share(None, self._poll)
                 await anyio.sleep(self._options.status_poll_interval)
         finally:
             self._loop = None
@@ -229,7 +214,7 @@ class Memberships:
         """In the child of a fork: nobody polls, who asked is not here, and the parent's connections are the parent's."""
         self._loop = None
         self._store = self._options.build()
-        self._flights = {}
+        self._flights.forget()
         self.statuses.forked()
 
     def _is_home(self) -> bool:
@@ -238,14 +223,6 @@ class Memberships:
 
     def _time(self) -> float:
         return asyncio.get_running_loop().time()
-
-
-class _Flight:
-    """A question on its way to the store, and its answer, unless whoever asked gave up."""
-
-    def __init__(self) -> None:
-        self.landed = anyio.Event()
-        self.answers: list[object] = []
 
 
 class _Known:

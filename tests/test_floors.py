@@ -46,6 +46,7 @@ FLOORS = {
     "changes": 6,
     "status": 6,
     "observers": 6,
+    "flights": 6,
     "memberships": 6,
     "evaluator": 6,
     "flags": 6,
