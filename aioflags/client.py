@@ -51,6 +51,7 @@ from aioflags.registration import Registration
 from aioflags.series import Series
 from aioflags.sources import Fdv1Polling, Fdv1Streaming, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
 from aioflags.sources.base import breathing
+from aioflags.sources.demand import Demand
 from aioflags.status import StatusCell, Statuses
 from aioflags.stores.base import StoreContext
 from aioflags.supervisor.engagement import Engagement
@@ -108,6 +109,8 @@ class Client:
         self._holder = SnapshotHolder(_given(self._system, config))
         self._feed = ChangeFeed(self._logger)
         self._cell = StatusCell(self._holder, self._feed, self._logger)
+        self._demand = Demand(self._cell.rested)
+        tell_after_fork(self._demand)
         self._once = Once()
         self._backlog = Backlog(self._logger)
         self._series = Series(config.hooks, self._backlog, self._logger)
@@ -251,6 +254,19 @@ class Client:
         """
         await self._core.wait_ready(timeout)
 
+    async def refresh(self, timeout: float | None = None) -> StatusReport:
+        """Asks for newer flags, where nothing else does, and gives the status: with :meth:`DataSystem.on_demand
+        <aioflags.DataSystem.on_demand>`, or of a source that is ``on_demand``.
+
+        Waits for the answer for at most ``timeout`` seconds, by default those of the option ``start_wait``; one that takes longer
+        counts when it comes. Calls at the same time share one answer, and a good one serves for the source's interval. Sources that
+        keep the flags current by themselves are not asked.
+
+        Raises:
+            LifecycleError: the client was not started, or was started on another event loop.
+        """
+        return await self._core.refresh(self._demand.ask, timeout)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -300,7 +316,7 @@ class Client:
 
     async def _follow_sources(self) -> None:
         system = self._system
-        await Supervisor(
+        supervisor = Supervisor(
             initializers=system.initializers,
             synchronizers=system.synchronizers,
             fdv1_fallback=system.fdv1_fallback,
@@ -311,7 +327,11 @@ class Client:
             engagement=self._engagement,
             applied=None if self._keeper is None else self._keeper.applied,
             logger=self._logger,
-        ).run()
+        )
+        try:
+            await supervisor.run()
+        finally:
+            self._demand.end()
 
     def _make_keeper(self, system: DataSystem) -> Keeper | None:
         """What keeps the store; ``None`` without one, and offline."""
@@ -345,6 +365,7 @@ class Client:
             payload_filter_key=config.payload_filter_key,
             poll_interval=self._system.poll_interval,
             initial_reconnect_delay=self._system.initial_reconnect_delay,
+            demand=self._demand,
             logger=self._logger,
         )
 

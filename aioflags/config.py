@@ -39,6 +39,8 @@ from aioflags.transport.settings import Http
 
 __all__ = ["BigSegments", "Config", "DataSystem", "Events", "Http", "Persistence", "moved_addresses"]
 
+_DEADLINE: Final = 4.0
+"""Seconds: as long as a close may take by default, and the same for the start."""
 _ADDRESSES: Final = {"base_uri": BASE_URI, "stream_uri": STREAM_URI, "events_uri": EVENTS_URI}
 
 
@@ -91,6 +93,17 @@ class DataSystem:
     def polling(cls, interval: float = POLL_INTERVAL) -> DataSystem:
         """Polls alone, every ``interval`` seconds; FDv1 where the server asks for it."""
         return cls(synchronizers=[Polling()], fdv1_fallback=Fdv1FallbackOptions(), poll_interval=interval)
+
+    @classmethod
+    def on_demand(cls, interval: float = POLL_INTERVAL) -> DataSystem:
+        """One poll at the start, and one when :meth:`Client.refresh` is called, but not within ``interval`` seconds of a good one.
+
+        By FDv1, also on demand, where the server asks for it. In between nothing waits and no connection is open: for programs
+        that run once, and for those that are frozen between two calls.
+        """
+        return cls(
+            synchronizers=[Polling(on_demand=True)], fdv1_fallback=Fdv1FallbackOptions(on_demand=True), poll_interval=interval
+        )
 
     @classmethod
     def fdv1(cls, *, stream: bool = True, poll_interval: float = POLL_INTERVAL) -> DataSystem:
@@ -193,6 +206,25 @@ class Config:
         values["close_timeout"] = positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, self.logger)
         set_all(self, values)
         self._warn()
+
+    def one_shot(self, deadline: float = _DEADLINE) -> Config:
+        """These options, for a program that runs once or now and then: a script, a cron job, a function in a cloud.
+
+        Flags are asked for at the start, and then by :meth:`Client.refresh` alone: the sources become those of
+        :meth:`DataSystem.on_demand`, with the ``poll_interval`` and the store that were chosen; where a store was chosen
+        instead of sources, it remains alone. Events are sent by a flush or a close alone, and no diagnostics are. The client has
+        no timer, and keeps the program waiting for at most ``deadline`` seconds in all: half of them for the start, which ends as
+        soon as it is known whether there are flags, half for the close.
+
+        Raises:
+            ConfigError: ``deadline`` is no number.
+        """
+        seconds = positive("deadline", deadline, _DEADLINE, self.logger)
+        system = self.data_system
+        if system.initializers or system.synchronizers:
+            system = replace(DataSystem.on_demand(system.poll_interval), persistence=system.persistence)
+        events = replace(self.events, flush_interval=None, diagnostic_opt_out=True)
+        return replace(self, data_system=system, events=events, start_wait=seconds / 2, close_timeout=seconds / 2)
 
     def _warn(self) -> None:
         if self.start_wait > LONGEST_START_WAIT:

@@ -160,6 +160,21 @@ class Core:
                 await changed.wait()
         raise NotReadyError(f"not ready after {timeout:g} s", self._cell.newest)
 
+    async def refresh(self, ask: Callable[[], Awaitable[None]], timeout: float | None = None) -> StatusReport:
+        """Once the start is decided, ``ask``, both within ``timeout`` seconds, by default those that a start may take.
+
+        Raises:
+            LifecycleError: the client was not started, or belongs to another event loop.
+        """
+        self.check_loop()
+        if self._root is None and not self._cell.is_closed:
+            raise LifecycleError("this client was not started, so nobody can be asked")
+        own = self._start_wait if self._start_wait > 0 else START_WAIT
+        with anyio.move_on_after(own if timeout is None else timeout):
+            await self._cell.readiness.wait()
+            await ask()
+        return self._cell.newest
+
     def check_loop(self) -> None:
         """Refuses a call on another event loop than the client's."""
         running = asyncio.get_running_loop()

@@ -89,6 +89,12 @@ class StatusCell:
 
     # -- facts from the life cycle
 
+    def rested(self) -> None:
+        """A source that polls on demand has polled, so that nothing more comes before it is asked: a start need not wait on."""
+        if not self.readiness.is_set():
+            self.start_limit()
+            self.ready()
+
     def start_limit(self) -> None:
         """As long as starting may wait for data, nothing came."""
         self._start_limit_passed = True

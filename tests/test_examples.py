@@ -75,7 +75,7 @@ def test_an_example_runs_and_prints_what_it_shows(name: str) -> None:
 def test_each_example_is_run_or_has_tests_of_its_own() -> None:
     examples = {path.name for path in EXAMPLES.glob("*.py")}
     tested = {name for name in examples if f"test_{name}" in examples}
-    assert {name for name in examples if not name.startswith("test_")} == {*PRINTS, *SERVICES, "worker.py"}
+    assert {name for name in examples if not name.startswith("test_")} == {*PRINTS, *SERVICES, "one_shot.py", "worker.py"}
     assert tested == set(SERVICES)
 
 
@@ -123,6 +123,33 @@ async def test_the_worker_follows_its_flag_until_it_is_told_to_stop() -> None:
         assert running.returncode == 0
         assert b"Traceback" not in log
         assert log.endswith(b"INFO:aioflags:closed\n")
+
+
+@pytest.mark.parametrize(
+    ("is_there", "prints"),
+    [
+        pytest.param(True, "a batch of 20\n2 events sent, 0 lost\n", id="with the service"),
+        pytest.param(False, "a batch of 10\n0 events sent, 2 lost\n", id="without"),
+    ],
+)
+async def test_the_script_asks_once_and_ends_at_once(is_there: bool, prints: str, unused_tcp_port: int) -> None:
+    state = ServerState.of({"flagValues": {"batch-size": 20}})
+    async with serve(create_app(state)) as service:
+        url = service.url if is_there else f"http://127.0.0.1:{unused_tcp_port}"
+        places = {f"LAUNCHDARKLY_{place}_URI": url for place in ("BASE", "STREAM", "EVENTS")}
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", str(EXAMPLES / "one_shot.py")),
+            env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": "sdk-key", "PYTHONPATH": str(ROOT)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert running.stdout is not None
+        first, last = await running.stdout.readline(), await running.stdout.readline()
+        ended = asyncio.get_running_loop().time()
+        await running.wait()
+        assert asyncio.get_running_loop().time() - ended < 1
+        assert (first + last).decode() == prints
+        assert running.returncode == 0
 
 
 async def is_ready(http: httpx.AsyncClient) -> bool:

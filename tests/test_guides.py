@@ -34,6 +34,7 @@ GUIDES = {
     "observability.md": 4,
     "options.md": 1,
     "quickstart.md": 4,
+    "scripts.md": 1,
     "stores.md": 1,
     "what-happens-when.md": 8,
 }

@@ -140,6 +140,7 @@ METHODS = {
         "is_offline",
         "local",
         "migration_variation",
+        "refresh",
         "secure_mode_hash",
         "start",
         "stats",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import aclosing
 from typing import Final
 
@@ -43,6 +44,7 @@ class Outbox:
         self._wanted = anyio.Event()
         self._deliveries: dict[int, anyio.Event] = {}
         self._count = 0
+        self._forget_at = math.inf
 
     # -- the life of a run
 
@@ -59,28 +61,39 @@ class Outbox:
         """Sends what is due when it is due, until it is cancelled. What is on its way then is lost, and counted as such."""
         try:
             async with anyio.create_task_group() as self._tasks:
-                await self._keep_time()
+                self._forget_at = anyio.current_time() + self._settings.context_keys_flush_interval
+                interval = self._settings.flush_interval
+                await (self._keep_still() if interval is None else self._keep_time(interval))
         finally:
             self._tasks = None
             self._recorder.close()
             self._recorder.discard()
 
-    async def _keep_time(self) -> None:
-        interval, forget = self._settings.flush_interval, self._settings.context_keys_flush_interval
+    async def _keep_time(self, interval: float) -> None:
         now = anyio.current_time()
-        flush_at, forget_at = now + interval, now + forget
+        flush_at = now + interval
         while True:
-            with anyio.CancelScope(deadline=min(flush_at, forget_at, now + _BEAT)):
+            with anyio.CancelScope(deadline=min(flush_at, self._forget_at, now + _BEAT)):
                 await self._wanted.wait()
             now = anyio.current_time()
             if self._wanted.is_set() or now >= flush_at:
                 self._wanted = anyio.Event()
                 flush_at = now + interval
                 self._dispatch()
-            if now >= forget_at:
-                forget_at = now + forget
-                self._recorder.forget_contexts()
+            self._forget_contexts(now)
             self._recorder.beat()
+
+    async def _keep_still(self) -> None:
+        """Sends when it is asked to, and has no timer. Contexts are forgotten, and evaluations dated, when something is sent."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            self._dispatch()
+
+    def _forget_contexts(self, now: float) -> None:
+        if now >= self._forget_at:
+            self._forget_at = now + self._settings.context_keys_flush_interval
+            self._recorder.forget_contexts()
 
     # -- flushing
 
@@ -136,6 +149,7 @@ class Outbox:
         if self._tasks is None or len(self._deliveries) >= MAX_DELIVERIES:
             return
         batch = self._recorder.drain()
+        self._forget_contexts(anyio.current_time())
         if batch is not None:
             self._count += 1
             self._deliveries[self._count] = anyio.Event()

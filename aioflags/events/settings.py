@@ -30,7 +30,8 @@ class Events:
     """Options of analytics and diagnostic events. Durations are in seconds.
 
     Without ``send_events`` nothing is recorded and nothing sent. At most ``events_max_pending`` events wait to be sent, which
-    happens every ``flush_interval``; what comes when they are that many is dropped and counted, while summaries go on.
+    happens every ``flush_interval``, or with ``None`` only when a flush is called for, or a close; what comes when they are that
+    many is dropped and counted, while summaries go on.
     ``private_attributes`` (references such as ``email`` or ``/address/city``), or all with ``all_attributes_private``, leave the
     process with no event. A context is described again when ``context_keys_capacity`` others came after it, or after
     ``context_keys_flush_interval``; anonymous ones are not described at all with ``omit_anonymous_contexts``.
@@ -44,7 +45,7 @@ class Events:
 
     send_events: bool = True
     events_max_pending: int = MAX_PENDING_EVENTS
-    flush_interval: float = FLUSH_INTERVAL
+    flush_interval: float | None = FLUSH_INTERVAL
     context_keys_capacity: int = CONTEXT_KEYS_CAPACITY
     context_keys_flush_interval: float = CONTEXT_KEYS_FLUSH_INTERVAL
     all_attributes_private: bool = False
@@ -74,7 +75,9 @@ class Events:
             self,
             {
                 "events_max_pending": positive("events_max_pending", self.events_max_pending, MAX_PENDING_EVENTS, logger),
-                "flush_interval": positive("flush_interval", self.flush_interval, FLUSH_INTERVAL, logger),
+                "flush_interval": None
+                if self.flush_interval is None
+                else positive("flush_interval", self.flush_interval, FLUSH_INTERVAL, logger),
                 "context_keys_capacity": capacity,
                 "context_keys_flush_interval": positive(
                     "context_keys_flush_interval", self.context_keys_flush_interval, CONTEXT_KEYS_FLUSH_INTERVAL, logger

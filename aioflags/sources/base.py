@@ -22,6 +22,7 @@ from aioflags.logs import logger as package_logger
 from aioflags.model.change import Selector
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
+from aioflags.sources.demand import Demand
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http
 
@@ -76,6 +77,8 @@ class SourceContext:
     payload_filter_key: str | None = None
     poll_interval: float = POLL_INTERVAL
     initial_reconnect_delay: float = RECONNECT_DELAY
+    demand: Demand = field(default_factory=Demand, repr=False)
+    """Wakes sources that poll on demand."""
     logger: logging.Logger = package_logger
 
 

@@ -16,6 +16,7 @@ from aioflags.model.result import Update
 from aioflags.protocol.fdv1 import read_all
 from aioflags.protocol.requests import latest_all_url, usable_filter_key
 from aioflags.sources.base import SourceContext
+from aioflags.sources.demand import Demand
 from aioflags.sources.requester import Outcome, PollOptions, Requester
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.settings import Http
@@ -30,13 +31,15 @@ _ENOUGH: Final = 2
 class Fdv1FallbackOptions(PollOptions):
     """How FDv1 is polled when FDv2 has been left: every ``interval`` seconds (30 or more, and 30 by default).
 
-    ``base_uri`` is by default the client's for polls.
+    With ``on_demand`` it is polled once, and then when :meth:`~aioflags.Client.refresh` is called. ``base_uri`` is by default the
+    client's for polls.
     """
 
     def build(self, context: SourceContext, /) -> Fdv1Poller:
         """A fresh source, for one run."""
         interval = POLL_INTERVAL if self.interval is None else self.interval
-        return Fdv1Poller(context, base_uri=self.base_uri or context.base_uri, interval=interval, http=self.http)
+        demand = context.demand if self.on_demand else None
+        return Fdv1Poller(context, base_uri=self.base_uri or context.base_uri, interval=interval, demand=demand, http=self.http)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,8 @@ class Fdv1Polling(PollOptions):
     """Asks for flag data by FDv1 every ``interval`` seconds (30 or more), whatever the service answers.
 
     One that refuses the key, say with 401, is asked again after 5 minutes (less up to half, by chance), then after twice that,
-    up to an hour. Two good answers in a row end this patience. What is ``None`` is taken from the client.
+    up to an hour. Two good answers in a row end this patience. With ``on_demand`` it asks once, and then when
+    :meth:`~aioflags.Client.refresh` is called. What is ``None`` is taken from the client.
     """
 
     _patience: float = field(default=PATIENCE, repr=False)
@@ -53,7 +57,12 @@ class Fdv1Polling(PollOptions):
         """A fresh source, for one run."""
         interval = context.poll_interval if self.interval is None else self.interval
         return Fdv1Poller(
-            context, base_uri=self.base_uri or context.base_uri, interval=interval, patience=self._patience, http=self.http
+            context,
+            base_uri=self.base_uri or context.base_uri,
+            interval=interval,
+            patience=self._patience,
+            demand=context.demand if self.on_demand else None,
+            http=self.http,
         )
 
 
@@ -72,6 +81,7 @@ class Fdv1Poller:
         interval: float,
         http: Http | None,
         patience: float | None = None,
+        demand: Demand | None = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
         self.name = "FDv1 polling"
@@ -79,12 +89,13 @@ class Fdv1Poller:
         self._url = latest_all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
         self._requester = Requester(self.name, context, http, read_body=read_all, read_head=_no_directive)
         self._patience = patience
+        self._demand = demand
         self._random = random
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 - FDv1 has no cursor
         """Polls; without patience until an answer ends it."""
         pause = None if self._patience is None else _Pauses(self._interval, self._patience, self._random).after
-        return self._requester.paced(lambda: self._url, self._interval, pause)
+        return self._requester.paced(lambda: self._url, self._interval, pause, demand=self._demand)
 
 
 class _Pauses:

@@ -15,6 +15,7 @@ from aioflags.protocol.directive import read_directive
 from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.requests import poll_url
 from aioflags.sources.base import SourceContext
+from aioflags.sources.demand import Demand
 from aioflags.sources.requester import Outcome, PollOptions, Requester
 from aioflags.transport.settings import Http
 
@@ -25,22 +26,25 @@ __all__ = ["Polling", "PollingSource"]
 class Polling(PollOptions):
     """Asks for flag data by FDv2: once, as an initializer; every ``interval`` seconds (30 or more), as a synchronizer.
 
-    What is ``None`` is taken from the client.
+    With ``on_demand`` a synchronizer asks once, and then when :meth:`~aioflags.Client.refresh` is called, but no sooner than
+    ``interval`` after a good answer. What is ``None`` is taken from the client.
     """
 
     def build(self, context: SourceContext, /) -> PollingSource:
         """A fresh source, for one run."""
         interval = context.poll_interval if self.interval is None else self.interval
-        return PollingSource(context, base_uri=self.base_uri or context.base_uri, interval=interval, http=self.http)
+        demand = context.demand if self.on_demand else None
+        return PollingSource(context, base_uri=self.base_uri or context.base_uri, interval=interval, demand=demand, http=self.http)
 
 
 class PollingSource:
     """What :class:`Polling` builds."""
 
-    def __init__(self, context: SourceContext, *, base_uri: str, interval: float, http: Http | None) -> None:
+    def __init__(self, context: SourceContext, *, base_uri: str, interval: float, demand: Demand | None, http: Http | None) -> None:
         self.name = "polling"
         self._base_uri = base_uri
         self._interval = interval
+        self._demand = demand
         read_body = partial(read_poll, logger=context.logger)
         self._requester = Requester(self.name, context, http, read_body=read_body, read_head=read_directive)
 
@@ -55,7 +59,7 @@ class PollingSource:
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
         """Polls, until an answer ends it."""
-        return self._requester.paced(lambda: poll_url(self._base_uri, selector()), self._interval)
+        return self._requester.paced(lambda: poll_url(self._base_uri, selector()), self._interval, demand=self._demand)
 
 
 def _as_result(outcome: Outcome) -> Basis | FetchFailure:

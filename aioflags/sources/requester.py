@@ -21,6 +21,7 @@ from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Upd
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.failures import invalid_data, server_failure, unexpected
 from aioflags.sources.base import SourceContext, breathing, transport_for
+from aioflags.sources.demand import Demand
 from aioflags.transport.http import HttpTransport, RequestFailed
 from aioflags.transport.settings import Http
 
@@ -75,11 +76,13 @@ class PollOptions:
 
     base_uri: str | None = None
     interval: float | None = None
+    on_demand: bool = False
     http: Http | None = None
     _minimum_interval: float = field(default=MIN_POLL_INTERVAL, repr=False)
 
     def __post_init__(self) -> None:
         require("base_uri", self.base_uri, *TEXT)
+        require("on_demand", self.on_demand, bool)
         require("http", self.http, Http, type(None))
         if self.interval is not None:
             interval = at_least("interval", self.interval, POLL_INTERVAL, self._minimum_interval, logger)
@@ -106,13 +109,21 @@ class Requester:
             return await self._poll(transport, url)
 
     async def paced(
-        self, url: Callable[[], str], interval: float, pause: Callable[[Outcome], float] | None = None
+        self,
+        url: Callable[[], str],
+        interval: float,
+        pause: Callable[[Outcome], float] | None = None,
+        *,
+        demand: Demand | None = None,
     ) -> AsyncGenerator[Update, None]:
         """A poll every ``interval`` seconds, from start to start, until one ends it. ``url`` is asked anew for each.
 
-        With ``pause`` nothing ends them: it says how many seconds to wait, at least, after each outcome.
+        With ``pause`` nothing ends them: it says how many seconds to wait, at least, after each outcome. With ``demand`` there is
+        one now, and another when that asks: no sooner than ``interval`` after a good one.
         """
         async with transport_for(self._context, self._http) as transport:
+            if demand is not None:
+                demand.begin()
             while True:
                 start = anyio.current_time()
                 outcome = await self._poll(transport, url)
@@ -125,6 +136,10 @@ class Requester:
                 yield update
                 if update.directive is not None or update.state is SourceState.OFF:
                     return
+                if demand is not None:
+                    # Nobody would wake who waits for the interval: after a failure the next who asks may find more.
+                    await demand.rest(wait if update.error is not None else start + interval - anyio.current_time())
+                    continue
                 if wait > interval:
                     self._context.logger.info("%s: asks again in %.3g s", self._name, wait)
                 next_poll = max(start + interval, end + wait)
