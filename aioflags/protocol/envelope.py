@@ -45,15 +45,17 @@ def split_events(body: bytes) -> Iterator[bytes | msgspec.Raw]:
 def cut_events(body: bytes) -> Iterator[bytes | msgspec.Raw]:
     """The same, found one by one. What is cut off may be no JSON, if the body is none or a guess was wrong."""
     opening = _OPENING.match(body)
-    start = opening.end() if opening else 0
-    if opening:
-        at, misses = body.find(_NAME, start) + 1, 0
-        while (at := body.find(_NAME, at)) >= 0 and misses < _MISSES:
-            if boundary := _BOUNDARY.search(body, max(start, at - _NEAR), at):
-                yield body[start : boundary.start()]
-                start = boundary.start(1)
-                misses = 0
-            else:
-                misses += 1
-            at += 1
-    yield from split_events(b'{"events":[' + body[start:] if opening else body)
+    if opening is None:
+        yield from split_events(body)
+        return
+    start = at = opening.end()
+    misses = 0
+    while (at := body.find(_NAME, at)) >= 0 and misses < _MISSES:
+        if boundary := _BOUNDARY.search(body, max(start, at - _NEAR), at):
+            yield body[start : boundary.start()]
+            start = boundary.start(1)
+            misses = 0
+        else:
+            misses += 1
+        at += len(_NAME)
+    yield from split_events(b'{"events":[' + body[start:])

@@ -105,7 +105,7 @@ class _Reason(msgspec.Struct):
 
 
 class _Element(msgspec.Struct):
-    event: str | msgspec.UnsetType = msgspec.UNSET
+    event: str = ""
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -139,7 +139,7 @@ def read_element(text: bytes | msgspec.Raw) -> Message:
         return _put(found, found.object.version or _version(_STATED_ELEMENT.decode(text).data))
     except msgspec.ValidationError:
         element = _ELEMENT.decode(text)
-    return _OTHER if element.event is msgspec.UNSET else read_message(element.event, element.data)
+    return read_message(element.event, element.data)
 
 
 def _read_intent(data: bytes | str | msgspec.Raw) -> Message:
@@ -188,7 +188,7 @@ def _read_error(data: bytes | str | msgspec.Raw) -> Message:
     try:
         reason = _REASON.decode(data).reason
     except UNREADABLE:
-        reason = None
+        return Message(Input.ERROR)
     return Message(Input.ERROR, reason=printable(reason) if isinstance(reason, str) else "")
 
 

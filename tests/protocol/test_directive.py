@@ -128,6 +128,17 @@ def test_what_a_server_shapes_is_what_we_read(ttl: float | None) -> None:
     assert read_directive(shape_directive(None)) is None
 
 
+@pytest.mark.parametrize(
+    ("ttl", "headers"),
+    [
+        pytest.param(None, {"x-ld-fd-fallback": "true"}, id="without a lifetime"),
+        pytest.param(90.0, {"x-ld-fd-fallback": "true", "x-ld-fd-fallback-ttl": "90"}, id="with a lifetime"),
+    ],
+)
+def test_a_server_shapes_the_headers_as_the_service_does(ttl: float | None, headers: dict[str, str]) -> None:
+    assert shape_directive(FallbackDirective(ttl=ttl, origin="header")) == headers
+
+
 def test_a_goodbye_that_a_server_shapes_is_what_we_read() -> None:
     directive = FallbackDirective(ttl=90.0, origin="goodbye")
     assert read_goodbye(shape_goodbye("bye", directive)) == ("bye", directive)

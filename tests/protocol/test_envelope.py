@@ -51,6 +51,28 @@ def test_events_are_cut_off_one_by_one() -> None:
     assert [msgspec.json.decode(next(cuts)) for _ in range(3)] == ELEMENTS[:3]
 
 
+# What no server writes: an event with so many names that begin none.
+def named(times: int) -> Event:
+    return put("f", variations=["event"] * times)
+
+
+@pytest.mark.parametrize(
+    ("events", "ahead"),
+    [
+        pytest.param([put("f"), named(999), put("g"), put("h")], 4, id="as many names as are skipped"),
+        pytest.param([put("f"), named(1000), put("g"), put("h")], 1, id="one more, and the rest is cut at once"),
+        pytest.param([put("f"), named(600), named(600), put("h")], 4, id="each event counts for itself"),
+        pytest.param([named(998), put("f"), put("g"), put("h")], 4, id="as many in the first event, whose own name counts"),
+        pytest.param([named(999), put("f"), put("g"), put("h")], 0, id="one more in the first event"),
+    ],
+)
+def test_guessing_ends_where_many_names_begin_no_event(events: list[Event], ahead: int) -> None:
+    cuts = cut_events(poll_body(*events, transferred())[:-1])
+    assert [msgspec.json.decode(next(cuts))["event"] for _ in range(ahead)] == ["put-object"] * ahead
+    with pytest.raises(msgspec.DecodeError):  # what is left is decoded to its end, which is not there
+        next(cuts)
+
+
 @pytest.mark.parametrize(
     "body", [pytest.param(b'{"events":[]}', id="no events"), pytest.param(b'{ "events" : [ ] }', id="no events, but space")]
 )

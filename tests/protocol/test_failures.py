@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ def test_whatever_else_the_service_answers_may_pass(status: int) -> None:
         pytest.param(
             403, "the service answered 403 Forbidden: the SDK key is probably invalid, or not meant for this service", id="403, too"
         ),
+        pytest.param(404, "the service answered 404 Not Found: is the base URI right?", id="404 blames the address"),
         pytest.param(503, "the service answered 503 Service Unavailable", id="503"),
         pytest.param(599, "the service answered 599", id="a status without a name"),
     ],
@@ -40,18 +42,19 @@ def test_a_status_is_named_with_what_to_look_at(status: int, message: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("made", "kind", "message"),
+    ("make", "about", "kind", "message"),
     [
-        pytest.param(invalid_data("no JSON"), FailureKind.INVALID_DATA, "no JSON", id="bad data"),
-        pytest.param(network_failure("reset"), FailureKind.NETWORK_ERROR, "reset", id="the network"),
-        pytest.param(server_failure("busy"), FailureKind.UNKNOWN, "busy", id="the server says why"),
-        pytest.param(server_failure(""), FailureKind.UNKNOWN, "the service gave no reason", id="the server does not say why"),
-        pytest.param(unexpected(KeyError("k")), FailureKind.UNKNOWN, "KeyError: 'k'", id="an exception"),
-        pytest.param(unexpected(ValueError()), FailureKind.UNKNOWN, "ValueError", id="an exception without a text"),
-        pytest.param(network_failure("a\nb"), FailureKind.NETWORK_ERROR, "a\\nb", id="line breaks are made visible"),
+        pytest.param(invalid_data, "no JSON", FailureKind.INVALID_DATA, "no JSON", id="bad data"),
+        pytest.param(network_failure, "reset", FailureKind.NETWORK_ERROR, "reset", id="the network"),
+        pytest.param(server_failure, "busy", FailureKind.UNKNOWN, "busy", id="the server says why"),
+        pytest.param(server_failure, "", FailureKind.UNKNOWN, "the service gave no reason", id="the server does not say why"),
+        pytest.param(unexpected, KeyError("k"), FailureKind.UNKNOWN, "KeyError: 'k'", id="an exception"),
+        pytest.param(unexpected, ValueError(), FailureKind.UNKNOWN, "ValueError", id="an exception without a text"),
+        pytest.param(network_failure, "a\nb", FailureKind.NETWORK_ERROR, "a\\nb", id="line breaks are made visible"),
     ],
 )
-def test_failures_without_a_status(made: ErrorInfo, kind: FailureKind, message: str) -> None:
+def test_failures_without_a_status(make: Callable[[Any], ErrorInfo], about: object, kind: FailureKind, message: str) -> None:
+    made = make(about)
     assert (made.kind, made.message, made.status_code) == (kind, message, 0)
 
 

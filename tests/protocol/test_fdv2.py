@@ -12,7 +12,7 @@ from aioflags.model.change import ChangeKind, ObjectKind, Selector
 from aioflags.model.result import FallbackDirective
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, Nothing, ServerError
 from aioflags.protocol.fdv2 import TRANSITIONS, Fdv2Reader, Phase, read_poll
-from aioflags.protocol.messages import Input
+from aioflags.protocol.messages import Input, read_message
 from tests.protocol.wire import Connection, Event, completed, delete, event, finished, intent, poll_body, put, transferred
 
 FULL, CHANGES, NONE = intent("xfer-full"), intent("xfer-changes"), intent("none")
@@ -330,8 +330,14 @@ def test_changes_outside_a_transfer_are_warned_about_once(caplog: pytest.LogCapt
 
 def test_an_unknown_kind_is_named_in_the_debug_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "aioflags"):
-        Connection().tell(FULL, put("h", kind="hold\nout"))
-    assert [record.getMessage() for record in caplog.records] == ["skipped a change: unknown kind hold\\nout"]
+        Connection().tell(FULL, put("h", kind="hold\nout"), delete("h", kind="stake"))
+    said = ["skipped a change: unknown kind hold\\nout", "skipped a change: unknown kind stake"]
+    assert [record.getMessage() for record in caplog.records] == said
+
+
+def test_a_change_of_an_unknown_kind_is_no_change() -> None:
+    reader = Connection().tell(FULL, put("h", kind="holdout"), delete("i", kind="holdout"), put("a")).reader
+    assert [change.key for change in completed(reader.feed(*transferred())).changes] == ["a"]
 
 
 def test_a_change_says_what_it_is_about() -> None:
@@ -356,8 +362,24 @@ def test_a_transfer_that_outgrows_the_limit_is_refused(largest: int) -> None:
     one = json.dumps({"version": 1, "kind": "flag", "key": "f", "object": {"key": "f", "version": 1}})
     effects = [reader.feed("put-object", one) for _ in range(20)]
     refused = [number for number, effect in enumerate(effects) if isinstance(effect, Malformed)]
+    assert Malformed(f"a transfer of more than {largest} bytes") in effects
     assert refused[0] == largest // len(one)
     assert reader.phase is Phase.INACTIVE
+
+
+@pytest.mark.parametrize(("spare", "effect"), [(0, Nothing), (-1, Malformed)], ids=["just as large", "one byte larger"])
+def test_the_limit_of_a_transfer_counts_its_events(spare: int, effect: type[Effect]) -> None:
+    # What came before the first change is no part of it.
+    events = [put("f"), put("g"), delete("h")]
+    reader = Fdv2Reader(largest=sum(len(data) for _, data in events) + spare)
+    assert isinstance([reader.feed(*told) for told in (FULL, *events)][-1], effect)
+
+
+def test_the_first_change_may_be_as_large_as_all() -> None:
+    name, data = put("f")
+    reader = Fdv2Reader(largest=len(data))
+    reader.take(read_message(*FULL))
+    assert reader.feed(name, data) is NOTHING
 
 
 def test_transfers_that_complete_may_go_on_for_ever() -> None:

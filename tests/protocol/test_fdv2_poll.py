@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_an_element_without_a_name_is_skipped() -> None:
         pytest.param(b'{"events":["server-intent"]}', "expected object", id="DS-47 an element that is a string"),
         pytest.param(b'{"events":[{"event":5,"data":{}}]}', "event", id="DS-47 a name that is a number"),
         pytest.param(b'{"events":[{"event":"server-intent"}]}', "expected object", id="an event without data"),
-        pytest.param(b'{"events":[]}', "before the transfer is complete", id="DS-49 no event at all"),
+        pytest.param(b'{"events":[]}', "poll: its events end before the transfer is complete", id="DS-49 no event at all"),
         pytest.param(poll_body(FULL, put("a")), "before the transfer is complete", id="DS-49 it ends after puts"),
         pytest.param(poll_body(FULL, put("a"), transferred())[:-2], "too early", id="it is cut off at its end"),
         pytest.param(poll_body(FULL, put("a"), transferred())[:-70], "too early", id="it is cut off within an event"),
@@ -103,6 +104,20 @@ def test_a_body_that_cannot_be_used_is_malformed(body: bytes, says: str) -> None
     effect = finished(read_poll(body))
     assert isinstance(effect, Malformed)
     assert says in effect.message
+    assert effect.message.startswith(("poll: ", "payload-transferred: "))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(poll_body(put("early"), FULL, transferred()), id="compact"),
+        pytest.param(poll_body(put("early", variations=[[{"event": 1}, {"event": 2}]]), FULL, transferred()), id="cut at once"),
+    ],
+)
+def test_changes_outside_a_transfer_are_warned_about_by_the_given_logger(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    finished(read_poll(body, logger=logging.getLogger("elsewhere")))
+    said = [(record.name, record.getMessage()) for record in caplog.records]
+    assert said == [("elsewhere", "skipped changes that belong to no transfer, first early")]
 
 
 def test_a_large_body_is_read_with_pauses() -> None:
