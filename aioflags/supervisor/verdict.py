@@ -73,7 +73,7 @@ def concluded(verdict: Verdict, latched: FallbackDirective | None) -> Verdict:
     return verdict if latched is None else Verdict.FDV1
 
 
-def expired(state: SourceState, latched: FallbackDirective | None, *, fdv1: bool = False) -> Verdict:
+def expired(state: SourceState, latched: FallbackDirective | None, *, fdv1: bool) -> Verdict:
     """What it means that a lease ran out: of a source in ``state``, or of the FDv1 fallback, whose lease is the directive's."""
     return Verdict.RECOVER if fdv1 else concluded(Verdict.RECOVER if state is SourceState.VALID else Verdict.NEXT, latched)
 

@@ -72,6 +72,28 @@ def test_patience_is_never_shorter_than_the_usual_delay() -> None:
     assert Backoff(5000.0, patience=300.0).after(0, chance=0.0, is_refused=True) == 5000
 
 
+@pytest.mark.parametrize(
+    ("is_refused", "at_least", "seconds"),
+    [
+        pytest.param(False, 0.25, 0.5, id="a delay that is longer than the wish stays"),
+        pytest.param(False, 20.0, 20.0, id="the wish is the least"),
+        pytest.param(True, 20.0, 300.0, id="patience that is longer stays"),
+        pytest.param(True, 4000.0, 4000.0, id="the wish outlasts patience"),
+    ],
+)
+def test_a_wish_of_the_server_is_heard_with_and_without_patience(is_refused: bool, at_least: float, seconds: float) -> None:
+    assert Backoff(0.5, patience=300.0).after(0, chance=0.0, at_least=at_least, is_refused=is_refused) == seconds
+
+
+def test_nothing_is_wished_for_and_nothing_refused_unless_somebody_says_so() -> None:
+    assert Backoff(0.5, patience=300.0).after(0, chance=0.0) == 0.5
+
+
+def test_delays_grow_up_to_a_ceiling_of_their_own() -> None:
+    backoff = Backoff(1.0, ceiling=3.0)
+    assert [backoff.after(0, chance=0.0) for _ in range(3)] == [1, 2, 3]
+
+
 def test_without_patience_a_refusal_is_like_any_other_end() -> None:
     assert Backoff(1.0).after(0, chance=0.0, is_refused=True) == 1
 
@@ -111,3 +133,4 @@ def test_retry_after_as_a_date_is_not_in_the_time_of_this_machine(zone: str, mon
 
 def test_nothing_is_asked_for_without_the_header() -> None:
     assert read_retry_after(503, {}) == 0
+    assert read_retry_after(503, {"x-retry-after": "5"}) == 0
