@@ -94,7 +94,7 @@ def _updated(dependents: Dependents, old: Items, new: Items, changed: Collection
     for item in changed:
         before, after = needs(old.get(item)), needs(new.get(item))
         for needed in before - after:
-            found[needed] = found.get(needed, frozenset()) - {item}
+            found[needed] -= {item}
         for needed in after - before:
             found[needed] = found.get(needed, frozenset()) | {item}
     return found

@@ -6,6 +6,7 @@ Source: ``evaluation.md`` 3.6.
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from typing import Final, TypeAlias
 
@@ -70,4 +71,4 @@ def parse_number(value: object) -> float | None:
     try:
         return float(value)
     except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
+        return math.inf if value > 0 else -math.inf

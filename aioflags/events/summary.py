@@ -94,9 +94,6 @@ class Summary:
         self._flags: dict[str, _FlagCounters] = {}
         self._ticks: dict[str | tuple[str, ...], Ticks] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._flags)
-
     def ticks(self, context: Context) -> Ticks:
         """How evaluations are counted for contexts of these kinds: filled by who counts the first of them."""
         kinds = context.kind if context.members is None else tuple(context.members)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.backtracking import backtracking
+from aioflags.evaluation.backtracking import (
+    _ANY,
+    _BEYOND,
+    _END,
+    _NULLABLE,
+    _SUCCESS,
+    _Cost,
+    _is_anchored,
+    _Judge,
+    _parser,
+    backtracking,
+)
 
 TAME = [
     *("foo", "b+", "^b", "a|b|c", "(?i)foo|bar", "[a-z]", r"\d\d", "x?y?z", "^(foo|foobar|fo)x", r"^\d{1,3}(\.\d{1,3}){3}$"),
@@ -49,6 +61,162 @@ def test_it_is_not(pattern: str) -> None:
 )
 def test_texts_of_any_length_may_be_searched(pattern: str, is_bounded: bool) -> None:
     assert backtracking(pattern).is_bounded is is_bounded
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_tame"),
+    [
+        pytest.param("a?" * 7 + "b", True, id="64 ways"),
+        pytest.param("a?" * 8 + "b", False, id="more ways"),
+        pytest.param("^x+y" + "a?" * 7 + "b", True, id="64 ways at the end of each of many repetitions"),
+        pytest.param("^x+y" + "a?" * 8 + "b", False, id="more ways at the end of each"),
+        pytest.param("a+ba?a", True, id="a repetition from each place, and 2 ways"),
+        pytest.param("a+ba?a?a", False, id="a repetition from each place, and more ways"),
+        pytest.param("(ab)+c", False, id="a repetition of several characters from each place"),
+        pytest.param("^(ab)+c", True, id="a repetition of several characters from one place"),
+        pytest.param("^a*a*b", True, id="two repetitions from one place"),
+        pytest.param("a*a*b", False, id="two repetitions from each place"),
+        pytest.param("^a*a*a*b", False, id="three repetitions"),
+    ],
+)
+def test_how_much_is_tame(pattern: str, is_tame: bool) -> None:
+    assert backtracking(pattern).is_tame is is_tame
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_anchored"),
+    [
+        *(("^a", True), (r"\Aa", True), ("(^a)b", True), ("((^a))", True), ("(^a|^b)", True), (r"(?:^a|\Ab|^c)d", True)),
+        *(("a", False), ("", False), ("a^", False), ("$a", False), ("(^a|b)", False), (r"\ba", False), ("(^)*a", False)),
+        *(("(?m)^a", False), ("(?m:^a)", False), (r"(?m)\Aa", True), ("((?m:^a|^b))", False)),
+    ],
+)
+def test_a_pattern_is_anchored_that_matches_at_the_start_alone(pattern: str, is_anchored: bool) -> None:
+    parsed = _parser.parse(pattern)
+    assert _is_anchored(tuple(parsed), parsed.state.flags) is is_anchored
+
+
+def judged(pattern: str) -> _Cost:
+    parsed = _parser.parse(pattern)
+    return _Judge().sequence(tuple(parsed), _SUCCESS, parsed.state.flags)
+
+
+# pattern → degree, choices; S: only single characters are repeated; C: no choice is ever taken back
+COSTS = {
+    "": (0, 1, "SC"),
+    "abc": (0, 1, "SC"),
+    "a|b": (0, 1, "SC"),
+    "a|b|ab": (0, 2, "S"),
+    "(a|ab)(c|cd)": (0, 1, "SC"),  # re reads it as a(|b)c(|d)
+    "(aa|ab)a?a": (0, 2, "S"),
+    "a?": (0, 1, "SC"),
+    "a?b": (0, 1, "SC"),
+    "a?a": (0, 2, "S"),
+    "a??a": (0, 2, "S"),
+    "a?a?a?b": (0, 4, "S"),
+    "a{2}a": (0, 1, "SC"),
+    "a{0}b": (0, 1, "SC"),
+    "a{2,5}a": (0, 4, "S"),
+    "a{1,20}a": (0, 20, "S"),
+    "a{0,20}a": (0, 21, "S"),
+    "a{0,21}a": (1, 1, "S"),
+    "a{0,21}b": (1, 1, "SC"),
+    "a*": (0, 1, "SC"),
+    "a*b": (1, 1, "SC"),
+    "a+b?a": (1, 1, "S"),
+    "a*b*c": (1, 1, "SC"),
+    "a*a*b": (2, 1, "S"),
+    "a*a*a*b": (3, 1, "S"),
+    "a*a?a": (1, 2, "S"),
+    "a*+b": (1, 1, "SC"),
+    "a+$": (1, 1, "SC"),
+    "[^a]+$": (1, 1, "S"),
+    r"\n+$": (1, 1, "S"),
+    r"\n+\Z": (1, 1, "SC"),
+    r"\d+\D": (1, 1, "S"),  # beyond ASCII nothing is told apart
+    "(?i)a+B": (1, 1, "S"),
+    "a+(?=b)": (1, 1, "S"),
+    "(?=a*b)a": (1, 2, "S"),
+    "(?!a?a)b": (0, 2, "S"),
+    "(?!a?a)a": (0, 3, "S"),
+    "(?>a|ab)b": (0, 2, "S"),
+    "(ab){2}": (0, 1, "SC"),
+    "(ab){2,4}": (0, 2, "S"),
+    "(ab){0,5}a": (0, 32, "S"),
+    "(ab){0,6}a": (1, 1, ""),
+    "(ab){6}c": (1, 1, "C"),
+    "(ab)*": (0, 1, "C"),
+    "(ab)*c": (1, 1, "C"),
+    "(ab)*a": (1, 1, ""),
+    "(a|b)*c": (1, 1, "C"),
+    "(a|ab)*c": (1, 1, "C"),
+    "(a|a)*c": (99, 1, ""),
+    "(a?)*b": (99, 1, ""),
+    "(a*b)+c": (1, 1, "C"),
+    r"(.)\1": (99, 1, ""),
+}
+
+
+@pytest.mark.parametrize("pattern", COSTS)
+def test_the_cost_of(pattern: str) -> None:
+    cost = judged(pattern)
+    marks = "S" * cost.is_simple + "C" * cost.is_certain
+    assert (cost.degree, cost.choices, marks) == COSTS[pattern]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["abc", "a|b", "a?b", "a??b", "a*b", "a+b", "a{0}b", "a{0,2}b", "(ab)*c", "(ab)+c", "(a|b)?c", "(a*|b)c", "(?>a)b"]
+)
+def test_what_can_come_first_is_known(pattern: str) -> None:
+    texts = ("".join(text) for size in range(1, 5) for text in itertools.product("abc", repeat=size))
+    found = {text[0] for text in texts if re.fullmatch(pattern, text)}
+    assert judged(pattern).first == sum(1 << ord(character) for character in found)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("a", "[^a]", "[a-cx]", "[^a-c]", ".", "(?s).", r"\d", r"\D", r"\w", r"\W", r"\s", r"\S", r"[^\w-]", r"[\dé]", "é"),
+        *(
+            "(?i)a",
+            "(?i)K",
+            "(?i)[a-c]",
+            "(?i)[^a-c]",
+            "(?i)é",
+            "(?i)ß",
+            "[x-é]",
+            "[é-ü]",
+            "[^é]",
+            "(?i)[k-m]",
+            r"(?i)[^\s]",
+            r"[^\D]",
+        ),
+    ],
+)
+def test_the_characters_that_a_pattern_takes(pattern: str) -> None:
+    found = judged(pattern).first
+    wanted = {chr(code) for code in range(128) if re.fullmatch(pattern, chr(code))}
+    known = {chr(code) for code in range(128) if found >> code & 1}
+    assert wanted <= known
+    # One of both cases may be known for each character left out, and of all those beyond ASCII nothing but that there are some.
+    assert known == wanted or "(?i)[^" in pattern
+    if any(re.fullmatch(pattern, character) for character in "éÜß٣中\u2028\u212a\u017f"):
+        assert found & _BEYOND
+    assert not found & (_END | _NULLABLE)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        pytest.param("$", _END | 1 << ord("\n"), id="the end, and a line break before it"),
+        pytest.param(r"\Z", _END, id="the very end"),
+        pytest.param("^", _ANY, id="anywhere else anything"),
+        pytest.param("(?=a)", _ANY, id="in front of something anything"),
+        pytest.param("", 0, id="nothing"),
+    ],
+)
+def test_places_take_what_may_come_there(pattern: str, found: int) -> None:
+    assert judged(pattern).first == found
 
 
 def test_a_pattern_that_would_take_long_to_judge_is_given_up() -> None:

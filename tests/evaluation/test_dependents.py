@@ -49,6 +49,9 @@ BASE = full([f("a"), f("b", "a"), f("c", "b"), f("d", segments=["s"]), f("e")], 
         pytest.param([partial(deletes=["a"]), partial([f("a")])], "abc", id="one that comes back"),
         pytest.param([partial([f("b", "new")]), partial([f("new")])], ["b", "c", "new"], id="one that was needed before it came"),
         pytest.param([partial([f("b")]), partial([f("a")])], "a", id="one that is no longer needed"),
+        pytest.param(
+            [partial([f("e")]), partial([f("b")]), partial([f("a")])], "a", id="one that is no longer needed, as the index learns"
+        ),
         pytest.param([partial([f("a", "c")]), partial([f("b", "a")])], "abc", id="a circle"),
         pytest.param([partial([f("a", version=1)], versioned=True)], "", id="nothing new"),
         pytest.param([partial([f("a", version=2)], versioned=True)], "abc", id="a newer version"),

@@ -55,6 +55,8 @@ def _order(number: Any, *pairs: Any) -> list[Any]:
         *_order("EV-E100", ("2.0.0-Alpha", "2.0.0-alpha")),
         *_order("EV-E101", ("2.0.0-alpha.1", "2.0.0-alpha.beta")),
         *_order("EV-E102", ("1.0.0-1", "1.0.0-0a")),
+        *_order("letters before length:", ("2.0.0-alpha", "2.0.0-beta"), ("2.0.0-aaa", "2.0.0-b")),
+        *_order("any number before any letter:", ("2.0.0-999999", "2.0.0-a")),
         *_order("EV-E104", ("9.9.9", "10.0")),
         *_order("beyond 64 bits:", ("99999999999999999999.0.0", "100000000000000000000.0.0")),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -29,6 +30,9 @@ def experiment(*weights: int, **properties: Any) -> Any:
     [
         pytest.param(rollout(42157, 57843), USER_A, ("b", 1, FALLTHROUGH), id="EV-E18 a bucket above the first share"),
         pytest.param(rollout(42158, 57842), USER_A, ("a", 0, FALLTHROUGH), id="EV-E19 a bucket below it"),
+        pytest.param(
+            rollout(22555, 77445), {"kind": "user", "key": "user-1"}, ("a", 0, FALLTHROUGH), id="a bucket barely below it"
+        ),
         pytest.param(experiment(60000, 40000), USER_A, ("a", 0, EXPERIMENT), id="EV-E20 in an experiment"),
         pytest.param(experiment(-60000, 40000), USER_A, ("a", 0, FALLTHROUGH), id="EV-E21 in its untracked part"),
         pytest.param(experiment(9000, 1000, 90000, seed=61), USER_A, ("b", 1, EXPERIMENT), id="EV-E22 with a seed"),
@@ -113,6 +117,14 @@ def test_nothing_is_bucketed_by(value: Any) -> None:
     """All of them have bucket 0: the least share suffices."""
     one = flag("hashKey", salt="saltyA", fallthrough={"rollout": rollout(1, 99999, bucketBy="v")})
     assert outcome(snapshot_of(one).evaluate("hashKey", context({**USER_A, "v": value}), None))[1] == 0
+
+
+def test_a_bad_reference_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    one = flag("hashKey", fallthrough={"rollout": rollout(1, 99999, bucketBy="//", contextKind="user")})
+    snapshot_of(one).evaluate("hashKey", context(USER_A), None)
+    (said,) = caplog.messages
+    assert re.fullmatch(r"flag hashKey, version 1, buckets by an invalid attribute reference: \w.+", said)
+    assert not said.endswith("None")
 
 
 def test_a_rule_can_hold_an_experiment() -> None:

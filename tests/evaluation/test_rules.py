@@ -43,6 +43,8 @@ def rules_of(*clauses: Any, **properties: Any) -> list[dict[str, Any]]:
         pytest.param(rules_of([one_of("a", "x", kind="org")], [one_of("a", "x", kind="user")]), 1, id="an absent kind"),
         pytest.param(rules_of([one_of("key", "k"), one_of("a", "x")]), 0, id="a property and an attribute"),
         pytest.param(rules_of([one_of("a", "y")], [one_of("b", 1.0)]), 1, id="two attributes"),
+        pytest.param(rules_of([one_of("d", "x")], [one_of("d", "z")]), 0, id="an array, whose elements two rules name"),
+        pytest.param(rules_of([one_of("d", "u", negate=True)], [one_of("d", "z")]), 0, id="an array that has none of them"),
         pytest.param(rules_of([one_of("c", True)], [one_of("c", 1)]), 0, id="a boolean is no number"),
         pytest.param(rules_of(*[[one_of("a", "y")]] * 200, [one_of("a", "x")]), 200, id="the last of very many"),
         pytest.param(rules_of(*[[NOT_ONE, one_of("a", "y")]] * 1200, [NOT_ONE]), 1200, id="tests in very many rules"),
@@ -50,7 +52,7 @@ def rules_of(*clauses: Any, **properties: Any) -> list[dict[str, Any]]:
 )
 def test_the_rule_that_decides(rules: list[Any], number: int | None) -> None:
     loop = segment("s", rules=[{"clauses": [CYCLE]}])
-    user = Context("k", attributes={"a": "x", "b": 1, "c": True})
+    user = Context("k", attributes={"a": "x", "b": 1, "c": True, "d": ["x", "z"]})
     value, index, reason = outcome(snapshot_of(flag(rules=rules), segments=[loop]).evaluate("flag", user, None))
     assert reason.get("ruleIndex") == number
     assert index == (None if number is None else number % 3)

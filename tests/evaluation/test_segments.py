@@ -15,6 +15,7 @@ from tests.evaluation.data import context, flag, matches, outcome, segment, snap
 
 USER_A = Context("userKeyA")
 ALWAYS: dict[str, Any] = {"clauses": []}
+BY_KEY = {"op": "in", "values": ["userKeyA"]}
 MULTI = context({"kind": "multi", "user": {"key": "userKeyA"}, "org": {"key": "o"}})
 
 
@@ -50,8 +51,32 @@ def weighted(weight: int, **properties: Any) -> dict[str, Any]:
             False,
             id="EV-E121 excluded by another kind",
         ),
+        pytest.param(
+            {"includedContexts": [{"contextKind": "org", "values": ["else"]}]}, MULTI, False, id="another of that kind included"
+        ),
+        pytest.param(
+            {"excludedContexts": [{"contextKind": "org", "values": ["else"]}], "rules": [ALWAYS]},
+            MULTI,
+            True,
+            id="another of that kind excluded",
+        ),
+        pytest.param(
+            {"includedContexts": [{"contextKind": "org", "values": ["o"]}, {"contextKind": "org", "values": ["else"]}]},
+            MULTI,
+            True,
+            id="listed in two places",
+        ),
+        pytest.param(
+            {"excluded": ["else"], "rules": [{"clauses": [in_segment("everyone"), {"attribute": "key", **BY_KEY}]}]},
+            USER_A,
+            True,
+            id="rules behind a list look at the context, and into segments",
+        ),
+        pytest.param({"salt": "", "rules": [weighted(56373)]}, USER_A, False, id="without salt, a share below the bucket"),
+        pytest.param({"salt": None, "rules": [weighted(56374)]}, USER_A, True, id="without salt, a share above it"),
         pytest.param({"rules": [weighted(89705)]}, USER_A, False, id="EV-E122 a share below the bucket"),
         pytest.param({"rules": [weighted(89706)]}, USER_A, True, id="EV-E122 a share above it"),
+        pytest.param({"rules": [weighted(85806)]}, Context("user-0"), True, id="a share barely above it"),
         pytest.param({"rules": [weighted(0)]}, USER_A, False, id="EV-E122 no share"),
         pytest.param({"rules": [weighted(1, bucketBy="zz")]}, USER_A, True, id="EV-E123 a missing attribute has bucket 0"),
         pytest.param({"rules": [weighted(0, bucketBy="zz")]}, USER_A, False, id="EV-E123 not below a share of 0"),
@@ -172,6 +197,22 @@ def big(**properties: Any) -> dict[str, Any]:
 )
 def test_a_big_segment_without_a_store(asked: Any, expected: Any) -> None:
     assert outcome(ask(asked)) == expected
+
+
+@pytest.mark.parametrize(
+    "memberships",
+    [
+        pytest.param(None, id="no store"),
+        pytest.param(nothing_known, id="nothing known yet"),
+        pytest.param(known_of("userKeyA", {}), id="a store that says neither"),
+    ],
+)
+@pytest.mark.parametrize(("held", "index"), [("userKeyA", 2), ("else", 1)], ids=["one who holds", "one who does not"])
+def test_the_rules_of_a_big_segment_look_at_the_context_and_at_other_segments(memberships: Any, held: str, index: int) -> None:
+    both = [big(rules=[{"clauses": [in_segment("t")]}]), segment("t", included=[held])]
+    one = flag(rules=[{"clauses": [in_segment("s")], "variation": 2}])
+    evaluation = snapshot_of(one, segments=both).evaluate("flag", USER_A, None, memberships=memberships)
+    assert evaluation.detail.variation_index == index
 
 
 def test_the_status_of_big_segments_is_told_whatever_the_reason() -> None:

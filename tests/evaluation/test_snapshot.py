@@ -98,6 +98,14 @@ def test_a_pattern_that_cannot_be_run_is_reported_with_its_flag(caplog: pytest.L
     assert message.startswith("flag flag, version 1, has a pattern that is no regular expression: '***'")
 
 
+def test_a_pattern_of_a_segment_that_cannot_be_run_is_reported_with_the_segment(caplog: pytest.LogCaptureFixture) -> None:
+    one = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}]}])
+    two = segment(rules=[{"clauses": [{"attribute": "key", "op": "matches", "values": ["***"]}]}])
+    snapshot_of(one, segments=[two]).evaluate("flag", K, None)
+    (message,) = caplog.messages
+    assert message.startswith("segment s, version 1, has a pattern that is no regular expression: '***'")
+
+
 def _buggy(definition: Any, note: Any) -> CompiledFlag:
     def evaluate(context: Any, scope: Any) -> Any:
         raise ZeroDivisionError("a bug")
@@ -204,10 +212,10 @@ def test_a_full_set_with_another_segment_asks_its_flags_again() -> None:
 
 
 def test_compiling_in_slices_compiles_everything() -> None:
-    flags = [{"key": f"f{n}", **ON} for n in range(25)]
+    flags = [{"key": f"f{n}", **ON} for n in range(29)]
     snapshot = Snapshot.empty().apply(change_set(*changes(flags)))
     assert len(list(snapshot.compiling())) == 2
-    assert len(snapshot.plain) == 25
+    assert len(snapshot.plain) == 29
     assert list(snapshot.compiling()) == []
 
 

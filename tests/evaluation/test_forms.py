@@ -1,0 +1,30 @@
+"""Forms, and what is said of the definitions they are made from. What a change keeps of them is in test_snapshot.py."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from aioflags.evaluation.forms import Complaints
+
+
+def test_a_bug_is_told_once_for_each_flag_and_type_and_traced_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    complaints = Complaints(logging.getLogger("aioflags"))
+    bugs = [("a\nb", KeyError("x")), ("a\nb", KeyError("y")), ("c", KeyError("x")), ("c", ValueError("x"))]
+    with caplog.at_level(logging.DEBUG, "aioflags"):
+        for key, bug in bugs:
+            complaints.bug(key, bug)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "evaluating flag a\\nb failed: KeyError('x')",
+        "evaluating flag c failed: KeyError('x')",
+        "evaluating flag c failed: ValueError('x')",
+    ]
+    traced = [record for record in caplog.records if record.levelname == "DEBUG"]
+    assert [record.getMessage() for record in traced] == [
+        "evaluating flag a\\nb failed",
+        "evaluating flag a\\nb failed",
+        "evaluating flag c failed",
+        "evaluating flag c failed",
+    ]
+    assert [record.exc_info and record.exc_info[1] for record in traced] == [bug for _, bug in bugs]
