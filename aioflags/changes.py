@@ -65,10 +65,15 @@ class ChangeFeed:
         self._followers: dict[int, ref[_Follower]] = {}
         self._closed = False
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody is there to be told."""
+        return bool(self._followers)
+
     def publish(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> None:
         """Tells everybody which flags ``change_set`` affects. Costs nothing where nobody follows."""
         try:
-            if self._followers and (keys := changed_flags(old, new, change_set)):
+            if self.is_followed and (keys := changed_flags(old, new, change_set)):
                 for follower in self._present():
                     follower.tell(keys, new)
         except Exception:

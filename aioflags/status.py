@@ -75,6 +75,11 @@ class StatusCell:
         if snapshot is not None and change_set is not None:
             self._feed.publish(before, snapshot, change_set)
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody follows the changes of flags."""
+        return self._feed.is_followed
+
     def environment(self, environment_id: str) -> None:
         """Which environment the flags are of, as the newest response said."""
         self.environment_id = environment_id

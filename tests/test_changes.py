@@ -157,9 +157,9 @@ async def test_leaving_the_block_deregisters() -> None:
 async def test_an_observer_that_nobody_holds_is_forgotten() -> None:
     async with client_of(MemorySource()) as client:
         observer = client.changes()
-        assert len(client._feed._followers) == 1
+        assert client._cell.is_followed
         del observer
-        assert len(client._feed._followers) == 0
+        assert not client._cell.is_followed
 
 
 async def test_a_slow_reader_of_values_loses_the_oldest_and_a_line_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,44 +1,66 @@
 """Which flags change with a change: those in it, and all that depend on them, however indirectly.
 
 A flag depends on its prerequisites and on the segments its rules name, a segment on the segments its own rules name. The
-index is made when it is first needed and follows the changes from then on.
+index is made when it is first needed and follows the changes from then on: ahead and in slices where somebody follows them.
 
 Source: ``data-system.md`` 7.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.items import Item, Items
+from aioflags.evaluation.pausing import Pausing, at_once
 from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
 
-__all__ = ["changed_flags", "needs"]
+__all__ = ["Dependents", "changed_flags", "needs", "tracing"]
 
-Dependents: TypeAlias = Mapping[Item, frozenset[Item]]
-"""Who depends on an item directly. Items that are not there yet can have dependents, too."""
+_DEFINITIONS_A_SLICE: Final = 100
+"""How many definitions are looked into before others get a turn: a millisecond's work or less."""
+
+Dependents: TypeAlias = Mapping[Item, AbstractSet[Item]]
+"""Who depends on an item directly. Items that are not there yet can have dependents, too. Never changed after it was made."""
 
 
 def changed_flags(old: Snapshot, new: Snapshot, change_set: ChangeSet) -> frozenset[str]:
     """Keys of the flags that changed, live or deleted, when ``change_set`` made ``new`` out of ``old``."""
-    if change_set.kind is ChangeKind.NONE:
-        return frozenset()
+    at_once(tracing(old, new, change_set))
     flags, segments = _changed_keys(old.items, new.items, change_set)
-    if flags >= new.items.flags.keys():
-        return flags
-    items = {(ObjectKind.FLAG, key) for key in flags} | {(ObjectKind.SEGMENT, key) for key in segments}
-    new.dependents = _indexed(new.items) if old.dependents is None else _updated(old.dependents, old.items, new.items, items)
-    return flags | _affected(new.dependents, items)
+    return flags if new.dependents is None else flags | _affected(new.dependents, _named(flags, segments))
+
+
+def tracing(old: Snapshot, new: Snapshot, change_set: ChangeSet) -> Pausing[None]:
+    """Makes the index of ``new``, unless it is there, or not needed to tell what ``change_set`` changes."""
+    if new.dependents is not None:
+        return
+    flags, segments = _changed_keys(old.items, new.items, change_set)
+    if not flags and not segments:
+        new.dependents = old.dependents
+    elif flags >= new.items.flags.keys():
+        return
+    elif old.dependents is None:
+        new.dependents = yield from _indexed(new.items)
+    else:
+        new.dependents = yield from _updated(old.dependents, old.items, new.items, _named(flags, segments))
+
+
+def _named(flags: Iterable[str], segments: Iterable[str]) -> Iterator[Item]:
+    yield from ((ObjectKind.FLAG, key) for key in flags)
+    yield from ((ObjectKind.SEGMENT, key) for key in segments)
 
 
 def _changed_keys(old: Items, new: Items, change_set: ChangeSet) -> tuple[frozenset[str], frozenset[str]]:
     """Flags and segments. A full set changes what differs; a partial one all it holds, unless it was out of date."""
+    if change_set.kind is ChangeKind.NONE:
+        return frozenset(), frozenset()
     if change_set.kind is ChangeKind.FULL:
         return _differing(old.flags, new.flags), _differing(old.segments, new.segments)
     changed = {ObjectKind.FLAG: set[str](), ObjectKind.SEGMENT: set[str]()}
@@ -53,8 +75,8 @@ def _differing(before: Mapping[str, Definition], after: Mapping[str, Definition]
     if not before:
         return frozenset(after)
     gone = before.keys() - after.keys()
-    # Not by version alone: one transfer may bring another definition that claims the version of the one before.
-    return frozenset(gone) | {key for key, found in after.items() if key not in before or before[key] != found}
+    # What did not change is the same object still.
+    return frozenset(gone) | {key for key, found in after.items() if before.get(key) is not found}
 
 
 def _affected(dependents: Dependents, changed: Iterable[Item]) -> frozenset[str]:
@@ -80,18 +102,21 @@ def needs(definition: Definition | None) -> set[Item]:
     return found
 
 
-def _indexed(items: Items) -> Dependents:
+def _indexed(items: Items) -> Pausing[Dependents]:
     found: dict[Item, set[Item]] = {}
-    for kind, definitions in ((ObjectKind.FLAG, items.flags), (ObjectKind.SEGMENT, items.segments)):
-        for key, definition in definitions.items():
-            for needed in needs(definition):
-                found.setdefault(needed, set()).add((kind, key))
-    return {needed: frozenset(by) for needed, by in found.items()}
+    for count, item in enumerate(_named(items.flags, items.segments), 1):
+        if count % _DEFINITIONS_A_SLICE == 0:
+            yield
+        for needed in needs(items.get(item)):
+            found.setdefault(needed, set()).add(item)
+    return found
 
 
-def _updated(dependents: Dependents, old: Items, new: Items, changed: Collection[Item]) -> Dependents:
+def _updated(dependents: Dependents, old: Items, new: Items, changed: Iterable[Item]) -> Pausing[Dependents]:
     found = dict(dependents)
-    for item in changed:
+    for count, item in enumerate(changed, 1):
+        if count % _DEFINITIONS_A_SLICE == 0:
+            yield
         before, after = needs(old.get(item)), needs(new.get(item))
         for needed in before - after:
             found[needed] -= {item}

@@ -5,23 +5,28 @@ Source: ``data-system.md`` 7.2.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from aioflags.evaluation.pausing import Pausing
 from aioflags.model.change import Change, ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
 
 __all__ = ["Item", "Items", "applied", "completed"]
 
+_encode: Final = msgspec.json.Encoder().encode
+
 Item: TypeAlias = tuple[ObjectKind, str]
 """What names a definition: its kind and its key."""
 
 _CHANGES_A_SLICE: Final = 500
 """How many changes are taken in before others get a turn: a millisecond's work or less. Counted, since there is no clock here."""
+_COMPARED_A_SLICE: Final = 50
+"""The same where each has to be compared with what is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Items:
         return self.tombstones.get(item) if found is None else found.version
 
 
-def applied(items: Items, change_set: ChangeSet) -> Generator[None, None, Items]:
+def applied(items: Items, change_set: ChangeSet) -> Pausing[Items]:
     """The items after a full or partial change set; pauses now and then on its way there.
 
     A definition that comes again stays the object it was, so that what is known of it stays known.
@@ -53,8 +58,9 @@ def applied(items: Items, change_set: ChangeSet) -> Generator[None, None, Items]
     segments = dict[str, SegmentDefinition]() if is_full else dict(items.segments)
     tombstones = dict[Item, int]() if is_full else dict(items.tombstones)
     growing = Items(flags, segments, tombstones)
+    slice_length = _COMPARED_A_SLICE if is_full and items.flags else _CHANGES_A_SLICE
     for count, change in enumerate(change_set.changes, 1):
-        if count % _CHANGES_A_SLICE == 0:
+        if count % slice_length == 0:
             yield
         item = (change.kind, change.key)
         definition = completed(change)
@@ -73,8 +79,9 @@ def applied(items: Items, change_set: ChangeSet) -> Generator[None, None, Items]
 
 
 def _is_same(known: Definition, definition: Definition) -> bool:
-    # Compared as JSON as well, since to Python 1 and True are equal.
-    return known == definition and msgspec.json.encode(known) == msgspec.json.encode(definition)
+    # As JSON, since to Python 1 and True are equal. Not by version alone: a transfer may bring another definition that claims
+    # the version of the one before.
+    return known.version == definition.version and _encode(known) == _encode(definition)
 
 
 def _is_news(version: int, stored: int | None) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aioflags.evaluation.attributes import clean_kind
@@ -23,10 +23,12 @@ from aioflags.evaluation.compiled import (
     Scope,
     malformed,
 )
+from aioflags.evaluation.dependents import Dependents, tracing
 from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
 from aioflags.evaluation.forms import Complaints, Forms
-from aioflags.evaluation.items import Item, Items, applied
+from aioflags.evaluation.items import Items, applied
+from aioflags.evaluation.pausing import Pausing, at_once
 from aioflags.logs import logger
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
@@ -62,7 +64,7 @@ class Snapshot:
         self.plain: dict[str, Evaluate] = forms.plain
         # The scope sees the forms, not the snapshot: in a circle, every old snapshot would wait for the garbage collector.
         self.scope: Scope = Scope(forms, is_shared=True)
-        self.dependents: Mapping[Item, frozenset[Item]] | None = None
+        self.dependents: Dependents | None = None
         self._forms = forms
         self._big_segment_kinds: frozenset[str] | None = None
 
@@ -93,23 +95,20 @@ class Snapshot:
 
     def apply(self, change_set: ChangeSet) -> Snapshot:
         """The snapshot after the change set; itself, if that confirms what there is."""
-        building = self.builder(change_set)
-        while True:
-            try:
-                next(building)
-            except StopIteration as done:
-                snapshot: Snapshot = done.value
-                return snapshot
+        return at_once(self.builder(change_set))
 
-    def builder(self, change_set: ChangeSet) -> Generator[None, None, Snapshot]:
-        """What :meth:`apply` does, as a generator that pauses every millisecond or so and returns the snapshot."""
+    def builder(self, change_set: ChangeSet, *, traced: bool = False) -> Pausing[Snapshot]:
+        """What :meth:`apply` does, with a pause every millisecond or so. ``traced``: somebody will ask what depends on what."""
         if change_set.kind is ChangeKind.NONE:
             return self
         items = yield from applied(self.items, change_set)
         changed = None if change_set.kind is ChangeKind.FULL else [(change.kind, change.key) for change in change_set.changes]
-        return Snapshot(self._forms.renewed(items, changed), selector=change_set.selector, has_data=True)
+        snapshot = Snapshot(self._forms.renewed(items, changed), selector=change_set.selector, has_data=True)
+        if traced:
+            yield from tracing(self, snapshot, change_set)
+        return snapshot
 
-    def compiling(self) -> Generator[None, None, None]:
+    def compiling(self) -> Pausing[None]:
         """Compiles every flag that was not asked for yet, and pauses now and then on its way."""
         for count, key in enumerate(self.items.flags.keys() - self._forms.flags.keys(), 1):
             if count % _COMPILED_A_SLICE == 0:

@@ -10,7 +10,7 @@ Source: ``data-system.md`` 4; ``architecture.md`` 12.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import anyio
 from anyio.lowlevel import checkpoint
 
+from aioflags.evaluation.pausing import Pausing
 from aioflags.logs import logger as package_logger
 from aioflags.model.change import Selector
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
@@ -110,8 +111,8 @@ async def transport_for(context: SourceContext, http: Http | None) -> AsyncGener
         yield transport
 
 
-async def breathing(work: Generator[None, None, T]) -> T:
-    """What a generator returns that pauses now and then, with a turn of the event loop at each pause."""
+async def breathing(work: Pausing[T]) -> T:
+    """What comes of the work, with a turn of the event loop at each pause."""
     while True:
         try:
             next(work)

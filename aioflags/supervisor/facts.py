@@ -16,6 +16,11 @@ __all__ = ["Facts"]
 class Facts(Protocol):
     """What the supervisor reports. Every call returns at once, and is made by the supervisor's task."""
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody will be told which flags new data affect."""
+        ...
+
     def report(
         self,
         state: SourceState | None,

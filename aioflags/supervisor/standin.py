@@ -145,7 +145,7 @@ class StandIn:
         change_set = ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
         while True:
             before = self._holder.snapshot
-            snapshot = await breathing(before.builder(change_set))
+            snapshot = await breathing(before.builder(change_set, traced=self._facts.is_followed))
             if self._has_ended:
                 return
             if self._holder.snapshot is before:

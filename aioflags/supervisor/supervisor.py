@@ -171,7 +171,7 @@ class Supervisor:
             # The data go in before the directive is judged: a server that sends us away may still have sent the newest
             # data on the same connection, and FDv1 may take its time to answer.
             if change_set is not None and change_set.kind is not ChangeKind.NONE:
-                snapshot = await breathing(self._holder.snapshot.builder(change_set))
+                snapshot = await breathing(self._holder.snapshot.builder(change_set, traced=self._facts.is_followed))
         except Exception as bug:
             self._logger.exception("%s brought data that could not be applied", name)
             result = _rejected(result, f"{name} brought data that could not be applied: {type(bug).__name__}")

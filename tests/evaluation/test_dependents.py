@@ -101,3 +101,31 @@ def test_an_index_that_followed_the_changes_is_as_good_as_a_new_one(steps: list[
         before, fresh = fresh, fresh.apply(step)
         before.dependents = None
         assert changed_flags(older, followed, step) == changed_flags(before, fresh, step)
+
+
+MANY = full([f(str(number), segments=["s"]) for number in range(1000)], [s("s")])
+ONE_NEWER = full([f(str(number), segments=["s"], version=2 if number == 7 else 1) for number in range(1000)], [s("s")])
+ANOTHER_SEGMENT = partial(segments=[s("s", version=2)])
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        pytest.param(MANY, 0, id="the same full set"),
+        pytest.param(ONE_NEWER, 1, id="one that is newer"),
+        pytest.param(ANOTHER_SEGMENT, 1000, id="what all depend on"),
+    ],
+)
+def test_where_changes_are_followed_what_they_affect_is_found_out_ahead_and_in_slices(step: ChangeSet, expected: int) -> None:
+    old = Snapshot.empty().apply(MANY)
+    building = old.builder(step, traced=True)
+    pauses = 0
+    try:
+        while True:
+            next(building)
+            pauses += 1
+    except StopIteration as done:
+        new: Snapshot = done.value
+    assert (new.dependents is not None) == bool(expected)
+    assert pauses >= 1000 // 100
+    assert len(changed_flags(old, new, step)) == expected

@@ -144,6 +144,8 @@ class World:
 
     # -- Facts
 
+    is_followed: bool = False
+
     def report(
         self,
         state: SourceState | None,

@@ -677,17 +677,21 @@ class Slow:
     def __init__(self, ticks: list[int]) -> None:
         self.ticks = ticks
         self.seen: list[int] = []
+        self.is_traced: bool | None = None
 
-    def builder(self, change_set: ChangeSet) -> Generator[None, None, Slow]:
+    def builder(self, change_set: ChangeSet, *, traced: bool) -> Generator[None, None, Slow]:
+        self.is_traced = traced
         for _ in range(3):
             yield
             self.seen.append(len(self.ticks))
         return self
 
 
-async def test_large_data_are_taken_up_in_slices_between_which_others_run(world: World) -> None:
+@pytest.mark.parametrize("is_followed", [False, True])
+async def test_large_data_are_taken_up_in_slices_between_which_others_run(world: World, is_followed: bool) -> None:
     ticks: list[int] = []
     slow = Slow(ticks)
+    world.is_followed = is_followed
     world.holder.snapshot = cast("Snapshot", slow)
 
     async def tick() -> None:
@@ -698,6 +702,7 @@ async def test_large_data_are_taken_up_in_slices_between_which_others_run(world:
     async with world.running(synchronizers=[world.source("S1", GOOD)]), anyio.create_task_group() as group:
         group.start_soon(tick)
     assert slow.seen[0] < slow.seen[1] < slow.seen[2]
+    assert slow.is_traced is is_followed
     assert world.holder.snapshot is cast("Snapshot", slow)
     assert world.states == [VALID]
 
