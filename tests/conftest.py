@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from aioflags.testing.virtual_time import VirtualTimeLoop
 from tests.redis_server import REDIS_SERVER, RedisServer
 
-pytest_plugins = ["pytester", "tests.certificates"]
+pytest_plugins = ["pytester", "tests.canaries", "tests.certificates"]
 
 # pytester forgets what a run inside a test was the first to import, and this extension cannot be imported twice.
 importlib.import_module("yaml")

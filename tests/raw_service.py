@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tests.canaries import WATCH
+
 __all__ = ["RawService", "flag", "raw_service", "sse", "transfer"]
 
 
@@ -66,6 +68,7 @@ class RawService:
         """One connection."""
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
+                WATCH.head(head)
                 path = head.split(b" ", 2)[1].decode().partition("?")[0]
                 if path == "/sdk/stream":
                     await self._stream(reader, writer)

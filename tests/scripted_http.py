@@ -16,6 +16,7 @@ from aioflags.model.change import Selector
 from aioflags.model.result import Update
 from aioflags.sources.base import SourceContext, Synchronizer, closing
 from aioflags.transport.settings import Http
+from tests.canaries import WATCH
 
 __all__ = [
     "DIRECTED",
@@ -102,11 +103,12 @@ class Service:
         self.post_times: list[float] = []
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        WATCH.request(request)
         if request.method == "POST":
             answer = self.takes[min(len(self.posts), len(self.takes) - 1)]
             self.posts.append(request)
             self.post_times.append(asyncio.get_running_loop().time())
-            await request.aread()
         else:
             answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
             self.requests.append(request)

@@ -16,10 +16,11 @@ from aioflags.clock import now_ms
 from aioflags.memberships import Memberships
 from aioflags.model.membership import Membership
 from aioflags.testing import overrides
+from tests.canaries import secretive
 from tests.evaluation.data import snapshot_of
 from tests.scripted_memberships import ScriptedMemberships
 
-USER = Context("user-key")
+USER = secretive("user-key")
 BOTH = Context.multi(Context("user-key"), Context("org-key", "org"))
 ALWAYS: dict[str, Any] = {"clauses": []}
 HEALTHY = StoreStatus(available=True, stale=False)

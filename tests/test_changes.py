@@ -10,9 +10,10 @@ import pytest
 
 from aioflags import Client, Config, ConfigError, Context, DataSystem, FlagChange, ValueChange
 from aioflags.sources import MemorySource, Streaming
+from tests.canaries import secretive
 from tests.scripted_http import Service, intent, sse, stream_of
 
-USER = Context("u")
+USER = secretive("u")
 
 
 def on(*values: object, **more: object) -> dict[str, Any]:

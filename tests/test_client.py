@@ -29,8 +29,9 @@ from aioflags import (
 )
 from aioflags.sources import Basis, MemorySource, Selector, SourceContext, SourceState, Update, from_function
 from aioflags.transport.http import HttpTransport
+from tests.canaries import secretive
 
-USER = Context("user-123", attributes={"country": "de"})
+USER = secretive("user-123", country="de")
 DOCUMENT: dict[str, Any] = {
     "flags": {
         "checkout": {

@@ -8,15 +8,16 @@ import logging
 
 import pytest
 
-from aioflags import Client, Config, Context, DataSystem, ValueChange
+from aioflags import Client, Config, DataSystem, ValueChange
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
+from tests.canaries import KEY, secretive
 from tests.scripted_http import Answer, Service, flag, intent, payload, poll_body, poll_of, sse, stream_of
 
-USER = Context("u")
+USER = secretive("u")
 
 
 def client_of(service: Service, system: DataSystem, **options: object) -> Client:
-    return Client("sdk-key", Config(http=service.http(), data_system=system, **options))  # type: ignore[arg-type]  # of a test
+    return Client(KEY, Config(http=service.http(), data_system=system, **options))  # type: ignore[arg-type]  # of a test
 
 
 def latest_all(**values: object) -> Answer:

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from aioflags import Client, Config, Context, DataSystem, ErrorInfo, LifecycleError, NotReadyError
+from aioflags import Client, Config, DataSystem, ErrorInfo, LifecycleError, NotReadyError
 from aioflags.model.defaults import CLOSE_TIMEOUT
 from aioflags.model.result import FailureKind, SourceState
 from aioflags.sources import ChangeSet, MemorySource, Selector, SourceContext, Update, from_function
+from tests.canaries import secretive
 
-USER = Context("u")
+USER = secretive("u")
 REFUSED = ErrorInfo(kind=FailureKind.ERROR_RESPONSE, message="the key was refused", time=1.0, status_code=401)
 
 Sync = Callable[[SourceContext, Callable[[], Selector]], AsyncGenerator[Update, None]]

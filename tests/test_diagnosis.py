@@ -13,11 +13,11 @@ from aioflags.clock import now
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, create_app, serve
 from aioflags.diagnosis import Finding, Verdict, diagnose
 from aioflags.transport.probing import probe
+from tests.canaries import KEY, WATCH
 from tests.transport.raw_server import answering, ok, raw_server, saying
 
 pytestmark = pytest.mark.real_time
 
-KEY = "sdk-01234567-89ab"
 LOCAL = {"no_proxy": "*"}
 
 
@@ -34,7 +34,7 @@ async def of_server(*faults: Fault) -> dict[str, Finding]:
     state = ServerState.of({"flagValues": {"a": True}})
     for fault in faults:
         state.inject(fault)
-    async with serve(create_app(state)) as serving:
+    async with serve(WATCH.app(create_app(state))) as serving:
         return await findings(at(serving.url), patience=0.3 if any(fault.kind is FaultKind.SILENCE for fault in faults) else 30)
 
 

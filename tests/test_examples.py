@@ -20,6 +20,7 @@ import pytest
 from aioflags import Client, Config, Context
 from aioflags.devserver import ServerState, create_app, serve
 from aioflags.devserver.objects import read_objects
+from tests.canaries import KEY, WATCH
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -51,7 +52,7 @@ SERVICES = {
 @pytest.fixture
 async def connected() -> AsyncIterator[Any]:
     """``Client``, as the README calls it, for a service on this machine."""
-    async with serve(create_app(ServerState.of({"flagValues": {"new-checkout": True}}))) as service:
+    async with serve(WATCH.app(create_app(ServerState.of({"flagValues": {"new-checkout": True}})))) as service:
         yield partial(Client, config=Config(base_uri=service.url, stream_uri=service.url, events_uri=service.url))
 
 
@@ -83,11 +84,11 @@ def test_each_example_is_run_or_has_tests_of_its_own() -> None:
 async def test_a_service_runs_as_its_first_lines_say(name: str, unused_tcp_port: int) -> None:
     port = str(unused_tcp_port)
     flags = ServerState.of({"flagValues": {"new-checkout": True}})
-    async with serve(create_app(flags)) as service:
+    async with serve(WATCH.app(create_app(flags))) as service:
         places = dict.fromkeys(("LAUNCHDARKLY_BASE_URI", "LAUNCHDARKLY_STREAM_URI"), service.url)
         running = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", *SERVICES[name], port),
-            env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": "sdk-key", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": KEY, "PYTHONPATH": str(ROOT)},
             cwd=EXAMPLES,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -105,11 +106,11 @@ async def test_a_service_runs_as_its_first_lines_say(name: str, unused_tcp_port:
 
 async def test_the_worker_follows_its_flag_until_it_is_told_to_stop() -> None:
     flags = ServerState.of({"flagValues": {"batch-size": 20}})
-    async with serve(create_app(flags)) as service:
+    async with serve(WATCH.app(create_app(flags))) as service:
         places = {f"LAUNCHDARKLY_{place}_URI": service.url for place in ("BASE", "STREAM", "EVENTS")}
         running = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", str(EXAMPLES / "worker.py")),
-            env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": "sdk-key", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": KEY, "PYTHONPATH": str(ROOT)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -122,6 +123,7 @@ async def test_the_worker_follows_its_flag_until_it_is_told_to_stop() -> None:
         _, log = await running.communicate()
         assert running.returncode == 0
         assert b"Traceback" not in log
+        WATCH.text("log of the worker", log)
         assert log.endswith(b"INFO:aioflags:closed\n")
 
 
@@ -134,12 +136,12 @@ async def test_the_worker_follows_its_flag_until_it_is_told_to_stop() -> None:
 )
 async def test_the_script_asks_once_and_ends_at_once(is_there: bool, prints: str, unused_tcp_port: int) -> None:
     state = ServerState.of({"flagValues": {"batch-size": 20}})
-    async with serve(create_app(state)) as service:
+    async with serve(WATCH.app(create_app(state))) as service:
         url = service.url if is_there else f"http://127.0.0.1:{unused_tcp_port}"
         places = {f"LAUNCHDARKLY_{place}_URI": url for place in ("BASE", "STREAM", "EVENTS")}
         running = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", str(EXAMPLES / "one_shot.py")),
-            env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": "sdk-key", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": KEY, "PYTHONPATH": str(ROOT)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -147,6 +149,8 @@ async def test_the_script_asks_once_and_ends_at_once(is_there: bool, prints: str
         first, last = await running.stdout.readline(), await running.stdout.readline()
         ended = asyncio.get_running_loop().time()
         await running.wait()
+        assert running.stderr is not None
+        WATCH.text("output of the script", first, last, await running.stderr.read())
         assert asyncio.get_running_loop().time() - ended < 1
         assert (first + last).decode() == prints
         assert running.returncode == 0

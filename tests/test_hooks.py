@@ -15,9 +15,10 @@ from aioflags import Client, Config, ConfigError, Context, DataSystem, Evaluatio
 from aioflags.hooks import EvaluationCall
 from aioflags.sources import MemorySource, Streaming
 from aioflags.testing import overrides
+from tests.canaries import KEY, secretive
 from tests.scripted_http import Answer, Service, payload, sse, stream_of
 
-USER = Context("anna")
+USER = secretive("anna")
 NOBODY = Context("")
 DOCUMENT: dict[str, Any] = {
     "flags": {
@@ -235,7 +236,7 @@ async def test_it_hears_the_environment_as_far_as_it_is_known() -> None:
         stream_of(sse(*payload("f", "g"))),
     )
     system = DataSystem.custom(synchronizers=[Streaming()])
-    async with Client("key", Config(data_system=system, http=service.http(), hooks=[hook])) as client:
+    async with Client(KEY, Config(data_system=system, http=service.http(), hooks=[hook])) as client:
         with client.changes() as changes:
             await client.variation("f", USER, 0)
             while (await anext(changes)).key != "g":

@@ -11,8 +11,9 @@ import pytest
 
 from aioflags import Client, Config, Context, Hook
 from aioflags.hooks import TrackCall
+from tests.canaries import secretive
 
-USER = Context("anna")
+USER = secretive("anna")
 
 
 class Plain(Hook):

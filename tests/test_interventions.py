@@ -14,8 +14,9 @@ import pytest
 
 from aioflags import Client, Config, Context, ErrorKind, ReasonKind
 from aioflags.interventions import INTERVENTIONS, Observation
+from tests.canaries import KEY, secretive
 
-USER = Context("anna")
+USER = secretive("anna")
 NOBODY = Context("")
 DOCUMENT = {
     "flags": {
@@ -83,7 +84,7 @@ CLIENTS: dict[str, tuple[Callable[[], Client], Context | None]] = {
     "without that flag": (lambda: Client.local({}), USER),
     "for an invalid context": (lambda: Client.local(DOCUMENT), NOBODY),
     "for no context": (lambda: Client.local(DOCUMENT), None),
-    "without data": (lambda: Client("sdk-key"), USER),
+    "without data": (lambda: Client(KEY), USER),
     "offline": (lambda: Client("", Config(offline=True)), USER),
     "with defaults": (lambda: Client.local(DOCUMENT, Config(defaults={"checkout": False})), USER),
 }

@@ -23,6 +23,7 @@ from aioflags.sources import Fdv1Polling, Polling, Streaming
 from aioflags.sources.demand import Demand
 from aioflags.stores import DiskStore
 from aioflags.testing.virtual_time import VirtualTimeLoop
+from tests.canaries import KEY
 from tests.scripted_http import HANG, Answer, Service, flag, intent, payload, poll_body, poll_of
 
 Ts = TypeVarTuple("Ts")
@@ -34,7 +35,7 @@ FDV1 = Answer(200, {}, [json.dumps({"flags": {"f": flag("f", "from fdv1", versio
 
 
 def one_shot(service: Service, deadline: float = 4, **options: Any) -> Client:
-    return Client("sdk-key", Config(http=service.http(), **options).one_shot(deadline))
+    return Client(KEY, Config(http=service.http(), **options).one_shot(deadline))
 
 
 def paths(service: Service) -> list[str]:
@@ -208,7 +209,7 @@ async def test_a_directive_that_comes_with_a_refresh_is_obeyed_before_it_returns
 async def test_fdv1_alone_can_be_asked_on_demand() -> None:
     service = Service(FDV1)
     system = DataSystem.custom(synchronizers=[Fdv1Polling(on_demand=True)])
-    async with Client("sdk-key", Config(http=service.http(), data_system=system)) as client:
+    async with Client(KEY, Config(http=service.http(), data_system=system)) as client:
         await asyncio.sleep(86_400)
         await client.refresh()
     assert paths(service) == ["/sdk/latest-all"] * 2
@@ -217,7 +218,7 @@ async def test_fdv1_alone_can_be_asked_on_demand() -> None:
 async def test_a_refresh_of_sources_that_keep_the_flags_current_asks_nobody() -> None:
     service = Service(FLAGS)
     system = DataSystem.custom(synchronizers=[Polling(), Streaming()])
-    async with Client("sdk-key", Config(http=service.http(), data_system=system)) as client:
+    async with Client(KEY, Config(http=service.http(), data_system=system)) as client:
         assert (await client.refresh()).status is Status.READY
     assert len(service.requests) == 1
     async with Client.local({"flagValues": {"f": 1}}) as client:
@@ -423,7 +424,7 @@ def test_one_loop_that_is_left_and_entered_again_serves_call_after_call(caplog: 
         return answer
 
     with a_service() as (url, asked), asyncio.Runner() as runner:
-        client = Client("sdk-key", Config(base_uri=url, stream_uri=url, events_uri=url).one_shot())
+        client = Client(KEY, Config(base_uri=url, stream_uri=url, events_uri=url).one_shot())
         for _ in range(3):
             assert runner.run(handle(client)) == 1
             time.sleep(0.05)  # frozen: the loop does not run
@@ -437,7 +438,7 @@ def test_one_loop_that_is_left_and_entered_again_serves_call_after_call(caplog: 
 @pytest.mark.real_time
 def test_the_last_flush_gets_what_is_left_of_the_deadline_and_no_more() -> None:
     async def run(url: str) -> Client:
-        async with Client("sdk-key", Config(base_uri=url, stream_uri=url, events_uri=url).one_shot(deadline=1)) as client:
+        async with Client(KEY, Config(base_uri=url, stream_uri=url, events_uri=url).one_shot(deadline=1)) as client:
             client.track("a", USER)
         return client
 

@@ -11,15 +11,16 @@ from typing import Any, Literal
 import anyio
 import pytest
 
-from aioflags import Client, Config, ConfigError, Context, DataSystem, Persistence, SourceState, Status, StoreStatus
+from aioflags import Client, Config, ConfigError, DataSystem, Persistence, SourceState, Status, StoreStatus
 from aioflags.model.change import ObjectKind
 from aioflags.sources import Fdv1FallbackOptions, MemorySource, Polling, Streaming
 from aioflags.stores import RedisStore, StoreBuilder, StoreContext, StoredItem
+from tests.canaries import KEY, secretive
 from tests.feed import Feed, change, changes, flag_json, full
 from tests.scripted_http import Answer, Service, payload, poll_of
 from tests.stores.memory_store import MemoryStore
 
-USER = Context("user-123")
+USER = secretive("user-123")
 FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
 A_MOMENT = 0.01
 
@@ -56,7 +57,7 @@ def beside(feed: Feed, store: MemoryStore | StoreBuilder, **options: Any) -> Con
 
 @asynccontextmanager
 async def started(config: Config) -> AsyncGenerator[Client]:
-    async with Client("sdk-key", config) as client:
+    async with Client(KEY, config) as client:
         await anyio.sleep(A_MOMENT)
         yield client
 
@@ -499,7 +500,7 @@ async def test_a_store_that_is_no_use_does_not_hinder_the_switch(trouble: str) -
     persistence = Persistence(store=store, mode="read_write")
     system = DataSystem.custom(synchronizers=[Streaming()], fdv1_fallback=Fdv1FallbackOptions(), persistence=persistence)
     began = anyio.current_time()
-    async with Client("sdk-key", Config(http=service.http(), data_system=system)) as client:
+    async with Client(KEY, Config(http=service.http(), data_system=system)) as client:
         assert anyio.current_time() - began < 1
         assert await client.variation("f", USER, "") == "from fdv1"
         assert client.status.status is Status.READY
@@ -603,7 +604,7 @@ async def test_a_store_that_comes_back_before_a_source_has_delivered_is_read_at_
 
 async def test_closing_writes_what_waits_and_closes_the_store() -> None:
     feed, store = Feed(), MemoryStore()
-    client = Client("sdk-key", beside(feed, store))
+    client = Client(KEY, beside(feed, store))
     feed.say(full(a=1))
     await client.start()
     await anyio.sleep(A_MOMENT)
@@ -622,7 +623,7 @@ async def test_closing_writes_what_waits_and_closes_the_store() -> None:
 @pytest.mark.parametrize("when", ["reading", "writing", "away"])
 async def test_a_store_that_hangs_does_not_hold_up_closing(when: str) -> None:
     feed, store = Feed(), MemoryStore()
-    client = Client("sdk-key", beside(feed, store))
+    client = Client(KEY, beside(feed, store))
     if when != "reading":
         feed.say(full(a=1))
         await client.start()

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from aioflags import Client, Config, ConfigError, Context, DataSystem, Hook, LifecycleError
+from aioflags import Client, Config, ConfigError, DataSystem, Hook, LifecycleError
 from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
 from aioflags.sources import Selector, SourceContext, SourceState, Update, from_function
 from aioflags.version import __version__
+from tests.canaries import KEY, secretive
 from tests.test_hooks import Told
 
-USER = Context("anna")
+USER = secretive("anna")
 DOCUMENT = {"flagValues": {"f": 1}}
-KEY = "sdk-secret-1f3a"
 
 
 class Noting(Plugin):

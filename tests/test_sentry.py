@@ -14,10 +14,11 @@ import sentry_sdk
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
-from aioflags import Client, Config, Context
+from aioflags import Client, Config
 from aioflags.sentry import SentryHook
+from tests.canaries import WATCH, secretive
 
-USER = Context("anna")
+USER = secretive("anna")
 FLAGS = {"flagValues": {"on": True, "off": False, "text": "t", "number": 1}}
 
 
@@ -29,6 +30,7 @@ class Captured(Transport):
         self.events: list[Any] = []
 
     def capture_envelope(self, envelope: Envelope) -> None:
+        WATCH.text("Sentry", envelope.serialize())
         self.events.append(envelope.get_event())
 
 

@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from aioflags import Client, Config, ConfigError, Context, Flag, ReasonKind
+from aioflags import Client, Config, ConfigError, Flag, ReasonKind
 from aioflags.interventions import INTERVENTIONS, Observation
 from aioflags.testing import MemoryClient, overrides
+from tests.canaries import secretive
 
-USER = Context("user-123")
+USER = secretive("user-123")
 VALUES = {"flagValues": {"checkout": True, "theme": "dark", "limits": {"items": [1]}, "ratio": 0.5}}
 
 CHECKOUT = Flag[bool]("checkout", default=False)

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from aioflags.cli.commands import commands
 from aioflags.devserver import ServerState, create_app, serve
+from tests.canaries import KEY, WATCH
 from tests.cli.program import AIOFLAGS
 
 pytestmark = pytest.mark.real_time
@@ -71,7 +72,7 @@ def test_a_flag_without_a_value_ends_with_status_1(file: str) -> None:
 
 
 async def test_live_explains_by_what_the_service_has() -> None:
-    async with serve(create_app(ServerState.of(DOCUMENT))) as serving:
+    async with serve(WATCH.app(create_app(ServerState.of(DOCUMENT)))) as serving:
         found = await explained_live(serving.url)
     assert found["value"] == "new"
     assert found["origin"]["status"] == "READY"
@@ -84,13 +85,15 @@ async def test_a_service_that_cannot_be_reached_is_named(unused_tcp_port: int) -
 
 
 async def explained_live(url: str) -> Any:
-    environment = {"LAUNCHDARKLY_SDK_KEY": "sdk-key", "LAUNCHDARKLY_BASE_URI": url, "LAUNCHDARKLY_STREAM_URI": url}
+    environment = {"LAUNCHDARKLY_SDK_KEY": KEY, "LAUNCHDARKLY_BASE_URI": url, "LAUNCHDARKLY_STREAM_URI": url}
     program = await asyncio.create_subprocess_exec(
         *(*AIOFLAGS, "explain", "--live", "release", "--context", ANN, "--json"),
         env={**os.environ, **environment, "no_proxy": "127.0.0.1"},
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    output, _ = await program.communicate()
+    output, errors = await program.communicate()
+    WATCH.text("aioflags explain", output, errors)
     return json.loads(output)
 
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from aioflags.devserver import ServerState, create_app, serve
+from tests.canaries import KEY, WATCH
 from tests.contract.service.app import running
 
 __all__ = ["Harness", "harnessing"]
@@ -38,7 +39,7 @@ class Harness:
         """A configuration whose client streams from here, written as the public harness writes them: with nulls."""
         source = {"streaming": {"baseUri": self.flags_url, "initialRetryDelayMs": None}, "polling": None}
         system = {"initializers": None, "synchronizers": [source], "fdv1Fallback": None, "store": None, "storeMode": 0}
-        return {"credential": "sdk-key", "startWaitTimeMs": None, "dataSystem": system, "tags": None, **configuration}
+        return {"credential": KEY, "startWaitTimeMs": None, "dataSystem": system, "tags": None, **configuration}
 
     async def post(self, configuration: dict[str, Any]) -> httpx.Response:
         """Ask for a client."""
@@ -81,7 +82,7 @@ class Harness:
 async def harnessing(document: dict[str, object] | None = None) -> AsyncGenerator[Harness, None]:
     """A service, and a harness that serves that document to its clients."""
     state = ServerState.of(document or {"flagValues": {"greeting": "hello"}})
-    async with running() as service, serve(create_app(state)) as serving:
+    async with running() as service, serve(WATCH.app(create_app(state))) as serving:
         transport = httpx.ASGITransport(service.app())
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             harness = Harness(client, state, serving.url)

@@ -20,6 +20,7 @@ from ldclient.impl.datasourcev2.async_polling import AsyncFallbackToFDv1PollingD
 from ldclient.impl.datasourcev2.async_streaming import AsyncStreamingDataSourceBuilder
 
 from aioflags.devserver import Endpoint, ServerState, create_app, serve
+from tests.canaries import KEY
 
 pytestmark = [pytest.mark.real_time, pytest.mark.timeout(60)]
 
@@ -80,7 +81,7 @@ async def synchronous(url: str, mode: str) -> AsyncGenerator[Sdk, None]:
     if mode == "FDv2 polling and then streaming":
         system.initializers([polling])
     config = Config(
-        "sdk-key",
+        KEY,
         base_uri=url,
         stream_uri=url,
         events_uri=url,
@@ -111,7 +112,7 @@ async def asynchronous(url: str, mode: str) -> AsyncGenerator[Sdk, None]:
         fdv1_fallback_synchronizer=untyped(AsyncFallbackToFDv1PollingDataSourceBuilder)().poll_interval(INTERVAL),
     )
     config = AsyncConfig(
-        "sdk-key",
+        KEY,
         base_uri=url,
         stream_uri=url,
         events_uri=url,

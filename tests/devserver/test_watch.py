@@ -14,6 +14,7 @@ import pytest
 from aioflags import Client, Config
 from aioflags.devserver import Endpoint, FlagFile, ServerState, create_app, serve, watch
 from aioflags.model.change import ObjectKind
+from tests.canaries import KEY, WATCH
 
 pytestmark = pytest.mark.real_time
 
@@ -128,9 +129,9 @@ async def test_yaml_is_served(tmp_path: Path) -> None:
 async def test_a_client_hears_of_what_differs_and_of_nothing_else(watched: Watched) -> None:
     watched.path.write_text(TWO)
     await watched.reported()
-    async with serve(create_app(watched.state)) as service:
+    async with serve(WATCH.app(create_app(watched.state))) as service:
         config = Config(base_uri=service.url, stream_uri=service.url, events_uri=service.url)
-        async with Client("any-key", config) as client:
+        async with Client(KEY, config) as client:
             await client.wait_ready(10)
             await watched.state.until(lambda: watched.state.open_streams[Endpoint.STREAM] == 1)
             with client.changes() as changes, anyio.fail_after(30):

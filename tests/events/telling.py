@@ -12,6 +12,7 @@ import httpx
 
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.sources import MemorySource
+from tests.canaries import KEY, secretive
 from tests.scripted_http import Service
 
 __all__ = ["AN", "FAR", "ORG", "U1", "U2", "Told", "document", "flag", "records", "telling"]
@@ -19,8 +20,8 @@ __all__ = ["AN", "FAR", "ORG", "U1", "U2", "Told", "document", "flag", "records"
 FAR: Final = 32_503_680_000_000
 """The year 3000, in milliseconds."""
 
-U1: Final = Context("u1")
-U2: Final = Context("u2")
+U1: Final = secretive("u1")
+U2: Final = secretive("u2")
 ORG: Final = Context("o9", "org")
 AN: Final = Context("an", anonymous=True, name="A", attributes={"email": "x", "/ssn": "y"})
 
@@ -142,5 +143,5 @@ async def telling(
     config = Config(
         http=service.http(), data_system=DataSystem.custom(synchronizers=[source]), events=Events(**options), close_timeout=60
     )
-    async with Client("sdk-key", config) as client:
+    async with Client(KEY, config) as client:
         yield Told(client, service)

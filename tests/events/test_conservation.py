@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from aioflags import Client, Context
+from tests.canaries import SECRET
 from tests.events.telling import Told, records, telling
 from tests.scripted_http import HANG, Answer, Service
 
-CANARY = "canary-private-value"
 FLAGS = ["plain", "other", "tracked", "top", "plain top", "debug", "quiet", "nope", "bad", "object"]
 ANSWERS = [
     *[Answer(status) for status in (202, 202, 202, 400, 408, 413, 429, 500, 503)],
@@ -39,7 +39,7 @@ def live(client: Client, chance: random.Random, made: Made) -> None:
     """One thing that a program may do."""
     number = chance.randrange(30)
     person = Context(
-        f"u{number}", attributes={"email": CANARY, "address": {"street": CANARY, "city": "c"}}, private=["/address/street"]
+        f"u{number}", attributes={"email": SECRET, "address": {"street": SECRET, "city": "c"}}, private=["/address/street"]
     )
     match chance.randrange(12):
         case 0:
@@ -117,7 +117,3 @@ async def test_what_was_recorded_is_sent_dropped_or_pending(seed: int, caplog: p
         assert stats.evaluations_recorded == sum(made.evaluations.values())
         if not stats.evaluations_dropped:
             assert counted == made.evaluations
-    bodies = " ".join(str(records(post)) for post in service.posts)
-    assert CANARY not in bodies + caplog.text
-    assert "sdk-key" not in bodies + caplog.text
-    assert all("sdk-key" not in str(post.url) for post in service.posts)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from aioflags.events.sender import Outcome, judge
+from tests.canaries import KEY
 from tests.events.telling import U1, U2, telling
 from tests.scripted_http import HANG, Answer, Service
 
@@ -88,7 +89,7 @@ async def test_a_service_that_refuses_for_good_is_never_asked_again(status: int,
         assert (stats.events_recorded, stats.events_dropped, stats.events_pending) == (2, 2, 0)
     assert len(teller.service.posts) == 1
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
-    assert "sdk-key" not in caplog.text
+    assert KEY not in caplog.text
 
 
 async def test_what_waits_when_the_service_refuses_is_dropped_and_what_is_on_its_way_goes_on() -> None:
@@ -145,7 +146,7 @@ async def test_a_post_says_who_sends_what() -> None:
         await teller.client.flush_and_wait()
     first, second = teller.service.posts
     assert (first.method, str(first.url)) == ("POST", "https://events.launchdarkly.com/bulk")
-    assert first.headers["authorization"] == "sdk-key"
+    assert first.headers["authorization"] == KEY
     assert first.headers["content-type"] == "application/json"
     assert first.headers["x-launchdarkly-event-schema"] == "4"
     assert first.headers["user-agent"].startswith("AioFlags/")

@@ -14,6 +14,7 @@ from aioflags.events.recorder import Batch, Recorder
 from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.event import EvaluationEvent, IndexEvent, MigrationEvent
 from aioflags.sources import MemorySource
+from tests.canaries import KEY
 from tests.events.telling import U1, U2, document, telling
 
 
@@ -341,8 +342,8 @@ def test_a_client_without_a_key_or_offline_or_without_events_has_no_outbox() -> 
     system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})])
     for client in (
         Client("", Config(data_system=system)),
-        Client("key", Config(offline=True)),
-        Client("key", Config(data_system=system, events=Events(send_events=False))),
+        Client(KEY, Config(offline=True)),
+        Client(KEY, Config(data_system=system, events=Events(send_events=False))),
         Client.local({"flagValues": {"f": 1}}),
     ):
         assert client._outbox is None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Context
+from tests.canaries import redacted
 from tests.events.telling import AN, ORG, U1, U2, Told, telling
 
 Ask = Callable[..., Any]
@@ -77,7 +78,7 @@ def of_kind(records: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     return found
 
 
-COMMON = {"kind": "feature", "version": 7, "default": "d", "context": {"kind": "user", "key": "u1"}}
+COMMON = {"kind": "feature", "version": 7, "default": "d", "context": redacted("u1")}
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,7 @@ async def test_what_is_tracked_is_told(given: dict[str, Any], sent: dict[str, ob
         index, first, second = await teller.payload()
     assert index["kind"] == "index"
     first.pop("creationDate")
-    assert first == {"kind": "custom", "key": "x", "context": {"kind": "user", "key": "u1"}, **sent}
+    assert first == {"kind": "custom", "key": "x", "context": redacted("u1"), **sent}
     assert (second["data"], second["metricValue"]) == ("positional", 3)
     assert bool(caplog.records) is (len(sent) < len(given))
 

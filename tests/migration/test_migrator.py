@@ -12,10 +12,11 @@ import pytest
 
 from aioflags import Client, Config, ConfigError, Context, Hook, use_context
 from aioflags.migration import Failure, Migrator, Operation, Origin, ReadOrder, Stage, WriteResult
+from tests.canaries import redacted, secretive
 from tests.events.telling import Told, telling
 from tests.test_hooks import Told as ToldHook
 
-USER = Context("anna")
+USER = secretive("anna")
 STAGES = [stage.value for stage in Stage]
 OLD, NEW = Origin.OLD, Origin.NEW
 every_order = pytest.mark.parametrize("order", ReadOrder)
@@ -216,7 +217,7 @@ async def test_an_event_has_all_of_it() -> None:
     assert op == {
         "kind": "migration_op",
         "operation": "read",
-        "context": {"kind": "user", "key": "anna"},
+        "context": redacted("anna"),
         "evaluation": {
             "key": "move",
             "value": "live",
@@ -349,7 +350,7 @@ async def test_the_ambient_context_counts() -> None:
         with use_context(USER):
             await Systems().migrator(teller.client).read("move", None, Stage.OFF, None)
         (op,) = await ops(teller)
-        assert op["context"] == {"kind": "user", "key": "anna"}
+        assert op["context"] == redacted("anna")
 
 
 async def test_a_stage_configured_as_default_comes_before_the_callers() -> None:

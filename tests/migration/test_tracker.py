@@ -15,8 +15,9 @@ from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.model.event import MigrationEvent
 from aioflags.model.flag import FlagDefinition, MigrationSettings
+from tests.canaries import secretive
 
-USER = Context("anna")
+USER = secretive("anna")
 NOBODY = Context("")
 FALLTHROUGH = Reason(kind=ReasonKind.FALLTHROUGH)
 

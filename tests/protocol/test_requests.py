@@ -22,6 +22,7 @@ from aioflags.protocol.requests import (
     usable_filter_key,
 )
 from aioflags.version import __version__
+from tests.canaries import KEY
 
 NONE = Selector.none()
 LOGGER = logging.getLogger("aioflags")
@@ -81,14 +82,14 @@ def test_no_filter_key_is_no_reason_to_complain(caplog: pytest.LogCaptureFixture
     assert not caplog.records
 
 
-def headers(key: str = "sdk-key", **options: Any) -> dict[str, str]:
+def headers(key: str = KEY, **options: Any) -> dict[str, str]:
     return identity_headers(SdkKey(key), instance_id="id-1", logger=LOGGER, **options)
 
 
 @pytest.mark.holds("DS-3")
 def test_a_client_says_who_it_is() -> None:
-    assert headers("my-sdk-key") == {
-        "Authorization": "my-sdk-key",
+    assert headers(KEY) == {
+        "Authorization": KEY,
         "User-Agent": f"AioFlags/{__version__}",
         "X-LaunchDarkly-Instance-Id": "id-1",
     }

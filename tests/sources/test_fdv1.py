@@ -12,6 +12,7 @@ from aioflags.model.change import ChangeKind, Selector
 from aioflags.model.result import FailureKind, SourceState
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Latching
 from aioflags.sources.fdv1 import Fdv1Poller
+from tests.canaries import KEY
 from tests.scripted_http import Answer, Service, first, flag, selecting, updates_of
 
 
@@ -204,7 +205,7 @@ async def test_the_interval_alone(builder: Fdv1Polling, pause: float) -> None:
 async def test_a_client_that_polls_fdv1_alone() -> None:
     service = Service(Answer(401), everything())
     system = DataSystem.fdv1(stream=False)
-    async with Client("k", Config(http=service.http(), data_system=system, payload_filter_key="mobile")) as client:
+    async with Client(KEY, Config(http=service.http(), data_system=system, payload_filter_key="mobile")) as client:
         assert client.status.source_state is SourceState.INITIALIZING
         await client.wait_ready(301)
         assert await client.variation("a", Context("u"), 0) == 1

@@ -8,14 +8,15 @@ from typing import Any
 import httpx
 import pytest
 
-from aioflags import Client, Config, Context, DataSystem
+from aioflags import Client, Config, DataSystem
 from aioflags.model.change import ChangeKind
 from aioflags.model.result import FailureKind, SourceState, Update
 from aioflags.sources import Fdv1Streaming
 from aioflags.sources.fdv1_streaming import Fdv1Streamer
+from tests.canaries import KEY, secretive
 from tests.scripted_http import Answer, Service, first, flag, nothing_selected, selecting, sse, stream_of, updates_of
 
-USER = Context("u")
+USER = secretive("u")
 
 
 def put(**values: object) -> tuple[str, object]:
@@ -57,12 +58,12 @@ async def updates(service: Service, count: int, *, delay: float = 1.0, chance: f
 async def test_the_stream_is_asked_for_with_the_filter_and_without_a_basis(key: str | None, url: str) -> None:
     service = Service(GOOD)
     builder = Fdv1Streaming(base_uri="https://h.test/x/")
-    context = service.context(payload_filter_key=key, headers={"Authorization": "my-sdk-key"})
+    context = service.context(payload_filter_key=key, headers={"Authorization": KEY})
     async with updates_of(builder.build(context), selecting("fdv2-state")) as news:
         await first(news, 1)
     (request,) = service.requests
     assert str(request.url) == url
-    assert (request.headers["authorization"], request.headers["accept"]) == ("my-sdk-key", "text/event-stream")
+    assert (request.headers["authorization"], request.headers["accept"]) == (KEY, "text/event-stream")
 
 
 async def test_nothing_is_requested_before_somebody_listens() -> None:
@@ -175,7 +176,7 @@ async def test_a_shorter_patience_for_a_demonstration() -> None:
 )
 async def test_updates_count_if_they_are_newer(events: list[tuple[str, object]], value: str) -> None:
     service = Service(stream_of(sse(put(f="first")), sse(*events, patch("last", 1, 1))))
-    async with Client("k", Config(http=service.http(), data_system=DataSystem.fdv1())) as client:
+    async with Client(KEY, Config(http=service.http(), data_system=DataSystem.fdv1())) as client:
         while await client.variation("last", USER, 0) != 1:
             await anext(client.changes())
         assert await client.variation("f", USER, "default") == value
@@ -185,7 +186,7 @@ async def test_updates_count_if_they_are_newer(events: list[tuple[str, object]],
 @pytest.mark.holds("DS-57")
 async def test_a_client_with_a_refused_key_starts_late_and_is_never_off() -> None:
     service = Service(Answer(401), GOOD)
-    async with Client("k", Config(http=service.http(), data_system=DataSystem.fdv1())) as client:
+    async with Client(KEY, Config(http=service.http(), data_system=DataSystem.fdv1())) as client:
         assert client.status.source_state is SourceState.INITIALIZING
         await client.wait_ready(301)
         assert await client.variation("f", USER, 0) == 1
@@ -193,7 +194,7 @@ async def test_a_client_with_a_refused_key_starts_late_and_is_never_off() -> Non
 
 async def test_an_outage_leaves_the_data_and_shows_in_the_status() -> None:
     service = Service(lasting(5), Answer(401), GOOD)
-    async with Client("k", Config(http=service.http(), data_system=DataSystem.fdv1())) as client:
+    async with Client(KEY, Config(http=service.http(), data_system=DataSystem.fdv1())) as client:
         states = [report.source_state.value async for report in _until_valid_again(client)]
         assert states == ["VALID", "INTERRUPTED", "INTERRUPTED", "VALID"]  # the break, the refusal
         assert await client.variation("f", USER, 0) == 1

@@ -13,14 +13,15 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags import Client, Config, ConfigError, Context, DataSystem, SourceState, Status
+from aioflags import Client, Config, ConfigError, DataSystem, SourceState, Status
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import Basis, FailureKind, FetchFailure, Update
 from aioflags.sources import FileSource, SourceContext
 from aioflags.sources.base import closing
+from tests.canaries import secretive
 
-USER = Context("u")
+USER = secretive("u")
 
 
 def write(path: Path, document: object) -> Path:

@@ -17,6 +17,7 @@ from aioflags.sources import Latching, Polling
 from aioflags.sources.base import closing
 from aioflags.sources.polling import PollingSource
 from aioflags.transport.http import HttpTransport
+from tests.canaries import KEY
 from tests.scripted_http import (
     DIRECTED,
     HANG,
@@ -76,9 +77,9 @@ async def test_the_path_of_a_poll(base: str) -> None:
 @pytest.mark.holds("DS-3", "DS-9", "DS-15")
 async def test_a_poll_has_the_headers_of_the_client_asks_for_gzip_and_names_no_filter() -> None:
     service = Service(GOOD)
-    await fetched(service, headers={"Authorization": "my-sdk-key", "X-LaunchDarkly-Instance-Id": "i"}, payload_filter_key="f")
+    await fetched(service, headers={"Authorization": KEY, "X-LaunchDarkly-Instance-Id": "i"}, payload_filter_key="f")
     headers = service.requests[0].headers
-    assert headers["authorization"] == "my-sdk-key"
+    assert headers["authorization"] == KEY
     assert headers["x-launchdarkly-instance-id"] == "i"
     assert headers["accept-encoding"] == "gzip"
     assert service.queries == [{}]

@@ -15,6 +15,7 @@ from aioflags.model.defaults import SLICE
 from aioflags.model.result import FailureKind, FallbackDirective, SourceState, Update
 from aioflags.sources import Latching, Streaming
 from aioflags.sources.streaming import StreamingSource
+from tests.canaries import KEY
 from tests.scripted_http import (
     DIRECTED,
     HANG,
@@ -67,9 +68,9 @@ async def test_the_path_is_appended_to_that_of_the_base(base: str) -> None:
 @pytest.mark.holds("DS-3", "DS-9")
 async def test_a_stream_is_asked_for_with_the_headers_of_the_client_and_no_filter() -> None:
     service = Service(GOOD)
-    await updates(service, 1, headers={"Authorization": "my-sdk-key", "X-LaunchDarkly-Tags": "t"}, payload_filter_key="mobile")
+    await updates(service, 1, headers={"Authorization": KEY, "X-LaunchDarkly-Tags": "t"}, payload_filter_key="mobile")
     headers = service.requests[0].headers
-    assert headers["authorization"] == "my-sdk-key"
+    assert headers["authorization"] == KEY
     assert headers["x-launchdarkly-tags"] == "t"
     assert (headers["accept"], headers["accept-encoding"], headers["cache-control"]) == (
         "text/event-stream",

@@ -17,14 +17,15 @@ import anyio
 import msgspec
 import pytest
 
-from aioflags import Client, Config, ConfigError, Context, DataSystem, StoreError, StoreStatus
+from aioflags import Client, Config, ConfigError, DataSystem, StoreError, StoreStatus
 from aioflags.model.change import ObjectKind
 from aioflags.stores import DiskStore, Store, StoreContext, StoredItem
+from tests.canaries import secretive
 from tests.feed import Feed, change, changes, full
 from tests.test_persistence import beside, started
 
 FLAG = ObjectKind.FLAG
-USER = Context("user-123")
+USER = secretive("user-123")
 CONTEXT = StoreContext(environment="a" * 64)
 OTHER = StoreContext(environment="b" * 64)
 ITEM = StoredItem(FLAG, "a", 1, b'{"key":"a","version":1}')

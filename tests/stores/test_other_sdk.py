@@ -20,6 +20,7 @@ from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.values import same_json
 from aioflags.protocol.definitions import read_definition
 from aioflags.stores import RedisStore
+from tests.canaries import KEY
 from tests.evaluation.data import outcome
 from tests.evaluation.generator import World, world
 from tests.evaluation.oracle import Oracle
@@ -51,7 +52,7 @@ def sent(made: World) -> ChangeSet:
 async def test_that_sdk_evaluates_what_is_written_here_as_what_the_service_sent(redis_url: str, seed: str) -> None:
     made, feed = world(seed), Feed()
     feed.say(sent(made))
-    async with Client("sdk-key", beside(feed, RedisStore(redis_url))):
+    async with Client(KEY, beside(feed, RedisStore(redis_url))):
         store = theirs(redis_url)
         await until(lambda: bool(store.initialized))
         flags, segments = (store.all(kind, _itself) for kind in (FEATURES, SEGMENTS))
@@ -83,7 +84,7 @@ async def test_that_sdk_serves_what_this_one_wrote_and_sees_it_change(redis_url:
     feed, user = Feed(), ldclient.Context.create("user-123")
     feed.say(ChangeSet(kind=ChangeKind.FULL, changes=(change("a", "first"), change("b", "second"))))
     config = TheirConfig("", feature_store=theirs(redis_url), use_ldd=True, send_events=False, diagnostic_opt_out=True)
-    async with Client("sdk-key", beside(feed, RedisStore(redis_url))):
+    async with Client(KEY, beside(feed, RedisStore(redis_url))):
         their_client = await anyio.to_thread.run_sync(ldclient.LDClient, config)
         await until(lambda: bool(their_client.variation("a", user, "") == "first"))
         feed.say(changes(change("a", "newer", 2), change("b", None, 2)))
@@ -96,7 +97,7 @@ async def test_that_sdk_serves_what_this_one_wrote_and_sees_it_change(redis_url:
 async def test_each_respects_the_versions_of_the_other(redis_url: str) -> None:
     feed, store = Feed(), theirs(redis_url)
     feed.say(ChangeSet(kind=ChangeKind.FULL, changes=(change("a", "ours", 5), change("b", "ours", 5))))
-    async with Client("sdk-key", beside(feed, RedisStore(redis_url))):
+    async with Client(KEY, beside(feed, RedisStore(redis_url))):
         await until(lambda: bool(store.initialized))
         store.upsert(FEATURES, {"key": "a", "version": 4, "on": True, "variations": ["theirs"]})
         store.upsert(FEATURES, {"key": "b", "version": 100, "on": True, "variations": ["theirs"]})

@@ -14,15 +14,16 @@ import anyio
 import pytest
 import redis
 
-from aioflags import Client, Config, Context, DataSystem, StoreStatus
+from aioflags import Client, Config, DataSystem, StoreStatus
 from aioflags.stores import RedisStore
+from tests.canaries import KEY, secretive
 from tests.feed import Feed, change, changes, flag_json, full
 from tests.redis_server import RedisServer
 from tests.test_persistence import beside
 
 pytestmark = [pytest.mark.real_time, pytest.mark.timeout(60)]
 
-USER = Context("user-123")
+USER = secretive("user-123")
 AWAY = 3.0
 """For how many seconds there is trouble: longer than a connection may be silent."""
 FULL_WITHIN = 5.0
@@ -138,7 +139,7 @@ async def test_a_store_that_is_written_is_full_again_soon(
         asked.newest += 1
         feed.say(changes(change("n", asked.newest, asked.newest + 1)))
 
-    async with way.open(), Client("sdk-key", beside(feed, RedisStore(way.url))) as client, anyio.create_task_group() as tasks:
+    async with way.open(), Client(KEY, beside(feed, RedisStore(way.url))) as client, anyio.create_task_group() as tasks:
         await _until(client, StoreStatus(available=True, stale=False))
         tasks.start_soon(ask, client, asked)
         await make_trouble(own_redis, way, trouble)

@@ -19,6 +19,7 @@ from ldclient.integrations import Files, Redis
 from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, StoreStatus
 from aioflags.clock import now_ms
 from aioflags.stores import RedisStore, context_hash
+from tests.canaries import KEY
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.real_time
@@ -103,7 +104,7 @@ def _reference(redis_url: str, data: Path) -> dict[str, tuple[Any, int | None, d
     """What launchdarkly-server-sdk answers."""
     store = LdBigSegments(store=Redis.new_big_segment_store(redis_url))
     source = Files.new_data_source(paths=[str(data)])
-    config = LdConfig("sdk-key", update_processor_class=source, send_events=False, big_segments=store)
+    config = LdConfig(KEY, update_processor_class=source, send_events=False, big_segments=store)
     with LDClient(config) as client:
         details = {key: client.variation_detail("beta", LdContext.create(key), False) for key in ("user-key", "somebody")}
         return {key: (detail.value, detail.variation_index, detail.reason) for key, detail in details.items()}

@@ -17,6 +17,7 @@ from aioflags.protocol.definitions import read_definition
 from aioflags.stores import DiskStore
 from tests.benchmarks.flagset import thousand
 from tests.benchmarks.formats import launchdarkly
+from tests.canaries import KEY
 from tests.feed import Feed
 from tests.test_persistence import beside
 
@@ -33,7 +34,7 @@ async def test_five_thousand_flags_are_there_in_little_more_time_than_it_takes_t
     puts = [Change(ObjectKind.FLAG, key, 1, read_definition(ObjectKind.FLAG, text)) for key, text in zip(flags, texts, strict=True)]
     feed = Feed()
     feed.say(ChangeSet(kind=ChangeKind.FULL, changes=tuple(puts)))
-    async with Client("sdk-key", beside(feed, DiskStore(tmp_path / "flags"))):
+    async with Client(KEY, beside(feed, DiskStore(tmp_path / "flags"))):
         with anyio.fail_after(20):
             while not (tmp_path / "flags").exists():
                 await anyio.sleep(0.01)
@@ -44,7 +45,7 @@ async def test_five_thousand_flags_are_there_in_little_more_time_than_it_takes_t
         for text in texts:
             json.loads(text)
         readings.append(time.process_time() - began)
-        client = Client("sdk-key", beside(Feed(), DiskStore(tmp_path / "flags")))
+        client = Client(KEY, beside(Feed(), DiskStore(tmp_path / "flags")))
         began = time.process_time()
         await client.start(0)
         await client.variation("0-plain", Context("user-123"), False)

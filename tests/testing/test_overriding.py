@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from aioflags import Client, ConfigError, Context, LifecycleError
+from aioflags import Client, ConfigError, LifecycleError
 from aioflags.testing import FlagOverrides, overrides
+from tests.canaries import secretive
 
-USER = Context("anna")
+USER = secretive("anna")
 
 
 def value(key: str) -> Any:

@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from aioflags import ConfigError, Context, DataSystem, Status
+from aioflags import ConfigError, DataSystem, Status
 from aioflags.devserver import Fault, FaultKind
 from aioflags.testing import FlagChangeLog, FlagsService
 from aioflags.testing.given import Given
+from tests.canaries import secretive
 
 pytestmark = pytest.mark.real_time
 
-USER = Context("anna")
+USER = secretive("anna")
 
 
 @pytest.fixture

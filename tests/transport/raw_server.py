@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from tests.canaries import WATCH
+
 __all__ = ["RawServer", "answering", "ok", "raw_server", "saying"]
 
 Talk: TypeAlias = "Callable[[RawServer, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"
@@ -33,6 +35,7 @@ def saying(*pieces: bytes) -> Talk:
 
     async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
+        WATCH.head(head)
         server.heads.append(head.decode())
         for piece in pieces:
             writer.write(piece)
@@ -50,6 +53,7 @@ def answering(*answers: bytes) -> Talk:
     async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
+            WATCH.head(head)
             server.heads.append(head.decode())
             writer.write(answers[len(server.heads) - 1])
             await writer.drain()

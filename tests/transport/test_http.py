@@ -16,10 +16,11 @@ from aioflags.model.result import FailureKind
 from aioflags.protocol.failures import http_failure, network_failure
 from aioflags.transport.http import HttpTransport, RequestFailed
 from aioflags.transport.settings import Http
+from tests.canaries import KEY
 from tests.scripted_http import HANG, Answer, Service, stream_of
 
 IDENTITY = {
-    "Authorization": "my-sdk-key",
+    "Authorization": KEY,
     "User-Agent": "AioFlags/1",
     "X-LaunchDarkly-Instance-Id": "i",
     "X-LaunchDarkly-Tags": "t",
@@ -217,7 +218,7 @@ async def test_a_redirect_within_the_origin_is_followed(status: int, location: s
     service = Service(to(location, status), FINE)
     assert await got(service) == b"body"
     assert str(service.requests[1].url) == target
-    assert service.requests[1].headers["authorization"] == "my-sdk-key"
+    assert service.requests[1].headers["authorization"] == KEY
 
 
 @pytest.mark.parametrize(
