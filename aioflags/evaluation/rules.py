@@ -154,7 +154,6 @@ def _first_bit(standing: int) -> int:
 
 
 def _by_tables(kinds: Sequence[KindTables], rules: Sequence[tuple[Rest, Outcome[T]]], otherwise: Outcome[T]) -> Outcome[T]:
-    every = (1 << len(rules)) - 1
     by_bit = {1 << number: (rest, served_by(then)) for number, (rest, then) in enumerate(rules)}
     by_bit[0] = ((), served_by(otherwise))
     # Spelled out, since the loop below is where a long list of rules spends its time.
@@ -164,7 +163,7 @@ def _by_tables(kinds: Sequence[KindTables], rules: Sequence[tuple[Rest, Outcome[
     )
 
     def first(context: Context, scope: Scope) -> T:
-        standing = every
+        standing = -1  # every rule, and bits that no table knows
         for kind, absent, tables in groups:
             single = context if context.kind == kind else context.member(kind)
             if single is None:

@@ -142,6 +142,38 @@ def test_prerequisites_make_no_sense(flags: Any) -> None:
     assert outcome(snapshot_of(*flags).evaluate("n1", K, None)) == MALFORMED
 
 
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        pytest.param([flag("n1", fallthrough={"variation": 3})], "serves variation 3, but has 3", id="too great an index"),
+        pytest.param([flag("n1", variations=None)], "serves variation 1, but has 0", id="no variations"),
+        pytest.param([flag("n1", fallthrough={})], "has neither variation nor rollout in its fallthrough", id="no fallthrough"),
+        pytest.param(
+            [flag("n1", rules=[{"clauses": [{"attribute": "a", "op": "nope"}], "variation": 0}, {"clauses": []}])],
+            "has neither variation nor rollout in rule 1",
+            id="a rule that serves nothing",
+        ),
+        pytest.param([needs("n1", "n1")], "needs flag 'n1', which is a prerequisite of itself", id="a flag that needs itself"),
+        pytest.param(
+            [needs("n1", "n2"), needs("n2", "n1")],
+            "needs flag 'n1', which is a prerequisite of itself",
+            id="two that need each other",
+        ),
+        pytest.param(
+            [needs("n1", "n2"), *(needs(f"n{number}", f"n{number + 1}") for number in range(2, 102)), flag("n102")],
+            "needs more than 100 flags that are prerequisites of one another",
+            id="too many in a row",
+        ),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_log_hears_once_what_is_wrong_with(flags: Any, problem: str, times: int, caplog: pytest.LogCaptureFixture) -> None:
+    snapshot = snapshot_of(*flags)
+    for _ in range(times):
+        snapshot.evaluate("n1", K, None)
+    assert caplog.messages == [f"flag n1, version 1, {problem}"]
+
+
 def test_a_circle_is_no_trouble_to_those_who_do_not_walk_it() -> None:
     flags = [needs("n1", "off", "n2"), needs("n2", "n1"), flag("off", on=False)]
     assert outcome(snapshot_of(*flags).evaluate("n1", K, None))[2]["kind"] == "PREREQUISITE_FAILED"

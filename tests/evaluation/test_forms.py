@@ -6,7 +6,13 @@ import logging
 
 import pytest
 
-from aioflags.evaluation.forms import Complaints
+from aioflags.evaluation.compiled import CompiledSegment, Note
+from aioflags.evaluation.dialect import Dialect
+from aioflags.evaluation.flags import compile_flag
+from aioflags.evaluation.forms import Complaints, Forms
+from aioflags.evaluation.items import Items
+from aioflags.evaluation.segments import compile_segment
+from aioflags.model.segment import SegmentDefinition
 
 
 def test_a_bug_is_told_once_for_each_flag_and_type_and_traced_each_time(caplog: pytest.LogCaptureFixture) -> None:
@@ -28,3 +34,18 @@ def test_a_bug_is_told_once_for_each_flag_and_type_and_traced_each_time(caplog: 
         "evaluating flag c failed",
     ]
     assert [record.exc_info and record.exc_info[1] for record in traced] == [bug for _, bug in bugs]
+
+
+def test_a_segment_is_compiled_once() -> None:
+    compiled: list[str] = []
+
+    def compile_and_tell(definition: SegmentDefinition, note: Note) -> CompiledSegment:
+        compiled.append(definition.key)
+        return compile_segment(definition, note)
+
+    items = Items(segments={key: SegmentDefinition(key=key) for key in "ab"})
+    forms = Forms(items, Dialect("test", compile_flag, compile_and_tell), Complaints(logging.getLogger("aioflags")))
+    first = [forms.segment(key) for key in "aba"]
+    assert compiled == ["a", "b"]
+    assert first[0] is first[2] is forms.segments["a"]
+    assert forms.segment("c") is None

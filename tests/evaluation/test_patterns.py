@@ -60,6 +60,7 @@ def test_it_never_matches_and_says_why(pattern: str, with_re2: bool, word: str) 
     assert not any(map(search, ["", "a", "aa", pattern]))
     assert len(notes) == 1
     assert word in notes[0]
+    assert repr(pattern[:20])[:-1] in notes[0]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ def one_of(name: str, *values: Any, negate: bool = False, kind: Any = None) -> d
 
 
 CYCLE = {"op": "segmentMatch", "values": ["s"]}
+HELD = {"op": "segmentMatch", "values": ["held"]}
+STARTS_WITH_Y = {"attribute": "a", "op": "startsWith", "values": ["y"]}
 NOT_ONE = {"attribute": "a", "op": "startsWith", "values": ["y"], "negate": True}
 
 
@@ -39,6 +41,9 @@ def rules_of(*clauses: Any, **properties: Any) -> list[dict[str, Any]]:
         ),
         pytest.param(rules_of([one_of("a", "x"), NOT_ONE]), 0, id="a table and a test"),
         pytest.param(rules_of([one_of("a", "y"), NOT_ONE], [NOT_ONE]), 1, id="a table, a test, and a test alone"),
+        pytest.param(rules_of([one_of("a", "x"), STARTS_WITH_Y], [one_of("a", "x")]), 1, id="a table, and a test in vain"),
+        pytest.param(rules_of([one_of("a", "x"), STARTS_WITH_Y], [one_of("b", 2)]), None, id="nothing that holds"),
+        pytest.param(rules_of([one_of("a", "x"), HELD]), 0, id="a table and a segment"),
         pytest.param(rules_of([], [one_of("a", "x")]), 0, id="no clause at all"),
         pytest.param(rules_of([one_of("a", "x", kind="org")], [one_of("a", "x", kind="user")]), 1, id="an absent kind"),
         pytest.param(rules_of([one_of("key", "k"), one_of("a", "x")]), 0, id="a property and an attribute"),
@@ -51,12 +56,28 @@ def rules_of(*clauses: Any, **properties: Any) -> list[dict[str, Any]]:
     ],
 )
 def test_the_rule_that_decides(rules: list[Any], number: int | None) -> None:
-    loop = segment("s", rules=[{"clauses": [CYCLE]}])
+    segments = [segment("s", rules=[{"clauses": [CYCLE]}]), segment("held", included=["k"])]
     user = Context("k", attributes={"a": "x", "b": 1, "c": True, "d": ["x", "z"]})
-    value, index, reason = outcome(snapshot_of(flag(rules=rules), segments=[loop]).evaluate("flag", user, None))
+    value, index, reason = outcome(snapshot_of(flag(rules=rules), segments=segments).evaluate("flag", user, None))
     assert reason.get("ruleIndex") == number
-    assert index == (None if number is None else number % 3)
+    assert index == (number % 3 if number is not None else 1 if reason["kind"] == "FALLTHROUGH" else None)
     assert value == (None if index is None else "abc"[index])
+    assert (index is None) == (reason["kind"] == "ERROR" and reason["errorKind"] == "MALFORMED_FLAG")
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        pytest.param("user", 0, id="the one kind"),
+        pytest.param("org", 1, id="the other"),
+        pytest.param(None, 0, id="users, if none is named"),
+        pytest.param("device", None, id="a kind that is not there"),
+    ],
+)
+def test_one_attribute_of_one_of_several_kinds(kind: str | None, number: int | None) -> None:
+    both = Context.multi(Context("k", attributes={"a": "x"}), Context("o", "org", attributes={"a": "y"}))
+    one = flag(rules=rules_of([one_of("a", "x", kind=kind)], [one_of("a", "y", kind=kind)]))
+    assert outcome(snapshot_of(one).evaluate("flag", both, None))[2].get("ruleIndex") == number
 
 
 SCALARS = st.sampled_from(["x", "y", "", 0, 1, 1.0, True, False])
@@ -98,9 +119,31 @@ def test_tables_find_the_rule_that_the_clauses_find(rules: list[Any], context: A
         assert outcome(snapshot_of(one).evaluate("flag", context, None))[2].get("ruleIndex") == expected
 
 
-def test_a_rollout_behind_one_attribute_is_asked() -> None:
-    whole = {"variations": [{"variation": 2, "weight": 100000}]}
-    one = flag(rules=[{"clauses": [one_of("a", "x")], "rollout": whole}], fallthrough={"rollout": whole})
-    for value in ("x", "y", 1):
-        evaluation = snapshot_of(one).evaluate("flag", Context("k", attributes={"a": value}), None)
-        assert evaluation.detail.variation_index == 2
+ALL_C = {"rollout": {"variations": [{"variation": 2, "weight": 100000}]}}
+ALL_B = {"rollout": {"variations": [{"variation": 1, "weight": 100000}]}}
+
+
+@pytest.mark.parametrize(
+    "clauses",
+    [
+        pytest.param([one_of("a", "x")], id="one attribute"),
+        pytest.param([one_of("a", "x"), NOT_ONE], id="an attribute and a test"),
+        pytest.param([one_of("a", "x"), one_of("b", "z", negate=True)], id="two attributes"),
+        pytest.param([NOT_ONE], id="a test"),
+        pytest.param([NOT_ONE, NOT_ONE], id="two tests"),
+        pytest.param([HELD], id="a segment"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("then", "otherwise"),
+    [
+        pytest.param(ALL_C, ALL_B, id="two rollouts"),
+        pytest.param(ALL_C, {"variation": 1}, id="a rollout in the rule"),
+        pytest.param({"variation": 2}, ALL_B, id="a rollout behind it"),
+    ],
+)
+def test_what_follows_from(clauses: list[Any], then: dict[str, Any], otherwise: dict[str, Any]) -> None:
+    held = segment("held", rules=[{"clauses": [one_of("a", "x")]}])
+    snapshot = snapshot_of(flag(rules=[{"clauses": clauses, **then}], fallthrough=otherwise), segments=[held])
+    people = {value: Context(value, attributes={"a": value, "b": 1}) for value in "xy"}
+    assert [snapshot.evaluate("flag", people[value], None).detail.variation_index for value in "xy"] == [2, 1]

@@ -31,6 +31,7 @@ def weighted(weight: int, **properties: Any) -> dict[str, Any]:
     ("properties", "subject", "expected"),
     [
         pytest.param({"included": ["userKeyA"]}, USER_A, True, id="EV-E116 included"),
+        pytest.param({"included": ["userKeyA"]}, MULTI, True, id="EV-E116 included as one of several"),
         pytest.param({"included": ["userKeyA"], "excluded": ["userKeyA"]}, USER_A, True, id="EV-E116 included before excluded"),
         pytest.param({"excluded": ["userKeyA"], "rules": [ALWAYS]}, USER_A, False, id="EV-E117 excluded before rules"),
         pytest.param({"rules": [ALWAYS]}, USER_A, True, id="EV-E118 a rule that always matches"),
@@ -154,6 +155,20 @@ def test_a_segment_holds(properties: Any, subject: Any, expected: bool | str) ->
     found = matches(in_segment("s"), subject, [segment(**properties), *others])
     assert found == expected
     assert isinstance(found, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("length", "problem"),
+    [
+        pytest.param(1, "needs segment 's0', which refers to itself", id="itself"),
+        pytest.param(100, "needs segment 's0', which refers to itself", id="a circle as long as may be"),
+        pytest.param(101, "needs more than 100 segments that refer to one another", id="a longer one"),
+    ],
+)
+def test_segments_in_a_circle_are_named(length: int, problem: str, caplog: pytest.LogCaptureFixture) -> None:
+    circle = [segment(f"s{n}", rules=[{"clauses": [in_segment(f"s{(n + 1) % length}")]}]) for n in range(length)]
+    snapshot_of(flag(rules=[{"clauses": [in_segment("s0")]}]), segments=circle).evaluate("flag", USER_A, None)
+    assert caplog.messages == [f"flag flag, version 1, {problem}"]
 
 
 NOT_CONFIGURED = {"kind": "RULE_MATCH", "ruleIndex": 0, "bigSegmentsStatus": "NOT_CONFIGURED"}
