@@ -153,6 +153,8 @@ COSTS = {
     "(a|a)*c": (99, 1, ""),
     "(a?)*b": (99, 1, ""),
     "(a*b)+c": (1, 1, "C"),
+    "((ab)+c|d)e": (1, 1, "C"),
+    "(d|(ab)+c)e": (1, 1, "C"),
     r"(.)\1": (99, 1, ""),
 }
 
@@ -203,6 +205,14 @@ def test_the_characters_that_a_pattern_takes(pattern: str) -> None:
     if any(re.fullmatch(pattern, character) for character in "éÜß٣中\u2028\u212a\u017f"):
         assert found & _BEYOND
     assert not found & (_END | _NULLABLE)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_beyond"),
+    [("a", False), ("[a-c]", False), ("[x-\x7f]", False), ("[x-\x80]", True), ("\x7f", False), ("\x80", True), ("[é-ü]", True)],
+)
+def test_whether_a_pattern_takes_characters_beyond_ascii(pattern: str, is_beyond: bool) -> None:
+    assert bool(judged(pattern).first & _BEYOND) is is_beyond
 
 
 @pytest.mark.parametrize(

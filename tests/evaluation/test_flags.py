@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import direct
+from aioflags.evaluation.compiled import direct, malformed
+from aioflags.evaluation.flags import _Ways
 from aioflags.model.context import Context
 from tests.evaluation.data import context, flag, outcome, segment, snapshot_of
 
@@ -190,6 +192,42 @@ def test_prerequisites_are_noted_depth_first() -> None:
     ]
     assert direct(evaluation.prerequisites, "n1") == ("n2", "n3")
     assert [note.answer.index for note in evaluation.prerequisites] == [1, 1, 1]
+
+
+def by_attribute(name: str) -> list[dict[str, Any]]:
+    """A rule for those whose attribute is true."""
+    return [{"clauses": [{"attribute": name, "op": "in", "values": [True]}], "variation": 2}]
+
+
+def test_whoever_was_asked_for_before_everybody_gets_an_answer_of_their_own() -> None:
+    flags = [needs("top", "one", "two", rules=by_attribute("own")), *(flag(key, rules=by_attribute(key)) for key in ("one", "two"))]
+    snapshot = snapshot_of(*flags)
+    for values in [*itertools.product([False, True], repeat=3)] * 2:
+        somebody = Context("k", attributes=dict(zip(("one", "two", "own"), values, strict=True)))
+        expected = snapshot_of(*flags).evaluate("top", somebody, None)
+        asked = ("one",) if values[0] else ("one", "two")
+        for found in (snapshot.evaluate("top", somebody, None), snapshot.plain["top"](somebody, snapshot.scope)):
+            assert found.detail == expected.detail
+            assert direct(found.prerequisites, "top") == asked
+            assert [note.answer.index for note in found.prerequisites] == [note.answer.index for note in expected.prerequisites]
+
+
+def test_a_way_is_found_again_step_by_step() -> None:
+    ways = _Ways()
+    one, two, three, end, late = (malformed(name) for name in ("one", "two", "three", "end", "late"))
+    assert ways.add([one, two, three], end) is end
+    assert ways.add([one, two, three], late) is end
+    assert ways.add([one, three], late) is late
+    assert ways.start == {one: {two: {three: end}, three: late}}
+
+
+def test_so_many_ways_are_remembered() -> None:
+    ways, steps = _Ways(), [malformed(str(number)) for number in range(600)]
+    sizes: list[int] = []
+    for step in steps:
+        ways.add([step], step)
+        sizes.append(len(ways.start))
+    assert sizes == [*range(1, 257), *range(1, 257), *range(1, 89)]
 
 
 def test_a_missing_prerequisite_is_not_noted() -> None:
