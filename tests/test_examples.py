@@ -149,11 +149,11 @@ async def test_the_script_asks_once_and_ends_at_once(is_there: bool, prints: str
         first, last = await running.stdout.readline(), await running.stdout.readline()
         ended = asyncio.get_running_loop().time()
         await running.wait()
-        assert running.stderr is not None
-        WATCH.text("output of the script", first, last, await running.stderr.read())
         assert asyncio.get_running_loop().time() - ended < 1
         assert (first + last).decode() == prints
         assert running.returncode == 0
+        assert running.stderr is not None
+        WATCH.text("output of the script", first, last, await running.stderr.read())
 
 
 async def is_ready(http: httpx.AsyncClient) -> bool:
