@@ -1,20 +1,64 @@
-"""Locks in the child of a fork are free, whoever held them in the parent."""
+"""What a fork does: what the parent began the parent ends, the child begins anew, and no lock is held there."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import signal
 import threading
+import traceback
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+import redis
 
+from aioflags import Client, Config, DataSystem, Events, Hook
 from aioflags.forks import Lock
+from aioflags.hooks import EvaluationCall, TrackCall
+from aioflags.plugins import EnvironmentMetadata, Plugin
+from aioflags.sources import MemorySource
+from aioflags.stores import RedisStore
+from tests.canaries import KEY, secretive
+from tests.events.telling import records
+from tests.scripted_http import HANG, Answer, Service
 
 pytestmark = [
     pytest.mark.real_time,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork"),
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
+
+USER = secretive("anna")
+
+
+def in_child(check: Callable[[], None]) -> None:
+    """Runs it in a child of this process, which may take 10 seconds, and fails if it does."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        status = 1
+        try:
+            check()
+            status = 0
+        except BaseException:  # noqa: BLE001 -- two processes must not go on with one test
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    _, ended = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(ended) == 0
+
+
+def in_loop_of_child(check: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """The same for a coroutine function. The parent's loop waits meanwhile."""
+
+    def run() -> None:
+        asyncio.events._set_running_loop(None)
+        asyncio.new_event_loop().run_until_complete(check())
+
+    in_child(run)
 
 
 def test_a_lock_that_another_thread_holds_is_free_in_the_child() -> None:
@@ -25,15 +69,187 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child() -> None:
             held.set()
             done.wait()
 
+    def take() -> None:
+        with lock:
+            pass
+
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait()
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(5)
-        with lock:
-            os._exit(0)
-    _, ended = os.waitpid(pid, 0)
-    done.set()
-    thread.join()
-    assert os.waitstatus_to_exitcode(ended) == 0
+    try:
+        in_child(take)
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_the_parents_tasks_do_not_end_in_the_child_where_their_loop_is_forgotten() -> None:
+    loops = [asyncio.new_event_loop()]
+    client = Client.local({"flagValues": {"f": 1}})
+    loops[0].run_until_complete(client.start())
+
+    def child() -> None:
+        async def start_anew() -> None:
+            await client.start()
+            gc.collect()
+            assert client.status.status == "READY"
+
+        loops.clear()
+        gc.collect()
+        assert client.status.status == "NOT_READY"
+        asyncio.new_event_loop().run_until_complete(start_anew())
+
+    in_child(child)
+    loops[0].run_until_complete(client.aclose())
+    loops[0].close()
+
+
+# -- events
+
+
+@asynccontextmanager
+async def telling(service: Service, **options: Any) -> AsyncGenerator[Client, None]:
+    """A client with a flag, which sends its events when it is told to."""
+    system = DataSystem.custom(synchronizers=[MemorySource.from_document({"flagValues": {"f": 1}})])
+    events = Events(flush_interval=86_400, diagnostic_opt_out=True)
+    async with Client(KEY, Config(http=service.http(), data_system=system, events=events, **options)) as client:
+        yield client
+
+
+def tracked(service: Service) -> list[str]:
+    """The names of the events that arrived."""
+    return [record["key"] for post in service.posts for record in records(post) if record["kind"] == "custom"]
+
+
+async def test_what_the_parent_recorded_the_parent_sends_and_the_child_its_own() -> None:
+    service = Service()
+    async with telling(service) as client:
+        client.track("the parent's", USER)
+
+        async def child() -> None:
+            assert client.stats.events_recorded == 0
+            client.track("before the start", USER)
+            assert await client.flush_and_wait(5)
+            await client.start()
+            client.track("the child's", USER)
+            assert await client.flush_and_wait(5)
+            assert tracked(service) == ["the child's"]
+            await client.aclose()
+            assert (client.stats.events_recorded, client.stats.events_sent) == (2, 2)
+
+        in_loop_of_child(child)
+        assert await client.flush_and_wait(5)
+    assert tracked(service) == ["the parent's"]
+
+
+async def test_what_the_parent_is_sending_holds_up_nobody_in_the_child() -> None:
+    service = Service()
+    service.takes = [*[Answer(202, after=HANG)] * 5, Answer(202)]
+    async with telling(service, close_timeout=0.2) as client:
+        for number in range(5):
+            client.track(str(number), USER)
+            assert not await client.flush_and_wait(0.05)
+        assert len(service.posts) == 5
+
+        async def child() -> None:
+            assert await client.flush_and_wait(1)
+            await client.start()
+            client.track("the child's", USER)
+            assert await client.flush_and_wait(1)
+            assert tracked(service)[5:] == ["the child's"]
+            await client.aclose()
+
+        in_loop_of_child(child)
+
+
+# -- hooks and plugins
+
+
+class Noting(Hook, Plugin):
+    """Notes what it hears of. ``after_track`` waits for ``go``."""
+
+    name = "noting"
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.go = asyncio.Event()
+
+    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        self.heard.append(f"before {call.key}")
+        return data
+
+    async def after_track(self, call: TrackCall) -> None:
+        await self.go.wait()
+        self.heard.append(f"after {call.key}")
+
+    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:
+        self.heard.append("get_hooks")
+        return [self]
+
+    def register(self, client: Client, environment: EnvironmentMetadata) -> None:
+        self.heard.append("register")
+
+
+async def test_plugins_are_registered_again_in_the_child_and_their_hooks_are_there_once() -> None:
+    noting = Noting()
+    async with telling(Service(), plugins=[noting]) as client:
+        assert noting.heard == ["get_hooks", "register"]
+
+        async def child() -> None:
+            noting.heard.clear()
+            assert client.variation_nowait("f", USER, 0) == 1
+            assert noting.heard == ["before f"]
+            await client.start()
+            assert noting.heard == ["before f", "register"]
+            assert await client.variation("f", USER, 0) == 1
+            assert noting.heard == ["before f", "register", "before f"]
+            await client.aclose()
+
+        in_loop_of_child(child)
+        assert noting.heard == ["get_hooks", "register"]
+
+
+async def test_what_hooks_still_have_to_do_for_the_parent_is_not_done_twice() -> None:
+    noting = Noting()
+    async with telling(Service(), hooks=[noting]) as client:
+        client.track("the parent's", USER)
+
+        async def child() -> None:
+            noting.go = asyncio.Event()
+            noting.go.set()
+            await client.start()
+            client.track("the child's", USER)
+            await client.aclose()
+            assert noting.heard == ["after the child's"]
+
+        in_loop_of_child(child)
+        noting.go.set()
+    assert noting.heard == ["after the parent's"]
+
+
+# -- stores
+
+
+async def test_parent_and_child_each_have_connections_of_their_own_to_redis(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as seeing:
+
+        def connections() -> set[str]:
+            return {each["id"] for each in seeing.client_list()}
+
+        seeing.hset("launchdarkly:features", "f", '{"key":"f","version":1,"on":false,"offVariation":0,"variations":["stored"]}')
+        seeing.set("launchdarkly:$inited", "")
+        system = DataSystem.daemon(RedisStore(redis_url), cache="off")
+        async with Client("", Config(data_system=system)) as client:
+            assert await client.variation("f", USER, "") == "stored"
+            parents = connections()
+
+            async def child() -> None:
+                await client.start()
+                assert await client.variation("f", USER, "") == "stored"
+                with redis.Redis.from_url(redis_url) as own:
+                    assert {each["id"] for each in own.client_list()} - parents - {str(own.client_id())}
+                await client.aclose()
+
+            in_loop_of_child(child)
+            assert await client.variation("f", USER, "") == "stored"
+            assert connections() == parents

@@ -20,6 +20,7 @@ from aioflags.events.packing import payloads
 from aioflags.events.recorder import Batch, Recorder
 from aioflags.events.sender import Outcome, Sender
 from aioflags.events.settings import Events
+from aioflags.forks import tell_after_fork
 from aioflags.logs import logger as package_logger
 from aioflags.model.defaults import MAX_DELIVERIES
 from aioflags.protocol.redaction import Redaction
@@ -39,11 +40,16 @@ class Outbox:
         self._sender = sender
         self._logger = logger
         self._redaction = Redaction(all_attributes_private=settings.all_attributes_private, private=settings.private_attributes)
+        self._count = 0
+        self.forked()
+        tell_after_fork(self)
+
+    def forked(self) -> None:
+        """In the child of a fork: what is on its way there is the parent's, and nothing here waits for it."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: TaskGroup | None = None
         self._wanted = anyio.Event()
         self._deliveries: dict[int, anyio.Event] = {}
-        self._count = 0
         self._forget_at = math.inf
 
     # -- the life of a run
