@@ -13,7 +13,7 @@ from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from aioflags.testing.virtual_time import VirtualTimeLoop
-from tests.redis_server import REDIS_SERVER, RedisServer
+from tests.redis_server import REDIS_SERVER, RedisCluster, RedisServer, WatchedRedis
 
 pytest_plugins = ["pytester", "tests.canaries", "tests.certificates"]
 
@@ -48,6 +48,8 @@ def _nothing_blocks() -> Iterator[None]:
     with blockbuster_ctx("aioflags") as alarm:
         # Coverage locks its own notes for a moment when a thread is the first to enter a file.
         alarm.functions["threading.Lock.acquire"].can_block_in("coverage/collector.py", {"lock_data"})
+        # For every command of a transaction in a cluster redis-py waits for a thread of its own.
+        alarm.functions["threading.Lock.acquire"].can_block_in("redis/asyncio/cluster.py", {"execute_command"})
         yield
 
 
@@ -64,9 +66,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
 
 
+_REDIS = {"redis_url", "own_redis", "redis_cluster", "watched_redis"}
+"""Fixtures that need one."""
+
+
 def _needs_redis(item: pytest.Item) -> bool:
     fixtures: list[str] = getattr(item, "fixturenames", [])
-    return item.get_closest_marker("redis") is not None or not {"redis_url", "own_redis"}.isdisjoint(fixtures)
+    return item.get_closest_marker("redis") is not None or not _REDIS.isdisjoint(fixtures)
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +98,31 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def _redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    cluster = RedisCluster(tmp_path_factory.mktemp("redis-cluster"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def redis_cluster(_redis_cluster: RedisCluster) -> RedisCluster:
+    """A real cluster with nothing in it. Without ``redis-server`` the test is left out."""
+    _redis_cluster.empty()
+    return _redis_cluster
+
+
+@pytest.fixture
+def watched_redis(tmp_path: Path) -> Iterator[WatchedRedis]:
+    """A real master with a replica and a sentinel. Without ``redis-server`` the test is left out."""
+    watched = WatchedRedis(tmp_path)
+    try:
+        watched.start()
+        yield watched
+    finally:
+        watched.stop()

@@ -1,4 +1,4 @@
-"""A redis-server of the tests' own, on a free port, with nothing kept on disk."""
+"""Redis of the tests' own, on free ports, with nothing kept on disk: one server, a cluster, a pair that a sentinel watches."""
 
 from __future__ import annotations
 
@@ -6,30 +6,58 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["REDIS_SERVER", "RedisServer"]
+import redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.cluster import RedisCluster as ClusterClient
+from redis.asyncio.sentinel import Sentinel
+from redis.driver_info import DriverInfo
+
+__all__ = ["REDIS_SERVER", "RedisCluster", "RedisServer", "WatchedRedis", "free_port"]
 
 REDIS_SERVER = shutil.which("redis-server")
 
+_CLIENT: dict[str, Any] = {
+    # redis-py would look its own version up on the disk for every connection.
+    "driver_info": DriverInfo(lib_version=redis.__version__),
+    "socket_timeout": 1,
+    "socket_connect_timeout": 1,
+}
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
 
 class RedisServer:
-    """One server on one port, which can be stopped, frozen, and started again with nothing in it."""
+    """One server on one port, which can be stopped, frozen, and started again with nothing in it.
 
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}"
+    ``options`` are redis-server's.
+    """
+
+    def __init__(self, folder: Path, *options: str, tls: bool = False) -> None:
+        self.port: int = free_port()
+        self._options = options
+        self.url = f"{'rediss' if tls else 'redis'}://127.0.0.1:{self.port}"
+        self._ports = ["--port", "0", "--tls-port"] if tls else ["--port"]
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Until it takes connections."""
         assert REDIS_SERVER is not None
-        address = ["--port", str(self.port), "--bind", "127.0.0.1"]
+        address = [*self._ports, str(self.port), "--bind", "127.0.0.1"]
         nothing_kept = ["--save", "", "--appendonly", "no", "--dir", str(self._folder)]
-        command = [REDIS_SERVER, *address, *nothing_kept]
+        command = [REDIS_SERVER, *address, *nothing_kept, *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self._process.stdout is not None
         said: list[str] = []
@@ -59,3 +87,122 @@ class RedisServer:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+
+class RedisCluster:
+    """Three servers that share the slots."""
+
+    def __init__(self, folder: Path) -> None:
+        self._nodes: list[tuple[RedisServer, str]] = []
+        """With the ports where they talk to each other."""
+        for number in range(3):
+            place = folder / f"node-{number}"
+            place.mkdir()
+            bus = str(free_port())
+            self._nodes.append((RedisServer(place, "--cluster-enabled", "yes", "--cluster-port", bus), bus))
+
+    @property
+    def url(self) -> str:
+        """Of one of them."""
+        return self._nodes[0][0].url
+
+    def client(self) -> ClusterClient:
+        """A client that a program might bring."""
+        return ClusterClient(host="127.0.0.1", port=self._nodes[0][0].port, **_CLIENT)
+
+    def start(self) -> None:
+        """Until all of them know that they are one."""
+        for node, _ in self._nodes:
+            node.start()
+        clients: list[Any] = [redis.Redis(port=node.port) for node, _ in self._nodes]
+        try:
+            for number, (client, (node, bus)) in enumerate(zip(clients, self._nodes, strict=True)):
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                first, last = 16384 * number // 3, 16384 * (number + 1) // 3 - 1
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+                clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+            while not all(_is_whole(client) for client in clients):
+                time.sleep(0.02)
+        finally:
+            for client in clients:
+                client.close()
+
+    def empty(self) -> None:
+        """Forgets everything."""
+        for node, _ in self._nodes:
+            with redis.Redis.from_url(node.url) as client:
+                client.flushall()
+
+    def stop(self) -> None:
+        for node, _ in self._nodes:
+            node.stop()
+
+
+def _is_whole(client: Any) -> bool:
+    told: bytes = client.execute_command("CLUSTER", "INFO")
+    return b"cluster_state:ok" in told and b"cluster_size:3" in told
+
+
+_NAME = "flags"
+"""What the sentinel calls the two that it watches."""
+
+
+class WatchedRedis:
+    """A master, its replica, and a sentinel that makes the replica the master when that is gone."""
+
+    def __init__(self, folder: Path) -> None:
+        places = [folder / name for name in ("master", "replica", "sentinel")]
+        for place in places:
+            place.mkdir()
+        at_once = ("--repl-diskless-sync-delay", "0")
+        self.master = RedisServer(places[0], *at_once)
+        self.replica = RedisServer(places[1], *at_once, "--replicaof", "127.0.0.1", str(self.master.port))
+        # It writes down there what it learns.
+        self._notes = places[2] / "sentinel.conf"
+        self._notes.write_text(
+            f"sentinel monitor {_NAME} 127.0.0.1 {self.master.port} 1\n"
+            f"sentinel down-after-milliseconds {_NAME} 300\n"
+            f"sentinel failover-timeout {_NAME} 2000\n"
+        )
+        self._port = free_port()
+        self._sentinel: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Until the sentinel knows both of them."""
+        self.master.start()
+        self.replica.start()
+        with redis.Redis.from_url(self.replica.url) as replica:
+            while replica.info("replication")["master_link_status"] != "up":
+                time.sleep(0.02)
+        assert REDIS_SERVER is not None
+        address = ["--port", str(self._port), "--bind", "127.0.0.1"]
+        self._sentinel = subprocess.Popen(
+            [REDIS_SERVER, str(self._notes), "--sentinel", *address], cwd=self._notes.parent, stdout=subprocess.DEVNULL
+        )
+        with redis.Redis(port=self._port) as sentinel:
+            while not _knows_a_replica(sentinel):
+                time.sleep(0.02)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncGenerator[AsyncRedis]:
+        """A client that a program might bring: it goes where the sentinel says that the master is."""
+        watched: Any = Sentinel  # redis-py's own types say nothing of it
+        watcher = watched([("127.0.0.1", self._port)], sentinel_kwargs=_CLIENT)
+        async with watcher.master_for(_NAME, **_CLIENT) as master:
+            yield master
+        for one in watcher.sentinels:
+            await one.aclose()
+
+    def stop(self) -> None:
+        if self._sentinel is not None:
+            self._sentinel.kill()
+            self._sentinel.wait()
+        self.replica.stop()
+        self.master.stop()
+
+
+def _knows_a_replica(sentinel: Any) -> bool:
+    try:
+        return bool(sentinel.execute_command("SENTINEL", "REPLICAS", _NAME))
+    except redis.ConnectionError:
+        return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from aioflags.logs import Once, printable
 from aioflags.model.change import ObjectKind
 from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.items import stored_version
-from aioflags.stores.redis_connection import RedisConnection, as_bytes
+from aioflags.stores.redis_connection import RedisConnection, as_bytes, explained
 
 __all__ = ["RedisFlags"]
 
@@ -26,8 +27,10 @@ _HASHES: Final = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
 _MARKER: Final = "$inited"
 _ATTEMPTS: Final = 10
 """So often others may write in between before an upsert gives up."""
-_SLICE: Final = 500
-"""How many items are looked at before others get a turn."""
+_SLICE: Final = 100
+"""How many items are looked at, or sent with one command, before others get a turn."""
+_UNFINISHED: Final = 60
+"""For how many seconds Redis keeps a data set that nobody finished writing."""
 
 
 class RedisFlags:
@@ -42,13 +45,15 @@ class RedisFlags:
         # Two writers on one client would only see each other's writes come in between.
         self._writing = anyio.Lock()
 
+    @explained
     async def initialized(self) -> bool:
         """Whether the marker is there, whatever it says."""
         return bool(await self._connection.client.exists(self._marker))
 
+    @explained
     async def load(self) -> StoredItems:
         """Both hashes, as of one moment."""
-        async with self._connection.client.pipeline(transaction=True) as pipe:
+        async with await self._connection.transaction() as pipe:
             for name in self._hashes.values():
                 pipe.hgetall(name)
             answers: list[Mapping[Any, Any]] = _answers(await pipe.execute(), len(self._hashes))
@@ -61,25 +66,43 @@ class RedisFlags:
                     await checkpoint()
         return found
 
+    @explained
     async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
         """One field of a hash."""
         text = await self._connection.client.hget(self._hashes[kind], key)
         return None if text is None else self._read(kind, key.encode(), text)
 
+    @explained
     async def replace(self, items: StoredItems) -> None:
-        """In one transaction, an empty data set too."""
-        async with self._connection.client.pipeline(transaction=True) as pipe:
-            for name in self._hashes.values():
-                pipe.delete(name)
+        """In slices under other names, which then become the names in one transaction. An empty data set is one, too."""
+        written = {kind: await self._write_apart(kind, list(items.get(kind, {}).values())) for kind in self._hashes}
+        async with await self._connection.transaction() as pipe:
             for kind, name in self._hashes.items():
-                for count, item in enumerate(items.get(kind, {}).values(), 1):
-                    pipe.hset(name, item.key, item.text)
-                    if count % _SLICE == 0:
-                        await checkpoint()
+                if (apart := written[kind]) is None:
+                    pipe.delete(name)
+                else:
+                    pipe.persist(apart)
+                    # redis-py has no method for it in a cluster, where one key could be in another slot.
+                    pipe.execute_command("RENAME", apart, name)
             pipe.set(self._marker, self._marker)
             commands = len(pipe)
             _answers(await pipe.execute(), commands)
 
+    async def _write_apart(self, kind: ObjectKind, items: Sequence[StoredItem]) -> str | None:
+        """Where all items of a kind are now, for a minute; ``None`` if there are none."""
+        if not items:
+            return None
+        name = f"{self._hashes[kind]}:{uuid.uuid4()}"
+        first, *others = (items[start : start + _SLICE] for start in range(0, len(items), _SLICE))
+        async with await self._connection.transaction() as pipe:
+            pipe.hset(name, mapping={item.key: item.text for item in first})
+            pipe.expire(name, _UNFINISHED)
+            _answers(await pipe.execute(), 2)
+        for some in others:
+            await self._connection.client.hset(name, mapping={item.key: item.text for item in some})
+        return name
+
+    @explained
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """In one transaction, that is begun anew if somebody else writes meanwhile."""
         watch_error = importlib.import_module("redis.exceptions").WatchError
@@ -88,14 +111,15 @@ class RedisFlags:
             return
         async with self._writing:
             for _ in range(_ATTEMPTS):
-                async with self._connection.client.pipeline(transaction=True) as pipe:
+                async with await self._connection.transaction() as pipe:
                     await pipe.watch(*names)
-                    news = [item for kind in self._hashes for item in await self._news(pipe, kind, items)]
+                    news = {name: await self._news(pipe, kind, items) for kind, name in self._hashes.items()}
                     pipe.multi()
-                    for item in news:
-                        pipe.hset(self._hashes[item.kind], item.key, item.text)
+                    for name, texts in news.items():
+                        if texts:
+                            pipe.hset(name, mapping=texts)
                     try:
-                        _answers(await pipe.execute(), len(news))
+                        _answers(await pipe.execute(), sum(bool(texts) for texts in news.values()))
                     except watch_error:
                         continue
                     return
@@ -110,14 +134,20 @@ class RedisFlags:
         """Closes the client, unless it is the program's."""
         await self._connection.aclose()
 
-    async def _news(self, pipe: Any, kind: ObjectKind, items: Sequence[StoredItem]) -> list[StoredItem]:
-        """Which items of a kind are newer than what is stored. What cannot be read gives way."""
+    async def _news(self, pipe: Any, kind: ObjectKind, items: Sequence[StoredItem]) -> dict[str, bytes]:
+        """The texts of a kind that are newer than what is stored, by key. What cannot be read gives way."""
         candidates = [item for item in items if item.kind is kind]
         if not candidates:
-            return []
+            return {}
+        news: dict[str, bytes] = {}
         texts = await pipe.hmget(self._hashes[kind], [item.key for item in candidates])
-        stored = [None if text is None else stored_version(as_bytes(text)) for text in texts]
-        return [item for item, version in zip(candidates, stored, strict=True) if version is None or item.version > version]
+        for count, (item, text) in enumerate(zip(candidates, texts, strict=True), 1):
+            version = None if text is None else stored_version(as_bytes(text))
+            if version is None or item.version > version:
+                news[item.key] = item.text
+            if count % _SLICE == 0:
+                await checkpoint()
+        return news
 
     def _read(self, kind: ObjectKind, field: bytes, value: Any) -> StoredItem | None:
         """An item named by its field, whatever key the text claims: a tombstone's may be no key at all."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aioflags.stores.redis_connection import RedisConnection, as_bytes
+from aioflags.stores.redis_connection import RedisConnection, as_bytes, explained
 
 __all__ = ["RedisMemberships"]
 
@@ -21,6 +21,7 @@ class RedisMemberships:
         self._excluded = f"{prefix}:big_segment_exclude:"
         self._updated = f"{prefix}:big_segments_synchronized_on"
 
+    @explained
     async def memberships(self, context_hash: str) -> dict[str, bool]:
         """Both sets, in one round trip. What is in both is included."""
         # No transaction: in a cluster the two may be in two places, and between two updates either answer is true.
@@ -30,6 +31,7 @@ class RedisMemberships:
             excluded, included = await pipe.execute()
         return {**dict.fromkeys(map(_name, excluded), False), **dict.fromkeys(map(_name, included), True)}
 
+    @explained
     async def last_updated_ms(self) -> int | None:
         """The time that whoever writes leaves behind; ``None`` if nobody did."""
         text = await self._connection.client.get(self._updated)

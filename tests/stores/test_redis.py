@@ -135,6 +135,24 @@ async def test_and_gives_up_after_ten_times(redis_url: str) -> None:
 
 
 @pytest.mark.real_time
+async def test_a_data_set_that_was_not_finished_hides_nothing_and_is_gone_after_a_minute(redis_url: str) -> None:
+    def flags(version: int) -> dict[ObjectKind, dict[str, StoredItem]]:
+        text = b'{"version":%d}' % version
+        return {FLAG: {str(number): StoredItem(FLAG, str(number), version, text) for number in range(250)}}
+
+    async with _client(redis_url) as other:
+        store = RedisStore(client=other).build(CONTEXT)
+        await store.replace(flags(1))
+        assert sorted(await other.keys()) == [b"launchdarkly:$inited", b"launchdarkly:features"]
+        assert await other.ttl("launchdarkly:features") == -1
+        with pytest.raises(RedisConnectionError):
+            await RedisStore(client=_Cut(other)).build(CONTEXT).replace(flags(2))
+        assert (await store.load())[FLAG] == flags(1)[FLAG]
+        (unfinished,) = {*await other.keys()} - {b"launchdarkly:$inited", b"launchdarkly:features"}
+        assert 0 < await other.ttl(unfinished) <= 60
+
+
+@pytest.mark.real_time
 async def test_a_port_where_nobody_listens_is_noticed_at_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     store = RedisStore("redis://user:secret@127.0.0.1:9").build(CONTEXT)
@@ -147,6 +165,16 @@ async def test_a_port_where_nobody_listens_is_noticed_at_once(caplog: pytest.Log
 def _client(url: str, **options: Any) -> Any:
     # Without it redis-py looks its own version up on the disk.
     return redis.asyncio.Redis.from_url(url, driver_info=None, **options)
+
+
+class _Cut:
+    """A client whose connection breaks in the middle of a long data set."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self.pipeline = client.pipeline
+
+    async def hset(self, *_: object, **__: object) -> None:
+        raise RedisConnectionError("it broke")
 
 
 class _Meddled:

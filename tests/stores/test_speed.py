@@ -1,10 +1,13 @@
-"""How long a start from a file takes, in the processor's time, beside what the standard library needs to read the same JSON."""
+"""How long a start from a file takes, and how long a store holds the event loop, both in the processor's time."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import time
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 from aioflags import Client, Context
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.protocol.definitions import read_definition
-from aioflags.stores import DiskStore
+from aioflags.stores import DiskStore, RedisStore, Store, StoreContext, StoredItem
 from tests.benchmarks.flagset import thousand
 from tests.benchmarks.formats import launchdarkly
 from tests.canaries import KEY
@@ -23,6 +26,8 @@ from tests.test_persistence import beside
 
 MOST = 2.5
 """Times the standard library's reading. That is 50 ms where it takes 20."""
+LONGEST = 0.015
+"""For how many seconds of the processor's time nobody else gets a turn."""
 
 
 @pytest.mark.real_time
@@ -55,3 +60,44 @@ async def test_five_thousand_flags_are_there_in_little_more_time_than_it_takes_t
     assert len(texts) == 5000
     print(f"start {min(starts) * 1000:.1f} ms, json.loads {min(readings) * 1000:.1f} ms")
     assert min(starts) <= MOST * min(readings)
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(120)
+async def test_ten_thousand_flags_are_written_to_redis_and_read_again_in_slices(redis_url: str) -> None:
+    store: Store = RedisStore(redis_url).build(StoreContext(environment="an environment"))
+    thousand_flags: dict[str, Any] = launchdarkly.document(thousand())["flags"]
+    named = {f"{n}-{key}": {**flag, "key": f"{n}-{key}"} for n in range(10) for key, flag in thousand_flags.items()}
+    texts = {key: json.dumps(flag).encode() for key, flag in named.items()}
+    flags = {key: StoredItem(ObjectKind.FLAG, key, 1, text) for key, text in texts.items()}
+    some = [StoredItem(ObjectKind.FLAG, key, 2, text) for key, text in list(texts.items())[:1000]]
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "replace": lambda: store.replace({ObjectKind.FLAG: flags}),
+        "load": store.load,
+        "upsert": lambda: store.upsert(some),
+    }
+    for name, call in calls.items():
+        longest = min([await held(call) for _ in range(5)])
+        print(f"{name}: {longest * 1000:.1f} ms at a time")
+        assert longest < LONGEST
+    await store.aclose()
+
+
+async def held(call: Callable[[], Awaitable[object]]) -> float:
+    """For how long, at most, nobody else had a turn."""
+    turns: list[float] = []
+
+    async def look() -> None:
+        while True:
+            turns.append(time.thread_time())
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    gc.collect()
+    gc.disable()
+    try:
+        await call()
+    finally:
+        gc.enable()
+        looking.cancel()
+    return max(later - earlier for earlier, later in pairwise(turns))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 import pytest
@@ -16,31 +17,48 @@ pytestmark = pytest.mark.real_time
 CONTEXT = StoreContext(environment="an environment")
 
 
-def _redis(request: pytest.FixtureRequest) -> Store:
-    return RedisStore(request.getfixturevalue("redis_url")).build(CONTEXT)
+@asynccontextmanager
+async def _redis(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
+    yield RedisStore(request.getfixturevalue("redis_url")).build(CONTEXT)
 
 
-def _own(_request: pytest.FixtureRequest) -> Store:
-    return MemoryStore()
+@asynccontextmanager
+async def _cluster(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
+    async with request.getfixturevalue("redis_cluster").client() as client:
+        yield RedisStore(client=client, prefix="{launchdarkly}").build(CONTEXT)
 
 
-def _disk(request: pytest.FixtureRequest) -> Store:
-    return DiskStore(request.getfixturevalue("tmp_path") / "flags").build(CONTEXT)
+@asynccontextmanager
+async def _sentinel(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
+    async with request.getfixturevalue("watched_redis").client() as client:
+        yield RedisStore(client=client).build(CONTEXT)
+
+
+@asynccontextmanager
+async def _own(_request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
+    yield MemoryStore()
+
+
+@asynccontextmanager
+async def _disk(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
+    yield DiskStore(request.getfixturevalue("tmp_path") / "flags").build(CONTEXT)
 
 
 STORES: list[object] = [
     pytest.param(_own, id="a program's own"),
     pytest.param(_redis, id="Redis", marks=pytest.mark.redis),
+    pytest.param(_cluster, id="a Redis cluster", marks=pytest.mark.redis),
+    pytest.param(_sentinel, id="Redis behind a sentinel", marks=pytest.mark.redis),
     pytest.param(_disk, id="a file"),
 ]
 
 
 @pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    make: Callable[[pytest.FixtureRequest], Store] = request.param
-    made = make(request)
-    yield made
-    await made.aclose()
+    make: Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Store]] = request.param
+    async with make(request) as made:
+        yield made
+        await made.aclose()
 
 
 def item(key: str, version: int = 1, kind: ObjectKind = ObjectKind.FLAG, *, deleted: bool = False) -> StoredItem:
