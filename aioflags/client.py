@@ -7,12 +7,12 @@ import hashlib
 import hmac
 import os
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import anyio
 
@@ -20,7 +20,7 @@ from aioflags.ambient import current_context
 from aioflags.backlog import Backlog
 from aioflags.changes import ChangeFeed, Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
 from aioflags.config import Config, DataSystem
-from aioflags.core import Core
+from aioflags.core import Core, Outlet
 from aioflags.environment import from_environment
 from aioflags.errors import ConfigError
 from aioflags.evaluation.snapshot import Snapshot
@@ -38,6 +38,7 @@ from aioflags.memberships import UNAVAILABLE, Memberships
 from aioflags.migration import OpTracker, Stage
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
+from aioflags.model.event import StreamAttempt
 from aioflags.model.explanation import Explanation
 from aioflags.model.options import require
 from aioflags.model.result import SourceState
@@ -62,6 +63,9 @@ from aioflags.supervisor.supervisor import Supervisor
 from aioflags.transport.http import HttpTransport, Response
 from aioflags.typed import Flag, own_default
 from aioflags.version import __version__
+
+if TYPE_CHECKING:
+    from aioflags.events.diagnostics import Diagnostics
 
 __all__ = ["Client"]
 
@@ -149,12 +153,13 @@ class Client:
         )
         # Not as they are: whoever prints the attributes of a client must not see the key.
         self._headers: Callable[[], Mapping[str, str]] = lambda: headers
-        self._outbox = self._new_outbox() if config.events.send_events and self._key and not config.offline else None
+        self._outbox: Outbox | None = None
+        self._attempted: Callable[[StreamAttempt], object] = lambda _: None
         self._core = Core(
             self._cell,
             self._keep_current,
             prepare=self._register,
-            outlets=[self._backlog] if self._outbox is None else [self._backlog, self._outbox],
+            outlets=[self._backlog, *self._tellers()],
             opened=self._connected,
             start_wait=config.start_wait,
             close_timeout=config.close_timeout,
@@ -287,20 +292,44 @@ class Client:
         async with HttpTransport(self._config.http, self._logger) as self._transport:
             yield
 
-    def _new_outbox(self) -> Outbox:
+    def _tellers(self) -> Iterator[Outlet]:
+        """What tells the service about this client: nothing, where there is nobody to tell, or nobody may be told."""
+        settings = self._config.events
+        if not settings.send_events or not self._key or self._config.offline:
+            return
+        sender = self._new_sender()
+        self._outbox = Outbox(self._recorder, settings, sender, self._logger)
+        yield self._outbox
+        if not settings.diagnostic_opt_out:
+            diagnostics = self._new_diagnostics(sender)
+            self._attempted = diagnostics.attempted
+            yield diagnostics
+
+    def _new_sender(self) -> Sender:
         async def post(url: str, headers: Mapping[str, str], body: bytes) -> Response:
             return await self._transport.post(url, headers, body)
 
-        settings = self._config.events
-        sender = Sender(
+        return Sender(
             post,
             self._config.events_uri,
             self._headers(),
-            compress=settings.enable_event_compression,
+            compress=self._config.events.enable_event_compression,
             learn_time=self._recorder.learn_time,
             logger=self._logger,
         )
-        return Outbox(self._recorder, settings, sender, self._logger)
+
+    def _new_diagnostics(self, sender: Sender) -> Diagnostics:
+        from aioflags.description import describe  # noqa: PLC0415 - who opted out does not pay for it
+        from aioflags.events.diagnostics import Diagnostics  # noqa: PLC0415 - as above
+
+        return Diagnostics(
+            self._recorder,
+            sender,
+            interval=self._config.events.diagnostic_recording_interval,
+            key_suffix=self._key.suffix,
+            describe=lambda: describe(self._config, self._system, os.environ),
+            logger=self._logger,
+        )
 
     async def _keep_current(self) -> None:
         if self._config.offline:
@@ -366,6 +395,7 @@ class Client:
             poll_interval=self._system.poll_interval,
             initial_reconnect_delay=self._system.initial_reconnect_delay,
             demand=self._demand,
+            attempted=self._attempted,
             logger=self._logger,
         )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from aioflags import Client, Config, DataSystem
+from aioflags import Client, Config, DataSystem, Events
 from aioflags.sources import Fdv1FallbackOptions, Streaming
 from tests.canaries import KEY, secretive
 from tests.raw_service import RawService, raw_service, transfer
@@ -19,7 +19,8 @@ USER = secretive("u")
 
 def client_of(service: RawService) -> Client:
     system = DataSystem.custom(synchronizers=[Streaming(initial_reconnect_delay=0.01)], fdv1_fallback=Fdv1FallbackOptions())
-    return Client(KEY, Config(base_uri=service.url, stream_uri=service.url, events_uri=service.url, data_system=system))
+    config = Config(base_uri=service.url, stream_uri=service.url, data_system=system, events=Events(send_events=False))
+    return Client(KEY, config)
 
 
 @pytest.mark.holds("DS-99", "FB-13", "FB-14", "FB-15")

@@ -42,6 +42,7 @@ FLOORS = {
     "migration": 6,
     "config": 6,
     "environment": 6,
+    "description": 6,
     "typed": 6,
     "changes": 6,
     "status": 6,

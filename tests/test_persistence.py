@@ -6,12 +6,13 @@ import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import anyio
 import pytest
 
-from aioflags import Client, Config, ConfigError, DataSystem, Persistence, SourceState, Status, StoreStatus
+from aioflags import Client, Config, ConfigError, DataSystem, Events, Persistence, SourceState, Status, StoreStatus
 from aioflags.model.change import ObjectKind
 from aioflags.sources import Fdv1FallbackOptions, MemorySource, Polling, Streaming
 from aioflags.stores import RedisStore, StoreBuilder, StoreContext, StoredItem
@@ -623,7 +624,7 @@ async def test_closing_writes_what_waits_and_closes_the_store() -> None:
 @pytest.mark.parametrize("when", ["reading", "writing", "away"])
 async def test_a_store_that_hangs_does_not_hold_up_closing(when: str) -> None:
     feed, store = Feed(), MemoryStore()
-    client = Client(KEY, beside(feed, store))
+    client = Client(KEY, replace(beside(feed, store), events=Events(send_events=False)))
     if when != "reading":
         feed.say(full(a=1))
         await client.start()

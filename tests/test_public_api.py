@@ -76,6 +76,7 @@ SOURCES = [
 ]
 
 STORES = [
+    "Described",
     "DiskStore",
     "MembershipStore",
     "MembershipStoreBuilder",

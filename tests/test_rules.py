@@ -54,6 +54,7 @@ def carried() -> set[str]:
         pytest.param("CS-O", 33, id="the client's options"),
         pytest.param("EVT-V", 11, id="redaction"),
         pytest.param("EVT-W", 24, id="events"),
+        pytest.param("EVT-D", 11, id="diagnostics"),
     ],
 )
 def test_no_number_is_left_out(written: dict[str, str | None], prefix: str, last: int) -> None:

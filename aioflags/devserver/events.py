@@ -1,7 +1,7 @@
 """Analytics events that clients sent: what they say, and what is wrong with them. The newest are kept.
 
-Every payload is accepted, as the service does; a mistake in it becomes a problem. Of diagnostic events only the kind is
-kept, since they carry a part of the SDK key.
+Every payload is accepted, as the service does; a mistake in it becomes a problem. Diagnostic events are kept without their id,
+which has a part of the SDK key.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class SeenEvents:
     def _keep_event(self, event: Any, client: int, flags: Collection[str], problems: Sequence[str]) -> None:
         kind: Any = cast("Mapping[str, Any]", event).get("kind") if isinstance(event, Mapping) else None
         name = printable(kind) if isinstance(kind, str) else _UNREADABLE
-        text = "" if name in DIAGNOSTIC_KINDS else _shown(event)
-        self._keep(client, name, text, [*problems, *event_problems(event, flags)])
+        shown = {name: value for name, value in event.items() if name != "id"} if name in DIAGNOSTIC_KINDS else event
+        self._keep(client, name, _shown(shown), [*problems, *event_problems(event, flags)])
 
     def _keep(self, client: int, kind: str, text: str, problems: Sequence[str]) -> None:
         self.count += 1

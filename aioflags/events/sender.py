@@ -80,7 +80,7 @@ class Sender:
 
     async def send_diagnostic(self, body: bytes) -> None:
         """Posts one diagnostic event. Whatever comes of it, analytics go on."""
-        await self._post(diagnostic_url(self._base_uri), {}, body, what="a diagnostic event", is_analytics=False)
+        await self._post(diagnostic_url(self._base_uri), {}, body, what="diagnostics", is_analytics=False)
 
     async def _post(self, url: str, more: Mapping[str, str], body: bytes, *, what: str, is_analytics: bool = True) -> Outcome:
         headers = {**self._headers, **more}

@@ -35,8 +35,8 @@ class Events:
     ``private_attributes`` (references such as ``email`` or ``/address/city``), or all with ``all_attributes_private``, leave the
     process with no event. A context is described again when ``context_keys_capacity`` others came after it, or after
     ``context_keys_flush_interval``; anonymous ones are not described at all with ``omit_anonymous_contexts``.
-    ``enable_event_compression`` sends gzip. Diagnostic events, which describe the configuration and nobody's data, are not
-    sent yet: ``diagnostic_opt_out`` and ``diagnostic_recording_interval`` are checked, and have no effect.
+    ``enable_event_compression`` sends gzip. Diagnostic events describe the configuration and how the client fares, and nobody's
+    data: one at the start, then one every ``diagnostic_recording_interval`` (60 or more); none with ``diagnostic_opt_out``.
 
     Raises:
         ConfigError: an option is of the wrong type. Numbers that cannot be used are replaced by the default or the minimum,

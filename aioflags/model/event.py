@@ -25,6 +25,7 @@ __all__ = [
     "IdentifyEvent",
     "IndexEvent",
     "MigrationEvent",
+    "StreamAttempt",
 ]
 
 
@@ -98,6 +99,14 @@ class MigrationEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 AnalyticsEvent: TypeAlias = IndexEvent | IdentifyEvent | EvaluationEvent | CustomEvent | MigrationEvent
 """Whatever stands in a payload before its summary."""
+
+
+class StreamAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to establish a stream, for diagnostics: how long it took until the first data were complete, or it failed."""
+
+    at_ms: int
+    took_ms: int
+    is_failed: bool
 
 
 class Count(msgspec.Struct, frozen=True, eq=False):

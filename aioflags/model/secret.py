@@ -23,6 +23,11 @@ class SdkKey:
         self.value: str = text if usable else ""
         self.discarded: bool = not usable
 
+    @property
+    def suffix(self) -> str:
+        """The last six characters, by which the service tells keys apart in diagnostics: the most of it that may be shown."""
+        return self.value[-6:]
+
     def __repr__(self) -> str:
         return "SdkKey(***)" if self.value else "SdkKey('')"
 

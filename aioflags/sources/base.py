@@ -22,6 +22,7 @@ from aioflags.evaluation.pausing import Pausing
 from aioflags.logs import logger as package_logger
 from aioflags.model.change import Selector
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
+from aioflags.model.event import StreamAttempt
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
 from aioflags.sources.demand import Demand
 from aioflags.transport.http import HttpTransport
@@ -80,6 +81,8 @@ class SourceContext:
     initial_reconnect_delay: float = RECONNECT_DELAY
     demand: Demand = field(default_factory=Demand, repr=False)
     """Wakes sources that poll on demand."""
+    attempted: Callable[[StreamAttempt], object] = lambda _: None
+    """Told of every attempt to establish a stream, once it is decided."""
     logger: logging.Logger = package_logger
 
 

@@ -12,7 +12,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from types import GeneratorType
@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 from anyio.lowlevel import checkpoint
 
+from aioflags.clock import now_ms
 from aioflags.logs import logger, printable
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.defaults import LATCH_GRACE, RECONNECT_DELAY, SLICE
+from aioflags.model.event import StreamAttempt
 from aioflags.model.options import TEXT, positive, require, set_all
 from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
@@ -66,12 +68,30 @@ class StreamOptions:
 
 
 class _Connection:
-    """What is known of one connection when it has ended."""
+    """What is known of one connection when it has ended. ``attempted`` is told what became of the attempt at it."""
 
-    def __init__(self) -> None:
+    def __init__(self, attempted: Callable[[StreamAttempt], object]) -> None:
         self.opened = math.inf
         self.retry_after = 0.0
         self.is_refused = False
+        self._attempted: Callable[[StreamAttempt], object] | None = attempted
+        self._at_ms = now_ms()
+        self._began = anyio.current_time()
+
+    @contextmanager
+    def attempt(self) -> Generator[None]:
+        """Whatever ends it before there are data, being cancelled included, is its failure."""
+        try:
+            yield
+        finally:
+            self.decide(is_failed=True)
+
+    def decide(self, *, is_failed: bool) -> None:
+        """The attempt has come to something. Only the first word on it counts."""
+        if self._attempted is not None:
+            took_ms = int((anyio.current_time() - self._began) * 1000)
+            self._attempted(StreamAttempt(at_ms=self._at_ms, took_ms=took_ms, is_failed=is_failed))
+            self._attempted = None
 
 
 class StreamedSource(ABC):
@@ -112,7 +132,7 @@ class StreamedSource(ABC):
         """One connection after another, until an answer ends it."""
         async with transport_for(self._context, self._http) as transport:
             while True:
-                connection = _Connection()
+                connection = _Connection(self._context.attempted)
                 async with aclosing(self._connect(transport, selector, connection)) as updates:
                     async for update in updates:
                         yield update
@@ -136,13 +156,15 @@ class StreamedSource(ABC):
         self.latched = None
         try:
             url = self._url(selector())
-            async with transport.open_stream(url, self._context.headers) as stream:
-                connection.opened = anyio.current_time()
-                self.latched = self._read_head(stream.headers)
-                self._environment_id = read_environment_id(stream.headers) or self._environment_id
-                async with aclosing(self._change_sets(stream)) as change_sets:
-                    async for change_set in change_sets:
-                        yield self._update(SourceState.VALID, change_set=change_set)
+            with connection.attempt():
+                async with transport.open_stream(url, self._context.headers) as stream:
+                    connection.opened = anyio.current_time()
+                    self.latched = self._read_head(stream.headers)
+                    self._environment_id = read_environment_id(stream.headers) or self._environment_id
+                    async with aclosing(self._change_sets(stream)) as change_sets:
+                        async for change_set in change_sets:
+                            connection.decide(is_failed=False)
+                            yield self._update(SourceState.VALID, change_set=change_set)
         except RequestFailed as failed:
             self.latched = self.latched or self._read_head(failed.headers)
             connection.retry_after = failed.retry_after

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aioflags.errors import StoreError
 from aioflags.lazy import on_demand
 from aioflags.model.change import ObjectKind
-from aioflags.stores.base import Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
+from aioflags.stores.base import Described, Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
 from aioflags.stores.memberships import MembershipStore, MembershipStoreBuilder, context_hash
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aioflags.stores.redis import RedisStore
 
 __all__ = [
+    "Described",
     "DiskStore",
     "MembershipStore",
     "MembershipStoreBuilder",

@@ -19,7 +19,7 @@ import msgspec
 from aioflags.logs import logger as package_logger
 from aioflags.model.change import ObjectKind
 
-__all__ = ["Paced", "Store", "StoreBuilder", "StoreContext", "StoredItem", "StoredItems"]
+__all__ = ["Described", "Paced", "Store", "StoreBuilder", "StoreContext", "StoredItem", "StoredItems"]
 
 
 class StoredItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -77,6 +77,16 @@ class Paced(Protocol):
     @property
     def pace(self) -> float:
         """For how many seconds."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A store, or a builder of one, with a name for diagnostics: the product that it is kept in. Without one it is ``custom``."""
+
+    @property
+    def description(self) -> str:
+        """The product: ``Redis``."""
         ...
 
 

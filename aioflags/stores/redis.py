@@ -60,6 +60,11 @@ class RedisStore:
         if self.client is None:
             self._new_client()
 
+    @property
+    def description(self) -> str:
+        """What diagnostics call it."""
+        return "Redis"
+
     def build(self, context: StoreContext, /) -> Store:
         """A store of flags and segments, with a client of its own or on the program's."""
         return RedisFlags(self.connection(), prefix=self.prefix, logger=context.logger)

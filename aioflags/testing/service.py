@@ -15,6 +15,7 @@ from aioflags.client import Client
 from aioflags.config import Config
 from aioflags.devserver import Endpoint, ServerState, Serving, create_app, read_objects, serve
 from aioflags.devserver.objects import ObjectName
+from aioflags.events.settings import Events
 from aioflags.testing.given import Given
 
 __all__ = ["FlagsService"]
@@ -46,8 +47,11 @@ class FlagsService:
             yield cls(state, serving)
 
     def config(self, **options: Any) -> Config:
-        """A :class:`Config` for clients of this server, with other ``options`` besides."""
-        return Config(base_uri=self.url, stream_uri=self.url, events_uri=self.url, **options)
+        """A :class:`Config` for clients of this server, with other ``options`` besides. Unless ``events`` are among them, no
+        diagnostic events come between those of the test.
+        """
+        given = {"events": Events(diagnostic_opt_out=True), **options}
+        return Config(base_uri=self.url, stream_uri=self.url, events_uri=self.url, **given)
 
     def client(self, **options: Any) -> Client:
         """A client of this server, not started yet: ``async with flags_service.client() as client:``."""

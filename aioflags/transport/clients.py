@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import httpx
 
 from aioflags.errors import ConfigError
-from aioflags.transport.proxies import environment_proxy
+from aioflags.transport.proxies import proxy_for
 from aioflags.transport.resolver import DaemonResolver, resolve_with
 from aioflags.transport.settings import Http
 from aioflags.transport.tls import tls_context
@@ -80,8 +80,4 @@ class Clients:
             await client.aclose()
 
     def _route(self, url: httpx.URL) -> str | None:
-        if self._settings.client_factory is not None:
-            return None  # the factory's client knows its way
-        if self._settings.http_proxy:
-            return self._settings.http_proxy
-        return environment_proxy(url.scheme, url.host, url.port or _PORTS.get(url.scheme, 0), os.environ)
+        return proxy_for(self._settings, url.scheme, url.host, url.port or _PORTS.get(url.scheme, 0), os.environ)

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through when no option names one: the environment's rules, as a function of it.
+"""Which proxy a request goes through: the one that an option names, else by the environment's rules, as a function of it.
 
 Source: ``client-surface.md`` 10.
 """
@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-__all__ = ["environment_proxy"]
+from aioflags.transport.settings import Http
+
+__all__ = ["environment_proxy", "proxy_for"]
+
+
+def proxy_for(settings: Http, scheme: str, host: str, port: int, environment: Mapping[str, str]) -> str | None:
+    """The URL of the proxy for a target, or ``None``. A ``client_factory`` is not asked: its clients know their way."""
+    if settings.client_factory is not None:
+        return None
+    return settings.http_proxy or environment_proxy(scheme, host, port, environment)
 
 
 def environment_proxy(scheme: str, host: str, port: int, environment: Mapping[str, str]) -> str | None:

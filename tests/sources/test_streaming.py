@@ -12,6 +12,7 @@ import pytest
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind
 from aioflags.model.defaults import SLICE
+from aioflags.model.event import StreamAttempt
 from aioflags.model.result import FailureKind, FallbackDirective, SourceState, Update
 from aioflags.sources import Latching, Streaming
 from aioflags.sources.streaming import StreamingSource
@@ -623,3 +624,47 @@ async def test_an_error_with_empty_data_throws_away_what_came_before_it() -> Non
     (update,) = await updates(service, 1)
     assert update.change_set is not None
     assert [change.key for change in update.change_set.changes] == ["b"]
+
+
+# -- what attempts come to
+
+
+class Attempts:
+    """What was told of attempts: whether they failed, and after how many milliseconds."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[bool, int]] = []
+
+    def __call__(self, attempt: StreamAttempt) -> None:
+        self.told.append((attempt.is_failed, attempt.took_ms))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        pytest.param(GOOD, (False, 0), id="data at once"),
+        pytest.param(stream_of(2.0, sse(*payload("a"))), (False, 2000), id="data after a while"),
+        pytest.param(stream_of(sse(intent("none"))), (False, 0), id="nothing new"),
+        pytest.param(Answer(503, after=3.0), (True, 3000), id="a refusal"),
+        pytest.param(Answer(401), (True, 0), id="a refusal for good"),
+        pytest.param(Answer(after=httpx.ConnectError("refused")), (True, 0), id="no connection"),
+        pytest.param(Answer(200, {"Content-Type": "text/event-stream"}, [1.5]), (True, 1500), id="the end before the data"),
+        pytest.param(stream_of(sse(("put-object", "{"))), (True, 0), id="EVT-D10 no data that can be read"),
+        pytest.param(stream_of(sse(("goodbye", {"reason": "full"}))), (True, 0), id="a goodbye before the data"),
+        pytest.param(stream_of(), (True, 8000), id="EVT-D10 being cancelled before there are data"),
+    ],
+)
+async def test_an_attempt_is_told_once(answer: Answer, told: tuple[bool, int]) -> None:
+    attempts = Attempts()
+    async with updates_of(source_of(Service(answer), delay=100, attempted=attempts)) as news:
+        with anyio.move_on_after(8):
+            await first(news, 2)
+    assert attempts.told == [told]
+
+
+async def test_an_end_after_the_data_is_no_failure_and_the_next_attempt_is_another_one() -> None:
+    ends = Answer(200, {"Content-Type": "text/event-stream"}, [sse(*payload("a")), 60.0])
+    attempts = Attempts()
+    async with updates_of(source_of(Service(ends, Answer(503), GOOD), attempted=attempts)) as news:
+        await first(news, 4)
+    assert attempts.told == [(False, 0), (True, 0), (False, 0)]

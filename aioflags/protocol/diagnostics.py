@@ -1,0 +1,132 @@
+"""Diagnostic events become JSON: what a client is, how it is configured, and how it fared. They tell nothing of any context.
+
+Where the values come from is the business of others; here is what they are called, and in which units they go.
+
+Source: ``events.md`` 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from aioflags.model.event import StreamAttempt
+from aioflags.protocol.payloads import as_json
+
+__all__ = ["Configuration", "Description", "Identity", "Platform", "Sdk", "init_event", "millis", "periodic_event", "whole"]
+
+_LARGEST: Final = 2**53 - 1
+"""The largest number that every reader of JSON takes for what it is."""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Which client it is, for one run. ``sdk_key_suffix``: the last six characters of its key."""
+
+    diagnostic_id: str
+    sdk_key_suffix: str = ""
+
+    def __repr__(self) -> str:
+        return f"Identity({self.diagnostic_id})"
+
+
+class Sdk(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Which SDK, and which library wraps it, if one does."""
+
+    name: str
+    version: str
+    wrapper_name: str | None = None
+    wrapper_version: str | None = None
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What it runs on."""
+
+    name: str = "python"
+    os_name: str
+    os_version: str
+    os_arch: str
+    python_version: str
+    python_implementation: str
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The options that say nothing of who uses them: of addresses and proxies, only whether there are any of one's own."""
+
+    custom_base_uri: bool = msgspec.field(name="customBaseURI")
+    custom_stream_uri: bool = msgspec.field(name="customStreamURI")
+    custom_events_uri: bool = msgspec.field(name="customEventsURI")
+    events_capacity: int
+    connect_timeout_millis: int
+    socket_timeout_millis: int
+    events_flush_interval_millis: int
+    polling_interval_millis: int
+    reconnect_time_millis: int
+    start_wait_millis: int
+    streaming_disabled: bool
+    using_relay_daemon: bool
+    using_proxy: bool
+    using_proxy_authenticator: bool
+    all_attributes_private: bool
+    user_keys_capacity: int
+    user_keys_flush_interval_millis: int
+    diagnostic_recording_interval_millis: int
+    data_store_type: str
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """What stays the same for as long as a client runs."""
+
+    sdk: Sdk
+    configuration: Configuration
+    platform: Platform
+
+
+def whole(number: float) -> int:
+    """A number of anything, cut off where JSON's readers stop counting."""
+    return int(min(max(number, -_LARGEST), _LARGEST))
+
+
+def millis(seconds: float) -> int:
+    """Seconds in whole milliseconds."""
+    return whole(seconds * 1000)
+
+
+def init_event(identity: Identity, description: Description, *, at_ms: int) -> bytes:
+    """What a client tells first."""
+    return _encoded({**_head("diagnostic-init", identity, at_ms), **msgspec.to_builtins(description)})
+
+
+def periodic_event(
+    identity: Identity,
+    *,
+    at_ms: int,
+    since_ms: int,
+    dropped: int,
+    deduplicated: int,
+    last_batch: int,
+    attempts: Sequence[StreamAttempt],
+) -> bytes:
+    """What became of the time since ``since_ms``, which is when the event before was made."""
+    return _encoded(
+        {
+            **_head("diagnostic", identity, at_ms),
+            "dataSinceDate": since_ms,
+            "droppedEvents": dropped,
+            "deduplicatedUsers": deduplicated,
+            "eventsInLastBatch": last_batch,
+            "streamInits": [
+                {"timestamp": attempt.at_ms, "durationMillis": attempt.took_ms, "failed": attempt.is_failed} for attempt in attempts
+            ],
+        }
+    )
+
+
+def _head(kind: str, identity: Identity, at_ms: int) -> dict[str, Any]:
+    return {"kind": kind, "creationDate": at_ms, "id": msgspec.to_builtins(identity)}
+
+
+def _encoded(event: dict[str, Any]) -> bytes:
+    # By the way that escapes lone surrogates, which a system's own names may have.
+    return bytes(as_json(event))

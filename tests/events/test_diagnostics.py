@@ -1,0 +1,329 @@
+"""Diagnostic events: what is told of a client, when, and when not."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from aioflags import Client, Config, DataSystem, Events
+from aioflags.events.diagnostics import Diagnostics
+from aioflags.events.recorder import Recorder
+from aioflags.events.sender import Sender
+from aioflags.model.event import StreamAttempt
+from aioflags.protocol.diagnostics import Configuration, Description, Platform, Sdk
+from aioflags.sources import Fdv1Streaming, MemorySource, SourceBuilder, Streaming
+from aioflags.transport.http import Response
+from tests.events.telling import U1, U2, document, records
+from tests.scripted_http import HANG, Answer, Service, payload, sse, stream_of
+
+KEY = "sdk-0123456789"
+INTERVAL = 900
+A_MOMENT = 0.1
+
+
+@asynccontextmanager
+async def diagnosed(
+    service: Service, *sources: SourceBuilder, key: str = KEY, offline: bool = False, **events: Any
+) -> AsyncGenerator[Client]:
+    """A client that flushes when it is told to, and tells what it is."""
+    system = DataSystem.custom(synchronizers=sources or [MemorySource.from_document(document())])
+    config = Config(
+        http=service.http(),
+        data_system=system,
+        events=Events(**{"flush_interval": 86_400.0, **events}),
+        close_timeout=60,
+        offline=offline,
+    )
+    async with Client(key, config) as client:
+        yield client
+
+
+def told(service: Service) -> list[dict[str, Any]]:
+    """The diagnostic events that were posted."""
+    return [records(post) for post in service.posts if post.url.path == "/diagnostic"]
+
+
+@pytest.mark.holds("EVT-D1", "EVT-D6", "EVT-D7")
+async def test_a_client_tells_once_what_it_is() -> None:
+    service = Service(Answer(200))
+    async with diagnosed(service):
+        await anyio.sleep(A_MOMENT)
+    (post,) = service.posts
+    assert (post.method, str(post.url)) == ("POST", "https://events.launchdarkly.com/diagnostic")
+    assert post.headers["authorization"] == KEY
+    assert post.headers["content-type"] == "application/json"
+    assert not {"x-launchdarkly-payload-id", "x-launchdarkly-event-schema", "content-encoding"} & set(post.headers)
+    (event,) = told(service)
+    assert set(event) == {"kind", "creationDate", "id", "sdk", "configuration", "platform"}
+    assert event["kind"] == "diagnostic-init"
+    assert event["id"]["sdkKeySuffix"] == KEY[-6:]
+    assert len(event["id"]["diagnosticId"]) == 36
+    assert KEY not in post.content.decode()
+
+
+@pytest.mark.holds("EVT-D2")
+async def test_every_interval_it_tells_how_it_fared_since_the_last_time() -> None:
+    service = Service(Answer(200))
+    async with diagnosed(service, events_max_pending=3) as client:
+        client.track("x", U1)  # with a description of U1: two events
+        client.track("x", U1)  # the third one
+        client.track("x", U1)  # no room
+        await client.flush_and_wait(60)
+        await anyio.sleep(INTERVAL + A_MOMENT)
+        client.track("x", U2)
+        await anyio.sleep(INTERVAL)
+    init, first, second = told(service)
+    assert {event["id"]["diagnosticId"] for event in (first, second)} == {init["id"]["diagnosticId"]}
+    assert first["kind"] == "diagnostic"
+    assert (first["droppedEvents"], first["deduplicatedUsers"], first["eventsInLastBatch"]) == (1, 2, 3)
+    assert (second["droppedEvents"], second["deduplicatedUsers"], second["eventsInLastBatch"]) == (0, 0, 0)
+    assert first["dataSinceDate"] == init["creationDate"]
+    assert second["dataSinceDate"] == first["creationDate"]
+
+
+async def test_the_interval_can_be_chosen() -> None:
+    service = Service(Answer(200))
+    async with diagnosed(service, diagnostic_recording_interval=60):
+        await anyio.sleep(60 * 5 + A_MOMENT)
+    assert [event["kind"] for event in told(service)] == ["diagnostic-init", *["diagnostic"] * 5]
+    assert [round(time - service.post_times[0]) for time in service.post_times] == [0, 60, 120, 180, 240, 300]
+
+
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [
+        pytest.param(KEY, {"diagnostic_opt_out": True}, id="EVT-D3 an opt-out"),
+        pytest.param(KEY, {"send_events": False}, id="EVT-D3 no events"),
+        pytest.param(KEY, {"offline": True}, id="EVT-D3 offline"),
+        pytest.param("", {}, id="EVT-D3 no key"),
+        pytest.param("sdk key\n", {}, id="EVT-D3 a key that cannot be sent"),
+    ],
+)
+async def test_nothing_is_told(key: str, options: dict[str, Any]) -> None:
+    service = Service(Answer(200))
+    async with diagnosed(service, key=key, **options):
+        await anyio.sleep(2 * INTERVAL)
+    assert service.posts == []
+
+
+async def test_analytics_and_diagnostics_do_not_mix() -> None:
+    service = Service(Answer(200))
+    async with diagnosed(service, enable_event_compression=True) as client:
+        client.track("x", U1)
+    kinds = {post.url.path: records(post) for post in service.posts}
+    assert kinds["/diagnostic"]["kind"] == "diagnostic-init"
+    assert [record["kind"] for record in kinds["/bulk"]] == ["index", "custom"]
+    assert {post.headers["content-encoding"] for post in service.posts} == {"gzip"}
+
+
+class Refusing(Service):
+    """Has answers for analytics and for diagnostics."""
+
+    def __init__(self, *, analytics: int = 202, diagnostics: int = 202) -> None:
+        super().__init__(Answer(200))
+        self.statuses = {"/bulk": analytics, "/diagnostic": diagnostics}
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        self.takes = [Answer(self.statuses.get(request.url.path, 200))]
+        return await super().answer(request)
+
+
+@pytest.mark.holds("EVT-D4")
+async def test_a_service_that_refuses_events_is_told_nothing_more() -> None:
+    service = Refusing(analytics=401)
+    async with diagnosed(service) as client:
+        client.track("x", U1)
+        await client.flush_and_wait(60)
+        await anyio.sleep(3 * INTERVAL)
+    assert [post.url.path for post in service.posts] == ["/diagnostic", "/bulk"]
+
+
+@pytest.mark.parametrize(
+    ("status", "posts"),
+    [
+        *[pytest.param(status, 1, id=f"EVT-D4 {status}") for status in (401, 403, 404, 413)],
+        *[pytest.param(status, 2, id=f"EVT-D6 {status} is tried once more") for status in (400, 429, 500, 503)],
+    ],
+)
+async def test_no_answer_to_a_diagnostic_event_ends_anything(status: int, posts: int, caplog: pytest.LogCaptureFixture) -> None:
+    service = Refusing(diagnostics=status)
+    async with diagnosed(service) as client:
+        await anyio.sleep(INTERVAL - 1)
+        assert len(told(service)) == posts
+        client.track("x", U1)
+        assert await client.flush_and_wait(60)
+        assert client.stats.events_sent == 2
+        await anyio.sleep(INTERVAL)
+    assert [event["kind"] for event in told(service)] == ["diagnostic-init"] * posts + ["diagnostic"] * posts
+    assert "refuses" not in caplog.text
+    assert KEY not in caplog.text
+
+
+@pytest.mark.holds("EVT-D5")
+async def test_closing_tells_nothing_and_lets_what_is_on_its_way_arrive() -> None:
+    service = Service(Answer(200))
+    service.takes = [Answer(202, after=5)]
+    async with diagnosed(service) as client:
+        await anyio.sleep(1)
+        began = anyio.current_time()
+        await client.aclose()
+        assert anyio.current_time() - began == pytest.approx(4)
+        await anyio.sleep(3 * INTERVAL)
+    assert [event["kind"] for event in told(service)] == ["diagnostic-init"]
+    assert len(service.bodies) == 1
+
+
+@pytest.mark.holds("EVT-D5")
+@pytest.mark.parametrize("answer", [Answer(after=HANG), Answer(503), Answer(after=httpx.ConnectError("refused"))])
+async def test_a_close_does_not_wait_for_longer_than_it_may(answer: Answer) -> None:
+    service = Service(Answer(200))
+    service.takes = [answer]
+    async with diagnosed(service) as client:
+        await anyio.sleep(A_MOMENT)
+        began = anyio.current_time()
+        await client.aclose(0.5)
+        assert anyio.current_time() - began <= 0.5
+
+
+async def test_a_close_while_nothing_is_on_its_way_does_not_wait() -> None:
+    service = Service(Answer(200))
+    async with diagnosed(service) as client:
+        await anyio.sleep(A_MOMENT)
+        began = anyio.current_time()
+        await client.aclose()
+        assert anyio.current_time() == began
+    await anyio.sleep(3 * INTERVAL)
+    assert len(service.posts) == 1
+
+
+async def test_a_service_that_takes_its_time_never_has_two_on_their_way() -> None:
+    service = Service(Answer(200))
+    service.takes = [Answer(202), Answer(202, after=HANG), Answer(202, after=HANG), Answer(202)]
+    async with diagnosed(service, diagnostic_recording_interval=60):
+        await anyio.sleep(60 * 4 + A_MOMENT)
+    # The head of an answer is waited for 25 s; the second attempt ends 51 s after the first one began.
+    assert [round(time - service.post_times[0]) for time in service.post_times] == [0, 60, 86, 120, 180, 240]
+    assert len({event["creationDate"] for event in told(service)}) <= 5
+
+
+# -- streams
+
+GOOD = stream_of(sse(*payload("a")))
+
+
+@pytest.mark.parametrize("source", [Streaming, Fdv1Streaming])
+async def test_attempts_at_streams_are_told_once(source: type[SourceBuilder]) -> None:
+    put = sse(("put", {"path": "/", "data": {"flags": {}, "segments": {}}}))
+    answer = GOOD if source is Streaming else stream_of(put)
+    service = Service(Answer(503), replace(answer, body=[3.0, *answer.body]))
+    async with diagnosed(service, source(), diagnostic_recording_interval=60):
+        await anyio.sleep(2 * 60 + A_MOMENT)
+    _, first, second = told(service)
+    failed, succeeded = first["streamInits"]
+    assert (failed["failed"], failed["durationMillis"]) == (True, 0)
+    assert (succeeded["failed"], succeeded["durationMillis"]) == (False, 3000)
+    assert isinstance(succeeded["timestamp"], int)
+    assert second["streamInits"] == []
+
+
+# -- alone
+
+DESCRIPTION = Description(
+    sdk=Sdk(name="AioFlags", version="1"),
+    platform=Platform(os_name="", os_version="\udce9", os_arch="", python_version="", python_implementation=""),
+    configuration=Configuration(
+        custom_base_uri=False,
+        custom_stream_uri=False,
+        custom_events_uri=False,
+        events_capacity=0,
+        connect_timeout_millis=0,
+        socket_timeout_millis=0,
+        events_flush_interval_millis=0,
+        polling_interval_millis=0,
+        reconnect_time_millis=0,
+        start_wait_millis=0,
+        streaming_disabled=False,
+        using_relay_daemon=False,
+        using_proxy=False,
+        using_proxy_authenticator=False,
+        all_attributes_private=False,
+        user_keys_capacity=0,
+        user_keys_flush_interval_millis=0,
+        diagnostic_recording_interval_millis=0,
+        data_store_type="memory",
+    ),
+)
+
+
+class Post:
+    """Takes every post, and keeps what is in it."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    async def __call__(self, url: str, headers: object, body: bytes) -> Response:
+        self.events.append(json.loads(body))
+        return Response(202, {})
+
+
+def alone(post: Post, describe: Any = lambda: DESCRIPTION) -> Diagnostics:
+    """Without a client."""
+    recorder = Recorder(Events())
+    recorder.open()
+    sender = Sender(post, "https://events.test", {}, learn_time=lambda _: None)
+    return Diagnostics(recorder, sender, interval=60, key_suffix="suffix", describe=describe)
+
+
+@pytest.mark.holds("EVT-D11")
+async def test_of_a_great_many_attempts_the_newest_thousand_are_told() -> None:
+    post = Post()
+    diagnostics = alone(post)
+    diagnostics.open()
+    for number in range(1200):
+        diagnostics.attempted(StreamAttempt(at_ms=number, took_ms=1, is_failed=True))
+    with anyio.move_on_after(61):
+        await diagnostics.run()
+    _, event = post.events
+    assert [init["timestamp"] for init in event["streamInits"]] == list(range(200, 1200))
+
+
+@pytest.mark.holds("EVT-D6")
+async def test_a_run_that_begins_anew_has_another_id_and_nothing_of_the_one_before() -> None:
+    # As in the child of a fork, whose parent tells what happened before.
+    post = Post()
+    diagnostics = alone(post)
+    for _ in range(2):
+        diagnostics.open()
+        with anyio.move_on_after(61):
+            await diagnostics.run()
+        diagnostics.attempted(StreamAttempt(at_ms=1, took_ms=1, is_failed=True))
+    assert len({event["id"]["diagnosticId"] for event in post.events}) == 2
+    assert [event.get("streamInits") for event in post.events] == [None, [], None, []]
+
+
+async def test_a_name_of_the_system_that_is_no_text_is_told_all_the_same() -> None:
+    post = Post()
+    diagnostics = alone(post)
+    diagnostics.open()
+    with anyio.move_on_after(1):
+        await diagnostics.run()
+    assert post.events[0]["platform"]["osVersion"] == "\udce9"
+
+
+async def test_what_cannot_be_described_is_a_line_in_the_log_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    def describe() -> Description:
+        raise OSError("nobody knows")
+
+    diagnostics = alone(Post(), describe)
+    diagnostics.open()
+    await diagnostics.run()
+    await diagnostics.finish(60)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
