@@ -86,10 +86,12 @@ class SeenEvents:
             problems = []
 
     def _keep_event(self, event: Any, client: int, flags: Collection[str], problems: Sequence[str]) -> None:
-        kind: Any = cast("Mapping[str, Any]", event).get("kind") if isinstance(event, Mapping) else None
+        found: Mapping[str, Any] = cast("Mapping[str, Any]", event) if isinstance(event, Mapping) else {}
+        kind = found.get("kind")
         name = printable(kind) if isinstance(kind, str) else _UNREADABLE
-        shown = {name: value for name, value in event.items() if name != "id"} if name in DIAGNOSTIC_KINDS else event
-        self._keep(client, name, _shown(shown), [*problems, *event_problems(event, flags)])
+        shown = {key: value for key, value in found.items() if key != "id"}
+        text = _shown(shown if name in DIAGNOSTIC_KINDS else cast("Any", event))
+        self._keep(client, name, text, [*problems, *event_problems(event, flags)])
 
     def _keep(self, client: int, kind: str, text: str, problems: Sequence[str]) -> None:
         self.count += 1

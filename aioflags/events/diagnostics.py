@@ -76,9 +76,9 @@ class Diagnostics:
 
     async def run(self) -> None:
         """Tells what is due when it is due, until it is cancelled, or nobody is to be told anything any more."""
+        due = anyio.current_time()
         try:
             await self._sender.send_diagnostic(init_event(self._identity, self._describe(), at_ms=self._since_ms))
-            due = anyio.current_time()
             while True:
                 self._idle.set()
                 # One that took longer than its interval leaves those out that came meanwhile: the next one counts for them.

@@ -50,7 +50,7 @@ class FlagsService:
         """A :class:`Config` for clients of this server, with other ``options`` besides. Unless ``events`` are among them, no
         diagnostic events come between those of the test.
         """
-        given = {"events": Events(diagnostic_opt_out=True), **options}
+        given: dict[str, Any] = {"events": Events(diagnostic_opt_out=True), **options}
         return Config(base_uri=self.url, stream_uri=self.url, events_uri=self.url, **given)
 
     def client(self, **options: Any) -> Client:

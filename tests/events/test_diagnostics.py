@@ -34,11 +34,12 @@ async def diagnosed(
     service: Service, *sources: SourceBuilder, key: str = KEY, offline: bool = False, **events: Any
 ) -> AsyncGenerator[Client]:
     """A client that flushes when it is told to, and tells what it is."""
+    given: dict[str, Any] = {"flush_interval": 86_400.0, **events}
     system = DataSystem.custom(synchronizers=sources or [MemorySource.from_document(document())])
     config = Config(
         http=service.http(),
         data_system=system,
-        events=Events(**{"flush_interval": 86_400.0, **events}),
+        events=Events(**given),
         close_timeout=60,
         offline=offline,
     )
