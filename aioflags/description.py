@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from aioflags.config import Config, DataSystem
 from aioflags.logs import printable
 from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
@@ -58,7 +60,7 @@ def _configuration(config: Config, system: DataSystem, environment: Mapping[str,
         events_capacity=whole(events.events_max_pending),
         connect_timeout_millis=millis(config.http.connect_timeout),
         socket_timeout_millis=millis(config.http.read_timeout),
-        events_flush_interval_millis=millis(events.flush_interval),
+        events_flush_interval_millis=msgspec.UNSET if events.flush_interval is None else millis(events.flush_interval),
         polling_interval_millis=millis(interval),
         reconnect_time_millis=millis(next(delays, system.initial_reconnect_delay)),
         start_wait_millis=millis(config.start_wait),

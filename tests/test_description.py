@@ -56,6 +56,11 @@ def test_a_configuration_without_options_is_described_in_full() -> None:
     assert described(Config())["configuration"] == PLAIN
 
 
+def test_an_interval_that_there_is_not_is_left_out() -> None:
+    found = described(Config(events=Events(flush_interval=None)))["configuration"]
+    assert found == {name: value for name, value in PLAIN.items() if name != "eventsFlushIntervalMillis"}
+
+
 def stored(store: Any) -> Config:
     return Config(data_system=DataSystem.persistent_store(store))
 

@@ -60,7 +60,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     events_capacity: int
     connect_timeout_millis: int
     socket_timeout_millis: int
-    events_flush_interval_millis: int
+    events_flush_interval_millis: int | msgspec.UnsetType
     polling_interval_millis: int
     reconnect_time_millis: int
     start_wait_millis: int
