@@ -1,0 +1,290 @@
+"""Events on real sockets: whatever the other side does, nothing is raised, the accounts are exact, and a close ends in its time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+import anyio
+import pytest
+
+from aioflags import Client, Config, Context, DataSystem, Events, Http, Stats
+from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, create_app, serve
+from aioflags.sources import MemorySource
+from tests.canaries import KEY, WATCH
+
+pytestmark = [pytest.mark.real_time, pytest.mark.timeout(30)]
+
+ANNA: Final = Context("anna")
+PATIENCE: Final = 0.4
+"""How many seconds of silence a client puts up with here."""
+SENT: Final = Stats(events_recorded=2, events_sent=2, evaluations_recorded=1, evaluations_sent=1)
+DROPPED: Final = Stats(events_recorded=2, events_dropped=2, evaluations_recorded=1, evaluations_dropped=1)
+"""What becomes of what :func:`happen` records."""
+
+Answer: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[None]]
+"""What a server does when it has read a request."""
+
+
+def happen(client: Client) -> None:
+    """Something that is told: a description, what was tracked, and an evaluation."""
+    client.track("bought", ANNA)
+    client.variation_nowait("f", ANNA, 0)
+
+
+# -- what a server does
+
+
+def says(*pieces: bytes, pause: float = 0.0) -> Answer:
+    """These bytes, with a pause before each of them, and the end of the connection."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        for piece in pieces:
+            await asyncio.sleep(pause)
+            writer.write(piece)
+            await writer.drain()
+
+    return answer
+
+
+def status(code: int, *headers: str) -> Answer:
+    """An answer without a body."""
+    return says("\r\n".join([f"HTTP/1.1 {code} Whatever", "Content-Length: 0", *headers, "", ""]).encode())
+
+
+async def reset(writer: asyncio.StreamWriter) -> None:
+    """The connection is reset."""
+    writer.transport.abort()
+
+
+async def hang(_: asyncio.StreamWriter) -> None:
+    """Nothing, for longer than anybody waits."""
+    await asyncio.sleep(60)
+
+
+OK: Final = status(202)
+
+
+class Sink:
+    """Takes events on a bare socket. ``bodies``: of the requests it read whole, in order; ``ids``: of their payloads."""
+
+    def __init__(self, *answers: Answer, early: bool = False) -> None:
+        self.answers = answers
+        self.bodies: list[Any] = []
+        self.ids: list[str] = []
+        self.port = 0
+        self.connections = 0
+        self._early = early
+        self._talks: set[asyncio.Task[None]] = set()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, with one request."""
+        answer = self.answers[min(self.connections, len(self.answers) - 1)]
+        self.connections += 1
+        is_early = self._early and self.connections == 1
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            WATCH.head(head)
+            fields = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
+            if not is_early:
+                self.bodies.append(json.loads(await reader.readexactly(int(fields["content-length"]))))
+                self.ids.append(fields.get("x-launchdarkly-payload-id", ""))
+            await answer(writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def start(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self.connected(reader, writer))
+        self._talks.add(task)
+        task.add_done_callback(self._talks.discard)
+
+    async def end(self) -> None:
+        """Leaves no connection behind."""
+        for task in self._talks:
+            task.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def sinking(sink: Sink) -> AsyncGenerator[Sink]:
+    listening = await asyncio.start_server(sink.start, "127.0.0.1", 0)
+    sink.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield sink
+    finally:
+        listening.close()
+        await sink.end()
+
+
+def client_on(url: str, *, close_timeout: float = 2.0, **events: Any) -> Client:
+    """A client with a flag, which sends events to that address when it is told to."""
+    given: dict[str, Any] = {"flush_interval": 3600.0, "diagnostic_opt_out": True, **events}
+    config = Config(
+        base_uri=url,
+        stream_uri=url,
+        events_uri=url,
+        data_system=DataSystem.custom(synchronizers=[MemorySource.from_document({"flagValues": {"f": 1}})]),
+        http=Http(connect_timeout=PATIENCE, read_timeout=PATIENCE),
+        events=Events(**given),
+        close_timeout=close_timeout,
+    )
+    return Client(KEY, config)
+
+
+@pytest.mark.parametrize(
+    ("answer", "posts", "stats"),
+    [
+        pytest.param(OK, 1, SENT, id="taken"),
+        pytest.param(status(202, "Connection: close"), 1, SENT, id="the end of the connection"),
+        pytest.param(says(b"HTTP/1.1 202 A", b"ccepted\r\nContent-", b"Length: 0\r\n\r\n", pause=0.1), 1, SENT, id="slow"),
+        pytest.param(status(202, "Date: half past nine"), 1, SENT, id="a date that is none"),
+        pytest.param(status(202, "Date: "), 1, SENT, id="an empty date"),
+        pytest.param(status(202, "Date: Fri, 31 Dec 999999999999 00:00:00 GMT"), 1, SENT, id="a date beyond all measure"),
+        pytest.param(says(b"HTTP/1.1 202 OK\r\nContent-Length: 100\r\n\r\nhalf"), 1, SENT, id="half a body, which is not read"),
+        pytest.param(hang, 2, SENT, id="no answer"),
+        pytest.param(reset, 2, SENT, id="a reset instead of an answer"),
+        pytest.param(says(), 2, SENT, id="the end instead of an answer"),
+        pytest.param(says(b"HTTP/1.1 202 Acc"), 2, SENT, id="half an answer"),
+        pytest.param(says(b"220 mail.test ready\r\n"), 2, SENT, id="another protocol"),
+        *[pytest.param(status(code), 2, SENT, id=f"{code} may pass") for code in (400, 429, 500, 503)],
+        pytest.param(status(302, "Location: https://elsewhere.test/"), 2, SENT, id="a redirect"),
+        pytest.param(status(413), 1, DROPPED, id="413 is this payload's"),
+        pytest.param(status(401), 1, DROPPED, id="401 is for good"),
+    ],
+)
+async def test_a_payload_meets(answer: Answer, posts: int, stats: Stats, caplog: pytest.LogCaptureFixture) -> None:
+    async with sinking(Sink(answer, OK)) as sink, client_on(f"http://127.0.0.1:{sink.port}") as client:
+        happen(client)
+        assert await client.flush_and_wait(10)
+        assert client.stats == stats
+        assert len(sink.bodies) == posts
+        assert len(set(sink.ids)) == 1
+        assert all(body == sink.bodies[0] for body in sink.bodies)
+        assert [record["kind"] for record in sink.bodies[0]] == ["index", "custom", "summary"]
+    assert client.stats == stats
+    assert [record for record in caplog.records if record.exc_info] == []
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == ("401" in caplog.text)
+
+
+async def test_a_reset_in_the_middle_of_a_large_payload_loses_nothing() -> None:
+    async with sinking(Sink(reset, OK, early=True)) as sink, client_on(f"http://127.0.0.1:{sink.port}") as client:
+        client.track("large", ANNA, "x" * 4_000_000)
+        assert await client.flush_and_wait(10)
+        assert (client.stats.events_sent, client.stats.events_dropped) == (2, 0)
+        assert sink.connections == 2
+        ((_, large),) = sink.bodies
+        assert len(large["data"]) == 4_000_000
+
+
+def closed_port() -> int:
+    """One where nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port: int = unused.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_where_nobody_listens_events_are_dropped_and_the_client_goes_on(scheme: str) -> None:
+    async with client_on(f"{scheme}://127.0.0.1:{closed_port()}") as client:
+        for round_ in (1, 2):
+            happen(client)
+            assert await client.flush_and_wait(10)
+            stats = client.stats
+            assert (stats.events_sent, stats.events_dropped, stats.events_pending) == (0, 1 + round_, 0)
+            assert (stats.evaluations_sent, stats.evaluations_dropped) == (0, round_)
+
+
+async def test_a_server_without_tls_where_tls_is_spoken_takes_no_events() -> None:
+    async with sinking(Sink(OK)) as sink, client_on(f"https://127.0.0.1:{sink.port}") as client:
+        happen(client)
+        assert await client.flush_and_wait(10)
+        assert client.stats == DROPPED
+        assert sink.bodies == []
+
+
+@pytest.mark.parametrize("answer", [hang, reset, status(503)], ids=["no answer", "resets", "503"])
+async def test_what_cannot_be_sent_twice_is_dropped_and_the_next_is_sent(answer: Answer) -> None:
+    async with sinking(Sink(answer, answer, OK)) as sink, client_on(f"http://127.0.0.1:{sink.port}") as client:
+        happen(client)
+        assert await client.flush_and_wait(10)
+        assert client.stats == DROPPED
+        happen(client)
+        assert await client.flush_and_wait(10)
+        stats = client.stats
+        assert (stats.events_sent, stats.events_dropped, stats.events_pending) == (1, 2, 0)
+        assert len(set(sink.ids)) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(hang, id="no answer"),
+        pytest.param(says(b"H" * 8, b"H" * 8, b"H" * 8, pause=0.3), id="an answer that drips"),
+        pytest.param(status(503), id="a failure, and the pause after it"),
+        pytest.param(reset, id="a reset, and the pause after it"),
+    ],
+)
+async def test_a_close_ends_in_its_time_and_says_what_is_lost(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    async with sinking(Sink(answer)) as sink:
+        client = client_on(f"http://127.0.0.1:{sink.port}", close_timeout=0.3, diagnostic_opt_out=False)
+        await client.start()
+        happen(client)
+        began = anyio.current_time()
+        await client.aclose()
+        assert anyio.current_time() - began < 0.3 + 0.5
+        assert client.stats == DROPPED
+    assert "2 events and the counts of 1 evaluations are lost" in caplog.text
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+# -- the embedded server
+
+
+def struck(kind: FaultKind, on: Endpoint, **more: Any) -> Fault:
+    return Fault(kind=kind, on=frozenset({on}), times=1, **more)
+
+
+FAULTS: Final = [
+    pytest.param(FaultKind.STATUS, {"status": 503}, id="503"),
+    pytest.param(FaultKind.STATUS, {"status": 429}, id="429"),
+    pytest.param(FaultKind.RESET, {}, id="reset"),
+    pytest.param(FaultKind.CLOSE, {}, id="close"),
+    pytest.param(FaultKind.SILENCE, {}, id="silence"),
+    pytest.param(FaultKind.DELAY, {"delay": 0.2}, id="delay"),
+]
+
+
+@pytest.mark.parametrize("on", [Endpoint.EVENTS, Endpoint.DIAGNOSTIC])
+@pytest.mark.parametrize(("kind", "more"), FAULTS)
+async def test_a_fault_of_the_development_server_loses_nothing(kind: FaultKind, more: dict[str, Any], on: Endpoint) -> None:
+    state = ServerState.of({"flagValues": {"f": 1}})
+    state.inject(struck(kind, on, **more))
+    async with serve(WATCH.app(create_app(state))) as serving:
+        async with client_on(serving.url, diagnostic_opt_out=False) as client:
+            happen(client)
+            assert await client.flush_and_wait(10)
+            assert client.stats == SENT
+        kinds = [event.kind for event in state.events.newest]
+        # What is cut off after it was taken is there twice; a service tells by the payload's id.
+        assert set(kinds) == {"diagnostic-init", "index", "custom", "summary"}
+        assert not [event for event in state.events.newest if event.problems]
+
+
+@pytest.mark.parametrize("code", [401, 413])
+async def test_a_refusal_of_diagnostics_concerns_no_event(code: int) -> None:
+    state = ServerState.of({"flagValues": {"f": 1}})
+    state.inject(Fault(kind=FaultKind.STATUS, status=code, on=frozenset({Endpoint.DIAGNOSTIC})))
+    async with serve(WATCH.app(create_app(state))) as serving:
+        async with client_on(serving.url, diagnostic_opt_out=False) as client:
+            happen(client)
+            assert await client.flush_and_wait(10)
+            assert client.stats == SENT
+        assert state.requests[Endpoint.DIAGNOSTIC] == 1
