@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -239,6 +240,54 @@ asyncio.run(DiskStore({str(path)!r}).build(StoreContext(environment="a" * 64)).r
     assert b"OSError: [Errno 27] File too large" in ran.stderr
     assert (await on(path).load())[FLAG] == {"a": ITEM}
     assert left_over(path) == []
+
+
+FULL_AND_LOCKED = """
+import asyncio, errno, os, subprocess, sys
+from aioflags.stores import *
+
+folder = sys.argv[1]
+store = DiskStore(folder + "/flags").build(StoreContext(environment="a" * 64))
+FLAG = ObjectKind.FLAG
+
+
+def flags(version, text):
+    return {FLAG: {"a": StoredItem(FLAG, "a", version, text)}}
+
+
+async def refused(number, items):
+    try:
+        await store.replace(items)
+    except OSError as error:
+        assert error.errno == number, error
+    else:
+        raise AssertionError("it was written")
+    assert (await store.load())[FLAG] == old[FLAG]
+    assert os.listdir(folder) == ["flags"]
+
+
+async def main():
+    await store.replace(old)
+    await refused(errno.ENOSPC, flags(2, b"x" * 1_000_000))
+    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    await refused(errno.EROFS, flags(3, b'{"key":"a","version":3}'))
+
+
+old = flags(1, b'{"key":"a","version":1}')
+asyncio.run(main())
+"""
+"""What is run on a disk of its own: it fills it, and then may only read it."""
+
+
+@pytest.mark.real_time
+@pytest.mark.holds("RB-R22")
+def test_a_disk_that_is_really_full_and_then_really_locked_keeps_what_was_there(tmp_path: Path) -> None:
+    apart = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "mount -t tmpfs tmpfs /mnt"], check=False).returncode:
+        pytest.skip("this system gives nobody a disk of their own")
+    program = 'mount -t tmpfs -o size=256k tmpfs "$0" && exec "$1" -c "$2" "$0"'
+    ran = subprocess.run([*apart, program, str(tmp_path), sys.executable, FULL_AND_LOCKED], capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
 
 
 @pytest.mark.real_time

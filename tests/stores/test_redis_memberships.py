@@ -21,6 +21,7 @@ from aioflags.clock import now_ms
 from aioflags.stores import RedisStore, context_hash
 from tests.canaries import KEY
 from tests.redis_server import RedisServer
+from tests.stores.test_outages import Way, end_trouble, make_trouble
 
 pytestmark = pytest.mark.real_time
 
@@ -156,9 +157,9 @@ async def test_rubbish_in_the_database_is_a_store_that_fails(redis_url: str, key
         assert (detail.value, detail.reason.big_segments_status) == (False, expected)
 
 
-async def test_the_database_goes_hangs_and_comes_back_while_flags_are_evaluated(own_redis: RedisServer) -> None:
+async def test_the_database_goes_hangs_talks_rubbish_and_comes_back_while_flags_are_evaluated(own_redis: RedisServer) -> None:
     await write(own_redis.url, ["beta-users.g2"], [], now_ms())
-    options = BigSegments(store=RedisStore(own_redis.url, timeout=1), context_cache_time=0.05, status_poll_interval=0.05)
+    way = Way(own_redis)
     seen: set[tuple[bool, BigSegmentsStatus | None]] = set()
 
     async def ask_until(client: Client, answer: tuple[bool, BigSegmentsStatus]) -> None:
@@ -168,13 +169,16 @@ async def test_the_database_goes_hangs_and_comes_back_while_flags_are_evaluated(
                 detail = await client.variation_detail("beta", Context("user-key"), False)
                 seen.add((detail.value, detail.reason.big_segments_status))
                 await asyncio.sleep(0.001)
+        assert (False, BigSegmentsStatus.HEALTHY) not in seen
 
-    async with Client.local(DOCUMENT, Config(big_segments=options)) as client:
-        await ask_until(client, (True, BigSegmentsStatus.HEALTHY))
-        assert len(seen) == 1
-        for break_it, mend_it in ((own_redis.freeze, own_redis.thaw), (own_redis.stop, own_redis.start)):
-            await asyncio.to_thread(break_it)
-            await ask_until(client, (False, BigSegmentsStatus.STORE_ERROR))
-            await asyncio.to_thread(mend_it)
-            await write(own_redis.url, ["beta-users.g2"], [], now_ms())
+    async with way.open():
+        options = BigSegments(store=RedisStore(way.url, timeout=1), context_cache_time=0.05, status_poll_interval=0.05)
+        async with Client.local(DOCUMENT, Config(big_segments=options)) as client:
             await ask_until(client, (True, BigSegmentsStatus.HEALTHY))
+            assert len(seen) == 1
+            for trouble in ("frozen", "killed", "garbage", "nonsense"):
+                await make_trouble(own_redis, way, trouble)
+                await ask_until(client, (False, BigSegmentsStatus.STORE_ERROR))
+                await end_trouble(own_redis, way, trouble)
+                await write(own_redis.url, ["beta-users.g2"], [], now_ms())
+                await ask_until(client, (True, BigSegmentsStatus.HEALTHY))
