@@ -26,6 +26,7 @@ GUIDES = {
     "aiohttp.md": 5,
     "big-segments.md": 1,
     "dev-server.md": 1,
+    "events.md": 3,
     "fallback-directive.md": 1,
     "fdv1.md": 1,
     "fastapi.md": 8,
