@@ -50,9 +50,9 @@ class TrackCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 class Hook:
     """Sees every evaluation, before and after, and every tracked event. Subclasses override the stages they want.
 
-    Each stage may be a plain or a coroutine function. Awaited calls of the client run both, one after the other, in the task
-    that called; calls that never wait (``variation_nowait``, those of :class:`Flags`) run the plain ones and pass over the
-    others. A stage that raises is logged, and changes neither the evaluation nor other hooks.
+    Each stage but :meth:`abandoned` may be a plain or a coroutine function. Awaited calls of the client run both, one after the
+    other, in the task that called; calls that never wait (``variation_nowait``, those of :class:`Flags`) run the plain ones and
+    pass over the others. A stage that raises is logged, and changes neither the evaluation nor other hooks.
 
     ``name`` stands in the log.
     """
@@ -69,6 +69,13 @@ class Hook:
         ``detail`` is what the caller gets, with its reason even where only the value was asked for.
         """
         return data
+
+    def abandoned(self, call: EvaluationCall, data: Mapping[str, object]) -> None:
+        """In place of :meth:`after` where nobody gets an answer, in the same order and with the same ``data``.
+
+        The caller was cancelled, or asked what cannot be meant. What :meth:`before` opened is closed here. A plain function, since
+        the task that it runs in is about to end.
+        """
 
     def after_track(self, call: TrackCall) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
         """After an event was tracked. A coroutine function is run some time later, in a task of the client, in order."""

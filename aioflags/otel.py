@@ -178,6 +178,12 @@ class TracingHook(Hook):
             span.add_event("feature_flag", attributes)
         return data
 
+    def abandoned(self, call: EvaluationCall, data: Mapping[str, object]) -> None:  # noqa: ARG002 -- there is no answer to tell
+        """Ends the span, without an event."""
+        own = data.get("span")
+        if isinstance(own, trace.Span):
+            own.end()
+
 
 class MetricsPlugin(Plugin):
     """Measurements of a client: how often each flag gave which answer, and the client's status.

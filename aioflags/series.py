@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -49,11 +49,12 @@ class _Stages:
 
     before: _Stage | None
     after: _Stage | None
+    abandoned: _Stage | None
     after_track: _Stage | None
 
     @classmethod
     def of(cls, hook: Hook) -> _Stages:
-        return cls(_Stage.of(hook, "before"), _Stage.of(hook, "after"), _Stage.of(hook, "after_track"))
+        return cls(*(_Stage.of(hook, name) for name in ("before", "after", "abandoned", "after_track")))
 
 
 class Series:
@@ -80,23 +81,47 @@ class Series:
 
     def around(self, call: EvaluationCall, evaluate: Callable[[], EvaluationDetail[T]]) -> EvaluationDetail[T]:
         """An evaluation with the plain stages around it; those that would wait are passed over."""
-        hooks = self._hooks
-        passed = [self._run(stages.before, call, _NOTHING) for stages in hooks]
-        detail = evaluate()
-        for stages, data in zip(reversed(hooks), reversed(passed), strict=True):
-            self._run(stages.after, call, data, detail)
+        begun: list[tuple[_Stages, Data]] = []
+        try:
+            for stages in self._hooks:
+                begun.append((stages, self._run(stages.before, call, _NOTHING)))  # noqa: PERF401 -- each counts, if the next raises
+            detail = evaluate()
+            while begun:
+                stages, data = begun.pop()
+                self._run(stages.after, call, data, detail)
+        except BaseException:
+            self._abandon(call, begun)
+            raise
         return detail
 
     async def around_awaited(
         self, call: EvaluationCall, evaluate: Callable[[], Awaitable[EvaluationDetail[T]]]
     ) -> EvaluationDetail[T]:
         """An evaluation with all stages around it, one after the other, in the task that called."""
-        hooks = self._hooks
-        passed = [await self._run_awaited(stages.before, call, _NOTHING) for stages in hooks]
-        detail = await evaluate()
-        for stages, data in zip(reversed(hooks), reversed(passed), strict=True):
-            await self._run_awaited(stages.after, call, data, detail)
+        begun: list[tuple[_Stages, Data]] = []
+        try:
+            for stages in self._hooks:
+                begun.append((stages, await self._run_awaited(stages.before, call, _NOTHING)))  # noqa: PERF401 -- as above
+            detail = await evaluate()
+            while begun:
+                stages, data = begun.pop()
+                await self._run_awaited(stages.after, call, data, detail)
+        except BaseException:
+            self._abandon(call, begun)
+            raise
         return detail
+
+    def _abandon(self, call: EvaluationCall, begun: Sequence[tuple[_Stages, Data]]) -> None:
+        """There will be no answer: the caller was cancelled, or asked what cannot be meant. Tells those who wait for ``after``.
+
+        The hook in whose stage the call ended is not among them: it can catch a cancellation itself.
+        """
+        for stages, data in reversed(begun):
+            stage = stages.abandoned
+            if stage is None or not stage.waits:
+                self._run(stage, call, data)
+            elif self._once(id(stage)):
+                self._logger.warning("hook %s: abandoned cannot wait, and is left out", printable(stage.hook.name))
 
     def _run(self, stage: _Stage | None, call: EvaluationCall, data: Data, *more: object) -> Data:
         """What the stage makes of ``data``: the same, if it makes nothing of it, and no data, if it fails."""

@@ -9,14 +9,16 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 
-from aioflags import Client, Config, ConfigError, Context, DataSystem, EvaluationDetail, Flag, Hook
+from aioflags import BigSegments, Client, Config, ConfigError, Context, DataSystem, EvaluationDetail, Flag, Hook
 from aioflags.hooks import EvaluationCall
 from aioflags.sources import MemorySource, Streaming
 from aioflags.testing import overrides
 from tests.canaries import KEY, secretive
 from tests.scripted_http import Answer, Service, payload, sse, stream_of
+from tests.scripted_memberships import ScriptedMemberships
 
 USER = secretive("anna")
 NOBODY = Context("")
@@ -394,6 +396,90 @@ async def test_a_cancelled_hook_cancels_the_call_and_is_not_logged(caplog: pytes
             await asking
         assert [record for record in caplog.records if record.levelno > logging.INFO] == []
         assert await client.variation("checkout", USER, False) is True
+
+
+# -- evaluations that end without an answer
+
+
+class Abandoned(Told):
+    """Notes those, too."""
+
+    def abandoned(self, call: EvaluationCall, data: Mapping[str, object]) -> None:
+        self.log.append(f"{self.name}.abandoned")
+        self.datas.append(data)
+
+
+class SlowAfter(Abandoned):
+    async def after(  # type: ignore[override]  # what a user's checker does not mind: the base allows both, Told only the one
+        self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
+        await asyncio.sleep(1)
+        return super().after(call, data, detail)
+
+
+@pytest.mark.parametrize(
+    ("second", "log"),
+    [
+        pytest.param(Waiting, ["h1.before", "h1.abandoned"], id="in the next hook's before"),
+        pytest.param(SlowAfter, ["h1.before", "h2.before", "h1.abandoned"], id="in another hook's after"),
+    ],
+)
+async def test_a_hook_hears_that_a_cancelled_caller_gets_no_answer(second: type[Told], log: list[str]) -> None:
+    told: list[str] = []
+    hook = Abandoned("h1", told)
+    async with client_with(hook, second("h2", told)) as client:
+        asking = asyncio.create_task(client.variation("checkout", USER, default=False))
+        await asyncio.sleep(0.5)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert (told, hook.datas) == (log, [{}, {"from": "h1"}])
+
+
+async def test_hooks_hear_it_in_the_opposite_order_while_a_store_is_asked() -> None:
+    told: list[str] = []
+    segment = {"unbounded": True, "generation": 1}
+    rule = {"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 0}
+    flags = {
+        "flags": {"f": {"on": True, "variations": [1], "fallthrough": {"variation": 0}, "rules": [rule]}},
+        "segments": {"s": segment},
+    }
+    hooks = [Abandoned("h1", told), Told("h2", told), Abandoned("h3", told)]
+    config = Config(hooks=hooks, big_segments=BigSegments(store=ScriptedMemberships({"anna": {}}, delay=5)))
+    async with Client.local(flags, config) as client:
+        with anyio.move_on_after(1):
+            await client.variation("f", USER, 0)
+    assert told == ["h1.before", "h2.before", "h3.before", "h3.abandoned", "h1.abandoned"]
+
+
+async def test_a_call_that_cannot_be_meant_is_abandoned_too() -> None:
+    hook = Abandoned()
+    async with client_with(hook) as client:
+        with pytest.raises(ConfigError, match="expect"):
+            await client.variation("checkout", USER, default=False, expect=bytes)
+        with pytest.raises(ConfigError, match="expect"):
+            client.variation_nowait("checkout", USER, default=False, expect=bytes)
+    assert hook.log == ["told.before", "told.abandoned"] * 2
+
+
+async def test_one_that_fails_at_it_is_logged_and_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Abandoned):
+        def abandoned(self, call: EvaluationCall, data: Mapping[str, object]) -> None:
+            raise ValueError(call.key)
+
+    class Waits(Told):
+        async def abandoned(self, call: EvaluationCall, data: Mapping[str, object]) -> None:  # type: ignore[override]  # what it may not do
+            self.log.append("never")
+
+    told: list[str] = []
+    async with client_with(Abandoned("h1", told), Broken("h2", told), Waits("h3", told), Waiting("h4", told)) as client:
+        with anyio.move_on_after(0.5):
+            await client.variation("checkout", USER, default=False)
+    assert told == ["h1.before", "h2.before", "h3.before", "h1.abandoned"]
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == [
+        "hook h3: abandoned cannot wait, and is left out",
+        "hook h2: abandoned failed for checkout",
+    ]
 
 
 # -- hooks that fail

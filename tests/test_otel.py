@@ -401,6 +401,22 @@ def test_clients_may_come_while_another_thread_collects() -> None:
         sys.setswitchinterval(interval)
 
 
+async def test_the_span_of_an_evaluation_that_is_cancelled_ends_without_an_event() -> None:
+    class Slow(Hook):
+        async def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+            await asyncio.sleep(5)
+            return data
+
+    traces = Traces()
+    async with client_with(TracingHook(spans=True, tracer_provider=traces.provider), Slow()) as client:
+        with traces.tracer.start_as_current_span("request"):
+            asking = asyncio.create_task(client.variation("checkout", USER, default=False))
+            await asyncio.sleep(1)
+            asking.cancel()
+            await asyncio.wait([asking])
+    assert [(span.name, len(span.events)) for span in traces.spans] == [("variation", 0), ("request", 0)]
+
+
 # -- what is private
 
 
