@@ -6,13 +6,11 @@ import asyncio
 import hashlib
 import hmac
 import os
-import uuid
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 
 import anyio
 
@@ -20,52 +18,38 @@ from aioflags.ambient import current_context
 from aioflags.backlog import Backlog
 from aioflags.changes import ChangeFeed, Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
 from aioflags.config import Config, DataSystem
-from aioflags.core import Core, Outlet
+from aioflags.core import Core
 from aioflags.environment import from_environment
 from aioflags.errors import ConfigError
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
 from aioflags.events.ledger import Stats
-from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import CLOSED, Recorder
-from aioflags.events.sender import Sender
 from aioflags.flags import Flags, FlagsState
-from aioflags.forks import Lock, tell_after_fork
+from aioflags.forks import Lock
 from aioflags.hooks import Hook, TrackCall
 from aioflags.interventions import INTERVENTIONS
 from aioflags.logs import Once, printable
-from aioflags.memberships import UNAVAILABLE, Memberships
+from aioflags.memberships import UNAVAILABLE
 from aioflags.migration import OpTracker, Stage
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
-from aioflags.model.event import StreamAttempt
 from aioflags.model.explanation import Explanation
 from aioflags.model.options import require
-from aioflags.model.result import SourceState
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import StatusReport, StoreStatus
 from aioflags.observers import Following, Newest
-from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, SdkMetadata
 from aioflags.protocol.document import read_document
-from aioflags.protocol.requests import PRODUCT, identity_headers, usable_tag
-from aioflags.registration import Registration
+from aioflags.registration import Registration, environment_of
 from aioflags.series import Series
-from aioflags.sources import Fdv1Polling, Fdv1Streaming, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
+from aioflags.sources import MemorySource
 from aioflags.sources.base import breathing
-from aioflags.sources.demand import Demand
 from aioflags.status import StatusCell, Statuses
-from aioflags.stores.base import StoreContext
-from aioflags.supervisor.engagement import Engagement
-from aioflags.supervisor.health import AVAILABLE
 from aioflags.supervisor.holder import SnapshotHolder
-from aioflags.supervisor.keeper import Keeper
-from aioflags.supervisor.supervisor import Supervisor
-from aioflags.transport.http import HttpTransport, Response
+from aioflags.telling import Telling
 from aioflags.typed import Flag, own_default
-from aioflags.version import __version__
-
-if TYPE_CHECKING:
-    from aioflags.events.diagnostics import Diagnostics
+from aioflags.upkeep import Upkeep, given
+from aioflags.wire import Wire
 
 __all__ = ["Client"]
 
@@ -95,32 +79,30 @@ class Client:
     def __init__(self, sdk_key: str, config: Config | None = None) -> None:
         self._config = config = require("config", Config() if config is None else config, Config)
         self._key = SdkKey(require("sdk_key", sdk_key, str))
-        self._instance_id = str(uuid.uuid4())
-        self._engagement = Engagement()
         self._path: Path | None = None
         self._reading = anyio.Lock()
-        self._system = config.data_system
         self._logger = config.logger
         if self._key.discarded:
             self._logger.warning("sdk_key: it has characters that no key has, or is too long; none is sent")
-        elif not self._key and not config.offline and _has(self._system, Polling, Streaming, Fdv1Polling, Fdv1Streaming):
-            self._logger.warning(
-                "sdk_key: it is empty, so the service will refuse it; Client.from_env takes it from LAUNCHDARKLY_SDK_KEY"
-            )
-        if config.payload_filter_key is not None and _has(self._system, Polling, Streaming):
-            self._logger.warning("payload_filter_key: it has no effect on FDv2, only on the FDv1 fallback")
-        # With no source to wait for, an empty data set is a valid one. Offline there are no data at all.
-        self._holder = SnapshotHolder(_given(self._system, config))
+        self._holder = SnapshotHolder(given(config))
         self._feed = ChangeFeed(self._logger)
         self._cell = StatusCell(self._holder, self._feed, self._logger)
-        self._demand = Demand(self._cell.rested)
-        tell_after_fork(self._demand)
         self._once = Once()
         self._backlog = Backlog(self._logger)
         self._series = Series(config.hooks, self._backlog, self._logger)
         self._recorder = Recorder(config.events, turned=self._turn, logger=self._logger)
-        big = None if config.offline else config.big_segments
-        self._memberships = None if big is None else Memberships(big, self._logger)
+        wire = Wire(config, self._key)
+        telling = Telling(config, self._key, wire, self._recorder, lambda: self._upkeep.system)
+        self._upkeep = Upkeep(
+            config,
+            self._key,
+            wire,
+            self._holder,
+            self._cell,
+            attempted=telling.attempted,
+            turned=self._turn,
+        )
+        self._keeper, self._memberships, self._outbox = self._upkeep.keeper, self._upkeep.memberships, telling.outbox
         self._evaluator = Evaluator(
             self._cell,
             self._series,
@@ -133,34 +115,14 @@ class Client:
         self._direct = False
         self._counting: Recorder = CLOSED
         self._turning = Lock()
-        self._registration = Registration(config.plugins, _environment(self._key, config), self._logger)
+        self._registration = Registration(config.plugins, environment_of(self._key, config), self._logger)
         self._knows_plugins = False
-        self._store_statuses: Newest[StoreStatus] = Newest()
-        self._keeper = self._make_keeper(config.data_system)
-        if self._keeper is None:
-            self._store_statuses.close()
-        else:
-            self._store_statuses.put(AVAILABLE)
-            tell_after_fork(self._store_statuses)
-        headers = identity_headers(
-            self._key,
-            instance_id=self._instance_id,
-            application_id=config.application_id,
-            application_version=config.application_version,
-            wrapper_name=config.wrapper_name,
-            wrapper_version=config.wrapper_version,
-            logger=self._logger,
-        )
-        # Not as they are: whoever prints the attributes of a client must not see the key.
-        self._headers: Callable[[], Mapping[str, str]] = lambda: headers
-        self._outbox: Outbox | None = None
-        self._attempted: Callable[[StreamAttempt], object] = lambda _: None
         self._core = Core(
             self._cell,
-            self._keep_current,
+            self._upkeep.run,
             prepare=self._register,
-            outlets=[self._backlog, *self._tellers()],
-            opened=self._connected,
+            outlets=[self._backlog, *telling.outlets],
+            opened=wire.opened,
             start_wait=config.start_wait,
             close_timeout=config.close_timeout,
             logger=self._logger,
@@ -222,21 +184,14 @@ class Client:
                 except BaseException:
                     await self.aclose()
                     raise
-                self._system = DataSystem.custom(synchronizers=[document])
+                self._upkeep.system = DataSystem.custom(synchronizers=[document])
                 self._path = None
             if not self._knows_plugins and not self._cell.is_closed:
                 self._knows_plugins = True
                 self._turn(hooks=self._registration.hooks())
-        system = self._system
-        if self._config.offline or not (system.initializers or system.synchronizers or self._keeper):
-            # There is nothing to wait for, so it is decided already.
-            self._cell.report(SourceState.VALID)
-            self._cell.ready()
-        if self._memberships is not None:
-            self._memberships.open()
+        self._upkeep.opening()
         report = await self._core.start(start_wait)
-        if self._keeper is not None:
-            self._keeper.opened()
+        self._upkeep.opened()
         return report
 
     async def aclose(self, timeout: float | None = None) -> None:
@@ -248,7 +203,7 @@ class Client:
             LifecycleError: the client runs on another event loop. Nothing else, whatever went wrong before.
         """
         await self._core.aclose(timeout)
-        self._store_statuses.close()
+        self._upkeep.closed()
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the status is ``READY``, for at most ``timeout`` seconds (by default for as long as it takes).
@@ -270,7 +225,7 @@ class Client:
         Raises:
             LifecycleError: the client was not started, or was started on another event loop.
         """
-        return await self._core.refresh(self._demand.ask, timeout)
+        return await self._core.refresh(self._upkeep.demand.ask, timeout)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -285,119 +240,6 @@ class Client:
 
     async def _register(self) -> None:
         await self._registration.register(self)
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncGenerator[None, None]:
-        """What sources and events share, for one run."""
-        async with HttpTransport(self._config.http, self._logger) as self._transport:
-            yield
-
-    def _tellers(self) -> Iterator[Outlet]:
-        """What tells the service about this client: nothing, where there is nobody to tell, or nobody may be told."""
-        settings = self._config.events
-        if not settings.send_events or not self._key or self._config.offline:
-            return
-        sender = self._new_sender()
-        self._outbox = Outbox(self._recorder, settings, sender, self._logger)
-        yield self._outbox
-        if not settings.diagnostic_opt_out:
-            diagnostics = self._new_diagnostics(sender)
-            self._attempted = diagnostics.attempted
-            yield diagnostics
-
-    def _new_sender(self) -> Sender:
-        async def post(url: str, headers: Mapping[str, str], body: bytes) -> Response:
-            return await self._transport.post(url, headers, body)
-
-        return Sender(
-            post,
-            self._config.events_uri,
-            self._headers(),
-            compress=self._config.events.enable_event_compression,
-            learn_time=self._recorder.learn_time,
-            logger=self._logger,
-        )
-
-    def _new_diagnostics(self, sender: Sender) -> Diagnostics:
-        from aioflags.description import describe  # noqa: PLC0415 - who opted out does not pay for it
-        from aioflags.events.diagnostics import Diagnostics  # noqa: PLC0415 - as above
-
-        return Diagnostics(
-            self._recorder,
-            sender,
-            interval=self._config.events.diagnostic_recording_interval,
-            key_suffix=self._key.suffix,
-            describe=lambda: describe(self._config, self._system, os.environ),
-            logger=self._logger,
-        )
-
-    async def _keep_current(self) -> None:
-        if self._config.offline:
-            return
-        async with anyio.create_task_group() as group:
-            if self._memberships is not None:
-                group.start_soon(self._memberships.run)
-            if self._keeper is None:
-                await self._follow_sources()
-            else:
-                has_sources = self._system.initializers or self._system.synchronizers
-                await self._keeper.run(self._follow_sources if has_sources else None)
-
-    async def _follow_sources(self) -> None:
-        system = self._system
-        supervisor = Supervisor(
-            initializers=system.initializers,
-            synchronizers=system.synchronizers,
-            fdv1_fallback=system.fdv1_fallback,
-            recovery=system.fdv1_fallback_recovery,
-            context=self._source_context(self._transport),
-            holder=self._holder,
-            facts=self._cell,
-            engagement=self._engagement,
-            applied=None if self._keeper is None else self._keeper.applied,
-            logger=self._logger,
-        )
-        try:
-            await supervisor.run()
-        finally:
-            self._demand.end()
-
-    def _make_keeper(self, system: DataSystem) -> Keeper | None:
-        """What keeps the store; ``None`` without one, and offline."""
-        chosen, config = system.persistence, self._config
-        if chosen is None or config.offline:
-            return None
-        # Whoever sees the name cannot tell the key from it.
-        place = "\n".join((config.base_uri, config.stream_uri, config.payload_filter_key or ""))
-        environment = hmac.new(self._key.value.encode(), place.encode(), hashlib.sha256).hexdigest()
-        return Keeper(
-            chosen.store,
-            writes=chosen.mode == "read_write",
-            alone=not (system.initializers or system.synchronizers),
-            cache=chosen.cache,
-            ttl=chosen.cache_ttl,
-            context=StoreContext(environment=environment, logger=self._logger),
-            holder=self._holder,
-            facts=self._cell,
-            report=self._store_statuses.put,
-            turned=self._turn,
-        )
-
-    def _source_context(self, transport: HttpTransport) -> SourceContext:
-        config = self._config
-        return SourceContext(
-            http=config.http,
-            transport=transport,
-            base_uri=config.base_uri,
-            stream_uri=config.stream_uri,
-            headers=self._headers(),
-            payload_filter_key=config.payload_filter_key,
-            poll_interval=self._system.poll_interval,
-            initial_reconnect_delay=self._system.initial_reconnect_delay,
-            demand=self._demand,
-            attempted=self._attempted,
-            logger=self._logger,
-        )
 
     # -- evaluation
 
@@ -728,7 +570,7 @@ class Client:
     @property
     def store_status(self) -> StoreStatus | None:
         """How the store of flag data is doing now; ``None`` without one."""
-        return self._store_statuses.value
+        return self._upkeep.store_statuses.value
 
     def store_statuses(self) -> Following[StoreStatus]:
         """``async for status in client.store_statuses()``: the status of now, then each newer one.
@@ -736,7 +578,7 @@ class Client:
         A slow reader misses those in between, never the last. Ends when the client has closed. Without a store there is nothing
         to follow.
         """
-        return Following(self._store_statuses)
+        return Following(self._upkeep.store_statuses)
 
     async def big_segments_status(self) -> StoreStatus:
         """How the store of big segments is doing, as it was last asked; not available where there is none, or it cannot be asked.
@@ -801,35 +643,6 @@ class Client:
     def __repr__(self) -> str:
         report = self._cell.newest
         return f"<Client {report.status.value}, source {report.source_state.value}>"
-
-
-def _environment(key: SdkKey, config: Config) -> EnvironmentMetadata:
-    """What plugins are told about the client."""
-    application = ApplicationMetadata(id=usable_tag(config.application_id), version=usable_tag(config.application_version))
-    return EnvironmentMetadata(
-        sdk=SdkMetadata(
-            name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version
-        ),
-        sdk_key=key.value,
-        application=application if application.id or application.version else None,
-    )
-
-
-def _has(system: DataSystem, *builders: type[SourceBuilder]) -> bool:
-    return any(isinstance(builder, builders) for builder in (*system.initializers, *system.synchronizers))
-
-
-def _given(system: DataSystem, config: Config) -> Snapshot:
-    """What there is to evaluate before the start: a lone MemorySource's data, or the valid emptiness of no source and no store."""
-    if config.offline:
-        return Snapshot.empty(log=config.logger)
-    sources = [*system.initializers, *system.synchronizers]
-    if not sources:
-        return Snapshot.empty(has_data=system.persistence is None, log=config.logger)
-    first = sources[0]
-    if isinstance(first, MemorySource) and all(source is first for source in sources):
-        return Snapshot.empty(log=config.logger).apply(first.change_set())
-    return Snapshot.empty(log=config.logger)
 
 
 def _read(path: Path) -> MemorySource:

@@ -15,12 +15,16 @@ import anyio
 from aioflags.hooks import Hook
 from aioflags.logs import printable
 from aioflags.model.options import each
-from aioflags.plugins import EnvironmentMetadata, Plugin
+from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
+from aioflags.protocol.requests import PRODUCT, usable_tag
+from aioflags.version import __version__
 
 if TYPE_CHECKING:
     from aioflags.client import Client
+    from aioflags.config import Config
+    from aioflags.model.secret import SdkKey
 
-__all__ = ["Registration"]
+__all__ = ["Registration", "environment_of"]
 
 LONGEST: Final = 5.0
 """Seconds that one plugin may take to register: flags are more important than any of them."""
@@ -64,3 +68,15 @@ class Registration:
 
 def _name(plugin: Plugin) -> str:
     return printable(plugin.name)
+
+
+def environment_of(key: SdkKey, config: Config) -> EnvironmentMetadata:
+    """What plugins are told about a client."""
+    application = ApplicationMetadata(id=usable_tag(config.application_id), version=usable_tag(config.application_version))
+    return EnvironmentMetadata(
+        sdk=SdkMetadata(
+            name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version
+        ),
+        sdk_key=key.value,
+        application=application if application.id or application.version else None,
+    )

@@ -22,14 +22,13 @@ from aioflags import (
     ErrorKind,
     EvaluationDetail,
     Flags,
-    Http,
     Reason,
     ReasonKind,
     use_context,
 )
 from aioflags.sources import Basis, MemorySource, Selector, SourceContext, SourceState, Update, from_function
-from aioflags.transport.http import HttpTransport
 from tests.canaries import secretive
+from tests.scripted_http import Service, payload, poll_of, sse, stream_of
 
 USER = secretive("user-123", country="de")
 DOCUMENT: dict[str, Any] = {
@@ -55,8 +54,6 @@ DOCUMENT: dict[str, Any] = {
         "yes": True,
     },
 }
-
-NETWORK = HttpTransport(Http())
 
 
 @pytest.fixture(params=["variation", "variation_nowait", "flags"])
@@ -448,15 +445,16 @@ def test_the_environment_says_whether_to_be_offline(
     assert Client.from_env().is_offline is offline
 
 
-def test_the_environment_gives_key_and_uris(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment_gives_key_and_uris(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAUNCHDARKLY_SDK_KEY", raising=False)
     monkeypatch.setenv("LD_SDK_KEY", f" {KEY} ")
     monkeypatch.setenv("LAUNCHDARKLY_BASE_URI", "http://base/")
-    client = Client.from_env(Config(stream_uri="http://stream", wrapper_name="w"))
-    assert client.secure_mode_hash(Context("user-key-123")).startswith("73df666a")
-    context = client._source_context(NETWORK)
-    assert (context.base_uri, context.stream_uri) == ("http://base", "http://stream")
-    assert context.headers["X-LaunchDarkly-Wrapper"] == "w"
+    service = Service(poll_of(*payload("f")), stream_of(sse(*payload("f"))))
+    async with Client.from_env(Config(stream_uri="http://stream", wrapper_name="w", http=service.http())) as client:
+        assert client.secure_mode_hash(Context("user-key-123")).startswith("73df666a")
+        await asyncio.sleep(1)
+    assert [request.url.host for request in service.requests] == ["base", "stream"]
+    assert {request.headers["X-LaunchDarkly-Wrapper"] for request in service.requests} == {"w"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,193 @@
+"""Upkeep: what keeps the data of one client current: its sources, its store, and the memberships of its big segments."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+
+import anyio
+
+from aioflags.config import Config, DataSystem
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.forks import tell_after_fork
+from aioflags.memberships import Memberships
+from aioflags.model.event import StreamAttempt
+from aioflags.model.result import SourceState
+from aioflags.model.secret import SdkKey
+from aioflags.model.status import StoreStatus
+from aioflags.observers import Newest
+from aioflags.sources import Fdv1Polling, Fdv1Streaming, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
+from aioflags.sources.demand import Demand
+from aioflags.status import StatusCell
+from aioflags.stores.base import StoreContext
+from aioflags.supervisor.engagement import Engagement
+from aioflags.supervisor.health import AVAILABLE
+from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.keeper import Keeper
+from aioflags.supervisor.supervisor import Supervisor
+from aioflags.wire import Wire
+
+__all__ = ["Upkeep", "given"]
+
+
+class Upkeep:
+    """Runs what ``config`` says, into ``holder`` and ``cell``.
+
+    ``attempted`` is told of attempts to establish a stream. ``turned`` is called when calls that can wait have to read the store,
+    and when they have not any more.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        key: SdkKey,
+        wire: Wire,
+        holder: SnapshotHolder,
+        cell: StatusCell,
+        *,
+        attempted: Callable[[StreamAttempt], object],
+        turned: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._wire = wire
+        self._holder = holder
+        self._cell = cell
+        self._attempted = attempted
+        self._logger = config.logger
+        self._engagement = Engagement()
+        self.system: DataSystem = config.data_system
+        """May be replaced before the start."""
+        self.demand: Demand = Demand(cell.rested)
+        self.store_statuses: Newest[StoreStatus] = Newest()
+        self.keeper: Keeper | None = self._make_keeper(key, turned)
+        """What keeps the store; ``None`` without one, and offline."""
+        big = None if config.offline else config.big_segments
+        self.memberships: Memberships | None = None if big is None else Memberships(big, self._logger)
+        tell_after_fork(self.demand)
+        if self.keeper is None:
+            self.store_statuses.close()
+        else:
+            self.store_statuses.put(AVAILABLE)
+            tell_after_fork(self.store_statuses)
+        self._warn(key)
+
+    def _warn(self, key: SdkKey) -> None:
+        if not key and not key.discarded and not self._config.offline and self._has(Polling, Streaming, Fdv1Polling, Fdv1Streaming):
+            self._logger.warning(
+                "sdk_key: it is empty, so the service will refuse it; Client.from_env takes it from LAUNCHDARKLY_SDK_KEY"
+            )
+        if self._config.payload_filter_key is not None and self._has(Polling, Streaming):
+            self._logger.warning("payload_filter_key: it has no effect on FDv2, only on the FDv1 fallback")
+
+    def _has(self, *builders: type[SourceBuilder]) -> bool:
+        return any(isinstance(builder, builders) for builder in (*self.system.initializers, *self.system.synchronizers))
+
+    @property
+    def _has_sources(self) -> bool:
+        return bool(self.system.initializers or self.system.synchronizers)
+
+    # -- life
+
+    def opening(self) -> None:
+        """The client is about to start."""
+        if self._config.offline or not (self._has_sources or self.keeper):
+            # There is nothing to wait for, so it is decided already.
+            self._cell.report(SourceState.VALID)
+            self._cell.ready()
+        if self.memberships is not None:
+            self.memberships.open()
+
+    def opened(self) -> None:
+        """It has started."""
+        if self.keeper is not None:
+            self.keeper.opened()
+
+    async def run(self) -> None:
+        """Keeps the data current, until it is cancelled, or nothing is left to do."""
+        if self._config.offline:
+            return
+        async with anyio.create_task_group() as group:
+            if self.memberships is not None:
+                group.start_soon(self.memberships.run)
+            if self.keeper is None:
+                await self._follow_sources()
+            else:
+                await self.keeper.run(self._follow_sources if self._has_sources else None)
+
+    def closed(self) -> None:
+        """Nothing more will come."""
+        self.store_statuses.close()
+
+    # -- sources
+
+    async def _follow_sources(self) -> None:
+        system = self.system
+        supervisor = Supervisor(
+            initializers=system.initializers,
+            synchronizers=system.synchronizers,
+            fdv1_fallback=system.fdv1_fallback,
+            recovery=system.fdv1_fallback_recovery,
+            context=self._source_context(),
+            holder=self._holder,
+            facts=self._cell,
+            engagement=self._engagement,
+            applied=None if self.keeper is None else self.keeper.applied,
+            logger=self._logger,
+        )
+        try:
+            await supervisor.run()
+        finally:
+            self.demand.end()
+
+    def _source_context(self) -> SourceContext:
+        config = self._config
+        return SourceContext(
+            http=config.http,
+            transport=self._wire.transport,
+            base_uri=config.base_uri,
+            stream_uri=config.stream_uri,
+            headers=self._wire.headers,
+            payload_filter_key=config.payload_filter_key,
+            poll_interval=self.system.poll_interval,
+            initial_reconnect_delay=self.system.initial_reconnect_delay,
+            demand=self.demand,
+            attempted=self._attempted,
+            logger=self._logger,
+        )
+
+    # -- the store
+
+    def _make_keeper(self, key: SdkKey, turned: Callable[[], None]) -> Keeper | None:
+        chosen, config = self.system.persistence, self._config
+        if chosen is None or config.offline:
+            return None
+        # Whoever sees the name cannot tell the key from it.
+        place = "\n".join((config.base_uri, config.stream_uri, config.payload_filter_key or ""))
+        environment = hmac.new(key.value.encode(), place.encode(), hashlib.sha256).hexdigest()
+        return Keeper(
+            chosen.store,
+            writes=chosen.mode == "read_write",
+            alone=not self._has_sources,
+            cache=chosen.cache,
+            ttl=chosen.cache_ttl,
+            context=StoreContext(environment=environment, logger=self._logger),
+            holder=self._holder,
+            facts=self._cell,
+            report=self.store_statuses.put,
+            turned=turned,
+        )
+
+
+def given(config: Config) -> Snapshot:
+    """What there is to evaluate before the start: a lone MemorySource's data, or the valid emptiness of no source and no store."""
+    system, nothing = config.data_system, Snapshot.empty(log=config.logger)
+    if config.offline:
+        return nothing
+    sources = [*system.initializers, *system.synchronizers]
+    if not sources:
+        return Snapshot.empty(has_data=system.persistence is None, log=config.logger)
+    first = sources[0]
+    if isinstance(first, MemorySource) and all(source is first for source in sources):
+        return nothing.apply(first.change_set())
+    return nothing
