@@ -25,6 +25,7 @@ __all__ = ["Payload", "compressed", "payloads"]
 
 _SLICE: Final = 0.0005
 """How long a batch is worked on before others get a turn. Shorter than for flag data, which come rarely."""
+_BRACKETS: Final = 2
 _PIECE: Final = 16 * 1024
 """How much is compressed at once, which takes about as long."""
 
@@ -42,13 +43,13 @@ class Payload:
 async def payloads(
     batch: Batch, redaction: Redaction, *, longest: int = MAX_PAYLOAD_BYTES, logger: logging.Logger = package_logger
 ) -> AsyncGenerator[Payload, None]:
-    """The payloads of a batch: one, unless its body would be longer than ``longest``. Events that have no shape are left out.
+    """The payloads of a batch: one, unless its body would be longer than ``longest``; a record that is longer goes alone.
 
-    The summary is the last record of the last one.
+    Events that have no shape are left out. The summary is the last record of the last one.
     """
     shaper = Shaper(redaction)
     records: list[bytes] = []
-    size = 0
+    size = _BRACKETS
     pause = _Pause()
     for event in batch.events:
         try:
@@ -56,19 +57,23 @@ async def payloads(
         except Exception:
             logger.exception("an event is dropped that cannot be shaped, because of a bug in aioflags")
             continue
+        if records and size + len(record) > longest:
+            yield _payload(records, evaluations=0)
+            records, size = [], _BRACKETS
+            shaper = Shaper(redaction)  # and with it the contexts that were shaped
         records.append(record)
         size += len(record) + 1
-        if size > longest:
-            yield _payload(records, evaluations=0)
-            records, size = [], 0
-            shaper = Shaper(redaction)  # and with it the contexts that were shaped
         await pause()
     if batch.evaluations:
         summary: list[bytes] = []
         for piece in shaper.summary(batch.summary.start_ms, batch.summary.end_ms, batch.summary.features()):
             summary.append(piece)
             await pause()
-        yield _payload([*records, b"".join(summary)], evaluations=batch.evaluations)
+        last = b"".join(summary)
+        if records and size + len(last) > longest:
+            yield _payload(records, evaluations=0)
+            records = []
+        yield _payload([*records, last], evaluations=batch.evaluations)
     elif records:
         yield _payload(records, evaluations=0)
 

@@ -119,7 +119,7 @@ EVENT_RETRY_DELAY: Final = 1.0
 MAX_DELIVERIES: Final = 5
 """How many payloads of events may be on their way at once."""
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
-"""A payload of events is cut behind the record that makes it so long."""
+"""A payload of events is no longer, unless it is a single record."""
 
 SLICE: Final = 0.002
 """How long ingest works before it lets the event loop breathe."""
