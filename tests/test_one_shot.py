@@ -329,23 +329,30 @@ async def test_a_service_that_does_not_answer_holds_up_nobody_longer_than_the_de
 # -- timers
 
 
-def counting(timers: list[asyncio.TimerHandle]) -> type[VirtualTimeLoop]:
-    """A loop that writes down its timers."""
+class Counting(asyncio.SelectorEventLoop):
+    """Writes down its timers."""
 
-    class Counting(VirtualTimeLoop):
-        def call_at(
-            self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: VariableContext | None = None
-        ) -> asyncio.TimerHandle:
-            timers.append(super().call_at(when, callback, *args, context=context))
-            return timers[-1]
+    def __init__(self) -> None:
+        self.timers: list[asyncio.TimerHandle] = []
+        super().__init__()
 
-    return Counting
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: VariableContext | None = None
+    ) -> asyncio.TimerHandle:
+        self.timers.append(super().call_at(when, callback, *args, context=context))
+        return self.timers[-1]
 
 
-def waiting(timers: list[asyncio.TimerHandle]) -> list[asyncio.TimerHandle]:
-    """Those that will ever ring: who sleeps for ever has one, too."""
-    now = seconds()
-    return [timer for timer in timers if not timer.cancelled() and now < timer.when() < math.inf]
+class CountingVirtual(Counting, VirtualTimeLoop):
+    """The same in virtual time."""
+
+
+def waiting() -> list[asyncio.TimerHandle]:
+    """The timers of the loop that will ever ring: who sleeps for ever has one, too."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Counting)
+    assert loop.timers
+    return [timer for timer in loop.timers if not timer.cancelled() and loop.time() < timer.when() < math.inf]
 
 
 @pytest.mark.parametrize(
@@ -358,18 +365,15 @@ def waiting(timers: list[asyncio.TimerHandle]) -> list[asyncio.TimerHandle]:
     ],
 )
 def test_a_client_that_is_idle_has_no_timer(answers: list[Answer], state: Status) -> None:
-    timers: list[asyncio.TimerHandle] = []
-
     async def idle() -> None:
         async with one_shot(Service(*answers)) as client:
             client.track("a", USER)
             await client.flush_and_wait(1)
             await client.refresh()
             assert client.status.status is state
-            assert timers
-            assert waiting(timers) == []
+            assert waiting() == []
 
-    with asyncio.Runner(loop_factory=counting(timers)) as runner:
+    with asyncio.Runner(loop_factory=CountingVirtual) as runner:
         runner.run(idle())
 
 
@@ -421,9 +425,10 @@ def test_one_loop_that_is_left_and_entered_again_serves_call_after_call(caplog: 
         await client.refresh()
         answer: int = await client.variation("f", USER, 0)
         assert await client.flush_and_wait(1)
+        assert waiting() == []
         return answer
 
-    with a_service() as (url, asked), asyncio.Runner() as runner:
+    with a_service() as (url, asked), asyncio.Runner(loop_factory=Counting) as runner:
         client = Client(KEY, Config(base_uri=url, stream_uri=url, events_uri=url).one_shot())
         for _ in range(3):
             assert runner.run(handle(client)) == 1
