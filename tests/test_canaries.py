@@ -135,6 +135,7 @@ def inner(pytester: pytest.Pytester, code: str) -> pytest.RunResult:
 
 
 @pytest.mark.real_time
+@pytest.mark.holds("RB-R25")
 @pytest.mark.shows_canaries("the tests inside fail for it, and say so")
 def test_each_sort_of_leak_fails_its_test(pytester: pytest.Pytester) -> None:
     ran = inner(pytester, LEAKS)
@@ -285,6 +286,7 @@ async def test_what_an_object_holds_is_found_however_deep() -> None:
     task.cancel()
 
 
+@pytest.mark.holds("RB-R25")
 async def test_no_object_shows_the_key_or_what_is_private(tmp_path: Path) -> None:
     service, meeting, user = Service(stream_of(sse(*payload("f"))), poll_of(intent("none"))), Meeting(), secretive("anna")
     hooks: list[Hook] = [EventsHook(), TracingHook(), SentryHook()]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NUMBER = r"(?:DS|FB|EVT|EV|CS)-[A-Z]?\d+"
+NUMBER = r"(?:DS|FB|EVT|EV|CS|RB)-[A-Z]?\d+"
 RULE = re.compile(rf"^- ({NUMBER})(?: \(waits for ([^)]+)\))?: \S", re.MULTILINE)
 
 

@@ -56,6 +56,32 @@ async def test_a_summary_that_does_not_fit_any_more_goes_alone() -> None:
     assert all(length <= MAX_PAYLOAD_BYTES for length, _ in told)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\ud800", id="half a surrogate pair"),
+        pytest.param("\r\nX-Other: y", id="line breaks"),
+        pytest.param("\x00", id="a null"),
+        pytest.param("k" * MEGABYTE, id="a megabyte"),
+    ],
+)
+async def test_text_of_any_sort_is_evaluated_told_and_holds_up_nothing_else(text: str) -> None:
+    context = Context(text, attributes={"name": text, text: 1, "no number": float("nan")})
+    async with telling() as teller:
+        client = teller.client
+        assert await client.variation("tracked", context, "") == "b"
+        assert await client.variation(text, context, "default") == "default"
+        assert len(client.secure_mode_hash(context)) == 64
+        client.track(text, context, {text: text})
+        client.identify(context)
+        client.track("after", U1)
+        told = [record for payload in await teller.payloads() for record in payload]
+        assert client.stats.events_dropped == 0
+    assert [record["kind"] for record in told] == ["index", "feature", "custom", "identify", "index", "custom", "summary"]
+    assert told[3]["context"] == {"kind": "user", "key": text, "name": text, text: 1}
+    assert (told[2]["key"], told[2]["data"]) == (text, {text: text})
+
+
 async def test_a_context_of_a_megabyte_is_evaluated_and_told() -> None:
     attributes = {"long": "x" * MEGABYTE, "deep": {"secret": SECRET}, "many": list(range(10_000))}
     huge = Context("k" * 1000, attributes=attributes, private=["/deep/secret"])
