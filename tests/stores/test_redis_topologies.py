@@ -18,6 +18,7 @@ from aioflags.clock import now_ms
 from aioflags.model.change import ObjectKind
 from aioflags.stores import RedisStore, StoreContext, StoredItem
 from aioflags.stores.memberships import context_hash
+from tests.canaries import KEY
 from tests.feed import Feed, change, changes, full
 from tests.redis_server import RedisCluster, RedisServer, WatchedRedis
 from tests.test_persistence import beside
@@ -68,7 +69,7 @@ async def test_a_client_that_is_refused_by_a_cluster_says_so_once_and_goes_on(
     feed.say(full(n=1))
     async with (
         redis_cluster.client() as cluster,
-        Client("sdk-key", beside(feed, RedisStore(client=cluster))) as client,
+        Client(KEY, beside(feed, RedisStore(client=cluster))) as client,
     ):
         assert await client.variation("n", USER, -1) == 1
         await anyio.sleep(2)
@@ -126,7 +127,7 @@ async def test_a_master_dies_and_its_replica_has_everything_soon(
 
     async with (
         watched_redis.client() as master,
-        Client("sdk-key", beside(feed, RedisStore(client=master))) as client,
+        Client(KEY, beside(feed, RedisStore(client=master))) as client,
         anyio.create_task_group() as tasks,
     ):
         await _until(client, StoreStatus(available=True, stale=False))
@@ -169,7 +170,7 @@ def tls_redis(tmp_path: Path, authority: trustme.CA, ca_file: str) -> Iterator[R
 async def test_flags_are_kept_over_tls_by_a_server_whose_certificate_is_trusted(tls_redis: RedisServer, ca_file: str) -> None:
     feed = Feed()
     feed.say(full(n=1))
-    async with Client("sdk-key", beside(feed, RedisStore(f"{tls_redis.url}?ssl_ca_certs={ca_file}"))) as client:
+    async with Client(KEY, beside(feed, RedisStore(f"{tls_redis.url}?ssl_ca_certs={ca_file}"))) as client:
         await _until(client, StoreStatus(available=True, stale=False))
         await anyio.sleep(0.2)
     system = DataSystem.daemon(RedisStore(f"{tls_redis.url}?ssl_ca_certs={ca_file}"))
