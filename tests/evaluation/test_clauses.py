@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioflags.evaluation.clauses import Membership, membership
+from aioflags.evaluation.operators import scalar
+from aioflags.evaluation.rules import _leading_memberships
 from aioflags.model.context import Context
+from aioflags.model.flag import Clause
 from aioflags.model.values import same_json
 from tests.evaluation.data import context, matches
 
@@ -162,6 +167,43 @@ USER_AND_ORG = {"kind": "multi", "user": {"key": "a"}, "org": {"key": "b"}}
 )
 def test_a_context(asked: Any, subject: Any, expected: Any) -> None:
     assert matches(asked, subject) is expected if isinstance(expected, bool) else matches(asked, subject) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "question"),
+    [
+        pytest.param(
+            clause("in", ["x", 1, True, "x"]),
+            Membership("user", "a", frozenset({"x", 1, scalar(True)}), negate=False),
+            id="scalars",
+        ),
+        pytest.param(clause("!in", [], contextKind="org"), Membership("org", "a", frozenset(), negate=True), id="negated, by kind"),
+        pytest.param(
+            clause("in", ["k"], attribute="key"), Membership("user", "key", frozenset({"k"}), negate=False), id="a property"
+        ),
+        pytest.param(
+            clause("in", ["x"], attribute="/a", contextKind="user"),
+            Membership("user", "a", frozenset({"x"}), negate=False),
+            id="a short path",
+        ),
+        pytest.param(
+            clause("in", ["x"], attribute="/a/b"), Membership("user", "/a/b", frozenset({"x"}), negate=False), id="a literal"
+        ),
+        pytest.param(clause("in", ["x"], attribute="/a/b", contextKind="user"), None, id="no longer path"),
+        pytest.param(clause("in", ["x", None]), None, id="nothing but scalars"),
+        pytest.param(clause("in", ["x"], attribute="kind"), None, id="not the kind"),
+        pytest.param(clause("in", ["x"], attribute="//", contextKind="user"), None, id="no reference that may fail"),
+        pytest.param(clause("in", ["x"], attribute=None), None, id="nor one to nothing"),
+        pytest.param(clause("startsWith", ["x"]), None, id="no other operator"),
+    ],
+)
+def test_a_question_that_many_rules_can_share(asked: Any, question: Membership | None) -> None:
+    assert membership(msgspec.convert(asked, Clause)) == question
+
+
+def test_leading_questions_are_shared_up_to_the_first_that_cannot_be() -> None:
+    clauses = [msgspec.convert(clause(op, [op]), Clause) for op in ("in", "!in", "contains", "in")]
+    assert [(question.scalars, question.negate) for question in _leading_memberships(clauses)] == [({"in"}, False), ({"!in"}, True)]
 
 
 JSON = st.recursive(

@@ -44,6 +44,7 @@ async def test_the_newest_are_known(capacity: int, met: list[int], new: list[int
     ("one", "other"),
     [
         pytest.param(Context("org:o"), Context("o", "org"), id="a user whose key looks like another kind's"),
+        pytest.param(Context("x"), Context("x", "org"), id="the same key of another kind"),
         pytest.param(Context("u"), Context.multi(Context("u"), Context("o", "org")), id="a part, and the whole"),
         pytest.param(Context("a:b", "org"), Context("a%3Ab", "org"), id="an escape in a key"),
     ],

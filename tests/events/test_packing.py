@@ -1,13 +1,22 @@
-"""Payloads are as long as they may be, and nothing is lost for being long itself."""
+"""Payloads are as long as they may be, and nothing is lost for being long itself. By a client, and then by themselves."""
 
 from __future__ import annotations
 
-from typing import Any
+import gzip
+import json
+import logging
+from typing import Any, cast
 
 import pytest
 
 from aioflags import Context
+from aioflags.events.packing import Payload, compressed, payloads
+from aioflags.events.recorder import Batch
+from aioflags.events.summary import Summary
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
+from aioflags.model.event import AnalyticsEvent, IndexEvent
+from aioflags.protocol.payloads import Shaper
+from aioflags.protocol.redaction import Redaction
 from tests.canaries import SECRET
 from tests.events.telling import U1, records, short, telling
 
@@ -91,3 +100,82 @@ async def test_a_context_of_a_megabyte_is_evaluated_and_told() -> None:
     assert index["context"]["long"] == attributes["long"]
     assert index["context"]["_meta"] == {"redactedAttributes": ["/deep/secret"]}
     assert feature["value"] == "b"
+
+
+# -- by themselves
+
+OPEN, HIDDEN = Redaction(), Redaction(all_attributes_private=True)
+PEOPLE = [Context(f"u{number}", attributes={"email": "ann@acme.test"}) for number in range(5)]
+EVENTS: list[AnalyticsEvent] = [IndexEvent(at_ms=1, context=person) for person in PEOPLE]
+UNFIT = IndexEvent(at_ms=1, context=cast(Any, None))
+LENGTH = len(Shaper(OPEN).record(EVENTS[0]))
+
+
+async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redaction = OPEN, **options: Any) -> list[Payload]:
+    summary = Summary()
+    for number in range(evaluations):
+        summary.count("f", ("user",), default=None, value=number, variation=0, version=1, at_ms=2)
+    summary.take(3)
+    return [
+        payload async for payload in payloads(Batch(events=events, summary=summary, evaluations=evaluations), redaction, **options)
+    ]
+
+
+def keys(payload: Payload) -> list[str]:
+    """Whom the records of a payload are about, and its summary."""
+    return [record["context"]["key"] if "context" in record else record["kind"] for record in json.loads(payload.body)]
+
+
+@pytest.mark.parametrize(
+    ("longest", "found"),
+    [
+        pytest.param(5 * (LENGTH + 1) + 1, ["u0 u1 u2 u3 u4"], id="room for all"),
+        pytest.param(3 * (LENGTH + 1) + 1, ["u0 u1 u2", "u3 u4"], id="room for three, to the byte"),
+        pytest.param(3 * (LENGTH + 1), ["u0 u1", "u2 u3", "u4"], id="a byte less"),
+        pytest.param(1, ["u0", "u1", "u2", "u3", "u4"], id="room for none, which go alone"),
+    ],
+)
+async def test_a_payload_has_as_many_events_as_there_is_room_for(longest: int, found: list[str]) -> None:
+    made = await packed(*EVENTS, longest=longest)
+    assert [" ".join(keys(payload)) for payload in made] == found
+    assert [(payload.events, payload.evaluations) for payload in made] == [(len(each.split()), 0) for each in found]
+    assert len({payload.id for payload in made}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("events", "longest", "found"),
+    [
+        pytest.param(EVENTS[:2], 10_000, [(2, 3, "u0 u1 summary")], id="with the events"),
+        pytest.param(EVENTS[:2], 1, [(1, 0, "u0"), (1, 0, "u1"), (0, 3, "summary")], id="after full payloads"),
+        pytest.param([], 1, [(0, 3, "summary")], id="alone"),
+    ],
+)
+async def test_the_summary_is_the_last_record_of_the_last(events: Any, longest: int, found: list[Any]) -> None:
+    made = await packed(*events, evaluations=3, longest=longest)
+    assert [(payload.events, payload.evaluations, " ".join(keys(payload))) for payload in made] == found
+
+
+async def test_nothing_is_no_payload() -> None:
+    assert await packed() == []
+
+
+@pytest.mark.parametrize("longest", [1, 10_000], ids=["in payloads of their own", "in one"])
+async def test_what_is_private_is_in_no_payload(longest: int) -> None:
+    made = await packed(*EVENTS, redaction=HIDDEN, longest=longest)
+    assert not any(b"acme" in payload.body for payload in made)
+    assert sum(payload.events for payload in made) == 5
+
+
+async def test_an_event_without_a_shape_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    (payload,) = await packed(EVENTS[0], UNFIT, EVENTS[1], logger=logging.getLogger("own"))
+    assert keys(payload) == ["u0", "u1"]
+    (record,) = caplog.records
+    said = "an event is dropped that cannot be shaped, because of a bug in aioflags"
+    assert (record.name, record.levelname, record.getMessage()) == ("own", "ERROR", said)
+    assert record.exc_info is not None
+
+
+@pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 100_000])
+async def test_what_is_compressed_is_what_was_there(size: int) -> None:
+    body = bytes(number % 251 for number in range(size))
+    assert gzip.decompress(await compressed(body)) == body
