@@ -86,7 +86,7 @@ def _serve(
     *,
     rule_index: int | None = None,
     rule_id: str | None = None,
-    is_tracked: bool | None = False,
+    is_tracked: bool | None,
 ) -> Outcome[Answer]:
     """One variation, or one of several; ``is_tracked``: its evaluations count as an experiment's in any case."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import direct, malformed
+from aioflags.evaluation.compiled import MalformedError, direct, malformed
 from aioflags.evaluation.flags import _Ways
 from aioflags.model.context import Context
 from tests.evaluation.data import context, flag, outcome, segment, snapshot_of
@@ -200,16 +200,30 @@ def by_attribute(name: str) -> list[dict[str, Any]]:
 
 
 def test_whoever_was_asked_for_before_everybody_gets_an_answer_of_their_own() -> None:
-    flags = [needs("top", "one", "two", rules=by_attribute("own")), *(flag(key, rules=by_attribute(key)) for key in ("one", "two"))]
-    snapshot = snapshot_of(*flags)
+    in_own = [{"clauses": [{"op": "segmentMatch", "values": ["own"]}], "variation": 2}]
+    flags = [needs("top", "one", "two", rules=in_own), *(flag(key, rules=by_attribute(key)) for key in ("one", "two"))]
+    segments = [segment("own", rules=by_attribute("own"))]
+    snapshot = snapshot_of(*flags, segments=segments)
     for values in [*itertools.product([False, True], repeat=3)] * 2:
         somebody = Context("k", attributes=dict(zip(("one", "two", "own"), values, strict=True)))
-        expected = snapshot_of(*flags).evaluate("top", somebody, None)
+        expected = snapshot_of(*flags, segments=segments).evaluate("top", somebody, None)
         asked = ("one",) if values[0] else ("one", "two")
         for found in (snapshot.evaluate("top", somebody, None), snapshot.plain["top"](somebody, snapshot.scope)):
             assert found.detail == expected.detail
             assert direct(found.prerequisites, "top") == asked
             assert [note.answer.index for note in found.prerequisites] == [note.answer.index for note in expected.prerequisites]
+
+
+def test_an_evaluation_that_fails_leaves_nothing_behind_in_the_scope_that_all_share() -> None:
+    bad = {"attribute": "//", "contextKind": "user", "op": "in", "values": []}
+    rules = [{"clauses": [*by_attribute("own")[0]["clauses"], bad], "variation": 2}]
+    snapshot = snapshot_of(needs("top", "needed"), flag("needed", rules=rules))
+    people = [Context("k", attributes={"own": own}) for own in (True, False)]
+    snapshot.compiled("top")
+    for _ in range(2):
+        with pytest.raises(MalformedError, match="invalid attribute reference"):
+            snapshot.plain["top"](people[0], snapshot.scope)
+        assert snapshot.plain["top"](people[1], snapshot.scope).index == 1
 
 
 def test_a_way_is_found_again_step_by_step() -> None:
