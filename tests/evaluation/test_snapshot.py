@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import Answer, CompiledFlag
+from aioflags.evaluation.compiled import Answer, CompiledFlag, Tracking
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flags import compile_flag
 from aioflags.evaluation.snapshot import Snapshot
@@ -137,6 +137,22 @@ def test_a_bug_of_ours_costs_one_evaluation_and_one_line(caplog: pytest.LogCaptu
 def test_a_flag_that_does_not_compile_is_malformed(caplog: pytest.LogCaptureFixture) -> None:
     assert outcome(of_dialect(_unable, _unable, flag()).evaluate("flag", K, "default"))[2] == error("MALFORMED_FLAG")
     assert "does not compile: ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("compiler", "properties"),
+    [
+        pytest.param(compile_flag, {}, id="on"),
+        pytest.param(compile_flag, {"on": False}, id="off"),
+        pytest.param(_unable, {}, id="one that does not compile"),
+    ],
+)
+def test_what_analytics_are_to_be_told_of_a_flag_does_not_depend_on_whether_it_is(compiler: Any, properties: Any) -> None:
+    wishes = {"trackEvents": True, "excludeFromSummaries": True, "debugEventsUntilDate": 5, "samplingRatio": 3}
+    compiled = of_dialect(compiler, _unable, flag(**wishes, **properties, version=7)).compiled("flag")
+    assert compiled is not None
+    assert (compiled.key, compiled.version) == ("flag", 7)
+    assert compiled.tracking == Tracking(is_counted=False, is_tracked=True, debug_until_ms=5, sampling_ratio=3)
 
 
 def test_a_flag_that_needs_a_segment_that_does_not_compile_is_malformed(caplog: pytest.LogCaptureFixture) -> None:
