@@ -148,7 +148,7 @@ def test_a_flag_that_does_not_compile_is_malformed(caplog: pytest.LogCaptureFixt
     ],
 )
 def test_what_analytics_are_to_be_told_of_a_flag_does_not_depend_on_whether_it_is(compiler: Any, properties: Any) -> None:
-    wishes = {"trackEvents": True, "excludeFromSummaries": True, "debugEventsUntilDate": 5, "samplingRatio": 3}
+    wishes: dict[str, Any] = {"trackEvents": True, "excludeFromSummaries": True, "debugEventsUntilDate": 5, "samplingRatio": 3}
     compiled = of_dialect(compiler, _unable, flag(**wishes, **properties, version=7)).compiled("flag")
     assert compiled is not None
     assert (compiled.key, compiled.version) == ("flag", 7)
