@@ -631,6 +631,14 @@ class Client:
         """The id of the environment the flags are of, as the service said; ``None`` until it does."""
         return self._cell.environment_id
 
+    @property
+    def data_age(self) -> float | None:
+        """How many seconds ago a source brought newer flag data; ``None`` where none has yet.
+
+        It grows for as long as nothing changes: :attr:`status` says whether anything might be missing.
+        """
+        return self._cell.data_age
+
     def _turn(self, *, intervened: bool | None = None, hooks: Iterable[Hook] = ()) -> None:
         """Something comes between flags and their callers, or goes: looks again which way the doors have to take."""
         with self._turning:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, TypedDict
 
 from aioflags.ambient import current_context
-from aioflags.clock import now, now_ms
+from aioflags.clock import now_ms
 from aioflags.errors import ConfigError
 from aioflags.evaluation.compiled import FindMembership
 from aioflags.evaluation.explain import explain
@@ -319,8 +319,7 @@ class Evaluator:
             explanation = Explanation(key=key, detail=EvaluationDetail(None, None, _OFFLINE), steps=(step,))
         else:
             explanation = explain(snapshot, key, found, memberships=known)
-        age = None if cell.source is None or cell.data_since is None else max(0.0, now() - cell.data_since)
-        origin = Origin(source=cell.source, age=age, status=cell.newest, environment_id=cell.environment_id)
+        origin = Origin(source=cell.source, age=cell.data_age, status=cell.newest, environment_id=cell.environment_id)
         return replace(explanation, origin=origin)
 
     def _usable(self, snapshot: Snapshot, context: Context | None) -> Context | None:

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -63,6 +65,14 @@ _ERRORS: Final[Mapping[ErrorKind, tuple[str, str]]] = {
     ErrorKind.EXCEPTION: ("general", "the evaluation failed"),
 }
 """The type and the message of each error. A table for each of the two vocabularies; a test holds them complete."""
+
+
+_OUTCOMES: Final[Mapping[str, str]] = {
+    "recorded": "Events that were recorded: each is sent, dropped, or pending.",
+    "sent": "Events that the service has taken.",
+    "dropped": "Events that will never be sent.",
+    "pending": "Events that wait to be sent, or are on their way.",
+}
 
 
 class EventsHook(Hook):
@@ -186,10 +196,15 @@ class TracingHook(Hook):
 
 
 class MetricsPlugin(Plugin):
-    """Measurements of a client: how often each flag gave which answer, and the client's status.
+    """Measurements of a client: how often each flag gave which answer, the client's status, and what becomes of its events.
 
     ``aioflags.evaluations`` counts evaluations by flag, variant, reason and error. ``aioflags.status`` is 1 for the status that a
-    client has, and 0 for each other one. Several clients may share one plugin; their environments tell them apart.
+    client has, and 0 for each other one. ``aioflags.data.age`` is how many seconds ago newer data came.
+    ``aioflags.events.recorded``, ``.sent``, ``.dropped`` and ``.pending`` are :attr:`Client.stats <aioflags.Client.stats>`, by
+    ``aioflags.event.kind``: ``single`` for records of their own, ``summarized`` for evaluations that are counted.
+
+    Several clients may share one plugin; their environments tell them apart. The events of those of one environment are added
+    up, and a client that is gone takes its numbers with it.
     """
 
     name = "aioflags.otel metrics"
@@ -202,6 +217,12 @@ class MetricsPlugin(Plugin):
         self._clients: WeakSet[Client] = WeakSet()
         self._lock = Lock()
         meter.create_observable_gauge("aioflags.status", [self._statuses], description="1 for the status that the client has.")
+        meter.create_observable_gauge(
+            "aioflags.data.age", [self._ages], unit="s", description="Time since newer flag data came from a source."
+        )
+        for outcome, told in _OUTCOMES.items():
+            create = meter.create_observable_up_down_counter if outcome == "pending" else meter.create_observable_counter
+            create(f"aioflags.events.{outcome}", [partial(self._events, outcome)], unit="{event}", description=told)
 
     def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:  # noqa: ARG002 -- the same everywhere
         """The one that counts."""
@@ -214,12 +235,31 @@ class MetricsPlugin(Plugin):
 
     def _statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """Called on the thread that collects. It sees the newest report of each client, as anybody may."""
-        with self._lock:
-            clients = list(self._clients)
-        for client in clients:
-            where = {} if client.environment_id is None else {"feature_flag.set.id": client.environment_id}
+        for client, where in self._registered():
             now_is = client.status.status
             yield from (metrics.Observation(int(status is now_is), where | {"aioflags.status": status.value}) for status in Status)
+
+    def _ages(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        """As above."""
+        for client, where in self._registered():
+            if (age := client.data_age) is not None:
+                yield metrics.Observation(age, where)
+
+    def _events(self, outcome: str, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        """As above. One sum for each environment: of two observations with the same attributes a collector keeps one."""
+        sums: Counter[tuple[str | None, str]] = Counter()
+        for client, _ in self._registered():
+            stats, environment = client.stats, client.environment_id
+            sums[environment, "single"] += getattr(stats, f"events_{outcome}")
+            sums[environment, "summarized"] += getattr(stats, f"evaluations_{outcome}")
+        for (environment, kind), count in sums.items():
+            yield metrics.Observation(count, _where(environment) | {"aioflags.event.kind": kind})
+
+    def _registered(self) -> Iterator[tuple[Client, dict[str, str]]]:
+        """The clients that live, and where each of them is."""
+        with self._lock:
+            clients = list(self._clients)
+        return ((client, _where(client.environment_id)) for client in clients)
 
 
 class _Counting(Hook):
@@ -231,6 +271,11 @@ class _Counting(Hook):
     def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
         self._evaluations.add(1, _result(call, detail))
         return data
+
+
+def _where(environment_id: str | None) -> dict[str, str]:
+    """Which environment, once it is known."""
+    return {} if environment_id is None else {"feature_flag.set.id": environment_id}
 
 
 def _asked(call: EvaluationCall) -> dict[str, str | bool | int]:

@@ -48,6 +48,11 @@ class StatusCell:
             seq=0, status=Status.NOT_READY, source_state=SourceState.INITIALIZING, since=0.0, source_since=now()
         )
 
+    @property
+    def data_age(self) -> float | None:
+        """How many seconds ago a source brought the newest data; ``None`` where none has."""
+        return None if self.source is None or self.data_since is None else max(0.0, now() - self.data_since)
+
     # -- facts from the supervisor
 
     def report(

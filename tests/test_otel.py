@@ -21,13 +21,16 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from aioflags import Client, Config, ConfigError, Context, EvaluationDetail, Hook, Reason, ReasonKind
+from aioflags import Client, Config, ConfigError, Context, DataSystem, EvaluationDetail, Events, Hook, Reason, ReasonKind
 from aioflags.hooks import EvaluationCall
 from aioflags.model.detail import ErrorKind
 from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
 from aioflags.plugins import EnvironmentMetadata, SdkMetadata
+from aioflags.sources import MemorySource
 from aioflags.testing import overrides
-from tests.canaries import SECRET, WATCH, secretive
+from tests.canaries import KEY, SECRET, WATCH, secretive
+from tests.feed import Feed, full
+from tests.scripted_http import Answer, Service
 
 USER = secretive("anna", "person")
 ANNA = "person:anna"
@@ -378,6 +381,68 @@ async def test_the_status_of_each_client_is_measured_while_it_lives() -> None:
     client = None
     gc.collect()
     assert measured.points("aioflags.status") == {}
+
+
+def events(measured: Measured) -> dict[str, dict[tuple[object, ...], object]]:
+    """Every measurement of events, by its outcome."""
+    return {outcome: measured.points(f"aioflags.events.{outcome}") for outcome in ("recorded", "sent", "dropped", "pending")}
+
+
+async def test_what_becomes_of_events_is_measured() -> None:
+    measured, service = Measured(), Service(Answer(200))
+    service.takes = [Answer(202), Answer(413)]
+    config = Config(
+        http=service.http(),
+        events=Events(flush_interval=None, diagnostic_opt_out=True),
+        data_system=DataSystem.custom(synchronizers=[MemorySource.from_document(DOCUMENT)]),
+        plugins=[MetricsPlugin(meter_provider=measured.provider)],
+    )
+    single, summarized = ("single",), ("summarized",)
+    async with Client(KEY, config) as client:
+        await client.variation("checkout", USER, False)
+        assert events(measured)["pending"] == {single: 1, summarized: 1}
+        assert await client.flush_and_wait(60)
+        client.track("x", USER)
+        assert await client.flush_and_wait(60)
+        assert events(measured) == {
+            "recorded": {single: 2, summarized: 1},
+            "sent": {single: 1, summarized: 1},
+            "dropped": {single: 1, summarized: 0},
+            "pending": {single: 0, summarized: 0},
+        }
+
+
+async def test_the_events_of_clients_of_one_environment_are_added_up() -> None:
+    measured = Measured()
+    plugin = MetricsPlugin(meter_provider=measured.provider)
+    service = Service(Answer(200))
+    config = Config(
+        http=service.http(),
+        events=Events(flush_interval=None, diagnostic_opt_out=True),
+        data_system=DataSystem.custom(synchronizers=[MemorySource.from_document(DOCUMENT)]),
+        plugins=[plugin],
+    )
+    async with Client(KEY, config) as one, Client(KEY, config) as other:
+        one.identify(USER)
+        other.identify(USER)
+        assert measured.points("aioflags.events.recorded")["single",] == 2
+
+
+async def test_the_age_of_the_data_is_measured_once_there_are_some() -> None:
+    measured, feed = Measured(), Feed()
+    config = Config(
+        data_system=DataSystem.custom(synchronizers=[feed]),
+        plugins=[MetricsPlugin(meter_provider=measured.provider)],
+        start_wait=1,
+    )
+    async with Client("", config) as client:
+        assert (client.data_age, measured.points("aioflags.data.age")) == (None, {})
+        feed.say(full(a=1))
+        await client.wait_ready(5)
+        ((_, age),) = measured.points("aioflags.data.age").items()
+        assert isinstance(age, float)
+        assert client.data_age is not None
+        assert 0 <= age <= client.data_age < 60
 
 
 @pytest.mark.real_time

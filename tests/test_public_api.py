@@ -129,6 +129,7 @@ METHODS = {
         "big_segments_status",
         "big_segments_statuses",
         "changes",
+        "data_age",
         "environment_id",
         "explain",
         "flags",
