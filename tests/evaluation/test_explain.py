@@ -337,6 +337,7 @@ def test_where_there_is_nothing_to_evaluate_it_says_why(key: str, subject: Conte
     (step,) = told(flag(), key=key, subject=subject).steps
     assert step.kind is StepKind.PROBLEM
     assert step.text.startswith(text)
+    assert ("did you mean" in step.text) is ("did you mean" in text)
 
 
 def test_before_there_are_data_it_says_so() -> None:
@@ -392,3 +393,46 @@ def test_it_agrees_with_the_evaluation_in_the_case(case: Case) -> None:
     snapshot, key = case.suite.snapshot, case.data["flagKey"]
     for subject in case.contexts:
         assert explain(snapshot, key, subject).detail == snapshot.evaluate(key, subject, None, wanted=object).detail
+
+
+TARGETED = flag(prerequisites=[{"key": "needed", "variation": 1}], targets=[{"variation": 0, "values": ["k"]}])
+RULED = flag(rules=[rule(clause("segmentMatch", "s", "t", negate=True)), rule(IN_S)])
+LISTED = [
+    ("", True, {"segment": "s", "version": 1}),
+    ("included", True, {"contextKind": "user", "key": "k"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("flags", "facts"),
+    [
+        pytest.param([flag(on=False)], [("on", False, {})], id="off"),
+        pytest.param(
+            [TARGETED, flag("needed")],
+            [
+                ("on", True, {}),
+                ("prerequisites[0]", True, {"flag": "needed", "variation": 1}),
+                ("on", True, {}),
+                ("fallthrough", None, {}),
+                ("targets", True, {"contextKind": "user", "key": "k", "variation": 0}),
+            ],
+            id="a prerequisite and a target",
+        ),
+        pytest.param(
+            [RULED],
+            [
+                ("on", True, {}),
+                ("rules[0]", False, {"index": 0, "id": "r"}),
+                ("rules[0].clauses[0]", False, {"op": "segmentMatch", "values": ["s", "t"], "negate": True}),
+                *LISTED,
+                ("rules[1]", True, {"index": 1, "id": "r"}),
+                ("rules[1].clauses[0]", True, {"op": "segmentMatch", "values": ["s"], "negate": False}),
+                *LISTED,
+            ],
+            id="rules and segments",
+        ),
+    ],
+)
+def test_what_steps_tell_in_words_they_have_as_facts(flags: Any, facts: list[Any]) -> None:
+    steps = told(*flags, segments=[segment("s", included=["k"])]).steps
+    assert [(step.path, step.holds, step.facts) for step in walk(steps)] == facts
