@@ -1,4 +1,4 @@
-"""The words that developers and CI say: tests, lint, types, check, docs, bench.
+"""The words that developers and CI say: tests, lint, types, check, docs, bench, mutants.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
@@ -74,3 +74,11 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".", *PEERS)
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
     session.run("python", "-m", "tests.benchmarks.middleware")
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Small mistakes made on purpose, and whether a test notices: docs/mutants.md. Takes an hour; a pattern of names takes less."""
+    session.install("-e", ".[dev]", "mutmut==3.8.1")
+    session.run("mutmut", "run", *session.posargs)
+    session.run("python", "-m", "tests.mutants", "--again", *session.posargs[:1], "--show", *session.posargs[:1])

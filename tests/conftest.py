@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ importlib.import_module("yaml")
 
 # In a fresh clone hypothesis first builds its tables of characters, which takes ten seconds of the test that comes first.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A mutant meets the same few examples each time: it is killed or not, and by no chance.
+settings.register_profile("mutants", settings.get_profile("patient"), derandomize=True, max_examples=25, database=None)
 settings.load_profile("patient")
 
 
@@ -59,7 +62,10 @@ def pytest_report_header() -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves them out. A list of all tests has them nonetheless."""
+    """Leaves them out. A list of all tests has them nonetheless. A mutant meets the tests of its own module first."""
+    if mutant := os.environ.get("MUTANT_UNDER_TEST"):
+        own = f"test_{mutant.rpartition('.')[0].rpartition('.')[2]}"
+        items.sort(key=lambda item: item.path.stem != own)
     if REDIS_SERVER is None and not config.option.collectonly:
         left_out = [item for item in items if _needs_redis(item)]
         items[:] = [item for item in items if not _needs_redis(item)]
