@@ -47,7 +47,7 @@ from aioflags.sources.base import breathing
 from aioflags.status import StatusCell, Statuses
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.telling import Telling
-from aioflags.typed import Flag, own_default
+from aioflags.typed import Flag, own_default, plain_key
 from aioflags.upkeep import Upkeep, given
 from aioflags.wire import Wire
 
@@ -442,10 +442,11 @@ class Client:
         if default not in Stage.__members__.values():
             self._logger.error("migration %s: the default %s is no stage, taking off", printable(key), printable(repr(default)))
             default = Stage.OFF
-        snapshot, default = self._holder.snapshot, Stage(default)
+        default = Stage(default)
+        snapshot = await self._newest(key)
         detail = await self._evaluator.stage(snapshot, key, context, default)
         flag = snapshot.flags.get(key)
-        tracker = OpTracker(str(key), self._evaluator.context(context), detail, default, flag, logger=self._logger)
+        tracker = OpTracker(plain_key(key), self._evaluator.context(context), detail, default, flag, logger=self._logger)
         return detail.value, tracker
 
     async def explain(self, key: str, context: Context | None = None) -> Explanation:
@@ -614,7 +615,7 @@ class Client:
         def value(snapshot: Snapshot) -> Any:
             return self._evaluator.detail(snapshot, key, found, None, object, method="variation", bare=True).value
 
-        return ValueChanges(self._feed, str(key), value, self._holder.snapshot)
+        return ValueChanges(self._feed, plain_key(key), value, self._holder.snapshot)
 
     @property
     def is_initialized(self) -> bool:

@@ -36,7 +36,7 @@ from aioflags.model.status import Status
 from aioflags.model.values import fresh
 from aioflags.series import Series
 from aioflags.status import StatusCell
-from aioflags.typed import own_default
+from aioflags.typed import own_default, plain_key
 
 __all__ = ["Evaluator"]
 
@@ -139,13 +139,12 @@ class Evaluator:
             # Partial, since a function in here would make cells of the variables, and slow down evaluations without hooks.
             again = partial(self.detail, snapshot, key, context, default, expect)
             return self._series.around(call, partial(again, with_reason=with_reason, known=known, bare=bare))
-        if not isinstance(key, str):
-            raise ConfigError(f"key: expected a string, got {type(key).__name__}")
+        plain = plain_key(key)
         if expect is not None and expect not in EXPECTABLE:
             raise ConfigError(f"expect: no flag is a {getattr(expect, '__name__', expect)}; object stands for any value")
-        if key.__class__ is not str:
+        if plain is not key:
             default = own_default(key) if default is None else default
-            key = str(key)
+            key = plain
         context = self.context(context)
         if self._is_intervened and not bare:
             return self._intervened(snapshot, key, context, default, expect, with_reason=with_reason, known=known)
@@ -203,14 +202,14 @@ class Evaluator:
     async def _fetched(self, snapshot: Snapshot, key: str, context: Context | None) -> FindMembership | None:
         """The memberships that the flag needs; ``None`` where it can need none."""
         memberships = self._memberships
-        if memberships is None or not snapshot.big_segment_kinds or str(key) in self._overrides():
+        if memberships is None or not snapshot.big_segment_kinds or plain_key(key) in self._overrides():
             return None
         found = self.context(context)
         if found is None or found.error is not None:
             return None
 
         def missing(known: FindMembership) -> tuple[str, ...]:
-            return snapshot.evaluate(str(key), found, None, memberships=known).missing
+            return snapshot.evaluate(plain_key(key), found, None, memberships=known).missing
 
         return await memberships.fetched(snapshot, found, missing)
 
@@ -228,11 +227,10 @@ class Evaluator:
 
     def _call(self, snapshot: Snapshot, key: str, context: Context | None, default: Any, *, method: str) -> EvaluationCall:
         """What hooks are told of a question: a plain key, whom it is evaluated for, and the caller's own default."""
-        if not isinstance(key, str):
-            raise ConfigError(f"key: expected a string, got {type(key).__name__}")
-        flag = snapshot.flags.get(key)
+        plain = plain_key(key)
+        flag = snapshot.flags.get(plain)
         return EvaluationCall(
-            key=str(key),
+            key=plain,
             context=self.context(context),
             default_value=own_default(key) if default is None else default,
             method=method,
@@ -307,9 +305,7 @@ class Evaluator:
 
     def explain(self, snapshot: Snapshot, key: str, context: Context | None, known: FindMembership | None) -> Explanation:
         """Why :meth:`detail` answers as it does where any value will do, and where the data came from."""
-        if not isinstance(key, str):
-            raise ConfigError(f"key: expected a string, got {type(key).__name__}")
-        key, found = str(key), self.context(context)
+        key, found = plain_key(key), self.context(context)
         overrides, cell = self._overrides(), self._cell
         if key in overrides:
             step = Step(kind=StepKind.OVERRIDE, text="a test overrides the flag, so nothing was evaluated")

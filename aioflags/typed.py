@@ -6,9 +6,9 @@ from typing import Any, Generic, TypeVar, cast
 
 from aioflags.errors import ConfigError
 from aioflags.model.options import require
-from aioflags.model.values import fresh
+from aioflags.model.values import fresh, plain_text
 
-__all__ = ["Flag", "own_default"]
+__all__ = ["Flag", "own_default", "plain_key"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -36,7 +36,7 @@ class Flag(str, Generic[T_co]):
     def __new__(cls, key: str, *, default: T_co) -> Flag[T_co]:
         if not require("key", key, str):
             raise ConfigError("key: an empty string is no flag's key")
-        flag = super().__new__(cls, key)
+        flag = super().__new__(cls, plain_text(key))
         flag._default = default
         flag._is_scalar = default is None or isinstance(default, (str, int, float))  # and so nothing that a caller could change
         return flag
@@ -44,7 +44,7 @@ class Flag(str, Generic[T_co]):
     @property
     def key(self) -> str:
         """The key as a plain string."""
-        return str(self)
+        return plain_text(self)
 
     @property
     def default(self) -> T_co:
@@ -52,10 +52,21 @@ class Flag(str, Generic[T_co]):
         return self._default if self._is_scalar else cast("T_co", fresh(self._default))
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
-        return (str(self),), {"default": self._default}
+        return (plain_text(self),), {"default": self._default}
 
     def __repr__(self) -> str:
-        return f"Flag({str(self)!r}, default={self._default!r})"
+        return f"Flag({plain_text(self)!r}, default={self._default!r})"
+
+
+def plain_key(key: object) -> str:
+    """A flag's key as a plain string.
+
+    Raises:
+        ConfigError: it is no string.
+    """
+    if not isinstance(key, str):
+        raise ConfigError(f"key: expected a string, got {type(key).__name__}")
+    return plain_text(key)
 
 
 def own_default(key: object) -> Any:

@@ -13,7 +13,9 @@ import anyio
 import pytest
 
 from aioflags import Client, Config, ConfigError, DataSystem, Events, Persistence, SourceState, Status, StoreStatus
+from aioflags.migration import Operation, Origin
 from aioflags.model.change import ObjectKind
+from aioflags.model.event import MigrationEvent
 from aioflags.sources import Fdv1FallbackOptions, MemorySource, Polling, Streaming
 from aioflags.stores import RedisStore, StoreBuilder, StoreContext, StoredItem
 from tests.canaries import KEY, secretive
@@ -202,6 +204,19 @@ async def test_without_a_cache_a_call_reads_the_flag_and_what_it_stands_on() -> 
         assert (await client.variation_detail("below", USER, "")).reason.kind == "RULE_MATCH"
         store.items[SEGMENT].clear()
         assert (await client.variation_detail("below", USER, "")).reason.kind == "FALLTHROUGH"
+
+
+async def test_without_a_cache_a_migration_goes_by_the_stage_that_the_store_has_now() -> None:
+    store = holding(move="off")
+    async with Client("", daemon(store, cache="off")) as client:
+        put(store, "move", "live", 2)
+        stage, tracker = await client.migration_variation("move", USER, "off")
+        tracker.operation(Operation.WRITE)
+        tracker.invoked(Origin.NEW)
+        event = tracker.event()
+        assert stage == await client.variation("move", USER, "") == "live"
+    assert isinstance(event, MigrationEvent)
+    assert event.version == 2
 
 
 async def test_without_a_cache_calls_that_do_not_wait_answer_from_the_last_reading() -> None:

@@ -9,14 +9,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from aioflags import Client, Config, ConfigError, Flag, ReasonKind
+from aioflags import Client, Config, ConfigError, Context, Flag, ReasonKind
 from aioflags.interventions import INTERVENTIONS, Observation
 from aioflags.testing import MemoryClient, overrides
 from tests.canaries import secretive
@@ -199,3 +199,38 @@ def test_the_page_about_it_works(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "\n4 passed in " in ran.stdout, ran.stdout
+
+
+class Key(str, Enum):  # noqa: UP042 - a StrEnum is shown as what it says
+    """Shown as ``Key.CHECKOUT``, and equal to what it says."""
+
+    CHECKOUT = "new-checkout"
+    ANNA = "anna"
+    TEAM = "team"
+
+
+FOR_ANNA = {
+    "on": True,
+    "variations": [True, False],
+    "fallthrough": {"variation": 1},
+    "targets": [{"values": ["anna"], "variation": 0}],
+}
+
+
+async def test_a_member_of_an_enumeration_is_the_key_that_it_says() -> None:
+    async with Client.local({"flags": {"new-checkout": FOR_ANNA}}) as client:
+        anna = Context("anna")
+        flags = await client.flags(anna)
+        assert await client.variation(Key.CHECKOUT, anna, False) is True
+        assert client.variation_nowait(Key.CHECKOUT, anna, False) is True
+        assert (await client.variation_detail(Key.CHECKOUT, anna, False)).value is True
+        assert flags.variation(Key.CHECKOUT, False) is True
+        assert (await client.explain(Key.CHECKOUT, anna)).key == "new-checkout"
+        assert repr(Flag[bool](Key.CHECKOUT, default=False)) == "Flag('new-checkout', default=False)"
+
+
+def test_a_context_takes_members_of_enumerations_for_what_they_say() -> None:
+    team = Context.multi(Context(Key.ANNA, name=Key.TEAM), Context(Key.ANNA, kind=Key.TEAM))
+    assert team.canonical_key == "team:anna:user:anna"
+    assert repr(team) == repr(Context.multi(Context("anna", name="team"), Context("anna", kind="team")))
+    assert {type(text) for single in team for text in (single.key, single.kind, single.name) if text is not None} == {str}

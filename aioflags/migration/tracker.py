@@ -6,8 +6,11 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from enum import StrEnum
+from typing import TypeVar
 
 from aioflags.clock import now_ms
+from aioflags.errors import ConfigError
 from aioflags.logs import printable
 from aioflags.migration.stages import Operation, Origin, Stage
 from aioflags.model.context import Context
@@ -15,8 +18,11 @@ from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import MigrationEvent
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.sampling import is_drawn
+from aioflags.model.values import is_number
 
 __all__ = ["OpTracker"]
+
+M = TypeVar("M", bound=StrEnum)
 
 
 class OpTracker:
@@ -51,22 +57,23 @@ class OpTracker:
 
     def operation(self, operation: Operation) -> None:
         """Whether it is a read or a write."""
-        self._operation = Operation(operation)
+        self._operation = _member("operation", operation, Operation)
 
     def invoked(self, origin: Origin) -> None:
         """A system was asked, whatever became of it."""
-        self._invoked.add(Origin(origin))
+        self._invoked.add(_member("origin", origin, Origin))
 
     def error(self, origin: Origin) -> None:
         """A system failed."""
-        self._failed.add(Origin(origin))
+        self._failed.add(_member("origin", origin, Origin))
 
     def latency(self, origin: Origin, seconds: float) -> None:
         """How long a system took, in seconds. What is no time is left out, with a warning."""
-        if not math.isfinite(seconds) or seconds < 0:
+        system = _member("origin", origin, Origin)
+        if not is_number(seconds) or not 0 <= seconds < math.inf:
             self._logger.warning("migration %s: a latency of %r seconds is left out", printable(self.key), seconds)
             return
-        self._latency_ms[Origin(origin)] = seconds * 1000
+        self._latency_ms[system] = seconds * 1000
 
     def consistent(self, check: Callable[[], bool]) -> None:
         """Whether both systems say the same. ``check`` is called as often as the flag wants it; if it raises, nothing is noted."""
@@ -110,3 +117,11 @@ class OpTracker:
             latency_ms={origin.value: self._latency_ms[origin] for origin in Origin if origin in self._latency_ms},
             failed=[origin.value for origin in Origin if origin in self._failed],
         )
+
+
+def _member(name: str, value: str, kind: type[M]) -> M:
+    """One of an enumeration, or the word for it."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise ConfigError(f"{name}: expected {' or '.join(kind)}, got {value!r:.60}") from None

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from aioflags.model.reference import AttributeReference
-from aioflags.model.values import fresh, is_array, same_json, type_name
+from aioflags.model.values import fresh, is_array, plain_text, same_json, type_name
 
 __all__ = ["BUILT_IN", "LEGACY_ATTRIBUTES", "Context", "invalid_context"]
 
@@ -26,6 +26,7 @@ BUILT_IN: Final = frozenset({"kind", "key", "name", "anonymous"})
 _NOT_CUSTOM: Final = BUILT_IN | {"_meta", ""}
 _copied: Callable[[Any], dict[str, object]] = dict[str, object].copy
 _KIND: Final = re.compile(r"[A-Za-z0-9._-]+")
+_USER: Final = "user"
 _NONE: Final[Mapping[str, object]] = {}
 LEGACY_ATTRIBUTES: Final = ("name", "firstName", "lastName", "email", "country", "avatar", "ip")
 """Attributes that a user without a kind has beside its custom ones."""
@@ -33,7 +34,7 @@ LEGACY_ATTRIBUTES: Final = ("name", "firstName", "lastName", "email", "country",
 
 class _Identity(msgspec.Struct, frozen=True, eq=False, dict=True):
     key: str
-    kind: str = "user"
+    kind: str = _USER
 
 
 # A Struct, because contexts are built once a request: it is constructed in C and is immutable at run time. What few
@@ -63,7 +64,7 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         if (
             self.key.__class__ is str
             and self.key
-            and self.kind == "user"
+            and self.kind is _USER
             and self.name is None
             and self.anonymous is False
             and self.private == ()
@@ -90,12 +91,18 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         attributes = dict(self.attributes)
         self._route(attributes)
         force_setattr(self, "attributes", attributes)
-        return (
+        error = (
             _kind_error(self.kind)
             or _key_error(self.key)
             or (None if self.name is None or isinstance(cast("Any", self.name), str) else "the name is not a string")
             or (None if isinstance(cast("Any", self.anonymous), bool) else "anonymous is not a boolean")
         )
+        if error is None:
+            # What is made of them, as hashes are, goes by what they say and not by how they like to be shown.
+            force_setattr(self, "key", plain_text(self.key))
+            force_setattr(self, "kind", plain_text(self.kind))
+            force_setattr(self, "name", None if self.name is None else plain_text(self.name))
+        return error
 
     def _route(self, attributes: dict[str, object]) -> None:
         """Attributes called like a property become it, where the type allows; others of that name are dropped."""

@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
-__all__ = ["JsonValue", "fresh", "is_array", "is_number", "same_json", "type_name"]
+__all__ = ["JsonValue", "fresh", "is_array", "is_number", "plain_text", "same_json", "type_name"]
 
 JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
 """What ``json.loads`` gives."""
+
+
+def plain_text(text: str) -> str:
+    """``text`` as a plain string, whatever class of strings it is of: a member of an enumeration is shown by another name."""
+    return text if text.__class__ is str else str.__str__(text)
 
 
 def is_number(value: object) -> bool:

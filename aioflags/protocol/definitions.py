@@ -12,6 +12,7 @@ import msgspec
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition, VariationOrRollout
 from aioflags.model.segment import SegmentDefinition
+from aioflags.model.values import plain_text
 
 __all__ = ["SECTIONS", "put", "read_definition", "states_version", "value_flag"]
 
@@ -49,12 +50,14 @@ def put(kind: ObjectKind, key: str, version: int, definition: Definition) -> Cha
     (a typed flag) becomes one, since a definition is written as JSON.
     """
     if definition.deleted:
-        return Change(kind, str(key), version, None)
+        return Change(kind, plain_text(key), version, None)
     if not definition.key:
-        definition = msgspec.structs.replace(definition, key=str(key))
-    return Change(kind, str(key), version, definition)
+        definition = msgspec.structs.replace(definition, key=plain_text(key))
+    return Change(kind, plain_text(key), version, definition)
 
 
 def value_flag(key: str, value: Any, version: int = 1) -> FlagDefinition:
     """A flag that serves ``value``, a JSON value, to everybody."""
-    return FlagDefinition(key=str(key), version=version, on=True, variations=(value,), fallthrough=VariationOrRollout(variation=0))
+    return FlagDefinition(
+        key=plain_text(key), version=version, on=True, variations=(value,), fallthrough=VariationOrRollout(variation=0)
+    )

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from aioflags.model.context import Context
 from aioflags.model.reference import AttributeReference
-from aioflags.model.values import is_array
+from aioflags.model.values import is_array, plain_text
 
 __all__ = ["Redaction", "plain"]
 
@@ -79,15 +79,16 @@ def plain(value: Any) -> Any:
     if is_array(value):
         return [plain(inner) for inner in value]
     # Members of enumerations, and others that are one of these and more.
-    for simple in (str, int):
-        if isinstance(value, simple):
-            return simple(value)
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, int):
+        return int(value)
     raise TypeError(f"JSON has no {type(value).__name__}")
 
 
 def _name(key: object) -> str:
     if isinstance(key, str):
-        return str(key)
+        return plain_text(key)
     raise TypeError("names in JSON are strings")
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from aioflags.errors import ConfigError
 from aioflags.model.flag import Clause, FlagDefinition, FlagRule, Target, VariationOrRollout
-from aioflags.model.values import same_json
+from aioflags.model.values import plain_text, same_json
 from aioflags.protocol.document import plain_json
 
 __all__ = ["FlagBuilder", "RuleBuilder"]
@@ -28,7 +28,7 @@ class FlagBuilder:
     """
 
     def __init__(self, key: str, definition: FlagDefinition | None = None) -> None:
-        self.key: str = str(key)  # a typed flag, too, as a plain key
+        self.key: str = plain_text(key)
         self._definition = definition or FlagDefinition(key=self.key)
         self._on = bool(self._definition.on)
         self._variations = tuple(self._definition.variations or ())

@@ -20,6 +20,7 @@ from aioflags.evaluation.dependents import needs
 from aioflags.logs import Once
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.result import ErrorInfo, FailureKind, SourceState
+from aioflags.model.values import plain_text
 from aioflags.sources.base import breathing
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, read_items
@@ -103,7 +104,7 @@ class StandIn:
         if self._health.is_available and _can_be_stored(key):
             try:
                 if self.looks_up:
-                    return await (self._load_anew() if key is None else self._looked_up(str(key)))
+                    return await (self._load_anew() if key is None else self._looked_up(plain_text(key)))
                 if not self._is_seen and not self._holder.snapshot.flags:
                     await self._load_anew()
                 self._is_seen = True

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aioflags.clock import now_ms
+from aioflags.errors import ConfigError
 from aioflags.logs import logger
 from aioflags.migration import Operation, OpTracker, Origin, Stage
 from aioflags.model.context import Context
@@ -154,8 +155,8 @@ def test_a_comparison_that_raises_is_logged_and_not_noted(caplog: pytest.LogCapt
     assert (record.levelno, record.getMessage()) == (logging.ERROR, "migration move: the comparison failed")
 
 
-@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -0.1])
-def test_what_is_no_time_is_left_out(seconds: float, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -0.1, "0.1", True, None])
+def test_what_is_no_time_is_left_out(seconds: Any, caplog: pytest.LogCaptureFixture) -> None:
     op = invoked(Origin.OLD)
     op.latency(Origin.OLD, seconds)
     assert event_of(op).latency_ms == {}
@@ -167,5 +168,33 @@ def test_words_are_taken_for_what_they_name() -> None:
     op.operation("read")  # type: ignore[arg-type]  # as programs without a type checker do
     op.invoked("new")  # type: ignore[arg-type]  # as above
     assert (event_of(op).operation, event_of(op).invoked) == ("read", ["new"])
-    with pytest.raises(ValueError, match="'newer' is not a valid Origin"):
-        op.invoked("newer")  # type: ignore[arg-type]  # as above
+
+
+def misspelt_operation(op: Any) -> None:
+    op.operation("reed")
+
+
+def misspelt_invoked(op: Any) -> None:
+    op.invoked("older")
+
+
+def misspelt_error(op: Any) -> None:
+    op.error(None)
+
+
+def misspelt_latency(op: Any) -> None:
+    op.latency("", 1)
+
+
+@pytest.mark.parametrize(
+    ("measure", "mistake"),
+    [
+        pytest.param(misspelt_operation, "operation: expected read or write, got 'reed'", id="an operation"),
+        pytest.param(misspelt_invoked, "origin: expected old or new, got 'older'", id="a system that was invoked"),
+        pytest.param(misspelt_error, "origin: expected old or new, got None", id="a system that failed"),
+        pytest.param(misspelt_latency, "origin: expected old or new, got ''", id="a system that took its time"),
+    ],
+)
+def test_a_word_that_is_none_is_refused(measure: Callable[[OpTracker], object], mistake: str) -> None:
+    with pytest.raises(ConfigError, match=mistake):
+        measure(invoked(Origin.OLD))
