@@ -27,7 +27,7 @@ from aioflags.model.defaults import (
     STORE_CACHE_TTL,
     STREAM_URI,
 )
-from aioflags.model.options import address, at_least, each, positive, require, require_methods, set_all
+from aioflags.model.options import address, at_least, each, positive, require, require_methods, require_name, set_all
 from aioflags.model.values import fresh
 from aioflags.persistence import Cache, Persistence
 from aioflags.plugins import Plugin
@@ -196,7 +196,7 @@ class Config:
         values: dict[str, object] = {
             "defaults": MappingProxyType(fresh(self.defaults)),
             "hooks": each("hooks", self.hooks, Hook),
-            "plugins": each("plugins", self.plugins, Plugin),  # type: ignore[type-abstract]  # isinstance knows protocols, too
+            "plugins": _plugins(self.plugins),
         }
         for name, default in _ADDRESSES.items():
             values[name] = address(name, getattr(self, name), default)
@@ -251,3 +251,12 @@ def _builders(option: str, builders: object) -> tuple[SourceBuilder, ...]:
     for builder in cast("Sequence[object]", builders):
         require_methods(option, builder, SourceBuilder, "source builder")
     return tuple(cast("Sequence[SourceBuilder]", builders))
+
+
+def _plugins(plugins: object) -> tuple[Plugin, ...]:
+    if isinstance(plugins, str) or not isinstance(plugins, Sequence):
+        raise ConfigError(f"plugins: expected a sequence of Plugin, got {type(plugins).__name__}")
+    for plugin in cast("Sequence[object]", plugins):
+        require_methods("plugins", plugin, Plugin, "plugin")
+        require_name("plugins", plugin, "plugin")
+    return tuple(cast("Sequence[Plugin]", plugins))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["Once", "logger", "printable"]
+__all__ = ["Once", "logger", "name_of", "printable"]
 
 logger: logging.Logger = logging.getLogger("aioflags")
 logger.addHandler(logging.NullHandler())
@@ -20,6 +20,17 @@ def printable(text: object) -> str:
     """``text`` fit for one line of a log: control characters escaped, cut after 200 characters."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)[:_LONGEST])
     return f"{shown}…" if len(str(text)) > _LONGEST else shown
+
+
+def name_of(thing: object) -> str:
+    """What a log calls a program's own object: its ``name``, or its type where that cannot be had. Raises nothing.
+
+    Whoever tells of a failure must not fail over who it was.
+    """
+    try:
+        return printable(thing.name)  # type: ignore[attr-defined]  # if not, the type will do
+    except Exception:  # noqa: BLE001 -- somebody else's code
+        return printable(type(thing).__name__)
 
 
 class Once:

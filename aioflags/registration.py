@@ -5,6 +5,7 @@ Source: ``client-surface.md`` 7.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from aioflags.hooks import Hook
-from aioflags.logs import printable
+from aioflags.logs import name_of
 from aioflags.model.options import each
 from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
 from aioflags.protocol.requests import PRODUCT, usable_tag
@@ -58,16 +59,23 @@ class Registration:
                         await registering
             except Exception as error:  # noqa: BLE001 -- as above
                 self._failed(plugin, "register", error)
+            except asyncio.CancelledError as error:
+                if _is_cancelled():
+                    raise
+                # It waited for something of its own that was cancelled. That is no reason for us to end.
+                self._failed(plugin, "register", error)
             else:
                 if scope.cancelled_caught:
-                    self._logger.error("plugin %s: register took longer than %g s, and was cancelled", _name(plugin), LONGEST)
+                    self._logger.error("plugin %s: register took longer than %g s, and was cancelled", name_of(plugin), LONGEST)
 
-    def _failed(self, plugin: Plugin, method: str, error: Exception) -> None:
-        self._logger.error("plugin %s: %s failed", _name(plugin), method, exc_info=error)
+    def _failed(self, plugin: Plugin, method: str, error: BaseException) -> None:
+        self._logger.error("plugin %s: %s failed", name_of(plugin), method, exc_info=error)
 
 
-def _name(plugin: Plugin) -> str:
-    return printable(plugin.name)
+def _is_cancelled() -> bool:
+    """Whether anybody wants the running task to end."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def environment_of(key: SdkKey, config: Config) -> EnvironmentMetadata:

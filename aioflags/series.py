@@ -15,14 +15,18 @@ from typing import Final, TypeVar, cast
 
 from aioflags.backlog import Backlog
 from aioflags.hooks import Data, EvaluationCall, Hook, TrackCall
-from aioflags.logs import Once, printable
+from aioflags.logs import Once, name_of, printable
 from aioflags.model.detail import EvaluationDetail
+from aioflags.model.nearest import nearest
 
 __all__ = ["Series"]
 
 T = TypeVar("T")
 
 _NOTHING: Final[Data] = MappingProxyType({})
+_STAGES: Final = ("before", "after", "abandoned", "after_track")
+_ELSEWHERE: Final = {"before_evaluation": "before", "after_evaluation": "after"}
+"""What other SDKs call stages that we have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class _Stages:
 
     @classmethod
     def of(cls, hook: Hook) -> _Stages:
-        return cls(*(_Stage.of(hook, name) for name in ("before", "after", "abandoned", "after_track")))
+        return cls(*(_Stage.of(hook, name) for name in _STAGES))
 
 
 class Series:
@@ -75,7 +79,22 @@ class Series:
 
     def add(self, hooks: Iterable[Hook]) -> None:
         """Behind those there are. Not from two threads at once."""
-        self._hooks += tuple(_Stages.of(hook) for hook in hooks)
+        added = [(hook, _Stages.of(hook)) for hook in hooks]
+        self._hooks += tuple(stages for _, stages in added)
+        for hook, stages in added:
+            self._check(hook, stages)
+
+    def _check(self, hook: Hook, stages: _Stages) -> None:
+        """A hook that is not called, or not where it seems to want to be, is told of: nothing else would."""
+        own = {name for name in _STAGES if getattr(stages, name) is not None}
+        meant = _meant(type(hook))
+        if own and not any(name in _ELSEWHERE and stage not in own for name, stage in meant.items()):
+            return
+        if self._once((type(hook), "stages")):
+            what = "is not called where it seems to want to be" if own else "has no stage of its own, and is never called"
+            by = ", ".join(f"{stage} by {name}" for name, stage in meant.items() if stage not in own)
+            guess = f"; did you mean {by}?" if by else ""
+            self._logger.warning("hook %s %s: its stages would be %s%s", name_of(hook), what, ", ".join(_STAGES), guess)
 
     # -- around an evaluation
 
@@ -121,7 +140,7 @@ class Series:
             if stage is None or not stage.waits:
                 self._run(stage, call, data)
             elif self._once(id(stage)):
-                self._logger.warning("hook %s: abandoned cannot wait, and is left out", printable(stage.hook.name))
+                self._logger.warning("hook %s: abandoned cannot wait, and is left out", name_of(stage.hook))
 
     def _run(self, stage: _Stage | None, call: EvaluationCall, data: Data, *more: object) -> Data:
         """What the stage makes of ``data``: the same, if it makes nothing of it, and no data, if it fails."""
@@ -187,13 +206,21 @@ class Series:
     def _failed(self, stage: _Stage, key: str, error: Exception) -> None:
         """Once a hook, stage, and flag or event: the next one would fail in the same way."""
         if self._once((id(stage), key)):
-            shown = printable(stage.hook.name), stage.name, printable(key)
+            shown = name_of(stage.hook), stage.name, printable(key)
             self._logger.error("hook %s: %s failed for %s", *shown, exc_info=error)
 
     def _passed_over(self, stage: _Stage) -> None:
         if self._once(id(stage.hook)):
-            shown = printable(stage.hook.name)
+            shown = name_of(stage.hook)
             self._logger.warning("hook %s: calls that never wait (variation_nowait, Flags) leave out its stages that wait", shown)
+
+
+def _meant(kind: type[Hook]) -> Mapping[str, str]:
+    """Methods of a class of hooks that are no stages, with the stage each may have been meant to be."""
+    others = [name for name in dir(kind) if not name.startswith("_") and not hasattr(Hook, name)]
+    methods = [name for name in others if callable(inspect.getattr_static(kind, name, None))]
+    near = {name: _ELSEWHERE.get(name) or nearest(name, _STAGES) for name in methods}
+    return {name: stage for name, stage in near.items() if stage is not None}
 
 
 def _close(returned: object) -> None:

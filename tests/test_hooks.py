@@ -14,6 +14,7 @@ import pytest
 
 from aioflags import BigSegments, Client, Config, ConfigError, Context, DataSystem, EvaluationDetail, Flag, Hook
 from aioflags.hooks import EvaluationCall
+from aioflags.plugins import EnvironmentMetadata, Plugin
 from aioflags.sources import MemorySource, Streaming
 from aioflags.testing import overrides
 from tests.canaries import KEY, secretive
@@ -510,6 +511,123 @@ async def test_a_failure_that_repeats_is_said_once_for_each_flag(ask: Ask, caplo
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
         f"hook told: {stage} failed for {key}" for key in ("checkout", "text") for stage in ("before", "after")
     ]
+
+
+class Unnamed(Failing):
+    """Fails, and its name, too."""
+
+    @property
+    def name(self) -> str:  # as some do
+        raise ValueError("name")
+
+    @name.setter
+    def name(self, name: str) -> None: ...
+
+    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        raise ValueError("before")
+
+    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+        raise ValueError("after")
+
+
+@every_door
+@pytest.mark.holds("CS-C9")
+async def test_a_hook_whose_name_fails_too_is_named_by_its_type(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    async with client_with(Unnamed()) as client:
+        assert await ask(client, "checkout", USER, False) is True
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "hook Unnamed: before failed for checkout",
+        "hook Unnamed: after failed for checkout",
+    ]
+
+
+# -- hooks that are never called
+
+
+class Foreign(Hook):
+    """Named as the stages of another SDK."""
+
+    name = "foreign"
+
+    def before_evaluation(self, context: object, data: object) -> object:
+        return data
+
+    def after_evaluation(self, context: object, data: object, detail: object) -> object:
+        return data
+
+
+class ForeignButTracking(Foreign):
+    """Has the one stage that is called the same there."""
+
+    def after_track(self, call: object) -> None: ...
+
+
+class Misspelt(Hook):
+    """Nearly right."""
+
+    name = "misspelt"
+
+    def befor(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        return data
+
+
+class Both(Foreign):
+    """Serves two SDKs."""
+
+    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        return data
+
+    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+        return data
+
+
+STAGES = "its stages would be before, after, abandoned, after_track"
+MEANT = "did you mean after by after_evaluation, before by before_evaluation?"
+
+
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        pytest.param(Hook(), [f"hook hook has no stage of its own, and is never called: {STAGES}"], id="no stage"),
+        pytest.param(
+            Foreign(),
+            [f"hook foreign has no stage of its own, and is never called: {STAGES}; {MEANT}"],
+            id="stages of another SDK",
+        ),
+        pytest.param(
+            ForeignButTracking(),
+            [f"hook foreign is not called where it seems to want to be: {STAGES}; {MEANT}"],
+            id="one stage that both have",
+        ),
+        pytest.param(
+            Misspelt(),
+            [f"hook misspelt has no stage of its own, and is never called: {STAGES}; did you mean before by befor?"],
+            id="a mistake in writing",
+        ),
+        pytest.param(Both(), [], id="a hook for two SDKs"),
+        pytest.param(Told(), [], id="stages"),
+    ],
+)
+@pytest.mark.parametrize("way", ["Config", "add_hook", "a plugin"])
+async def test_a_hook_that_would_not_be_called_is_told_of_once(
+    hook: Hook, said: list[str], way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Bringing(Plugin):
+        name = "bringing"
+
+        def get_hooks(self, environment: EnvironmentMetadata) -> list[Hook]:
+            return [hook]
+
+    hooks = [hook] if way == "Config" else []
+    plugins = [Bringing()] if way == "a plugin" else []
+    client = Client.local(DOCUMENT, Config(hooks=hooks, plugins=plugins))
+    if way == "add_hook":
+        client.add_hook(hook)
+        client.add_hook(hook)
+    async with client:
+        await client.variation("checkout", USER, False)
+        await client.variation("checkout", USER, False)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == said
 
 
 # -- registration

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.logs import Once, logger, printable
+from aioflags.logs import Once, logger, name_of, printable
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,36 @@ def test_text_from_outside_fits_one_line(text: object, shown: str) -> None:
 @given(st.text())
 def test_nothing_unprintable_gets_through(text: str) -> None:
     assert printable(text).isprintable()
+
+
+class _Named:
+    def __init__(self, name: object) -> None:
+        self._name = name
+
+    @property
+    def name(self) -> object:
+        if isinstance(self._name, BaseException):
+            raise self._name
+        return self._name
+
+
+class _Unspeakable:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("thing", "shown"),
+    [
+        pytest.param(_Named("metrics"), "metrics", id="its name"),
+        pytest.param(_Named("a\nb"), "a\\nb", id="fit for a line"),
+        pytest.param(_Named(ValueError()), "_Named", id="a name that cannot be read"),
+        pytest.param(_Named(_Unspeakable()), "_Named", id="a name that cannot be shown"),
+        pytest.param(object(), "object", id="no name"),
+    ],
+)
+def test_whoever_fails_can_be_named(thing: object, shown: str) -> None:
+    assert name_of(thing) == shown
 
 
 def test_a_thing_is_said_once_until_it_is_forgotten() -> None:

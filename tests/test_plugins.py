@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -263,6 +263,62 @@ async def test_a_plugin_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture)
     assert errors(caplog) == ["plugin slow: register took longer than 5 s, and was cancelled"]
 
 
+class Forgetful(Failing):
+    """Loses its name once it was accepted."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__("forgetful", [], at=at)
+
+    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:
+        del self.name
+        self.log.append("get_hooks")
+        if self.at == "get_hooks":
+            raise ValueError(self.at)
+        return ()
+
+    async def register(  # type: ignore[override]  # Plugin allows both, Noting only the one
+        self, client: Client, environment: EnvironmentMetadata
+    ) -> None:
+        if self.at == "hang":
+            await asyncio.sleep(3600)
+        if self.at == "register":
+            raise ValueError(self.at)
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("get_hooks", "plugin Forgetful: get_hooks failed"),
+        ("register", "plugin Forgetful: register failed"),
+        ("hang", "plugin Forgetful: register took longer than 5 s, and was cancelled"),
+    ],
+)
+@pytest.mark.holds("CS-C11")
+async def test_one_that_fails_without_a_name_is_named_by_its_type(at: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with client_with(Forgetful(at)) as client:
+        assert client.status.status == "READY"
+        assert await client.variation("f", USER, 0) == 1
+    assert errors(caplog) == [said]
+
+
+@pytest.mark.holds("CS-C11")
+async def test_one_that_waits_for_a_task_that_was_cancelled_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+    log: list[str] = []
+
+    class Abandoned(Noting):
+        async def register(  # type: ignore[override]  # Plugin allows both, Noting only the one
+            self, client: Client, environment: EnvironmentMetadata
+        ) -> None:
+            task = asyncio.create_task(asyncio.sleep(3600))
+            task.cancel()
+            await task
+
+    async with client_with(Abandoned("p1", log), Noting("p2", log)) as client:
+        assert client.status.status == "READY"
+    assert log[-1] == "p2.register"
+    assert errors(caplog) == ["plugin p1: register failed"]
+
+
 async def test_closing_does_not_wait_for_one_that_hangs() -> None:
     client = client_with(Waiting("slow", [], seconds=3600))
     starting = asyncio.create_task(client.start())
@@ -285,13 +341,55 @@ async def test_a_start_that_is_cancelled_cancels_it() -> None:
     assert log == ["slow.get_hooks"]
 
 
+class Nameless(Plugin):
+    """Leaves out what every plugin has."""
+
+
+class Numbered(Plugin):
+    """Has a name that is none."""
+
+    name = 7  # type: ignore[assignment]  # the mistake
+
+
+class Unreadable(Plugin):
+    """Has a name that nobody can read."""
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # as some do
+        raise ValueError("not today")
+
+
+class Metadata:
+    """As plugins of another SDK look: the name stands elsewhere."""
+
+    @property
+    def metadata(self) -> str:
+        return "metadata"
+
+    def get_hooks(self, environment: EnvironmentMetadata) -> list[Hook]:
+        return []
+
+    def register(self, client: Client, environment: EnvironmentMetadata) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("plugins", "problem"),
     [
-        pytest.param([print], "plugins: expected Plugin, got builtin_function_or_method", id="a function"),
-        pytest.param([Noting], r"plugins: Noting is a class; what is wanted is made by calling it: Noting\(…\)", id="a class"),
-        pytest.param([Hook()], "plugins: expected Plugin, got Hook", id="a hook"),
+        pytest.param([print], r"plugins: builtin_function_or_method is no plugin \(it has no method get_hooks\)", id="a function"),
+        pytest.param([Noting], r"plugins: Noting is a class; a plugin is made by calling it: Noting\(…\)", id="a class"),
+        pytest.param([Hook()], r"plugins: Hook is no plugin \(it has no method get_hooks\)", id="a hook"),
         pytest.param({}, "plugins: expected a sequence of Plugin, got dict", id="a mapping"),
+        pytest.param("ab", "plugins: expected a sequence of Plugin, got str", id="text"),
+        pytest.param(
+            [cast("type", Nameless)()], r"plugins: Nameless is no plugin \(it has no attribute name\)", id="one without a name"
+        ),
+        pytest.param([Metadata()], r"plugins: Metadata is no plugin \(it has no attribute name\)", id="one of another SDK"),
+        pytest.param(
+            [Unreadable()], r"plugins: Unreadable is no plugin \(its name fails: ValueError: not today\)", id="a name that fails"
+        ),
+        pytest.param(
+            [Numbered()], r"plugins: Numbered is no plugin \(its name is no string, but int\)", id="a name that is no text"
+        ),
     ],
 )
 def test_what_is_no_plugin_is_refused(plugins: Any, problem: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from aioflags.errors import ConfigError
 from aioflags.logs import printable
 
-__all__ = ["TEXT", "address", "at_least", "each", "positive", "require", "require_methods", "set_all"]
+__all__ = ["TEXT", "address", "at_least", "each", "positive", "require", "require_methods", "require_name", "set_all"]
 
 T = TypeVar("T")
 
@@ -58,6 +58,25 @@ def require_methods(option: str, value: object, protocol: type, what: str) -> No
     for name in vars(protocol):
         if not name.startswith("_") and not callable(getattr(value, name, None)):
             raise ConfigError(f"{option}: {type(value).__name__} is no {what} (it has no method {name})")
+
+
+def require_name(option: str, value: object, what: str) -> None:
+    """Whether ``value`` has a ``name`` that a log can show; ``what`` it would be then, as in "plugin".
+
+    Raises:
+        ConfigError: it has none, or one that fails or is no string.
+    """
+    problem = None
+    try:
+        name: object = getattr(value, "name", None)
+        if name is None:
+            problem = "it has no attribute name"
+        elif not isinstance(name, str):
+            problem = f"its name is no string, but {type(name).__name__}"
+    except Exception as error:  # noqa: BLE001 -- a property may raise anything
+        problem = f"its name fails: {printable(f'{type(error).__name__}: {error}')}"
+    if problem is not None:
+        raise ConfigError(f"{option}: {type(value).__name__} is no {what} ({problem})")
 
 
 def _refuse_class(option: str, value: object, wanted: str) -> None:
