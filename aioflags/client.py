@@ -48,7 +48,7 @@ from aioflags.status import StatusCell, Statuses
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.telling import Telling
 from aioflags.typed import Flag, own_default, plain_key
-from aioflags.upkeep import Upkeep, given
+from aioflags.upkeep import Upkeep, first_snapshot
 from aioflags.wire import Wire
 
 __all__ = ["Client"]
@@ -84,7 +84,7 @@ class Client:
         self._logger = config.logger
         if self._key.discarded:
             self._logger.warning("sdk_key: it has characters that no key has, or is too long; none is sent")
-        self._holder = SnapshotHolder(given(config))
+        self._holder = SnapshotHolder(first_snapshot(config))
         self._feed = ChangeFeed(self._logger)
         self._cell = StatusCell(self._holder, self._feed, self._logger)
         self._once = Once()
@@ -92,7 +92,7 @@ class Client:
         self._series = Series(config.hooks, self._backlog, self._logger)
         self._recorder = Recorder(config.events, turned=self._turn, logger=self._logger)
         wire = Wire(config, self._key)
-        telling = Telling(config, self._key, wire, self._recorder, lambda: self._upkeep.system)
+        telling = Telling(config, self._key, wire, self._recorder)
         self._upkeep = Upkeep(
             config,
             self._key,

@@ -33,16 +33,17 @@ _MEMORY: Final = "memory"
 _CUSTOM: Final = "custom"
 
 
-def describe(config: Config, system: DataSystem, environment: Mapping[str, str]) -> Description:
+def describe(config: Config, environment: Mapping[str, str]) -> Description:
     """``environment`` is like ``os.environ``: proxies may stand there."""
     return Description(
         sdk=Sdk(name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version),
-        configuration=_configuration(config, system, environment),
+        configuration=_configuration(config, environment),
         platform=_platform(),
     )
 
 
-def _configuration(config: Config, system: DataSystem, environment: Mapping[str, str]) -> Configuration:
+def _configuration(config: Config, environment: Mapping[str, str]) -> Configuration:
+    system = config.data_system
     builders = [*system.initializers, *system.synchronizers]
     polls = [builder for builder in builders if isinstance(builder, PollOptions)]
     streams = [builder for builder in builders if isinstance(builder, StreamOptions)]

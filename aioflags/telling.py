@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aioflags.config import Config, DataSystem
+from aioflags.config import Config
 from aioflags.core import Outlet
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
@@ -22,13 +22,12 @@ __all__ = ["Telling"]
 
 
 class Telling:
-    """Of one client. ``system`` gives the data system that it runs on, once it runs."""
+    """Of one client."""
 
-    def __init__(self, config: Config, key: SdkKey, wire: Wire, recorder: Recorder, system: Callable[[], DataSystem]) -> None:
+    def __init__(self, config: Config, key: SdkKey, wire: Wire, recorder: Recorder) -> None:
         self._config = config
         self._key = key
         self._recorder = recorder
-        self._system = system
         self.outlets: list[Outlet] = []
         """What leaves the client by this."""
         self.outbox: Outbox | None = None
@@ -62,6 +61,6 @@ class Telling:
             sender,
             interval=self._config.events.diagnostic_recording_interval,
             key_suffix=self._key.suffix,
-            describe=lambda: describe(self._config, self._system(), os.environ),
+            describe=lambda: describe(self._config, os.environ),
             logger=self._config.logger,
         )

@@ -28,7 +28,7 @@ from aioflags.supervisor.keeper import Keeper
 from aioflags.supervisor.supervisor import Supervisor
 from aioflags.wire import Wire
 
-__all__ = ["Upkeep", "given"]
+__all__ = ["Upkeep", "first_snapshot"]
 
 
 class Upkeep:
@@ -179,7 +179,7 @@ class Upkeep:
         )
 
 
-def given(config: Config) -> Snapshot:
+def first_snapshot(config: Config) -> Snapshot:
     """What there is to evaluate before the start: a lone MemorySource's data, or the valid emptiness of no source and no store."""
     system, nothing = config.data_system, Snapshot.empty(log=config.logger)
     if config.offline:

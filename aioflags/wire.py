@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 from aioflags.config import Config
@@ -21,7 +21,7 @@ class Wire:
     """What requests go through, while a client runs."""
 
     def __init__(self, config: Config, key: SdkKey) -> None:
-        headers = identity_headers(
+        self.headers: Mapping[str, str] = identity_headers(
             key,
             instance_id=str(uuid.uuid4()),
             application_id=config.application_id,
@@ -30,14 +30,7 @@ class Wire:
             wrapper_version=config.wrapper_version,
             logger=config.logger,
         )
-        # Not as they are: whoever prints the attributes of a client must not see the key.
-        self._headers: Callable[[], Mapping[str, str]] = lambda: headers
         self._config = config
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Those of every request."""
-        return self._headers()
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None, None]:

@@ -48,7 +48,7 @@ class Named(MemoryStore):
 
 def described(config: Config, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """A description as it goes out."""
-    found: dict[str, Any] = msgspec.to_builtins(describe(config, config.data_system, environment or {}))
+    found: dict[str, Any] = msgspec.to_builtins(describe(config, environment or {}))
     return found
 
 

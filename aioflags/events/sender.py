@@ -19,7 +19,7 @@ from aioflags.model.result import ErrorInfo
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.failures import http_failure, is_recoverable
 from aioflags.protocol.payloads import EVENT_SCHEMA
-from aioflags.protocol.requests import diagnostic_url, events_url
+from aioflags.protocol.requests import Headers, diagnostic_url, events_url
 from aioflags.transport.http import RequestFailed, Response
 
 __all__ = ["Outcome", "Post", "Sender", "judge"]
@@ -65,7 +65,7 @@ class Sender:
     ) -> None:
         self._transport_post = post
         self._base_uri = base_uri
-        self._headers = {**headers, "Content-Type": "application/json"}
+        self._headers = Headers({**headers, "Content-Type": "application/json"})
         self._compress = compress
         self._learn_time = learn_time
         self._logger = logger

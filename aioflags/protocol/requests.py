@@ -19,6 +19,7 @@ from aioflags.version import __version__
 __all__ = [
     "PRODUCT",
     "USER_AGENT",
+    "Headers",
     "diagnostic_url",
     "events_url",
     "header_text",
@@ -82,6 +83,13 @@ def usable_filter_key(key: str | None, logger: logging.Logger) -> str | None:
     return None
 
 
+class Headers(dict[str, str]):
+    """Headers by name. One of them is the SDK key, so they are shown without what they say."""
+
+    def __repr__(self) -> str:
+        return f"<headers {', '.join(self)}>"
+
+
 def identity_headers(
     sdk_key: SdkKey,
     *,
@@ -91,7 +99,7 @@ def identity_headers(
     wrapper_name: str | None = None,
     wrapper_version: str | None = None,
     logger: logging.Logger,
-) -> dict[str, str]:
+) -> Headers:
     """What every request of one client says of it. The SDK key goes into ``Authorization`` alone.
 
     A tag that cannot be sent is left out with a warning, which does not show it.
@@ -115,7 +123,7 @@ def identity_headers(
         "X-LaunchDarkly-Tags": " ".join(tags),
         "X-LaunchDarkly-Wrapper": f"{name}/{version}" if name and version else name,
     }
-    return {header: text for header, text in headers.items() if text}
+    return Headers({header: text for header, text in headers.items() if text})
 
 
 def header_text(option: str, text: str | None) -> str:

@@ -145,3 +145,7 @@ def test_a_wrapper_that_no_header_can_carry_is_refused(text: str) -> None:
         headers(wrapper_name="W", wrapper_version=text)
     with pytest.raises(ConfigError, match=r"^option: "):
         header_text("option", text)
+
+
+def test_headers_are_shown_without_what_they_say() -> None:
+    assert repr(headers("sdk-key")) == "<headers Authorization, User-Agent, X-LaunchDarkly-Instance-Id>"
