@@ -14,7 +14,7 @@ __all__ = ["Facts"]
 
 
 class Facts(Protocol):
-    """What the supervisor reports. Every call returns at once, and is made by the supervisor's task."""
+    """What the supervisor and the stand-in report. Every call returns at once, and is made on the client's event loop."""
 
     @property
     def is_followed(self) -> bool:
