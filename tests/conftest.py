@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -26,6 +27,9 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 # A mutant meets the same few examples each time: it is killed or not, and by no chance.
 settings.register_profile("mutants", settings.get_profile("patient"), derandomize=True, max_examples=25, database=None)
 settings.load_profile("patient")
+
+if "MUTANT_UNDER_TEST" in os.environ:
+    sys.setrecursionlimit(3 * sys.getrecursionlimit())  # mutmut puts two frames beneath each call
 
 
 def pytest_asyncio_loop_factories(

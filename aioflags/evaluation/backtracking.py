@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Backtracking", "backtracking"]
+__all__ = ["Backtracking", "backtracking", "is_cramped"]
 
 try:
     # The parser of re has no public name; it is the only one that reads exactly what re runs.
@@ -51,7 +52,10 @@ class Backtracking:
 
 
 def backtracking(pattern: str) -> Backtracking:
-    """The judgement on a pattern that compiles."""
+    """The judgement on a pattern that compiles.
+
+    Raises :class:`RecursionError` for want of stack, if that is the caller's doing.
+    """
     if _parser is None:
         return Backtracking(is_tame=False, is_bounded=False)
     try:
@@ -60,9 +64,20 @@ def backtracking(pattern: str) -> Backtracking:
         cost = judge.sequence(tuple(tree), _SUCCESS, tree.state.flags)
         degree = cost.degree + (0 if cost.degree == 0 or _is_anchored(tuple(tree), tree.state.flags) else 1)
     except RecursionError:
+        if is_cramped():
+            raise
         return Backtracking(is_tame=False, is_bounded=False)
     is_tame = (degree <= 1 and cost.choices <= 64) or (degree == 2 and cost.is_simple and cost.choices <= 2)
     return Backtracking(is_tame=is_tame, is_bounded=degree == 0)
+
+
+def is_cramped() -> bool:
+    """Whether half of the interpreter's stack is in use: what does not fit into the rest is not at fault for it."""
+    try:
+        sys._getframe(sys.getrecursionlimit() // 2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # says it without counting
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,11 @@ __all__ = ["LAUNCHDARKLY", "Dialect"]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Compilers of one origin's definitions. Neither method raises."""
+    """Compilers of one origin's definitions.
+
+    Neither method raises, but for :class:`RecursionError`: that is the trouble of a caller who has no stack left, and the next
+    one is not to find a form that does not work.
+    """
 
     name: str
     _compile_flag: Callable[[FlagDefinition, Note], CompiledFlag]
@@ -33,6 +37,8 @@ class Dialect:
         """The flag, ready to answer, if only that it is malformed."""
         try:
             return self._compile_flag(definition, note)
+        except RecursionError:
+            raise
         except Exception as problem:  # noqa: BLE001  # whatever it is, it is this one flag's trouble
             answer = malformed(f"does not compile: {problem!r}")
             tracking = tracking_of(definition)
@@ -42,6 +48,8 @@ class Dialect:
         """The segment, ready to be asked; one that does not compile makes the flags malformed that ask it."""
         try:
             return self._compile_segment(definition, note)
+        except RecursionError:
+            raise
         except Exception as problem:  # noqa: BLE001  # as above
             message = f"needs segment {definition.key!r}, which does not compile: {problem!r}"
 

@@ -64,8 +64,8 @@ def explain(
     reason = answer.detail.reason
     if scope.big_segments_status is not None:
         reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
-    value = None if answer.index is None else fresh(answer.value)
-    return Explanation(key=key, detail=EvaluationDetail(value, answer.index, reason), steps=tuple(steps), version=flag.version)
+    detail = EvaluationDetail(fresh(answer.value), answer.index, reason)
+    return Explanation(key=key, detail=detail, steps=tuple(steps), version=flag.version)
 
 
 def _refused(key: str, kind: ErrorKind, why: str) -> Explanation:

@@ -108,7 +108,7 @@ class Matching:
     def _found(self, clause: Clause) -> tuple[str, Any]:
         """What a clause looks at, in words and as it is."""
         named, kind = reference(clause.attribute or "", clause.context_kind), clean_kind(clause.context_kind)
-        name = printable(clause.attribute or "")
+        name = printable(clause.attribute)
         if named.error is not None:
             return f"the attribute reference {shown(clause.attribute)} is invalid: {printable(named.error)}", None
         if named.path == ("kind",):
@@ -228,8 +228,6 @@ class Matching:
             worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
             text = "the segment is big, and there is no store of memberships"
         elif (found := scope.memberships(single.key)) is None:
-            if single.key not in scope.missing:
-                scope.missing.append(single.key)
             text = f"nothing is known of the memberships of {shown(single.key)}"
         else:
             worsen(scope, found.status)

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from aioflags.evaluation.backtracking import Backtracking, backtracking
+from aioflags.evaluation.backtracking import Backtracking, backtracking, is_cramped
 from aioflags.evaluation.compiled import Note
 from aioflags.forks import Lock
 from aioflags.logs import printable
@@ -37,12 +37,15 @@ _TRAILING_ANY: Final = re.compile(r"(?<!\\)((?:\\\\)*)\.\*\??\Z")
 def compile_pattern(text: str, note: Note, *, compile_re2: Compile | None = None, with_re2: bool = True) -> Search:
     """The search for ``text`` anywhere in a subject. What is no pattern, or cannot be run safely, is nowhere; ``note`` says so.
 
-    ``compile_re2`` stands in for that of the extra; without ``with_re2`` there is none.
+    ``compile_re2`` stands in for that of the extra; without ``with_re2`` there is none. Raises :class:`RecursionError` for a caller
+    who has no stack left, and for no other.
     """
     searched = _without_idle_ends(text)
     try:
         compiled, judgement = _compiled(searched)
     except (re.error, RecursionError, OverflowError) as problem:
+        if isinstance(problem, RecursionError) and is_cramped():
+            raise
         note(f"has a pattern that is no regular expression: {printable(text)!r}: {problem}")
         return _nowhere
     if judgement.is_tame:

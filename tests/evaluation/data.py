@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,7 +16,9 @@ from aioflags.model.context import Context
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
 
-__all__ = ["ABC", "change_set", "changes", "context", "flag", "matches", "outcome", "segment", "snapshot_of"]
+__all__ = ["ABC", "change_set", "changes", "context", "flag", "matches", "outcome", "segment", "snapshot_of", "with_frames_left"]
+
+T = TypeVar("T")
 
 ABC = {"on": True, "variations": ["a", "b", "c"], "offVariation": 0, "fallthrough": {"variation": 1}}
 """The flag that most cases vary."""
@@ -74,3 +78,21 @@ def matches(clause: Mapping[str, Any], subject: Context, segments: Sequence[Mapp
         found.add(detail.variation_index == 2 if error is None else error.value)
     assert len(found) == 1
     return found.pop()
+
+
+def with_frames_left(frames: int, ask: Callable[[], T]) -> T:
+    """Asks where the interpreter will go only so many frames deeper."""
+    depth = next(depth for depth in count() if not _has_frame(depth))
+
+    def below(more: int) -> T:
+        return below(more - 1) if more > 0 else ask()
+
+    return below(sys.getrecursionlimit() - depth - frames)
+
+
+def _has_frame(depth: int) -> bool:
+    try:
+        sys._getframe(depth)
+    except ValueError:
+        return False
+    return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
+import sys
 
 import pytest
 from hypothesis import given
@@ -21,7 +23,9 @@ from aioflags.evaluation.backtracking import (
     _Judge,
     _parser,
     backtracking,
+    is_cramped,
 )
+from tests.evaluation.data import with_frames_left
 
 TAME = [
     *("foo", "b+", "^b", "a|b|c", "(?i)foo|bar", "[a-z]", r"\d\d", "x?y?z", "^(foo|foobar|fo)x", r"^\d{1,3}(\.\d{1,3}){3}$"),
@@ -172,7 +176,23 @@ def test_the_cost_of(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["abc", "a|b", "a?b", "a??b", "a*b", "a+b", "a{0}b", "a{2}b", "a{0,2}b", "(ab)*c", "(ab)+c", "(a|b)?c", "(a*|b)c", "(?>a)b"],
+    [
+        "abc",
+        "a|b",
+        "a?b",
+        "a??b",
+        "a*b",
+        "a+b",
+        "a{0}b",
+        "a{2}b",
+        "a{0,2}b",
+        "a{1,2}b",
+        "(ab)*c",
+        "(ab)+c",
+        "(a|b)?c",
+        "(a*|b)c",
+        "(?>a)b",
+    ],
 )
 def test_what_can_come_first_is_known(pattern: str) -> None:
     texts = ("".join(text) for size in range(1, 5) for text in itertools.product("abc", repeat=size))
@@ -237,12 +257,26 @@ def test_places_take_what_may_come_there(pattern: str, found: int) -> None:
     assert judged(pattern).first == found
 
 
+NESTED = "(?:" * 2000 + "a" + "b)?" * 2000
+
+
 def test_a_pattern_that_would_take_long_to_judge_is_given_up() -> None:
     assert not backtracking("(" * 12 + "a" + "b?){1,5}" * 12).is_tame
 
 
 def test_a_pattern_that_is_nested_deeper_than_the_interpreter_recurses_is_given_up() -> None:
-    assert backtracking("(?:" * 2000 + "a" + "b)?" * 2000) == Backtracking(is_tame=False, is_bounded=False)
+    assert backtracking(NESTED) == Backtracking(is_tame=False, is_bounded=False)
+
+
+def test_for_want_of_the_stack_that_its_caller_has_used_no_pattern_is_given_up() -> None:
+    with pytest.raises(RecursionError):
+        with_frames_left(sys.getrecursionlimit() // 4, functools.partial(backtracking, NESTED))
+
+
+@pytest.mark.parametrize(("used", "expected"), [pytest.param(0.45, False, id="less"), pytest.param(0.55, True, id="more")])
+def test_a_caller_is_cramped_who_has_used_half_of_the_stack(used: float, expected: bool) -> None:
+    left = int(sys.getrecursionlimit() * (1 - used))
+    assert with_frames_left(left, is_cramped) is expected
 
 
 PIECES = st.recursive(

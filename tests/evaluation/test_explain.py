@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aioflags.evaluation.compiled import Evaluation
 from aioflags.evaluation.explain import explain
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
@@ -15,14 +16,18 @@ from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.explanation import Explanation, Step, StepKind
 from aioflags.model.membership import Membership
 from tests.evaluation.conformance import DIRECTORY, REASON, Case, cases
-from tests.evaluation.data import context, flag, segment, snapshot_of
+from tests.evaluation.data import context, flag, segment, snapshot_of, with_frames_left
 
 SHARES = [{"variation": 0, "weight": 20000}, {"variation": 1, "weight": 30000}, {"variation": 2, "weight": 50000}]
 INVALID = "a double or trailing slash leaves a part of the path empty"
-USER = context(email="ann@acme.com", age=41)
+KEYLESS = "the key is not a string, or is empty"
+EMPTY = "an attribute reference cannot be empty"
+NO_PATTERN = "has a pattern that is no regular expression: '(': missing ), unterminated subpattern at position 0"
+NOWHERE = {"bucketBy": "//", "contextKind": "user"}
+USER = context(email="ann@acme.com", age=41, home={"town": "Ulm"})
 
 
-def clause(op: str = "in", *values: Any, attribute: str = "email", **more: Any) -> dict[str, Any]:
+def clause(op: str = "in", *values: Any, attribute: str | None = "email", **more: Any) -> dict[str, Any]:
     return {"op": op, "attribute": attribute, "contextKind": "user", "values": list(values), **more}
 
 
@@ -64,6 +69,16 @@ IN_S = clause("segmentMatch", "s")
             {"targets": [{"variation": 2, "values": ["x", "k"]}]},
             ['flag is "c": TARGET_MATCH, variation 2', "- the flag is on", '- user "k" is a target of variation 2'],
             id="a target",
+        ),
+        pytest.param(
+            {"targets": [{"variation": 2, "values": ["x"]}]},
+            [
+                'flag is "b": FALLTHROUGH, variation 1',
+                "- the flag is on",
+                "- none of 1 target is the context",
+                "- the fallthrough serves variation 1",
+            ],
+            id="one target that is somebody else",
         ),
         pytest.param(
             {"targets": [{"variation": 2, "values": ["x", "y"]}], "rules": [rule(clause("endsWith", "@acme.com"))]},
@@ -126,6 +141,85 @@ IN_S = clause("segmentMatch", "s")
             id="a reference that is none",
         ),
         pytest.param(
+            {"rules": [rule(clause("in", *"abcde")), rule(clause("matches", "(", "("))]},
+            [
+                'flag is "b": FALLTHROUGH, variation 1',
+                "- the flag is on",
+                "- rule 0 (r) does not match",
+                '  - user email is "ann@acme.com"; is that in "a", "b", "c", "d", "e"? no',
+                "- rule 1 (r) does not match",
+                f'  - user email is "ann@acme.com"; is that matches "(", "("? no ({NO_PATTERN}) ({NO_PATTERN})',
+                "- no rule matches, so the fallthrough serves variation 1",
+            ],
+            id="as many values as are named, and patterns that are none",
+        ),
+        pytest.param(
+            {"rules": [rule(clause("in", 1, attribute=None))]},
+            [
+                "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
+                "- the flag is on",
+                "- rule 0 (r) cannot be told",
+                f"  - the attribute reference null is invalid: {EMPTY}; is that in 1? that cannot be told",
+                f"- the flag makes no sense: it has a clause with an invalid attribute reference: {EMPTY}",
+            ],
+            id="a clause that names no attribute",
+        ),
+        pytest.param(
+            {"fallthrough": {"rollout": {"variations": []}}},
+            [
+                "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
+                "- the flag is on",
+                "- the fallthrough serves no variation",
+                "- the flag makes no sense: it has neither variation nor rollout in fallthrough",
+            ],
+            id="a rollout of nothing",
+        ),
+        pytest.param(
+            {"rules": [{"id": "", "clauses": []}]},
+            [
+                "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
+                "- the flag is on",
+                "- rule 0 matches and serves no variation",
+                "- the flag makes no sense: it has neither variation nor rollout in rules[0]",
+            ],
+            id="a rule that serves nothing",
+        ),
+        pytest.param(
+            {"fallthrough": {"rollout": {"variations": SHARES, **NOWHERE}}},
+            [
+                "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
+                "- the flag is on",
+                "- the fallthrough serves nothing",
+                f"- the flag makes no sense: it buckets by an invalid attribute reference: {INVALID}",
+            ],
+            id="a rollout by a reference that is none",
+        ),
+        pytest.param(
+            {"rules": [{"id": "r", "clauses": [], "rollout": {"variations": SHARES, **NOWHERE}}]},
+            [
+                "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
+                "- the flag is on",
+                "- rule 0 (r) matches",
+                f"- the flag makes no sense: it buckets by an invalid attribute reference: {INVALID}",
+            ],
+            id="a rule's rollout by a reference that is none",
+        ),
+        pytest.param(
+            {"rules": [rule(clause("segmentMatch")), rule(clause("segmentMatch", "s", negate=True))]},
+            [
+                'flag is "b": FALLTHROUGH, variation 1',
+                "- the flag is on",
+                "- rule 0 (r) does not match",
+                "  - is it in one of the segments (none)? no",
+                "- rule 1 (r) does not match",
+                '  - is it in none of the segments "s"? no',
+                '    - segment "s", version 1, has it',
+                '      - user "k" is included by its key',
+                "- no rule matches, so the fallthrough serves variation 1",
+            ],
+            id="no segment, and none of one",
+        ),
+        pytest.param(
             {"fallthrough": {"variation": 9}},
             [
                 "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
@@ -183,6 +277,18 @@ def test_an_explanation_reads(properties: dict[str, Any], lines: list[str]) -> N
     assert str(found).splitlines() == lines
 
 
+def test_of_a_context_of_several_kinds_all_are_told() -> None:
+    several = context({"kind": "multi", "user": {"key": "k"}, "org": {"key": "o", "size": 3}})
+    found = told(
+        flag(rules=[rule(clause("in", "x", attribute="kind")), rule(clause("in", 3, attribute="size", contextKind="org"))]),
+        subject=several,
+    )
+    assert [step.text for step in walk(found.steps) if step.kind is StepKind.CLAUSE] == [
+        'the context is of kind org and user; is that in "x"? no',
+        "org size is 3; is that in 3? yes",
+    ]
+
+
 def test_a_prerequisite_is_told_with_its_own_steps() -> None:
     needs = flag(prerequisites=[{"key": "other", "variation": 2}])
     found = told(needs, flag("other", rules=[rule(clause("in", "ann@acme.com"))]))
@@ -221,6 +327,16 @@ def test_a_prerequisite_that_is_off_is_not_met_whatever_it_serves() -> None:
             id="without the attribute",
         ),
         pytest.param(
+            {"bucketBy": "/home/town", "contextKind": "user"},
+            'rollout: by user /home/town "Ulm" the bucket is 0.719974; variation 2 has buckets from 0.5 to 1',
+            id="by an attribute within another",
+        ),
+        pytest.param(
+            {"bucketBy": "size", "contextKind": "user", "variations": [{"variation": 2, "weight": 0}, *SHARES]},
+            "rollout: user has no size to bucket by, so its bucket is 0; variation 0 has buckets from 0 to 0.2",
+            id="a weight of nothing, which nobody is below",
+        ),
+        pytest.param(
             {"contextKind": "org"},
             "rollout: the context has no org, so its bucket is 0; variation 0 has buckets from 0 to 0.2",
             id="without the kind",
@@ -238,6 +354,26 @@ def test_a_bucket_is_told(rollout: dict[str, Any], text: str) -> None:
     assert (bucket.kind, bucket.path, bucket.text) == (StepKind.BUCKET, "fallthrough.rollout", text)
     assert bucket.facts["above"] <= bucket.facts["bucket"] < bucket.facts["below"]
     assert bucket.facts["variation"] == found.detail.variation_index
+
+
+def test_what_a_rule_serves_is_told_below_the_rule_and_its_clauses() -> None:
+    experiment = {"kind": "experiment", "variations": SHARES}
+    found = told(flag(rules=[{"id": "", "clauses": [clause("in", "ann@acme.com")], "rollout": experiment}]))
+    (ruled,) = found.steps[1:]
+    assert ruled.facts == {"index": 0}
+    assert [(step.kind, step.path) for step in ruled.steps] == [
+        (StepKind.CLAUSE, "rules[0].clauses[0]"),
+        (StepKind.BUCKET, "rules[0].rollout"),
+    ]
+    assert ruled.steps[-1].facts == {
+        "kind": "user",
+        "bucketBy": "key",
+        "bucket": pytest.approx(0.909066, abs=1e-6),
+        "above": 0.5,
+        "below": 1.0,
+        "variation": 2,
+        "inExperiment": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -262,6 +398,51 @@ def test_a_bucket_is_told(rollout: dict[str, Any], text: str) -> None:
             id="rules, and the weight of one",
         ),
         pytest.param(
+            {"excludedContexts": [{"contextKind": "org", "values": ["k"]}], "rules": [{"clauses": [], "weight": 100000}]},
+            True,
+            [
+                "rule 0 of the segment matches",
+                'by user key "k" the bucket is 0.322993; the rule takes buckets below 1: yes',
+            ],
+            id="a key of another kind, and a weight that is everybody",
+        ),
+        pytest.param(
+            {"salt": None, "rules": [{"clauses": [], "weight": 30000, "bucketBy": "/home/town", "rolloutContextKind": "user"}]},
+            False,
+            [
+                "rule 0 of the segment does not match",
+                'by user /home/town "Ulm" the bucket is 0.935007; the rule takes buckets below 0.3: no',
+            ],
+            id="a weight by an attribute, without salt",
+        ),
+        pytest.param(
+            {"rules": [{"clauses": [], "weight": 0, "bucketBy": "size", "rolloutContextKind": "user"}]},
+            False,
+            [
+                "rule 0 of the segment does not match",
+                "user has no size to bucket by, so its bucket is 0; the rule takes buckets below 0: no",
+            ],
+            id="a weight that is nobody",
+        ),
+        pytest.param(
+            {"rules": [{"clauses": [], "weight": 100000, "rolloutContextKind": "org"}]},
+            False,
+            [
+                "rule 0 of the segment does not match",
+                "the context has no org, so its bucket is 0; the rule takes buckets below 1: no",
+            ],
+            id="a weight of a kind that the context does not have",
+        ),
+        pytest.param(
+            {"rules": [{"clauses": [clause("in", 1, attribute="//")]}]},
+            None,
+            [
+                "rule 0 of the segment cannot be told",
+                f'the attribute reference "//" is invalid: {INVALID}; is that in 1? that cannot be told',
+            ],
+            id="a reference that is none",
+        ),
+        pytest.param(
             {"unbounded": True}, False, ["the segment is big, and has no generation to look up"], id="big, without generation"
         ),
         pytest.param(
@@ -278,10 +459,13 @@ def test_a_bucket_is_told(rollout: dict[str, Any], text: str) -> None:
         ),
     ],
 )
-def test_a_segment_is_told(properties: dict[str, Any], holds: bool, texts: list[str]) -> None:
+def test_a_segment_is_told(properties: dict[str, Any], holds: bool | None, texts: list[str]) -> None:
     found = told(flag(rules=[rule(IN_S)]), segments=[segment(**properties)])
-    asked = next(step for step in walk(found.steps) if step.kind is StepKind.SEGMENT)
-    assert asked.holds is holds
+    clauses, asked = (next(step for step in walk(found.steps) if step.kind is kind) for kind in (StepKind.CLAUSE, StepKind.SEGMENT))
+    assert (clauses.holds, asked.holds) == (holds, holds)
+    ends = {True: ("has it", "yes"), False: ("does not have it", "no"), None: ("cannot tell", "that cannot be told")}[holds]
+    assert asked.text == f'segment "s", version 1, {ends[0]}'
+    assert clauses.text == f'is it in one of the segments "s"? {ends[1]}'
     assert [step.text for step in walk(asked.steps)] == texts
 
 
@@ -298,7 +482,9 @@ def test_memberships_of_big_segments_are_told(memberships: Mapping[str, Mapping[
     big = segment(unbounded=True, generation=1)
     known = {key: Membership(segments, BigSegmentsStatus.HEALTHY) for key, segments in memberships.items()}
     found = told(flag(rules=[rule(IN_S)]), segments=[big], memberships=known.get)
-    assert text in [step.text for step in walk(found.steps)]
+    looked_up = next(step for step in walk(found.steps) if step.kind is StepKind.LISTS)
+    assert (looked_up.text, looked_up.path) == (text, "unbounded")
+    assert looked_up.holds is memberships.get("k", {}).get("s.g1")
     assert found.detail.value == value
 
 
@@ -315,6 +501,8 @@ def test_segments_in_a_circle_are_told_as_far_as_the_evaluation_went(length: int
     segments = [step for step in walk(found.steps) if step.kind is StepKind.SEGMENT]
     assert len(segments) == min(length, 100) + 1
     assert {step.holds for step in segments} == {None}
+    needs = "more than 100 segments that refer to one another" if length > 100 else "segment 's0', which refers to itself"
+    assert found.steps[-1].text == f"the flag makes no sense: it needs {needs}"
 
 
 @pytest.mark.parametrize("length", [100, 101], ids=["as deep as may be", "one more"])
@@ -322,6 +510,22 @@ def test_prerequisites_may_be_as_deep_as_evaluations_go(length: int) -> None:
     flags = [flag(f"f{number}", prerequisites=[{"key": f"f{number + 1}", "variation": 1}]) for number in range(length)]
     found = told(*flags, flag(f"f{length}"), key="f0")
     assert (found.detail.value is None) is (length > 100)
+    problems = [step.text for step in walk(found.steps) if step.kind is StepKind.PROBLEM]
+    needs = "it needs more than 100 flags that are prerequisites of one another"
+    assert problems == ([f"the flag makes no sense: {needs}"] if length > 100 else [])
+
+
+def test_where_the_interpreter_can_go_no_deeper_it_says_so() -> None:
+    flags = [flag(f"f{number}", prerequisites=[{"key": f"f{number + 1}", "variation": 1}]) for number in range(100)]
+    snapshot = snapshot_of(*flags, flag("f100"))
+
+    def ask() -> tuple[Explanation, Evaluation]:
+        return explain(snapshot, "f0", USER), snapshot.evaluate("f0", USER, None, wanted=object)
+
+    found, evaluation = with_frames_left(120, ask)
+    assert found.detail == evaluation.detail
+    assert found.detail.reason.to_dict() == {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"}
+    assert found.steps[-1].text == "the flag makes no sense: it depends on too many flags or segments in a row"
 
 
 @pytest.mark.parametrize(
@@ -330,20 +534,20 @@ def test_prerequisites_may_be_as_deep_as_evaluations_go(length: int) -> None:
         pytest.param("flga", USER, 'there is no flag "flga" among 1; did you mean "flag"?', id="a flag that is not there"),
         pytest.param("entirely else", USER, 'there is no flag "entirely else" among 1', id="nor anything like it"),
         pytest.param("flag", None, "the context cannot be used: there is none", id="no context"),
-        pytest.param("flag", Context(""), "the context cannot be used: ", id="a context that cannot be used"),
+        pytest.param("flag", Context(""), f"the context cannot be used: {KEYLESS}", id="a context that cannot be used"),
     ],
 )
 def test_where_there_is_nothing_to_evaluate_it_says_why(key: str, subject: Context | None, text: str) -> None:
-    (step,) = told(flag(), key=key, subject=subject).steps
-    assert step.kind is StepKind.PROBLEM
-    assert step.text.startswith(text)
-    assert ("did you mean" in step.text) is ("did you mean" in text)
+    found = told(flag(), key=key, subject=subject)
+    assert (found.key, found.version) == (key, None)
+    (step,) = found.steps
+    assert (step.kind, step.text) == (StepKind.PROBLEM, text)
 
 
 def test_before_there_are_data_it_says_so() -> None:
     found = explain(Snapshot.empty(), "flag", USER)
     assert found.detail == Snapshot.empty().evaluate("flag", USER, None).detail
-    assert [step.text for step in found.steps] == ["there are no flag data yet"]
+    assert (found.key, [step.text for step in found.steps]) == ("flag", ["there are no flag data yet"])
 
 
 def test_it_is_json() -> None:
@@ -397,42 +601,86 @@ def test_it_agrees_with_the_evaluation_in_the_case(case: Case) -> None:
 
 TARGETED = flag(prerequisites=[{"key": "needed", "variation": 1}], targets=[{"variation": 0, "values": ["k"]}])
 RULED = flag(rules=[rule(clause("segmentMatch", "s", "t", negate=True)), rule(IN_S)])
+IN_NO_ORG = clause("in", 1, contextKind="org", attribute="size", negate=True)
 LISTED = [
-    ("", True, {"segment": "s", "version": 1}),
-    ("included", True, {"contextKind": "user", "key": "k"}),
+    ("segment", "", True, {"segment": "s", "version": 1}),
+    ("lists", "included", True, {"contextKind": "user", "key": "k"}),
 ]
+SHARED = {"rules": [{"clauses": [IN_NO_ORG]}, {"clauses": [], "weight": 50000}]}
+ON: Any = ("on", "on", True, {})
+FALLTHROUGH: Any = ("fallthrough", "fallthrough", None, {})
 
 
 @pytest.mark.parametrize(
-    ("flags", "facts"),
+    ("flags", "segments", "facts"),
     [
-        pytest.param([flag(on=False)], [("on", False, {})], id="off"),
+        pytest.param([flag(on=False)], [], [("on", "on", False, {})], id="off"),
         pytest.param(
             [TARGETED, flag("needed")],
+            [],
             [
-                ("on", True, {}),
-                ("prerequisites[0]", True, {"flag": "needed", "variation": 1}),
-                ("on", True, {}),
-                ("fallthrough", None, {}),
-                ("targets", True, {"contextKind": "user", "key": "k", "variation": 0}),
+                ON,
+                ("prerequisite", "prerequisites[0]", True, {"flag": "needed", "variation": 1}),
+                ON,
+                FALLTHROUGH,
+                ("targets", "targets", True, {"contextKind": "user", "key": "k", "variation": 0}),
             ],
             id="a prerequisite and a target",
         ),
         pytest.param(
+            [flag(targets=[{"variation": 0, "values": ["x"]}], fallthrough={"variation": 9})],
+            [],
+            [ON, ("targets", "targets", False, {}), FALLTHROUGH, ("problem", "", None, {})],
+            id="a target that is somebody else, and what makes no sense",
+        ),
+        pytest.param(
             [RULED],
+            [segment("s", included=["k"])],
             [
-                ("on", True, {}),
-                ("rules[0]", False, {"index": 0, "id": "r"}),
-                ("rules[0].clauses[0]", False, {"op": "segmentMatch", "values": ["s", "t"], "negate": True}),
+                ON,
+                ("rule", "rules[0]", False, {"index": 0, "id": "r"}),
+                ("clause", "rules[0].clauses[0]", False, {"op": "segmentMatch", "values": ["s", "t"], "negate": True}),
                 *LISTED,
-                ("rules[1]", True, {"index": 1, "id": "r"}),
-                ("rules[1].clauses[0]", True, {"op": "segmentMatch", "values": ["s"], "negate": False}),
+                ("rule", "rules[1]", True, {"index": 1, "id": "r"}),
+                ("clause", "rules[1].clauses[0]", True, {"op": "segmentMatch", "values": ["s"], "negate": False}),
                 *LISTED,
             ],
             id="rules and segments",
         ),
+        pytest.param(
+            [flag(rules=[rule(clause("segmentMatch", "none", "s"))])],
+            [segment("s", **SHARED)],
+            [
+                ON,
+                ("rule", "rules[0]", True, {"index": 0, "id": "r"}),
+                ("clause", "rules[0].clauses[0]", True, {"op": "segmentMatch", "values": ["none", "s"], "negate": False}),
+                ("segment", "", False, {"segment": "none"}),
+                ("segment", "", True, {"segment": "s", "version": 1}),
+                ("rule", "rules[0]", False, {"index": 0}),
+                (
+                    "clause",
+                    "rules[0].clauses[0]",
+                    False,
+                    {"contextKind": "org", "attribute": "size", "op": "in", "values": [1], "negate": True, "found": None},
+                ),
+                ("rule", "rules[1]", True, {"index": 1}),
+                (
+                    "bucket",
+                    "rules[1].weight",
+                    True,
+                    {"kind": "user", "bucketBy": "key", "bucket": pytest.approx(0.322993, abs=1e-6), "below": 0.5},
+                ),
+            ],
+            id="a segment that is not there, and the rules of one",
+        ),
     ],
 )
-def test_what_steps_tell_in_words_they_have_as_facts(flags: Any, facts: list[Any]) -> None:
-    steps = told(*flags, segments=[segment("s", included=["k"])]).steps
-    assert [(step.path, step.holds, step.facts) for step in walk(steps)] == facts
+def test_what_steps_tell_in_words_they_have_as_facts(flags: Any, segments: Any, facts: list[Any]) -> None:
+    steps = told(*flags, segments=segments).steps
+    assert [(step.kind, step.path, step.holds, step.facts) for step in walk(steps)] == facts
+
+
+def test_a_clause_that_names_no_attribute_has_an_empty_one_among_its_facts() -> None:
+    found = told(flag(rules=[rule(clause("in", 1, attribute=None))]))
+    asked = next(step for step in walk(found.steps) if step.kind is StepKind.CLAUSE)
+    assert (asked.holds, asked.facts["attribute"], asked.facts["found"]) == (None, "", None)

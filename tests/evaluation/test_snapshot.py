@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import logging
+import re
 import threading
 import weakref
 from typing import Any
@@ -16,7 +19,7 @@ from aioflags.evaluation.flags import compile_flag
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
-from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of
+from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of, with_frames_left
 
 K = Context("k")
 
@@ -181,6 +184,29 @@ def test_a_flag_that_fills_the_stack_is_malformed(caplog: pytest.LogCaptureFixtu
     evaluation = of_dialect(_endless, _unable, flag()).evaluate("flag", K, "default")
     assert outcome(evaluation) == ("default", None, error("MALFORMED_FLAG"))
     assert "depends on too many flags or segments in a row" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "clause",
+    [
+        pytest.param({"op": "in", "attribute": "key", "values": ["k"]}, id="a clause"),
+        pytest.param({"op": "segmentMatch", "values": ["s"]}, id="a segment"),
+        pytest.param({"op": "matches", "attribute": "key", "values": ["^(k|[l-n]+)$"]}, id="a pattern"),
+    ],
+)
+def test_a_flag_works_after_a_caller_who_had_no_stack_left(clause: Any) -> None:
+    """What is compiled is kept: it must not tell of who was the first to ask."""
+    rules = [{"clauses": [clause], "variation": 2}]
+    flags = [flag(rules=rules, prerequisites=[{"key": "needed", "variation": 2}]), flag("needed", rules=rules)]
+    data = change_set(*changes(flags, [segment(included=["k"])]))
+    quiet = logging.getLogger("somebody.quiet")
+    quiet.setLevel(logging.CRITICAL)  # to say something takes more of the stack than what it is about
+    for frames in range(2, 120):
+        snapshot = Snapshot.empty(log=quiet).apply(data)
+        re.purge()
+        with contextlib.suppress(RecursionError):
+            with_frames_left(frames, functools.partial(snapshot.evaluate, "flag", K, "default"))
+        assert snapshot.evaluate("flag", K, "default").detail.value == "c", f"{frames} frames left"
 
 
 # -- changes
