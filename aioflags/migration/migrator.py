@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ class Migrator(Generic[P, R, W]):
         for name, function in (functions | ({} if compare is None else {"compare": compare})).items():
             if not callable(function):
                 raise ConfigError(f"{name}: expected a function, got {type(function).__name__}")
+        if inspect.iscoroutinefunction(compare):
+            raise ConfigError("compare: expected a plain function, got a coroutine function")
         self._client = client
         self._reading: Final[Mapping[Origin, _Function]] = {Origin.OLD: read_old, Origin.NEW: read_new}
         self._writing: Final[Mapping[Origin, _Function]] = {Origin.OLD: write_old, Origin.NEW: write_new}

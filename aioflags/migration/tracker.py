@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import random
@@ -70,17 +71,22 @@ class OpTracker:
     def latency(self, origin: Origin, seconds: float) -> None:
         """How long a system took, in seconds. What is no time is left out, with a warning."""
         system = _member("origin", origin, Origin)
-        if not is_number(seconds) or not 0 <= seconds < math.inf:
+        millis = float(seconds) * 1000 if is_number(seconds) else math.nan
+        if not 0 <= millis < math.inf:
             self._logger.warning("migration %s: a latency of %r seconds is left out", printable(self.key), seconds)
             return
-        self._latency_ms[system] = seconds * 1000
+        self._latency_ms[system] = millis
 
     def consistent(self, check: Callable[[], bool]) -> None:
         """Whether both systems say the same. ``check`` is called as often as the flag wants it; if it raises, nothing is noted."""
         if not is_drawn(self._check_ratio, self._chance):
             return
         try:
-            self._is_consistent = bool(check())
+            found = check()
+            if inspect.iscoroutine(found):
+                found.close()
+                raise TypeError("it is a coroutine function, and nobody waits for what it compares")
+            self._is_consistent = bool(found)
         except Exception:
             self._logger.exception("migration %s: the comparison failed", printable(self.key))
 

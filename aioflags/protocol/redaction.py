@@ -50,10 +50,12 @@ class Redaction:
             if hides_all or (name,) in private:
                 redacted.append(_shown(name))
                 continue
+            inside: list[str] = []
             try:
-                shaped[name] = _without(value, (name,), private, redacted) if _reaches_into(name, private) else plain(value)
+                shaped[name] = _without(value, (name,), private, inside) if _reaches_into(name, private) else plain(value)
             except (TypeError, ValueError, RecursionError):
                 continue  # what JSON cannot carry is left out, and takes nothing else with it
+            redacted += inside
         if redacted:
             shaped["_meta"] = {"redactedAttributes": redacted}
         return shaped

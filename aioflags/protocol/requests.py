@@ -20,6 +20,7 @@ __all__ = [
     "PRODUCT",
     "USER_AGENT",
     "Headers",
+    "all_url",
     "diagnostic_url",
     "events_url",
     "header_text",

@@ -484,3 +484,12 @@ async def test_a_comparison_counts_as_yes_or_no_or_not_at_all(check: str, caplog
         await Systems().migrator(teller.client, compare=compare).read("move", USER, Stage.OFF, None)
         assert (await measured(teller)).get("consistent") == ({"value": True} if check == "truthy" else None)
     assert ("the comparison failed" in caplog.text) is (check == "raises")
+
+
+async def test_a_comparison_that_would_have_to_be_awaited_is_refused() -> None:
+    async def same(one: object, other: object) -> bool:
+        return one == other
+
+    async with Client.local({}) as client:
+        with pytest.raises(ConfigError, match=r"^compare: expected a plain function, got a coroutine function$"):
+            Systems().migrator(client, compare=same)

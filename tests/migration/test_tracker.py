@@ -155,7 +155,28 @@ def test_a_comparison_that_raises_is_logged_and_not_noted(caplog: pytest.LogCapt
     assert (record.levelno, record.getMessage()) == (logging.ERROR, "migration move: the comparison failed")
 
 
-@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -0.1, "0.1", True, None])
+def test_a_comparison_that_would_have_to_be_awaited_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def differs() -> bool:
+        return False
+
+    op = invoked(*Origin)
+    op.consistent(differs)  # type: ignore[arg-type]  # as programs without a type checker do
+    assert event_of(op).is_consistent is None
+    assert "nobody waits for what it compares" in caplog.text
+
+
+class Seconds(float):
+    """As libraries for numbers have it: a float, and more."""
+
+
+def test_a_latency_is_a_plain_number_whatever_it_was() -> None:
+    op = invoked(Origin.OLD)
+    op.latency(Origin.OLD, Seconds(0.25))
+    (latency,) = event_of(op).latency_ms.values()
+    assert (type(latency), latency) == (float, 250)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e306, -0.1, "0.1", True, None])
 def test_what_is_no_time_is_left_out(seconds: Any, caplog: pytest.LogCaptureFixture) -> None:
     op = invoked(Origin.OLD)
     op.latency(Origin.OLD, seconds)

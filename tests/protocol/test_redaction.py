@@ -103,6 +103,10 @@ class Level(enum.IntEnum):
     TOP = 3
 
 
+class Street(str, enum.Enum):  # noqa: UP042 - a StrEnum is shown as what it says
+    NAME = "street"
+
+
 @pytest.mark.parametrize(
     ("value", "left"),
     [
@@ -112,6 +116,8 @@ class Level(enum.IntEnum):
         pytest.param({"b": {1: 2}}, {}, id="a name that is no string"),
         pytest.param(b"bytes", {}, id="bytes"),
         pytest.param(Plan.GOLD, {"a": "gold"}, id="a member of an enumeration"),
+        pytest.param(Street.NAME, {"a": "street"}, id="a member that is shown by another name"),
+        pytest.param({Street.NAME: 1}, {"a": {"street": 1}}, id="such a member as a name"),
         pytest.param(Level.TOP, {"a": 3}, id="a number with a name"),
         pytest.param((1, 2), {"a": [1, 2]}, id="a tuple"),
         pytest.param(None, {}, id="nothing"),
@@ -121,3 +127,15 @@ class Level(enum.IntEnum):
 def test_an_attribute_that_json_cannot_carry_is_left_out_alone(value: object, left: dict[str, object], private: list[str]) -> None:
     shape = Redaction(private=private).shape(Context("u", attributes={"a": value, "z": 1}))
     assert shape == {"kind": "user", "key": "u", **left, "z": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "left"),
+    [
+        pytest.param({Street.NAME: "x", "no": 1}, {"a": {"no": 1}, "_meta": {"redactedAttributes": ["/a/street"]}}, id="a name"),
+        pytest.param({"street": "x", "bad": object()}, {}, id="what is left out as a whole is not called redacted"),
+    ],
+)
+def test_what_is_private_inside_is_named_where_something_is_left(value: object, left: dict[str, object]) -> None:
+    shape = Redaction(private=["/a/street"]).shape(Context("u", attributes={"a": value}))
+    assert shape == {"kind": "user", "key": "u", **left}
