@@ -477,13 +477,15 @@ class Client:
         """Tells analytics that something happened: for metrics and experiments. From any thread, without a wait.
 
         ``data`` is any JSON value, taken as it is now; ``metric_value`` is what a numeric metric measures. What JSON cannot
-        carry is left out, with a warning. For a context that cannot be used nothing is sent, with a warning, too.
+        carry is left out, with a warning. For a context that cannot be used nothing is sent, with a warning, too, and so it is
+        before the start and after the close.
 
         Raises:
             ConfigError: ``name`` is no string, or ``context`` no :class:`Context`.
         """
         require("name", name, str)
         if (found := self._usable("track", context)) is not None:
+            self._warn_if_closed("track")
             self._recorder.tracked(name, found, data, metric_value)
             if self._series:
                 environment_id = self._cell.environment_id
@@ -494,12 +496,14 @@ class Client:
     def identify(self, context: Context | None = None) -> None:
         """Tells analytics about a context that need not be asked for: its attributes can then be seen and searched there.
 
-        Evaluations and :meth:`track` do that by themselves. From any thread, without a wait.
+        Evaluations and :meth:`track` do that by themselves. From any thread, without a wait. Before the start and after the close
+        nothing is sent, with a warning.
 
         Raises:
             ConfigError: ``context`` is no :class:`Context`.
         """
         if (found := self._usable("identify", context)) is not None:
+            self._warn_if_closed("identify")
             self._recorder.identified(found)
 
     def flush(self) -> None:
@@ -530,6 +534,19 @@ class Client:
             return None
         return found
 
+    def _warn_if_closed(self, call: str) -> None:
+        """Says, once, that a call came too early or too late for a client that sends events."""
+        if self._outbox is None or self._recorder.is_open:
+            return
+        if self._cell.is_closed:
+            when = "once the client is closed"
+        elif not self._core.is_started:
+            when = "before the client is started"
+        else:
+            return  # the service refuses events, and the log has it
+        if self._once((call, when)):
+            self._logger.warning("%s: nothing is recorded %s", call, when)
+
     def track_migration_op(self, tracker: OpTracker) -> None:
         """Tells analytics what was measured of one read or write. From any thread, without a wait.
 
@@ -540,6 +557,7 @@ class Client:
         """
         event = require("tracker", tracker, OpTracker).event()
         if not isinstance(event, str):
+            self._warn_if_closed("track_migration_op")
             self._recorder.migrated(event)
         elif self._once((tracker.key, event)):
             self._logger.error("migration %s: nothing is sent: %s", printable(tracker.key), event)

@@ -89,6 +89,11 @@ class Core:
 
     # -- start
 
+    @property
+    def is_started(self) -> bool:
+        """Whether it was started in this process, whatever became of it."""
+        return self._root is not None
+
     async def start(self, start_wait: float | None = None) -> StatusReport:
         """Starts once, and waits until it is decided whether there are data, for at most ``start_wait`` seconds.
 

@@ -15,7 +15,7 @@ from aioflags.sources import MemorySource
 from tests.canaries import KEY, secretive
 from tests.scripted_http import Service
 
-__all__ = ["AN", "FAR", "ORG", "U1", "U2", "Told", "document", "flag", "records", "telling"]
+__all__ = ["AN", "FAR", "ORG", "U1", "U2", "Told", "document", "flag", "records", "telling", "telling_client"]
 
 FAR: Final = 32_503_680_000_000
 """The year 3000, in milliseconds."""
@@ -137,11 +137,14 @@ async def telling(
     flags: Mapping[str, object] | None = None, service: Service | None = None, **events: Any
 ) -> AsyncGenerator[Told, None]:
     """A client on these flags, which flushes when it is told to."""
-    options: dict[str, Any] = {"flush_interval": 86_400.0, "diagnostic_opt_out": True, **events}
     service = service or Service()
-    source = MemorySource.from_document(document() if flags is None else flags)
-    config = Config(
-        http=service.http(), data_system=DataSystem.custom(synchronizers=[source]), events=Events(**options), close_timeout=60
-    )
-    async with Client(KEY, config) as client:
+    async with telling_client(service, flags, **events) as client:
         yield Told(client, service)
+
+
+def telling_client(service: Service, flags: Mapping[str, object] | None = None, **events: Any) -> Client:
+    """The same, not started yet."""
+    options: dict[str, Any] = {"flush_interval": 86_400.0, "diagnostic_opt_out": True, **events}
+    source = MemorySource.from_document(document() if flags is None else flags)
+    system = DataSystem.custom(synchronizers=[source])
+    return Client(KEY, Config(http=service.http(), data_system=system, events=Events(**options), close_timeout=60))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from aioflags import Client, Context
-from tests.canaries import redacted
-from tests.events.telling import AN, ORG, U1, U2, Told, telling
+from aioflags import Client, Config, Context, EvaluationDetail, Events
+from aioflags.logs import logger
+from aioflags.migration import Operation, OpTracker, Origin, Stage
+from aioflags.model.detail import Reason, ReasonKind
+from tests.canaries import KEY, redacted
+from tests.events.telling import AN, ORG, U1, U2, Told, document, telling, telling_client
+from tests.scripted_http import Answer, Service
 
 Ask = Callable[..., Any]
 
@@ -327,6 +332,85 @@ async def test_before_the_start_and_after_the_close_nothing_is_recorded(ask: Ask
     assert await client.flush_and_wait(1)
     assert teller.posted() == []
     assert client.stats.events_recorded == client.stats.evaluations_recorded == 0
+
+
+Tell = Callable[[Client], None]
+
+
+def track(client: Client) -> None:
+    client.track("x", U1)
+
+
+def identify(client: Client) -> None:
+    client.identify(U1)
+
+
+def track_migration_op(client: Client) -> None:
+    client.track_migration_op(measured())
+
+
+def measured() -> OpTracker:
+    """A write of a migration, to the old system alone."""
+    detail = EvaluationDetail(Stage.OFF, 0, Reason(kind=ReasonKind.FALLTHROUGH))
+    tracker = OpTracker("m", U1, detail, Stage.OFF, None, logger=logger)
+    tracker.operation(Operation.WRITE)
+    tracker.invoked(Origin.OLD)
+    return tracker
+
+
+@pytest.mark.parametrize("tell", [track, identify, track_migration_op])
+async def test_what_is_told_too_early_or_too_late_is_warned_of_once_each(tell: Tell, caplog: pytest.LogCaptureFixture) -> None:
+    client = telling_client(Service())
+    for _ in range(3):
+        tell(client)
+    early = warnings(caplog)
+    async with client:
+        tell(client)
+    in_time = warnings(caplog)[len(early) :]
+    for _ in range(3):
+        tell(client)
+    late = warnings(caplog)[len(early) :]
+    assert (early, in_time, late) == (
+        [f"{tell.__name__}: nothing is recorded before the client is started"],
+        [],
+        [f"{tell.__name__}: nothing is recorded once the client is closed"],
+    )
+    assert client.stats.events_recorded <= 2
+
+
+@pytest.mark.parametrize("tell", [track, identify, track_migration_op])
+@pytest.mark.parametrize(
+    "client",
+    [
+        pytest.param(lambda: Client.local(document()), id="on a document"),
+        pytest.param(lambda: Client(KEY, Config(offline=True)), id="offline"),
+        pytest.param(lambda: Client(KEY, Config(events=Events(send_events=False))), id="without events"),
+    ],
+)
+async def test_a_client_that_sends_no_events_says_nothing_of_it(
+    client: Callable[[], Client], tell: Tell, caplog: pytest.LogCaptureFixture
+) -> None:
+    silent = client()
+    tell(silent)
+    await silent.aclose()
+    tell(silent)
+    assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize("tell", [track, identify, track_migration_op])
+async def test_what_is_told_after_the_service_refused_is_no_news(tell: Tell, caplog: pytest.LogCaptureFixture) -> None:
+    service = Service()
+    service.takes = [Answer(401)]
+    async with telling(service=service) as teller:
+        teller.client.track("x", U1)
+        await teller.client.flush_and_wait()
+        before = len(warnings(caplog))
+        tell(teller.client)
+        assert warnings(caplog)[before:] == []
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.parametrize("key", ["tracked", "plain top"])
