@@ -31,6 +31,7 @@ from aioflags.clock import now
 from aioflags.errors import ConfigError
 from aioflags.forks import Lock
 from aioflags.hooks import EvaluationCall, Hook
+from aioflags.logs import Once
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
@@ -75,14 +76,18 @@ _OUTCOMES: Final[Mapping[str, str]] = {
 }
 
 
+_MOST_ANSWERS: Final = 1000
+"""How many answers are told within one span: they are remembered for as long as it lasts, which may be long."""
+
+
 class EventsHook(Hook):
     """An event ``feature_flag.evaluation`` for each evaluation, as today's conventions want it: a log record, in the trace that is
     current.
 
-    Within one span the same answer of a flag is told once; ``repeats=True`` tells every evaluation. ``context_id`` says whom a
-    flag was evaluated for: ``"hash"`` is the SHA-256 of the context's canonical key, ``"key"`` the key itself, ``"omit"``
-    nothing. ``include_value`` adds the value, at most 256 characters of it, arrays and objects as JSON; the conventions advise
-    against it, since values may be private.
+    Within one span the same answer of a flag is told once, and a thousand answers at most; ``repeats=True`` tells every
+    evaluation. ``context_id`` says whom a flag was evaluated for: ``"hash"`` is the SHA-256 of the context's canonical key,
+    ``"key"`` the key itself, ``"omit"`` nothing. ``include_value`` adds the value, at most 256 characters of it, arrays and
+    objects as JSON; the conventions advise against it, since values may be private.
 
     Raises:
         ConfigError: ``context_id`` is none of the three.
@@ -104,7 +109,7 @@ class EventsHook(Hook):
         self._include_value = include_value
         self._repeats = repeats
         self._logger = logs.get_logger(_SCOPE, __version__, logger_provider=logger_provider)
-        self._told: WeakKeyDictionary[trace.Span, set[object]] = WeakKeyDictionary()
+        self._told: WeakKeyDictionary[trace.Span, Once] = WeakKeyDictionary()
         self._lock = Lock()
 
     def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
@@ -133,11 +138,10 @@ class EventsHook(Hook):
             return True
         answer = call.key, detail.variation_index, detail.reason.kind, detail.reason.error_kind
         with self._lock:
-            told = self._told.setdefault(span, set())
-            if answer in told:
-                return False
-            told.add(answer)
-            return True
+            is_news = self._told.get(span)
+            if is_news is None:
+                is_news = self._told[span] = Once(_MOST_ANSWERS)
+            return is_news(answer)
 
     def _whom(self, context: Context | None) -> str | None:
         if self._context_id == "omit" or context is None or context.error is not None:

@@ -236,6 +236,17 @@ async def test_within_a_span_an_answer_is_told_once(options: dict[str, Any], eve
     assert len(logs.records) == events
 
 
+async def test_a_span_that_lasts_long_is_told_so_many_answers_and_no_more() -> None:
+    logs, traces = Logs(), Traces()
+    async with client_with(EventsHook(logger_provider=logs.provider)) as client:
+        with traces.tracer.start_as_current_span("worker"):
+            for number in range(1010):
+                await client.variation(f"unknown {number}", USER, False)
+        with traces.tracer.start_as_current_span("the next"):
+            await client.variation("checkout", USER, False)
+    assert len(logs.records) == 1001
+
+
 async def test_another_span_is_told_again_and_so_is_nobody() -> None:
     logs, traces = Logs(), Traces()
     async with client_with(EventsHook(logger_provider=logs.provider)) as client:
