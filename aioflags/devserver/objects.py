@@ -1,4 +1,4 @@
-"""A flag document as the server hands it out: every object as it was written, unknown properties included.
+"""A flag document taken apart: every object as it was written, unknown properties included.
 
 Whether the document makes sense is for ``protocol/document.py`` to say; here it is only taken apart.
 """

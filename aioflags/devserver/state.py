@@ -17,6 +17,7 @@ import anyio
 import msgspec
 
 from aioflags.devserver.clients import SeenClients
+from aioflags.devserver.completing import completed
 from aioflags.devserver.endpoints import Endpoint
 from aioflags.devserver.events import SeenEvents
 from aioflags.devserver.faults import Fault, FaultKind, Faults, Injected
@@ -256,7 +257,7 @@ class ServerState:
         served = self._objects.get(name)
         if served is None or served.body is None or written["version"] > served.version:
             return False
-        return msgspec.json.encode({**written, "version": served.version}) == bytes(served.body)
+        return _body(name, written, served.version) == served.body
 
     def _found(self, name: ObjectName) -> Mapping[str, Any]:
         found = self._written.get(name)
@@ -308,5 +309,9 @@ def _successor(name: ObjectName, written: Mapping[str, Any] | None, before: Serv
     if written is None:
         return ServedObject(kind=kind, key=key, version=following, body=None, since=since)
     version = max(written["version"], following) if before else written["version"]
-    body = msgspec.Raw(msgspec.json.encode({**written, "version": version}))
-    return ServedObject(kind=kind, key=key, version=version, body=body, since=since)
+    return ServedObject(kind=kind, key=key, version=version, body=_body(name, written, version), since=since)
+
+
+def _body(name: ObjectName, written: Mapping[str, Any], version: int) -> msgspec.Raw:
+    """The JSON that clients get of what was written."""
+    return msgspec.Raw(msgspec.json.encode({**completed(name[0], written), "version": version}))

@@ -11,8 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aioflags.devserver import Endpoint, ServerState, create_app
+from aioflags.devserver.completing import completed
+from aioflags.model.change import ObjectKind
 
 DOCUMENT = {"flags": {"a": {"on": True}}, "flagValues": {"long": "x" * 1000}, "segments": {"s": {}}}
+A = completed(ObjectKind.FLAG, {"key": "a", "version": 1, "on": True})
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ async def test_a_poll_brings_everything_with_its_selector(client: httpx.AsyncCli
     answer = await client.get("/sdk/poll")
     events = answer.json()["events"]
     assert [event["event"] for event in events] == ["server-intent", *["put-object"] * 3, "payload-transferred"]
-    assert events[1]["data"] == {"version": 1, "kind": "flag", "key": "a", "object": {"key": "a", "version": 1, "on": True}}
+    assert events[1]["data"] == {"version": 1, "kind": "flag", "key": "a", "object": A}
     assert events[-1]["data"] == {"state": state.transfer().selector, "version": 1}
 
 
@@ -50,9 +53,9 @@ async def test_a_poll_with_a_basis_brings_the_difference(client: httpx.AsyncClie
 
 async def test_latest_all_is_one_object_of_everything(client: httpx.AsyncClient) -> None:
     answer = (await client.get("/sdk/latest-all")).json()
-    assert answer["flags"]["a"] == {"key": "a", "version": 1, "on": True}
+    assert answer["flags"]["a"] == A
     assert set(answer["flags"]) == {"a", "long"}
-    assert answer["segments"] == {"s": {"key": "s", "version": 1}}
+    assert answer["segments"] == {"s": completed(ObjectKind.SEGMENT, {"key": "s", "version": 1})}
 
 
 @POLLS

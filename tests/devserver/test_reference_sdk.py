@@ -43,6 +43,41 @@ DOCUMENT = {
 }
 VALUES = {"release": True, "greeting": "hello", "limits": {"items": [1, 2.5]}}
 
+SPARSE: dict[str, Any] = {
+    "flags": {
+        "of-a-segment": {
+            "on": True,
+            "variations": [True, False],
+            "fallthrough": {"variation": 1},
+            "rules": [{"variation": 0, "clauses": [{"op": "segmentMatch", "values": ["beta"]}]}],
+        },
+        "of-targets": {
+            "on": True,
+            "variations": [True, False],
+            "fallthrough": {"variation": 1},
+            "targets": [{"variation": 1}, {"variation": 0, "values": ["user-key"]}],
+            "contextTargets": [{"variation": 1, "contextKind": "org"}, {"variation": 0}],
+        },
+        "of-a-rule-without-clauses": {"on": True, "variations": [True], "rules": [{"variation": 0}]},
+        "of-an-empty-rollout": {"on": True, "variations": [True], "fallthrough": {"rollout": {}}},
+        "of-a-clause-without-anything": {"on": True, "variations": [True], "rules": [{"variation": 0, "clauses": [{}]}]},
+        "of-nothing": {},
+    },
+    "segments": {
+        "beta": {
+            "includedContexts": [{}, {"values": ["user-key"]}],
+            "rules": [{}, {"clauses": [{"op": "segmentMatch", "values": []}]}],
+        }
+    },
+}
+"""What people leave out, wherever a document of flags may leave something out."""
+SPARSE_VALUES = {
+    "of-a-segment": True,
+    "of-targets": True,
+    "of-a-rule-without-clauses": True,
+    **dict.fromkeys(["of-an-empty-rollout", "of-a-clause-without-anything", "of-nothing"], "the default"),
+}
+
 FDV1 = ["FDv1 polling", "FDv1 streaming"]
 FDV2 = ["FDv2 polling", "FDv2 streaming", "FDv2 polling and then streaming"]
 
@@ -158,6 +193,16 @@ async def test_the_reference_sdk_reads_the_flags_and_sees_a_flip(sdk_on: Make, m
             )
         assert state.requests[Endpoint.EVENTS]
         assert state.requests[Endpoint.DIAGNOSTIC]
+
+
+@makes
+@pytest.mark.parametrize("mode", FDV1 + FDV2[:2])
+async def test_the_reference_sdk_reads_what_leaves_much_out(sdk_on: Make, mode: str) -> None:
+    state = ServerState.of(SPARSE)
+    async with serve(create_app(state)) as serving, sdk_on(serving.url, mode) as sdk:
+        assert {key: await sdk.value(key) for key in SPARSE_VALUES} == SPARSE_VALUES
+        state.put("of-nothing", SPARSE["flags"]["of-a-segment"])
+        await sdk.sees("of-nothing", True)
 
 
 @makes

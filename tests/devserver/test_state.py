@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, read_objects
+from aioflags.devserver.completing import completed
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, ObjectKind
 from aioflags.model.result import FallbackDirective
@@ -90,7 +91,8 @@ def test_a_flip_changes_nothing_but_on_and_the_version(state: ServerState) -> No
     assert state.flip("a") is False
     (flag,) = state.changed_since(state.version - 1)
     assert flag.body is not None
-    assert msgspec.json.decode(flag.body) == {"key": "a", "version": 7, "on": False, "invented": {"x": 1}}
+    written = {"key": "a", "version": 7, "on": False, "invented": {"x": 1}}
+    assert msgspec.json.decode(flag.body) == completed(ObjectKind.FLAG, written)
     assert state.flip("a") is True
 
 

@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from aioflags.devserver import ServerState
+from aioflags.devserver.completing import completed
 from aioflags.devserver.streams import fdv1_stream, fdv2_stream
+from aioflags.model.change import ObjectKind
 
 Change = Callable[[ServerState], Any]
 
@@ -134,13 +136,16 @@ async def test_fdv1_begins_with_everything_and_goes_on_with_patches_and_deletion
         assert data(first) == [
             {
                 "path": "/",
-                "data": {"flags": {"a": {"key": "a", "version": 1, "on": True}}, "segments": {"s": {"key": "s", "version": 1}}},
+                "data": {
+                    "flags": {"a": completed(ObjectKind.FLAG, {"key": "a", "version": 1, "on": True})},
+                    "segments": {"s": completed(ObjectKind.SEGMENT, {"key": "s", "version": 1})},
+                },
             }
         ]
         patch = await then(frames, state, lambda state: state.flip("a"))
         assert (names(patch), data(patch)) == (
             ["patch"],
-            [{"path": "/flags/a", "data": {"key": "a", "version": 2, "on": False}}],
+            [{"path": "/flags/a", "data": completed(ObjectKind.FLAG, {"key": "a", "version": 2, "on": False})}],
         )
         delete = await then(frames, state, lambda state: state.replace({}))
         assert names(delete) == ["delete", "delete"]

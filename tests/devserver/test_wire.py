@@ -20,7 +20,7 @@ from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
 DOCUMENT = {
     "flags": {
         "a": {"on": True, "variations": [1, 2.5, "\u2028\n", {"x": None}], "fallthrough": {"variation": 3}},
-        "b/c": {"version": 9},
+        "b/c": {"version": 9, "fallthrough": {}},
     },
     "flagValues": {"v": ["\x00", "ü"]},
     "segments": {"s": {"included": ["ann"], "rules": [{"clauses": [{"op": "in", "attribute": "key", "values": ["x"]}]}]}},
