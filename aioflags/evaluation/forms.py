@@ -7,8 +7,8 @@ caches fill from any thread: two that compile the same flag at once make equal f
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
 
 from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Evaluate, Note
@@ -20,6 +20,8 @@ from aioflags.model.change import Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
 
 __all__ = ["Complaints", "Forms"]
+
+T = TypeVar("T")
 
 _SHALLOW: Final = 10
 """How long a chain of prerequisites is followed to find out whether it ends: by far not as long as one that is refused."""
@@ -73,17 +75,24 @@ class Forms:
 
         Without it, they differ in what is another object there, or in one of the two alone.
         """
-        forms = Forms(items, self.dialect, self.complaints)
+        forms, segments = Forms(items, self.dialect, self.complaints), set[str]()
         # Other threads may compile meanwhile: in this order nothing is plain without being a flag, and only copies are asked below.
-        forms.plain, forms.flags, forms.segments = dict(self.plain), dict(self.flags), dict(self.segments)
-        segments = set[str]()
-        for kind, key in forms._outdated(self.items) if changed is None else changed:
-            if kind is ObjectKind.FLAG:
-                forms.flags.pop(key, None)
-                forms.plain.pop(key, None)
-            else:
-                forms.segments.pop(key, None)
-                segments.add(key)
+        if changed is None and len(items.flags) < len(self.flags):
+            # One flag that a store was asked for, say, beside ten thousand: what is picked costs by what there is now.
+            forms.plain = _picked(self.plain, self.items.flags, items.flags)
+            forms.flags = _picked(self.flags, self.items.flags, items.flags)
+            forms.segments = _picked(self.segments, self.items.segments, items.segments)
+            named = {key for flag in forms.flags.values() for key in flag.segments}
+            segments = {key for key in named if items.segments.get(key) is not self.items.segments.get(key)}
+        else:
+            forms.plain, forms.flags, forms.segments = dict(self.plain), dict(self.flags), dict(self.segments)
+            for kind, key in forms._outdated(self.items) if changed is None else changed:
+                if kind is ObjectKind.FLAG:
+                    forms.flags.pop(key, None)
+                    forms.plain.pop(key, None)
+                else:
+                    forms.segments.pop(key, None)
+                    segments.add(key)
         # Asked again of those that look into others, since what takes no notes now may have taken some before, and the reverse.
         for key, flag in forms.flags.items():
             if flag.prerequisites or not segments.isdisjoint(flag.segments):
@@ -144,3 +153,9 @@ class Forms:
                 return False
             cleared.add(key)
         return True
+
+
+def _picked(compiled: dict[str, T], before: Mapping[str, Definition], now: Mapping[str, Definition]) -> dict[str, T]:
+    """What was compiled of those definitions that are the same objects now."""
+    same = (key for key, definition in now.items() if definition is before.get(key))
+    return {key: form for key in same if (form := compiled.get(key)) is not None}

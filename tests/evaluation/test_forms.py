@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
-from aioflags.evaluation.compiled import CompiledSegment, Note
-from aioflags.evaluation.dialect import Dialect
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note
+from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.flags import compile_flag
 from aioflags.evaluation.forms import Complaints, Forms
 from aioflags.evaluation.items import Items
 from aioflags.evaluation.segments import compile_segment
+from aioflags.logs import logger
+from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
 
 
@@ -49,3 +53,22 @@ def test_a_segment_is_compiled_once() -> None:
     assert compiled == ["a", "b"]
     assert first[0] is first[2] is forms.segments["a"]
     assert forms.segment("c") is None
+
+
+class Unswept(dict[str, CompiledFlag]):
+    """What is compiled of very many flags: nobody goes through it, or copies it, for the sake of a few."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("somebody goes through all flags")
+
+    def keys(self) -> NoReturn:
+        raise AssertionError("somebody copies all flags")
+
+
+def test_a_set_of_few_flags_costs_nothing_by_the_many_that_are_compiled() -> None:
+    definitions = {key: FlagDefinition(key=key) for key in ("a", "b", "c")}
+    forms = Forms(Items(definitions), LAUNCHDARKLY, Complaints(logger))
+    for key in definitions:
+        forms.flag(key)
+    forms.flags = Unswept(forms.flags)
+    assert forms.renewed(Items({"a": definitions["a"]})).flags == {"a": forms.flags["a"]}

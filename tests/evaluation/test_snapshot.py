@@ -253,6 +253,24 @@ def test_a_full_set_with_another_segment_asks_its_flags_again() -> None:
     assert "f" not in after.plain
 
 
+def test_a_full_set_of_few_flags_picks_what_it_keeps_of_many_forms() -> None:
+    clause = {"op": "segmentMatch", "values": ["s"]}
+    same, looks_into = {"key": "same", **ON}, {"key": "f", **ON, "rules": [{"variation": 0, "clauses": [clause]}]}
+    others = [{"key": f"other-{n}", **ON} for n in range(5)]
+    before = Snapshot.empty().apply(change_set(*changes([same, looks_into, *others], [{"key": "s"}, {"key": "t"}])))
+    list(before.compiling())
+    forms = {key: before.compiled(key) for key in ("same", "f")}
+    after = before.apply(change_set(*changes([same, looks_into], [{"key": "s"}])))
+    assert {key: after.compiled(key) for key in forms} == forms
+    assert after.plain.keys() == forms.keys()
+    big = after.apply(change_set(*changes([looks_into], [{"key": "s", "unbounded": True}])))
+    assert big.compiled("f") is forms["f"]
+    assert big.plain.keys() == set()
+    edited = before.apply(change_set(*changes([{**same, "version": 2}])))
+    assert edited.plain.keys() == set()
+    assert edited.compiled("same") is not forms["same"]
+
+
 def test_compiling_in_slices_compiles_everything() -> None:
     flags = [{"key": f"f{n}", **ON} for n in range(29)]
     snapshot = Snapshot.empty().apply(change_set(*changes(flags)))
