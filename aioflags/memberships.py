@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Final, TypeVar, cast
 
 import anyio
@@ -72,17 +73,19 @@ class Memberships:
         """What an evaluation needs. ``missing`` makes it with what is known, and says what it lacks.
 
         Only the first of that is fetched before it is made again: what this one says may settle the rest. It is not made at all
-        where everything is known that it could need.
+        where everything is known that it could need. What is not there within ``MEMBERSHIP_LIMIT`` counts as unknown.
         """
         known = _Known(self._cached)
         if all(known(key) is not None for key in _keys(snapshot, context)):
             return known
-        while lacking := missing(known):
-            known.keep(lacking[0], await self._fetch(lacking[0]))
+        with self._one_limit():
+            while lacking := missing(known):
+                known.keep(lacking[0], await self._fetch(lacking[0]))
+        known.find = self.at_hand
         return known
 
     async def ahead(self, snapshot: Snapshot, context: Context) -> FindMembership:
-        """Whatever evaluations of ``snapshot`` for ``context`` may need, fetched at once."""
+        """Whatever evaluations of ``snapshot`` for ``context`` may need, fetched at once, within the same limit."""
         known, lacking = _Known(self.at_hand), list[str]()
         for key in _keys(snapshot, context):
             found = self._cached(key)
@@ -94,12 +97,13 @@ class Memberships:
         async def fetch(key: str) -> None:
             known.keep(key, await self._fetch(key))
 
-        if len(lacking) == 1:
-            await fetch(lacking[0])
-        elif lacking:
-            async with anyio.create_task_group() as group:
-                for key in lacking:
-                    group.start_soon(fetch, key)
+        with self._one_limit():
+            if len(lacking) == 1:
+                await fetch(lacking[0])
+            elif lacking:
+                async with anyio.create_task_group() as group:
+                    for key in lacking:
+                        group.start_soon(fetch, key)
         return known
 
     def pinned(self, snapshot: Snapshot, context: Context) -> FindMembership:
@@ -147,12 +151,15 @@ class Memberships:
         try:
             segments = _read_segments(await self._within_limit(self._store.memberships(context_hash(key))))
         except Exception as error:  # noqa: BLE001 -- a store may raise whatever it likes
-            if self._once("query"):
-                self._log.warning("the store of big segments failed, and rules decide instead: %s", _told(error))
+            self._has_failed(error)
             return None
         self._once.forget("query")
         self._cache.put(key, segments)
         return segments
+
+    def _has_failed(self, error: Exception) -> None:
+        if self._once("query"):
+            self._log.warning("the store of big segments failed, and rules decide instead: %s", _told(error))
 
     async def _poll(self) -> None:
         """Asks how the store is doing."""
@@ -176,10 +183,22 @@ class Memberships:
             with anyio.fail_after(MEMBERSHIP_LIMIT):
                 found = await answer
         except TimeoutError:
-            self._left_alone_until = self._time() + MEMBERSHIP_PAUSE
+            self._leave_alone()
             raise
         self._left_alone_until = 0.0
         return found
+
+    @contextmanager
+    def _one_limit(self) -> Generator[None]:
+        """For all that one evaluation, or one request, asks the store, however many questions that are."""
+        with anyio.move_on_after(MEMBERSHIP_LIMIT) as limit:
+            yield
+        if limit.cancelled_caught:
+            self._leave_alone()
+            self._has_failed(TimeoutError())
+
+    def _leave_alone(self) -> None:
+        self._left_alone_until = self._time() + MEMBERSHIP_PAUSE
 
     # -- life
 
@@ -229,12 +248,12 @@ class _Known:
     """What one evaluation, or all of one request, goes by: it stays as it is, whatever the cache forgets meanwhile."""
 
     def __init__(self, find: FindMembership) -> None:
-        self._find = find
+        self.find = find
         self._found: dict[str, Membership] = {}
 
     def __call__(self, key: str) -> Membership | None:
         found = self._found.get(key)
-        if found is None and (found := self._find(key)) is not None:
+        if found is None and (found := self.find(key)) is not None:
             self.keep(key, found)
         return found
 

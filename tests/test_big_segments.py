@@ -274,6 +274,42 @@ async def test_a_store_that_hangs_delays_nobody_for_long_and_is_left_alone_for_a
     assert caplog.text.count("store of big segments failed") == 1
 
 
+DEVICE = Context("device-key", "device")
+THREE = Context.multi(Context("user-key"), Context("org-key", "org"), DEVICE)
+
+
+@pytest.mark.parametrize("door", ["variation_detail", "flags"])
+async def test_an_evaluation_waits_for_two_seconds_however_many_questions_it_has(
+    door: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kinds = ["user", "org", "device"]
+    segments = {kind: segment(unboundedContextKind=kind, rules=[]) for kind in kinds}
+    store = fresh({f"{kind}-key": {f"{kind}.g2": False} for kind in kinds})
+    loop = asyncio.get_running_loop()
+    async with running(store, segments, {"flag": flag(*kinds)}, status_poll_interval=3600) as client:
+        await client.big_segments_status()
+        store.delay, began = 1.9 if door == "variation_detail" else 2.5, loop.time()
+        if door == "flags":
+            detail = (await client.flags(THREE)).variation_detail("flag", True)
+        else:
+            detail = await client.variation_detail("flag", THREE, True)
+        assert loop.time() - began == pytest.approx(2)
+        assert (detail.value, detail.reason.big_segments_status) == (False, BigSegmentsStatus.STORE_ERROR)
+        await client.variation("flag", THREE, True)
+        assert loop.time() - began == pytest.approx(2)
+    assert caplog.text.count("store of big segments failed") == 1
+
+
+async def test_who_gives_up_earlier_says_nothing_of_the_store() -> None:
+    store = fresh({"user-key": {"s.g2": True}})
+    async with running(store, SEGMENTS, status_poll_interval=3600) as client:
+        await client.big_segments_status()
+        store.delay = 1
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.variation("flag", USER, False), 0.5)
+        assert await client.variation("flag", USER, False) is True
+
+
 # -- the doors that do not wait
 
 
