@@ -13,7 +13,7 @@ import anyio
 from aioflags.forks import tell_after_fork
 from aioflags.logs import printable
 from aioflags.model.change import ChangeKind, ChangeSet
-from aioflags.model.defaults import STORE_CLOSE_GRACE, STORE_TIMEOUT
+from aioflags.model.defaults import STORE_CLOSE_GRACE, STORE_LOOKUP_TIMEOUT
 from aioflags.model.status import StoreStatus
 from aioflags.stores.base import Paced, Store, StoreBuilder, StoreContext
 from aioflags.supervisor.facts import Facts
@@ -85,11 +85,24 @@ class Keeper:
             self._writer.offer(change_set, snapshot)
 
     async def snapshot(self, key: str | None = None) -> Snapshot:
-        """The data for a call that can wait: those of flag ``key``, without a key all. Waits for the store where that has to be."""
+        """The data for a call that can wait: those of flag ``key``, without a key all.
+
+        Waits for the store where that has to be, for ``STORE_LOOKUP_TIMEOUT`` at most; then what is at hand has to do.
+        """
         if self._has_basis or not self._is_open:
             return self._holder.snapshot
-        with anyio.move_on_after(STORE_TIMEOUT):
+        if self._tried.is_set():
+            return await self._stored(key)
+        with anyio.move_on_after(STORE_LOOKUP_TIMEOUT):
             await self._tried.wait()
+            return await self._stored(key)
+        # The first reading goes on, but holds nobody else up.
+        self._tried.set()
+        if self._standin is not None:
+            self._standin.was_awaited()
+        return self._holder.snapshot
+
+    async def _stored(self, key: str | None) -> Snapshot:
         return self._holder.snapshot if self._standin is None else await self._standin.snapshot(key)
 
     def opened(self) -> None:

@@ -8,8 +8,9 @@ Source: ``data-system.md`` 5.4, 7.6.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -19,6 +20,7 @@ from aioflags.errors import StoreError
 from aioflags.evaluation.dependents import needs
 from aioflags.logs import Once
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT
 from aioflags.model.result import ErrorInfo, FailureKind, SourceState
 from aioflags.model.values import plain_text
 from aioflags.sources.base import breathing
@@ -67,7 +69,9 @@ class StandIn:
         self._is_seen = not alone
         """Whether anybody has asked yet. Before, that there was nothing is no answer that would have to be kept."""
         self._has_ended = False
-        self._loads = 0
+        self._begun = 0
+        self._done = 0
+        """The number of the last reading of everything that was begun, and of the last that came to its end."""
         self._loading = anyio.Lock()
         self._tried = tried
         self._scope = anyio.CancelScope()
@@ -95,21 +99,25 @@ class StandIn:
                 if has_loaded:
                     await self._lapse()
 
+    def was_awaited(self) -> None:
+        """Somebody has waited for the first reading, in vain: nobody waits again for what it may find."""
+        self._is_seen = True
+
     async def snapshot(self, key: str | None) -> Snapshot:
         """The data that flag ``key`` is to be evaluated on now, or, without a key, all flags.
 
-        With the cache off it waits for the store; with any cache, once, for one that was empty before anybody asked. A store
-        that is away is not waited for: what was read last has to do.
+        With the cache off it waits for the store; with any cache, once, for one that was empty before anybody asked. It waits
+        for ``STORE_LOOKUP_TIMEOUT`` at most, and not at all for a store that is away: what was read last has to do then.
         """
         if self._health.is_available and _can_be_stored(key):
-            try:
-                if self.looks_up:
-                    return await (self._load_anew() if key is None else self._looked_up(plain_text(key)))
-                if not self._is_seen and not self._holder.snapshot.flags:
-                    await self._load_anew()
+            with contextlib.suppress(StoreError):
+                if self.looks_up and key is not None:
+                    return await self._looked_up(plain_text(key))
+                if self.looks_up or not (self._is_seen or self._holder.snapshot.flags):
+                    # That this takes longer does not say that the store hangs: it is asked for everything.
+                    with anyio.move_on_after(STORE_LOOKUP_TIMEOUT):
+                        await self._load_anew()
                 self._is_seen = True
-            except StoreError:
-                pass
         return self._holder.snapshot
 
     # -- everything
@@ -129,17 +137,21 @@ class StandIn:
 
     async def _load(self) -> None:
         """Everything, published if it is news; nothing, if the marker lacks."""
-        self._loads += 1
-        if await self._has_marker():
+        self._begun += 1
+        number = self._begun
+        if await self._health.look_up(self._has_marker):
             await self._publish(await self._health.call(_loaded))
+        self._done = number
 
-    async def _load_anew(self) -> Snapshot:
-        """Everything, read after this call began. Several who ask at once share one reading."""
-        mine = self._loads + 1
+    async def _load_anew(self) -> None:
+        """Everything, read after this call began. Several who ask at once share one reading.
+
+        One that was given up does not count: the next who wanted to share it reads.
+        """
+        mine = self._begun + 1
         async with self._loading:
-            if self._loads < mine:
+            if self._done < mine and self._health.is_available:
                 await self._load()
-        return self._holder.snapshot
 
     async def _publish(self, items: StoredItems) -> None:
         changes = await breathing(read_items(items, self._complain))
@@ -163,32 +175,39 @@ class StandIn:
     # -- a single flag
 
     async def _looked_up(self, key: str) -> Snapshot:
-        """A snapshot with the flag, and with what it stands on, as the store has them now."""
-        if not await self._has_marker():
+        """A snapshot with the flag, and with what it stands on, as the store has them now. One limit holds for all of it."""
+        changes = await self._health.look_up(lambda store: self._found(store, key))
+        if changes is None:
             return self._holder.snapshot
+        change_set = ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes), persist=False)
+        before = self._holder.snapshot
+        snapshot = await breathing(before.builder(change_set))
+        return self._holder.snapshot if self._has_ended else snapshot
+
+    async def _found(self, store: Store, key: str) -> list[Change] | None:
+        """The flag and what it stands on; ``None`` if the marker lacks."""
+        if not await self._has_marker(store):
+            return None
         changes: list[Change] = []
         open_ends: list[Item] = [(ObjectKind.FLAG, key)]
         seen = set(open_ends)
         while open_ends:
             kind, name = open_ends.pop()
-            item = await self._health.look_up(_getting(kind, name))
+            item = await _got(store, kind, name)
             change = None if item is None else read_item(item, self._complain)
             if change is not None:
                 changes.append(change)
                 news = needs(change.definition) - seen
                 seen |= news
                 open_ends += news
-        change_set = ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes), persist=False)
-        before = self._holder.snapshot
-        snapshot = await breathing(before.builder(change_set))
-        return self._holder.snapshot if self._has_ended else snapshot
+        return changes
 
     # -- what both need
 
-    async def _has_marker(self) -> bool:
+    async def _has_marker(self, store: Store) -> bool:
         """Whether the data count. Once they do they do for good."""
         if not self._is_marked:
-            self._is_marked = await self._health.look_up(lambda store: store.initialized())
+            self._is_marked = await store.initialized()
         return self._is_marked
 
     async def _lapse(self) -> None:
@@ -211,14 +230,11 @@ async def _loaded(store: Store) -> StoredItems:
     raise StoreError(f"{type(store).__name__}.load answered something else than stored items")
 
 
-def _getting(kind: ObjectKind, key: str) -> Callable[[Store], Awaitable[StoredItem | None]]:
-    async def get(store: Store) -> StoredItem | None:
-        found: object = await store.get(kind, key)
-        if found is None or isinstance(found, StoredItem):
-            return found
-        raise StoreError(f"{type(store).__name__}.get answered something else than a stored item")
-
-    return get
+async def _got(store: Store, kind: ObjectKind, key: str) -> StoredItem | None:
+    found: object = await store.get(kind, key)
+    if found is None or isinstance(found, StoredItem):
+        return found
+    raise StoreError(f"{type(store).__name__}.get answered something else than a stored item")
 
 
 def _can_be_stored(key: object) -> bool:
