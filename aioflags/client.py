@@ -120,7 +120,9 @@ class Client:
         self._core = Core(
             self._cell,
             self._upkeep.run,
-            prepare=self._register,
+            prepare=self._prepare,
+            stopped=self._upkeep.stop,
+            release=self._upkeep.release,
             outlets=[self._backlog, *telling.outlets],
             opened=wire.opened,
             start_wait=config.start_wait,
@@ -189,10 +191,7 @@ class Client:
             if not self._knows_plugins and not self._cell.is_closed:
                 self._knows_plugins = True
                 self._turn(hooks=self._registration.hooks())
-        self._upkeep.opening()
-        report = await self._core.start(start_wait)
-        self._upkeep.opened()
-        return report
+        return await self._core.start(start_wait)
 
     async def aclose(self, timeout: float | None = None) -> None:
         """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.
@@ -203,7 +202,6 @@ class Client:
             LifecycleError: the client runs on another event loop. Nothing else, whatever went wrong before.
         """
         await self._core.aclose(timeout)
-        self._upkeep.closed()
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the status is ``READY``, for at most ``timeout`` seconds (by default for as long as it takes).
@@ -238,7 +236,8 @@ class Client:
         yield from self.start().__await__()
         return self
 
-    async def _register(self) -> None:
+    async def _prepare(self) -> None:
+        self._upkeep.open()
         await self._registration.register(self)
 
     # -- evaluation

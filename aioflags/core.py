@@ -25,6 +25,7 @@ from aioflags.model.result import SourceState
 from aioflags.model.status import Status, StatusReport
 from aioflags.protocol.failures import unexpected
 from aioflags.status import StatusCell
+from aioflags.strays import Contained
 
 __all__ = ["Core", "Outlet"]
 
@@ -57,7 +58,8 @@ class Core:
 
     ``work`` keeps the data current until it is cancelled, or until nothing is left to do. ``prepare`` comes before it, and
     before anybody's ``start`` returns; it has to end by itself. ``outlets`` are what leaves the client meanwhile.
-    What ``opened`` gives is open for both of them. ``start_wait`` and ``close_timeout`` are seconds.
+    What ``opened`` gives is open for both of them. ``stopped`` is called when closing begins, ``release`` at its end, for what
+    ``work`` would have closed and was never begun for. ``start_wait`` and ``close_timeout`` are seconds.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class Core:
         work: Callable[[], Awaitable[None]],
         *,
         prepare: Callable[[], Awaitable[None]],
+        stopped: Callable[[], None],
+        release: Callable[[], Awaitable[None]],
         outlets: Sequence[Outlet] = (),
         opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
         start_wait: float,
@@ -76,6 +80,8 @@ class Core:
         self._work = work
         self._prepare = prepare
         self._prepared = anyio.Event()
+        self._stopped = stopped
+        self._release = release
         self._outlets = outlets
         self._opened = opened
         self._start_wait = start_wait
@@ -114,6 +120,7 @@ class Core:
             outlet.open()
         # An empty context: a request that happens to start the client leaves no trace in its background work.
         self._root = self._loop.create_task(self._run(wait), name="aioflags", context=VariableContext())
+        self._root.add_done_callback(self._ended)
         began = self._loop.time()
         try:
             await self._wait_for_readiness(wait)
@@ -189,25 +196,27 @@ class Core:
     # -- the root task
 
     async def _run(self, start_wait: float) -> None:
-        try:
-            async with self._opened(), anyio.create_task_group() as group:
+        async with self._opened(), anyio.create_task_group() as group:
+            for outlet in self._outlets:
+                group.start_soon(self._send, outlet)
+            data, over = anyio.CancelScope(), anyio.Event()
+            group.start_soon(self._receive, group, data, over, start_wait if start_wait > 0 else START_WAIT)
+            await self._closing.wait()
+            data.cancel()
+            with anyio.move_on_after(self._left() / 2):
+                await over.wait()
+            left = self._left()
+            async with anyio.create_task_group() as finishing:
                 for outlet in self._outlets:
-                    group.start_soon(self._send, outlet)
-                data, over = anyio.CancelScope(), anyio.Event()
-                group.start_soon(self._receive, group, data, over, start_wait if start_wait > 0 else START_WAIT)
-                await self._closing.wait()
-                data.cancel()
-                with anyio.move_on_after(self._left() / 2):
-                    await over.wait()
-                left = self._left()
-                async with anyio.create_task_group() as finishing:
-                    for outlet in self._outlets:
-                        finishing.start_soon(outlet.finish, left - min(_LAST_STEP, left / 10))
-                group.cancel_scope.cancel()
-        finally:
-            if not self._cell.is_closed:
-                # Somebody cancels whatever tasks there are. Then at least the status does not go on claiming that all is well.
-                self._cell.failed(unexpected(asyncio.CancelledError("the client's task was cancelled by others")))
+                    finishing.start_soon(outlet.finish, left - min(_LAST_STEP, left / 10))
+            group.cancel_scope.cancel()
+
+    def _ended(self, root: asyncio.Task[None]) -> None:
+        """The root task is done, which may have been before its first step."""
+        if root is self._root and not self._cell.is_closed:
+            # Somebody cancels whatever tasks there are. Then at least the status does not go on claiming that all is well.
+            self._cell.failed(unexpected(asyncio.CancelledError("the client's task was cancelled by others")))
+        self._prepared.set()
 
     async def _receive(self, group: TaskGroup, scope: anyio.CancelScope, over: anyio.Event, start_wait: float) -> None:
         """Keeps the data current, until ``scope`` is cancelled."""
@@ -220,12 +229,14 @@ class Core:
                 group.start_soon(self._limit_start, start_wait)
                 await self._guard()
         finally:
+            await self._release()
             over.set()
 
     async def _send(self, outlet: Outlet) -> None:
         """A bug there loses what would have been sent, and nothing else."""
         try:
-            await outlet.run()
+            with Contained():
+                await outlet.run()
         except Exception:
             self._logger.exception("nothing is sent any more, because of a bug in aioflags")
 
@@ -242,7 +253,8 @@ class Core:
     async def _guard(self) -> None:
         """A bug below ends the updates, not the evaluations: they go on from the last data."""
         try:
-            await self._work()
+            with Contained():
+                await self._work()
         except Exception as error:
             self._logger.exception("flag data are no longer kept current, because of a bug in aioflags")
             self._cell.failed(unexpected(error))
@@ -263,6 +275,7 @@ class Core:
             self.check_loop()
         self._stop(limit)
         if root is None or root.done():
+            await self._release()
             return
         _, running = await asyncio.wait({root}, timeout=limit)
         if running:
@@ -280,6 +293,7 @@ class Core:
         for outlet in self._outlets:
             outlet.stop()
         self._cell.close()
+        self._stopped()
         self._closing.set()
 
     def forked(self) -> None:

@@ -11,19 +11,34 @@ from types import TracebackType
 from typing import Final, Protocol
 from weakref import WeakSet
 
-__all__ = ["Lock", "tell_after_fork"]
+from aioflags.logs import logger
+
+__all__ = ["Lock", "adapt_after_fork", "tell_after_fork"]
 
 
 class _Forkable(Protocol):
     def forked(self) -> None: ...
 
 
+class _Adapting(Protocol):
+    def adapt(self) -> None: ...
+
+
 _TOLD: Final[WeakSet[_Forkable]] = WeakSet()
+_ADAPTING: Final[WeakSet[_Adapting]] = WeakSet()
 
 
 def tell_after_fork(thing: _Forkable) -> None:
-    """Calls ``thing.forked()`` in every child, before anything else runs there; for as long as ``thing`` lives."""
+    """Calls ``thing.forked()`` in every child, before anything else runs there; for as long as ``thing`` lives.
+
+    It resets ``thing``, and uses nothing else that a fork has to reset: nobody knows what comes first.
+    """
     _TOLD.add(thing)
+
+
+def adapt_after_fork(thing: _Adapting) -> None:
+    """Calls ``thing.adapt()`` in every child, once everything there is reset; for as long as ``thing`` lives."""
+    _ADAPTING.add(thing)
 
 
 class Lock:
@@ -47,8 +62,15 @@ class Lock:
 
 
 def _after_fork() -> None:
-    for thing in tuple(_TOLD):
-        thing.forked()
+    """One that fails keeps nobody else from being told; the log hears of it last."""
+    failures: list[tuple[str, Exception]] = []
+    for step in (*(thing.forked for thing in tuple(_TOLD)), *(thing.adapt for thing in tuple(_ADAPTING))):
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the others still have the parent's locks
+            failures.append((step.__qualname__, error))
+    for name, failure in failures:
+        logger.error("%s failed in the child of a fork, because of a bug in aioflags", name, exc_info=failure)
 
 
 if hasattr(os, "register_at_fork"):  # not where processes cannot fork

@@ -78,5 +78,8 @@ class Hook:
         """
 
     def after_track(self, call: TrackCall) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
-        """After an event was tracked. A coroutine function is run some time later, in a task of the client, in order."""
+        """After an event was tracked. A coroutine function is run some time later, in a task of the client, in order.
+
+        It has 5 seconds, since others wait behind it.
+        """
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["Once", "logger", "name_of", "printable"]
+__all__ = ["Once", "logger", "name_of", "printable", "told"]
 
 logger: logging.Logger = logging.getLogger("aioflags")
 logger.addHandler(logging.NullHandler())
@@ -31,6 +31,16 @@ def name_of(thing: object) -> str:
         return printable(thing.name)  # type: ignore[attr-defined]  # if not, the type will do
     except Exception:  # noqa: BLE001 -- somebody else's code
         return printable(type(thing).__name__)
+
+
+def told(error: BaseException) -> str:
+    """An exception's type and words, fit for a line; without the words, if it has none or cannot say them. Raises nothing."""
+    kind = type(error).__name__
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001 -- somebody else's exception: whoever tells of it must not fail over it
+        words = ""
+    return printable(f"{kind}: {words}" if words else kind)
 
 
 class Once:

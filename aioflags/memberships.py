@@ -18,11 +18,12 @@ from typing import Final, TypeVar, cast
 import anyio
 
 from aioflags.clock import now_ms
+from aioflags.errors import StoreError
 from aioflags.evaluation.compiled import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flights import Flights
 from aioflags.forks import Lock, tell_after_fork
-from aioflags.logs import Once, printable
+from aioflags.logs import Once, told
 from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_GRACE, MEMBERSHIP_LIMIT, MEMBERSHIP_PAUSE
 from aioflags.model.detail import BigSegmentsStatus
@@ -30,7 +31,8 @@ from aioflags.model.membership import Membership
 from aioflags.model.status import StoreStatus
 from aioflags.model.values import type_name
 from aioflags.observers import Newest
-from aioflags.stores.memberships import BigSegments, context_hash
+from aioflags.stores.memberships import BigSegments, MembershipStore, MembershipStoreBuilder, context_hash
+from aioflags.strays import Contained
 
 __all__ = ["UNAVAILABLE", "Memberships"]
 
@@ -51,7 +53,7 @@ class Memberships:
     def __init__(self, options: BigSegments, log: logging.Logger, *, wall_ms: Callable[[], int] = now_ms) -> None:
         self.statuses: Newest[StoreStatus] = Newest()
         self._options = options
-        self._store = options.build()
+        self._store = self._ready_made()
         self._log = log
         self._wall_ms = wall_ms
         self._once = Once()
@@ -149,7 +151,8 @@ class Memberships:
         if self._time() < self._left_alone_until:
             return None
         try:
-            segments = _read_segments(await self._within_limit(self._store.memberships(context_hash(key))))
+            with Contained():
+                segments = _read_segments(await self._within_limit(self._built().memberships(context_hash(key))))
         except Exception as error:  # noqa: BLE001 -- a store may raise whatever it likes
             self._has_failed(error)
             return None
@@ -159,14 +162,15 @@ class Memberships:
 
     def _has_failed(self, error: Exception) -> None:
         if self._once("query"):
-            self._log.warning("the store of big segments failed, and rules decide instead: %s", _told(error))
+            self._log.warning("the store of big segments failed, and rules decide instead: %s", told(error))
 
     async def _poll(self) -> None:
         """Asks how the store is doing."""
         try:
-            updated = _read_time(await self._within_limit(self._store.last_updated_ms()))
+            with Contained():
+                updated = _read_time(await self._within_limit(self._built().last_updated_ms()))
         except Exception as error:  # noqa: BLE001 -- a store may raise whatever it likes
-            status, why = UNAVAILABLE, f"it does not answer: {_told(error)}"
+            status, why = UNAVAILABLE, f"it does not answer: {told(error)}"
         else:
             is_stale = updated is None or self._wall_ms() - updated >= self._options.stale_after * 1000
             status, why = StoreStatus(available=True, stale=is_stale), "nobody has brought it up to date lately"
@@ -177,6 +181,18 @@ class Memberships:
             self._log.warning("the store of big segments cannot be relied upon: %s", why)
         elif before is not None:
             self._log.info("the store of big segments can be relied upon again")
+
+    def _built(self) -> MembershipStore:
+        """The store. A builder's is built when it is first asked, so that one that cannot be built is one that does not answer."""
+        if self._loop is None:
+            raise StoreError("the client is closed")
+        if self._store is None:
+            self._store = self._options.build()
+        return self._store
+
+    def _ready_made(self) -> MembershipStore | None:
+        store = self._options.store
+        return None if isinstance(store, MembershipStoreBuilder) else store
 
     async def _within_limit(self, answer: Awaitable[T]) -> T:
         try:
@@ -216,23 +232,31 @@ class Memberships:
                 await self._flights.share(None, self._poll)
                 await anyio.sleep(self._options.status_poll_interval)
         finally:
-            self._loop = None
-            self.statuses.close()
-            await self._close_store()
+            await self.release()
 
-    async def _close_store(self) -> None:
+    async def release(self) -> None:
+        """Closes the store, once: also one that nobody has asked, if it was ready-made."""
+        self._loop = None
+        self.statuses.close()
+        store, self._store = self._store, None
+        if store is not None:
+            await self._close(store)
+
+    async def _close(self, store: MembershipStore) -> None:
         with anyio.move_on_after(CLOSE_GRACE, shield=True) as scope:
             try:
-                await self._store.aclose()
+                with Contained():
+                    await store.aclose()
             except Exception as error:  # noqa: BLE001 -- closing goes on, whatever it does
-                self._log.warning("the store of big segments could not be closed: %s", _told(error))
+                self._log.warning("the store of big segments could not be closed: %s", told(error))
         if scope.cancelled_caught:
             self._log.warning("the store of big segments was abandoned: it did not close within %g s", CLOSE_GRACE)
 
     def forked(self) -> None:
         """In the child of a fork: nobody polls, who asked is not here, and the parent's connections are the parent's."""
         self._loop = None
-        self._store = self._options.build()
+        if not self.statuses.is_closed:
+            self._store = self._ready_made()
         self._flights.forget()
         self.statuses.forked()
 
@@ -313,7 +337,3 @@ def _read_time(answer: object) -> int | None:
     if answer is None or (isinstance(answer, int) and not isinstance(answer, bool)):
         return answer
     raise TypeError(f"last_updated_ms: expected milliseconds or None, got {type_name(answer)}")
-
-
-def _told(error: Exception) -> str:
-    return printable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

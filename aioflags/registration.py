@@ -5,19 +5,20 @@ Source: ``client-surface.md`` 7.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 
 from aioflags.hooks import Hook
 from aioflags.logs import name_of
+from aioflags.model.defaults import GUEST_LIMIT
 from aioflags.model.options import each
 from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
 from aioflags.protocol.requests import PRODUCT, usable_tag
+from aioflags.strays import Contained
 from aioflags.version import __version__
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from aioflags.model.secret import SdkKey
 
 __all__ = ["Registration", "environment_of"]
-
-LONGEST: Final = 5.0
-"""Seconds that one plugin may take to register: flags are more important than any of them."""
 
 
 class Registration:
@@ -44,7 +42,8 @@ class Registration:
         found: list[Hook] = []
         for plugin in self._plugins:
             try:
-                found += each("get_hooks", plugin.get_hooks(self._environment), Hook)
+                with Contained():
+                    found += each("get_hooks", plugin.get_hooks(self._environment), Hook)
             except Exception as error:  # noqa: BLE001 -- a plugin is no reason for a client not to start
                 self._failed(plugin, "get_hooks", error)
         return found
@@ -53,29 +52,18 @@ class Registration:
         """Shows every plugin the client, one after the other."""
         for plugin in self._plugins:
             try:
-                with anyio.move_on_after(LONGEST) as scope:
+                with Contained(), anyio.move_on_after(GUEST_LIMIT) as scope:
                     registering = plugin.register(client, self._environment)
                     if inspect.isawaitable(registering):
                         await registering
             except Exception as error:  # noqa: BLE001 -- as above
                 self._failed(plugin, "register", error)
-            except asyncio.CancelledError as error:
-                if _is_cancelled():
-                    raise
-                # It waited for something of its own that was cancelled. That is no reason for us to end.
-                self._failed(plugin, "register", error)
             else:
                 if scope.cancelled_caught:
-                    self._logger.error("plugin %s: register took longer than %g s, and was cancelled", name_of(plugin), LONGEST)
+                    self._logger.error("plugin %s: register took longer than %g s, and was cancelled", name_of(plugin), GUEST_LIMIT)
 
-    def _failed(self, plugin: Plugin, method: str, error: BaseException) -> None:
+    def _failed(self, plugin: Plugin, method: str, error: Exception) -> None:
         self._logger.error("plugin %s: %s failed", name_of(plugin), method, exc_info=error)
-
-
-def _is_cancelled() -> bool:
-    """Whether anybody wants the running task to end."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 def environment_of(key: SdkKey, config: Config) -> EnvironmentMetadata:

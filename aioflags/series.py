@@ -5,6 +5,7 @@ Source: ``client-surface.md`` 6.2 to 6.6.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -13,11 +14,15 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeVar, cast
 
+import anyio
+
 from aioflags.backlog import Backlog
 from aioflags.hooks import Data, EvaluationCall, Hook, TrackCall
 from aioflags.logs import Once, name_of, printable
+from aioflags.model.defaults import GUEST_LIMIT
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.nearest import nearest
+from aioflags.strays import Contained
 
 __all__ = ["Series"]
 
@@ -155,7 +160,8 @@ class Series:
                 # Only calling it showed that it wants to wait.
                 _close(returned)
                 self._passed_over(stage)
-        except Exception as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
+            # Where nobody waits nobody can be cancelled: it asked something for its result that was.
             self._failed(stage, call.key, error)
             return _NOTHING
         return _taken(returned, data)
@@ -165,9 +171,10 @@ class Series:
         if stage is None:
             return data
         try:
-            returned = stage.run(call, data, *more)
-            if stage.waits or (returned is not data and inspect.isawaitable(returned)):
-                returned = await cast("Awaitable[object]", returned)
+            with Contained():
+                returned = stage.run(call, data, *more)
+                if stage.waits or (returned is not data and inspect.isawaitable(returned)):
+                    returned = await cast("Awaitable[object]", returned)
         except Exception as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
             self._failed(stage, call.key, error)
             return _NOTHING
@@ -188,22 +195,27 @@ class Series:
                 continue
             try:
                 returned = stage.run(call)
-            except Exception as error:  # noqa: BLE001 -- as above
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- as above
                 self._failed(stage, call.key, error)
                 continue
             if inspect.isawaitable(returned) and not self._backlog.offer(partial(self._tell, stage, call, returned)):
                 _close(returned)
 
     async def _tell(self, stage: _Stage, call: TrackCall, begun: object = None) -> None:
-        """Runs a stage that waits, or ends what one has begun."""
+        """Runs a stage that waits, or ends what one has begun, within 5 seconds: others wait behind it."""
         try:
-            await cast("Awaitable[object]", stage.run(call) if begun is None else begun)
+            with Contained(), anyio.move_on_after(GUEST_LIMIT) as limit:
+                await cast("Awaitable[object]", stage.run(call) if begun is None else begun)
         except Exception as error:  # noqa: BLE001 -- as above
             self._failed(stage, call.key, error)
+        else:
+            if limit.cancelled_caught and self._once((id(stage), "late")):
+                shown = name_of(stage.hook), stage.name, GUEST_LIMIT
+                self._logger.error("hook %s: %s took longer than %g s, and was cancelled", *shown)
 
     # -- what the log hears
 
-    def _failed(self, stage: _Stage, key: str, error: Exception) -> None:
+    def _failed(self, stage: _Stage, key: str, error: BaseException) -> None:
         """Once a hook, stage, and flag or event: the next one would fail in the same way."""
         if self._once((id(stage), key)):
             shown = name_of(stage.hook), stage.name, printable(key)

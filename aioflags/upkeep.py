@@ -21,6 +21,7 @@ from aioflags.sources import Fdv1Polling, Fdv1Streaming, MemorySource, Polling, 
 from aioflags.sources.demand import Demand
 from aioflags.status import StatusCell
 from aioflags.stores.base import StoreContext
+from aioflags.strays import Contained
 from aioflags.supervisor.engagement import Engagement
 from aioflags.supervisor.health import AVAILABLE
 from aioflags.supervisor.holder import SnapshotHolder
@@ -89,8 +90,8 @@ class Upkeep:
 
     # -- life
 
-    def opening(self) -> None:
-        """The client is about to start."""
+    def open(self) -> None:
+        """The client starts; nobody was shown it yet."""
         if self._config.offline or not (self._has_sources or self.keeper):
             # There is nothing to wait for, so it is decided already.
             self._cell.report(SourceState.VALID)
@@ -98,26 +99,47 @@ class Upkeep:
         if self.memberships is not None:
             self.memberships.open()
 
-    def opened(self) -> None:
-        """It has started."""
-        if self.keeper is not None:
-            self.keeper.opened()
-
     async def run(self) -> None:
-        """Keeps the data current, until it is cancelled, or nothing is left to do."""
+        """Keeps the data current, until it is cancelled, or nothing is left to do.
+
+        Raises:
+            RuntimeError: it has ended although there was something left to do, so that the data get old. That is a bug.
+        """
         if self._config.offline:
             return
+        is_done = False
         async with anyio.create_task_group() as group:
             if self.memberships is not None:
-                group.start_soon(self.memberships.run)
+                group.start_soon(self._guarded, self.memberships)
             if self.keeper is None:
                 await self._follow_sources()
+                is_done = True
             else:
                 await self.keeper.run(self._follow_sources if self._has_sources else None)
+        if not is_done:
+            # Task groups say nothing of a task that ends them by a cancellation of its own.
+            raise RuntimeError("what keeps the flag data current has ended without a word")
 
-    def closed(self) -> None:
-        """Nothing more will come."""
+    async def _guarded(self, memberships: Memberships) -> None:
+        """A bug around the memberships never stops the data that sources bring."""
+        try:
+            with Contained():
+                await memberships.run()
+        except Exception:
+            self._logger.exception("the store of big segments is no longer asked, because of a bug in aioflags")
+
+    def stop(self) -> None:
+        """Nothing more is told of the stores."""
         self.store_statuses.close()
+        if self.memberships is not None:
+            self.memberships.statuses.close()
+
+    async def release(self) -> None:
+        """Closes the stores that no run has closed: a ready-made store is its client's from the beginning."""
+        if self.keeper is not None:
+            await self.keeper.release()
+        if self.memberships is not None:
+            await self.memberships.release()
 
     # -- sources
 

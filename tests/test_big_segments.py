@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, Flag, StoreStatus, use_context
+from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, DataSystem, Flag, StoreStatus, use_context
 from aioflags.clock import now_ms
 from aioflags.memberships import Memberships
 from aioflags.model.membership import Membership
+from aioflags.sources import MemorySource
 from aioflags.testing import overrides
 from tests.canaries import secretive
 from tests.evaluation.data import snapshot_of
@@ -515,7 +516,7 @@ async def test_in_the_child_of_a_fork_the_store_is_built_anew_and_asked_after_a_
     known = await memberships.fetched(snapshot, USER, lambda find: () if find("user-key") else ("user-key",))
     assert (known("user-key"), builder.built) == (Membership({"s.g2": True}, BigSegmentsStatus.HEALTHY), 1)
     memberships.forked()
-    assert builder.built == 2
+    assert builder.built == 1
     assert memberships.at_hand("user-key").status is BigSegmentsStatus.HEALTHY
     for opened, status in ((False, BigSegmentsStatus.STORE_ERROR), (True, BigSegmentsStatus.HEALTHY)):
         if opened:
@@ -523,6 +524,65 @@ async def test_in_the_child_of_a_fork_the_store_is_built_anew_and_asked_after_a_
         known = await memberships.fetched(snapshot, Context("a"), lambda find: () if find("a") else ("a",))
         assert (found := known("a")) is not None
         assert found.status is status
+    assert builder.built == 2
+
+
+class WordlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+async def test_an_error_that_cannot_say_what_it_is_costs_the_memberships_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    store = fresh()
+    store.failure = WordlessError()
+    async with running(
+        store, SEGMENTS, {"flag": flag("s"), "plain": {"on": False, "variations": [1], "offVariation": 0}}
+    ) as client:
+        await asyncio.sleep(60)
+        assert await client.variation("flag", USER, None) is False
+        assert await client.variation("plain", USER, 0) == 1
+        assert (await client.big_segments_status()).available is False
+        store.failure = None
+        await asyncio.sleep(60)
+        assert (await client.big_segments_status()).available
+    assert "it does not answer: WordlessError" in caplog.text
+    assert "bug" not in caplog.text
+
+
+async def test_a_bug_around_the_memberships_leaves_the_flags_alone(caplog: pytest.LogCaptureFixture) -> None:
+    store, source = fresh(), MemorySource({"f": 1})
+    config = Config(data_system=DataSystem.custom(synchronizers=[source]), big_segments=BigSegments(store=store))
+    client = Client("", config)
+    memberships: Any = client._memberships
+    memberships._wall_ms = None
+    async with client:
+        await asyncio.sleep(60)
+        source.set("f", 2)
+        await asyncio.sleep(1)
+        assert (await client.variation("f", USER, 0), client.status.status) == (2, "READY")
+    assert "because of a bug in aioflags" in caplog.text
+    assert store.closed == 1
+
+
+async def test_a_store_that_cannot_be_built_is_one_that_does_not_answer_and_is_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Builder):
+        def build_memberships(self) -> ScriptedMemberships:
+            store = super().build_memberships()
+            if self.built == 1:
+                raise OSError("no socket")
+            return store
+
+    builder = Broken(fresh({"user-key": {"s.g2": True}}))
+    document = {"flags": {"flag": flag("s")}, "segments": SEGMENTS}
+    async with Client.local(document, Config(big_segments=BigSegments(store=builder))) as client:
+        await asyncio.sleep(1)
+        assert not (await client.big_segments_status()).available
+        await asyncio.sleep(5)
+        assert (await client.big_segments_status()).available
+        assert await client.variation("flag", USER, False) is True
+    assert "it does not answer: OSError: no socket" in caplog.text
 
 
 class Builder:

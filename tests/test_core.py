@@ -7,16 +7,19 @@ import contextlib
 import contextvars
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from aioflags import Client, Config, DataSystem, ErrorInfo, LifecycleError, NotReadyError
+from aioflags import BigSegments, Client, Config, DataSystem, ErrorInfo, LifecycleError, NotReadyError, Persistence
 from aioflags.model.defaults import CLOSE_TIMEOUT
 from aioflags.model.result import FailureKind, SourceState
-from aioflags.sources import ChangeSet, MemorySource, Selector, SourceContext, Update, from_function
+from aioflags.plugins import EnvironmentMetadata, Plugin
+from aioflags.sources import ChangeSet, MemorySource, Selector, SourceBuilder, SourceContext, Update, from_function
 from tests.canaries import secretive
+from tests.scripted_memberships import ScriptedMemberships
+from tests.stores.memory_store import MemoryStore
 
 USER = secretive("u")
 REFUSED = ErrorInfo(kind=FailureKind.ERROR_RESPONSE, message="the key was refused", time=1.0, status_code=401)
@@ -244,6 +247,75 @@ async def test_closing_twice_is_closing_once_and_evaluation_goes_on() -> None:
     assert all_tasks() == set()
 
 
+class Slow(Plugin):
+    """Takes its time to register, so that a start can be cancelled before there is anything else."""
+
+    name = "slow"
+
+    async def register(self, client: Client, environment: EnvironmentMetadata) -> None:
+        await asyncio.sleep(3)
+
+
+async def closed_unstarted(client: Client) -> None:
+    await client.aclose()
+
+
+async def closed_twice(client: Client) -> None:
+    await asyncio.gather(client.aclose(), client.aclose())
+
+
+async def cancelled_start(client: Client) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.start(), 1)
+
+
+async def cancelled_close(client: Client) -> None:
+    await client.start()
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await asyncio.sleep(3)
+
+
+async def cancelled_before_the_first_step(client: Client) -> None:
+    starting = asyncio.create_task(client.start())
+    await cancel_root_at_once(starting)
+    await starting
+    await client.aclose()
+
+
+async def cancel_root_at_once(starting: asyncio.Task[Any]) -> None:
+    """Cancels the client's task before its first step."""
+    others = all_tasks()
+    while not (roots := all_tasks() - others - {starting}):
+        await asyncio.sleep(0)
+    for root in roots:
+        root.cancel()
+
+
+@pytest.mark.parametrize("end", [closed_unstarted, closed_twice, cancelled_start, cancelled_close, cancelled_before_the_first_step])
+async def test_however_a_client_ends_its_stores_are_closed_once_and_their_followers_come_to_an_end(
+    end: Callable[[Client], Awaitable[None]],
+) -> None:
+    store, memberships = MemoryStore(), ScriptedMemberships()
+    system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})], persistence=Persistence(store=store))
+    big = BigSegments(store=memberships)
+    client = Client("", Config(data_system=system, big_segments=big, plugins=[Slow()], close_timeout=60))
+    followed = asyncio.gather(last_of(client.statuses()), last_of(client.store_statuses()), last_of(client.big_segments_statuses()))
+    await end(client)
+    await asyncio.wait_for(followed, 1)
+    assert (store.closed, memberships.closed) == (1, 1)
+    await client.aclose()
+    assert (store.closed, memberships.closed) == (1, 1)
+
+
+async def last_of(statuses: AsyncIterator[object]) -> None:
+    async for _ in statuses:
+        pass
+
+
 async def test_closing_a_client_that_was_never_started_is_fine() -> None:
     client = client_of(data_after(1))
     await client.aclose()
@@ -371,6 +443,50 @@ async def test_a_bug_in_the_supervisor_ends_updates_and_not_evaluations(caplog: 
     assert "ZeroDivisionError" in report.last_error.message
     assert sum("bug in aioflags" in record.message for record in caplog.records) == 1
     assert await client.variation("f", USER, 3) == 3
+    await client.aclose()
+
+
+class Ended:
+    """A keeper that ends although nobody asked it to, as task groups do when one of theirs cancels them."""
+
+    async def run(self, work: object) -> None:
+        """Does nothing."""
+
+    async def release(self) -> None:
+        """The same."""
+
+
+async def test_what_ends_without_a_word_does_not_leave_a_status_that_all_is_well() -> None:
+    client = client_of(data_after(0))
+    upkeep: Any = client._upkeep
+    upkeep.keeper = Ended()
+    report = await client.start(60)
+    assert (report.source_state, report.status) == ("OFF", "FATAL")
+    assert report.last_error is not None
+    assert "without a word" in report.last_error.message
+    await client.aclose()
+
+
+async def test_a_client_without_anything_left_to_do_is_not_said_to_have_failed() -> None:
+    source = MemorySource({"f": 1})
+    async with Client("", Config(data_system=DataSystem.custom(initializers=[basis_of(source)]))) as client:
+        await asyncio.sleep(60)
+        assert (client.status.status, client.status.last_error) == ("READY", None)
+
+
+def basis_of(source: MemorySource) -> SourceBuilder:
+    async def fetch(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        yield Update(state=SourceState.VALID, directive=None, change_set=source.change_set())
+
+    return from_function("once", fetch)
+
+
+async def test_a_start_ends_although_the_root_task_is_cancelled_before_its_first_step() -> None:
+    client = client_of(data_after(0))
+    starting = asyncio.create_task(client.start(60))
+    await cancel_root_at_once(starting)
+    report = await asyncio.wait_for(starting, 1)
+    assert report.source_state == "OFF"
     await client.aclose()
 
 

@@ -21,6 +21,7 @@ FLOORS = {
     "version": -1,
     "forks": -1,
     "lazy": -1,
+    "strays": -1,
     # Folders. Two on one floor do not know each other.
     "model": 0,
     "evaluation": 1,
@@ -79,7 +80,7 @@ LIBRARIES = {
     "msgspec": range(8),
     "re2": range(1, 2),
     "yaml": range(2, 3),
-    "asyncio": range(3, 8),
+    "asyncio": {-1, *range(3, 8)},
     "socket": range(3, 8),
     "ssl": range(3, 8),
     "anyio": range(3, 8),

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from aioflags import Client, Config, DataSystem, Events, Hook
-from aioflags.forks import Lock
+from aioflags.forks import Lock, tell_after_fork
 from aioflags.hooks import EvaluationCall, TrackCall
 from aioflags.plugins import EnvironmentMetadata, Plugin
 from aioflags.sources import MemorySource
@@ -81,6 +81,46 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child() -> None:
     finally:
         done.set()
         thread.join()
+
+
+class Failing:
+    """Something that a fork is a surprise for."""
+
+    def forked(self) -> None:
+        raise OSError("no socket here")
+
+
+def test_what_fails_in_the_child_keeps_nobody_else_from_being_told(caplog: pytest.LogCaptureFixture) -> None:
+    things: list[Failing | Lock] = [kind() for _ in range(20) for kind in (Lock, Failing)]
+    locks = [thing for thing in things if isinstance(thing, Lock)]
+    for thing in things:
+        if isinstance(thing, Lock):
+            thing.__enter__()
+        else:
+            tell_after_fork(thing)
+
+    def child() -> None:
+        for lock in locks:
+            with lock:
+                pass
+        messages = [record.getMessage() for record in caplog.records]
+        assert messages == ["Failing.forked failed in the child of a fork, because of a bug in aioflags"] * 20
+
+    in_child(child)
+
+
+async def test_in_the_child_an_evaluation_takes_the_short_way_since_nothing_is_recorded_there() -> None:
+    service = Service(Answer(202))
+    async with telling(service) as client:
+        assert client.variation_nowait("f", USER, 0) == 1
+        assert not client._direct
+
+        def child() -> None:
+            assert client._direct
+            assert client.variation_nowait("f", USER, 0) == 1
+
+        in_child(child)
+        assert not client._direct
 
 
 def test_the_parents_tasks_do_not_end_in_the_child_where_their_loop_is_forgotten() -> None:

@@ -126,6 +126,22 @@ async def test_a_hook_that_fails_is_logged_and_harms_no_other(caplog: pytest.Log
     ]
 
 
+async def test_one_that_hangs_is_given_five_seconds_so_that_others_have_their_turn(caplog: pytest.LogCaptureFixture) -> None:
+    log: list[str] = []
+    slow, next_one = Waiting("slow", log), Waiting("next", log)
+    slow.seconds = 3600
+    async with client_with(slow, next_one) as client:
+        client.track("a", USER)
+        client.track("b", USER)
+        await asyncio.sleep(6.5)
+        assert log == ["next a"]
+        await asyncio.sleep(6)
+        assert log == ["next a", "next b"]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "hook slow: after_track took longer than 5 s, and was cancelled"
+    ]
+
+
 async def test_a_plain_function_may_return_something_to_wait_for() -> None:
     class Disguised(Waiting):
         def after_track(self, call: TrackCall) -> Any:

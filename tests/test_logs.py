@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.logs import Once, logger, name_of, printable
+from aioflags.logs import Once, logger, name_of, printable, told
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,20 @@ def test_after_enough_things_nothing_more_is_said() -> None:
 def test_the_package_prints_nothing_of_its_own() -> None:
     assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
     assert logger.name == "aioflags"
+
+
+class WordlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        pytest.param(OSError("gone\n"), "OSError: gone\\n", id="with words"),
+        pytest.param(OSError(), "OSError", id="without"),
+        pytest.param(WordlessError(), "WordlessError", id="with words that it cannot say"),
+    ],
+)
+def test_an_exception_is_told_in_one_line(error: Exception, line: str) -> None:
+    assert told(error) == line

@@ -25,7 +25,7 @@ from aioflags.events.known import KnownContexts
 from aioflags.events.ledger import Accounts, Period, Stats
 from aioflags.events.settings import Events
 from aioflags.events.summary import NOBODY, Focus, Summary, Tick, kept, kinds_of
-from aioflags.forks import tell_after_fork
+from aioflags.forks import adapt_after_fork, tell_after_fork
 from aioflags.logs import Once, printable
 from aioflags.logs import logger as package_logger
 from aioflags.model.context import Context
@@ -71,6 +71,7 @@ class Recorder:
         self._once = Once()
         self.forked()
         tell_after_fork(self)
+        adapt_after_fork(self)
 
     def forked(self) -> None:
         """In the child of a fork: what the parent recorded, the parent sends."""
@@ -85,6 +86,10 @@ class Recorder:
         self._accounts = Accounts()
         self._server_ms = 0
         self._is_full = False
+
+    def adapt(self) -> None:
+        """In the child of a fork, when all is reset: it is closed there, which its client has to know."""
+        self._turned()
 
     def open(self) -> None:
         """Records from now on."""

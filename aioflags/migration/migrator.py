@@ -15,6 +15,7 @@ from aioflags.errors import ConfigError
 from aioflags.migration.stages import READS, WRITES, Operation, Origin, Stage
 from aioflags.migration.tracker import OpTracker
 from aioflags.model.options import require
+from aioflags.strays import Contained
 
 if TYPE_CHECKING:
     from aioflags.client import Client
@@ -163,11 +164,12 @@ class Migrator(Generic[P, R, W]):
         tracker.consistent(lambda: compare(authoritative.value, other.value))
 
     async def _run(self, origin: Origin, functions: Mapping[Origin, _Function], payload: P, tracker: OpTracker) -> Result[Any]:
-        """Asks one system and measures it. What it raises is its answer; a cancellation is passed on."""
+        """Asks one system and measures it. What it raises is its answer; only a cancellation of the caller is passed on."""
         tracker.invoked(origin)
         began = anyio.current_time()
         try:
-            returned = await functions[origin](payload)
+            with Contained():
+                returned = await functions[origin](payload)
         except Exception as error:  # noqa: BLE001 -- a system that fails is what is being measured
             returned = Failure(error)
         if self._track_latency:

@@ -19,6 +19,7 @@ __all__ = [
     "EVENTS_URI",
     "EVENT_RETRY_DELAY",
     "FLUSH_INTERVAL",
+    "GUEST_LIMIT",
     "LATCH_GRACE",
     "LONGEST_PATIENCE",
     "LONGEST_START_WAIT",
@@ -64,6 +65,9 @@ LONGEST_START_WAIT: Final = 60.0
 CLOSE_TIMEOUT: Final = 2.0
 CLOSE_GRACE: Final = 1.0
 """How long one source may take to close."""
+
+GUEST_LIMIT: Final = 5.0
+"""How long a plugin may take to register, and a hook to hear of one event: flags, and other hooks, are more important."""
 
 CONNECT_TIMEOUT: Final = 10.0
 READ_TIMEOUT: Final = 15.0

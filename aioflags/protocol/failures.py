@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Final
 
 from aioflags.clock import now
-from aioflags.logs import printable
+from aioflags.logs import printable, told
 from aioflags.model.result import ErrorInfo, FailureKind
 
 __all__ = ["http_failure", "invalid_data", "is_recoverable", "network_failure", "server_failure", "unexpected"]
@@ -56,7 +56,7 @@ def server_failure(reason: str) -> ErrorInfo:
 
 def unexpected(error: BaseException) -> ErrorInfo:
     """An exception that nobody foresaw."""
-    return _failure(FailureKind.UNKNOWN, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    return _failure(FailureKind.UNKNOWN, told(error))
 
 
 def _failure(kind: FailureKind, message: str, status_code: int = 0) -> ErrorInfo:

@@ -14,10 +14,11 @@ from typing import TypeVar
 import anyio
 
 from aioflags.errors import StoreError
-from aioflags.logs import printable
+from aioflags.logs import printable, told
 from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT, STORE_POLL_INTERVAL, STORE_POLL_LONGEST, STORE_TIMEOUT
 from aioflags.model.status import StoreStatus
 from aioflags.stores.base import Store
+from aioflags.strays import Contained
 
 __all__ = ["AVAILABLE", "StoreHealth"]
 
@@ -55,13 +56,13 @@ class StoreHealth:
             StoreError: it failed, or took too long. That is known by then: nobody else has to say so.
         """
         try:
-            with anyio.fail_after(limit):
+            with Contained(), anyio.fail_after(limit):
                 return await ask(self._store)
         except TimeoutError:
             # The store's own limit, or ours: either way it hangs.
             raise self._failure(f"no answer within {limit:g} s") from None
         except Exception as error:
-            raise self._failure(f"{type(error).__name__}: {error}") from error
+            raise self._failure(told(error)) from error
 
     async def look_up(self, ask: Callable[[Store], Awaitable[T]]) -> T:
         """:meth:`call` for what is to be quick."""
@@ -109,11 +110,11 @@ class StoreHealth:
         while True:
             await anyio.sleep(pause)
             try:
-                with anyio.fail_after(STORE_LOOKUP_TIMEOUT):
+                with Contained(), anyio.fail_after(STORE_LOOKUP_TIMEOUT):
                     if await self._store.is_available():
                         return
             except Exception as error:  # noqa: BLE001  # whatever it is, the store is not back
-                self._logger.debug("the store of flag data is not back: %s", printable(error))
+                self._logger.debug("the store of flag data is not back: %s", told(error))
 
     def _failure(self, why: str) -> StoreError:
         if not self._is_told:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from aioflags.forks import tell_after_fork
-from aioflags.logs import printable
+from aioflags.logs import told
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.defaults import STORE_CLOSE_GRACE, STORE_LOOKUP_TIMEOUT
 from aioflags.model.status import StoreStatus
 from aioflags.stores.base import Paced, Store, StoreBuilder, StoreContext
+from aioflags.strays import Contained
 from aioflags.supervisor.facts import Facts
 from aioflags.supervisor.health import StoreHealth
 from aioflags.supervisor.holder import SnapshotHolder
@@ -49,6 +50,7 @@ class Keeper:
         turned: Callable[[], None],
     ) -> None:
         self._described = store
+        self._unused: Store | None = None if isinstance(store, StoreBuilder) else store
         self._writes = writes and not alone
         self._alone = alone
         self._cache: Literal["ttl", "off", "infinite"] = cache
@@ -105,15 +107,11 @@ class Keeper:
     async def _stored(self, key: str | None) -> Snapshot:
         return self._holder.snapshot if self._standin is None else await self._standin.snapshot(key)
 
-    def opened(self) -> None:
-        """The client was started, so that the store is read by now, or will be in a moment."""
-        self._is_open = True
-
     async def run(self, work: Callable[[], Awaitable[None]] | None) -> None:
         """Until cancelled: keeps the store beside ``work``, which brings data from sources if there are any."""
         bug: Exception | None = None
-        self.opened()
-        described = self._described
+        self._is_open = True
+        self._unused, described = None, self._described
         store = described.build(self._context) if isinstance(described, StoreBuilder) else described
         self._health = health = StoreHealth(store, self._report, self._logger)
         pace = store.pace if isinstance(store, Paced) else 0.0
@@ -148,6 +146,12 @@ class Keeper:
         if bug is not None:
             raise bug
 
+    async def release(self) -> None:
+        """Closes a ready-made store that :meth:`run` was never called for."""
+        store, self._unused = self._unused, None
+        if store is not None:
+            await self._close(store)
+
     def forked(self) -> None:
         """In the child of a fork: the parent's store is left alone, its connections are not ours. :meth:`run` builds another."""
         self._is_open = False
@@ -157,7 +161,8 @@ class Keeper:
     async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
         """A bug around the store never stops the data that sources bring."""
         try:
-            await task()
+            with Contained():
+                await task()
         except Exception:
             self._logger.exception("the store of flag data is no longer used, because of a bug in aioflags")
             if self._standin is not None:
@@ -174,8 +179,9 @@ class Keeper:
                     await writer.finish()
             finally:
                 try:
-                    await store.aclose()
+                    with Contained():
+                        await store.aclose()
                 except Exception as error:  # noqa: BLE001  # it is closed all the same
-                    self._logger.warning("closing the store of flag data failed: %s", printable(f"{type(error).__name__}: {error}"))
+                    self._logger.warning("closing the store of flag data failed: %s", told(error))
         if grace.cancelled_caught:
             self._logger.warning("the store of flag data was closed before everything was written")

@@ -23,6 +23,7 @@ from aioflags import clock
 from aioflags.model.change import Selector
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, Result, SourceState, Update
 from aioflags.sources.base import Latching, SourceBuilder, SourceContext, closing
+from aioflags.strays import Contained, is_cancelled
 from aioflags.supervisor.lease import Lease
 from aioflags.supervisor.verdict import Verdict, concluded, expired
 
@@ -84,9 +85,10 @@ class Tenure:
     async def run(self, context: SourceContext, selector: Callable[[], Selector]) -> Verdict:
         """Builds the source, iterates it, closes it, and says what to do next. Raises nothing that the source does."""
         try:
-            source = self._builder.build(context)
-            self.name = source.name
-            results = self._role.open(source, selector)
+            with Contained():
+                source = self._builder.build(context)
+                self.name = source.name
+                results = self._role.open(source, selector)
         except Exception as error:
             self._logger.exception("%s could not be built", self.name)
             verdict = await self._absorb(self.name, self._failure(f"could not be built: {type(error).__name__}"))
@@ -129,7 +131,7 @@ class Tenure:
                 return None
             result = self._failure("ended without a last word")
         except (Exception, asyncio.CancelledError) as error:
-            if _is_cancelled():
+            if is_cancelled():
                 if isinstance(error, asyncio.CancelledError):
                     raise
                 # It was asked to leave, so what it raises on its way out is no finding about it.
@@ -153,12 +155,8 @@ class Tenure:
             yield
         finally:
             try:
-                async with closing(results):
-                    pass
+                with Contained():
+                    async with closing(results):
+                        pass
             except Exception:
                 self._logger.exception("%s failed while it was closed", self.name)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -26,7 +26,7 @@ class MemoryStore:
         self.pretends = False
         self.calls: list[str] = []
         self.written: list[list[tuple[ObjectKind, str]]] = []
-        self.is_closed = False
+        self.closed = 0
 
     async def initialized(self) -> bool:
         await self._called("initialized")
@@ -60,8 +60,13 @@ class MemoryStore:
             await anyio.sleep_forever()
         return self.pretends or self.fails is None
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether anybody has closed it."""
+        return self.closed > 0
+
     async def aclose(self) -> None:
-        self.is_closed = True
+        self.closed += 1
 
     async def _called(self, name: str) -> None:
         self.calls.append(name)
