@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -18,7 +17,8 @@ from aioflags.model.detail import EvaluationDetail
 from aioflags.plugins import EnvironmentMetadata, Plugin
 from aioflags.sources import MemorySource
 from aioflags.strays import Contained, StrayCancellationError, is_cancelled
-from tests.canaries import KEY, secretive
+from tests.canaries import secretive
+from tests.feed import Feed, change, changes, full
 from tests.scripted_memberships import ScriptedMemberships
 from tests.stores.memory_store import MemoryStore
 
@@ -187,14 +187,6 @@ class Store(MemoryStore):
             await cancelled()
 
 
-def beside(source: MemorySource, at: str) -> dict[str, Any]:
-    store = Store(at)
-    if at == "is_available":
-        store.fails = OSError("gone")
-    persistence = Persistence(store=store, mode="read_write")
-    return {"data_system": DataSystem.custom(synchronizers=[source], persistence=persistence)}
-
-
 GUESTS: Mapping[str, Callable[[MemorySource], dict[str, Any]]] = {
     "a hook, after an event": lambda source: {"hooks": [Listening()]},
     "a hook, before an evaluation": lambda source: {"hooks": [Around("before")]},
@@ -203,7 +195,6 @@ GUESTS: Mapping[str, Callable[[MemorySource], dict[str, Any]]] = {
     "a plugin that registers": lambda source: {"plugins": [Registering()]},
     "a plugin that brings hooks": lambda source: {"plugins": [Bringing()]},
     "a store of memberships": lambda source: {"big_segments": BigSegments(store=Memberships())},
-    **{f"a store, {at}": partial(beside, at=at) for at in ("initialized", "load", "replace", "upsert", "is_available", "aclose")},
 }
 """Options of a client with a guest whose work is cancelled, by what it does."""
 
@@ -212,7 +203,7 @@ GUESTS: Mapping[str, Callable[[MemorySource], dict[str, Any]]] = {
 async def test_a_client_outlives_what_its_guests_wait_for(guest: str) -> None:
     source = MemorySource({"f": 1})
     chosen: dict[str, Any] = {"data_system": DataSystem.custom(synchronizers=[source]), **GUESTS[guest](source)}
-    async with Client(KEY, Config(**chosen)) as client:
+    async with Client("", Config(**chosen)) as client:
         for key in ("first", "second"):
             client.track(key, USER)
             await anyio.sleep(60)
@@ -223,6 +214,27 @@ async def test_a_client_outlives_what_its_guests_wait_for(guest: str) -> None:
         assert client.status.status == "READY"
         assert [hook.heard for hook in chosen.get("hooks", []) if isinstance(hook, Listening)] in ([], [["second"]])
     assert client.status.last_error is None
+
+
+@pytest.mark.parametrize("at", ["initialized", "load", "get", "replace", "upsert", "is_available", "aclose"])
+@pytest.mark.parametrize("cache", ["ttl", "off"])
+async def test_a_client_outlives_what_its_store_waits_for(at: str, cache: Literal["ttl", "off"]) -> None:
+    feed, store = Feed(), Store(at)
+    persistence = Persistence(store=store, mode="read_write", cache=cache)
+    system = DataSystem.custom(synchronizers=[feed], persistence=persistence)
+    async with Client("", Config(start_wait=1, data_system=system)) as client:
+        assert await client.variation("a", USER, 0) == 0
+        feed.say(full(a=1))
+        await anyio.sleep(60)
+        if at == "is_available":
+            store.fails = OSError("gone")
+        for version in (2, 3):
+            feed.say(changes(change("a", version, version)))
+            await anyio.sleep(60)
+            assert await client.variation("a", USER, 0) == version
+        assert client.status.status == "READY"
+    assert client.status.last_error is None
+    assert store.closed == 1
 
 
 async def test_a_store_of_memberships_is_polled_again_and_closed() -> None:
