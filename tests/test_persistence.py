@@ -299,7 +299,8 @@ async def test_the_store_serves_until_a_source_has_delivered_and_never_again(
         store.marker = False
         await anyio.sleep(60)
         assert (await client.flags(USER)).all() == {"a": "streamed"}
-        assert store.calls == []
+        # One that is written is asked whether it has everything, and filled if it has not. What is in it is no matter.
+        assert set(store.calls) == ({"initialized", "replace"} if mode == "read_write" else set())
 
 
 @pytest.mark.parametrize(

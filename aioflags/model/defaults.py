@@ -47,6 +47,8 @@ __all__ = [
     "SLICE",
     "START_WAIT",
     "STORE_CACHE_TTL",
+    "STORE_CHECK_INTERVAL",
+    "STORE_CHECK_LONGEST",
     "STORE_CLOSE_GRACE",
     "STORE_LOOKUP_TIMEOUT",
     "STORE_POLL_INTERVAL",
@@ -110,6 +112,10 @@ STORE_POLL_INTERVAL: Final = 0.5
 """How often a store that failed is asked whether it is back."""
 STORE_POLL_LONGEST: Final = 4.0
 """The same for one that claims to be back and fails again, time after time."""
+STORE_CHECK_INTERVAL: Final = 5.0
+"""How often a store that is written is asked whether it still has what was written."""
+STORE_CHECK_LONGEST: Final = 300.0
+"""The same for one that never has it, time after time."""
 STORE_CLOSE_GRACE: Final = 0.5
 """How long closing may take for what is still to be written to a store."""
 

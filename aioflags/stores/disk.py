@@ -92,10 +92,14 @@ class DiskFlags:
         self._lock = threading.Lock()
         self._newest = 0
         self._read: _Contents | None = None
+        self._written: tuple[tuple[int, ...] | None, bool] | None = None
+        """What the file looked like after the last write of ours, and whether it was whole."""
 
     async def initialized(self) -> bool:
         """Whether a whole data set is in a file that can be trusted. If there is one that cannot, the log hears why."""
         try:
+            if (is_whole := await asyncio.to_thread(self._is_whole_still)) is not None:
+                return is_whole
             self._read = await asyncio.to_thread(self._found)
         except StoreError as error:
             self._logger.warning("the file of flag data is not used: %s", printable(error))
@@ -149,6 +153,11 @@ class DiskFlags:
         data = read_own(self._path, _LARGEST)
         return _NOTHING if data is None else self._checked(data)
 
+    def _is_whole_still(self) -> bool | None:
+        """What is known of a file that nobody has touched since it was written here; ``None`` if it has to be read."""
+        written = self._written
+        return None if written is None or written[0] is None or _look(self._path) != written[0] else written[1]
+
     def _checked(self, data: bytes) -> _Contents:
         head, _, body = data.partition(b"\n")
         words = head.split(b" ")
@@ -170,6 +179,17 @@ class DiskFlags:
 
     def _write(self, make: Callable[[], _Contents], number: int) -> None:
         with self._lock:
-            body = msgspec.msgpack.encode(make())
+            contents = make()
+            body = msgspec.msgpack.encode(contents)
             if number == self._newest:
                 replace_own(self._path, self._head(body) + b"\n" + body, self._system)
+                self._written = (_look(self._path), contents.is_whole)
+
+
+def _look(path: Path) -> tuple[int, ...] | None:
+    """By what a file is known again, without reading it; ``None`` if it is not there."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_uid

@@ -8,6 +8,7 @@ Source: ``data-system.md`` 7.10.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 import stat
@@ -131,6 +132,6 @@ def _sweep(path: Path, calls: System) -> None:
     """Removes what processes left that died while they wrote. By the file system's clock, which wrote both times."""
     with contextlib.suppress(OSError):
         now = path.stat().st_mtime
-        for left in path.parent.glob(f".{path.name}.*.tmp"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             if now - left.lstat().st_mtime > _FORGOTTEN:
                 calls.unlink(left)

@@ -77,6 +77,13 @@ class StoreHealth:
                 self._is_told = False
                 self._logger.warning("the store of flag data is available again")
 
+    def lost(self) -> None:
+        """It answers, but does not have any more what was written. Until that is there again it is :meth:`refreshed`."""
+        if not self._is_told:
+            self._is_told = True
+            self._logger.warning("the store of flag data has lost what was written, and gets everything again")
+        self._report(_BACK)
+
     def retire(self) -> None:
         """Nobody is going to write or read any more, so that nothing in it can be out of date."""
         self._is_needed = False

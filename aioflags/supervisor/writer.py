@@ -3,17 +3,22 @@
 Single changes wait in a bounded table. When there are too many, and after an outage, one write of the whole newest snapshot
 takes their place, which leaves the store in the same state.
 
+A store may lose everything without an outage that anybody notices, as a Redis does that starts again with nothing kept. It has no
+marker then, for which it is asked now and then: what single changes make of an empty store is no data set.
+
 Source: ``data-system.md`` 7.4 and 7.5.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from aioflags.errors import StoreError
 from aioflags.model.change import Change, ChangeKind, ChangeSet
+from aioflags.model.defaults import STORE_CHECK_INTERVAL, STORE_CHECK_LONGEST
 from aioflags.sources.base import breathing
 from aioflags.stores.items import complete, stored_items, write_items
 from aioflags.supervisor.health import StoreHealth
@@ -40,6 +45,9 @@ class Writer:
         self._needs_all = False
         self._waiting: dict[Item, Change] = {}
         self._work = anyio.Event()
+        self._pause = STORE_CHECK_INTERVAL
+        self._due = math.inf
+        """When the store is asked whether it still has what was written, on the loop's clock: not before all of it was."""
 
     def offer(self, change_set: ChangeSet, snapshot: Snapshot) -> None:
         """``change_set`` made ``snapshot``, which everybody sees by now."""
@@ -58,10 +66,14 @@ class Writer:
     async def run(self) -> None:
         """Writes until cancelled."""
         while True:
-            await self._work.wait()
+            with anyio.CancelScope(deadline=self._due):
+                await self._work.wait()
             await self._health.until_available()
-            await self._write()
-            await anyio.sleep(self._pace)
+            if self._work.is_set():
+                await self._write()
+                await anyio.sleep(self._pace)
+            if anyio.current_time() >= self._due:
+                await self._check()
 
     async def finish(self) -> None:
         """Writes what is left, unless the store is away."""
@@ -87,6 +99,21 @@ class Writer:
         else:
             if needs_all:
                 self._health.refreshed()
+                self._due = anyio.current_time() + self._pause
+
+    async def _check(self) -> None:
+        """Owes everything to a store that lost its marker, or cannot be asked. One that loses it each time is asked less often."""
+        self._due = anyio.current_time() + self._pause
+        try:
+            if await self._health.look_up(lambda store: store.initialized()):
+                self._pause = STORE_CHECK_INTERVAL
+                return
+            self._pause = min(self._pause * 2, STORE_CHECK_LONGEST)
+            self._health.lost()
+        except StoreError:
+            pass
+        self._owe_all()
+        self._work.set()
 
     def _owe(self, change: Change) -> None:
         """A change of an item that waits already counts if it is newer, as it would if both were written."""

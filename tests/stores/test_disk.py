@@ -311,6 +311,18 @@ async def test_what_killed_processes_left_is_removed_when_it_is_old(path: Path) 
     assert left_over(path) == [young.name]
 
 
+@pytest.mark.parametrize("name", ["a**b", "*", "[a-z]", "?"])
+async def test_a_name_is_no_pattern(tmp_path: Path, name: str) -> None:
+    path, others = tmp_path / name, tmp_path / ".x.0123.tmp"
+    own = path.with_name(f".{name}.0123.tmp")
+    for left in (own, others):
+        left.touch()
+        os.utime(left, (1000, 1000))
+    await fill(path)
+    assert (await on(path).load())[FLAG] == {"a": ITEM}
+    assert left_over(path) == [others.name]
+
+
 async def test_a_write_that_was_given_up_does_not_undo_a_later_one(path: Path) -> None:
     store = on(path)
     newer = StoredItem(FLAG, "a", 2, b'{"version":2}')
@@ -320,7 +332,30 @@ async def test_a_write_that_was_given_up_does_not_undo_a_later_one(path: Path) -
     assert (await store.load())[FLAG] == {"a": newer}
 
 
+async def test_what_became_of_a_file_that_was_written_is_noticed(path: Path) -> None:
+    store = on(path)
+    await store.replace({FLAG: {"a": ITEM}})
+    assert await store.initialized()
+    path.unlink()
+    assert not await store.initialized()
+    await store.upsert([ITEM])
+    assert not await store.initialized()
+    await fill(path)
+    assert await store.initialized()
+    assert (await store.load())[FLAG] == {"a": ITEM}
+
+
 # -- with a client
+
+
+async def test_a_file_that_was_removed_is_there_again_soon(path: Path) -> None:
+    feed = Feed()
+    feed.say(full(a=1, b=1))
+    async with started(beside(feed, DiskStore(path))):
+        await anyio.sleep(10)
+        path.unlink()
+        await anyio.sleep(6)
+        assert version_of_a(path) == 1
 
 
 async def test_a_client_starts_with_what_another_left(path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from aioflags import Client, Config, DataSystem, StoreStatus
+from aioflags.model.defaults import STORE_CHECK_INTERVAL, STORE_LOOKUP_TIMEOUT
 from aioflags.stores import RedisStore
 from tests.canaries import KEY, secretive
 from tests.feed import Feed, change, changes, flag_json, full
@@ -27,6 +28,8 @@ USER = secretive("user-123")
 AWAY = 3.0
 """For how many seconds there is trouble: longer than a connection may be silent."""
 FULL_WITHIN = 5.0
+A_MOMENT = 0.5
+"""Longer than an evaluation waits on a machine that has much to do, and shorter than any store may hang."""
 RUBBISH = {"garbage": b"\x00\xffgarbage\r\n$-7\r\n*\r\n" * 20, "nonsense": b":1\r\n"}
 
 
@@ -84,9 +87,10 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 @dataclass
 class Asked:
-    """How often evaluations were asked for, and what was wrong with their answers."""
+    """How often evaluations were asked for, how long the slowest waited, and what was wrong with their answers."""
 
     count: int = 0
+    longest: float = 0.0
     newest: int = 0
     wrong: str = ""
 
@@ -97,7 +101,9 @@ async def ask(client: Client, asked: Asked) -> None:
     while True:
         while asked.count < (anyio.current_time() - began) * 1000:
             asked.count += 1
+            asks = anyio.current_time()
             found = await client.variation("n", USER, -1) if asked.count % 2 else client.variation_nowait("n", USER, -1)
+            asked.longest = max(asked.longest, anyio.current_time() - asks)
             door = asked.count % 2
             if not last[door] <= found <= asked.newest:
                 asked.wrong += f" {found} after {last[door]}, when {asked.newest} was the newest;"
@@ -158,11 +164,28 @@ async def test_a_store_that_is_written_is_full_again_soon(
         tasks.cancel_scope.cancel()
     assert asked.wrong == ""
     assert asked.count > AWAY * 900
+    assert asked.longest < A_MOMENT
     with redis.Redis.from_url(own_redis.url) as database:
         stored: Any = database.hgetall("launchdarkly:features")
     assert len(stored) == 501
     assert b'"variations":[%d]' % asked.newest in stored[b"n"]
     assert "Traceback" not in caplog.text
+
+
+async def test_a_server_that_was_restarted_and_has_lost_everything_is_full_again_although_no_flag_changes(
+    own_redis: RedisServer,
+) -> None:
+    feed = Feed()
+    feed.say(full(a=1, b=1))
+    async with Client(KEY, beside(feed, RedisStore(own_redis.url))) as client:
+        await _until(client, StoreStatus(available=True, stale=False))
+        await asyncio.to_thread(own_redis.stop)
+        await asyncio.to_thread(own_redis.start)
+        await anyio.sleep(STORE_CHECK_INTERVAL + 1.5)
+        with redis.Redis.from_url(own_redis.url) as database:
+            stored: Any = database.hgetall("launchdarkly:features")
+            assert database.exists("launchdarkly:$inited")
+    assert stored.keys() == {b"a", b"b"}
 
 
 @pytest.mark.parametrize("cache", ["ttl", "off"])
@@ -194,6 +217,9 @@ async def test_a_store_that_is_only_read_is_read_again_soon(
                     await anyio.sleep(0.01)
             tasks.cancel_scope.cancel()
     assert asked.wrong == ""
+    # Where nothing is cached the first who ask wait, until it is known that nobody answers; so do they after each false hope.
+    assert asked.count > AWAY * (900 if cache == "ttl" else 1)
+    assert asked.longest < (A_MOMENT if cache == "ttl" else STORE_LOOKUP_TIMEOUT + A_MOMENT)
 
 
 async def _until(client: Client, wanted: StoreStatus) -> None:
