@@ -6,7 +6,7 @@ https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
@@ -48,6 +48,14 @@ class RedisConnection:
             await initialize()
         return self.client.pipeline(transaction=True)
 
+    @property
+    def silence(self) -> str:
+        """What there is to say of a server that takes connections and does not answer: where it is, and how long was waited."""
+        options: Mapping[str, Any] = getattr(getattr(self._client, "connection_pool", None), "connection_kwargs", {})
+        where = options.get("path") or (f"{options['host']}:{options.get('port', 6379)}" if "host" in options else None)
+        seconds = options.get("socket_timeout")
+        return f"Redis{f' at {where}' if where else ''} did not answer{f' within {seconds:g} s' if seconds else ' in time'}"
+
     async def aclose(self) -> None:
         """Closes the client that was made here."""
         if self._make is not None and self._client is not None:
@@ -66,13 +74,18 @@ def as_bytes(value: object) -> bytes:
 
 
 def explained(call: C) -> C:
-    """``call``, with the way out where a cluster refuses what one server would do: a :class:`StoreError` then says it."""
+    """``call`` of an object that has a ``_connection``, with errors that say more: a :class:`StoreError` names the way out where a
+    cluster refuses what one server would do, and the address of a server that is silent.
+    """
 
     @wraps(call)
-    async def answer(*args: Any, **kwargs: Any) -> Any:
+    async def answer(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return await call(*args, **kwargs)
+            return await call(self, *args, **kwargs)
         except Exception as error:
+            # redis-py's own: the limits of whoever calls pass by as cancellations.
+            if type(error).__name__ == "TimeoutError":
+                raise StoreError(self._connection.silence) from error
             if (way_out := _way_out(f"{type(error).__name__} {error}")) is None:
                 raise
             raise StoreError(way_out) from error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
 import pytest
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from aioflags import ConfigError, StoreError
@@ -195,3 +199,28 @@ class _Meddled:
 
             pipe.execute = execute
         return pipe
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("own", [True, False], ids=["with an address", "with a ready client"])
+async def test_who_takes_connections_and_says_nothing_is_named(own: object) -> None:
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        port: int = server.sockets[0].getsockname()[1]
+        url = f"redis://:secret@127.0.0.1:{port}"
+        # redis-py would look its own version up on the disk.
+        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "driver_info": DriverInfo(lib_version=redis.__version__)}
+        client: Any = None if own else redis.asyncio.Redis.from_url(url, socket_timeout=0.1, **options)
+        described = RedisStore(url, timeout=0.1, client=client)
+        flags, memberships = described.build(StoreContext(environment="a")), described.build_memberships()
+        for call in (flags.initialized, flags.load, lambda: memberships.memberships("hash"), memberships.last_updated_ms):
+            with pytest.raises(StoreError) as caught:
+                await call()
+            assert str(caught.value) == f"Redis at 127.0.0.1:{port} did not answer within 0.1 s"
+        await flags.aclose()
+        await memberships.aclose()
+        if client is not None:
+            await client.aclose()
