@@ -9,7 +9,6 @@ Source: ``events.md`` 3, 5, 7 to 10; ``architecture.md`` 6.
 from __future__ import annotations
 
 import logging
-import math
 import random
 import threading
 from collections.abc import Callable, Sequence
@@ -33,7 +32,7 @@ from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
 from aioflags.model.values import is_number
-from aioflags.protocol.payloads import as_json
+from aioflags.protocol.payloads import try_json
 
 __all__ = ["CLOSED", "Batch", "Recorder"]
 
@@ -299,21 +298,20 @@ class Recorder:
     def _data(self, name: str, data: Any) -> msgspec.Raw | None:
         if data is None:
             return None
-        try:
-            return as_json(data)
-        except (TypeError, ValueError, RecursionError) as problem:
-            if self._once(("data", name)):
-                self._logger.warning("track: %s is sent without its data: %s", printable(name), printable(problem))
-            return None
+        found = try_json(data)
+        if not isinstance(found, Exception):
+            return found
+        if self._once(("data", name)):
+            self._logger.warning("track: %s is sent without its data: %s", printable(name), printable(found))
+        return None
 
-    def _metric(self, name: str, value: Any) -> float | None:
+    def _metric(self, name: str, value: Any) -> msgspec.Raw | None:
         if value is None:
             return None
-        if is_number(value) and (isinstance(value, int) or math.isfinite(value)):
-            number: float = value
-            return number
+        if is_number(value) and not isinstance(found := try_json(value), Exception):
+            return found
         if self._once(("metric", name)):
-            self._logger.warning("track: %s is sent without its metric value, which is no finite number", printable(name))
+            self._logger.warning("track: %s is sent without its metric value, which is no number in JSON", printable(name))
         return None
 
     def _warn(self) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from aioflags.evaluation.compiled import Answer
 from aioflags.model.context import Context, invalid_context
 from aioflags.model.event import Count, FlagCounts
-from aioflags.protocol.payloads import as_json
+from aioflags.protocol.payloads import try_json
 
 __all__ = ["NOBODY", "Counter", "Focus", "Summary", "Tick", "Ticks", "kept", "kinds_of"]
 
@@ -185,7 +185,5 @@ def kept(value: Any) -> Any:
     """A value or default as it is now, whatever its owner does with it; ``None`` for what JSON cannot carry."""
     if value.__class__ in _CONSTANT:
         return value
-    try:
-        return as_json(value)
-    except (TypeError, ValueError, RecursionError):
-        return None
+    found = try_json(value)
+    return None if isinstance(found, Exception) else found

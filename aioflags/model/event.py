@@ -64,13 +64,13 @@ class EvaluationEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class CustomEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """What a program tracks. ``data`` is JSON already, so that the caller may change what it was made from."""
+    """What a program tracks. ``data`` and ``metric_value`` are JSON already: the caller may change what they were made from."""
 
     at_ms: int
     key: str
     context: Context
     data: msgspec.Raw | None = None
-    metric_value: float | None = None
+    metric_value: msgspec.Raw | None = None
 
 
 class MigrationEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):

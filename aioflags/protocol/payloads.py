@@ -23,7 +23,7 @@ from aioflags.model.event import (
 )
 from aioflags.protocol.redaction import Redaction, plain
 
-__all__ = ["EVENT_SCHEMA", "Shaper", "as_json"]
+__all__ = ["EVENT_SCHEMA", "Shaper", "as_json", "try_json"]
 
 EVENT_SCHEMA: Final = "4"
 _NULL: Final = msgspec.Raw(b"null")
@@ -35,10 +35,21 @@ def as_json(value: Any) -> msgspec.Raw:
 
     Raises:
         TypeError: it is, or holds, what JSON has not.
-        ValueError: a number that is not finite.
+        ValueError: a number that is not finite, or has thousands of digits.
         RecursionError: it holds itself, or is nested beyond all measure.
     """
     return _encoded(plain(value))
+
+
+def try_json(value: Any) -> msgspec.Raw | Exception:
+    """The same of a value that a program gives, which may be anything; or why JSON cannot carry it."""
+    try:
+        return as_json(value)
+    except (TypeError, ValueError, RecursionError) as problem:
+        return problem
+    except Exception as odd:  # noqa: BLE001 -- a mapping of the program's own may raise anything when it is read
+        # Without its text, which is the program's and may show what nobody should see, or raise in its turn.
+        return TypeError(f"reading it raised {type(odd).__name__}")
 
 
 def _encoded(value: Any) -> msgspec.Raw:
@@ -184,7 +195,5 @@ def _value(value: Any) -> msgspec.Raw:
     """A flag's value, or a caller's default, which may be anything: what JSON cannot carry is null."""
     if isinstance(value, msgspec.Raw):
         return value
-    try:
-        return as_json(value)
-    except (TypeError, ValueError, RecursionError):
-        return _NULL
+    found = try_json(value)
+    return _NULL if isinstance(found, Exception) else found

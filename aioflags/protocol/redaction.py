@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from aioflags.model.context import Context
 from aioflags.model.reference import AttributeReference
 from aioflags.model.values import is_array, plain_text
 
 __all__ = ["Redaction", "plain"]
+
+_MOST_BITS: Final = 14_000
+"""Python refuses to write integers of more than 4300 digits, because that takes long."""
 
 
 class Redaction:
@@ -53,7 +56,7 @@ class Redaction:
             inside: list[str] = []
             try:
                 shaped[name] = _without(value, (name,), private, inside) if _reaches_into(name, private) else plain(value)
-            except (TypeError, ValueError, RecursionError):
+            except Exception:  # noqa: BLE001, S112 -- a mapping of the program's own may raise anything when it is read
                 continue  # what JSON cannot carry is left out, and takes nothing else with it
             redacted += inside
         if redacted:
@@ -66,11 +69,15 @@ def plain(value: Any) -> Any:
 
     Raises:
         TypeError: it is, or holds, something of another type.
-        ValueError: a number that is not finite.
+        ValueError: a number that is not finite, or has thousands of digits.
         RecursionError: it holds itself, or is nested beyond all measure.
     """
     kind = value.__class__
-    if kind is str or kind is bool or kind is int or value is None:
+    if kind is str or kind is bool or value is None:
+        return value
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ValueError("JSON has numbers of thousands of digits, but Python writes none")
+    if kind is int:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Never
 
 import pytest
 
@@ -13,13 +13,20 @@ from aioflags import Client, Config, Context, EvaluationDetail, Events
 from aioflags.logs import logger
 from aioflags.migration import Operation, OpTracker, Origin, Stage
 from aioflags.model.detail import Reason, ReasonKind
-from tests.canaries import KEY, redacted
+from tests.canaries import KEY, SECRET, redacted
 from tests.events.telling import AN, ORG, U1, U2, Told, document, telling, telling_client
 from tests.scripted_http import Answer, Service
 
 Ask = Callable[..., Any]
 
 DOORS = ["variation", "variation_nowait", "flags"]
+
+
+class Odd(dict[str, object]):
+    """Raises what nobody would think of, as one may that another thread is writing to."""
+
+    def items(self) -> Never:
+        raise LookupError(SECRET)
 
 
 @pytest.fixture(params=DOORS)
@@ -232,6 +239,9 @@ async def test_asking_for_all_flags_tells_nothing() -> None:
         pytest.param({"metric_value": True}, {}, id="a boolean is no number"),
         pytest.param({"metric_value": "1"}, {}, id="nor is a string"),
         pytest.param({"metric_value": 10**400}, {"metricValue": 10**400}, id="a very large number"),
+        pytest.param({"metric_value": 10**5000}, {}, id="one of more digits than Python writes"),
+        pytest.param({"data": {"n": 10**5000}}, {}, id="the same, inside"),
+        pytest.param({"data": Odd(x=1)}, {}, id="a mapping that raises when it is read"),
     ],
 )
 async def test_what_is_tracked_is_told(given: dict[str, Any], sent: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
@@ -244,6 +254,28 @@ async def test_what_is_tracked_is_told(given: dict[str, Any], sent: dict[str, ob
     assert first == {"kind": "custom", "key": "x", "context": redacted("u1"), **sent}
     assert (second["data"], second["metricValue"]) == ("positional", 3)
     assert bool(caplog.records) is (len(sent) < len(given))
+
+
+@pytest.mark.parametrize("key", ["nope", "tracked", "object"])
+async def test_a_default_that_raises_when_it_is_read_is_answered_and_told_as_null(key: str) -> None:
+    default = Odd(x=1)
+    async with telling() as teller:
+        # The value of "tracked" is no object, that of "object" is one.
+        found = teller.client.variation_nowait(key, U1, default)
+        assert await teller.client.variation(key, U1, default) == found
+        assert (found is default) is (key != "object")
+        *_, summary = await teller.payload()
+    assert summary["features"][key]["default"] is None
+
+
+@pytest.mark.parametrize("value", [Odd(x=1), 10**5000], ids=["raises when it is read", "has too many digits"])
+async def test_an_attribute_that_json_cannot_carry_takes_nothing_else_with_it(value: object) -> None:
+    person = Context("odd", attributes={"odd": value, "plan": "pro"}, private=["/odd/x"])
+    async with telling() as teller:
+        teller.client.identify(person)
+        (identify,) = await teller.payload()
+        assert teller.client.stats.events_dropped == 0
+    assert identify["context"] == {"kind": "user", "key": "odd", "plan": "pro"}
 
 
 async def test_data_are_told_as_they_were_when_they_were_tracked() -> None:
