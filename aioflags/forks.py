@@ -42,17 +42,20 @@ def adapt_after_fork(thing: _Adapting) -> None:
 
 
 class Lock:
-    """A ``threading.Lock`` that is free in the child of a fork, whoever held it in the parent."""
+    """A ``threading.RLock`` that is free in the child of a fork, whoever held it in the parent.
+
+    Reentrant, since a finalizer or a signal handler may evaluate a flag on the very thread that holds it.
+    """
 
     __slots__ = ("__weakref__", "_lock")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         tell_after_fork(self)
 
     def forked(self) -> None:
         """In the child: nobody who held it is here to let it go."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __enter__(self) -> None:
         self._lock.acquire()

@@ -303,9 +303,12 @@ class _Cache:
                 return None
             until, segments = entry
             if self.time() >= until:
-                del self._entries[key]
+                self._entries.pop(key, None)
                 return None
-            self._entries.move_to_end(key)
+            try:
+                self._entries.move_to_end(key)
+            except KeyError:  # gone again: a signal handler on this thread has looked a moment later
+                return None
             return segments
 
     def put(self, key: str, segments: Mapping[str, bool]) -> None:

@@ -34,6 +34,23 @@ pytestmark = [
 USER = secretive("anna")
 
 
+def test_a_lock_may_be_taken_again_by_the_thread_that_has_it() -> None:
+    """As a signal handler does that evaluates a flag just when its thread has one."""
+    lock, heard = Lock(), list[int]()
+
+    def handle(number: int, _frame: object) -> None:
+        with lock:
+            heard.append(number)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with lock:
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [signal.SIGUSR1]
+
+
 def in_child(check: Callable[[], None]) -> None:
     """Runs it in a child of this process, which may take 10 seconds, and fails if it does."""
     pid = os.fork()
