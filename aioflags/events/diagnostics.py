@@ -28,6 +28,9 @@ __all__ = ["Diagnostics"]
 _MOST_ATTEMPTS: Final = 1000
 """How many attempts to establish a stream one event tells of: the newest."""
 
+_LONGEST_FINISH: Final = 0.5
+"""How many seconds a close waits for diagnostics that are on their way."""
+
 
 class Diagnostics:
     """The diagnostic events of one run of a client; an outlet of its core. At most one is on its way at a time.
@@ -94,8 +97,8 @@ class Diagnostics:
             self._idle.set()
 
     async def finish(self, seconds: float) -> None:
-        """What is on its way may arrive. A period that a close cuts short is not told."""
-        with anyio.move_on_after(seconds):
+        """What is on its way may arrive, within half a second: nobody waits long for that. A period cut short is not told."""
+        with anyio.move_on_after(min(seconds, _LONGEST_FINISH)):
             await self._idle.wait()
 
     def _take_period(self) -> bytes:

@@ -272,6 +272,9 @@ async def test_a_fault_of_the_development_server_loses_nothing(kind: FaultKind, 
             happen(client)
             assert await client.flush_and_wait(10)
             assert client.stats == SENT
+            with anyio.fail_after(10):  # for diagnostics a close does not wait for long
+                while "diagnostic-init" not in {event.kind for event in state.events.newest}:
+                    await anyio.sleep(0.05)
         kinds = [event.kind for event in state.events.newest]
         # What is cut off after it was taken is there twice; a service tells by the payload's id.
         assert set(kinds) == {"diagnostic-init", "index", "custom", "summary"}

@@ -171,12 +171,12 @@ async def test_no_answer_to_a_diagnostic_event_ends_anything(status: int, posts:
 @pytest.mark.holds("EVT-D5")
 async def test_closing_tells_nothing_and_lets_what_is_on_its_way_arrive() -> None:
     service = Service(Answer(200))
-    service.takes = [Answer(202, after=5)]
+    service.takes = [Answer(202, after=1.2)]
     async with diagnosed(service) as client:
         await anyio.sleep(1)
         began = anyio.current_time()
         await client.aclose()
-        assert anyio.current_time() - began == pytest.approx(4)
+        assert anyio.current_time() - began == pytest.approx(0.2)
         await anyio.sleep(3 * INTERVAL)
     assert [event["kind"] for event in told(service)] == ["diagnostic-init"]
     assert len(service.bodies) == 1
@@ -192,6 +192,18 @@ async def test_a_close_does_not_wait_for_longer_than_it_may(answer: Answer) -> N
         began = anyio.current_time()
         await client.aclose(0.5)
         assert anyio.current_time() - began <= 0.5
+
+
+@pytest.mark.holds("EVT-D5")
+@pytest.mark.parametrize("answer", [Answer(after=HANG), Answer(503)], ids=["no answer", "a failure, and the pause after it"])
+async def test_a_close_waits_half_a_second_for_diagnostics_at_most(answer: Answer) -> None:
+    service = Service(Answer(200))
+    service.takes = [answer]
+    async with diagnosed(service) as client:
+        await anyio.sleep(A_MOMENT)
+        began = anyio.current_time()
+        await client.aclose()
+        assert anyio.current_time() - began == pytest.approx(0.5)
 
 
 async def test_a_close_while_nothing_is_on_its_way_does_not_wait() -> None:
