@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import aclosing
+from collections.abc import Generator
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
 
-from aioflags.events.packing import payloads
+from aioflags.events.packing import Pause, payloads
 from aioflags.events.recorder import Batch, Recorder
 from aioflags.events.sender import Outcome, Sender
 from aioflags.events.settings import Events
@@ -82,19 +83,32 @@ class Outbox:
             with anyio.CancelScope(deadline=min(flush_at, self._forget_at, now + _BEAT)):
                 await self._wanted.wait()
             now = anyio.current_time()
-            if self._wanted.is_set() or now >= flush_at:
-                self._wanted = anyio.Event()
-                flush_at = now + interval
-                self._dispatch()
-            self._forget_contexts(now)
-            self._recorder.beat()
+            with self._going_on():
+                if self._wanted.is_set() or now >= flush_at:
+                    self._wanted = anyio.Event()
+                    flush_at = now + interval
+                    self._dispatch()
+                else:
+                    self._forget_contexts(now)
+                pause = Pause()
+                for _ in self._recorder.beat():
+                    await pause()
 
     async def _keep_still(self) -> None:
         """Sends when it is asked to, and has no timer. Contexts are forgotten, and evaluations dated, when something is sent."""
         while True:
             await self._wanted.wait()
             self._wanted = anyio.Event()
-            self._dispatch()
+            with self._going_on():
+                self._dispatch()
+
+    @contextmanager
+    def _going_on(self) -> Generator[None]:
+        """What fails once may be done the next time: it does not end the events of a client."""
+        try:
+            yield
+        except Exception:
+            self._logger.exception("events are not sent for now, because of a bug in aioflags")
 
     def _forget_contexts(self, now: float) -> None:
         if now >= self._forget_at:
@@ -164,13 +178,13 @@ class Outbox:
     # -- delivery
 
     async def _deliver(self, batch: Batch, number: int) -> None:
-        events, evaluations = len(batch.events), batch.evaluations
+        events, evaluations = len(batch.events), 0
         try:
             async with aclosing(payloads(batch, self._redaction, logger=self._logger)) as packed:
                 async for payload in packed:
                     outcome = await self._sender.send(payload)
                     is_sent = outcome is Outcome.SENT
-                    events, evaluations = events - payload.events, evaluations - payload.evaluations
+                    events, evaluations = events - payload.events, evaluations + payload.evaluations
                     self._recorder.settle(events=payload.events, evaluations=payload.evaluations, is_sent=is_sent)
                     if outcome is Outcome.STOP:
                         self._recorder.close()
@@ -180,5 +194,5 @@ class Outbox:
             self._logger.exception("a batch of events is dropped, because of a bug in aioflags")
         finally:
             # Whatever did not come to a payload, or was cancelled on its way.
-            self._recorder.settle(events=events, evaluations=evaluations, is_sent=False)
+            self._recorder.settle(events=events, evaluations=batch.count() - evaluations, is_sent=False)
             self._deliveries.pop(number).set()

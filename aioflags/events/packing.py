@@ -21,7 +21,7 @@ from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.protocol.payloads import Shaper
 from aioflags.protocol.redaction import Redaction
 
-__all__ = ["Payload", "compressed", "payloads"]
+__all__ = ["Pause", "Payload", "compressed", "payloads"]
 
 _SLICE: Final = 0.0005
 """How long a batch is worked on before others get a turn. Shorter than for flag data, which come rarely."""
@@ -45,17 +45,22 @@ async def payloads(
 ) -> AsyncGenerator[Payload, None]:
     """The payloads of a batch: one, unless its body would be longer than ``longest``; a record that is longer goes alone.
 
-    Events that have no shape are left out. The summary is the last record of the last one.
+    Events that have no shape are left out; the log has the first of them. The summary is the last record of the last one.
     """
     shaper = Shaper(redaction)
     records: list[bytes] = []
     size = _BRACKETS
-    pause = _Pause()
+    pause = Pause()
+    has_failed = False
+    for _ in batch.counting:
+        await pause()
     for event in batch.events:
         try:
             record = shaper.record(event)
         except Exception:
-            logger.exception("an event is dropped that cannot be shaped, because of a bug in aioflags")
+            if not has_failed:  # with one of thousands, all may be
+                has_failed = True
+                logger.exception("an event is dropped that cannot be shaped, because of a bug in aioflags")
             continue
         if records and size + len(record) > longest:
             yield _payload(records, evaluations=0)
@@ -98,7 +103,7 @@ def _cut(body: bytes) -> Iterator[bytes]:
     return (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
 
 
-class _Pause:
+class Pause:
     """Lets the event loop turn when a slice of work is done."""
 
     def __init__(self) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -28,6 +28,7 @@ from aioflags.forks import adapt_after_fork, tell_after_fork
 from aioflags.logs import Once, printable
 from aioflags.logs import logger as package_logger
 from aioflags.model.context import Context
+from aioflags.model.defaults import MAX_UNKNOWN_KEYS
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
@@ -37,13 +38,29 @@ from aioflags.protocol.payloads import try_json
 __all__ = ["CLOSED", "Batch", "Recorder"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """What is sent together: events in the order in which they happened, and the summary of as many evaluations."""
+T = TypeVar("T")
 
-    events: Sequence[AnalyticsEvent]
-    summary: Summary
-    evaluations: int
+
+class Batch:
+    """What is sent together: events in the order in which they happened, and the summary of a period.
+
+    ``summary`` and how many ``evaluations`` it tells of are known once ``counting`` has come to its end, of which a step takes
+    some microseconds and may take place on any thread.
+    """
+
+    __slots__ = ("counting", "evaluations", "events", "summary")
+
+    def __init__(self, events: Sequence[AnalyticsEvent], summary: Summary, counting: Callable[[Batch], Iterator[object]]) -> None:
+        self.events: Sequence[AnalyticsEvent] = events
+        self.summary: Summary = summary
+        self.evaluations: int = 0
+        self.counting: Iterator[object] = counting(self)
+
+    def count(self) -> int:
+        """Counts at once what is left to count. Answers how many evaluations there are."""
+        for _ in self.counting:
+            pass
+        return self.evaluations
 
 
 class Recorder:
@@ -80,11 +97,15 @@ class Recorder:
         self._lock = threading.RLock()
         self._pending: list[AnalyticsEvent] = []
         self._summary = Summary()
-        self._taken_last = Summary()
+        self._uncounted = [self._summary]
+        """The summaries whose evaluations the accounts do not have yet: those of batches, and at last the one of now."""
+        self._counted: list[Summary] = []
+        """Those that are counted since the last batch: threads that had their focus in hand may add to them."""
         self._known = KnownContexts(self._settings.context_keys_capacity)
         self._accounts = Accounts()
         self._server_ms = 0
-        self._is_full = False
+        self._has_no_room: set[str] = set()
+        """For what there is none: events, keys."""
 
     def adapt(self) -> None:
         """In the child of a fork, when all is reset: it is closed there, which its client has to know."""
@@ -224,11 +245,16 @@ class Recorder:
                 with_reason=with_reason,
                 is_experiment=is_experiment,
             )
-        else:
+        elif self._summary.has_room(key):
             counter = self._summary.count(
                 key, kinds_of(context), default=default, value=default, variation=None, version=None, at_ms=at_ms
             )
             tick = counter.tick
+        else:
+            self._accounts.evaluations_taken += 1
+            self._accounts.evaluations_dropped += 1
+            self._has_no_room.add("keys")
+            tick = None
         return _together([*ticks, tick])
 
     def _flag(
@@ -291,7 +317,7 @@ class Recorder:
         else:
             self._accounts.events_dropped += 1
             self._accounts.dropped_for_room += 1
-            self._is_full = True
+            self._has_no_room.add("events")
 
     # -- what JSON cannot carry
 
@@ -315,10 +341,17 @@ class Recorder:
         return None
 
     def _warn(self) -> None:
-        """Without the lock, since whoever takes log records may ask for flags, too. Once while there is no room."""
-        if self._is_full and self._once("full"):
+        """Without the lock, since whoever takes log records may ask for flags, too. Once while there is no room for events."""
+        if not self._has_no_room:
+            return
+        if "events" in self._has_no_room and self._once("full"):
             most = self._settings.events_max_pending
             self._logger.warning("%d events wait to be sent: new ones are dropped until they are", most)
+        if "keys" in self._has_no_room and self._once("many keys"):
+            self._logger.warning(
+                "evaluations of %d keys that are no flag's wait to be sent: those of others are not counted. Are keys made up?",
+                MAX_UNKNOWN_KEYS,
+            )
 
     # -- handing over
 
@@ -327,18 +360,40 @@ class Recorder:
         with self._lock:
             at_ms = self._clock()
             self.focus = NOBODY
-            summary, self._summary = self._summary, Summary()
-            summary.add_late(self._taken_last, at_ms)
-            self._taken_last = summary
-            evaluations = summary.take(at_ms)
-            events, self._pending = self._pending, []
-            self._accounts.evaluations_taken += evaluations
-            self._is_full = False
+            self._has_no_room.clear()
             self._once.forget("full")
-            if not events and not evaluations:
+            if not self._pending and self._summary.is_empty and not self._counted:
                 return None
-            self._accounts.last_batch = len(events)
-            return Batch(events=events, summary=summary, evaluations=evaluations)
+            summary, self._summary = self._summary, Summary()
+            self._uncounted.append(self._summary)
+            events, self._pending = self._pending, []
+            late, self._counted = self._counted, []
+            if events or not summary.is_empty:
+                self._accounts.last_batch = len(events)
+            return Batch(events, summary, lambda batch: self._locked(self._count(batch, late, at_ms)))
+
+    def _count(self, batch: Batch, late: Sequence[Summary], at_ms: int) -> Iterator[object]:
+        """The steps of counting what a summary has. Until the last of them, who wants to know its evaluations counts as well."""
+        summary = batch.summary
+        for each in late:
+            yield from summary.add_late(each, at_ms)
+        for evaluations in summary.take(self._clock):
+            batch.evaluations += evaluations
+            yield evaluations
+        self._accounts.evaluations_taken += batch.evaluations
+        self._uncounted.remove(summary)
+        if not summary.is_empty:
+            self._counted.append(summary)
+
+    def _locked(self, steps: Iterator[T]) -> Iterator[T]:
+        """The same, with the lock in every step and without it in between."""
+        while True:
+            with self._lock:
+                try:
+                    found = next(steps)
+                except StopIteration:
+                    return
+            yield found
 
     def settle(self, *, events: int = 0, evaluations: int = 0, is_sent: bool) -> None:
         """So many of those that were drained were sent, or were not and never will be."""
@@ -354,14 +409,19 @@ class Recorder:
         """Drops what is there."""
         batch = self.drain()
         if batch is not None:
-            self.settle(events=len(batch.events), evaluations=batch.evaluations, is_sent=False)
+            self.settle(events=len(batch.events), evaluations=batch.count(), is_sent=False)
 
-    def beat(self) -> None:
-        """Looks at the clock on behalf of the evaluations that did not: they were before now, and the next one will be after."""
+    def beat(self) -> Iterator[object]:
+        """Looks at the clock on behalf of the evaluations that did not: they were before now, and the next one will be after.
+
+        In steps, as a batch is counted.
+        """
         with self._lock:
-            if self.focus is not NOBODY:
-                self.focus = NOBODY
-                self._summary.settle(self._clock())
+            if self.focus is NOBODY:
+                return
+            self.focus = NOBODY
+            summary = self._summary
+        yield from self._locked(summary.settle(self._clock))
 
     def forget_contexts(self) -> None:
         """Every context is described again when it comes next."""
@@ -380,12 +440,26 @@ class Recorder:
     def stats(self) -> Stats:
         """What became of everything so far."""
         with self._lock:
-            return self._accounts.stats(self._summary.total())
+            known, uncounted = self._accounts.stats(0), list(self._uncounted)
+        # What is sent or dropped from here on still waits: these are the accounts as they were with the lock.
+        waiting = self._total(uncounted)
+        return replace(
+            known,
+            evaluations_recorded=known.evaluations_recorded + waiting,
+            evaluations_pending=known.evaluations_pending + waiting,
+        )
 
     def close_period(self) -> Period:
         """What happened since this was asked last."""
         with self._lock:
-            return self._accounts.close_period(self._summary.total())
+            counted, uncounted = self._accounts.evaluations_taken, list(self._uncounted)
+        counted += self._total(uncounted)
+        with self._lock:
+            return self._accounts.close_period(counted - self._accounts.evaluations_taken)
+
+    def _total(self, summaries: Sequence[Summary]) -> int:
+        """How many evaluations they have so far."""
+        return sum(sum(self._locked(each.totals())) for each in summaries)
 
 
 def _together(ticks: Sequence[Tick | None]) -> Tick | None:

@@ -17,6 +17,7 @@ import msgspec
 
 from aioflags.evaluation.compiled import Answer
 from aioflags.model.context import Context, invalid_context
+from aioflags.model.defaults import MAX_UNKNOWN_KEYS
 from aioflags.model.event import Count, FlagCounts
 from aioflags.protocol.payloads import try_json
 
@@ -38,30 +39,41 @@ class Focus(msgspec.Struct, frozen=True, eq=False):
 
 _CONSTANT: Final = frozenset({bool, int, float, str, type(None), msgspec.Raw})
 
+_STEP: Final = 32
+"""Flags that are looked at in one go: some 20 microseconds."""
+
 NOBODY: Final = Focus(invalid_context("nobody"), {})
 
 
 class Counter:
     """How often one version of a flag served one variation. ``tick`` counts one more, from any thread.
 
-    ``counted`` is what the summary tells of it, once that is taken.
+    ``counted`` is what the summary tells of it, once that is taken. ``noted`` is how many of those that were counted are
+    between the dates of the summary already.
     """
 
-    __slots__ = ("_looks", "_taken", "counted", "tick", "value", "variation", "version")
+    __slots__ = ("_added", "_looks", "_taken", "counted", "noted", "tick", "value", "variation", "version")
 
     def __init__(self, value: Any, variation: int | None, version: int | None) -> None:
         self.value: Any = kept(value)
         self.variation: int | None = variation
         self.version: int | None = version
         self.tick: Callable[[], int] = itertools.count().__next__
-        self.counted: int = 0
+        self.counted: int | None = None
+        self.noted: int = 0
+        self._added = 0
         self._taken = 0
         self._looks = 0
+
+    def add(self, times: int) -> None:
+        """Counts so many more, which are noted."""
+        self._added += times
+        self.noted += times
 
     def total(self) -> int:
         """How often it was counted so far."""
         # Looking counts as well, since there is no other way to look.
-        found = self.tick() - self._looks
+        found = self.tick() - self._looks + self._added
         self._looks += 1
         return found
 
@@ -83,16 +95,29 @@ class _FlagCounters:
 
 
 class Summary:
-    """The counts of one period. Changed under the recorder's lock, but for the ticks."""
+    """The counts of one period. Changed under the recorder's lock, but for the ticks.
 
-    __slots__ = ("_flags", "_noted", "_ticks", "end_ms", "start_ms")
+    What looks at every counter is an iterator, of which a step is a few flags and needs the lock. Between two steps others
+    count and look as ever. A signal handler that evaluates does so within one, too: nothing here iterates over what may grow.
+    """
+
+    __slots__ = ("_flags", "_ticks", "_unknown", "end_ms", "start_ms")
 
     def __init__(self) -> None:
         self.start_ms: int = 0
         self.end_ms: int = 0
-        self._noted = 0
+        self._unknown = 0
         self._flags: dict[str, _FlagCounters] = {}
         self._ticks: dict[str | tuple[str, ...], Ticks] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not self._flags
+
+    def has_room(self, key: str) -> bool:
+        """Whether an evaluation of a key that is no flag's can be counted: there are too many of those in a mistaken program."""
+        return self._unknown < MAX_UNKNOWN_KEYS or key in self._flags
 
     def ticks(self, context: Context) -> Ticks:
         """How evaluations are counted for contexts of these kinds: filled by who counts the first of them."""
@@ -100,8 +125,7 @@ class Summary:
         try:
             return self._ticks[kinds]
         except KeyError:
-            found = self._ticks[kinds] = {}
-            return found
+            return self._ticks.setdefault(kinds, {})
 
     def count(
         self,
@@ -115,65 +139,98 @@ class Summary:
         at_ms: int,
     ) -> Counter:
         """Counts one evaluation, and answers with what has counted it. ``version``: ``None`` for a flag that is not known."""
+        counter = self._counter(key, kinds, default=default, value=value, variation=variation, version=version, at_ms=at_ms)
+        counter.tick()
+        counter.noted += 1
+        return counter
+
+    def _counter(
+        self,
+        key: str,
+        kinds: Iterable[str],
+        *,
+        default: Any,
+        value: Any,
+        variation: int | None,
+        version: int | None,
+        at_ms: int,
+    ) -> Counter:
+        """The one for an evaluation, which is new if there was none like it."""
         flag = self._flags.get(key)
         if flag is None:
-            flag = self._flags[key] = _FlagCounters(default)
+            # Whoever came first is in place, should a signal handler have been here meanwhile.
+            flag = self._flags.setdefault(key, _FlagCounters(default))
+            self._unknown += version is None
         for kind in kinds:
             flag.kinds[kind] = None
         counter = flag.by_outcome.get((variation, version))
         if counter is None:
-            counter = flag.by_outcome[variation, version] = Counter(value, variation, version)
-        counter.tick()
-        self._noted += 1
+            counter = flag.by_outcome.setdefault((variation, version), Counter(value, variation, version))
         self.start_ms = min(self.start_ms or at_ms, at_ms)
         self.end_ms = max(self.end_ms, at_ms)
         return counter
 
-    def total(self) -> int:
-        """How many evaluations were counted so far."""
-        return sum(counter.total() for counter in self._counters())
+    def totals(self) -> Iterator[int]:
+        """How many evaluations were counted so far, a few flags a step; of what is taken, how many were."""
+        for counters in self._pieces():
+            yield sum([each.total() if each.counted is None else each.counted for each in counters])
 
-    def settle(self, now_ms: int) -> None:
-        """If evaluations were counted without a look at the clock, the last of them was just now."""
-        self._settle(self.total(), now_ms)
+    def settle(self, clock: Callable[[], int]) -> Iterator[None]:
+        """Where evaluations were counted without a look at the clock, the last of them was just now."""
+        for counters in self._pieces():
+            is_news = False
+            for each in counters:
+                total = each.total()
+                if total > each.noted:
+                    each.noted = total
+                    is_news = True
+            if is_news:
+                self.end_ms = max(self.end_ms, clock())
+            yield
 
-    def _settle(self, total: int, now_ms: int) -> None:
-        if total > self._noted:
-            self._noted = total
-            self.end_ms = max(self.end_ms, now_ms)
-
-    def take(self, now_ms: int) -> int:
-        """Ends the period, as of now: :meth:`features` tells what is counted by then. Answers how much that is."""
-        total = 0
-        for counter in self._counters():
-            counter.counted = counter.take()
-            total += counter.counted
-        self._settle(total, now_ms)
-        return total
+    def take(self, clock: Callable[[], int]) -> Iterator[int]:
+        """Ends the period: :meth:`features` tells what is counted by then. Answers how much that is, a few flags a step."""
+        for counters in self._pieces():
+            total = 0
+            is_news = False
+            for each in counters:
+                found = each.counted = each.take()
+                is_news = is_news or found > each.noted
+                total += found
+            if is_news:
+                self.end_ms = max(self.end_ms, clock())
+            yield total
 
     def features(self) -> Iterator[FlagCounts]:
         """What was taken, flag by flag."""
         for key, flag in self._flags.items():
-            counts = [Count(each.counted, each.value, each.variation, each.version) for each in flag.by_outcome.values()]
+            counts = [Count(each.counted or 0, each.value, each.variation, each.version) for each in flag.by_outcome.values()]
             yield FlagCounts(key, flag.default, tuple(flag.kinds), counts)
 
-    def add_late(self, earlier: Summary, at_ms: int) -> None:
+    def add_late(self, earlier: Summary, at_ms: int) -> Iterator[None]:
         """Counts what ``earlier``, which is taken and told, counted afterwards: by threads that had its focus in hand just then."""
-        for key, flag in earlier._flags.items():
-            for late in flag.by_outcome.values():
-                for _ in range(late.take()):
-                    self.count(
-                        key,
-                        flag.kinds,
-                        default=flag.default,
-                        value=late.value,
-                        variation=late.variation,
-                        version=late.version,
-                        at_ms=at_ms,
-                    )
+        flags = list(earlier._flags.items())
+        for start in range(0, len(flags), _STEP):
+            for key, flag in flags[start : start + _STEP]:
+                for late in flag.by_outcome.values():
+                    times = late.take()
+                    if times:
+                        self._counter(
+                            key,
+                            flag.kinds,
+                            default=flag.default,
+                            value=late.value,
+                            variation=late.variation,
+                            version=late.version,
+                            at_ms=at_ms,
+                        ).add(times)
+            yield
 
-    def _counters(self) -> Iterator[Counter]:
-        return (counter for flag in self._flags.values() for counter in flag.by_outcome.values())
+    def _pieces(self) -> Iterator[list[Counter]]:
+        """The counters of a few flags at a time."""
+        flags = list(self._flags.values())
+        for start in range(0, len(flags), _STEP):
+            yield [counter for flag in flags[start : start + _STEP] for counter in list(flag.by_outcome.values())]
 
 
 def kinds_of(context: Context) -> tuple[str, ...]:

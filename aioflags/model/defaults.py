@@ -32,6 +32,7 @@ __all__ = [
     "MAX_RESPONSE_BYTES",
     "MAX_RETRY_AFTER",
     "MAX_TTL",
+    "MAX_UNKNOWN_KEYS",
     "MEMBERSHIP_CACHE_SIZE",
     "MEMBERSHIP_CACHE_TIME",
     "MEMBERSHIP_LIMIT",
@@ -128,6 +129,8 @@ MIN_DIAGNOSTIC_INTERVAL: Final = 60.0
 EVENT_RETRY_DELAY: Final = 1.0
 MAX_DELIVERIES: Final = 5
 """How many payloads of events may be on their way at once."""
+MAX_UNKNOWN_KEYS: Final = 10_000
+"""How many keys that are no flag's one summary counts. A program that makes up keys has a mistake, and no end of them."""
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
 """A payload of events is no longer, unless it is a single record."""
 

@@ -75,9 +75,9 @@ def plain(value: Any) -> Any:
     kind = value.__class__
     if kind is str or kind is bool or value is None:
         return value
-    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-        raise ValueError("JSON has numbers of thousands of digits, but Python writes none")
     if kind is int:
+        if value.bit_length() > _MOST_BITS:
+            raise ValueError("JSON has numbers of thousands of digits, but Python writes none")
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -91,7 +91,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return plain_text(value)
     if isinstance(value, int):
-        return int(value)
+        return plain(int(value))
     raise TypeError(f"JSON has no {type(value).__name__}")
 
 

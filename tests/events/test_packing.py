@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -115,10 +116,13 @@ async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redac
     summary = Summary()
     for number in range(evaluations):
         summary.count("f", ("user",), default=None, value=number, variation=0, version=1, at_ms=2)
-    summary.take(3)
-    return [
-        payload async for payload in payloads(Batch(events=events, summary=summary, evaluations=evaluations), redaction, **options)
-    ]
+
+    def counting(batch: Batch) -> Iterator[object]:
+        for found in summary.take(lambda: 3):
+            batch.evaluations += found
+            yield found
+
+    return [payload async for payload in payloads(Batch(events, summary, counting), redaction, **options)]
 
 
 def keys(payload: Payload) -> list[str]:
@@ -166,8 +170,8 @@ async def test_what_is_private_is_in_no_payload(longest: int) -> None:
     assert sum(payload.events for payload in made) == 5
 
 
-async def test_an_event_without_a_shape_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
-    (payload,) = await packed(EVENTS[0], UNFIT, EVENTS[1], logger=logging.getLogger("own"))
+async def test_events_without_a_shape_are_left_out_and_the_first_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    (payload,) = await packed(EVENTS[0], UNFIT, UNFIT, EVENTS[1], UNFIT, logger=logging.getLogger("own"))
     assert keys(payload) == ["u0", "u1"]
     (record,) = caplog.records
     said = "an event is dropped that cannot be shaped, because of a bug in aioflags"

@@ -10,7 +10,10 @@ import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.evaluation.snapshot import Snapshot
+from aioflags.evaluator import Evaluator
 from aioflags.events.recorder import Batch, Recorder
+from aioflags.flags import Flags
+from aioflags.model.defaults import MAX_UNKNOWN_KEYS
 from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.event import EvaluationEvent, IndexEvent, MigrationEvent
 from aioflags.sources import MemorySource
@@ -47,7 +50,13 @@ def evaluate(to: Recorder, key: str, context: Context = U1, *, with_reason: bool
 def drained(from_: Recorder) -> Batch:
     batch = from_.drain()
     assert batch is not None
+    batch.count()
     return batch
+
+
+def beat(of: Recorder) -> None:
+    for _ in of.beat():
+        pass
 
 
 @pytest.mark.parametrize(
@@ -155,15 +164,17 @@ def test_the_dates_of_a_summary_hold_between_them_what_it_counts() -> None:
     assert (batch.summary.start_ms, batch.summary.end_ms) == (1000, 3000)
 
 
+SOME_CLIENT = Client.local(document())
+
+
 def short_way(to: Recorder, key: str, context: Context) -> None:
-    """An evaluation as the doors make it."""
-    assert SNAPSHOT.compiled(key)
-    answer = SNAPSHOT.plain[key](context, SNAPSHOT.scope)
-    focus = to.focus
-    if focus.context is context and (tick := focus.ticks.get(answer)) is not None:
-        tick()
-    else:
-        to.answered(SNAPSHOT, key, context, answer, "d", value=answer.value)
+    """An evaluation at a door that counts in this recorder, the short way where it can."""
+    evaluator = Evaluator(
+        SOME_CLIENT._cell, SOME_CLIENT._series, to, offline=False, defaults={}, memberships=None, logger=SOME_CLIENT._logger
+    )
+    evaluator.turn()
+    assert SNAPSHOT.compiled(key)  # who is the first to ask for a flag has it compiled, and goes the long way
+    Flags(evaluator, SNAPSHOT, context).variation(key, "d")
 
 
 def test_evaluations_that_did_not_look_at_the_clock_were_before_the_end_of_the_period() -> None:
@@ -173,9 +184,9 @@ def test_evaluations_that_did_not_look_at_the_clock_were_before_the_end_of_the_p
     clock.now = 2000
     short_way(to, "plain", U1)
     clock.now = 5000
-    to.beat()
+    beat(to)
     clock.now = 9000
-    to.beat()
+    beat(to)
     batch = drained(to)
     assert (batch.summary.start_ms, batch.summary.end_ms, batch.evaluations) == (1000, 5000, 2)
 
@@ -195,6 +206,8 @@ def test_a_thread_that_counts_while_a_period_ends_is_counted_in_the_next() -> No
     (feature,) = batch.summary.features()
     assert (feature.key, feature.default, list(feature.context_kinds)) == ("plain", "d", ["user"])
     assert [(count.count, count.value, count.variation, count.version) for count in feature.counts] == [(2, "b", 1, 7)]
+    # Later still there may be more, until a batch has found none.
+    assert drained(to).evaluations == 0
     assert to.drain() is None
     assert to.stats.evaluations_recorded == 3
 
@@ -259,6 +272,59 @@ def test_a_closed_recorder_records_nothing(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.records == []
 
 
+def test_keys_that_are_no_flags_are_counted_up_to_a_bound_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    to = recorder()
+    for round_ in (1, 2):
+        for number in range(MAX_UNKNOWN_KEYS + 5):
+            evaluate(to, f"flag-of-{number}")
+        evaluate(to, "flag-of-0")
+        evaluate(to, "plain")
+        stats = to.stats
+        assert stats.evaluations_dropped == 5 * round_
+        assert stats.evaluations_recorded == (MAX_UNKNOWN_KEYS + 7) * round_
+        assert stats.evaluations_pending == (MAX_UNKNOWN_KEYS + 2) * round_
+        batch = drained(to)
+        assert batch.evaluations == MAX_UNKNOWN_KEYS + 2
+        assert len(list(batch.summary.features())) == MAX_UNKNOWN_KEYS + 1
+        assert to.stats == stats
+    assert [record.getMessage() for record in caplog.records] == [
+        "evaluations of 10000 keys that are no flag's wait to be sent: those of others are not counted. Are keys made up?"
+    ]
+
+
+def test_the_accounts_are_exact_at_every_step_of_counting() -> None:
+    """Between two steps others evaluate, look at the accounts and drain the next batch."""
+    keys = [f"f{number}" for number in range(100)]
+    snapshot = snapshot_of({"flagValues": dict.fromkeys(keys, 1)})
+    to, made, told = recorder(), 0, 0
+
+    def evaluate_all() -> int:
+        for key in keys:
+            to.evaluated(key, U1, 0, snapshot.evaluate(key, U1, 0), with_reason=False)
+        return len(keys)
+
+    made += evaluate_all()
+    late = list(to.focus.ticks.values())
+    batches = [to.drain()]
+    for step in range(12):
+        assert to.stats.evaluations_recorded == made
+        if step == 2:
+            made += evaluate_all()
+            batches.append(to.drain())
+        for batch in batches:
+            assert batch is not None
+            next(batch.counting, None)
+    assert to.stats.evaluations_recorded == made == 200
+    for batch in batches:
+        assert batch is not None
+        to.settle(evaluations=batch.count(), is_sent=True)
+    assert (to.stats.evaluations_sent, to.stats.evaluations_pending) == (200, 0)
+    for tick in late:
+        tick()
+    told = drained(to).evaluations
+    assert (told, to.stats.evaluations_recorded, to.stats.evaluations_pending) == (len(late), made + told, told)
+
+
 def test_whoever_hears_of_a_full_buffer_may_ask_for_flags() -> None:
     heard: list[str] = []
     log = logging.getLogger("aioflags.test.full")
@@ -294,6 +360,7 @@ def test_threads_that_evaluate_while_batches_are_drained_are_all_counted() -> No
         batch = to.drain()
         if batch is None:
             return 0
+        batch.count()
         for feature in batch.summary.features():
             counted[feature.key] = counted.get(feature.key, 0) + sum(count.count for count in feature.counts)
         return sum(isinstance(event, EvaluationEvent) for event in batch.events)

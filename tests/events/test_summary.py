@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from aioflags import Context
 from aioflags.events.summary import Counter, Summary
+from aioflags.model.defaults import MAX_UNKNOWN_KEYS
 
 ORG, DEVICE = Context("o", "org"), Context("d", "device")
 
@@ -28,6 +33,20 @@ def test_looking_does_not_count() -> None:
     assert [counter.total(), counter.take(), counter.total()] == [3, 1, 3]
 
 
+def settle(summary: Summary, now_ms: int) -> None:
+    for _ in summary.settle(lambda: now_ms):
+        pass
+
+
+def take(summary: Summary, now_ms: int) -> int:
+    return sum(summary.take(lambda: now_ms))
+
+
+def add_late(later: Summary, earlier: Summary, at_ms: int) -> None:
+    for _ in later.add_late(earlier, at_ms):
+        pass
+
+
 def count(summary: Summary, at_ms: int, key: str = "f") -> None:
     summary.count(key, ("user",), default="d", value="v", variation=0, version=1, at_ms=at_ms)
 
@@ -37,7 +56,7 @@ def test_the_dates_of_a_summary_are_those_of_its_first_and_last_evaluation() -> 
     for at_ms in (50, 40, 60, 45):
         count(summary, at_ms)
     assert (summary.start_ms, summary.end_ms) == (40, 60)
-    summary.settle(99)
+    settle(summary, 99)
     assert summary.end_ms == 60
 
 
@@ -45,21 +64,84 @@ def test_what_was_counted_without_a_look_at_the_clock_was_just_now() -> None:
     summary = Summary()
     counter = summary.count("f", ("user",), default="d", value="v", variation=0, version=1, at_ms=50)
     counter.tick()
-    summary.settle(70)
-    summary.settle(90)
-    assert (summary.total(), summary.end_ms) == (2, 70)
+    settle(summary, 70)
+    settle(summary, 90)
+    assert (sum(summary.totals()), summary.end_ms) == (2, 70)
+    assert (take(summary, 99), summary.end_ms) == (2, 70)
+
+
+def test_a_summary_ends_with_what_was_counted_without_a_look_at_the_clock() -> None:
+    summary = Summary()
+    summary.count("f", ("user",), default="d", value="v", variation=0, version=1, at_ms=50).tick()
+    assert (take(summary, 99), summary.end_ms) == (2, 99)
+    late = summary.count("g", ("user",), default="d", value="v", variation=0, version=1, at_ms=20)
+    assert (summary.start_ms, summary.end_ms, late.noted) == (20, 99, 1)
 
 
 def test_what_is_counted_late_is_counted_in_the_next() -> None:
     earlier, later = Summary(), Summary()
     counter = earlier.count("f", ("user", "org"), default=[1], value={"a": 1}, variation=3, version=7, at_ms=50)
-    assert earlier.take(55) == 1
+    assert take(earlier, 55) == 1
     for _ in range(2):
         counter.tick()
-    later.add_late(earlier, 60)
-    assert (later.take(61), later.start_ms, later.end_ms) == (2, 60, 60)
+    assert sum(earlier.totals()) == 1  # it is told
+    add_late(later, earlier, 60)
+    assert sum(later.totals()) == 2
+    add_late(later, earlier, 65)
+    assert (take(later, 61), later.start_ms, later.end_ms) == (2, 60, 60)
     (told,), (before,) = later.features(), earlier.features()
     assert (told.key, told.default, told.context_kinds) == ("f", before.default, ("user", "org"))
     (late,), (first,) = told.counts, before.counts
     assert (late.count, first.count) == (2, 1)
     assert (late.value, late.variation, late.version) == (first.value, 3, 7)
+
+
+@pytest.mark.parametrize("where", ["default", "value"])
+def test_a_flag_that_was_counted_is_found_again_though_somebody_came_between(where: str) -> None:
+    """A signal handler may evaluate the flag whose first evaluation it interrupts."""
+    summary = Summary()
+
+    class Interrupted(dict[str, object]):
+        """While it is copied the flag is evaluated."""
+
+        def items(self) -> Any:
+            count(summary, 40)
+            return super().items()
+
+    values = {"default": "d", "value": "v", where: Interrupted()}
+    summary.count("f", ("user",), **values, variation=0, version=1, at_ms=50).tick()
+    assert take(summary, 60) == 3
+    (told,) = summary.features()
+    assert [each.count for each in told.counts] == [3]
+
+
+def test_what_is_looked_at_may_grow_meanwhile() -> None:
+    summary = Summary()
+    for number in range(100):
+        count(summary, 50, f"f{number}")
+    steps = summary.totals()
+    found = next(steps)
+    for number in range(100):
+        count(summary, 50, f"g{number}")
+    assert found + sum(steps) == 100
+    assert sum(summary.totals()) == 200
+
+
+def test_one_step_looks_at_a_few_flags() -> None:
+    summary, later = Summary(), Summary()
+    for number in range(100):
+        count(summary, 50, f"f{number}")
+    assert list(summary.totals()) == [32, 32, 32, 4]
+    assert len(list(summary.settle(lambda: 1))) == 4
+    assert list(summary.take(lambda: 60)) == [32, 32, 32, 4]
+    assert len(list(later.add_late(summary, 60))) == 4
+    assert later.is_empty
+
+
+def test_a_summary_has_room_for_so_many_keys_that_are_no_flags() -> None:
+    summary = Summary()
+    for number in range(MAX_UNKNOWN_KEYS):
+        assert summary.has_room(f"f{number}")
+        summary.count(f"f{number}", ("user",), default="d", value="d", variation=None, version=None, at_ms=50)
+    assert not summary.has_room("another")
+    assert summary.has_room("f0")
