@@ -337,12 +337,13 @@ class Evaluator:
 
     def _log(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
         """Once a flag and cause. The other kinds are logged where they are found."""
-        if not self._once((kind, key)):
+        why = context.error if kind is ErrorKind.USER_NOT_SPECIFIED and context is not None else None
+        if not self._once((kind, key, why)):
             return
         shown = printable(key)
         match kind:
             case ErrorKind.USER_NOT_SPECIFIED:
-                why = context.error if context is not None else "none was given, and there is no ambient one"
+                why = why or "none was given, and there is no ambient one"
                 self._logger.warning("%s: the context cannot be used: %s", shown, why)
             case ErrorKind.CLIENT_NOT_READY:
                 self._logger.warning("%s: no flag data yet, the default is served", shown)

@@ -17,7 +17,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
 try:
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from aioflags.client import Client
 
 __all__ = ["EventsHook", "MetricsPlugin", "TracingHook"]
+
+ContextId: TypeAlias = Literal["hash", "key", "omit"]
+"""What is told of whom a flag was evaluated for: a SHA-256, the key itself, or nothing."""
 
 _SCOPE: Final = "aioflags"
 _PROVIDER: Final = "LaunchDarkly"
@@ -98,14 +101,12 @@ class EventsHook(Hook):
     def __init__(
         self,
         *,
-        context_id: Literal["hash", "key", "omit"] = "hash",
+        context_id: ContextId = "hash",
         include_value: bool = False,
         repeats: bool = False,
         logger_provider: logs.LoggerProvider | None = None,
     ) -> None:
-        if context_id not in ("hash", "key", "omit"):
-            raise ConfigError(f'context_id: expected "hash", "key" or "omit", got {context_id!r}')
-        self._context_id = context_id
+        self._context_id: ContextId = _checked(context_id)
         self._include_value = include_value
         self._repeats = repeats
         self._logger = logs.get_logger(_SCOPE, __version__, logger_provider=logger_provider)
@@ -119,7 +120,7 @@ class EventsHook(Hook):
         found: dict[str, str | bool | float | None] = {
             **_result(call, detail),
             "feature_flag.provider.name": _PROVIDER,
-            "feature_flag.context.id": self._whom(call.context),
+            "feature_flag.context.id": _whom(call.context, self._context_id),
             "feature_flag.set.id": call.environment_id,
             "feature_flag.version": None if call.flag_version is None else str(call.flag_version),
         }
@@ -143,26 +144,29 @@ class EventsHook(Hook):
                 is_news = self._told[span] = Once(_MOST_ANSWERS)
             return is_news(answer)
 
-    def _whom(self, context: Context | None) -> str | None:
-        if self._context_id == "omit" or context is None or context.error is not None:
-            return None
-        key = context.canonical_key
-        return key if self._context_id == "key" else hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
-
 
 class TracingHook(Hook):
     """An event ``feature_flag`` on the current span for each evaluation: the older form, which LaunchDarkly's own SDKs have and its
-    observability reads. It names the context by its key.
+    observability reads. It names the context by its key, unless ``context_id`` wishes otherwise, as for :class:`EventsHook`.
 
     ``include_value`` adds the value as JSON. With ``spans=True`` each evaluation has a span of its own, too, named after the
     method; the event stays with its parent.
+
+    Raises:
+        ConfigError: ``context_id`` is none of the three.
     """
 
     name = "aioflags.otel tracing"
 
     def __init__(
-        self, *, include_value: bool = False, spans: bool = False, tracer_provider: trace.TracerProvider | None = None
+        self,
+        *,
+        context_id: ContextId = "key",
+        include_value: bool = False,
+        spans: bool = False,
+        tracer_provider: trace.TracerProvider | None = None,
     ) -> None:
+        self._context_id: ContextId = _checked(context_id)
         self._include_value = include_value
         self._spans = spans
         self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
@@ -171,7 +175,7 @@ class TracingHook(Hook):
         """Starts the span, if there is to be one. It does not become the current one."""
         if not self._spans:
             return data
-        return {"span": self._tracer.start_span(call.method, attributes=_asked(call))}
+        return {"span": self._tracer.start_span(call.method, attributes=_asked(call, self._context_id))}
 
     def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
         """Adds the event, and ends the span."""
@@ -180,7 +184,7 @@ class TracingHook(Hook):
             own.end()
         span = trace.get_current_span()
         if span.is_recording():
-            attributes = _asked(call) | {"feature_flag.provider.name": _PROVIDER}
+            attributes = _asked(call, self._context_id) | {"feature_flag.provider.name": _PROVIDER}
             if detail.variation_index is not None:
                 attributes["feature_flag.result.variationIndex"] = detail.variation_index
             if detail.reason.in_experiment:
@@ -282,11 +286,26 @@ def _where(environment_id: str | None) -> dict[str, str]:
     return {} if environment_id is None else {"feature_flag.set.id": environment_id}
 
 
-def _asked(call: EvaluationCall) -> dict[str, str | bool | int]:
-    """Which flag for whom, by its key."""
-    known = call.context is not None and call.context.error is None
-    whom = {"feature_flag.context.id": call.context.canonical_key} if known and call.context is not None else {}
-    return {"feature_flag.key": call.key, **whom}
+def _checked(context_id: ContextId) -> ContextId:
+    if context_id not in ("hash", "key", "omit"):
+        raise ConfigError(f'context_id: expected "hash", "key" or "omit", got {context_id!r}')
+    return context_id
+
+
+def _whom(context: Context | None, context_id: ContextId) -> str | None:
+    """What may be told of the context; nothing, if it cannot be used."""
+    if context_id == "omit" or context is None or context.error is not None:
+        return None
+    key = context.canonical_key
+    return key if context_id == "key" else hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
+
+
+def _asked(call: EvaluationCall, context_id: ContextId) -> dict[str, str | bool | int]:
+    """Which flag for whom."""
+    asked: dict[str, str | bool | int] = {"feature_flag.key": call.key}
+    if (whom := _whom(call.context, context_id)) is not None:
+        asked["feature_flag.context.id"] = whom
+    return asked
 
 
 def _result(call: EvaluationCall, detail: EvaluationDetail[Any]) -> dict[str, str]:

@@ -503,6 +503,18 @@ async def test_a_condition_that_repeats_is_logged_once(caplog: pytest.LogCapture
     assert not any("\n" in line for line in lines)
 
 
+async def test_a_second_cause_is_news(caplog: pytest.LogCaptureFixture) -> None:
+    async with Client.local(DOCUMENT) as client:
+        for _ in range(2):
+            for context in (None, Context(""), Context("a", kind="kind")):
+                await client.variation("text", context, "")
+    assert [record.getMessage().partition(": the context cannot be used: ")[2] for record in caplog.records] == [
+        "none was given, and there is no ambient one",
+        Context("").error,
+        Context("a", kind="kind").error,
+    ]
+
+
 def test_flags_are_made_by_a_client() -> None:
     assert isinstance(Client.local(DOCUMENT).flags_nowait(USER), Flags)
 

@@ -38,6 +38,7 @@ GUIDES = {
     "scripts.md": 1,
     "stores.md": 1,
     "what-happens-when.md": 8,
+    "worker.md": 1,
 }
 """Pages whose blocks make up one file of code and tests, and how many tests: a parametrised one counts as often as it runs."""
 PROGRAMS = ("explain.md", "index.md")

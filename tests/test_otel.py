@@ -187,6 +187,8 @@ async def test_whom_it_was_for_is_told_as_wished(context_id: Any, told: str | No
 def test_another_wish_is_refused() -> None:
     with pytest.raises(ConfigError, match=r'^context_id: expected "hash", "key" or "omit", got \'name\'$'):
         EventsHook(context_id="name")  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(ConfigError, match=r"^context_id: "):
+        TracingHook(context_id="name")  # type: ignore[arg-type]  # the mistake
 
 
 @pytest.mark.parametrize(
@@ -292,6 +294,19 @@ async def test_the_older_form_is_an_event_on_the_span() -> None:
         },
         {**provider, "feature_flag.key": "missing"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("context_id", "told"), [("key", ANNA), ("omit", None), ("hash", hashlib.sha256(ANNA.encode()).hexdigest())]
+)
+async def test_a_span_is_told_whom_it_was_for_as_wished(context_id: Any, told: str | None) -> None:
+    traces = Traces()
+    async with client_with(TracingHook(tracer_provider=traces.provider, spans=True, context_id=context_id)) as client:
+        with traces.tracer.start_as_current_span("request"):
+            await client.variation("checkout", USER, False)
+    own, parent = traces.spans
+    shown = own.attributes, parent.events[0].attributes
+    assert [(attributes or {}).get("feature_flag.context.id") for attributes in shown] == [told, told]
 
 
 async def test_it_has_the_value_as_json_if_wished() -> None:

@@ -14,6 +14,9 @@ __all__ = ["commands"]
 
 _COMMANDS: Final = ("codegen", "demo", "doctor", "evaluate", "explain", "lint", "serve", "watch")
 
+_OF_CLI: Final = frozenset({"click", "rich"})
+"""What the extra ``cli`` brings. All else that a command may lack belongs to the server, which ``demo`` brings as well."""
+
 
 class _Commands(click.Group):
     """Finds each command as ``command`` in the module of its name."""
@@ -30,7 +33,8 @@ class _Commands(click.Group):
             absent = (missing.name or "").partition(".")[0]
             if absent == "aioflags":
                 raise
-            return _unavailable(cmd_name, f'{cmd_name} needs {absent}: pip install "aioflags[demo]"')
+            extra = "cli" if absent in _OF_CLI else "demo"
+            return _unavailable(cmd_name, f'{cmd_name} needs {absent}: pip install "aioflags[{extra}]"')
         return found if isinstance(found, click.Command) else None
 
 

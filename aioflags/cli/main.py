@@ -17,7 +17,7 @@ def main() -> None:
         absent = (missing.name or "").partition(".")[0]
         if absent == "aioflags":
             raise
-        print(f'aioflags: the command line needs {absent}: pip install "aioflags[demo]"', file=sys.stderr)
+        print(f'aioflags: the command line needs {absent}: pip install "aioflags[cli]"', file=sys.stderr)
         sys.exit(2)
     try:
         commands.main(prog_name="aioflags")

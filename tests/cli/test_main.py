@@ -52,14 +52,16 @@ def test_what_it_does_not_know_it_says(arguments: list[str]) -> None:
 def test_without_its_extra_it_says_in_one_line_what_to_install() -> None:
     ended = run(*without("click"), "--version")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == 'aioflags: the command line needs click: pip install "aioflags[demo]"\n'
+    assert ended.stderr == 'aioflags: the command line needs click: pip install "aioflags[cli]"\n'
 
 
-@pytest.mark.parametrize(("command", "package"), [("demo", "rich"), ("demo", "uvicorn"), ("serve", "starlette")])
-def test_a_command_without_its_extra_says_what_to_install(command: str, package: str, file: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "package", "extra"), [("demo", "rich", "cli"), ("demo", "uvicorn", "demo"), ("serve", "starlette", "demo")]
+)
+def test_a_command_without_its_extra_says_what_to_install(command: str, package: str, extra: str, file: str) -> None:
     ended = run(*without(package), command, "--some", "option")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f'aioflags: {command} needs {package}: pip install "aioflags[demo]"\n'
+    assert ended.stderr == f'aioflags: {command} needs {package}: pip install "aioflags[{extra}]"\n'
     assert run(*without(package), "--help").returncode == 0
     assert run(*without(package), "evaluate", file, "a", "--context", '{"key": "x"}').returncode == 0
 
