@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.dependents import changed_flags
+from aioflags.evaluation.dependents import changed_flags, tracing
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from tests.evaluation.data import change_set, changes, flag, segment
@@ -79,7 +79,18 @@ def test_a_change_reports(steps: list[ChangeSet], expected: Any, is_watched: boo
 
 
 def test_the_first_full_set_reports_every_flag() -> None:
-    assert changed_flags(Snapshot.empty(), Snapshot.empty().apply(BASE), BASE) == set("abcde")
+    new = Snapshot.empty().apply(BASE)
+    assert changed_flags(Snapshot.empty(), new, BASE) == set("abcde")
+    assert new.dependents is None, "who depends on whom need not be known where all have changed"
+
+
+def test_where_nothing_changed_the_index_stays() -> None:
+    old, step = Snapshot.empty().apply(BASE), partial([f("e")])
+    new = old.apply(step)
+    changed_flags(old, new, step)
+    again = new.apply(BASE)
+    assert changed_flags(new, again, BASE) == frozenset()
+    assert again.dependents is new.dependents is not None
 
 
 KEYS = st.sampled_from("abcd")
@@ -129,3 +140,19 @@ def test_where_changes_are_followed_what_they_affect_is_found_out_ahead_and_in_s
     assert (new.dependents is not None) == bool(expected)
     assert pauses >= 1000 // 100
     assert len(changed_flags(old, new, step)) == expected
+
+
+ALONE = [f(str(number)) for number in range(300)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "index", "step"),
+    [
+        pytest.param(ALONE[:299], None, partial(ALONE[:1]), id="made"),
+        pytest.param(ALONE, {}, partial(ALONE[:299]), id="followed"),
+    ],
+)
+def test_others_get_a_turn_after_each_hundred_definitions_while_an_index_is(flags: Any, index: Any, step: ChangeSet) -> None:
+    old = Snapshot.empty().apply(full(flags))
+    old.dependents = index
+    assert sum(1 for _ in tracing(old, old.apply(step), step)) == 2

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from aioflags.evaluation.compiled import Answer
 from aioflags.evaluation.fitting import NO_FIT, asked_for, fit, misfit
+from aioflags.model.detail import Reason, ReasonKind
 
 BIG = 10**400
 
@@ -70,3 +72,35 @@ def test_a_default_asks_for(default: Any, wanted: Any) -> None:
 )
 def test_what_does_not_fit_is_told_by_types(value: Any, wanted: type, said: str) -> None:
     assert misfit(value, wanted) == said
+
+
+SERVED = Reason(kind=ReasonKind.FALLTHROUGH)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(True, {bool: True}, id="true"),
+        pytest.param(False, {bool: False}, id="false"),
+        pytest.param(3, {int: 3, float: 3.0}, id="a number"),
+        pytest.param(2.5, {int: 2, float: 2.5}, id="a fraction"),
+        pytest.param("x", {str: "x"}, id="a string"),
+        pytest.param([1], {}, id="an array, of which each caller has a copy"),
+        pytest.param(None, {}, id="null"),
+    ],
+)
+def test_an_answer_knows_what_it_is_for_those_who_want_a_type(value: Any, expected: Any) -> None:
+    fits = Answer(value, 0, SERVED).fits
+    assert [(kind, found, type(found)) for kind, found in fits.items()] == [
+        (kind, found, type(found)) for kind, found in expected.items()
+    ]
+
+
+def test_an_answer_without_variation_fits_nobody() -> None:
+    assert Answer("x", None, SERVED).fits == {}
+
+
+def test_an_answer_is_an_experiments_if_it_is_said_to_be_or_its_reason_says_so() -> None:
+    in_experiment = Reason(kind=ReasonKind.FALLTHROUGH, in_experiment=True)
+    answers = Answer(1, 0, SERVED), Answer(1, 0, SERVED, is_experiment=True), Answer(1, 0, in_experiment)
+    assert [answer.is_experiment for answer in answers] == [False, True, True]

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.model.change import Change, ChangeKind, ObjectKind
+from aioflags.evaluation.items import applied
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from tests.evaluation.data import change_set, changes, flag, segment, snapshot_of
 
 FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
@@ -42,12 +43,28 @@ def test_a_change(stored: list[Change], change: Change, versioned: bool, after: 
     new = old.apply(change_set(change, kind=ChangeKind.CHANGES, versioned=versioned))
     found = new.flags.get("f")
     assert (None if found is None else found.version) == after
-    assert (FLAG, "f") in new.items.tombstones or found is not None
+    assert ((FLAG, "f") in new.items.tombstones) is (found is None)
 
 
 def test_changes_of_one_key_count_in_their_order() -> None:
     new = snapshot_of().apply(change_set(put(3), put(1), delete(2), kind=ChangeKind.CHANGES, versioned=True))
     assert new.flags["f"].version == 3
+
+
+def test_what_comes_too_late_holds_up_nothing_behind_it() -> None:
+    late, news = put(1), changes([flag("g")])[0]
+    new = snapshot_of(flag("f", version=5)).apply(change_set(late, news, kind=ChangeKind.CHANGES, versioned=True))
+    assert {key: found.version for key, found in new.flags.items()} == {"f": 5, "g": 1}
+
+
+def test_a_delete_that_is_written_as_a_flag_counts_by_the_flags_version() -> None:
+    (deleted,) = changes([flag("f", version=6, deleted=True)])
+    new = snapshot_of().apply(change_set(Change(FLAG, "f", 2, deleted.definition)))
+    assert dict(new.items.tombstones) == {(FLAG, "f"): 6}
+
+
+def test_a_full_set_forgets_what_was_deleted_before() -> None:
+    assert not snapshot_of().apply(change_set(delete(7))).apply(change_set(put(1))).items.tombstones
 
 
 def test_a_full_set_replaces_everything() -> None:
@@ -62,8 +79,29 @@ def test_a_full_set_replaces_everything() -> None:
 def test_key_and_version_of_the_change_stand_in_for_missing_ones() -> None:
     (bare,) = changes([{"key": "", "on": False}])
     (dated,) = changes([{"key": "", "version": 7}])
-    new = snapshot_of().apply(change_set(Change(FLAG, "f", 3, bare.definition), Change(FLAG, "g", 3, dated.definition)))
-    assert [(key, found.key, found.version) for key, found in new.flags.items()] == [("f", "f", 3), ("g", "g", 7)]
+    (named,) = changes([{"key": "h"}])
+    parts = {"f": bare, "g": dated, "h": named}
+    new = snapshot_of().apply(change_set(*(Change(FLAG, key, 3, found.definition) for key, found in parts.items())))
+    assert [(key, found.key, found.version) for key, found in new.flags.items()] == [("f", "f", 3), ("g", "g", 7), ("h", "h", 3)]
     flag_f = new.compiled("f")
     assert flag_f is not None
     assert (flag_f.key, flag_f.version) == ("f", 3)
+
+
+def many(count: int, kind: ChangeKind = ChangeKind.FULL) -> ChangeSet:
+    return change_set(*changes([flag(str(number)) for number in range(count)]), kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("stored", "step", "expected"),
+    [
+        pytest.param(0, many(499), 0, id="less than a slice"),
+        pytest.param(0, many(999), 1, id="nearly two"),
+        pytest.param(0, many(1000), 2, id="two"),
+        pytest.param(1, many(999, ChangeKind.CHANGES), 1, id="changes of what is there"),
+        pytest.param(1, many(99), 1, id="a full set, to be compared with what is there"),
+    ],
+)
+def test_others_get_a_turn_after_each_slice(stored: int, step: ChangeSet, expected: int) -> None:
+    items = snapshot_of(*(flag(str(number)) for number in range(stored))).items
+    assert sum(1 for _ in applied(items, step)) == expected

@@ -16,6 +16,7 @@ import pytest
 from aioflags.evaluation.compiled import Answer, CompiledFlag, Tracking
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flags import compile_flag
+from aioflags.evaluation.pausing import at_once
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
@@ -45,7 +46,9 @@ def error(kind: Any) -> dict[str, Any]:
     ],
 )
 def test_the_default_is_served_for(snapshot: Snapshot, key: str, context: Any, kind: Any) -> None:
-    assert outcome(snapshot.evaluate(key, context, "default")) == ("default", None, error(kind))
+    evaluation = snapshot.evaluate(key, context, "default")
+    assert outcome(evaluation) == ("default", None, error(kind))
+    assert evaluation.flag is None
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_a_bug_of_ours_costs_one_evaluation_and_one_line(caplog: pytest.LogCaptu
             assert outcome(evaluation) == ("default", None, error("EXCEPTION"))
             assert evaluation.flag is not None
     assert [record.levelname for record in caplog.records] == ["ERROR", "DEBUG", "DEBUG"]
-    assert "ZeroDivisionError" in caplog.messages[0]
+    assert caplog.messages[0] == "evaluating flag flag failed: ZeroDivisionError('a bug')"
     assert caplog.records[1].exc_info is not None
 
 
@@ -183,7 +186,7 @@ def test_a_flag_that_fills_the_stack_is_malformed(caplog: pytest.LogCaptureFixtu
     """Or whose caller had filled it nearly: the interpreter's limit counts for both."""
     evaluation = of_dialect(_endless, _unable, flag()).evaluate("flag", K, "default")
     assert outcome(evaluation) == ("default", None, error("MALFORMED_FLAG"))
-    assert "depends on too many flags or segments in a row" in caplog.text
+    assert caplog.messages == ["flag flag, version 1, depends on too many flags or segments in a row"]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +210,35 @@ def test_a_flag_works_after_a_caller_who_had_no_stack_left(clause: Any) -> None:
         with contextlib.suppress(RecursionError):
             with_frames_left(frames, functools.partial(snapshot.evaluate, "flag", K, "default"))
         assert snapshot.evaluate("flag", K, "default").detail.value == "c", f"{frames} frames left"
+
+
+def test_an_evaluation_says_which_flag_it_was_and_whether_it_is_an_experiment() -> None:
+    snapshot = snapshot_of(flag(trackEventsFallthrough=True), flag("other"))
+    told = [
+        (found.flag and found.flag.key, found.is_experiment) for found in (snapshot.evaluate(k, K, None) for k in ("flag", "other"))
+    ]
+    assert told == [("flag", True), ("other", False)]
+
+
+def test_the_scope_that_all_evaluations_of_plain_flags_share_takes_no_notes() -> None:
+    snapshot = snapshot_of(flag())
+    assert (snapshot.scope.is_shared, snapshot.new_scope().is_shared) == (True, False)
+
+
+def test_who_depends_on_whom_is_not_found_out_unless_somebody_will_ask() -> None:
+    old = snapshot_of(flag(), flag("other"))
+    step = change_set(*changes([flag(version=2)]), kind=ChangeKind.CHANGES)
+    untraced, traced = old.apply(step), at_once(old.builder(step, traced=True))
+    assert (untraced.dependents, traced.dependents) == (None, {})
+
+
+def test_a_flag_takes_notes_from_when_its_segment_arrives_and_is_a_big_one() -> None:
+    asking = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}])
+    old = snapshot_of(asking)
+    old.evaluate("flag", K, None)
+    assert "flag" in old.plain
+    big = change_set(*changes([asking], [segment(unbounded=True, generation=1)]))
+    assert "flag" not in old.apply(big).plain
 
 
 # -- changes

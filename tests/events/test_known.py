@@ -71,3 +71,10 @@ async def test_everybody_is_described_again_after_a_while() -> None:
             teller.client.variation_nowait("plain", ann, "")
             assert await teller.told() == ["summary plain:1"]
             await asyncio.sleep(301)
+
+
+def test_one_key_in_several_kinds_is_as_many_contexts() -> None:
+    known = KnownContexts(10)
+    kinds = [Context.from_dict({"kind": kind, "key": "k"}) for kind in ("user", "org", "device")]
+    met = [*kinds, Context("org:k"), *kinds]
+    assert [known.meet(context) for context in met] == [True, True, True, True, False, False, False]

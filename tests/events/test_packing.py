@@ -163,6 +163,12 @@ async def test_nothing_is_no_payload() -> None:
     assert await packed() == []
 
 
+async def test_a_summary_for_which_there_is_just_room_is_in_the_same_payload() -> None:
+    (whole,) = await packed(*EVENTS, evaluations=3, longest=10_000)
+    found = [len(await packed(*EVENTS, evaluations=3, longest=len(whole.body) - short)) for short in (0, 1)]
+    assert found == [1, 2]
+
+
 @pytest.mark.parametrize("longest", [1, 10_000], ids=["in payloads of their own", "in one"])
 async def test_what_is_private_is_in_no_payload(longest: int) -> None:
     made = await packed(*EVENTS, redaction=HIDDEN, longest=longest)

@@ -67,6 +67,10 @@ def test_a_directive_without_a_fallback_leaves_nobody() -> None:
     assert (engaged.current, engaged.engaged) == (None, True)
 
 
+def test_a_directive_after_a_recovery_is_acted_on_as_the_first_was() -> None:
+    assert named(roster("F").after(Verdict.RECOVER).after(Verdict.FDV1)) == "F"
+
+
 @pytest.mark.holds("FB-29")
 def test_the_fallback_is_never_taken_from_the_synchronizers() -> None:
     assert Roster.of((A, F), None).after(Verdict.FDV1).left == ()
