@@ -205,6 +205,19 @@ IN_S = clause("segmentMatch", "s")
             id="a rule's rollout by a reference that is none",
         ),
         pytest.param(
+            {"targets": [{"variation": 2, "values": ["x"]}], "rules": [rule(IN_S)]},
+            [
+                'flag is "c": RULE_MATCH, rule 0, variation 2',
+                "- the flag is on",
+                "- none of 1 target is the context",
+                "- rule 0 (r) matches and serves variation 2",
+                '  - is it in one of the segments "s"? yes',
+                '    - segment "s", version 1, has it',
+                '      - user "k" is included by its key',
+            ],
+            id="a segment, after a target",
+        ),
+        pytest.param(
             {"rules": [rule(clause("segmentMatch")), rule(clause("segmentMatch", "s", negate=True))]},
             [
                 'flag is "b": FALLTHROUGH, variation 1',
@@ -357,7 +370,8 @@ def test_a_bucket_is_told(rollout: dict[str, Any], text: str) -> None:
 
 
 def test_what_a_rule_serves_is_told_below_the_rule_and_its_clauses() -> None:
-    experiment = {"kind": "experiment", "variations": SHARES}
+    around = [{"variation": 0, "weight": 90906}, {"variation": 2, "weight": 2}, {"variation": 1, "weight": 9092}]
+    experiment = {"kind": "experiment", "variations": around}
     found = told(flag(rules=[{"id": "", "clauses": [clause("in", "ann@acme.com")], "rollout": experiment}]))
     (ruled,) = found.steps[1:]
     assert ruled.facts == {"index": 0}
@@ -369,8 +383,8 @@ def test_what_a_rule_serves_is_told_below_the_rule_and_its_clauses() -> None:
         "kind": "user",
         "bucketBy": "key",
         "bucket": pytest.approx(0.909066, abs=1e-6),
-        "above": 0.5,
-        "below": 1.0,
+        "above": pytest.approx(0.90906),
+        "below": pytest.approx(0.90908),
         "variation": 2,
         "inExperiment": True,
     }

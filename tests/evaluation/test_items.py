@@ -64,7 +64,7 @@ def test_a_delete_that_is_written_as_a_flag_counts_by_the_flags_version() -> Non
 
 
 def test_a_full_set_forgets_what_was_deleted_before() -> None:
-    assert not snapshot_of().apply(change_set(delete(7))).apply(change_set(put(1))).items.tombstones
+    assert not snapshot_of().apply(change_set(delete(7))).apply(change_set(*changes([flag("g")]))).items.tombstones
 
 
 def test_a_full_set_replaces_everything() -> None:

@@ -241,6 +241,32 @@ def test_a_flag_takes_notes_from_when_its_segment_arrives_and_is_a_big_one() -> 
     assert "flag" not in old.apply(big).plain
 
 
+def test_what_is_wrong_with_a_segment_is_said_of_the_segment(caplog: pytest.LogCaptureFixture) -> None:
+    asking = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}])
+    broken = segment(rules=[{"clauses": [{"op": "matches", "attribute": "key", "values": ["("]}]}])
+    assert snapshot_of(asking, segments=[broken]).evaluate("flag", K, None).detail.value == "b"
+    assert caplog.messages[0].startswith("segment s, version 1, has a pattern that is no regular expression")
+
+
+def test_the_kinds_of_contexts_that_big_segments_hold_are_known() -> None:
+    big = segment(unbounded=True, generation=1, unboundedContextKind="org")
+    assert snapshot_of(segments=[big, segment("other")]).big_segment_kinds == {"org"}
+
+
+@pytest.mark.parametrize(
+    ("segments", "is_plain"),
+    [
+        pytest.param([segment()], True, id="a list of keys"),
+        pytest.param([segment(unbounded=True, generation=1)], False, id="a big one"),
+        pytest.param([segment(rules=[{"clauses": [{"op": "segmentMatch", "values": ["t"]}]}])], False, id="one that asks another"),
+    ],
+)
+def test_a_flag_is_plain_unless_its_segment_takes_notes(segments: Any, is_plain: bool) -> None:
+    snapshot = snapshot_of(flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}]), segments=segments)
+    snapshot.evaluate("flag", K, None)
+    assert ("flag" in snapshot.plain) is is_plain
+
+
 # -- changes
 
 
