@@ -17,6 +17,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
+from aioflags.events.outage import amount
 from aioflags.events.packing import Pause, payloads
 from aioflags.events.recorder import Batch, Recorder
 from aioflags.events.sender import Outcome, Sender
@@ -139,13 +140,11 @@ class Outbox:
         """The last flush, which may take that long. What is not sent then is lost, and the log says how much that is."""
         with anyio.move_on_after(seconds):
             await self._flushed()
+        self._sender.close()
         stats = self._recorder.stats
         if stats.events_pending or stats.evaluations_pending:
-            self._logger.warning(
-                "closed before all events were sent: %d events and the counts of %d evaluations are lost",
-                stats.events_pending,
-                stats.evaluations_pending,
-            )
+            lost = amount(stats.events_pending, stats.evaluations_pending)
+            self._logger.warning("closed before all events were sent; lost: %s", lost)
 
     async def _flushed(self) -> None:
         while self._tasks is not None and len(self._deliveries) >= MAX_DELIVERIES:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import anyio
 
+from aioflags.events.outage import Outage, amount
 from aioflags.events.packing import Payload, compressed
 from aioflags.logs import logger as package_logger
 from aioflags.model.defaults import EVENT_RETRY_DELAY
@@ -68,21 +69,40 @@ class Sender:
         self._headers = Headers({**headers, "Content-Type": "application/json"})
         self._compress = compress
         self._learn_time = learn_time
-        self._logger = logger
+        self._outage = Outage(logger)
+        self._diagnostic_outage = Outage(logger)
 
     async def send(self, payload: Payload) -> Outcome:
         """Posts analytics events. The answer is never ``RETRY``: what failed twice is dropped."""
         headers = {"X-LaunchDarkly-Event-Schema": EVENT_SCHEMA, "X-LaunchDarkly-Payload-ID": payload.id}
-        outcome = await self._post(events_url(self._base_uri), headers, payload.body, what=f"{payload.events} events")
+        what, url = amount(payload.events, payload.evaluations), events_url(self._base_uri)
+        outcome, why = await self._post(url, headers, payload.body, what, self._outage, is_analytics=True)
+        if outcome is Outcome.SENT:
+            self._outage.over()
+            return outcome
+        self._outage.dropped(what, why, events=payload.events, evaluations=payload.evaluations)
         if outcome is Outcome.STOP:
-            self._logger.error("events are turned off for good: the service refuses them")
-        return outcome
+            self._outage.refused()
+            return outcome
+        return Outcome.DROP
 
     async def send_diagnostic(self, body: bytes) -> None:
         """Posts one diagnostic event. Whatever comes of it, analytics go on."""
-        await self._post(diagnostic_url(self._base_uri), {}, body, what="diagnostics", is_analytics=False)
+        what, outage = "a diagnostic event", self._diagnostic_outage
+        outcome, why = await self._post(diagnostic_url(self._base_uri), {}, body, what, outage, is_analytics=False)
+        if outcome is Outcome.SENT:
+            outage.over()
+        else:
+            outage.dropped(what, why)
 
-    async def _post(self, url: str, more: Mapping[str, str], body: bytes, *, what: str, is_analytics: bool = True) -> Outcome:
+    def close(self) -> None:
+        """Nothing more is sent. If the log heard that events do not go through, it hears what that has cost."""
+        self._outage.closed()
+
+    async def _post(
+        self, url: str, more: Mapping[str, str], body: bytes, what: str, outage: Outage, *, is_analytics: bool
+    ) -> tuple[Outcome, str]:
+        """What became of it, after a second attempt where that may help, and why. Both are the last attempt's."""
         headers = {**self._headers, **more}
         if self._compress:
             body = await compressed(body)
@@ -101,12 +121,9 @@ class Sender:
                     self._note_time(response.headers)
             if outcome is not Outcome.RETRY or is_last:
                 break
-            self._logger.warning("%s could not be sent, will retry in %g s: %s", what, EVENT_RETRY_DELAY, _text(error))
+            outage.failed(what, _text(error))
             await anyio.sleep(EVENT_RETRY_DELAY)
-        if outcome is Outcome.SENT:
-            return outcome
-        self._logger.warning("%s could not be sent and are dropped: %s", what, _text(error))
-        return Outcome.DROP if outcome is Outcome.RETRY else outcome
+        return outcome, _text(error)
 
     def _note_time(self, headers: Mapping[str, str]) -> None:
         if (server_ms := read_date(headers.get("date", ""))) is not None:
