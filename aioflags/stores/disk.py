@@ -27,7 +27,7 @@ from aioflags.model.change import ObjectKind
 from aioflags.model.options import require, set_all
 from aioflags.protocol.problems import UNREADABLE
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
-from aioflags.stores.files import System, read_own, replace_own
+from aioflags.stores.files import FolderMissingError, System, read_own, replace_own
 
 __all__ = ["DiskStore"]
 
@@ -96,11 +96,17 @@ class DiskFlags:
         """What the file looked like after the last write of ours, and whether it was whole."""
 
     async def initialized(self) -> bool:
-        """Whether a whole data set is in a file that can be trusted. If there is one that cannot, the log hears why."""
+        """Whether a whole data set is in a file that can be trusted. If there is one that cannot, the log hears why.
+
+        Raises:
+            StoreError: there is no folder for it, so that there never will be a file.
+        """
         try:
             if (is_whole := await asyncio.to_thread(self._is_whole_still)) is not None:
                 return is_whole
             self._read = await asyncio.to_thread(self._found)
+        except FolderMissingError:
+            raise
         except StoreError as error:
             self._logger.warning("the file of flag data is not used: %s", printable(error))
             return False

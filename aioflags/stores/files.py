@@ -17,12 +17,19 @@ from typing import Final, Protocol
 
 from aioflags.errors import StoreError
 
-__all__ = ["System", "read_own", "replace_own"]
+__all__ = ["FolderMissingError", "System", "read_own", "replace_own"]
 
 _CHUNK: Final = 256 * 1024
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _FORGOTTEN: Final = 600.0
 """How old, in seconds, a half-written file is that nobody is going to finish."""
+
+
+class FolderMissingError(StoreError):
+    """There is no such folder. None is made: with a mistake in the path it would look as if all were well."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} is no folder" if os.path.lexists(folder) else f"the folder {folder} does not exist")
 
 
 class System(Protocol):
@@ -45,14 +52,17 @@ def read_own(path: Path, limit: int) -> bytes | None:
     """What is in the file; ``None`` if there is none.
 
     Raises:
+        FolderMissingError: there is not even a folder for it.
         StoreError: it is a link, no plain file, larger than ``limit`` bytes, or others own it or may write to it.
         OSError: it cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW)
     except FileNotFoundError:
+        _check_folder(path.parent)
         return None
     except OSError:
+        _check_folder(path.parent)
         _check(path)
         raise
     try:
@@ -74,10 +84,12 @@ def replace_own(path: Path, data: bytes, system: System | None = None) -> None:
     """From now on this is in the file, even if the machine loses power now; or, after an exception, what was there before.
 
     Raises:
+        FolderMissingError: there is no folder for it.
         StoreError: what is there is a link, no plain file, or not ours.
         OSError: it cannot be written.
     """
     calls: System = os if system is None else system
+    _check_folder(path.parent)
     _check(path)
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     descriptor = calls.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
@@ -96,6 +108,11 @@ def replace_own(path: Path, data: bytes, system: System | None = None) -> None:
         raise
     _sync_folder(path.parent, calls)
     _sweep(path, calls)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FolderMissingError(folder)
 
 
 def _check(path: Path) -> None:

@@ -61,6 +61,8 @@ class StoreHealth:
         except TimeoutError:
             # The store's own limit, or ours: either way it hangs.
             raise self._failure(f"no answer within {limit:g} s") from None
+        except StoreError as error:
+            raise self._failure(str(error)) from error
         except Exception as error:
             raise self._failure(told(error)) from error
 

@@ -415,6 +415,42 @@ async def test_a_folder_that_is_missing_is_an_outage_until_it_is_there(tmp_path:
         assert version_of_a(path) == 1
 
 
+@pytest.mark.parametrize(
+    ("prepare", "problem"),
+    [
+        pytest.param(lambda _: None, "the folder {} does not exist", id="nothing"),
+        pytest.param(lambda folder: folder.write_text("text"), "{} is no folder", id="a file"),
+        pytest.param(lambda folder: folder.symlink_to("nowhere"), "{} is no folder", id="a link that leads nowhere"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["read_write", "read_only"])
+async def test_a_folder_that_is_missing_is_named_before_there_are_data(
+    mode: str, prepare: Callable[[Path], object], problem: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, feed = tmp_path / "missing" / "flags", Feed()
+    prepare(path.parent)
+    async with started(beside(feed, DiskStore(path), mode=mode)) as client:
+        assert client.store_status == StoreStatus(available=False, stale=True)
+    said = [record.getMessage() for record in caplog.records if "store" in record.getMessage()]
+    assert said[0] == f"the store of flag data failed, and is left alone until it is back: {problem.format(path.parent)}"
+    assert "tmp'" not in caplog.text
+
+
+async def test_a_client_without_sources_says_that_the_folder_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "flags"
+    async with Client("", Config(start_wait=1, data_system=DataSystem.daemon(DiskStore(path)))) as client:
+        assert client.status.status == "ERROR"
+        assert client.status.last_error is not None
+        assert client.status.last_error.message == f"the store of flag data failed: the folder {path.parent} does not exist"
+
+
+async def test_a_folder_that_goes_is_named_by_the_next_write(path: Path) -> None:
+    store = on(path.parent / "gone" / "flags")
+    for write in (store.replace({FLAG: {"a": ITEM}}), store.upsert([ITEM])):
+        with pytest.raises(StoreError, match=f"^the folder {path.parent / 'gone'} does not exist$"):
+            await write
+
+
 async def test_a_client_without_sources_shows_that_its_file_cannot_be_used(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await foreign_environment(path)
     async with started(beside(Feed(), DiskStore(path), mode="read_only")) as client:
