@@ -161,12 +161,14 @@ async def test_a_start_without_an_answer_goes_on_at_once_and_a_refresh_tries_aga
         assert seconds() == began
         assert client.status.status is Status.ERROR
         assert "started without flag data" in caplog.text
+        assert "polling interrupted, is asked again by refresh; defaults are served: " in caplog.text
         assert (await client.refresh()).status is Status.ERROR
         assert (await client.refresh()).status is Status.READY
         await asyncio.sleep(30)
         assert (await client.refresh()).status is Status.STALE
         assert await client.variation("f", USER, 0) == 1
     assert len(service.requests) == 4
+    assert "will retry" not in caplog.text
 
 
 async def test_a_service_that_asks_for_patience_gets_it() -> None:

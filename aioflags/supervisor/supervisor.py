@@ -201,6 +201,11 @@ class Supervisor:
         """Whether nothing is left, and nothing will return, when the source whose turn it is goes."""
         return self._roster.is_alone and not (self._roster.engaged and self._engagement.until < math.inf)
 
+    @property
+    def _is_on_demand(self) -> bool:
+        """Whether the source whose turn it is does nothing by itself. Not every builder knows of this."""
+        return getattr(self._roster.current, "on_demand", False) is True
+
     def _selector(self) -> Selector:
         return self._holder.snapshot.selector
 
@@ -241,7 +246,8 @@ class Supervisor:
             case Update(state=SourceState.INTERRUPTED, error=ErrorInfo(message=message) as error):
                 level = logging.WARNING if self._is_news(error) else logging.DEBUG
                 serving = "the data at hand are served" if self._holder.snapshot.has_data else "defaults are served"
-                self._logger.log(level, "%s interrupted, will retry; %s: %s", name, serving, printable(message))
+                again = "is asked again by refresh" if self._is_on_demand else "will retry"
+                self._logger.log(level, "%s interrupted, %s; %s: %s", name, again, serving, printable(message))
             case Update(state=SourceState.VALID) if self._state is not SourceState.VALID:
                 self._logger.info("%s keeps the flag data current%s", name, " again" if self._has_data else "")
             case _:
