@@ -18,7 +18,7 @@ import anyio
 from aioflags.changes import ChangeFeed
 from aioflags.clock import now
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.logs import Once, logger
+from aioflags.logs import Once, logger, printable
 from aioflags.model.change import ChangeSet
 from aioflags.model.result import ErrorInfo, SourceState
 from aioflags.model.status import Status, StatusReport, derive
@@ -74,7 +74,7 @@ class StatusCell:
         if snapshot is not None:
             self._holder.publish(snapshot)
             if state is None and self.newest.source_state is SourceState.INITIALIZING and self._once("unconfirmed"):
-                self._log.warning("serving flag data that no source has confirmed yet")
+                self._log.info("serving flag data that no source has confirmed yet")
             self.data_since = now()
         self._publish(_next_state(self.newest.source_state, state), error)
         if snapshot is not None and change_set is not None:
@@ -107,9 +107,13 @@ class StatusCell:
 
     def start_limit(self) -> None:
         """As long as starting may wait for data, nothing came."""
-        self._start_limit_passed = True
-        if not self.is_closed:
-            self._publish(self.newest.source_state, None)
+        is_news, self._start_limit_passed = not self._start_limit_passed, True
+        if self.is_closed:
+            return
+        if is_news and self.newest.source_state is SourceState.INITIALIZING and self._holder.snapshot.has_data:
+            error = f" ({printable(self.newest.last_error.message)})" if self.newest.last_error else ""
+            self._log.warning("the start is over, and no source has confirmed the flag data at hand%s: they may be old", error)
+        self._publish(self.newest.source_state, None)
 
     def failed(self, error: ErrorInfo) -> None:
         """A bug ended what keeps the data current. What is there goes on being served."""

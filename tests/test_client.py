@@ -540,7 +540,12 @@ async def test_one_wrong_value_from_a_source_costs_that_source_alone(caplog: pyt
     assert "expected ErrorInfo or None, got str" in caplog.text
 
 
+OVERDUE = "the start is over, and no source has confirmed the flag data at hand: they may be old"
+
+
 async def test_unconfirmed_data_are_remarked_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
+
     async def unconfirmed(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:
         yield Basis(change_set=replace(MemorySource({"f": 1}).change_set(), selector=Selector.none()), directive=None)
         await asyncio.Event().wait()
@@ -552,7 +557,42 @@ async def test_unconfirmed_data_are_remarked_once(caplog: pytest.LogCaptureFixtu
             assert await client.variation("f", USER, "") == ""
             assert (await client.variation_detail("f", USER)).value == 1
             assert (await client.all_flags_state(USER)).valid
-    assert caplog.text.count("serving flag data that no source has confirmed yet") == 1
+    assert [(record.levelname, record.getMessage()) for record in caplog.records if "f:" not in record.getMessage()] == [
+        ("INFO", "serving flag data that no source has confirmed yet"),
+        ("WARNING", OVERDUE),
+        ("INFO", "started: STALE"),
+        ("INFO", "closed"),
+    ]
+
+
+@pytest.mark.parametrize(("start_wait", "overdue"), [(0, 5), (2, 2)], ids=["who does not wait is told by then, too", "a start"])
+async def test_unconfirmed_data_are_warned_of_when_the_start_is_over(
+    start_wait: float, overdue: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def unconfirmed(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:
+        yield Basis(change_set=replace(MemorySource({"f": 1}).change_set(), selector=Selector.none()), directive=None)
+        await asyncio.Event().wait()
+
+    began = asyncio.get_running_loop().time()
+    system = DataSystem.custom(initializers=[from_function("slow", unconfirmed)])
+    async with Client("", Config(data_system=system, start_wait=start_wait)):
+        await asyncio.sleep(began + overdue - 0.1 - asyncio.get_running_loop().time())
+        early = caplog.messages.copy()
+        await asyncio.sleep(60)
+    assert early == ([] if start_wait == 0 else [OVERDUE])
+    assert caplog.messages == [OVERDUE]
+
+
+async def test_data_that_are_confirmed_in_time_are_no_reason_to_warn(caplog: pytest.LogCaptureFixture) -> None:
+    async def confirmed(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:
+        yield Basis(change_set=replace(MemorySource({"f": 1}).change_set(), selector=Selector.none()), directive=None)
+        await asyncio.sleep(1)
+
+    system = DataSystem.custom(initializers=[from_function("slow", confirmed)])
+    async with Client("", Config(data_system=system, start_wait=5)) as client:
+        assert client.status.status == "READY"
+        await asyncio.sleep(60)
+    assert caplog.messages == []
 
 
 def test_data_that_a_client_was_made_with_need_no_confirming(caplog: pytest.LogCaptureFixture) -> None:
