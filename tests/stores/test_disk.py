@@ -415,12 +415,24 @@ async def test_a_folder_that_is_missing_is_an_outage_until_it_is_there(tmp_path:
         assert version_of_a(path) == 1
 
 
+def nothing_there(folder: Path) -> None:
+    """As it is."""
+
+
+def a_file_there(folder: Path) -> None:
+    folder.write_text("text")
+
+
+def a_loose_link_there(folder: Path) -> None:
+    folder.symlink_to("nowhere")
+
+
 @pytest.mark.parametrize(
     ("prepare", "problem"),
     [
-        pytest.param(lambda _: None, "the folder {} does not exist", id="nothing"),
-        pytest.param(lambda folder: folder.write_text("text"), "{} is no folder", id="a file"),
-        pytest.param(lambda folder: folder.symlink_to("nowhere"), "{} is no folder", id="a link that leads nowhere"),
+        pytest.param(nothing_there, "the folder {} does not exist", id="nothing"),
+        pytest.param(a_file_there, "{} is no folder", id="a file"),
+        pytest.param(a_loose_link_there, "{} is no folder", id="a link that leads nowhere"),
     ],
 )
 @pytest.mark.parametrize("mode", ["read_write", "read_only"])
