@@ -241,7 +241,7 @@ async def test_a_close_ends_in_its_time_and_says_what_is_lost(answer: Answer, ca
         await client.aclose()
         assert anyio.current_time() - began < 0.3 + 0.5
         assert client.stats == DROPPED
-    assert "2 events and the counts of 1 evaluations are lost" in caplog.text
+    assert "lost: 2 events and the counts of 1 evaluation" in caplog.text
     assert [record for record in caplog.records if record.exc_info] == []
 
 
