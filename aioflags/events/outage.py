@@ -43,7 +43,7 @@ class Outage:
         self._has_failed = self._has_dropped = True
         self._events += events
         self._evaluations += evaluations
-        self._logger.log(level, "dropped %s (more of the same at level debug): %s", what, why)
+        self._logger.log(level, "dropped %s (more of the same is not told until one goes through): %s", what, why)
 
     def over(self) -> None:
         """A payload went through."""

@@ -17,7 +17,7 @@ OK = Answer(202)
 REFUSED = Answer(after=httpx.ConnectError("refused"))
 WHY = "the service answered 503 Service Unavailable"
 RETRY = "could not send {}, will retry in 1 s: {}"
-DROPPED = "dropped {} (more of the same at level debug): {}"
+DROPPED = "dropped {} (more of the same is not told until one goes through): {}"
 
 
 def service_that_takes(*answers: Answer) -> Service:
