@@ -22,6 +22,7 @@ FLOORS = {
     "forks": -1,
     "lazy": -1,
     "strays": -1,
+    "threads": -1,
     # Folders. Two on one floor do not know each other.
     "model": 0,
     "evaluation": 1,

@@ -12,11 +12,10 @@ import asyncio
 import hashlib
 import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import anyio
 import msgspec
@@ -28,12 +27,17 @@ from aioflags.model.options import require, set_all
 from aioflags.protocol.problems import UNREADABLE
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
 from aioflags.stores.files import FolderMissingError, System, read_own, replace_own
+from aioflags.threads import DaemonThreads
 
 __all__ = ["DiskStore"]
 
 _FORMAT: Final = "aioflags-flags-1"
 _LARGEST: Final = 512 * 1024 * 1024
 _PACE: Final = 1.0
+_PATIENCE: Final = 1.0
+"""How old, in seconds, a call is that nobody waits for any more when the next one is refused instead of waiting for its end."""
+
+T = TypeVar("T")
 
 
 class _Contents(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -88,36 +92,40 @@ class DiskFlags:
         self._environment = hashlib.sha256(environment.encode()).hexdigest()
         self._logger = logger
         self._system = system
-        self._writing = anyio.Lock()
-        self._lock = threading.Lock()
-        self._newest = 0
+        self._threads = DaemonThreads("aioflags-disk")
+        self._turn = anyio.Lock()
+        self._call: asyncio.Future[Any] | None = None
+        """The newest call. It goes on in its thread although whoever made it may have given it up."""
+        self._called_at = 0.0
+        self._problem: str | None = None
+        """Why the file was not used when it was last looked at, which the log knows."""
         self._read: _Contents | None = None
         self._written: tuple[tuple[int, ...] | None, bool] | None = None
         """What the file looked like after the last write of ours, and whether it was whole."""
 
     async def initialized(self) -> bool:
-        """Whether a whole data set is in a file that can be trusted. If there is one that cannot, the log hears why.
+        """Whether a whole data set is in a file that can be trusted. If there is one that cannot, the log hears why, once.
 
         Raises:
-            StoreError: there is no folder for it, so that there never will be a file.
+            StoreError: there is no folder for it, so that there never will be a file; or the disk hangs.
         """
-        try:
-            if (is_whole := await asyncio.to_thread(self._is_whole_still)) is not None:
-                return is_whole
-            self._read = await asyncio.to_thread(self._found)
-        except FolderMissingError:
-            raise
-        except StoreError as error:
-            self._logger.warning("the file of flag data is not used: %s", printable(error))
+        found = await self._in_thread(self._looked_at)
+        before, self._problem = self._problem, str(found) if isinstance(found, StoreError) else None
+        if isinstance(found, StoreError):
+            if self._problem != before:
+                self._logger.warning("the file of flag data is not used: %s", printable(found))
             return False
-        return self._read.is_whole
+        if isinstance(found, bool):
+            return found
+        self._read = found
+        return found.is_whole
 
     async def load(self) -> StoredItems:
         """What is in the file. Raises :class:`StoreError` if it cannot be trusted, ``OSError`` if it cannot be read."""
         # Who asks for the marker asks for the rest at once. That was read together.
         found, self._read = self._read, None
         if found is None:
-            found = await asyncio.to_thread(self._found)
+            found = await self._in_thread(self._found)
         items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in ObjectKind}
         for item in found.items:
             items[item.kind][item.key] = item
@@ -131,29 +139,50 @@ class DiskFlags:
     async def replace(self, items: StoredItems) -> None:
         """A new file."""
         whole = _Contents(is_whole=True, items=[item for those in items.values() for item in those.values()])
-        async with self._writing:
-            await asyncio.to_thread(self._write, lambda: whole, self._number())
+        self._read = None
+        await self._in_thread(lambda: self._write(whole))
 
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """A new file, made of the old one."""
         if items:
-            async with self._writing:
-                await asyncio.to_thread(self._write, lambda: self._found().with_newer(items), self._number())
+            self._read = None
+            await self._in_thread(lambda: self._write(self._found().with_newer(items)))
 
     async def is_available(self) -> bool:
-        """Whether files can be made in the folder."""
-        return await asyncio.to_thread(os.access, self._path.parent, os.W_OK | os.X_OK)
+        """Whether files can be made in the folder. Raises :class:`StoreError` while the disk hangs."""
+        return await self._in_thread(lambda: os.access(self._path.parent, os.W_OK | os.X_OK))
 
     async def aclose(self) -> None:
         """Nothing is open."""
 
-    def _number(self) -> int:
-        """Counts the writes: one that was given up may go on in its thread, and must not undo a later one."""
-        self._read = None
-        self._newest += 1
-        return self._newest
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """One call after another. While one that was given up hangs no other begins, so that there is never a second thread.
+
+        Therefore no write can undo a later one either.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            if self._call is not None and not self._call.done():
+                await asyncio.wait({self._call}, timeout=max(self._called_at + _PATIENCE - loop.time(), 0.0))
+                if not self._call.done():
+                    raise StoreError(f"{self._path}: the disk has not answered an earlier call")
+            self._call = call = loop.run_in_executor(self._threads, work)
+            self._called_at = loop.time()
+            call.add_done_callback(_heard)
+            await asyncio.wait({call})  # unlike await, it leaves the call alone when it is cancelled
+            return call.result()
 
     # -- in threads
+
+    def _looked_at(self) -> _Contents | StoreError | bool:
+        """That a file cannot be trusted is something that was found out. That the disk fails is not."""
+        try:
+            is_whole = self._is_whole_still()
+            return self._found() if is_whole is None else is_whole
+        except FolderMissingError:
+            raise
+        except StoreError as error:
+            return error
 
     def _found(self) -> _Contents:
         data = read_own(self._path, _LARGEST)
@@ -183,13 +212,10 @@ class DiskFlags:
         digest = hashlib.sha256(self._environment.encode() + b"\n" + body).hexdigest()
         return f"{_FORMAT} {self._environment} {digest}".encode()
 
-    def _write(self, make: Callable[[], _Contents], number: int) -> None:
-        with self._lock:
-            contents = make()
-            body = msgspec.msgpack.encode(contents)
-            if number == self._newest:
-                replace_own(self._path, self._head(body) + b"\n" + body, self._system)
-                self._written = (_look(self._path), contents.is_whole)
+    def _write(self, contents: _Contents) -> None:
+        body = msgspec.msgpack.encode(contents)
+        replace_own(self._path, self._head(body) + b"\n" + body, self._system)
+        self._written = (_look(self._path), contents.is_whole)
 
 
 def _look(path: Path) -> tuple[int, ...] | None:
@@ -199,3 +225,9 @@ def _look(path: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_uid
+
+
+def _heard(call: asyncio.Future[Any]) -> None:
+    """Failures that nobody asks for, as those of a call that was given up, are complained of by asyncio."""
+    if not call.cancelled():
+        call.exception()

@@ -1,7 +1,5 @@
 """Name resolution in a thread that nobody waits for: a resolver that hangs holds neither a request nor the end of the program.
 
-asyncio resolves in its executor, whose threads are joined when the loop closes and again when the interpreter exits.
-
 Source: ``data-system.md`` 1.7.
 """
 
@@ -10,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain, zip_longest
@@ -19,6 +16,8 @@ from typing import Any, TypeAlias, cast
 import anyio
 import httpcore
 import httpx
+
+from aioflags.threads import DaemonThreads
 
 __all__ = ["DaemonResolver", "Resolve", "resolve_with"]
 
@@ -103,27 +102,18 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
         pending, since = self._pending.get((host, port), (None, 0.0))
         if pending is not None and loop.time() - since < self._patience:
             return pending
-        future: asyncio.Future[Sequence[str] | OSError] = loop.create_future()
 
-        def answer(found: Sequence[str] | OSError) -> None:
-            if not future.done():
-                future.set_result(found)
-
-        def work() -> None:
-            found: Sequence[str] | OSError
+        def found() -> Sequence[str] | OSError:
+            # Failures are answers here: somebody may have given up waiting, and asyncio complains of exceptions nobody asks for.
             try:
-                found = self._resolve(host, port)
+                return self._resolve(host, port)
             except OSError as error:
-                found = error
+                return error
             except Exception as error:  # noqa: BLE001 - UnicodeError for names that no host can have, and whatever else
-                found = OSError(f"{type(error).__name__}: {error}")
-            try:
-                loop.call_soon_threadsafe(answer, found)
-            except RuntimeError:
-                return  # the loop is closed: nobody waits any more
+                return OSError(f"{type(error).__name__}: {error}")
 
         try:
-            threading.Thread(target=work, name=f"aioflags-resolve-{host}", daemon=True).start()
+            future = loop.run_in_executor(DaemonThreads(f"aioflags-resolve-{host}"), found)
         except RuntimeError as error:  # there are no more threads, for now
             raise OSError(str(error)) from error
         self._pending[host, port] = (future, loop.time())

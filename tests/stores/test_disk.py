@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import errno
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +153,18 @@ async def test_a_file_is_not_used_that_is(
         await store.load()
     with pytest.raises(StoreError, match=problem):
         await store.upsert([ITEM])
+
+
+async def test_that_a_file_is_not_used_is_said_once_until_it_was_used_again_or_the_reason_is_another(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = on(path)
+    for prepare, lines in [(cut, 1), (cut, 1), (foreign_environment, 2), (fill, 2), (foreign_environment, 3)]:
+        path.unlink(missing_ok=True)
+        await prepare(path)
+        for _ in range(3):
+            assert await store.initialized() is (prepare is fill)
+        assert caplog.text.count("the file of flag data is not used") == lines
 
 
 @pytest.mark.parametrize("prepare", [link, dangling, folder, pipe, open_to_others, of_somebody_else])
@@ -330,6 +345,102 @@ async def test_a_write_that_was_given_up_does_not_undo_a_later_one(path: Path) -
         await store.replace({FLAG: {"a": ITEM}})
     await store.replace({FLAG: {"a": newer}})
     assert (await store.load())[FLAG] == {"a": newer}
+
+
+# -- a disk that hangs
+
+
+class Hanging:
+    """The system, whose ``fsync`` waits until it is released."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        self.begun = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def fsync(self, descriptor: int) -> None:
+        self.begun += 1
+        self.released.wait(30)
+        os.fsync(descriptor)
+
+
+def threads() -> int:
+    """How many wait for a disk."""
+    return sum(thread.name == "aioflags-disk" for thread in threading.enumerate())
+
+
+@pytest.mark.real_time
+async def test_a_disk_that_hangs_has_one_call_and_refuses_the_others_at_once_until_it_answers(path: Path) -> None:
+    await fill(path)
+    hanging: Any = Hanging()
+    store = on(path, system=hanging)
+    newer, newest = StoredItem(FLAG, "a", 2, b'{"version":2}'), StoredItem(FLAG, "a", 3, b'{"version":3}')
+    with anyio.move_on_after(1.2) as given_up:
+        await store.replace({FLAG: {"a": newer}})
+    assert given_up.cancelled_caught
+    began = time.monotonic()
+    for _ in range(5):
+        for call in (store.replace({}), store.upsert([newest]), store.initialized(), store.load(), store.is_available()):
+            with pytest.raises(StoreError, match="has not answered an earlier call"):
+                await call
+    assert time.monotonic() - began < 1
+    assert hanging.begun == 1
+    assert threads() == 1
+    hanging.released.set()
+    with anyio.fail_after(30):
+        while threads():
+            await anyio.sleep(0.01)
+    await store.upsert([newest])
+    assert await store.is_available()
+    assert (await store.load())[FLAG] == {"a": newest}
+
+
+@pytest.mark.real_time
+async def test_a_call_that_was_given_up_is_waited_for_while_it_may_just_be_slow(path: Path) -> None:
+    """Somebody cancels an evaluation that reads the file. The next one has nothing to do with it."""
+    hanging: Any = Hanging()
+    store = on(path, system=hanging)
+    with anyio.move_on_after(0.05):
+        await store.replace({FLAG: {"a": StoredItem(FLAG, "a", 2, b'{"version":2}')}})
+    asyncio.get_running_loop().call_later(0.1, hanging.released.set)
+    await store.replace({FLAG: {"a": ITEM}})
+    assert (await on(path).load())[FLAG] == {"a": ITEM}
+    assert left_over(path) == []
+
+
+HANGS_AT_THE_END = """
+import asyncio, os, sys, time
+from aioflags.stores import *
+
+class System:
+    def __getattr__(self, name):
+        return getattr(os, name)
+    def fsync(self, descriptor):
+        time.sleep(60)
+
+async def main():
+    store = DiskStore(sys.argv[1], _system=System()).build(StoreContext(environment="a" * 64))
+    for _ in range(2):
+        try:
+            await asyncio.wait_for(store.replace({}), 0.2)
+        except TimeoutError:
+            print("given up")
+    await store.aclose()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(70)
+def test_the_program_ends_although_the_disk_hangs(path: Path) -> None:
+    command = [sys.executable, "-c", HANGS_AT_THE_END, str(path)]
+    began = time.monotonic()
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=65)
+    assert (ran.stdout, ran.stderr) == ("given up\ngiven up\n", "")
+    assert time.monotonic() - began < 50
 
 
 async def test_what_became_of_a_file_that_was_written_is_noticed(path: Path) -> None:
