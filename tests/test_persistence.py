@@ -654,6 +654,35 @@ async def test_a_store_that_hangs_does_not_hold_up_closing(when: str) -> None:
     assert anyio.current_time() - began <= 1
 
 
+@pytest.mark.parametrize(
+    ("closes_after", "says"),
+    [
+        pytest.param(0.1, "before everything was written", id="is closed, which takes a while"),
+        pytest.param(3600, "did not close within", id="is given up where closing hangs, too"),
+    ],
+)
+async def test_a_store_that_hangs_over_the_last_write(closes_after: float, says: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(MemoryStore):
+        async def aclose(self) -> None:
+            await anyio.sleep(closes_after)
+            await super().aclose()
+
+    feed, store = Feed(), Slow()
+    client = Client(KEY, replace(beside(feed, store), events=Events(send_events=False)))
+    feed.say(full(a=1))
+    await client.start()
+    await anyio.sleep(A_MOMENT)
+    store.hangs = True
+    feed.say(changes(change("a", 2, 2)))
+    began = anyio.current_time()
+    await anyio.sleep(A_MOMENT)
+    await client.aclose()
+    assert store.is_closed is (closes_after < 1)
+    assert anyio.current_time() - began <= 2
+    assert caplog.text.count(says) == 1
+    assert "closing took longer" not in caplog.text
+
+
 async def test_an_error_at_the_very_end_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     class Sticky(MemoryStore):
         async def aclose(self) -> None:

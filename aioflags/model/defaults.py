@@ -118,7 +118,7 @@ STORE_CHECK_INTERVAL: Final = 5.0
 STORE_CHECK_LONGEST: Final = 300.0
 """The same for one that never has it, time after time."""
 STORE_CLOSE_GRACE: Final = 0.5
-"""How long closing may take for what is still to be written to a store."""
+"""How long closing may take for what is still to be written to a store, and again for closing the store."""
 
 MAX_PENDING_EVENTS: Final = 10_000
 FLUSH_INTERVAL: Final = 5.0

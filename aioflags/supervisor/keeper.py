@@ -173,15 +173,22 @@ class Keeper:
         if self._standin is not None:
             self._standin.end()
         self._standin, writer, self._writer = None, self._writer, None
-        with anyio.move_on_after(STORE_CLOSE_GRACE, shield=True) as grace:
-            try:
+        try:
+            with anyio.move_on_after(STORE_CLOSE_GRACE, shield=True) as writing:
                 if writer is not None:
                     await writer.finish()
-            finally:
-                try:
-                    with Contained():
-                        await store.aclose()
-                except Exception as error:  # noqa: BLE001  # it is closed all the same
-                    self._logger.warning("closing the store of flag data failed: %s", told(error))
-        if grace.cancelled_caught:
-            self._logger.warning("the store of flag data was closed before everything was written")
+            if writing.cancelled_caught:
+                self._logger.warning("the store of flag data was closed before everything was written")
+        finally:
+            await self._let_go(store)
+
+    async def _let_go(self, store: Store) -> None:
+        """Closes it, in a time of its own: a write that hangs takes nothing of that."""
+        with anyio.move_on_after(STORE_CLOSE_GRACE, shield=True) as closing:
+            try:
+                with Contained():
+                    await store.aclose()
+            except Exception as error:  # noqa: BLE001  # it is closed all the same
+                self._logger.warning("closing the store of flag data failed: %s", told(error))
+        if closing.cancelled_caught:
+            self._logger.warning("the store of flag data did not close within %g s", STORE_CLOSE_GRACE)
