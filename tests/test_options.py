@@ -28,7 +28,16 @@ NEEDED: dict[str, dict[str, Any]] = {
 
 NO_PRINTABLE_ASCII = ("a\r\nX: y", "\x00", "ü")
 REFUSED: dict[str, tuple[object, ...]] = {
-    "no http address": ("localhost:80", "ftp://x"),
+    "no http address": (
+        "localhost:80",
+        "ftp://x",
+        "http://h:99999",
+        "http://h:0",
+        "http://h:port",
+        "http://[::1",
+        "http://",
+        "http:///path",
+    ),
     "not printable ASCII": NO_PRINTABLE_ASCII,
     "keys that are no strings": ({1: 2},),
     "another word": ("sometimes", ""),

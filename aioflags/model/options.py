@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from aioflags.errors import ConfigError
 from aioflags.logs import printable
@@ -88,11 +89,18 @@ def address(option: str, value: object, default: str) -> str:
     """``value`` without the slashes at its end, or ``default`` where it is empty.
 
     Raises:
-        ConfigError: it is no string, or no address of HTTP.
+        ConfigError: it is no string, or no address of HTTP with a host, and a port that there can be.
     """
     given = str(require(option, value, str)).rstrip("/") or default
     if not given.startswith(("http://", "https://")):
         raise ConfigError(f"{option}: expected an address that starts with http:// or https://, got {printable(given)!r}")
+    try:
+        parts = urlsplit(given)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port above 65535 or of letters
+        is_whole = False
+    if not is_whole:
+        raise ConfigError(f"{option}: expected an address with a host, and a port from 1 to 65535, got {printable(given)!r}")
     return given
 
 

@@ -16,7 +16,7 @@ import anyio
 from aioflags.logs import logger
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.defaults import MIN_POLL_INTERVAL, POLL_INTERVAL
-from aioflags.model.options import TEXT, at_least, require, set_all
+from aioflags.model.options import TEXT, address, at_least, require, set_all
 from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.failures import invalid_data, server_failure, unexpected
@@ -81,7 +81,8 @@ class PollOptions:
     _minimum_interval: float = field(default=MIN_POLL_INTERVAL, repr=False)
 
     def __post_init__(self) -> None:
-        require("base_uri", self.base_uri, *TEXT)
+        if require("base_uri", self.base_uri, *TEXT):
+            set_all(self, {"base_uri": address("base_uri", self.base_uri, "")})
         require("on_demand", self.on_demand, bool)
         require("http", self.http, Http, type(None))
         if self.interval is not None:

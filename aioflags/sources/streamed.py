@@ -26,7 +26,7 @@ from aioflags.logs import logger, printable
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.defaults import LATCH_GRACE, RECONNECT_DELAY, SLICE
 from aioflags.model.event import StreamAttempt
-from aioflags.model.options import TEXT, positive, require, set_all
+from aioflags.model.options import TEXT, address, positive, require, set_all
 from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.failures import invalid_data, network_failure, server_failure, unexpected
@@ -56,7 +56,8 @@ class StreamOptions:
     http: Http | None = None
 
     def __post_init__(self) -> None:
-        require("base_uri", self.base_uri, *TEXT)
+        if require("base_uri", self.base_uri, *TEXT):
+            set_all(self, {"base_uri": address("base_uri", self.base_uri, "")})
         require("http", self.http, Http, type(None))
         if self.initial_reconnect_delay is not None:
             delay = positive("initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, logger)
