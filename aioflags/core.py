@@ -277,7 +277,8 @@ class Core:
         if root is None or root.done():
             await self._release()
             return
-        _, running = await asyncio.wait({root}, timeout=limit)
+        # Where there is no time at all there still has to be a turn for everybody to give up, and to count what is lost by that.
+        _, running = await asyncio.wait({root}, timeout=max(limit, _LAST_STEP))
         if running:
             root.cancel()
             self._logger.warning("closing took longer than %g s: a source that does not end was abandoned", limit)

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from aioflags import BigSegments, Client, Config, DataSystem, ErrorInfo, LifecycleError, NotReadyError, Persistence
+from aioflags import BigSegments, Client, Config, DataSystem, ErrorInfo, Events, LifecycleError, NotReadyError, Persistence
 from aioflags.model.defaults import CLOSE_TIMEOUT
 from aioflags.model.result import FailureKind, SourceState
 from aioflags.plugins import EnvironmentMetadata, Plugin
 from aioflags.sources import ChangeSet, MemorySource, Selector, SourceBuilder, SourceContext, Update, from_function
-from tests.canaries import secretive
+from tests.canaries import KEY, secretive
+from tests.scripted_http import HANG, Answer, Service
 from tests.scripted_memberships import ScriptedMemberships
 from tests.stores.memory_store import MemoryStore
 
@@ -355,6 +356,26 @@ async def test_a_source_that_does_not_end_is_abandoned_in_time(caplog: pytest.Lo
     assert caplog.text.count("abandoned") == 1
     source.is_released = True
     await asyncio.wait(all_tasks(), timeout=5)
+    assert all_tasks() == set()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.001])
+async def test_a_close_without_time_says_how_much_is_lost_and_accuses_no_source(
+    timeout: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service()
+    service.takes = [Answer(202, after=HANG)]
+    system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})])
+    client = Client(KEY, Config(http=service.http(), data_system=system, events=Events(diagnostic_opt_out=True)))
+    await client.start()
+    await client.variation("f", USER, 0)
+    client.track("x", USER)
+    began = seconds()
+    await client.aclose(timeout)
+    assert seconds() - began <= max(timeout, 0)
+    assert "lost: 2 events and the counts of 1 evaluation" in caplog.text
+    assert "abandoned" not in caplog.text
+    assert (client.stats.events_dropped, client.stats.evaluations_dropped) == (2, 1)
     assert all_tasks() == set()
 
 
