@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 from aioflags.config import Config
+from aioflags.forks import tell_after_fork
 from aioflags.model.secret import SdkKey
-from aioflags.protocol.requests import identity_headers
+from aioflags.protocol.requests import INSTANCE_ID, Headers, identity_headers
 from aioflags.transport.http import HttpTransport, Response
 
 __all__ = ["Wire"]
@@ -21,7 +22,7 @@ class Wire:
     """What requests go through, while a client runs."""
 
     def __init__(self, config: Config, key: SdkKey) -> None:
-        self.headers: Mapping[str, str] = identity_headers(
+        self.headers: Headers = identity_headers(
             key,
             instance_id=str(uuid.uuid4()),
             application_id=config.application_id,
@@ -31,6 +32,11 @@ class Wire:
             logger=config.logger,
         )
         self._config = config
+        tell_after_fork(self)
+
+    def forked(self) -> None:
+        """In the child of a fork, which is a client of its own to the service. Sources and events have these very headers."""
+        self.headers[INSTANCE_ID] = str(uuid.uuid4())
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None, None]:

@@ -23,7 +23,7 @@ from aioflags.sources import MemorySource
 from aioflags.stores import RedisStore
 from tests.canaries import KEY, secretive
 from tests.events.telling import records
-from tests.scripted_http import HANG, Answer, Service
+from tests.scripted_http import HANG, Answer, Service, payload, poll_of
 
 pytestmark = [
     pytest.mark.real_time,
@@ -197,6 +197,36 @@ async def test_what_the_parent_recorded_the_parent_sends_and_the_child_its_own()
         in_loop_of_child(child)
         assert await client.flush_and_wait(5)
     assert tracked(service) == ["the parent's"]
+
+
+async def test_the_child_has_an_instance_id_of_its_own_on_all_its_requests() -> None:
+    service = Service(poll_of(*payload("f")))
+    config = Config(http=service.http(), data_system=DataSystem.polling())
+
+    def ids() -> set[str]:
+        return {request.headers["X-LaunchDarkly-Instance-Id"] for request in (*service.requests, *service.posts)}
+
+    async with Client(KEY, config) as client:
+        client.track("x", USER)
+        assert await client.flush_and_wait(5)
+        parents = ids()
+
+        async def child() -> None:
+            service.requests, service.posts = [], []
+            await client.start()
+            client.track("x", USER)
+            assert await client.flush_and_wait(5)
+            assert {request.url.path for request in (*service.requests, *service.posts)} >= {"/sdk/poll", "/bulk"}
+            assert len(ids()) == 1
+            assert ids().isdisjoint(parents)
+            await client.aclose()
+
+        in_loop_of_child(child)
+        await client.refresh()
+        client.track("x", USER)
+        assert await client.flush_and_wait(5)
+        assert ids() == parents
+        assert len(parents) == 1
 
 
 async def test_what_the_parent_is_sending_holds_up_nobody_in_the_child() -> None:

@@ -20,7 +20,7 @@ from aioflags.model.result import ErrorInfo
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.failures import http_failure, is_recoverable
 from aioflags.protocol.payloads import EVENT_SCHEMA
-from aioflags.protocol.requests import Headers, diagnostic_url, events_url
+from aioflags.protocol.requests import diagnostic_url, events_url
 from aioflags.transport.http import RequestFailed, Response
 
 __all__ = ["Outcome", "Post", "Sender", "judge"]
@@ -66,7 +66,7 @@ class Sender:
     ) -> None:
         self._transport_post = post
         self._base_uri = base_uri
-        self._headers = Headers({**headers, "Content-Type": "application/json"})
+        self._headers = headers  # no copy: a fork changes the instance id
         self._compress = compress
         self._learn_time = learn_time
         self._outage = Outage(logger)
@@ -103,7 +103,7 @@ class Sender:
         self, url: str, more: Mapping[str, str], body: bytes, what: str, outage: Outage, *, is_analytics: bool
     ) -> tuple[Outcome, str]:
         """What became of it, after a second attempt where that may help, and why. Both are the last attempt's."""
-        headers = {**self._headers, **more}
+        headers = {**self._headers, "Content-Type": "application/json", **more}
         if self._compress:
             body = await compressed(body)
             headers["Content-Encoding"] = "gzip"

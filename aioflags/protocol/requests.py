@@ -17,6 +17,7 @@ from aioflags.model.secret import SdkKey
 from aioflags.version import __version__
 
 __all__ = [
+    "INSTANCE_ID",
     "PRODUCT",
     "USER_AGENT",
     "Headers",
@@ -34,6 +35,8 @@ __all__ = [
 
 PRODUCT: Final = "AioFlags"
 USER_AGENT: Final = f"{PRODUCT}/{__version__}"
+
+INSTANCE_ID: Final = "X-LaunchDarkly-Instance-Id"
 
 _TAG: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FILTER_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -120,7 +123,7 @@ def identity_headers(
     headers = {
         "Authorization": sdk_key.value,
         "User-Agent": USER_AGENT,
-        "X-LaunchDarkly-Instance-Id": instance_id,
+        INSTANCE_ID: instance_id,
         "X-LaunchDarkly-Tags": " ".join(tags),
         "X-LaunchDarkly-Wrapper": f"{name}/{version}" if name and version else name,
     }
