@@ -186,6 +186,23 @@ async def test_debugging_ends_by_the_clock_of_the_service_too(answer: Answer, ki
         assert [record["kind"] for record in await teller.payload()] == kinds
 
 
+@pytest.mark.parametrize(
+    ("dates", "kinds"),
+    [
+        pytest.param((None, LATER), ["summary"], id="EVT-W23 the last one's counts, although it fails"),
+        pytest.param((LATER, None), ["debug", "summary"], id="the first one's does not, since it is not the last word"),
+    ],
+)
+async def test_of_two_answers_that_fail_the_date_of(dates: tuple[str | None, str | None], kinds: list[str]) -> None:
+    service = Service()
+    service.takes = [*(Answer(503, {} if date is None else {"Date": date}) for date in dates), Answer(202)]
+    async with telling(service=service) as teller:
+        teller.client.variation_nowait("debug", U1, "")
+        assert len(await teller.payloads()) == 2
+        teller.client.variation_nowait("debug", U1, "")
+        assert [record["kind"] for record in await teller.payload()] == kinds
+
+
 async def test_a_post_says_who_sends_what() -> None:
     async with telling() as teller:
         teller.client.track("x", U1)

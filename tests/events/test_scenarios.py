@@ -390,6 +390,14 @@ def measured() -> OpTracker:
     return tracker
 
 
+async def test_an_operation_of_a_migration_does_not_describe_its_context() -> None:
+    async with telling() as teller:
+        track_migration_op(teller.client)
+        assert [record["kind"] for record in await teller.payload()] == ["migration_op"]
+        assert await teller.client.variation("plain", U1, "") == "b"
+        assert await teller.told() == ["index u1", "summary plain:1"]
+
+
 @pytest.mark.parametrize("tell", [track, identify, track_migration_op])
 async def test_what_is_told_too_early_or_too_late_is_warned_of_once_each(tell: Tell, caplog: pytest.LogCaptureFixture) -> None:
     client = telling_client(Service())
