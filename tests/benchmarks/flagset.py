@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 __all__ = [
     "CASES",
+    "CROWD",
     "STRANGER",
     "SUBJECT",
     "Clause",
@@ -54,6 +55,8 @@ SUBJECT: Final = Person(
     "user-12345", {"country": "de", "plan": "enterprise", "region": "r9", "email": "user-12345@example.com", "age": 33}
 )
 """Everything is timed with this one."""
+CROWD: Final = tuple(Person(f"user-{number}", SUBJECT.attributes) for number in range(1_000))
+"""Those who ask by turns where events are measured."""
 STRANGER: Final = Person("nobody", {"country": "aq", "plan": "none", "region": "none", "email": "nobody@example.org", "age": 1})
 """Matches no rule and is in no segment: who answers the two alike did not evaluate."""
 

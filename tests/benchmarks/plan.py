@@ -6,11 +6,11 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from tests.benchmarks.columns.base import Column, Place
+from tests.benchmarks.columns.base import Column, Place, Teller
 
-__all__ = ["COLUMNS", "JOBS", "Home", "Job", "installed", "make"]
+__all__ = ["COLUMNS", "JOBS", "Home", "Job", "installed", "make", "make_teller"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Job:
 
 
 _SDKS: Final = ("aioflags", "LDClient", "AsyncLDClient", "Eppo", "Statsig")
+_TELLERS: Final = ("aioflags", "aioflags, awaited", "LDClient", "AsyncLDClient")
 _IN_MEMORY: Final = ("Eppo", "Statsig")
 _PROTOCOLS: Final = ("fdv2-poll", "fdv2-stream", "fdv1-poll")
 
@@ -54,6 +55,7 @@ JOBS: Final[Mapping[str, tuple[Job, ...]]] = {
         *(Job(column, "load", protocol) for column in ("aioflags", "LDClient", "AsyncLDClient") for protocol in _PROTOCOLS),
         *(Job(column, "load", "memory") for column in _IN_MEMORY),
     ),
+    "tell": tuple(Job(column, "tell", "fdv1-poll" if "LD" in column else "fdv2-poll") for column in _TELLERS),
     "import": tuple(Job(column, "import") for column in _SDKS),
     "rest": tuple(Job(column, "rest", "fdv2-stream") for column in _SDKS),
 }
@@ -61,9 +63,19 @@ JOBS: Final[Mapping[str, tuple[Job, ...]]] = {
 
 def make(column: str, place: Place) -> Column:
     """The column, with its SDK imported."""
-    module, _, name = COLUMNS[column].path.rpartition(".")
-    made: Column = getattr(importlib.import_module(f"tests.benchmarks.columns.{module}"), name)(place)
+    made: Column = _kind(column)(place)
     return made
+
+
+def make_teller(column: str, place: Place, *, events: bool) -> Teller:
+    """The same, for a column that can send events."""
+    made: Teller = _kind(column)(place, events=events)
+    return made
+
+
+def _kind(column: str) -> Any:
+    module, _, name = COLUMNS[column].path.rpartition(".")
+    return getattr(importlib.import_module(f"tests.benchmarks.columns.{module}"), name)
 
 
 def installed(column: str) -> bool:

@@ -12,6 +12,7 @@ from tests.benchmarks.targets import TARGETS, Target
 __all__ = ["amount", "markdown", "share"]
 
 _CALLS: Final = ("E1", "E2", "E3", "E4", "E5", "E6", "E7 state", "E7 values", "E10")
+_TOLD: Final = ("E9", "E9 silent", "told", "unheard", "flush")
 _LOADS: Final = ("ready", "kept", "peak", "block")
 _PROTOCOLS: Final = ("fdv2-poll", "fdv2-stream", "fdv1-poll", "memory")
 _AT_REST: Final = ("import", "client import", "memory", "threads", "wake-ups")
@@ -28,6 +29,8 @@ def markdown(record: Record, targets: Sequence[Target] = TARGETS) -> str:
         ),
         "### Time a call (all flags: a flag)",
         _table(("column", *_CALLS), _rows(record, _CALLS)),
+        "### With events: E1, and without; E2 for 1,000 people by turns; a flush of 1,000 flags",
+        _table(("column", "E9", "silent", "1,000 people", "unheard", "longest hold of the loop"), _rows(record, _TOLD)),
         "### Loading the large flag set",
         _table(("column", "by", "ready in", "memory kept", "memory, peak", "longest hold of the loop"), _loads(record)),
         "### Import, and a client with 1,000 flags at rest",
@@ -44,7 +47,7 @@ def amount(value: float | None, measure: str) -> str:
         return "-"
     if measure.endswith(("kept", "peak", "memory")):
         return f"{value / 1e6:.0f} MB"
-    if measure.endswith(("threads", "wake-ups")):
+    if measure.endswith(("threads", "wake-ups", "unheard")):
         return f"{value:.3g}"
     unit, size = next(((unit, size) for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)) if value >= size), ("ns", 1e-9))
     figure = value / size

@@ -1,11 +1,13 @@
 """The flag service of the benchmarks: FDv1 and FDv2 on loopback, in a process of its own, so that it shares no lock with a client.
 
 ``python -m tests.benchmarks.server FOLDER`` prints its port and serves what ``documents`` wrote to the folder until its
-standard input closes. ``/large/sdk/poll`` is FDv2's poll of the flag set called large, and so on.
+standard input closes. ``/large/sdk/poll`` is FDv2's poll of the flag set called large, and so on. ``/counted`` says how many
+evaluations the summaries have told of that came in since it was asked last.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Generator
@@ -34,9 +36,29 @@ def running(folder: Path) -> Generator[str]:
             process.stdin.close()
 
 
+class _Heard:
+    """Of how many evaluations the service was told."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def add(self, evaluations: int) -> None:
+        with self._lock:
+            self._count += evaluations
+
+    def take(self) -> int:
+        """The count, which begins anew."""
+        with self._lock:
+            taken, self._count = self._count, 0
+            return taken
+
+
 def serve(folder: Path) -> None:
     """Serves until standard input closes. Every body is in memory before the first request."""
     bodies = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    heard = _Heard()
 
     class Service(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -46,7 +68,9 @@ def serve(folder: Path) -> None:
         def do_GET(self) -> None:
             size, _, path = self.path.partition("?")[0].lstrip("/").partition("/")
             path = f"/{path}"
-            if path in _POLLS:
+            if path == "/counted":
+                self._answer(str(heard.take()).encode())
+            elif path in _POLLS:
                 self._answer(bodies[f"{size}.{_POLLS[path]}"])
             elif path in _STREAMS:
                 self._stream(bodies[f"{size}.{_STREAMS[path]}"])
@@ -54,8 +78,10 @@ def serve(folder: Path) -> None:
                 self.send_error(404)
 
         def do_POST(self) -> None:
-            """Events and diagnostics, if a column sends any: taken, and forgotten."""
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            """Events: taken, counted, and forgotten."""
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.path.endswith("/bulk"):
+                heard.add(_evaluations(body))
             self._answer(b"")
 
         def _answer(self, body: bytes) -> None:
@@ -91,6 +117,12 @@ def serve(folder: Path) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)
     sys.stdin.read()
+
+
+def _evaluations(body: bytes) -> int:
+    """How many a payload counts."""
+    summaries = (event for event in json.loads(body) if event["kind"] == "summary")
+    return sum(counter["count"] for each in summaries for flag in each["features"].values() for counter in flag["counters"])
 
 
 if __name__ == "__main__":

@@ -64,6 +64,9 @@ def _evaluation() -> Iterator[Target]:
     for peer, measure, most in ((_LD, "E7 state", 1 / 20), ("Eppo", "E7 values", 0.5)):
         values = Quantity(OURS, "E7 values")
         yield Target(number="T7", says="all flags, values alone", ours=values, theirs=Quantity(peer, measure), most=most)
+    for awaited, ours in (("", OURS), (", awaited", f"{OURS}, awaited")):
+        yield from case("T9", f"on, no rules, with events{awaited}", "E9", {_LD: 1 / 35, _ASYNC_LD: 1 / 18}, ours=ours)
+    yield Target(number="T9", says="the same, beside none", ours=Quantity(OURS, "E9"), theirs=Quantity(OURS, "E9 silent"), most=1.4)
     yield from case("T10", "making a context", "E10", {_LD: 0.4})
 
 
@@ -85,6 +88,11 @@ def _process() -> Iterator[Target]:
     # The thread that the program runs in is there anyhow.
     yield Target(number="T18", says="threads at rest", ours=Quantity(OURS, "threads"), theirs=None, most=1)
     yield Target(number="T18", says="wake-ups a second at rest", ours=Quantity(OURS, "wake-ups"), theirs=None, most=1)
+    yield from compared("T19", "a rule for 1,000 people by turns, with events", "told", {_LD: 1 / 25, _ASYNC_LD: 1 / 12})
+    yield Target(
+        number="T19", says="evaluations that the service did not hear of", ours=Quantity(OURS, "unheard"), theirs=None, most=0
+    )
+    yield from compared("T20", "hold of the loop while 1,000 flags are flushed", "flush", {_ASYNC_LD: 1 / 4})
 
 
 TARGETS: Final[tuple[Target, ...]] = (*_evaluation(), *_process())

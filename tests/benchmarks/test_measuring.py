@@ -106,7 +106,7 @@ async def test_who_answers_wrong_is_not_timed(
 def one_round(folder: Path, job: Job) -> Record:
     documents.write(folder, "thousand", thousand())
     with server.running(folder) as service:
-        return measured({"evaluate": [job]}, Place(folder, service), rounds=1, seconds=1e-5, tell=lambda _: None)
+        return measured({job.kind: [job]}, Place(folder, service), rounds=1, seconds=1e-5, tell=lambda _: None)
 
 
 @pytest.mark.real_time
@@ -116,6 +116,17 @@ def test_a_column_is_measured_in_a_process_of_its_own(tmp_path: Path, protocol: 
     assert not record.failures
     assert {reading.measure for reading in record.readings} == CASES.keys()
     assert all(0 < reading.value < 0.01 for reading in record.readings)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("column", ["aioflags", "aioflags, awaited"])
+def test_a_column_that_tells_what_it_evaluates_is_heard(tmp_path: Path, column: str) -> None:
+    record = one_round(tmp_path, Job(column, "tell", "fdv2-stream"))
+    assert not record.failures
+    found = {reading.measure: reading.value for reading in record.readings}
+    assert found.keys() == {"E9", "E9 silent", "told", "unheard", "flush"}
+    assert found["unheard"] == 0
+    assert 0 < found["told"] < 0.01
 
 
 @pytest.mark.real_time

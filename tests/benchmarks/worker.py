@@ -14,15 +14,17 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Final
+from urllib.request import urlopen
 
 from tests.benchmarks.columns.base import Column, Place
 from tests.benchmarks.documents import read_answers
-from tests.benchmarks.flagset import STRANGER, SUBJECT
+from tests.benchmarks.flagset import CASES, STRANGER, SUBJECT
 from tests.benchmarks.footprint import forget_peak, peak_memory, resident_memory, thread_count, wake_ups
-from tests.benchmarks.plan import COLUMNS, Job, make
+from tests.benchmarks.plan import COLUMNS, Job, make, make_teller
 from tests.benchmarks.timing import LoopWatch, least
 
 __all__ = ["KINDS", "Readings", "WrongAnswerError", "check"]
@@ -65,6 +67,48 @@ async def check(column: Column) -> int:
         if wrong or len(values) != len(answers):
             raise WrongAnswerError(f"all flags: {len(values)} values, {len(wrong)} of them wrong")
     return len(answers)
+
+
+async def tell(job: Job, place: Place, seconds: float) -> Readings:
+    """Evaluations that are told to the service: how long they take, how many of them it hears of, and what a flush holds up."""
+    found = await _told_and_silent(job, place, seconds)
+    _heard(place)
+    column = make_teller(job.column, place, events=True)
+    await column.open("thousand", job.protocol)
+    made, began = 0, perf_counter()
+    while (took := perf_counter() - began) < 400 * seconds:
+        await column.crowded_calls(CASES["E2"], 50)
+        made += 50
+        await asyncio.sleep(0)
+    each = took / made
+    await column.flush()
+    # Without the flag whose prerequisites would be counted, too.
+    for key in read_answers(place.folder, "thousand").keys() - {CASES["E6"]}:
+        await column.answer(key, SUBJECT)
+        made += 1
+    async with LoopWatch() as watch:
+        await column.flush()
+        await asyncio.sleep(0.1)
+    await column.close()
+    return {**found, "told": each, "unheard": made - _heard(place), "flush": watch.longest}
+
+
+async def _told_and_silent(job: Job, place: Place, seconds: float) -> Readings:
+    """Seconds a call of the plainest flag, with events and without, by turns."""
+    columns = {name: make_teller(job.column, place, events=events) for name, events in (("E9", True), ("E9 silent", False))}
+    for column in columns.values():
+        await column.open("thousand", job.protocol)
+    try:
+        return await least({name: partial(column.calls, CASES["E1"]) for name, column in columns.items()}, seconds=seconds)
+    finally:
+        for column in columns.values():
+            await column.close()
+
+
+def _heard(place: Place) -> int:
+    """Of how many evaluations the service was told since this was asked last."""
+    with urlopen(place.address("thousand") + "/counted") as answer:
+        return int(answer.read())
 
 
 async def load(job: Job, place: Place, seconds: float) -> Readings:
@@ -123,6 +167,7 @@ def _process(code: str) -> float:
 KINDS: Final[Mapping[str, Callable[[Job, Place, float], Coroutine[object, object, Readings]]]] = {
     "evaluate": evaluate,
     "load": load,
+    "tell": tell,
     "rest": rest,
     "import": import_alone,
 }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from itertools import repeat
+from itertools import cycle, islice, repeat
 from time import perf_counter
 from typing import Final
 
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
-from tests.benchmarks.columns.base import Column
-from tests.benchmarks.flagset import SUBJECT, Person, member_flags
+from tests.benchmarks.columns.base import Column, Place, Teller
+from tests.benchmarks.flagset import CROWD, SUBJECT, Person, member_flags
 from tests.benchmarks.formats import launchdarkly
 from tests.benchmarks.timing import Loop
 
@@ -24,15 +24,18 @@ _SOURCES: Final[Mapping[str, type[SourceBuilder]]] = {
 }
 
 
-class Plain(Column):
+class Plain(Teller):
     """``client.variation_nowait``; besides, what no other column has: lists of keys from short to long."""
+
+    def __init__(self, place: Place, *, events: bool = False) -> None:
+        super().__init__(place, events=events)
+        self.crowd = cycle([_context(person) for person in CROWD])
 
     async def open(self, size: str, protocol: str) -> None:
         address = self.place.address(size)
         system = DataSystem.custom(synchronizers=[_SOURCES[protocol]()])
-        config = Config(
-            base_uri=address, stream_uri=address, events_uri=address, data_system=system, events=Events(send_events=False)
-        )
+        events = Events(send_events=self.events, diagnostic_opt_out=True)
+        config = Config(base_uri=address, stream_uri=address, events_uri=address, data_system=system, events=events)
         self.client = Client("bench", config)
         await self.client.start(120)
         assert self.client.is_initialized
@@ -46,6 +49,16 @@ class Plain(Column):
 
     async def calls(self, key: str, count: int) -> float:
         return await _calls(self.client, key, self.subject, count)
+
+    async def crowded_calls(self, key: str, count: int) -> float:
+        client, crowd = self.client, islice(self.crowd, count)
+        started = perf_counter()
+        for subject in crowd:
+            client.variation_nowait(key, subject, False)
+        return perf_counter() - started
+
+    async def flush(self) -> None:
+        assert await self.client.flush_and_wait(60)
 
     async def values(self) -> Mapping[str, object] | None:
         return self.client.flags_nowait(self.subject).all()
@@ -85,6 +98,13 @@ class Awaited(Plain):
         client, subject = self.client, self.subject
         started = perf_counter()
         for _ in repeat(None, count):
+            await client.variation(key, subject, False)
+        return perf_counter() - started
+
+    async def crowded_calls(self, key: str, count: int) -> float:
+        client, crowd = self.client, islice(self.crowd, count)
+        started = perf_counter()
+        for subject in crowd:
             await client.variation(key, subject, False)
         return perf_counter() - started
 

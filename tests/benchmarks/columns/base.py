@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from tests.benchmarks.flagset import CASES, Person
 from tests.benchmarks.timing import Loop
 
-__all__ = ["Column", "Place", "imported"]
+__all__ = ["Column", "Place", "Teller", "imported"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,22 @@ class Column(ABC):
     def loops(self) -> dict[str, Loop]:
         """What is timed, by measure."""
         return {case: partial(self.calls, key) for case, key in CASES.items() if case not in self.without}
+
+
+class Teller(Column):
+    """A column that can tell its service what it evaluated. It does so where ``events`` is set before it is opened."""
+
+    def __init__(self, place: Place, *, events: bool = False) -> None:
+        super().__init__(place)
+        self.events = events
+
+    @abstractmethod
+    async def crowded_calls(self, key: str, count: int) -> float:
+        """Seconds that ``count`` evaluations take, each for the next one of the crowd."""
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Sends what there is to tell. A client that offers no way to wait for the end of that is not waited for."""
 
 
 def imported(name: str) -> Any:

@@ -1,32 +1,33 @@
-"""launchdarkly-server-sdk: LDClient, and AsyncLDClient, which its makers still call experimental. Events are off."""
+"""launchdarkly-server-sdk: LDClient, and AsyncLDClient, which its makers still call experimental."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import repeat
+from itertools import cycle, islice, repeat
 from time import perf_counter
 from typing import Any
 
-from tests.benchmarks.columns.base import Column, Place, imported
-from tests.benchmarks.flagset import SUBJECT, Person
+from tests.benchmarks.columns.base import Column, Place, Teller, imported
+from tests.benchmarks.flagset import CROWD, SUBJECT, Person
 from tests.benchmarks.timing import Loop
 
 __all__ = ["Async", "Sync"]
 
 
-class Sync(Column):
+class Sync(Teller):
     """LDClient."""
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
+    def __init__(self, place: Place, *, events: bool = False) -> None:
+        super().__init__(place, events=events)
         self.client: Any = None
         self.subject: Any = _context(SUBJECT)
+        self.crowd: Any = cycle([_context(person) for person in CROWD])
 
     async def open(self, size: str, protocol: str) -> None:
         address = self.place.address(size)
         datasystem = imported("ldclient.datasystem")
         builders = {"fdv2-poll": datasystem.polling_ds_builder, "fdv2-stream": datasystem.streaming_ds_builder}
-        config = _config(imported("ldclient.config").Config, address, protocol, builders)
+        config = _config(imported("ldclient.config").Config, address, protocol, builders, self.events)
         self.client = imported("ldclient").LDClient(config, start_wait=120)
         assert self.client.is_initialized()
 
@@ -42,6 +43,16 @@ class Sync(Column):
         for _ in repeat(None, count):
             client.variation(key, subject, False)
         return perf_counter() - started
+
+    async def crowded_calls(self, key: str, count: int) -> float:
+        client, crowd = self.client, islice(self.crowd, count)
+        started = perf_counter()
+        for subject in crowd:
+            client.variation(key, subject, False)
+        return perf_counter() - started
+
+    async def flush(self) -> None:
+        self.client.flush()
 
     async def values(self) -> Mapping[str, object] | None:
         found: Mapping[str, object] = self.client.all_flags_state(self.subject).to_values_map()
@@ -67,7 +78,7 @@ class Async(Sync):
             "fdv2-poll": imported("ldclient.impl.datasourcev2.async_polling").AsyncPollingDataSourceBuilder,
             "fdv2-stream": imported("ldclient.impl.datasourcev2.async_streaming").AsyncStreamingDataSourceBuilder,
         }
-        config = _config(imported("ldclient.async_config").AsyncConfig, address, protocol, builders)
+        config = _config(imported("ldclient.async_config").AsyncConfig, address, protocol, builders, self.events)
         self.client = imported("ldclient.async_client").AsyncLDClient(config)
         await self.client.start(120)
         assert await self.client.is_initialized()
@@ -85,6 +96,16 @@ class Async(Sync):
             await client.variation(key, subject, False)
         return perf_counter() - started
 
+    async def crowded_calls(self, key: str, count: int) -> float:
+        client, crowd = self.client, islice(self.crowd, count)
+        started = perf_counter()
+        for subject in crowd:
+            await client.variation(key, subject, False)
+        return perf_counter() - started
+
+    async def flush(self) -> None:
+        assert await self.client.flush_and_wait(60)
+
     async def values(self) -> Mapping[str, object] | None:
         found: Mapping[str, object] = (await self.client.all_flags_state(self.subject)).to_values_map()
         return found
@@ -100,7 +121,7 @@ class Async(Sync):
         return perf_counter() - started
 
 
-def _config(make: Any, address: str, protocol: str, builders: Mapping[str, Any]) -> Any:
+def _config(make: Any, address: str, protocol: str, builders: Mapping[str, Any], events: bool) -> Any:
     """Without a data system of FDv2 these clients speak FDv1."""
     system = None
     if protocol in builders:
@@ -112,7 +133,7 @@ def _config(make: Any, address: str, protocol: str, builders: Mapping[str, Any])
         stream_uri=address,
         events_uri=address,
         stream=False,
-        send_events=False,
+        send_events=events,
         diagnostic_opt_out=True,
         datasystem_config=system,
     )
