@@ -26,14 +26,18 @@ PEERS = ("launchdarkly-server-sdk[async]==9.18.2", "eppo-server-sdk==4.4.1", "st
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Every test; without arguments also the branch coverage of floors 0 to 5."""
+    """Every test; without arguments also the branch coverage of floors 0 to 5.
+
+    What measures time is run last: tests beside it, and what coverage does to every line, would be measured with it.
+    """
     session.install("-e", ".[dev]")
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    session.run("pytest", "-n", "auto", "--cov", "--cov-branch", "--cov-report=")
+    session.run("pytest", "-n", "auto", "-m", "not speed", "--cov", "--cov-branch", "--cov-report=")
     ground = ",".join(f"aioflags/{floor}/*" for floor in GROUND)
     session.run("coverage", "report", f"--include={ground}", f"--fail-under={LEAST_COVERAGE}")
+    session.run("pytest", "-n", "0", "-m", "speed")
 
 
 @nox.session

@@ -38,6 +38,7 @@ async def test_the_least_sample_counts_the_first_calls_do_not_and_the_loops_take
 
 
 @pytest.mark.real_time
+@pytest.mark.speed
 async def test_a_hold_of_the_loop_is_seen() -> None:
     async with LoopWatch() as watch:
         until = perf_counter() + 0.05

@@ -105,6 +105,7 @@ ATTACKS = ["a", "ab", "a1", "aA.", "x", "xy", "@.", "foo", "foobar", "-_", " ", 
 
 
 @pytest.mark.real_time
+@pytest.mark.speed
 @pytest.mark.parametrize(
     "pattern", [*WILD, "a+b", "a[ab]+c", r"@.*\.com", r"^.*@.*\.com$", r"^([a-z]+\.)+com$", r"a\w+c", "^(a|b)*c"]
 )

@@ -29,6 +29,7 @@ def test_what_may_have_been_meant(name: str, meant: str | None) -> None:
     assert nearest(name, NAMES) == meant
 
 
+@pytest.mark.speed
 def test_among_many_names_it_does_not_look_for_long() -> None:
     began = thread_time()
     assert nearest("checkout-12345x", [f"checkout-{number:05}{'y' * 60}" for number in range(100_000)]) is None

@@ -535,6 +535,7 @@ async def test_a_bug_interrupts_and_the_source_lives_on(caplog: pytest.LogCaptur
     assert "ZeroDivisionError" in caplog.text
 
 
+@pytest.mark.speed
 async def test_the_loop_breathes_while_many_events_are_read() -> None:
     puts = [("put-object", {**PUT, "key": f"f{i}"}) for i in range(3000)]
     script = sse(FULL, *puts, ("payload-transferred", {"state": "s", "version": 1}))

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -366,6 +365,10 @@ class Hanging:
         os.fsync(descriptor)
 
 
+AT_ONCE = 20
+"""Turns of the event loop, which a machine that is busy has as many of."""
+
+
 def threads() -> int:
     """How many wait for a disk."""
     return sum(thread.name == "aioflags-disk" for thread in threading.enumerate())
@@ -377,15 +380,19 @@ async def test_a_disk_that_hangs_has_one_call_and_refuses_the_others_at_once_unt
     hanging: Any = Hanging()
     store = on(path, system=hanging)
     newer, newest = StoredItem(FLAG, "a", 2, b'{"version":2}'), StoredItem(FLAG, "a", 3, b'{"version":3}')
-    with anyio.move_on_after(1.2) as given_up:
+    with anyio.move_on_after(0.1) as given_up:
         await store.replace({FLAG: {"a": newer}})
     assert given_up.cancelled_caught
-    began = time.monotonic()
+    with pytest.raises(StoreError, match="has not answered an earlier call"):
+        await store.is_available()  # who comes first waits until the call is old
     for _ in range(5):
         for call in (store.replace({}), store.upsert([newest]), store.initialized(), store.load(), store.is_available()):
+            calling = asyncio.ensure_future(call)
+            for _ in range(AT_ONCE):
+                await asyncio.sleep(0)
+            assert calling.done()
             with pytest.raises(StoreError, match="has not answered an earlier call"):
-                await call
-    assert time.monotonic() - began < 1
+                await calling
     assert hanging.begun == 1
     assert threads() == 1
     hanging.released.set()
@@ -401,10 +408,14 @@ async def test_a_disk_that_hangs_has_one_call_and_refuses_the_others_at_once_unt
 async def test_a_call_that_was_given_up_is_waited_for_while_it_may_just_be_slow(path: Path) -> None:
     """Somebody cancels an evaluation that reads the file. The next one has nothing to do with it."""
     hanging: Any = Hanging()
-    store = on(path, system=hanging)
-    with anyio.move_on_after(0.05):
-        await store.replace({FLAG: {"a": StoredItem(FLAG, "a", 2, b'{"version":2}')}})
-    asyncio.get_running_loop().call_later(0.1, hanging.released.set)
+    store: Any = on(path, system=hanging)
+    slow = asyncio.ensure_future(store.replace({FLAG: {"a": StoredItem(FLAG, "a", 2, b'{"version":2}')}}))
+    with anyio.fail_after(30):
+        while not hanging.begun:
+            await anyio.sleep(0.001)
+    slow.cancel()
+    store._called_at = asyncio.get_running_loop().time()  # it has only just begun, whatever else the machine does
+    asyncio.get_running_loop().call_later(0.01, hanging.released.set)
     await store.replace({FLAG: {"a": ITEM}})
     assert (await on(path).load())[FLAG] == {"a": ITEM}
     assert left_over(path) == []
@@ -418,14 +429,14 @@ class System:
     def __getattr__(self, name):
         return getattr(os, name)
     def fsync(self, descriptor):
-        time.sleep(60)
+        time.sleep(3600)
 
 async def main():
     store = DiskStore(sys.argv[1], _system=System()).build(StoreContext(environment="a" * 64))
     for _ in range(2):
         try:
             await asyncio.wait_for(store.replace({}), 0.2)
-        except TimeoutError:
+        except (TimeoutError, StoreError):
             print("given up")
     await store.aclose()
 
@@ -434,13 +445,11 @@ asyncio.run(main())
 
 
 @pytest.mark.real_time
-@pytest.mark.timeout(70)
+@pytest.mark.timeout(120)
 def test_the_program_ends_although_the_disk_hangs(path: Path) -> None:
     command = [sys.executable, "-c", HANGS_AT_THE_END, str(path)]
-    began = time.monotonic()
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=65)
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
     assert (ran.stdout, ran.stderr) == ("given up\ngiven up\n", "")
-    assert time.monotonic() - began < 50
 
 
 async def test_what_became_of_a_file_that_was_written_is_noticed(path: Path) -> None:

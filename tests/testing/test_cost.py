@@ -35,6 +35,7 @@ def test_it_loads_next_to_nothing() -> None:
     assert modules == ["aioflags", "aioflags.lazy", "aioflags.testing", "aioflags.testing.fixtures", "aioflags.testing.plugin"]
 
 
+@pytest.mark.speed
 def test_that_takes_no_time_to_speak_of() -> None:
     # Another try where something else disturbed it: a machine that is busy has cold caches, too.
     assert any(loaded()[0] < MOST_SECONDS for _ in range(20))

@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import anyio
 import httpcore
 import httpx
 import pytest
 
+from aioflags.testing.virtual_time import VirtualTimeLoop
 from aioflags.transport.resolver import DaemonResolver, Resolve, resolve_with
 from tests.transport.raw_server import answering, ok, raw_server
 
@@ -91,12 +91,11 @@ async def test_a_resolver_that_hangs_is_given_up_in_time_and_is_not_asked_twice(
         return ["127.0.0.1"]
 
     resolver = DaemonResolver(hang)
-    start = time.monotonic()
     for _ in range(3):
         with pytest.raises(httpcore.ConnectTimeout):
             await resolver.connect_tcp("flags.invalid", 80, timeout=0.1)
-    assert time.monotonic() - start < LONG / 2
     assert asked == ["flags.invalid"]
+    assert resolver._pending
     async with raw_server(answering(ok())) as server:
         release.set()
         with anyio.fail_after(LONG):
@@ -137,7 +136,7 @@ async def test_an_address_needs_no_resolver() -> None:
         await stream.aclose()
 
 
-async def test_an_address_that_swallows_packets_leaves_time_for_the_others() -> None:
+def test_an_address_that_swallows_packets_leaves_time_for_the_others() -> None:
     class Network(httpcore.AsyncNetworkBackend):
         def __init__(self) -> None:
             self.limits: list[float | None] = []
@@ -151,10 +150,16 @@ async def test_an_address_that_swallows_packets_leaves_time_for_the_others() -> 
                 raise httpcore.ConnectTimeout("swallowed")
             return httpcore.AsyncMockStream([])
 
-    resolver = DaemonResolver(finding("::9", "127.0.0.1", "::9"))
-    resolver._network = network = Network()
-    await resolver.connect_tcp("flags.invalid", 80, timeout=2)
-    assert network.limits == [pytest.approx(1, abs=0.5), pytest.approx(1, abs=0.5)]
+    network = Network()
+
+    async def connect() -> None:
+        resolver = DaemonResolver(finding("::9", "127.0.0.1", "::9"))
+        resolver._network = network
+        await resolver.connect_tcp("flags.invalid", 80, timeout=2)
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(connect())
+    assert network.limits == [pytest.approx(1), pytest.approx(1)]
 
 
 async def test_what_is_not_about_names_is_left_to_httpcore() -> None:
@@ -170,7 +175,7 @@ import asyncio, time
 from aioflags.transport.http import HttpTransport, RequestFailed
 from aioflags.transport.settings import Http
 import aioflags.transport.resolver as resolver, socket
-socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+socket.getaddrinfo = lambda *_, **__: time.sleep(3600)
 async def main():
     async with HttpTransport(Http(connect_timeout=0.2)) as transport:
         try:
@@ -180,7 +185,5 @@ async def main():
             print(failed.error.kind.value)
 asyncio.run(main())
 """
-    start = time.monotonic()
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=55)
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100)
     assert found.stdout.strip() == "NETWORK_ERROR"
-    assert time.monotonic() - start < 50

@@ -140,6 +140,7 @@ async def test_a_read_time_out_is_a_failure_of_the_network() -> None:
     assert failure.error.kind is FailureKind.NETWORK_ERROR
 
 
+@pytest.mark.speed
 async def test_a_bomb_of_gzip_is_refused_and_leaves_the_loop_free() -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join([*(packer.compress(bytes(1_000_000)) for _ in range(200)), packer.flush()])

@@ -1,0 +1,52 @@
+"""Who measures how long something takes is marked ``speed``, and runs alone: beside others it would measure them as well."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+STOPWATCHES = {"monotonic", "perf_counter", "process_time", "thread_time"}
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(TESTS))) for path in sorted(TESTS.rglob("test_*.py"))])
+def test_whoever_reads_a_stopwatch_says_so(path: Path) -> None:
+    assert unmarked(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        pytest.param("def test_a(): assert thread_time() < 1", ["test_a"], id="it reads one"),
+        pytest.param("async def test_a(): assert time.perf_counter() < 1", ["test_a"], id="by the module, in a test that is async"),
+        pytest.param("def took(): return monotonic()\ndef test_a(): took()\ndef test_b(): 1", ["test_a"], id="by another function"),
+        pytest.param("@pytest.mark.speed\ndef test_a(): thread_time()", [], id="it says so"),
+        pytest.param("pytestmark = [pytest.mark.speed]\ndef test_a(): thread_time()", [], id="its module says so"),
+        pytest.param("def test_a(): assert loop.time() == 3", [], id="the clock of the loop is none"),
+    ],
+)
+def test_a_stopwatch_is_seen(source: str, found: list[str]) -> None:
+    assert unmarked(source) == found
+
+
+def unmarked(source: str) -> list[str]:
+    """The tests that read a stopwatch, themselves or by a function beside them, and do not say so."""
+    body = ast.parse(source).body
+    if any("speed" in names(node) and "pytestmark" in names(node) for node in body if isinstance(node, ast.Assign)):
+        return []
+    functions = [node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    uses = {function.name: names(*function.body) for function in functions}
+    reading = set(STOPWATCHES)
+    while more := {name for name, used in uses.items() if used & reading} - reading:
+        reading |= more
+    says_so = {function.name for function in functions if "speed" in names(*function.decorator_list)}
+    return sorted(name for name in reading - says_so if name.startswith("test_"))
+
+
+def names(*nodes: ast.AST) -> set[str]:
+    """Of variables and of attributes."""
+    inner = [node for outer in nodes for node in ast.walk(outer)]
+    variables = {node.id for node in inner if isinstance(node, ast.Name)}
+    return variables | {node.attr for node in inner if isinstance(node, ast.Attribute)}
