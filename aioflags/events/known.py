@@ -6,7 +6,7 @@ Source: ``events.md`` 7.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from aioflags.model.context import Context
 
@@ -14,13 +14,18 @@ __all__ = ["KnownContexts"]
 
 
 class KnownContexts:
-    """The contexts that came last, at most ``capacity`` of them; with 0, nobody is ever known."""
+    """The contexts that came last, at most ``capacity`` of them; with 0, nobody is ever known.
 
-    __slots__ = ("_capacity", "_known")
+    ``renew`` takes the key of a user, who is the newest of the known ones from then on; ``KeyError`` if nobody known has it. It
+    needs no lock.
+    """
+
+    __slots__ = ("_capacity", "_known", "renew")
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._known: OrderedDict[Hashable, None] = OrderedDict()
+        self.renew: Callable[[Hashable], None] = self._known.move_to_end
 
     def meet(self, context: Context) -> bool:
         """Whether a valid context is new. It is the newest of the known ones from now on."""

@@ -23,10 +23,10 @@ from aioflags.protocol.redaction import Redaction
 
 __all__ = ["Pause", "Payload", "compressed", "payloads"]
 
-_SLICE: Final = 0.0005
+_SLICE: Final = 0.00025
 """How long a batch is worked on before others get a turn. Shorter than for flag data, which come rarely."""
 _BRACKETS: Final = 2
-_PIECE: Final = 16 * 1024
+_PIECE: Final = 4 * 1024
 """How much is compressed at once, which takes about as long."""
 
 

@@ -27,14 +27,16 @@ Tick: TypeAlias = Callable[[], object]
 Ticks: TypeAlias = dict[Answer, Tick]
 
 
-class Focus(msgspec.Struct, frozen=True, eq=False):
-    """The newest context, and how its evaluations are counted that need nothing else. Replaced, never changed.
+class Focus(msgspec.Struct, eq=False, gc=False):
+    """The newest context, and how evaluations are counted that need nothing else, for it and others of its kinds.
 
-    Whoever evaluates for just this context, with an answer that ``ticks`` has, calls that, and is done.
+    Whoever evaluates for just this context, with an answer that ``ticks`` has, calls that, and is done. ``context`` may be
+    changed by whoever has made sure that ``kind`` is its only one and that it is known; a focus with ``None`` stays as it is.
     """
 
     context: Context
     ticks: Ticks
+    kind: str | None = None
 
 
 _CONSTANT: Final = frozenset({bool, int, float, str, type(None), msgspec.Raw})
@@ -67,7 +69,10 @@ class Counter:
 
     def add(self, times: int) -> None:
         """Counts so many more, which are noted."""
-        self._added += times
+        if times == 1:  # the everyday case, in which a signal handler may count as well
+            self.tick()
+        else:
+            self._added += times
         self.noted += times
 
     def total(self) -> int:
@@ -137,25 +142,9 @@ class Summary:
         variation: int | None,
         version: int | None,
         at_ms: int,
+        times: int = 1,
     ) -> Counter:
-        """Counts one evaluation, and answers with what has counted it. ``version``: ``None`` for a flag that is not known."""
-        counter = self._counter(key, kinds, default=default, value=value, variation=variation, version=version, at_ms=at_ms)
-        counter.tick()
-        counter.noted += 1
-        return counter
-
-    def _counter(
-        self,
-        key: str,
-        kinds: Iterable[str],
-        *,
-        default: Any,
-        value: Any,
-        variation: int | None,
-        version: int | None,
-        at_ms: int,
-    ) -> Counter:
-        """The one for an evaluation, which is new if there was none like it."""
+        """Counts evaluations, and answers with what has counted them. ``version``: ``None`` for a flag that is not known."""
         flag = self._flags.get(key)
         if flag is None:
             # Whoever came first is in place, should a signal handler have been here meanwhile.
@@ -168,6 +157,7 @@ class Summary:
             counter = flag.by_outcome.setdefault((variation, version), Counter(value, variation, version))
         self.start_ms = min(self.start_ms or at_ms, at_ms)
         self.end_ms = max(self.end_ms, at_ms)
+        counter.add(times)
         return counter
 
     def totals(self) -> Iterator[int]:
@@ -215,7 +205,7 @@ class Summary:
                 for late in flag.by_outcome.values():
                     times = late.take()
                     if times:
-                        self._counter(
+                        self.count(
                             key,
                             flag.kinds,
                             default=flag.default,
@@ -223,7 +213,8 @@ class Summary:
                             variation=late.variation,
                             version=late.version,
                             at_ms=at_ms,
-                        ).add(times)
+                            times=times,
+                        )
             yield
 
     def _pieces(self) -> Iterator[list[Counter]]:

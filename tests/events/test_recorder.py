@@ -191,6 +191,87 @@ def test_evaluations_that_did_not_look_at_the_clock_were_before_the_end_of_the_p
     assert (batch.summary.start_ms, batch.summary.end_ms, batch.evaluations) == (1000, 5000, 2)
 
 
+def test_evaluations_without_a_look_at_the_clock_are_dated_even_if_somebody_was_named_since() -> None:
+    clock = Clock(1000)
+    to = recorder(clock=clock)
+    short_way(to, "plain", U1)
+    short_way(to, "plain", U1)
+    to.identified(U2)
+    clock.now = 5000
+    beat(to)
+    clock.now = 9000
+    assert drained(to).summary.end_ms == 5000
+
+
+def people(batch: Batch) -> list[str]:
+    """Whom a batch describes."""
+    return [event.context.key for event in batch.events if isinstance(event, IndexEvent)]
+
+
+def test_people_by_turns_are_described_once_and_who_came_last_is_known_longest() -> None:
+    to = recorder(context_keys_capacity=2)
+    for key in ("a", "b", "a", "b", "a", "c", "a", "b", "a"):
+        short_way(to, "plain", Context(key))
+    batch = drained(to)
+    assert people(batch) == ["a", "b", "c", "b"]
+    assert batch.evaluations == 9
+    assert to.close_period().deduplicated == 5
+
+
+def test_who_was_forgotten_is_described_again_whoever_came_last() -> None:
+    to = recorder()
+    for _ in range(2):
+        for key in ("a", "b", "a"):
+            short_way(to, "plain", Context(key))
+        to.forget_contexts()
+    assert people(drained(to)) == ["a", "b", "a", "b"]
+
+
+def test_a_user_and_something_else_with_the_same_key_are_two() -> None:
+    to = recorder()
+    several = Context.multi(Context("a"), Context("a", "org"))
+    for context in (Context("a"), Context("a", "org"), several, Context("a"), Context("a", "org"), several):
+        short_way(to, "plain", context)
+    batch = drained(to)
+    assert [event.context.kind for event in batch.events if isinstance(event, IndexEvent)] == ["user", "org", "multi"]
+    (feature,) = batch.summary.features()
+    assert list(feature.context_kinds) == ["user", "org"]
+    assert batch.evaluations == 6
+
+
+def test_an_anonymous_user_who_is_left_out_is_not_taken_for_a_known_one() -> None:
+    to = recorder(omit_anonymous_contexts=True)
+    for context in (Context("a"), Context("a", anonymous=True), Context("b"), Context("a", anonymous=True)):
+        short_way(to, "plain", context)
+    assert people(drained(to)) == ["a", "b"]
+    assert to.close_period().deduplicated == 0
+
+
+def test_somebody_who_is_known_is_counted_while_another_thread_has_the_lock() -> None:
+    to = recorder()
+    for context in (U1, U2):
+        short_way(to, "plain", context)
+    waits, released = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with to._lock:
+            waits.set()
+            released.wait(20)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    waits.wait(20)
+    counting = threading.Thread(target=short_way, args=(to, "plain", U1))
+    counting.start()
+    counting.join(20)
+    is_done = not counting.is_alive()
+    released.set()
+    holding.join()
+    counting.join()
+    assert is_done
+    assert drained(to).evaluations == 3
+
+
 def test_a_thread_that_counts_while_a_period_ends_is_counted_in_the_next() -> None:
     to = recorder()
     short_way(to, "plain", U1)
