@@ -46,7 +46,7 @@ def compile_flag(flag: FlagDefinition, note: Note) -> CompiledFlag:
         return CompiledFlag(flag.key, flag.version, off, tracking=tracking)
     segments = named_segments(flag.rules)
     prerequisites = tuple(wanted.key for wanted in flag.prerequisites or ())
-    evaluate = _with_prerequisites(flag, served_by(_with_targets(flag, _with_rules(flag, note))))
+    evaluate = _with_prerequisites(flag, _with_targets(flag, _with_rules(flag, note)))
     return CompiledFlag(flag.key, flag.version, evaluate, prerequisites=prerequisites, segments=segments, tracking=tracking)
 
 
@@ -176,30 +176,35 @@ def targets_in_order(flag: FlagDefinition) -> list[tuple[str, int, tuple[str, ..
     return found
 
 
-def _with_prerequisites(flag: FlagDefinition, decide: Evaluate) -> Evaluate:
+def _with_prerequisites(flag: FlagDefinition, outcome: Outcome[Answer]) -> Evaluate:
+    decide = served_by(outcome)
     if not flag.prerequisites:
         return decide
+    # Where prerequisites are all that there is to decide, they lead to the end by themselves.
+    is_decided = isinstance(outcome, Always)
     key = flag.key
     gates = tuple(
         (wanted.key, wanted.variation, off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=wanted.key)))
         for wanted in flag.prerequisites
     )
+    needs = tuple((needed, variation) for needed, variation, _ in gates)
     ways = _Ways()
     start = ways.start
 
     def with_prerequisites(context: Context, scope: Scope) -> Answer:
         if not scope.is_shared:
             return step_by_step(context, scope)
-        flags = scope.forms.flags
+        plain = scope.forms.plain
         way: Any = start
         try:
-            for needed, variation, _ in gates:
-                answer = flags[needed].evaluate(context, scope)
+            for needed, variation in needs:
+                answer = plain[needed](context, scope)
                 way = way[answer]
                 if answer.fulfils != variation:
                     break
             else:
-                way = way[decide(context, scope)]
+                if not is_decided:
+                    way = way[decide(context, scope)]
         except KeyError:  # nobody has gone this way yet
             return step_by_step(context, scope)
         found: Answer = way
@@ -225,7 +230,7 @@ def _with_prerequisites(flag: FlagDefinition, decide: Evaluate) -> Evaluate:
                 return ways.add([note.answer for note in notes], failed.after(notes))
         path.pop()
         answer = decide(context, scope)
-        return ways.add([*(note.answer for note in notes), answer], answer.after(notes))
+        return ways.add([note.answer for note in notes] + [answer] * (not is_decided), answer.after(notes))
 
     return with_prerequisites
 
@@ -234,7 +239,7 @@ class _Ways:
     """The ways from a flag's prerequisites to its answers, each made when somebody goes it.
 
     ``start[answer of the first prerequisite][of the second][the flag's own]`` is the flag's answer that names these
-    prerequisites; a prerequisite that is not met ends the way.
+    prerequisites; a prerequisite that is not met ends the way, and so does the last one of a flag that has but one answer.
     """
 
     __slots__ = ("_count", "start")
