@@ -17,9 +17,10 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
+from aioflags.events.batch import Batch
 from aioflags.events.outage import amount
 from aioflags.events.packing import Pause, payloads
-from aioflags.events.recorder import Batch, Recorder
+from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Outcome, Sender
 from aioflags.events.settings import Events
 from aioflags.forks import tell_after_fork

@@ -15,7 +15,7 @@ from typing import Final
 
 from anyio.lowlevel import checkpoint
 
-from aioflags.events.recorder import Batch
+from aioflags.events.batch import Batch
 from aioflags.logs import logger as package_logger
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.protocol.payloads import Shaper

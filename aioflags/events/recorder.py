@@ -13,54 +13,30 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
 from aioflags.clock import now_ms
 from aioflags.evaluation.compiled import Answer, CompiledFlag, Evaluation
 from aioflags.evaluation.snapshot import Snapshot
+from aioflags.events.batch import Batch
+from aioflags.events.carried import Carried
 from aioflags.events.known import KnownContexts
 from aioflags.events.ledger import Accounts, Period, Stats
 from aioflags.events.settings import Events
-from aioflags.events.summary import NOBODY, Focus, Summary, Tick, kept, kinds_of
+from aioflags.events.summary import NOBODY, Focus, Tick, kept, kinds_of
+from aioflags.events.tally import Tally
 from aioflags.forks import adapt_after_fork, tell_after_fork
-from aioflags.logs import Once, printable
+from aioflags.logs import Once
 from aioflags.logs import logger as package_logger
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_UNKNOWN_KEYS
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
-from aioflags.model.values import is_number
-from aioflags.protocol.payloads import try_json
 
-__all__ = ["CLOSED", "Batch", "Recorder"]
-
-
-T = TypeVar("T")
-
-
-class Batch:
-    """What is sent together: events in the order in which they happened, and the summary of a period.
-
-    ``summary`` and how many ``evaluations`` it tells of are known once ``counting`` has come to its end, of which a step takes
-    some microseconds and may take place on any thread.
-    """
-
-    __slots__ = ("counting", "evaluations", "events", "summary")
-
-    def __init__(self, events: Sequence[AnalyticsEvent], summary: Summary, counting: Callable[[Batch], Iterator[object]]) -> None:
-        self.events: Sequence[AnalyticsEvent] = events
-        self.summary: Summary = summary
-        self.evaluations: int = 0
-        self.counting: Iterator[object] = counting(self)
-
-    def count(self) -> int:
-        """Counts at once what is left to count. Answers how many evaluations there are."""
-        for _ in self.counting:
-            pass
-        return self.evaluations
+__all__ = ["CLOSED", "Recorder"]
 
 
 class Recorder:
@@ -85,6 +61,7 @@ class Recorder:
         self._chance = chance
         self._clock = clock
         self._once = Once()
+        self._carried = Carried(logger)
         self.forked()
         tell_after_fork(self)
         adapt_after_fork(self)
@@ -96,15 +73,9 @@ class Recorder:
         # Reentrant: a finalizer or a signal handler may evaluate a flag on the very thread that is recording.
         self._lock = threading.RLock()
         self._pending: list[AnalyticsEvent] = []
-        self._summary = Summary()
-        self._is_behind = False
-        """Whether evaluations may have been counted that did not look at the clock."""
-        self._uncounted = [self._summary]
-        """The summaries whose evaluations the accounts do not have yet: those of batches, and at last the one of now."""
-        self._counted: list[Summary] = []
-        """Those that are counted since the last batch: threads that had their focus in hand may add to them."""
-        self._known = KnownContexts(self._settings.context_keys_capacity)
         self._accounts = Accounts()
+        self._tally = Tally(self._lock, self._accounts, self._clock)
+        self._known = KnownContexts(self._settings.context_keys_capacity)
         self._server_ms = 0
         self._has_no_room: set[str] = set()
         """For what there is none: events, keys."""
@@ -130,6 +101,7 @@ class Recorder:
 
     def answered(self, snapshot: Snapshot, key: str, context: Context, answer: Answer, default: Any, *, value: Any) -> None:
         """A plain flag's answer for a valid context. ``value`` fits the type asked for, and nobody wants to know the reason."""
+        tick: Tick | None
         focus = self.focus
         if context.kind == focus.kind:
             # Somebody who is known, counted as before: where people take turns, this is as hot as it gets.
@@ -181,7 +153,7 @@ class Recorder:
         """What the program tracks, for a valid context. What JSON cannot carry is left out, with a warning."""
         if not self.is_open:
             return
-        as_it_is, metric = self._data(name, data), self._metric(name, metric_value)
+        as_it_is, metric = self._carried.data(name, data), self._carried.metric(name, metric_value)
         with self._lock:
             if not self.is_open:
                 return
@@ -220,7 +192,7 @@ class Recorder:
         if context is self.focus.context:
             return self.focus
         omits = self._settings.omit_anonymous_contexts
-        focus = Focus(context, self._summary.ticks(context), "user" if context.kind == "user" and not omits else None)
+        focus = Focus(context, self._tally.summary.ticks(context), "user" if context.kind == "user" and not omits else None)
         shown = context
         if omits and (shown := self._shown(context)).error is not None:
             self._accounts.deduplicable -= inputs
@@ -231,7 +203,7 @@ class Recorder:
             self._add(IndexEvent(at_ms=self._clock(), context=shown))
         if self._settings.context_keys_capacity:
             self.focus = focus
-            self._is_behind = True
+            self._tally.is_behind = True
         return focus
 
     def _evaluation(self, key: str, context: Context, default: Any, evaluation: Evaluation, *, with_reason: bool) -> Tick | None:
@@ -261,8 +233,8 @@ class Recorder:
                 with_reason=with_reason,
                 is_experiment=is_experiment,
             )
-        elif self._summary.has_room(key):
-            counter = self._summary.count(
+        elif self._tally.summary.has_room(key):
+            counter = self._tally.summary.count(
                 key, kinds_of(context), default=default, value=default, variation=None, version=None, at_ms=at_ms
             )
             tick = counter.tick
@@ -288,7 +260,7 @@ class Recorder:
         tracking = flag.tracking
         tick: Tick | None = None
         if tracking.is_counted:
-            tick = self._summary.count(
+            tick = self._tally.summary.count(
                 flag.key,
                 kinds_of(context),
                 default=default,
@@ -335,27 +307,6 @@ class Recorder:
             self._accounts.dropped_for_room += 1
             self._has_no_room.add("events")
 
-    # -- what JSON cannot carry
-
-    def _data(self, name: str, data: Any) -> msgspec.Raw | None:
-        if data is None:
-            return None
-        found = try_json(data)
-        if not isinstance(found, Exception):
-            return found
-        if self._once(("data", name)):
-            self._logger.warning("track: %s is sent without its data: %s", printable(name), printable(found))
-        return None
-
-    def _metric(self, name: str, value: Any) -> msgspec.Raw | None:
-        if value is None:
-            return None
-        if is_number(value) and not isinstance(found := try_json(value), Exception):
-            return found
-        if self._once(("metric", name)):
-            self._logger.warning("track: %s is sent without its metric value, which is no number in JSON", printable(name))
-        return None
-
     def _warn(self) -> None:
         """Without the lock, since whoever takes log records may ask for flags, too. Once while there is no room for events."""
         if not self._has_no_room:
@@ -374,43 +325,16 @@ class Recorder:
     def drain(self) -> Batch | None:
         """All that is there; ``None`` if there is nothing. Recording goes on into new containers."""
         with self._lock:
-            at_ms = self._clock()
             self.focus = NOBODY
-            self._is_behind = False
             self._has_no_room.clear()
             self._once.forget("full")
-            if not self._pending and self._summary.is_empty and not self._counted:
+            if not self._pending and self._tally.is_empty:
                 return None
-            summary, self._summary = self._summary, Summary()
-            self._uncounted.append(self._summary)
-            events, self._pending = self._pending, []
-            late, self._counted = self._counted, []
-            if events or not summary.is_empty:
-                self._accounts.last_batch = len(events)
-            return Batch(events, summary, lambda batch: self._locked(self._count(batch, late, at_ms)))
-
-    def _count(self, batch: Batch, late: Sequence[Summary], at_ms: int) -> Iterator[object]:
-        """The steps of counting what a summary has. Until the last of them, who wants to know its evaluations counts as well."""
-        summary = batch.summary
-        for each in late:
-            yield from summary.add_late(each, at_ms)
-        for evaluations in summary.take(self._clock):
-            batch.evaluations += evaluations
-            yield evaluations
-        self._accounts.evaluations_taken += batch.evaluations
-        self._uncounted.remove(summary)
-        if not summary.is_empty:
-            self._counted.append(summary)
-
-    def _locked(self, steps: Iterator[T]) -> Iterator[T]:
-        """The same, with the lock in every step and without it in between."""
-        while True:
-            with self._lock:
-                try:
-                    found = next(steps)
-                except StopIteration:
-                    return
-            yield found
+            batch = self._tally.end_period(self._pending)
+            self._pending = []
+            if batch.events or not batch.summary.is_empty:
+                self._accounts.last_batch = len(batch.events)
+            return batch
 
     def settle(self, *, events: int = 0, evaluations: int = 0, is_sent: bool) -> None:
         """So many of those that were drained were sent, or were not and never will be."""
@@ -434,12 +358,11 @@ class Recorder:
         In steps, as a batch is counted.
         """
         with self._lock:
-            if not self._is_behind:
+            if not self._tally.is_behind:
                 return
-            self._is_behind = False
             self.focus = NOBODY
-            summary = self._summary
-        yield from self._locked(summary.settle(self._clock))
+            steps = self._tally.settle()
+        yield from steps
 
     def forget_contexts(self) -> None:
         """Every context is described again when it comes next."""
@@ -458,9 +381,9 @@ class Recorder:
     def stats(self) -> Stats:
         """What became of everything so far."""
         with self._lock:
-            known, uncounted = self._accounts.stats(0), list(self._uncounted)
+            known, sum_up = self._accounts.stats(0), self._tally.waiting()
         # What is sent or dropped from here on still waits: these are the accounts as they were with the lock.
-        waiting = self._total(uncounted)
+        waiting = sum_up()
         return replace(
             known,
             evaluations_recorded=known.evaluations_recorded + waiting,
@@ -470,14 +393,10 @@ class Recorder:
     def close_period(self) -> Period:
         """What happened since this was asked last."""
         with self._lock:
-            counted, uncounted = self._accounts.evaluations_taken, list(self._uncounted)
-        counted += self._total(uncounted)
+            counted, sum_up = self._accounts.evaluations_taken, self._tally.waiting()
+        counted += sum_up()
         with self._lock:
             return self._accounts.close_period(counted - self._accounts.evaluations_taken)
-
-    def _total(self, summaries: Sequence[Summary]) -> int:
-        """How many evaluations they have so far."""
-        return sum(sum(self._locked(each.totals())) for each in summaries)
 
 
 def _together(ticks: Sequence[Tick | None]) -> Tick | None:

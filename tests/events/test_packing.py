@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from aioflags import Context
+from aioflags.events.batch import Batch
 from aioflags.events.packing import Payload, compressed, payloads
-from aioflags.events.recorder import Batch
 from aioflags.events.summary import Summary
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.model.event import AnalyticsEvent, IndexEvent

@@ -11,7 +11,8 @@ import pytest
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
-from aioflags.events.recorder import Batch, Recorder
+from aioflags.events.batch import Batch
+from aioflags.events.recorder import Recorder
 from aioflags.flags import Flags
 from aioflags.model.defaults import MAX_UNKNOWN_KEYS
 from aioflags.model.detail import Reason, ReasonKind

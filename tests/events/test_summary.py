@@ -108,7 +108,7 @@ def test_a_flag_that_was_counted_is_found_again_though_somebody_came_between(whe
             count(summary, 40)
             return super().items()
 
-    values = {"default": "d", "value": "v", where: Interrupted()}
+    values: dict[str, Any] = {"default": "d", "value": "v", where: Interrupted()}
     summary.count("f", ("user",), **values, variation=0, version=1, at_ms=50).tick()
     assert take(summary, 60) == 3
     (told,) = summary.features()
