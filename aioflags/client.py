@@ -286,7 +286,7 @@ class Client:
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass
         evaluator = self._evaluator
-        snapshot = self._holder.snapshot if self._keeper is None else await self._keeper.snapshot(key)
+        snapshot = await self._newest(key)
         if evaluator.may_wait:
             return (await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation")).value
         if default is None and expect is None and self._direct and (own := own_default(key)) is not None:
@@ -357,7 +357,7 @@ class Client:
     ) -> EvaluationDetail[Any]:
         """What :meth:`variation` answers, with the variation's index and the reason."""
         evaluator = self._evaluator
-        snapshot = self._holder.snapshot if self._keeper is None else await self._keeper.snapshot(key)
+        snapshot = await self._newest(key)
         if evaluator.may_wait:
             return await evaluator.detail_awaited(
                 snapshot, key, context, default, expect, method="variation_detail", with_reason=True
@@ -658,7 +658,10 @@ class Client:
         return self._cell.data_age
 
     def _turn(self, *, intervened: bool | None = None, hooks: Iterable[Hook] = ()) -> None:
-        """Something comes between flags and their callers, or goes: looks again which way the doors have to take."""
+        """Something comes between flags and their callers, or goes: looks again which way the doors have to take.
+
+        Those of a client, which may have to look flags up first; whoever has flags in hand asks the evaluator.
+        """
         with self._turning:
             self._series.add(hooks)
             self._evaluator.turn(intervened=intervened)

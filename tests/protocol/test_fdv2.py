@@ -8,12 +8,13 @@ import logging
 
 import pytest
 
+from aioflags.evaluation.pausing import at_once
 from aioflags.model.change import ChangeKind, ObjectKind, Selector
 from aioflags.model.result import FallbackDirective
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, Nothing, ServerError
 from aioflags.protocol.fdv2 import TRANSITIONS, Fdv2Reader, Phase, read_poll
 from aioflags.protocol.messages import Input, read_message
-from tests.protocol.wire import Connection, Event, completed, delete, event, finished, intent, poll_body, put, transferred
+from tests.protocol.wire import Connection, Event, completed, delete, event, intent, poll_body, put, transferred
 
 FULL, CHANGES, NONE = intent("xfer-full"), intent("xfer-changes"), intent("none")
 NOT_JSON = b"not JSON"
@@ -215,7 +216,7 @@ def test_an_object_that_does_not_name_itself_takes_the_key_of_the_event() -> Non
 def test_the_version_of_an_object_is(stated: dict[str, int], version: int) -> None:
     change = {"version": 3, "kind": "flag", "key": "a", "object": stated}
     streamed = Connection().tell(FULL, event("put-object", change), transferred()).snapshot.flags["a"]
-    polled = completed(finished(read_poll(poll_body(FULL, event("put-object", change), transferred()))))
+    polled = completed(at_once(read_poll(poll_body(FULL, event("put-object", change), transferred()))))
     assert (streamed.version, polled.changes[0].version) == (version, version)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any
 
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet
@@ -12,7 +11,6 @@ from aioflags.protocol.effects import Completed, Effect
 from aioflags.protocol.fdv2 import Fdv2Reader
 
 Event = tuple[str, bytes]
-T = TypeVar("T")
 
 
 def event(name: str, data: object) -> Event:
@@ -40,16 +38,6 @@ def transferred(state: str = "s1", version: int = 1) -> Event:
 def poll_body(*events: Event) -> bytes:
     """What a poll that carries these events answers with; compact, as servers write it."""
     return b'{"events":[' + b",".join(b'{"event":"%s","data":%s}' % (name.encode(), data) for name, data in events) + b"]}"
-
-
-def finished(work: Generator[None, None, T]) -> T:
-    """What a generator that pauses returns in the end."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: T = done.value
-            return result
 
 
 def completed(effect: Effect) -> ChangeSet:

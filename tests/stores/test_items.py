@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioflags.evaluation.pausing import at_once
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition, Prerequisite
 from aioflags.protocol.definitions import read_definition
 from aioflags.stores import StoredItem
 from aioflags.stores.items import complete, read_item, read_items, stored_items, stored_version, write_items
-
-T = TypeVar("T")
 
 FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
 
@@ -116,8 +114,8 @@ def test_what_is_written_whole_is_read_back_whole() -> None:
     changes = [Change(FLAG, "f", 3, read_definition(FLAG, json.dumps(WHOLE_FLAG).encode())), Change(FLAG, "gone", 4, None)]
     changes += [Change(SEGMENT, f"s{n}", n, read_definition(SEGMENT, b'{"included":["u"]}')) for n in range(1, 200)]
     snapshot = Snapshot.empty().apply(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes)))
-    items = finished(write_items(snapshot.items))
-    again = finished(read_items(items, pytest.fail))
+    items = at_once(write_items(snapshot.items))
+    again = at_once(read_items(items, pytest.fail))
     assert Snapshot.empty().apply(ChangeSet(kind=ChangeKind.FULL, changes=again)).items == snapshot.items
 
 
@@ -131,7 +129,7 @@ def test_an_item_has_the_key_that_it_is_stored_by() -> None:
 def test_an_item_that_cannot_be_read_is_left_out_after_a_complaint() -> None:
     complaints: list[str] = []
     items = {FLAG: {"bad": StoredItem(FLAG, "bad", 1, b'{"version":1,"on":"yes"}'), "good": StoredItem(FLAG, "good", 1, b"{}")}}
-    assert [change.key for change in finished(read_items(items, complaints.append))] == ["good"]
+    assert [change.key for change in at_once(read_items(items, complaints.append))] == ["good"]
     assert complaints == ["flag bad: Expected `bool | null`, got `str` - at `$.on`"]
 
 
@@ -148,12 +146,3 @@ def test_a_long_chain_of_prerequisites_is_put_in_order() -> None:
     ]
     order = [item.key for item in stored_items([Change(FLAG, flag.key, 1, flag) for flag in flags])]
     assert order == [str(n) for n in reversed(range(20_000))]
-
-
-def finished(work: Generator[None, None, T]) -> T:
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            found: T = done.value
-            return found
