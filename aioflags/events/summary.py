@@ -17,7 +17,7 @@ import msgspec
 
 from aioflags.evaluation.compiled import Answer
 from aioflags.model.context import Context, invalid_context
-from aioflags.model.defaults import MAX_UNKNOWN_KEYS
+from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 from aioflags.model.event import Count, FlagCounts
 from aioflags.protocol.payloads import try_json
 
@@ -125,12 +125,15 @@ class Summary:
         return self._unknown < MAX_UNKNOWN_KEYS or key in self._flags
 
     def ticks(self, context: Context) -> Ticks:
-        """How evaluations are counted for contexts of these kinds: filled by who counts the first of them."""
+        """How evaluations are counted for contexts of these kinds: filled by who counts the first of them.
+
+        Kinds beyond all measure are counted one by one.
+        """
         kinds = context.kind if context.members is None else tuple(context.members)
         try:
             return self._ticks[kinds]
         except KeyError:
-            return self._ticks.setdefault(kinds, {})
+            return self._ticks.setdefault(kinds, {}) if len(self._ticks) < MAX_KINDS else {}
 
     def count(
         self,
@@ -151,7 +154,8 @@ class Summary:
             flag = self._flags.setdefault(key, _FlagCounters(default))
             self._unknown += version is None
         for kind in kinds:
-            flag.kinds[kind] = None
+            if len(flag.kinds) < MAX_KINDS:
+                flag.kinds[kind] = None
         counter = flag.by_outcome.get((variation, version))
         if counter is None:
             counter = flag.by_outcome.setdefault((variation, version), Counter(value, variation, version))

@@ -25,6 +25,7 @@ __all__ = [
     "LONGEST_START_WAIT",
     "MAX_DELIVERIES",
     "MAX_EVENT_BYTES",
+    "MAX_KINDS",
     "MAX_PAYLOAD_BYTES",
     "MAX_PENDING_EVENTS",
     "MAX_RECONNECT_DELAY",
@@ -131,6 +132,8 @@ MAX_DELIVERIES: Final = 5
 """How many payloads of events may be on their way at once."""
 MAX_UNKNOWN_KEYS: Final = 10_000
 """How many keys that are no flag's one summary counts. A program that makes up keys has a mistake, and no end of them."""
+MAX_KINDS: Final = 100
+"""How many kinds of contexts a summary tells of for one flag, and has the short way for. Programs have a handful."""
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
 """A payload of events is no longer, unless it is a single record."""
 

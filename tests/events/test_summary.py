@@ -8,7 +8,7 @@ import pytest
 
 from aioflags import Context
 from aioflags.events.summary import Counter, Summary
-from aioflags.model.defaults import MAX_UNKNOWN_KEYS
+from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 
 ORG, DEVICE = Context("o", "org"), Context("d", "device")
 
@@ -145,3 +145,20 @@ def test_a_summary_has_room_for_so_many_keys_that_are_no_flags() -> None:
         summary.count(f"f{number}", ("user",), default="d", value="d", variation=None, version=None, at_ms=50)
     assert not summary.has_room("another")
     assert summary.has_room("f0")
+
+
+def test_a_summary_tells_of_so_many_kinds_and_counts_them_all() -> None:
+    summary = Summary()
+    contexts = [Context("k", f"kind-{number}") for number in range(MAX_KINDS + 5)]
+    for context in contexts:
+        summary.count("f", (context.kind,), default="d", value="v", variation=0, version=1, at_ms=50)
+    assert take(summary, 60) == MAX_KINDS + 5
+    (told,) = summary.features()
+    assert list(told.context_kinds) == [context.kind for context in contexts[:MAX_KINDS]]
+
+
+def test_the_short_way_is_there_for_so_many_kinds() -> None:
+    summary = Summary()
+    contexts = [Context("k", f"kind-{number}") for number in range(MAX_KINDS + 5)]
+    shared = [summary.ticks(context) is summary.ticks(context) for context in contexts]
+    assert shared == [True] * MAX_KINDS + [False] * 5
