@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import hmac
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
+from weakref import WeakMethod
 
 import anyio
 
@@ -90,7 +91,8 @@ class Client:
         self._once = Once()
         self._backlog = Backlog(self._logger)
         self._series = Series(config.hooks, self._backlog, self._logger)
-        self._recorder = Recorder(config.events, turned=self._turn, logger=self._logger)
+        # Weakly, since its numbers may be of interest when the client is gone.
+        self._recorder = Recorder(config.events, turned=_weakly(self._turn), logger=self._logger)
         wire = Wire(config, self._key)
         telling = Telling(config, self._key, wire, self._recorder)
         self._upkeep = Upkeep(
@@ -672,6 +674,17 @@ class Client:
     def __repr__(self) -> str:
         report = self._cell.newest
         return f"<Client {report.status.value}, source {report.source_state.value}>"
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """A method of what is not kept alive by whoever may call it. Calls nothing when that is gone."""
+    found = WeakMethod(method)
+
+    def call() -> None:
+        if (method := found()) is not None:
+            method()
+
+    return call
 
 
 def _read(path: Path) -> MemorySource:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -36,6 +36,7 @@ from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
 from aioflags.plugins import EnvironmentMetadata, Plugin
+from aioflags.totals import Amount, Totals
 from aioflags.version import __version__
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ _OUTCOMES: Final[Mapping[str, str]] = {
 }
 
 
+_FRESH: Final = 1.0
+"""How many seconds the instruments of one collection may lie apart."""
 _MOST_ANSWERS: Final = 1000
 """How many answers are told within one span: they are remembered for as long as it lasts, which may be long."""
 
@@ -212,7 +215,7 @@ class MetricsPlugin(Plugin):
     ``aioflags.event.kind``: ``single`` for records of their own, ``summarized`` for evaluations that are counted.
 
     Several clients may share one plugin; their environments tell them apart. The events of those of one environment are added
-    up, and a client that is gone takes its numbers with it.
+    up, and stay so when a client is gone; what it had not sent by then is dropped.
     """
 
     name = "aioflags.otel metrics"
@@ -224,6 +227,8 @@ class MetricsPlugin(Plugin):
         )
         self._clients: WeakSet[Client] = WeakSet()
         self._lock = Lock()
+        self._totals = Totals()
+        self._reading = _Reading(self._totals)
         meter.create_observable_gauge("aioflags.status", [self._statuses], description="1 for the status that the client has.")
         meter.create_observable_gauge(
             "aioflags.data.age", [self._ages], unit="s", description="Time since newer flag data came from a source."
@@ -237,9 +242,11 @@ class MetricsPlugin(Plugin):
         return (self._counting,)
 
     def register(self, client: Client, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client knows its own
-        """From now on the client's status is measured, for as long as the client lives."""
+        """From now on the client's status is measured, for as long as the client lives, and what becomes of its events."""
         with self._lock:
             self._clients.add(client)
+        numbers = client._recorder, client._cell  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # they outlive the client
+        self._totals.add(client, *numbers)
 
     def _statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """Called on the thread that collects. It sees the newest report of each client, as anybody may."""
@@ -255,19 +262,40 @@ class MetricsPlugin(Plugin):
 
     def _events(self, outcome: str, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """As above. One sum for each environment: of two observations with the same attributes a collector keeps one."""
-        sums: Counter[tuple[str | None, str]] = Counter()
-        for client, _ in self._registered():
-            stats, environment = client.stats, client.environment_id
-            sums[environment, "single"] += getattr(stats, f"events_{outcome}")
-            sums[environment, "summarized"] += getattr(stats, f"evaluations_{outcome}")
-        for (environment, kind), count in sums.items():
-            yield metrics.Observation(count, _where(environment) | {"aioflags.event.kind": kind})
+        for amount, count in self._reading.of(outcome).items():
+            if amount.outcome == outcome:
+                yield metrics.Observation(count, _where(amount.environment) | {"aioflags.event.kind": amount.kind})
 
     def _registered(self) -> Iterator[tuple[Client, dict[str, str]]]:
         """The clients that live, and where each of them is."""
         with self._lock:
             clients = list(self._clients)
         return ((client, _where(client.environment_id)) for client in clients)
+
+
+class _Reading:
+    """One look at the totals for all instruments of a collection: it takes milliseconds where thousands of flags are evaluated.
+
+    Nobody says when a collection begins. So each instrument is told the same numbers once, and they are new for the next one that
+    would be told them again, or when they are a second old.
+    """
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+        self._lock = Lock()
+        self._told: set[str] = set(_OUTCOMES)
+        self._until = 0.0
+        self._amounts: Mapping[Amount, int] = {}
+
+    def of(self, outcome: str) -> Mapping[Amount, int]:
+        """The numbers for the instrument of that outcome, and the others."""
+        with self._lock:
+            if outcome in self._told or monotonic() > self._until:
+                self._amounts = self._totals.read()
+                self._until = monotonic() + _FRESH
+                self._told = set()
+            self._told.add(outcome)
+            return self._amounts
 
 
 class _Counting(Hook):

@@ -56,6 +56,7 @@ FLOORS = {
     "core": 6,
     "wire": 6,
     "telling": 6,
+    "totals": 6,
     "upkeep": 6,
     "client": 6,
     "__init__": 6,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from weakref import ref
 
 import pytest
 from opentelemetry.metrics import CallbackOptions
@@ -24,10 +25,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from aioflags import Client, Config, ConfigError, Context, DataSystem, EvaluationDetail, Events, Hook, Reason, ReasonKind
 from aioflags.hooks import EvaluationCall
 from aioflags.model.detail import ErrorKind
-from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
+from aioflags.otel import EventsHook, MetricsPlugin, TracingHook, _Reading
 from aioflags.plugins import EnvironmentMetadata, SdkMetadata
 from aioflags.sources import MemorySource
 from aioflags.testing import overrides
+from aioflags.totals import Amount, Totals
 from tests.canaries import KEY, SECRET, WATCH, secretive
 from tests.feed import Feed, full
 from tests.scripted_http import Answer, Service
@@ -452,6 +454,55 @@ async def test_the_events_of_clients_of_one_environment_are_added_up() -> None:
         one.identify(USER)
         other.identify(USER)
         assert measured.points("aioflags.events.recorded")["single",] == 2
+
+
+def told_by(plugin: MetricsPlugin) -> Client:
+    """A client whose events a service takes."""
+    config = Config(
+        http=Service().http(),
+        events=Events(flush_interval=None, diagnostic_opt_out=True),
+        data_system=DataSystem.custom(synchronizers=[MemorySource.from_document(DOCUMENT)]),
+        plugins=[plugin],
+    )
+    return Client(KEY, config)
+
+
+async def test_counts_of_events_do_not_fall_when_a_client_is_gone() -> None:
+    measured = Measured()
+    plugin = MetricsPlugin(meter_provider=measured.provider)
+    kept, gone = told_by(plugin), told_by(plugin)
+    async with kept, gone:
+        for client in (kept, gone):
+            client.identify(USER)
+            await client.variation("checkout", USER, False)
+        before = events(measured)
+        assert before["recorded"] == {("single",): 2, ("summarized",): 2}
+    left = {"recorded": before["recorded"], "sent": before["recorded"], "dropped": before["dropped"], "pending": before["dropped"]}
+    assert events(measured) == left
+    is_gone = ref(gone)
+    del gone, client
+    gc.collect()
+    assert is_gone() is None
+    assert events(measured) == left
+
+
+async def test_a_collection_looks_once_at_what_became_of_events() -> None:
+    class Watched(Totals):
+        looks = 0
+
+        def read(self) -> Mapping[Amount, int]:
+            self.looks += 1
+            return super().read()
+
+    totals = Watched()
+    reading, outcomes = _Reading(totals), ("recorded", "sent", "dropped", "pending")
+    for collections in (1, 2):
+        for outcome in outcomes:
+            reading.of(outcome)
+        assert totals.looks == collections
+    for _ in range(3):  # a collector that wants this one alone
+        reading.of("sent")
+    assert totals.looks == 5
 
 
 async def test_the_age_of_the_data_is_measured_once_there_are_some() -> None:
