@@ -51,6 +51,7 @@ REPLACED: dict[str, tuple[float, ...]] = {
     "not above 0": (0, -1, math.nan, math.inf),
     "not finite": (math.nan, math.inf),
     "below 0": (-1,),
+    "below 0.1": (1e-9, 0.09),
     "below 30": (1, 29.9),
     "below 60": (1, 59.9),
 }

@@ -18,6 +18,7 @@ from aioflags.model.defaults import (
     FLUSH_INTERVAL,
     MAX_PENDING_EVENTS,
     MIN_DIAGNOSTIC_INTERVAL,
+    MIN_EVENT_INTERVAL,
 )
 from aioflags.model.options import at_least, positive, require, set_all
 from aioflags.model.reference import AttributeReference
@@ -70,17 +71,17 @@ class Events:
         if capacity < 0:
             logger.warning("context_keys_capacity: %r cannot be used, taking the default %r", capacity, CONTEXT_KEYS_CAPACITY)
             capacity = CONTEXT_KEYS_CAPACITY
-        interval = "diagnostic_recording_interval"
+        interval, forgetting = "diagnostic_recording_interval", "context_keys_flush_interval"
         set_all(
             self,
             {
                 "events_max_pending": positive("events_max_pending", self.events_max_pending, MAX_PENDING_EVENTS, logger),
                 "flush_interval": None
                 if self.flush_interval is None
-                else positive("flush_interval", self.flush_interval, FLUSH_INTERVAL, logger),
+                else at_least("flush_interval", self.flush_interval, FLUSH_INTERVAL, MIN_EVENT_INTERVAL, logger),
                 "context_keys_capacity": capacity,
-                "context_keys_flush_interval": positive(
-                    "context_keys_flush_interval", self.context_keys_flush_interval, CONTEXT_KEYS_FLUSH_INTERVAL, logger
+                forgetting: at_least(
+                    forgetting, self.context_keys_flush_interval, CONTEXT_KEYS_FLUSH_INTERVAL, MIN_EVENT_INTERVAL, logger
                 ),
                 "private_attributes": _references(self.private_attributes),
                 interval: at_least(

@@ -41,6 +41,7 @@ __all__ = [
     "MEMBERSHIP_POLL_INTERVAL",
     "MEMBERSHIP_STALE_AFTER",
     "MIN_DIAGNOSTIC_INTERVAL",
+    "MIN_EVENT_INTERVAL",
     "MIN_POLL_INTERVAL",
     "PATIENCE",
     "POLL_INTERVAL",
@@ -125,6 +126,8 @@ MAX_PENDING_EVENTS: Final = 10_000
 FLUSH_INTERVAL: Final = 5.0
 CONTEXT_KEYS_CAPACITY: Final = 1000
 CONTEXT_KEYS_FLUSH_INTERVAL: Final = 300.0
+MIN_EVENT_INTERVAL: Final = 0.1
+"""Of both, lest a timer that is always due takes all the time there is. Other server-side SDKs have no minimum."""
 DIAGNOSTIC_INTERVAL: Final = 900.0
 MIN_DIAGNOSTIC_INTERVAL: Final = 60.0
 EVENT_RETRY_DELAY: Final = 1.0
