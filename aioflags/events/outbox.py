@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Generator
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
@@ -52,7 +53,8 @@ class Outbox:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: TaskGroup | None = None
         self._wanted = anyio.Event()
-        self._deliveries: dict[int, anyio.Event] = {}
+        self._is_waking = False
+        self._deliveries: dict[int, _Delivery] = {}
         self._forget_at = math.inf
 
     # -- the life of a run
@@ -75,6 +77,8 @@ class Outbox:
                 await (self._keep_still() if interval is None else self._keep_time(interval))
         finally:
             self._tasks = None
+            for number in list(self._deliveries):
+                self._end(number)  # its task was cancelled before the first step, and had no chance to
             self._recorder.close()
             self._recorder.discard()
 
@@ -121,13 +125,18 @@ class Outbox:
 
     def flush(self) -> None:
         """Asks for all that was recorded so far to be sent now. Does not wait."""
-        if self._loop is not None and self._recorder.is_open:
-            try:
-                self._loop.call_soon_threadsafe(self._want)
-            except RuntimeError:  # the loop is closed, and nothing will ever be sent
-                return
+        # Nobody has to wake the loop whose wake-up has not come yet: it finds what is recorded by now. Two threads may still come
+        # at the same time, and wake it twice.
+        if self._loop is None or self._is_waking or not self._recorder.is_open:
+            return
+        self._is_waking = True
+        try:
+            self._loop.call_soon_threadsafe(self._want)
+        except RuntimeError:  # the loop is closed, and nothing will ever be sent
+            return
 
     def _want(self) -> None:
+        self._is_waking = False  # first: who comes from here on wakes it again
         self._wanted.set()
 
     async def flush_and_wait(self, timeout: float | None) -> bool:
@@ -151,8 +160,8 @@ class Outbox:
         while self._tasks is not None and len(self._deliveries) >= MAX_DELIVERIES:
             await self._first_done()
         self._dispatch()
-        for done in list(self._deliveries.values()):
-            await done.wait()
+        for delivery in list(self._deliveries.values()):
+            await delivery.done.wait()
 
     async def _first_done(self) -> None:
         async with anyio.create_task_group() as waiting:
@@ -161,8 +170,8 @@ class Outbox:
                 await done.wait()
                 waiting.cancel_scope.cancel()
 
-            for done in self._deliveries.values():
-                waiting.start_soon(wait, done)
+            for delivery in self._deliveries.values():
+                waiting.start_soon(wait, delivery.done)
 
     def _dispatch(self) -> None:
         """Sends what there is, unless as many payloads as may be are on their way already."""
@@ -172,19 +181,20 @@ class Outbox:
         self._forget_contexts(anyio.current_time())
         if batch is not None:
             self._count += 1
-            self._deliveries[self._count] = anyio.Event()
-            self._tasks.start_soon(self._deliver, batch, self._count, name="aioflags events")
+            self._deliveries[self._count] = _Delivery(batch)
+            self._tasks.start_soon(self._deliver, self._count, name="aioflags events")
 
     # -- delivery
 
-    async def _deliver(self, batch: Batch, number: int) -> None:
-        events, evaluations = len(batch.events), 0
+    async def _deliver(self, number: int) -> None:
+        delivery = self._deliveries[number]
         try:
-            async with aclosing(payloads(batch, self._redaction, logger=self._logger)) as packed:
+            async with aclosing(payloads(delivery.batch, self._redaction, logger=self._logger)) as packed:
                 async for payload in packed:
                     outcome = await self._sender.send(payload)
                     is_sent = outcome is Outcome.SENT
-                    events, evaluations = events - payload.events, evaluations + payload.evaluations
+                    delivery.events += payload.events
+                    delivery.evaluations += payload.evaluations
                     self._recorder.settle(events=payload.events, evaluations=payload.evaluations, is_sent=is_sent)
                     if outcome is Outcome.STOP:
                         self._recorder.close()
@@ -193,6 +203,22 @@ class Outbox:
         except Exception:
             self._logger.exception("a batch of events is dropped, because of a bug in aioflags")
         finally:
-            # Whatever did not come to a payload, or was cancelled on its way.
-            self._recorder.settle(events=events, evaluations=batch.count() - evaluations, is_sent=False)
-            self._deliveries.pop(number).set()
+            self._end(number)
+
+    def _end(self, number: int) -> None:
+        """Whatever of a batch did not come to a payload, or was cancelled on its way, is lost."""
+        delivery = self._deliveries.pop(number)
+        batch = delivery.batch
+        events, evaluations = len(batch.events) - delivery.events, batch.count() - delivery.evaluations
+        self._recorder.settle(events=events, evaluations=evaluations, is_sent=False)
+        delivery.done.set()
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """A batch on its way, and how much of it is settled."""
+
+    batch: Batch
+    done: anyio.Event = field(default_factory=anyio.Event)
+    events: int = 0
+    evaluations: int = 0
