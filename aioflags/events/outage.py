@@ -26,8 +26,11 @@ class Outage:
 
     def forked(self) -> None:
         """In the child of a fork: what the parent could not send is the parent's."""
-        self._has_failed = False
-        self._has_dropped = False
+        self._is_refused = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._has_failed = self._has_dropped = self._is_refused
         self._events = 0
         self._evaluations = 0
 
@@ -47,20 +50,25 @@ class Outage:
 
     def over(self) -> None:
         """A payload went through."""
+        if self._is_refused:
+            return  # it was on its way already
         if self._events or self._evaluations:
             self._logger.warning("events go through again; dropped meanwhile: %s", self._lost)
-        self.forked()
+        self._begin()
 
     def refused(self) -> None:
-        """No payload ever will: the service has no use for them."""
+        """No payload ever will: the service has no use for them. Told once; others may be on their way, and refused as well."""
+        if self._is_refused:
+            return
+        self._is_refused = True
         self._logger.error("events are turned off for good: the service refuses them; dropped: %s", self._lost)
-        self.forked()
+        self._begin()
 
     def closed(self) -> None:
         """None will, since the client closes."""
         if self._events or self._evaluations:
             self._logger.warning("closed while events did not go through; dropped: %s", self._lost)
-        self.forked()
+        self._begin()
 
     @property
     def _lost(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import anyio
 
@@ -16,7 +16,6 @@ from aioflags.events.outage import Outage, amount
 from aioflags.events.packing import Payload, compressed
 from aioflags.logs import logger as package_logger
 from aioflags.model.defaults import EVENT_RETRY_DELAY
-from aioflags.model.result import ErrorInfo
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.failures import http_failure, is_recoverable
 from aioflags.protocol.payloads import EVENT_SCHEMA
@@ -107,28 +106,32 @@ class Sender:
         if self._compress:
             body = await compressed(body)
             headers["Content-Encoding"] = "gzip"
-        error: ErrorInfo | None = None
-        outcome = Outcome.RETRY
-        for is_last in (False, True):
-            try:
-                response = await self._transport_post(url, headers, body)
-            except RequestFailed as failed:
-                outcome, error = Outcome.RETRY, failed.error
-            else:
-                outcome = judge(response.status)
-                error = None if outcome is Outcome.SENT else http_failure(response.status)
-                if is_analytics and (outcome is not Outcome.RETRY or is_last):
-                    self._note_time(response.headers)
-            if outcome is not Outcome.RETRY or is_last:
-                break
-            outage.failed(what, _text(error))
+        answer = await self._attempt(url, headers, body)
+        if answer.outcome is Outcome.RETRY:
+            outage.failed(what, answer.why)
             await anyio.sleep(EVENT_RETRY_DELAY)
-        return outcome, _text(error)
+            answer = await self._attempt(url, headers, body)
+        if is_analytics:
+            self._note_time(answer.headers)
+        return answer.outcome, answer.why
+
+    async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+        try:
+            response = await self._transport_post(url, headers, body)
+        except RequestFailed as failed:
+            return _Answer(Outcome.RETRY, failed.error.message, {})
+        outcome = judge(response.status)
+        why = "" if outcome is Outcome.SENT else http_failure(response.status).message
+        return _Answer(outcome, why, response.headers)
 
     def _note_time(self, headers: Mapping[str, str]) -> None:
         if (server_ms := read_date(headers.get("date", ""))) is not None:
             self._learn_time(server_ms)
 
 
-def _text(error: ErrorInfo | None) -> str:
-    return "" if error is None else error.message
+class _Answer(NamedTuple):
+    """To one attempt; without headers if there was none."""
+
+    outcome: Outcome
+    why: str
+    headers: Mapping[str, str]

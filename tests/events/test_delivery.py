@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import anyio
 import httpx
@@ -123,6 +125,24 @@ async def test_what_waits_when_the_service_refuses_is_dropped_and_what_is_on_its
     assert (stats.events_recorded, stats.events_sent, stats.events_dropped) == (4, 1, 3)
 
 
+async def test_refusals_of_several_payloads_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    service = service_that_takes(Answer(401, after=5), Answer(403, after=10), Answer(202, after=10))
+    async with telling(service=service) as teller:
+        for name in "abc":
+            teller.client.track(name, U1)
+            teller.client.flush()
+            await asyncio.sleep(1)
+        await asyncio.sleep(60)
+        stats = teller.client.stats
+    assert (stats.events_sent, stats.events_dropped) == (1, 3)
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told[0].startswith("dropped 2 events")
+    assert told[1:] == [
+        "events are turned off for good: the service refuses them; dropped: 2 events",
+        "closed while events did not go through; dropped: 1 event",
+    ]
+
+
 async def test_a_payload_that_is_too_large_is_dropped_alone() -> None:
     async with telling(service=service_that_takes(Answer(413), OK)) as teller:
         teller.client.track("x", U1)
@@ -131,6 +151,76 @@ async def test_a_payload_that_is_too_large_is_dropped_alone() -> None:
         await teller.client.flush_and_wait()
         assert (teller.client.stats.events_dropped, teller.client.stats.events_sent) == (2, 1)
     assert len(teller.service.posts) == 2
+
+
+def outbox_of(recorder: Recorder, settings: Events, service: Service) -> Outbox:
+    sender = Sender(post_to(service), "https://events.test", {}, learn_time=recorder.learn_time)
+    return Outbox(recorder, settings, sender)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'Outbox._deliver' was never awaited:RuntimeWarning")
+async def test_a_delivery_that_is_cancelled_before_it_began_is_accounted_for() -> None:
+    """As everything is by asyncio.run when a program is interrupted."""
+    settings = Events(flush_interval=None)
+    recorder = Recorder(settings)
+    outbox = outbox_of(recorder, settings, Service())
+    outbox.open()
+    running = asyncio.create_task(outbox.run())
+    await asyncio.sleep(1)
+    recorder.tracked("x", U1)
+    asking = asyncio.create_task(outbox.flush_and_wait(None))
+    await asyncio.sleep(0)
+    (delivery,) = (task for task in asyncio.all_tasks() if task.get_name() == "aioflags events")
+    delivery.cancel()
+    await asyncio.wait([running, asking], timeout=60)
+    assert (recorder.stats.events_dropped, recorder.stats.events_pending) == (2, 0)
+    assert running.done()
+    assert asking.result()
+    del running, delivery
+    gc.collect()  # and with it the warning, which is right
+
+
+async def test_however_often_a_flush_is_asked_for_the_loop_is_woken_once() -> None:
+    settings, service = Events(flush_interval=None), Service()
+    recorder = Recorder(settings)
+    outbox = outbox_of(recorder, settings, service)
+    outbox.open()
+    loop: Any = asyncio.get_running_loop()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(outbox.run)
+        await asyncio.sleep(1)
+        for sent in (1, 2):
+            recorder.tracked("x", U1)
+            before = len(loop._ready)
+            for _ in range(1000):
+                outbox.flush()
+            assert len(loop._ready) - before == 1
+            await asyncio.sleep(1)
+            assert len(service.posts) == sent
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.real_time
+async def test_no_flush_is_lost_between_threads() -> None:
+    """Each says that it wants one after it recorded, while the loop wakes up."""
+    settings, service = Events(flush_interval=None, events_max_pending=100_000), Service()
+    recorder = Recorder(settings)
+    outbox = outbox_of(recorder, settings, service)
+    outbox.open()
+
+    def record() -> None:
+        for _ in range(200):
+            recorder.tracked("x", U1)
+            outbox.flush()
+
+    async with asyncio.timeout(20), anyio.create_task_group() as tasks:
+        tasks.start_soon(outbox.run)
+        await asyncio.sleep(0)
+        await asyncio.gather(*(asyncio.to_thread(record) for _ in range(4)))
+        while recorder.stats.events_pending:
+            await asyncio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    assert recorder.stats.events_sent == 801
 
 
 @pytest.mark.parametrize("interval", [10.0, None], ids=["at an interval", "when it is asked to"])
@@ -145,8 +235,7 @@ async def test_a_flush_that_fails_is_not_the_last(interval: float | None, caplog
 
     settings = Events(flush_interval=interval)
     recorder = Recorder(settings, clock=clock)
-    sender = Sender(post_to(service), "https://events.test", {}, learn_time=recorder.learn_time)
-    outbox = Outbox(recorder, settings, sender)
+    outbox = outbox_of(recorder, settings, service)
     outbox.open()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outbox.run)
