@@ -31,6 +31,8 @@ __all__ = ["Core", "Outlet"]
 
 _LAST_STEP: Final = 0.1
 """How long before the end of its time a close begins to abandon what is on its way."""
+_LAST_TURNS: Final = 100
+"""How often everybody gets a turn after that time, before anybody is said not to end. Events on their way need seven."""
 
 
 class Outlet(Protocol):
@@ -278,8 +280,13 @@ class Core:
             await self._release()
             return
         # Where there is no time at all there still has to be a turn for everybody to give up, and to count what is lost by that.
-        _, running = await asyncio.wait({root}, timeout=max(limit, _LAST_STEP))
-        if running:
+        await asyncio.wait({root}, timeout=max(limit, _LAST_STEP))
+        for _ in range(_LAST_TURNS):
+            # Where somebody held the loop at the end, that time and its last step are over at once.
+            if root.done():
+                break
+            await asyncio.sleep(0)
+        if not root.done():
             root.cancel()
             self._logger.warning("closing took longer than %g s: a source that does not end was abandoned", limit)
         elif not root.cancelled() and (error := root.exception()) is not None:

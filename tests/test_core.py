@@ -17,6 +17,7 @@ from aioflags.model.defaults import CLOSE_TIMEOUT
 from aioflags.model.result import FailureKind, SourceState
 from aioflags.plugins import EnvironmentMetadata, Plugin
 from aioflags.sources import ChangeSet, MemorySource, Selector, SourceBuilder, SourceContext, Update, from_function
+from aioflags.testing.virtual_time import VirtualTimeLoop
 from tests.canaries import KEY, secretive
 from tests.scripted_http import HANG, Answer, Service
 from tests.scripted_memberships import ScriptedMemberships
@@ -345,7 +346,8 @@ async def test_concurrent_closes_end_together() -> None:
     assert all_tasks() == set()
 
 
-@pytest.mark.real_time
+@pytest.mark.real_time  # it is cancelled in every turn of the loop, so that virtual time would never pass
+@pytest.mark.speed
 async def test_a_source_that_does_not_end_is_abandoned_in_time(caplog: pytest.LogCaptureFixture) -> None:
     source = Stubborn()
     client = client_of(source.sync, close_timeout=0.2)
@@ -355,7 +357,7 @@ async def test_a_source_that_does_not_end_is_abandoned_in_time(caplog: pytest.Lo
     assert seconds() - began < CLOSE_TIMEOUT
     assert caplog.text.count("abandoned") == 1
     source.is_released = True
-    await asyncio.wait(all_tasks(), timeout=5)
+    await asyncio.wait(all_tasks(), timeout=60)
     assert all_tasks() == set()
 
 
@@ -376,6 +378,26 @@ async def test_a_close_without_time_says_how_much_is_lost_and_accuses_no_source(
     assert "lost: 2 events and the counts of 1 evaluation" in caplog.text
     assert "abandoned" not in caplog.text
     assert (client.stats.events_dropped, client.stats.evaluations_dropped) == (2, 1)
+    assert all_tasks() == set()
+
+
+@pytest.mark.parametrize("held", [0.15, 0.2, 60])
+@pytest.mark.parametrize("takes", [Answer(202, after=HANG), Answer(503)], ids=["no answer", "a failure, and the pause after it"])
+async def test_a_close_while_somebody_holds_the_loop_counts_what_is_lost_and_accuses_no_source(
+    held: float, takes: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service()
+    service.takes = [takes]
+    system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})])
+    client = Client(KEY, Config(http=service.http(), data_system=system, events=Events(diagnostic_opt_out=True)))
+    await client.start()
+    client.track("x", USER)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.call_later(0.85, loop.advance, held)
+    await client.aclose(1)
+    assert "abandoned" not in caplog.text
+    assert client.stats.events_dropped == client.stats.events_recorded == 2
     assert all_tasks() == set()
 
 
