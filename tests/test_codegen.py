@@ -270,7 +270,6 @@ def test_a_document_without_flags_makes_an_empty_module() -> None:
 
 
 @pytest.mark.real_time
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "checker",
     [

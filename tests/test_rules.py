@@ -62,13 +62,13 @@ def test_no_number_is_left_out(written: dict[str, str | None], prefix: str, last
 
 
 @pytest.mark.real_time
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_every_rule_is_held_by_a_test_or_waits(written: dict[str, str | None], carried: set[str]) -> None:
     assert [number for number, waits_for in written.items() if waits_for is None and number not in carried] == []
 
 
 @pytest.mark.real_time
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_every_number_in_an_id_is_written_down(written: dict[str, str | None], carried: set[str]) -> None:
     assert sorted(carried - set(written)) == []
 

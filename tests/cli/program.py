@@ -7,7 +7,9 @@ from typing import Final
 
 __all__ = ["AIOFLAGS", "without"]
 
-AIOFLAGS: Final = (sys.executable, "-c", "from aioflags.cli.main import main; main()")
+_INTERRUPTIBLE: Final = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""What a shell starts in the background is deaf to Ctrl-C, and so would be what it starts: tests may run there, too."""
+AIOFLAGS: Final = (sys.executable, "-c", f"{_INTERRUPTIBLE}; from aioflags.cli.main import main; main()")
 
 
 def without(package: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from tests.cli.program import AIOFLAGS
 
 pytestmark = pytest.mark.real_time
+
+ASK: Any = {"trust_env": False, "timeout": 60}
 
 
 class Server:
@@ -46,7 +49,7 @@ class Server:
         print(line, file=self.stdin, flush=True)
 
     def flag(self) -> object:
-        return httpx.get(f"{self.url}/sdk/latest-all", trust_env=False).json()["flags"]["a"]["on"]
+        return httpx.get(f"{self.url}/sdk/latest-all", **ASK).json()["flags"]["a"]["on"]
 
     def interrupt(self) -> tuple[int, str]:
         """Its exit status, and what it complained of."""
@@ -82,15 +85,15 @@ def test_it_serves_the_file_and_what_becomes_of_it(server: Server, file: Path) -
 
 
 def test_the_directive_can_be_typed(server: Server) -> None:
-    assert "X-LD-FD-Fallback" not in httpx.get(f"{server.url}/sdk/poll", trust_env=False).headers
+    assert "X-LD-FD-Fallback" not in httpx.get(f"{server.url}/sdk/poll", **ASK).headers
     server.type("directive on 60")
     server.says("FDv2 orders")
-    assert httpx.get(f"{server.url}/sdk/poll", trust_env=False).headers["X-LD-FD-Fallback-TTL"] == "60"
+    assert httpx.get(f"{server.url}/sdk/poll", **ASK).headers["X-LD-FD-Fallback-TTL"] == "60"
 
 
 def test_the_directive_can_be_there_from_the_start(file: Path) -> None:
     with Server(str(file), "--port", "0", "--directive") as server:
-        assert httpx.get(f"{server.url}/sdk/poll", trust_env=False).headers["X-LD-FD-Fallback"] == "true"
+        assert httpx.get(f"{server.url}/sdk/poll", **ASK).headers["X-LD-FD-Fallback"] == "true"
 
 
 def test_it_says_how_to_connect_and_invites_nobody_to_type_into_a_pipe(server: Server) -> None:
@@ -105,12 +108,12 @@ def test_it_says_how_to_connect_and_invites_nobody_to_type_into_a_pipe(server: S
 def test_its_page_is_one_click_away_and_its_token_is_new_every_time(server: Server, file: Path) -> None:
     page = server.says("Its page").rpartition(" ")[2]
     address, _, token = page.partition("#token=")
-    assert "aioflags" in httpx.get(address, trust_env=False).text
+    assert "aioflags" in httpx.get(address, **ASK).text
     key = {"Authorization": f"Bearer {token}"}
-    assert httpx.post(f"{server.url}/control/flip", json={"flag": "a"}, headers=key, trust_env=False).json() == {"on": False}
-    assert httpx.post(f"{server.url}/control/flip", json={"flag": "a"}, trust_env=False).status_code == 401
+    assert httpx.post(f"{server.url}/control/flip", json={"flag": "a"}, headers=key, **ASK).json() == {"on": False}
+    assert httpx.post(f"{server.url}/control/flip", json={"flag": "a"}, **ASK).status_code == 401
     assert json.loads(file.read_text())["flags"]["a"]["on"] is True
-    assert httpx.post(f"{server.url}/control/save", headers=key, trust_env=False).json() == {"saved": str(file)}
+    assert httpx.post(f"{server.url}/control/save", headers=key, **ASK).json() == {"saved": str(file)}
     assert json.loads(file.read_text())["flags"]["a"]["on"] is False
     with Server(str(file), "--port", "0") as another:
         assert token not in another.says("Its page")
@@ -123,7 +126,7 @@ def test_a_scenario_is_played_from_the_start(file: Path, tmp_path: Path) -> None
         assert server.says("scenario: ") == "scenario: flip a"
         assert server.says("scenario: ") == "scenario: status (status 500)"
         assert server.says("scenario: ") == "scenario: there is no flag 'nobody'; the rest is not played"
-        assert httpx.get(f"{server.url}/sdk/poll", trust_env=False).status_code == 500
+        assert httpx.get(f"{server.url}/sdk/poll", **ASK).status_code == 500
 
 
 def test_what_lint_finds_is_told_and_served(file: Path) -> None:
@@ -136,17 +139,17 @@ def test_what_lint_finds_is_told_and_served(file: Path) -> None:
 
 def test_it_listens_on_this_machine_alone(server: Server) -> None:
     assert server.url.startswith("http://127.0.0.1:")
-    assert httpx.get(f"{server.url}/sdk/poll", headers={"Host": "attacker.example"}, trust_env=False).status_code == 400
+    assert httpx.get(f"{server.url}/sdk/poll", headers={"Host": "attacker.example"}, **ASK).status_code == 400
 
 
 def test_a_server_for_others_warns(file: Path) -> None:
     with Server(str(file), "--port", "0", "--host", "0.0.0.0") as server:
         server.says("Warning: whoever reaches 0.0.0.0 can read these flags.")
-        assert httpx.get(f"{server.url}/sdk/poll", headers={"Host": "my-laptop.local"}, trust_env=False).status_code == 200
+        assert httpx.get(f"{server.url}/sdk/poll", headers={"Host": "my-laptop.local"}, **ASK).status_code == 200
 
 
 def test_ctrl_c_ends_it_well_with_a_stream_open(server: Server) -> None:
-    with httpx.stream("GET", f"{server.url}/sdk/stream", trust_env=False) as stream:
+    with httpx.stream("GET", f"{server.url}/sdk/stream", **ASK) as stream:
         next(stream.iter_raw())
         assert server.interrupt() == (0, "")
 

@@ -219,7 +219,7 @@ async def test_events_are_sent_when_they_are_flushed() -> None:
         await harness.value(client, "greeting")
         await harness.ask(client, "flushEvents")
         seen = harness.flags.events
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await harness.flags.until(lambda: seen.count >= 3)
     assert sorted(event.kind for event in seen.newest) == ["custom", "identify", "summary"]
     assert [event.problems for event in seen.newest] == [()] * 3
@@ -282,7 +282,7 @@ async def test_a_client_that_was_closed_is_gone_and_its_stream_with_it() -> None
     async with harnessing() as harness:
         client = await harness.create()
         assert (await harness.service.delete(client)).status_code == 204
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await harness.flags.until(lambda: not any(harness.flags.open_streams.values()))
         assert (await harness.service.delete(client)).status_code == 404
         assert (await harness.service.post(client, json={"command": "evaluate"})).status_code == 404
@@ -332,7 +332,6 @@ async def test_a_client_that_makes_no_sense_is_a_bad_request(configuration: dict
     assert answer.text
 
 
-@pytest.mark.timeout(60)
 async def test_the_program_serves_until_it_is_told_to_stop() -> None:
     command = (sys.executable, "-m", "tests.contract.service", "--side", "server", "--port", "0")
     program = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)

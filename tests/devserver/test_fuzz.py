@@ -6,7 +6,6 @@ import random
 from typing import Any, Final
 
 import httpx
-import pytest
 
 from aioflags.devserver import ServerState, create_app
 
@@ -98,7 +97,6 @@ def nonsense(rng: random.Random) -> dict[str, Any]:
     }
 
 
-@pytest.mark.timeout(120)
 async def test_garbage_writes_nothing_and_learns_nothing(record_property: Any) -> None:
     seed = random.SystemRandom().randrange(2**32)
     record_property("seed", seed)
@@ -178,7 +176,6 @@ def twisted(rng: random.Random, value: Any, often: float) -> Any:
     return [twisted(rng, inner, often) for inner in value] if isinstance(value, list) else value
 
 
-@pytest.mark.timeout(120)
 async def test_calls_that_make_nearly_sense_leave_a_server_that_serves(record_property: Any) -> None:
     seed = random.SystemRandom().randrange(2**32)
     record_property("seed", seed)

@@ -17,7 +17,6 @@ from tests.devserver.browser import CHROMIUM, Page, browse
 
 pytestmark = [
     pytest.mark.real_time,
-    pytest.mark.timeout(90),
     pytest.mark.skipif(CHROMIUM is None, reason="this machine has no Chromium"),
 ]
 

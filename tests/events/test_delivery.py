@@ -18,7 +18,7 @@ from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Outcome, Post, Sender, judge
 from aioflags.transport.http import Response
 from tests.canaries import KEY
-from tests.events.telling import U1, U2, telling
+from tests.events.telling import U1, U2, telling, telling_client
 from tests.scripted_http import HANG, Answer, Service
 
 OK = Answer(202)
@@ -317,3 +317,24 @@ async def test_a_body_is_compressed_where_that_is_wanted() -> None:
     assert post.headers["content-encoding"] == "gzip"
     assert int(post.headers["content-length"]) == len(post.content) < 1000
     assert (index["kind"], custom["data"]) == ("index", "x" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Answer(after=HANG), id="no answer"),
+        pytest.param(Answer(202, after=0.31), id="one that comes too late"),
+        pytest.param(Answer(503), id="a failure, and the pause after it"),
+        pytest.param(Answer(after=httpx.ReadError("reset")), id="a reset, and the pause after it"),
+    ],
+)
+async def test_a_close_ends_in_its_time_and_says_what_is_lost(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    client = telling_client(service_that_takes(answer), {"flagValues": {"f": 1}}, diagnostic_opt_out=False)
+    await client.start()
+    client.track("bought", U1)
+    client.variation_nowait("f", U1, 0)
+    began = anyio.current_time()
+    await client.aclose(0.3)
+    assert 0.2 <= anyio.current_time() - began <= 0.3
+    assert (client.stats.events_dropped, client.stats.evaluations_dropped) == (2, 1)
+    assert "lost: 2 events and the counts of 1 evaluation" in caplog.text

@@ -305,7 +305,6 @@ def test_a_disk_that_is_really_full_and_then_really_locked_keeps_what_was_there(
 
 
 @pytest.mark.real_time
-@pytest.mark.timeout(180)
 @pytest.mark.holds("RB-R22")
 def test_killed_three_hundred_times_it_leaves_the_old_file_or_the_new_one(path: Path) -> None:
     command = [sys.executable, "-m", "tests.stores.kills", str(path), "300"]
@@ -445,7 +444,6 @@ asyncio.run(main())
 
 
 @pytest.mark.real_time
-@pytest.mark.timeout(120)
 def test_the_program_ends_although_the_disk_hangs(path: Path) -> None:
     command = [sys.executable, "-c", HANGS_AT_THE_END, str(path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)

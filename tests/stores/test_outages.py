@@ -22,7 +22,7 @@ from tests.feed import Feed, change, changes, flag_json, full
 from tests.redis_server import RedisServer
 from tests.test_persistence import beside
 
-pytestmark = [pytest.mark.real_time, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.real_time
 
 USER = secretive("user-123")
 AWAY = 3.0

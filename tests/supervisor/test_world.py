@@ -203,7 +203,7 @@ RULES = [nobody_else_is_live, a_directive_wins, no_data_go_back, reports_make_se
 
 
 @pytest.mark.holds("FB-16", "FB-20")
-@pytest.mark.timeout(30 + SEEDS // 50)
+@pytest.mark.timeout(180 + SEEDS // 50)
 async def test_whatever_sources_do_the_rules_hold(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "aioflags")
     print(f"{SEEDS} worlds, first seed {FIRST_SEED}")
