@@ -131,14 +131,6 @@ async def test_an_upsert_begins_anew_when_somebody_writes_meanwhile(redis_url: s
 
 
 @pytest.mark.real_time
-async def test_and_gives_up_after_ten_times(redis_url: str) -> None:
-    async with _client(redis_url) as other:
-        store = RedisStore(client=_Meddled(other, times=10)).build(CONTEXT)
-        with pytest.raises(StoreError, match="launchdarkly:features in Redis changed 10 times"):
-            await store.upsert([StoredItem(FLAG, "a", 5, b'{"version":5}')])
-
-
-@pytest.mark.real_time
 async def test_a_data_set_that_was_not_finished_hides_nothing_and_is_gone_after_a_minute(redis_url: str) -> None:
     def flags(version: int) -> dict[ObjectKind, dict[str, StoredItem]]:
         text = b'{"version":%d}' % version

@@ -1,0 +1,199 @@
+"""RedisFlags where many write at once: nobody starves, nothing is lost, and what is there already is not written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+import redis.asyncio
+from redis.exceptions import WatchError
+
+from aioflags import StoreError
+from aioflags.model.change import ObjectKind
+from aioflags.stores import RedisStore, Store, StoreContext, StoredItem
+from aioflags.stores.redis_connection import RedisConnection
+from aioflags.stores.redis_flags import RedisFlags, pause
+from tests.redis_server import RedisCluster
+
+CONTEXT = StoreContext(environment="an environment")
+FLAG = ObjectKind.FLAG
+LOGGER = logging.getLogger("aioflags")
+
+
+def item(key: str, version: int) -> StoredItem:
+    return StoredItem(FLAG, key, version, b'{"key":"%b","version":%d}' % (key.encode(), version))
+
+
+# -- one who is disturbed
+
+
+class Contested:
+    """A client of a Redis where somebody else is faster ``times`` times. ``tried`` has when a transaction was begun.
+
+    ``stored`` is what is there after each of them, by key; it is read by who asks next.
+    """
+
+    def __init__(self, times: int, *, stored: dict[str, bytes] | None = None) -> None:
+        self.times = times
+        self.tried: list[float] = []
+        self.written: dict[str, bytes] = {}
+        self._stored = stored or {}
+
+    def pipeline(self, *, transaction: bool) -> Any:
+        assert transaction
+        self.tried.append(anyio.current_time())
+        return self
+
+    async def __aenter__(self) -> Contested:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def watch(self, *names: str) -> None:
+        assert names == ("flags:features",)
+
+    async def hmget(self, _: str, keys: Sequence[str]) -> list[bytes | None]:
+        return [self._stored.get(key) if len(self.tried) > 1 else None for key in keys]
+
+    def multi(self) -> None:
+        self.written = {}
+
+    def hset(self, _: str, *, mapping: dict[str, bytes]) -> None:
+        self.written = mapping
+
+    async def execute(self) -> list[int]:
+        if len(self.tried) <= self.times:
+            self.written = {}
+            raise WatchError
+        return [len(self.written)]
+
+
+def flags_on(client: object, *, chance: float) -> RedisFlags:
+    return RedisFlags(RedisConnection(client), prefix="flags", logger=LOGGER, chance=lambda: chance)
+
+
+@pytest.mark.parametrize(
+    ("lost", "chance", "seconds"),
+    [
+        pytest.param(0, 0.9, 0, id="none before the first attempt"),
+        pytest.param(1, 0.5, 0.005, id="up to ten milliseconds before the second"),
+        pytest.param(2, 0.5, 0.01, id="up to twice as much before the third"),
+        pytest.param(6, 0.5, 0.16, id="and so on"),
+        pytest.param(7, 0.5, 0.25, id="up to half a second"),
+        pytest.param(31, 0.999, 0.4995, id="and never more"),
+        pytest.param(31, 0, 0, id="none, if chance says so"),
+    ],
+)
+def test_a_pause_is(lost: int, chance: float, seconds: float) -> None:
+    assert pause(lost, chance) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("chance", [0, 0.5, 0.99])
+async def test_who_loses_races_tries_again_after_pauses_that_grow(chance: float) -> None:
+    client = Contested(8)
+    await flags_on(client, chance=chance).upsert([item("a", 5)])
+    assert client.written == {"a": item("a", 5).text}
+    pauses = [after - before for before, after in zip(client.tried, client.tried[1:], strict=False)]
+    assert pauses == pytest.approx([chance * longest for longest in (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5)])
+
+
+async def test_who_always_loses_gives_up_in_less_time_than_a_store_may_take() -> None:
+    client, began = Contested(1000), anyio.current_time()
+    with pytest.raises(StoreError, match="flags:features in Redis changed 32 times while this client wanted to write"):
+        await flags_on(client, chance=0.7).upsert([item("a", 5)])
+    assert len(client.tried) == 32
+    assert anyio.current_time() - began < 10
+
+
+@pytest.mark.parametrize("theirs", [pytest.param(5, id="the same"), pytest.param(6, id="something newer")])
+async def test_who_lost_to_somebody_that_wrote(theirs: int) -> None:
+    """Has nothing left to write."""
+    client = Contested(1, stored={"a": item("a", theirs).text})
+    await flags_on(client, chance=0.5).upsert([item("a", 5)])
+    assert len(client.tried) == 2
+    assert client.written == {}
+
+
+async def test_what_is_there_already_is_not_written_and_so_disturbs_nobody() -> None:
+    client = Contested(0, stored={"a": item("a", 5).text})
+    flags = flags_on(client, chance=0.5)
+    await flags.upsert([item("a", 5)])
+    assert client.written == {"a": item("a", 5).text}
+    client.times = 1000
+    await flags.upsert([item("a", 5)])
+    assert len(client.tried) == 2
+
+
+# -- a crowd
+
+
+@asynccontextmanager
+async def fleet(url: str, count: int) -> AsyncGenerator[list[Store]]:
+    """As many stores as processes would have, each with connections of its own."""
+    stores = [RedisStore(url, prefix="{flags}").build(CONTEXT) for _ in range(count)]
+    yield stores
+    for store in stores:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def fleet_on(cluster: RedisCluster, count: int) -> AsyncGenerator[list[Store]]:
+    """The same in a cluster."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(cluster.client()) for _ in range(count)]
+        yield [RedisStore(client=client, prefix="{flags}").build(CONTEXT) for client in clients]
+
+
+async def crowd(stores: Sequence[Store], *, rounds: int) -> dict[str, int]:
+    """Everybody writes, one version after another, a flag that all write, one that it shares with some, and one of its own.
+
+    Gives what is there in the end.
+    """
+
+    async def write(number: int, store: Store) -> None:
+        for version in range(1, rounds + 1):
+            keys = ("everybody's", f"of some {number % 4}", f"own {number}")
+            await store.upsert([item(key, version) for key in keys])
+
+    async with anyio.create_task_group() as tasks:
+        for number, store in enumerate(stores):
+            tasks.start_soon(write, number, store)
+    return {key: found.version for key, found in (await stores[0].load())[FLAG].items()}
+
+
+def expected(count: int, version: int) -> dict[str, int]:
+    keys = {"everybody's", *(f"of some {number % 4}" for number in range(count)), *(f"own {number}" for number in range(count))}
+    return dict.fromkeys(keys, version)
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(60)
+async def test_two_dozen_clients_write_the_same_and_different_flags_at_once_and_the_newest_versions_remain(redis_url: str) -> None:
+    async with fleet(redis_url, 24) as stores:
+        assert await crowd(stores, rounds=4) == expected(24, 4)
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(60)
+async def test_a_patch_that_all_of_a_fleet_write_is_written_by_some_and_found_by_the_others(redis_url: str) -> None:
+    seeing: Any = redis.asyncio.Redis.from_url(redis_url, driver_info=None)
+    async with fleet(redis_url, 24) as stores, seeing:
+        await seeing.config_resetstat()
+        async with anyio.create_task_group() as tasks:
+            for store in stores:
+                tasks.start_soon(store.upsert, [item("a", 7)])
+        # Whoever loses a race has sent its command, too. It is not called.
+        assert (await seeing.info("commandstats"))["cmdstat_hset"]["calls"] == 1
+        assert await seeing.hget("{flags}:features", "a") == item("a", 7).text
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(60)
+async def test_so_it_is_in_a_cluster(redis_cluster: RedisCluster) -> None:
+    async with fleet_on(redis_cluster, 8) as stores:
+        assert await crowd(stores, rounds=4) == expected(8, 4)
