@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
 import anyio
 import pytest
+import redis
 
-from aioflags import Client, Config, ConfigError, DataSystem, Events, Persistence, SourceState, Status, StoreStatus
+from aioflags import Client, Config, ConfigError, DataSystem, Events, Persistence, SourceState, Status, StoreError, StoreStatus
 from aioflags.migration import Operation, Origin
 from aioflags.model.change import ObjectKind
 from aioflags.model.event import MigrationEvent
@@ -508,6 +510,30 @@ async def test_fdv1_data_are_written_like_others() -> None:
         assert not client._holder.snapshot.selector.is_defined
 
 
+@pytest.mark.real_time
+@pytest.mark.holds("DS-119", "FB-28")
+async def test_fdv1_data_take_the_place_of_what_was_in_redis(redis_url: str) -> None:
+    service = Service(poll_of(*payload("f", "gone", state="s1")).directed(), _latest_all(f="from fdv1", new=1))
+    system = DataSystem.custom(
+        initializers=[Polling()],
+        synchronizers=[Streaming()],
+        fdv1_fallback=Fdv1FallbackOptions(),
+        persistence=Persistence(store=RedisStore(redis_url), mode="read_write"),
+    )
+    with redis.Redis.from_url(redis_url) as database:
+        database.hset("launchdarkly:features", "left over", flag_json("left over", 1, 99))
+        async with Client(KEY, Config(http=service.http(), data_system=system)) as client:
+            while not database.hexists("launchdarkly:features", "new"):
+                await anyio.sleep(0.01)
+            assert not client._holder.snapshot.selector.is_defined
+        stored: Any = database.hgetall("launchdarkly:features")
+        assert {key: json.loads(text)["variations"][0] for key, text in stored.items()} == {b"f": "from fdv1", b"new": 1}
+        assert json.loads(stored[b"f"])["version"] == 9
+        assert database.exists("launchdarkly:$inited") == 1
+    async with Client("", Config(data_system=DataSystem.daemon(RedisStore(redis_url)))) as restarted:
+        assert await restarted.variation("f", USER, "") == "from fdv1"
+
+
 @pytest.mark.parametrize("trouble", ["fails", "hangs"])
 @pytest.mark.holds("DS-120", "FB-33")
 async def test_a_store_that_is_no_use_does_not_hinder_the_switch(trouble: str) -> None:
@@ -614,6 +640,38 @@ async def test_a_store_that_comes_back_before_a_source_has_delivered_is_read_at_
         store.fails = None
         await anyio.sleep(0.6)
         assert await client.variation("a", USER, "") == "stored"
+
+
+@pytest.mark.parametrize("times", [1, 3, 10])
+async def test_changes_that_others_were_too_fast_for_are_written_with_everything_else(
+    times: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a Redis that others write to without a pause: it is there, and gives up on changes alone."""
+
+    class Contested(MemoryStore):
+        left = times
+
+        async def upsert(self, items: Sequence[StoredItem]) -> None:
+            self.left -= 1
+            if self.left >= 0:
+                raise StoreError("it changed 32 times while this client wanted to write")
+            await super().upsert(items)
+
+    feed, store = Feed(), Contested()
+    feed.say(full(a=1, b=1))
+    async with started(beside(feed, store)) as client:
+        for version in range(2, 2 + times):
+            feed.say(changes(change("a", version, version), change("b", None, version)))
+            await anyio.sleep(A_MOMENT)
+            assert client.store_status == StoreStatus(available=False, stale=True)
+            await anyio.sleep(5)
+            assert kept(store) == {"a": version, "b": None}
+            assert client.store_status == StoreStatus(available=True, stale=False)
+        feed.say(changes(change("c", 1)))
+        await anyio.sleep(A_MOMENT)
+        assert kept(store)["c"] == 1
+        assert client.store_status == StoreStatus(available=True, stale=False)
+    assert caplog.text.count("it changed 32 times") == times
 
 
 # -- life
@@ -759,6 +817,77 @@ async def test_a_builder_builds_a_store_for_each_client_and_names_its_environmen
     assert first == same != other
     assert "sdk-one" not in first
     assert [store.is_closed for store in builder.stores] == [True, True, True]
+
+
+class Unlucky:
+    """A builder that raises, or builds what is no store, until ``problem`` is ``None``."""
+
+    def __init__(self, problem: object) -> None:
+        self.problem = problem
+        self.store = holding(a="stored")
+
+    def build(self, context: StoreContext, /) -> Any:
+        if isinstance(self.problem, BaseException):
+            raise self.problem
+        return self.store if self.problem is None else self.problem
+
+
+unlucky = pytest.mark.parametrize(
+    ("problem", "says"),
+    [
+        pytest.param(OSError("no secret mounted"), "could not build it: OSError: no secret mounted", id="raises"),
+        pytest.param(KeyError(), "could not build it: KeyError", id="raises without words"),
+        pytest.param("redis", "Unlucky.build: str is no store (it has no method initialized)", id="builds something else"),
+        pytest.param(asyncio.CancelledError(), "something that it waited for was cancelled", id="is cancelled by nobody"),
+    ],
+)
+
+
+@unlucky
+async def test_a_store_that_cannot_be_built_is_one_that_is_away(
+    problem: object, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Flags come from the network all the same; as soon as it can be built it is used."""
+    feed, builder = Feed(), Unlucky(problem)
+    async with started(beside(feed, builder)) as client:
+        assert client.store_status == StoreStatus(available=False, stale=True)
+        feed.say(full(a="streamed"))
+        await anyio.sleep(A_MOMENT)
+        assert await client.variation("a", USER, "") == "streamed"
+        assert client.status.status is Status.READY
+        feed.say(changes(change("a", "newer", 2)))
+        await anyio.sleep(30)
+        assert await client.variation("a", USER, "") == "newer"
+        builder.problem = None
+        await anyio.sleep(1)
+        assert kept(builder.store) == {"a": "newer"}
+        assert client.store_status == StoreStatus(available=True, stale=False)
+    assert builder.store.is_closed
+    assert caplog.text.count("the store of flag data failed") == 1
+    assert says in caplog.text
+    assert "bug" not in caplog.text
+
+
+@unlucky
+async def test_a_client_that_has_nothing_else_is_ready_as_soon_as_it_can_be_built(problem: object, says: str) -> None:
+    builder = Unlucky(problem)
+    async with Client("", Config(start_wait=1, data_system=DataSystem.daemon(builder))) as client:
+        before = client.status
+        assert before.status is Status.ERROR
+        assert before.last_error is not None
+        assert says in before.last_error.message
+        builder.problem = None
+        await anyio.sleep(1)
+        assert await client.variation("a", USER, "") == "stored"
+        assert client.status.status is Status.READY
+
+
+async def test_a_store_that_could_never_be_built_is_not_closed_either(caplog: pytest.LogCaptureFixture) -> None:
+    builder = Unlucky(OSError("no secret mounted"))
+    async with started(beside(Feed(), builder)):
+        pass
+    assert not builder.store.is_closed
+    assert "closing the store" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from aioflags.errors import StoreError
 from aioflags.logs import printable, told
 from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT, STORE_POLL_INTERVAL, STORE_POLL_LONGEST, STORE_TIMEOUT
 from aioflags.model.status import StoreStatus
-from aioflags.stores.base import Store
+from aioflags.stores.base import Paced, Store
 from aioflags.strays import Contained
 
 __all__ = ["AVAILABLE", "StoreHealth"]
@@ -30,10 +30,22 @@ _BACK = StoreStatus(available=True, stale=True)
 
 
 class StoreHealth:
-    """How one store is doing during one run of a client. ``report`` is told of every status, at first ``AVAILABLE``."""
+    """How one store is doing during one run of a client. ``report`` is told of every status, at first ``AVAILABLE``.
 
-    def __init__(self, store: Store, report: Callable[[StoreStatus], object], logger: logging.Logger) -> None:
-        self._store = store
+    Without a ``store`` ``build`` gives it when it is first asked for something. One that cannot be built is one that fails: what
+    it needs may not be there yet, so it is tried again like any other.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        build: Callable[[], Store],
+        report: Callable[[StoreStatus], object],
+        logger: logging.Logger,
+    ) -> None:
+        self.store: Store | None = store
+        """What there is to close."""
+        self._build = build
         self._report = report
         self._is_available = True
         self._is_told = False
@@ -49,6 +61,12 @@ class StoreHealth:
         """Whether the store may be called."""
         return self._is_available
 
+    @property
+    def pace(self) -> float:
+        """For how many seconds the store wants single changes collected."""
+        store: object = self.store
+        return store.pace if isinstance(store, Paced) else 0.0
+
     async def call(self, ask: Callable[[Store], Awaitable[T]], *, limit: float = STORE_TIMEOUT) -> T:
         """What the store answers within ``limit`` seconds.
 
@@ -57,7 +75,7 @@ class StoreHealth:
         """
         try:
             with Contained(), anyio.fail_after(limit):
-                return await ask(self._store)
+                return await ask(self._built())
         except TimeoutError:
             # The store's own limit, or ours: either way it hangs.
             raise self._failure(f"no answer within {limit:g} s") from None
@@ -120,10 +138,15 @@ class StoreHealth:
             await anyio.sleep(pause)
             try:
                 with Contained(), anyio.fail_after(STORE_LOOKUP_TIMEOUT):
-                    if await self._store.is_available():
+                    if await self._built().is_available():
                         return
             except Exception as error:  # noqa: BLE001  # whatever it is, the store is not back
                 self._logger.debug("the store of flag data is not back: %s", told(error))
+
+    def _built(self) -> Store:
+        if self.store is None:
+            self.store = self._build()
+        return self.store
 
     def _failure(self, why: str) -> StoreError:
         if not self._is_told:

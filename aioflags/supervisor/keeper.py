@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
+from aioflags.errors import StoreError
 from aioflags.forks import tell_after_fork
-from aioflags.logs import told
+from aioflags.logs import name_of, told
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.defaults import STORE_CLOSE_GRACE, STORE_LOOKUP_TIMEOUT
+from aioflags.model.options import require_methods
 from aioflags.model.status import StoreStatus
-from aioflags.stores.base import Paced, Store, StoreBuilder, StoreContext
+from aioflags.stores.base import Store, StoreBuilder, StoreContext
 from aioflags.strays import Contained
 from aioflags.supervisor.facts import Facts
 from aioflags.supervisor.health import StoreHealth
@@ -50,7 +52,7 @@ class Keeper:
         turned: Callable[[], None],
     ) -> None:
         self._described = store
-        self._unused: Store | None = None if isinstance(store, StoreBuilder) else store
+        self._unused = self._ready_made()
         self._writes = writes and not alone
         self._alone = alone
         self._cache: Literal["ttl", "off", "infinite"] = cache
@@ -111,11 +113,9 @@ class Keeper:
         """Until cancelled: keeps the store beside ``work``, which brings data from sources if there are any."""
         bug: Exception | None = None
         self._is_open = True
-        self._unused, described = None, self._described
-        store = described.build(self._context) if isinstance(described, StoreBuilder) else described
-        self._health = health = StoreHealth(store, self._report, self._logger)
-        pace = store.pace if isinstance(store, Paced) else 0.0
-        self._writer = Writer(health, pace=pace) if self._writes else None
+        self._unused = None
+        self._health = health = StoreHealth(self._ready_made(), self._build, self._report, self._logger)
+        self._writer = Writer(health) if self._writes else None
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._guarded, health.run)
@@ -142,7 +142,7 @@ class Keeper:
                     bug = error
                     tasks.cancel_scope.cancel()
         finally:
-            await self._close(store)
+            await self._close(health)
         if bug is not None:
             raise bug
 
@@ -150,7 +150,8 @@ class Keeper:
         """Closes a ready-made store that :meth:`run` was never called for."""
         store, self._unused = self._unused, None
         if store is not None:
-            await self._close(store)
+            self._tried.set()
+            await self._let_go(store)
 
     def forked(self) -> None:
         """In the child of a fork: the parent's store is left alone, its connections are not ours. :meth:`run` builds another."""
@@ -168,7 +169,22 @@ class Keeper:
             if self._standin is not None:
                 self._standin.end()
 
-    async def _close(self, store: Store) -> None:
+    def _ready_made(self) -> Store | None:
+        return None if isinstance(self._described, StoreBuilder) else self._described
+
+    def _build(self) -> Store:
+        """A builder's store. Raises :class:`StoreError` if it cannot be built, or is none; the message names the builder."""
+        if not isinstance(self._described, StoreBuilder):
+            return self._described
+        name = name_of(self._described)
+        try:
+            store = self._described.build(self._context)
+            require_methods(f"{name}.build", store, Store, "store")
+        except Exception as error:
+            raise StoreError(f"{name} could not build it: {told(error)}") from error
+        return store
+
+    async def _close(self, health: StoreHealth) -> None:
         self._tried.set()
         if self._standin is not None:
             self._standin.end()
@@ -180,7 +196,8 @@ class Keeper:
             if writing.cancelled_caught:
                 self._logger.warning("the store of flag data was closed before everything was written")
         finally:
-            await self._let_go(store)
+            if health.store is not None:
+                await self._let_go(health.store)
 
     async def _let_go(self, store: Store) -> None:
         """Closes it, in a time of its own: a write that hangs takes nothing of that."""

@@ -33,14 +33,10 @@ _MOST_WAITING: Final = 1000
 
 
 class Writer:
-    """Writes to one store, one call after another, in the order in which data were applied.
+    """Writes to one store, one call after another, in the order in which data were applied, and no faster than it wants."""
 
-    ``pace`` is how long to collect single changes after a write, in seconds.
-    """
-
-    def __init__(self, health: StoreHealth, *, pace: float = 0.0) -> None:
+    def __init__(self, health: StoreHealth) -> None:
         self._health = health
-        self._pace = pace
         self._newest: Snapshot | None = None
         self._needs_all = False
         self._waiting: dict[Item, Change] = {}
@@ -71,7 +67,7 @@ class Writer:
             await self._health.until_available()
             if self._work.is_set():
                 await self._write()
-                await anyio.sleep(self._pace)
+                await anyio.sleep(self._health.pace)
             if anyio.current_time() >= self._due:
                 await self._check()
 
