@@ -13,8 +13,6 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 from weakref import WeakMethod
 
-import anyio
-
 from aioflags.ambient import current_context
 from aioflags.backlog import Backlog
 from aioflags.changes import ChangeFeed, Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
@@ -48,6 +46,7 @@ from aioflags.sources.base import breathing
 from aioflags.status import StatusCell, Statuses
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.telling import Telling
+from aioflags.turns import Turns
 from aioflags.typed import Flag, own_default, plain_key
 from aioflags.upkeep import Upkeep, first_snapshot
 from aioflags.wire import Wire
@@ -81,7 +80,7 @@ class Client:
         self._config = config = require("config", Config() if config is None else config, Config)
         self._key = SdkKey(require("sdk_key", sdk_key, str))
         self._path: Path | None = None
-        self._reading = anyio.Lock()
+        self._starting = Turns()
         self._logger = config.logger
         if self._key.discarded:
             self._logger.warning("sdk_key: it has characters that no key has, or is too long; none is sent")
@@ -181,7 +180,7 @@ class Client:
             LifecycleError: the client is closed, or was started on another event loop.
             ConfigError: the file of :meth:`local` cannot be read.
         """
-        async with self._reading:
+        async with self._starting:
             if self._path is not None:
                 try:
                     document = await asyncio.to_thread(_read, self._path)

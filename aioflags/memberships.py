@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeVar, cast
@@ -22,7 +21,7 @@ from aioflags.errors import StoreError
 from aioflags.evaluation.compiled import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flights import Flights
-from aioflags.forks import Lock, tell_after_fork
+from aioflags.forks import tell_after_fork
 from aioflags.logs import Once, told
 from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_GRACE, MEMBERSHIP_LIMIT, MEMBERSHIP_PAUSE
@@ -31,6 +30,7 @@ from aioflags.model.membership import Membership
 from aioflags.model.status import StoreStatus
 from aioflags.model.values import type_name
 from aioflags.observers import Newest
+from aioflags.recent import Recent
 from aioflags.stores.memberships import BigSegments, MembershipStore, MembershipStoreBuilder, context_hash
 from aioflags.strays import Contained
 
@@ -57,7 +57,7 @@ class Memberships:
         self._log = log
         self._wall_ms = wall_ms
         self._once = Once()
-        self._cache = _Cache(options.context_cache_size, options.context_cache_time)
+        self._recent: Recent[str, Mapping[str, bool]] = Recent(options.context_cache_size, options.context_cache_time)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flights = Flights()
         self._left_alone_until = 0.0
@@ -125,7 +125,7 @@ class Memberships:
 
     def _cached(self, key: str) -> Membership | None:
         status = self._trust()
-        segments = None if status is None else self._cache.get(key)
+        segments = None if status is None else self._recent.get(key)
         return None if status is None or segments is None else Membership(segments, status)
 
     async def _fetch(self, key: str) -> Membership:
@@ -157,7 +157,7 @@ class Memberships:
             self._has_failed(error)
             return None
         self._once.forget("query")
-        self._cache.put(key, segments)
+        self._recent.put(key, segments)
         return segments
 
     def _has_failed(self, error: Exception) -> None:
@@ -222,7 +222,7 @@ class Memberships:
         """From now on the store may be asked, on this event loop alone."""
         if self._loop is None and not self.statuses.is_closed:
             self._loop = asyncio.get_running_loop()
-            self._cache.time = self._loop.time
+            self._recent.time = self._loop.time
 
     async def run(self) -> None:
         """Polls the status, at once and then every ``status_poll_interval``, until it is cancelled; closes the store then."""
@@ -283,40 +283,6 @@ class _Known:
 
     def keep(self, key: str, membership: Membership) -> None:
         self._found[key] = membership
-
-
-class _Cache:
-    """The memberships that were asked for last: at most ``size`` contexts, each for ``seconds``. For any thread."""
-
-    def __init__(self, size: int, seconds: float) -> None:
-        self.time: Callable[[], float] = float
-        """The clock of the client's event loop; there is nothing to date before the start."""
-        self._size = size
-        self._seconds = seconds
-        self._entries: OrderedDict[str, tuple[float, Mapping[str, bool]]] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: str) -> Mapping[str, bool] | None:
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                return None
-            until, segments = entry
-            if self.time() >= until:
-                self._entries.pop(key, None)
-                return None
-            try:
-                self._entries.move_to_end(key)
-            except KeyError:  # gone again: a signal handler on this thread has looked a moment later
-                return None
-            return segments
-
-    def put(self, key: str, segments: Mapping[str, bool]) -> None:
-        with self._lock:
-            self._entries[key] = (self.time() + self._seconds, segments)
-            self._entries.move_to_end(key)
-            while len(self._entries) > self._size:
-                self._entries.popitem(last=False)
 
 
 def _keys(snapshot: Snapshot, context: Context) -> dict[str, None]:

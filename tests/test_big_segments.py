@@ -13,7 +13,7 @@ import pytest
 
 from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, DataSystem, Flag, StoreStatus, use_context
 from aioflags.clock import now_ms
-from aioflags.memberships import Memberships, _Cache
+from aioflags.memberships import Memberships
 from aioflags.model.membership import Membership
 from aioflags.sources import MemorySource
 from aioflags.testing import overrides
@@ -608,21 +608,3 @@ def test_on_another_event_loop_an_awaited_door_goes_by_what_is_at_hand() -> None
 
     asyncio.run(main())
     assert store.asked == []
-
-
-def test_memberships_may_be_looked_up_while_they_are_looked_up() -> None:
-    """By a signal handler, which comes a moment later and finds them too old."""
-    cache, times = _Cache(10, 5.0), [0.0]
-    cache.time = lambda: times[-1]
-    cache.put("anna", {"s": True})
-    assert cache.get("anna") == {"s": True}
-
-    def time() -> float:
-        before = times[-1]
-        if before < 5:
-            times.append(before + 5)
-            assert cache.get("anna") is None
-        return before
-
-    cache.time = time
-    assert cache.get("anna") is None

@@ -50,6 +50,8 @@ FLOORS = {
     "status": 6,
     "observers": 6,
     "flights": 6,
+    "recent": 6,
+    "turns": 6,
     "memberships": 6,
     "evaluator": 6,
     "flags": 6,

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,6 +160,36 @@ def test_the_parents_tasks_do_not_end_in_the_child_where_their_loop_is_forgotten
     in_child(child)
     loops[0].run_until_complete(client.aclose())
     loops[0].close()
+
+
+@pytest.mark.parametrize("waiting", [1, 3], ids=["one start", "several starts"])
+async def test_a_client_that_was_reading_its_file_when_somebody_forked_reads_it_again_in_the_child(
+    waiting: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "flags.json"
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDWR)  # the file can be opened, and nobody says anything in it yet
+    client = Client.local(path)
+    starts = [asyncio.create_task(client.start()) for _ in range(waiting)]
+    await asyncio.sleep(0.1)
+    assert not any(start.done() for start in starts)
+
+    async def child() -> None:
+        path.unlink()
+        path.write_text('{"flagValues": {"f": 1}}', encoding="utf-8")
+        async with asyncio.timeout(5):
+            await asyncio.gather(client.start(), client.start())
+        assert await client.variation("f", USER, 0) == 1
+        await client.aclose()
+
+    try:
+        in_loop_of_child(child)
+        os.write(pipe, b'{"flagValues": {"f": 2}}')
+    finally:
+        os.close(pipe)
+    await asyncio.gather(*starts)
+    assert await client.variation("f", USER, 0) == 2
+    await client.aclose()
 
 
 # -- events
