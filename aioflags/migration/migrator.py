@@ -65,15 +65,17 @@ class WriteResult(Generic[T_co]):
     nonauthoritative: Result[T_co] | None
 
 
-_Function: TypeAlias = Callable[[Any], Awaitable[Any]]
+_Function: TypeAlias = Callable[[Any], Any]
 
 
 class Migrator(Generic[P, R, W]):
     """Reads and writes two systems, as the stage of a flag says, and sends what it measured.
 
-    The four functions are coroutine functions of a payload; they return a value or a :class:`Failure`, or raise. ``compare`` gets
-    the two values of a read that asked both systems, the one that decides first. ``order`` is how such a read asks them. Latencies
-    are measured on the event loop's clock; ``track_latency`` and ``track_errors`` say what is sent.
+    The four functions are coroutine functions of a payload; they return a value or a :class:`Failure`, or raise. Plain ones that do
+    not block will do, too: what can be awaited is awaited, and anything else is the answer. Type checkers are not told of them, for
+    they would infer no types from either kind then. ``compare`` gets the two values of a read that asked both systems, the one that
+    decides first. ``order`` is how such a read asks them. Latencies are measured on the event loop's clock; ``track_latency`` and
+    ``track_errors`` say what is sent.
 
     Raises:
         ConfigError: something that is to be called is missing, or cannot be called.
@@ -169,7 +171,9 @@ class Migrator(Generic[P, R, W]):
         began = anyio.current_time()
         try:
             with Contained():
-                returned = await functions[origin](payload)
+                returned = functions[origin](payload)
+                if inspect.isawaitable(returned):
+                    returned = await returned
         except Exception as error:  # noqa: BLE001 -- a system that fails is what is being measured
             returned = Failure(error)
         if self._track_latency:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -203,6 +204,76 @@ async def test_a_write_that_fails_where_it_counts_is_not_tried_elsewhere(
         found = await measured(teller)
         assert found["error"] == errors
         assert set(found["invoked"]) == {line.split()[0] for line in log}
+
+
+# -- functions of every kind
+
+
+async def by_coroutine(payload: object) -> object:
+    await asyncio.sleep(0)
+    return payload
+
+
+def at_once(payload: object) -> object:
+    return payload
+
+
+def by_another(payload: object) -> Coroutine[Any, Any, object]:
+    return by_coroutine(payload)
+
+
+class ByCall:
+    """What is called like a function, and looks like none."""
+
+    async def __call__(self, payload: object) -> object:
+        return payload
+
+
+def by_future(payload: object) -> asyncio.Future[object]:
+    future = asyncio.get_running_loop().create_future()
+    future.set_result(payload)
+    return future
+
+
+functions = pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(by_coroutine, id="a coroutine function"),
+        pytest.param(at_once, id="a plain function"),
+        pytest.param(by_another, id="a plain function that gives a coroutine"),
+        pytest.param(by_future, id="a plain function that gives a future"),
+        pytest.param(functools.partial(by_coroutine), id="a part of a coroutine function"),
+        pytest.param(ByCall(), id="an object with a coroutine method"),
+    ],
+)
+
+
+def migrator_of(client: Client, function: Callable[[object], Any], **options: Any) -> Migrator[object, Any, Any]:
+    return Migrator(client, read_old=function, read_new=function, write_old=function, write_new=function, **options)
+
+
+@functions
+@pytest.mark.parametrize("payload", ["p", None, [], Failure("disk full")], ids=["text", "nothing", "a list", "a failure"])
+async def test_what_can_be_awaited_is_awaited_and_anything_else_is_the_answer(function: Any, payload: Any) -> None:
+    async with migrating("live") as teller:
+        migrator = migrator_of(teller.client, function)
+        found = await migrator.read("move", USER, Stage.OFF, payload)
+        written = (await migrator.write("move", USER, Stage.OFF, payload)).authoritative
+    for result in (found, written):
+        is_failure = isinstance(payload, Failure)
+        assert (result.is_success, result.value) == (not is_failure, None if is_failure else payload)
+        assert result.error == ("disk full" if is_failure else None)
+
+
+@every_order
+async def test_what_a_plain_function_raises_is_its_answer(order: ReadOrder) -> None:
+    def refuse(payload: object) -> None:
+        raise OSError(f"no {payload}")
+
+    async with migrating("live") as teller:
+        found = await migrator_of(teller.client, refuse, order=order).read("move", USER, Stage.OFF, "p")
+        assert (found.is_success, str(found.error)) == (False, "no p")
+        assert (await measured(teller))["error"] == {"old": True, "new": True}
 
 
 # -- measurements
