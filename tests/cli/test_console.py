@@ -84,7 +84,7 @@ def test_a_terminal_is_attended_in_the_foreground_alone() -> None:
     ours, theirs = os.openpty()
     try:
         command = [sys.executable, "-uc", ATTENDED, os.ttyname(theirs)]
-        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, start_new_session=True)
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=150, start_new_session=True)
         assert ran.stdout.split() == ["True", "False"]
         assert is_attended(theirs) is False, "the terminal of others"
     finally:

@@ -95,6 +95,6 @@ def test_a_mistake_in_the_call_is_one_message(good: str, arguments: list[str], m
 
 @pytest.mark.real_time
 def test_without_its_extra_yaml_is_a_mistake_in_the_call(good: str) -> None:
-    ended = subprocess.run([*without("yaml"), "lint", good], capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run([*without("yaml"), "lint", good], capture_output=True, text=True, check=False, timeout=150)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == 'aioflags: reading YAML needs PyYAML: pip install "aioflags[yaml]"\n'

@@ -19,7 +19,7 @@ LINE = b'{"key": "a", "context": {"key": "x"}}\n'
 
 
 def run(*command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=60)
+    ended = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=150)
     return subprocess.CompletedProcess(command, ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
@@ -80,7 +80,7 @@ def test_a_reader_that_goes_away_is_no_error(file: str) -> None:
         process.stdin.write(LINE * 3)
         process.stdin.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=150) == 1
 
 
 @pytest.mark.parametrize("redirection", [">&-", "<&-", "2>&-"])
@@ -101,6 +101,6 @@ def test_an_interruption_ends_it_without_a_traceback(file: str) -> None:
         process.stdin.flush()
         process.stdout.readline()
         os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=150)
         assert b"Traceback" not in said
         assert process.returncode == 1

@@ -31,7 +31,7 @@ def test_every_scene_happens_in_its_order_and_soon() -> None:
     # A proxy that nobody reaches must not matter: everything is on this machine.
     environment = {**os.environ, "http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
     command = [*AIOFLAGS, "demo", "--json"]
-    ended = subprocess.run(command, capture_output=True, env=environment, check=False, timeout=60)
+    ended = subprocess.run(command, capture_output=True, env=environment, check=False, timeout=150)
     scenes = [msgspec.json.decode(line, type=Scene) for line in ended.stdout.splitlines()]
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert [(scene.step, scene.protocol, scene.directive) for scene in scenes] == SCENES

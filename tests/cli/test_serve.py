@@ -17,7 +17,7 @@ from tests.cli.program import AIOFLAGS
 
 pytestmark = pytest.mark.real_time
 
-ASK: Any = {"trust_env": False, "timeout": 60}
+ASK: Any = {"trust_env": False, "timeout": 150}
 
 
 class Server:
@@ -54,7 +54,7 @@ class Server:
     def interrupt(self) -> tuple[int, str]:
         """Its exit status, and what it complained of."""
         self._process.send_signal(signal.SIGINT)
-        _, said = self._process.communicate(timeout=60)
+        _, said = self._process.communicate(timeout=150)
         return self._process.returncode, said
 
 
@@ -186,7 +186,7 @@ def test_a_mistake_is_one_message(file: Path, arguments: list[str], message: str
     with socket.create_server(("127.0.0.1", 0)) as listener:
         names = {"file": file, "mistaken": mistaken, "taken": listener.getsockname()[1]}
         command = [*AIOFLAGS, "serve", *(argument.format(**names) for argument in arguments)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
     assert ended.returncode == 2
     assert message.format(**names) in ended.stderr
     assert "Traceback" not in ended.stderr

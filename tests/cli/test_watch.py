@@ -110,7 +110,7 @@ def test_a_file_is_watched_until_ctrl_c(file: Path, options: list[str], lines: l
         assert process.stdout is not None
         told = [process.stdout.readline() for _ in lines]
         process.send_signal(signal.SIGINT)
-        more, mistakes = process.communicate(timeout=60)
+        more, mistakes = process.communicate(timeout=150)
     found = [json.loads(line) if "--json" in options else line.rstrip() for line in told]
     assert sorted(map(str, found)) == sorted(map(str, lines))
     assert (more, mistakes, process.returncode) == ("", "", 0)

@@ -35,7 +35,7 @@ class Watched:
         self._said.send_nowait(line)
 
     async def reported(self) -> str:
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             return await self._heard.receive()
 
     @property
@@ -134,7 +134,7 @@ async def test_a_client_hears_of_what_differs_and_of_nothing_else(watched: Watch
         async with Client(KEY, config) as client:
             await client.wait_ready(10)
             await watched.state.until(lambda: watched.state.open_streams[Endpoint.STREAM] == 1)
-            with client.changes() as changes, anyio.fail_after(30):
+            with client.changes() as changes, anyio.fail_after(60):
                 for document, changed in (({"a": 2, "b": 4}, "b"), ({"a": 5, "b": 4}, "a"), ({"a": 2, "b": 4}, "a")):
                     watched.path.write_text(json.dumps({"flagValues": document}))
                     assert (await anext(changes)).key == changed

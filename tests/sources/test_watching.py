@@ -270,6 +270,6 @@ def test_without_the_extra_files_are_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.write_text("old")
     ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT_WATCHFILES, str(path)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", WITHOUT_WATCHFILES, str(path)], capture_output=True, text=True, check=True, timeout=150
     )
     assert ended.stdout == "new\n"

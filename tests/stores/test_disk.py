@@ -395,7 +395,7 @@ async def test_a_disk_that_hangs_has_one_call_and_refuses_the_others_at_once_unt
     assert hanging.begun == 1
     assert threads() == 1
     hanging.released.set()
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while threads():
             await anyio.sleep(0.01)
     await store.upsert([newest])
@@ -409,7 +409,7 @@ async def test_a_call_that_was_given_up_is_waited_for_while_it_may_just_be_slow(
     hanging: Any = Hanging()
     store: Any = on(path, system=hanging)
     slow = asyncio.ensure_future(store.replace({FLAG: {"a": StoredItem(FLAG, "a", 2, b'{"version":2}')}}))
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while not hanging.begun:
             await anyio.sleep(0.001)
     slow.cancel()

@@ -36,7 +36,7 @@ def theirs(url: str) -> Any:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not is_so():
             await anyio.sleep(0.005)
 

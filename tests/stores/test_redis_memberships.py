@@ -164,7 +164,7 @@ async def test_the_database_goes_hangs_talks_rubbish_and_comes_back_while_flags_
 
     async def ask_until(client: Client, answer: tuple[bool, BigSegmentsStatus]) -> None:
         seen.clear()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while answer not in seen:
                 detail = await client.variation_detail("beta", Context("user-key"), False)
                 seen.add((detail.value, detail.reason.big_segments_status))

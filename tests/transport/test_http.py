@@ -330,5 +330,5 @@ def test_httpx_is_not_imported_before_the_first_request() -> None:
         "http.HttpTransport(http.Http());"
         "print([name for name in ('httpx', 'httpcore', 'httpx_sse') if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=150)
     assert found.stdout.strip() == "[]"
