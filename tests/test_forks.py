@@ -53,10 +53,10 @@ def test_a_lock_may_be_taken_again_by_the_thread_that_has_it() -> None:
 
 
 def in_child(check: Callable[[], None]) -> None:
-    """Runs it in a child of this process, which may take 10 seconds, and fails if it does."""
+    """Runs it in a child of this process, which may take two minutes, and fails if it does."""
     pid = os.fork()
     if pid == 0:
-        signal.alarm(10)
+        signal.alarm(120)
         status = 1
         try:
             check()

@@ -7,6 +7,7 @@ import logging
 import socket
 import subprocess
 import sys
+import time
 from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 
@@ -140,6 +141,18 @@ async def test_hundreds_of_streams_end_without_a_complaint(state: ServerState, c
             with anyio.fail_after(SOON):
                 await state.until(lambda: state.open_streams.total() == 300)
         assert state.open_streams.total() == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_streams_end_without_a_complaint_while_somebody_holds_the_loop(
+    state: ServerState, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(create_app(state)) as serving:
+        readings = [asyncio.create_task(read_to_the_end(f"{serving.url}/sdk/stream")) for _ in range(3)]
+        with anyio.fail_after(SOON):
+            await state.until(lambda: state.open_streams.total() == 3)
+        asyncio.get_running_loop().call_soon(time.sleep, 0.5)
+    assert all(isinstance(ended, httpx.TransportError) for ended in await asyncio.gather(*readings))
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
