@@ -15,7 +15,7 @@ JOB = Context("nightly", kind="job")
 
 async def main() -> None:
     logging.basicConfig(level=logging.WARNING)
-    client = Client.from_env(Config().one_shot(deadline=4))
+    client = Client.from_env(Config().one_shot(deadline=20))
     async with client:
         size = await client.variation("batch-size", JOB, 10)
         print(f"a batch of {size}", flush=True)
