@@ -22,6 +22,10 @@ pytest_plugins = ["pytester", "tests.canaries", "tests.certificates"]
 # pytester forgets what a run inside a test was the first to import, and this extension cannot be imported twice.
 importlib.import_module("yaml")
 
+# A client imports this in a thread of its own. In a fresh clone pytest rewrites its assertions then, and CPython 3.11 cannot parse in
+# two threads at once: "AST constructor recursion depth mismatch".
+importlib.import_module("aioflags.transport.clients")
+
 # In a fresh clone hypothesis first builds its tables of characters, which takes ten seconds of the test that comes first.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # A mutant meets the same few examples each time: it is killed or not, and by no chance.
