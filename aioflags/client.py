@@ -122,6 +122,7 @@ class Client:
             self._cell,
             self._upkeep.run,
             prepare=self._prepare,
+            beside=self._upkeep.poll,
             stopped=self._upkeep.stop,
             release=self._upkeep.release,
             outlets=[self._backlog, *telling.outlets],

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context as VariableContext
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -59,9 +59,10 @@ class Core:
     """What every client is made of: one task that owns all others, and the calls that start and end it.
 
     ``work`` keeps the data current until it is cancelled, or until nothing is left to do. ``prepare`` comes before it, and
-    before anybody's ``start`` returns; it has to end by itself. ``outlets`` are what leaves the client meanwhile.
-    What ``opened`` gives is open for both of them. ``stopped`` is called when closing begins, ``release`` at its end, for what
-    ``work`` would have closed and was never begun for. ``start_wait`` and ``close_timeout`` are seconds.
+    before anybody's ``start`` returns; it has to end by itself. ``beside`` goes on beside both, and has had its first step before
+    ``prepare`` has its own; it raises nothing. ``outlets`` are what leaves the client meanwhile. What ``opened`` gives is open for
+    all of them. ``stopped`` is called when closing begins, ``release`` at its end, for what the others would have closed and were
+    never begun for. ``start_wait`` and ``close_timeout`` are seconds.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Core:
         work: Callable[[], Awaitable[None]],
         *,
         prepare: Callable[[], Awaitable[None]],
+        beside: Callable[[], Coroutine[Any, Any, None]],
         stopped: Callable[[], None],
         release: Callable[[], Awaitable[None]],
         outlets: Sequence[Outlet] = (),
@@ -81,6 +83,7 @@ class Core:
         self._cell = cell
         self._work = work
         self._prepare = prepare
+        self._beside = beside
         self._prepared = anyio.Event()
         self._stopped = stopped
         self._release = release
@@ -224,15 +227,21 @@ class Core:
         """Keeps the data current, until ``scope`` is cancelled."""
         try:
             with scope:
-                try:
-                    await self._prepare()
-                finally:
-                    self._prepared.set()
-                group.start_soon(self._limit_start, start_wait)
-                await self._guard()
+                async with anyio.create_task_group() as tasks:
+                    # Tasks have their first steps in the order in which they were begun.
+                    tasks.start_soon(self._beside)
+                    tasks.start_soon(self._keep_current, group, start_wait)
         finally:
             await self._release()
             over.set()
+
+    async def _keep_current(self, group: TaskGroup, start_wait: float) -> None:
+        try:
+            await self._prepare()
+        finally:
+            self._prepared.set()
+        group.start_soon(self._limit_start, start_wait)
+        await self._guard()
 
     async def _send(self, outlet: Outlet) -> None:
         """A bug there loses what would have been sent, and nothing else."""

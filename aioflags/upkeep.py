@@ -6,8 +6,6 @@ import hashlib
 import hmac
 from collections.abc import Callable
 
-import anyio
-
 from aioflags.config import Config, DataSystem
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.forks import tell_after_fork
@@ -107,24 +105,20 @@ class Upkeep:
         """
         if self._config.offline:
             return
-        is_done = False
-        async with anyio.create_task_group() as group:
-            if self.memberships is not None:
-                group.start_soon(self._guarded, self.memberships)
-            if self.keeper is None:
-                await self._follow_sources()
-                is_done = True
-            else:
-                await self.keeper.run(self._follow_sources if self._has_sources else None)
-        if not is_done:
-            # Task groups say nothing of a task that ends them by a cancellation of its own.
-            raise RuntimeError("what keeps the flag data current has ended without a word")
+        if self.keeper is None:
+            await self._follow_sources()
+            return
+        await self.keeper.run(self._follow_sources if self._has_sources else None)
+        # Task groups say nothing of a task that ends them by a cancellation of its own.
+        raise RuntimeError("what keeps the flag data current has ended without a word")
 
-    async def _guarded(self, memberships: Memberships) -> None:
-        """A bug around the memberships never stops the data that sources bring."""
+    async def poll(self) -> None:
+        """Asks how the store of big segments is doing, until it is cancelled. A bug there stops nothing else."""
+        if self.memberships is None:
+            return
         try:
             with Contained():
-                await memberships.run()
+                await self.memberships.run()
         except Exception:
             self._logger.exception("the store of big segments is no longer asked, because of a bug in aioflags")
 

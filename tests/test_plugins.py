@@ -9,11 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from aioflags import Client, Config, ConfigError, DataSystem, Hook, LifecycleError
+from aioflags import BigSegments, Client, Config, ConfigError, DataSystem, Hook, LifecycleError, StoreStatus
+from aioflags.clock import now_ms
 from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
 from aioflags.sources import Selector, SourceContext, SourceState, Update, from_function
 from aioflags.version import __version__
 from tests.canaries import KEY, secretive
+from tests.scripted_memberships import ScriptedMemberships
 from tests.test_hooks import Told
 
 USER = secretive("anna")
@@ -99,6 +101,52 @@ async def test_all_are_asked_for_hooks_before_the_first_is_registered() -> None:
     assert log == []
     async with client:
         assert log == ["p1.get_hooks", "p2.get_hooks", "p1.register", "p2.register"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+async def test_the_start_goes_from_hooks_over_big_segments_and_plugins_to_the_sources(kind: str) -> None:
+    log: list[str] = []
+
+    class Polled(ScriptedMemberships):
+        async def last_updated_ms(self) -> int:
+            log.append("big segments are polled")
+            return now_ms()
+
+    async def follow(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        log.append("a source is asked")
+        yield Update(state=SourceState.VALID, directive=None)
+
+    plugin = Waiting("p", log) if kind == "coroutine" else Noting("p", log)
+    system = DataSystem.custom(synchronizers=[from_function("told", follow)])
+    async with Client(KEY, Config(plugins=[plugin], data_system=system, big_segments=BigSegments(store=Polled()))):
+        assert log == ["p.get_hooks", "big segments are polled", "p.register", "a source is asked"]
+
+
+async def test_a_plugin_may_ask_how_the_store_of_big_segments_is_doing_while_it_registers() -> None:
+    found: list[StoreStatus] = []
+
+    class Asking(Noting):
+        async def register(  # type: ignore[override]  # Plugin allows both, Noting only the one
+            self, client: Client, environment: EnvironmentMetadata
+        ) -> None:
+            found.append(await client.big_segments_status())
+
+    store = ScriptedMemberships(updated=now_ms())
+    async with client_with(Asking("p", []), big_segments=BigSegments(store=store)):
+        assert found == [StoreStatus(available=True, stale=False)]
+        assert store.polls == 1
+
+
+async def test_a_client_that_is_closed_while_a_plugin_registers_polls_no_more() -> None:
+    store = ScriptedMemberships(updated=now_ms())
+    client = client_with(Waiting("p", [], seconds=3600), big_segments=BigSegments(store=store, status_poll_interval=1))
+    start = asyncio.create_task(client.start())
+    await asyncio.sleep(2.5)
+    assert store.polls == 3
+    await client.aclose()
+    await asyncio.sleep(10)
+    assert (store.polls, store.closed) == (3, 1)
+    await asyncio.wait([start])
 
 
 async def test_they_are_called_once_however_often_the_client_is_started() -> None:
