@@ -22,8 +22,8 @@ pytest_plugins = ["pytester", "tests.canaries", "tests.certificates"]
 # pytester forgets what a run inside a test was the first to import, and this extension cannot be imported twice.
 importlib.import_module("yaml")
 
-# A client imports this in a thread of its own. In a fresh clone pytest rewrites its assertions then, and CPython 3.11 cannot parse in
-# two threads at once: "AST constructor recursion depth mismatch".
+# A client imports this in a thread of its own. In a fresh clone pytest rewrites its assertions then, and CPython 3.11 cannot parse
+# in two threads at once: "AST constructor recursion depth mismatch".
 importlib.import_module("aioflags.transport.clients")
 
 # In a fresh clone hypothesis first builds its tables of characters, which takes ten seconds of the test that comes first.
