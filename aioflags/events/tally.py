@@ -30,7 +30,7 @@ class Tally:
         self._lock = lock
         self._accounts = accounts
         self._clock = clock
-        self.summary = Summary()
+        self.summary: Summary = Summary()
         self.is_behind: bool = False
         """Whether evaluations may have been counted that did not look at the clock."""
         self._uncounted = [self.summary]
@@ -46,7 +46,7 @@ class Tally:
     def end_period(self, events: Sequence[AnalyticsEvent]) -> Batch:
         """These events with the summary of the period that ends now, as another begins. With the lock."""
         at_ms = self._clock()
-        summary, self.summary: Summary = self.summary, Summary()
+        summary, self.summary = self.summary, Summary()
         self.is_behind = False
         self._uncounted.append(self.summary)
         late, self._counted = self._counted, []
