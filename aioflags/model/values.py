@@ -6,12 +6,16 @@ In JSON a boolean is no number, although Python calls ``True == 1``; and 1 and 1
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
-__all__ = ["JsonValue", "fresh", "is_array", "is_number", "plain_text", "same_json", "type_name"]
+__all__ = ["JsonValue", "fresh", "is_array", "is_number", "is_small", "plain_text", "same_json", "type_name"]
 
 JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
 """What ``json.loads`` gives."""
+
+_SMALL: Final = 256
+_PART: Final = 256
+"""Characters of text that take as long as a number in a list."""
 
 
 def plain_text(text: str) -> str:
@@ -22,6 +26,38 @@ def plain_text(text: str) -> str:
 def is_number(value: object) -> bool:
     """Whether JSON would call ``value`` a number: an int or a float, never a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_small(value: object) -> bool:
+    """Whether work on all of ``value`` takes some microseconds: it has some hundred parts, long text counting for several.
+
+    Answers soon, however large it is, and although it holds itself.
+    """
+    left = _SMALL
+    unseen: list[Any] = [value]
+    while unseen:
+        each = unseen.pop()
+        kind = each.__class__
+        if kind is str or isinstance(each, str):
+            if len(each) >= _PART:
+                left -= len(each) // _PART
+        elif kind is int or kind is bool or kind is float or each is None:
+            continue
+        elif kind is list or kind is tuple or is_array(each):
+            left -= len(each)
+            if left < 0:
+                break
+            unseen += each
+        elif kind is dict or _is_object(each):
+            left -= len(each)
+            if left < 0:
+                break
+            unseen += each.values()
+    return left >= 0
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, Mapping)
 
 
 def is_array(value: object) -> bool:

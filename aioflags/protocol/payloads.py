@@ -6,8 +6,9 @@ Source: ``events.md`` 4, 5 and 11.3.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -21,12 +22,15 @@ from aioflags.model.event import (
     IndexEvent,
     MigrationEvent,
 )
+from aioflags.model.values import is_small
 from aioflags.protocol.redaction import Redaction, plain
 
 __all__ = ["EVENT_SCHEMA", "Shaper", "as_json", "try_json"]
 
 EVENT_SCHEMA: Final = "4"
 _NULL: Final = msgspec.Raw(b"null")
+_AT_ONCE: Final = 64
+"""How many members or elements of something large are looked at together."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -60,6 +64,41 @@ def _encoded(value: Any) -> msgspec.Raw:
         return msgspec.Raw(json.dumps(value, allow_nan=False, separators=(",", ":")).encode())
 
 
+def _encoding(value: Any, into: list[bytes]) -> Iterator[None]:
+    """The same in pieces, each of which is a slice of work."""
+    if not isinstance(value, (dict, list)) or is_small(cast("object", value)):
+        into.append(_encoded(value))
+        yield
+        return
+    before, after = (b"{", b"}") if isinstance(value, dict) else (b"[", b"]")
+    for part in _parts(value):
+        if is_small(part):
+            into += before, bytes(_encoded(part))[1:-1]
+            before = b","
+            yield
+        elif isinstance(part, dict):
+            for name, inner in part.items():
+                into += before, _encoded(name), b":"
+                before = b","
+                yield from _encoding(inner, into)
+        else:
+            for inner in part:
+                into.append(before)
+                before = b","
+                yield from _encoding(inner, into)
+    into.append(after)
+
+
+def _parts(value: Any) -> Iterator[dict[str, Any] | Sequence[Any]]:
+    """An object or array, cut into shorter ones."""
+    if isinstance(value, dict):
+        members = iter(cast("dict[str, Any]", value).items())
+        while part := dict(islice(members, _AT_ONCE)):
+            yield part
+    else:
+        yield from (value[start : start + _AT_ONCE] for start in range(0, len(value), _AT_ONCE))
+
+
 class Shaper:
     """Shapes the events of one payload. A context that stands in several of them is shaped once."""
 
@@ -69,15 +108,25 @@ class Shaper:
         self._redaction = redaction
         self._contexts: dict[tuple[int, bool], tuple[Context, msgspec.Raw]] = {}
 
+    def preparing(self, event: AnalyticsEvent) -> Iterator[None]:
+        """The steps of shaping an event's context, for one that is large, if that was not done yet. The record finds it then."""
+        place = _place(event.context, hides_anonymous=_hides_anonymous(event))
+        if place in self._contexts:
+            return
+        pieces: list[bytes] = []
+        shaped = yield from self._redaction.shaping(event.context, hides_anonymous=place[1])
+        yield from _encoding(shaped, pieces)
+        self._contexts[place] = (event.context, msgspec.Raw(b"".join(pieces)))
+
     def record(self, event: AnalyticsEvent) -> bytes:
         """One event."""
         match event:
             case EvaluationEvent():
                 return self._evaluation(event)
             case IndexEvent():
-                return self._about("index", event.at_ms, event.context)
+                return self._about("index", event)
             case IdentifyEvent():
-                return self._about("identify", event.at_ms, event.context)
+                return self._about("identify", event)
             case CustomEvent():
                 return self._custom(event)
             case MigrationEvent():
@@ -91,15 +140,15 @@ class Shaper:
             opening = b","
         yield b"}}" if opening == b"," else opening + b"}}"
 
-    def _about(self, kind: str, at_ms: int, context: Context) -> bytes:
-        return _encode({"kind": kind, "creationDate": at_ms, "context": self._context(context)})
+    def _about(self, kind: str, event: IndexEvent | IdentifyEvent) -> bytes:
+        return _encode({"kind": kind, "creationDate": event.at_ms, "context": self._context(event)})
 
     def _evaluation(self, event: EvaluationEvent) -> bytes:
         record: dict[str, Any] = {
             "kind": "debug" if event.is_debug else "feature",
             "creationDate": event.at_ms,
             "key": _text(event.key),
-            "context": self._context(event.context, hides_anonymous=not event.is_debug),
+            "context": self._context(event),
             "value": _value(event.value),
             "default": _value(event.default),
             "version": event.version,
@@ -117,7 +166,7 @@ class Shaper:
             "kind": "custom",
             "creationDate": event.at_ms,
             "key": _text(event.key),
-            "context": self._context(event.context, hides_anonymous=True),
+            "context": self._context(event),
         }
         if event.data is not None:
             record["data"] = event.data
@@ -140,20 +189,39 @@ class Shaper:
             "kind": "migration_op",
             "creationDate": event.at_ms,
             "operation": event.operation,
-            "context": self._context(event.context, hides_anonymous=True),
+            "context": self._context(event),
             "evaluation": evaluation,
             "measurements": list(_measurements(event)),
         }
         return _encode(_sampled(record, event.sampling_ratio))
 
-    def _context(self, context: Context, *, hides_anonymous: bool = False) -> msgspec.Raw:
-        # By identity; the context is kept beside its shape, so that its number is not given to another one meanwhile.
-        place = (id(context), hides_anonymous)
+    def _context(self, event: AnalyticsEvent) -> msgspec.Raw:
+        context = event.context
+        place = _place(context, hides_anonymous=_hides_anonymous(event))
         known = self._contexts.get(place)
         if known is None:
-            shaped = _encoded(self._redaction.shape(context, hides_anonymous=hides_anonymous))
+            shaped = _encoded(self._redaction.shape(context, hides_anonymous=place[1]))
             known = self._contexts[place] = (context, shaped)
         return known[1]
+
+
+def _hides_anonymous(event: AnalyticsEvent) -> bool:
+    """Whether nothing is told of an anonymous context but its key. Events that describe one, or help to debug, tell all of it."""
+    match event:
+        case IndexEvent() | IdentifyEvent():
+            return False
+        case EvaluationEvent():
+            return not event.is_debug
+        case CustomEvent() | MigrationEvent():
+            return True
+
+
+def _place(context: Context, *, hides_anonymous: bool) -> tuple[int, bool]:
+    """Where a context's shape is kept: by identity, beside the context, so that its number is not given to another one meanwhile.
+
+    Nothing is hidden of one that is not anonymous: it has one shape.
+    """
+    return id(context), hides_anonymous and (context.anonymous or context.members is not None)
 
 
 def _feature(feature: FlagCounts) -> bytes:

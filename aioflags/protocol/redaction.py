@@ -6,17 +6,20 @@ Source: ``events.md`` 6.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from aioflags.model.context import Context
 from aioflags.model.reference import AttributeReference
-from aioflags.model.values import is_array, plain_text
+from aioflags.model.values import is_array, is_small, plain_text
 
-__all__ = ["Redaction", "plain"]
+__all__ = ["Redaction", "is_large", "plain"]
 
 _MOST_BITS: Final = 14_000
 """Python refuses to write integers of more than 4300 digits, because that takes long."""
+_AT_ONCE: Final = 64
+"""How many attributes, or elements of a long array, are dealt with at once."""
+_NOTHING: Final[frozenset[tuple[str, ...]]] = frozenset()
 
 
 class Redaction:
@@ -35,33 +38,107 @@ class Redaction:
     def shape(self, context: Context, *, hides_anonymous: bool = False) -> dict[str, Any]:
         """The context as JSON. ``hides_anonymous``: of an anonymous one no attribute is told at all."""
         if context.members is None:
-            return {"kind": context.kind, **self._single(context, hides_anonymous=hides_anonymous)}
-        members = {kind: self._single(single, hides_anonymous=hides_anonymous) for kind, single in context.members.items()}
+            return self._single({"kind": context.kind}, context, hides_anonymous=hides_anonymous)
+        members = {kind: self._single({}, single, hides_anonymous=hides_anonymous) for kind, single in context.members.items()}
         return {"kind": "multi", **members}
 
-    def _single(self, context: Context, *, hides_anonymous: bool) -> dict[str, Any]:
-        shaped: dict[str, Any] = {"key": context.key}
-        if context.anonymous:
-            shaped["anonymous"] = True
-        redacted: list[str] = []
-        hides_all = self._all_private or (hides_anonymous and context.anonymous)
-        private = self._private | _paths(context.private) if context.private else self._private
+    def shaping(self, context: Context, *, hides_anonymous: bool = False) -> Generator[None, None, dict[str, Any]]:
+        """The same in slices, for a context that is large: yields after each, and returns what came of it."""
+        if context.members is None:
+            return (yield from self._shaping_single({"kind": context.kind}, context, hides_anonymous=hides_anonymous))
+        shaped: dict[str, Any] = {"kind": "multi"}
+        for kind, member in context.members.items():
+            shaped[kind] = yield from self._shaping_single({}, member, hides_anonymous=hides_anonymous)
+        return shaped
+
+    def _single(self, shaped: dict[str, Any], context: Context, *, hides_anonymous: bool) -> dict[str, Any]:
+        single = self._begun(shaped, context, hides_anonymous=hides_anonymous)
         named = context.attributes if context.name is None else {"name": context.name, **context.attributes}
         for name, value in named.items():
-            if value is None:
-                continue
-            if hides_all or (name,) in private:
-                redacted.append(_shown(name))
-                continue
-            inside: list[str] = []
-            try:
-                shaped[name] = _without(value, (name,), private, inside) if _reaches_into(name, private) else plain(value)
-            except Exception:  # noqa: BLE001, S112 -- a mapping of the program's own may raise anything when it is read
-                continue  # what JSON cannot carry is left out, and takes nothing else with it
-            redacted += inside
-        if redacted:
-            shaped["_meta"] = {"redactedAttributes": redacted}
-        return shaped
+            single.tell(name, value)
+        return single.whole()
+
+    def _shaping_single(
+        self, shaped: dict[str, Any], context: Context, *, hides_anonymous: bool
+    ) -> Generator[None, None, dict[str, Any]]:
+        single = self._begun(shaped, context, hides_anonymous=hides_anonymous)
+        single.tell("name", context.name)
+        for count, (name, value) in enumerate(context.attributes.items(), 1):
+            if value is None or isinstance(value, (str, int, float)):
+                single.tell(name, value)
+            else:
+                yield from single.telling(name, value)
+            if not count % _AT_ONCE:
+                yield
+        return single.whole()
+
+    def _begun(self, shaped: dict[str, Any], context: Context, *, hides_anonymous: bool) -> _Single:
+        hides_all = self._all_private or (hides_anonymous and context.anonymous)
+        private = self._private | _paths(context.private) if context.private else self._private
+        shaped["key"] = context.key
+        if context.anonymous:
+            shaped["anonymous"] = True
+        return _Single(shaped, private, hides_all=hides_all)
+
+
+def is_large(context: Context) -> bool:
+    """Whether shaping it takes longer than some microseconds, which is a matter of its attributes."""
+    try:
+        if context.members is None:
+            return not is_small(context.attributes)
+        return not all(is_small(member.attributes) for member in context.members.values())
+    except Exception:  # noqa: BLE001 -- a mapping of the program's own may raise anything when it is read
+        return False
+
+
+class _Single:
+    """A context of one kind, on its way into JSON."""
+
+    __slots__ = ("_hides_all", "_private", "_redacted", "_shaped")
+
+    def __init__(self, shaped: dict[str, Any], private: frozenset[tuple[str, ...]], *, hides_all: bool) -> None:
+        self._shaped = shaped
+        self._private = private
+        self._hides_all = hides_all
+        self._redacted: list[str] = []
+
+    def tell(self, name: str, value: object) -> None:
+        """Adds an attribute, or its name where it is private."""
+        if value is None or self._hides(name):
+            return
+        private = self._private
+        try:
+            if private and _reaches_into(name, private):
+                inside: list[str] = []
+                self._shaped[name] = _without(value, (name,), private, inside)
+                self._redacted += inside
+            else:
+                self._shaped[name] = plain(value)
+        except Exception:  # noqa: BLE001 -- a mapping of the program's own may raise anything when it is read
+            return  # what JSON cannot carry is left out, and takes nothing else with it
+
+    def telling(self, name: str, value: object) -> Iterator[None]:
+        """The same of an array or object, in slices."""
+        if self._hides(name):
+            return
+        inside: list[str] = []
+        try:
+            self._shaped[name] = yield from _copying(value, (name,), self._private, inside)
+        except Exception:  # noqa: BLE001 -- as above
+            return
+        self._redacted += inside
+
+    def whole(self) -> dict[str, Any]:
+        """The context, when all of it is told."""
+        if self._redacted:
+            self._shaped["_meta"] = {"redactedAttributes": self._redacted}
+        return self._shaped
+
+    def _hides(self, name: str) -> bool:
+        if self._hides_all or (name,) in self._private:
+            self._redacted.append(_shown(name))
+            return True
+        return False
 
 
 def plain(value: Any) -> Any:
@@ -114,6 +191,37 @@ def _without(value: Any, path: tuple[str, ...], private: frozenset[tuple[str, ..
         else:
             kept[name] = _without(inner, inner_path, private, redacted)
     return kept
+
+
+def _copying(
+    value: Any, path: tuple[str, ...], private: frozenset[tuple[str, ...]], redacted: list[str]
+) -> Generator[None, None, Any]:
+    """The same in slices. Arrays may be long, too; nothing in them is private."""
+    if is_small(value):
+        yield
+        return _without(value, path, private, redacted)
+    if isinstance(value, Mapping):
+        kept: dict[str, Any] = {}
+        for key, inner in cast("Mapping[object, Any]", value).items():
+            name = _name(key)
+            inner_path = (*path, name)
+            if inner_path in private:
+                redacted.append(str(AttributeReference(inner_path)))
+            else:
+                kept[name] = yield from _copying(inner, inner_path, private, redacted)
+        return kept
+    if not is_array(value):
+        return plain(value)
+    copied: list[Any] = []
+    for start in range(0, len(value), _AT_ONCE):
+        part = cast("Sequence[Any]", value[start : start + _AT_ONCE])
+        if is_small(part):
+            copied += plain(part)
+            yield
+        else:
+            for inner in part:
+                copied.append((yield from _copying(inner, path, _NOTHING, redacted)))
+    return copied
 
 
 def _reaches_into(name: str, private: frozenset[tuple[str, ...]]) -> bool:

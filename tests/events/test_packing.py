@@ -15,9 +15,9 @@ from aioflags.events.batch import Batch
 from aioflags.events.packing import Payload, compressed, payloads
 from aioflags.events.summary import Summary
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
-from aioflags.model.event import AnalyticsEvent, IndexEvent
+from aioflags.model.event import AnalyticsEvent, IdentifyEvent, IndexEvent
 from aioflags.protocol.payloads import Shaper
-from aioflags.protocol.redaction import Redaction
+from aioflags.protocol.redaction import Redaction, is_large
 from tests.canaries import SECRET
 from tests.events.telling import U1, records, short, telling
 
@@ -110,6 +110,31 @@ PEOPLE = [Context(f"u{number}", attributes={"email": "ann@acme.test"}) for numbe
 EVENTS: list[AnalyticsEvent] = [IndexEvent(at_ms=1, context=person) for person in PEOPLE]
 UNFIT = IndexEvent(at_ms=1, context=cast(Any, None))
 LENGTH = len(Shaper(OPEN).record(EVENTS[0]))
+
+
+LARGE: dict[str, Any] = {
+    "numbers": list(range(5000)),
+    "objects": [{"id": number, "tags": ["a", "b"], "none": None} for number in range(1000)],
+    "nested": {f"k{outer}": {f"j{inner}": "v" for inner in range(100)} for outer in range(50)},
+    "half a pair": ["\ud800"] * 1000,
+    "texts": ["x" * 10_000] * 20,
+    "empty": [[], {}, ()],
+    **{f"n{number}": number for number in range(1000)},
+}
+
+
+@pytest.mark.parametrize("kind", ["single", "multi"])
+async def test_a_large_context_is_told_in_slices_and_as_any_other_is(kind: str) -> None:
+    single = Context("u", attributes=LARGE, private=["/nested/k7"])
+    context = single if kind == "single" else Context.multi(single, Context("o", "org", attributes={"a": [1]}))
+    events: list[AnalyticsEvent] = [IndexEvent(at_ms=1, context=context), IdentifyEvent(at_ms=2, context=context)]
+    assert is_large(context)
+    shaper = Shaper(OPEN)
+    steps = [sum(1 for _ in shaper.preparing(event)) for event in events]
+    assert steps[0] > 100
+    assert steps[1] == 0
+    for event in events:
+        assert json.loads(shaper.record(event)) == json.loads(Shaper(OPEN).record(event))
 
 
 async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redaction = OPEN, **options: Any) -> list[Payload]:

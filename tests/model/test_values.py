@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.model.values import fresh, is_array, is_number, same_json, type_name
+from aioflags.model.values import fresh, is_array, is_number, is_small, same_json, type_name
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=2),
@@ -103,3 +103,26 @@ def test_a_fresh_array_is_a_list() -> None:
 )
 def test_types_go_by_their_json_names(value: Any, number: bool, array: bool, name: str) -> None:
     assert (is_number(value), is_array(value), type_name(value)) == (number, array, name)
+
+
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    ("value", "small"),
+    [
+        pytest.param(None, True, id="nothing"),
+        pytest.param("x" * 1000, True, id="text"),
+        pytest.param({"a": [1, 2.5, True, None, "b", (3,)], "c": {"d": {}}}, True, id="a bit of everything"),
+        pytest.param(list(range(256)), True, id="some hundred numbers"),
+        pytest.param(list(range(257)), False, id="more of them"),
+        pytest.param({"a": {"b": [[1] * 100] * 3}}, False, id="many far inside"),
+        pytest.param(dict.fromkeys(map(str, range(300))), False, id="many members"),
+        pytest.param("x" * 100_000, False, id="long text"),
+        pytest.param(["x" * 1000] * 100, False, id="much text"),
+        pytest.param(LOOP, False, id="what holds itself"),
+    ],
+)
+def test_what_is_small_is_dealt_with_in_microseconds(value: object, small: bool) -> None:
+    assert is_small(value) is small

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from aioflags import Context
+from aioflags.evaluation.pausing import at_once
 from aioflags.protocol.redaction import Redaction
 
 A = {"b": {"c": 1, "d": 2}, "e": 3}
@@ -127,6 +129,49 @@ class Street(str, enum.Enum):  # noqa: UP042 - a StrEnum is shown as what it say
 def test_an_attribute_that_json_cannot_carry_is_left_out_alone(value: object, left: dict[str, object], private: list[str]) -> None:
     shape = Redaction(private=private).shape(Context("u", attributes={"a": value, "z": 1}))
     assert shape == {"kind": "user", "key": "u", **left, "z": 1}
+
+
+MANY: dict[str, Any] = {f"n{number}": number for number in range(1000)}
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+
+class Unreadable(Mapping[str, object]):
+    """A mapping that fails when it is read."""
+
+    def __getitem__(self, key: str) -> object:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        raise OSError("gone")
+
+    def __len__(self) -> int:
+        return 10_000
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        pytest.param({**MANY, "private": 1}, id="many attributes"),
+        pytest.param({"many": {**MANY, "private": {"x": 1}}, "private": MANY, "none": None}, id="a large object"),
+        pytest.param({"many": {"in": {"in": {**MANY, "private": 1}}}}, id="far inside"),
+        pytest.param({"many": list(range(1000)), "objects": [{"a": [1, (2,)], "private": 1}] * 1000}, id="long arrays"),
+        pytest.param({"many": [list(range(1000))] * 3, "tuple": ("x" * 1000,) * 1000}, id="long arrays in arrays"),
+        pytest.param({"many": [*range(1000), object()], "also": {**MANY, "bad": object()}, "left": 1}, id="what JSON cannot carry"),
+        pytest.param({"many": LOOP, "also": Unreadable(), "left": [1]}, id="what cannot be read"),
+        pytest.param({"text": "x" * 100_000, "private": "y" * 100_000}, id="long text"),
+        pytest.param({}, id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("private", [[], ["private", "/many/private", "/many/in/in/private"]], ids=["open", "with private parts"])
+@pytest.mark.parametrize("anonymous", [False, True], ids=["somebody", "anonymous"])
+def test_what_is_shaped_in_slices_is_the_same(attributes: dict[str, Any], private: list[str], anonymous: bool) -> None:
+    single = Context("u", name="N", anonymous=anonymous, attributes=attributes)
+    for context in (single, Context.multi(single, Context("o", "org", attributes=attributes, private=["n3"]))):
+        for redaction in (Redaction(private=private), Redaction(all_attributes_private=True)):
+            for hides in (False, True):
+                whole = redaction.shape(context, hides_anonymous=hides)
+                assert at_once(redaction.shaping(context, hides_anonymous=hides)) == whole
 
 
 @pytest.mark.parametrize(
