@@ -88,6 +88,7 @@ class Client:
         self._feed = ChangeFeed(self._logger)
         self._cell = StatusCell(self._holder, self._feed, self._logger)
         self._once = Once()
+        self._once_a_flag = Once()
         self._backlog = Backlog(self._logger)
         self._series = Series(config.hooks, self._backlog, self._logger)
         # Weakly, since its numbers may be of interest when the client is gone.
@@ -560,7 +561,7 @@ class Client:
         if not isinstance(event, str):
             self._warn_if_closed("track_migration_op")
             self._recorder.migrated(event)
-        elif self._once((tracker.key, event)):
+        elif self._once_a_flag((tracker.key, event)):
             self._logger.error("migration %s: nothing is sent: %s", printable(tracker.key), event)
 
     # -- around evaluations

@@ -85,7 +85,8 @@ class Evaluator:
         self._offline = offline
         self._defaults = defaults
         self._logger = logger
-        self._once = Once()
+        # One for each, so that a program that makes up keys of flags hears of those that are malformed.
+        self._once = {kind: Once() for kind in ErrorKind}
 
     def turn(self, *, intervened: bool | None = None) -> None:
         """Looks again which way the doors have to take.
@@ -159,7 +160,7 @@ class Evaluator:
             self.recorder.evaluated(key, context, default, evaluation, with_reason=with_reason)
         error = detail.reason.error_kind
         if error is ErrorKind.WRONG_TYPE:
-            if self._once((error, key)):
+            if self._once[error](key):
                 found = snapshot.evaluate(key, context, None, wanted=object, memberships=find).detail.value
                 self._log_type(key, found, wanted)
         elif error is not None:
@@ -257,7 +258,7 @@ class Evaluator:
             value = fit(overrides[key], wanted)
             if value is NO_FIT:
                 detail = EvaluationDetail(default, None, _WRONG_TYPE)
-                if self._once((ErrorKind.WRONG_TYPE, key)):
+                if self._once[ErrorKind.WRONG_TYPE](key):
                     self._log_type(key, overrides[key], wanted)
             else:
                 detail = EvaluationDetail(value, None, _OVERRIDE)
@@ -338,7 +339,7 @@ class Evaluator:
     def _log(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
         """Once a flag and cause. The other kinds are logged where they are found."""
         why = context.error if kind is ErrorKind.USER_NOT_SPECIFIED and context is not None else None
-        if not self._once((kind, key, why)):
+        if not self._once[kind]((key, why)):
             return
         shown = printable(key)
         match kind:

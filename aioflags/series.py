@@ -77,6 +77,8 @@ class Series:
         self._backlog = backlog
         self._logger = logger
         self._once = Once()
+        self._once_a_key = Once()
+        """Apart: there may be more keys than anybody wants to read of, and what is said of a hook is said nevertheless."""
         self.add(hooks)
 
     def __bool__(self) -> bool:
@@ -217,7 +219,7 @@ class Series:
 
     def _failed(self, stage: _Stage, key: str, error: BaseException) -> None:
         """Once a hook, stage, and flag or event: the next one would fail in the same way."""
-        if self._once((id(stage), key)):
+        if self._once_a_key((id(stage), key)):
             shown = name_of(stage.hook), stage.name, printable(key)
             self._logger.error("hook %s: %s failed for %s", *shown, exc_info=error)
 

@@ -730,3 +730,36 @@ async def test_a_call_that_cannot_be_meant_reaches_no_hook() -> None:
         with pytest.raises(ConfigError):
             client.variation_nowait(7, USER, False)  # type: ignore[call-overload]  # the mistake
     assert hook.calls == []
+
+
+async def test_however_many_flags_it_fails_for_the_log_hears_of_stages_that_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Hook):
+        name = "failing"
+
+        def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+            raise OSError
+
+        async def after(
+            self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+        ) -> Mapping[str, object]:
+            return data
+
+    async with Client.local({}, Config(hooks=[Failing()])) as client:
+        for number in range(1001):
+            await client.variation(f"f{number}", Context("u"), 0)
+        caplog.clear()
+        client.variation_nowait("f0", Context("u"), 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "hook failing: calls that never wait (variation_nowait, Flags) leave out its stages that wait"
+    ]
+
+
+async def test_however_many_flags_there_are_not_the_log_hears_of_one_with_another_type(caplog: pytest.LogCaptureFixture) -> None:
+    async with Client.local({"flagValues": {"text": "a"}}) as client:
+        for number in range(1001):
+            client.variation_nowait(f"f{number}", Context("u"), 0)
+        caplog.clear()
+        client.variation_nowait("text", Context("u"), 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "text: its value is a string where a number is asked for; the default is served"
+    ]
