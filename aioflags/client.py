@@ -114,8 +114,7 @@ class Client:
             memberships=self._memberships,
             logger=self._logger,
         )
-        self._direct = False
-        self._counting: Recorder = CLOSED
+        self._counting: Recorder | None = CLOSED
         self._turning = Lock()
         self._registration = Registration(config.plugins, environment_of(self._key, config), self._logger)
         self._knows_plugins = False
@@ -271,20 +270,21 @@ class Client:
             answer = snapshot.plain[key](context, snapshot.scope)
             value = answer.fits[default.__class__]
             if expect is None:
-                if self._direct:
+                # Whoever changes this measures it: ``docs/performance.md``, T1 and T9.
+                counting = self._counting
+                if counting is None:
                     if context.error is None:
                         return value
                 else:
-                    # The context in focus is a valid one. Whoever changes this measures it: ``docs/performance.md``, T9.
-                    focus = self._counting.focus
-                    if focus.context is context:
+                    focus = counting.focus
+                    if focus.context is context:  # which is a valid one
                         try:
                             focus.ticks[answer]()
                             return value
                         except KeyError:
                             pass
-                    if self._counting.is_open and context.error is None:
-                        self._counting.answered(snapshot, key, context, answer, default, value=value)
+                    if counting.is_open and context.error is None:
+                        counting.answered(snapshot, key, context, answer, default, value=value)
                         return value
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass
@@ -292,7 +292,7 @@ class Client:
         snapshot = await self._newest(key)
         if evaluator.may_wait:
             return (await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation")).value
-        if default is None and expect is None and self._direct and (own := own_default(key)) is not None:
+        if default is None and expect is None and self._counting is None and (own := own_default(key)) is not None:
             return self.variation_nowait(key, context, own)
         return evaluator.detail(snapshot, key, context, default, expect, method="variation").value
 
@@ -316,20 +316,21 @@ class Client:
             answer = snapshot.plain[key](context, snapshot.scope)
             value = answer.fits[default.__class__]
             if expect is None:
-                if self._direct:
+                # Whoever changes this measures it: ``docs/performance.md``, T1 and T9.
+                counting = self._counting
+                if counting is None:
                     if context.error is None:
                         return value
                 else:
-                    # The context in focus is a valid one. Whoever changes this measures it: ``docs/performance.md``, T9.
-                    focus = self._counting.focus
-                    if focus.context is context:
+                    focus = counting.focus
+                    if focus.context is context:  # which is a valid one
                         try:
                             focus.ticks[answer]()
                             return value
                         except KeyError:
                             pass
-                    if self._counting.is_open and context.error is None:
-                        self._counting.answered(snapshot, key, context, answer, default, value=value)
+                    if counting.is_open and context.error is None:
+                        counting.answered(snapshot, key, context, answer, default, value=value)
                         return value
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass
@@ -669,8 +670,7 @@ class Client:
             self._series.add(hooks)
             self._evaluator.turn(intervened=intervened)
             looks_up = self._keeper is not None and self._keeper.looks_up
-            self._direct = self._evaluator.is_direct and not looks_up
-            self._counting = self._recorder if self._evaluator.is_counted and not looks_up else CLOSED
+            self._counting = CLOSED if looks_up else self._evaluator.counting
 
     def __repr__(self) -> str:
         report = self._cell.newest

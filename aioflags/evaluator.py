@@ -22,7 +22,7 @@ from aioflags.evaluation.explain import explain
 from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit, misfit
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.state import FlagState, flag_values, flags_state, given_states
-from aioflags.events.recorder import Recorder
+from aioflags.events.recorder import CLOSED, Recorder
 from aioflags.hooks import EvaluationCall
 from aioflags.interventions import INTERVENTIONS, Observation
 from aioflags.logs import Once, printable
@@ -56,8 +56,9 @@ class _StateOptions(TypedDict):
 class Evaluator:
     """Answers for one client. Never waits and never raises, but for a call that cannot be meant.
 
-    ``is_direct``: nothing stands between a flag and its caller, so that the doors may take the short way. ``is_counted``: nothing
-    but the recorder does, so that they may take it with a count. ``is_hooked``: there are hooks. ``may_wait``: they may want to
+    ``counting`` is what doors that have the flags in hand tell of an answer: nothing, and nobody, if it is ``None``, since nothing
+    stands between a flag and its caller; a recorder, if nothing else does. If that is closed, they have to ask here. ``is_hooked``:
+    there are hooks. ``may_wait``: they may want to
     wait, or something may have to be fetched first, so that awaited doors ask :meth:`detail_awaited`. :meth:`turn` changes them.
     """
 
@@ -73,8 +74,7 @@ class Evaluator:
         logger: logging.Logger,
     ) -> None:
         self.recorder: Recorder = recorder
-        self.is_direct: bool = False
-        self.is_counted: bool = False
+        self.counting: Recorder | None = CLOSED
         self.is_hooked: bool = False
         self.may_wait: bool = False
         self._is_intervened = False
@@ -98,8 +98,7 @@ class Evaluator:
         self.is_hooked = bool(self._series)
         self.may_wait = self.is_hooked or self._memberships is not None
         is_short = not (self._is_intervened or self._offline or self._defaults or self._series)
-        self.is_direct = is_short and not self.recorder.is_open
-        self.is_counted = is_short and self.recorder.is_open
+        self.counting = CLOSED if not is_short else self.recorder if self.recorder.is_open else None
 
     def context(self, context: Context | None) -> Context | None:
         """The context of a call: its own, else the ambient one."""

@@ -61,18 +61,18 @@ class Flags:
             answer = self._plain[key](self._subject, self._snapshot.scope)
             value = answer.fits[default.__class__]
             if expect is None:
-                if self._evaluator.is_direct:
+                counting = self._evaluator.counting
+                if counting is None:
                     return value
-                if self._evaluator.is_counted:
-                    recorder, subject = self._evaluator.recorder, self._subject
-                    focus = recorder.focus
-                    if focus.context is subject:
-                        try:
-                            focus.ticks[answer]()
-                            return value
-                        except KeyError:
-                            pass
-                    recorder.answered(self._snapshot, key, subject, answer, default, value=value)
+                subject, focus = self._subject, counting.focus
+                if focus.context is subject:
+                    try:
+                        focus.ticks[answer]()
+                        return value
+                    except KeyError:
+                        pass
+                if counting.is_open:
+                    counting.answered(self._snapshot, key, subject, answer, default, value=value)
                     return value
         except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
             pass

@@ -209,6 +209,7 @@ async def _close(response: httpx.Response) -> None:
 async def _head(client: httpx.AsyncClient, request: httpx.Request, timeout: httpx.Timeout) -> httpx.Response:
     """The head of the answer. httpx limits each step of getting it, and a mock of it none, so the whole is limited here."""
     limit = None if timeout.connect is None or timeout.read is None else timeout.connect + timeout.read
+    await checkpoint()  # making a request took httpx half a millisecond, and sending it takes as long
     with anyio.move_on_after(limit):
         return await client.send(request, stream=True, follow_redirects=False)
     raise PaceError(f"no answer within {limit:g} s")

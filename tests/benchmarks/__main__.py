@@ -47,7 +47,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="aioflags beside its peers, as ratios.")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of evaluating; loading and starting take half as many")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="rounds of evaluating and telling; loading and starting take half as many"
+    )
     parser.add_argument("--quick", action="store_true", help="one round, to see that everything runs")
     parser.add_argument("--only", nargs="+", choices=JOBS, default=list(JOBS), help="what to measure")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write every reading")

@@ -30,7 +30,7 @@ def measured(
     readings: list[Reading] = []
     failures: list[str] = []
     for kind, all_of_kind in jobs.items():
-        turns = rounds if kind == "evaluate" else (rounds + 1) // 2
+        turns = rounds if kind in ("evaluate", "tell") else (rounds + 1) // 2
         for number in range(turns):
             tell(f"{kind}: round {number + 1} of {turns}")
             for job in random.sample(all_of_kind, len(all_of_kind)):
