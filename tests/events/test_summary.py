@@ -147,6 +147,24 @@ def test_a_summary_has_room_for_so_many_keys_that_are_no_flags() -> None:
     assert summary.has_room("f0")
 
 
+def test_a_key_that_is_no_flags_takes_its_room_once() -> None:
+    summary = Summary()
+    for _ in range(MAX_UNKNOWN_KEYS):
+        summary.count("f", ("user",), default="d", value="d", variation=None, version=None, at_ms=50)
+    assert summary.has_room("another")
+
+
+def test_what_comes_late_twice_is_added_twice() -> None:
+    later = Summary()
+    for _ in range(2):
+        earlier = Summary()
+        count(earlier, 50)
+        count(earlier, 50)
+        add_late(later, earlier, 60)
+    count(later, 70)
+    assert take(later, 80) == 5
+
+
 def test_a_summary_tells_of_so_many_kinds_and_counts_them_all() -> None:
     summary = Summary()
     contexts = [Context("k", f"kind-{number}") for number in range(MAX_KINDS + 5)]
