@@ -176,16 +176,21 @@ class Scope(msgspec.Struct, eq=False):
 
 
 class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):
-    """A prerequisite that was evaluated on the way: what it answered, and which flag asked for it."""
+    """A prerequisite that was evaluated on the way: what it answered, and which flag asked for it.
 
-    flag: CompiledFlag
+    Answers keep these, so that it has what events want to know of the flag, and not what the flag was compiled to.
+    """
+
+    key: str
+    version: int
+    tracking: Tracking
     answer: Answer
     prerequisite_of: str
 
 
 def direct(notes: tuple[PrerequisiteEvaluation, ...], key: str) -> tuple[str, ...]:
     """Keys of the prerequisites that the flag itself asked for, in the order of evaluation."""
-    return tuple(note.flag.key for note in notes if note.prerequisite_of == key)
+    return tuple(note.key for note in notes if note.prerequisite_of == key)
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -36,6 +36,9 @@ __all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order", "track
 _NOTHING: Final = VariationOrRollout()
 _MOST_WAYS: Final = 256
 """How many ways to its answers a flag with prerequisites remembers."""
+_ABSENT: Final = malformed("there is no such flag")
+"""Stands in a way for a prerequisite that there is not. The end of such a way is remembered, too: answers are told apart by
+what they are and not by what they say, and whoever counts them remembers them."""
 
 
 def compile_flag(flag: FlagDefinition, note: Note) -> CompiledFlag:
@@ -222,9 +225,9 @@ def _with_prerequisites(flag: FlagDefinition, outcome: Outcome[Answer]) -> Evalu
             prerequisite = scope.forms.flag(needed)
             if prerequisite is None:
                 path.pop()
-                return failed.after(notes)
+                return ways.add([*(note.answer for note in notes), _ABSENT], failed.after(notes))
             answer = prerequisite.evaluate(context, scope)
-            notes.append(PrerequisiteEvaluation(prerequisite, answer, key))
+            notes.append(PrerequisiteEvaluation(prerequisite.key, prerequisite.version, prerequisite.tracking, answer, key))
             if answer.fulfils != variation:
                 path.pop()
                 return ways.add([note.answer for note in notes], failed.after(notes))
@@ -250,12 +253,14 @@ class _Ways:
 
     def add(self, steps: list[Answer], end: Answer) -> Answer:
         """The end, from now on to be found behind these steps."""
-        if self._count >= _MOST_WAYS:
-            self.start.clear()  # prerequisites that changed have left theirs behind
-            self._count = 0
-        self._count += 1
         step: Any = self.start
         for answer in steps[:-1]:
             step = step.setdefault(answer, {})
         found: Answer = step.setdefault(steps[-1], end)
+        if found is end:
+            self._count += 1
+            if self._count > _MOST_WAYS:
+                self.start.clear()  # prerequisites that changed have left theirs behind
+                self._count = 0
+                return self.add(steps, end)
         return found

@@ -116,7 +116,8 @@ class Forms:
             if definition is None:
                 return None
             flag = self.dialect.flag(definition, self.complaints.about(ObjectKind.FLAG, definition))
-            self.flags[key] = flag
+            # Other threads may compile it as well. One form stays, in both places, since answers of two are not the same.
+            flag = self.flags.setdefault(key, flag)
             if self._is_plain(definition):
                 self.plain[key] = flag.evaluate
         return flag

@@ -19,7 +19,7 @@ from aioflags.events.batch import Batch
 from aioflags.logs import logger as package_logger
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.protocol.payloads import Shaper
-from aioflags.protocol.redaction import Redaction, is_large
+from aioflags.protocol.redaction import Redaction
 
 __all__ = ["Pause", "Payload", "compressed", "payloads"]
 
@@ -56,9 +56,8 @@ async def payloads(
         await pause()
     for event in batch.events:
         try:
-            if is_large(event.context):
-                for _ in shaper.preparing(event):
-                    await pause()
+            for _ in shaper.preparing(event):
+                await pause()
             record = shaper.record(event)
         except Exception:
             if not has_failed:  # with one of thousands, all may be

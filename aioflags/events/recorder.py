@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from aioflags.clock import now_ms
-from aioflags.evaluation.compiled import Answer, CompiledFlag, Evaluation
+from aioflags.evaluation.compiled import Answer, CompiledFlag, Evaluation, PrerequisiteEvaluation
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.batch import Batch
 from aioflags.events.carried import Carried
@@ -31,7 +31,7 @@ from aioflags.forks import adapt_after_fork, tell_after_fork
 from aioflags.logs import Once
 from aioflags.logs import logger as package_logger
 from aioflags.model.context import Context
-from aioflags.model.defaults import MAX_UNKNOWN_KEYS
+from aioflags.model.defaults import MAX_TICKS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
@@ -134,7 +134,7 @@ class Recorder:
                 prerequisites=answer.prerequisites,
             )
             tick = self._evaluation(key, context, default, evaluation, with_reason=False)
-            if tick is not None:
+            if tick is not None and len(focus.ticks) < MAX_TICKS:
                 focus.ticks[answer] = tick
         finally:
             self._lock.release()
@@ -211,7 +211,7 @@ class Recorder:
         at_ms = self._clock()
         ticks: list[Tick | None] = [
             self._flag(
-                note.flag,
+                note,
                 context,
                 None,
                 note.answer.detail,
@@ -247,7 +247,7 @@ class Recorder:
 
     def _flag(
         self,
-        flag: CompiledFlag,
+        flag: CompiledFlag | PrerequisiteEvaluation,
         context: Context,
         default: Any,
         detail: EvaluationDetail[Any],
@@ -367,8 +367,9 @@ class Recorder:
     def forget_contexts(self) -> None:
         """Every context is described again when it comes next."""
         with self._lock:
-            self.focus = NOBODY
+            # In this order: a signal handler in between evaluates for somebody who is forgotten already.
             self._known.clear()
+            self.focus = NOBODY
 
     def learn_time(self, server_ms: int) -> None:
         """What time it is where the events go: debugging ends by that clock, too."""

@@ -32,6 +32,7 @@ __all__ = [
     "MAX_REDIRECTS",
     "MAX_RESPONSE_BYTES",
     "MAX_RETRY_AFTER",
+    "MAX_TICKS",
     "MAX_TTL",
     "MAX_UNKNOWN_KEYS",
     "MEMBERSHIP_CACHE_SIZE",
@@ -137,6 +138,8 @@ MAX_UNKNOWN_KEYS: Final = 10_000
 """How many keys that are no flag's one summary counts. A program that makes up keys has a mistake, and no end of them."""
 MAX_KINDS: Final = 100
 """How many kinds of contexts a summary tells of for one flag, and has the short way for. Programs have a handful."""
+MAX_TICKS: Final = 30_000
+"""How many answers a summary has the short way for: more than a few variations of ten thousand flags."""
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
 """A payload of events is no longer, unless it is a single record."""
 

@@ -23,7 +23,7 @@ from aioflags.model.event import (
     MigrationEvent,
 )
 from aioflags.model.values import is_small
-from aioflags.protocol.redaction import Redaction, plain
+from aioflags.protocol.redaction import Redaction, is_large, plain
 
 __all__ = ["EVENT_SCHEMA", "Shaper", "as_json", "try_json"]
 
@@ -111,7 +111,7 @@ class Shaper:
     def preparing(self, event: AnalyticsEvent) -> Iterator[None]:
         """The steps of shaping an event's context, for one that is large, if that was not done yet. The record finds it then."""
         place = _place(event.context, hides_anonymous=_hides_anonymous(event))
-        if place in self._contexts:
+        if place in self._contexts or not is_large(event.context):
             return
         pieces: list[bytes] = []
         shaped = yield from self._redaction.shaping(event.context, hides_anonymous=place[1])

@@ -125,6 +125,8 @@ class _Single:
         try:
             self._shaped[name] = yield from _copying(value, (name,), self._private, inside)
         except Exception:  # noqa: BLE001 -- as above
+            # Perhaps the program has changed it meanwhile, which it cannot do while it is copied at once.
+            self.tell(name, value)
             return
         self._redacted += inside
 

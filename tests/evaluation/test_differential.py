@@ -39,7 +39,7 @@ def compare(seed: str, found: Counter[str]) -> None:
             ours = outcome(evaluation)
             if ours[2] == {**MALFORMED[2], "bigSegmentsStatus": "NOT_CONFIGURED"}:
                 expected[2].setdefault("bigSegmentsStatus", "NOT_CONFIGURED")  # shown by a case below
-            notes = [(note.flag.key, note.answer.index, note.prerequisite_of) for note in evaluation.prerequisites]
+            notes = [(note.key, note.answer.index, note.prerequisite_of) for note in evaluation.prerequisites]
             where = f"seed {seed!r}, flag {one}, context {data}: {ours} instead of {expected}"
             assert same_json(list(ours), list(expected)), where
             assert ours[2]["kind"] == "ERROR" or notes == prerequisites, where

@@ -185,7 +185,7 @@ def test_a_circle_is_no_trouble_to_those_who_do_not_walk_it() -> None:
 def test_prerequisites_are_noted_depth_first() -> None:
     snapshot = snapshot_of(needs("n1", "n2", "n3"), needs("n2", "n3"), flag("n3"))
     evaluation = snapshot.evaluate("n1", K, None)
-    assert [(note.flag.key, note.prerequisite_of) for note in evaluation.prerequisites] == [
+    assert [(note.key, note.prerequisite_of) for note in evaluation.prerequisites] == [
         ("n3", "n2"),
         ("n2", "n1"),
         ("n3", "n1"),

@@ -72,3 +72,16 @@ def test_a_set_of_few_flags_costs_nothing_by_the_many_that_are_compiled() -> Non
         forms.flag(key)
     forms.flags = Unswept(forms.flags)
     assert forms.renewed(Items({"a": definitions["a"]})).flags == {"a": forms.flags["a"]}
+
+
+def test_of_two_threads_that_compile_a_flag_one_has_it_compiled() -> None:
+    definition = FlagDefinition(key="g", version=1)
+    other = compile_flag(definition, lambda _: None)
+
+    def compile_more_slowly(definition: FlagDefinition, note: Note) -> CompiledFlag:
+        forms.flags["g"] = other
+        return compile_flag(definition, note)
+
+    forms = Forms(Items({"g": definition}), Dialect("test", compile_more_slowly, compile_segment), Complaints(logger))
+    assert forms.flag("g") is other
+    assert forms.plain["g"] is other.evaluate

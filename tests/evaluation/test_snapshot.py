@@ -422,10 +422,38 @@ def test_answers_tell_by_way_of_which_prerequisites_they_came() -> None:
     snapshot = snapshot_of(needs("f", "g", "i"), needs("g", "h"), flag("h"), flag("i", on=False))
     snapshot.evaluate("f", K, None)
     answer = snapshot.plain["f"](K, snapshot.scope)
-    told = [(note.flag.key, note.answer.index, note.prerequisite_of) for note in answer.prerequisites]
+    told = [(note.key, note.answer.index, note.prerequisite_of) for note in answer.prerequisites]
     assert told == [("h", 1, "g"), ("g", 1, "f"), ("i", 0, "f")]
     assert snapshot.plain["f"](K, snapshot.scope) is answer
     assert snapshot.evaluate("f", K, None).prerequisites == answer.prerequisites
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param([needs("f", "nowhere")], id="one that does not exist"),
+        pytest.param([needs("f", "g", "nowhere"), flag("g")], id="one behind another"),
+        pytest.param([needs("f", "g"), needs("g", "nowhere")], id="one of a prerequisite's own"),
+    ],
+)
+def test_without_a_prerequisite_a_flag_has_one_answer(flags: Any) -> None:
+    snapshot = snapshot_of(*flags)
+    snapshot.evaluate("f", K, None)
+    answers = [snapshot.plain["f"](K, snapshot.scope) for _ in range(5)]
+    assert {id(answer) for answer in answers} == {id(answers[0])}
+    assert answers[0].detail.reason.kind == "PREREQUISITE_FAILED"
+    again = snapshot.apply(partial(flag("nowhere")))
+    assert again.evaluate("f", K, None).detail.variation_index == 1
+
+
+def test_a_flag_keeps_nothing_of_what_its_prerequisites_were() -> None:
+    snapshot = snapshot_of(needs("f", "g"), flag("g"))
+    snapshot.evaluate("f", K, None)
+    watched = weakref.ref(snapshot.scope.forms.flags["g"].evaluate)
+    snapshot = snapshot.apply(partial(flag("g", version=2)))
+    gc.collect()
+    assert watched() is None
+    assert snapshot.evaluate("f", K, None).detail.variation_index == 1
 
 
 def _answers_with_prerequisites() -> int:

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Events
+from aioflags.evaluation.compiled import Answer
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
 from aioflags.events.batch import Batch
 from aioflags.events.recorder import Recorder
 from aioflags.flags import Flags
-from aioflags.model.defaults import MAX_UNKNOWN_KEYS
+from aioflags.model.defaults import MAX_TICKS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.event import EvaluationEvent, IndexEvent, MigrationEvent
 from aioflags.sources import MemorySource
@@ -270,6 +271,18 @@ def test_somebody_who_is_known_is_counted_while_another_thread_has_the_lock() ->
     holding.join()
     counting.join()
     assert is_done
+    assert drained(to).evaluations == 3
+
+
+def test_the_short_way_is_there_for_so_many_answers_and_all_are_counted() -> None:
+    to = recorder()
+    short_way(to, "plain", U1)
+    (tick,) = to.focus.ticks.values()
+    to.focus.ticks.update({Answer(number, 0, Reason(kind=ReasonKind.OFF)): tick for number in range(MAX_TICKS)})
+    many = len(to.focus.ticks)
+    for _ in range(2):
+        short_way(to, "other", U1)
+    assert len(to.focus.ticks) == many
     assert drained(to).evaluations == 3
 
 

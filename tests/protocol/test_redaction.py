@@ -174,6 +174,16 @@ def test_what_is_shaped_in_slices_is_the_same(attributes: dict[str, Any], privat
                 assert at_once(redaction.shaping(context, hides_anonymous=hides)) == whole
 
 
+def test_what_the_program_changes_while_it_is_shaped_in_slices_is_told() -> None:
+    large: dict[str, Any] = {"many": {"in": dict(MANY)}}
+    shaping = Redaction(private=["/many/private"]).shaping(Context("u", attributes=large))
+    next(shaping)
+    large["many"]["private"] = large["many"]["new"] = 1
+    shaped = at_once(shaping)
+    assert shaped["many"] == {"in": MANY, "new": 1}
+    assert shaped["_meta"] == {"redactedAttributes": ["/many/private"]}
+
+
 @pytest.mark.parametrize(
     ("value", "left"),
     [
