@@ -12,6 +12,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -309,8 +310,12 @@ class Recorder:
 
     def _warn(self) -> None:
         """Without the lock, since whoever takes log records may ask for flags, too. Once while there is no room for events."""
-        if not self._has_no_room:
-            return
+        if self._has_no_room:
+            # What was recorded must not be recorded once more because a filter of the program's log has raised.
+            with suppress(Exception):
+                self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
         if "events" in self._has_no_room and self._once("full"):
             most = self._settings.events_max_pending
             self._logger.warning("%d events wait to be sent: new ones are dropped until they are", most)

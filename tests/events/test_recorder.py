@@ -274,6 +274,18 @@ def test_somebody_who_is_known_is_counted_while_another_thread_has_the_lock() ->
     assert drained(to).evaluations == 3
 
 
+def test_a_filter_of_the_log_that_raises_makes_no_evaluation_count_twice() -> None:
+    def refuse(_: logging.LogRecord) -> bool:
+        raise OSError("no log")
+
+    logger = logging.Logger("a log that fails")
+    logger.addFilter(refuse)
+    to = recorder(events_max_pending=1, logger=logger)
+    for _ in range(2):
+        short_way(to, "tracked", U1)
+    assert drained(to).evaluations == 2
+
+
 def test_the_short_way_is_there_for_so_many_answers_and_all_are_counted() -> None:
     to = recorder()
     short_way(to, "plain", U1)
