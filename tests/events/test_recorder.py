@@ -278,7 +278,7 @@ def test_a_filter_of_the_log_that_raises_makes_no_evaluation_count_twice() -> No
     def refuse(_: logging.LogRecord) -> bool:
         raise OSError("no log")
 
-    logger = logging.Logger("a log that fails")
+    logger = logging.getLogger("aioflags.tests.a log that fails")
     logger.addFilter(refuse)
     to = recorder(events_max_pending=1, logger=logger)
     for _ in range(2):
