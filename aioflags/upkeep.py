@@ -74,7 +74,8 @@ class Upkeep:
     def _warn(self, key: SdkKey) -> None:
         if not key and not key.discarded and not self._config.offline and self._has(Polling, Streaming, Fdv1Polling, Fdv1Streaming):
             self._logger.warning(
-                "sdk_key: it is empty, so the service will refuse it; Client.from_env takes it from LAUNCHDARKLY_SDK_KEY"
+                "sdk_key: it is empty, so the service will refuse it, and no events are recorded; "
+                "Client.from_env takes it from LAUNCHDARKLY_SDK_KEY"
             )
         if self._config.payload_filter_key is not None and self._has(Polling, Streaming):
             self._logger.warning("payload_filter_key: it has no effect on FDv2, only on the FDv1 fallback")
