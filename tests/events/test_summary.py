@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aioflags import Context
-from aioflags.events.summary import Counter, Summary
+from aioflags.events.summary import Counter, Summary, kept
 from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 
 ORG, DEVICE = Context("o", "org"), Context("d", "device")
@@ -152,6 +152,24 @@ def test_a_key_that_is_no_flags_takes_its_room_once() -> None:
     for _ in range(MAX_UNKNOWN_KEYS):
         summary.count("f", ("user",), default="d", value="d", variation=None, version=None, at_ms=50)
     assert summary.has_room("another")
+
+
+def test_outcomes_are_counted_apart() -> None:
+    summary = Summary()
+    outcomes = [(0, 1), (1, 1), (0, 2), (None, 1), (0, 1)]
+    for variation, version in outcomes:
+        summary.count("f", ("user",), default="d", value=variation, variation=variation, version=version, at_ms=50)
+    (told,) = summary.features()
+    assert [each.count for each in told.counts] == [0] * 4  # until it is taken
+    assert take(summary, 60) == 5
+    (told,) = summary.features()
+    counted = [(each.variation, each.version, each.value, each.count) for each in told.counts]
+    assert counted == [(0, 1, 0, 2), (1, 1, 1, 1), (0, 2, 0, 1), (None, 1, None, 1)]
+
+
+@pytest.mark.parametrize("value", [object(), [object()]])
+def test_what_json_cannot_carry_is_told_as_nothing(value: object) -> None:
+    assert kept(value) is None
 
 
 def test_what_comes_late_twice_is_added_twice() -> None:
