@@ -15,7 +15,8 @@ from aioflags.evaluation.forms import Complaints, Forms
 from aioflags.evaluation.items import Items
 from aioflags.evaluation.segments import compile_segment
 from aioflags.logs import logger
-from aioflags.model.flag import FlagDefinition
+from aioflags.model.change import ObjectKind
+from aioflags.model.flag import Clause, FlagDefinition, FlagRule
 from aioflags.model.segment import SegmentDefinition
 
 
@@ -85,3 +86,40 @@ def test_of_two_threads_that_compile_a_flag_one_has_it_compiled() -> None:
     forms = Forms(Items({"g": definition}), Dialect("test", compile_more_slowly, compile_segment), Complaints(logger))
     assert forms.flag("g") is other
     assert forms.plain["g"] is other.evaluate
+
+
+def flag_of(key: str, *, version: int = 1, segments: tuple[str, ...] = ()) -> FlagDefinition:
+    clauses = (Clause(attribute="", op="segmentMatch", values=segments),)
+    return FlagDefinition(key=key, version=version, on=True, variations=(0, 1), rules=(FlagRule(clauses=clauses, variation=1),))
+
+
+def segment_of(key: str, *, version: int = 1) -> SegmentDefinition:
+    return SegmentDefinition(key=key, version=version, included=("u",))
+
+
+FLAGS = {"a": flag_of("a", segments=("s",)), "b": flag_of("b"), "c": flag_of("c", segments=("t",))}
+SEGMENTS = {"s": segment_of("s"), "t": segment_of("t")}
+NEW_B, NEW_S = flag_of("b", version=2), segment_of("s", version=2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "changed", "kept"),
+    [
+        pytest.param({**FLAGS, "b": NEW_B}, None, {"a", "c"}, id="as many flags"),
+        pytest.param({**FLAGS, "b": NEW_B, "d": flag_of("d")}, None, {"a", "c"}, id="more flags"),
+        pytest.param({"a": FLAGS["a"], "b": NEW_B}, None, {"a"}, id="fewer flags"),
+        pytest.param(
+            {**FLAGS, "b": NEW_B}, [(ObjectKind.FLAG, "b"), (ObjectKind.SEGMENT, "s")], {"a", "c"}, id="it is said what has changed"
+        ),
+    ],
+)
+def test_forms_are_kept_of_what_is_the_same(
+    flags: dict[str, FlagDefinition], changed: list[tuple[ObjectKind, str]] | None, kept: set[str]
+) -> None:
+    forms = Forms(Items(FLAGS, SEGMENTS), LAUNCHDARKLY, Complaints(logger))
+    compiled = {key: forms.flag(key) for key in FLAGS}
+    t, _ = forms.segment("t"), forms.segment("s")
+    later = forms.renewed(Items(flags, {**SEGMENTS, "s": NEW_S}), changed)
+    assert later.flags == {key: compiled[key] for key in kept}
+    assert later.plain.keys() == kept
+    assert later.segments == {"t": t}
