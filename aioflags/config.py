@@ -232,7 +232,7 @@ class Config:
         moved, left = moved_addresses(self)
         if moved and left:
             self.logger.warning(
-                "%s set, but not %s: is that meant to bypass it? Set it, too, in Config or by %s",
+                "%s set, but not %s: the rest goes to LaunchDarkly. Set it, too, in Config or by %s",
                 " and ".join(moved),
                 " and ".join(left),
                 " and ".join(f"LAUNCHDARKLY_{name.upper()}" for name in left),

@@ -105,9 +105,8 @@ class Evaluator:
         if context is None:
             return current_context()
         if not isinstance(context, Context):
-            raise ConfigError(
-                f"context: expected a Context, got {type(context).__name__} (Context.from_dict reads one from a mapping)"
-            )
+            hint = 'Context("anna") is the user anna' if isinstance(context, str) else "Context.from_dict reads one from a mapping"
+            raise ConfigError(f"context: expected a Context, got {type(context).__name__} ({hint})")
         return context
 
     @property

@@ -193,7 +193,9 @@ class Recorder:
         if context is self.focus.context:
             return self.focus
         omits = self._settings.omit_anonymous_contexts
-        focus = Focus(context, self._tally.summary.ticks(context), "user" if context.kind == "user" and not omits else None)
+        summary = self._tally.summary
+        kind = "user" if context.kind == "user" and not omits else None
+        focus = Focus(context, summary.ticks(context), kind, summary.hold)
         shown = context
         if omits and (shown := self._shown(context)).error is not None:
             self._accounts.deduplicable -= inputs

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias
+from weakref import ref
 
 import msgspec
 
@@ -21,10 +22,16 @@ from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 from aioflags.model.event import Count, FlagCounts
 from aioflags.protocol.payloads import try_json
 
-__all__ = ["NOBODY", "Counter", "Focus", "Summary", "Tick", "Ticks", "kept", "kinds_of"]
+__all__ = ["NOBODY", "Counter", "Focus", "Hold", "Summary", "Tick", "Ticks", "kept", "kinds_of"]
 
 Tick: TypeAlias = Callable[[], object]
 Ticks: TypeAlias = dict[Answer, Tick]
+
+
+class Hold:
+    """What every focus on a summary has in hand: when it is gone, nobody can count in that summary any more."""
+
+    __slots__ = ("__weakref__",)
 
 
 class Focus(msgspec.Struct, eq=False, gc=False):
@@ -37,6 +44,7 @@ class Focus(msgspec.Struct, eq=False, gc=False):
     context: Context
     ticks: Ticks
     kind: str | None = None
+    hold: Hold | None = None
 
 
 _CONSTANT: Final = frozenset({bool, int, float, str, type(None), msgspec.Raw})
@@ -106,9 +114,12 @@ class Summary:
     count and look as ever. A signal handler that evaluates does so within one, too: nothing here iterates over what may grow.
     """
 
-    __slots__ = ("_flags", "_ticks", "_unknown", "end_ms", "start_ms")
+    __slots__ = ("_flags", "_held", "_ticks", "_unknown", "end_ms", "hold", "start_ms")
 
     def __init__(self) -> None:
+        self.hold: Hold | None = Hold()
+        """For those who get its ticks, while the period lasts."""
+        self._held = ref(self.hold)
         self.start_ms: int = 0
         self.end_ms: int = 0
         self._unknown = 0
@@ -119,6 +130,11 @@ class Summary:
     def is_empty(self) -> bool:
         """Whether nothing was counted."""
         return not self._flags
+
+    @property
+    def is_in_hand(self) -> bool:
+        """Whether more may be counted here, without the lock, by whoever got ticks before the period had ended."""
+        return self._held() is not None
 
     def has_room(self, key: str) -> bool:
         """Whether an evaluation of a key that is no flag's can be counted: there are too many of those in a mistaken program."""

@@ -36,7 +36,7 @@ class Tally:
         self._uncounted = [self.summary]
         """The summaries whose evaluations the accounts do not have yet: those of batches, and at last the one of now."""
         self._counted: list[Summary] = []
-        """Those that are counted since the last batch: threads that had their focus in hand may add to them."""
+        """Those that are counted, while threads that had their focus in hand may still add to them."""
 
     @property
     def is_empty(self) -> bool:
@@ -47,6 +47,7 @@ class Tally:
         """These events with the summary of the period that ends now, as another begins. With the lock."""
         at_ms = self._clock()
         summary, self.summary = self.summary, Summary()
+        summary.hold = None
         self.is_behind = False
         self._uncounted.append(self.summary)
         late, self._counted = self._counted, []
@@ -56,13 +57,17 @@ class Tally:
         """The steps of counting what a summary has. Until the last of them, who wants to know its evaluations counts as well."""
         summary = batch.summary
         for each in late:
+            is_in_hand = each.is_in_hand  # asked first: if it is not, what is found now is all there is
             yield from summary.add_late(each, at_ms)
+            if is_in_hand:
+                self._counted.append(each)
+        is_in_hand = summary.is_in_hand
         for evaluations in summary.take(self._clock):
             batch.evaluations += evaluations
             yield evaluations
         self._accounts.evaluations_taken += batch.evaluations
         self._uncounted.remove(summary)
-        if not summary.is_empty:
+        if is_in_hand:
             self._counted.append(summary)
 
     def settle(self) -> Iterator[object]:

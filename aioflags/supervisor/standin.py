@@ -163,6 +163,10 @@ class StandIn:
                 return
             if self._holder.snapshot is before:
                 break
+        if snapshot.flags:
+            self._once.forget("empty")
+        elif self._alone and self._once("empty"):
+            self._logger.warning("the store of flag data has no flags at all: does anybody write there, and under that prefix?")
         state = SourceState.VALID if self._alone else None
         if before.has_data and snapshot.items == before.items:
             self._facts.report(state)

@@ -82,7 +82,7 @@ class Connections:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """See ``HttpTransport.post``."""
-        with _network_failures():
+        with _network_failures(url=url):
             target = httpx.URL(url)
             client = self._polls.for_url(target)
             # With a length of its own a body of pieces is not chunked; in one piece a long one would hold the event loop.
@@ -99,7 +99,7 @@ class Connections:
         self, clients: Clients, url: str, headers: Mapping[str, str], *, silence: float | None = None
     ) -> AsyncGenerator[tuple[httpx.Response, httpx.Timeout], None]:
         """The last response after redirects, its body unread, and the time-outs it came under."""
-        with _network_failures():
+        with _network_failures(url=url):
             response, timeout = await self._follow(clients, httpx.URL(url), headers, silence)
         try:
             yield response, timeout
@@ -201,6 +201,15 @@ def _origin(url: httpx.URL) -> str:
     return origin(url.scheme, url.host, url.port)
 
 
+def _place(url: str, text: str) -> str:
+    """Where a failure took place, if its text does not say so. Nothing else of an address: the rest may say who asks."""
+    try:
+        target = httpx.URL(url)
+    except httpx.InvalidURL:
+        return ""
+    return f" ({target.netloc.decode()})" if target.host and target.host not in text else ""
+
+
 async def _close(response: httpx.Response) -> None:
     with anyio.move_on_after(CLOSE_GRACE / 2, shield=True):
         await response.aclose()
@@ -216,8 +225,11 @@ async def _head(client: httpx.AsyncClient, request: httpx.Request, timeout: http
 
 
 @contextmanager
-def _network_failures(headers: Mapping[str, str] | None = None) -> Generator[None]:
-    """Turns everything that a network may do into ``RequestFailed``, with the headers that have already arrived."""
+def _network_failures(headers: Mapping[str, str] | None = None, *, url: str = "") -> Generator[None]:
+    """Turns everything that a network may do into ``RequestFailed``, with the headers that have already arrived.
+
+    Of the ``url`` that was asked for the message has host and port, unless it names the host anyway.
+    """
     error: ErrorInfo
     try:
         yield
@@ -228,5 +240,6 @@ def _network_failures(headers: Mapping[str, str] | None = None) -> Generator[Non
         raise RequestFailed(error, headers or {}) from failure
     except _NETWORK as failure:
         name = "" if isinstance(failure, PaceError) else type(failure).__name__
-        error = network_failure(": ".join(part for part in (name, str(failure)) if part))
+        text = ": ".join(part for part in (name, str(failure)) if part)
+        error = network_failure(text + _place(url, text))
         raise RequestFailed(error, headers or {}) from failure
