@@ -58,8 +58,8 @@ class Evaluator:
 
     ``counting`` is what doors that have the flags in hand tell of an answer: nothing, and nobody, if it is ``None``, since nothing
     stands between a flag and its caller; a recorder, if nothing else does. If that is closed, they have to ask here. ``is_hooked``:
-    there are hooks. ``may_wait``: they may want to
-    wait, or something may have to be fetched first, so that awaited doors ask :meth:`detail_awaited`. :meth:`turn` changes them.
+    there are hooks. ``may_wait``: they may want to wait, or something may have to be fetched first, so that awaited doors ask
+    :meth:`detail_awaited`. :meth:`turn` changes them.
     """
 
     def __init__(

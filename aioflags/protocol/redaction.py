@@ -185,13 +185,8 @@ def _without(value: Any, path: tuple[str, ...], private: frozenset[tuple[str, ..
     if not isinstance(value, Mapping):
         return plain(value)
     kept: dict[str, Any] = {}
-    for key, inner in cast("Mapping[object, Any]", value).items():
-        name = _name(key)
-        inner_path = (*path, name)
-        if inner_path in private:
-            redacted.append(str(AttributeReference(inner_path)))
-        else:
-            kept[name] = _without(inner, inner_path, private, redacted)
+    for inner_path, inner in _members(cast("Mapping[object, Any]", value), path, private, redacted):
+        kept[inner_path[-1]] = _without(inner, inner_path, private, redacted)
     return kept
 
 
@@ -204,13 +199,8 @@ def _copying(
         return _without(value, path, private, redacted)
     if isinstance(value, Mapping):
         kept: dict[str, Any] = {}
-        for key, inner in cast("Mapping[object, Any]", value).items():
-            name = _name(key)
-            inner_path = (*path, name)
-            if inner_path in private:
-                redacted.append(str(AttributeReference(inner_path)))
-            else:
-                kept[name] = yield from _copying(inner, inner_path, private, redacted)
+        for inner_path, inner in _members(cast("Mapping[object, Any]", value), path, private, redacted):
+            kept[inner_path[-1]] = yield from _copying(inner, inner_path, private, redacted)
         return kept
     if not is_array(value):
         return plain(value)
@@ -224,6 +214,18 @@ def _copying(
             for inner in part:
                 copied.append((yield from _copying(inner, path, _NOTHING, redacted)))
     return copied
+
+
+def _members(
+    value: Mapping[object, Any], path: tuple[str, ...], private: frozenset[tuple[str, ...]], redacted: list[str]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What of an object is not private, each with its path. What is, is named as redacted."""
+    for key, inner in value.items():
+        inner_path = (*path, _name(key))
+        if inner_path in private:
+            redacted.append(str(AttributeReference(inner_path)))
+        else:
+            yield inner_path, inner
 
 
 def _reaches_into(name: str, private: frozenset[tuple[str, ...]]) -> bool:
