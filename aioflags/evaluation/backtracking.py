@@ -1,127 +1,118 @@
-"""How badly a regular expression can backtrack: an upper bound, read off its syntax tree.
+"""How long ``re`` can take for a regular expression: an upper bound, read off its syntax tree.
 
-The tree is walked from its end to its start. At each place where the engine has a choice (once more or go on, this
-alternative or that) it is asked which characters could come next on either way. If no character suits both, the engine
-never returns to that choice; if one does, everything behind it may be tried again for each position: the degree grows.
-Choices that can be revisited inside a repetition would multiply without end; such a pattern is given up as hopeless.
+The bound is a polynomial in the length of the text. The tree is walked from its end to its start. At each place where the
+engine has a choice (repeat once more or go on, this alternative or that one) the walk compares the characters that can come
+next in both cases. If no character suits both, the engine never returns to that choice. If one does, what follows may be
+tried again from each place, and its bound is summed over all places of the text. A choice that can be repeated inside a
+repetition multiplies without end: the bound of such a pattern is infinite.
 
-Characters are the bits of an integer: ASCII one by one, one bit for all others, one for the end of the text. All
-judgements err towards trouble. Source: ``evaluation.md`` 3.7.
+Every estimate errs on the high side. Source: ``evaluation.md`` 3.7.
 """
 
 from __future__ import annotations
 
-import importlib
+import math
 import re
-import sys
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile, zip_longest
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Backtracking", "backtracking", "is_cramped"]
+from aioflags.evaluation.character_sets import ANY, END, NEWLINE, NULLABLE, characters
+from aioflags.evaluation.pattern_tree import ONE_CHARACTER, Node, Tree
 
-try:
-    # The parser of re has no public name; it is the only one that reads exactly what re runs.
-    _parser: Any = importlib.import_module("re._parser")
-except ImportError:  # an interpreter that names it otherwise: then no pattern is known to be tame
-    _parser = None
+__all__ = ["LONGEST_SUBJECT", "MOST_STEPS", "Steps", "longest_subject", "step_bound", "value"]
 
-_Node: TypeAlias = tuple[Any, Any]
+Steps: TypeAlias = tuple[float, ...]
+"""The coefficients of a polynomial in the length of the text, the constant first."""
 
-_ASCII: Final = (1 << 128) - 1
-_BEYOND: Final = 1 << 128
-_END: Final = 1 << 129
-_NULLABLE: Final = 1 << 130
-_ANY: Final = _ASCII | _BEYOND | _END
-_NEWLINE: Final = 1 << 10
+LONGEST_SUBJECT: Final = 4096
+"""In characters. A pattern with unbounded repetition does not search longer texts on ``re``."""
+MOST_STEPS: Final = 250_000
+"""What one search on ``re`` may take. A step is about 10 ns, so this is half of the 5 ms that a search may hold the event loop."""
 
-_FEW: Final = 20
-"""A repetition of one character that is bounded by this counts as choices, a longer one as endless."""
+
+_FEW: Final = 255
+"""A repetition of one character up to this count is a constant number of choices; with a higher limit it counts as unbounded."""
 _UNROLLED: Final = 5
-"""A repetition of several characters that is bounded by this is judged as if it were written out."""
-_STEPS: Final = 20_000
-_HOPELESS: Final = 99
+"""A repetition of several characters up to this count is judged as if it were written out."""
+_VISITS: Final = 1000
+"""How many nodes are judged: so many, and four for each character of the pattern."""
+_HIGHEST_DEGREE: Final = 5
+
+# Prices in steps, measured on CPython 3.11 and rounded up.
+_LITERAL: Final = 0.25
+_TEST: Final = 1.0
+_SET_MEMBER: Final = 0.125
+_GROUP: Final = 2.0
+_ITERATION: Final = 5.0
+"""One round of a repetition of several characters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backtracking:
-    """``is_tame``: it runs in reasonable time on texts of a few thousand characters. ``is_bounded``: on texts of any length."""
+def longest_subject(tree: Tree, length: int) -> int | None:
+    """The longest text that ``re`` searches for the pattern within :data:`MOST_STEPS`; ``None`` for any length.
 
-    is_tame: bool
-    is_bounded: bool
+    ``length`` is that of the pattern as it is written. 0 means that no useful bound is proven. Without unbounded repetition the
+    time is in proportion to the text, and texts of any length are searched.
 
-
-def backtracking(pattern: str) -> Backtracking:
-    """The judgement on a pattern that compiles.
-
-    Raises :class:`RecursionError` for want of stack, if that is the caller's doing.
+    Raises :class:`RecursionError` if the pattern is nested too deeply for the stack that is left.
     """
-    if _parser is None:
-        return Backtracking(is_tame=False, is_bounded=False)
-    try:
-        tree = _parser.parse(pattern)
-        judge = _Judge()
-        cost = judge.sequence(tuple(tree), _SUCCESS, tree.state.flags)
-        degree = cost.degree + (0 if cost.degree == 0 or _is_anchored(tuple(tree), tree.state.flags) else 1)
-    except RecursionError:
-        if is_cramped():
-            raise
-        return Backtracking(is_tame=False, is_bounded=False)
-    is_tame = (degree <= 1 and cost.choices <= 64) or (degree == 2 and cost.is_simple and cost.choices <= 2)
-    return Backtracking(is_tame=is_tame, is_bounded=degree == 0)
+    nodes, flags = tuple(tree), int(tree.state.flags)
+    attempt = _Judge(_VISITS + 4 * length).sequence(nodes, _SUCCESS, flags).steps
+    search = _searched(attempt, nodes, flags)
+    if len(attempt) == 1 and value(search, LONGEST_SUBJECT) <= MOST_STEPS:
+        return None
+    return bisect_right(range(1, LONGEST_SUBJECT + 1), False, key=lambda size: value(search, size) > MOST_STEPS)
 
 
-def is_cramped() -> bool:
-    """Whether half of the interpreter's stack is in use: what does not fit into the rest is not at fault for it."""
-    try:
-        sys._getframe(sys.getrecursionlimit() // 2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # says it without counting
-    except ValueError:
-        return False
-    return True
+def step_bound(tree: Tree, length: int) -> Steps:
+    """At most how many steps ``re`` takes to search a text for the pattern, as a polynomial in the length of the text."""
+    nodes, flags = tuple(tree), int(tree.state.flags)
+    return _searched(_Judge(_VISITS + 4 * length).sequence(nodes, _SUCCESS, flags).steps, nodes, flags)
+
+
+def _searched(attempt: Steps, nodes: Sequence[Node], flags: int) -> Steps:
+    """The bound of a search, from that of an attempt to match from one place."""
+    if _is_anchored(nodes, flags):
+        return attempt
+    prefix = _literal_prefix(nodes, flags)
+    if not prefix:
+        return _summed(_sum(attempt, (_TEST,)))
+    # re finds the places of the prefix in one pass. Two of them are at least a period of the prefix apart.
+    period = _period(prefix)
+    return _sum((_TEST, _TEST), attempt, tuple(coefficient / period for coefficient in _summed(attempt)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
     """What it takes to match from some place of the pattern to its end.
 
-    ``first``: what can come next there. ``degree``: of the polynomial in the length of the text. ``choices``: its factor.
-    ``is_simple``: only single characters are repeated. ``is_certain``: no choice in it is ever taken back.
+    ``first``: what can come next there. ``steps``: the bound on an attempt, in the length of the text that is left.
+    ``is_certain``: no choice in it is ever taken back. ``looks_far``: it contains an unbounded look-around.
     """
 
     first: int
-    degree: int = 0
-    choices: int = 1
-    is_simple: bool = True
+    steps: Steps = (0.0,)
     is_certain: bool = True
+    looks_far: bool = False
 
 
 _SUCCESS: Final = _Cost(0)
-_GIVEN_UP: Final = _Cost(_ANY, _HOPELESS, is_simple=False, is_certain=False)
-
-
-def _either(one: _Cost, other: _Cost) -> _Cost:
-    """Two ways to go on: tried one after the other, if the next character does not decide."""
-    is_open = bool(one.first & other.first)
-    return _Cost(
-        one.first | other.first,
-        max(one.degree, other.degree),
-        one.choices + other.choices if is_open else max(one.choices, other.choices),
-        one.is_simple and other.is_simple,
-        one.is_certain and other.is_certain and not is_open,
-    )
+_GIVEN_UP: Final = _Cost(ANY, (math.inf,), is_certain=False, looks_far=True)
 
 
 class _Judge:
-    """One walk over one pattern; gives up after so many steps."""
+    """One walk over one pattern. It gives up after a number of visits to nodes, since unrolled repetitions multiply."""
 
-    def __init__(self) -> None:
-        self._steps = 0
+    def __init__(self, visits: int) -> None:
+        self._visits = visits
 
-    def sequence(self, nodes: Sequence[_Node], tail: _Cost, flags: int) -> _Cost:
+    def sequence(self, nodes: Sequence[Node], tail: _Cost, flags: int) -> _Cost:
         """The cost of these nodes, one after the other, and then ``tail``."""
         for operation, argument in reversed(nodes):
-            self._steps += 1
-            if self._steps > _STEPS:
+            self._visits -= 1
+            if self._visits < 0:
                 return _GIVEN_UP
             tail = self._node(str(operation), argument, tail, flags)
         return tail
@@ -129,70 +120,103 @@ class _Judge:
     def _node(self, operation: str, argument: Any, tail: _Cost, flags: int) -> _Cost:
         match operation:
             case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN":
-                return replace(tail, first=_characters(operation, argument, flags))
+                steps = _sum((_price(operation, argument, flags),), tail.steps)
+                return _Cost(characters(operation, argument, flags), steps, tail.is_certain, tail.looks_far)
             case "AT":
-                at_end = {"AT_END": _END | _NEWLINE, "AT_END_STRING": _END}
-                return replace(tail, first=at_end.get(str(argument), _ANY))
+                at_end = {"AT_END": END | NEWLINE, "AT_END_STRING": END}
+                return replace(tail, first=at_end.get(str(argument), ANY), steps=_sum((_TEST,), tail.steps))
             case "SUBPATTERN":
                 _, added, removed, inner = argument
-                return self.sequence(tuple(inner), tail, (flags | added) & ~removed)
+                inside = self.sequence(tuple(inner), tail, (flags | added) & ~removed)
+                return replace(inside, steps=_sum((_GROUP,), inside.steps))
             case "ATOMIC_GROUP":
                 return self.sequence(tuple(argument), tail, flags)
             case "BRANCH":
-                ways = [self.sequence(tuple(way), tail, flags) for way in argument[1]]
-                cost = ways[0]
-                for way in ways[1:]:
-                    cost = _either(cost, way)
-                return cost
+                return _alternatives([self.sequence(tuple(inner), tail, flags) for inner in argument[1]])
             case "ASSERT" | "ASSERT_NOT":
                 inside = self.sequence(tuple(argument[1]), _SUCCESS, flags)
-                return replace(_either(inside, tail), first=_ANY)
+                return _Cost(
+                    ANY,
+                    _sum((_GROUP,), inside.steps, tail.steps),
+                    inside.is_certain and tail.is_certain and not inside.first & tail.first,
+                    len(inside.steps) > 1 or inside.looks_far or tail.looks_far,
+                )
             case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
                 least, most, inner = argument
                 return self._repeat(int(least), int(most), tuple(inner), tail, flags)
-            case _:  # a back-reference, or what a later version of re may bring
+            case _:  # a back-reference, or an operation of a later Python
                 return _GIVEN_UP
 
-    def _repeat(self, least: int, most: int, body: Sequence[_Node], tail: _Cost, flags: int) -> _Cost:
-        operation, argument = body[0] if len(body) == 1 else (None, None)
-        if str(operation) in {"LITERAL", "NOT_LITERAL", "ANY", "IN"}:
-            return _repeat_character(_characters(str(operation), argument, flags), least, most, tail)
+    def _repeat(self, least: int, most: int, body: Sequence[Node], tail: _Cost, flags: int) -> _Cost:
+        if len(body) == 1 and str(body[0][0]) in ONE_CHARACTER:
+            operation, argument = str(body[0][0]), body[0][1]
+            return _repeat_character(characters(operation, argument, flags), _price(operation, argument, flags), least, most, tail)
         if most <= _UNROLLED:
             for number in range(most):
                 once_more = self.sequence(body, tail, flags)
-                tail = _either(once_more, tail) if number < most - least else once_more
+                tail = _alternatives([once_more, tail]) if number < most - least else once_more
             return tail
-        first = self.sequence(body, _Cost(_NULLABLE), flags).first
-        if first & _NULLABLE:
+        first = self.sequence(body, _Cost(NULLABLE), flags).first
+        if first & NULLABLE:
             return _GIVEN_UP
         inside = self.sequence(body, _Cost(first | tail.first), flags)
-        if not inside.is_certain:
+        if not inside.is_certain or inside.looks_far:
             return _GIVEN_UP
-        return replace(_loop(first, least, tail), is_simple=False)
+        # All that a round repeats inside is paid for by characters that no other round takes.
+        return _loop(first, sum(inside.steps) + _ITERATION, least, tail)
 
 
-def _repeat_character(first: int, least: int, most: int, tail: _Cost) -> _Cost:
-    if least == most:
-        return replace(tail, first=first) if most else tail
-    if most > _FEW:
-        return _loop(first, least, tail)
-    is_open = bool(first & tail.first)
+def _alternatives(costs: Sequence[_Cost]) -> _Cost:
+    """Several ways to go on, tried one after the other, except those that the next character rules out."""
+    by_first: dict[int, Steps] = {}
+    for cost in costs:
+        by_first[cost.first] = _sum(by_first.get(cost.first, (0.0,)), cost.steps)
+    union = 0
+    is_open = len(by_first) < len(costs)
+    for first in by_first:
+        is_open = is_open or bool(union & first)
+        union |= first
+    bits = (1 << number for number in range(union.bit_length()) if union >> number & 1)
+    # The worst next character: all alternatives that take it are tried. Few sets differ, as most begin with one character.
+    worst = {tuple(first for first in by_first if first & bit) for bit in bits}
+    steps = _most([_sum(*(by_first[first] for first in group)) for group in worst] or [_sum(*by_first.values())])
+    return _Cost(
+        union,
+        _sum((_TEST + _LITERAL * len(costs),), steps),
+        not is_open and all(cost.is_certain for cost in costs),
+        any(cost.looks_far for cost in costs),
+    )
+
+
+def _repeat_character(first: int, price: float, least: int, most: int, tail: _Cost) -> _Cost:
+    if most > _FEW and least != most:
+        return _loop(first, price, least, tail)
+    if most == 0:
+        return tail
+    choices = most - least + 1
+    is_open = choices > 1 and bool(first & tail.first)
+    constant = _TEST + most * price + choices * _TEST
+    rest = tuple(choices * coefficient for coefficient in tail.steps) if is_open else tail.steps
     return replace(
         tail,
         first=first if least else first | tail.first,
-        choices=tail.choices * (most - least + 1) if is_open else tail.choices,
+        steps=_sum((constant,), rest),
         is_certain=tail.is_certain and not is_open,
     )
 
 
-def _loop(first: int, least: int, tail: _Cost) -> _Cost:
-    """An endless repetition. In front of nothing it succeeds wherever it ends."""
+def _loop(first: int, price: float, least: int, tail: _Cost) -> _Cost:
+    """A repetition without limit. ``price``: of one round. At each place where it may stop, the tail is tried."""
     is_open = bool(first & tail.first)
-    degree = 0 if tail == _SUCCESS else tail.degree + 1 if is_open else max(1, tail.degree)
-    return replace(tail, first=first if least else first | tail.first, degree=degree, is_certain=tail.is_certain and not is_open)
+    return replace(
+        tail,
+        first=first if least else first | tail.first,
+        steps=_sum((_GROUP, price + _TEST), _summed(tail.steps) if is_open else tail.steps),
+        is_certain=tail.is_certain and not is_open,
+    )
 
 
-def _is_anchored(nodes: Sequence[_Node], flags: int) -> bool:
+def _is_anchored(nodes: Sequence[Node], flags: int) -> bool:
     """Whether it can match at the start of the text alone."""
     if not nodes:
         return False
@@ -203,62 +227,54 @@ def _is_anchored(nodes: Sequence[_Node], flags: int) -> bool:
         case "SUBPATTERN":
             return _is_anchored(tuple(argument[3]), flags | argument[1])
         case "BRANCH":
-            return all(_is_anchored(tuple(way), flags) for way in argument[1])
+            return all(_is_anchored(tuple(inner), flags) for inner in argument[1])
         case _:
             return False
 
 
-# -- characters
+def _literal_prefix(nodes: Sequence[Node], flags: int) -> Sequence[int]:
+    """The characters that every match begins with."""
+    if flags & re.IGNORECASE:
+        return ()
+    return [argument for _, argument in takewhile(lambda node: str(node[0]) == "LITERAL", nodes)]
 
 
-def _characters(operation: str, argument: Any, flags: int) -> int:
-    """Which characters a node of one character takes; rather more than less."""
-    match operation:
-        case "ANY":
-            return _ASCII | _BEYOND if flags & re.DOTALL else (_ASCII | _BEYOND) & ~_NEWLINE
-        case "NOT_LITERAL":
-            return (_ASCII & ~_bit(argument)) | _BEYOND
-        case "LITERAL":
-            found, is_negated = _bit(argument), False
-        case _:
-            is_negated = str(argument[0][0]) == "NEGATE"
-            found = 0
-            for kind, what in argument[is_negated:]:
-                found |= _set_member(str(kind), what)
-    if is_negated:
-        return (_ASCII & ~found) | _BEYOND
-    return _either_case(found) if flags & re.IGNORECASE else found
+def _period(text: Sequence[int]) -> int:
+    """The least distance of two places where ``text`` can stand, overlapping or not."""
+    borders = [0]  # of each beginning of the text: the longest proper beginning of it that it also ends with
+    for end in range(1, len(text)):
+        border = borders[-1]
+        while border and text[border] != text[end]:
+            border = borders[border - 1]
+        borders.append(border + (text[border] == text[end]))
+    return len(text) - borders[-1]
 
 
-def _set_member(kind: str, what: Any) -> int:
-    match kind:
-        case "LITERAL":
-            return _bit(what)
-        case "RANGE":
-            low, high = what
-            return sum(1 << code for code in range(low, min(high, 127) + 1)) | (_BEYOND if high > 127 else 0)
-        case _:
-            return _CATEGORIES[str(what)]
+# -- polynomials
 
 
-def _bit(code: int) -> int:
-    return 1 << code if code < 128 else _BEYOND
+def value(steps: Steps, length: int) -> float:
+    """The bound for a text of this length."""
+    return sum(coefficient * float(length) ** power for power, coefficient in enumerate(steps))
 
 
-def _either_case(characters: int) -> int:
-    """The same with upper and lower case; some letters of ASCII have a case beyond it."""
-    found = characters | _BEYOND
-    for code in range(128):
-        if characters >> code & 1:
-            found |= _bit(ord(chr(code).swapcase()))
-    return found
+def _sum(*terms: Steps) -> Steps:
+    return tuple(map(sum, zip_longest(*terms, fillvalue=0.0)))
 
 
-_DIGIT: Final = sum(1 << code for code in range(128) if chr(code).isdigit())
-_SPACE: Final = sum(1 << code for code in range(128) if chr(code).isspace())
-_WORD: Final = sum(1 << code for code in range(128) if chr(code).isalnum() or chr(code) == "_")
-_CATEGORIES: Final = {
-    f"CATEGORY_{negation}{name}": (_ASCII & ~found if negation else found) | _BEYOND
-    for name, found in (("DIGIT", _DIGIT), ("SPACE", _SPACE), ("WORD", _WORD))
-    for negation in ("", "NOT_")
-}
+def _most(terms: Sequence[Steps]) -> Steps:
+    return tuple(map(max, zip_longest(*terms, fillvalue=0.0)))
+
+
+def _summed(steps: Steps) -> Steps:
+    """At least the sum over all lengths from 0 up: what it costs to try something from each place of a text."""
+    if len(steps) > _HIGHEST_DEGREE:
+        return (math.inf,)
+    return _sum(steps, (0.0, *(coefficient / power for power, coefficient in enumerate(steps, 1))))
+
+
+def _price(operation: str, argument: Any, flags: int) -> float:
+    """What it takes to compare one character."""
+    if operation == "IN":
+        return _TEST + len(argument) * _SET_MEMBER
+    return _TEST if flags & re.IGNORECASE else _LITERAL

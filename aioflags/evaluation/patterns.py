@@ -1,7 +1,7 @@
 """A regular expression becomes a search that cannot hold an evaluation up.
 
-A pattern that backtracks little runs on ``re``. Any other runs on RE2, which never backtracks, if the extra ``re2`` is
-installed; without it, such a pattern never matches, and the log says so.
+``re`` searches a text if the bound on its steps allows that. Other texts are searched by RE2, which never backtracks, if the
+extra ``re2`` is installed and gives the same answers. What neither may search does not match, and the log reports it.
 
 Source: ``evaluation.md`` 3.7.
 """
@@ -11,54 +11,81 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-import warnings
+import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from aioflags.evaluation.backtracking import Backtracking, backtracking, is_cramped
+from aioflags.evaluation.backtracking import LONGEST_SUBJECT, longest_subject
 from aioflags.evaluation.compiled import Note
-from aioflags.forks import Lock
+from aioflags.evaluation.pattern_tree import Tree, compile_tree, is_cramped, parse, shortened
+from aioflags.evaluation.re2_syntax import re2_pattern
 from aioflags.logs import printable
 
-__all__ = ["LONGEST_SUBJECT", "Search", "compile_pattern", "installed_re2"]
+__all__ = [
+    "LONGEST_PATTERN",
+    "LONGEST_SUBJECT",
+    "SHORTEST_LIMIT",
+    "Search",
+    "compile_pattern",
+    "installed_re2",
+    "longest_without_re2",
+]
 
 Search: TypeAlias = Callable[[str], bool]
 Compile: TypeAlias = Callable[[str], Any]
 
-LONGEST_SUBJECT: Final = 4096
-"""In characters. Longer texts are not searched by a pattern that backtracks, however little."""
-
-_MAY_WARN: Final = re.compile(r"\[\[|--|&&|~~|\|\|")
-_SILENCE: Final = Lock()
-_LEADING_ANY: Final = re.compile(r"\.\*\??(?![?+*{])")
-_TRAILING_ANY: Final = re.compile(r"(?<!\\)((?:\\\\)*)\.\*\??\Z")
+LONGEST_PATTERN: Final = 200_000
+"""In characters. A longer pattern is not compiled, which would take more than half a second."""
+SHORTEST_LIMIT: Final = 64
+"""In characters. A pattern that could not even search a text of this length never matches."""
+_RE2_STEPS: Final = 300_000
+"""The most that RE2 may take for a search: instructions of the program times characters of the text, each some 10 ns."""
+_RE2_MEMORY: Final = 1 << 18
+"""In bytes, for each pattern. With more, RE2 builds states that cost it more than they save on texts of this length."""
 
 
 def compile_pattern(text: str, note: Note, *, compile_re2: Compile | None = None, with_re2: bool = True) -> Search:
-    """The search for ``text`` anywhere in a subject. What is no pattern, or cannot be run safely, is nowhere; ``note`` says so.
+    """The search for ``text`` anywhere in a subject. ``note`` reports why a pattern never matches, or did not search a subject.
 
-    ``compile_re2`` stands in for that of the extra; without ``with_re2`` there is none. Raises :class:`RecursionError` for a caller
-    who has no stack left, and for no other.
+    ``compile_re2`` replaces the compiler of the extra; ``with_re2=False`` does without it. Raises :class:`RecursionError` only
+    if the caller has no stack left.
     """
-    searched = _without_idle_ends(text)
+    if len(text) > LONGEST_PATTERN:
+        note(f"has a pattern of {len(text)} characters, which is too long, so it never matches: {printable(text)!r}")
+        return _never
     try:
-        compiled, judgement = _compiled(searched)
+        compiled, tree, limit = _compiled(text)
     except (re.error, RecursionError, OverflowError) as problem:
         if isinstance(problem, RecursionError) and is_cramped():
             raise
-        note(f"has a pattern that is no regular expression: {printable(text)!r}: {problem}")
-        return _nowhere
-    if judgement.is_tame:
-        return _search(compiled, None if judgement.is_bounded else LONGEST_SUBJECT)
+        note(f"has a pattern that is not a valid regular expression: {printable(text)!r}: {problem}")
+        return _never
+    if limit is None:
+        return _unlimited(compiled.search)
+    shown = repr(printable(text))
+    if limit == LONGEST_SUBJECT:
+        return _limited(compiled, limit, note, f"has a pattern that does not search texts of more than {limit} characters: {shown}")
     engine = (compile_re2 or installed_re2()) if with_re2 else None
-    if engine is None:
-        note(f"has a pattern that may take very long, and never matches without the extra aioflags[re2]: {printable(text)!r}")
-        return _nowhere
-    try:
-        return _search(engine(text), None)
-    except Exception as problem:  # noqa: BLE001  # RE2's own error has no name where it is not installed
-        note(f"has a pattern that may take very long, and that RE2 does not take: {printable(text)!r}: {problem}")
-        return _nowhere
+    refusal = "install aioflags[re2]"
+    if engine is not None:
+        try:
+            in_time = _limited(compiled, limit, note, f"has a pattern that can take too long, so it did not search a text: {shown}")
+            return _by_re2(engine, tree, in_time)
+        except Exception as problem:  # noqa: BLE001  # RE2's own error has no name where it is not installed
+            refusal = f"RE2 cannot search for it: {problem}"
+    if limit >= SHORTEST_LIMIT:
+        too_long = f"has a pattern that can take too long, so it does not search texts of more than {limit} characters"
+        return _limited(compiled, limit, note, f"{too_long}: {shown}; {refusal}")
+    note(f"has a pattern that can take too long, so it never matches: {shown}; {refusal}")
+    return _never
+
+
+def longest_without_re2(text: str) -> int | None:
+    """The longest subject that a valid pattern searches without RE2; ``None`` for any length, 0 if it never matches."""
+    if len(text) > LONGEST_PATTERN:
+        return 0
+    _, _, limit = _compiled(text)
+    return limit if limit is None or limit >= SHORTEST_LIMIT else 0
 
 
 @functools.cache
@@ -70,6 +97,7 @@ def installed_re2() -> Compile | None:
         return None
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = _RE2_MEMORY
 
     def compile_re2(text: str) -> Any:
         return re2.compile(text, options)
@@ -77,37 +105,57 @@ def installed_re2() -> Compile | None:
     return compile_re2
 
 
-def _without_idle_ends(text: str) -> str:
-    """The pattern without ``.*`` at its ends: whether it is found is all that is asked, and these ask nothing.
+def _compiled(text: str) -> tuple[re.Pattern[str], Tree, int | None]:
+    """The pattern for ``re``, its tree, and the longest subject that ``re`` may search for it."""
+    tree = parse(text)
+    if tree is None:
+        return re.compile(text), None, 0
+    tree = shortened(tree)
+    compiled = compile_tree(tree)
+    try:
+        return compiled, tree, longest_subject(tree, len(text))
+    except RecursionError:
+        if is_cramped():
+            raise
+        return compiled, tree, 0
 
-    So the habit of writing ``.*x.*`` for "contains x" costs no backtracking.
-    """
-    leading = _LEADING_ANY.match(text)
-    return _TRAILING_ANY.sub(r"\1", text[leading.end() :] if leading else text)
+
+def _unlimited(search: Callable[[str], object]) -> Search:
+    return lambda subject: search(subject) is not None
 
 
-def _search(compiled: Any, longest: int | None) -> Search:
+def _limited(compiled: re.Pattern[str], limit: int, note: Note, too_long: str) -> Search:
+    """The search by ``re``. ``too_long`` is noted for a subject that is longer than ``limit``, which does not match."""
     search = compiled.search
 
-    def found(subject: str) -> bool:
-        if longest is not None and len(subject) > longest:
+    def occurs(subject: str) -> bool:
+        if len(subject) > limit:
+            note(too_long)
             return False
-        try:
-            return search(subject) is not None
-        except UnicodeEncodeError:  # RE2 works on UTF-8, which has no half surrogate pairs
-            return False
+        return search(subject) is not None
 
-    return found
+    return occurs
 
 
-def _compiled(text: str) -> tuple[re.Pattern[str], Backtracking]:
-    if not _MAY_WARN.search(text):
-        return re.compile(text), backtracking(text)
-    # What silences warnings is the process's, and may not be entered by two threads at once.
-    with _SILENCE, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of syntax that a later Python may read otherwise
-        return re.compile(text), backtracking(text)
+def _by_re2(compile_re2: Compile, tree: Tree, otherwise: Search) -> Search:
+    """The search by RE2. ``otherwise`` searches the subjects that RE2 does not search quickly or as ``re`` does."""
+    pattern = re2_pattern(tree)
+    compiled, alphabet = compile_re2(pattern.text), pattern.alphabet
+    search, limit = compiled.search, _RE2_STEPS // compiled.programsize
+    # A small program takes time in proportion to the text: no text is too long for it.
+    longest = sys.maxsize if limit >= LONGEST_SUBJECT else limit
+
+    def occurs(subject: str) -> bool:
+        if len(subject) > longest:
+            return otherwise(subject)
+        if not subject.isascii():
+            if alphabet is None:
+                return otherwise(subject)
+            subject = subject.translate(alphabet)
+        return search(subject) is not None
+
+    return occurs
 
 
-def _nowhere(subject: str) -> bool:
+def _never(subject: str) -> bool:
     return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +13,7 @@ from aioflags.evaluation.attributes import clean_kind, reference
 from aioflags.evaluation.clauses import SEGMENT_MATCH
 from aioflags.evaluation.operators import OPERATORS
 from aioflags.evaluation.parsing import parse_number, parse_time, parse_version
-from aioflags.evaluation.patterns import compile_pattern
+from aioflags.evaluation.patterns import LONGEST_PATTERN, LONGEST_SUBJECT, longest_without_re2
 from aioflags.lint.findings import Remark, did_you_mean, quoted
 from aioflags.model.context import Context
 from aioflags.model.flag import Clause, Rollout
@@ -100,18 +99,18 @@ def _check_clause(clause: Clause, path: Path) -> Iterator[Remark]:
 
 
 def _check_pattern(pattern: str, path: Path) -> Iterator[Remark]:
-    notes: list[str] = []
-    compile_pattern(pattern, notes.append, with_re2=False)
-    if not notes:
-        return
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of syntax that a later Python may read otherwise
-            re.compile(pattern)
+        longest = longest_without_re2(pattern)
     except (re.error, RecursionError, OverflowError) as problem:
-        yield Remark("bad-pattern", path, f"{quoted(pattern)} is no regular expression: {problem}")
+        yield Remark("bad-pattern", path, f"{quoted(pattern)} is not a valid regular expression: {problem}")
         return
-    message = f"{quoted(pattern)} may take very long, so it runs on RE2 alone"
+    if longest is None or longest >= LONGEST_SUBJECT:
+        return
+    if len(pattern) > LONGEST_PATTERN:
+        yield Remark("bad-pattern", path, f"{quoted(pattern)} is longer than {LONGEST_PATTERN} characters, so it never matches")
+        return
+    limit = f"only matches texts of up to {longest} characters" if longest else "never matches"
+    message = f"{quoted(pattern)} can take very long: without RE2 it {limit}"
     yield Remark("risky-pattern", path, message, 'repeat nothing that repeats itself, or install "aioflags[re2]"')
 
 

@@ -45,10 +45,10 @@ RULES: Final[dict[str, tuple[Level, str]]] = {
     "invalid-kind": (Level.WARNING, "No context can be of this kind."),
     "never-matches": (Level.WARNING, "A clause or rule can match nothing."),
     "useless-value": (Level.WARNING, "A clause has a value that its operator can do nothing with."),
-    "bad-pattern": (Level.ERROR, "A pattern is no regular expression, so it never matches."),
+    "bad-pattern": (Level.ERROR, "A pattern is not a valid regular expression or is too long, so it never matches."),
     "risky-pattern": (
         Level.WARNING,
-        "A pattern may take very long; it runs on RE2, and never matches where that is not installed.",
+        "A pattern can take very long; without RE2 it matches short texts only, or never.",
     ),
     "unreachable-rule": (Level.WARNING, "An earlier rule matches whenever this one does."),
     "missing-prerequisite": (Level.ERROR, "A flag needs a flag that does not exist."),

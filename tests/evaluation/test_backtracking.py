@@ -1,91 +1,108 @@
-"""The judgement on patterns: which are tame enough for ``re``. The clock is asked in test_patterns.py."""
+"""The bound on the steps of a search. The clock is asked in test_patterns.py."""
 
 from __future__ import annotations
 
-import functools
 import itertools
+import math
 import re
-import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aioflags.evaluation.backtracking import (
-    _ANY,
-    _BEYOND,
-    _END,
-    _NULLABLE,
-    _SUCCESS,
-    Backtracking,
-    _Cost,
+    LONGEST_SUBJECT,
+    MOST_STEPS,
     _is_anchored,
-    _Judge,
-    _parser,
-    backtracking,
-    is_cramped,
+    _period,
+    longest_subject,
+    step_bound,
+    value,
 )
-from tests.evaluation.data import with_frames_left
+from aioflags.evaluation.pattern_tree import compile_tree, parse, shortened
 
-TAME = [
+LINEAR = [
     *("foo", "b+", "^b", "a|b|c", "(?i)foo|bar", "[a-z]", r"\d\d", "x?y?z", "^(foo|foobar|fo)x", r"^\d{1,3}(\.\d{1,3}){3}$"),
-    *(r"^[^@]+@[^@]+\.com$", r"@.*\.com", r"^.*@.*\.com$", r"^[\w.+-]+@[\w-]+\.[\w.-]+$", r"^user-[0-9a-f]{8}-\d+$"),
+    *(r"^[^@]+@[^@]+\.com$", r"^[\w.+-]+@[\w-]+\.[\w.-]+$", r"^user-[0-9a-f]{8}-\d+$", "^[^@]+@example\\.com$", "@example\\.com$"),
     *(r"^([a-z]+\.)+com$", "^(?!admin).*$", r"\s+$", "^(a|b)*c", r"a+b", r"\bfoo\b", r"^(?:[0-9]{2}:){2}", "(?s)a.b", "x{0}y"),
-    *("", "$", "(?P<name>a)b", "(?>ab)c", "a*+b", "[^a-c]x", r"[^\w]x", r"\D\S\W", "(?i:ab)c", "(?i)^é+x"),
+    *("", "$", "(?P<name>a)b", "(?>ab)c", "^a*+b", "[^a-c]x", r"[^\w]x", r"\D\S\W", "(?i:ab)c", "(?i)^é+x", r"^\d+\.\d+"),
+    *(r"\w+\d", "(a+)b", "a+$", r"\d+\.\d+", "(a+)+$", "x*x*x*x*y", "(a|aa)+$", "^(alice|bob|carol)$"),
 ]
-WILD = [
-    *("(a+)+$", "(a|aa)+$", "(a|a)*$", "(a*)*b", "(a*)+b", "(a?)*b", "(x+x+)+y", "(.*a){12}", "(a|a?)+$", r"^(\w+\s?)*$"),
-    *(r"(.)\1", r"(?P<a>.)(?P=a)", "(a)?(?(1)b|c)", "foo.*bar.*baz", r"^(([a-z])+.)+[A-Z]([a-z])+$", "(a?){30}a{30}"),
-    *("a?" * 9 + "b", r"^(a+)*\d", r"([a-z]+\.)+com", "(ab?)+d", r"\w+\b\w+\b\w+x", "^.*a.*b.*c.*d", "x*x*x*x*y", "(?:a|b|ab)*c"),
+"""Patterns that search at least 4096 characters."""
+SUPERLINEAR = {
+    r"[a-z]+@[a-z]+\.com": 481,
+    r"^.*@.*\.com$": 389,
+    r"@.*\.com": 467,
+    "foo.*bar": 858,
+    "Mozilla.*Chrome": 1115,
+    "foo.*bar.*baz": 123,
+    "^a*a*b": 628,
+    "(x+x+)+y": 627,
+    r"\b\w+x": 456,
+    "a[ab]+c": 467,
+    "(?m)^.*x": 573,
+    "(?i)(k+)(K+)K*x": 75,
+    "a{1,30}a{1,30}a{1,30}b": 205,
+}
+"""Patterns with a polynomial bound, and the longest subjects that they search."""
+HOPELESS = [
+    *(
+        "^(a+)+$",
+        "^(a|aa)+$",
+        "^(a|a)*$",
+        "^(a*)*b",
+        "^(a?)*b",
+        "^(x+x+)+y",
+        "^(a|a?)+$",
+        r"^(\w+\s?)*$",
+        "^" + "a?" * 30 + "a" * 30,
+    ),
+    *(r"(.)\1", r"(?P<a>.)(?P=a)", "(a)?(?(1)b|c)", "a.*b.*c.*d.*e.*f.*g", r"^(([a-z])+.)+[A-Z]([a-z])+$", "(a?){30}a{30}"),
+    *(r"^(a+)*\d", r"^\w+\b\w+\b\w+\b\w+x", "^(?:a|b|ab)*c", "^((a{1,5}){1,5}){1,5}b", "^(?:(?=b*c)b)*d"),
     *(r"^([a-zA-Z0-9])(([\-.]|[_]+)?([a-zA-Z0-9]+))*(@){1}[a-z0-9]+[.]{1}(([a-z]{2,3})|([a-z]{2,3}[.]{1}[a-z]{2,3}))$",),
-    *("(?i)(k+)(K+)K*x", "(?m)^.*x.*y", "a{1,30}a{1,30}a{1,30}b", "((a{1,5}){1,5}){1,5}b", "(?s).*x.*y.*z"),
 ]
+"""Patterns that search not even 64 characters."""
 
 
-@pytest.mark.parametrize("pattern", TAME)
-def test_it_is_tame(pattern: str) -> None:
-    assert backtracking(pattern).is_tame
+def longest(pattern: str) -> int | None:
+    return longest_subject(shortened(parse(pattern)), len(pattern))
 
 
-@pytest.mark.parametrize("pattern", WILD)
-def test_it_is_not(pattern: str) -> None:
-    assert not backtracking(pattern).is_tame
+@pytest.mark.parametrize("pattern", LINEAR)
+def test_a_linear_pattern_searches_whole_subjects(pattern: str) -> None:
+    assert longest(pattern) in {None, LONGEST_SUBJECT}
 
 
-@pytest.mark.parametrize(
-    ("pattern", "is_bounded"),
-    [
-        pytest.param("foo", True, id="text"),
-        pytest.param("a?b{2,5}c", True, id="a few of each"),
-        pytest.param("x.*", True, id="an end that may be anything"),
-        pytest.param("ab+", True, id="an end that is repeated"),
-        pytest.param("a+b", False, id="a repetition before something"),
-        pytest.param("^a+$", False, id="a repetition before the end of the text"),
-        pytest.param("a{0,1000}b", False, id="very many"),
-    ],
-)
-def test_texts_of_any_length_may_be_searched(pattern: str, is_bounded: bool) -> None:
-    assert backtracking(pattern).is_bounded is is_bounded
+@pytest.mark.parametrize("pattern", SUPERLINEAR)
+def test_a_superlinear_pattern_searches_short_subjects(pattern: str) -> None:
+    assert longest(pattern) == SUPERLINEAR[pattern]
+
+
+@pytest.mark.parametrize("pattern", HOPELESS)
+def test_a_hopeless_pattern_searches_next_to_nothing(pattern: str) -> None:
+    limit = longest(pattern)
+    assert limit is not None
+    assert limit < 64
 
 
 @pytest.mark.parametrize(
-    ("pattern", "is_tame"),
+    ("pattern", "expected"),
     [
-        pytest.param("a?" * 7 + "b", True, id="64 ways"),
-        pytest.param("a{0,4}a{0,12}ab", False, id="65 ways"),
-        pytest.param("^x+y" + "a?" * 7 + "b", True, id="64 ways at the end of each of many repetitions"),
-        pytest.param("^x+y" + "a?" * 8 + "b", False, id="more ways at the end of each"),
-        pytest.param("a+ba?a", True, id="a repetition from each place, and 2 ways"),
-        pytest.param("a+ba{0,2}a", False, id="a repetition from each place, and 3 ways"),
-        pytest.param("(ab)+c", False, id="a repetition of several characters from each place"),
-        pytest.param("^(ab)+c", True, id="a repetition of several characters from one place"),
-        pytest.param("^a*a*b", True, id="two repetitions from one place"),
-        pytest.param("a*a*b", False, id="two repetitions from each place"),
-        pytest.param("^a*a*a*b", False, id="three repetitions"),
+        pytest.param("foo", None, id="text"),
+        pytest.param("a?b{2,5}c", None, id="a few of each"),
+        pytest.param("x.*", None, id="an end that may be anything"),
+        pytest.param("ab+", None, id="an end that is repeated"),
+        pytest.param("a+b", None, id="a repetition at the start"),
+        pytest.param("a{0,1000}b", None, id="very many at the start"),
+        pytest.param("xa{0,1000}b", 627, id="very many in the middle"),
+        pytest.param("^a+$", LONGEST_SUBJECT, id="a repetition before the end of the text"),
+        pytest.param("|".join(f"user-{number}" for number in range(20)), None, id="20 names"),
+        pytest.param("^(" + "|".join(f"{number:x}-user" for number in range(5000)) + ")$", None, id="5,000 names"),
+        pytest.param("https://example.com/a/very/long/path/of/a/page/with/a/long/name/index.html" * 4, None, id="a long text"),
     ],
 )
-def test_how_much_is_tame(pattern: str, is_tame: bool) -> None:
-    assert backtracking(pattern).is_tame is is_tame
+def test_what_repeats_without_limit_searches_subjects_with_one(pattern: str, expected: int | None) -> None:
+    assert longest(pattern) == expected
 
 
 @pytest.mark.parametrize(
@@ -97,200 +114,115 @@ def test_how_much_is_tame(pattern: str, is_tame: bool) -> None:
     ],
 )
 def test_a_pattern_is_anchored_that_matches_at_the_start_alone(pattern: str, is_anchored: bool) -> None:
-    parsed = _parser.parse(pattern)
-    assert _is_anchored(tuple(parsed), parsed.state.flags) is is_anchored
+    tree = parse(pattern)
+    assert tree is not None
+    assert _is_anchored(tuple(tree), tree.state.flags) is is_anchored
 
 
-def judged(pattern: str) -> _Cost:
-    parsed = _parser.parse(pattern)
-    return _Judge().sequence(tuple(parsed), _SUCCESS, parsed.state.flags)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", 1),
+        ("aa", 1),
+        ("ab", 2),
+        ("abab", 2),
+        ("aba", 2),
+        ("abcab", 3),
+        ("aab", 3),
+        ("aabaa", 3),
+        ("aabaaa", 4),
+        ("abcabcabc", 3),
+    ],
+)
+def test_the_period_of_a_text(text: str, expected: int) -> None:
+    assert _period([ord(character) for character in text]) == expected
 
 
-# pattern → degree, choices; S: only single characters are repeated; C: no choice is ever taken back
-COSTS = {
-    "": (0, 1, "SC"),
-    "abc": (0, 1, "SC"),
-    "a|b": (0, 1, "SC"),
-    "a|b|ab": (0, 2, "S"),
-    "(a|ab)(c|cd)": (0, 1, "SC"),  # re reads it as a(|b)c(|d)
-    "(aa|ab)a?a": (0, 2, "S"),
-    "a?": (0, 1, "SC"),
-    "a?b": (0, 1, "SC"),
-    "a?a": (0, 2, "S"),
-    "a??a": (0, 2, "S"),
-    "a?a?a?b": (0, 4, "S"),
-    "a{2}a": (0, 1, "SC"),
-    "a{0}b": (0, 1, "SC"),
-    "a{2,5}a": (0, 4, "S"),
-    "a{1,20}a": (0, 20, "S"),
-    "a{0,20}a": (0, 21, "S"),
-    "a{0,21}a": (1, 1, "S"),
-    "a{0,21}b": (1, 1, "SC"),
-    "a*": (0, 1, "SC"),
-    "a*b": (1, 1, "SC"),
-    "a+b?a": (1, 1, "S"),
-    "a*b*c": (1, 1, "SC"),
-    "a*a*b": (2, 1, "S"),
-    "a*a*a*b": (3, 1, "S"),
-    "a*a?a": (1, 2, "S"),
-    "a*+b": (1, 1, "SC"),
-    "a+$": (1, 1, "SC"),
-    "[^a]+$": (1, 1, "S"),
-    r"\n+$": (1, 1, "S"),
-    r"\n+\Z": (1, 1, "SC"),
-    r"\d+\D": (1, 1, "S"),  # beyond ASCII nothing is told apart
-    "(?i)a+B": (1, 1, "S"),
-    "a+(?=b)": (1, 1, "S"),
-    "(?=a*b)a": (1, 2, "S"),
-    "(?!a?a)b": (0, 2, "S"),
-    "(?!a?a)a": (0, 3, "S"),
-    "(?>a|ab)b": (0, 2, "S"),
-    "(ab){2}": (0, 1, "SC"),
-    "(ab){2,4}": (0, 2, "S"),
-    "(ab){0,5}a": (0, 32, "S"),
-    "(?:ab){0,5}a": (0, 32, "S"),
-    "(?:ab)*c": (1, 1, "C"),
-    "(?:)*b": (99, 1, ""),
-    "(ab){0,6}a": (1, 1, ""),
-    "(ab){6}c": (1, 1, "C"),
-    "(ab)*": (0, 1, "C"),
-    "(ab)*c": (1, 1, "C"),
-    "(ab)*a": (1, 1, ""),
-    "(a|b)*c": (1, 1, "C"),
-    "(a|ab)*c": (1, 1, "C"),
-    "(a|a)*c": (99, 1, ""),
-    "(a?)*b": (99, 1, ""),
-    "(a*b)+c": (1, 1, "C"),
-    "((ab)+c|d)e": (1, 1, "C"),
-    "(d|(ab)+c)e": (1, 1, "C"),
-    r"(.)\1": (99, 1, ""),
+# pattern -> degree of the bound of a search
+DEGREES = {
+    "^": 0,
+    "^abc": 0,
+    "^(a|b|ab)c": 0,
+    "^a?a?a?b": 0,
+    "^a{0,255}a": 0,
+    "^a{0,256}a": 1,
+    "^a{256}a": 0,
+    "": 1,
+    "abc": 1,
+    "^a*b": 1,
+    "^a*b*c": 1,
+    "^a*a*b": 2,
+    "^a*b?a": 1,
+    "^[^a]+b*$": 2,  # a line break before the end of the text suits both
+    r"^\d+\D*x": 2,  # beyond ASCII, characters are not told apart
+    "^a*a*a*b": 3,
+    "^a*+b": 1,
+    "^a+$": 1,
+    "^[^a]+$": 1,
+    r"^\n+\Z": 1,
+    r"^\d+\D": 1,
+    "^(?i:a+)B": 1,
+    "^a+(?=b)": 1,
+    "^(?=a*b)a": 1,
+    "^(?!a?a)b": 0,
+    "^(ab)*c": 1,
+    "^(ab){0,6}a": 1,
+    "^(ab){6}c": 1,
+    "^(a|b)*c": 1,
+    "^(a|ab)*c": 1,
+    "^(a*b)+c": 1,
+    "^((ab)+c|d)e": 1,
+    "xa*b": 2,
+    "xa*a*b": 3,
+    "(xa*b)+c": 2,
+    "c(a*b)+": 2,
+    "c(ab)*": 1,
 }
 
 
-@pytest.mark.parametrize("pattern", COSTS)
-def test_the_cost_of(pattern: str) -> None:
-    cost = judged(pattern)
-    marks = "S" * cost.is_simple + "C" * cost.is_certain
-    assert (cost.degree, cost.choices, marks) == COSTS[pattern]
+@pytest.mark.parametrize("pattern", DEGREES)
+def test_the_degree_of(pattern: str) -> None:
+    steps = step_bound(shortened(parse(pattern)), len(pattern))
+    assert len(steps) - 1 == DEGREES[pattern]
+    assert all(map(math.isfinite, steps))
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        "abc",
-        "a|b",
-        "a?b",
-        "a??b",
-        "a*b",
-        "a+b",
-        "a{0}b",
-        "a{2}b",
-        "a{0,2}b",
-        "a{1,2}b",
-        "(ab)*c",
-        "(ab)+c",
-        "(a|b)?c",
-        "(a*|b)c",
-        "(?>a)b",
-    ],
-)
-def test_what_can_come_first_is_known(pattern: str) -> None:
-    texts = ("".join(text) for size in range(1, 5) for text in itertools.product("abc", repeat=size))
-    found = {text[0] for text in texts if re.fullmatch(pattern, text)}
-    assert judged(pattern).first == sum(1 << ord(character) for character in found)
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        *("a", "[^a]", "[a-cx]", "[^a-c]", ".", "(?s).", r"\d", r"\D", r"\w", r"\W", r"\s", r"\S", r"[^\w-]", r"[\dé]", "é"),
-        *(
-            "(?i)a",
-            "(?i)K",
-            "(?i)[a-c]",
-            "(?i)[^a-c]",
-            "(?i)é",
-            "(?i)ß",
-            "[x-é]",
-            "[é-ü]",
-            "[^é]",
-            "(?i)[k-m]",
-            "(?i)(a)",
-            "(?i)(?-i:a)",
-            "((?i:a))",
-            r"(?i)[^\s]",
-            r"[^\D]",
-        ),
-    ],
-)
-def test_the_characters_that_a_pattern_takes(pattern: str) -> None:
-    found = judged(pattern).first
-    wanted = {chr(code) for code in range(128) if re.fullmatch(pattern, chr(code))}
-    known = {chr(code) for code in range(128) if found >> code & 1}
-    assert wanted <= known
-    # One of both cases may be known for each character left out, and of all those beyond ASCII nothing but that there are some.
-    assert known == wanted or "(?i)[^" in pattern
-    if any(re.fullmatch(pattern, character) for character in "éÜß٣中\u2028\u212a\u017f"):
-        assert found & _BEYOND
-    assert not found & (_END | _NULLABLE)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "is_beyond"),
-    [("a", False), ("[a-c]", False), ("[x-\x7f]", False), ("[x-\x80]", True), ("\x7f", False), ("\x80", True), ("[é-ü]", True)],
-)
-def test_whether_a_pattern_takes_characters_beyond_ascii(pattern: str, is_beyond: bool) -> None:
-    assert bool(judged(pattern).first & _BEYOND) is is_beyond
-
-
-@pytest.mark.parametrize(
-    ("pattern", "found"),
-    [
-        pytest.param("$", _END | 1 << ord("\n"), id="the end, and a line break before it"),
-        pytest.param(r"\Z", _END, id="the very end"),
-        pytest.param("^", _ANY, id="anywhere else anything"),
-        pytest.param("(?=a)", _ANY, id="in front of something anything"),
-        pytest.param("", 0, id="nothing"),
-    ],
-)
-def test_places_take_what_may_come_there(pattern: str, found: int) -> None:
-    assert judged(pattern).first == found
-
-
-NESTED = "(?:" * 2000 + "a" + "b)?" * 2000
+@pytest.mark.parametrize("pattern", ["^(?:)*b", "^(a|a)*c", "^(a?)*b", r"^(.)\1", "^(?:(?=b*c)b)*d", "^" + "a*" * 9 + "b"])
+def test_there_is_no_bound_for(pattern: str) -> None:
+    assert value(step_bound(shortened(parse(pattern)), len(pattern)), 1) == math.inf
 
 
 def test_a_pattern_that_would_take_long_to_judge_is_given_up() -> None:
-    assert not backtracking("(" * 12 + "a" + "b?){1,5}" * 12).is_tame
+    assert longest("^(" * 12 + "a" + "b?){1,5}" * 12 + "c") == 0
 
 
-def test_a_pattern_that_is_nested_deeper_than_the_interpreter_recurses_is_given_up() -> None:
-    assert backtracking(NESTED) == Backtracking(is_tame=False, is_bounded=False)
-
-
-def test_for_want_of_the_stack_that_its_caller_has_used_no_pattern_is_given_up() -> None:
-    with pytest.raises(RecursionError):
-        with_frames_left(sys.getrecursionlimit() // 4, functools.partial(backtracking, NESTED))
-
-
-@pytest.mark.parametrize(("used", "expected"), [pytest.param(0.45, False, id="less"), pytest.param(0.55, True, id="more")])
-def test_a_caller_is_cramped_who_has_used_half_of_the_stack(used: float, expected: bool) -> None:
-    left = int(sys.getrecursionlimit() * (1 - used))
-    assert with_frames_left(left, is_cramped) is expected
-
-
+STAND_INS = ["a", "b", "[ab]", ".", r"\w", r"\d", "^", "$", r"\b", "(?=a)", "(?!b)", "(?<=a)", "é", r"\s", "\n", "k"]
 PIECES = st.recursive(
-    st.sampled_from(["a", "b", "[ab]", ".", r"\w", r"\d", "^", "$", r"\b", "(?=a)", "é"]),
+    st.sampled_from(STAND_INS),
     lambda inner: (
         st.tuples(inner, inner).map("".join)
-        | st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{0,3}", "{1,40}", "*?"])).map(lambda p: f"(?:{p[0]}){p[1]}")
-        | st.tuples(inner, inner).map(lambda pair: f"({pair[0]}|{pair[1]})")
+        | st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{0,3}", "{1,40}", "*?", "*+"])).map(
+            lambda p: f"(?:{p[0]}){p[1]}"
+        )
+        | st.tuples(inner, inner).map(lambda pair: f"(?:{pair[0]}|{pair[1]})")
+        | inner.map("(?>{})".format)
     ),
     max_leaves=8,
 )
+FLAGS = st.sampled_from(["", "(?i)", "(?m)", "(?s)", "(?a)", "(?ims)"])
+SUBJECTS = ["".join(text) for size in range(4) for text in itertools.product("ab\né1", repeat=size)]
 
 
-@given(pattern=PIECES)
-def test_every_pattern_gets_a_judgement(pattern: str) -> None:
-    re.compile(pattern)
-    backtracking(pattern)
+@given(pattern=PIECES, flags=FLAGS)
+def test_a_shorter_pattern_occurs_where_the_whole_one_does(pattern: str, flags: str) -> None:
+    whole, short = re.compile(flags + pattern), compile_tree(shortened(parse(flags + pattern)))
+    for subject in SUBJECTS:
+        assert (short.search(subject) is None) is (whole.search(subject) is None), subject
+
+
+@given(pattern=PIECES, flags=FLAGS)
+def test_every_pattern_has_a_bound_that_grows(pattern: str, flags: str) -> None:
+    steps = step_bound(shortened(parse(flags + pattern)), len(pattern))
+    assert all(coefficient >= 0 for coefficient in steps)
+    limit = longest(flags + pattern)
+    assert limit is None or limit == LONGEST_SUBJECT or value(steps, limit + 1) > MOST_STEPS

@@ -22,7 +22,7 @@ SHARES = [{"variation": 0, "weight": 20000}, {"variation": 1, "weight": 30000}, 
 INVALID = "a double or trailing slash leaves a part of the path empty"
 KEYLESS = "the key is not a string, or is empty"
 EMPTY = "an attribute reference cannot be empty"
-NO_PATTERN = "has a pattern that is no regular expression: '(': missing ), unterminated subpattern at position 0"
+NO_PATTERN = "has a pattern that is not a valid regular expression: '(': missing ), unterminated subpattern at position 0"
 NOWHERE = {"bucketBy": "//", "contextKind": "user"}
 USER = context(email="ann@acme.com", age=41, home={"town": "Ulm"})
 

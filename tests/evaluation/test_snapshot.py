@@ -101,7 +101,7 @@ def test_a_pattern_that_cannot_be_run_is_reported_with_its_flag(caplog: pytest.L
         for _ in range(2):
             snapshot.evaluate("flag", K, None)
     (message,) = caplog.messages
-    assert message.startswith("flag flag, version 1, has a pattern that is no regular expression: '***'")
+    assert message.startswith("flag flag, version 1, has a pattern that is not a valid regular expression: '***'")
 
 
 def test_a_pattern_of_a_segment_that_cannot_be_run_is_reported_with_the_segment(caplog: pytest.LogCaptureFixture) -> None:
@@ -109,7 +109,7 @@ def test_a_pattern_of_a_segment_that_cannot_be_run_is_reported_with_the_segment(
     two = segment(rules=[{"clauses": [{"attribute": "key", "op": "matches", "values": ["***"]}]}])
     snapshot_of(one, segments=[two]).evaluate("flag", K, None)
     (message,) = caplog.messages
-    assert message.startswith("segment s, version 1, has a pattern that is no regular expression: '***'")
+    assert message.startswith("segment s, version 1, has a pattern that is not a valid regular expression: '***'")
 
 
 def _buggy(definition: Any, note: Any) -> CompiledFlag:
@@ -245,7 +245,7 @@ def test_what_is_wrong_with_a_segment_is_said_of_the_segment(caplog: pytest.LogC
     asking = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}])
     broken = segment(rules=[{"clauses": [{"op": "matches", "attribute": "key", "values": ["("]}]}])
     assert snapshot_of(asking, segments=[broken]).evaluate("flag", K, None).detail.value == "b"
-    assert caplog.messages[0].startswith("segment s, version 1, has a pattern that is no regular expression")
+    assert caplog.messages[0].startswith("segment s, version 1, has a pattern that is not a valid regular expression")
 
 
 def test_the_kinds_of_contexts_that_big_segments_hold_are_known() -> None:

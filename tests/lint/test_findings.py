@@ -265,7 +265,7 @@ CASES: list[Any] = [
         (
             "bad-pattern",
             "flags.a.rules[0].clauses[0].values[0]",
-            '"(" is no regular expression: missing ), unterminated subpattern at position 0',
+            '"(" is not a valid regular expression: missing ), unterminated subpattern at position 0',
         ),
         id="no pattern",
     ),
@@ -274,9 +274,24 @@ CASES: list[Any] = [
         (
             "risky-pattern",
             "flags.a.rules[0].clauses[0].values[1]",
-            '"^(a+)+$" may take very long, so it runs on RE2 alone; repeat nothing that repeats itself, or install "aioflags[re2]"',
+            (
+                '"^(a+)+$" can take very long: without RE2 it never matches; '
+                'repeat nothing that repeats itself, or install "aioflags[re2]"'
+            ),
         ),
         id="a risky pattern",
+    ),
+    pytest.param(
+        asking(op="matches", values=["@.*\\.com"]),
+        (
+            "risky-pattern",
+            "flags.a.rules[0].clauses[0].values[0]",
+            (
+                '"@.*\\.com" can take very long: without RE2 it only matches texts of up to 467 characters; '
+                'repeat nothing that repeats itself, or install "aioflags[re2]"'
+            ),
+        ),
+        id="a pattern that takes more than linear time",
     ),
     pytest.param(
         flag(rules=[rule(clause(values=["de", "at"])), rule(clause(values=["at"], contextKind="user"), clause(attribute="x"))]),

@@ -1,0 +1,116 @@
+"""The syntax tree of a regular expression: parsed, shortened and compiled by Python's own ``re``.
+
+A clause asks only whether a pattern occurs in a text, not where. So a repetition at either end of a pattern may stop at its
+least count: ``a+b`` occurs wherever ``ab`` does, ``xa*`` wherever ``x`` does. Without it, ``re`` has no reason to try the
+same characters again from each place of the text.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+from aioflags.forks import Lock
+
+__all__ = ["ONE_CHARACTER", "Node", "Tree", "compile_tree", "is_cramped", "members", "parse", "shortened"]
+
+Node: TypeAlias = tuple[Any, Any]
+"""An operation and its argument, as ``re`` has them."""
+Tree: TypeAlias = Any
+"""A ``SubPattern`` of ``re``: a sequence of nodes, and the state of the parser."""
+
+ONE_CHARACTER: Final = frozenset({"LITERAL", "NOT_LITERAL", "ANY", "IN"})
+"""The operations that take exactly one character."""
+
+try:
+    # The parser and compiler of re have no public names; only they read exactly what re runs.
+    _parser: Any = importlib.import_module("re._parser")
+    _compiler: Any = importlib.import_module("re._compiler")
+except ImportError:  # a later Python without them: patterns are compiled as they are, and none is proven to be fast
+    _parser = _compiler = None
+
+_MAY_WARN: Final = re.compile(r"\[\[|--|&&|~~|\|\|")
+_SILENCE: Final = Lock()
+
+
+def parse(text: str) -> Tree | None:
+    """The tree of a pattern, or ``None`` if this Python does not show it.
+
+    Raises what :func:`re.compile` raises.
+    """
+    if _parser is None:
+        re.compile(text)
+        return None
+    if not _MAY_WARN.search(text):
+        return _parser.parse(text)
+    # The warning filters belong to the whole process: two threads must not change them at the same time.
+    with _SILENCE, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about syntax that a later Python may read differently
+        return _parser.parse(text)
+
+
+def compile_tree(tree: Tree) -> re.Pattern[str]:
+    """The compiled pattern of a tree."""
+    pattern: re.Pattern[str] = _compiler.compile(tree)
+    return pattern
+
+
+def shortened(tree: Tree) -> Tree:
+    """A tree that matches somewhere in a text exactly if the given one does, with less repetition at its two ends.
+
+    It does not hold for patterns with back-references: the text of a group may change. Such patterns do not run on ``re`` anyway.
+    """
+    nodes = _cut(tree.data, tree.state, first=True)
+    return _tree(_cut(nodes, tree.state, first=False), tree.state)
+
+
+def _cut(nodes: Sequence[Node], state: Any, *, first: bool) -> list[Node]:
+    """The nodes with the first, or else the last, repeated as seldom as it may be."""
+    nodes = list(nodes)
+    while nodes:
+        place = slice(0, 1) if first else slice(len(nodes) - 1, len(nodes))
+        ((operation, argument),) = nodes[place]
+        match str(operation):
+            case "MAX_REPEAT" | "MIN_REPEAT" if argument[0] <= 1:
+                nodes[place] = argument[2].data if argument[0] else ()
+                continue  # what comes to this end may be repeated, too
+            case "MAX_REPEAT" | "MIN_REPEAT":
+                least, _, body = argument
+                nodes[place] = [(operation, (least, least, body))]
+            case "SUBPATTERN":
+                *head, body = argument
+                inner = _cut(body.data, state, first=first)
+                nodes[place] = [(operation, (*head, _tree(inner, state)))] if inner else ()
+                if not inner:
+                    continue
+            case "BRANCH":
+                alternatives = [_tree(_cut(body.data, state, first=first), state) for body in argument[1]]
+                nodes[place] = [(operation, (None, alternatives))]
+            case _:
+                pass
+        break
+    return nodes
+
+
+def _tree(nodes: Sequence[Node], state: Any) -> Tree:
+    return _parser.SubPattern(state, list(nodes))
+
+
+def members(node: Node, flags: int, characters: str) -> str:
+    """Which of the characters a node of one character takes: the answer is that of ``re`` itself."""
+    state = _parser.State()
+    state.flags = flags
+    return "".join(compile_tree(_tree([node], state)).findall(characters))
+
+
+def is_cramped() -> bool:
+    """Whether the caller uses more than half of the interpreter's stack: then a ``RecursionError`` is not the pattern's fault."""
+    try:
+        sys._getframe(sys.getrecursionlimit() // 2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # asks without counting
+    except ValueError:
+        return False
+    return True
