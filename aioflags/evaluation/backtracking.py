@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile, zip_longest
@@ -37,8 +37,8 @@ _FEW: Final = 255
 """A repetition of one character up to this count is a constant number of choices; with a higher limit it counts as unbounded."""
 _UNROLLED: Final = 5
 """A repetition of several characters up to this count is judged as if it were written out."""
-_VISITS: Final = 1000
-"""How many nodes are judged: so many, and four for each character of the pattern."""
+_VISITS: Final = 500
+"""How many nodes are judged: this number, and two for each character of the pattern."""
 _HIGHEST_DEGREE: Final = 5
 
 # Prices in steps, measured on CPython 3.11 and rounded up.
@@ -59,17 +59,17 @@ def longest_subject(tree: Tree, length: int) -> int | None:
     Raises :class:`RecursionError` if the pattern is nested too deeply for the stack that is left.
     """
     nodes, flags = tuple(tree), int(tree.state.flags)
-    attempt = _Judge(_VISITS + 4 * length).sequence(nodes, _SUCCESS, flags).steps
+    attempt = _Judge(_VISITS + 2 * length).sequence(nodes, _SUCCESS, flags).steps
     search = _searched(attempt, nodes, flags)
     if len(attempt) == 1 and value(search, LONGEST_SUBJECT) <= MOST_STEPS:
         return None
-    return bisect_right(range(1, LONGEST_SUBJECT + 1), False, key=lambda size: value(search, size) > MOST_STEPS)
+    return bisect_left(range(1, LONGEST_SUBJECT + 1), 1, key=lambda size: int(value(search, size) > MOST_STEPS))
 
 
 def step_bound(tree: Tree, length: int) -> Steps:
     """At most how many steps ``re`` takes to search a text for the pattern, as a polynomial in the length of the text."""
     nodes, flags = tuple(tree), int(tree.state.flags)
-    return _searched(_Judge(_VISITS + 4 * length).sequence(nodes, _SUCCESS, flags).steps, nodes, flags)
+    return _searched(_Judge(_VISITS + 2 * length).sequence(nodes, _SUCCESS, flags).steps, nodes, flags)
 
 
 def _searched(attempt: Steps, nodes: Sequence[Node], flags: int) -> Steps:
@@ -78,7 +78,7 @@ def _searched(attempt: Steps, nodes: Sequence[Node], flags: int) -> Steps:
         return attempt
     prefix = _literal_prefix(nodes, flags)
     if not prefix:
-        return _summed(_sum(attempt, (_TEST,)))
+        return _summed(_plus(attempt, _TEST))
     # re finds the places of the prefix in one pass. Two of them are at least a period of the prefix apart.
     period = _period(prefix)
     return _sum((_TEST, _TEST), attempt, tuple(coefficient / period for coefficient in _summed(attempt)))
@@ -120,15 +120,15 @@ class _Judge:
     def _node(self, operation: str, argument: Any, tail: _Cost, flags: int) -> _Cost:
         match operation:
             case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN":
-                steps = _sum((_price(operation, argument, flags),), tail.steps)
+                steps = _plus(tail.steps, _price(operation, argument, flags))
                 return _Cost(characters(operation, argument, flags), steps, tail.is_certain, tail.looks_far)
             case "AT":
                 at_end = {"AT_END": END | NEWLINE, "AT_END_STRING": END}
-                return replace(tail, first=at_end.get(str(argument), ANY), steps=_sum((_TEST,), tail.steps))
+                return replace(tail, first=at_end.get(str(argument), ANY), steps=_plus(tail.steps, _TEST))
             case "SUBPATTERN":
                 _, added, removed, inner = argument
                 inside = self.sequence(tuple(inner), tail, (flags | added) & ~removed)
-                return replace(inside, steps=_sum((_GROUP,), inside.steps))
+                return replace(inside, steps=_plus(inside.steps, _GROUP))
             case "ATOMIC_GROUP":
                 return self.sequence(tuple(argument), tail, flags)
             case "BRANCH":
@@ -170,7 +170,8 @@ def _alternatives(costs: Sequence[_Cost]) -> _Cost:
     """Several ways to go on, tried one after the other, except those that the next character rules out."""
     by_first: dict[int, Steps] = {}
     for cost in costs:
-        by_first[cost.first] = _sum(by_first.get(cost.first, (0.0,)), cost.steps)
+        others = by_first.get(cost.first)
+        by_first[cost.first] = cost.steps if others is None else _sum(others, cost.steps)
     union = 0
     is_open = len(by_first) < len(costs)
     for first in by_first:
@@ -182,7 +183,7 @@ def _alternatives(costs: Sequence[_Cost]) -> _Cost:
     steps = _most([_sum(*(by_first[first] for first in group)) for group in worst] or [_sum(*by_first.values())])
     return _Cost(
         union,
-        _sum((_TEST + _LITERAL * len(costs),), steps),
+        _plus(steps, _TEST + _LITERAL * len(costs)),
         not is_open and all(cost.is_certain for cost in costs),
         any(cost.looks_far for cost in costs),
     )
@@ -200,7 +201,7 @@ def _repeat_character(first: int, price: float, least: int, most: int, tail: _Co
     return replace(
         tail,
         first=first if least else first | tail.first,
-        steps=_sum((constant,), rest),
+        steps=_plus(rest, constant),
         is_certain=tail.is_certain and not is_open,
     )
 
@@ -256,6 +257,10 @@ def _period(text: Sequence[int]) -> int:
 def value(steps: Steps, length: int) -> float:
     """The bound for a text of this length."""
     return sum(coefficient * float(length) ** power for power, coefficient in enumerate(steps))
+
+
+def _plus(steps: Steps, constant: float) -> Steps:
+    return (steps[0] + constant, *steps[1:])
 
 
 def _sum(*terms: Steps) -> Steps:

@@ -66,7 +66,11 @@ def re2_pattern(tree: Tree) -> Re2Pattern:
     writer = _Writer()
     writer.sequence(tree, int(tree.state.flags), is_last=True)
     alphabet = Alphabet("".join(sorted(writer.named)) + _FOLDED)
-    text = "".join(part if isinstance(part, str) else _set(part, alphabet.characters) for part in writer.parts)
+    sets: dict[str, str] = {}
+    for part in writer.parts:
+        if not isinstance(part, str) and str(part) not in sets:
+            sets[str(part)] = _set(part, alphabet.characters)
+    text = "".join(part if isinstance(part, str) else sets[str(part)] for part in writer.parts)
     is_whole = writer.is_alike_beyond_ascii and "" not in alphabet.characters
     return Re2Pattern(text, alphabet if is_whole else None)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from aioflags.evaluation.attributes import clean_kind
@@ -27,7 +27,7 @@ from aioflags.evaluation.dependents import Dependents, tracing
 from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
 from aioflags.evaluation.forms import Complaints, Forms
-from aioflags.evaluation.items import Items, applied
+from aioflags.evaluation.items import Item, Items, applied
 from aioflags.evaluation.pausing import Pausing, at_once
 from aioflags.logs import logger
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
@@ -114,6 +114,14 @@ class Snapshot:
             if count % _COMPILED_A_SLICE == 0:
                 yield
             self._forms.flag(key)
+
+    def compile(self, items: Iterable[Item]) -> None:
+        """Compile these definitions now, in any thread, and not at their first evaluation."""
+        for kind, key in items:
+            if kind is ObjectKind.FLAG:
+                self._forms.flag(key)
+            else:
+                self._forms.segment(key)
 
     def compiled(self, key: str) -> CompiledFlag | None:
         """The flag of that key, compiled if this is the first time it is asked for; ``None`` if there is none."""

@@ -29,6 +29,7 @@ from aioflags.stores.items import read_item, read_items
 from aioflags.supervisor.facts import Facts
 from aioflags.supervisor.health import StoreHealth
 from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.precompilation import compile_slow
 
 if TYPE_CHECKING:
     from aioflags.evaluation.items import Item
@@ -159,6 +160,7 @@ class StandIn:
         while True:
             before = self._holder.snapshot
             snapshot = await breathing(before.builder(change_set, traced=self._facts.is_followed))
+            await compile_slow(snapshot, change_set)
             if self._has_ended:
                 return
             if self._holder.snapshot is before:
@@ -186,6 +188,7 @@ class StandIn:
         change_set = ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes), persist=False)
         before = self._holder.snapshot
         snapshot = await breathing(before.builder(change_set))
+        await compile_slow(snapshot, change_set)
         return self._holder.snapshot if self._has_ended else snapshot
 
     async def _found(self, store: Store, key: str) -> list[Change] | None:

@@ -28,6 +28,7 @@ from aioflags.supervisor.facts import Facts
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.lease import Lease
 from aioflags.supervisor.policy import SERVER, Policy
+from aioflags.supervisor.precompilation import compile_slow
 from aioflags.supervisor.roster import Roster
 from aioflags.supervisor.tenure import FDV1, INITIALIZER, SYNCHRONIZER, Tenure
 from aioflags.supervisor.verdict import Verdict, is_ready, judge, limits, reported
@@ -171,7 +172,9 @@ class Supervisor:
             # The data go in before the directive is judged: a server that sends us away may still have sent the newest
             # data on the same connection, and FDv1 may take its time to answer.
             if change_set is not None and change_set.kind is not ChangeKind.NONE:
-                snapshot = await breathing(self._holder.snapshot.builder(change_set, traced=self._facts.is_followed))
+                built = await breathing(self._holder.snapshot.builder(change_set, traced=self._facts.is_followed))
+                await compile_slow(built, change_set)
+                snapshot = built
         except Exception as bug:
             self._logger.exception("%s brought data that could not be applied", name)
             result = _rejected(result, f"{name} brought data that could not be applied: {type(bug).__name__}")

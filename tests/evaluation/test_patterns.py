@@ -284,7 +284,7 @@ def slowest(search: Callable[[str], bool], lengths: set[int]) -> float:
 
 @pytest.mark.real_time
 @pytest.mark.speed
-@pytest.mark.parametrize("with_re2", [pytest.param(True, id="with RE2"), pytest.param(False, id="without RE2")])
+@pytest.mark.parametrize("with_re2", [pytest.param(True, id="EV-E169 with RE2"), pytest.param(False, id="EV-E169 without RE2")])
 @pytest.mark.parametrize("pattern", [*REAL, *HOSTILE, *LINEAR, *SUPERLINEAR, *HOPELESS])
 def test_no_pattern_holds_an_evaluation_up(pattern: str, with_re2: bool) -> None:
     """The bar is 5 ms. A subject of the pattern's own limit costs most without RE2."""

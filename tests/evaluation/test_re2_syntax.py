@@ -114,7 +114,7 @@ NOTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("pattern", NOTATIONS)
+@pytest.mark.parametrize("pattern", [pytest.param(pattern, id=f"EV-E170 {pattern}") for pattern in NOTATIONS])
 def test_a_notation_means_to_re2_what_it_means_to_re(pattern: str) -> None:
     assert translated(pattern) is not None
     assert differences(pattern, SUBJECTS) == []

@@ -1,0 +1,33 @@
+"""Long patterns are compiled in a thread, before the flags that use them are published."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from aioflags.evaluation.slow_patterns import slow_items
+from aioflags.sources.base import breathing
+from aioflags.threads import DaemonThreads
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.model.change import ChangeSet
+
+__all__ = ["compile_slow"]
+
+_THREADS: Final = DaemonThreads("aioflags-patterns")
+
+
+async def compile_slow(snapshot: Snapshot, change_set: ChangeSet) -> None:
+    """Compile the definitions of the change set whose patterns would hold the event loop at their first evaluation.
+
+    Where no thread can be started, they are compiled at their first evaluation.
+    """
+    items = await breathing(slow_items(change_set))
+    if not items:
+        return
+    try:
+        compiling = asyncio.get_running_loop().run_in_executor(_THREADS, snapshot.compile, items)
+    except RuntimeError:
+        return
+    await compiling

@@ -1,0 +1,44 @@
+"""Which definitions are compiled before they are published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.pausing import at_once
+from aioflags.evaluation.slow_patterns import LONG, slow_items
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import ChangeSet, ObjectKind
+from aioflags.protocol.document import read_document
+
+
+def change_set(values: list[Any], op: str = "matches") -> ChangeSet:
+    rules = [{"clauses": [{"attribute": "key", "op": op, "values": values}], "variation": 0}]
+    flag = {"key": "f", "version": 1, "on": True, "variations": [True], "fallthrough": {"variation": 0}, "salt": "", "rules": rules}
+    segment = {"key": "s", "version": 1, "salt": "", "rules": [{"clauses": [{"attribute": "key", "op": op, "values": values}]}]}
+    return read_document({"flags": {"f": flag}, "segments": {"s": segment}})
+
+
+@pytest.mark.parametrize(
+    ("values", "op", "is_slow"),
+    [
+        pytest.param(["x" * (LONG + 1)], "matches", True, id="EV-E171 one long pattern"),
+        pytest.param(["x" * (LONG // 2 + 1)] * 2, "matches", True, id="EV-E171 several patterns that are long together"),
+        pytest.param(["x" * LONG], "matches", False, id="EV-E171 a shorter pattern"),
+        pytest.param(["x" * (LONG + 1)], "in", False, id="EV-E171 a long value of another operator"),
+        pytest.param([5, None, ["x" * LONG]], "matches", False, id="EV-E171 values that are not patterns"),
+    ],
+)
+def test_definitions_with_long_patterns_are_slow(values: list[Any], op: str, is_slow: bool) -> None:
+    slow = at_once(slow_items(change_set(values, op)))
+    assert slow == ([(ObjectKind.FLAG, "f"), (ObjectKind.SEGMENT, "s")] if is_slow else [])
+
+
+def test_what_is_compiled_beforehand_is_not_compiled_again() -> None:
+    changes = change_set(["x" * (LONG + 1)])
+    snapshot = Snapshot.empty().apply(changes)
+    assert snapshot.plain == {}
+    snapshot.compile(at_once(slow_items(changes)))
+    assert list(snapshot.plain) == ["f"]
+    assert list(snapshot.scope.forms.segments) == ["s"]

@@ -1,0 +1,77 @@
+"""Long patterns are compiled in a thread, before the flags that use them are published."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterable
+from typing import ClassVar, cast
+
+import anyio
+import pytest
+
+from aioflags.evaluation.items import Item
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import ChangeSet, ObjectKind, Selector
+from aioflags.model.flag import FlagDefinition
+from aioflags.model.result import SourceState, Update
+from aioflags.protocol.document import read_document
+from tests.supervisor.scripted import HANG, World
+
+
+def change_set(pattern: str) -> ChangeSet:
+    rule = {"clauses": [{"attribute": "key", "op": "matches", "values": [pattern]}], "variation": 0}
+    flag = {
+        "key": "f",
+        "version": 1,
+        "on": True,
+        "variations": [True],
+        "fallthrough": {"variation": 0},
+        "salt": "",
+        "rules": [rule],
+    }
+    return read_document({"flags": {"f": flag}})
+
+
+class Recording:
+    """A snapshot that records what it compiles, in which thread, and whether it was published by then."""
+
+    selector = Selector.none()
+    flags: ClassVar[dict[str, FlagDefinition]] = {}
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.compiled: list[tuple[list[Item], bool, int]] = []
+
+    def builder(self, change_set: ChangeSet, *, traced: bool) -> Generator[None, None, Recording]:
+        yield
+        return self
+
+    def compile(self, items: Iterable[Item]) -> None:
+        is_here = threading.current_thread() is threading.main_thread()
+        self.compiled.append((list(items), is_here, len(self.world.reports)))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        pytest.param("(alice|bob)" * 100, [([(ObjectKind.FLAG, "f")], False, 0)], id="EV-E171 a long pattern"),
+        pytest.param("alice|bob", [], id="EV-E171 a short pattern, which is left for the first evaluation"),
+    ],
+)
+async def test_a_long_pattern_is_compiled_in_a_thread_before_its_flag_is_published(
+    world: World, pattern: str, expected: list[tuple[list[Item], bool, int]]
+) -> None:
+    recording = Recording(world)
+    world.holder.snapshot = cast("Snapshot", recording)
+    update = Update(state=SourceState.VALID, change_set=change_set(pattern), directive=None)
+    async with world.running(synchronizers=[world.source("S1", [update, HANG])]):
+        await anyio.sleep(1)
+    assert recording.compiled == expected
+    assert world.states == [SourceState.VALID]
+
+
+async def test_the_first_evaluation_finds_it_compiled(world: World) -> None:
+    update = Update(state=SourceState.VALID, change_set=change_set("(alice|bob)" * 100), directive=None)
+    async with world.running(synchronizers=[world.source("S1", [update, HANG])]):
+        await anyio.sleep(1)
+        assert list(world.holder.snapshot.plain) == ["f"]
