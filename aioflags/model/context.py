@@ -13,18 +13,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, cast
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import force_setattr
 
+from aioflags.logs import Once, logger
 from aioflags.model.reference import AttributeReference
 from aioflags.model.values import fresh, is_array, plain_text, same_json, type_name
 
-__all__ = ["BUILT_IN", "LEGACY_ATTRIBUTES", "Context", "invalid_context"]
+__all__ = ["BUILT_IN", "IGNORED", "LEGACY_ATTRIBUTES", "Context", "invalid_context"]
 
 BUILT_IN: Final = frozenset({"kind", "key", "name", "anonymous"})
 """Names that are properties of a context and never custom attributes."""
 
+IGNORED: Final = Once()
+"""Which of the names that ``attributes`` may not set were logged already in this process."""
+
 _NOT_CUSTOM: Final = BUILT_IN | {"_meta", ""}
 _copied: Callable[[Any], dict[str, object]] = dict[str, object].copy
+_IDENTITY: Final = frozenset({"kind", "key"})
 _KIND: Final = re.compile(r"[A-Za-z0-9._-]+")
 _USER: Final = "user"
 _NONE: Final[Mapping[str, object]] = {}
@@ -43,9 +49,12 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     """An evaluation context.
 
     ``Context("user-123")`` is a user; ``kind`` makes it something else. ``attributes`` are what rules may test: JSON
-    values by name. Lists and objects in them are not copied, so do not change them afterwards. ``None`` says that there
-    is no such attribute; an attribute called like a property (``name``, ``anonymous``) sets that property, if its type
-    allows. ``private`` names attributes (as references: ``email``, ``/address/city``) that no analytics event may carry.
+    values by name. Lists and objects in them are not copied, so do not change them afterwards. An attribute with the value
+    ``None`` counts as missing. ``private`` names attributes (as references: ``email``, ``/address/city``) that no analytics
+    event may carry.
+
+    ``key`` and ``kind`` inside ``attributes`` are ignored, with one warning: request data cannot change the identity. ``name``
+    and ``anonymous`` there set the property if its argument is absent (``None``, ``False``) and the type fits.
     """
 
     name: str | None = None
@@ -59,7 +68,7 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     """The contexts of a multi-kind context by kind, in order of kind; ``None`` for a context of one kind."""
 
     def __post_init__(self) -> None:
-        # The usual context passes this one test; whatever else there is gets sorted out in _settle.
+        # The usual context passes this one test; _settle handles every other.
         attributes = self.attributes
         if (
             self.key.__class__ is str
@@ -77,40 +86,39 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
             _invalidate(self, error)
 
     def _settle(self) -> str | None:
-        """Brings every property into its final form; answers why that cannot be done, or ``None``."""
+        """Bring every property into its final form. Returns why that is impossible, or ``None``."""
         kind = cast("Any", self.kind)
         force_setattr(self, "kind", "user" if kind is None else kind)
         private = cast("Any", self.private)
         if isinstance(private, str) or not isinstance(private, Iterable):
-            return "private attributes are a list of strings"
+            return _type_error("private", private, "a list of strings")
         force_setattr(self, "private", tuple(cast("Iterable[object]", private)))
         if not all(isinstance(item, str) for item in self.private):
-            return "private attributes are strings"
+            return "private: expected a list of strings, and an item is not a string"
         if not isinstance(cast("object", self.attributes), Mapping):
-            return "attributes are a mapping of names to values"
+            return _type_error("attributes", self.attributes, "a mapping of names to values")
         attributes = dict(self.attributes)
-        self._route(attributes)
+        self._take_properties(attributes)
         force_setattr(self, "attributes", attributes)
-        error = (
-            _kind_error(self.kind)
-            or _key_error(self.key)
-            or (None if self.name is None or isinstance(cast("Any", self.name), str) else "the name is not a string")
-            or (None if isinstance(cast("Any", self.anonymous), bool) else "anonymous is not a boolean")
-        )
+        error = _kind_error(self.kind) or _key_error(self.key) or _name_error(self.name) or _anonymous_error(self.anonymous)
         if error is None:
-            # What is made of them, as hashes are, goes by what they say and not by how they like to be shown.
+            # Text that is computed from them, such as hashes, uses the characters, not what a subclass of str shows.
             force_setattr(self, "key", plain_text(self.key))
             force_setattr(self, "kind", plain_text(self.kind))
             force_setattr(self, "name", None if self.name is None else plain_text(self.name))
         return error
 
-    def _route(self, attributes: dict[str, object]) -> None:
-        """Attributes called like a property become it, where the type allows; others of that name are dropped."""
-        for name, wanted in (("key", str), ("kind", str), ("name", str), ("anonymous", bool), ("_meta", None), ("", None)):
-            if name in attributes:
-                value = attributes.pop(name)
-                if wanted is not None and isinstance(value, wanted):
-                    force_setattr(self, name, value)
+    def _take_properties(self, attributes: dict[str, object]) -> None:
+        """Removes the names that are not custom attributes; ``name`` and ``anonymous`` replace an absent argument."""
+        for name in _NOT_CUSTOM & attributes.keys():
+            value = attributes.pop(name)
+            if name in _IDENTITY:
+                if IGNORED(name):
+                    logger.warning("Context: %r inside attributes is ignored; pass %s=… instead", name, name)
+            elif (name == "name" and self.name is None and isinstance(value, str)) or (
+                name == "anonymous" and self.anonymous is False and isinstance(value, bool)
+            ):
+                force_setattr(self, name, value)
 
     # -- other ways to make one
 
@@ -247,6 +255,32 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
             found = cast("Mapping[str, Any]", found).get(name)
         return found
 
+    def replace(
+        self,
+        *,
+        key: str | UnsetType = UNSET,
+        kind: str | UnsetType = UNSET,
+        name: str | UnsetType | None = UNSET,
+        anonymous: bool | UnsetType = UNSET,
+        attributes: Mapping[str, object] | UnsetType = UNSET,
+        private: Sequence[str] | UnsetType = UNSET,
+    ) -> Context:
+        """A copy with these properties changed; ``name=None`` removes the name.
+
+        ``attributes`` replaces all of them: ``context.replace(attributes={**context.attributes, "plan": "pro"})`` adds one.
+        An invalid context stays invalid. For a multi-kind context the answer is invalid: replace one of its members, and pass
+        all of them to :meth:`multi`.
+        """
+        if self.error is not None:
+            return self
+        if self.members is not None:
+            return invalid_context(
+                "replace: this context has several kinds; replace a member, and build the whole by Context.multi"
+            )
+        arguments = {"kind": kind, "name": name, "anonymous": anonymous, "attributes": attributes, "private": private}
+        properties = {name: getattr(self, name) if value is UNSET else value for name, value in arguments.items()}
+        return _restore(self.key, properties) if key is UNSET else Context(key, **cast("dict[str, Any]", properties))
+
     def without_anonymous(self) -> Context:
         """The same context without its anonymous parts; invalid if nothing is left."""
         return Context.multi(*(single for single in self if not single.anonymous))
@@ -339,16 +373,31 @@ def _properties(single: Context) -> dict[str, Any]:
     return found
 
 
+def _type_error(name: str, value: object, wanted: str) -> str:
+    return f"{name}: expected {wanted}, got {'None' if value is None else type(value).__name__}"
+
+
 def _kind_error(kind: object) -> str | None:
     if not isinstance(kind, str):
-        return "the kind is not a string"
+        error = _type_error("kind", kind, "a string")
+        return f"{error}; name the attributes: Context(key, attributes={{…}})" if isinstance(kind, Mapping) else error
     if kind in {"kind", "multi"}:
-        return f"{kind!r} is no kind"
-    return None if _KIND.fullmatch(kind) else "a kind consists of the characters A-Z a-z 0-9 . _ -"
+        return f"kind: {kind!r} is reserved"
+    return None if _KIND.fullmatch(kind) else "kind: only the characters A-Z a-z 0-9 . _ - are allowed, and at least one of them"
 
 
 def _key_error(key: object) -> str | None:
-    return None if isinstance(key, str) and key else "the key is not a string, or is empty"
+    if not isinstance(key, str):
+        return _type_error("key", key, "a string")
+    return None if key else "key: expected a string that is not empty"
+
+
+def _name_error(name: object) -> str | None:
+    return None if isinstance(name, str | None) else _type_error("name", name, "a string")
+
+
+def _anonymous_error(anonymous: object) -> str | None:
+    return None if isinstance(anonymous, bool) else _type_error("anonymous", anonymous, "a boolean")
 
 
 def _read_single(data: Mapping[str, object]) -> Context:

@@ -236,7 +236,7 @@ def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], m
         pytest.param("broken", {"kind": "user", "key": "u"}, "serves variation 9, but has 1", id="why a flag is malformed"),
         pytest.param("cuont", {"kind": "user", "key": "u"}, 'no flag "cuont"; did you mean "count"?', id="a misspelled key"),
         pytest.param("xyz", {"kind": "user", "key": "u"}, 'there is no flag "xyz"\n', id="a key like no other"),
-        pytest.param("count", {"kind": "user"}, "the key is not a string, or is empty", id="why a context cannot be used"),
+        pytest.param("count", {"kind": "user"}, "key: expected a string, got None", id="why a context cannot be used"),
         pytest.param(
             "count",
             {"key": "u", "plan": "pro"},

@@ -103,7 +103,10 @@ async def test_a_context_is_signed() -> None:
             id="several kinds that are one are built",
         ),
         pytest.param(
-            "contextBuild", {"single": {"key": ""}}, {"error": "the key is not a string, or is empty"}, id="a bad one is not built"
+            "contextBuild",
+            {"single": {"key": ""}},
+            {"error": "key: expected a string that is not empty"},
+            id="a bad one is not built",
         ),
         pytest.param("contextConvert", {"input": '{"key":""}'}, {"output": '{"kind":"user","key":""}'}, id="a user is converted"),
         pytest.param(

@@ -255,10 +255,10 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
             "PUT", "overrides", {"flag": "a", "key": "", "value": 1}, 400, "nobody to override for", id="a keyless override"
         ),
         pytest.param(
-            "PUT", "overrides", {"flag": "a", "kind": "kind", "key": "u", "value": 1}, 400, "'kind' is no kind", id="no such kind"
+            "PUT", "overrides", {"flag": "a", "kind": "kind", "key": "u", "value": 1}, 400, "'kind' is reserved", id="no such kind"
         ),
         pytest.param(
-            "PUT", "overrides", {"flag": "a", "kind": "multi", "key": "u", "value": 1}, 400, "'multi' is no kind", id="many kinds"
+            "PUT", "overrides", {"flag": "a", "kind": "multi", "key": "u", "value": 1}, 400, "'multi' is reserved", id="many kinds"
         ),
         pytest.param("GET", "flip", None, 405, "/control/flip takes POST, not GET", id="no write by GET"),
         pytest.param("HEAD", "state", None, 405, "", id="nor HEAD"),

@@ -20,7 +20,7 @@ from tests.evaluation.data import context, flag, segment, snapshot_of, with_fram
 
 SHARES = [{"variation": 0, "weight": 20000}, {"variation": 1, "weight": 30000}, {"variation": 2, "weight": 50000}]
 INVALID = "a double or trailing slash leaves a part of the path empty"
-KEYLESS = "the key is not a string, or is empty"
+KEYLESS = "key: expected a string that is not empty"
 EMPTY = "an attribute reference cannot be empty"
 NO_PATTERN = "has a pattern that is not a valid regular expression: '(': missing ), unterminated subpattern at position 0"
 NOWHERE = {"bucketBy": "//", "contextKind": "user"}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.model.context import Context
+from aioflags.model.context import IGNORED, Context
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -176,12 +176,13 @@ def test_no_json_is_too_wild(data: Any) -> None:
     [
         pytest.param({"key": ""}, "key", id="an empty key"),
         pytest.param({"key": None}, "key", id="no key"),
-        pytest.param({"key": 3}, "key", id="a number as key"),
-        pytest.param({"key": "a", "kind": "multi"}, "'multi' is no kind", id="kind multi"),
-        pytest.param({"key": "a", "kind": "kind"}, "'kind' is no kind", id="kind kind"),
+        pytest.param({"key": 3}, "key: expected a string, got int", id="a number as key"),
+        pytest.param({"key": "a", "kind": "multi"}, "'multi' is reserved", id="kind multi"),
+        pytest.param({"key": "a", "kind": "kind"}, "'kind' is reserved", id="kind kind"),
         pytest.param({"key": "a", "kind": ""}, "characters", id="kind empty"),
-        pytest.param({"key": "a", "kind": 3}, "kind is not a string", id="a number as kind"),
-        pytest.param({"key": "a", "name": 3}, "name", id="a number as name"),
+        pytest.param({"key": "a", "kind": 3}, "kind: expected a string, got int", id="a number as kind"),
+        pytest.param({"key": "a", "kind": {"plan": "pro"}}, "attributes={…}", id="attributes in the place of the kind"),
+        pytest.param({"key": "a", "name": 3}, "name: expected a string, got int", id="a number as name"),
         pytest.param({"key": "a", "anonymous": 1}, "anonymous", id="1 is no boolean"),
         pytest.param({"key": "a", "attributes": [1]}, "mapping", id="a list of attributes"),
         pytest.param({"key": "a", "attributes": None}, "mapping", id="None as attributes"),
@@ -207,18 +208,102 @@ def test_a_key_is_a_user_unless_it_is_said_to_be_something_else() -> None:
         pytest.param({"name": 3}, {}, id="a name of a wrong type is dropped"),
         pytest.param({"anonymous": True}, {"anonymous": True}, id="anonymous"),
         pytest.param({"anonymous": "yes"}, {}, id="anonymous of a wrong type is dropped"),
-        pytest.param({"key": "b"}, {"key": "b"}, id="a key"),
-        pytest.param({"key": 3}, {}, id="a key of a wrong type is dropped"),
-        pytest.param({"kind": "org"}, {"kind": "org"}, id="a kind"),
-        pytest.param({"kind": None}, {}, id="a kind of a wrong type is dropped"),
+        pytest.param({"key": "b"}, {}, id="a key is ignored"),
+        pytest.param({"key": 3}, {}, id="a key of a wrong type is ignored"),
+        pytest.param({"kind": "org"}, {}, id="a kind is ignored"),
+        pytest.param({"kind": None}, {}, id="a kind of a wrong type is ignored"),
         pytest.param({"_meta": {"privateAttributes": ["a"]}}, {}, id="_meta cannot be set"),
         pytest.param({"": 1}, {}, id="nor can a name that is none"),
         pytest.param({"private": ["a"]}, {"private": ["a"]}, id="private is a name like others"),
         pytest.param({"plan": None}, {}, id="None says that there is none"),
     ],
 )
-def test_an_attribute_called_like_a_property_becomes_it(attributes: dict[str, Any], data: dict[str, Any]) -> None:
+def test_attributes_may_set_the_name_and_anonymous_but_never_the_identity(attributes: dict[str, Any], data: dict[str, Any]) -> None:
     assert Context("a", attributes=attributes).to_dict() == {"kind": "user", "key": "a", **data}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data"),
+    [
+        pytest.param({"name": "given"}, {"name": "given", "anonymous": True}, id="name"),
+        pytest.param({"anonymous": True}, {"name": "N", "anonymous": True}, id="anonymous"),
+        pytest.param({"name": "", "kind": "org"}, {"kind": "org", "name": "", "anonymous": True}, id="an empty name"),
+    ],
+)
+def test_an_argument_wins_over_the_attribute_of_its_name(arguments: dict[str, Any], data: dict[str, Any]) -> None:
+    attributes = {"name": "N", "anonymous": True, "key": "other", "kind": "other"}
+    assert Context("a", attributes=attributes, **arguments).to_dict() == {"kind": "user", "key": "a", **data}
+
+
+def test_an_ignored_identity_is_logged_once_a_name_and_without_its_value(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("key", "kind"):
+        IGNORED.forget(name)
+    for _ in range(3):
+        Context("a", attributes={"key": "secret-1", "kind": "secret-2", "name": "N"})
+    assert sorted(str(record.args) for record in caplog.records) == ["('key', 'key')", "('kind', 'kind')"]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+    assert "secret" not in caplog.text
+
+
+# -- a changed copy
+
+
+@pytest.mark.parametrize(
+    ("changes", "data"),
+    [
+        pytest.param({}, {}, id="nothing"),
+        pytest.param({"key": "b"}, {"key": "b"}, id="key"),
+        pytest.param({"kind": "team"}, {"kind": "team"}, id="kind"),
+        pytest.param({"name": "M"}, {"name": "M"}, id="name"),
+        pytest.param({"anonymous": True}, {"anonymous": True}, id="anonymous"),
+        pytest.param({"attributes": {"size": 3}}, {"plan": None, "size": 3}, id="attributes replaces all of them"),
+        pytest.param({"private": ["/plan"]}, {"_meta": {"privateAttributes": ["/plan"]}}, id="private"),
+        pytest.param({"name": None, "private": ()}, {"name": None, "_meta": None}, id="what is taken away"),
+        pytest.param({"key": "b", "attributes": {"key": "c"}}, {"key": "b", "plan": None}, id="not by the attributes"),
+    ],
+)
+def test_a_copy_differs_in_what_was_replaced(changes: dict[str, Any], data: dict[str, Any]) -> None:
+    context = Context("a", "org", name="N", attributes={"plan": "pro"}, private=["plan"])
+    before = context.to_dict()
+    expected = {**before, **data}
+    assert context.replace(**changes).to_dict() == {name: value for name, value in expected.items() if value is not None}
+    assert context.to_dict() == before
+
+
+def test_a_copy_keeps_the_empty_key_that_a_legacy_user_may_have() -> None:
+    legacy = Context.from_legacy_user({"key": "", "name": "N"})
+    assert legacy.replace(name="M").to_dict() == {"kind": "user", "key": "", "name": "M"}
+    assert "key" in (legacy.replace(key="").error or "")
+
+
+@pytest.mark.parametrize(
+    ("context", "error"),
+    [
+        pytest.param(Context.multi(Context("a"), Context("b", "org")), "several kinds", id="of several kinds"),
+        pytest.param(Context("a", "kind"), "reserved", id="that is invalid already"),
+    ],
+)
+def test_there_is_no_valid_copy_of_a_context(context: Context, error: str) -> None:
+    assert error in (context.replace(name="N").error or "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        pytest.param({"key": ""}, "key", id="an empty key"),
+        pytest.param({"kind": "a b"}, "kind", id="a kind that cannot be"),
+        pytest.param({"name": 3}, "name", id="a number as name"),
+        pytest.param({"attributes": None}, "attributes", id="None as attributes"),
+    ],
+)
+def test_a_copy_with_a_wrong_property_is_invalid_and_raises_nothing(changes: dict[str, Any], error: str) -> None:
+    assert error in (Context("a").replace(**changes).error or "")
+
+
+def test_a_copy_refuses_a_property_that_does_not_exist() -> None:
+    wrong: Any = {"email": "e"}
+    with pytest.raises(TypeError, match="email"):
+        Context("a").replace(**wrong)
 
 
 def test_attributes_are_taken_over_when_the_context_is_made() -> None:
@@ -265,9 +350,11 @@ def test_contexts_of_several_kinds_give_each_of_theirs() -> None:
         pytest.param([USER, Context("v")], "each kind once", id="one kind twice"),
         pytest.param([Context.multi(USER, ORG), Context("v")], "each kind once", id="one kind twice, once inside another"),
         pytest.param(
-            [USER, Context("", "org"), Context("x", "a b")], "is empty, a kind consists", id="two invalid ones: both errors"
+            [USER, Context("", "org"), Context("x", "a b")],
+            "not empty, kind: only the characters",
+            id="two invalid ones: both errors",
         ),
-        pytest.param([Context("")], "is empty", id="a single invalid one"),
+        pytest.param([Context("")], "not empty", id="a single invalid one"),
     ],
 )
 def test_these_make_no_context_of_several_kinds(contexts: list[Context], error: str) -> None:
@@ -362,7 +449,7 @@ def test_a_context_survives_pickling_and_copying(context: Context) -> None:
 def test_a_context_shows_kinds_and_keys_and_nothing_else() -> None:
     both = Context.multi(Context("a", attributes={"email": "secret@example.com"}), Context("b", "org", name="secret"))
     assert repr(both) == "Context.multi(Context('b', kind='org'), Context('a'))"
-    assert repr(Context("")) == "Context(error='the key is not a string, or is empty')"
+    assert repr(Context("")) == "Context(error='key: expected a string that is not empty')"
 
 
 # -- legacy users
