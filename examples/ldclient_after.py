@@ -9,7 +9,7 @@ from aioflags import Client, Config, Context, DataSystem
 from aioflags.sources import MemorySource
 
 FLAGS = MemorySource()  # stands in for the service: Client("sdk-your-key") alone would connect to it
-FLAGS.update(FLAGS.flag("new-checkout").if_match("user", "country", "de").then_return(True).fallthrough_variation(False))
+FLAGS.update(FLAGS.flag("new-checkout").if_match("country", "de").then_return(True).fallthrough_variation(False))
 FLAGS.update(FLAGS.flag("greeting").value_for_all("hello"))
 
 

@@ -25,7 +25,7 @@ def test_a_flag_may_change_while_the_service_runs(flags: MemoryClient) -> None:
 
 
 def test_the_discount_is_for_the_pro_plan(flags: MemoryClient) -> None:
-    flags.update(flags.flag("discount").variations(0, 10).fallthrough_variation(0).if_match("user", "plan", "pro").then_return(1))
+    flags.update(flags.flag("discount").variations(0, 10).fallthrough_variation(0).if_match("plan", "pro").then_return(1))
     with TestClient(create_app(flags)) as http:
         assert http.get("/price", headers={"x-user": "anna", "x-plan": "pro"}).json() == 90
         assert http.get("/price", headers={"x-user": "bert"}).json() == 100

@@ -12,6 +12,7 @@ import msgspec
 
 from aioflags.errors import ConfigError
 from aioflags.model.flag import Clause, FlagDefinition, FlagRule, Target, VariationOrRollout
+from aioflags.model.options import require
 from aioflags.model.values import plain_text, same_json
 from aioflags.protocol.document import plain_json
 
@@ -85,13 +86,13 @@ class FlagBuilder:
         """What the user with this key gets, whatever the rules say."""
         return self.variation_for_key("user", key, variation)
 
-    def if_match(self, kind: str, attribute: str, *values: object) -> RuleBuilder:
-        """Starts a rule for contexts of this kind whose attribute is one of the values."""
-        return RuleBuilder(self._add_rule).and_match(kind, attribute, *values)
+    def if_match(self, attribute: str, *values: object, kind: str = "user") -> RuleBuilder:
+        """Starts a rule for contexts of ``kind`` whose attribute is one of the values."""
+        return RuleBuilder(self._add_rule).and_match(attribute, *values, kind=kind)
 
-    def if_not_match(self, kind: str, attribute: str, *values: object) -> RuleBuilder:
-        """Starts a rule for contexts of this kind that have the attribute, but with none of the values."""
-        return RuleBuilder(self._add_rule).and_not_match(kind, attribute, *values)
+    def if_not_match(self, attribute: str, *values: object, kind: str = "user") -> RuleBuilder:
+        """Starts a rule for contexts of ``kind`` that have the attribute, with none of the values."""
+        return RuleBuilder(self._add_rule).and_not_match(attribute, *values, kind=kind)
 
     def clear_targets(self) -> FlagBuilder:
         """Forgets every ``variation_for_key``."""
@@ -140,21 +141,23 @@ class RuleBuilder:
         self._finish = finish
         self._clauses: tuple[Clause, ...] = ()
 
-    def and_match(self, kind: str, attribute: str, *values: object) -> RuleBuilder:
-        """And the attribute of the context of this kind is one of the values."""
-        return self._and(kind, attribute, values, negate=False)
+    def and_match(self, attribute: str, *values: object, kind: str = "user") -> RuleBuilder:
+        """Adds a condition: the attribute of the context of ``kind`` is one of the values."""
+        return self._and(attribute, values, kind, negate=False)
 
-    def and_not_match(self, kind: str, attribute: str, *values: object) -> RuleBuilder:
-        """And the context of this kind has the attribute, but with none of the values."""
-        return self._and(kind, attribute, values, negate=True)
+    def and_not_match(self, attribute: str, *values: object, kind: str = "user") -> RuleBuilder:
+        """Adds a condition: the context of ``kind`` has the attribute, with none of the values."""
+        return self._and(attribute, values, kind, negate=True)
 
     def then_return(self, variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
         """What contexts get that match, unless an earlier rule does."""
         return self._finish(self._clauses, variation)
 
-    def _and(self, kind: str, attribute: str, values: tuple[object, ...], *, negate: bool) -> RuleBuilder:
-        if not values:  # as from who leaves out the kind, which other builders do not ask for
-            raise ConfigError(f'{kind!r}, {attribute!r}: no values; a rule begins with the kind, as in "user", "country", "de"')
+    def _and(self, attribute: str, values: tuple[object, ...], kind: str, *, negate: bool) -> RuleBuilder:
+        require("attribute", attribute, str)
+        require("kind", kind, str)
+        if not values:
+            raise ConfigError(f'{attribute}: expected at least one value, as in if_match("country", "de")')
         plain = tuple(plain_json(value, attribute) for value in values)
         self._clauses += (Clause(op="in", attribute=attribute, values=plain, context_kind=kind, negate=negate),)
         return self

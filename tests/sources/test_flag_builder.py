@@ -48,7 +48,7 @@ BUILT: dict[str, tuple[Build, dict[str, object]]] = {
         everybody(False),
     ),
     "for all forgets rules": (
-        lambda flag: flag.if_match("user", "country", "de").then_return(False).variation_for_all(True),
+        lambda flag: flag.if_match("country", "de").then_return(False).variation_for_all(True),
         everybody(True),
     ),
     "the same value for all": (lambda flag: flag.value_for_all({"size": 5}), everybody({"size": 5})),
@@ -64,30 +64,45 @@ BUILT: dict[str, tuple[Build, dict[str, object]]] = {
         everybody(True),
     ),
     "targets can be forgotten": (lambda flag: flag.variation_for_user("ann", False).clear_targets(), everybody(True)),
-    "a rule": (lambda flag: flag.if_match("user", "country", "de", "at").then_return(False), everybody(True, ann=False)),
+    "a rule": (lambda flag: flag.if_match("country", "de", "at").then_return(False), everybody(True, ann=False)),
     "a negated rule asks for the attribute": (
-        lambda flag: flag.if_not_match("user", "country", "de").then_return(False),
+        lambda flag: flag.if_not_match("country", "de").then_return(False),
         everybody(True, ben=False),
     ),
     "both clauses have to match": (
-        lambda flag: flag.if_match("user", "country", "de", "fr").and_match("user", "plan", "free").then_return(False),
+        lambda flag: flag.if_match("country", "de", "fr").and_match("plan", "free").then_return(False),
         everybody(True, ann=False),
     ),
     "one of both may be negated": (
-        lambda flag: flag.if_match("user", "country", "de").and_not_match("user", "plan", "free").then_return(False),
+        lambda flag: flag.if_match("country", "de").and_not_match("plan", "free").then_return(False),
         everybody(True),
     ),
-    "a rule on another kind": (lambda flag: flag.if_match("org", "country", "de").then_return(False), everybody(True, acme=False)),
+    "a rule on another kind": (
+        lambda flag: flag.if_match("country", "de", kind="org").then_return(False),
+        everybody(True, acme=False),
+    ),
+    "a negated rule on another kind": (
+        lambda flag: flag.if_not_match("country", "fr", kind="org").then_return(False),
+        everybody(True, acme=False),
+    ),
+    "clauses on two kinds need a context of both": (
+        lambda flag: flag.if_match("country", "de").and_match("country", "de", kind="org").then_return(False),
+        everybody(True),
+    ),
+    "and a clause on another kind may be negated": (
+        lambda flag: flag.if_match("country", "de", kind="org").and_not_match("country", "fr", kind="org").then_return(False),
+        everybody(True, acme=False),
+    ),
     "the first rule that matches counts": (
-        lambda flag: flag.if_match("user", "country", "de").then_return(False).if_match("user", "plan", "free").then_return(True),
+        lambda flag: flag.if_match("country", "de").then_return(False).if_match("plan", "free").then_return(True),
         everybody(True, ann=False),
     ),
     "rules can be forgotten": (
-        lambda flag: flag.if_match("user", "country", "de").then_return(False).clear_rules(),
+        lambda flag: flag.if_match("country", "de").then_return(False).clear_rules(),
         everybody(True),
     ),
     "targets come before rules": (
-        lambda flag: flag.variation_for_user("ann", True).if_match("user", "country", "de", "fr").then_return(False),
+        lambda flag: flag.variation_for_user("ann", True).if_match("country", "de", "fr").then_return(False),
         everybody(True, ben=False),
     ),
 }
@@ -99,13 +114,13 @@ def test_a_flag_serves(build: Build, expected: dict[str, object]) -> None:
 
 
 def test_rules_have_ids_of_their_own() -> None:
-    flag = FlagBuilder("f").if_match("user", "a", 1).then_return(True).if_match("user", "b", 1).then_return(True).definition(1)
+    flag = FlagBuilder("f").if_match("a", 1).then_return(True).if_match("b", 1).then_return(True).definition(1)
     assert [rule.id for rule in flag.rules or ()] == ["rule0", "rule1"]
 
 
 def test_a_rule_counts_once_it_is_finished() -> None:
     flag = FlagBuilder("f")
-    rule = flag.if_match("user", "country", "de")
+    rule = flag.if_match("country", "de")
     assert served(flag) == everybody(True)
     rule.then_return(False)
     assert served(flag) == everybody(True, ann=False)
@@ -162,7 +177,7 @@ def served_as_written(definition: FlagDefinition) -> dict[str, Any]:
 def test_what_was_built_does_not_change_with_the_builder() -> None:
     flag = FlagBuilder("f").variation_for_user("ann", False)
     built = flag.definition(1)
-    flag.variation_for_user("ben", False).if_match("user", "a", 1).then_return(False)
+    flag.variation_for_user("ben", False).if_match("a", 1).then_return(False)
     assert (len(built.targets or ()), len(built.rules or ())) == (1, 0)
 
 
@@ -170,8 +185,12 @@ REFUSED: dict[str, Callable[[FlagBuilder], object]] = {
     "a negative index": lambda flag: flag.fallthrough_variation(-1),
     "a value where an index is meant": lambda flag: flag.off_variation(cast("int", "b")),
     "a variation that is no JSON": lambda flag: flag.variations({1}),
-    "a clause's value that is no JSON": lambda flag: flag.if_match("user", "a", object()),
-    "a clause without values, as from who leaves out the kind": lambda flag: flag.if_match("country", "de"),
+    "a clause's value that is no JSON": lambda flag: flag.if_match("a", object()),
+    "a clause without values": lambda flag: flag.if_match("country"),
+    "a negated clause without values": lambda flag: flag.if_not_match("country"),
+    "a second clause without values": lambda flag: flag.if_match("country", "de").and_match("plan", kind="org"),
+    "an attribute that is not a string": lambda flag: flag.if_match(cast("str", 5), "de"),
+    "a kind that is not a string": lambda flag: flag.if_match("country", "de", kind=cast("str", None)),
 }
 
 
