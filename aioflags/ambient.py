@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Final
 
 from aioflags.model.context import Context
+from aioflags.model.options import require
 
 __all__ = ["current_context", "use_context"]
 
@@ -19,8 +20,11 @@ def use_context(context: Context) -> Generator[Context, None, None]:
     """Evaluations inside the block, and in tasks started in it, are made for ``context`` unless they name another.
 
     Blocks nest; each task and each thread started by ``asyncio.to_thread`` sees its own.
+
+    Raises:
+        ConfigTypeError: ``context`` is not a :class:`Context`.
     """
-    token = _AMBIENT.set(context)
+    token = _AMBIENT.set(require("context", context, Context))
     try:
         yield context
     finally:

@@ -102,13 +102,15 @@ class ChangeFeed:
 
 
 class Changes(ABC, Generic[T]):
-    """An async iterator of changes, and a context manager that ends it. Iterating and closing belong to the client's event loop.
+    """An async iterator of changes, and a context manager that ends it. Iterate and close it on the client's event loop.
 
-    It ends when the client closes, after what came before; or at :meth:`close`.
+    It ends when the client closes, after the changes before that, or at :meth:`close`. ``check_loop`` raises
+    :class:`LifecycleError` on another event loop than the client's, where no change would ever wake the reader.
     """
 
-    def __init__(self, feed: ChangeFeed) -> None:
+    def __init__(self, feed: ChangeFeed, check_loop: Callable[[], None]) -> None:
         self._feed = feed
+        self._check_loop = check_loop
         self._news = anyio.Event()
         self._finished = False
         feed.add(self)
@@ -144,8 +146,15 @@ class Changes(ABC, Generic[T]):
         while (change := self._take()) is None:
             if self._finished:
                 raise StopAsyncIteration
+            self._check_loop()
             await self._news.wait()
         return change
+
+    async def __aenter__(self) -> Changes[T]:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     def __enter__(self) -> Changes[T]:
         return self
@@ -157,9 +166,9 @@ class Changes(ABC, Generic[T]):
 class FlagChanges(Changes[FlagChange]):
     """Every flag that a transfer affects, once a transfer. A flag that still waits to be read does not wait twice."""
 
-    def __init__(self, feed: ChangeFeed) -> None:
+    def __init__(self, feed: ChangeFeed, check_loop: Callable[[], None]) -> None:
         self._waiting: OrderedDict[str, FlagChange] = OrderedDict()
-        super().__init__(feed)
+        super().__init__(feed, check_loop)
 
     def tell(self, keys: frozenset[str], snapshot: Snapshot) -> None:  # noqa: ARG002 -- for values alone
         for key in sorted(keys):
@@ -176,13 +185,15 @@ class ValueChanges(Changes[ValueChange]):
     At most 1000 changes wait for a slow reader; past that the oldest are dropped, with one warning.
     """
 
-    def __init__(self, feed: ChangeFeed, key: str, read: Callable[[Snapshot], Any], now: Snapshot) -> None:
+    def __init__(
+        self, feed: ChangeFeed, check_loop: Callable[[], None], key: str, read: Callable[[Snapshot], Any], now: Snapshot
+    ) -> None:
         self._key = key
         self._read = read
         self._value = read(now)
         self._waiting: deque[ValueChange] = deque(maxlen=_LONGEST_QUEUE)
         self._warn = Once()
-        super().__init__(feed)
+        super().__init__(feed, check_loop)
 
     def tell(self, keys: frozenset[str], snapshot: Snapshot) -> None:
         if self._key not in keys or same_json(value := self._read(snapshot), self._value):

@@ -19,7 +19,7 @@ from aioflags.changes import ChangeFeed, Changes, FlagChange, FlagChanges, Value
 from aioflags.config import Config, DataSystem
 from aioflags.core import Core
 from aioflags.environment import from_environment
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
 from aioflags.events.ledger import Stats
@@ -34,7 +34,7 @@ from aioflags.migration import OpTracker, Stage
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
-from aioflags.model.options import require
+from aioflags.model.options import require, time_limit
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import StatusReport, StoreStatus
 from aioflags.observers import Following, Newest
@@ -150,8 +150,8 @@ class Client:
         if isinstance(data, str) and data.lstrip().startswith("{"):
             raise ConfigError("data: this is a document as text; json.loads makes a mapping of it")
         if not isinstance(data, (str, os.PathLike)):
-            raise ConfigError(f"data: expected a mapping or the path of a file, got {type(data).__name__}")
-        client = cls("", replace(config, data_system=DataSystem.custom()))
+            raise ConfigTypeError(f"data: expected a mapping or the path of a file, got {type(data).__name__}")
+        client = cls("", replace(config, data_system=DataSystem()))
         client._holder.publish(Snapshot.empty(log=config.logger))
         client._path = Path(data)
         return client
@@ -179,8 +179,9 @@ class Client:
 
         Raises:
             LifecycleError: the client is closed, or was started on another event loop.
-            ConfigError: the file of :meth:`local` cannot be read.
+            ConfigError: the file of :meth:`local` cannot be read, or ``start_wait`` is not a number of seconds.
         """
+        time_limit("start_wait", start_wait)
         async with self._starting:
             if self._path is not None:
                 try:
@@ -201,7 +202,8 @@ class Client:
         Evaluation goes on afterwards, from the last data.
 
         Raises:
-            LifecycleError: the client runs on another event loop. Nothing else, whatever went wrong before.
+            LifecycleError: the client runs on another event loop.
+            ConfigError: ``timeout`` is not a number of seconds. Nothing else, whatever went wrong before.
         """
         await self._core.aclose(timeout)
 
@@ -211,6 +213,7 @@ class Client:
         Raises:
             NotReadyError: the time is up, no source is left, or the client is closed.
             LifecycleError: the client was not started, or was started on another event loop.
+            ConfigError: ``timeout`` is not a number of seconds.
         """
         await self._core.wait_ready(timeout)
 
@@ -224,6 +227,7 @@ class Client:
 
         Raises:
             LifecycleError: the client was not started, or was started on another event loop.
+            ConfigError: ``timeout`` is not a number of seconds.
         """
         return await self._core.refresh(self._upkeep.demand.ask, timeout)
 
@@ -484,9 +488,11 @@ class Client:
         before the start and after the close.
 
         Raises:
-            ConfigError: ``name`` is no string, or ``context`` no :class:`Context`.
+            ConfigError: ``name`` is not a string, ``context`` not a :class:`Context`, or ``metric_value`` not a number. Each is
+                a ``TypeError``, too.
         """
         require("name", name, str)
+        require("metric_value", metric_value, int, float, type(None))
         if (found := self._usable("track", context)) is not None:
             self._warn_if_closed("track")
             self._recorder.tracked(name, found, data, metric_value)
@@ -521,7 +527,9 @@ class Client:
 
         Raises:
             LifecycleError: the client runs on another event loop.
+            ConfigError: ``timeout`` is not a number of seconds.
         """
+        time_limit("timeout", timeout)
         self._core.check_loop()
         return self._outbox is None or await self._outbox.flush_and_wait(timeout)
 
@@ -587,7 +595,7 @@ class Client:
 
         A slow reader misses those in between, never the last. Ends when the client has closed.
         """
-        return Statuses(self._cell)
+        return Statuses(self._cell, self._core.check_loop)
 
     @property
     def store_status(self) -> StoreStatus | None:
@@ -600,7 +608,7 @@ class Client:
         A slow reader misses those in between, never the last. Ends when the client has closed. Without a store there is nothing
         to follow.
         """
-        return Following(self._upkeep.store_statuses)
+        return Following(self._upkeep.store_statuses, self._core.check_loop)
 
     async def big_segments_status(self) -> StoreStatus:
         """How the store of big segments is doing, as it was last asked; not available where there is none, or it cannot be asked.
@@ -615,7 +623,7 @@ class Client:
         A slow reader misses those in between, never the last. Ends when the client has closed. Without a store there is nothing
         to follow.
         """
-        return Following(_NEVER if self._memberships is None else self._memberships.statuses)
+        return Following(_NEVER if self._memberships is None else self._memberships.statuses, self._core.check_loop)
 
     @overload
     def changes(self) -> Changes[FlagChange]: ...
@@ -624,10 +632,17 @@ class Client:
     def changes(self, key: str | None = None, context: Context | None = None) -> Changes[Any]:
         """What changes from this call on: every flag's configuration, or the value of flag ``key`` for ``context``.
 
-        An async iterator, and a context manager that deregisters. Prerequisites and segments count: a flag changes with them.
+        An async iterator, and a context manager that deregisters (``with`` or ``async with``). Prerequisites and segments count: a
+        flag changes with them. Iterate on the client's event loop: on another one ``anext`` raises :class:`LifecycleError`.
+
+        Raises:
+            ConfigError: ``context`` without a ``key``, a key that is not a string, or a context that cannot be used.
         """
         if key is None:
-            return FlagChanges(self._feed)
+            if context is not None:
+                raise ConfigError("changes: a context needs a key, as in changes(key, context); changes() follows every flag")
+            return FlagChanges(self._feed, self._core.check_loop)
+        key = plain_key(key)
         found = self._evaluator.context(context)
         if found is None or found.error is not None:
             why = found.error if found else "there is none (changes() without a key follows all flags, for nobody in particular)"
@@ -636,7 +651,7 @@ class Client:
         def value(snapshot: Snapshot) -> Any:
             return self._evaluator.detail(snapshot, key, found, None, object, method="variation", bare=True).value
 
-        return ValueChanges(self._feed, plain_key(key), value, self._holder.snapshot)
+        return ValueChanges(self._feed, self._core.check_loop, key, value, self._holder.snapshot)
 
     @property
     def is_initialized(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal, cast
 
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.events.settings import Events
 from aioflags.hooks import Hook
 from aioflags.logs import logger as package_logger
@@ -133,14 +133,21 @@ class DataSystem:
         fdv1_fallback_recovery: Literal["never", "ttl"] = "never",
         persistence: Persistence | None = None,
     ) -> DataSystem:
-        """Exactly the sources given, and no FDv1 fallback and no store unless one is given."""
-        return cls(
+        """Exactly the sources given, and no FDv1 fallback and no store unless one is given.
+
+        Raises:
+            ConfigError: there is nothing that flags could come from: no initializer, no synchronizer and no store.
+        """
+        system = cls(
             initializers=initializers,
             synchronizers=synchronizers,
             fdv1_fallback=fdv1_fallback,
             fdv1_fallback_recovery=fdv1_fallback_recovery,
             persistence=persistence,
         )
+        if not (system.initializers or system.synchronizers or system.persistence):
+            raise ConfigError("custom: expected at least one of initializers=…, synchronizers=…, persistence=…; got none")
+        return system
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +210,8 @@ class Config:
         require("start_wait", self.start_wait, int, float)
         if self.start_wait != self.start_wait or self.start_wait == float("inf"):
             values["start_wait"] = positive("start_wait", self.start_wait, START_WAIT, self.logger)
+        elif self.start_wait < 0:
+            raise ConfigError(f"start_wait: expected 0 or more seconds, got {self.start_wait!r}; 0 does not wait")
         values["close_timeout"] = positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, self.logger)
         set_all(self, values)
         self._warn()
@@ -247,7 +256,7 @@ def moved_addresses(config: Config) -> tuple[list[str], list[str]]:
 
 def _builders(option: str, builders: object) -> tuple[SourceBuilder, ...]:
     if isinstance(builders, str) or not isinstance(builders, Sequence):
-        raise ConfigError(f"{option}: expected a sequence of source builders, got {type(builders).__name__}")
+        raise ConfigTypeError(f"{option}: expected a sequence of source builders, got {type(builders).__name__}")
     for builder in cast("Sequence[object]", builders):
         require_methods(option, builder, SourceBuilder, "source builder")
     return tuple(cast("Sequence[SourceBuilder]", builders))
@@ -255,7 +264,7 @@ def _builders(option: str, builders: object) -> tuple[SourceBuilder, ...]:
 
 def _plugins(plugins: object) -> tuple[Plugin, ...]:
     if isinstance(plugins, str) or not isinstance(plugins, Sequence):
-        raise ConfigError(f"plugins: expected a sequence of Plugin, got {type(plugins).__name__}")
+        raise ConfigTypeError(f"plugins: expected a sequence of Plugin, got {type(plugins).__name__}")
     for plugin in cast("Sequence[object]", plugins):
         require_methods("plugins", plugin, Plugin, "plugin")
         require_name("plugins", plugin, "plugin")

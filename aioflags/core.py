@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from aioflags.errors import LifecycleError, NotReadyError
 from aioflags.forks import tell_after_fork
 from aioflags.model.defaults import LONGEST_START_WAIT, START_WAIT
+from aioflags.model.options import time_limit
 from aioflags.model.result import SourceState
 from aioflags.model.status import Status, StatusReport
 from aioflags.protocol.failures import unexpected
@@ -109,8 +110,10 @@ class Core:
         """Starts once, and waits until it is decided whether there are data, for at most ``start_wait`` seconds.
 
         Raises:
+            ConfigError: ``start_wait`` is not a number of seconds.
             LifecycleError: the client is closed, or belongs to another event loop.
         """
+        time_limit("start_wait", start_wait)
         wait = self._start_wait if start_wait is None else start_wait
         if self._cell.is_closed:
             raise LifecycleError("this client is closed; a new one can be made with the same configuration")
@@ -161,7 +164,9 @@ class Core:
         Raises:
             LifecycleError: the client was not started.
             NotReadyError: ``timeout`` seconds are over, or the client never will be ready: no source is left, or it is closed.
+            ConfigError: ``timeout`` is not a number of seconds.
         """
+        time_limit("timeout", timeout)
         self.check_loop()
         if self._root is None and not self._cell.is_closed:
             raise LifecycleError("this client was not started, so there is nothing to wait for")
@@ -182,7 +187,9 @@ class Core:
 
         Raises:
             LifecycleError: the client was not started, or belongs to another event loop.
+            ConfigError: ``timeout`` is not a number of seconds.
         """
+        time_limit("timeout", timeout)
         self.check_loop()
         if self._root is None and not self._cell.is_closed:
             raise LifecycleError("this client was not started, so nobody can be asked")
@@ -279,8 +286,10 @@ class Core:
         warning.
 
         Raises:
-            LifecycleError: the client runs on another event loop. Nothing else, whatever went wrong before.
+            LifecycleError: the client runs on another event loop.
+            ConfigError: ``timeout`` is not a number of seconds. Nothing else, whatever went wrong before.
         """
+        time_limit("timeout", timeout)
         root, limit = self._root, self._close_timeout if timeout is None else timeout
         if root is not None and not root.done():
             self.check_loop()

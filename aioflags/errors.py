@@ -2,6 +2,7 @@
 
     FlagsError
     ├── ConfigError        an option, a document or a call that cannot be right; also a ValueError
+    │   └── ConfigTypeError    an option or an argument of the wrong type; also a TypeError
     ├── LifecycleError     a method called at the wrong time or on the wrong event loop; also a RuntimeError
     ├── NotReadyError      no flag data within the time allowed; also a TimeoutError
     └── StoreError         a store cannot do what it was asked to
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aioflags.model.status import StatusReport
 
-__all__ = ["ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"]
+__all__ = ["ConfigError", "ConfigTypeError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"]
 
 
 class FlagsError(Exception):
@@ -30,6 +31,10 @@ class ConfigError(FlagsError, ValueError):
 
     The message names the option or the place in the document, and what would be right.
     """
+
+
+class ConfigTypeError(ConfigError, TypeError):
+    """An option or an argument of the wrong type. ``except ConfigError`` and ``except TypeError`` both catch it."""
 
 
 class LifecycleError(FlagsError, RuntimeError):

@@ -16,7 +16,7 @@ from typing import Any, Final, TypedDict
 
 from aioflags.ambient import current_context
 from aioflags.clock import now_ms
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.evaluation.compiled import FindMembership
 from aioflags.evaluation.explain import explain
 from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit, misfit
@@ -106,7 +106,7 @@ class Evaluator:
             return current_context()
         if not isinstance(context, Context):
             hint = 'Context("anna") is the user anna' if isinstance(context, str) else "Context.from_dict reads one from a mapping"
-            raise ConfigError(f"context: expected a Context, got {type(context).__name__} ({hint})")
+            raise ConfigTypeError(f"context: expected a Context, got {type(context).__name__} ({hint})")
         return context
 
     @property
@@ -147,6 +147,8 @@ class Evaluator:
         context = self.context(context)
         if self._is_intervened and not bare:
             return self._intervened(snapshot, key, context, default, expect, with_reason=with_reason, known=known)
+        if default.__class__ is Context:
+            raise ConfigTypeError("default: expected a JSON value, got Context (pinned flags have theirs: variation(key, default))")
         default = fresh(self._defaults[key]) if key in self._defaults else default
         if self._offline:
             return EvaluationDetail(default, None, _OFFLINE)

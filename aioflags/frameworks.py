@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from aioflags.client import Client
-from aioflags.errors import ConfigError, LifecycleError
+from aioflags.errors import ConfigError, ConfigTypeError, LifecycleError
 from aioflags.flags import Flags
 from aioflags.model.context import Context
 from aioflags.model.options import require
@@ -104,5 +104,5 @@ _HAD_THEIRS: Final[WeakSet[Client]] = WeakSet()
 
 def _function(context: ContextOf[R] | None) -> ContextOf[R] | None:
     if context is not None and not callable(context):
-        raise ConfigError(f"context: expected a function of the request, got {type(context).__name__}")
+        raise ConfigTypeError(f"context: expected a function of the request, got {type(context).__name__}")
     return context

@@ -5,13 +5,18 @@ Set and followed on one event loop; read from any thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import anyio
 
-__all__ = ["Following", "Newest"]
+__all__ = ["Following", "Newest", "any_loop"]
 
 T = TypeVar("T")
+
+
+def any_loop() -> None:
+    """The check of an iterator that no client owns: it accepts every event loop."""
 
 
 class Newest(Generic[T]):
@@ -48,10 +53,14 @@ class Newest(Generic[T]):
 
 
 class Following(Generic[T]):
-    """An async iterator: the value of now, if there is one, then the newest whenever there is a newer. Ends after the last."""
+    """An async iterator: the value of now, if there is one, then the newest whenever there is a newer. Ends after the last.
 
-    def __init__(self, newest: Newest[T]) -> None:
+    ``check_loop`` raises where the iterator cannot wait: on another event loop than the client's.
+    """
+
+    def __init__(self, newest: Newest[T], check_loop: Callable[[], None] = any_loop) -> None:
         self._newest = newest
+        self._check_loop = check_loop
         self._seen = 0
 
     def __aiter__(self) -> Following[T]:
@@ -62,6 +71,7 @@ class Following(Generic[T]):
         while (value := newest.value) is None or newest.seq == self._seen:
             if newest.is_closed:
                 raise StopAsyncIteration
+            self._check_loop()
             await newest.changed.wait()
         self._seen = newest.seq
         return value

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import anyio
@@ -22,6 +23,7 @@ from aioflags.logs import Once, logger, printable
 from aioflags.model.change import ChangeSet
 from aioflags.model.result import ErrorInfo, SourceState
 from aioflags.model.status import Status, StatusReport, derive
+from aioflags.observers import any_loop
 from aioflags.supervisor.holder import SnapshotHolder
 
 __all__ = ["StatusCell", "Statuses"]
@@ -179,10 +181,14 @@ def _next_state(current: SourceState, reported: SourceState | None) -> SourceSta
 
 
 class Statuses:
-    """An async iterator: the report of now, then the newest one whenever there is a newer. Ends after the last."""
+    """An async iterator: the report of now, then the newest one whenever there is a newer. Ends after the last.
 
-    def __init__(self, cell: StatusCell) -> None:
+    ``check_loop`` raises where the iterator cannot wait: on another event loop than the client's.
+    """
+
+    def __init__(self, cell: StatusCell, check_loop: Callable[[], None] = any_loop) -> None:
         self._cell = cell
+        self._check_loop = check_loop
         self._seen = -1
 
     def __aiter__(self) -> Statuses:
@@ -192,6 +198,7 @@ class Statuses:
         while self._cell.newest.seq == self._seen:
             if self._cell.is_closed:
                 raise StopAsyncIteration
+            self._check_loop()
             await self._cell.changed.wait()
         self._seen = self._cell.newest.seq
         return self._cell.newest

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Never, TypeVar, cast
 
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.options import require
 from aioflags.model.values import fresh, plain_text
 
@@ -26,14 +26,16 @@ class Flag(str, Generic[T_co]):
     Where an evaluation names no default of its own, this one counts; a list or object is then the caller's own copy.
 
     Raises:
-        ConfigError: the key is no string, or is empty.
+        ConfigError: the key is not a string, or is empty; or the default is not named.
     """
 
     __slots__ = ("_default", "_is_scalar")
     _default: T_co
     _is_scalar: bool
 
-    def __new__(cls, key: str, *, default: T_co) -> Flag[T_co]:
+    def __new__(cls, key: str, *unnamed: Never, default: T_co) -> Flag[T_co]:
+        if unnamed:
+            raise ConfigTypeError("default: name it, as in Flag(key, default=…)")
         if not require("key", key, str):
             raise ConfigError("key: an empty string is no flag's key")
         flag = super().__new__(cls, plain_text(key))
@@ -65,7 +67,7 @@ def plain_key(key: object) -> str:
         ConfigError: it is no string.
     """
     if not isinstance(key, str):
-        raise ConfigError(f"key: expected a string, got {type(key).__name__}")
+        raise ConfigTypeError(f"key: expected a string, got {type(key).__name__}")
     return plain_text(key)
 
 

@@ -652,7 +652,7 @@ async def test_a_key_that_is_no_string_cannot_be_explained() -> None:
 
 
 async def test_without_sources_a_client_is_ready_at_once() -> None:
-    async with Client("", Config(data_system=DataSystem.custom(), start_wait=0)) as client:
+    async with Client("", Config(data_system=DataSystem(), start_wait=0)) as client:
         assert (client.status.status, client.status.source_state) == ("READY", "VALID")
         assert (await client.variation_detail("f", USER, 1)).reason.error_kind == "FLAG_NOT_FOUND"
 

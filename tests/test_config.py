@@ -149,7 +149,9 @@ def test_a_configuration_cannot_be_changed_and_keeps_its_own_copies() -> None:
         pytest.param(DataSystem.fdv1(stream=False), [], [Fdv1Polling], False, id="CS-O3 FDv1, by polls"),
         pytest.param(DataSystem.daemon(RedisStore()), [], [], False, id="CS-O6 a store that is only read"),
         pytest.param(DataSystem.persistent_store(RedisStore()), [Polling], [Streaming, Polling], True, id="CS-O7 a store beside"),
-        pytest.param(DataSystem.custom(), [], [], False, id="FB-29 custom has the fallback it is given, which is none"),
+        pytest.param(
+            DataSystem.custom(initializers=[Polling()]), [Polling], [], False, id="FB-29 custom has the fallback it is given"
+        ),
         pytest.param(
             DataSystem.custom(synchronizers=[Streaming(), Polling()]),
             [],

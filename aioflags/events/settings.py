@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigTypeError
 from aioflags.logs import logger, printable
 from aioflags.model.defaults import (
     CONTEXT_KEYS_CAPACITY,
@@ -94,7 +94,7 @@ class Events:
 def _references(given: object) -> tuple[str, ...]:
     require("private_attributes", given, Iterable, wanted="a list of attribute references")
     if isinstance(given, str):
-        raise ConfigError("private_attributes: expected a list of attribute references, got str")
+        raise ConfigTypeError("private_attributes: expected a list of attribute references, got str")
     found: list[str] = []
     for text in cast("Iterable[object]", given):
         require("private_attributes", text, str, wanted="strings")

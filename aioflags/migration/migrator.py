@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigTypeError
 from aioflags.migration.stages import READS, WRITES, Operation, Origin, Stage
 from aioflags.migration.tracker import OpTracker
 from aioflags.model.options import require
@@ -98,9 +98,9 @@ class Migrator(Generic[P, R, W]):
         functions = {"read_old": read_old, "read_new": read_new, "write_old": write_old, "write_new": write_new}
         for name, function in (functions | ({} if compare is None else {"compare": compare})).items():
             if not callable(function):
-                raise ConfigError(f"{name}: expected a function, got {type(function).__name__}")
+                raise ConfigTypeError(f"{name}: expected a function, got {type(function).__name__}")
         if inspect.iscoroutinefunction(compare):
-            raise ConfigError("compare: expected a plain function, got a coroutine function")
+            raise ConfigTypeError("compare: expected a plain function, got a coroutine function")
         self._client = client
         self._reading: Final[Mapping[Origin, _Function]] = {Origin.OLD: read_old, Origin.NEW: read_new}
         self._writing: Final[Mapping[Origin, _Function]] = {Origin.OLD: write_old, Origin.NEW: write_new}

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.logs import printable
 
-__all__ = ["TEXT", "address", "at_least", "each", "positive", "require", "require_methods", "require_name", "set_all"]
+__all__ = ["TEXT", "address", "at_least", "each", "positive", "require", "require_methods", "require_name", "set_all", "time_limit"]
 
 T = TypeVar("T")
 
@@ -25,13 +25,13 @@ def require(option: str, value: T, *kinds: type, wanted: str | None = None) -> T
     """``value``, if it is of one of the types; a bool is none of the numbers.
 
     Raises:
-        ConfigError: it is of another type. The message names the option, and the type, not the value.
+        ConfigTypeError: it is of another type. The message names the option, and the type, not the value.
     """
     __tracebackhide__ = True
     fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
     if not fits:
         names = wanted or " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise ConfigError(f"{option}: expected {names}, got {type(value).__name__}")
+        raise ConfigTypeError(f"{option}: expected {names}, got {type(value).__name__}")
     return value
 
 
@@ -39,10 +39,10 @@ def each(option: str, values: Sequence[T], kind: type[T]) -> tuple[T, ...]:
     """The values of a sequence, if each is of the type.
 
     Raises:
-        ConfigError: it is no sequence, or one of them is of another type. A class in place of an object is named as such.
+        ConfigTypeError: it is not a sequence, or an item is of another type. A class in place of an object is named as such.
     """
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise ConfigError(f"{option}: expected a sequence of {kind.__name__}, got {type(values).__name__}")
+        raise ConfigTypeError(f"{option}: expected a sequence of {kind.__name__}, got {type(values).__name__}")
     for value in values:
         _refuse_class(option, value, "what is wanted")
         require(option, value, kind)
@@ -53,19 +53,19 @@ def require_methods(option: str, value: object, protocol: type, what: str) -> No
     """Whether ``value`` has the methods of ``protocol``; ``what`` it would be then, as in "store".
 
     Raises:
-        ConfigError: it lacks one, which is named. A class in place of an object is named as such.
+        ConfigTypeError: a method is missing; the message names it. A class in place of an object is named as such.
     """
     _refuse_class(option, value, f"a {what}")
     for name in vars(protocol):
         if not name.startswith("_") and not callable(getattr(value, name, None)):
-            raise ConfigError(f"{option}: {type(value).__name__} is no {what} (it has no method {name})")
+            raise ConfigTypeError(f"{option}: {type(value).__name__} is no {what} (it has no method {name})")
 
 
 def require_name(option: str, value: object, what: str) -> None:
     """Whether ``value`` has a ``name`` that a log can show; ``what`` it would be then, as in "plugin".
 
     Raises:
-        ConfigError: it has none, or one that fails or is no string.
+        ConfigTypeError: ``name`` is missing, raises, or is not a string.
     """
     problem = None
     try:
@@ -77,12 +77,12 @@ def require_name(option: str, value: object, what: str) -> None:
     except Exception as error:  # noqa: BLE001 -- a property may raise anything
         problem = f"its name fails: {printable(f'{type(error).__name__}: {error}')}"
     if problem is not None:
-        raise ConfigError(f"{option}: {type(value).__name__} is no {what} ({problem})")
+        raise ConfigTypeError(f"{option}: {type(value).__name__} is no {what} ({problem})")
 
 
 def _refuse_class(option: str, value: object, wanted: str) -> None:
     if isinstance(value, type):
-        raise ConfigError(f"{option}: {value.__name__} is a class; {wanted} is made by calling it: {value.__name__}(…)")
+        raise ConfigTypeError(f"{option}: {value.__name__} is a class; {wanted} is made by calling it: {value.__name__}(…)")
 
 
 def address(option: str, value: object, default: str) -> str:
@@ -120,6 +120,18 @@ def at_least(option: str, value: float, default: float, minimum: float, logger: 
         return usable
     logger.warning("%s: %r is below the minimum, taking %r", option, value, minimum)
     return minimum
+
+
+def time_limit(option: str, value: float | None) -> float | None:
+    """``value``, if it is a number of seconds or ``None``.
+
+    Raises:
+        ConfigTypeError: it is of another type.
+        ConfigError: it is NaN.
+    """
+    if require(option, value, int, float, type(None)) != value:
+        raise ConfigError(f"{option}: expected a number of seconds or None, got nan")
+    return value
 
 
 def set_all(target: Any, values: Mapping[str, object]) -> None:

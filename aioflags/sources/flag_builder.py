@@ -16,7 +16,10 @@ from aioflags.model.options import require
 from aioflags.model.values import plain_text, same_json
 from aioflags.protocol.document import plain_json
 
-__all__ = ["FlagBuilder", "RuleBuilder"]
+__all__ = ["WANTED", "FlagBuilder", "RuleBuilder"]
+
+WANTED: Final = "a FlagBuilder, as flag(key) returns one (set(key, value) serves one value to every context)"
+"""What ``update`` expects, for the error of another type."""
 
 _BOOLEAN: Final = (True, False)
 
@@ -29,7 +32,7 @@ class FlagBuilder:
     """
 
     def __init__(self, key: str, definition: FlagDefinition | None = None) -> None:
-        self.key: str = plain_text(key)
+        self.key: str = plain_text(require("key", key, str))
         self._definition = definition or FlagDefinition(key=self.key)
         self._on = bool(self._definition.on)
         self._variations = tuple(self._definition.variations or ())

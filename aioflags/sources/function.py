@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigTypeError
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.options import require
 from aioflags.model.result import Basis, FetchFailure, Result, SourceState, Update
@@ -35,7 +35,7 @@ def from_function(name: str, function: Function) -> SourceBuilder:
     """
     require("name", name, str)
     if not callable(function):
-        raise ConfigError(f"function: expected an async generator function, got {type(function).__name__}")
+        raise ConfigTypeError(f"function: expected an async generator function, got {type(function).__name__}")
     return _Builder(name, function)
 
 

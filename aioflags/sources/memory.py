@@ -21,7 +21,7 @@ from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import put, value_flag
 from aioflags.protocol.document import plain_json, read_document
 from aioflags.sources.base import SourceContext
-from aioflags.sources.flag_builder import FlagBuilder
+from aioflags.sources.flag_builder import WANTED, FlagBuilder
 
 __all__ = ["MemoryReader", "MemorySource"]
 
@@ -91,7 +91,7 @@ class MemorySource:
 
     def flag(self, key: str) -> FlagBuilder:
         """A builder that continues from the flag as it is, or from a new boolean one. It counts once :meth:`update` has it."""
-        change = self._memory.contents.flags.get(key)
+        change = self._memory.contents.flags.get(require("key", key, str))
         known = change.definition if change else None
         return FlagBuilder(key, known if isinstance(known, FlagDefinition) else None)
 
@@ -99,9 +99,9 @@ class MemorySource:
         """Puts the flag as built so far in place of the one with its key, for every client, under the next version.
 
         Raises:
-            ConfigError: ``flag`` is no builder, as :meth:`flag` gives one.
+            ConfigTypeError: ``flag`` is not a builder, as :meth:`flag` returns one.
         """
-        self._memory.put(require("flag", flag, FlagBuilder))
+        self._memory.put(require("flag", flag, FlagBuilder, wanted=WANTED))
 
     def set(self, key: str, value: object) -> None:
         """Serves ``value`` to everybody from now on."""

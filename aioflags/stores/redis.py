@@ -11,7 +11,7 @@ import importlib
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.logs import logger
 from aioflags.model.options import positive, require, set_all
 from aioflags.stores.base import Store, StoreContext
@@ -54,7 +54,7 @@ class RedisStore:
         if not require("url", self.url, str).startswith(_SCHEMES):
             raise ConfigError("url: expected an address that starts with redis://, rediss:// or unix://")
         if self.client is not None and not callable(getattr(self.client, "pipeline", None)):
-            raise ConfigError(f"client: expected a redis.asyncio.Redis or RedisCluster, got {type(self.client).__name__}")
+            raise ConfigTypeError(f"client: expected a redis.asyncio.Redis or RedisCluster, got {type(self.client).__name__}")
         prefix = require("prefix", self.prefix, str) or _PREFIX
         set_all(self, {"prefix": prefix, "timeout": positive("timeout", self.timeout, _TIMEOUT, logger)})
         if self.client is None:

@@ -18,12 +18,14 @@ from aioflags.config import Config, DataSystem
 from aioflags.forks import Lock
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition, VariationOrRollout
+from aioflags.model.options import require
 from aioflags.model.result import SourceState
 from aioflags.model.status import StatusReport
 from aioflags.model.values import same_json
 from aioflags.protocol.definitions import put, value_flag
 from aioflags.protocol.document import plain_json, read_document
-from aioflags.sources.flag_builder import FlagBuilder
+from aioflags.sources.flag_builder import WANTED, FlagBuilder
+from aioflags.typed import plain_key
 
 __all__ = ["MemoryClient", "serving"]
 
@@ -39,7 +41,7 @@ class MemoryClient(Client):
     """
 
     def __init__(self, document: Mapping[str, object] | ChangeSet | None = None, config: Config | None = None) -> None:
-        super().__init__("", replace(Config() if config is None else config, data_system=DataSystem.custom()))
+        super().__init__("", replace(Config() if config is None else config, data_system=DataSystem()))
         self._lock = Lock()
         self._home: asyncio.AbstractEventLoop | None = None
         change_set = document if isinstance(document, ChangeSet) else read_document(document or {})
@@ -55,23 +57,31 @@ class MemoryClient(Client):
         """The flag has this value for everybody from now on, whatever targets, rules and prerequisites said.
 
         Raises:
-            ConfigError: it is no JSON value.
+            ConfigError: ``value`` is not a JSON value, or ``key`` is not a string.
         """
+        key = plain_key(key)
         plain = plain_json(value, key)
         self._put(key, lambda known, version: serving(key, plain, known, version))
 
     def remove(self, key: str) -> None:
         """There is no such flag any more, if there was one."""
+        key = plain_key(key)
         with self._lock:
             if (known := self._holder.snapshot.flags.get(key)) is not None:
                 self._apply(Change(ObjectKind.FLAG, key, known.version + 1, None))
 
     def flag(self, key: str) -> FlagBuilder:
         """A builder that continues from the flag as it is, or from a new boolean one. It counts once :meth:`update` has it."""
+        key = plain_key(key)
         return FlagBuilder(key, self._holder.snapshot.flags.get(key))
 
     def update(self, flag: FlagBuilder) -> None:
-        """Puts the flag as built so far, targets and rules included, in place of the one with its key."""
+        """Puts the flag as built so far, targets and rules included, in place of the one with its key.
+
+        Raises:
+            ConfigTypeError: ``flag`` is not a builder, as :meth:`flag` returns one.
+        """
+        require("flag", flag, FlagBuilder, wanted=WANTED)
         self._put(flag.key, lambda _, version: flag.definition(version))
 
     def _put(self, key: str, make: Callable[[FlagDefinition | None, int], FlagDefinition]) -> None:

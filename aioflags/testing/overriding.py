@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, cast
 
-from aioflags.errors import ConfigError, LifecycleError
+from aioflags.errors import ConfigTypeError, LifecycleError
 from aioflags.interventions import INTERVENTIONS
 from aioflags.model.values import type_name
 from aioflags.protocol.document import plain_json
@@ -104,7 +104,7 @@ class FlagOverrides(MutableMapping[str, Any]):
 def checked(values: Mapping[str, object] | None, more: Mapping[str, object]) -> dict[str, Any]:
     """A copy of the values. Raises :class:`ConfigError` for what is no mapping, or no JSON value."""
     if not isinstance(cast("Any", values), Mapping | None):
-        raise ConfigError(f"expected a mapping of flag keys to values, or keywords, got {type_name(values)}")
+        raise ConfigTypeError(f"expected a mapping of flag keys to values, or keywords, got {type_name(values)}")
     found = plain_json({**(values or {}), **more})
     assert isinstance(found, dict)  # noqa: S101 -- what plain_json makes of a mapping
     return found

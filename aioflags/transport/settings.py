@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import SplitResult, urlsplit
 
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.logs import logger
 from aioflags.model.defaults import CONNECT_TIMEOUT, MAX_EVENT_BYTES, MAX_RESPONSE_BYTES, READ_TIMEOUT
 from aioflags.model.options import TEXT, positive, require, set_all
@@ -58,7 +58,7 @@ class Http:
         require("disable_ssl_verification", self.disable_ssl_verification, bool)
         require("ssl_context", self.ssl_context, ssl.SSLContext, type(None))
         if self.client_factory is not None and not callable(self.client_factory):
-            raise ConfigError("client_factory: expected a function that gives an httpx.AsyncClient")
+            raise ConfigTypeError("client_factory: expected a function that gives an httpx.AsyncClient")
         if self.http_proxy and not _is_proxy(_split("http_proxy", self.http_proxy)):
             raise ConfigError("http_proxy: expected a URL such as http://user:password@proxy:8080")
         require("max_response_bytes", self.max_response_bytes, int)
@@ -83,7 +83,7 @@ def origin(scheme: str, host: str, port: int | None) -> str:
 def _origins(given: object) -> tuple[str, ...]:
     require("redirect_origins", given, Sequence, wanted="a list of origins")
     if isinstance(given, str):
-        raise ConfigError("redirect_origins: expected a list of origins, got str")
+        raise ConfigTypeError("redirect_origins: expected a list of origins, got str")
     found: list[str] = []
     for text in cast("Sequence[object]", given):
         parts = _split("redirect_origins", require("redirect_origins", text, str, wanted="strings"))

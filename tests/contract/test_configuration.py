@@ -146,7 +146,7 @@ def test_fdv1_is_taken_over_with_its_filter(said: dict[str, Any], source: object
 
 
 def test_no_source_is_added_to_those_that_are_named() -> None:
-    assert config(dataSystem={}).data_system == DataSystem.custom()
+    assert config(dataSystem={}).data_system == DataSystem()
 
 
 def test_what_the_sdk_refuses_is_refused() -> None:

@@ -66,7 +66,7 @@ def _fdv1(wanted: Configuration) -> DataSystem:
 
 def _data_system(wanted: DataSystemParams) -> DataSystem:
     fallback = wanted.fdv1_fallback
-    return DataSystem.custom(
+    return DataSystem(
         initializers=[_source(source) for source in wanted.initializers or ()],
         synchronizers=[_source(source) for source in wanted.synchronizers or ()],
         persistence=_persistence(wanted),
