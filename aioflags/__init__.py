@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aioflags.model.status import Status, StatusReport, StoreStatus
     from aioflags.persistence import Persistence
     from aioflags.typed import Flag
+    from aioflags.version import __version__ as __version__
 
 __all__ = [
     "BigSegments",
@@ -80,6 +81,7 @@ if not TYPE_CHECKING:
             "aioflags.model.status": ("Status", "StatusReport", "StoreStatus"),
             "aioflags.persistence": ("Persistence",),
             "aioflags.typed": ("Flag",),
+            "aioflags.version": ("__version__",),
         },
     )
 

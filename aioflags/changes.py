@@ -123,6 +123,13 @@ class Changes(ABC, Generic[T]):
     def _take(self) -> T | None:
         """The oldest change that waits, if any."""
 
+    @abstractmethod
+    def _count(self) -> int:
+        """How many changes wait to be read."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{', ended' if self._finished else ''}, {self._count()} waiting>"
+
     def _wake(self) -> None:
         self._news.set()
         self._news = anyio.Event()
@@ -178,6 +185,9 @@ class FlagChanges(Changes[FlagChange]):
     def _take(self) -> FlagChange | None:
         return self._waiting.popitem(last=False)[1] if self._waiting else None
 
+    def _count(self) -> int:
+        return len(self._waiting)
+
 
 class ValueChanges(Changes[ValueChange]):
     """One flag's value for one context, whenever it differs from the one before.
@@ -206,3 +216,6 @@ class ValueChanges(Changes[ValueChange]):
 
     def _take(self) -> ValueChange | None:
         return self._waiting.popleft() if self._waiting else None
+
+    def _count(self) -> int:
+        return len(self._waiting)

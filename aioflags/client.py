@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -689,7 +690,13 @@ class Client:
 
     def __repr__(self) -> str:
         report = self._cell.newest
-        return f"<Client {report.status.value}, source {report.source_state.value}>"
+        return f"<{type(self).__name__} {report.status.value}, source {report.source_state.value}>"
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        # The default argument keeps the function at hand while the interpreter exits and clears its modules.
+        core: Core | None = getattr(self, "_core", None)  # missing if the arguments of the constructor were wrong
+        if core is not None and core.is_open:
+            _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
 
 
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:

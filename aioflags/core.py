@@ -106,6 +106,11 @@ class Core:
         """Whether it was started in this process, whatever became of it."""
         return self._root is not None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was started in this process and closing has not begun."""
+        return self._root is not None and not self._cell.is_closed
+
     async def start(self, start_wait: float | None = None) -> StatusReport:
         """Starts once, and waits until it is decided whether there are data, for at most ``start_wait`` seconds.
 

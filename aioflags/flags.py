@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar, overload
 
 from aioflags.evaluation.compiled import Evaluate, FindMembership
@@ -124,6 +124,20 @@ class FlagsState:
         """Whether there were flags to evaluate, and somebody to evaluate them for."""
         return self._states is not None
 
+    def __getitem__(self, key: str) -> Any:
+        """The value of a flag; ``None`` if it has none.
+
+        Raises:
+            KeyError: there is no such flag in this state.
+        """
+        return fresh((self._states or {})[key].value)
+
+    def __contains__(self, key: object) -> bool:
+        return key in (self._states or {})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._states or {})
+
     def get_flag_value(self, key: str) -> Any:
         """The value of a flag; ``None`` if it has none, or does not exist."""
         state = (self._states or {}).get(key)
@@ -141,3 +155,6 @@ class FlagsState:
     def to_json_dict(self) -> dict[str, Any]:
         """What a front-end SDK takes as bootstrap data: values by key, ``$flagsState`` and ``$valid``."""
         return state_json(self._states or {}, is_valid=self.valid)
+
+    def __repr__(self) -> str:
+        return "<FlagsState, not valid>" if self._states is None else f"<FlagsState, {len(self._states)} flags>"

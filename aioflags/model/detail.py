@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from aioflags.model.reprs import repr_of_set_fields
+
 __all__ = ["BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -69,6 +71,9 @@ class Reason:
         }
         return {name: value for name, value in found.items() if value is not None}
 
+    def __repr__(self) -> str:
+        return repr_of_set_fields(self)
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationDetail(Generic[T_co]):
@@ -85,3 +90,6 @@ class EvaluationDetail(Generic[T_co]):
     def is_default(self) -> bool:
         """Whether ``value`` is the default that was asked with."""
         return self.variation_index is None and self.reason.kind is not ReasonKind.OVERRIDE
+
+    def __repr__(self) -> str:
+        return repr_of_set_fields(self)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from aioflags.model.change import ChangeSet
+from aioflags.model.reprs import repr_of_set_fields
 
 __all__ = ["Basis", "ErrorInfo", "FailureKind", "FallbackDirective", "FetchFailure", "Result", "SourceState", "Update"]
 
@@ -43,6 +44,9 @@ class ErrorInfo:
     message: str
     time: float
     status_code: int = 0
+
+    def __repr__(self) -> str:
+        return repr_of_set_fields(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from aioflags.model.reprs import repr_of_set_fields
 from aioflags.model.result import ErrorInfo, SourceState
 
 __all__ = ["Status", "StatusReport", "StoreStatus", "derive"]
@@ -37,6 +38,9 @@ class StatusReport:
     since: float
     source_since: float
     last_error: ErrorInfo | None = None
+
+    def __repr__(self) -> str:
+        return repr_of_set_fields(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,112 @@
+"""A client that was started and never closed is a ResourceWarning, once it is collected."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aioflags import Client
+from aioflags.testing import MemoryClient
+
+
+def run(*steps: Callable[[Client], Any], kind: Callable[[], Client] = MemoryClient) -> Client:
+    """A client after these awaited steps, on an event loop that has ended."""
+    client = kind()
+
+    async def take() -> None:
+        for step in steps:
+            await step(client)
+
+    asyncio.run(take())
+    return client
+
+
+def refused() -> Client:
+    wrong: Any = 5
+    with pytest.raises(TypeError):
+        Client(wrong)
+    return Client("")
+
+
+async def start(client: Client) -> None:
+    await client.start()
+
+
+async def close(client: Client) -> None:
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        pytest.param(lambda: run(start), ["unclosed client <MemoryClient"], id="one that was started"),
+        pytest.param(
+            lambda: run(start, kind=lambda: Client.local({})), ["unclosed client <Client"], id="one with tasks of its own"
+        ),
+        pytest.param(lambda: run(start, close), [], id="not one that was closed"),
+        pytest.param(lambda: run(close), [], id="nor one that was closed before it started"),
+        pytest.param(MemoryClient, [], id="nor one that was never started"),
+        pytest.param(refused, [], id="nor one that could not be made"),
+    ],
+)
+def test_a_collected_client_warns_if_it_is_open(make: Callable[[], Client], expected: list[str]) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        client = weakref.ref(make())
+        gc.collect()
+    assert client() is None
+    assert [warning.category for warning in caught] == [ResourceWarning] * len(expected)
+    for warning, beginning in zip(caught, expected, strict=True):
+        assert str(warning.message).startswith(beginning)
+        assert "aclose()" in str(warning.message)
+
+
+PROGRAM = """
+import asyncio, os, sys
+from aioflags import Client
+
+client = Client.local({"flagValues": {"a": True}})
+
+async def main():
+    await client.start()
+    if "close" in sys.argv:
+        await client.aclose()
+    if "fork" in sys.argv:
+        pid = os.fork()
+        if pid == 0:
+            sys.exit(0)
+        os.waitpid(pid, 0)
+        await client.aclose()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("argument", "count"),
+    [
+        pytest.param("leave", 1, id="once for one that is left open"),
+        pytest.param("close", 0, id="not for one that was closed"),
+        pytest.param(
+            "fork",
+            0,
+            id="not in a child of a fork, where nothing of it runs",
+            marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork"),
+        ),
+    ],
+)
+def test_an_interpreter_that_exits_warns(argument: str, count: int) -> None:
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", PROGRAM, argument]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stderr.count("ResourceWarning: unclosed client <Client ") == count
+    assert "Traceback" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
