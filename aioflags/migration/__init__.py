@@ -6,7 +6,7 @@ stage alone, and an :class:`OpTracker` for programs that do the rest themselves.
 
 from typing import TYPE_CHECKING
 
-from aioflags.lazy import on_demand
+from aioflags.lazy import on_demand, publish
 from aioflags.migration.stages import Operation, Origin, Stage
 from aioflags.migration.tracker import OpTracker
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from aioflags.migration.migrator import Failure, Migrator, ReadOrder, Result, WriteResult
 
 __all__ = ["Failure", "Migrator", "OpTracker", "Operation", "Origin", "ReadOrder", "Result", "Stage", "WriteResult"]
+
+publish(__name__, globals(), __all__)
 
 if not TYPE_CHECKING:
     __getattr__ = on_demand(

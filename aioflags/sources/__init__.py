@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aioflags.lazy import on_demand
+from aioflags.lazy import on_demand, publish
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, SourceState, Update
 from aioflags.protocol.document import read_document
@@ -50,6 +50,8 @@ __all__ = [
     "from_function",
     "read_document",
 ]
+
+publish(__name__, globals(), __all__)
 
 if not TYPE_CHECKING:
     __getattr__ = on_demand(

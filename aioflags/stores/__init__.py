@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aioflags.errors import StoreError
-from aioflags.lazy import on_demand
+from aioflags.lazy import on_demand, publish
 from aioflags.model.change import ObjectKind
 from aioflags.stores.base import Described, Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
 from aioflags.stores.memberships import MembershipStore, MembershipStoreBuilder, context_hash
@@ -32,6 +32,8 @@ __all__ = [
     "StoredItems",
     "context_hash",
 ]
+
+publish(__name__, globals(), __all__)
 
 if not TYPE_CHECKING:
     __getattr__ = on_demand(
