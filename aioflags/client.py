@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, ClassVar, Final, Self, TypeVar, overload
 from weakref import WeakMethod
 
 from aioflags.ambient import current_context
@@ -76,6 +76,9 @@ class Client:
     Raises:
         ConfigError: ``sdk_key`` is no string, or ``config`` no :class:`Config`.
     """
+
+    _warns_if_unclosed: ClassVar[bool] = True
+    """Whether a client of this class that is collected before it was closed is a ``ResourceWarning``."""
 
     def __init__(self, sdk_key: str, config: Config | None = None) -> None:
         self._config = config = require("config", Config() if config is None else config, Config)
@@ -695,7 +698,7 @@ class Client:
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # The default argument keeps the function at hand while the interpreter exits and clears its modules.
         core: Core | None = getattr(self, "_core", None)  # missing if the arguments of the constructor were wrong
-        if core is not None and core.is_open:
+        if self._warns_if_unclosed and core is not None and core.is_open:
             _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
 
 

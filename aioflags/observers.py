@@ -10,13 +10,9 @@ from typing import Generic, TypeVar
 
 import anyio
 
-__all__ = ["Following", "Newest", "any_loop"]
+__all__ = ["Following", "Newest"]
 
 T = TypeVar("T")
-
-
-def any_loop() -> None:
-    """The check of an iterator that no client owns: it accepts every event loop."""
 
 
 class Newest(Generic[T]):
@@ -58,7 +54,7 @@ class Following(Generic[T]):
     ``check_loop`` raises where the iterator cannot wait: on another event loop than the client's.
     """
 
-    def __init__(self, newest: Newest[T], check_loop: Callable[[], None] = any_loop) -> None:
+    def __init__(self, newest: Newest[T], check_loop: Callable[[], None] = lambda: None) -> None:
         self._newest = newest
         self._check_loop = check_loop
         self._seen = 0

@@ -23,7 +23,6 @@ from aioflags.logs import Once, logger, printable
 from aioflags.model.change import ChangeSet
 from aioflags.model.result import ErrorInfo, SourceState
 from aioflags.model.status import Status, StatusReport, derive
-from aioflags.observers import any_loop
 from aioflags.supervisor.holder import SnapshotHolder
 
 __all__ = ["StatusCell", "Statuses"]
@@ -186,7 +185,7 @@ class Statuses:
     ``check_loop`` raises where the iterator cannot wait: on another event loop than the client's.
     """
 
-    def __init__(self, cell: StatusCell, check_loop: Callable[[], None] = any_loop) -> None:
+    def __init__(self, cell: StatusCell, check_loop: Callable[[], None] = lambda: None) -> None:
         self._cell = cell
         self._check_loop = check_loop
         self._seen = -1

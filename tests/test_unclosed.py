@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from aioflags import Client
+from aioflags import Client, Config
 from aioflags.testing import MemoryClient
 
 
-def run(*steps: Callable[[Client], Any], kind: Callable[[], Client] = MemoryClient) -> Client:
+def run(*steps: Callable[[Client], Any], kind: Callable[[], Client] = lambda: Client.local({})) -> Client:
     """A client after these awaited steps, on an event loop that has ended."""
     client = kind()
 
@@ -37,6 +37,11 @@ def refused() -> Client:
     return Client("")
 
 
+class Offline(Client):
+    def __init__(self) -> None:
+        super().__init__("", Config(offline=True))
+
+
 async def start(client: Client) -> None:
     await client.start()
 
@@ -48,13 +53,12 @@ async def close(client: Client) -> None:
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        pytest.param(lambda: run(start), ["unclosed client <MemoryClient"], id="one that was started"),
-        pytest.param(
-            lambda: run(start, kind=lambda: Client.local({})), ["unclosed client <Client"], id="one with tasks of its own"
-        ),
+        pytest.param(lambda: run(start), ["unclosed client <Client"], id="one that was started"),
+        pytest.param(lambda: run(start, kind=Offline), ["unclosed client <Offline"], id="one of a class of the program"),
+        pytest.param(lambda: run(start, kind=MemoryClient), [], id="not one for tests, which has nothing to lose"),
         pytest.param(lambda: run(start, close), [], id="not one that was closed"),
         pytest.param(lambda: run(close), [], id="nor one that was closed before it started"),
-        pytest.param(MemoryClient, [], id="nor one that was never started"),
+        pytest.param(lambda: Client.local({}), [], id="nor one that was never started"),
         pytest.param(refused, [], id="nor one that could not be made"),
     ],
 )
@@ -72,7 +76,7 @@ def test_a_collected_client_warns_if_it_is_open(make: Callable[[], Client], expe
 
 PROGRAM = """
 import asyncio, os, sys
-from aioflags import Client
+from aioflags import Client, Config
 
 client = Client.local({"flagValues": {"a": True}})
 

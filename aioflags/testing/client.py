@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -39,6 +39,9 @@ class MemoryClient(Client):
     Raises:
         ConfigError: the document has a mistake.
     """
+
+    # It sends nothing and holds nothing open, and a fixture cannot close what an application under test has started.
+    _warns_if_unclosed: ClassVar[bool] = False
 
     def __init__(self, document: Mapping[str, object] | ChangeSet | None = None, config: Config | None = None) -> None:
         super().__init__("", replace(Config() if config is None else config, data_system=DataSystem()))
