@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, final
 
 from aioflags.model.reprs import repr_of_set_fields
 
@@ -46,6 +46,7 @@ class BigSegmentsStatus(StrEnum):
     NOT_CONFIGURED = "NOT_CONFIGURED"
 
 
+@final  # as ErrorInfo is: a value that may be None is tested by `reason and reason.kind`
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """Why a flag had its value. What does not apply is ``None``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, final
 
 from aioflags.model.change import ChangeSet
 from aioflags.model.reprs import repr_of_set_fields
@@ -36,6 +36,8 @@ class FailureKind(StrEnum):
     STORE_ERROR = "STORE_ERROR"
 
 
+# Final: without a subclass that could be false, `error and error.message` is a text or None for type checkers, too.
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorInfo:
     """One failure of a source. ``status_code`` is 0 if there was none; ``time`` is in Unix seconds."""

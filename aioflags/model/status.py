@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import final
 
 from aioflags.model.reprs import repr_of_set_fields
 from aioflags.model.result import ErrorInfo, SourceState
@@ -43,6 +44,7 @@ class StatusReport:
         return repr_of_set_fields(self)
 
 
+@final  # as ErrorInfo is: a value that may be None is tested by `status and status.available`
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
     """How a store is doing.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_type
 
-from aioflags import Client, Context, EvaluationDetail, Flag, Flags, Hook
+from aioflags import Client, Context, EvaluationDetail, Flag, FlagChange, Flags, Hook, ReasonKind, Status, ValueChange
 from aioflags.hooks import EvaluationCall, TrackCall
 from aioflags.migration import Failure, Migrator, OpTracker, Result, Stage, WriteResult
 
@@ -30,6 +30,7 @@ def declarations() -> None:
     assert_type(CHECKOUT.key, str)
     Flag[bool]("checkout-v2", default="no")  # type: ignore[arg-type]  # a string is no bool
     Flag[bool]("checkout-v2")  # type: ignore[call-arg]  # a flag has a default
+    Flag[bool]("checkout-v2", True)  # type: ignore[arg-type, call-arg]  # which is named
 
 
 async def doors(client: Client, context: Context) -> None:
@@ -43,6 +44,30 @@ async def doors(client: Client, context: Context) -> None:
     assert_type(await client.variation(CHECKOUT.key, context), Any)
     await client.explain(CHECKOUT, context)
     client.changes(CHECKOUT, context)
+
+
+async def health(client: Client, context: Context) -> dict[str, str | None]:
+    report = client.status
+    error = None if report.status is Status.READY else report.last_error
+    store = client.store_status
+    assert_type(store and store.available, bool | None)
+    state = await client.all_flags_state(context)
+    reason = state.get_flag_reason("theme")
+    assert_type(reason and reason.kind, ReasonKind | None)
+    return {"flags": report.status, "error": error and error.message}
+
+
+def copies(context: Context) -> None:
+    assert_type(context.replace(name=None, anonymous=True, attributes={"plan": "pro"}), Context)
+    context.replace(email="e")  # type: ignore[call-arg]  # an attribute is no property
+    context.replace(key=5)  # type: ignore[arg-type]  # a key is a string
+
+
+async def changes(client: Client) -> None:
+    async with client.changes() as changes:
+        assert_type(await anext(changes), FlagChange)
+    with client.changes("theme") as values:
+        assert_type(await anext(values), ValueChange)
 
 
 def pinned(flags: Flags) -> None:
