@@ -31,7 +31,7 @@ from aioflags.migration.stages import Stage, staged
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, Origin, Step, StepKind
-from aioflags.model.nearest import nearest
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.status import Status
 from aioflags.model.values import fresh
 from aioflags.series import Series
@@ -350,8 +350,9 @@ class Evaluator:
                 self._logger.warning("%s: no flag data yet, the default is served", shown)
             case ErrorKind.FLAG_NOT_FOUND:
                 # A key that is new to the service is no news; one that is nearly there is a mistake that nobody else will find.
-                near = nearest(key, flags)
-                level, hint = (logging.WARNING, f"; is {printable(near)} meant?") if near else (logging.INFO, "")
-                self._logger.log(level, "%s: there is no such flag, the default is served%s", shown, hint)
+                hint = did_you_mean(key, flags, before="; ")
+                self._logger.log(
+                    logging.WARNING if hint else logging.INFO, "%s: there is no such flag, the default is served%s", shown, hint
+                )
             case ErrorKind.WRONG_TYPE | ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
                 pass

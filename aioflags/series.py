@@ -21,7 +21,7 @@ from aioflags.hooks import Data, EvaluationCall, Hook, TrackCall
 from aioflags.logs import Once, name_of, printable
 from aioflags.model.defaults import GUEST_LIMIT
 from aioflags.model.detail import EvaluationDetail
-from aioflags.model.nearest import nearest
+from aioflags.model.nearest import nearest, suggestion
 from aioflags.strays import Contained
 
 __all__ = ["Series"]
@@ -100,7 +100,7 @@ class Series:
         if self._once((type(hook), "stages")):
             what = "is not called where it seems to want to be" if own else "has no stage of its own, and is never called"
             by = ", ".join(f"{stage} by {name}" for name, stage in meant.items() if stage not in own)
-            guess = f"; did you mean {by}?" if by else ""
+            guess = f"; {suggestion(by, str)}" if by else ""
             self._logger.warning("hook %s %s: its stages would be %s%s", name_of(hook), what, ", ".join(_STAGES), guess)
 
     # -- around an evaluation

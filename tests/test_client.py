@@ -478,7 +478,7 @@ def test_a_variable_that_cannot_be_meant_is_refused_by_name(name: str, value: st
     ("key", "level", "ending"),
     [
         pytest.param("footer", logging.INFO, "the default is served", id="one that the service may not know yet"),
-        pytest.param("Text", logging.WARNING, "the default is served; is text meant?", id="one that is nearly another"),
+        pytest.param("Text", logging.WARNING, "the default is served; did you mean 'text'?", id="one that is nearly another"),
     ],
 )
 async def test_an_unknown_key_is_logged(key: str, level: int, ending: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from aioflags.cli.mistakes import Mistake, file_mistakes, is_word, placed, remar
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import shown
-from aioflags.model.nearest import nearest
+from aioflags.model.nearest import did_you_mean
 from aioflags.protocol.document import read_document
 from aioflags.protocol.problems import UNREADABLE
 
@@ -64,8 +64,8 @@ def command(ctx: click.Context, file: Path, key: str | None, context_json: str |
     question = _Question(key or "", written_context(context_json or ""), _default(default_json))
     click.echo(_answer(snapshot, question))
     if question.key not in snapshot.flags:
-        near = nearest(question.key, snapshot.flags)
-        remark(f"there is no flag {shown(question.key)}" + (f"; did you mean {shown(near)}?" if near else ""))
+        hint = did_you_mean(question.key, snapshot.flags, before="; ", quote=shown)
+        remark(f"there is no flag {shown(question.key)}{hint}")
 
 
 def _answer_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:

@@ -14,7 +14,7 @@ from aioflags.cli.data import data_of
 from aioflags.client import Client
 from aioflags.model.context import Context
 from aioflags.model.explanation import shown
-from aioflags.model.nearest import nearest
+from aioflags.model.nearest import nearest, suggestion
 from aioflags.model.values import same_json
 
 __all__ = ["command", "follow"]
@@ -93,7 +93,7 @@ def _line(news: News) -> str:
         case {"flag": key, "value": value, "before": before}:
             return f"{shown(key)} is {shown(value)} now, and was {shown(before)}"
         case {"flag": key, "absent": True, "nearest": near}:
-            return f"there is no flag {shown(key)}{'' if near is None else f', did you mean {shown(near)}?'}"
+            return f"there is no flag {shown(key)}{'' if near is None else f', {suggestion(near, shown)}'}"
         case {"flag": key, "value": value}:
             return f"{shown(key)} is {shown(value)}"
         case _:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from aioflags.model.change import ObjectKind
-from aioflags.model.nearest import nearest
+from aioflags.model.nearest import did_you_mean
 from aioflags.protocol.definitions import SECTIONS
 from aioflags.protocol.document import DocumentError, decoded, plain_json, read_document, utf8
 from aioflags.protocol.problems import UNREADABLE, read_problem
@@ -59,8 +59,7 @@ def read_objects(document: bytes | str | Mapping[str, object], *, name: str | No
 
 def absent(kind: ObjectKind, key: str, keys: Iterable[str]) -> str:
     """The sentence about a key that nothing has, and which of those there are may have been meant."""
-    near = nearest(key, keys)
-    return f"there is no {kind.value} {key!r}" + ("" if near is None else f", did you mean {near!r}?")
+    return f"there is no {kind.value} {key!r}{did_you_mean(key, keys, before=', ')}"
 
 
 def serving(key: str, value: object) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import msgspec
 
 from aioflags.errors import ConfigError
 from aioflags.logs import printable
-from aioflags.model.nearest import nearest
+from aioflags.model.nearest import did_you_mean
 from aioflags.protocol.problems import UNREADABLE, read_problem
 
 __all__ = ["read"]
@@ -47,8 +47,7 @@ def _unknown_word(message: str, shape: Any) -> str | None:
     else:
         return None
     words = _words(_at(shape, found["path"] or ""))
-    near = nearest(found["word"], words)
-    hint = f', did you mean "{near}"?' if near else f": expected one of {', '.join(words)}"
+    hint = did_you_mean(found["word"], words, before=", ", quote='"{}"'.format) or f": expected one of {', '.join(words)}"
     return printable(": ".join(filter(None, (place, what)))) + hint
 
 

@@ -11,7 +11,7 @@ import msgspec
 from aioflags.devserver.faults import Fault, FaultKind
 from aioflags.devserver.reading import read
 from aioflags.devserver.state import ServerState
-from aioflags.model.nearest import nearest
+from aioflags.model.nearest import did_you_mean
 
 __all__ = ["Scenario", "Step", "play", "read_scenario"]
 
@@ -35,8 +35,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError('a step has one of "fault", "lift" and "flip"')
         kinds = [_ALL, *FaultKind]
         if self.lift is not None and self.lift not in kinds:
-            near = nearest(self.lift, kinds)
-            hint = f'did you mean "{near}"?' if near else f"expected one of {', '.join(kinds)}"
+            hint = did_you_mean(self.lift, kinds, quote='"{}"'.format) or f"expected one of {', '.join(kinds)}"
             raise ValueError(f'lift: "{self.lift:.60}" is unknown, {hint}')
 
     def __str__(self) -> str:

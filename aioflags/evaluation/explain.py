@@ -18,7 +18,7 @@ from aioflags.logs import printable
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, Step, StepKind, shown
 from aioflags.model.flag import FlagDefinition, FlagRule, Prerequisite, VariationOrRollout
-from aioflags.model.nearest import nearest
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.values import fresh
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def explain(
         return _refused(key, ErrorKind.CLIENT_NOT_READY, "there are no flag data yet")
     flag = snapshot.flags.get(key)
     if flag is None:
-        near = nearest(key, snapshot.flags)
-        also = f"; did you mean {shown(near)}?" if near else ""
+        also = did_you_mean(key, snapshot.flags, before="; ", quote=shown)
         return _refused(key, ErrorKind.FLAG_NOT_FOUND, f"there is no flag {shown(key)} among {len(snapshot.flags)}{also}")
     scope = snapshot.new_scope(memberships)
     steps: list[Step] = []

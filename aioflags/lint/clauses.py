@@ -14,9 +14,10 @@ from aioflags.evaluation.clauses import SEGMENT_MATCH
 from aioflags.evaluation.operators import OPERATORS
 from aioflags.evaluation.parsing import parse_number, parse_time, parse_version
 from aioflags.evaluation.patterns import LONGEST_PATTERN, LONGEST_SUBJECT, longest_without_re2
-from aioflags.lint.findings import Remark, did_you_mean, quoted
+from aioflags.lint.findings import Remark, quoted
 from aioflags.model.context import Context
 from aioflags.model.flag import Clause, Rollout
+from aioflags.model.nearest import did_you_mean, suggestion
 from aioflags.model.values import type_name
 from aioflags.protocol.places import Path
 
@@ -80,8 +81,8 @@ def check_clauses(clauses: Sequence[Clause] | None, path: Path) -> Iterator[Rema
 def _check_clause(clause: Clause, path: Path) -> Iterator[Remark]:
     if clause.op != SEGMENT_MATCH and clause.op not in OPERATORS:
         other = _OTHER_NAMES.get(clause.op.lower().replace(" ", "").replace("_", ""))
-        suggestion = f'did you mean "{other}"?' if other else did_you_mean(clause.op, [*OPERATORS, SEGMENT_MATCH])
-        yield Remark("unknown-operator", (*path, "op"), f"unknown operator {quoted(clause.op)}", suggestion)
+        suggested = suggestion(other, quoted) if other else did_you_mean(clause.op, [*OPERATORS, SEGMENT_MATCH], quote=quoted)
+        yield Remark("unknown-operator", (*path, "op"), f"unknown operator {quoted(clause.op)}", suggested or None)
         return
     if clause.op != SEGMENT_MATCH:
         yield from _check_reference(clause.attribute or "", clause.context_kind, (*path, "attribute"))

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from aioflags.lint.findings import RULES, Finding, Remark, did_you_mean, quoted, spelled
+from aioflags.lint.findings import RULES, Finding, Remark, quoted, spelled
 from aioflags.lint.flags import check_flag
 from aioflags.lint.references import (
     Edge,
@@ -25,6 +25,7 @@ from aioflags.lint.segments import check_segment
 from aioflags.lint.shapes import shaped
 from aioflags.model.change import Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.segment import SegmentDefinition
 from aioflags.model.values import type_name
 from aioflags.protocol.definitions import SECTIONS, value_flag
@@ -83,7 +84,7 @@ class _File:
             return
         for name, section in cast("dict[str, Any]", document).items():
             if name not in _SECTIONS:
-                suggestion = did_you_mean(name, _SECTIONS) or f"expected {', '.join(_SECTIONS)}"
+                suggestion = did_you_mean(name, _SECTIONS, quote=quoted) or f"expected {', '.join(_SECTIONS)}"
                 self.remarks.append(Remark("unknown-section", (name,), f"unknown property {quoted(name)}", suggestion))
             elif isinstance(section, dict):
                 for key, written in cast("dict[str, Any]", section).items():

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from aioflags.logs import printable
-from aioflags.model.nearest import nearest
 from aioflags.protocol.document import joined
 from aioflags.protocol.places import Path
 
-__all__ = ["RULES", "Finding", "Level", "Remark", "did_you_mean", "quoted", "spelled"]
+__all__ = ["RULES", "Finding", "Level", "Remark", "quoted", "spelled"]
 
 
 class Level(StrEnum):
@@ -100,9 +98,3 @@ def spelled(path: Path) -> str:
 def quoted(value: object) -> str:
     """A text in quotes, fit for a line."""
     return f'"{printable(value)}"'
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """The known name that ``name`` looks like, as a suggestion."""
-    near = nearest(name, known)
-    return None if near is None else f"did you mean {quoted(near)}?"

@@ -7,8 +7,9 @@ from typing import Final
 
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.lint.clauses import check_bucketing, check_clauses, check_kind, first_that_leaves_nobody, questions
-from aioflags.lint.findings import Remark, did_you_mean, quoted
+from aioflags.lint.findings import Remark, quoted
 from aioflags.model.flag import FlagDefinition, FlagRule, Rollout, Target, VariationOrRollout
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.values import type_name
 from aioflags.protocol.places import Path
 
@@ -69,7 +70,7 @@ def _check_rollout(flag: FlagDefinition, rollout: Rollout, path: Path) -> Iterat
             "unknown-rollout-kind",
             (*path, "kind"),
             f"unknown kind {quoted(rollout.kind)}",
-            did_you_mean(rollout.kind, _ROLLOUT_KINDS),
+            did_you_mean(rollout.kind, _ROLLOUT_KINDS, quote=quoted) or None,
         )
     yield from check_bucketing(rollout, path)
     variations = rollout.variations or ()

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from aioflags.evaluation.clauses import SEGMENT_MATCH
-from aioflags.lint.findings import Remark, did_you_mean, quoted
+from aioflags.lint.findings import Remark, quoted
 from aioflags.lint.flags import check_variation
 from aioflags.model.flag import Clause, FlagDefinition
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.segment import SegmentDefinition
 from aioflags.protocol.places import Path
 
@@ -40,7 +41,9 @@ def check_prerequisites(flag: FlagDefinition, path: Path, flags: Mapping[str, Fl
     for needed, (key, at) in zip(flag.prerequisites or (), prerequisite_edges(flag, path), strict=True):
         found = flags.get(key)
         if found is None:
-            yield Remark("missing-prerequisite", at, f"there is no flag {quoted(key)}", did_you_mean(key, flags))
+            yield Remark(
+                "missing-prerequisite", at, f"there is no flag {quoted(key)}", did_you_mean(key, flags, quote=quoted) or None
+            )
         else:
             yield from check_variation(found, needed.variation, (*at[:-1], "variation"))
 
@@ -49,7 +52,9 @@ def check_segments_of(edges: Iterable[Edge], segments: Mapping[str, SegmentDefin
     """Whether the segments are there that somebody looks into."""
     for key, at in edges:
         if key not in segments:
-            yield Remark("missing-segment", at, f"there is no segment {quoted(key)}", did_you_mean(key, segments))
+            yield Remark(
+                "missing-segment", at, f"there is no segment {quoted(key)}", did_you_mean(key, segments, quote=quoted) or None
+            )
 
 
 def check_cycles(graph: Mapping[str, list[Edge]]) -> Iterator[tuple[str, Remark]]:

@@ -12,9 +12,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from aioflags.lint.findings import Remark, did_you_mean, quoted
+from aioflags.lint.findings import Remark, quoted
 from aioflags.model.change import Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.segment import SegmentDefinition
 from aioflags.model.values import is_number, type_name
 from aioflags.protocol.places import Path
@@ -80,7 +81,7 @@ class _Walk:
             if name in fields:
                 found[name] = self.value(fields[name].type, inner, (*path, name))
             # The service writes properties that nobody here needs, so only what looks like a slip is worth a word.
-            elif suggestion := did_you_mean(name, set(fields) - set(value)):
+            elif suggestion := did_you_mean(name, set(fields) - set(value), quote=quoted):
                 self.remarks.append(Remark("unknown-property", (*path, name), "unknown property", suggestion))
         for name, field in fields.items():
             if field.required and name not in found:

@@ -18,7 +18,7 @@ import msgspec
 from aioflags.errors import ConfigError
 from aioflags.logs import printable
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
-from aioflags.model.nearest import nearest
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.values import JsonValue, is_array, is_number, type_name
 from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version, value_flag
 from aioflags.protocol.places import Path, Places, places_of_json
@@ -275,5 +275,5 @@ def joined(path: str, key: str) -> str:
 
 
 def _nearest(section: str) -> str:
-    near = nearest(section, _KNOWN)
-    return f', did you mean "{near}"?' if near else f": expected {', '.join(_KNOWN[:-1])} or {_KNOWN[-1]}"
+    expected = f": expected {', '.join(_KNOWN[:-1])} or {_KNOWN[-1]}"
+    return did_you_mean(section, _KNOWN, before=", ", quote='"{}"'.format) or expected

@@ -6,7 +6,7 @@ import anyio
 
 from aioflags.client import Client
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.testing.recorder import did_you_mean
+from aioflags.model.nearest import did_you_mean
 
 __all__ = ["FlagChangeLog"]
 
@@ -64,7 +64,11 @@ class FlagChangeLog:
         self._news = anyio.Event()
 
     def _others(self, key: str) -> str:
-        return f"; what did: {', '.join(dict.fromkeys(self.keys))}{did_you_mean(key, self.keys)}" if self.keys else "; none did"
+        return (
+            f"; what did: {', '.join(dict.fromkeys(self.keys))}{did_you_mean(key, self.keys, before='; ')}"
+            if self.keys
+            else "; none did"
+        )
 
     def __repr__(self) -> str:
         return f"<FlagChangeLog {self.keys!r}>"

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.values import type_name
 from aioflags.protocol.document import read_document, read_documents
-from aioflags.testing.recorder import did_you_mean
 from aioflags.typed import Flag
 
 __all__ = ["assert_flags_exist"]
@@ -52,7 +52,7 @@ def _flags(declared: ModuleType | Iterable[Flag[Any]]) -> Sequence[Flag[Any]]:
 def _problems(flag: Flag[Any], known: Mapping[str, FlagDefinition], where: str) -> Iterator[str]:
     definition = known.get(flag)
     if definition is None:
-        yield f"the flag {flag.key!r} is not in {where}{did_you_mean(flag, known)}"
+        yield f"the flag {flag.key!r} is not in {where}{did_you_mean(flag, known, before='; ')}"
         return
     wanted = asked_for(flag.default)
     for value in definition.variations or ():

@@ -11,9 +11,9 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.values import fresh
 from aioflags.protocol.document import plain_json
-from aioflags.testing.recorder import did_you_mean
 
 __all__ = ["VARIATION", "check_strict", "marked_values", "variation_cases"]
 
@@ -75,7 +75,7 @@ def _key(marker: pytest.Mark, item: pytest.Item) -> str:
 def _variations(key: str, marker: pytest.Mark, item: pytest.Item, known: Mapping[str, FlagDefinition]) -> list[Any]:
     if "values" not in marker.kwargs:
         if key not in known:
-            why = f"there is no flag {key!r} in a --flags-file{did_you_mean(key, known)}"
+            why = f"there is no flag {key!r} in a --flags-file{did_you_mean(key, known, before='; ')}"
             _refuse("flag_variations", item, f"{why}; give the file, or the values: {_VARIATIONS}")
         if not (found := known[key].variations):
             _refuse("flag_variations", item, f"the flag {key!r} has no variations in its file")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from aioflags.interventions import Observation
 from aioflags.model.context import Context
-from aioflags.model.nearest import nearest
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.values import same_json
 
-__all__ = ["FlagRecorder", "did_you_mean", "told"]
+__all__ = ["FlagRecorder", "told"]
 
 _ANY: Final = object()
 _SHOWN: Final = 20
@@ -82,16 +82,10 @@ class FlagRecorder:
         everything = list(self)
         if not everything:
             return "; no flag was"
-        return did_you_mean(key, self.keys) + _listed("\nevaluated were:", everything)
+        return did_you_mean(key, self.keys, before="; ") + _listed("\nevaluated were:", everything)
 
     def __repr__(self) -> str:
         return f"<FlagRecorder, {len(self)} evaluations of {len(self.keys)} flags>"
-
-
-def did_you_mean(key: str, keys: Iterable[str]) -> str:
-    """``; did you mean …?``, or nothing if no key is near."""
-    near = nearest(key, keys)
-    return "" if near is None else f"; did you mean {near!r}?"
 
 
 def told(one: Observation) -> str:

@@ -6,7 +6,8 @@ import pytest
 
 from aioflags.interventions import Observation
 from aioflags.model.detail import ErrorKind, ReasonKind
-from aioflags.testing.recorder import did_you_mean, told
+from aioflags.model.nearest import did_you_mean
+from aioflags.testing.recorder import told
 
 __all__ = ["StrictObserver"]
 
@@ -22,7 +23,7 @@ class StrictObserver:
         reason = observation.detail.reason
         if reason.kind is ReasonKind.ERROR:
             near = (
-                did_you_mean(observation.key, {**observation.flags, **observation.overrides})
+                did_you_mean(observation.key, {**observation.flags, **observation.overrides}, before="; ")
                 if reason.error_kind is ErrorKind.FLAG_NOT_FOUND
                 else ""
             )
