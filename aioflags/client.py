@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Self, TypeVar, overload
 from weakref import WeakMethod
 
-from aioflags.ambient import current_context
 from aioflags.backlog import Backlog
 from aioflags.changes import ChangeFeed, Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
 from aioflags.config import Config, DataSystem
@@ -25,6 +24,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
 from aioflags.events.ledger import Stats
 from aioflags.events.recorder import CLOSED, Recorder
+from aioflags.fast_path import CLIENT, with_fast_path
 from aioflags.flags import Flags, FlagsState
 from aioflags.forks import Lock
 from aioflags.hooks import Hook, TrackCall
@@ -48,7 +48,7 @@ from aioflags.status import StatusCell, Statuses
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.telling import Telling
 from aioflags.turns import Turns
-from aioflags.typed import Flag, own_default, plain_key
+from aioflags.typed import Flag, plain_key
 from aioflags.upkeep import Upkeep, first_snapshot
 from aioflags.wire import Wire
 
@@ -96,7 +96,7 @@ class Client:
         self._backlog = Backlog(self._logger)
         self._series = Series(config.hooks, self._backlog, self._logger)
         # Weakly, since its numbers may be of interest when the client is gone.
-        self._recorder = Recorder(config.events, turned=_weakly(self._turn), logger=self._logger)
+        self._recorder = Recorder(config.events, turned=_weakly(self._update_fast_path), logger=self._logger)
         wire = Wire(config, self._key)
         telling = Telling(config, self._key, wire, self._recorder)
         self._upkeep = Upkeep(
@@ -106,7 +106,7 @@ class Client:
             self._holder,
             self._cell,
             attempted=telling.attempted,
-            turned=self._turn,
+            turned=self._update_fast_path,
         )
         self._keeper, self._memberships, self._outbox = self._upkeep.keeper, self._upkeep.memberships, telling.outbox
         self._evaluator = Evaluator(
@@ -118,7 +118,7 @@ class Client:
             memberships=self._memberships,
             logger=self._logger,
         )
-        self._counting: Recorder | None = CLOSED
+        self._report_to: Recorder | None = CLOSED
         self._turning = Lock()
         self._registration = Registration(config.plugins, environment_of(self._key, config), self._logger)
         self._knows_plugins = False
@@ -135,7 +135,7 @@ class Client:
             close_timeout=config.close_timeout,
             logger=self._logger,
         )
-        INTERVENTIONS.watch(self, Client._turn)
+        INTERVENTIONS.watch(self, Client._update_fast_path)
 
     @classmethod
     def local(cls, data: Mapping[str, object] | str | os.PathLike[str], config: Config | None = None) -> Client:
@@ -197,7 +197,7 @@ class Client:
                 self._path = None
             if not self._knows_plugins and not self._cell.is_closed:
                 self._knows_plugins = True
-                self._turn(hooks=self._registration.hooks())
+                self._update_fast_path(hooks=self._registration.hooks())
         return await self._core.start(start_wait)
 
     async def aclose(self, timeout: float | None = None) -> None:
@@ -262,7 +262,10 @@ class Client:
     async def variation(self, key: str, context: Context | None, default: T, *, expect: None = None) -> T: ...
     @overload
     async def variation(self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]) -> Any: ...
-    async def variation(self, key: str, context: Any = None, default: Any = None, *, expect: type[Any] | None = None) -> Any:
+    @with_fast_path(CLIENT)
+    async def variation(
+        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
+    ) -> Any:
         """The value of a flag for ``context``, or ``default``.
 
         The type of the default is the type asked for: a flag with a value of another type answers the default (``int`` takes any
@@ -271,37 +274,10 @@ class Client:
         counts (:func:`use_context`). Arrays and objects are the caller's own. Suspends only
         if a hook does, or data would have to be fetched first.
         """
-        if context is None:
-            context = current_context()
-        try:
-            snapshot = self._holder.snapshot
-            answer = snapshot.plain[key](context, snapshot.scope)
-            value = answer.fits[default.__class__]
-            if expect is None:
-                # Whoever changes this measures it: ``docs/performance.md``, T1 and T9.
-                counting = self._counting
-                if counting is None:
-                    if context.error is None:
-                        return value
-                else:
-                    focus = counting.focus
-                    if focus.context is context:  # which is a valid one
-                        try:
-                            focus.ticks[answer]()
-                            return value
-                        except KeyError:
-                            pass
-                    if counting.is_open and context.error is None:
-                        counting.answered(snapshot, key, context, answer, default, value=value)
-                        return value
-        except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
-            pass
-        evaluator = self._evaluator
-        snapshot = await self._newest(key)
+        evaluator, keeper = self._evaluator, self._keeper
+        snapshot = self._holder.snapshot if keeper is None else await keeper.snapshot(key)
         if evaluator.may_wait:
             return (await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation")).value
-        if default is None and expect is None and self._counting is None and (own := own_default(key)) is not None:
-            return self.variation_nowait(key, context, own)
         return evaluator.detail(snapshot, key, context, default, expect, method="variation").value
 
     @overload
@@ -314,36 +290,11 @@ class Client:
     def variation_nowait(self, key: str, context: Context | None, default: T, *, expect: None = None) -> T: ...
     @overload
     def variation_nowait(self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]) -> Any: ...
-    def variation_nowait(self, key: str, context: Any = None, default: Any = None, *, expect: type[Any] | None = None) -> Any:
+    @with_fast_path(CLIENT)
+    def variation_nowait(
+        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
+    ) -> Any:
         """:meth:`variation` as a plain call, from any thread: what would have to be fetched first counts as unknown."""
-        # The short way is that of variation, word for word: a call from one to the other would cost a third of either.
-        if context is None:
-            context = current_context()
-        try:
-            snapshot = self._holder.snapshot
-            answer = snapshot.plain[key](context, snapshot.scope)
-            value = answer.fits[default.__class__]
-            if expect is None:
-                # Whoever changes this measures it: ``docs/performance.md``, T1 and T9.
-                counting = self._counting
-                if counting is None:
-                    if context.error is None:
-                        return value
-                else:
-                    focus = counting.focus
-                    if focus.context is context:  # which is a valid one
-                        try:
-                            focus.ticks[answer]()
-                            return value
-                        except KeyError:
-                            pass
-                    if counting.is_open and context.error is None:
-                        counting.answered(snapshot, key, context, answer, default, value=value)
-                        return value
-        except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
-            pass
-        if default is None and expect is None and (own := own_default(key)) is not None:
-            return self.variation_nowait(key, context, own)
         return self._evaluator.detail(self._holder.snapshot, key, context, default, expect, method="variation_nowait").value
 
     @overload
@@ -585,7 +536,7 @@ class Client:
         Raises:
             ConfigError: it is no :class:`Hook`.
         """
-        self._turn(hooks=[require("hook", hook, Hook)])
+        self._update_fast_path(hooks=[require("hook", hook, Hook)])
 
     # -- how it is doing
 
@@ -680,16 +631,15 @@ class Client:
         """
         return self._cell.data_age
 
-    def _turn(self, *, intervened: bool | None = None, hooks: Iterable[Hook] = ()) -> None:
-        """Something comes between flags and their callers, or goes: looks again which way the doors have to take.
+    def _update_fast_path(self, *, intervened: bool | None = None, hooks: Iterable[Hook] = ()) -> None:
+        """Adds ``hooks``, and decides anew whether evaluations may take the fast path.
 
-        Those of a client, which may have to look flags up first; whoever has flags in hand asks the evaluator.
+        Called when hooks, test overrides (``intervened``), the state of the recorder or the mode of the persistent store change.
         """
         with self._turning:
             self._series.add(hooks)
-            self._evaluator.turn(intervened=intervened)
-            looks_up = self._keeper is not None and self._keeper.looks_up
-            self._counting = CLOSED if looks_up else self._evaluator.counting
+            reads_store = self._keeper is not None and self._keeper.looks_up
+            self._report_to = self._evaluator.update_fast_path(intervened=intervened, reads_store=reads_store)
 
     def __repr__(self) -> str:
         report = self._cell.newest

@@ -1,7 +1,6 @@
-"""Evaluator: the one way from a question to an answer that all doors of a client share.
+"""Evaluator: the slow path of an evaluation, which every entry point of a client shares and which handles every case.
 
-The doors (``Client.variation``, ``Client.variation_nowait``, ``Flags.variation``) answer the usual question themselves, in
-a few lines; whatever those lines do not expect comes here, where every case is considered.
+``Client.variation``, ``Client.variation_nowait`` and ``Flags.variation`` try :mod:`aioflags.fast_path` first.
 
 Source: ``evaluation.md`` 5; ``client-surface.md`` 2, 6.3 and 14.
 """
@@ -23,6 +22,7 @@ from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit, misf
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.state import FlagState, flag_values, flags_state, given_states
 from aioflags.events.recorder import CLOSED, Recorder
+from aioflags.fast_path import fast_path, report_target
 from aioflags.hooks import EvaluationCall
 from aioflags.interventions import INTERVENTIONS, Observation
 from aioflags.logs import Once, printable
@@ -54,12 +54,11 @@ class _StateOptions(TypedDict):
 
 
 class Evaluator:
-    """Answers for one client. Never waits and never raises, but for a call that cannot be meant.
+    """Evaluates flags for one client. Raises for wrong arguments alone.
 
-    ``counting`` is what doors that have the flags in hand tell of an answer: nothing, and nobody, if it is ``None``, since nothing
-    stands between a flag and its caller; a recorder, if nothing else does. If that is closed, they have to ask here. ``is_hooked``:
-    there are hooks. ``may_wait``: they may want to wait, or something may have to be fetched first, so that awaited doors ask
-    :meth:`detail_awaited`. :meth:`turn` changes them.
+    ``report_to``: where the fast path of :class:`Flags` reports an evaluation (:func:`aioflags.fast_path.report_target`).
+    ``is_hooked``: there are hooks. ``may_wait``: hooks may be coroutine functions, or big segments may have to be fetched, so
+    that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Evaluator:
         logger: logging.Logger,
     ) -> None:
         self.recorder: Recorder = recorder
-        self.counting: Recorder | None = CLOSED
+        self.report_to: Recorder | None = CLOSED
         self.is_hooked: bool = False
         self.may_wait: bool = False
         self._is_intervened = False
@@ -88,17 +87,30 @@ class Evaluator:
         # One for each, so that a program that makes up keys of flags hears of those that are malformed.
         self._once = {kind: Once() for kind in ErrorKind}
 
-    def turn(self, *, intervened: bool | None = None) -> None:
-        """Looks again which way the doors have to take.
+    def update_fast_path(self, *, intervened: bool | None = None, reads_store: bool = False) -> Recorder | None:
+        """Decides anew whether evaluations may take the fast path. The caller excludes concurrent calls.
 
-        ``intervened``: whether tests put something between flags and their callers. Not from two threads at once.
+        Args:
+            intervened: tests override flags or observe evaluations; ``None``: as before.
+            reads_store: evaluations of the client may have to read a persistent store. Those on pinned data never do.
+
+        Returns:
+            What evaluations of the client report to: see :func:`report_target`. For those on pinned data it is :attr:`report_to`.
         """
         if intervened is not None:
             self._is_intervened = intervened
         self.is_hooked = bool(self._series)
         self.may_wait = self.is_hooked or self._memberships is not None
-        is_short = not (self._is_intervened or self._offline or self._defaults or self._series)
-        self.counting = CLOSED if not is_short else self.recorder if self.recorder.is_open else None
+        decide = partial(
+            fast_path,
+            is_overridden=self._is_intervened,
+            is_offline=self._offline,
+            has_defaults=bool(self._defaults),
+            has_hooks=self.is_hooked,
+            records_events=self.recorder.is_open,
+        )
+        self.report_to = report_target(decide(reads_store=False), self.recorder)
+        return report_target(decide(reads_store=reads_store), self.recorder)
 
     def context(self, context: Context | None) -> Context | None:
         """The context of a call: its own, else the ambient one."""

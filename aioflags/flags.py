@@ -9,10 +9,11 @@ from aioflags.evaluation.compiled import Evaluate, FindMembership
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.state import FlagState, state_json
 from aioflags.evaluator import Evaluator
+from aioflags.fast_path import PINNED, with_fast_path
 from aioflags.model.context import Context, invalid_context
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.values import fresh
-from aioflags.typed import Flag, own_default
+from aioflags.typed import Flag
 
 __all__ = ["Flags", "FlagsState"]
 
@@ -55,29 +56,9 @@ class Flags:
     def variation(self, key: str, default: T, *, expect: None = None) -> T: ...
     @overload
     def variation(self, key: str, default: Any = None, *, expect: type[Any]) -> Any: ...
+    @with_fast_path(PINNED)
     def variation(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> Any:
         """The value of a flag, or ``default``. See :meth:`Client.variation`."""
-        try:
-            answer = self._plain[key](self._subject, self._snapshot.scope)
-            value = answer.fits[default.__class__]
-            if expect is None:
-                counting = self._evaluator.counting
-                if counting is None:
-                    return value
-                subject, focus = self._subject, counting.focus
-                if focus.context is subject:
-                    try:
-                        focus.ticks[answer]()
-                        return value
-                    except KeyError:
-                        pass
-                if counting.is_open:
-                    counting.answered(self._snapshot, key, subject, answer, default, value=value)
-                    return value
-        except Exception:  # noqa: BLE001, S110 -- the evaluator meets it again, and deals with it
-            pass
-        if default is None and expect is None and (own := own_default(key)) is not None:
-            return self.variation(key, own)
         detail = self._evaluator.detail(self._snapshot, key, self._subject, default, expect, method="variation", known=self._known)
         return detail.value
 

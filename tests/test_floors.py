@@ -53,6 +53,7 @@ FLOORS = {
     "recent": 6,
     "turns": 6,
     "memberships": 6,
+    "fast_path": 6,
     "evaluator": 6,
     "flags": 6,
     "core": 6,

@@ -131,14 +131,14 @@ async def test_in_the_child_an_evaluation_takes_the_short_way_since_nothing_is_r
     service = Service(Answer(202))
     async with telling(service) as client:
         assert client.variation_nowait("f", USER, 0) == 1
-        assert client._counting is not None
+        assert client._report_to is not None
 
         def child() -> None:
-            assert client._counting is None
+            assert client._report_to is None
             assert client.variation_nowait("f", USER, 0) == 1
 
         in_child(child)
-        assert client._counting is not None
+        assert client._report_to is not None
 
 
 def test_the_parents_tasks_do_not_end_in_the_child_where_their_loop_is_forgotten() -> None:

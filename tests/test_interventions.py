@@ -280,7 +280,7 @@ def test_the_short_way_is_taken_exactly_while_there_is_nothing() -> None:
     ways: list[tuple[bool, bool]] = []
 
     def look() -> None:
-        ways.append((client._counting is None, offline._counting is None))
+        ways.append((client._report_to is None, offline._report_to is None))
 
     look()
     with INTERVENTIONS.in_task({}):

@@ -174,7 +174,7 @@ def short_way(to: Recorder, key: str, context: Context) -> None:
     evaluator = Evaluator(
         SOME_CLIENT._cell, SOME_CLIENT._series, to, offline=False, defaults={}, memberships=None, logger=SOME_CLIENT._logger
     )
-    evaluator.turn()
+    evaluator.update_fast_path()
     assert SNAPSHOT.compiled(key)  # who is the first to ask for a flag has it compiled, and goes the long way
     Flags(evaluator, SNAPSHOT, context).variation(key, "d")
 
