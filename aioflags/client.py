@@ -1,5 +1,8 @@
 """Client: flags for an asyncio program, from LaunchDarkly's protocols or from a document."""
 
+# An omitted default is solved by the overloads with `default: None`, which stand before those with a type variable.
+# pyright: reportInvalidTypeVarUse=false
+
 from __future__ import annotations
 
 import asyncio
@@ -11,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Final, Self, TypeVar, overload
+from typing import Any, ClassVar, Final, Self, overload
 from weakref import WeakMethod
 
 from aioflags.backlog import Backlog
@@ -48,13 +51,11 @@ from aioflags.status import StatusCell, Statuses
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.telling import Telling
 from aioflags.turns import Turns
-from aioflags.typed import Flag, plain_key
+from aioflags.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
 from aioflags.upkeep import Upkeep, first_snapshot
 from aioflags.wire import Wire
 
 __all__ = ["Client"]
-
-T = TypeVar("T")
 
 _NEVER: Final[Newest[StoreStatus]] = Newest()
 """Where there is no store, and no news of one."""
@@ -253,26 +254,40 @@ class Client:
     # -- evaluation
 
     @overload
-    async def variation(self, key: Flag[T], context: Context | None = None) -> T: ...
+    async def variation(self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None) -> T: ...
     @overload
-    async def variation(self, key: str, context: Context | None = None, default: None = None, *, expect: None = None) -> Any: ...
+    async def variation(self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
     @overload
-    async def variation(self, key: str, context: Context | None = None, *, default: T, expect: None = None) -> T: ...
+    async def variation(self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
     @overload
-    async def variation(self, key: str, context: Context | None, default: T, *, expect: None = None) -> T: ...
+    async def variation(
+        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
+    ) -> T | D: ...
     @overload
-    async def variation(self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]) -> Any: ...
+    async def variation(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
+    ) -> Any: ...
+    @overload
+    async def variation(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
+    ) -> T | None: ...
+    @overload
+    async def variation(self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]) -> T | D: ...
+    @overload
+    async def variation(self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
+    @overload
+    async def variation(self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
     @with_fast_path(CLIENT)
     async def variation(
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> Any:
         """The value of a flag for ``context``, or ``default``.
 
-        The type of the default is the type asked for: a flag with a value of another type answers the default (``int`` takes any
-        number and cuts its fraction off, ``float`` takes any number). With a default of ``None``, or with ``expect=object``, any
-        JSON value will do; ``expect=str`` asks for a string whatever the default is. Without a ``context`` the ambient one
-        counts (:func:`use_context`). Arrays and objects are the caller's own. Suspends only
-        if a hook does, or data would have to be fetched first.
+        The type of the default is the type of the value: if the flag's value has another type, the result is the default (``int``
+        takes any number and truncates it, ``float`` takes any number). With a default of ``None``, or with ``expect=object``, the
+        value may be any JSON value; ``expect=str`` requires a string whatever the default is. Without a ``context`` the ambient
+        one applies (:func:`use_context`). Arrays and objects are copies. Suspends only if a hook does, or if data has to be
+        fetched first.
         """
         evaluator, keeper = self._evaluator, self._keeper
         snapshot = self._holder.snapshot if keeper is None else await keeper.snapshot(key)
@@ -281,40 +296,73 @@ class Client:
         return evaluator.detail(snapshot, key, context, default, expect, method="variation").value
 
     @overload
-    def variation_nowait(self, key: Flag[T], context: Context | None = None) -> T: ...
+    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None) -> T: ...
     @overload
-    def variation_nowait(self, key: str, context: Context | None = None, default: None = None, *, expect: None = None) -> Any: ...
+    def variation_nowait(self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
     @overload
-    def variation_nowait(self, key: str, context: Context | None = None, *, default: T, expect: None = None) -> T: ...
+    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
     @overload
-    def variation_nowait(self, key: str, context: Context | None, default: T, *, expect: None = None) -> T: ...
+    def variation_nowait(
+        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
+    ) -> T | D: ...
     @overload
-    def variation_nowait(self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]) -> Any: ...
+    def variation_nowait(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
+    ) -> Any: ...
+    @overload
+    def variation_nowait(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
+    ) -> T | None: ...
+    @overload
+    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]) -> T | D: ...
+    @overload
+    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
+    @overload
+    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
     @with_fast_path(CLIENT)
     def variation_nowait(
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> Any:
-        """:meth:`variation` as a plain call, from any thread: what would have to be fetched first counts as unknown."""
+        """:meth:`variation` as a plain call, from any thread. Data that would have to be fetched first counts as missing."""
         return self._evaluator.detail(self._holder.snapshot, key, context, default, expect, method="variation_nowait").value
 
     @overload
-    async def variation_detail(self, key: Flag[T], context: Context | None = None) -> EvaluationDetail[T]: ...
-    @overload
     async def variation_detail(
-        self, key: str, context: Context | None = None, default: None = None, *, expect: None = None
-    ) -> EvaluationDetail[Any]: ...
-    @overload
-    async def variation_detail(
-        self, key: str, context: Context | None = None, *, default: T, expect: None = None
+        self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None
     ) -> EvaluationDetail[T]: ...
     @overload
     async def variation_detail(
-        self, key: str, context: Context | None, default: T, *, expect: None = None
+        self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None
+    ) -> EvaluationDetail[J]: ...
+    @overload
+    async def variation_detail(
+        self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None
     ) -> EvaluationDetail[T]: ...
     @overload
     async def variation_detail(
-        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]
+        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
+    ) -> EvaluationDetail[T | D]: ...
+    @overload
+    async def variation_detail(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
     ) -> EvaluationDetail[Any]: ...
+    @overload
+    async def variation_detail(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
+    ) -> EvaluationDetail[T | None]: ...
+    @overload
+    async def variation_detail(
+        self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]
+    ) -> EvaluationDetail[T | D]: ...
+    @overload
+    async def variation_detail(
+        self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None
+    ) -> EvaluationDetail[J]: ...
+    @overload
+    async def variation_detail(
+        self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @implements_overloads
     async def variation_detail(
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> EvaluationDetail[Any]:
@@ -328,23 +376,42 @@ class Client:
         return evaluator.detail(snapshot, key, context, default, expect, method="variation_detail", with_reason=True)
 
     @overload
-    def variation_detail_nowait(self, key: Flag[T], context: Context | None = None) -> EvaluationDetail[T]: ...
-    @overload
     def variation_detail_nowait(
-        self, key: str, context: Context | None = None, default: None = None, *, expect: None = None
-    ) -> EvaluationDetail[Any]: ...
-    @overload
-    def variation_detail_nowait(
-        self, key: str, context: Context | None = None, *, default: T, expect: None = None
+        self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None
     ) -> EvaluationDetail[T]: ...
     @overload
     def variation_detail_nowait(
-        self, key: str, context: Context | None, default: T, *, expect: None = None
+        self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None
+    ) -> EvaluationDetail[J]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None
     ) -> EvaluationDetail[T]: ...
     @overload
     def variation_detail_nowait(
-        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any]
+        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
+    ) -> EvaluationDetail[T | D]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
     ) -> EvaluationDetail[Any]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
+    ) -> EvaluationDetail[T | None]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]
+    ) -> EvaluationDetail[T | D]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None
+    ) -> EvaluationDetail[J]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @implements_overloads
     def variation_detail_nowait(
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> EvaluationDetail[Any]:

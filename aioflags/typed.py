@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Never, TypeVar, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, TypeVar, cast
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.options import require
 from aioflags.model.values import fresh, plain_text
 
-__all__ = ["Flag", "own_default", "plain_key"]
+__all__ = ["D", "Flag", "J", "PlainKey", "T", "implements_overloads", "own_default", "plain_key"]
 
-T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+"""The type of a flag."""
+D = TypeVar("D")
+"""The type of a default, where ``expect`` names that of the flag."""
+J = TypeVar("J", dict[str, Any], list[Any])
+"""An object or array: a default says nothing about what is in the flag's."""
 
 
-class Flag(str, Generic[T_co]):
+class PlainKey(Protocol):
+    """For type checkers: a string that is not a :class:`Flag`.
+
+    Without it a call with a typed flag and a default of another type would be taken as one with a plain key. A protocol cannot
+    exclude a class, so :class:`Flag` declares this method of ``str`` with another type.
+    """
+
+    def __getnewargs__(self) -> tuple[str]: ...
+
+
+class Flag(str, Generic[T]):
     """The key of a flag that knows which type the flag has, and its default.
 
     ::
@@ -30,10 +46,12 @@ class Flag(str, Generic[T_co]):
     """
 
     __slots__ = ("_default", "_is_scalar")
-    _default: T_co
+    if TYPE_CHECKING:
+        __getnewargs__: None  # type: ignore[assignment]  # so that it is not a PlainKey
+    _default: T
     _is_scalar: bool
 
-    def __new__(cls, key: str, *unnamed: Never, default: T_co) -> Flag[T_co]:
+    def __new__(cls, key: str, *unnamed: Never, default: T) -> Flag[T]:
         if unnamed:
             raise ConfigTypeError("default: name it, as in Flag(key, default=…)")
         if not require("key", key, str):
@@ -49,15 +67,20 @@ class Flag(str, Generic[T_co]):
         return plain_text(self)
 
     @property
-    def default(self) -> T_co:
+    def default(self) -> T:
         """What is served where the flag cannot be evaluated."""
-        return self._default if self._is_scalar else cast("T_co", fresh(self._default))
+        return self._default if self._is_scalar else cast("T", fresh(self._default))
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
         return (plain_text(self),), {"default": self._default}
 
     def __repr__(self) -> str:
         return f"Flag({plain_text(self)!r}, default={self._default!r})"
+
+
+def implements_overloads(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Hides the types of a method from the check against its overloads, which name :class:`PlainKey` where it takes any ``str``."""
+    return method
 
 
 def plain_key(key: object) -> str:

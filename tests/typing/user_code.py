@@ -4,7 +4,7 @@
 nothing is refused.
 """
 
-# pyright: reportUnnecessaryTypeIgnoreComment=true
+# pyright: reportUnnecessaryTypeIgnoreComment=true, reportUnnecessaryComparison=true
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, assert_type
 from aioflags import Client, Context, EvaluationDetail, Flag, FlagChange, Flags, Hook, ReasonKind, Status, ValueChange
 from aioflags.hooks import EvaluationCall, TrackCall
 from aioflags.migration import Failure, Migrator, OpTracker, Result, Stage, WriteResult
+from aioflags.testing import MemoryClient
 
 CHECKOUT = Flag[bool]("checkout-v2", default=False)
 THEME = Flag("theme", default="light")
@@ -76,6 +77,64 @@ def pinned(flags: Flags) -> None:
     assert_type(flags.variation("theme", "light"), str)
     text: str = flags.variation(CHECKOUT)  # type: ignore[assignment]  # it is a bool
     flags.variation(text, "x")
+
+
+async def typed_flags_with_a_default(client: Client, flags: Flags, context: Context) -> None:
+    """The default has the type of the flag."""
+    assert_type(await client.variation(THEME, context, "dark"), str)
+    assert_type(client.variation_nowait(RATIO, default=2), float)
+    assert_type(client.variation_nowait(THEME, context, None), str)
+    assert_type(flags.variation(MAYBE, "x"), str | None)
+    limits: dict[str, object] = client.variation_nowait(LIMITS, context, {"items": 3})
+    await client.variation(THEME, context, 5)  # type: ignore[misc]  # a number is no string
+    client.variation_nowait(CHECKOUT, context, "no")  # type: ignore[misc]  # a string is no bool
+    await client.variation_detail(CHECKOUT, default="no")  # type: ignore[misc]
+    client.variation_detail_nowait(THEME, context, limits)  # type: ignore[misc]
+    flags.variation(THEME, 5)  # type: ignore[misc]
+    flags.variation_detail(THEME, 5)  # type: ignore[misc]
+    MemoryClient().variation_nowait(THEME, context, 5)  # type: ignore[misc]
+
+
+async def defaults(client: Client, flags: Flags, context: Context, typed: dict[str, int]) -> None:
+    """The default names the type of the value, of an object or array without what is in it."""
+    assert_type(await client.variation("theme", context, "light"), str)
+    assert_type(client.variation_nowait("on", default=False), bool)
+    assert_type(client.variation_nowait("any", context), Any)
+    assert_type(flags.variation("any", None), Any)
+    assert_type(await client.variation("limits", context, {"rps": 1}), dict[str, Any])
+    assert_type(client.variation_nowait("limits", default={}), dict[str, Any])
+    assert_type(client.variation_nowait("limits", context, typed), dict[str, Any])
+    assert_type(client.variation_nowait("hosts", context, ["a"]), list[Any])
+    assert_type(flags.variation("hosts", []), list[Any])
+    assert_type(await client.variation_detail("limits", context, {"rps": 1}), EvaluationDetail[dict[str, Any]])
+    assert_type(client.variation_detail_nowait("hosts", default=[1]), EvaluationDetail[list[Any]])
+    assert_type(flags.variation_detail("limits", {"rps": 1}), EvaluationDetail[dict[str, Any]])
+    assert_type(MemoryClient().variation_nowait("limits", context, {"rps": 1}), dict[str, Any])
+    client.variation_nowait(5, context, False)  # type: ignore[call-overload]  # a number is no key
+    client.variation_nowait("on", "user-1", False)  # type: ignore[call-overload]  # a string is no context
+
+
+async def expected_types(client: Client, flags: Flags, context: Context) -> None:
+    """``expect`` names the type of the value; the default may have another."""
+    assert_type(await client.variation("theme", context, expect=str), str | None)
+    assert_type(await client.variation("theme", context, "light", expect=str), str)
+    assert_type(client.variation_nowait("theme", context, 5, expect=str), str | int)
+    assert_type(client.variation_nowait("theme", default=5, expect=str), str | int)
+    assert_type(client.variation_nowait(CHECKOUT, context, expect=str), str | bool)
+    assert_type(flags.variation("theme", expect=str), str | None)
+    assert_type(flags.variation("theme", 5, expect=str), str | int)
+    assert_type(await client.variation_detail("theme", context, expect=str), EvaluationDetail[str | None])
+    assert_type(client.variation_detail_nowait("theme", context, 5, expect=str), EvaluationDetail[str | int])
+    assert_type(flags.variation_detail("theme", 5, expect=str), EvaluationDetail[str | int])
+    limits: dict[str, Any] | None = client.variation_nowait("limits", context, expect=dict)
+    print(limits)
+
+
+async def forgotten_await(client: Client, context: Context) -> None:
+    """A condition on what ``variation`` returns is always true: strict type checkers report it."""
+    if client.variation("kill", context, False):  # type: ignore[truthy-bool]
+        return
+    client.variation("kill", context, False)  # type: ignore[unused-coroutine]
 
 
 class PlainHook(Hook):
