@@ -16,8 +16,9 @@ __all__ = ["KnownContexts"]
 class KnownContexts:
     """The contexts that came last, at most ``capacity`` of them; with 0, nobody is ever known.
 
-    ``renew`` takes the key of a user, who is the newest of the known ones from then on; ``KeyError`` if nobody known has it. It
-    needs no lock.
+    ``renew`` takes the key of a user and makes it the newest; it raises ``KeyError`` if the key is not in here. It is
+    ``OrderedDict.move_to_end``. With a GIL it needs no lock, since it is a single C function: for keys of the class ``str`` no
+    other thread runs in the middle of it. Without a GIL the recorder does not call it, and calls :meth:`meet` under its lock.
     """
 
     __slots__ = ("_capacity", "_known", "renew")

@@ -1,7 +1,11 @@
 """Recorder: takes what happened, from any thread, and hands it over when it is asked to. It never waits and never raises.
 
-One lock guards all of it, held for a moment and never while something else is waited for. The commonest thing of all, an
-evaluation like one before, does not take it (:class:`aioflags.events.summary.Focus`).
+One lock guards all of it, held for a moment and never while something else is waited for. An evaluation like one before, the
+most frequent event, does not take it (:class:`aioflags.events.summary.Focus`).
+
+Three steps without the lock rely on the global interpreter lock (GIL): to count (``itertools.count.__next__``), to renew a
+context (``OrderedDict.move_to_end``), and to store the context in ``Focus.context``, which other threads read at the same
+time. On a free-threaded interpreter ``focus`` stays empty, so that every evaluation takes the lock.
 
 Source: ``events.md`` 3, 5, 7 to 10; ``architecture.md`` 6.
 """
@@ -26,7 +30,7 @@ from aioflags.events.carried import Carried
 from aioflags.events.known import KnownContexts
 from aioflags.events.ledger import Accounts, Period, Stats
 from aioflags.events.settings import Events
-from aioflags.events.summary import NOBODY, Focus, Tick, kept, kinds_of
+from aioflags.events.summary import HAS_GIL, NOBODY, Focus, Tick, kept, kinds_of
 from aioflags.events.tally import Tally
 from aioflags.forks import adapt_after_fork, tell_after_fork
 from aioflags.logs import Once
@@ -43,8 +47,9 @@ __all__ = ["CLOSED", "Recorder"]
 class Recorder:
     """What happened and was not sent yet. Closed until :meth:`open`, and closed again in the child of a fork.
 
-    ``focus`` is read by the doors of a client, without the lock. ``turned`` is called whenever it was opened or closed.
-    ``chance`` gives numbers in [0, 1), ``clock`` milliseconds of the wall clock.
+    The fast path of an evaluation reads ``focus`` without the lock. ``turned`` is called whenever it was opened or closed.
+    ``chance`` gives numbers in [0, 1), ``clock`` milliseconds of the wall clock. ``has_gil``: evaluations may be counted without
+    the lock.
     """
 
     def __init__(
@@ -55,8 +60,10 @@ class Recorder:
         turned: Callable[[], object] = lambda: None,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], int] = now_ms,
+        has_gil: bool = HAS_GIL,
     ) -> None:
         self._settings = settings
+        self._has_focus = has_gil and settings.context_keys_capacity > 0
         self._turned = turned
         self._logger = logger
         self._chance = chance
@@ -126,6 +133,7 @@ class Recorder:
             tick = focus.ticks.get(answer)
             if tick is not None:
                 tick()
+                self._tally.is_behind = True
                 return
             detail = EvaluationDetail(value, answer.index, answer.detail.reason)
             evaluation = Evaluation(
@@ -204,7 +212,7 @@ class Recorder:
         if self._known.meet(shown):
             self._accounts.new_contexts += 1
             self._add(IndexEvent(at_ms=self._clock(), context=shown))
-        if self._settings.context_keys_capacity:
+        if self._has_focus:
             self.focus = focus
             self._tally.is_behind = True
         return focus

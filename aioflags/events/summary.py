@@ -1,8 +1,11 @@
 """Summary: how often each flag served what, in one period between two payloads.
 
 Most evaluations are repeats of one that was counted in the same period. For those there is the :class:`Focus`: the context
-that was evaluated last, and for each answer that was counted for its kinds already, a function that counts one more. It is
-an ``itertools.count``, which needs no lock.
+that was evaluated last, and for each answer that was counted for its kinds already, a function that counts one more.
+
+That function is the ``__next__`` of an ``itertools.count``. Threads may call it without a lock as long as CPython has its global
+interpreter lock (GIL): the call is a single C function, so that no other thread runs in the middle of it. On a free-threaded
+interpreter two calls at once may count as one. There the recorder takes its lock for each evaluation (:data:`HAS_GIL`).
 
 Source: ``events.md`` 5.
 """
@@ -10,6 +13,7 @@ Source: ``events.md`` 5.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 from weakref import ref
@@ -22,10 +26,23 @@ from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 from aioflags.model.event import Count, FlagCounts
 from aioflags.protocol.payloads import try_json
 
-__all__ = ["NOBODY", "Counter", "Focus", "Hold", "Summary", "Tick", "Ticks", "kept", "kinds_of"]
+__all__ = ["HAS_GIL", "NOBODY", "Counter", "Focus", "Hold", "Summary", "Tick", "Ticks", "has_gil", "kept", "kinds_of"]
 
 Tick: TypeAlias = Callable[[], object]
 Ticks: TypeAlias = dict[Answer, Tick]
+
+
+def has_gil(interpreter: object = sys) -> bool:
+    """Whether threads of this process take turns under the global interpreter lock.
+
+    False on a free-threaded build of CPython (3.13 and later) that runs without it. Args: ``interpreter`` stands for :mod:`sys`.
+    """
+    is_enabled: Callable[[], bool] | None = getattr(interpreter, "_is_gil_enabled", None)
+    return is_enabled is None or is_enabled()
+
+
+HAS_GIL: Final = has_gil()
+"""Decided once. An extension module that is imported later can turn the lock on, and nothing turns it off."""
 
 
 class Hold:
@@ -56,7 +73,8 @@ NOBODY: Final = Focus(invalid_context("nobody"), {})
 
 
 class Counter:
-    """How often one version of a flag served one variation. ``tick`` counts one more, from any thread.
+    """How often one version of a flag served one variation. ``tick`` counts one more: from any thread if there is a GIL, otherwise
+    under the recorder's lock.
 
     ``counted`` is what the summary tells of it, once that is taken. ``noted`` is how many of those that were counted are
     between the dates of the summary already.

@@ -14,6 +14,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
 from aioflags.events.batch import Batch
 from aioflags.events.recorder import Recorder
+from aioflags.events.summary import HAS_GIL
 from aioflags.flags import Flags
 from aioflags.model.defaults import MAX_TICKS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import Reason, ReasonKind
@@ -39,7 +40,8 @@ class Clock:
 
 
 def recorder(**options: Any) -> Recorder:
-    settings = Events(**{name: options.pop(name) for name in list(options) if name not in {"chance", "clock", "logger"}})
+    own = {"chance", "clock", "has_gil", "logger"}
+    settings = Events(**{name: options.pop(name) for name in list(options) if name not in own})
     made = Recorder(settings, **options)
     made.open()
     return made
@@ -179,9 +181,17 @@ def short_way(to: Recorder, key: str, context: Context) -> None:
     Flags(evaluator, SNAPSHOT, context).variation(key, "d")
 
 
-def test_evaluations_that_did_not_look_at_the_clock_were_before_the_end_of_the_period() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="with a GIL"),
+        pytest.param({"has_gil": False}, id="without a GIL"),
+        pytest.param({"context_keys_capacity": 0}, id="if every context is described again"),
+    ],
+)
+def test_evaluations_that_did_not_look_at_the_clock_were_before_the_end_of_the_period(options: dict[str, Any]) -> None:
     clock = Clock(1000)
-    to = recorder(clock=clock)
+    to = recorder(clock=clock, **options)
     short_way(to, "plain", U1)
     clock.now = 2000
     short_way(to, "plain", U1)
@@ -249,29 +259,35 @@ def test_an_anonymous_user_who_is_left_out_is_not_taken_for_a_known_one() -> Non
     assert to.close_period().deduplicated == 0
 
 
-def test_somebody_who_is_known_is_counted_while_another_thread_has_the_lock() -> None:
-    to = recorder()
+@pytest.mark.parametrize(
+    ("has_gil", "waits"),
+    [pytest.param(True, False, id="with a GIL without the lock"), pytest.param(False, True, id="without a GIL under the lock")],
+)
+def test_an_evaluation_like_one_before_is_counted(has_gil: bool, waits: bool) -> None:
+    to = recorder(has_gil=has_gil)
     for context in (U1, U2):
         short_way(to, "plain", context)
-    waits, released = threading.Event(), threading.Event()
+    is_held, released = threading.Event(), threading.Event()
 
     def hold() -> None:
         with to._lock:
-            waits.set()
+            is_held.set()
             released.wait(20)
 
     holding = threading.Thread(target=hold)
     holding.start()
-    waits.wait(20)
-    counting = threading.Thread(target=short_way, args=(to, "plain", U1))
-    counting.start()
-    counting.join(20)
-    is_done = not counting.is_alive()
+    is_held.wait(20)
+    counting = [threading.Thread(target=short_way, args=(to, "plain", context)) for context in (U1, U2)]
+    for thread in counting:
+        thread.start()
+    for thread in counting:
+        thread.join(0.1 if waits else 20)
+    are_waiting = [thread.is_alive() for thread in counting]
     released.set()
-    holding.join()
-    counting.join()
-    assert is_done
-    assert drained(to).evaluations == 3
+    for thread in (holding, *counting):
+        thread.join()
+    assert are_waiting == [waits, waits]
+    assert drained(to).evaluations == 4
 
 
 def test_a_filter_of_the_log_that_raises_makes_no_evaluation_count_twice() -> None:
@@ -452,8 +468,9 @@ def test_whoever_hears_of_a_full_buffer_may_ask_for_flags() -> None:
 
 
 @pytest.mark.real_time
-def test_threads_that_evaluate_while_batches_are_drained_are_all_counted() -> None:
-    to = recorder(events_max_pending=100_000)
+@pytest.mark.parametrize("has_gil", [pytest.param(True, id="with a GIL"), pytest.param(False, id="without a GIL")])
+def test_threads_that_evaluate_while_batches_are_drained_are_all_counted(has_gil: bool) -> None:
+    to = recorder(events_max_pending=100_000, has_gil=has_gil and HAS_GIL)
     rounds, contexts = 3000, [Context(f"u{number}") for number in range(4)]
     counted: dict[str, int] = {}
 

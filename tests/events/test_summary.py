@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from aioflags import Context
-from aioflags.events.summary import Counter, Summary, kept
+from aioflags.events.summary import HAS_GIL, Counter, Summary, has_gil, kept
 from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 
 ORG, DEVICE = Context("o", "org"), Context("d", "device")
@@ -198,3 +199,16 @@ def test_the_short_way_is_there_for_so_many_kinds() -> None:
     contexts = [Context("k", f"kind-{number}") for number in range(MAX_KINDS + 5)]
     shared = [summary.ticks(context) is summary.ticks(context) for context in contexts]
     assert shared == [True] * MAX_KINDS + [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "expected"),
+    [
+        pytest.param(SimpleNamespace(), True, id="an interpreter that cannot turn it off has it"),
+        pytest.param(SimpleNamespace(_is_gil_enabled=lambda: True), True, id="it is on"),
+        pytest.param(SimpleNamespace(_is_gil_enabled=lambda: False), False, id="it is off"),
+    ],
+)
+def test_whether_there_is_a_global_interpreter_lock(interpreter: object, expected: bool) -> None:
+    assert has_gil(interpreter) is expected
+    assert has_gil() is HAS_GIL
