@@ -291,9 +291,10 @@ class Client:
         """
         evaluator, keeper = self._evaluator, self._keeper
         snapshot = self._holder.snapshot if keeper is None else await keeper.snapshot(key)
+        question = evaluator.question(snapshot, key, context, default, expect, method="variation")
         if evaluator.may_wait:
-            return (await evaluator.detail_awaited(snapshot, key, context, default, expect, method="variation")).value
-        return evaluator.detail(snapshot, key, context, default, expect, method="variation").value
+            return (await evaluator.detail_awaited(question)).value
+        return evaluator.detail(question).value
 
     @overload
     def variation_nowait(self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None) -> T: ...
@@ -324,7 +325,10 @@ class Client:
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> Any:
         """:meth:`variation` as a plain call, from any thread. Data that would have to be fetched first counts as missing."""
-        return self._evaluator.detail(self._holder.snapshot, key, context, default, expect, method="variation_nowait").value
+        evaluator = self._evaluator
+        return evaluator.detail(
+            evaluator.question(self._holder.snapshot, key, context, default, expect, method="variation_nowait")
+        ).value
 
     @overload
     async def variation_detail(
@@ -369,11 +373,8 @@ class Client:
         """What :meth:`variation` answers, with the variation's index and the reason."""
         evaluator = self._evaluator
         snapshot = await self._newest(key)
-        if evaluator.may_wait:
-            return await evaluator.detail_awaited(
-                snapshot, key, context, default, expect, method="variation_detail", with_reason=True
-            )
-        return evaluator.detail(snapshot, key, context, default, expect, method="variation_detail", with_reason=True)
+        question = evaluator.question(snapshot, key, context, default, expect, method="variation_detail", with_reason=True)
+        return await evaluator.detail_awaited(question) if evaluator.may_wait else evaluator.detail(question)
 
     @overload
     def variation_detail_nowait(
@@ -416,8 +417,9 @@ class Client:
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> EvaluationDetail[Any]:
         """:meth:`variation_detail` as a plain call, from any thread."""
-        return self._evaluator.detail(
-            self._holder.snapshot, key, context, default, expect, method="variation_detail_nowait", with_reason=True
+        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        return evaluator.detail(
+            evaluator.question(snapshot, key, context, default, expect, method="variation_detail_nowait", with_reason=True)
         )
 
     async def flags(self, context: Context | None = None) -> Flags:
@@ -671,7 +673,7 @@ class Client:
             raise ConfigError(f"changes: the context cannot be used: {why}")
 
         def value(snapshot: Snapshot) -> Any:
-            return self._evaluator.detail(snapshot, key, found, None, object, method="variation", bare=True).value
+            return self._evaluator.value(snapshot, key, found)
 
         return ValueChanges(self._feed, self._core.check_loop, key, value, self._holder.snapshot)
 

@@ -13,6 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypedDict
 
+import msgspec
+
 from aioflags.ambient import current_context
 from aioflags.clock import now_ms
 from aioflags.errors import ConfigError, ConfigTypeError
@@ -38,12 +40,30 @@ from aioflags.series import Series
 from aioflags.status import StatusCell
 from aioflags.typed import own_default, plain_key
 
-__all__ = ["Evaluator"]
+__all__ = ["Evaluator", "Question"]
 
 _OFFLINE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.CLIENT_NOT_READY)
 _OVERRIDE: Final = Reason(kind=ReasonKind.OVERRIDE)
 _NONE: Final[Mapping[str, Any]] = {}
 _WRONG_TYPE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.WRONG_TYPE)
+
+
+class Question(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """One call of an evaluation method. Made by :meth:`Evaluator.question`.
+
+    ``key`` is a plain string. ``context`` is that of the call, otherwise the ambient one; ``default`` is that of the call,
+    otherwise the typed flag's. ``expect`` is the type that the value must have, ``None`` for that of the default. ``method`` is the
+    name that hooks see. ``with_reason``: the caller gets the reason, so events contain it too. The garbage collector need not track
+    an object that lives for one call.
+    """
+
+    snapshot: Snapshot
+    key: str
+    context: Context | None
+    default: Any
+    expect: type | None
+    method: str
+    with_reason: bool
 
 
 class _StateOptions(TypedDict):
@@ -126,60 +146,7 @@ class Evaluator:
         """How the client is doing now."""
         return self._cell.newest.status
 
-    def detail(
-        self,
-        snapshot: Snapshot,
-        key: str,
-        context: Context | None,
-        default: Any,
-        expect: type | None,
-        *,
-        method: str | None = None,
-        with_reason: bool = False,
-        known: FindMembership | None = None,
-        bare: bool = False,
-    ) -> EvaluationDetail[Any]:
-        """Value, variation and reason, on one snapshot. Arrays and objects are the caller's own.
-
-        ``method`` is what hooks are told was called; without one they hear nothing. Their stages that would wait are left out.
-        ``with_reason``: the caller wants to know it, and so do events. ``known`` finds memberships; without it those count that
-        are at hand. ``bare``: as the data have it, whatever tests put in between.
-        """
-        if self.is_hooked and method is not None:
-            call = self._call(snapshot, key, context, default, method=method)
-            # Partial, since a function in here would make cells of the variables, and slow down evaluations without hooks.
-            again = partial(self.detail, snapshot, key, context, default, expect)
-            return self._series.around(call, partial(again, with_reason=with_reason, known=known, bare=bare))
-        plain = plain_key(key)
-        if expect is not None and expect not in EXPECTABLE:
-            raise ConfigError(f"expect: no flag is a {getattr(expect, '__name__', expect)}; object stands for any value")
-        if plain is not key:
-            default = own_default(key) if default is None else default
-            key = plain
-        context = self.context(context)
-        if self._is_intervened and not bare:
-            return self._intervened(snapshot, key, context, default, expect, with_reason=with_reason, known=known)
-        if default.__class__ is Context:
-            raise ConfigTypeError("default: expected a JSON value, got Context (pinned flags have theirs: variation(key, default))")
-        default = fresh(self._defaults[key]) if key in self._defaults else default
-        if self._offline:
-            return EvaluationDetail(default, None, _OFFLINE)
-        wanted = asked_for(default) if expect is None else expect
-        find = known or self._at_hand
-        evaluation = snapshot.evaluate(key, context, default, wanted=wanted, memberships=find)
-        detail = evaluation.detail
-        if self.recorder.is_open and context is not None and context.error is None:
-            self.recorder.evaluated(key, context, default, evaluation, with_reason=with_reason)
-        error = detail.reason.error_kind
-        if error is ErrorKind.WRONG_TYPE:
-            if self._once[error](key):
-                found = snapshot.evaluate(key, context, None, wanted=object, memberships=find).detail.value
-                self._log_type(key, found, wanted)
-        elif error is not None:
-            self._log(key, context, error, snapshot.flags)
-        return detail
-
-    async def detail_awaited(
+    def question(
         self,
         snapshot: Snapshot,
         key: str,
@@ -189,42 +156,137 @@ class Evaluator:
         *,
         method: str,
         with_reason: bool = False,
-    ) -> EvaluationDetail[Any]:
-        """:meth:`detail` where the caller can wait: as hooks may want to, and for what the flag needs to be fetched."""
+    ) -> Question:
+        """Checks the key and the context of a call, and completes its arguments.
 
-        async def answer() -> EvaluationDetail[Any]:
-            known = await self._fetched(snapshot, key, context)
-            return self.detail(snapshot, key, context, default, expect, with_reason=with_reason, known=known)
+        Raises:
+            ConfigError: ``key`` is not a string, ``context`` is not a :class:`Context`, or the default is one.
+        """
+        if key.__class__ is not str:
+            plain = plain_key(key)
+            default = own_default(key) if default is None else default
+            key = plain
+        if context.__class__ is not Context:
+            context = self.context(context)
+        if default.__class__ is Context:
+            raise ConfigTypeError("default: expected a JSON value, got Context (pinned flags have theirs: variation(key, default))")
+        return Question(snapshot, key, context, default, expect, method, with_reason)
 
-        if not self.is_hooked:
-            return await answer()
-        return await self._series.around_awaited(self._call(snapshot, key, context, default, method=method), answer)
+    # An evaluation passes three functions in turn: hooks, then overrides, then data.
+
+    def detail(self, question: Question, memberships: FindMembership | None = None) -> EvaluationDetail[Any]:
+        """Value, variation and reason. Arrays and objects are copies. Stages of hooks that are coroutine functions are left out.
+
+        ``memberships`` finds those in big segments; by default those that are cached.
+
+        Raises:
+            ConfigError: flags cannot have the expected type.
+        """
+        if self.is_hooked:
+            return self._series.around(self._call(question), partial(self._answer, question, memberships))
+        return self._answer(question, memberships)
+
+    async def detail_awaited(self, question: Question) -> EvaluationDetail[Any]:
+        """:meth:`detail` for a caller that can wait: runs all stages of hooks, and fetches the memberships that the flag needs."""
+        if self.is_hooked:
+            return await self._series.around_awaited(self._call(question), partial(self._answer_awaited, question))
+        return await self._answer_awaited(question)
 
     async def stage(self, snapshot: Snapshot, key: str, context: Context | None, default: Stage) -> EvaluationDetail[Stage]:
-        """The stage of a migration: the flag's value, or ``default`` where that is none. Hooks hear of the stage."""
+        """The stage of a migration: the flag's value, or ``default`` if that is not a stage. Hooks get the stage."""
+        question = self.question(snapshot, key, context, default.value, object, method="migration_variation")
 
         async def answer() -> EvaluationDetail[Stage]:
-            known = await self._fetched(snapshot, key, context)
-            return staged(self.detail(snapshot, key, context, default.value, object, known=known), default)
+            return staged(await self._answer_awaited(question), default)
 
-        if not self.is_hooked:
-            return await answer()
-        call = self._call(snapshot, key, context, default.value, method="migration_variation")
-        return await self._series.around_awaited(call, answer)
+        if self.is_hooked:
+            return await self._series.around_awaited(self._call(question), answer)
+        return await answer()
 
-    async def _fetched(self, snapshot: Snapshot, key: str, context: Context | None) -> FindMembership | None:
-        """The memberships that the flag needs; ``None`` where it can need none."""
-        memberships = self._memberships
-        if memberships is None or not snapshot.big_segment_kinds or plain_key(key) in self._overrides():
+    def value(self, snapshot: Snapshot, key: str, context: Context) -> Any:
+        """The value in the data, of any type, for those who follow changes. Hooks run; overrides of tests do not apply."""
+        question = self.question(snapshot, key, context, None, object, method="variation")
+        if self.is_hooked:
+            return self._series.around(self._call(question), partial(self._from_data, question, None)).value
+        return self._from_data(question, None).value
+
+    def _call(self, question: Question) -> EvaluationCall:
+        """What hooks get of a question."""
+        flag = question.snapshot.flags.get(question.key)
+        return EvaluationCall(
+            key=question.key,
+            context=question.context,
+            default_value=question.default,
+            method=question.method,
+            environment_id=self._cell.environment_id,
+            flag_version=None if flag is None else flag.version,
+        )
+
+    async def _answer_awaited(self, question: Question) -> EvaluationDetail[Any]:
+        return self._answer(question, await self._fetched(question))
+
+    async def _fetched(self, question: Question) -> FindMembership | None:
+        """The memberships that the flag needs; ``None`` if it does not need any."""
+        memberships, snapshot, key, context = self._memberships, question.snapshot, question.key, question.context
+        if memberships is None or not snapshot.big_segment_kinds or key in self._overrides():
             return None
-        found = self.context(context)
-        if found is None or found.error is not None:
+        if context is None or context.error is not None:
             return None
 
-        def missing(known: FindMembership) -> tuple[str, ...]:
-            return snapshot.evaluate(plain_key(key), found, None, memberships=known).missing
+        def missing(find: FindMembership) -> tuple[str, ...]:
+            return snapshot.evaluate(key, context, None, memberships=find).missing
 
-        return await memberships.fetched(snapshot, found, missing)
+        return await memberships.fetched(snapshot, context, missing)
+
+    def _answer(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
+        """The override of a test, otherwise the answer of the data. Notifies the observers of tests."""
+        expect = question.expect
+        if expect is not None and expect not in EXPECTABLE:
+            raise ConfigError(f"expect: no flag is a {getattr(expect, '__name__', expect)}; object stands for any value")
+        if not self._is_intervened:
+            return self._from_data(question, memberships)
+        overrides = INTERVENTIONS.overrides()
+        if question.key in overrides:
+            detail = self._overridden(question, overrides[question.key])
+        else:
+            detail = self._from_data(question, memberships)
+        observation = Observation(question.key, question.context, question.default, detail, question.snapshot.flags, overrides)
+        for observer in INTERVENTIONS.observers:
+            observer(observation)
+        return detail
+
+    def _overridden(self, question: Question, override: object) -> EvaluationDetail[Any]:
+        """The override if it has the type asked for, otherwise the default."""
+        key = question.key
+        default = fresh(self._defaults[key]) if key in self._defaults else question.default
+        wanted = asked_for(default) if question.expect is None else question.expect
+        value = fit(override, wanted)
+        if value is not NO_FIT:
+            return EvaluationDetail(value, None, _OVERRIDE)
+        if self._once[ErrorKind.WRONG_TYPE](key):
+            self._log_type(key, override, wanted)
+        return EvaluationDetail(default, None, _WRONG_TYPE)
+
+    def _from_data(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
+        """The answer of the flag data, which is recorded for analytics. Logs why a default is served."""
+        snapshot, key, context = question.snapshot, question.key, question.context
+        default = fresh(self._defaults[key]) if key in self._defaults else question.default
+        if self._offline:
+            return EvaluationDetail(default, None, _OFFLINE)
+        wanted = asked_for(default) if question.expect is None else question.expect
+        memberships = memberships or self._at_hand
+        evaluation = snapshot.evaluate(key, context, default, wanted=wanted, memberships=memberships)
+        if self.recorder.is_open and context is not None and context.error is None:
+            self.recorder.evaluated(key, context, default, evaluation, with_reason=question.with_reason)
+        detail = evaluation.detail
+        error = detail.reason.error_kind
+        if error is ErrorKind.WRONG_TYPE:
+            if self._once[error](key):
+                any_value = snapshot.evaluate(key, context, None, wanted=object, memberships=memberships).detail.value
+                self._log_type(key, any_value, wanted)
+        elif error is not None:
+            self._log(key, context, error, snapshot.flags)
+        return detail
 
     async def ahead(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
         """The memberships that any flag may need, fetched before somebody asks."""
@@ -237,48 +299,6 @@ class Evaluator:
         if self._memberships is None or context is None or context.error is not None:
             return None
         return self._memberships.pinned(snapshot, context)
-
-    def _call(self, snapshot: Snapshot, key: str, context: Context | None, default: Any, *, method: str) -> EvaluationCall:
-        """What hooks are told of a question: a plain key, whom it is evaluated for, and the caller's own default."""
-        plain = plain_key(key)
-        flag = snapshot.flags.get(plain)
-        return EvaluationCall(
-            key=plain,
-            context=self.context(context),
-            default_value=own_default(key) if default is None else default,
-            method=method,
-            environment_id=self._cell.environment_id,
-            flag_version=None if flag is None else flag.version,
-        )
-
-    def _intervened(
-        self,
-        snapshot: Snapshot,
-        key: str,
-        context: Context | None,
-        default: Any,
-        expect: type | None,
-        *,
-        known: FindMembership | None,
-        with_reason: bool,
-    ) -> EvaluationDetail[Any]:
-        """An override's value, else what the data say; observers are told."""
-        overrides = INTERVENTIONS.overrides()
-        if key in overrides:
-            default = fresh(self._defaults[key]) if key in self._defaults else default
-            wanted = asked_for(default) if expect is None else expect
-            value = fit(overrides[key], wanted)
-            if value is NO_FIT:
-                detail = EvaluationDetail(default, None, _WRONG_TYPE)
-                if self._once[ErrorKind.WRONG_TYPE](key):
-                    self._log_type(key, overrides[key], wanted)
-            else:
-                detail = EvaluationDetail(value, None, _OVERRIDE)
-        else:
-            detail = self.detail(snapshot, key, context, default, expect, with_reason=with_reason, known=known, bare=True)
-        for observer in INTERVENTIONS.observers:
-            observer(Observation(key, context, default, detail, snapshot.flags, overrides))
-        return detail
 
     def states(
         self,

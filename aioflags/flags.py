@@ -70,8 +70,9 @@ class Flags:
     @with_fast_path(PINNED)
     def variation(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> Any:
         """The value of a flag, or ``default``. See :meth:`Client.variation`."""
-        detail = self._evaluator.detail(self._snapshot, key, self._subject, default, expect, method="variation", known=self._known)
-        return detail.value
+        evaluator = self._evaluator
+        question = evaluator.question(self._snapshot, key, self._subject, default, expect, method="variation")
+        return evaluator.detail(question, self._known).value
 
     @overload
     def variation_detail(self, key: Flag[T], default: None = None, *, expect: None = None) -> EvaluationDetail[T]: ...
@@ -94,16 +95,11 @@ class Flags:
     @implements_overloads
     def variation_detail(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> EvaluationDetail[Any]:
         """The value of a flag, which variation it is, and why."""
-        return self._evaluator.detail(
-            self._snapshot,
-            key,
-            self._subject,
-            default,
-            expect,
-            method="variation_detail",
-            with_reason=True,
-            known=self._known,
+        evaluator = self._evaluator
+        question = evaluator.question(
+            self._snapshot, key, self._subject, default, expect, method="variation_detail", with_reason=True
         )
+        return evaluator.detail(question, self._known)
 
     def all(self) -> dict[str, Any]:
         """The values of all flags by key; ``None`` for a flag that has none. Empty without data, or for an invalid context."""
