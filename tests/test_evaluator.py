@@ -38,14 +38,14 @@ def evaluator() -> Evaluator:
 @pytest.mark.parametrize(
     ("key", "context", "default", "expected"),
     [
-        pytest.param("theme", USER, "x", ("theme", USER, "x"), id="they are as given"),
-        pytest.param("theme", None, "x", ("theme", OTHER, "x"), id="the ambient context stands in for none"),
-        pytest.param(THEME, USER, None, ("theme", USER, "light"), id="a typed flag's default stands in for none"),
-        pytest.param(THEME, USER, "x", ("theme", USER, "x"), id="a default of the call outranks the typed flag's"),
-        pytest.param("theme", USER, None, ("theme", USER, None), id="a plain key has no default"),
+        pytest.param("theme", USER, "x", ("theme", USER, "x"), id="as given"),
+        pytest.param("theme", None, "x", ("theme", OTHER, "x"), id="by the ambient context"),
+        pytest.param(THEME, USER, None, ("theme", USER, "light"), id="by the default of a typed flag"),
+        pytest.param(THEME, USER, "x", ("theme", USER, "x"), id="not by the default of a typed flag if the call has one"),
+        pytest.param("theme", USER, None, ("theme", USER, None), id="not for a plain key without a default"),
     ],
 )
-def test_of_the_arguments_of_a_call(key: str, context: Context | None, default: Any, expected: tuple[Any, ...]) -> None:
+def test_the_arguments_of_a_call_are_completed(key: str, context: Context | None, default: Any, expected: tuple[Any, ...]) -> None:
     with use_context(OTHER):
         question = evaluator().question(Client.local({})._holder.snapshot, key, context, default, None, method="variation")
     assert (question.key, question.context, question.default) == expected
