@@ -50,7 +50,9 @@ class DataSystem:
 
     ``fdv1_fallback`` takes over for good when the server directs the client off FDv2; without it the client then stops
     and serves what it has. With ``fdv1_fallback_recovery="ttl"`` FDv2 is tried again when the time the server named is over.
-    ``persistence`` is a store beside the sources, or instead of them.
+    ``refused_retry`` says what follows when no source is left since the service refused the requests, with 401 or 404 for example:
+    with ``"extended"`` all sources start again after 5 minutes, then after twice as long each time, up to an hour, less up to half
+    by chance; with ``"never"`` updates end. ``persistence`` is a store beside the sources, or instead of them.
     ``poll_interval`` and ``initial_reconnect_delay`` (seconds) hold for every source that sets none of its own.
     """
 
@@ -58,6 +60,7 @@ class DataSystem:
     synchronizers: Sequence[SourceBuilder] = ()
     fdv1_fallback: Fdv1FallbackOptions | None = None
     fdv1_fallback_recovery: Literal["never", "ttl"] = "never"
+    refused_retry: Literal["extended", "never"] = "extended"
     persistence: Persistence | None = None
     poll_interval: float = POLL_INTERVAL
     initial_reconnect_delay: float = RECONNECT_DELAY
@@ -67,6 +70,8 @@ class DataSystem:
         require("persistence", self.persistence, Persistence, type(None))
         if self.fdv1_fallback_recovery not in ("never", "ttl"):
             raise ConfigError(f'fdv1_fallback_recovery: expected "never" or "ttl", got {self.fdv1_fallback_recovery!r}')
+        if self.refused_retry not in ("extended", "never"):
+            raise ConfigError(f'refused_retry: expected "extended" or "never", got {self.refused_retry!r}')
         set_all(
             self,
             {
@@ -131,6 +136,7 @@ class DataSystem:
         synchronizers: Sequence[SourceBuilder] = (),
         fdv1_fallback: Fdv1FallbackOptions | None = None,
         fdv1_fallback_recovery: Literal["never", "ttl"] = "never",
+        refused_retry: Literal["extended", "never"] = "extended",
         persistence: Persistence | None = None,
     ) -> DataSystem:
         """Exactly the sources given, and no FDv1 fallback and no store unless one is given.
@@ -143,6 +149,7 @@ class DataSystem:
             synchronizers=synchronizers,
             fdv1_fallback=fdv1_fallback,
             fdv1_fallback_recovery=fdv1_fallback_recovery,
+            refused_retry=refused_retry,
             persistence=persistence,
         )
         if not (system.initializers or system.synchronizers or system.persistence):
@@ -231,7 +238,9 @@ class Config:
         seconds = positive("deadline", deadline, _DEADLINE, self.logger)
         system = self.data_system
         if system.initializers or system.synchronizers:
-            system = replace(DataSystem.on_demand(system.poll_interval), persistence=system.persistence)
+            system = replace(
+                DataSystem.on_demand(system.poll_interval), persistence=system.persistence, refused_retry=system.refused_retry
+            )
         events = replace(self.events, flush_interval=None, diagnostic_opt_out=True)
         return replace(self, data_system=system, events=events, start_wait=seconds / 2, close_timeout=seconds / 2)
 

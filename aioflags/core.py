@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
+from aioflags.clock import now
 from aioflags.errors import LifecycleError, NotReadyError
 from aioflags.forks import tell_after_fork
 from aioflags.model.defaults import LONGEST_START_WAIT, START_WAIT
@@ -155,7 +156,7 @@ class Core:
 
     def _log_start(self, wait: float, took: float) -> None:
         report = self._cell.newest
-        error = f" ({report.last_error.message})" if report.last_error else ""
+        error = f" ({report.last_error})" if report.last_error else ""
         if report.status in {Status.READY, Status.STALE}:
             self._logger.info("started: %s", report.status.value)
         elif report.status is Status.FATAL:
@@ -168,7 +169,8 @@ class Core:
 
         Raises:
             LifecycleError: the client was not started.
-            NotReadyError: ``timeout`` seconds are over, or the client never will be ready: no source is left, or it is closed.
+            NotReadyError: ``timeout`` seconds are over, or no source is left, or the client is closed. Sources that the service
+                refused may start again later: :attr:`StatusReport.next_attempt` says when.
             ConfigError: ``timeout`` is not a number of seconds.
         """
         time_limit("timeout", timeout)
@@ -183,7 +185,8 @@ class Core:
                 if report.status is Status.READY:
                     return
                 if report.source_state is SourceState.OFF:
-                    raise NotReadyError("no source of flag data is left", report)
+                    again = "" if report.next_attempt is None else f"; next attempt in {max(report.next_attempt - now(), 0):.0f} s"
+                    raise NotReadyError(f"no source of flag data is left{again}", report)
                 await changed.wait()
         raise NotReadyError(f"not ready after {timeout:g} s", self._cell.newest)
 

@@ -45,7 +45,7 @@ class NotReadyError(FlagsError, TimeoutError):
     """No flag data within the time allowed, or none to come. Evaluations serve defaults until data arrives."""
 
     def __init__(self, reason: str, report: StatusReport) -> None:
-        error = f": {report.last_error.message}" if report.last_error else ""
+        error = f": {report.last_error}" if report.last_error else ""
         super().__init__(f"{reason}: status {report.status.value}, source {report.source_state.value}{error}")
         self.report = report
 

@@ -63,13 +63,14 @@ class StatusCell:
         error: ErrorInfo | None = None,
         snapshot: Snapshot | None = None,
         change_set: ChangeSet | None = None,
+        next_attempt: float | None = None,
     ) -> None:
-        """One step: data, if there are any, then the state they bring. ``OFF`` is the last state there is.
+        """One step: data, if there are any, then the state they bring. ``OFF`` without a next attempt is the last state.
 
         Data that bring no state are a store's, which may still be read when no source is left.
         """
         is_from_store = state is None and snapshot is not None
-        if self.is_closed or (self.newest.source_state is SourceState.OFF and not is_from_store):
+        if self.is_closed or (self.newest.is_final and not is_from_store):
             return
         before = self._holder.snapshot
         if snapshot is not None:
@@ -77,7 +78,11 @@ class StatusCell:
             if state is None and self.newest.source_state is SourceState.INITIALIZING and self._once("unconfirmed"):
                 self._log.info("serving flag data that no source has confirmed yet")
             self.data_since = now()
-        self._publish(_next_state(self.newest.source_state, state), error)
+        if state is SourceState.OFF:
+            # The start is decided. If sources start again, it is not a start that is awaited.
+            self._start_limit_passed = True
+        next_attempt = self.newest.next_attempt if state is None else next_attempt
+        self._publish(_next_state(self.newest.source_state, state), error, next_attempt=next_attempt)
         if snapshot is not None and change_set is not None:
             self._feed.publish(before, snapshot, change_set)
 
@@ -112,9 +117,9 @@ class StatusCell:
         if self.is_closed:
             return
         if is_news and self.newest.source_state is SourceState.INITIALIZING and self._holder.snapshot.has_data:
-            error = f" ({printable(self.newest.last_error.message)})" if self.newest.last_error else ""
+            error = f" ({printable(self.newest.last_error)})" if self.newest.last_error else ""
             self._log.warning("the start is over, and no source has confirmed the flag data at hand%s: they may be old", error)
-        self._publish(self.newest.source_state, None)
+        self._publish(self.newest.source_state, None, next_attempt=self.newest.next_attempt)
 
     def failed(self, error: ErrorInfo) -> None:
         """A bug ended what keeps the data current. What is there goes on being served."""
@@ -127,7 +132,7 @@ class StatusCell:
         if self.is_closed:
             return
         self.is_closed = True
-        self._put(replace(self._dated(SourceState.OFF), status=Status.NOT_READY, since=_loop_time()))
+        self._put(replace(self._dated(SourceState.OFF), status=Status.NOT_READY, since=_loop_time(), next_attempt=None))
         self.ready()
         self._feed.close()
 
@@ -138,18 +143,25 @@ class StatusCell:
         self.readiness, self.changed = anyio.Event(), anyio.Event()
         self._start_limit_passed = False
         self.newest = replace(
-            self.newest, seq=self.newest.seq + 1, status=Status.NOT_READY, source_state=SourceState.INITIALIZING, source_since=now()
+            self.newest,
+            seq=self.newest.seq + 1,
+            status=Status.NOT_READY,
+            source_state=SourceState.INITIALIZING,
+            source_since=now(),
+            next_attempt=None,
         )
 
     # -- the one publish
 
-    def _publish(self, state: SourceState, error: ErrorInfo | None) -> None:
+    def _publish(self, state: SourceState, error: ErrorInfo | None, *, next_attempt: float | None = None) -> None:
         status = derive(state, has_data=self._holder.snapshot.has_data, start_limit_passed=self._start_limit_passed)
         report = self._dated(state)
         if status is not report.status:
             report = replace(report, status=status, since=_loop_time())
         if error is not None:
             report = replace(report, last_error=error)
+        if next_attempt != report.next_attempt:
+            report = replace(report, next_attempt=next_attempt)
         if report is not self.newest:
             self._put(report)
 

@@ -145,6 +145,7 @@ class Upkeep:
             synchronizers=system.synchronizers,
             fdv1_fallback=system.fdv1_fallback,
             recovery=system.fdv1_fallback_recovery,
+            refused_retry=system.refused_retry,
             context=self._source_context(),
             holder=self._holder,
             facts=self._cell,

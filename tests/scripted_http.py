@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Step: TypeAlias = "bytes | float | Exception"
-"""Of a body: bytes to send, seconds to wait, or how it breaks."""
+Step: TypeAlias = "bytes | float | Exception | anyio.Event"
+"""Of a body: bytes to send, seconds to wait, how it breaks, or what has to happen first."""
 
 HANG: Final = float("inf")
 DIRECTED: Final = {"X-LD-FD-Fallback": "true"}
@@ -56,6 +56,8 @@ class _Body(httpx.AsyncByteStream):
                     yield step
                 case Exception():
                     raise step
+                case anyio.Event():
+                    await step.wait()
                 case _:
                     await _wait(step)
 

@@ -161,7 +161,7 @@ async def test_a_start_without_an_answer_goes_on_at_once_and_a_refresh_tries_aga
         assert seconds() == began
         assert client.status.status is Status.ERROR
         assert "started without flag data" in caplog.text
-        assert "polling interrupted, is asked again by refresh; defaults are served: " in caplog.text
+        assert "polling interrupted, polls again when refresh() is called; serving defaults: " in caplog.text
         assert (await client.refresh()).status is Status.ERROR
         assert (await client.refresh()).status is Status.READY
         await asyncio.sleep(30)

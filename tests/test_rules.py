@@ -47,7 +47,7 @@ def carried() -> set[str]:
 @pytest.mark.parametrize(
     ("prefix", "last"),
     [
-        pytest.param("DS-", 146, id="the data system's scenarios"),
+        pytest.param("DS-", 156, id="the data system's scenarios"),
         pytest.param("FB-", 34, id="the directive"),
         pytest.param("EV-E", 171, id="evaluation"),
         pytest.param("CS-C", 24, id="the client"),

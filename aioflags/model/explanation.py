@@ -95,7 +95,7 @@ class Origin:
         told = f"data from {printable(self.source or 'what the client was made with')}{when}"
         told += f"; the client is {status.status.value}, its source {status.source_state.value}"
         if status.last_error and status.source_state is not SourceState.VALID:
-            told += f"; the last error: {printable(status.last_error.message)}"
+            told += f"; the last error: {printable(status.last_error)}"
         return told
 
     def to_dict(self) -> dict[str, Any]:

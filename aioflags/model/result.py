@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, TypeAlias, final
+from urllib.parse import urlsplit
 
 from aioflags.model.change import ChangeSet
 from aioflags.model.reprs import repr_of_set_fields
@@ -40,12 +41,24 @@ class FailureKind(StrEnum):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorInfo:
-    """One failure of a source. ``status_code`` is 0 if there was none; ``time`` is in Unix seconds."""
+    """One failure of a source. As text it is the message with the address.
+
+    ``status_code`` is 0 if there was none; ``time`` is in Unix seconds. ``address`` is where the source sent its request, origin
+    and path, without a query or a password; ``None`` for a source without one.
+    """
 
     kind: FailureKind
     message: str
     time: float
     status_code: int = 0
+    address: str | None = None
+
+    def __str__(self) -> str:
+        if self.address is None:
+            return self.message
+        # Messages of network failures end with the host and the port, which the address has, too.
+        host = urlsplit(self.address).netloc
+        return f"{self.message.removesuffix(f' ({host})')} ({self.address})"
 
     def __repr__(self) -> str:
         return repr_of_set_fields(self)

@@ -31,6 +31,8 @@ class StatusReport:
 
     ``seq`` counts the steps. ``since`` is when the status began, on the event loop's clock; ``source_since`` when the
     source state began, in Unix seconds. ``last_error`` is the newest failure of a source since the start, if any.
+    ``next_attempt``: when the sources start again, in Unix seconds, while none is left since the service refused them; it
+    stays while that attempt runs. ``None`` in any other state, and if they do not start again: ``OFF`` is the last state then.
     """
 
     seq: int
@@ -39,6 +41,12 @@ class StatusReport:
     since: float
     source_since: float
     last_error: ErrorInfo | None = None
+    next_attempt: float | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no source is left and none will start again: only a new client gets newer flag data."""
+        return self.source_state is SourceState.OFF and self.next_attempt is None
 
     def __repr__(self) -> str:
         return repr_of_set_fields(self)

@@ -5,14 +5,16 @@ Source: ``data-system.md`` 2.3 and 5.7; ``client-surface.md`` 15.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlsplit
 
 from aioflags.clock import now
 from aioflags.logs import printable, told
 from aioflags.model.result import ErrorInfo, FailureKind
 
-__all__ = ["http_failure", "invalid_data", "is_recoverable", "network_failure", "server_failure", "unexpected"]
+__all__ = ["http_failure", "invalid_data", "is_recoverable", "located", "network_failure", "server_failure", "unexpected"]
 
 _PASSING: Final = frozenset({400, 408, 429})
 """The only statuses from 400 to 499 that the same request may not get again."""
@@ -57,6 +59,17 @@ def server_failure(reason: str) -> ErrorInfo:
 def unexpected(error: BaseException) -> ErrorInfo:
     """An exception that nobody foresaw."""
     return _failure(FailureKind.UNKNOWN, told(error))
+
+
+def located(error: ErrorInfo, url: str) -> ErrorInfo:
+    """The failure of a request to ``url``, with the address: origin and path, without what may be secret.
+
+    A failure that came before there was a URL stays as it is.
+    """
+    if not url:
+        return error
+    parts = urlsplit(url)
+    return replace(error, address=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
 def _failure(kind: FailureKind, message: str, status_code: int = 0) -> ErrorInfo:

@@ -25,6 +25,7 @@ from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONN
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
 from aioflags.sources.demand import Demand
+from aioflags.transport.backoff import RetryState
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http
 
@@ -82,7 +83,9 @@ class SourceContext:
     demand: Demand = field(default_factory=Demand, repr=False)
     """Wakes sources that poll on demand."""
     attempted: Callable[[StreamAttempt], object] = lambda _: None
-    """Told of every attempt to establish a stream, once it is decided."""
+    """Called with every attempt to establish a stream, once its outcome is certain."""
+    retry_state: RetryState = field(default_factory=RetryState, repr=False)
+    """The back-off of the source that is built, as its last run left it."""
     logger: logging.Logger = package_logger
 
 

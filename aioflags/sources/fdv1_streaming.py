@@ -55,7 +55,7 @@ class Fdv1Streamer(StreamedSource):
         http: Http | None = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
-        backoff = Backoff(initial_delay, patience=patience)
+        backoff = Backoff(initial_delay, patience=patience, state=context.retry_state)
         super().__init__("FDv1 streaming", context, http=http, backoff=backoff, random=random)
         self._address = all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
 

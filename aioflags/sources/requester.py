@@ -19,7 +19,7 @@ from aioflags.model.defaults import MIN_POLL_INTERVAL, POLL_INTERVAL
 from aioflags.model.options import TEXT, address, at_least, require, set_all
 from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
-from aioflags.protocol.failures import invalid_data, server_failure, unexpected
+from aioflags.protocol.failures import invalid_data, located, server_failure, unexpected
 from aioflags.sources.base import SourceContext, breathing, transport_for
 from aioflags.sources.demand import Demand
 from aioflags.transport.http import HttpTransport, RequestFailed
@@ -101,6 +101,7 @@ class Requester:
         self._http = http
         self._read_body = read_body
         self._read_head = read_head
+        self._requested = ""
         self._tag: tuple[str, str] | None = None
         """The URL of the last usable answer, and its ETag."""
 
@@ -120,16 +121,21 @@ class Requester:
         """A poll every ``interval`` seconds, from start to start, until one ends it. ``url`` is asked anew for each.
 
         With ``pause`` nothing ends them: it says how many seconds to wait, at least, after each outcome. With ``demand`` there is
-        one now, and another when that asks: no sooner than ``interval`` after a good one.
+        one now, and another when that asks: no sooner than ``interval`` after a good one. The first one waits for what is left of
+        the time for which the service asked an earlier run to stay away.
         """
+        state = self._context.retry_state
         async with transport_for(self._context, self._http) as transport:
             if demand is not None:
                 demand.begin()
+            else:
+                await anyio.sleep(max(state.not_before - anyio.current_time(), 0.0))
             while True:
                 start = anyio.current_time()
                 outcome = await self._poll(transport, url)
                 end = anyio.current_time()
                 wait = outcome.retry_after
+                state.not_before = end + wait
                 if pause is not None:
                     wait = max(wait, pause(outcome))
                     outcome = replace(outcome, is_final=False)
@@ -147,9 +153,15 @@ class Requester:
                 await anyio.sleep(max(next_poll - anyio.current_time(), 0.0))
 
     async def _poll(self, transport: HttpTransport, url: Callable[[], str]) -> Outcome:
+        """One poll. Its error names the address."""
+        outcome = await self._attempt(transport, url)
+        return outcome if outcome.error is None else replace(outcome, error=located(outcome.error, self._requested))
+
+    async def _attempt(self, transport: HttpTransport, url: Callable[[], str]) -> Outcome:
         self.latched = None
         try:
-            return await self._request(transport, url())
+            self._requested = url()
+            return await self._request(transport, self._requested)
         except RequestFailed as failed:
             directive = self._read_head(failed.headers)
             final = not failed.is_recoverable

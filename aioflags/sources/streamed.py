@@ -29,7 +29,7 @@ from aioflags.model.event import StreamAttempt
 from aioflags.model.options import TEXT, address, positive, require, set_all
 from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
-from aioflags.protocol.failures import invalid_data, network_failure, server_failure, unexpected
+from aioflags.protocol.failures import invalid_data, located, network_failure, server_failure, unexpected
 from aioflags.sources.base import SourceContext, breathing, transport_for
 from aioflags.sources.requester import read_environment_id
 from aioflags.transport.backoff import Backoff
@@ -108,6 +108,7 @@ class StreamedSource(ABC):
         self._backoff = backoff
         self._random = random
         self._environment_id: str | None = None
+        self._requested = ""
 
     # -- what protocols decide
 
@@ -130,25 +131,32 @@ class StreamedSource(ABC):
     # -- connections
 
     async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
-        """One connection after another, until an answer ends it."""
+        """One connection after another, until an answer ends it. The first one waits for what is left of the last run's delay."""
+        state = self._backoff.state
         async with transport_for(self._context, self._http) as transport:
+            if (left := state.not_before - anyio.current_time()) > 0:
+                self._context.logger.info("%s: connects in %.3g s", self.name, left)
+                await anyio.sleep(left)
             while True:
                 connection = _Connection(self._context.attempted)
-                async with aclosing(self._connect(transport, selector, connection)) as updates:
-                    async for update in updates:
-                        yield update
-                        if update.directive is not None or update.state is SourceState.OFF:
-                            return
-                await anyio.sleep(self._pause(connection))
+                try:
+                    async with aclosing(self._connect(transport, selector, connection)) as updates:
+                        async for update in updates:
+                            yield update
+                            if update.directive is not None or update.state is SourceState.OFF:
+                                return
+                finally:
+                    # Also when the source is closed meanwhile: its next run continues from here.
+                    pause = self._pause(connection)
+                    state.not_before = anyio.current_time() + pause
+                level = logging.WARNING if connection.is_refused else logging.INFO
+                self._context.logger.log(level, "%s: reconnects in %.3g s", self.name, pause)
+                await anyio.sleep(pause)
 
     def _pause(self, connection: _Connection) -> float:
+        """Seconds to wait after this connection, which counts from now on."""
         lasted = max(anyio.current_time() - connection.opened, 0.0)
-        pause = self._backoff.after(
-            lasted, chance=self._random(), at_least=connection.retry_after, is_refused=connection.is_refused
-        )
-        level = logging.WARNING if connection.is_refused else logging.INFO
-        self._context.logger.log(level, "%s: reconnects in %.3g s", self.name, pause)
-        return pause
+        return self._backoff.after(lasted, chance=self._random(), at_least=connection.retry_after, is_refused=connection.is_refused)
 
     async def _connect(
         self, transport: HttpTransport, selector: Callable[[], Selector], connection: _Connection
@@ -156,7 +164,7 @@ class StreamedSource(ABC):
         """The updates of one connection. It is closed before its failure is reported."""
         self.latched = None
         try:
-            url = self._url(selector())
+            url = self._requested = self._url(selector())
             with connection.attempt():
                 async with transport.open_stream(url, self._context.headers) as stream:
                     connection.opened = anyio.current_time()
@@ -180,6 +188,8 @@ class StreamedSource(ABC):
         """The one maker of updates: each carries what its connection knows."""
         if change_set is not None and change_set.kind is ChangeKind.NONE:
             change_set = None
+        if error is not None:
+            error = located(error, self._requested)
         return Update(state=state, directive=self.latched, change_set=change_set, error=error, environment_id=self._environment_id)
 
     async def _change_sets(self, stream: EventStream) -> AsyncGenerator[ChangeSet, None]:

@@ -48,7 +48,7 @@ class StreamingSource(StreamedSource):
         http: Http | None = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
-        super().__init__("streaming", context, http=http, backoff=Backoff(initial_delay), random=random)
+        super().__init__("streaming", context, http=http, backoff=Backoff(initial_delay, state=context.retry_state), random=random)
         self._base_uri = base_uri
 
     def _url(self, selector: Selector) -> str:

@@ -28,10 +28,12 @@ class Facts(Protocol):
         error: ErrorInfo | None = None,
         snapshot: Snapshot | None = None,
         change_set: ChangeSet | None = None,
+        next_attempt: float | None = None,
     ) -> None:
         """One step: ``snapshot`` is to be published, if there is one, then the state changes.
 
         ``state`` is ``None`` for data that change no state; ``change_set`` is what made the snapshot of the one before.
+        ``next_attempt``: with ``OFF``, when the sources start again, in Unix seconds; without it ``OFF`` is the last state.
         """
         ...
 

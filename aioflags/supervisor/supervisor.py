@@ -19,7 +19,7 @@ import anyio
 
 from aioflags import clock
 from aioflags.logs import logger as package_logger
-from aioflags.logs import printable
+from aioflags.logs import name_of
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, Result, SourceState, Update
 from aioflags.sources.base import SourceBuilder, SourceContext, breathing
@@ -29,9 +29,10 @@ from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.lease import Lease
 from aioflags.supervisor.policy import SERVER, Policy
 from aioflags.supervisor.precompilation import compile_slow
-from aioflags.supervisor.roster import Roster
+from aioflags.supervisor.roster import Roster, RotationEntry
 from aioflags.supervisor.tenure import FDV1, INITIALIZER, SYNCHRONIZER, Tenure
-from aioflags.supervisor.verdict import Verdict, is_ready, judge, limits, reported
+from aioflags.supervisor.update_log import UpdateLog
+from aioflags.supervisor.verdict import Verdict, is_ready, is_refusal, judge, limits, reported
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -42,7 +43,8 @@ __all__ = ["Supervisor"]
 class Supervisor:
     """The data sources of one client, for one run.
 
-    ``recovery``: whether a directive holds for ever (``"never"``) or for as long as the server said (``"ttl"``).
+    ``recovery``: whether a directive holds until the client is closed (``"never"``) or for as long as the server said (``"ttl"``).
+    ``refused_retry``: whether the sources start again after the service refused all of them (``"extended"``) or not (``"never"``).
     ``engagement`` remembers directives between runs. ``applied`` is told of each change set that counts, with the snapshot it
     made, once everybody can see that. ``random`` gives a number in [0, 1), for jitter.
     """
@@ -54,6 +56,7 @@ class Supervisor:
         synchronizers: Sequence[SourceBuilder],
         fdv1_fallback: SourceBuilder | None,
         recovery: Literal["never", "ttl"],
+        refused_retry: Literal["extended", "never"],
         context: SourceContext,
         holder: SnapshotHolder,
         facts: Facts,
@@ -66,6 +69,7 @@ class Supervisor:
         self._initializers = tuple(initializers)
         self._roster = Roster.of(tuple(synchronizers), fdv1_fallback)
         self._recovers = recovery == "ttl"
+        self._retries_refused = refused_retry == "extended"
         self._context = context
         self._holder = holder
         self._facts = facts
@@ -74,10 +78,19 @@ class Supervisor:
         self._applied = applied
         self._random = random
         self._logger = logger
+        self._log = UpdateLog(logger)
         self._state = SourceState.INITIALIZING
         self._has_data = False
         self._last_error: ErrorInfo | None = None
         self._pause = 0.0
+        self._was_valid = False
+        """Whether the source that runs now, or ran last, was ``VALID`` in this run."""
+        self._was_refused = False
+        """Whether it ended since the service refused its request."""
+        self._refusals = 0
+        """How many times in a row no source was left after refusals."""
+        self._last_name = ""
+        """The name of the synchronizer that ran last."""
         self._has_woken = False
 
     async def run(self) -> None:
@@ -97,7 +110,7 @@ class Supervisor:
         """Runs initializers until one completes the initialization or is sent away. Answers the last verdict."""
         verdict = Verdict.DONE
         for builder in self._initializers:
-            verdict = await self._serve(Tenure(builder, INITIALIZER, Lease({}), self._absorb, self._logger))
+            verdict = await self._serve(Tenure(builder, INITIALIZER, Lease({}), self._absorb, self._logger), self._context)
             if verdict is not Verdict.NEXT:
                 break
         if self._has_data:
@@ -106,40 +119,72 @@ class Supervisor:
         # Nobody's turn changes by the end of this phase, unless by a directive.
         return verdict if verdict is Verdict.FDV1 else Verdict.DONE
 
-    async def _synchronize(self, builder: SourceBuilder) -> Verdict:
-        """Runs the synchronizer whose turn it is."""
+    async def _synchronize(self, entry: RotationEntry) -> Verdict:
+        """Runs a synchronizer, after the pause that the last verdict asked for."""
         pause, self._pause = self._pause, 0.0
         await anyio.sleep(pause)
+        self._was_valid = self._was_refused = False
         roster = self._roster
         if roster.engaged:
             role, lease = FDV1, Lease({}, until=self._engagement.until)
         else:
             role, lease = SYNCHRONIZER, Lease(limits(self._policy, alone=roster.is_alone, primary=roster.is_primary))
-        return await self._serve(Tenure(builder, role, lease, self._absorb, self._logger))
+        tenure = Tenure(entry.builder, role, lease, self._absorb, self._logger)
+        verdict = await self._serve(tenure, replace(self._context, retry_state=entry.retry_state))
+        self._last_name = tenure.name
+        return verdict
 
-    async def _serve(self, tenure: Tenure) -> Verdict:
+    async def _serve(self, tenure: Tenure, context: SourceContext) -> Verdict:
         try:
-            return await tenure.run(self._context, self._selector)
+            return await tenure.run(context, self._selector)
         finally:
             # Also when the client is closed meanwhile: a restarted one has to know.
             if (directive := tenure.directive) is not None:
                 self._engage(tenure.name, directive)
 
     async def _rest(self) -> Verdict:
-        """Nobody's turn: the end, or a pause until FDv2 may be tried again. ``OFF`` would be final, so a pause is none."""
+        """No source is left: the end, or a pause until FDv2 may be tried again, or until sources that were refused may be.
+
+        While a directive holds for a time the state is not ``OFF``: it ends with that time, whatever becomes of FDv1.
+        """
+        retry_in = self._retry_in()
         if self._roster.engaged and self._engagement.until < math.inf:
             self._report(SourceState.INTERRUPTED, sources_left=False)
-            await anyio.sleep_until(self._engagement.until)
-            return Verdict.RECOVER
+            until = self._engagement.until
+            if retry_in is None or anyio.current_time() + retry_in >= until:
+                await anyio.sleep_until(until)
+                return Verdict.RECOVER
+            await anyio.sleep(retry_in)
+            return Verdict.RETRY
         if self._roster.engaged:
-            self._off(self._last_error)
+            self._off(self._last_error, retry_in)
         elif self._roster.configured:
-            self._off(self._last_error or self._exhausted())
+            self._off(self._last_error or self._exhausted(), retry_in)
         elif self._initializers and not self._has_data:
             self._off(self._exhausted())
         else:
             self._report(SourceState.VALID)
-        return Verdict.DONE
+        if retry_in is None:
+            return Verdict.DONE
+        await self._wait_for_retry(retry_in)
+        return Verdict.RETRY
+
+    def _retry_in(self) -> float | None:
+        """Seconds until sources that were refused start again; ``None`` if they do not."""
+        if not (self._retries_refused and self._roster.was_refused):
+            return None
+        self._refusals += 1
+        return self._policy.pause_after_refusal(self._refusals, chance=self._random())
+
+    async def _wait_for_retry(self, seconds: float) -> None:
+        """A timer, unless all sources poll on demand: these have none, and start again with a ``refresh()`` after that time."""
+        demand, roster = self._context.demand, self._roster
+        entries = roster.configured if not roster.engaged else () if roster.fallback is None else (roster.fallback,)
+        if all(_is_on_demand(entry) for entry in entries):
+            await demand.rest(seconds)
+        else:
+            demand.end()
+            await anyio.sleep(seconds)
 
     # -- what follows from a verdict
 
@@ -149,7 +194,9 @@ class Supervisor:
         self._logger.warning("%s was told to leave FDv2 for FDv1 (%s)", name, directive.origin)
 
     def _turn(self, verdict: Verdict) -> None:
-        before, self._roster = self._roster, self._roster.after(verdict)
+        before = self._roster
+        self._roster = before.after(verdict, was_valid=self._was_valid, was_refused=self._was_refused)
+        self._rotate(verdict)
         if before.engaged and not self._roster.engaged:
             self._engagement.end()
             self._logger.info("returning to FDv2: the time that the server named is over")
@@ -160,7 +207,27 @@ class Supervisor:
             else:
                 self._logger.warning("%s; FDv2 again in %.0f s", action, self._engagement.until - anyio.current_time())
 
-    # -- the way of one result
+    def _rotate(self, verdict: Verdict) -> None:
+        """What a change of source brings: a line in the log, and a pause after a whole round without a valid source."""
+        following = self._roster.current
+        if following is None:
+            return
+        match verdict:
+            case Verdict.NEXT:
+                if rounds := self._roster.failed_rounds:
+                    self._pause = max(self._pause, self._policy.pause_after_round(rounds, chance=self._random()))
+                if self._state is SourceState.OFF:
+                    # The sources that started again were not refused, so that what goes on is an interruption.
+                    self._report(SourceState.INTERRUPTED)
+                self._log.handed_over(self._last_name, name_of(following.builder), pause=self._pause)
+            case Verdict.RECOVER if not self._roster.engaged:
+                self._log.recovering(self._last_name, name_of(following.builder))
+            case Verdict.REMOVE:
+                self._log.removed(name_of(following.builder))
+            case _:
+                pass
+
+    # -- from one result to its verdict
 
     async def _absorb(self, name: str, result: Result) -> Verdict:
         """Environment, data, state, readiness, in this order, and then what the result means."""
@@ -184,12 +251,15 @@ class Supervisor:
                 verdict, self._pause = Verdict.NEXT, self._policy.after_rejection
         else:
             verdict = judge(result)
-            self._log(name, result, verdict)
+            self._log.result(name, result, verdict, has_data=self._serves_data, is_on_demand=_is_on_demand(self._roster.current))
         self._has_data = self._has_data or snapshot is not None
         state = reported(result, verdict, applied=snapshot is not None)
         error = None if isinstance(result, Basis) else result.error
-        if verdict is Verdict.REMOVE and snapshot is None and self._is_last:
-            # OFF follows as soon as the source is closed. In between nothing is interrupted: it is over.
+        self._was_refused = verdict is Verdict.REMOVE and is_refusal(error)
+        if state is SourceState.VALID:
+            self._was_valid, self._refusals = True, 0
+        if verdict is Verdict.REMOVE and snapshot is None and (self._is_last or self._state is SourceState.OFF):
+            # OFF follows as soon as the last source is closed, or has been reported before. Nothing is interrupted in between.
             self._last_error = error or self._last_error
         elif state is not None or snapshot is not None:
             if snapshot is not None:
@@ -201,22 +271,23 @@ class Supervisor:
 
     @property
     def _is_last(self) -> bool:
-        """Whether nothing is left, and nothing will return, when the source whose turn it is goes."""
+        """Whether no source is left when the current one is removed, and no directive ends that would bring others."""
         return self._roster.is_alone and not (self._roster.engaged and self._engagement.until < math.inf)
 
     @property
-    def _is_on_demand(self) -> bool:
-        """Whether the source whose turn it is does nothing by itself. Not every builder knows of this."""
-        return getattr(self._roster.current, "on_demand", False) is True
+    def _serves_data(self) -> bool:
+        """Whether evaluations are served from flag data, of sources or of a store."""
+        return self._holder.snapshot.has_data
 
     def _selector(self) -> Selector:
         return self._holder.snapshot.selector
 
-    # -- what is said about it
+    # -- reports
 
-    def _off(self, error: ErrorInfo | None) -> None:
-        self._logger.error("no data source is left: %s", printable(error.message) if error else "FDv2 was left without a fallback")
-        self._report(SourceState.OFF, error=error, sources_left=False)
+    def _off(self, error: ErrorInfo | None, retry_in: float | None = None) -> None:
+        self._log.exhausted(error, has_data=self._serves_data, retry_in=retry_in)
+        next_attempt = None if retry_in is None else clock.now() + retry_in
+        self._report(SourceState.OFF, error=error, sources_left=False, next_attempt=next_attempt)
 
     def _exhausted(self) -> ErrorInfo:
         last = f"; the last error: {self._last_error.message}" if self._last_error else ""
@@ -230,8 +301,9 @@ class Supervisor:
         snapshot: Snapshot | None = None,
         change_set: ChangeSet | None = None,
         sources_left: bool = True,
+        next_attempt: float | None = None,
     ) -> None:
-        self._facts.report(state, error=error, snapshot=snapshot, change_set=change_set)
+        self._facts.report(state, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt)
         self._state = state or self._state
         self._last_error = error or self._last_error
         # The state first: who wakes is to find it.
@@ -239,29 +311,10 @@ class Supervisor:
             self._has_woken = True
             self._facts.ready()
 
-    def _log(self, name: str, result: Result, verdict: Verdict) -> None:
-        match result:
-            case FetchFailure(error=error):
-                self._logger.warning("%s found no data: %s", name, printable(error.message))
-            case Update(state=SourceState.OFF, error=error):
-                level = logging.ERROR if verdict is Verdict.REMOVE else logging.WARNING
-                self._logger.log(level, "%s gave up: %s", name, printable(error.message if error else "it did not say why"))
-            case Update(state=SourceState.INTERRUPTED, error=ErrorInfo(message=message) as error):
-                level = logging.WARNING if self._is_news(error) else logging.DEBUG
-                serving = "the data at hand are served" if self._holder.snapshot.has_data else "defaults are served"
-                again = "is asked again by refresh" if self._is_on_demand else "will retry"
-                self._logger.log(level, "%s interrupted, %s; %s: %s", name, again, serving, printable(message))
-            case Update(state=SourceState.VALID) if self._state is not SourceState.VALID:
-                self._logger.info("%s keeps the flag data current%s", name, " again" if self._has_data else "")
-            case _:
-                self._logger.debug("%s: %s", name, verdict.value)
 
-    def _is_news(self, error: ErrorInfo) -> bool:
-        """Whether an interruption is told: the first, and data that are wrong in another way; somebody is mending them."""
-        last = self._last_error
-        if self._state is not SourceState.INTERRUPTED or last is None:
-            return True
-        return error.kind is FailureKind.INVALID_DATA and (error.kind, error.message) != (last.kind, last.message)
+def _is_on_demand(entry: RotationEntry | None) -> bool:
+    """Whether the source does nothing by itself. Builders need not have that attribute."""
+    return entry is not None and getattr(entry.builder, "on_demand", False) is True
 
 
 def _rejected(result: Result, message: str) -> Result:

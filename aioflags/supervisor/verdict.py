@@ -10,12 +10,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from aioflags.model.change import ChangeKind
-from aioflags.model.result import Basis, FallbackDirective, Result, SourceState, Update
+from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, Result, SourceState, Update
+from aioflags.protocol.failures import is_recoverable
 
 if TYPE_CHECKING:
     from aioflags.supervisor.policy import Policy
 
-__all__ = ["Verdict", "concluded", "expired", "is_ready", "judge", "limits", "reported"]
+__all__ = ["Verdict", "concluded", "expired", "is_ready", "is_refusal", "judge", "limits", "reported"]
 
 
 class Verdict(StrEnum):
@@ -30,7 +31,9 @@ class Verdict(StrEnum):
     RECOVER = "RECOVER"
     """Back to the first synchronizer; from FDv1, back to FDv2."""
     REMOVE = "REMOVE"
-    """It never runs again."""
+    """It does not run again, unless all of them start anew."""
+    RETRY = "RETRY"
+    """No source was left after refusals: all that were removed start again."""
     FDV1 = "FDV1"
     """The server orders us off FDv2."""
 
@@ -61,6 +64,11 @@ def reported(result: Result, verdict: Verdict, *, applied: bool) -> SourceState 
             return SourceState.VALID if applied and verdict in {Verdict.DONE, Verdict.FDV1} else None
         case _:
             return SourceState.INTERRUPTED
+
+
+def is_refusal(error: ErrorInfo | None) -> bool:
+    """Whether the service refused the request itself, as with 401 or 404. The same request may succeed much later."""
+    return error is not None and error.kind is FailureKind.ERROR_RESPONSE and not is_recoverable(error.status_code)
 
 
 def is_ready(state: SourceState | None, *, sources_left: bool) -> bool:

@@ -12,7 +12,7 @@ from aioflags.clock import now
 from aioflags.model.defaults import BACKOFF_RESET, LONGEST_PATIENCE, MAX_RECONNECT_DELAY, MAX_RETRY_AFTER
 from aioflags.protocol.dates import read_date
 
-__all__ = ["Backoff", "delay", "read_retry_after"]
+__all__ = ["Backoff", "RetryState", "delay", "read_retry_after"]
 
 _BUSY: Final = frozenset({429, 503})
 _ENOUGH: Final = 64
@@ -28,36 +28,60 @@ def delay(initial: float, attempt: int, *, chance: float, at_least: float = 0.0,
     return max(longest * (1 - chance / 2), at_least)
 
 
-class Backoff:
-    """The attempts of one run, counted. Whatever ended a connection counts; only one that lasted starts them anew.
+class RetryState:
+    """How far the back-off of one source has come. It outlives the runs of the source, so that a new run continues it.
 
-    ``patience``: where a service that refuses a request for good is asked again all the same, seconds from which the delays
-    then grow, up to an hour. That holds, whatever fails next, until :meth:`reset`.
+    ``attempt`` counts failures in a row. ``is_extended``: the service refused a request that is repeated all the same.
+    ``not_before`` is when the source may send its next request, on the event loop's clock.
     """
 
-    __slots__ = ("_attempt", "_ceiling", "_initial", "_is_patient", "_patience")
+    __slots__ = ("attempt", "is_extended", "not_before")
 
-    def __init__(self, initial: float, *, ceiling: float = MAX_RECONNECT_DELAY, patience: float | None = None) -> None:
+    def __init__(self) -> None:
+        self.attempt: int = 0
+        self.is_extended: bool = False
+        self.not_before: float = 0.0
+
+
+class Backoff:
+    """Counts the attempts of a source. Every end of a connection counts; one that lasted 60 s starts the count anew.
+
+    ``patience``: for a source that repeats requests that the service refused for good, the seconds from which the delays
+    then grow, up to an hour. That holds, whatever fails next, until :meth:`reset`. ``state`` is where the count is kept;
+    a source that is built again for its next run passes the same one, and continues.
+    """
+
+    __slots__ = ("_ceiling", "_initial", "_patience", "state")
+
+    def __init__(
+        self,
+        initial: float,
+        *,
+        ceiling: float = MAX_RECONNECT_DELAY,
+        patience: float | None = None,
+        state: RetryState | None = None,
+    ) -> None:
         self._initial = initial
         self._ceiling = ceiling
         self._patience = None if patience is None else max(patience, initial)
-        self.reset()
+        self.state: RetryState = RetryState() if state is None else state
 
     def reset(self) -> None:
-        """All is well again."""
-        self._attempt = 0
-        self._is_patient = False
+        """A connection has proven itself: the next delay is the first one."""
+        self.state.attempt = 0
+        self.state.is_extended = False
 
     def after(self, lasted: float, *, chance: float, at_least: float = 0.0, is_refused: bool = False) -> float:
         """Seconds to wait after a connection that was open for ``lasted`` seconds (0: it never was)."""
+        state = self.state
         if lasted >= BACKOFF_RESET:
             self.reset()
-        if is_refused and self._patience is not None and not self._is_patient:
-            self._is_patient, self._attempt = True, 0
-        self._attempt += 1
-        if self._is_patient and self._patience is not None:
-            return delay(self._patience, self._attempt, chance=chance, at_least=at_least, ceiling=LONGEST_PATIENCE)
-        return delay(self._initial, self._attempt, chance=chance, at_least=at_least, ceiling=self._ceiling)
+        if is_refused and self._patience is not None and not state.is_extended:
+            state.is_extended, state.attempt = True, 0
+        state.attempt += 1
+        if state.is_extended and self._patience is not None:
+            return delay(self._patience, state.attempt, chance=chance, at_least=at_least, ceiling=LONGEST_PATIENCE)
+        return delay(self._initial, state.attempt, chance=chance, at_least=at_least, ceiling=self._ceiling)
 
 
 def read_retry_after(status: int, headers: Mapping[str, str]) -> float:

@@ -90,6 +90,7 @@ class Report:
     error: ErrorInfo | None
     version: int | None
     change_set: ChangeSet | None
+    next_attempt: float | None = None
 
 
 class World:
@@ -117,6 +118,7 @@ class World:
         synchronizers: Sequence[ScriptedBuilder] = (),
         fallback: ScriptedBuilder | None = None,
         recovery: Literal["never", "ttl"] = "never",
+        refused_retry: Literal["extended", "never"] = "never",
         random: Callable[[], float] = lambda: 0.5,
     ) -> None:
         """Runs a new supervisor until it has nothing left to run."""
@@ -126,6 +128,7 @@ class World:
             synchronizers=synchronizers,
             fdv1_fallback=fallback,
             recovery=recovery,
+            refused_retry=refused_retry,
             context=SourceContext(),
             holder=self.holder,
             facts=self,
@@ -153,10 +156,11 @@ class World:
         error: ErrorInfo | None = None,
         snapshot: Snapshot | None = None,
         change_set: ChangeSet | None = None,
+        next_attempt: float | None = None,
     ) -> None:
         if snapshot is not None:
             self.holder.publish(snapshot)
-        self.note("", "reported", Report(state, error, self.served, change_set))
+        self.note("", "reported", Report(state, error, self.served, change_set, next_attempt))
 
     def environment(self, environment_id: str) -> None:
         self.note("", "environment", environment_id)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from aioflags.sources.base import SourceBuilder
-from aioflags.supervisor.roster import Roster
+from aioflags.supervisor.roster import Roster, RotationEntry
 from aioflags.supervisor.verdict import Verdict
 from tests.supervisor.scripted import World
 
@@ -18,7 +18,7 @@ A, B, C, F = (WORLD.source(name) for name in "ABCF")
 def named(roster: Roster) -> str:
     """The sources that are left, the current one in upper case."""
     letters: dict[SourceBuilder, str] = {A: "a", B: "b", C: "c", F: "f"}
-    names = [letters[builder] for builder in roster.left]
+    names = [letters[entry.builder] for entry in roster.left]
     if names:
         names[roster.index] = names[roster.index].upper()
     return "".join(names)
@@ -26,10 +26,11 @@ def named(roster: Roster) -> str:
 
 def roster(names: str, *, fallback: SourceBuilder | None = F) -> Roster:
     """A roster of the synchronizers that are named, with the turn of the one in upper case; of F alone, an engaged one."""
-    builders: dict[str, SourceBuilder] = {"a": A, "b": B, "c": C, "f": F}
-    left = tuple(builders[name.lower()] for name in names)
+    new = Roster.of((A, B, C), fallback)
+    entries = dict(zip("abcf", (*new.configured, new.fallback or RotationEntry(F)), strict=True))
+    left = tuple(entries[name.lower()] for name in names)
     index = next((index for index, name in enumerate(names) if name.isupper()), 0)
-    return replace(Roster.of((A, B, C), fallback), left=left, index=index, engaged=names in {"F", ""})
+    return replace(new, left=left, index=index, engaged=names in {"F", ""})
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_the_fallback_is_never_taken_from_the_synchronizers() -> None:
 
 def test_one_builder_may_stand_in_the_list_twice() -> None:
     twice = Roster.of((A, B, A), None).after(Verdict.NEXT).after(Verdict.NEXT).after(Verdict.REMOVE)
-    assert twice.left == (A, B)
+    assert [entry.builder for entry in twice.left] == [A, B]
 
 
 @pytest.mark.parametrize(

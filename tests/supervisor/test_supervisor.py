@@ -162,12 +162,12 @@ def scripts(given: Script | list[Script]) -> list[Script]:
             Case(
                 synchronizers=[[off(401)], SILENT, SILENT],
                 wait=45,
-                opened=[("S1", 0), ("S2", 0), ("S3", 10), ("S2", 20), ("S3", 30), ("S2", 40)],
+                opened=[("S1", 0), ("S2", 0), ("S3", 10), ("S2", 20.75), ("S3", 30.75), ("S2", 42.25)],
                 served=None,
                 states=[INTERRUPTED],
                 ready=None,
             ),
-            id="DS-71 one that is refused has no other turn",
+            id="DS-71 one that is refused does not run again while others do",
         ),
         pytest.param(
             Case(
@@ -672,6 +672,7 @@ class Slow:
     """A snapshot that takes its time to take up changes: it pauses three times, and notes what happened meanwhile."""
 
     selector = Selector.none()
+    has_data = False
     flags: ClassVar[dict[str, FlagDefinition]] = {}
 
     def __init__(self, ticks: list[int]) -> None:
@@ -933,9 +934,8 @@ async def test_trouble_is_logged_once_a_change(world: World, caplog: pytest.LogC
     script = [valid(1), *[down(), 1] * 20, valid(), down(), HANG]
     async with world.running(synchronizers=[world.source("S1", script)]):
         await anyio.sleep(60)
-    assert [record.getMessage() for record in caplog.records] == [
-        "S1 interrupted, will retry; the data at hand are served: status 503"
-    ] * 2
+    warning = "S1 interrupted, will retry; serving the last flag data: status 503"
+    assert [record.getMessage() for record in caplog.records] == [warning, "S1 keeps the flag data current again", warning]
 
 
 async def test_data_that_are_wrong_in_another_way_are_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -949,15 +949,14 @@ async def test_data_that_are_wrong_in_another_way_are_logged(world: World, caplo
     async with world.running(synchronizers=[world.source("S1", script)]):
         await anyio.sleep(1)
     told = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
-    assert told == ["line 1", "line 2", "line 2"]
+    assert told == ["line 1", "line 2", "status 503", "line 2"]
 
 
 @pytest.mark.parametrize(
     ("result", "level", "message"),
     [
-        pytest.param(off(401), logging.ERROR, "S1 gave up: status 401", id="a person has to act"),
-        pytest.param(off(401, DIRECTIVE), logging.WARNING, "S1 gave up: status 401", id="but not if there is a way on"),
-        pytest.param(Update(state=OFF, directive=None), logging.ERROR, "S1 gave up: it did not say why", id="no reason given"),
+        pytest.param(off(401, DIRECTIVE), logging.WARNING, "S1 stopped: status 401", id="after which FDv1 takes over"),
+        pytest.param(Update(state=OFF, directive=None), logging.ERROR, "S1 stopped: it gave no reason", id="without a reason"),
     ],
 )
 async def test_a_last_word_is_logged(

@@ -44,6 +44,7 @@ class RandomWorld(World):
         self.synchronizers = [self._source(f"S{n}", self._syncing) for n in range(rng.choice([0, 1, 1, 2, 2, 3, 4]))]
         self.fallback = self._source("F", self._syncing) if rng.random() < 0.7 else None
         self.recovery: Literal["never", "ttl"] = "ttl" if rng.random() < 0.35 else "never"
+        self.refused_retry: Literal["extended", "never"] = rng.choice(["extended", "never"])
         self.lives = [rng.choice([0, 0.5, 5, 61, 400, 3000, 8000]) for _ in range(rng.choice([1, 1, 2]))]
         """How long the client runs, for each time that it is started."""
 
@@ -107,6 +108,7 @@ class RandomWorld(World):
                     synchronizers=self.synchronizers,
                     fallback=self.fallback,
                     recovery=self.recovery,
+                    refused_retry=self.refused_retry,
                 )
             self.note("", "stopped")
             assert len(asyncio.all_tasks()) == tasks, "a task is left"
@@ -184,15 +186,16 @@ def no_data_go_back(world: RandomWorld) -> None:
 
 
 def reports_make_sense(world: RandomWorld) -> None:
-    """``OFF`` is the last word of a life, waiters wake once a life, and never before the state says why."""
+    """``OFF`` without a next attempt is the last state of a life; waiters wake once a life, and not before the state says why."""
     state: SourceState | None = None
-    ready = False
+    ready = is_over = False
     for entry in world.journal:
         if entry.what == "started":
-            state, ready = None, False
+            state, ready, is_over = None, False, False
         elif entry.what == "reported":
-            assert state is not SourceState.OFF, "something is reported after OFF"
+            assert not is_over, "something is reported after OFF"
             state = entry.detail.state or state
+            is_over = state is SourceState.OFF and entry.detail.next_attempt is None
         elif entry.what == "ready":
             assert not ready, "waiters wake twice"
             ready = True

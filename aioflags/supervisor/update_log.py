@@ -1,0 +1,155 @@
+"""UpdateLog: what a supervisor logs about its sources: each cause of an outage once, and the end of the outage.
+
+A line about a source that is removed waits for what comes next. If no source is left, one line reports all of it.
+
+Source: ``architecture.md`` 9.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from aioflags.logs import Once, printable
+from aioflags.model.result import Basis, ErrorInfo, FailureKind, FetchFailure, Result, SourceState, Update
+from aioflags.supervisor.verdict import Verdict, is_refusal
+
+__all__ = ["UpdateLog"]
+
+_MAX_CAUSES: Final = 20
+"""How many causes of one outage are logged as warnings."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line about a source that is not asked again. ``event`` completes the name of the source."""
+
+    level: int
+    name: str
+    event: str
+    error: ErrorInfo | None
+
+
+class UpdateLog:
+    """The log of one supervisor. ``has_data`` means that there are flags to serve."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._is_valid = False
+        self._outage_level = logging.NOTSET
+        """The highest level at which the current outage was reported."""
+        self._is_new_cause = Once(_MAX_CAUSES)
+        self._last_error: ErrorInfo | None = None
+        self._held_back: list[_Line] = []
+        self._exhausted_by: Hashable = None
+        """Why no source was left, the last time."""
+
+    # -- results of sources
+
+    def result(self, name: str, result: Result, verdict: Verdict, *, has_data: bool, is_on_demand: bool) -> None:
+        """The source ``name`` yielded ``result``. ``is_on_demand``: it polls only when ``refresh()`` is called."""
+        match result:
+            case FetchFailure(error=error):
+                self._stopped(_Line(logging.WARNING, name, "returned no data", error), holds_back=is_refusal(error))
+            case Update(state=SourceState.OFF, error=error):
+                is_removed = verdict is Verdict.REMOVE
+                self._stopped(
+                    _Line(logging.ERROR if is_removed else logging.WARNING, name, "stopped", error), holds_back=is_removed
+                )
+            case Update(state=SourceState.INTERRUPTED, error=ErrorInfo() as error):
+                self.flush()
+                again = "polls again when refresh() is called" if is_on_demand else "will retry"
+                level = logging.WARNING if self._is_news(name, error) else logging.DEBUG
+                self._log(level, "%s interrupted, %s; serving %s: %s", name, again, _served(has_data=has_data), printable(error))
+                self._is_valid, self._last_error = False, error
+            case Update(state=SourceState.VALID):
+                if not self._is_valid:
+                    self._works("%s keeps the flag data current%s", name, has_data=has_data)
+                else:
+                    self._logger.debug("%s is up to date", name)
+            case Basis() if verdict in {Verdict.DONE, Verdict.FDV1} and self._outage_level:
+                self._works("%s returned flag data%s", name, has_data=has_data)
+            case _:
+                self._is_valid = self._is_valid or verdict is Verdict.DONE
+                self._logger.debug("%s returned a result", name)
+
+    def _works(self, message: str, name: str, *, has_data: bool) -> None:
+        """The end of an outage, at the level at which the outage was reported, or the first data."""
+        self.flush()
+        again = " again" if has_data and self._outage_level else ""
+        self._logger.log(max(self._outage_level, logging.INFO), message, name, again)
+        self._is_valid, self._outage_level = True, logging.NOTSET
+        self._is_new_cause = Once(_MAX_CAUSES)
+        self._last_error = self._exhausted_by = None
+
+    def _stopped(self, line: _Line, *, holds_back: bool) -> None:
+        self._held_back.append(line)
+        if not holds_back:
+            self.flush()
+        self._is_valid, self._last_error = False, line.error
+
+    def _is_news(self, name: str, error: ErrorInfo) -> bool:
+        """Whether a failure is a warning: each cause is, once an outage.
+
+        Data that are wrong in another way than before are one each time: a person may be correcting them just now.
+        """
+        if error.kind is FailureKind.INVALID_DATA:
+            return self._last_error is None or _cause(self._last_error) != _cause(error)
+        return self._is_new_cause((name, _cause(error)))
+
+    # -- what the supervisor does about them
+
+    def removed(self, following: str) -> None:
+        """The source that stopped last is removed, and ``following`` takes over."""
+        if self._held_back:
+            self._held_back[-1] = replace(self._held_back[-1], event=f"stopped, and {following} takes over")
+
+    def handed_over(self, name: str, following: str, *, pause: float) -> None:
+        """The source ``name`` was not valid for too long. ``following`` starts after ``pause`` seconds."""
+        self.flush()
+        if pause:
+            self._logger.info("%s is not valid, and no other source is; %s starts in %.3g s", name, following, pause)
+        else:
+            self._logger.info("%s is not valid; %s takes over", name, following)
+
+    def recovering(self, name: str, following: str) -> None:
+        """The source ``name`` was valid for so long that the first one, ``following``, gets another chance."""
+        self._logger.info("%s has been valid for a while; %s is tried again", name, following)
+
+    def exhausted(self, error: ErrorInfo | None, *, has_data: bool, retry_in: float | None) -> None:
+        """No source is left. ``retry_in``: seconds until all of them start again; ``None`` if they do not."""
+        cause = None if error is None else _cause(error)
+        is_repeated = cause is not None and cause == self._exhausted_by
+        self._held_back = [line for line in self._held_back if line.error is None or _cause(line.error) != cause]
+        if is_repeated:
+            self._held_back.clear()
+        self.flush()
+        reason = "FDv2 was left, and there is no FDv1 fallback" if error is None else printable(error)
+        again = "no further attempt" if retry_in is None else f"next attempt in {retry_in:.0f} s"
+        # The same answer to a further attempt is not news: a person has to act on the first one.
+        level = logging.INFO if is_repeated else logging.ERROR
+        self._log(level, "no data source is left; serving %s; %s: %s", _served(has_data=has_data), again, reason)
+        self._is_valid, self._exhausted_by = False, cause
+
+    def flush(self) -> None:
+        """Writes the lines that were held back."""
+        lines, self._held_back = self._held_back, []
+        for line in lines:
+            reason = "it gave no reason" if line.error is None else printable(line.error)
+            self._log(line.level, "%s %s: %s", line.name, line.event, reason)
+
+    def _log(self, level: int, message: str, *args: object) -> None:
+        self._logger.log(level, message, *args)
+        if level > logging.INFO:
+            self._outage_level = max(self._outage_level, level)
+
+
+def _served(*, has_data: bool) -> str:
+    return "the last flag data" if has_data else "defaults"
+
+
+def _cause(error: ErrorInfo) -> Hashable:
+    """What two failures have in common that are one cause: the HTTP status, or else kind and message."""
+    return error.status_code or (error.kind, error.message)
