@@ -157,10 +157,9 @@ class Core:
     def _log_start(self, wait: float, took: float) -> None:
         report = self._cell.newest
         error = f" ({report.last_error})" if report.last_error else ""
-        if report.status in {Status.READY, Status.STALE}:
-            self._logger.info("started: %s", report.status.value)
-        elif report.status is Status.FATAL:
-            self._logger.warning("started without flag data%s: defaults are served, and no source is left to change that", error)
+        if report.status in {Status.READY, Status.STALE} or report.source_state is SourceState.OFF:
+            # Why no source is left was logged as an error when it happened.
+            self._logger.info("started: %s, %s", report.status.value, self._cell.data_summary)
         elif wait > 0 and not self._cell.is_closed:
             self._logger.warning("started without flag data after %.3g s%s: defaults are served until some arrive", took, error)
 
@@ -211,7 +210,10 @@ class Core:
         """Refuses a call on another event loop than the client's."""
         running = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not running:
-            raise LifecycleError(f"this client belongs to {self._loop!r}, and this call runs on {running!r}: one client for each")
+            raise LifecycleError(
+                "this client was started on another event loop: make one client for each asyncio.run(), "
+                "or run all calls on one loop, with asyncio.Runner"
+            )
 
     # -- the root task
 

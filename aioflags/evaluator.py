@@ -379,7 +379,7 @@ class Evaluator:
                 why = why or "none was given, and there is no ambient one"
                 self._logger.warning("%s: the context cannot be used: %s", shown, why)
             case ErrorKind.CLIENT_NOT_READY:
-                self._logger.warning("%s: no flag data yet, the default is served", shown)
+                self._logger.warning("%s: there are no flag data; serving the default", shown)
             case ErrorKind.FLAG_NOT_FOUND:
                 # A key that is new to the service is no news; one that is nearly there is a mistake that nobody else will find.
                 hint = did_you_mean(key, flags, before="; ")

@@ -54,6 +54,16 @@ class StatusCell:
         """How many seconds ago a source brought the newest data; ``None`` where none has."""
         return None if self.source is None or self.data_since is None else max(0.0, now() - self.data_since)
 
+    @property
+    def data_summary(self) -> str:
+        """How many flags there are and where they came from, for the log."""
+        snapshot = self._holder.snapshot
+        if not snapshot.has_data:
+            return "no flag data"
+        count = len(snapshot.flags)
+        source = "" if self.source is None else f" from {printable(self.source)}"
+        return f"{count:,} flag{'' if count == 1 else 's'}{source}"
+
     # -- facts from the supervisor
 
     def report(
@@ -117,7 +127,7 @@ class StatusCell:
         if self.is_closed:
             return
         if is_news and self.newest.source_state is SourceState.INITIALIZING and self._holder.snapshot.has_data:
-            error = f" ({printable(self.newest.last_error)})" if self.newest.last_error else ""
+            error = f" ({self.newest.last_error})" if self.newest.last_error else ""
             self._log.warning("the start is over, and no source has confirmed the flag data at hand%s: they may be old", error)
         self._publish(self.newest.source_state, None, next_attempt=self.newest.next_attempt)
 

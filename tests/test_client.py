@@ -560,7 +560,7 @@ async def test_unconfirmed_data_are_remarked_once(caplog: pytest.LogCaptureFixtu
     assert [(record.levelname, record.getMessage()) for record in caplog.records if "f:" not in record.getMessage()] == [
         ("INFO", "serving flag data that no source has confirmed yet"),
         ("WARNING", OVERDUE),
-        ("INFO", "started: STALE"),
+        ("INFO", "started: STALE, 1 flag from slow"),
         ("INFO", "closed"),
     ]
 

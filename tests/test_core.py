@@ -120,7 +120,7 @@ async def test_a_permanent_failure_ends_the_start_at_once(caplog: pytest.LogCapt
     report = await client.start(60)
     assert seconds() - began < 1
     assert (report.status, report.source_state, report.last_error) == ("FATAL", "OFF", REFUSED)
-    assert "no source is left" in caplog.text
+    assert "no data source is left" in caplog.text
     assert await client.variation("f", USER, 7) == 7
     with pytest.raises(NotReadyError, match="the key was refused"):
         await client.wait_ready()
@@ -426,7 +426,7 @@ def test_a_client_belongs_to_the_loop_that_started_it() -> None:
 
     async def elsewhere() -> None:
         for call in (client.start(), client.wait_ready(), client.aclose()):
-            with pytest.raises(LifecycleError, match="belongs to"):
+            with pytest.raises(LifecycleError, match="one client for each asyncio"):
                 await call
         assert client.variation_nowait("f", USER, 0) == 1
         # Not half closed, either.

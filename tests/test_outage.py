@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -39,7 +40,7 @@ class Flaky(Service):
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         stream = Answer(200, STREAM.headers, [*STREAM.body[:-1], self._broken])
-        self.answers = [self.failure or (stream if request.url.path == "/sdk/stream" else POLL)]
+        self.answers = (self.failure or (stream if request.url.path == "/sdk/stream" else POLL),)
         return await super().answer(request)
 
     def fail_now(self, failure: Answer) -> None:
@@ -242,3 +243,35 @@ async def test_a_second_start_of_refused_sources_can_be_closed() -> None:
     await client.aclose()
     assert asyncio.get_running_loop().time() - began < 1
     assert client.status.next_attempt is None
+
+
+# -- the log
+
+
+async def test_a_refused_key_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async with client_of(Flaky(Answer(401))) as client:
+        await client.variation("f", USER, 0)
+        await asyncio.sleep(60)
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING and "f:" not in record.getMessage()]
+    assert [record.levelno for record in warnings] == [logging.ERROR]
+    message = warnings[0].getMessage()
+    assert "401 Unauthorized" in message
+    assert "(https://sdk.launchdarkly.com/sdk/poll)" in message
+    assert "next attempt in" in message
+    assert KEY not in caplog.text
+
+
+async def test_without_data_an_evaluation_does_not_promise_any(caplog: pytest.LogCaptureFixture) -> None:
+    async with client_of(Flaky(Answer(401))) as client:
+        for _ in range(3):
+            await client.variation("f", USER, 0)
+            await client.variation("g", USER, 0)
+    messages = [record.getMessage() for record in caplog.records if record.getMessage().startswith(("f:", "g:"))]
+    assert messages == [f"{key}: there are no flag data; serving the default" for key in "fg"], "once a flag"
+
+
+async def test_a_start_reports_how_many_flags_came_from_where(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
+    async with client_of(Flaky()):
+        pass
+    assert "started: READY, 1 flag from polling" in caplog.messages

@@ -45,7 +45,7 @@ def explain(
         why = "there is none" if context is None else printable(context.error)
         return _refused(key, ErrorKind.USER_NOT_SPECIFIED, f"the context cannot be used: {why}")
     if not snapshot.has_data:
-        return _refused(key, ErrorKind.CLIENT_NOT_READY, "there are no flag data yet")
+        return _refused(key, ErrorKind.CLIENT_NOT_READY, "there are no flag data")
     flag = snapshot.flags.get(key)
     if flag is None:
         also = did_you_mean(key, snapshot.flags, before="; ", quote=shown)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal, TypeAlias, final
 from urllib.parse import urlsplit
 
+from aioflags.logs import printable
 from aioflags.model.change import ChangeSet
 from aioflags.model.reprs import repr_of_set_fields
 
@@ -41,7 +42,7 @@ class FailureKind(StrEnum):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorInfo:
-    """One failure of a source. As text it is the message with the address.
+    """One failure of a source. As text it is the message with the address, fit for a line of a log.
 
     ``status_code`` is 0 if there was none; ``time`` is in Unix seconds. ``address`` is where the source sent its request, origin
     and path, without a query or a password; ``None`` for a source without one.
@@ -55,10 +56,10 @@ class ErrorInfo:
 
     def __str__(self) -> str:
         if self.address is None:
-            return self.message
+            return printable(self.message)
         # Messages of network failures end with the host and the port, which the address has, too.
         host = urlsplit(self.address).netloc
-        return f"{self.message.removesuffix(f' ({host})')} ({self.address})"
+        return f"{printable(self.message.removesuffix(f' ({host})'))} ({printable(self.address)})"
 
     def __repr__(self) -> str:
         return repr_of_set_fields(self)

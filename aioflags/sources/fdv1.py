@@ -8,7 +8,7 @@ from __future__ import annotations
 import random as random_numbers
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 from aioflags.model.change import Selector
 from aioflags.model.defaults import PATIENCE, POLL_INTERVAL
@@ -35,6 +35,8 @@ class Fdv1FallbackOptions(PollOptions):
     client's for polls.
     """
 
+    name: ClassVar[str] = "FDv1 polling"
+
     def build(self, context: SourceContext, /) -> Fdv1Poller:
         """A fresh source, for one run."""
         interval = POLL_INTERVAL if self.interval is None else self.interval
@@ -50,6 +52,8 @@ class Fdv1Polling(PollOptions):
     up to an hour. Two good answers in a row end this patience. With ``on_demand`` it asks once, and then when
     :meth:`~aioflags.Client.refresh` is called. What is ``None`` is taken from the client.
     """
+
+    name: ClassVar[str] = "FDv1 polling"
 
     _patience: float = field(default=PATIENCE, repr=False)
 
@@ -84,7 +88,7 @@ class Fdv1Poller:
         demand: Demand | None = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
-        self.name = "FDv1 polling"
+        self.name = Fdv1Polling.name
         self._interval = interval
         self._url = latest_all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
         self._requester = Requester(self.name, context, http, read_body=read_all, read_head=_no_directive)

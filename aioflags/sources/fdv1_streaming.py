@@ -8,6 +8,7 @@ from __future__ import annotations
 import random as random_numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from aioflags.model.change import Selector
 from aioflags.model.defaults import PATIENCE
@@ -28,6 +29,8 @@ class Fdv1Streaming(StreamOptions):
     A service that refuses the key, say with 401, is asked again after 5 minutes (less up to half, by chance), then after twice
     that, up to an hour. A connection that lasts a minute ends this patience. What is ``None`` is taken from the client.
     """
+
+    name: ClassVar[str] = "FDv1 streaming"
 
     _patience: float = field(default=PATIENCE, repr=False)
 
@@ -56,7 +59,7 @@ class Fdv1Streamer(StreamedSource):
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
         backoff = Backoff(initial_delay, patience=patience, state=context.retry_state)
-        super().__init__("FDv1 streaming", context, http=http, backoff=backoff, random=random)
+        super().__init__(Fdv1Streaming.name, context, http=http, backoff=backoff, random=random)
         self._address = all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
 
     def _url(self, selector: Selector) -> str:  # noqa: ARG002 - FDv1 has no cursor

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from aioflags.model.change import ChangeSet, Selector
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
@@ -30,6 +31,8 @@ class Polling(PollOptions):
     ``interval`` after a good answer. What is ``None`` is taken from the client.
     """
 
+    name: ClassVar[str] = "polling"
+
     def build(self, context: SourceContext, /) -> PollingSource:
         """A fresh source, for one run."""
         interval = context.poll_interval if self.interval is None else self.interval
@@ -41,7 +44,7 @@ class PollingSource:
     """What :class:`Polling` builds."""
 
     def __init__(self, context: SourceContext, *, base_uri: str, interval: float, demand: Demand | None, http: Http | None) -> None:
-        self.name = "polling"
+        self.name = Polling.name
         self._base_uri = base_uri
         self._interval = interval
         self._demand = demand

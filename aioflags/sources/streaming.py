@@ -8,6 +8,7 @@ from __future__ import annotations
 import random as random_numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from aioflags.model.change import Selector
 from aioflags.model.result import FailureKind, FallbackDirective
@@ -30,6 +31,8 @@ class Streaming(StreamOptions):
     What is ``None`` is taken from the client.
     """
 
+    name: ClassVar[str] = "streaming"
+
     def build(self, context: SourceContext, /) -> StreamingSource:
         """A fresh source, for one run."""
         base_uri = self.base_uri or context.stream_uri
@@ -48,7 +51,9 @@ class StreamingSource(StreamedSource):
         http: Http | None = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
-        super().__init__("streaming", context, http=http, backoff=Backoff(initial_delay, state=context.retry_state), random=random)
+        super().__init__(
+            Streaming.name, context, http=http, backoff=Backoff(initial_delay, state=context.retry_state), random=random
+        )
         self._base_uri = base_uri
 
     def _url(self, selector: Selector) -> str:

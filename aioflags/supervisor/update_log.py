@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from aioflags.logs import Once, printable
+from aioflags.logs import Once
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FetchFailure, Result, SourceState, Update
 from aioflags.supervisor.verdict import Verdict, is_refusal
 
@@ -62,7 +62,7 @@ class UpdateLog:
                 self.flush()
                 again = "polls again when refresh() is called" if is_on_demand else "will retry"
                 level = logging.WARNING if self._is_news(name, error) else logging.DEBUG
-                self._log(level, "%s interrupted, %s; serving %s: %s", name, again, _served(has_data=has_data), printable(error))
+                self._log(level, "%s interrupted, %s; serving %s: %s", name, again, _served(has_data=has_data), error)
                 self._is_valid, self._last_error = False, error
             case Update(state=SourceState.VALID):
                 if not self._is_valid:
@@ -71,9 +71,11 @@ class UpdateLog:
                     self._logger.debug("%s is up to date", name)
             case Basis() if verdict in {Verdict.DONE, Verdict.FDV1} and self._outage_level:
                 self._works("%s returned flag data%s", name, has_data=has_data)
-            case _:
+            case Basis():
                 self._is_valid = self._is_valid or verdict is Verdict.DONE
-                self._logger.debug("%s returned a result", name)
+                self._logger.debug("%s returned flag data, or that there are no newer ones", name)
+            case _:
+                self._logger.debug("%s is interrupted, and gave no reason", name)
 
     def _works(self, message: str, name: str, *, has_data: bool) -> None:
         """The end of an outage, at the level at which the outage was reported, or the first data."""
@@ -126,7 +128,7 @@ class UpdateLog:
         if is_repeated:
             self._held_back.clear()
         self.flush()
-        reason = "FDv2 was left, and there is no FDv1 fallback" if error is None else printable(error)
+        reason = "FDv2 was left, and there is no FDv1 fallback" if error is None else error
         again = "no further attempt" if retry_in is None else f"next attempt in {retry_in:.0f} s"
         # The same answer to a further attempt is not news: a person has to act on the first one.
         level = logging.INFO if is_repeated else logging.ERROR
@@ -137,7 +139,7 @@ class UpdateLog:
         """Writes the lines that were held back."""
         lines, self._held_back = self._held_back, []
         for line in lines:
-            reason = "it gave no reason" if line.error is None else printable(line.error)
+            reason = "it gave no reason" if line.error is None else line.error
             self._log(line.level, "%s %s: %s", line.name, line.event, reason)
 
     def _log(self, level: int, message: str, *args: object) -> None:

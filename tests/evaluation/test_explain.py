@@ -561,7 +561,7 @@ def test_where_there_is_nothing_to_evaluate_it_says_why(key: str, subject: Conte
 def test_before_there_are_data_it_says_so() -> None:
     found = explain(Snapshot.empty(), "flag", USER)
     assert found.detail == Snapshot.empty().evaluate("flag", USER, None).detail
-    assert (found.key, [step.text for step in found.steps]) == ("flag", ["there are no flag data yet"])
+    assert (found.key, [step.text for step in found.steps]) == ("flag", ["there are no flag data"])
 
 
 def test_it_is_json() -> None:

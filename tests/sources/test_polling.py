@@ -477,3 +477,12 @@ async def test_a_test_may_poll_faster() -> None:
     async with updates_of(Polling(interval=0.5, _minimum_interval=0.1).build(service.context())) as news:
         await first(news, 2)
     assert service.pauses == [0.5]
+
+
+async def test_a_failure_names_the_address_without_query_or_password() -> None:
+    service = Service(Answer(503))
+    source = Polling(base_uri="https://anna:secret@poll.test/eu").build(service.context())
+    async with updates_of(source, lambda: Selector("basis", 1)) as updates:
+        update = await anext(updates)
+    assert update.error is not None
+    assert update.error.address == "https://poll.test/eu/sdk/poll"

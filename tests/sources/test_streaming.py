@@ -669,3 +669,12 @@ async def test_an_end_after_the_data_is_no_failure_and_the_next_attempt_is_anoth
     async with updates_of(source_of(Service(ends, Answer(503), GOOD), attempted=attempts)) as news:
         await first(news, 4)
     assert attempts.told == [(False, 0), (True, 0), (False, 0)]
+
+
+async def test_a_failure_names_the_address_without_query_or_password() -> None:
+    service = Service(Answer(503))
+    source = Streaming(base_uri="https://anna:secret@stream.test/eu").build(service.context())
+    async with updates_of(source, selecting("basis")) as updates:
+        update = await anext(updates)
+    assert update.error is not None
+    assert update.error.address == "https://stream.test/eu/sdk/stream"

@@ -1,0 +1,166 @@
+"""What a supervisor logs: one line for one cause, each hand-over, and the end of an outage where its beginning was reported."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import anyio
+import pytest
+
+from aioflags.model.result import ErrorInfo, FailureKind, SourceState, Update
+from tests.supervisor.scripted import HANG, Script, World, down, error, failure, off, valid
+
+D, I, W, E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR  # noqa: E741  # a column of levels
+ADDRESS: Final = "https://flags.test/sdk/stream"
+
+
+def network(message: str) -> Update:
+    failed = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message=message, time=0, address=ADDRESS)
+    return Update(state=SourceState.INTERRUPTED, error=failed, directive=None)
+
+
+def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, str]]:
+    return [(record.levelno, record.getMessage()) for record in caplog.records if record.levelno >= level]
+
+
+@pytest.mark.parametrize(
+    ("initializers", "synchronizers", "seconds", "expected"),
+    [
+        pytest.param(
+            [[failure(401)]],
+            [[off(401)], [off(401)]],
+            1,
+            [(E, "no data source is left; serving defaults; next attempt in 225 s: status 401")],
+            id="one line for a key that is refused everywhere",
+        ),
+        pytest.param(
+            [],
+            [[off(401)], [off(404)]],
+            1,
+            [
+                (E, "S1 stopped, and S2 takes over: status 401"),
+                (E, "no data source is left; serving defaults; next attempt in 225 s: status 404"),
+            ],
+            id="a line for each cause",
+        ),
+        pytest.param(
+            [],
+            [[off(401)]],
+            2000,
+            [
+                (E, "no data source is left; serving defaults; next attempt in 225 s: status 401"),
+                (I, "no data source is left; serving defaults; next attempt in 450 s: status 401"),
+                (I, "no data source is left; serving defaults; next attempt in 900 s: status 401"),
+                (I, "no data source is left; serving defaults; next attempt in 1800 s: status 401"),
+            ],
+            id="the same refusal again is not an error again",
+        ),
+        pytest.param(
+            [],
+            [[[off(401)], [valid(1), HANG]]],
+            300,
+            [
+                (E, "no data source is left; serving defaults; next attempt in 225 s: status 401"),
+                (E, "S1 keeps the flag data current"),
+            ],
+            id="the end of refusals is reported where they were",
+        ),
+        pytest.param(
+            [[failure(404)]],
+            [[valid(1), HANG]],
+            1,
+            [(W, "I1 returned no data: status 404"), (W, "S1 keeps the flag data current")],
+            id="a refusal that others make good",
+        ),
+        pytest.param(
+            [],
+            [[off(404)], [valid(1), HANG]],
+            1,
+            [(E, "S1 stopped, and S2 takes over: status 404"), (E, "S2 keeps the flag data current")],
+            id="a source that is removed",
+        ),
+        pytest.param(
+            [],
+            [[valid(1), network("closed"), 1, network("refused"), 1, network("refused"), 1, network("closed"), valid(), HANG]],
+            5,
+            [
+                (I, "S1 keeps the flag data current"),
+                (W, f"S1 interrupted, will retry; serving the last flag data: closed ({ADDRESS})"),
+                (W, f"S1 interrupted, will retry; serving the last flag data: refused ({ADDRESS})"),
+                (W, "S1 keeps the flag data current again"),
+            ],
+            id="the failed reconnect has its own cause",
+        ),
+        pytest.param(
+            [],
+            [[HANG], [HANG]],
+            32,
+            [
+                (I, "S1 is not valid; S2 takes over"),
+                (I, "S2 is not valid, and no other source is; S1 starts in 0.75 s"),
+                (I, "S1 is not valid; S2 takes over"),
+            ],
+            id="sources that give way",
+        ),
+        pytest.param(
+            [],
+            [[HANG], [valid(1), HANG]],
+            315,
+            [
+                (I, "S1 is not valid; S2 takes over"),
+                (I, "S2 keeps the flag data current"),
+                (I, "S2 has been valid for a while; S1 is tried again"),
+            ],
+            id="back to the first source",
+        ),
+    ],
+)
+async def test_the_log_of(
+    world: World,
+    initializers: Sequence[Script],
+    synchronizers: Sequence[Any],
+    seconds: float,
+    expected: list[tuple[int, str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
+    scripts = [given if isinstance(given[0], list) else [given] for given in synchronizers]
+    async with world.running(
+        initializers=[world.source(f"I{n}", script) for n, script in enumerate(initializers, 1)],
+        synchronizers=[world.source(f"S{n}", *given) for n, given in enumerate(scripts, 1)],
+        refused_retry="extended",
+    ):
+        await anyio.sleep(seconds)
+    assert lines(caplog) == expected
+
+
+async def test_an_outage_with_ever_new_causes_does_not_fill_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    script = [valid(1), *[network(f"port {n}") for n in range(1000)], HANG]
+    async with world.running(synchronizers=[world.source("S1", script)]):
+        await anyio.sleep(1)
+    assert len(lines(caplog, W)) == 20
+
+
+async def test_each_result_is_a_sentence_at_debug(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "aioflags")
+    async with world.running(synchronizers=[world.source("S1", [valid(1), valid(), down(), 1, down(), HANG])]):
+        await anyio.sleep(2)
+    debug = [message for level, message in lines(caplog, D) if level == D]
+    assert debug == ["S1 is up to date", "S1 interrupted, will retry; serving the last flag data: status 503"]
+
+
+@pytest.mark.parametrize(
+    ("message", "address", "text"),
+    [
+        pytest.param("status 503", None, "status 503", id="without an address"),
+        pytest.param("status 503", ADDRESS, f"status 503 ({ADDRESS})", id="with one"),
+        pytest.param("ConnectError (flags.test)", ADDRESS, f"ConnectError ({ADDRESS})", id="the host is named once"),
+        pytest.param("two\nlines", None, "two\\nlines", id="fit for one line"),
+        pytest.param("x" * 300, ADDRESS, f"{'x' * 200}… ({ADDRESS})", id="a long message leaves room for the address"),
+    ],
+)
+def test_an_error_as_text(message: str, address: str | None, text: str) -> None:
+    assert str(replace(error(), message=message, address=address)) == text
