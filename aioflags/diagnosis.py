@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -16,11 +17,15 @@ from aioflags.clock import now
 from aioflags.config import Config, moved_addresses
 from aioflags.errors import ConfigError
 from aioflags.logs import printable
-from aioflags.model.change import Selector
+from aioflags.model.change import ObjectKind, Selector
 from aioflags.model.secret import SdkKey
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.directive import read_directive
+from aioflags.protocol.effects import Completed, Malformed
+from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.requests import identity_headers, poll_url, stream_url
+from aioflags.sources.base import breathing
+from aioflags.sources.requester import read_environment_id
 from aioflags.transport.http import HttpTransport, RequestFailed
 from aioflags.transport.probing import ProbeFailed, probe
 from aioflags.transport.proxies import environment_proxy
@@ -80,7 +85,7 @@ async def diagnose(
     headers = identity_headers(key, instance_id="doctor", logger=config.logger)
     async with HttpTransport(config.http, config.logger) as transport:
         if reachable["base_uri"]:
-            for found in await _poll(transport, config.base_uri, headers):
+            for found in await _poll(transport, config.base_uri, headers, config.logger):
                 yield found
         if reachable["stream_uri"]:
             yield await _stream(transport, config.stream_uri, headers, patience)
@@ -114,7 +119,7 @@ def _port(target: SplitResult) -> int:
 
 
 def _route(name: str, target: SplitResult, proxy: str | None) -> Finding:
-    place = f"{target.scheme}://{target.hostname}:{_port(target)}"
+    place = f"{target.scheme}://{target.hostname}:{_port(target)}{target.path}"
     if proxy is None:
         return Finding(check=f"{name} route", verdict=Verdict.GOOD, text=f"{place}, without a proxy")
     through = urlsplit(proxy)
@@ -133,11 +138,13 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Finding:
             "name": "check the name, the DNS of this machine, and whether a proxy is needed (HTTPS_PROXY)",
             "connection": "a firewall may be in the way, or a proxy be needed (HTTPS_PROXY)",
             "tls": "if a proxy inspects TLS here, name its certificate: Http(ca_certs=...), or SSL_CERT_FILE",
+            "plain": f"the server does not speak TLS on port {_port(target)}: use http://, or the port for https",
         }[failure.stage]
         if failure.stage == "connection" and host in _LOOPBACK:
             advice = "nothing listens there: is the port right, and is `aioflags serve` running?"
-        # That of a name says so itself.
-        text = printable(failure) if failure.stage == "name" else f"no {failure.stage} for {host}: {printable(failure)}"
+        # The message about a name names it already.
+        missing = "tls" if failure.stage == "plain" else failure.stage
+        text = printable(failure) if failure.stage == "name" else f"no {missing} for {host}: {printable(failure)}"
         return Finding(check=check, verdict=Verdict.PROBLEM, text=text, advice=advice)
     except ConfigError as mistake:
         return Finding(check=check, verdict=Verdict.PROBLEM, text=printable(mistake), advice="mend the option, or its file")
@@ -158,22 +165,38 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Finding:
 # -- the service
 
 
-async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str]) -> list[Finding]:
-    """What a poll brings, and what time it is there."""
+async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str], logger: logging.Logger) -> list[Finding]:
+    """What a poll returns, and how far the clocks are apart."""
     began = time.perf_counter()
     try:
         async with transport.get(poll_url(base, Selector.none()), headers) as reply:
             body, seen = await reply.read(), reply.headers
         text = f"it answered with {len(body):,} bytes in {time.perf_counter() - began:.2f} s"
-        found = Finding(check="poll", verdict=Verdict.GOOD, text=text)
-        if read_directive(seen) is not None:
-            advice = "nothing is wrong: the client goes on with FDv1, as it is told"
-            found = Finding(check="poll", verdict=Verdict.WARNING, text=f"{text}, and directs clients off FDv2", advice=advice)
+        found = await _answer(text, body, seen, logger)
     except RequestFailed as failure:
         seen = failure.headers
         found = _refused("poll", failure)
     skew = _skew(seen)
     return [found] if skew is None else [found, skew]
+
+
+async def _answer(text: str, body: bytes, headers: Mapping[str, str], logger: logging.Logger) -> Finding:
+    """What a poll's answer contains: ``text`` with the number of flags and the environment, or why it cannot be read."""
+    effect = await breathing(read_poll(body, logger=logger))
+    directs = read_directive(headers) is not None
+    if isinstance(effect, Completed):
+        count = sum(change.kind is ObjectKind.FLAG and change.definition is not None for change in effect.change_set.changes)
+        text += f": {count:,} flag{'' if count == 1 else 's'}"
+    elif not directs:
+        reason = f": {printable(effect.message)}" if isinstance(effect, Malformed) else ""
+        advice = "check the address: is this the service, or a relay that speaks FDv2?"
+        return Finding(check="poll", verdict=Verdict.PROBLEM, text=f"{text} that are not flag data{reason}", advice=advice)
+    environment = read_environment_id(headers)
+    text += f" of environment {printable(environment)}" if environment else ""
+    if directs:
+        advice = "nothing is wrong: the client continues with FDv1, as the service asks"
+        return Finding(check="poll", verdict=Verdict.WARNING, text=f"{text}, and directs clients off FDv2", advice=advice)
+    return Finding(check="poll", verdict=Verdict.GOOD, text=text)
 
 
 def _skew(headers: Mapping[str, str]) -> Finding | None:
@@ -215,7 +238,8 @@ def _refused(check: str, failure: RequestFailed) -> Finding:
     if status in {401, 403}:
         advice = "check that it is the server-side SDK key of the environment that is meant, and has not been reset"
     elif status == 404:
-        advice = "check the address: is this the service, or a relay that speaks FDv2?"
+        variable = "LAUNCHDARKLY_STREAM_URI" if check == "stream" else "LAUNCHDARKLY_BASE_URI"
+        advice = f"check {variable}: is this the service, or a relay that speaks FDv2?"
     elif status == 407:
         advice = "the proxy wants a name and password: Http(http_proxy=...)"
     elif status:

@@ -48,6 +48,7 @@ async def test_where_nothing_is_wrong_everything_is_good() -> None:
     assert {one.verdict for one in found.values()} == {Verdict.GOOD}
     assert {one.advice for one in found.values()} == {None}
     assert found["poll"].text.startswith("it answered with ")
+    assert ": 1 flag of environment " in found["poll"].text
     assert found["stream"].text.startswith("its first event came after ")
 
 
@@ -109,6 +110,38 @@ async def test_clocks_are_compared(ahead: float, text: str) -> None:
         found = (await findings(at(f"http://127.0.0.1:{server.port}")))["clock"]
     assert found.text.replace("599 s", "600 s").replace("601 s", "600 s") == text
     assert (found.verdict is Verdict.GOOD) is (ahead == 0)
+
+
+async def test_a_poll_is_read() -> None:
+    body = b"""{"events": [
+        {"event": "server-intent", "data": {"payloads": [{"id": "p", "target": 1, "intentCode": "xfer-full", "reason": "r"}]}},
+        {"event": "put-object", "data": {"version": 1, "kind": "flag", "key": "a", "object": {"key": "a", "version": 1}}},
+        {"event": "put-object", "data": {"version": 1, "kind": "flag", "key": "b", "object": {"key": "b", "version": 1}}},
+        {"event": "put-object", "data": {"version": 1, "kind": "segment", "key": "s", "object": {"key": "s", "version": 1}}},
+        {"event": "payload-transferred", "data": {"state": "s1", "version": 1}}]}"""
+    async with raw_server(answering(ok(body, "X-LD-EnvID: env-1"), ok())) as server:
+        found = (await findings(at(f"http://127.0.0.1:{server.port}")))["poll"]
+    assert (found.verdict, found.text.partition(" s: ")[2]) == (Verdict.GOOD, "2 flags of environment env-1")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>sign in</html>", b"{}"], ids=["nothing", "a page", "another document"])
+async def test_an_answer_without_flag_data_is_a_problem(body: bytes) -> None:
+    async with raw_server(answering(ok(body), ok())) as server:
+        found = (await findings(at(f"http://127.0.0.1:{server.port}")))["poll"]
+    assert (found.verdict, "that are not flag data" in found.text) == (Verdict.PROBLEM, True)
+    assert "check the address" in (found.advice or "")
+
+
+async def test_a_missing_stream_is_not_blamed_on_the_address_of_polls() -> None:
+    found = await of_server(Fault(kind=FaultKind.STATUS, status=404, on=frozenset({Endpoint.STREAM})))
+    assert "404" in found["stream"].text
+    assert "LAUNCHDARKLY_STREAM_URI" in (found["stream"].advice or "")
+    assert "base" not in f"{found['stream'].text} {found['stream'].advice}".lower()
+
+
+async def test_the_path_of_an_address_is_part_of_its_route() -> None:
+    found = await findings(at("http://127.0.0.1:1/eu/flags"))
+    assert found["base_uri route"].text == "http://127.0.0.1:1/eu/flags, without a proxy"
 
 
 async def test_a_service_that_does_not_tell_the_time_is_not_asked_for_it() -> None:
@@ -203,6 +236,16 @@ async def test_a_server_that_speaks_no_tls_is_reached_but_not_trusted() -> None:
     async with raw_server(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         found = (await findings(at(f"https://127.0.0.1:{server.port}", connect_timeout=1.0)))["base_uri connection"]
     assert (found.verdict, found.text.startswith("no tls for 127.0.0.1")) == (Verdict.PROBLEM, True)
+
+
+async def test_https_to_a_server_of_plain_http_is_not_blamed_on_a_proxy() -> None:
+    async with serve(WATCH.app(create_app(ServerState.of({})))) as serving:
+        found = (await findings(at(serving.url.replace("http://", "https://"))))["base_uri connection"]
+    assert (found.verdict, found.text.startswith("no tls for ")) == (Verdict.PROBLEM, True)
+    assert found.advice is not None
+    assert "does not speak TLS" in found.advice
+    assert "use http://" in found.advice
+    assert "proxy" not in found.advice
 
 
 async def test_a_probe_hangs_up() -> None:

@@ -22,7 +22,7 @@ _PASSING: Final = frozenset({400, 408, 429})
 _HINTS: Final = {
     401: "the SDK key is probably invalid",
     403: "the SDK key is probably invalid, or not meant for this service",
-    404: "is the base URI right?",
+    404: "is the address right?",
 }
 
 

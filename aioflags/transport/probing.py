@@ -9,7 +9,7 @@ import asyncio
 import logging
 import ssl
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import httpcore
 
@@ -21,7 +21,12 @@ from aioflags.transport.tls import tls_context
 
 __all__ = ["ProbeFailed", "Reached", "probe"]
 
-Stage = Literal["name", "connection", "tls"]
+Stage = Literal["name", "connection", "tls", "plain"]
+
+_NOT_TLS: Final = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
+)
+"""What OpenSSL calls bytes that are not TLS. Versions differ in the word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +37,7 @@ class Reached:
 
 
 class ProbeFailed(Exception):  # noqa: N818 - an answer, not a mistake
-    """A server that could not be reached, and at which ``stage``."""
+    """A server that could not be reached, and at which ``stage``: ``plain`` if it answered a TLS handshake with something else."""
 
     def __init__(self, stage: Stage, message: str) -> None:
         super().__init__(message)
@@ -57,9 +62,19 @@ async def probe(scheme: str, host: str, port: int, settings: Http, logger: loggi
         stream = await stream.start_tls(context, host, settings.connect_timeout)
         return Reached(days_left=_days_left(stream.get_extra_info("ssl_object")))
     except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.NetworkError, httpcore.TimeoutException) as error:
-        raise ProbeFailed("tls", str(error) or "no answer") from error
+        raise ProbeFailed("plain" if _is_not_tls(error) else "tls", str(error) or "no answer") from error
     finally:
         await stream.aclose()
+
+
+def _is_not_tls(error: BaseException) -> bool:
+    """Whether the server sent bytes that are not TLS, as one does that speaks plain HTTP."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _days_left(tls: Any) -> float | None:

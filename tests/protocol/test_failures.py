@@ -31,7 +31,7 @@ def test_whatever_else_the_service_answers_may_pass(status: int) -> None:
         pytest.param(
             403, "the service answered 403 Forbidden: the SDK key is probably invalid, or not meant for this service", id="403, too"
         ),
-        pytest.param(404, "the service answered 404 Not Found: is the base URI right?", id="404 blames the address"),
+        pytest.param(404, "the service answered 404 Not Found: is the address right?", id="404 blames the address"),
         pytest.param(503, "the service answered 503 Service Unavailable", id="503"),
         pytest.param(599, "the service answered 599", id="a status without a name"),
     ],
