@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -50,6 +50,8 @@ def test_an_option_of_the_wrong_type_is_refused_by_name(options: Mapping[str, An
         pytest.param({"fdv1_fallback_recovery": ["ttl"]}, "fdv1_fallback_recovery", id="a list for a policy"),
         pytest.param({"fdv1_fallback": Polling()}, "fdv1_fallback", id="a poller for the fallback's options"),
         pytest.param({"fdv1_fallback_recovery": "soon"}, "fdv1_fallback_recovery", id="a word that is no policy"),
+        pytest.param({"refused_retry": ["never"]}, "refused_retry", id="a list for a word"),
+        pytest.param({"refused_retry": "always"}, "refused_retry", id="another word than the two"),
     ],
 )
 def test_a_data_system_that_cannot_be_meant_is_refused_by_name(options: Mapping[str, Any], named: str) -> None:
@@ -168,3 +170,9 @@ def test_the_named_data_systems_are(
     assert [type(source) for source in system.synchronizers] == synchronizers
     assert isinstance(system.fdv1_fallback, Fdv1FallbackOptions) is has_fallback
     assert system.fdv1_fallback_recovery == "never"
+    assert system.refused_retry == "extended"
+
+
+def test_one_shot_keeps_what_follows_refusals() -> None:
+    config = Config(data_system=replace(DataSystem.default(), refused_retry="never"))
+    assert config.one_shot().data_system.refused_retry == "never"

@@ -47,6 +47,10 @@ def off(cell: StatusCell) -> None:
     cell.report(SourceState.OFF, error=REFUSED)
 
 
+def refused(cell: StatusCell) -> None:
+    cell.report(SourceState.OFF, error=REFUSED, next_attempt=1000.0)
+
+
 def limit(cell: StatusCell) -> None:
     cell.start_limit()
 
@@ -71,6 +75,10 @@ def close(cell: StatusCell) -> None:
         pytest.param([data, off], "ERROR", "OFF", REFUSED, id="no source left, but data"),
         pytest.param([off], "FATAL", "OFF", REFUSED, id="no source left, and no data"),
         pytest.param([data, off, valid, data], "ERROR", "OFF", REFUSED, id="DS-93 nothing comes after off"),
+        pytest.param([data, refused, valid], "READY", "VALID", REFUSED, id="DS-153 sources that start again"),
+        pytest.param([data, refused, interrupted], "STALE", "INTERRUPTED", DOWN, id="trouble after refusals, with data"),
+        pytest.param([refused, interrupted], "ERROR", "INTERRUPTED", DOWN, id="trouble after refusals, without data"),
+        pytest.param([data, refused, off, valid], "ERROR", "OFF", REFUSED, id="DS-154 refusals that end the updates"),
         pytest.param([data, close], "NOT_READY", "OFF", None, id="closed"),
         pytest.param([close, data, interrupted, limit], "NOT_READY", "OFF", None, id="nothing comes after closing"),
     ],
@@ -96,6 +104,27 @@ async def test_steps_are_counted(cell: StatusCell, facts: list[Fact], steps: int
     for fact in facts:
         fact(cell)
     assert cell.newest.seq == steps
+
+
+@pytest.mark.holds("DS-152")
+@pytest.mark.parametrize(
+    ("facts", "next_attempt", "is_final"),
+    [
+        pytest.param([data], None, False, id="a source is valid"),
+        pytest.param([data, refused], 1000.0, False, id="sources start again"),
+        pytest.param([refused, limit], 1000.0, False, id="the limit of a start does not hide that"),
+        pytest.param([refused, cached], 1000.0, False, id="nor do data of a store"),
+        pytest.param([refused, valid], None, False, id="they did, and one is valid"),
+        pytest.param([refused, interrupted], None, False, id="they did, and one is in trouble"),
+        pytest.param([off], None, True, id="no source is left for good"),
+        pytest.param([refused, close], None, True, id="closed"),
+    ],
+)
+async def test_the_next_attempt(cell: StatusCell, facts: list[Fact], next_attempt: float | None, is_final: bool) -> None:
+    for fact in facts:
+        fact(cell)
+    assert cell.newest.next_attempt == next_attempt
+    assert cell.newest.is_final is is_final
 
 
 @pytest.mark.holds("DS-89")

@@ -45,8 +45,8 @@ class Supervisor:
 
     ``recovery``: whether a directive holds until the client is closed (``"never"``) or for as long as the server said (``"ttl"``).
     ``refused_retry``: whether the sources start again after the service refused all of them (``"extended"``) or not (``"never"``).
-    ``engagement`` remembers directives between runs. ``applied`` is told of each change set that counts, with the snapshot it
-    made, once everybody can see that. ``random`` gives a number in [0, 1), for jitter.
+    ``engagement`` remembers directives between runs. ``applied`` is called with each change set that was applied and the snapshot
+    that it made, once that is published. ``random`` gives a number in [0, 1), for jitter.
     """
 
     def __init__(
@@ -107,16 +107,17 @@ class Supervisor:
     # -- the phases
 
     async def _initialize(self) -> Verdict:
-        """Runs initializers until one completes the initialization or is sent away. Answers the last verdict."""
+        """Runs initializers until one completes the initialization or brings a directive. Returns ``FDV1`` or ``DONE``."""
         verdict = Verdict.DONE
         for builder in self._initializers:
             verdict = await self._serve(Tenure(builder, INITIALIZER, Lease({}), self._absorb, self._logger), self._context)
             if verdict is not Verdict.NEXT:
                 break
         if self._has_data:
-            # Nothing better is to come, so that what there is completes the initialization.
+            # No initializer is left that could bring better data, so that these complete the initialization.
+            self._log.flush()
             self._report(SourceState.VALID)
-        # Nobody's turn changes by the end of this phase, unless by a directive.
+        # The list of synchronizers stays as it is, unless there was a directive.
         return verdict if verdict is Verdict.FDV1 else Verdict.DONE
 
     async def _synchronize(self, entry: RotationEntry) -> Verdict:
@@ -138,7 +139,7 @@ class Supervisor:
         try:
             return await tenure.run(context, self._selector)
         finally:
-            # Also when the client is closed meanwhile: a restarted one has to know.
+            # Also when the client is closed meanwhile: one that is started again has to stay on FDv1.
             if (directive := tenure.directive) is not None:
                 self._engage(tenure.name, directive)
 
@@ -149,6 +150,7 @@ class Supervisor:
         """
         retry_in = self._retry_in()
         if self._roster.engaged and self._engagement.until < math.inf:
+            self._log.flush()
             self._report(SourceState.INTERRUPTED, sources_left=False)
             until = self._engagement.until
             if retry_in is None or anyio.current_time() + retry_in >= until:
@@ -163,6 +165,7 @@ class Supervisor:
         elif self._initializers and not self._has_data:
             self._off(self._exhausted())
         else:
+            self._log.flush()
             self._report(SourceState.VALID)
         if retry_in is None:
             return Verdict.DONE
@@ -196,7 +199,7 @@ class Supervisor:
     def _turn(self, verdict: Verdict) -> None:
         before = self._roster
         self._roster = before.after(verdict, was_valid=self._was_valid, was_refused=self._was_refused)
-        self._rotate(verdict)
+        self._rotate(verdict, was_engaged=before.engaged)
         if before.engaged and not self._roster.engaged:
             self._engagement.end()
             self._logger.info("returning to FDv2: the time that the server named is over")
@@ -207,7 +210,7 @@ class Supervisor:
             else:
                 self._logger.warning("%s; FDv2 again in %.0f s", action, self._engagement.until - anyio.current_time())
 
-    def _rotate(self, verdict: Verdict) -> None:
+    def _rotate(self, verdict: Verdict, *, was_engaged: bool) -> None:
         """What a change of source brings: a line in the log, and a pause after a whole round without a valid source."""
         following = self._roster.current
         if following is None:
@@ -220,7 +223,7 @@ class Supervisor:
                     # The sources that started again were not refused, so that what goes on is an interruption.
                     self._report(SourceState.INTERRUPTED)
                 self._log.handed_over(self._last_name, name_of(following.builder), pause=self._pause)
-            case Verdict.RECOVER if not self._roster.engaged:
+            case Verdict.RECOVER if not was_engaged:
                 self._log.recovering(self._last_name, name_of(following.builder))
             case Verdict.REMOVE:
                 self._log.removed(name_of(following.builder))

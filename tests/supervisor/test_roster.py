@@ -53,6 +53,8 @@ def roster(names: str, *, fallback: SourceBuilder | None = F) -> Roster:
         pytest.param("F", Verdict.REMOVE, "", id="FB-21 without the fallback nobody has the turn"),
         pytest.param("F", Verdict.RECOVER, "Abc", id="the whole list returns when the directive's time is over"),
         pytest.param("", Verdict.RECOVER, "Abc", id="DS-123 it returns although the fallback was removed"),
+        pytest.param("", Verdict.RETRY, "F", id="DS-155 while a directive holds, FDv1 alone starts again"),
+        pytest.param("bC", Verdict.RETRY, "Abc", id="DS-151 all that were removed start again"),
         pytest.param("", Verdict.NEXT, "", id="nobody after nobody"),
         pytest.param("", Verdict.FDV1, "", id="a fallback that was removed stays so"),
         pytest.param("", Verdict.REMOVE, "", id="nobody to remove"),
@@ -92,3 +94,39 @@ def test_one_builder_may_stand_in_the_list_twice() -> None:
 )
 def test_what_a_place_is_called(names: str, alone: bool, primary: bool) -> None:
     assert (roster(names).is_alone, roster(names).is_primary) == (alone, primary)
+
+
+@pytest.mark.parametrize(
+    ("runs", "rounds"),
+    [
+        pytest.param("", 0, id="before the first run"),
+        pytest.param("x", 0, id="others have not run yet"),
+        pytest.param("xxx", 1, id="all of them have run"),
+        pytest.param("xxxx", 0, id="within the second round"),
+        pytest.param("xxxxxx", 2, id="twice"),
+        pytest.param("xxvxx", 0, id="one was valid"),
+        pytest.param("xxvxxx", 1, id="a round after one was valid"),
+        pytest.param("xrx", 1, id="all but the one that was removed"),
+        pytest.param("xxcx", 0, id="after a recovery"),
+    ],
+)
+def test_rounds_without_a_valid_source_are_counted(runs: str, rounds: int) -> None:
+    verdicts = {"x": Verdict.NEXT, "v": Verdict.NEXT, "r": Verdict.REMOVE, "c": Verdict.RECOVER}
+    after = roster("Abc")
+    for run in runs:
+        after = after.after(verdicts[run], was_valid=run in "vc")
+    assert after.failed_rounds == rounds
+
+
+def test_a_refusal_is_remembered_until_all_start_again() -> None:
+    refused = roster("Abc").after(Verdict.REMOVE, was_refused=True).after(Verdict.REMOVE).after(Verdict.REMOVE)
+    assert (refused.current, refused.was_refused) == (None, True)
+    assert not refused.after(Verdict.RETRY).was_refused
+    assert not roster("Abc").after(Verdict.REMOVE, was_refused=True).after(Verdict.FDV1).was_refused
+
+
+def test_the_back_off_of_a_place_outlives_whatever_happens_to_it() -> None:
+    new = roster("Abc")
+    later = new.after(Verdict.REMOVE, was_refused=True).after(Verdict.NEXT).after(Verdict.FDV1).after(Verdict.RECOVER)
+    assert [entry.retry_state for entry in later.left] == [entry.retry_state for entry in new.left]
+    assert len({id(entry.retry_state) for entry in new.left}) == 3

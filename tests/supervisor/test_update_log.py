@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 import pytest
 
-from aioflags.model.result import ErrorInfo, FailureKind, SourceState, Update
+from aioflags.model.result import ErrorInfo, FailureKind, FallbackDirective, SourceState, Update
 from tests.supervisor.scripted import HANG, Script, World, down, error, failure, off, valid
 
 D, I, W, E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR  # noqa: E741  # a column of levels
@@ -135,6 +135,23 @@ async def test_the_log_of(
     ):
         await anyio.sleep(seconds)
     assert lines(caplog) == expected
+
+
+async def test_a_source_that_is_removed_while_a_directive_holds_for_a_time_is_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
+    first = world.source("S1", [off(500, FallbackDirective(ttl=100, origin="header"))], [valid(1), HANG])
+    async with world.running(synchronizers=[first], fallback=world.source("F1", [off(401)]), recovery="ttl"):
+        await anyio.sleep(101)
+    assert lines(caplog) == [
+        (W, "S1 stopped: status 500"),
+        (W, "S1 was told to leave FDv2 for FDv1 (header)"),
+        (W, "switching to FDv1 polling; FDv2 again in 100 s"),
+        (E, "F1 stopped: status 401"),
+        (I, "returning to FDv2: the time that the server named is over"),
+        (E, "S1 keeps the flag data current"),
+    ]
 
 
 async def test_an_outage_with_ever_new_causes_does_not_fill_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:

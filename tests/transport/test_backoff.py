@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from aioflags.transport.backoff import Backoff, delay, read_retry_after
+from aioflags.transport.backoff import Backoff, RetryState, delay, read_retry_after
 
 
 @pytest.mark.parametrize(
@@ -134,3 +134,11 @@ def test_retry_after_as_a_date_is_not_in_the_time_of_this_machine(zone: str, mon
 def test_nothing_is_asked_for_without_the_header() -> None:
     assert read_retry_after(503, {}) == 0
     assert read_retry_after(503, {"x-retry-after": "5"}) == 0
+
+
+def test_a_new_run_continues_the_back_off_of_the_last_one() -> None:
+    state = RetryState()
+    runs = [Backoff(1.0, patience=300.0, state=state) for _ in range(5)]
+    assert [run.after(0, chance=0.0) for run in runs[:3]] == [1, 2, 4]
+    assert runs[3].after(60, chance=0.0) == 1, "a connection that has proven itself starts anew"
+    assert [run.after(0, chance=0.0, is_refused=True) for run in runs[3:]] == [300, 600]
