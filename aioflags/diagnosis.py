@@ -122,10 +122,14 @@ def _route(name: str, target: SplitResult, proxy: str | None) -> Finding:
     place = f"{target.scheme}://{target.hostname}:{_port(target)}{target.path}"
     if proxy is None:
         return Finding(check=f"{name} route", verdict=Verdict.GOOD, text=f"{place}, without a proxy")
-    through = urlsplit(proxy)
     advice = f"if this proxy is not meant, add {target.hostname} to NO_PROXY"
-    # Never the whole address of a proxy: there may be a password in it.
-    text = f"{place}, through the proxy {through.hostname}:{through.port or _PORTS.get(through.scheme, 1080)}"
+    # Print the host and the port of a proxy only: its address may have a password, and so may the text of the error.
+    try:
+        through = urlsplit(proxy)
+        text = f"{place}, through the proxy {through.hostname}:{through.port or _PORTS.get(through.scheme, 1080)}"
+    except ValueError:
+        text, advice = f"{place}, through a proxy whose address is not a valid URL", "correct http_proxy, or HTTPS_PROXY"
+        return Finding(check=f"{name} route", verdict=Verdict.PROBLEM, text=text, advice=advice)
     return Finding(check=f"{name} route", verdict=Verdict.GOOD, text=text, advice=advice)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
 
-from aioflags import Config, ConfigError, DataSystem
+from aioflags import Config, ConfigError, DataSystem, Http
+from aioflags.environment import from_environment
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, MemorySource, Polling, Streaming
 from aioflags.stores import RedisStore
 
@@ -39,6 +40,49 @@ from aioflags.stores import RedisStore
 def test_an_option_of_the_wrong_type_is_refused_by_name(options: Mapping[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=f"^{named}: "):
         Config(**options)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("https://anna:s3cret@flags.test", id="CS-O2 a user and a password"),
+        pytest.param("https://s3cret@flags.test", id="CS-O2 a user alone"),
+        pytest.param("https://:s3cret@flags.test/path", id="CS-O2 a password alone"),
+        pytest.param("https://@flags.test", id="CS-O2 an empty user"),
+        pytest.param("https://anna:s3cret%40flags.test", id="an encoded separator"),
+        pytest.param("https://anna:a/s3cret@flags.test", id="a slash in the password"),
+        pytest.param("https://anna:a@s3cret@flags.test", id="a separator in the password"),
+        pytest.param("https://flags.test\\s3cret@other.test", id="a backslash"),
+        pytest.param("ftp://anna:s3cret@flags.test", id="another scheme"),
+        pytest.param("anna:s3cret@flags.test", id="no scheme"),
+    ],
+)
+@pytest.mark.parametrize("option", ["base_uri", "stream_uri", "events_uri"])
+def test_an_address_with_a_password_is_refused_and_not_repeated(option: str, address: str) -> None:
+    attempts: list[Callable[[], object]] = [
+        lambda: Config(**{option: address}),  # type: ignore[arg-type]  # options by name
+        lambda: from_environment({f"LAUNCHDARKLY_{option.upper()}": address}),
+        lambda: Http(redirect_origins=[address]),
+    ]
+    if option != "events_uri":
+        attempts += [lambda: Polling(base_uri=address), lambda: Streaming(base_uri=address), lambda: Fdv1Polling(base_uri=address)]
+    for attempt in attempts:
+        with pytest.raises(ConfigError) as caught:
+            attempt()
+        assert "s3cret" not in str(caught.value)
+        assert "anna" not in str(caught.value)
+
+
+def test_the_error_for_a_password_says_what_to_do() -> None:
+    with pytest.raises(ConfigError, match=r"^base_uri: remove the user name and password from 'https://\*\*\*@flags\.test'"):
+        Config(base_uri="https://anna:s3cret@flags.test")
+
+
+def test_a_configuration_does_not_show_the_password_of_a_proxy() -> None:
+    config = Config(http=Http(http_proxy="http://anna:s3cret@proxy:8080"))
+    system = DataSystem.custom(synchronizers=[Polling(http=config.http)])
+    assert config.http.http_proxy == "http://anna:s3cret@proxy:8080"
+    assert "s3cret" not in f"{config!r} {config} {Config(data_system=system)!r}"
 
 
 @pytest.mark.parametrize(

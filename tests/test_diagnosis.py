@@ -197,6 +197,17 @@ async def test_a_proxy_is_named_without_its_password() -> None:
     assert "secret" not in str(found)
 
 
+@pytest.mark.parametrize(
+    "proxy", ["http://anna:secret/word@proxy:80", "http://anna:secret@[proxy", "http://anna:secret@proxy:port"]
+)
+async def test_a_proxy_of_the_environment_that_is_not_a_url_is_a_problem(proxy: str) -> None:
+    found = [one async for one in diagnose(KEY, at("http://127.0.0.1:1"), {"http_proxy": proxy}, patience=0.1)]
+    route = next(one for one in found if one.check == "base_uri route")
+    assert route.verdict is Verdict.PROBLEM
+    assert "not a valid URL" in route.text
+    assert not any("secret" in f"{one.text} {one.advice}" for one in found)
+
+
 async def test_a_proxy_of_the_environment_is_named() -> None:
     config = at("http://127.0.0.1:1")
     found = [one async for one in diagnose(KEY, config, {"HTTP_PROXY": "http://proxy.test"}, patience=0.1)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -14,11 +15,25 @@ from urllib.parse import urlsplit
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.logs import printable
 
-__all__ = ["TEXT", "address", "at_least", "each", "positive", "require", "require_methods", "require_name", "set_all", "time_limit"]
+__all__ = [
+    "TEXT",
+    "address",
+    "at_least",
+    "each",
+    "positive",
+    "require",
+    "require_methods",
+    "require_name",
+    "set_all",
+    "time_limit",
+    "without_userinfo",
+]
 
 T = TypeVar("T")
 
 TEXT: Final = (str, type(None))
+
+_USERINFO: Final = re.compile(r"(?:(?<=://)|^(?!\w+://)).*(?:@|%40)", re.DOTALL | re.IGNORECASE)
 
 
 def require(option: str, value: T, *kinds: type, wanted: str | None = None) -> T:
@@ -89,19 +104,31 @@ def address(option: str, value: object, default: str) -> str:
     """``value`` without the slashes at its end, or ``default`` where it is empty.
 
     Raises:
-        ConfigError: it is no string, or no address of HTTP with a host, and a port that there can be.
+        ConfigError: the value is not a string, not an HTTP address with a host and a valid port, or has a user name or a password.
+            The message does not repeat these two.
     """
     given = str(require(option, value, str)).rstrip("/") or default
+    shown = printable(without_userinfo(given))
     if not given.startswith(("http://", "https://")):
-        raise ConfigError(f"{option}: expected an address that starts with http:// or https://, got {printable(given)!r}")
+        raise ConfigError(f"{option}: expected an address that starts with http:// or https://, got {shown!r}")
     try:
         parts = urlsplit(given)
-        is_whole = bool(parts.hostname) and parts.port != 0
+        is_whole, has_userinfo = bool(parts.hostname) and parts.port != 0, "@" in parts.netloc
     except ValueError:  # half an IPv6 address, or a port above 65535 or of letters
-        is_whole = False
+        is_whole = has_userinfo = False
     if not is_whole:
-        raise ConfigError(f"{option}: expected an address with a host, and a port from 1 to 65535, got {printable(given)!r}")
+        raise ConfigError(f"{option}: expected an address with a host, and a port from 1 to 65535, got {shown!r}")
+    if has_userinfo:
+        raise ConfigError(f"{option}: remove the user name and password from {shown!r}; the SDK key is the only credential")
     return given
+
+
+def without_userinfo(text: str) -> str:
+    """An address for a message: all that may be a user name or a password is replaced by ``***``.
+
+    The text may be malformed, so everything from the scheme to the last ``@`` is replaced, whatever it is.
+    """
+    return _USERINFO.sub("***@", text)
 
 
 def positive(option: str, value: float, default: float, logger: logging.Logger) -> float:

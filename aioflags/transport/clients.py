@@ -44,7 +44,9 @@ def client_maker(settings: Http, logger: logging.Logger) -> MakeClient:
         try:
             through = None if proxy is None else _proxy(proxy, context)
             transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, proxy=through)
-        except (ValueError, ImportError, httpx.InvalidURL) as error:  # a scheme that nobody knows; SOCKS without its package
+        except httpx.InvalidURL:  # its text, and that of its cause, may quote a part of the password
+            raise ConfigError("this proxy cannot be used: its address is not a valid URL") from None
+        except (ValueError, ImportError) as error:  # an unknown scheme; SOCKS without its package
             raise ConfigError(f"this proxy cannot be used: {error}") from error
         resolve_with(transport, resolver)
         timeout = httpx.Timeout(settings.connect_timeout, read=settings.read_timeout)

@@ -125,10 +125,13 @@ class Connections:
             target, hops = following, hops + 1
 
     def _following(self, target: httpx.URL, response: httpx.Response) -> httpx.URL | None:
-        """Where a redirect leads, if we go there: within the origin, or to one that the settings allow."""
+        """The target of a redirect, if it may be followed: on the same origin, or on an origin that the settings allow.
+
+        A user name and password in it are dropped: httpx would send them as ``Authorization`` in place of the SDK key.
+        """
         if response.next_request is None:
             return None
-        following = response.next_request.url
+        following = response.next_request.url.copy_with(userinfo=b"")
         return following if _origin(following) in {_origin(target), *self._settings.redirect_origins} else None
 
 

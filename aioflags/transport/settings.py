@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.logs import logger
 from aioflags.model.defaults import CONNECT_TIMEOUT, MAX_EVENT_BYTES, MAX_RESPONSE_BYTES, READ_TIMEOUT
-from aioflags.model.options import TEXT, positive, require, set_all
+from aioflags.model.options import TEXT, positive, require, set_all, without_userinfo
 
 if TYPE_CHECKING:
     import httpx
@@ -87,8 +87,9 @@ def _origins(given: object) -> tuple[str, ...]:
     found: list[str] = []
     for text in cast("Sequence[object]", given):
         parts = _split("redirect_origins", require("redirect_origins", text, str, wanted="strings"))
-        if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
-            raise ConfigError(f"redirect_origins: expected origins such as https://flags.example, got {text!r}")
+        if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query or "@" in parts.netloc:
+            shown = without_userinfo(str(text))
+            raise ConfigError(f"redirect_origins: expected origins such as https://flags.example, got {shown!r}")
         found.append(origin(parts.scheme, parts.hostname, parts.port))
     return tuple(found)
 

@@ -222,6 +222,23 @@ async def test_a_redirect_within_the_origin_is_followed(status: int, location: s
 
 
 @pytest.mark.parametrize(
+    "location", ["https://anna:secret@home.test/other", "//anna@home.test/other", "https://:secret@HOME.test:443/other"]
+)
+async def test_a_user_and_password_in_a_redirect_are_dropped(location: str) -> None:
+    service = Service(to(location), FINE)
+    assert await got(service) == b"body"
+    assert str(service.requests[1].url) == "https://home.test/other"
+    assert service.requests[1].headers["authorization"] == KEY
+
+
+async def test_an_allowed_origin_gets_no_user_and_password() -> None:
+    service = Service(to("https://anna:secret@elsewhere.test/"), FINE)
+    assert await got(service, redirect_origins=["https://elsewhere.test"]) == b"body"
+    assert str(service.requests[1].url) == "https://elsewhere.test/"
+    assert "authorization" not in service.requests[1].headers
+
+
+@pytest.mark.parametrize(
     "location",
     [
         pytest.param("https://elsewhere.test/", id="another host"),
@@ -305,7 +322,10 @@ async def test_a_certificate_that_cannot_be_read_is_a_failure_that_names_its_opt
         assert isinstance(caught.value.__cause__, ConfigError)
 
 
-@pytest.mark.parametrize("proxy", ["ftp://user:secret@proxy", "socks5://user:secret@proxy", "http://user:secret@proxy:port"])
+@pytest.mark.parametrize(
+    "proxy",
+    ["ftp://user:secret@proxy", "socks5://user:secret@proxy", "http://user:secret@proxy:port", "http://user:secret/word@proxy:80"],
+)
 async def test_a_proxy_that_cannot_be_used_is_a_failure_that_says_so(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", proxy)
     async with HttpTransport(Http()) as transport:
