@@ -61,7 +61,8 @@ class Connections:
         """See ``HttpTransport.get``."""
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "Connection": "close", **headers}
         async with self._exchange(self._polls, url, sent) as (response, timeout):
-            if not response.is_success and response.status_code != 304:
+            # 200 alone has a whole body: 206 has a part of one, and other successes have none, or something else.
+            if response.status_code not in (200, 304):
                 raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
             yield _Reply(response, self._settings.max_response_bytes, timeout.read)
 

@@ -108,7 +108,7 @@ class HttpTransport:
 
     @asynccontextmanager
     async def get(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[Reply, None]:
-        """A GET whose answer is a success or 304; the head is known before the body is read.
+        """A GET whose answer is 200 or 304; the head is available before the body is read.
 
         Raises:
             RequestFailed: there is no such answer.

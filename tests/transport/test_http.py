@@ -73,7 +73,7 @@ async def test_repeated_headers_are_joined() -> None:
         assert reply.headers == {"x-ld-fd-fallback": "true, true"}
 
 
-@pytest.mark.parametrize("status", [200, 201, 304])
+@pytest.mark.parametrize("status", [200, 304])
 async def test_a_success_is_a_reply(status: int) -> None:
     async with HttpTransport(Service(Answer(status)).http()) as transport, transport.get(HOME, {}) as reply:
         assert reply.status == status
@@ -86,6 +86,14 @@ async def test_every_other_status_is_a_failure_with_its_headers(status: int) -> 
     assert failure.headers["x-why"] == "because"
     assert failure.is_recoverable == (status not in {401, 404})
     assert failure.retry_after == (5 if status in {429, 503} else 0)
+
+
+@pytest.mark.parametrize("status", [201, 202, 203, 204, 205, 206, 207, 226, 299])
+async def test_a_success_without_a_whole_payload_is_a_failure_that_may_pass(status: int) -> None:
+    failure = await failed(Service(Answer(status, {"X-LD-FD-Fallback": "true"}, [b"half"])))
+    assert (failure.error.kind, failure.error.status_code) == (FailureKind.ERROR_RESPONSE, status)
+    assert failure.is_recoverable
+    assert failure.headers["x-ld-fd-fallback"] == "true"
 
 
 @pytest.mark.parametrize("status", [201, 204, 206, 304])
