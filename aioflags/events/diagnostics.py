@@ -87,7 +87,7 @@ class Diagnostics:
                 # One that took longer than its interval leaves those out that came meanwhile: the next one counts for them.
                 due = max(due + self._interval, anyio.current_time())
                 await anyio.sleep_until(due)
-                if not self._recorder.is_open:
+                if self._recorder.is_refused or not self._recorder.is_open:
                     return
                 self._idle = anyio.Event()
                 await self._sender.send_diagnostic(self._take_period())

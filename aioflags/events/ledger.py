@@ -15,8 +15,8 @@ class Stats:
     """Counts since the client was made, or since the process was forked.
 
     What was recorded is sent, dropped, or pending. Events are single records; evaluations are those that summaries count, most
-    of which have no event of their own. Dropped is what there was no room for, what the service did not take, and what a close
-    left behind.
+    of which have no event of their own. Dropped is what there was no room for, what the service did not take, what happened after
+    the service had refused events for good, and what a close left behind.
     """
 
     events_recorded: int = 0

@@ -189,6 +189,9 @@ class Outbox:
     async def _deliver(self, number: int) -> None:
         delivery = self._deliveries[number]
         try:
+            if self._recorder.is_refused:
+                await self._count_evaluations(delivery.batch)  # in steps; _end drops it
+                return
             async with aclosing(payloads(delivery.batch, self._redaction, logger=self._logger)) as packed:
                 async for payload in packed:
                     outcome = await self._sender.send(payload)
@@ -197,13 +200,17 @@ class Outbox:
                     delivery.evaluations += payload.evaluations
                     self._recorder.settle(events=payload.events, evaluations=payload.evaluations, is_sent=is_sent)
                     if outcome is Outcome.STOP:
-                        self._recorder.close()
-                        self._recorder.discard()
+                        self._recorder.refuse()
                         break
         except Exception:
             self._logger.exception("a batch of events is dropped, because of a bug in aioflags")
         finally:
             self._end(number)
+
+    async def _count_evaluations(self, batch: Batch) -> None:
+        pause = Pause()
+        for _ in batch.counting:
+            await pause()
 
     def _end(self, number: int) -> None:
         """Whatever of a batch did not come to a payload, or was cancelled on its way, is lost."""

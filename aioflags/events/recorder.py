@@ -85,6 +85,8 @@ class Recorder:
         self._tally = Tally(self._lock, self._accounts, self._clock)
         self._known = KnownContexts(self._settings.context_keys_capacity)
         self._server_ms = 0
+        self.is_refused: bool = False
+        """Whether the service refuses events for good: what happens is still counted, as dropped."""
         self._has_no_room: set[str] = set()
         """For what there is none: events, keys."""
 
@@ -311,7 +313,9 @@ class Recorder:
 
     def _add(self, event: AnalyticsEvent) -> None:
         self._accounts.events_recorded += 1
-        if len(self._pending) < self._settings.events_max_pending:
+        if self.is_refused:
+            self._accounts.events_dropped += 1
+        elif len(self._pending) < self._settings.events_max_pending:
             self._pending.append(event)
         else:
             self._accounts.events_dropped += 1
@@ -319,8 +323,11 @@ class Recorder:
             self._has_no_room.add("events")
 
     def _warn(self) -> None:
-        """Without the lock, since whoever takes log records may ask for flags, too. Once while there is no room for events."""
-        if self._has_no_room:
+        """Logs that there is no room, once until there is. Call it without the lock: a log handler may evaluate flags.
+
+        After a refusal nothing is logged: what is recorded is dropped anyway.
+        """
+        if self._has_no_room and not self.is_refused:
             # What was recorded must not be recorded once more because a filter of the program's log has raised.
             with suppress(Exception):
                 self._tell_of_room()
@@ -361,6 +368,12 @@ class Recorder:
                 self._accounts.events_dropped += events
                 self._accounts.evaluations_dropped += evaluations
 
+    def refuse(self) -> None:
+        """Drops what is there, and all that comes: the service refuses events for good."""
+        with self._lock:
+            self.is_refused = True
+        self.discard()
+
     def discard(self) -> None:
         """Drops what is there."""
         batch = self.drain()
@@ -396,6 +409,8 @@ class Recorder:
     @property
     def stats(self) -> Stats:
         """What became of everything so far."""
+        if self.is_refused:
+            self.discard()  # else the evaluations of the current period would count as pending
         with self._lock:
             known, sum_up = self._accounts.stats(0), self._tally.waiting()
         # What is sent or dropped from here on still waits: these are the accounts as they were with the lock.

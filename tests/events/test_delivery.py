@@ -104,10 +104,52 @@ async def test_a_service_that_refuses_for_good_is_never_asked_again(status: int,
             assert teller.client.variation_nowait("tracked", U1, "") == "b"
             await teller.client.flush_and_wait()
         stats = teller.client.stats
-        assert (stats.events_recorded, stats.events_dropped, stats.events_pending) == (2, 2, 0)
+        assert (stats.events_recorded, stats.events_dropped, stats.events_pending) == (9, 9, 0)
+        assert (stats.evaluations_recorded, stats.evaluations_dropped, stats.evaluations_pending) == (3, 3, 0)
     assert len(teller.service.posts) == 1
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
     assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "call", ["track", "identify", "evaluation of a tracked flag", "evaluation", "evaluation of an unknown flag"]
+)
+async def test_after_a_refusal_calls_are_counted_as_dropped_at_once(call: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(service=service_that_takes(Answer(401)), events_max_pending=1) as teller:
+        client = teller.client
+        client.identify(U1)
+        await client.flush_and_wait()
+        before, logged = client.stats, len(caplog.records)
+        for _ in range(20):
+            match call:
+                case "track":
+                    client.track("x", U1)
+                case "identify":
+                    client.identify(U1)
+                case "evaluation of a tracked flag":
+                    client.variation_nowait("tracked", U1, "")
+                case "evaluation":
+                    await client.variation("plain", U1, "")
+                case _:
+                    await client.variation("nope", U1, "")
+        after = client.stats
+        assert (after.events_pending, after.evaluations_pending, after.events_sent) == (0, 0, 0)
+        assert after.events_dropped - before.events_dropped == (20 if "tracked" in call or "evaluation" not in call else 0)
+        assert after.evaluations_dropped - before.evaluations_dropped == (20 if "evaluation" in call else 0)
+        assert [record for record in caplog.records[logged:] if "unknown" not in call] == []
+
+
+async def test_after_a_refusal_nothing_accumulates_between_flushes() -> None:
+    async with telling(service=service_that_takes(Answer(401)), flush_interval=5.0) as teller:
+        client = teller.client
+        client.identify(U1)
+        await client.flush_and_wait()
+        for _ in range(10):
+            client.variation_nowait("plain", U1, "")
+            await asyncio.sleep(6)
+        assert client._recorder.drain() is None
+        assert client.stats.evaluations_dropped == 10
+    assert len(teller.service.posts) == 1
 
 
 async def test_what_waits_when_the_service_refuses_is_dropped_and_what_is_on_its_way_goes_on() -> None:
