@@ -109,6 +109,7 @@ class StreamedSource(ABC):
         self._random = random
         self._environment_id: str | None = None
         self._requested = ""
+        self._has_logged_error = False
 
     # -- what protocols decide
 
@@ -206,6 +207,7 @@ class StreamedSource(ABC):
                 effect = read(event.event, event.data)
                 match await breathing(effect) if isinstance(effect, GeneratorType) else effect:
                     case Completed(change_set=change_set):
+                        self._has_logged_error = False
                         yield change_set
                     case Goodbye() as goodbye:
                         self._leave(goodbye)
@@ -213,8 +215,11 @@ class StreamedSource(ABC):
                     case Malformed(message=message):
                         raise RequestFailed(invalid_data(message))
                     case ServerError(reason=reason):
-                        self._context.logger.error(
-                            "%s: the service gave up on a payload: %s", self.name, printable(reason or "no reason")
+                        # Once until a payload is complete: a service may repeat it a thousand times a second.
+                        level = logging.DEBUG if self._has_logged_error else logging.ERROR
+                        self._has_logged_error = True
+                        self._context.logger.log(
+                            level, "%s: the service gave up on a payload: %s", self.name, printable(reason or "no reason")
                         )
                     case _:
                         pass

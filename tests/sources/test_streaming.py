@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from time import thread_time
 from typing import Any
 
@@ -157,6 +158,23 @@ async def test_errors_and_events_that_are_none_of_our_business_do_not_break_the_
     assert update.change_set is not None
     assert [change.key for change in update.change_set.changes] == ["b"]
     assert len(service.requests) == 1
+
+
+async def test_an_error_that_the_service_repeats_is_logged_once_until_a_payload_is_complete(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    errors = [("error", {"reason": f"attempt {number}"}) for number in range(1000)]
+    service = Service(stream_of(1.0, sse(*errors, *payload("a", state="s1")), 1.0, sse(*errors, *payload("b", state="s2"))))
+    with caplog.at_level(logging.INFO):
+        news = await updates(service, 2)
+    assert states(news) == ["VALID", "VALID"]
+    assert [record.args for record in caplog.records if record.levelno >= logging.WARNING] == [("streaming", "attempt 0")] * 2
+
+
+async def test_an_error_that_is_repeated_on_every_connection_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(Answer(200, {"Content-Type": "text/event-stream"}, [sse(("error", {"reason": "r"}))]))
+    await updates(service, 5)
+    assert [record.args for record in caplog.records if record.levelno >= logging.WARNING] == [("streaming", "r")]
 
 
 # -- what ends a connection
