@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, get_type_hints
 
 import anyio
 import msgspec
 
 from aioflags.devserver.endpoints import Endpoint
+from aioflags.devserver.reading import read_field
+from aioflags.errors import ConfigError
 
 __all__ = ["Fault", "FaultKind", "Faults", "Injected"]
 
@@ -41,9 +43,13 @@ _FDV2: Final = frozenset({Endpoint.POLL, Endpoint.STREAM})
 _DATA: Final = _FDV2 | {Endpoint.LATEST_ALL, Endpoint.ALL}
 _FDV2_ALONE: Final = frozenset({FaultKind.GOODBYE, FaultKind.ERROR})
 _CONTENT: Final = frozenset({FaultKind.DIRECTIVE, FaultKind.MALFORMED, FaultKind.TRUNCATED, FaultKind.DRIP})
+_NOT_NAMED: Final[frozenset[Endpoint]] = frozenset()
+"""No endpoints in a fault: those of its kind. One object, by which msgspec sees a default that it leaves out."""
 
 _Positive = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
+_Times = Annotated[int, msgspec.Meta(ge=1)]
+_Status = Annotated[int, msgspec.Meta(ge=200, le=599)]
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -55,14 +61,17 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     For the kind of the same name: ``status``, the code; ``delay``, in seconds; ``rate``, in bytes a second, for ``drip``;
     ``ttl``, in seconds, for the directive and a ``goodbye`` that is one; ``payload``, whether data comes with the
-    directive; ``reason``, of a ``goodbye`` or ``error``.
+    directive; ``reason``, of a ``goodbye`` or ``error``. ``kind`` and ``on`` may also be given as the words of JSON.
+
+    Raises:
+        ConfigError: a field has a wrong type or a value outside its limits, or the kind does not exist on these endpoints.
     """
 
     kind: FaultKind
-    on: frozenset[Endpoint] = frozenset()
-    times: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    on: frozenset[Endpoint] = _NOT_NAMED
+    times: _Times | None = None
     lasts: _Positive | None = msgspec.field(default=None, name="for")
-    status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 503
+    status: _Status = 503
     delay: _Positive = 1.0
     rate: _Positive = 50.0
     ttl: _Seconds | None = None
@@ -70,10 +79,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     reason: str = "a fault of the development server"
 
     def __post_init__(self) -> None:
+        for name, shape in _SHAPES.items():
+            read_field(name, getattr(self, name), shape)
+        # The only two that a word may stand for.
+        msgspec.structs.force_setattr(self, "kind", FaultKind(self.kind))
+        msgspec.structs.force_setattr(self, "on", frozenset(map(Endpoint, self.on)) if self.on else _NOT_NAMED)
         if self.kind in _FDV2_ALONE and not self.on <= _FDV2:
-            raise ValueError(f'a "{self.kind}" exists in FDv2 alone: "on" is {Endpoint.POLL}, {Endpoint.STREAM} or both')
+            raise ConfigError(f'a "{self.kind}" exists in FDv2 alone: "on" is {Endpoint.POLL}, {Endpoint.STREAM} or both')
         if self.kind in _CONTENT and not self.on <= _DATA:
-            raise ValueError(f'a "{self.kind}" is for answers with data: {", ".join(sorted(_DATA))}')
+            raise ConfigError(f'a "{self.kind}" is for answers with data: {", ".join(sorted(_DATA))}')
 
     @property
     def endpoints(self) -> frozenset[Endpoint]:
@@ -84,6 +98,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def rides_on_answers(self) -> bool:
         """Whether it shows at the beginning of an answer alone, so that a stream has to end for its client to meet it."""
         return self.kind in {FaultKind.STATUS, FaultKind.DIRECTIVE}
+
+
+_SHAPES: Final[Mapping[str, Any]] = get_type_hints(Fault, include_extras=True)
+"""The type of each field of a fault, with its limits."""
 
 
 class Injected:

@@ -12,7 +12,7 @@ from aioflags.logs import printable
 from aioflags.model.nearest import did_you_mean
 from aioflags.protocol.problems import UNREADABLE, read_problem
 
-__all__ = ["read"]
+__all__ = ["read", "read_field"]
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
@@ -36,6 +36,19 @@ def read(shape: type[_T], written: object, *, name: str | None = None) -> _T:
     except UNREADABLE as error:
         problem = _unknown_word(str(error), msgspec.inspect.type_info(shape)) or str(read_problem(error))
     raise ConfigError(f"{name}: {problem}" if name else problem)
+
+
+def read_field(name: str, value: object, shape: Any) -> Any:
+    """``value`` as that type, for a field that code has given: msgspec checks types when it decodes, not in constructors.
+
+    Raises:
+        ConfigError: the value does not fit. The message names the field, and what an unknown word may have meant.
+    """
+    try:
+        return msgspec.convert(value, shape)
+    except UNREADABLE as error:
+        problem = _unknown_word(str(error), msgspec.inspect.type_info(shape)) or str(read_problem(error))
+    raise ConfigError(f"{name}{problem}" if problem.startswith("[") else f"{name}: {problem}")
 
 
 def _unknown_word(message: str, shape: Any) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -71,6 +72,65 @@ def test_a_mistake_is_named_with_the_way_out(written: object, message: str) -> N
     with pytest.raises(ConfigError) as mistake:
         read(Fault, written)
     assert message in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param({"kind": "nonsense"}, 'kind: "nonsense" is unknown: expected one of status, directive', id="an unknown kind"),
+        pytest.param({"kind": "stauts"}, 'kind: "stauts" is unknown, did you mean "status"?', id="a kind with a typo"),
+        pytest.param({"kind": None}, "kind: expected string, got null", id="no kind"),
+        pytest.param({"on": "/sdk/poll"}, "on: expected array, got string", id="one endpoint without a set"),
+        pytest.param({"on": None}, "on: expected array, got null", id="no set of endpoints"),
+        pytest.param({"on": ["/sdk/pol"]}, 'on[0]: "/sdk/pol" is unknown, did you mean "/sdk/poll"?', id="an unknown endpoint"),
+        pytest.param({"times": "x"}, "times: expected whole number or null, got string", id="a word for a number of times"),
+        pytest.param({"times": 0}, "times: expected whole number >= 1", id="zero times"),
+        pytest.param({"times": True}, "times: expected whole number or null, got boolean", id="a boolean for a number of times"),
+        pytest.param({"times": 1.5}, "times: expected whole number or null, got fractional number", id="one and a half times"),
+        pytest.param({"lasts": 0}, "lasts: expected number > 0", id="a time that is over"),
+        pytest.param({"lasts": 86_401}, "lasts: expected number <= 86400", id="more than a day"),
+        pytest.param({"lasts": float("nan")}, "lasts: expected number > 0", id="a duration that is not a number"),
+        pytest.param({"lasts": timedelta(seconds=1)}, "lasts: expected number or null, got duration", id="a timedelta"),
+        pytest.param({"status": 9999}, "status: expected whole number <= 599", id="a status above all"),
+        pytest.param({"status": 199}, "status: expected whole number >= 200", id="an informational status"),
+        pytest.param({"status": "503"}, "status: expected whole number, got string", id="a status in words"),
+        pytest.param({"kind": "delay", "delay": -1.0}, "delay: expected number > 0", id="a negative delay"),
+        pytest.param({"kind": "delay", "delay": float("inf")}, "delay: expected number <= 86400", id="an endless delay"),
+        pytest.param({"kind": "drip", "rate": 0}, "rate: expected number > 0", id="a drip without a rate"),
+        pytest.param({"kind": "directive", "ttl": -1}, "ttl: expected number >= 0", id="a negative time to live"),
+        pytest.param({"kind": "directive", "payload": 1}, "payload: expected boolean, got number", id="a number for a boolean"),
+        pytest.param({"kind": "goodbye", "reason": 1}, "reason: expected string, got number", id="a number for a reason"),
+        pytest.param({"kind": "goodbye", "on": ["/all"]}, 'a "goodbye" exists in FDv2 alone', id="an FDv2 event on FDv1"),
+        pytest.param(
+            {"kind": "drip", "on": {Endpoint.EVENTS}}, 'a "drip" is for answers with data', id="data on an events endpoint"
+        ),
+    ],
+)
+def test_a_fault_that_code_makes_is_checked_when_it_is_made(given: dict[str, Any], message: str) -> None:
+    given = {"kind": "status", **given}
+    with pytest.raises(ConfigError) as mistake:
+        Fault(**given)
+    assert message in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param({"kind": FaultKind.DELAY, "delay": 2}, id="a whole number of seconds"),
+        pytest.param({"kind": "delay", "delay": 2.0}, id="the word for a kind"),
+        pytest.param({"kind": FaultKind.DELAY, "delay": 2.0, "on": set()}, id="an empty set of endpoints"),
+    ],
+)
+def test_a_fault_may_be_written_as(given: Any) -> None:
+    assert Fault(**given) == Fault(kind=FaultKind.DELAY, delay=2.0)
+    assert Fault(**given).kind is FaultKind.DELAY
+
+
+@pytest.mark.parametrize("on", [["/sdk/poll"], {"/sdk/poll"}, (Endpoint.POLL,), frozenset({Endpoint.POLL})])
+def test_endpoints_may_be_written_as_paths(on: Any) -> None:
+    fault = Fault(kind=FaultKind.RESET, on=on)
+    assert fault.on == {Endpoint.POLL}
+    assert all(isinstance(endpoint, Endpoint) for endpoint in fault.on)
 
 
 @pytest.mark.parametrize(
