@@ -8,6 +8,7 @@ whatever shows or changes more than an SDK gets.
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["CONTROL", "Gate", "Refusal", "is_this_machine", "judge"]
+__all__ = ["CONTROL", "Gate", "Refusal", "host_name", "is_this_machine", "judge"]
 
 CONTROL: Final = "/control"
 """The beginning of all paths of the control API."""
 
 _PAGE: Final = frozenset({"/", "/page.js", "/page.css"})
+_HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
+_LAST_PORT: Final = 65535
 _OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
 
 
@@ -42,7 +45,7 @@ def judge(path: str, headers: Mapping[str, str], *, is_local: bool, hosts: Seque
     ``token`` opens the control API; without one nothing does.
     """
     host = headers.get("host", "").lower()
-    if "*" not in hosts and _name(host) not in hosts:
+    if "*" not in hosts and host_name(host) not in hosts:
         return Refusal(400, f"this server is not called that: expected one of {', '.join(hosts)} in the header Host")
     origin = headers.get("origin")
     if origin is not None and origin.lower() not in {f"http://{host}", f"https://{host}"}:
@@ -57,10 +60,10 @@ def judge(path: str, headers: Mapping[str, str], *, is_local: bool, hosts: Seque
     return None
 
 
-def _name(host: str) -> str:
-    """The name in a ``Host`` header, without the port."""
-    name, bracket, _ = host.partition("]") if host.startswith("[") else host.partition(":")
-    return name + bracket if host.startswith("[") else name
+def host_name(host: str) -> str | None:
+    """The name in a ``Host`` header in lower case, without the port; ``None`` if the header is not a name, or a name and a port."""
+    match = _HOST.fullmatch(host)
+    return match["name"] if match and int(match["port"] or 0) <= _LAST_PORT else None
 
 
 def is_this_machine(peer: str | None, server: str | None) -> bool:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from aioflags.devserver import LOOPBACK_HOSTS, ServerState, create_app
-from aioflags.devserver.gate import is_this_machine, judge
+from aioflags.devserver.gate import host_name, is_this_machine, judge
 
 TOKEN = "the-token"
 LOCAL = {"host": "127.0.0.1:8765"}
@@ -54,6 +54,54 @@ KEY = {"authorization": f"Bearer {TOKEN}"}
 def test_a_request_is_judged(path: str, headers: dict[str, str], is_local: bool, status: int | None) -> None:
     refusal = judge(path, headers, is_local=is_local, hosts=LOOPBACK_HOSTS, token=TOKEN)
     assert (refusal and refusal.status) == status
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        pytest.param("localhost", "localhost", id="a name"),
+        pytest.param("localhost:8765", "localhost", id="a name with a port"),
+        pytest.param("flags-1.dev_box.example:80", "flags-1.dev_box.example", id="a name with dots, dashes and underscores"),
+        pytest.param("127.0.0.1:65535", "127.0.0.1", id="an address with the last port"),
+        pytest.param("[::1]", "[::1]", id="an IPv6 address"),
+        pytest.param("[::1]:8765", "[::1]", id="an IPv6 address with a port"),
+        pytest.param("[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]", id="a mapped address"),
+        pytest.param("[::1]evil", None, id="text after the bracket"),
+        pytest.param("[::1].evil.example", None, id="a domain after the bracket"),
+        pytest.param("[::1]:8765.evil.example", None, id="a domain after the port"),
+        pytest.param("[::1]:80@evil.example", None, id="a host after the port"),
+        pytest.param("[::1]]", None, id="two closing brackets"),
+        pytest.param("[::1", None, id="no closing bracket"),
+        pytest.param("[::1%25eth0]", None, id="a zone"),
+        pytest.param("[localhost]", None, id="a name in brackets"),
+        pytest.param("[]", None, id="empty brackets"),
+        pytest.param("::1", None, id="an IPv6 address without brackets"),
+        pytest.param("localhost:", None, id="a colon without a port"),
+        pytest.param("localhost:evil", None, id="a port of letters"),
+        pytest.param("localhost:65536", None, id="a port above the last one"),
+        pytest.param("localhost:80:80", None, id="two ports"),
+        pytest.param("localhost:-1", None, id="a negative port"),
+        pytest.param("localhost:٨٠", None, id="a port in other digits"),
+        pytest.param("localhost:80@evil.example", None, id="a user and a password"),
+        pytest.param("evil.example@localhost", None, id="a user"),
+        pytest.param("localhost/evil", None, id="a path"),
+        pytest.param("localhost\\evil", None, id="a backslash"),
+        pytest.param("localhost?evil", None, id="a query"),
+        pytest.param("localhost#evil", None, id="a fragment"),
+        pytest.param("localhost,evil.example", None, id="two hosts"),
+        pytest.param("localhost evil.example", None, id="a space"),
+        pytest.param(" localhost", None, id="a leading space"),
+        pytest.param("localhost\n", None, id="a line break"),
+        pytest.param("localhost\x00", None, id="a null"),
+        pytest.param("http://localhost", None, id="a URL"),
+        pytest.param("lócalhost", None, id="a letter outside ASCII"),
+        pytest.param("", None, id="an empty header"),
+    ],
+)
+def test_a_host_header_is_parsed_strictly(host: str, name: str | None) -> None:
+    assert host_name(host) == name
+    refusal = judge("/sdk/poll", {"host": host}, is_local=True, hosts=[*LOOPBACK_HOSTS, name or "localhost"], token=TOKEN)
+    assert (refusal is None) is (name is not None)
 
 
 def test_without_a_token_nothing_opens_the_api() -> None:
