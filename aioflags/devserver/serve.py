@@ -19,11 +19,13 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aioflags.clock import now
+from aioflags.devserver.connections import Limits, limited
 from aioflags.devserver.disturbance import CUT
 
 __all__ = ["LOOPBACK", "Serving", "serve"]
 
 LOOPBACK: Final = "127.0.0.1"
+_LIMITS: Final = Limits()
 _LEAVE_TAKING: Final = 0.2
 _LAST_TURNS: Final = 100
 _LAST_WORDS: Final = 1.0
@@ -57,8 +59,10 @@ class Serving:
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0) -> AsyncGenerator[Serving, None]:
+async def serve(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0, limits: Limits = _LIMITS) -> AsyncGenerator[Serving, None]:
     """Serve ``app`` until the block ends; then every connection is cut. Port 0 takes a free one.
+
+    ``limits`` hold for each connection: a request whose header does not arrive in time is cut.
 
     Raises:
         OSError: the address cannot be used.
@@ -86,7 +90,7 @@ async def serve(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0) -> AsyncGe
         access_log=False,
         lifespan="off",
         ws="none",
-        http="h11",
+        http=limited(limits),
         loop="none",
         proxy_headers=False,  # or a header could say that a request comes from this machine
         server_header=False,
