@@ -1,6 +1,7 @@
-"""Logging: one logger a package, control characters made visible, and a latch for what is said once a change.
+"""Logging: one logger for the package, control characters made visible, and a latch for lines that are logged once a change.
 
-The library installs no handler and prints nothing. Text from outside (flag keys, server messages) passes
+The logger has no handler, not even a ``NullHandler``: where the program configures no logging, Python's handler of last resort
+prints warnings and errors to stderr, so that a wrong SDK key is seen. Text from outside (flag keys, server messages) passes
 through :func:`printable`, so that a line break in a key cannot forge a line in the log.
 """
 
@@ -11,7 +12,6 @@ import logging
 __all__ = ["Once", "logger", "name_of", "printable", "told"]
 
 logger: logging.Logger = logging.getLogger("aioflags")
-logger.addHandler(logging.NullHandler())
 
 _LONGEST = 200
 

@@ -5,7 +5,7 @@ Run: pip install aioflags && python ldclient_after.py
 
 import asyncio
 
-from aioflags import Client, Config, Context, DataSystem
+from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.sources import MemorySource
 
 FLAGS = MemorySource()  # stands in for the service: Client("sdk-your-key") alone would connect to it
@@ -23,7 +23,7 @@ async def show(client: Client, user: Context) -> None:
 
 
 async def main() -> None:
-    config = Config(data_system=DataSystem.custom(synchronizers=[FLAGS]))
+    config = Config(data_system=DataSystem.custom(synchronizers=[FLAGS]), events=Events(send_events=False))
     async with Client("sdk-your-key", config) as client:
         if not client.is_initialized:
             print("no flags yet: defaults")

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from aioflags import Client, Config, Context, DataSystem, Persistence
+from aioflags import Client, Config, Context, DataSystem, Events, Persistence
 from aioflags.sources import Selector, SourceBuilder, SourceContext, SourceState, Update, from_function, read_document
 from aioflags.stores import ObjectKind, StoredItem, StoredItems
 
@@ -97,7 +97,8 @@ def service(banner: str | None) -> SourceBuilder:
 async def main(path: Path) -> None:
     def config(source: SourceBuilder) -> Config:
         persistence = Persistence(store=SqliteStore(path), mode="read_write")
-        return Config(start_wait=0.2, data_system=DataSystem.custom(synchronizers=[source], persistence=persistence))
+        system = DataSystem.custom(synchronizers=[source], persistence=persistence)
+        return Config(start_wait=0.2, data_system=system, events=Events(send_events=False))
 
     user = Context("user-123")
     async with Client("sdk-key", config(service("hello"))) as client:

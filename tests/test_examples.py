@@ -42,6 +42,8 @@ PRINTS = {
     ],
     "own_store.py": ["from the service: hello", "from the store: hello", "which is STALE"],
 }
+LOGS = {"own_source.py": ["flags.json"], "own_store.py": ["flag data"]}
+"""What is in each line that an example logs: Python prints warnings where nothing configures logging."""
 
 SERVICES = {
     "fastapi_app.py": ("uvicorn", "fastapi_app:app", "--port"),
@@ -66,11 +68,15 @@ async def run(block: str, names: dict[str, Any]) -> None:
 def test_an_example_runs_and_prints_what_it_shows(name: str) -> None:
     command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
     ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
     assert len(lines) == len(PRINTS[name])
     for line, start in zip(lines, PRINTS[name], strict=True):
         assert line.startswith(start)
+    logged, expected = ran.stderr.splitlines(), LOGS.get(name, [])
+    assert len(logged) == len(expected), ran.stderr
+    for line, part in zip(logged, expected, strict=True):
+        assert part in line
 
 
 def test_each_example_is_run_or_has_tests_of_its_own() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -76,9 +78,60 @@ def test_after_enough_things_nothing_more_is_said() -> None:
     assert [once(thing) for thing in ("a", "b", "c", "c")] == [True, True, False, False]
 
 
-def test_the_package_prints_nothing_of_its_own() -> None:
-    assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
-    assert logger.name == "aioflags"
+def test_the_package_has_a_logger_without_handlers() -> None:
+    assert (logger.name, logger.handlers, logger.propagate) == ("aioflags", [], True)
+
+
+PROGRAM = """
+import asyncio, logging, sys, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from aioflags import Client, Config, Context
+
+class Refusal(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(401)
+        self.end_headers()
+    do_POST = do_GET
+    def log_message(self, *_):
+        pass
+
+async def main(url):
+    async with Client("sdk-wrong", Config(base_uri=url, stream_uri=url, events_uri=url)) as client:
+        print(await client.variation("f", Context("u"), "the default"))
+
+if sys.argv[1:]:
+    logging.basicConfig(level=sys.argv[1], format="%(levelname)s:%(name)s")
+with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    logging.getLogger("aioflags").info("an INFO line")
+    asyncio.run(main(f"http://127.0.0.1:{server.server_port}"))
+    server.shutdown()
+"""
+
+
+def stderr_of_a_program_with_a_wrong_key(*arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True, timeout=150, env=environment
+    )
+    assert run.stdout == "the default\n"
+    return run.stderr
+
+
+@pytest.mark.real_time
+def test_a_wrong_key_is_printed_where_nothing_configures_logging() -> None:
+    stderr = stderr_of_a_program_with_a_wrong_key()
+    assert "401" in stderr
+    assert "SDK key" in stderr
+    assert "sdk-wrong" not in stderr
+    assert "INFO" not in stderr
+
+
+@pytest.mark.real_time
+def test_a_program_that_configures_logging_decides_what_is_printed() -> None:
+    lines = stderr_of_a_program_with_a_wrong_key("INFO").splitlines()
+    assert {"INFO:aioflags", "ERROR:aioflags"} <= set(lines)
+    assert stderr_of_a_program_with_a_wrong_key("CRITICAL") == ""
 
 
 class WordlessError(Exception):

@@ -6,6 +6,7 @@ How it looks is left to ``demo.py``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -75,6 +76,7 @@ def _config(url: str) -> Config:
         base_uri=url,
         stream_uri=url,
         events_uri=url,
+        logger=logging.Logger("demo", logging.CRITICAL),  # noqa: LOG001 - the demo shows by itself what the client would log
         data_system=DataSystem.custom(
             initializers=[Polling()],
             synchronizers=[Streaming()],
