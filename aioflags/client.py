@@ -11,7 +11,7 @@ import hmac
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self, overload
@@ -719,6 +719,26 @@ class Client:
         core: Core | None = getattr(self, "_core", None)  # missing if the arguments of the constructor were wrong
         if self._warns_if_unclosed and core is not None and core.is_open:
             _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Internals:
+    """The parts of a client that other modules of this package read. Not public: they may change in any release.
+
+    None of them holds the client: ``recorder`` and ``status`` can be read when it is gone. ``changes`` takes followers that are
+    called, where :meth:`Client.changes` can only be awaited.
+    """
+
+    recorder: Recorder
+    status: StatusCell
+    changes: ChangeFeed
+
+
+def internals_of(client: Client) -> Internals:
+    """The parts of ``client`` for integrations and test helpers of this package."""
+    # The one place outside of the class that reads its private names.
+    recorder, status, changes = client._recorder, client._cell, client._feed  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return Internals(recorder=recorder, status=status, changes=changes)
 
 
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:

@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from aioflags.clock import now
 from aioflags.errors import LifecycleError, NotReadyError
 from aioflags.forks import tell_after_fork
-from aioflags.model.defaults import LONGEST_START_WAIT, START_WAIT
+from aioflags.model.defaults import LAST_CYCLES, LONGEST_START_WAIT, START_WAIT
 from aioflags.model.options import time_limit
 from aioflags.model.result import SourceState
 from aioflags.model.status import Status, StatusReport
@@ -33,8 +33,6 @@ __all__ = ["Core", "Outlet"]
 
 _LAST_STEP: Final = 0.1
 """How long before the end of its time a close begins to abandon what is on its way."""
-_LAST_TURNS: Final = 100
-"""How often everybody gets a turn after that time, before anybody is said not to end. Events on their way need seven."""
 
 
 class Outlet(Protocol):
@@ -309,7 +307,7 @@ class Core:
             return
         # Where there is no time at all there still has to be a turn for everybody to give up, and to count what is lost by that.
         await asyncio.wait({root}, timeout=max(limit, _LAST_STEP))
-        for _ in range(_LAST_TURNS):
+        for _ in range(LAST_CYCLES):
             # Where somebody held the loop at the end, that time and its last step are over at once.
             if root.done():
                 break

@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
 try:
@@ -27,6 +27,7 @@ except ModuleNotFoundError as _missing:
     _message = "aioflags.otel needs the extra otel: pip install 'aioflags[otel]'"
     raise ModuleNotFoundError(_message, name=_missing.name) from None
 
+from aioflags.client import Client, internals_of
 from aioflags.clock import now
 from aioflags.errors import ConfigError
 from aioflags.forks import Lock
@@ -38,9 +39,6 @@ from aioflags.model.status import Status
 from aioflags.plugins import EnvironmentMetadata, Plugin
 from aioflags.totals import Amount, Totals
 from aioflags.version import __version__
-
-if TYPE_CHECKING:
-    from aioflags.client import Client
 
 __all__ = ["EventsHook", "MetricsPlugin", "TracingHook"]
 
@@ -242,11 +240,11 @@ class MetricsPlugin(Plugin):
         return (self._counting,)
 
     def register(self, client: Client, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client knows its own
-        """From now on the client's status is measured, for as long as the client lives, and what becomes of its events."""
+        """Measures the client's status from now on, for as long as the client lives, and what becomes of its events."""
         with self._lock:
             self._clients.add(client)
-        numbers = client._recorder, client._cell  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # they outlive the client
-        self._totals.add(client, *numbers)
+        internals = internals_of(client)  # which outlive the client
+        self._totals.add(client, internals.recorder, internals.status)
 
     def _statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """Called on the thread that collects. It sees the newest report of each client, as anybody may."""

@@ -6,6 +6,8 @@ which has a part of the SDK key.
 
 from __future__ import annotations
 
+import json
+import re
 import zlib
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -29,6 +31,7 @@ _MOST_INFLATED: Final = 16 * 1024 * 1024
 _MOST_AT_ONCE: Final = 1000
 _SCHEMA: Final = "4"
 _UNREADABLE: Final = "unreadable"
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,7 @@ class SeenEvents:
         """Take a payload of analytics events, or one diagnostic event. ``flags``: the keys of those that are served."""
         try:
             text = _inflated(body) if headers.get("content-encoding", "").strip().lower() == "gzip" else body
-            payload: Any = msgspec.json.decode(text)
+            payload: Any = _decoded(text)
         except UNREADABLE as error:
             self._keep(client, _UNREADABLE, "", [f"the payload: {read_problem(error)}"])
             return
@@ -138,6 +141,34 @@ def _inflated(body: bytes) -> bytes:
     return text
 
 
+def _decoded(text: bytes) -> Any:
+    """The value of JSON text. msgspec refuses escaped lone surrogates, which JSON allows and SDKs send; Python's decoder does not.
+
+    Raises:
+        ValueError: the text is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        if _SURROGATE.search(text) is None:
+            raise
+        try:
+            return json.loads(text, parse_constant=_refuse_constant)
+        except ValueError:
+            pass
+        raise  # in the words of the first decoder
+
+
+def _refuse_constant(name: str) -> None:
+    """``NaN`` and ``Infinity``, which Python's decoder takes."""
+    raise ValueError(f"JSON has no {name}")
+
+
 def _shown(event: Any) -> str:
-    text = msgspec.json.encode(event).decode()
+    try:
+        text = msgspec.json.encode(event).decode()
+    except UnicodeEncodeError:
+        # A lone surrogate is shown escaped, as it was sent.
+        text = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace").decode()
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -21,13 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aioflags.clock import now
 from aioflags.devserver.connections import Limits, limited
 from aioflags.devserver.disturbance import CUT
+from aioflags.model.defaults import LAST_CYCLES
 
 __all__ = ["LOOPBACK", "Serving", "serve"]
 
 LOOPBACK: Final = "127.0.0.1"
 _LIMITS: Final = Limits()
 _LEAVE_TAKING: Final = 0.2
-_LAST_TURNS: Final = 100
 _LAST_WORDS: Final = 1.0
 _END: Final = 10.0
 """For how long a server may end in all."""
@@ -121,7 +121,7 @@ async def _end(serving: Serving) -> None:
         ended, late = await asyncio.wait(late, timeout=_LEAVE_TAKING)
         if not ended:
             # Where somebody held the loop, that time is over before anybody had a turn.
-            for _ in range(_LAST_TURNS):
+            for _ in range(LAST_CYCLES):
                 await asyncio.sleep(0)
             if not any(task.done() for task in late):
                 for task in late:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from aioflags.client import Client
+from aioflags.client import Client, internals_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.nearest import did_you_mean
 
@@ -22,8 +22,8 @@ class FlagChangeLog:
         self._news = anyio.Event()
 
     def follow(self, client: Client) -> None:
-        """Hears of that client's changes, too, from now on."""
-        client._feed.add(self)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]  # Client.changes() can only be awaited
+        """Records that client's changes, too, from now on."""
+        internals_of(client).changes.add(self)
 
     def clear(self) -> None:
         """Forgets what changed so far."""

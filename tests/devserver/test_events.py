@@ -133,6 +133,32 @@ def test_what_is_wrong_with_a_payload_stands_beside_its_first_event() -> None:
     assert (events.count, events.faulty) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(r'"\ud800"', r'"\ud800"', id="a high surrogate"),
+        pytest.param(r'"a\uDC00z"', r'"a\udc00z"', id="a low surrogate in the middle"),
+        pytest.param(r'{"\ud83d":1}', r'{"\ud83d":1}', id="in a name"),
+        pytest.param(r'"\ud83d\ude00 \ud800 \u00e9"', '"😀 \\ud800 é"', id="beside a pair"),
+    ],
+)
+def test_a_payload_with_a_lone_surrogate_is_readable(value: str, shown: str) -> None:
+    events = SeenEvents()
+    body = f'[{{"kind":"custom","creationDate":0,"key":"ev","context":{{"kind":"user","key":"u"}},"data":{value}}}]'
+    events.accept(body.encode(), HEADERS, client=1, flags=[], is_analytics=True)
+    (event,) = events.newest
+    assert (event.kind, event.problems) == ("custom", ())
+    assert event.text.endswith(f'"data":{shown}}}')
+    assert msgspec.json.encode(event.text)
+
+
+@pytest.mark.parametrize("body", [rb'["\ud800", NaN]', rb'["\ud800"', rb'["\ud800", -Infinity]', b'["\\ud800\xff"]'])
+def test_a_payload_that_is_not_json_stays_unreadable_with_a_lone_surrogate(body: bytes) -> None:
+    events = SeenEvents()
+    events.accept(body, HEADERS, client=1, flags=[], is_analytics=True)
+    assert [event.kind for event in events.newest] == ["unreadable"]
+
+
 def test_the_newest_two_hundred_are_kept_and_all_are_counted() -> None:
     events = accepted(msgspec.json.encode([feature()] * 300))
     assert (events.count, len(events.newest), events.newest[0].number) == (300, 200, 300)

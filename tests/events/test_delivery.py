@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from aioflags import Events
+from aioflags.client import internals_of
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Outcome, Post, Sender, judge
@@ -147,7 +148,7 @@ async def test_after_a_refusal_nothing_accumulates_between_flushes() -> None:
         for _ in range(10):
             client.variation_nowait("plain", U1, "")
             await asyncio.sleep(6)
-        assert client._recorder.drain() is None
+        assert internals_of(client).recorder.drain() is None
         assert client.stats.evaluations_dropped == 10
     assert len(teller.service.posts) == 1
 
