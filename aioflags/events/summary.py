@@ -26,7 +26,20 @@ from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 from aioflags.model.event import Count, FlagCounts
 from aioflags.protocol.payloads import try_json
 
-__all__ = ["HAS_GIL", "NOBODY", "Counter", "Focus", "Hold", "Summary", "Tick", "Ticks", "has_gil", "kept", "kinds_of"]
+__all__ = [
+    "HAS_GIL",
+    "NOBODY",
+    "Counter",
+    "CounterBlock",
+    "Focus",
+    "Hold",
+    "Summary",
+    "Tick",
+    "Ticks",
+    "has_gil",
+    "kept",
+    "kinds_of",
+]
 
 Tick: TypeAlias = Callable[[], object]
 Ticks: TypeAlias = dict[Answer, Tick]
@@ -69,25 +82,64 @@ _CONSTANT: Final = frozenset({bool, int, float, str, type(None), msgspec.Raw})
 _STEP: Final = 32
 """Flags that are looked at in one go: some 20 microseconds."""
 
+_BLOCK: Final = 1024
+"""Counters whose sum is read in one step: some 50 microseconds."""
+
 NOBODY: Final = Focus(invalid_context("nobody"), {})
+
+
+class CounterBlock:
+    """Many counters whose sum is read at once: an ``itertools.count`` can be read only by counting, and that in C for all of them.
+
+    ``looks``: how often all were counted in order to read them. ``excess``: by how much the counts are off besides, in all.
+    """
+
+    __slots__ = ("_counts", "_is_looking", "excess", "looks")
+
+    def __init__(self) -> None:
+        self.looks: int = 0
+        self.excess: int = 0
+        self._counts: list[itertools.count[int]] = []
+        self._is_looking = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a counter may join. Not while the sum is read: a signal handler may evaluate just then."""
+        return len(self._counts) < _BLOCK and not self._is_looking
+
+    def join(self) -> Callable[[], int]:
+        """The function of a new counter that counts one more."""
+        count = itertools.count(self.looks)
+        self._counts.append(count)
+        return count.__next__
+
+    def total(self) -> int:
+        """How often all of them were counted so far."""
+        was_looking, self._is_looking = self._is_looking, True
+        values = list(map(next, self._counts))
+        found = sum(values) - self.looks * len(values) - self.excess
+        self.looks += 1
+        self._is_looking = was_looking
+        return found
 
 
 class Counter:
     """How often one version of a flag served one variation. ``tick`` counts one more: from any thread if there is a GIL, otherwise
     under the recorder's lock.
 
-    ``counted`` is what the summary tells of it, once that is taken. ``noted`` is how many of those that were counted are
-    between the dates of the summary already.
+    ``counted`` is what the summary reports of it, once the summary is taken. ``noted`` is how many of the counted evaluations are
+    between the dates of the summary already. ``block`` sums it up with others.
     """
 
-    __slots__ = ("_added", "_looks", "_taken", "counted", "noted", "tick", "value", "variation", "version")
+    __slots__ = ("_added", "_block", "_looks", "_taken", "counted", "noted", "tick", "value", "variation", "version")
 
-    def __init__(self, value: Any, variation: int | None, version: int | None) -> None:
+    def __init__(self, value: Any, variation: int | None, version: int | None, block: CounterBlock) -> None:
         self.value: Any = kept(value)
         self.variation: int | None = variation
         self.version: int | None = version
-        self.tick: Callable[[], int] = itertools.count().__next__
+        self.tick: Callable[[], int] = block.join()
         self.counted: int | None = None
+        self._block = block
         self.noted: int = 0
         self._added = 0
         self._taken = 0
@@ -99,13 +151,15 @@ class Counter:
             self.tick()
         else:
             self._added += times
+            self._block.excess -= times
         self.noted += times
 
     def total(self) -> int:
         """How often it was counted so far."""
         # Looking counts as well, since there is no other way to look.
-        found = self.tick() - self._looks + self._added
+        found = self.tick() - self._block.looks - self._looks + self._added
         self._looks += 1
+        self._block.excess += 1
         return found
 
     def take(self) -> int:
@@ -132,7 +186,7 @@ class Summary:
     count and look as ever. A signal handler that evaluates does so within one, too: nothing here iterates over what may grow.
     """
 
-    __slots__ = ("_flags", "_held", "_ticks", "_unknown", "end_ms", "hold", "start_ms")
+    __slots__ = ("_blocks", "_flags", "_held", "_is_taken", "_ticks", "_unknown", "end_ms", "hold", "start_ms")
 
     def __init__(self) -> None:
         self.hold: Hold | None = Hold()
@@ -142,6 +196,8 @@ class Summary:
         self.end_ms: int = 0
         self._unknown = 0
         self._flags: dict[str, _FlagCounters] = {}
+        self._blocks = [CounterBlock()]
+        self._is_taken = False
         self._ticks: dict[str | tuple[str, ...], Ticks] = {}
 
     @property
@@ -192,14 +248,17 @@ class Summary:
                 flag.kinds[kind] = None
         counter = flag.by_outcome.get((variation, version))
         if counter is None:
-            counter = flag.by_outcome.setdefault((variation, version), Counter(value, variation, version))
+            counter = flag.by_outcome.setdefault((variation, version), Counter(value, variation, version, self._block()))
         self.start_ms = min(self.start_ms or at_ms, at_ms)
         self.end_ms = max(self.end_ms, at_ms)
         counter.add(times)
         return counter
 
     def totals(self) -> Iterator[int]:
-        """How many evaluations were counted so far, a few flags a step; of what is taken, how many were."""
+        """How many evaluations were counted so far, in steps; of a counter that is taken, how many were by then."""
+        if not self._is_taken:
+            yield from (block.total() for block in list(self._blocks))
+            return
         for counters in self._pieces():
             yield sum([each.total() if each.counted is None else each.counted for each in counters])
 
@@ -218,6 +277,7 @@ class Summary:
 
     def take(self, clock: Callable[[], int]) -> Iterator[int]:
         """Ends the period: :meth:`features` tells what is counted by then. Answers how much that is, a few flags a step."""
+        self._is_taken = True
         for counters in self._pieces():
             total = 0
             is_news = False
@@ -254,6 +314,12 @@ class Summary:
                             times=times,
                         )
             yield
+
+    def _block(self) -> CounterBlock:
+        """The block that a new counter joins."""
+        if not self._blocks[-1].has_room:
+            self._blocks.append(CounterBlock())
+        return self._blocks[-1]
 
     def _pieces(self) -> Iterator[list[Counter]]:
         """The counters of a few flags at a time."""

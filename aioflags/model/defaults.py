@@ -71,8 +71,8 @@ START_WAIT: Final = 5.0
 LONGEST_START_WAIT: Final = 60.0
 CLOSE_TIMEOUT: Final = 2.0
 LAST_CYCLES: Final = 100
-"""Cycles of the event loop that a close grants its tasks after its time is over, before it abandons them. A blocked loop uses up the
-time without running them; events in delivery need seven cycles."""
+"""Cycles of the event loop that a close grants its tasks after its time is over, before it abandons them. A blocked loop uses up
+the time without running them; events in delivery need seven cycles."""
 CLOSE_GRACE: Final = 1.0
 """How long one source may take to close."""
 

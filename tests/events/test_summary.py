@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aioflags import Context
-from aioflags.events.summary import HAS_GIL, Counter, Summary, has_gil, kept
+from aioflags.events.summary import HAS_GIL, Counter, CounterBlock, Summary, has_gil, kept
 from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 
 ORG, DEVICE = Context("o", "org"), Context("d", "device")
@@ -24,7 +24,7 @@ def test_contexts_share_their_ticks_with_those_of_the_same_kinds() -> None:
 
 
 def test_looking_does_not_count() -> None:
-    counter = Counter("value", 0, 1)
+    counter = Counter("value", 0, 1, CounterBlock())
     assert [counter.total(), counter.total()] == [0, 0]
     counter.tick()
     counter.tick()
@@ -32,6 +32,44 @@ def test_looking_does_not_count() -> None:
     assert [counter.take(), counter.take()] == [2, 0]
     counter.tick()
     assert [counter.total(), counter.take(), counter.total()] == [3, 1, 3]
+
+
+def test_counters_are_summed_up_together_however_they_were_read_before() -> None:
+    block = CounterBlock()
+    early = [Counter("value", number, 1, block) for number in range(3)]
+    assert block.total() == 0
+    late = [Counter("value", number, 2, block) for number in range(2)]
+    for number, counter in enumerate([*early, *late], 1):
+        counter.add(1)
+        counter.add(number)
+        counter.tick()
+    assert [counter.total() for counter in (*early, *late)] == [3, 4, 5, 6, 7]
+    assert [block.total(), block.total()] == [25, 25]
+    assert early[0].take() == 3
+    assert [counter.total() for counter in (*early, *late)] == [3, 4, 5, 6, 7]
+    assert block.total() == 25
+
+
+def test_flags_beyond_a_block_begin_another_one() -> None:
+    summary = Summary()
+    for number in range(2500):
+        count(summary, 50, f"f{number}")
+    assert list(summary.totals()) == [1024, 1024, 452]
+    count(summary, 50, "f0")
+    assert sum(summary.totals()) == 2501
+    assert take(summary, 60) == 2501
+
+
+def test_a_taken_summary_has_the_sum_that_was_taken() -> None:
+    summary = Summary()
+    for number in range(100):
+        count(summary, 50, f"f{number}")
+    assert sum(summary.totals()) == 100
+    steps = summary.take(lambda: 60)
+    next(steps)
+    count(summary, 50, "f0")
+    assert sum(summary.totals()) == 100
+    assert 32 + sum(steps) == 100
 
 
 def settle(summary: Summary, now_ms: int) -> None:
@@ -132,7 +170,7 @@ def test_one_step_looks_at_a_few_flags() -> None:
     summary, later = Summary(), Summary()
     for number in range(100):
         count(summary, 50, f"f{number}")
-    assert list(summary.totals()) == [32, 32, 32, 4]
+    assert list(summary.totals()) == [100]
     assert len(list(summary.settle(lambda: 1))) == 4
     assert list(summary.take(lambda: 60)) == [32, 32, 32, 4]
     assert len(list(later.add_late(summary, 60))) == 4
