@@ -18,6 +18,8 @@ from aioflags.logs import printable
 __all__ = ["SeenClient", "SeenClients", "Sent"]
 
 _MOST_CLIENTS: Final = 1000
+_GONE_STREAM_MS: Final = 60_000
+_GONE_POLLER_MS: Final = 600_000
 _LONGEST_NAME: Final = 200
 
 
@@ -45,6 +47,14 @@ class SeenClient:
     streams: Counter[Endpoint] = field(default_factory=Counter[Endpoint])
     sent: Sent | None = None
     fault: Sent | None = None
+
+    @property
+    def gone_at_ms(self) -> int | None:
+        """When the client counts as gone unless it asks again; ``None`` while it has a stream open.
+
+        A client that had a stream reconnects within 30 s. One that polls may do so every five minutes.
+        """
+        return None if self.is_connected else self.last_seen_ms + (_GONE_STREAM_MS if self.streams else _GONE_POLLER_MS)
 
     @property
     def is_connected(self) -> bool:
@@ -92,6 +102,7 @@ class SeenClients:
             yield
         finally:
             client.streams[endpoint] -= 1
+            client.last_seen_ms = now_ms()
             self.revision += 1
 
     def sent(self, client: SeenClient, endpoint: Endpoint, what: str, version: int) -> None:

@@ -18,7 +18,7 @@ _TYPES: Final = {"page.html": "text/html", "page.css": "text/css", "page.js": "t
 _FILES: Final = {name: resources.files("aioflags.devserver").joinpath("page_files", name).read_bytes() for name in _TYPES}
 _HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Cache-Control": "no-store",

@@ -67,6 +67,7 @@ def _client(client: SeenClient) -> dict[str, Any]:
         "tags": client.tags,
         "firstSeen": client.first_seen_ms,
         "lastSeen": client.last_seen_ms,
+        "goneAt": client.gone_at_ms,
         "requests": client.requests,
         "streams": [str(endpoint) for endpoint, count in client.streams.items() for _ in range(count)],
         "sent": None if client.sent is None else asdict(client.sent),

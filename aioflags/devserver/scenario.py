@@ -19,6 +19,9 @@ _ALL: Final = "all"
 _Pause = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 
 
+_UNITS: Final = {"for": "s", "delay": "s", "ttl": "s", "rate": "bytes/s"}
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One thing to do, ``after`` so many seconds: a ``fault``, faults to ``lift`` (a kind, or ``all``), or a flag to ``flip``.
 
@@ -41,9 +44,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __str__(self) -> str:
         if self.fault is not None:
             written: dict[str, Any] = msgspec.to_builtins(self.fault)
-            rest = ", ".join(f"{name} {value}" for name, value in written.items() if name != "kind")
+            rest = ", ".join(f"{name} {_with_unit(name, value)}" for name, value in written.items() if name != "kind")
             return f"{self.fault.kind} ({rest})" if rest else str(self.fault.kind)
         return f"lift {self.lift}" if self.lift is not None else f"flip {self.flip}"
+
+
+def _with_unit(name: str, value: object) -> str:
+    """A property of a fault as text: numbers without a fraction of zero, and with their unit."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{text} {_UNITS[name]}" if name in _UNITS else text
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -41,6 +41,8 @@ class Page:
         self._reader, self._writer = reader, writer
         self._numbers = itertools.count(1)
         self._session: str | None = None
+        self.errors: list[str] = []
+        """What the browser logged as errors since :meth:`record_errors`: of scripts, of the network, and of policies."""
 
     async def begin(self) -> None:
         """Opens the tab."""
@@ -51,6 +53,11 @@ class Page:
         """Goes to an address."""
         await self._call("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'")
+
+    async def record_errors(self) -> None:
+        """Records errors from now on."""
+        await self._call("Log.enable")
+        await self._call("Runtime.enable")
 
     async def ask(self, expression: str) -> Any:
         """The value of an expression, awaited. Fails as the expression does."""
@@ -107,6 +114,10 @@ class Page:
         os.write(self._writer, json.dumps(message).encode() + b"\0")
         while True:
             answer = json.loads((await self._reader.readuntil(b"\0"))[:-1])
+            if answer.get("method") == "Log.entryAdded" and answer["params"]["entry"]["level"] == "error":
+                self.errors.append(answer["params"]["entry"]["text"])
+            if answer.get("method") == "Runtime.exceptionThrown":
+                self.errors.append(answer["params"]["exceptionDetails"]["text"])
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]

@@ -41,6 +41,15 @@ def test_a_client_is_connected_while_it_has_a_stream() -> None:
     assert clients.revision == revision + 2
 
 
+def test_a_client_without_a_stream_is_gone_after_a_while() -> None:
+    clients = SeenClients()
+    client = clients.arrived({}, "")
+    assert client.gone_at_ms == client.last_seen_ms + 600_000
+    with clients.streaming(client, Endpoint.STREAM):
+        assert client.gone_at_ms is None
+    assert client.gone_at_ms == client.last_seen_ms + 60_000
+
+
 def test_the_newest_thousand_are_remembered_and_who_is_connected() -> None:
     clients = SeenClients()
     first = clients.arrived({"x-launchdarkly-instance-id": "first"}, "")

@@ -195,7 +195,7 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
     assert anyio.current_time() - began == pytest.approx(8)
     assert [msgspec.json.decode(line) for line in answer.text.splitlines()] == [
         {"done": "flip a"},
-        {"done": "status (for 3.0)"},
+        {"done": "status (for 3 s)"},
         {"done": "lift all"},
         {"error": "there is no flag 'nobody'"},
     ]

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Status
-from aioflags.devserver import Endpoint, ServerState, Serving, create_app, serve
+from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, Serving, create_app, serve
 from aioflags.sources import Polling, Streaming
 from tests.canaries import KEY, WATCH
 from tests.devserver.browser import CHROMIUM, Page, browse
@@ -119,7 +119,11 @@ async def test_a_mistake_is_said_on_the_page(scene: Scene) -> None:
     await page.act(f"{ITEM} summary")
     await page.write(f"{ITEM} textarea", '{"on": "yes"}')
     await page.act(f"{ITEM} [data-act=store]")
-    await page.until("document.querySelector('#said').innerText.includes('flags.checkout.on: expected boolean')")
+    await page.until(
+        f"document.querySelector({json.dumps(f'{ITEM} .said')}).innerText.includes('flags.checkout.on: expected boolean')"
+    )
+    assert await page.ask("document.querySelector('#said').innerText") == ""
+    assert await page.ask(f"document.querySelector({json.dumps(f'{ITEM} textarea')}).nextSibling.className") == "said bad"
     assert scene.state.version == 1
 
 
@@ -171,7 +175,7 @@ async def test_who_is_writing_goes_on_writing(scene: Scene, edited: str) -> None
     assert await page.ask(f"document.querySelector({json.dumps(area)}).value") == "what I write"
     is_replaced = await page.ask(f"!document.querySelector({json.dumps(ITEM)}).dataset.seen")
     assert is_replaced == (edited == "checkout")
-    said = await page.ask("document.querySelector('#said').innerText")
+    said = await page.ask(f"document.querySelector({json.dumps(f'{ITEM} .said')}).innerText")
     assert ("has changed on the server" in said) == is_replaced
 
 
@@ -186,23 +190,72 @@ async def test_a_flag_may_be_called_anything(scene: Scene, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "value", "said"),
+    ("context", "value", "place", "said"),
     [
-        pytest.param("null", "1", "The context is no object", id="a context that is none"),
-        pytest.param("{", "1", "The context is not JSON", id="half a context"),
-        pytest.param('{"kind": "multi", "user": {"key": "u"}}', "1", "a context of one kind", id="several kinds"),
-        pytest.param('{"kind": "user", "key": "u"}', "new", "The value is not JSON", id="a value without its quotes"),
-        pytest.param('{"kind": "user", "key": ""}', "1", "nobody to override for", id="no key"),
+        pytest.param("null", "1", "#ask-said", "The context is no object", id="a context that is none"),
+        pytest.param("{", "1", "#ask-said", "The context is not JSON", id="half a context"),
+        pytest.param('{"kind": "multi", "user": {"key": "u"}}', "1", "#ask-said", "a context of one kind", id="several kinds"),
+        pytest.param(
+            '{"kind": "user", "key": "u"}', "new", "#override-said", "The value is not JSON", id="a value without its quotes"
+        ),
+        pytest.param('{"kind": "user", "key": ""}', "1", "#override-said", "nobody to override for", id="no key"),
     ],
 )
-async def test_an_override_with_a_mistake_is_refused(scene: Scene, context: str, value: str, said: str) -> None:
+async def test_an_override_with_a_mistake_is_refused(scene: Scene, context: str, value: str, place: str, said: str) -> None:
     page = scene.page
     await page.write("#ask-flag", "checkout")
     await page.write("#ask-context", context)
     await page.write("#override-value", value)
     await page.press("Enter")
-    await page.until(f"document.querySelector('#said').innerText.includes({json.dumps(said)})")
+    await page.until(f"document.querySelector('{place}').innerText.includes({json.dumps(said)})")
     assert scene.state.overrides == ()
+
+
+async def test_half_a_json_is_reported_at_its_field_until_it_is_mended(scene: Scene) -> None:
+    page, message = scene.page, f"document.querySelector({json.dumps(f'{ITEM} .said')}).innerText"
+    await page.act(f"{ITEM} summary")
+    await page.write(f"{ITEM} textarea", '{"on": ')
+    await page.act(f"{ITEM} [data-act=store]")
+    await page.until(message)
+    await page.write(f"{ITEM} textarea", json.dumps({**FLAG, "fallthrough": {"variation": 0}}))
+    await page.act(f"{ITEM} [data-act=store]")
+    await scene.sees("new")
+    await page.until(f"{message} === 'checkout is served as edited.'")
+
+
+async def test_a_fault_is_shown_with_its_units(scene: Scene) -> None:
+    scene.state.inject(Fault(kind=FaultKind.DELAY, delay=2.0, lasts=60.0, on=frozenset({Endpoint.EVENTS})))
+    await scene.page.until("document.querySelector('#faults li')?.innerText.includes('for 60 s · delay 2 s')")
+
+
+async def test_a_client_that_is_gone_leaves_the_table(scene: Scene) -> None:
+    page = scene.page
+    await page.until("document.querySelectorAll('#clients tr').length === 1")
+    await scene.client.aclose()
+    await page.until("document.querySelector('#clients').innerText.includes('none')")
+    await page.ask("Date.now = () => performance.timeOrigin + performance.now() + 50000")
+    await anyio.sleep(1.5)
+    assert await page.ask("document.querySelectorAll('#clients tr').length") == 1
+    await page.ask("Date.now = () => performance.timeOrigin + performance.now() + 65000")
+    await page.until("document.querySelectorAll('#clients tr').length === 0")
+
+
+async def test_numbers_of_clients_do_not_wrap(scene: Scene) -> None:
+    for number in range(1200):
+        scene.state.clients.arrived({"x-launchdarkly-instance-id": str(number), "user-agent": "x" * 200}, "")
+    cell = "document.querySelector('#clients tr[data-key=\"1200\"] td')"
+    await scene.page.until(cell)
+    lines = f"(() => {{ const r = document.createRange(); r.selectNodeContents({cell}); return r.getClientRects().length; }})()"
+    assert await scene.page.ask(lines) == 1
+
+
+async def test_the_page_loads_without_an_error(scene: Scene) -> None:
+    page = scene.page
+    await page.open("about:blank")
+    await page.record_errors()
+    await page.open(f"{scene.serving.url}/#token={TOKEN}")
+    await page.until("document.body.dataset.connection === 'live' && document.querySelector('#flags li')")
+    assert page.errors == []
 
 
 async def test_long_texts_stay_within_the_page(scene: Scene) -> None:
@@ -224,7 +277,7 @@ async def test_it_says_so_where_there_is_nothing() -> None:
             '"No flag, or none that is called so."',
             '"No segment, or none that is called so."',
             '"Nothing goes wrong."',
-            '"Nobody has come yet."',
+            '"No client is there."',
             '"None."',
         ]
         await page.until("document.querySelector('#summary').innerText === 'version 1 · 0 flags · 0 segments'")

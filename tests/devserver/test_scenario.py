@@ -66,7 +66,7 @@ async def test_steps_are_played_in_order_with_their_pauses() -> None:
 async def test_a_fault_with_a_time_is_waited_for() -> None:
     state = ServerState.of(DOCUMENT)
     steps: list[dict[str, Any]] = [{"fault": {"kind": "silence", "for": 5}}, {"flip": "a"}]
-    assert await played(steps, state) == [(5, "silence (for 5.0)"), (5, "flip a")]
+    assert await played(steps, state) == [(5, "silence (for 5 s)"), (5, "flip a")]
     assert state.faults.active == ()
 
 

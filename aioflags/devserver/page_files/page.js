@@ -21,6 +21,7 @@ const FAULTS = {
   reset: { says: "connection reset", on: [...DATA, ...EVENTS], options: [] },
   close: { says: "connection closed", on: [...DATA, ...EVENTS], options: [] },
 };
+const UNITS = { for: " s", delay: " s", ttl: " s", rate: " bytes/s" };
 const EXAMPLE = {
   steps: [
     { fault: { kind: "status", status: 503, times: 2 } },
@@ -52,22 +53,24 @@ async function request(method, path, body, signal) {
   return answer;
 }
 
-/** A call, and what came of it said on the page; answers undefined if it failed. */
-async function call(method, path, body, done) {
+/** A call, whose result is shown on the page; answers undefined if it failed. `place` answers where to show it: the field it is about. */
+async function call(method, path, body, done, place = () => $("said")) {
   try {
     const answer = await (await request(method, path, body)).json();
     const warnings = answer?.warnings ?? [];
-    say([done, ...warnings].filter(Boolean).join("\n"), warnings.length ? "bad" : "good");
+    say([done, ...warnings].filter(Boolean).join("\n"), warnings.length ? "bad" : "good", place());
     return answer ?? true;
   } catch (problem) {
-    say(problem instanceof TypeError ? "The server does not answer." : problem.message, "bad");
+    say(problem instanceof TypeError ? "The server does not answer." : problem.message, "bad", place());
     return undefined;
   }
 }
 
-function say(text, how = "") {
-  $("said").textContent = text;
-  $("said").className = how;
+/** Shows a message in place of the last one: at the top, or at the field that it is about. */
+function say(text, how = "", place = $("said")) {
+  for (const other of document.querySelectorAll(".said")) if (other !== place) other.textContent = "";
+  place.textContent = text;
+  place.className = `said ${how}`;
 }
 
 /** What has arrived of a body, piece by piece, cut at a separator; what has no end yet is kept back. */
@@ -165,10 +168,12 @@ function fill(list, entries, make) {
 /** What a person does in an element goes on in the one that replaces it. Answers how the keyboard gets there, if it was in the old one. */
 function goOn(there, made) {
   const [before, after] = [there, made].map((item) => item.querySelector("textarea"));
+  const [message, place] = [there, made].map((item) => item.querySelector(".said"));
+  if (message?.textContent) [place.textContent, place.className] = [message.textContent, message.className];
   if (there.querySelector("details[open]")) made.querySelector("details").open = true;
   if (before && before.value !== before.defaultValue) {
     after.value = before.value;
-    say("What you are editing has changed on the server; saving will replace that.", "bad");
+    say("What you are editing has changed on the server; saving will replace that.", "bad", place);
   }
   const focused = document.activeElement;
   if (!there.contains(focused)) return null;
@@ -224,13 +229,17 @@ function flagItem(key, flag) {
 function editor(section, key, object) {
   const area = el("textarea", { rows: 14, spellcheck: false, defaultValue: pretty(object), "data-act": "json", "aria-label": `JSON of ${key}` });
   const path = `/${section}/${encodeURIComponent(key)}`;
+  const message = el("p", { className: "said", "aria-live": "polite" });
+  // The item may have been replaced by a newer one when an answer arrives.
+  const place = () => message.isConnected ? message : [...$(section).children].find((item) => item.dataset.key === key)?.querySelector(".said") ?? $("said");
   return el("details", {},
     el("summary", { "data-act": "edit" }, "Edit"),
     area,
+    message,
     el("p", {},
-      el("button", { type: "button", "data-act": "store", onclick: async () => { if (await call("PUT", path, area.value, `${key} is served as edited.`)) area.defaultValue = area.value; } }, "Serve this"),
+      el("button", { type: "button", "data-act": "store", onclick: async () => { if (await call("PUT", path, area.value, `${key} is served as edited.`, place)) area.defaultValue = area.value; } }, "Serve this"),
       " ",
-      el("button", { type: "button", "data-act": "undo", onclick: () => { area.value = area.defaultValue; } }, "Undo"),
+      el("button", { type: "button", "data-act": "undo", onclick: () => { area.value = area.defaultValue; message.textContent = ""; } }, "Undo"),
       " ",
       el("button", { type: "button", "data-act": "delete", onclick: () => { if (confirm(`Serve ${key} no more?`)) call("DELETE", path, undefined, `${key} is served no more.`); } }, "Delete")));
 }
@@ -279,10 +288,10 @@ async function ask(event) {
   try {
     asked = context();
   } catch (problem) {
-    say(problem.message, "bad");
+    say(problem.message, "bad", $("ask-said"));
     return;
   }
-  const answer = await call("POST", "/explain", { flag: $("ask-flag").value, context: asked });
+  const answer = await call("POST", "/explain", { flag: $("ask-flag").value, context: asked }, undefined, () => $("ask-said"));
   if (!answer) return;
   $("answer").replaceChildren(
     el("strong", {}, answer.variationIndex === null ? "the default of the call" : JSON.stringify(answer.value)),
@@ -316,12 +325,17 @@ async function override(event) {
   try {
     asked = context();
     if (asked.kind === "multi") throw new Error("An override is for a context of one kind: write that one alone.");
-    value = JSON.parse($("override-value").value);
   } catch (problem) {
-    say(problem instanceof SyntaxError ? `The value is not JSON: ${problem.message}` : problem.message, "bad");
+    say(problem.message, "bad", $("ask-said"));
     return;
   }
-  if (await call("PUT", "/overrides", { flag: $("ask-flag").value, kind: asked.kind ?? "user", key: asked.key, value }, "Overridden.")) $("ask").requestSubmit();
+  try {
+    value = JSON.parse($("override-value").value);
+  } catch (problem) {
+    say(`The value is not JSON: ${problem.message}`, "bad", $("override-said"));
+    return;
+  }
+  if (await call("PUT", "/overrides", { flag: $("ask-flag").value, kind: asked.kind ?? "user", key: asked.key, value }, "Overridden.", () => $("override-said"))) $("ask").requestSubmit();
 }
 
 // -- faults
@@ -329,7 +343,7 @@ async function override(event) {
 function showFaults(told) {
   fill($("faults"), told.map((fault) => [String(fault.number), fault]), (number, fault) => {
     const { kind, on, remaining, holds, number: _, ...rest } = fault;
-    const details = Object.entries(rest).filter(([name]) => name !== "times").map(([name, value]) => `${name} ${value}`);
+    const details = Object.entries(rest).filter(([name]) => name !== "times").map(([name, value]) => `${name} ${value}${UNITS[name] ?? ""}`);
     const length = remaining === null ? (fault.for ? "" : "until lifted") : remaining ? `${remaining} more` : "";
     const held = holds ? `holds ${holds} ${holds === 1 ? "answer" : "answers"} until ${holds === 1 ? "it ends" : "they end"} or it is lifted` : "";
     return el("li", { className: "row" },
@@ -359,7 +373,7 @@ function inject(event) {
   const length = new FormData($("fault")).get("fault-length");
   if (length === "once") fault.times = 1;
   if (length === "for") fault.for = Number($("fault-for").value);
-  call("POST", "/faults", fault, `Injected: ${FAULTS[fault.kind].says}.`);
+  call("POST", "/faults", fault, `Injected: ${FAULTS[fault.kind].says}.`, () => $("fault-said"));
 }
 
 let playing = null;
@@ -376,9 +390,9 @@ async function play(event) {
       const { done, error } = JSON.parse(line);
       $("scenario-done").append(el("li", { className: error ? "bad" : "" }, error ?? done));
     }
-    say("The scenario is over.", "good");
+    say("The scenario is over.", "good", $("scenario-said"));
   } catch (problem) {
-    say(problem.name === "AbortError" ? "The scenario was stopped." : problem.message, "bad");
+    say(problem.name === "AbortError" ? "The scenario was stopped." : problem.message, "bad", $("scenario-said"));
   } finally {
     $("scenario-play").disabled = false;
     $("scenario-stop").disabled = true;
@@ -387,15 +401,23 @@ async function play(event) {
 
 // -- clients and events
 
+let clients = [];
+
 function showClients(told) {
+  clients = told.clients;
+  drawClients();
+}
+
+/** The clients that are there. One without a stream that has been silent for a while is gone, and leaves the table. */
+function drawClients() {
   const sent = (one) => one ? el("span", {}, `${one.what} on ${one.endpoint}, version ${one.version} `, el("span", { className: "quiet" }, time(one.at_ms))) : el("span", { className: "quiet" }, "nothing");
-  const rows = [...told.clients].sort((a, b) => b.streams.length - a.streams.length || b.lastSeen - a.lastSeen).slice(0, 200);
+  const rows = clients.filter((client) => client.goneAt === null || client.goneAt > Date.now()).sort((a, b) => b.streams.length - a.streams.length || b.lastSeen - a.lastSeen).slice(0, 200);
   fill($("clients"), rows.map((client) => [String(client.number), client]), (_, client) =>
     el("tr", {},
-      el("td", {}, String(client.number)),
+      el("td", { className: "number" }, String(client.number)),
       el("td", {}, client.agent, client.tags ? el("div", { className: "quiet" }, client.tags) : null),
       el("td", {}, client.streams.join(", ") || el("span", { className: "quiet" }, "none")),
-      el("td", {}, String(client.requests)),
+      el("td", { className: "number" }, String(client.requests)),
       el("td", {}, sent(client.sent)),
       el("td", {}, sent(client.fault))));
 }
@@ -408,8 +430,8 @@ function showEvents(told) {
   const shown = told.newest.filter((event) => !$("events-faulty").checked || event.problems.length);
   fill($("events"), shown.map((event) => [String(event.number), event]), (_, event) =>
     el("tr", {},
-      el("td", {}, time(event.at_ms)),
-      el("td", {}, String(event.client)),
+      el("td", { className: "number" }, time(event.at_ms)),
+      el("td", { className: "number" }, String(event.client)),
       el("td", {}, event.kind),
       el("td", {}, event.text ? el("details", {}, el("summary", {}, el("code", {}, event.text.slice(0, 80))), el("code", {}, event.text)) : ""),
       el("td", { className: "bad" }, ...event.problems.map((problem) => el("div", {}, problem)))));
@@ -427,11 +449,11 @@ $("save").addEventListener("click", async () => {
 $("add").addEventListener("submit", async (event) => {
   event.preventDefault();
   const [section, key] = [$("add-section").value, $("add-key").value];
-  if (Object.hasOwn(flags[section], key)) return say(`There is a ${key} already.`, "bad");
+  if (Object.hasOwn(flags[section], key)) return say(`There is a ${key} already.`, "bad", $("add-said"));
   const fresh = section === "flags"
     ? { on: false, variations: [true, false], offVariation: 1, fallthrough: { variation: 0 }, rules: [] }
     : { included: [], rules: [] };
-  if (await call("PUT", `/${section}/${encodeURIComponent(key)}`, fresh, `${key} is served.`)) $("add").reset();
+  if (await call("PUT", `/${section}/${encodeURIComponent(key)}`, fresh, `${key} is served.`, () => $("add-said"))) $("add").reset();
 });
 $("ask").addEventListener("submit", ask);
 $("override").addEventListener("submit", override);
@@ -445,4 +467,5 @@ $("scenario-stop").addEventListener("click", () => playing?.abort());
 $("events-clear").addEventListener("click", () => call("DELETE", "/events", undefined, "Cleared."));
 $("events-faulty").addEventListener("change", () => showEvents(events));
 drawFaultForm();
+setInterval(drawClients, 1000);
 follow();
