@@ -31,7 +31,7 @@ from aioflags.fast_path import CLIENT, with_fast_path
 from aioflags.flags import Flags, FlagsState
 from aioflags.forks import Lock
 from aioflags.hooks import Hook, TrackCall
-from aioflags.interventions import INTERVENTIONS
+from aioflags.interventions import INTERVENTIONS, ObservedEvent
 from aioflags.logs import Once, printable
 from aioflags.memberships import UNAVAILABLE
 from aioflags.migration import OpTracker, Stage
@@ -520,6 +520,8 @@ class Client:
         if (found := self._usable("track", context)) is not None:
             self._warn_if_closed("track")
             self._recorder.tracked(name, found, data, metric_value)
+            for observer in INTERVENTIONS.event_observers:
+                observer(ObservedEvent("track", name, found, data, metric_value))
             if self._series:
                 environment_id = self._cell.environment_id
                 self._series.tracked(
@@ -538,6 +540,8 @@ class Client:
         if (found := self._usable("identify", context)) is not None:
             self._warn_if_closed("identify")
             self._recorder.identified(found)
+            for observer in INTERVENTIONS.event_observers:
+                observer(ObservedEvent("identify", "", found))
 
     def flush(self) -> None:
         """Asks for what was recorded so far to be sent now. From any thread, without a wait; nothing if there is nothing."""

@@ -12,14 +12,14 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from aioflags.forks import Lock
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 
-__all__ = ["INTERVENTIONS", "Interventions", "Observation", "Observer"]
+__all__ = ["INTERVENTIONS", "EventObserver", "Interventions", "Observation", "ObservedEvent", "Observer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,27 @@ Observer: TypeAlias = Callable[[Observation], None]
 """Called for every evaluation of one flag, on the thread that asked; must not raise."""
 
 
+@dataclass(frozen=True, slots=True)
+class ObservedEvent:
+    """One call of ``track`` or ``identify``, as the program made it. ``key`` is the name of a tracked event, else empty."""
+
+    kind: Literal["track", "identify"]
+    key: str
+    context: Context
+    data: Any = None
+    metric_value: float | None = None
+
+
+EventObserver: TypeAlias = Callable[[ObservedEvent], None]
+"""Called for every tracked event and every identified context, on the thread of the call; must not raise."""
+
+
 class Interventions:
     """Those of one process: what holds everywhere, and, by a context variable, what holds in a task alone."""
 
     def __init__(self) -> None:
         self.observers: tuple[Observer, ...] = ()
+        self.event_observers: tuple[EventObserver, ...] = ()
         self._everywhere: tuple[Mapping[str, Any], ...] = ()
         self._in_task: ContextVar[tuple[Mapping[str, Any], ...]] = ContextVar("aioflags overrides", default=())
         self._clients: WeakKeyDictionary[object, Callable[..., None]] = WeakKeyDictionary()
@@ -99,6 +115,17 @@ class Interventions:
             finally:
                 with self._lock:
                     self.observers = tuple(other for other in self.observers if other is not observer)
+
+    @contextmanager
+    def events_observed(self, observer: EventObserver) -> Generator[None, None, None]:
+        """Inside the block ``observer`` is called for every event of the process. Evaluations stay on the fast path."""
+        with self._lock:
+            self.event_observers = (*self.event_observers, observer)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.event_observers = tuple(other for other in self.event_observers if other is not observer)
 
     @contextmanager
     def _active(self) -> Generator[None, None, None]:

@@ -110,12 +110,14 @@ OBSERVABILITY = [
 MIGRATION = ["Failure", "Migrator", "OpTracker", "Operation", "Origin", "ReadOrder", "Result", "Stage", "WriteResult"]
 
 TESTING = [
+    "EventRecorder",
     "FlagChangeLog",
     "FlagOverrides",
     "FlagRecorder",
     "FlagsService",
     "MemoryClient",
     "Observation",
+    "ObservedEvent",
     "VirtualTimeLoop",
     "assert_flags_exist",
     "overrides",

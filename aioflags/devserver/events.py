@@ -45,6 +45,15 @@ class SeenEvent:
     text: str
     problems: tuple[str, ...]
 
+    @property
+    def json(self) -> dict[str, Any] | None:
+        """The event; ``None`` if it is not an object, or too long to be kept whole."""
+        try:
+            event = _decoded(self.text.encode())
+        except UNREADABLE:
+            return None
+        return cast("dict[str, Any]", event) if isinstance(event, dict) else None
+
 
 class SeenEvents:
     """The newest events. ``count`` is how many came, ``faulty`` how many of them have problems; ``revision`` grows with news."""

@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING
 from aioflags.lazy import on_demand
 
 if TYPE_CHECKING:
-    from aioflags.interventions import Observation
+    from aioflags.interventions import Observation, ObservedEvent
     from aioflags.testing.changes import FlagChangeLog
     from aioflags.testing.client import MemoryClient
     from aioflags.testing.declared import assert_flags_exist
+    from aioflags.testing.events import EventRecorder
     from aioflags.testing.overriding import FlagOverrides, overrides
     from aioflags.testing.recorder import FlagRecorder
     from aioflags.testing.service import FlagsService
     from aioflags.testing.virtual_time import VirtualTimeLoop
 
 __all__ = [
+    "EventRecorder",
     "FlagChangeLog",
     "FlagOverrides",
     "FlagRecorder",
     "FlagsService",
     "MemoryClient",
     "Observation",
+    "ObservedEvent",
     "VirtualTimeLoop",
     "assert_flags_exist",
     "overrides",
@@ -33,10 +36,11 @@ if not TYPE_CHECKING:
     __getattr__ = on_demand(
         __name__,
         {
-            "aioflags.interventions": ("Observation",),
+            "aioflags.interventions": ("Observation", "ObservedEvent"),
             "aioflags.testing.changes": ("FlagChangeLog",),
             "aioflags.testing.client": ("MemoryClient",),
             "aioflags.testing.declared": ("assert_flags_exist",),
+            "aioflags.testing.events": ("EventRecorder",),
             "aioflags.testing.overriding": ("FlagOverrides", "overrides"),
             "aioflags.testing.recorder": ("FlagRecorder",),
             "aioflags.testing.service": ("FlagsService",),

@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from aioflags.testing.changes import FlagChangeLog
     from aioflags.testing.client import MemoryClient
+    from aioflags.testing.events import EventRecorder
     from aioflags.testing.given import Given
     from aioflags.testing.overriding import FlagOverrides
     from aioflags.testing.recorder import FlagRecorder
@@ -28,7 +29,7 @@ _ON_ANYIO: Final = "_aioflags_service_on_anyio"
 def fixtures(config: pytest.Config) -> ModuleType:
     """A plugin that holds the fixtures, under the names that the project wants for them."""
     found = ModuleType("aioflags fixtures")
-    for function in (flags, flag_overrides, flag_recorder, flag_changes, flags_service):
+    for function in (flags, flag_overrides, flag_recorder, flag_events, flag_changes, flags_service):
         setattr(found, function.__name__, pytest.fixture(name=named(config, function.__name__))(function))
     name = named(config, flags_factory.__name__)
     setattr(found, flags_factory.__name__, pytest.fixture(scope="session", name=name)(flags_factory))
@@ -81,6 +82,16 @@ def flag_recorder() -> Generator[FlagRecorder, None, None]:
 
     recorder = FlagRecorder()
     with INTERVENTIONS.observed(recorder):
+        yield recorder
+
+
+def flag_events() -> Generator[EventRecorder, None, None]:
+    """What was tracked and identified during the test: flag_events.assert_tracked("purchase", metric_value=9.5)."""
+    from aioflags.interventions import INTERVENTIONS  # noqa: PLC0415
+    from aioflags.testing.events import EventRecorder  # noqa: PLC0415
+
+    recorder = EventRecorder()
+    with INTERVENTIONS.events_observed(recorder):
         yield recorder
 
 

@@ -16,6 +16,7 @@ from aioflags.config import Config
 from aioflags.devserver import Endpoint, ServerState, Serving, create_app, read_objects, serve
 from aioflags.devserver.objects import ObjectName
 from aioflags.events.settings import Events
+from aioflags.model.values import same_json
 from aioflags.testing.given import Given
 
 __all__ = ["FlagsService"]
@@ -82,6 +83,31 @@ class FlagsService:
             await self.state.until(lambda: streams[Endpoint.STREAM] >= clients)
             return
         raise AssertionError(f"clients with a stream of FDv2 within {timeout:g} s: {streams[Endpoint.STREAM]}, not {clients}")
+
+    async def wait_for_event(self, kind: str, *, timeout: float = 10, **properties: object) -> dict[str, Any]:
+        """The first analytics event of that kind that arrived, or arrives, with these properties, as JSON.
+
+        ``kind`` and ``properties`` are LaunchDarkly's: ``await flags_service.wait_for_event("custom", key="purchase")``. Clients
+        send events every five seconds, or when they are flushed.
+
+        Raises:
+            AssertionError: it did not arrive within ``timeout`` seconds. The message has the kinds of those that did.
+        """
+        __tracebackhide__ = True
+        events = self.state.events
+        with anyio.move_on_after(timeout):
+            await self.state.until(lambda: self._event(kind, properties) is not None)
+        if (event := self._event(kind, properties)) is not None:
+            return event
+        kinds = ", ".join(dict.fromkeys(seen.kind for seen in reversed(events.newest))) or "none"
+        raise AssertionError(f"no {kind!r} event{f' with {properties}' if properties else ''} within {timeout:g} s; kinds: {kinds}")
+
+    def _event(self, kind: str, properties: Mapping[str, object]) -> dict[str, Any] | None:
+        for seen in reversed(self.state.events.newest):
+            event = seen.json if seen.kind == kind else None
+            if event is not None and all(name in event and same_json(event[name], value) for name, value in properties.items()):
+                return event
+        return None
 
     def drop_connections(self) -> int:
         """Cuts every connection, as a failing network would; answers how many there were."""

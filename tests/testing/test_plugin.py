@@ -91,6 +91,10 @@ async def test_questions_are_recorded(flags, flag_recorder):
     flag_recorder.assert_evaluated("checkout", value="none", context=USER, times=1)
     flag_recorder.assert_not_evaluated("theme")
 
+def test_events_are_recorded(flags, flag_events):
+    flags.track("purchase", USER, {"items": 2}, 9.5)
+    flag_events.assert_tracked("purchase", data={"items": 2}, metric_value=9.5, context=USER, times=1)
+
 {mark}
 @pytest.mark.flags(checkout="served")
 async def test_a_server_runs_in_the_tests_loop(flags_service, flag_changes):
@@ -103,7 +107,7 @@ async def test_a_server_runs_in_the_tests_loop(flags_service, flag_changes):
         await flag_changes.wait_for("checkout")
         assert await client.variation("checkout", USER, "none") == "changed"
 """
-SYNC, ASYNC, RUNS = 5, 5, 4
+SYNC, ASYNC, RUNS = 6, 5, 4
 """Of these tests: the sync ones, the async ones, and how often the one with variations runs."""
 
 ANYIO = "@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'"
