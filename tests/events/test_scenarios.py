@@ -236,8 +236,6 @@ async def test_asking_for_all_flags_tells_nothing() -> None:
         pytest.param({"data": {1: 2}}, {}, id="a name that is no string"),
         pytest.param({"data": object()}, {}, id="what JSON has not"),
         pytest.param({"metric_value": float("nan")}, {}, id="no number"),
-        pytest.param({"metric_value": True}, {}, id="a boolean is no number"),
-        pytest.param({"metric_value": "1"}, {}, id="nor is a string"),
         pytest.param({"metric_value": 10**400}, {"metricValue": 10**400}, id="a very large number"),
         pytest.param({"metric_value": 10**5000}, {}, id="one of more digits than Python writes"),
         pytest.param({"data": {"n": 10**5000}}, {}, id="the same, inside"),
