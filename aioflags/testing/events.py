@@ -7,8 +7,8 @@ from typing import Final
 
 from aioflags.interventions import ObservedEvent
 from aioflags.model.context import Context
+from aioflags.model.nearest import did_you_mean
 from aioflags.model.values import same_json
-from aioflags.testing.recorder import did_you_mean
 
 __all__ = ["EventRecorder"]
 
@@ -100,7 +100,7 @@ class EventRecorder:
         if events := self.of(key):
             return _listed(":", events)
         tracked = [event for event in self if event.kind == "track"]
-        return did_you_mean(key, self.keys) + _listed("\ntracked were:", tracked) if tracked else "; no event was"
+        return did_you_mean(key, self.keys, before="; ") + _listed("\ntracked were:", tracked) if tracked else "; no event was"
 
     def __repr__(self) -> str:
         return f"<EventRecorder, {len(self)} events>"

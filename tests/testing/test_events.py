@@ -125,9 +125,9 @@ def test_a_failure_without_any_event_says_so(events: EventRecorder) -> None:
 
 def test_only_the_block_is_recorded_and_evaluations_stay_fast(client: Client) -> None:
     recorder = EventRecorder()
-    before = client._counting
+    before = client._report_to
     with INTERVENTIONS.events_observed(recorder):
-        assert client._counting is before
+        assert client._report_to is before
         client.track("in", ANNA)
         client.track("invalid", Context(""))
     client.track("out", ANNA)
