@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from aioflags.evaluation.fitting import NO_FIT, fit
+from aioflags.evaluation.visits import DEEPEST, Visits
 from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.membership import Membership
 
@@ -21,14 +22,12 @@ if TYPE_CHECKING:
     from aioflags.model.context import Context
 
 __all__ = [
-    "DEEPEST",
     "Answer",
     "CompiledFlag",
     "CompiledSegment",
     "Evaluate",
     "Evaluation",
     "FindMembership",
-    "MalformedError",
     "Note",
     "Predicate",
     "PrerequisiteEvaluation",
@@ -44,13 +43,6 @@ Note: TypeAlias = Callable[[str], None]
 """Takes what a compiler has to say to people: a sentence without a subject, which the caller adds."""
 FindMembership: TypeAlias = Callable[[str], Membership | None]
 """Takes a context key, whatever its kind; ``None`` is what nobody has asked the store yet."""
-
-DEEPEST: Final = 100
-"""How many prerequisites, and how many segments, may hang on one another: well inside the interpreter's own limit."""
-
-
-class MalformedError(Exception):
-    """Ends an evaluation, however deep, with ``MALFORMED_FLAG``. Never leaves the snapshot."""
 
 
 class Answer:
@@ -78,9 +70,17 @@ class Answer:
         self.problem: str | None = problem
 
     def after(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
-        """The same answer, come to by way of a flag's own prerequisites, and of theirs."""
-        answer = copy(self)
-        answer.prerequisites = tuple(one for note in notes for one in (*note.answer.prerequisites, note))
+        """The same answer with the evaluations of a flag's prerequisites, and of theirs, that led to it.
+
+        A prerequisite is listed each time it is used. Those of the prerequisite itself are listed the first time only.
+        """
+        answer, listed, evaluated = copy(self), list[PrerequisiteEvaluation](), set[str]()
+        for note in notes:
+            below = note.answer.prerequisites
+            listed += [deeper for deeper in below if deeper.prerequisite_of not in evaluated]
+            listed.append(note)
+            evaluated.update(deeper.prerequisite_of for deeper in below)
+        answer.prerequisites = tuple(listed)
         return answer
 
 
@@ -158,21 +158,60 @@ class CompiledSegment:
 
 
 class Scope(msgspec.Struct, eq=False):
-    """All that one evaluation may see, and what it notes. Flags that note nothing share the one of their snapshot.
+    """What one evaluation may see, and what it notes. Flags that note nothing share the scope of their snapshot.
 
-    ``is_shared``: nothing may be noted here, not even the path, and need not be (:attr:`Forms.plain`).
+    A scope that is not shared may serve several evaluations, one after the other, for the same context: each prerequisite
+    and each segment that goes into others is evaluated once for all of them. :meth:`begin` comes between them.
+
+    ``is_shared``: nothing may be noted here, and need not be (:attr:`Forms.plain`).
     """
 
     forms: Forms
     memberships: FindMembership | None = None
     """What is known of big segments; ``None`` where no store is configured."""
-    path: list[str] = []
-    """Keys of the flags whose prerequisites are being evaluated, outermost first: a key that comes again is a cycle."""
-    segment_path: list[str] = []
+    notes: list[PrerequisiteEvaluation] = []
+    """The uses of prerequisites in this evaluation, in order; those below a prerequisite come before it."""
     missing: list[str] = []
     """Context keys whose big-segment memberships would have been needed."""
     big_segments_status: BigSegmentsStatus | None = None
     is_shared: bool = False
+    _flags: Visits[Answer] | None = None
+    _segments: Visits[bool] | None = None
+
+    @property
+    def flags(self) -> Visits[Answer]:
+        """The flags that were evaluated. Made when it is first needed: most evaluations have no prerequisites."""
+        visits = self._flags
+        if visits is None:
+            visits = self._flags = Visits(
+                circular="needs flag {}, which is a prerequisite of itself",
+                too_deep=f"needs more than {DEEPEST} flags that are prerequisites of one another",
+            )
+        return visits
+
+    @property
+    def segments(self) -> Visits[bool]:
+        """The segments that were evaluated, of those whose rules name others."""
+        visits = self._segments
+        if visits is None:
+            visits = self._segments = Visits(
+                circular="needs segment {}, which refers to itself",
+                too_deep=f"needs more than {DEEPEST} segments that refer to one another",
+            )
+        return visits
+
+    def begin(self) -> None:
+        """Forgets what the evaluation before has noted, except for results."""
+        self.abandon()
+        self.notes.clear()
+        self.missing.clear()
+        self.big_segments_status = None
+
+    def abandon(self) -> None:
+        """Leaves all flags and segments, after an exception. The statuses of big segments that were met count."""
+        for visits in (self._segments, self._flags):
+            if visits is not None:
+                visits.abandon(self)
 
 
 class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):

@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
-from aioflags.evaluation.compiled import DEEPEST, Answer, FindMembership, MalformedError, Scope, malformed
+from aioflags.evaluation.compiled import Answer, FindMembership, Scope, malformed
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
 from aioflags.evaluation.matching import Matching, Place
+from aioflags.evaluation.visits import MalformedError
 from aioflags.logs import printable
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, Step, StepKind, shown
@@ -53,11 +54,14 @@ def explain(
     scope = snapshot.new_scope(memberships)
     steps: list[Step] = []
     try:
-        answer = _Walk(snapshot, context, scope).flag(flag, steps)
+        scope.flags.enter(flag.key, scope, is_leaf=_is_leaf(flag))
+        answer = scope.flags.leave(_Walk(snapshot, context, scope).flag(flag, steps), scope)
     except MalformedError as problem:
         answer = malformed(str(problem))
+        scope.abandon()
     except RecursionError:
         answer = malformed("depends on too many flags or segments in a row")
+        scope.abandon()
     if answer.problem is not None:
         steps.append(Step(kind=StepKind.PROBLEM, text=f"the flag makes no sense: it {printable(answer.problem)}"))
     reason = answer.detail.reason
@@ -78,7 +82,7 @@ class _Walk:
     def __init__(self, snapshot: Snapshot, context: Context, scope: Scope) -> None:
         self._flags = snapshot.flags
         self._context = context
-        self._path = scope.path
+        self._scope = scope
         self._matching = Matching(context, scope, snapshot.segments)
 
     def flag(self, flag: FlagDefinition, steps: list[Step]) -> Answer:
@@ -93,33 +97,29 @@ class _Walk:
 
     def _unmet(self, flag: FlagDefinition, steps: list[Step]) -> Answer | None:
         """The answer, if a prerequisite is not met."""
-        if not flag.prerequisites:
-            return None
-        if len(self._path) >= DEEPEST:
-            raise MalformedError(f"needs more than {DEEPEST} flags that are prerequisites of one another")
-        self._path.append(flag.key)
-        for index, needed in enumerate(flag.prerequisites):
+        for index, needed in enumerate(flag.prerequisites or ()):
             if not self._is_met(needed, f"prerequisites[{index}]", steps):
-                self._path.pop()
                 return off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=needed.key))
-        self._path.pop()
         return None
 
     def _is_met(self, needed: Prerequisite, path: str, steps: list[Step]) -> bool:
+        """Whether a prerequisite is met. Its own steps are listed where it is used for the first time."""
         inner: list[Step] = []
         holds, told = None, "cannot be told"
+        visits, scope = self._scope.flags, self._scope
         try:
-            if needed.key in self._path:
-                raise MalformedError(f"needs flag {needed.key!r}, which is a prerequisite of itself")
             prerequisite = self._flags.get(needed.key)
             if prerequisite is None:
                 holds, told = False, "is not met: there is no such flag"
             else:
-                answer = self.flag(prerequisite, inner)
+                answer, again = visits.recall(needed.key, scope), ", as shown above"
+                if answer is None:
+                    visits.enter(needed.key, scope, is_leaf=_is_leaf(prerequisite))
+                    answer, again = visits.leave(self.flag(prerequisite, inner), scope), ""
                 is_off = answer.detail.reason.kind is ReasonKind.OFF
                 # A flag that is off fulfils nothing, even if it serves just the variation that is asked for.
                 holds = answer.index == needed.variation and not is_off
-                serves = "is off" if is_off else f"serves {_variation(answer.index)}"
+                serves = f"is off{again}" if is_off else f"serves {_variation(answer.index)}{again}"
                 told = f"{'is' if holds else 'is not'} met: it {serves}, and variation {needed.variation} is needed"
         finally:
             text = f"prerequisite {shown(needed.key)} {told}"
@@ -211,6 +211,11 @@ class _Walk:
         facts = {**place.facts, "above": above, "below": below, "variation": chosen.variation, "inExperiment": in_experiment}
         steps.append(Step(kind=StepKind.BUCKET, path=f"{path}.rollout", text=text, facts=facts))
         return answer_of(flag, chosen.variation, dataclasses.replace(reason, in_experiment=in_experiment))
+
+
+def _is_leaf(flag: FlagDefinition) -> bool:
+    """Whether evaluating the flag goes into no other."""
+    return not (flag.on and flag.prerequisites)
 
 
 def _variation(index: int | None) -> str:

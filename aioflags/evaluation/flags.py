@@ -7,16 +7,15 @@ Source: ``evaluation.md`` 3.1 to 3.4.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.compiled import (
-    DEEPEST,
     Answer,
     CompiledFlag,
     Evaluate,
-    MalformedError,
     Note,
     PrerequisiteEvaluation,
     Scope,
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
     from aioflags.model.context import Context
 
 __all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order", "tracking_of"]
+
+_Gate: TypeAlias = tuple[str, int, Answer]
+"""A prerequisite: its key, the variation that is needed, and the answer if it serves another."""
 
 _NOTHING: Final = VariationOrRollout()
 _MOST_WAYS: Final = 256
@@ -192,11 +194,11 @@ def _with_prerequisites(flag: FlagDefinition, outcome: Outcome[Answer]) -> Evalu
     )
     needs = tuple((needed, variation) for needed, variation, _ in gates)
     ways = _Ways()
-    start = ways.start
+    start, each_once = ways.start, _each_once(key, gates, decide)
 
     def with_prerequisites(context: Context, scope: Scope) -> Answer:
         if not scope.is_shared:
-            return step_by_step(context, scope)
+            return each_once(context, scope)
         plain = scope.forms.plain
         way: Any = start
         try:
@@ -208,34 +210,47 @@ def _with_prerequisites(flag: FlagDefinition, outcome: Outcome[Answer]) -> Evalu
             else:
                 if not is_decided:
                     way = way[decide(context, scope)]
-        except KeyError:  # nobody has gone this way yet
+        except KeyError:  # these answers have not come together before
             return step_by_step(context, scope)
         found: Answer = way
         return found
 
     def step_by_step(context: Context, scope: Scope) -> Answer:
-        path = [] if scope.is_shared else scope.path
-        if key in path:
-            raise MalformedError(f"needs flag {key!r}, which is a prerequisite of itself")
-        if len(path) >= DEEPEST:
-            raise MalformedError(f"needs more than {DEEPEST} flags that are prerequisites of one another")
-        path.append(key)
+        """In the shared scope: makes the answer that names its prerequisites, and keeps it for the next time."""
         notes: list[PrerequisiteEvaluation] = []
         for needed, variation, failed in gates:
             prerequisite = scope.forms.flag(needed)
             if prerequisite is None:
-                path.pop()
                 return ways.add([*(note.answer for note in notes), _ABSENT], failed.after(notes))
             answer = prerequisite.evaluate(context, scope)
             notes.append(PrerequisiteEvaluation(prerequisite.key, prerequisite.version, prerequisite.tracking, answer, key))
             if answer.fulfils != variation:
-                path.pop()
                 return ways.add([note.answer for note in notes], failed.after(notes))
-        path.pop()
         answer = decide(context, scope)
         return ways.add([note.answer for note in notes] + [answer] * (not is_decided), answer.after(notes))
 
     return with_prerequisites
+
+
+def _each_once(key: str, gates: Sequence[_Gate], decide: Evaluate) -> Evaluate:
+    """How a flag is evaluated in a scope that takes notes: prerequisites that were evaluated before keep their answers."""
+
+    def each_once(context: Context, scope: Scope) -> Answer:
+        flags, notes = scope.flags, scope.notes
+        for needed, variation, failed in gates:
+            prerequisite = scope.forms.flag(needed)
+            if prerequisite is None:
+                return failed
+            answer = flags.recall(needed, scope)
+            if answer is None:
+                flags.enter(needed, scope, is_leaf=not prerequisite.prerequisites)
+                answer = flags.leave(prerequisite.evaluate(context, scope), scope)
+            notes.append(PrerequisiteEvaluation(prerequisite.key, prerequisite.version, prerequisite.tracking, answer, key))
+            if answer.fulfils != variation:
+                return failed
+        return decide(context, scope)
+
+    return each_once
 
 
 class _Ways:

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Evaluate, Note
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
-from aioflags.evaluation.segments import takes_notes
+from aioflags.evaluation.trees import Tree, tree_of
 from aioflags.logs import Once, printable
 from aioflags.model.change import Definition, ObjectKind
-from aioflags.model.flag import FlagDefinition
 
 __all__ = ["Complaints", "Forms"]
 
 T = TypeVar("T")
-
-_SHALLOW: Final = 10
-"""How long a chain of prerequisites is followed to find out whether it ends: by far not as long as one that is refused."""
 
 
 class Complaints:
@@ -93,11 +88,12 @@ class Forms:
                 else:
                     forms.segments.pop(key, None)
                     segments.add(key)
-        # Asked again of those that look into others, since what takes no notes now may have taken some before, and the reverse.
+        # Check flags with prerequisites or changed segments again: a change there can make them plain, or not plain.
+        trees: dict[str, Tree] = {}
         for key, flag in forms.flags.items():
             if flag.prerequisites or not segments.isdisjoint(flag.segments):
                 forms.plain.pop(key, None)
-                if forms._is_plain(items.flags[key]):
+                if tree_of(items.flags[key], items, trees) is not None:
                     forms.plain[key] = flag.evaluate
         return forms
 
@@ -118,7 +114,7 @@ class Forms:
             flag = self.dialect.flag(definition, self.complaints.about(ObjectKind.FLAG, definition))
             # Other threads may compile it as well. One form stays, in both places, since answers of two are not the same.
             flag = self.flags.setdefault(key, flag)
-            if self._is_plain(definition):
+            if tree_of(definition, self.items) is not None:
                 self.plain[key] = flag.evaluate
         return flag
 
@@ -132,28 +128,6 @@ class Forms:
             segment = self.dialect.segment(definition, self.complaints.about(ObjectKind.SEGMENT, definition))
             self.segments[key] = segment
         return segment
-
-    def _is_plain(self, flag: FlagDefinition, path: tuple[str, ...] = (), cleared: set[str] | None = None) -> bool:
-        """Whether evaluating it notes nothing, so that one scope serves all threads.
-
-        Prerequisites note nothing if there is an end to them, which is soon found out. ``path`` leads to the flag,
-        ``cleared`` are the keys of flags that turned out to be plain.
-        """
-        if not flag.on:
-            return True
-        segments, flags = self.items.segments, self.items.flags
-        if any(key in segments and takes_notes(segments[key]) for key in named_segments(flag.rules)):
-            return False
-        if not flag.prerequisites:
-            return True
-        if flag.key in path or len(path) >= _SHALLOW:
-            return False
-        path, cleared = (*path, flag.key), set() if cleared is None else cleared
-        for key in {wanted.key for wanted in flag.prerequisites} - cleared:
-            if key in flags and not self._is_plain(flags[key], path, cleared):
-                return False
-            cleared.add(key)
-        return True
 
 
 def _picked(compiled: dict[str, T], before: Mapping[str, Definition], now: Mapping[str, Definition]) -> dict[str, T]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.attributes import clean_kind, finder, reference
 from aioflags.evaluation.clauses import SEGMENT_MATCH, compile_clause, named_segments
-from aioflags.evaluation.compiled import DEEPEST, MalformedError, Scope
+from aioflags.evaluation.compiled import Scope
 from aioflags.evaluation.hashing import bucket, bucket_digest, bucket_prefix, bucket_text
 from aioflags.evaluation.operators import OPERATORS
-from aioflags.evaluation.segments import worsen
+from aioflags.evaluation.visits import MalformedError, worsen
 from aioflags.logs import printable
 from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.explanation import Step, StepKind, as_json, shown
@@ -73,6 +73,7 @@ class Matching:
         self._context = context
         self._scope = scope
         self._segments = segments
+        self._answers: dict[str, bool] = {}
 
     def all_match(self, clauses: Iterable[Clause] | None, path: str, steps: list[Step]) -> bool:
         """Whether every clause matches; those after the first that does not are not asked."""
@@ -139,19 +140,24 @@ class Matching:
         return bool(holds)
 
     def _is_in(self, key: str, steps: list[Step]) -> bool:
+        """Whether a segment has the context. The segment's own steps are listed where it is used for the first time."""
         segment = self._segments.get(key)
         if segment is None:
             text = f"there is no segment {shown(key)}"
             steps.append(Step(kind=StepKind.SEGMENT, text=text, holds=False, facts={"segment": key}))
             return False
         inner: list[Step] = []
-        holds = None
+        holds, again = self._answers.get(key), ""
         try:
-            known = self._membership(segment, inner) if segment.unbounded else self._listing(segment, inner)
-            holds = self._rules(segment, inner) if known is None else known
+            if holds is None:
+                known = self._membership(segment, inner) if segment.unbounded else self._listing(segment, inner)
+                holds = self._answers[key] = self._rules(segment, inner) if known is None else known
+            else:
+                again = ", as shown above"
+                self._scope.segments.recall(key, self._scope)  # fails if the way to it, and then on, is too long from here
         finally:
             answer = {True: "has it", False: "does not have it", None: "cannot tell"}[holds]
-            text = f"segment {shown(key)}, version {segment.version}, {answer}"
+            text = f"segment {shown(key)}, version {segment.version}, {answer}{again}"
             facts = {"segment": key, "version": segment.version}
             steps.append(Step(kind=StepKind.SEGMENT, text=text, holds=holds, facts=facts, steps=tuple(inner)))
         return bool(holds)
@@ -179,12 +185,8 @@ class Matching:
         return None
 
     def _rules(self, segment: SegmentDefinition, steps: list[Step]) -> bool:
-        if named_segments(segment.rules):
-            if segment.key in self._scope.segment_path:
-                raise MalformedError(f"needs segment {segment.key!r}, which refers to itself")
-            if len(self._scope.segment_path) >= DEEPEST:
-                raise MalformedError(f"needs more than {DEEPEST} segments that refer to one another")
-        self._scope.segment_path.append(segment.key)
+        visits = self._scope.segments
+        visits.enter(segment.key, self._scope, is_leaf=not named_segments(segment.rules))
         holds: bool | None = False
         for index, rule in enumerate(segment.rules or ()):
             inner: list[Step] = []
@@ -198,8 +200,7 @@ class Matching:
                 steps.append(Step(kind=StepKind.RULE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
             if holds:
                 break
-        self._scope.segment_path.pop()
-        return bool(holds)
+        return visits.leave(bool(holds), self._scope)
 
     def _is_within(self, segment: SegmentDefinition, rule: SegmentRule, path: str, steps: list[Step]) -> bool:
         if rule.weight is None:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from aioflags.evaluation.attributes import Find, clean_kind, finder, reference
-from aioflags.evaluation.compiled import Answer, Evaluate, MalformedError, Predicate, Scope
+from aioflags.evaluation.compiled import Answer, Evaluate, Predicate, Scope
 from aioflags.evaluation.hashing import bucket_digest, bucket_prefix, bucket_text, sha1, threshold
+from aioflags.evaluation.visits import MalformedError
 from aioflags.model.flag import Rollout
 
 if TYPE_CHECKING:

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.clauses import named_segments
-from aioflags.evaluation.compiled import DEEPEST, CompiledSegment, MalformedError, Note, Predicate, Scope
+from aioflags.evaluation.compiled import CompiledSegment, Note, Predicate, Scope
 from aioflags.evaluation.rollouts import within_weight
 from aioflags.evaluation.rules import Always, RuleSpec, compile_rules, served_by
+from aioflags.evaluation.visits import worsen
 from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.segment import SegmentDefinition, SegmentTarget
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["compile_segment", "takes_notes", "worsen"]
+__all__ = ["compile_segment", "takes_notes"]
 
 _YES: Final = Always(value=True)
 _NO: Final = Always(value=False)
-_WORST_LAST: Final = list(BigSegmentsStatus)
 
 
 def takes_notes(segment: SegmentDefinition) -> bool:
@@ -84,15 +84,12 @@ def _rules(segment: SegmentDefinition, note: Note) -> Predicate:
     key = segment.key
 
     def enters_others(context: Context, scope: Scope) -> bool:
-        path = scope.segment_path
-        if key in path:
-            raise MalformedError(f"needs segment {key!r}, which refers to itself")
-        if len(path) >= DEEPEST:
-            raise MalformedError(f"needs more than {DEEPEST} segments that refer to one another")
-        path.append(key)
-        found = rules(context, scope)
-        path.pop()
-        return found
+        segments = scope.segments
+        holds = segments.recall(key, scope)
+        if holds is None:
+            segments.enter(key, scope)
+            holds = segments.leave(rules(context, scope), scope)
+        return holds
 
     return enters_others
 
@@ -121,9 +118,3 @@ def _big(segment: SegmentDefinition, rules: Predicate) -> Predicate:
         return rules(context, scope) if listed is None else listed
 
     return holds
-
-
-def worsen(scope: Scope, status: BigSegmentsStatus) -> None:
-    """Of several statuses in one evaluation the worst is told."""
-    if scope.big_segments_status is None or _WORST_LAST.index(status) > _WORST_LAST.index(scope.big_segments_status):
-        scope.big_segments_status = status

@@ -19,7 +19,6 @@ from aioflags.evaluation.compiled import (
     Evaluate,
     Evaluation,
     FindMembership,
-    MalformedError,
     Scope,
     malformed,
 )
@@ -29,6 +28,7 @@ from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
 from aioflags.evaluation.forms import Complaints, Forms
 from aioflags.evaluation.items import Item, Items, applied
 from aioflags.evaluation.pausing import Pausing, at_once
+from aioflags.evaluation.visits import MalformedError
 from aioflags.logs import logger
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
@@ -128,7 +128,7 @@ class Snapshot:
         return self._forms.flag(key)
 
     def new_scope(self, memberships: FindMembership | None = None) -> Scope:
-        """A scope of its own, for one evaluation that takes notes."""
+        """A scope for evaluations that take notes, one after the other and all for the same context."""
         return Scope(self._forms, memberships)
 
     def evaluate(
@@ -139,12 +139,14 @@ class Snapshot:
         *,
         wanted: type | None = None,
         memberships: FindMembership | None = None,
+        scope: Scope | None = None,
     ) -> Evaluation:
         """The flag's answer for the context, or ``default`` with the reason why there is none. Never raises.
 
         ``wanted`` is the type asked for, as :func:`~aioflags.evaluation.fitting.fit` knows it; without one it is the type
         of the default. ``memberships`` finds what is known of big segments. What it does not find is ``missing`` in the
         evaluation, which then has to be repeated with it: with the first of it, since the others may not be needed then.
+        ``scope`` is that of earlier evaluations for this context, whose memberships count.
         """
         if not isinstance(context, Context) or context.error is not None:
             return _refused(default, ErrorKind.USER_NOT_SPECIFIED)
@@ -155,13 +157,16 @@ class Snapshot:
             flag = self._forms.flag(key)
             if flag is None:
                 return _refused(default, ErrorKind.FLAG_NOT_FOUND)
-            scope = self.new_scope(memberships)
+            if scope is None:
+                scope = self.new_scope(memberships)
+            else:
+                scope.begin()
             answer = self._answer(flag, context, scope)
             return Evaluation(
                 detail=_detail(answer, scope, default, asked_for(default) if wanted is None else wanted),
                 flag=flag,
                 is_experiment=answer.is_experiment,
-                prerequisites=answer.prerequisites,
+                prerequisites=tuple(scope.notes),
                 missing=tuple(scope.missing),
             )
         except Exception as bug:  # noqa: BLE001  # whatever it is: the caller gets a value
@@ -169,13 +174,22 @@ class Snapshot:
             return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[ErrorKind.EXCEPTION]), flag=flag)
 
     def _answer(self, flag: CompiledFlag, context: Context, scope: Scope) -> Answer:
-        """What the flag says, or that it makes no sense; of which the log hears once."""
+        """The answer of the flag. A malformed flag is logged once."""
         try:
-            answer = flag.evaluate(context, scope)
+            if flag.prerequisites:
+                scope.flags.enter(flag.key, scope)
+                answer = scope.flags.leave(flag.evaluate(context, scope), scope)
+            else:
+                answer = flag.evaluate(context, scope)
         except MalformedError as problem:
             answer = malformed(str(problem))
+            scope.abandon()
+            scope.notes.clear()
+            scope.flags.fail(flag.key, str(problem))
         except RecursionError:
             answer = malformed("depends on too many flags or segments in a row")
+            scope.abandon()
+            scope.notes.clear()
         if answer.problem is not None:
             self._forms.complaints.about(ObjectKind.FLAG, flag)(answer.problem)
         return answer

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from aioflags.evaluation.batch import Batch
 from aioflags.evaluation.compiled import FindMembership, direct
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.flag import FlagDefinition
@@ -116,7 +117,7 @@ def flags_state(
     """
     found: dict[str, FlagState] = {}
     options = _Options(with_reasons, details_only_for_tracked_flags, now_ms)
-    plain, scope = snapshot.plain, snapshot.scope
+    plain, scope, batch = snapshot.plain, snapshot.scope, Batch(snapshot, context, memberships)
     for key, flag in snapshot.flags.items():
         if client_side_only and not flag.is_client_visible:
             continue
@@ -125,7 +126,7 @@ def flags_state(
         except Exception:  # noqa: BLE001  # what it is, snapshot.evaluate knows
             answer = None
         if answer is None or not answer.fits:
-            evaluation = snapshot.evaluate(key, context, None, memberships=memberships)
+            evaluation = batch.evaluate(key)
             prerequisites = direct(evaluation.prerequisites, key)
             found[key] = FlagState(evaluation.detail, flag, evaluation.is_experiment, options, prerequisites)
         elif answer.prerequisites:
@@ -156,14 +157,14 @@ def given_states(
 def flag_values(snapshot: Snapshot, context: Context, memberships: FindMembership | None = None) -> dict[str, Any]:
     """The value of each flag for a valid context, by key; ``None`` where there is none to serve."""
     found: dict[str, Any] = {}
-    plain, scope = snapshot.plain, snapshot.scope
+    plain, scope, batch = snapshot.plain, snapshot.scope, Batch(snapshot, context, memberships)
     for key in snapshot.flags:
         try:
             answer = plain[key](context, scope)
         except Exception:  # noqa: BLE001  # what it is, snapshot.evaluate knows
             answer = None
         if answer is None or not answer.fits:
-            found[key] = snapshot.evaluate(key, context, None, memberships=memberships).detail.value
+            found[key] = batch.evaluate(key).detail.value
         else:
             found[key] = answer.value
     return found

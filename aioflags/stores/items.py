@@ -7,12 +7,13 @@ Source: ``data-system.md`` 7.4 and 7.8; ``evaluation.md`` 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator
 from typing import Any, Final, cast
 
 import msgspec
 
 from aioflags.evaluation.items import Items, completed
+from aioflags.evaluation.ordering import prerequisites_first
 from aioflags.logs import printable
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
@@ -81,7 +82,7 @@ def write_items(items: Items) -> Generator[None, None, StoredItems]:
         segments[key] = _live(ObjectKind.SEGMENT, key, segment)
         if count % _A_SLICE == 0:
             yield
-    for count, key in enumerate(_in_order(items.flags), 1):
+    for count, key in enumerate(prerequisites_first(items.flags), 1):
         flags[key] = _live(ObjectKind.FLAG, key, items.flags[key])
         if count % _A_SLICE == 0:
             yield
@@ -95,7 +96,7 @@ def stored_items(changes: Collection[Change]) -> list[StoredItem]:
     items = {(change.kind, change.key): _written(change) for change in changes}
     flags = {change.key: change.definition for change in changes if change.kind is ObjectKind.FLAG}
     live = {key: flag for key, flag in flags.items() if isinstance(flag, FlagDefinition)}
-    order = [*_in_order(live), *(key for key in flags if key not in live)]
+    order = [*prerequisites_first(live), *(key for key in flags if key not in live)]
     segments = [item for item in items.values() if item.kind is ObjectKind.SEGMENT]
     return segments + [items[ObjectKind.FLAG, key] for key in order]
 
@@ -146,18 +147,3 @@ def _names(part: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
     if part not in _NAMES:
         _NAMES[part] = tuple(zip(part.__struct_fields__, part.__struct_encode_fields__, strict=True))
     return _NAMES[part]
-
-
-def _in_order(flags: Mapping[str, FlagDefinition]) -> Iterator[str]:
-    """Every key once, prerequisites before those who have them. A circle is cut where the walk comes back to it."""
-    seen: set[str] = set()
-    for start in flags:
-        waiting: list[tuple[str, bool]] = [(start, False)]
-        while waiting:
-            key, is_ripe = waiting.pop()
-            if is_ripe:
-                yield key
-            elif key in flags and key not in seen:
-                seen.add(key)
-                waiting.append((key, True))
-                waiting += [(wanted.key, False) for wanted in reversed(flags[key].prerequisites or ())]

@@ -42,12 +42,23 @@ def compare(seed: str, found: Counter[str]) -> None:
             notes = [(note.key, note.answer.index, note.prerequisite_of) for note in evaluation.prerequisites]
             where = f"seed {seed!r}, flag {one}, context {data}: {ours} instead of {expected}"
             assert same_json(list(ours), list(expected)), where
-            assert ours[2]["kind"] == "ERROR" or notes == prerequisites, where
+            assert ours[2]["kind"] == "ERROR" or notes == listed_once(prerequisites), where
             assert explain(snapshot, one["key"], subject).detail == evaluation.detail, where
             plain = snapshot.plain.get(one["key"])
             if plain is not None and evaluation.detail.reason.error_kind is None:
                 assert plain(subject, snapshot.scope).detail == evaluation.detail, where
             found.update([ours[2]["kind"], *(name for name in ours[2] if name != "kind"), "plain" if plain else "noted"])
+
+
+def listed_once(prerequisites: list[Any]) -> list[Any]:
+    """What the reference lists, without what it lists again of a prerequisite that is used again."""
+    kept: list[Any] = []
+    ended: set[str] = set()
+    for key, index, prerequisite_of in prerequisites:
+        if prerequisite_of not in ended:
+            kept.append((key, index, prerequisite_of))
+        ended.add(key)
+    return kept
 
 
 @pytest.mark.timeout(600)
@@ -171,6 +182,17 @@ def test_a_missing_prerequisite_is_listed_by_the_reference_alone() -> None:
     one = flag(prerequisites=[{"key": "gone", "variation": 0}])
     assert snapshot_of(one).evaluate("flag", Context("k"), None).prerequisites == ()
     assert Oracle([one], []).direct_prerequisites("flag", {"kind": "user", "key": "k"}) == ["gone"]
+
+
+@pytest.mark.holds("EV-E172")
+def test_what_lies_below_a_prerequisite_is_listed_again_by_the_reference_alone() -> None:
+    wanted = {"n1": ["n2", "n3"], "n2": ["n3"], "n3": ["n4"], "n4": []}
+    flags = [flag(key, prerequisites=[{"key": one, "variation": 1} for one in needed]) for key, needed in wanted.items()]
+    ours = [("n4", 1, "n3"), ("n3", 1, "n2"), ("n2", 1, "n1"), ("n3", 1, "n1")]
+    theirs = [*ours[:3], ("n4", 1, "n3"), ours[3]]
+    found = snapshot_of(*flags).evaluate("n1", Context("k"), None).prerequisites
+    assert [(note.key, note.answer.index, note.prerequisite_of) for note in found] == ours
+    assert Oracle(flags, []).evaluate("n1", {"kind": "user", "key": "k"})[1] == theirs
 
 
 def test_the_newer_way_to_say_what_front_ends_may_see_is_followed_by_us_alone() -> None:

@@ -657,7 +657,7 @@ FALLTHROUGH: Any = ("fallthrough", "fallthrough", None, {})
                 *LISTED,
                 ("rule", "rules[1]", True, {"index": 1, "id": "r"}),
                 ("clause", "rules[1].clauses[0]", True, {"op": "segmentMatch", "values": ["s"], "negate": False}),
-                *LISTED,
+                LISTED[0],
             ],
             id="rules and segments",
         ),

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import MalformedError, direct, malformed
+from aioflags.evaluation.compiled import direct, malformed
 from aioflags.evaluation.flags import _Ways
+from aioflags.evaluation.visits import MalformedError
 from aioflags.model.context import Context
 from tests.evaluation.data import context, flag, outcome, segment, snapshot_of
 
