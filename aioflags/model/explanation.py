@@ -39,7 +39,7 @@ class StepKind(StrEnum):
     FALLTHROUGH = "fallthrough"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Step:
     """One step of an evaluation, and those it is made of.
 
@@ -55,6 +55,14 @@ class Step:
     holds: bool | None = None
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     steps: tuple[Step, ...] = ()
+
+    def __repr__(self) -> str:
+        """A line, however many steps there are within this one. ``str`` of the explanation shows all of them."""
+        named = {"kind": self.kind.value, "text": self.text, "path": self.path or None, "holds": self.holds}
+        shown = [f"{name}={value!r}" for name, value in named.items() if value is not None]
+        if self.steps:
+            shown.append(f"steps=<{len(self.steps)}>")
+        return f"Step({', '.join(shown)})"
 
     def to_dict(self) -> dict[str, Any]:
         """The step as JSON; what does not apply is left out."""

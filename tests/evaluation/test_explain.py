@@ -698,3 +698,13 @@ def test_a_clause_that_names_no_attribute_has_an_empty_one_among_its_facts() -> 
     found = told(flag(rules=[rule(clause("in", 1, attribute=None))]))
     asked = next(step for step in walk(found.steps) if step.kind is StepKind.CLAUSE)
     assert (asked.holds, asked.facts["attribute"], asked.facts["found"]) == (None, "", None)
+
+
+def test_the_repr_of_steps_leaves_out_the_steps_within_them() -> None:
+    names = [segment(f"s{number}", rules=[{"clauses": [clause("segmentMatch", f"s{number + 1}")]}]) for number in range(99)]
+    flag_of_many = flag(rules=[rule(clause("segmentMatch", "s0"), id="")])
+    found = told(flag_of_many, segments=[*names, segment("s99", included=["k"])])
+    assert "steps=(Step(kind='on', text='the flag is on', path='on', holds=True), Step(kind='rule'," in repr(found)
+    assert repr(found.steps[1]) == (
+        "Step(kind='rule', text='rule 0 matches and serves variation 2', path='rules[0]', holds=True, steps=<1>)"
+    )
