@@ -197,7 +197,10 @@ class Evaluator:
         question = self.question(snapshot, key, context, default.value, object, method="migration_variation")
 
         async def answer() -> EvaluationDetail[Stage]:
-            return staged(await self._answer_awaited(question), default)
+            detail = staged(await self._answer_awaited(question), default)
+            if detail.reason.error_kind is ErrorKind.WRONG_TYPE:
+                self._log_stage(question.key)
+            return detail
 
         if self.is_hooked:
             return await self._series.around_awaited(self._call(question), answer)
@@ -367,6 +370,12 @@ class Evaluator:
     def _log_type(self, key: str, found: object, wanted: type) -> None:
         """Types are named, and values never."""
         self._logger.warning("%s: its value is %s; the default is served", printable(key), misfit(found, wanted))
+
+    def _log_stage(self, key: str) -> None:
+        """The value of a migration's flag, or the default that is configured for it, is not a stage. Once a flag."""
+        if self._once[ErrorKind.WRONG_TYPE]((key, Stage)):
+            stages = ", ".join(Stage)
+            self._logger.warning("%s: its value is not a migration stage (%s); the default is served", printable(key), stages)
 
     def _log(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
         """Once a flag and cause. The other kinds are logged where they are found."""

@@ -388,6 +388,29 @@ async def test_what_is_no_stage_is_the_default(key: str, evaluation: dict[str, o
         assert op["evaluation"] == {"key": key, "value": "live", "default": "live", **evaluation}
 
 
+@pytest.mark.parametrize(
+    ("key", "warnings"),
+    [
+        pytest.param("word", 1, id="a word that is not a stage"),
+        pytest.param("number", 1, id="not a word"),
+        pytest.param("move", 0, id="a stage"),
+        pytest.param("off", 0, id="a flag without a value"),
+        pytest.param("missing", 0, id="no such flag"),
+    ],
+)
+@pytest.mark.parametrize("hooks", [pytest.param([], id="without hooks"), pytest.param([ToldHook()], id="with hooks")])
+async def test_a_value_that_is_not_a_stage_is_logged_once_a_flag(
+    key: str, warnings: int, hooks: list[ToldHook], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Client.local(document("live"), Config(hooks=hooks)) as client:
+        for _ in range(3):
+            await client.migration_variation(key, USER, Stage.OFF)
+    logged = [record for record in caplog.records if "not a migration stage" in record.msg]
+    assert [(record.levelno, record.args) for record in logged] == [
+        (logging.WARNING, (key, "off, dualwrite, shadow, live, rampdown, complete"))
+    ] * warnings
+
+
 @pytest.mark.parametrize("default", ["sideways", "", None, 3])
 async def test_a_default_that_is_no_stage_is_off(default: Any, caplog: pytest.LogCaptureFixture) -> None:
     async with Client.local(document("live")) as client:
