@@ -18,7 +18,6 @@ from weakref import ref
 
 import anyio
 
-from aioflags.evaluation.dependents import changed_flags
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.logs import Once, logger
 from aioflags.model.change import ChangeSet
@@ -73,7 +72,7 @@ class ChangeFeed:
     def publish(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> None:
         """Tells everybody which flags ``change_set`` affects. Costs nothing where nobody follows."""
         try:
-            if self.is_followed and (keys := changed_flags(old, new, change_set)):
+            if self.is_followed and (keys := new.changed_since(old, change_set)):
                 for follower in self._present():
                     follower.tell(keys, new)
         except Exception:

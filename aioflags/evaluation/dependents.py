@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.items import Item, Items
-from aioflags.evaluation.pausing import Pausing, at_once
+from aioflags.evaluation.pausing import Pausing
 from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
-
-if TYPE_CHECKING:
-    from aioflags.evaluation.snapshot import Snapshot
 
 __all__ = ["Dependents", "changed_flags", "needs", "tracing"]
 
@@ -30,26 +27,28 @@ Dependents: TypeAlias = Mapping[Item, AbstractSet[Item]]
 """Who depends on an item directly. Items that are not there yet can have dependents, too. Never changed after it was made."""
 
 
-def changed_flags(old: Snapshot, new: Snapshot, change_set: ChangeSet) -> frozenset[str]:
-    """Keys of the flags that changed, live or deleted, when ``change_set`` made ``new`` out of ``old``."""
-    at_once(tracing(old, new, change_set))
-    flags, segments = _changed_keys(old.items, new.items, change_set)
-    return flags if new.dependents is None else flags | _affected(new.dependents, _named(flags, segments))
+def changed_flags(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> frozenset[str]:
+    """Keys of the flags that changed, live or deleted, when ``change_set`` made ``new`` out of ``old``.
+
+    ``index`` is what :func:`tracing` returns for ``new``.
+    """
+    flags, segments = _changed_keys(old, new, change_set)
+    return flags if index is None else flags | _affected(index, _named(flags, segments))
 
 
-def tracing(old: Snapshot, new: Snapshot, change_set: ChangeSet) -> Pausing[None]:
-    """Makes the index of ``new``, unless it is there, or not needed to tell what ``change_set`` changes."""
-    if new.dependents is not None:
-        return
-    flags, segments = _changed_keys(old.items, new.items, change_set)
+def tracing(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> Pausing[Dependents | None]:
+    """The index of ``new``; ``None`` if it is not needed to find what ``change_set`` changes.
+
+    ``index`` is that of ``old``, as far as there is one.
+    """
+    flags, segments = _changed_keys(old, new, change_set)
     if not flags and not segments:
-        new.dependents = old.dependents
-    elif flags >= new.items.flags.keys():
-        return
-    elif old.dependents is None:
-        new.dependents = yield from _indexed(new.items)
-    else:
-        new.dependents = yield from _updated(old.dependents, old.items, new.items, _named(flags, segments))
+        return index
+    if flags >= new.flags.keys():
+        return None
+    if index is None:
+        return (yield from _indexed(new))
+    return (yield from _updated(index, old, new, _named(flags, segments)))
 
 
 def _named(flags: Iterable[str], segments: Iterable[str]) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""Snapshot: immutable flag data with its selector, and the evaluation of one flag on it.
+"""Snapshot: immutable flag data with its selector, caches that fill, and the evaluation of one flag on it.
 
 A change makes a new snapshot; whoever holds the older one still sees what it saw.
 
@@ -22,7 +22,7 @@ from aioflags.evaluation.compiled import (
     Scope,
     malformed,
 )
-from aioflags.evaluation.dependents import Dependents, tracing
+from aioflags.evaluation.dependents import Dependents, changed_flags, tracing
 from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
 from aioflags.evaluation.forms import Complaints, Forms
@@ -44,7 +44,7 @@ _ERRORS: Final = {kind: Reason(kind=ReasonKind.ERROR, error_kind=kind) for kind 
 
 
 class Snapshot:
-    """All flags and segments as of one moment. Made by :meth:`empty` and :meth:`apply`.
+    """All flags and segments as of one moment: immutable data, caches that fill. Made by :meth:`empty` and :meth:`apply`.
 
     ``has_data``: something was applied, or the data is empty on purpose.
 
@@ -52,7 +52,8 @@ class Snapshot:
     a valid context; it fills as flags are asked for. Such a call may raise: then, and for any other flag,
     :meth:`evaluate` has the answer.
 
-    ``dependents`` is the index of :mod:`aioflags.evaluation.dependents`, once it was needed.
+    ``dependents`` is the index of :mod:`aioflags.evaluation.dependents`: made by :meth:`builder` if changes are followed, and
+    otherwise by :meth:`changed_since`.
     """
 
     __slots__ = ("_big_segment_kinds", "_forms", "dependents", "has_data", "items", "plain", "scope", "selector")
@@ -98,15 +99,21 @@ class Snapshot:
         return at_once(self.builder(change_set))
 
     def builder(self, change_set: ChangeSet, *, traced: bool = False) -> Pausing[Snapshot]:
-        """What :meth:`apply` does, with a pause every millisecond or so. ``traced``: somebody will ask what depends on what."""
+        """What :meth:`apply` does, with a pause every millisecond or so. ``traced``: :meth:`changed_since` will be called."""
         if change_set.kind is ChangeKind.NONE:
             return self
         items = yield from applied(self.items, change_set)
         changed = None if change_set.kind is ChangeKind.FULL else [(change.kind, change.key) for change in change_set.changes]
         snapshot = Snapshot(self._forms.renewed(items, changed), selector=change_set.selector, has_data=True)
         if traced:
-            yield from tracing(self, snapshot, change_set)
+            snapshot.dependents = yield from tracing(self.dependents, self.items, snapshot.items, change_set)
         return snapshot
+
+    def changed_since(self, old: Snapshot, change_set: ChangeSet) -> frozenset[str]:
+        """Keys of the flags that changed, live or deleted, when ``change_set`` made this snapshot out of ``old``."""
+        if self.dependents is None:
+            self.dependents = at_once(tracing(old.dependents, old.items, self.items, change_set))
+        return changed_flags(self.dependents, old.items, self.items, change_set)
 
     def compiling(self) -> Pausing[None]:
         """Compiles every flag that was not asked for yet, and pauses now and then on its way."""

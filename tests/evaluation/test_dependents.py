@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.dependents import changed_flags, tracing
+from aioflags.evaluation.dependents import tracing
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from tests.evaluation.data import change_set, changes, flag, segment
@@ -74,22 +74,22 @@ def test_a_change_reports(steps: list[ChangeSet], expected: Any, is_watched: boo
     for number, step in enumerate([BASE, *steps]):
         old, new = new, new.apply(step)
         if is_watched or number == len(steps):
-            found = changed_flags(old, new, step)
+            found = new.changed_since(old, step)
     assert found == set(expected)
 
 
 def test_the_first_full_set_reports_every_flag() -> None:
     new = Snapshot.empty().apply(BASE)
-    assert changed_flags(Snapshot.empty(), new, BASE) == set("abcde")
+    assert new.changed_since(Snapshot.empty(), BASE) == set("abcde")
     assert new.dependents is None, "who depends on whom need not be known where all have changed"
 
 
 def test_where_nothing_changed_the_index_stays() -> None:
     old, step = Snapshot.empty().apply(BASE), partial([f("e")])
     new = old.apply(step)
-    changed_flags(old, new, step)
+    new.changed_since(old, step)
     again = new.apply(BASE)
-    assert changed_flags(new, again, BASE) == frozenset()
+    assert again.changed_since(new, BASE) == frozenset()
     assert again.dependents is new.dependents is not None
 
 
@@ -111,7 +111,7 @@ def test_an_index_that_followed_the_changes_is_as_good_as_a_new_one(steps: list[
         older, followed = followed, followed.apply(step)
         before, fresh = fresh, fresh.apply(step)
         before.dependents = None
-        assert changed_flags(older, followed, step) == changed_flags(before, fresh, step)
+        assert followed.changed_since(older, step) == fresh.changed_since(before, step)
 
 
 MANY = full([f(str(number), segments=["s"]) for number in range(1000)], [s("s")])
@@ -139,7 +139,7 @@ def test_where_changes_are_followed_what_they_affect_is_found_out_ahead_and_in_s
         new: Snapshot = done.value
     assert (new.dependents is not None) == bool(expected)
     assert pauses >= 1000 // 100
-    assert len(changed_flags(old, new, step)) == expected
+    assert len(new.changed_since(old, step)) == expected
 
 
 ALONE = [f(str(number)) for number in range(300)]
@@ -154,5 +154,4 @@ ALONE = [f(str(number)) for number in range(300)]
 )
 def test_others_get_a_turn_after_each_hundred_definitions_while_an_index_is(flags: Any, index: Any, step: ChangeSet) -> None:
     old = Snapshot.empty().apply(full(flags))
-    old.dependents = index
-    assert sum(1 for _ in tracing(old, old.apply(step), step)) == 2
+    assert sum(1 for _ in tracing(index, old.items, old.apply(step).items, step)) == 2
