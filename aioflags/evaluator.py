@@ -18,9 +18,9 @@ import msgspec
 from aioflags.ambient import current_context
 from aioflags.clock import now_ms
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.evaluation.compiled import FindMembership
 from aioflags.evaluation.explain import explain
 from aioflags.evaluation.fitting import EXPECTABLE, NO_FIT, asked_for, fit, misfit
+from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.state import FlagState, flag_values, flags_state, given_states
 from aioflags.events.recorder import CLOSED, Recorder

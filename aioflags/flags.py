@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, overload
 
-from aioflags.evaluation.compiled import Evaluate, FindMembership
+from aioflags.evaluation.scope import Evaluate, FindMembership
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.state import FlagState, state_json
 from aioflags.evaluator import Evaluator

@@ -18,7 +18,7 @@ import anyio
 
 from aioflags.clock import now_ms
 from aioflags.errors import StoreError
-from aioflags.evaluation.compiled import FindMembership
+from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flights import Flights
 from aioflags.forks import tell_after_fork

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aioflags.evaluation.compiled import Evaluation, FindMembership
+from aioflags.evaluation.compiled import Evaluation
 from aioflags.evaluation.ordering import prerequisites_first
+from aioflags.evaluation.scope import FindMembership
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aioflags.evaluation.attributes import clean_kind, finder, reference
-from aioflags.evaluation.compiled import Note, Predicate, Scope
+from aioflags.evaluation.compiled import Note
 from aioflags.evaluation.operators import NO_SCALAR, OPERATORS, Test, never, scalar
+from aioflags.evaluation.scope import Predicate, Scope
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.flag import Clause, FlagRule
 from aioflags.model.segment import SegmentRule

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note, Scope, malformed
+from aioflags.evaluation.answers import malformed
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note
 from aioflags.evaluation.flags import compile_flag, tracking_of
+from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.segments import compile_segment
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.flag import FlagDefinition

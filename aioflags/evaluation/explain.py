@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
-from aioflags.evaluation.compiled import Answer, FindMembership, Scope, malformed
+from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
 from aioflags.evaluation.matching import Matching, Place
+from aioflags.evaluation.scope import FindMembership, Scope
 from aioflags.evaluation.visits import MalformedError
 from aioflags.logs import printable
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind

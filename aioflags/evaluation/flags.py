@@ -10,20 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking, malformed
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.clauses import named_segments
-from aioflags.evaluation.compiled import (
-    Answer,
-    CompiledFlag,
-    Evaluate,
-    Note,
-    PrerequisiteEvaluation,
-    Scope,
-    Tracking,
-    malformed,
-)
+from aioflags.evaluation.compiled import CompiledFlag, Note
 from aioflags.evaluation.rollouts import choose
 from aioflags.evaluation.rules import Always, Outcome, RuleSpec, compile_rules, served_by
+from aioflags.evaluation.scope import Evaluate, Scope
 from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition, Rollout, VariationOrRollout
 

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Evaluate, Note
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
+from aioflags.evaluation.scope import Evaluate
 from aioflags.evaluation.trees import Tree, tree_of
 from aioflags.logs import Once, printable
 from aioflags.model.change import Definition, ObjectKind

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.attributes import clean_kind, finder, reference
 from aioflags.evaluation.clauses import SEGMENT_MATCH, compile_clause, named_segments
-from aioflags.evaluation.compiled import Scope
 from aioflags.evaluation.hashing import bucket, bucket_digest, bucket_prefix, bucket_text
 from aioflags.evaluation.operators import OPERATORS
+from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.visits import MalformedError, worsen
 from aioflags.logs import printable
 from aioflags.model.detail import BigSegmentsStatus

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.attributes import Find, clean_kind, finder, reference
-from aioflags.evaluation.compiled import Answer, Evaluate, Predicate, Scope
 from aioflags.evaluation.hashing import bucket_digest, bucket_prefix, bucket_text, sha1, threshold
+from aioflags.evaluation.scope import Evaluate, Predicate, Scope
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.flag import Rollout
 

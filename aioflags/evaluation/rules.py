@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, final
 
 from aioflags.evaluation.clauses import Membership, compile_clause, membership
-from aioflags.evaluation.compiled import Note, Predicate, Scope
+from aioflags.evaluation.compiled import Note
+from aioflags.evaluation.scope import Predicate, Scope
 from aioflags.evaluation.tables import KindTables, tables_of
 from aioflags.model.flag import Clause
 

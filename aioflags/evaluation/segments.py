@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.clauses import named_segments
-from aioflags.evaluation.compiled import CompiledSegment, Note, Predicate, Scope
+from aioflags.evaluation.compiled import CompiledSegment, Note
 from aioflags.evaluation.rollouts import within_weight
 from aioflags.evaluation.rules import Always, RuleSpec, compile_rules, served_by
+from aioflags.evaluation.scope import Predicate, Scope
 from aioflags.evaluation.visits import worsen
 from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.segment import SegmentDefinition, SegmentTarget

@@ -12,22 +12,16 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.attributes import clean_kind
-from aioflags.evaluation.compiled import (
-    Answer,
-    CompiledFlag,
-    Evaluate,
-    Evaluation,
-    FindMembership,
-    Scope,
-    malformed,
-)
+from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.evaluation.dependents import Dependents, changed_flags, tracing
 from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
 from aioflags.evaluation.forms import Complaints, Forms
 from aioflags.evaluation.items import Item, Items, applied
 from aioflags.evaluation.pausing import Pausing, at_once
+from aioflags.evaluation.scope import Evaluate, FindMembership, Scope
 from aioflags.evaluation.visits import MalformedError
 from aioflags.logs import logger
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from aioflags.evaluation.answers import direct
 from aioflags.evaluation.batch import Batch
-from aioflags.evaluation.compiled import FindMembership, direct
+from aioflags.evaluation.scope import FindMembership
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.values import fresh

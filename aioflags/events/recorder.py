@@ -23,7 +23,8 @@ from typing import Any, Final
 import msgspec
 
 from aioflags.clock import now_ms
-from aioflags.evaluation.compiled import Answer, CompiledFlag, Evaluation, PrerequisiteEvaluation
+from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation
+from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.batch import Batch
 from aioflags.events.carried import Carried

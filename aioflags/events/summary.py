@@ -20,7 +20,7 @@ from weakref import ref
 
 import msgspec
 
-from aioflags.evaluation.compiled import Answer
+from aioflags.evaluation.answers import Answer
 from aioflags.model.context import Context, invalid_context
 from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 from aioflags.model.event import Count, FlagCounts

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import Answer
+from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.fitting import NO_FIT, asked_for, fit, misfit
 from aioflags.model.detail import Reason, ReasonKind
 

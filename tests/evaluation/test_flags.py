@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import direct, malformed
+from aioflags.evaluation.answers import direct, malformed
 from aioflags.evaluation.flags import _Ways
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.context import Context

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import Answer, CompiledFlag, CompiledSegment, Note, Scope
+from aioflags.evaluation.answers import Answer
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.explain import explain
 from aioflags.evaluation.flags import compile_flag
+from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.segments import compile_segment
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.state import flag_values, flags_state

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import Evaluation, FindMembership
+from aioflags.evaluation.compiled import Evaluation
+from aioflags.evaluation.scope import FindMembership
 from aioflags.model.context import Context
 from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.membership import Membership

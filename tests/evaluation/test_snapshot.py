@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import Answer, CompiledFlag, Tracking
+from aioflags.evaluation.answers import Answer, Tracking
+from aioflags.evaluation.compiled import CompiledFlag
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flags import compile_flag
 from aioflags.evaluation.pausing import at_once
@@ -454,7 +455,7 @@ def test_without_a_prerequisite_a_flag_has_one_answer(flags: Any) -> None:
 def test_a_flag_keeps_nothing_of_what_its_prerequisites_were() -> None:
     snapshot = snapshot_of(needs("f", "g"), flag("g"))
     snapshot.evaluate("f", K, None)
-    watched = weakref.ref(snapshot.scope.forms.flags["g"].evaluate)
+    watched = weakref.ref(snapshot.plain["g"])
     snapshot = snapshot.apply(partial(flag("g", version=2)))
     gc.collect()
     assert watched() is None
@@ -480,7 +481,7 @@ def test_old_snapshots_do_not_wait_for_the_garbage_collector() -> None:
         snapshot.evaluate(key, K, None)
     gc.disable()
     try:
-        watched = weakref.ref(snapshot.scope.forms.flags["g"].evaluate)
+        watched = weakref.ref(snapshot.plain["g"])
         snapshot = snapshot.apply(change_set())
         assert watched() is None
     finally:

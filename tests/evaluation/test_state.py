@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import Answer, Scope
+from aioflags.evaluation.answers import Answer
+from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.state import flag_values, flags_state, given_states, state_json
 from aioflags.model.context import Context
 from aioflags.model.detail import BigSegmentsStatus, EvaluationDetail, Reason, ReasonKind

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Events
-from aioflags.evaluation.compiled import Answer
+from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluator import Evaluator
 from aioflags.events.batch import Batch
