@@ -1,4 +1,6 @@
-"""Hook: what a program wants done around each evaluation, and after each tracked event. How hooks are run is in ``series.py``.
+"""Hooks: code that runs before and after each evaluation, and after each tracked event. ``series.py`` runs them.
+
+The stages have the names and arguments of LaunchDarkly's Python SDK, so that a hook needs no change but its import.
 
 Source: ``client-surface.md`` 6.
 """
@@ -13,20 +15,20 @@ import msgspec
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 
-__all__ = ["EvaluationCall", "Hook", "TrackCall"]
+__all__ = ["EvaluationCall", "Hook", "Metadata", "TrackCall"]
 
-Data: TypeAlias = Mapping[str, object]
+Data: TypeAlias = dict[str, Any]
 """What a hook passes from one of its stages to the next, in one evaluation."""
-Returned: TypeAlias = "Data | Awaitable[Data | None] | None"
+Returned: TypeAlias = "Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None"
 
 
 class EvaluationCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """An evaluation, as the program asked for it.
+    """One evaluation, as the program requested it. LaunchDarkly's SDKs call it ``EvaluationSeriesContext``.
 
-    ``context`` may be one that cannot be used, or ``None`` where none was given. ``default_value`` is the caller's own, whatever
-    the configuration says; a migration's is its default stage. ``method`` is the method that was called: ``variation``,
-    ``variation_detail``, their ``_nowait`` forms, ``migration_variation``. ``environment_id`` and ``flag_version`` are those of the
-    data that answer, and ``None`` where they are not known.
+    ``context`` may be invalid, or ``None`` if the program gave none. ``default_value`` is the default that the program gave,
+    even if ``Config(defaults=…)`` replaces it; for a migration it is the default stage. ``method`` is the method that was called:
+    ``variation``, ``variation_detail``, their ``_nowait`` forms, ``migration_variation``. ``environment_id`` and ``flag_version``
+    belong to the data that the evaluation used; ``None`` if unknown.
     """
 
     key: str
@@ -38,7 +40,7 @@ class EvaluationCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class TrackCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """An event that was tracked. ``data`` and ``metric_value`` are as given, and ``None`` where they were not."""
+    """One tracked event. ``data`` and ``metric_value`` are ``None`` if the program gave none."""
 
     key: str
     context: Context
@@ -47,39 +49,61 @@ class TrackCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     environment_id: str | None
 
 
+class Metadata(msgspec.Struct, frozen=True):
+    """What a hook shows of itself: its name."""
+
+    name: str
+
+
 class Hook:
-    """Sees every evaluation, before and after, and every tracked event. Subclasses override the stages they want.
+    """Runs code around every evaluation and after every tracked event. Subclasses override the stages they need.
 
-    Each stage but :meth:`abandoned` may be a plain or a coroutine function. Awaited calls of the client run both, one after the
-    other, in the task that called; calls that never wait (``variation_nowait``, those of :class:`Flags`) run the plain ones and
-    pass over the others. A stage that raises is logged, and changes neither the evaluation nor other hooks.
+    Each stage except :meth:`evaluation_cancelled` may be a plain or a coroutine function. Awaited calls of the client run both, one
+    after the other, in the calling task. Calls that never wait (``variation_nowait``, the methods of :class:`Flags`) run the plain
+    stages and skip the coroutine functions. A stage that raises is logged; the evaluation and the other hooks go on.
 
-    ``name`` stands in the log.
+    The log shows ``metadata.name``. Set ``name``, or override :attr:`metadata` as a hook for LaunchDarkly's SDK does.
     """
 
     name: str = "hook"
 
-    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Returned:  # noqa: ARG002 -- for those who override it
-        """Before an evaluation, in the order of registration. ``data`` is empty; what is returned goes to :meth:`after`."""
-        return data
+    @property
+    def metadata(self) -> Metadata:
+        """The hook's name for the log: :attr:`name`, unless a subclass overrides this property."""
+        return Metadata(name=self.name)
 
-    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Returned:  # noqa: ARG002 -- as above
-        """After an evaluation, in the opposite order. ``data`` is what :meth:`before` returned, or empty if that failed.
+    def before_evaluation(self, series_context: EvaluationCall, data: Data) -> Returned:  # noqa: ARG002 -- subclasses use it
+        """Runs before an evaluation, in the order of registration.
 
-        ``detail`` is what the caller gets, with its reason even where only the value was asked for.
+        Args:
+            series_context: The evaluation that the program requested.
+            data: An empty dictionary of this hook and this evaluation.
+
+        Returns:
+            The data for :meth:`after_evaluation`. Anything but a mapping leaves ``data`` as it is.
         """
         return data
 
-    def abandoned(self, call: EvaluationCall, data: Mapping[str, object]) -> None:
-        """In place of :meth:`after` where nobody gets an answer, in the same order and with the same ``data``.
+    def after_evaluation(self, series_context: EvaluationCall, data: Data, detail: EvaluationDetail[Any]) -> Returned:  # noqa: ARG002 -- subclasses use it
+        """Runs after an evaluation, in the reverse order of registration.
 
-        The caller was cancelled, or asked what cannot be meant. What :meth:`before` opened is closed here. A plain function, since
-        the task that it runs in is about to end.
+        Args:
+            series_context: The evaluation that the program requested.
+            data: What :meth:`before_evaluation` of this hook returned; empty if it raised.
+            detail: What the program gets, with the reason even if it asked for the value alone.
+        """
+        return data
+
+    def evaluation_cancelled(self, series_context: EvaluationCall, data: Data) -> None:
+        """Runs in place of :meth:`after_evaluation` if the evaluation ends without a result, with the same order and data.
+
+        The calling task was cancelled, or the call raised a ``ConfigError``. Close here what :meth:`before_evaluation` opened. It
+        must be a plain function, because the task is about to end.
         """
 
-    def after_track(self, call: TrackCall) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
-        """After an event was tracked. A coroutine function is run some time later, in a task of the client, in order.
+    def after_track(self, series_context: TrackCall) -> Awaitable[None] | None:  # noqa: ARG002 -- subclasses use it
+        """Runs after an event was tracked. A task of the client runs coroutine functions later, in order.
 
-        It has 5 seconds, since others wait behind it.
+        Each has 5 seconds.
         """
         return None

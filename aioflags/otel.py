@@ -114,16 +114,18 @@ class EventsHook(Hook):
         self._told: WeakKeyDictionary[trace.Span, Once] = WeakKeyDictionary()
         self._lock = Lock()
 
-    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+    def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
         """Emits the event."""
-        if not self._repeats and not self._is_news(call, detail):
+        if not self._repeats and not self._is_news(series_context, detail):
             return data
         found: dict[str, str | bool | float | None] = {
-            **_result(call, detail),
+            **_result(series_context, detail),
             "feature_flag.provider.name": _PROVIDER,
-            "feature_flag.context.id": _whom(call.context, self._context_id),
-            "feature_flag.set.id": call.environment_id,
-            "feature_flag.version": None if call.flag_version is None else str(call.flag_version),
+            "feature_flag.context.id": _whom(series_context.context, self._context_id),
+            "feature_flag.set.id": series_context.environment_id,
+            "feature_flag.version": None if series_context.flag_version is None else str(series_context.flag_version),
         }
         if detail.reason.error_kind is not None:
             found["feature_flag.error.message"] = _ERRORS[detail.reason.error_kind][1]
@@ -172,32 +174,34 @@ class TracingHook(Hook):
         self._spans = spans
         self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
 
-    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
         """Starts the span, if there is to be one. It does not become the current one."""
         if not self._spans:
             return data
-        return {"span": self._tracer.start_span(call.method, attributes=_asked(call, self._context_id))}
+        return {"span": self._tracer.start_span(series_context.method, attributes=_asked(series_context, self._context_id))}
 
-    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+    def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
         """Adds the event, and ends the span."""
         own = data.get("span")
         if isinstance(own, trace.Span):
             own.end()
         span = trace.get_current_span()
         if span.is_recording():
-            attributes = _asked(call, self._context_id) | {"feature_flag.provider.name": _PROVIDER}
+            attributes = _asked(series_context, self._context_id) | {"feature_flag.provider.name": _PROVIDER}
             if detail.variation_index is not None:
                 attributes["feature_flag.result.variationIndex"] = detail.variation_index
             if detail.reason.in_experiment:
                 attributes["feature_flag.result.reason.inExperiment"] = True
-            if call.environment_id is not None:
-                attributes["feature_flag.set.id"] = call.environment_id
+            if series_context.environment_id is not None:
+                attributes["feature_flag.set.id"] = series_context.environment_id
             if self._include_value:
                 attributes["feature_flag.result.value"] = _json(detail.value)
             span.add_event("feature_flag", attributes)
         return data
 
-    def abandoned(self, call: EvaluationCall, data: Mapping[str, object]) -> None:  # noqa: ARG002 -- there is no answer to tell
+    def evaluation_cancelled(self, series_context: EvaluationCall, data: Mapping[str, object]) -> None:  # noqa: ARG002 -- there is no answer to tell
         """Ends the span, without an event."""
         own = data.get("span")
         if isinstance(own, trace.Span):
@@ -302,8 +306,10 @@ class _Counting(Hook):
     def __init__(self, evaluations: metrics.Counter) -> None:
         self._evaluations = evaluations
 
-    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
-        self._evaluations.add(1, _result(call, detail))
+    def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
+        self._evaluations.add(1, _result(series_context, detail))
         return data
 
 

@@ -31,8 +31,10 @@ class SentryHook(Hook):
 
     name = "aioflags.sentry"
 
-    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+    def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
         """Notes the flag."""
         if isinstance(detail.value, bool):
-            add_feature_flag(call.key, detail.value)
+            add_feature_flag(series_context.key, detail.value)
         return data

@@ -8,17 +8,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import anyio
 
 from aioflags.backlog import Backlog
 from aioflags.hooks import Data, EvaluationCall, Hook, TrackCall
-from aioflags.logs import Once, name_of, printable
+from aioflags.logs import Once, printable
 from aioflags.model.defaults import GUEST_LIMIT
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.nearest import nearest, suggestion
@@ -28,10 +27,7 @@ __all__ = ["Series"]
 
 T = TypeVar("T")
 
-_NOTHING: Final[Data] = MappingProxyType({})
-_STAGES: Final = ("before", "after", "abandoned", "after_track")
-_ELSEWHERE: Final = {"before_evaluation": "before", "after_evaluation": "after"}
-"""What other SDKs call stages that we have."""
+_STAGES: Final = ("before_evaluation", "after_evaluation", "evaluation_cancelled", "after_track")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +50,11 @@ class _Stage:
 
 @dataclass(frozen=True, slots=True)
 class _Stages:
-    """Those of one hook."""
+    """The stages of one hook."""
 
-    before: _Stage | None
-    after: _Stage | None
-    abandoned: _Stage | None
+    before_evaluation: _Stage | None
+    after_evaluation: _Stage | None
+    evaluation_cancelled: _Stage | None
     after_track: _Stage | None
 
     @classmethod
@@ -92,16 +88,14 @@ class Series:
             self._check(hook, stages)
 
     def _check(self, hook: Hook, stages: _Stages) -> None:
-        """A hook that is not called, or not where it seems to want to be, is told of: nothing else would."""
-        own = {name for name in _STAGES if getattr(stages, name) is not None}
-        meant = _meant(type(hook))
-        if own and not any(name in _ELSEWHERE and stage not in own for name, stage in meant.items()):
+        """Warn, once per class, about a hook that overrides no stage: it would never be called."""
+        if any(getattr(stages, name) is not None for name in _STAGES) or not self._once((type(hook), "stages")):
             return
-        if self._once((type(hook), "stages")):
-            what = "is not called where it seems to want to be" if own else "has no stage of its own, and is never called"
-            by = ", ".join(f"{stage} by {name}" for name, stage in meant.items() if stage not in own)
-            guess = f"; {suggestion(by, str)}" if by else ""
-            self._logger.warning("hook %s %s: its stages would be %s%s", name_of(hook), what, ", ".join(_STAGES), guess)
+        meant = ", ".join(_misspelt_stages(type(hook)))
+        guess = f"; {suggestion(meant, str)}" if meant else ""
+        self._logger.warning(
+            "hook %s overrides no stage and is never called (stages: %s)%s", _name(hook), ", ".join(_STAGES), guess
+        )
 
     # -- around an evaluation
 
@@ -110,13 +104,13 @@ class Series:
         begun: list[tuple[_Stages, Data]] = []
         try:
             for stages in self._hooks:
-                begun.append((stages, self._run(stages.before, call, _NOTHING)))  # noqa: PERF401 -- each counts, if the next raises
+                begun.append((stages, self._run(stages.before_evaluation, call, {})))  # noqa: PERF401 -- each counts, if the next raises
             detail = evaluate()
             while begun:
                 stages, data = begun.pop()
-                self._run(stages.after, call, data, detail)
+                self._run(stages.after_evaluation, call, data, detail)
         except BaseException:
-            self._abandon(call, begun)
+            self._cancelled(call, begun)
             raise
         return detail
 
@@ -127,30 +121,30 @@ class Series:
         begun: list[tuple[_Stages, Data]] = []
         try:
             for stages in self._hooks:
-                begun.append((stages, await self._run_awaited(stages.before, call, _NOTHING)))  # noqa: PERF401 -- as above
+                begun.append((stages, await self._run_awaited(stages.before_evaluation, call, {})))  # noqa: PERF401 -- as above
             detail = await evaluate()
             while begun:
                 stages, data = begun.pop()
-                await self._run_awaited(stages.after, call, data, detail)
+                await self._run_awaited(stages.after_evaluation, call, data, detail)
         except BaseException:
-            self._abandon(call, begun)
+            self._cancelled(call, begun)
             raise
         return detail
 
-    def _abandon(self, call: EvaluationCall, begun: Sequence[tuple[_Stages, Data]]) -> None:
-        """There will be no answer: the caller was cancelled, or asked what cannot be meant. Tells those who wait for ``after``.
+    def _cancelled(self, call: EvaluationCall, begun: Sequence[tuple[_Stages, Data]]) -> None:
+        """The evaluation ended without a result. Call ``evaluation_cancelled`` of each hook in ``begun``, the last one first.
 
-        The hook in whose stage the call ended is not among them: it can catch a cancellation itself.
+        A hook in whose stage the task was cancelled is not in ``begun``: it can catch the cancellation itself.
         """
         for stages, data in reversed(begun):
-            stage = stages.abandoned
+            stage = stages.evaluation_cancelled
             if stage is None or not stage.waits:
                 self._run(stage, call, data)
             elif self._once(id(stage)):
-                self._logger.warning("hook %s: abandoned cannot wait, and is left out", name_of(stage.hook))
+                self._logger.warning("hook %s: evaluation_cancelled must be a plain function; it is skipped", _name(stage.hook))
 
     def _run(self, stage: _Stage | None, call: EvaluationCall, data: Data, *more: object) -> Data:
-        """What the stage makes of ``data``: the same, if it makes nothing of it, and no data, if it fails."""
+        """Run a plain stage. Returns its data, ``data`` itself if it returns no mapping, or an empty dictionary if it fails."""
         if stage is None:
             return data
         if stage.waits:
@@ -163,9 +157,9 @@ class Series:
                 _close(returned)
                 self._passed_over(stage)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
-            # Where nobody waits nobody can be cancelled: it asked something for its result that was.
+            # This call never waits, so its task cannot be cancelled here: the stage read the result of a cancelled future.
             self._failed(stage, call.key, error)
-            return _NOTHING
+            return {}
         return _taken(returned, data)
 
     async def _run_awaited(self, stage: _Stage | None, call: EvaluationCall, data: Data, *more: object) -> Data:
@@ -179,7 +173,7 @@ class Series:
                     returned = await cast("Awaitable[object]", returned)
         except Exception as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
             self._failed(stage, call.key, error)
-            return _NOTHING
+            return {}
         return _taken(returned, data)
 
     # -- after an event
@@ -212,7 +206,7 @@ class Series:
             self._failed(stage, call.key, error)
         else:
             if limit.cancelled_caught and self._once((id(stage), "late")):
-                shown = name_of(stage.hook), stage.name, GUEST_LIMIT
+                shown = _name(stage.hook), stage.name, GUEST_LIMIT
                 self._logger.error("hook %s: %s took longer than %g s, and was cancelled", *shown)
 
     # -- what the log hears
@@ -220,29 +214,40 @@ class Series:
     def _failed(self, stage: _Stage, key: str, error: BaseException) -> None:
         """Once a hook, stage, and flag or event: the next one would fail in the same way."""
         if self._once_a_key((id(stage), key)):
-            shown = name_of(stage.hook), stage.name, printable(key)
+            shown = _name(stage.hook), stage.name, printable(key)
             self._logger.error("hook %s: %s failed for %s", *shown, exc_info=error)
 
     def _passed_over(self, stage: _Stage) -> None:
         if self._once(id(stage.hook)):
-            shown = name_of(stage.hook)
+            shown = _name(stage.hook)
             self._logger.warning("hook %s: calls that never wait (variation_nowait, Flags) leave out its stages that wait", shown)
 
 
-def _meant(kind: type[Hook]) -> Mapping[str, str]:
-    """Methods of a class of hooks that are no stages, with the stage each may have been meant to be."""
-    others = [name for name in dir(kind) if not name.startswith("_") and not hasattr(Hook, name)]
-    methods = [name for name in others if callable(inspect.getattr_static(kind, name, None))]
-    near = {name: _ELSEWHERE.get(name) or nearest(name, _STAGES) for name in methods}
-    return {name: stage for name, stage in near.items() if stage is not None}
+def _name(hook: Hook) -> str:
+    """The hook's name for the log; the name of its class if ``metadata`` raises or has no name."""
+    try:
+        return printable(hook.metadata.name)
+    except Exception:  # noqa: BLE001 -- ``metadata`` is the program's own code
+        return printable(type(hook).__name__)
+
+
+def _misspelt_stages(kind: type[Hook]) -> Iterator[str]:
+    """The stages that public methods of a hook's class may be misspelt names of."""
+    for name in dir(kind):
+        if name.startswith("_") or hasattr(Hook, name) or not callable(inspect.getattr_static(kind, name, None)):
+            continue
+        if (stage := nearest(name, _STAGES)) is not None:
+            yield stage
 
 
 def _close(returned: object) -> None:
-    """Lest it be reported as never awaited."""
+    """Close a coroutine that will not be awaited, so that Python does not warn about it."""
     if inspect.iscoroutine(returned):
         returned.close()
 
 
 def _taken(returned: object, data: Data) -> Data:
-    """What a stage gave back; what is no mapping counts as what the stage was given."""
-    return cast("Data", returned) if returned is not data and isinstance(returned, Mapping) else data
+    """The data for the next stage: what a stage returned, or ``data`` if that is not a mapping."""
+    if returned is data or not isinstance(returned, Mapping):
+        return data
+    return cast("Data", returned) if isinstance(returned, dict) else dict(cast("Mapping[str, Any]", returned))

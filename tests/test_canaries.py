@@ -226,16 +226,18 @@ class Meeting(Hook, Plugin):
     def __init__(self) -> None:
         self.met: list[object] = []
 
-    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
-        self.met.append(call)
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        self.met.append(series_context)
         return data
 
-    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+    def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
         self.met.append(detail)
         return data
 
-    def after_track(self, call: TrackCall) -> None:
-        self.met.append(call)
+    def after_track(self, series_context: TrackCall) -> None:
+        self.met.append(series_context)
 
     def get_hooks(self, environment: EnvironmentMetadata) -> list[Hook]:
         self.met.append(environment)

@@ -292,13 +292,13 @@ class Noting(Hook, Plugin):
         self.heard: list[str] = []
         self.go = asyncio.Event()
 
-    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
-        self.heard.append(f"before {call.key}")
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        self.heard.append(f"before {series_context.key}")
         return data
 
-    async def after_track(self, call: TrackCall) -> None:
+    async def after_track(self, series_context: TrackCall) -> None:
         await self.go.wait()
-        self.heard.append(f"after {call.key}")
+        self.heard.append(f"after {series_context.key}")
 
     def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:
         self.heard.append("get_hooks")

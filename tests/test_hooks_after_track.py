@@ -28,8 +28,8 @@ class Plain(Hook):
         self.log.append(f"{self.name} {call.key}")
         self.calls.append(call)
 
-    def after_track(self, call: TrackCall) -> None:
-        self.note(call)
+    def after_track(self, series_context: TrackCall) -> None:
+        self.note(series_context)
 
 
 class Waiting(Plain):
@@ -37,16 +37,16 @@ class Waiting(Plain):
 
     seconds = 1.0
 
-    async def after_track(self, call: TrackCall) -> None:  # type: ignore[override]  # Hook allows both, Plain only the one
+    async def after_track(self, series_context: TrackCall) -> None:  # type: ignore[override]  # Hook allows both, Plain only the one
         await asyncio.sleep(self.seconds)
-        self.note(call)
+        self.note(series_context)
 
 
 class Failing(Plain):
     """Raises."""
 
-    def after_track(self, call: TrackCall) -> None:
-        super().after_track(call)
+    def after_track(self, series_context: TrackCall) -> None:
+        super().after_track(series_context)
         raise ValueError("after_track")
 
 
@@ -112,7 +112,7 @@ async def test_the_backlog_goes_on_when_there_is_more() -> None:
 
 async def test_a_hook_that_fails_is_logged_and_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
     class FailingLate(Plain):
-        async def after_track(self, call: TrackCall) -> None:  # type: ignore[override]  # as in Waiting
+        async def after_track(self, series_context: TrackCall) -> None:  # type: ignore[override]  # as in Waiting
             raise ValueError("late")
 
     log: list[str] = []
@@ -144,8 +144,8 @@ async def test_one_that_hangs_is_given_five_seconds_so_that_others_have_their_tu
 
 async def test_a_plain_function_may_return_something_to_wait_for() -> None:
     class Disguised(Waiting):
-        def after_track(self, call: TrackCall) -> Any:
-            return super().after_track(call)
+        def after_track(self, series_context: TrackCall) -> Any:
+            return super().after_track(series_context)
 
     hook = Disguised()
     async with client_with(hook) as client:

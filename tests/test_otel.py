@@ -171,7 +171,9 @@ async def test_an_override_is_static() -> None:
 async def test_there_is_a_word_for_each_reason_and_error(reason: ReasonKind, error: ErrorKind | None) -> None:
     logs = Logs()
     call = EvaluationCall(key="f", context=USER, default_value=0, method="variation", environment_id="env", flag_version=None)
-    EventsHook(logger_provider=logs.provider).after(call, {}, EvaluationDetail(0, None, Reason(kind=reason, error_kind=error)))
+    EventsHook(logger_provider=logs.provider).after_evaluation(
+        call, {}, EvaluationDetail(0, None, Reason(kind=reason, error_kind=error))
+    )
     (found,) = logs.attributes
     assert found["feature_flag.set.id"] == "env"
     assert found["feature_flag.result.reason"].islower()
@@ -324,7 +326,7 @@ async def test_it_names_the_environment() -> None:
     traces, hook = Traces(), TracingHook()
     call = EvaluationCall(key="f", context=USER, default_value=0, method="variation", environment_id="env", flag_version=1)
     with traces.tracer.start_as_current_span("request"):
-        hook.after(call, {}, EvaluationDetail(0, 0, Reason(kind=ReasonKind.FALLTHROUGH)))
+        hook.after_evaluation(call, {}, EvaluationDetail(0, 0, Reason(kind=ReasonKind.FALLTHROUGH)))
     assert (traces.spans[0].events[0].attributes or {})["feature_flag.set.id"] == "env"
 
 
@@ -545,7 +547,7 @@ def test_clients_may_come_while_another_thread_collects() -> None:
 
 async def test_the_span_of_an_evaluation_that_is_cancelled_ends_without_an_event() -> None:
     class Slow(Hook):
-        async def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        async def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
             await asyncio.sleep(5)
             return data
 

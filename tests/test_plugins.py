@@ -232,7 +232,7 @@ async def test_their_hooks_stand_between_those_configured_or_added_before_and_th
     async with client:
         client.add_hook(hooks[5])
         await client.variation("f", USER, 0)
-    assert log[:6] == [f"{hook.name}.before" for hook in hooks]
+    assert log[:6] == [f"{hook.name}.before_evaluation" for hook in hooks]
 
 
 @pytest.mark.parametrize(

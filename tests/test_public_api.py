@@ -98,7 +98,7 @@ FRAMEWORKS = [
     pytest.param(aiohttp, ["client_of", "flags_of", "setup"], id="aiohttp"),
 ]
 
-HOOKS = ["EvaluationCall", "Hook", "TrackCall"]
+HOOKS = ["EvaluationCall", "Hook", "Metadata", "TrackCall"]
 
 PLUGINS = ["ApplicationMetadata", "EnvironmentMetadata", "Plugin", "SdkMetadata"]
 

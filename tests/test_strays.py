@@ -91,10 +91,10 @@ class Listening(Hook):
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    async def after_track(self, call: TrackCall) -> None:
-        if call.key == "first":
+    async def after_track(self, series_context: TrackCall) -> None:
+        if series_context.key == "first":
             await cancelled()
-        self.heard.append(call.key)
+        self.heard.append(series_context.key)
 
 
 class Around(Hook):
@@ -105,12 +105,14 @@ class Around(Hook):
     def __init__(self, at: str) -> None:
         self.at = at
 
-    async def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+    async def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
         if self.at == "before":
             await cancelled()
         return data
 
-    async def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+    async def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
         if self.at == "after":
             await cancelled()
         return data
@@ -127,11 +129,11 @@ class Plain(Hook):
         future.cancel()
         future.result()
 
-    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
         self._ask()
         return data
 
-    def after_track(self, call: TrackCall) -> None:
+    def after_track(self, series_context: TrackCall) -> None:
         self._ask()
 
 

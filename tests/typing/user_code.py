@@ -140,29 +140,33 @@ async def forgotten_await(client: Client, context: Context) -> None:
 class PlainHook(Hook):
     """Stages may be plain functions, and return nothing."""
 
-    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> dict[str, object]:
-        return {**data, "key": call.key}
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> dict[str, object]:
+        return {**data, "key": series_context.key}
 
-    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> None: ...
+    def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> None: ...
 
-    def after_track(self, call: TrackCall) -> None: ...
+    def after_track(self, series_context: TrackCall) -> None: ...
 
 
 class WaitingHook(Hook):
     """Or coroutine functions."""
 
-    async def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+    async def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
         return data
 
-    async def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> None: ...
+    async def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> None: ...
 
-    async def after_track(self, call: TrackCall) -> None: ...
+    async def after_track(self, series_context: TrackCall) -> None: ...
 
 
 class WrongHook(Hook):
     """And nothing else."""
 
-    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> str: ...  # type: ignore[empty-body, override]  # text is no data
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> str: ...  # type: ignore[empty-body, override]  # text is no data
 
 
 async def read(key: str) -> int | Failure:

@@ -21,19 +21,25 @@ class ToldHook(Hook):
         self._wanted = wanted
         self._callbacks = callbacks
 
-    async def before(self, call: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+    async def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
         """Tells of ``beforeEvaluation``."""
-        return await self._evaluation("beforeEvaluation", call, data)
+        return await self._evaluation("beforeEvaluation", series_context, data)
 
-    async def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> Mapping[str, object]:
+    async def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
         """Tells of ``afterEvaluation``."""
         told = {"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()}
-        return await self._evaluation("afterEvaluation", call, data, evaluationDetail=told)
+        return await self._evaluation("afterEvaluation", series_context, data, evaluationDetail=told)
 
-    async def after_track(self, call: TrackCall) -> None:
+    async def after_track(self, series_context: TrackCall) -> None:
         """Tells of ``afterTrack``."""
-        tracked = {"key": call.key, "context": call.context.to_dict(), "environmentId": call.environment_id}
-        given = {"data": call.data, "metricValue": call.metric_value}
+        tracked = {
+            "key": series_context.key,
+            "context": series_context.context.to_dict(),
+            "environmentId": series_context.environment_id,
+        }
+        given = {"data": series_context.data, "metricValue": series_context.metric_value}
         await self._stage("afterTrack", trackSeriesContext=tracked | {k: v for k, v in given.items() if v is not None})
 
     async def _evaluation(
