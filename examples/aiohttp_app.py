@@ -1,6 +1,6 @@
 """An aiohttp service that asks flags.
 
-Run it in this folder, with the key of an environment, or against the development server (docs/aiohttp.md)::
+Run it in this folder, with the key of an environment, or against the development server (docs/how-to/aiohttp.md)::
 
     LAUNCHDARKLY_SDK_KEY=sdk-your-key python -m aiohttp.web aiohttp_app:main
 """

@@ -1,6 +1,6 @@
 """A FastAPI service that asks flags.
 
-Run it in this folder, with the key of an environment, or against the development server (docs/fastapi.md)::
+Run it in this folder, with the key of an environment, or against the development server (docs/how-to/fastapi.md)::
 
     LAUNCHDARKLY_SDK_KEY=sdk-your-key uvicorn fastapi_app:app
 """

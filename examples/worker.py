@@ -1,6 +1,6 @@
 """A worker that asks a flag before each batch, and works until it is told to stop.
 
-Run it with the key of an environment, or against the development server (docs/worker.md)::
+Run it with the key of an environment, or against the development server (docs/how-to/worker.md)::
 
     LAUNCHDARKLY_SDK_KEY=sdk-your-key python worker.py
 """

@@ -190,7 +190,7 @@ def test_a_key_that_is_none_is_refused(key: Any, message: str) -> None:
 @pytest.mark.real_time
 def test_the_page_about_it_works(tmp_path: Path) -> None:
     """The Python blocks of typed-flags.md are one file of code and tests."""
-    page = (Path(__file__).parent.parent / "docs" / "typed-flags.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "how-to" / "typed-flags.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "test_page.py").write_text("\n\n".join(blocks), encoding="utf-8")
     (tmp_path / "pytest.ini").write_text(

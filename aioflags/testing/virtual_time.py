@@ -1,7 +1,7 @@
 """VirtualTimeLoop: an event loop whose clock jumps to the next deadline as soon as nobody can run.
 
 Work in ``asyncio.to_thread`` is waited for. Sockets, processes and other threads are not: a test with such needs the wall clock.
-The plugin never installs it, since only a project knows which of its tests are fit for it; docs/testing.md shows the hook.
+The plugin never installs it, since only a project knows which of its tests are fit for it; docs/how-to/testing.md shows the hook.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The targets: what aioflags may cost at most, as a share of what a peer costs in the same round.
 
-The numbers are those of ``docs/performance.md``.
+The numbers are those of ``docs/explanation/performance.md``.
 """
 
 from __future__ import annotations

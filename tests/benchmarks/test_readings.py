@@ -108,7 +108,7 @@ def test_the_page_has_the_table_of_these_targets() -> None:
         rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| T")]
         return [(row[0], row[1], row[3], row[6]) for row in rows]
 
-    page = Path(__file__).parents[2] / "docs" / "performance.md"
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "performance.md"
     assert promised(page.read_text(encoding="utf-8")) == promised(markdown(Record([])))
 
 

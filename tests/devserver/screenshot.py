@@ -1,4 +1,4 @@
-"""Draws the picture of the page in the docs: ``python -m tests.devserver.screenshot docs/dev-server.png``."""
+"""Draws the picture of the page in the docs: ``python -m tests.devserver.screenshot docs/how-to/dev-server.png``."""
 
 from __future__ import annotations
 

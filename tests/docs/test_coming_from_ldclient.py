@@ -18,7 +18,7 @@ import pytest
 import aioflags
 from aioflags import hooks, plugins, sources, stores
 
-PAGE = (Path(__file__).parent.parent / "docs" / "coming-from-ldclient.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "coming-from-ldclient.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (`[^|]*) \|([^|]*)\|[^|]*\|$", re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
 OURS: Mapping[str, Any] = {

@@ -22,7 +22,7 @@ from aioflags.devserver import ServerState, create_app, serve
 from aioflags.devserver.objects import read_objects
 from tests.canaries import KEY, WATCH
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

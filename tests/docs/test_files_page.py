@@ -13,7 +13,7 @@ import pytest
 from aioflags import Client, Context
 from aioflags.lint import RULES, lint
 
-PAGE = (Path(__file__).parent.parent / "docs" / "files.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "files.md").read_text(encoding="utf-8")
 BLOCKS: dict[str, list[str]] = {"python": [], "yaml": []}
 for _language, _block in re.findall(r"^```(python|yaml)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
     BLOCKS[_language].append(_block)
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_its_python_runs(folder: Path) -> None:
     names: dict[str, Any] = {}
     for block in BLOCKS["python"]:
-        code: CodeType = compile(block, "docs/files.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        code: CodeType = compile(block, "files.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         if (running := FunctionType(code, names)()) is not None:
             await running
 

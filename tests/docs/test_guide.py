@@ -19,7 +19,7 @@ from aioflags.testing.given import Given
 
 pytestmark = pytest.mark.real_time
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 FIRST, FLAGS, OVERRIDES, IN_TASK, RECORDER, CHANGES, OUTAGE, LOOPS = BLOCKS
 ANNA = Context("anna")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -10,6 +11,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
 
 import click
 import pytest
@@ -17,33 +20,41 @@ import yaml
 
 from aioflags.cli.commands import commands
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") if "_build" not in page.parts)
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 GUIDES = {
-    "aiohttp.md": 5,
-    "big-segments.md": 1,
-    "dev-server.md": 1,
-    "events.md": 3,
-    "fallback-directive.md": 1,
-    "fdv1.md": 1,
-    "fastapi.md": 8,
-    "hooks.md": 3,
-    "migrations.md": 3,
-    "observability.md": 4,
-    "options.md": 1,
-    "quickstart.md": 4,
-    "scripts.md": 1,
-    "stores.md": 1,
-    "what-happens-when.md": 8,
-    "worker.md": 1,
+    "how-to/aiohttp.md": 5,
+    "how-to/big-segments.md": 1,
+    "how-to/dev-server.md": 1,
+    "how-to/events.md": 3,
+    "explanation/fallback-directive.md": 1,
+    "how-to/fdv1.md": 1,
+    "how-to/fastapi.md": 8,
+    "how-to/hooks.md": 3,
+    "how-to/migrations.md": 3,
+    "how-to/observability.md": 4,
+    "how-to/production.md": 1,
+    "reference/options.md": 1,
+    "tutorial/quickstart.md": 4,
+    "how-to/scripts.md": 1,
+    "how-to/servers.md": 1,
+    "how-to/stores.md": 1,
+    "explanation/what-happens-when.md": 8,
+    "how-to/worker.md": 1,
 }
 """Pages whose blocks make up one file of code and tests, and how many tests: a parametrised one counts as often as it runs."""
-PROGRAMS = ("explain.md", "index.md")
+PROGRAMS = ("how-to/explain.md", "index.md")
 """Pages whose blocks make up one program."""
-ELSEWHERE = {"files.md": "test_files_page.py", "testing.md": "testing/test_guide.py", "typed-flags.md": "test_typed.py"}
+CELLS = ("how-to/notebooks.md",)
+"""Pages whose blocks may await at their top level, as in a notebook."""
+ELSEWHERE = {
+    "how-to/files.md": "docs/test_files_page.py",
+    "how-to/testing.md": "docs/test_guide.py",
+    "how-to/typed-flags.md": "test_typed.py",
+}
 """Pages whose blocks need more, and the tests that give it to them."""
 
 SETTINGS = """
@@ -101,10 +112,21 @@ def test_a_program_on_a_page_runs(name: str, tmp_path: Path) -> None:
     assert ran.stdout
 
 
-def test_every_page_with_python_is_run_by_somebody() -> None:
+@pytest.mark.parametrize("name", CELLS)
+async def test_cells_on_a_page_run(name: str) -> None:
+    names: dict[str, Any] = {}
+    for block in blocks(read(name), "python"):
+        code: CodeType = compile(block, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if (running := FunctionType(code, names)()) is not None:
+            await running
+
+
+def test_every_page_with_python_is_run_by_some_test() -> None:
     shown = {name for name in PAGES if blocks(read(name), "python")}
-    elsewhere = {name for name in shown if name in ELSEWHERE and name in (ROOT / "tests" / ELSEWHERE[name]).read_text("utf-8")}
-    assert shown == {*GUIDES, *PROGRAMS, *elsewhere}
+    elsewhere = {
+        name for name in shown if name in ELSEWHERE and Path(name).name in (ROOT / "tests" / ELSEWHERE[name]).read_text("utf-8")
+    }
+    assert shown == {*GUIDES, *PROGRAMS, *CELLS, *elsewhere}
 
 
 @pytest.mark.parametrize("name", ["../README.md", *PAGES])
@@ -122,7 +144,7 @@ def test_commands_on_a_page_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", commands.list_commands(click.Context(commands)))
 def test_the_command_line_page_has_each_command_and_its_options(name: str) -> None:
-    page = re.split(r"^## ", read("command-line.md"), flags=re.MULTILINE)
+    page = re.split(r"^## ", read("reference/command-line.md"), flags=re.MULTILINE)
     (section,) = (section for section in page if section.partition("\n")[0] == name)
     command = commands.get_command(click.Context(commands), name)
     assert command is not None
@@ -132,13 +154,13 @@ def test_the_command_line_page_has_each_command_and_its_options(name: str) -> No
 
 @pytest.mark.parametrize("name", PAGES)
 def test_rules_that_a_page_names_are_written_down(name: str) -> None:
-    rules = "".join(read(page) for page in PAGES if page.startswith("spec/"))
+    rules = "".join(read(page) for page in PAGES if page.startswith("reference/guarantees/"))
     written = set(re.findall(r"^- ([A-Z]{2}-[A-Z]?\d+)", rules, re.MULTILINE))
     assert set(re.findall(r"\b(?:DS|FB|EV|CS)-[A-Z]?\d+\b", read(name))) <= written
 
 
 def test_the_drawing_of_the_directive_has_the_steps_of_its_page_and_names_code_that_there_is() -> None:
-    drawing, page = read("fallback-directive.svg"), read("fallback-directive.md")
+    drawing, page = read("explanation/fallback-directive.svg"), read("explanation/fallback-directive.md")
     steps = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
     assert re.findall(r'class="number"[^>]*>(\d+)<', drawing) == steps
     names = [name for text in re.findall(r'class="code"[^>]*>([^<]+)<', drawing) for name in text.split(" · ")]

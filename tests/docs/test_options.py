@@ -16,7 +16,7 @@ import aioflags
 from aioflags import ConfigError, sources, stores
 from tests.scripted_memberships import ScriptedMemberships
 
-PAGE = (Path(__file__).parent.parent / "docs" / "options.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "options.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|$", re.MULTILINE)
 NAMES = {**{name: getattr(aioflags, name) for name in aioflags.__all__}, "logging": logging}
 NEEDED: dict[str, dict[str, Any]] = {

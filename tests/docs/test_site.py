@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import aioflags
 from aioflags import aiohttp, asgi, fastapi, hooks, migration, otel, plugins, sentry, sources, stores, testing
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PUBLIC = (aioflags, aiohttp, asgi, fastapi, hooks, migration, otel, plugins, sentry, sources, stores, testing)
 
 
@@ -21,8 +22,19 @@ def test_the_site_is_built_without_a_warning_and_shows_the_whole_api(tmp_path: P
     build = ["-q", "-W", "--keep-going", "-d", str(tmp_path / "trees"), str(DOCS), str(tmp_path / "site")]
     ran = subprocess.run([sys.executable, "-m", "sphinx", *build], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
-    api = (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
+    api = "".join(page.read_text(encoding="utf-8") for page in (tmp_path / "site" / "reference" / "api").glob("*.html"))
     names = {f"{module.__name__}.{name}" for module in PUBLIC for name in module.__all__}
-    twice = {"aioflags.hooks.Hook", "aioflags.sources.ErrorInfo", "aioflags.sources.SourceState"}
+    twice = {"aioflags.Hook", "aioflags.sources.ErrorInfo", "aioflags.sources.SourceState"}
     twice |= {"aioflags.stores.ObjectKind", "aioflags.stores.StoreError"}
     assert sorted(name for name in names - twice if f'id="{name}"' not in api) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [pytest.param("client", aioflags.Client, id="Client"), pytest.param("client", aioflags.Flags, id="Flags")],
+)
+def test_the_tables_of_an_api_page_list_every_public_method(page: str, kind: type) -> None:
+    text = (DOCS / "reference" / "api" / f"{page}.md").read_text(encoding="utf-8")
+    cells = " ".join(re.findall(r"`([^`]+)`", "".join(line for line in text.splitlines() if line.startswith("|"))))
+    methods = [name for name in vars(kind) if not name.startswith("_")]
+    assert [name for name in methods if not re.search(rf"\.{name}\b", cells)] == []

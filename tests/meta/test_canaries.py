@@ -31,7 +31,7 @@ from tests.canaries import CANARIES, KEY, SECRET, Watch, secretive
 from tests.scripted_http import Service, intent, payload, poll_of, sse, stream_of
 from tests.scripted_memberships import ScriptedMemberships
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 # -- a test in which one is seen fails
 

@@ -1,4 +1,4 @@
-"""Each numbered rule of ``docs/spec`` is held by a test whose id carries the number, unless what it is about is not built yet."""
+"""Each rule of ``docs/reference/guarantees`` has a test whose id carries its number, unless the rule waits for a part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NUMBER = r"(?:DS|FB|EVT|EV|CS|RB)-[A-Z]?\d+"
 RULE = re.compile(rf"^- ({NUMBER})(?: \(waits for ([^)]+)\))?: \S", re.MULTILINE)
 
@@ -20,7 +20,7 @@ def rules(pages: Iterable[str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for page in pages:
         for number, waits_for in RULE.findall(page):
-            assert number not in found, f"{number} stands twice in docs/spec"
+            assert number not in found, f"{number} stands twice in the guarantees"
             found[number] = waits_for or None
     return found
 
@@ -32,7 +32,7 @@ def numbers(test_ids: Iterable[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def written() -> dict[str, str | None]:
-    return rules(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "spec").glob("*.md")))
+    return rules(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "reference" / "guarantees").glob("*.md")))
 
 
 @pytest.fixture(scope="module")

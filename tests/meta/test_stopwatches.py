@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parent.parent
 STOPWATCHES = {"monotonic", "perf_counter", "process_time", "thread_time"}
 
 
