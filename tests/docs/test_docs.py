@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,11 @@ def test_every_variable_that_a_client_is_made_from_is_listed() -> None:
 
 def test_sections_are_the_numbers_of_headings() -> None:
     assert sections("# Page\n## 1. One\n### 1.10 Ten\n## A. Appendix\n## Other") == {"1", "1.10", "A"}
+
+
+def test_the_description_on_the_package_index_has_no_link_that_leads_nowhere() -> None:
+    pytest.importorskip("hatchling", reason="it builds the package")
+    names = runpy.run_path(str(ROOT / "hatch_build.py"))
+    described: Callable[[str], str] = names["described"]
+    assert described("[a](docs/a.md#b) [c](#d) [e](https://f)") == "a (`docs/a.md#b`) [c](#d) [e](https://f)"
+    assert [link for link in LINK.findall(described((ROOT / "README.md").read_text("utf-8"))) if ":" not in link] == []

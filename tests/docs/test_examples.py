@@ -185,7 +185,7 @@ async def test_the_same_lines_work_with_a_key(connected: Any, capsys: pytest.Cap
     assert body in "\n".join(line.strip() for line in BLOCKS[0].splitlines())
 
 
-async def test_the_three_doors_open(connected: Any) -> None:
+async def test_each_kind_of_evaluation_works(connected: Any) -> None:
     async with connected("sdk-your-key") as client:
         names: dict[str, Any] = {"client": client, "Context": Context}
         await run(BLOCKS[2], names)
