@@ -1,4 +1,4 @@
-"""The description on the package index: the README, with links into the repository written as paths, since they lead nowhere there."""
+"""The description on the package index: the README, whose links into the repository become paths, since they lead nowhere there."""
 
 from __future__ import annotations
 
