@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -26,36 +26,49 @@ NEEDED: dict[str, dict[str, Any]] = {
 }
 """Options without which a part cannot be made."""
 
-NO_PRINTABLE_ASCII = ("a\r\nX: y", "\x00", "ü")
+NOT_HTTP = (
+    "localhost:80",
+    "ftp://x",
+    "http://h:99999",
+    "http://h:0",
+    "http://h:port",
+    "http://[::1",
+    "http://",
+    "http:///path",
+)
+NOT_PRINTABLE = ("a\r\nX: y", "\x00", "ü")
+UNKNOWN_WORDS = ("sometimes", "")
 REFUSED: dict[str, tuple[object, ...]] = {
-    "no http address": (
-        "localhost:80",
-        "ftp://x",
-        "http://h:99999",
-        "http://h:0",
-        "http://h:port",
-        "http://[::1",
-        "http://",
-        "http:///path",
+    **dict.fromkeys(("base_uri", "stream_uri", "events_uri"), NOT_HTTP),
+    **dict.fromkeys(("wrapper_name", "wrapper_version"), NOT_PRINTABLE),
+    **dict.fromkeys(("fdv1_fallback_recovery", "mode", "cache"), UNKNOWN_WORDS),
+    "defaults": ({1: 2},),
+    "http_proxy": ("proxy", "ftp://proxy", "http://proxy:port"),
+    "path": ("",),
+    "redirect_origins": (["flags.example"], ["https://a/path"], "https://a"),
+    "url": ("localhost", "http://x"),
+}
+"""Option → invalid values, each of which raises ``ConfigError``."""
+
+NOT_POSITIVE = (0, -1, math.nan, math.inf)
+THE_DEFAULT = "the default"
+REPLACED: dict[str, tuple[tuple[tuple[float, ...], float | str], ...]] = {
+    **dict.fromkeys(
+        (
+            *("close_timeout", "cache_ttl", "connect_timeout", "read_timeout", "max_response_bytes", "max_event_bytes", "timeout"),
+            *("events_max_pending", "context_cache_size", "context_cache_time", "status_poll_interval", "stale_after"),
+        ),
+        ((NOT_POSITIVE, THE_DEFAULT),),
     ),
-    "not printable ASCII": NO_PRINTABLE_ASCII,
-    "keys that are no strings": ({1: 2},),
-    "another word": ("sometimes", ""),
-    "no proxy's address": ("proxy", "ftp://proxy", "http://proxy:port"),
-    "empty": ("",),
-    "no origin": (["flags.example"], ["https://a/path"], "https://a"),
-    "no address of Redis": ("localhost", "http://x"),
+    **dict.fromkeys(("flush_interval", "context_keys_flush_interval"), ((NOT_POSITIVE, THE_DEFAULT), ((1e-9, 0.09), 0.1))),
+    "start_wait": (((math.nan, math.inf), THE_DEFAULT),),
+    "initial_reconnect_delay": ((NOT_POSITIVE, 1),),
+    "poll_interval": ((NOT_POSITIVE, THE_DEFAULT), ((1, 29.9), 30)),
+    "interval": ((NOT_POSITIVE, 30), ((1, 29.9), 30)),
+    "context_keys_capacity": (((-1,), THE_DEFAULT),),
+    "diagnostic_recording_interval": ((NOT_POSITIVE, THE_DEFAULT), ((1, 59.9), 60)),
 }
-"""What stands for a cause, each of which has to be refused."""
-REPLACED: dict[str, tuple[float, ...]] = {
-    "not above 0": (0, -1, math.nan, math.inf),
-    "not finite": (math.nan, math.inf),
-    "below 0": (-1,),
-    "below 0.1": (1e-9, 0.09),
-    "below 30": (1, 29.9),
-    "below 60": (1, 59.9),
-}
-"""What stands for a cause, each of which has to become another number, with a warning."""
+"""Option → invalid numbers, and the number that replaces them, with a warning."""
 WHOLE = {"max_response_bytes", "max_event_bytes", "context_cache_size", "events_max_pending", "context_keys_capacity"}
 """Options that are whole numbers; any other is of another type."""
 RULES = {
@@ -92,8 +105,6 @@ RULES = {
     "Config.close_timeout": "CS-O32",
 }
 """The rules that the tests of an option hold."""
-LATER = {"not sent", "left out"}
-"""Fates that are seen elsewhere: tests of requests and events have them."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class Row:
     part: str
     option: str
     default: str
-    fates: tuple[tuple[str, str], ...]
+    invalid: str
 
     def made(self, **given: object) -> Any:
         """The part with these options."""
@@ -121,9 +132,8 @@ class Row:
 def rows() -> Iterator[Row]:
     for section in re.split(r"^##+ ", PAGE, flags=re.MULTILINE)[1:]:
         part = section.partition("\n")[0].strip()
-        for option, default, unusable, _ in ROW.findall(section):
-            fates = [cause.rpartition(": ") for cause in unusable.strip().split("; ") if cause]
-            yield Row(part, option, default.strip().strip("`"), tuple((cause, fate) for cause, _, fate in fates))
+        for option, default, invalid, _ in ROW.findall(section):
+            yield Row(part, option, default.strip().strip("`"), invalid.strip())
 
 
 def parts() -> dict[str, Any]:
@@ -148,11 +158,6 @@ def options(part: Any) -> list[str]:
     return [field.name for field in fields(part) if field.init and not field.name.startswith("_")]
 
 
-def cases(wanted: Callable[[str, str], bool]) -> list[Any]:
-    """Each row with a cause and its fate, if they are wanted."""
-    return [pytest.param(row, *case, id=f"{row} {case[0]}") for row in ROWS for case in row.fates if wanted(*case)]
-
-
 def test_the_page_has_each_part_with_its_options_in_order() -> None:
     assert {row.part for row in ROWS} == set(PARTS)
     for name, part in PARTS.items():
@@ -174,22 +179,26 @@ def test_what_is_of_another_type_is_refused_by_the_name_of_the_option(row: Row) 
         row.made(**{row.option: object()})
 
 
-def test_what_the_page_says_of_the_unusable_is_looked_into() -> None:
-    unknown = [row for row in ROWS for cause, fate in row.fates if fate not in LATER and cause not in {*REFUSED, *REPLACED}]
-    assert unknown == []
-
-
-@pytest.mark.parametrize(("row", "cause", "fate"), cases(lambda cause, fate: fate == "refused"))
-def test_what_cannot_be_meant_is_refused(row: Row, cause: str, fate: str) -> None:
-    for value in REFUSED[cause]:
+@pytest.mark.parametrize("row", [row for row in ROWS if row.option in REFUSED], ids=str)
+def test_an_invalid_value_is_refused_by_the_name_of_the_option(row: Row) -> None:
+    for value in REFUSED[row.option]:
         with pytest.raises(ConfigError, match=rf"^{row.option}: "):
             row.made(**{row.option: value})
 
 
-@pytest.mark.parametrize(("row", "cause", "fate"), cases(lambda cause, fate: cause in REPLACED))
-def test_a_number_that_cannot_be_used_is_replaced(row: Row, cause: str, fate: str, caplog: pytest.LogCaptureFixture) -> None:
-    used = row.value(row.default if fate == "the default" else fate)
-    for value in REPLACED[cause]:
+@pytest.mark.parametrize(
+    ("row", "values", "replacement"),
+    [
+        pytest.param(row, values, replacement, id=f"{row} by {replacement}")
+        for row in ROWS
+        for values, replacement in REPLACED.get(row.option, ())
+    ],
+)
+def test_a_number_out_of_range_is_replaced_with_a_warning(
+    row: Row, values: tuple[float, ...], replacement: float | str, caplog: pytest.LogCaptureFixture
+) -> None:
+    used = row.value(row.default) if replacement == THE_DEFAULT else replacement
+    for value in values:
         number = int(value) if row.option in WHOLE and math.isfinite(value) else value
         if row.option in WHOLE and not math.isfinite(value):
             continue
@@ -197,3 +206,12 @@ def test_a_number_that_cannot_be_used_is_replaced(row: Row, cause: str, fate: st
         with caplog.at_level(logging.WARNING):
             assert getattr(row.made(**{row.option: number}), row.option) == used
         assert row.option in caplog.text
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_the_page_says_what_becomes_of_an_invalid_value(row: Row) -> None:
+    assert ("`ConfigError`" in row.invalid) == (row.option in REFUSED)
+    replacements = [str(replacement) for _, replacement in REPLACED.get(row.option, ())]
+    if row.option == "initial_reconnect_delay" and row.default == "1":
+        replacements = [THE_DEFAULT]
+    assert [replacement for replacement in replacements if f": {replacement}" not in row.invalid] == []
