@@ -28,6 +28,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 GUIDES = {
     "how-to/aiohttp.md": 5,
     "how-to/big-segments.md": 1,
+    "how-to/coming-from-ldclient.md": 2,
     "how-to/dev-server.md": 1,
     "how-to/events.md": 3,
     "explanation/fallback-directive.md": 1,
