@@ -90,7 +90,7 @@ def _process() -> Iterator[Target]:
     yield Target(number="T18", says="wake-ups a second at rest", ours=Quantity(OURS, "wake-ups"), theirs=None, most=1)
     yield from compared("T19", "a rule for 1,000 people by turns, with events", "told", {_LD: 1 / 25, _ASYNC_LD: 1 / 12})
     yield Target(
-        number="T19", says="evaluations that the service did not hear of", ours=Quantity(OURS, "unheard"), theirs=None, most=0
+        number="T19", says="evaluations that the service did not receive", ours=Quantity(OURS, "unheard"), theirs=None, most=0
     )
     yield from compared("T20", "hold of the loop while 1,000 flags are flushed", "flush", {_ASYNC_LD: 1 / 4})
 
