@@ -1,4 +1,4 @@
-"""The words that developers and CI say: tests, lint, types, check, docs, bench, mutants.
+"""Sessions for developers and CI: tests, lint, types, check, docs, bench, mutants.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
@@ -18,17 +18,17 @@ nox.options.sessions = ["tests", "check", "docs"]
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 
 GROUND = ("model", "evaluation", "protocol", "transport", "stores", "sources", "events", "supervisor")
-"""Floors 0 to 5, which carry everything else: their branches are to be covered."""
+"""Layers 0 to 5, whose branches must be covered."""
 LEAST_COVERAGE = 95
 PEERS = ("launchdarkly-server-sdk[async]==9.18.2", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
-"""What aioflags is measured beside. Pinned: raise one, and docs/explanation/performance.md needs a new table."""
+"""What aioflags is compared with. Pinned: raise one, and docs/explanation/performance.md needs a new table."""
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Every test; without arguments also the branch coverage of floors 0 to 5.
+    """Every test; without arguments also the branch coverage of layers 0 to 5.
 
-    What measures time is run last: tests beside it, and what coverage does to every line, would be measured with it.
+    Tests that measure time run last and alone: other tests and coverage would slow them.
     """
     session.install("-e", ".[dev]")
     if session.posargs:
@@ -42,7 +42,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and format; ``nox -s lint -- --fix`` mends what can be mended."""
+    """Style and format; ``nox -s lint -- --fix`` corrects what it can."""
     session.install("ruff>=0.9")
     session.run("ruff", "check", *session.posargs, ".")
     session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]), ".")
@@ -59,14 +59,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def check(session: nox.Session) -> None:
-    """What a machine can say about the code without running it: lint and types."""
+    """Checks that do not run the code: lint and types."""
     session.notify("lint")
     session.notify("types")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The site, into docs/_build/html, with warnings as errors; links lead somewhere, and what pages show works."""
+    """Builds the site into docs/_build/html, with warnings as errors, and tests the documents: links, examples, tables."""
     session.install("-e", ".[dev]")
     session.run("sphinx-build", "-q", "-W", "--keep-going", "docs", "docs/_build/html")
     session.run("pytest", "tests/docs", *session.posargs)

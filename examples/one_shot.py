@@ -1,6 +1,6 @@
-"""A script that runs once: asks for the flags, does its work, tells what it did, and ends.
+"""A script that runs once: it polls the flags, does its work, sends its events, and ends.
 
-Run it with the key of an environment, or against the development server (docs/how-to/scripts.md tells how)::
+Run it with the key of an environment, or against the development server (docs/how-to/scripts.md)::
 
     LAUNCHDARKLY_SDK_KEY=sdk-your-key python one_shot.py
 """

@@ -63,7 +63,7 @@ async def main(path: Path) -> None:
 
 
 def banner(text: str, *, version: int) -> str:
-    """A document with one flag. Its version tells who follows changes that there is one."""
+    """A document with one flag. A higher version marks a change."""
     flag = {"version": version, "on": True, "variations": [text], "fallthrough": {"variation": 0}}
     return json.dumps({"flags": {"banner": flag}})
 

@@ -1,4 +1,4 @@
-"""A worker that asks a flag before each batch, and works until it is told to stop.
+"""A worker that asks a flag before each batch, and works until it receives a signal.
 
 Run it with the key of an environment, or against the development server (docs/how-to/worker.md)::
 
@@ -28,7 +28,7 @@ async def follow(client: Client) -> None:
 
 async def main() -> None:
     logging.basicConfig(level=logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # or it tells of every request
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # or it logs every request
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
