@@ -44,6 +44,7 @@ from aioflags.model.status import StatusReport, StoreStatus
 from aioflags.observers import Following, Newest
 from aioflags.protocol.document import read_document
 from aioflags.registration import Registration, environment_of
+from aioflags.regular_files import read_in_time
 from aioflags.series import Series
 from aioflags.sources import MemorySource
 from aioflags.sources.base import breathing
@@ -184,13 +185,14 @@ class Client:
 
         Raises:
             LifecycleError: the client is closed, or was started on another event loop.
-            ConfigError: the file of :meth:`local` cannot be read, or ``start_wait`` is not a number of seconds.
+            ConfigError: the file of :meth:`local` has a mistake or cannot be read: it is missing, is not a regular file, or takes
+                longer than ten seconds. Or ``start_wait`` is not a number of seconds.
         """
         time_limit("start_wait", start_wait)
         async with self._starting:
             if self._path is not None:
                 try:
-                    document = await asyncio.to_thread(_read, self._path)
+                    document = await _read(self._path)
                 except BaseException:
                     await self.aclose()
                     raise
@@ -756,9 +758,10 @@ def _weakly(method: Callable[[], None]) -> Callable[[], None]:
     return call
 
 
-def _read(path: Path) -> MemorySource:
+async def _read(path: Path) -> MemorySource:
+    """A source with the document of the file. Raises :class:`ConfigError`."""
     try:
-        data = path.read_bytes()
+        data = await read_in_time(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    return MemorySource.from_document(read_document(data, name=str(path)))
+    return await asyncio.to_thread(lambda: MemorySource.from_document(read_document(data, name=str(path))))

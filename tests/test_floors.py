@@ -23,6 +23,7 @@ FLOORS = {
     "lazy": -1,
     "strays": -1,
     "threads": -1,
+    "regular_files": -1,
     # Folders. Two on one floor do not know each other.
     "model": 0,
     "evaluation": 1,

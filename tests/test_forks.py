@@ -9,6 +9,7 @@ import signal
 import threading
 import traceback
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -167,15 +168,17 @@ async def test_a_client_that_was_reading_its_file_when_somebody_forked_reads_it_
     waiting: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "flags.json"
-    os.mkfifo(path)
-    pipe = os.open(path, os.O_RDWR)  # the file can be opened, and nobody says anything in it yet
+    path.write_text('{"flagValues": {"f": 2}}', encoding="utf-8")
+    released = threading.Event()
+    busy = ThreadPoolExecutor(1)  # what the file says is decoded here, when the thread is free
+    busy.submit(released.wait)
+    asyncio.get_running_loop().set_default_executor(busy)
     client = Client.local(path)
     starts = [asyncio.create_task(client.start()) for _ in range(waiting)]
     await asyncio.sleep(0.1)
     assert not any(start.done() for start in starts)
 
     async def child() -> None:
-        path.unlink()
         path.write_text('{"flagValues": {"f": 1}}', encoding="utf-8")
         async with asyncio.timeout(5):
             await asyncio.gather(client.start(), client.start())
@@ -184,9 +187,8 @@ async def test_a_client_that_was_reading_its_file_when_somebody_forked_reads_it_
 
     try:
         in_loop_of_child(child)
-        os.write(pipe, b'{"flagValues": {"f": 2}}')
     finally:
-        os.close(pipe)
+        released.set()
     await asyncio.gather(*starts)
     assert await client.variation("f", USER, 0) == 2
     await client.aclose()

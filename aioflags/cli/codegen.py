@@ -9,6 +9,7 @@ import click
 from aioflags.cli.mistakes import file_mistakes
 from aioflags.codegen import declarations, declare_the_same
 from aioflags.protocol.document import read_documents
+from aioflags.regular_files import read_regular
 
 __all__ = ["command"]
 
@@ -29,7 +30,7 @@ def command(ctx: click.Context, files: tuple[Path, ...], output: Path | None, *,
     texts: list[tuple[str, bytes]] = []
     for file in files:
         with file_mistakes(file):
-            texts.append((str(file), file.read_bytes()))
+            texts.append((str(file), read_regular(file)))
     with file_mistakes(files[0]):
         source = declarations(read_documents(texts))
     if output is None:
@@ -39,6 +40,6 @@ def command(ctx: click.Context, files: tuple[Path, ...], output: Path | None, *,
         if not check:
             output.write_text(source, encoding="utf-8")
             return
-        if not output.exists() or not declare_the_same(output.read_bytes(), source.encode()):
+        if not output.exists() or not declare_the_same(read_regular(output), source.encode()):
             click.echo(f"{output}: the flags have changed; run aioflags codegen {' '.join(map(str, files))} -o {output}", err=True)
             ctx.exit(1)

@@ -17,6 +17,7 @@ from aioflags.environment import from_environment
 from aioflags.errors import ConfigError
 from aioflags.logs import logger as package_logger
 from aioflags.protocol.document import read_document
+from aioflags.regular_files import read_regular
 from aioflags.sources import FileSource
 
 __all__ = ["Data", "data_of", "service"]
@@ -64,5 +65,5 @@ def data_of(words: Sequence[str], *, is_live: bool) -> tuple[Data, list[str]]:
         raise click.UsageError("which flags? name a FILE, or use --live for those of the service")
     file = Path(words[0])
     with file_mistakes(file):
-        read_document(file.read_bytes(), name=str(file))
+        read_document(read_regular(file), name=str(file))
     return Data(file), list(words[1:])

@@ -22,6 +22,7 @@ from aioflags.model.explanation import shown
 from aioflags.model.nearest import did_you_mean
 from aioflags.protocol.document import read_document
 from aioflags.protocol.problems import UNREADABLE
+from aioflags.regular_files import read_regular
 
 __all__ = ["command"]
 
@@ -58,7 +59,7 @@ def command(ctx: click.Context, file: Path, key: str | None, context_json: str |
     # What the library has to say of a flag is for whoever runs the command.
     logging.basicConfig(format="aioflags: %(message)s", level=logging.WARNING)
     with file_mistakes(file):
-        snapshot = Snapshot.empty().apply(read_document(file.read_bytes(), name=str(file)))
+        snapshot = Snapshot.empty().apply(read_document(read_regular(file), name=str(file)))
     if batch:
         ctx.exit(_answer_all(snapshot, () if sys.stdin is None else sys.stdin.buffer))
     question = _Question(key or "", written_context(context_json or ""), _default(default_json))

@@ -12,6 +12,7 @@ from aioflags.cli.mistakes import Mistake, file_mistakes
 from aioflags.errors import ConfigError
 from aioflags.lint import Finding, lint
 from aioflags.lint.sarif import sarif
+from aioflags.regular_files import read_regular
 
 __all__ = ["command"]
 
@@ -49,7 +50,7 @@ def _lint(texts: Sequence[tuple[str, bytes]]) -> list[Finding]:
 
 def _content(file: Path) -> bytes:
     with file_mistakes(file):
-        return file.read_bytes()
+        return read_regular(file)
 
 
 def _tell(findings: Sequence[Finding]) -> None:

@@ -31,6 +31,7 @@ from aioflags.devserver import (
 )
 from aioflags.errors import ConfigError
 from aioflags.model.change import ObjectKind
+from aioflags.regular_files import read_regular
 
 __all__ = ["command"]
 
@@ -57,7 +58,7 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
     scenario = Scenario(steps=())
     if script is not None:
         with file_mistakes(script):
-            scenario = read_scenario(script.read_bytes(), name=str(script))
+            scenario = read_scenario(read_regular(script), name=str(script))
     if directive:
         state.direct()
     if sys.platform != "win32":

@@ -27,6 +27,7 @@ from aioflags.protocol.failures import invalid_data
 from aioflags.protocol.versions import Versions
 from aioflags.sources.base import SourceContext
 from aioflags.sources.watching import LOOK_INTERVAL, QUIET, Files, Texts, follow, settled
+from aioflags.threads import SerialThread
 
 __all__ = ["FileReader", "FileSource"]
 
@@ -49,10 +50,11 @@ class FileSource:
         self.interval: float = positive("interval", interval, LOOK_INTERVAL, package_logger)
         self.notified: bool = require("notified", notified, bool)
         self._history = _History()
+        self._thread = SerialThread("aioflags-files")  # of all runs: each run that hangs would leave a thread of its own behind
 
     def build(self, context: SourceContext, /) -> FileReader:
         """A fresh source, for one run."""
-        return FileReader(self, self._history, context)
+        return FileReader(self, self._history, self._thread, context)
 
     def __repr__(self) -> str:
         return f"FileSource({', '.join(repr(str(path)) for path in self.paths)})"
@@ -75,15 +77,16 @@ class _History:
 class FileReader:
     """What :class:`FileSource` builds."""
 
-    def __init__(self, source: FileSource, history: _History, context: SourceContext) -> None:
+    def __init__(self, source: FileSource, history: _History, thread: SerialThread, context: SourceContext) -> None:
         self.name: str = f"file {source.paths[0].name}" if len(source.paths) == 1 else f"{len(source.paths)} files"
         self._source = source
         self._history = history
+        self._thread = thread
         self._logger = context.logger
 
     async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:  # noqa: ARG002 -- all of it, always
         """What is in the files."""
-        found = await self._first(Files(self._source.paths))
+        found = await self._first(Files(self._source.paths, self._thread))
         if isinstance(found, ErrorInfo):
             yield FetchFailure(error=found, directive=None)
         else:
@@ -91,7 +94,7 @@ class FileReader:
 
     async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- all of it, always
         """What is in the files, then what becomes of them."""
-        files = Files(self._source.paths)
+        files = Files(self._source.paths, self._thread)
         found = await self._first(files)
         yield _update(found, SourceState.OFF)
         if isinstance(found, ErrorInfo):
@@ -107,7 +110,7 @@ class FileReader:
     async def _first(self, files: Files) -> ChangeSet | ErrorInfo:
         """What is in the files at the start. A document with a mistake may be half written, and gets a second look."""
         try:
-            found = await self._read(await asyncio.to_thread(files.read))
+            found = await self._read(await files.read_in_time())
             if isinstance(found, ErrorInfo):
                 await anyio.sleep(QUIET)
                 later = await settled(files)

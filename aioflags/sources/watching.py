@@ -8,17 +8,18 @@ Source: ``data-system.md`` 9.1.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 
 from aioflags.clock import now
+from aioflags.regular_files import check_regular, read_regular, within_file_timeout
+from aioflags.threads import SerialThread
 
 __all__ = ["LOOK_INTERVAL", "QUIET", "Files", "Texts", "follow", "settled"]
 
@@ -34,6 +35,11 @@ _YOUNG: Final = 2.5
 """File systems count in steps of up to two seconds, so that a young file may change and keep its time."""
 
 
+_Announcer: TypeAlias = tuple[Any, frozenset[Path], frozenset[str]]
+_NO_ANNOUNCER: Final[_Announcer] = (None, frozenset(), frozenset())
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """A file as it was read."""
@@ -44,59 +50,82 @@ class _Seen:
 
 
 class Files:
-    """Files, and what was in them at the last look. All of it blocks: use it in a thread.
+    """Files, and what was in them at the last look. Only regular files are read.
 
     Links are followed at every look, so that one which is swapped (as Kubernetes does) counts as an edit.
+    :meth:`read` and :meth:`look` block. On an event loop use :meth:`read_in_time` and :meth:`look_in_time`, which use ``thread``.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], thread: SerialThread | None = None) -> None:
         self.paths: tuple[Path, ...] = tuple(paths)
+        self._thread = SerialThread("aioflags-files") if thread is None else thread
         self._seen: dict[Path, _Seen] = {}
 
     def read(self) -> Texts:
         """What is in them now. Raises ``OSError``."""
         self.forget()
-        self.look()
-        return self._texts()
+        return self._keep(self._scan({})) or ()
 
     def look(self) -> Texts | None:
         """What is in them now, or ``None`` if that was in them at the last look. Raises ``OSError``."""
-        # From the first look on they are where they are, even if the program changes its folder.
-        self.paths = tuple(path.absolute() for path in self.paths)
-        seen = {path: self._look_at(path) for path in self.paths}
-        is_news = [found.text for found in seen.values()] != [found.text for found in self._seen.values()]
-        self._seen = seen
-        return self._texts() if is_news else None
+        return self._keep(self._scan(self._seen))
+
+    async def read_in_time(self) -> Texts:
+        """:meth:`read` in a thread. Raises ``OSError``, also if it takes too long."""
+        self.forget()
+        return await self.look_in_time() or ()
+
+    async def look_in_time(self) -> Texts | None:
+        """:meth:`look` in a thread. Raises ``OSError``, also if it takes too long."""
+        # Kept here and not in the thread: what a call finds that was given up would never be reported, and count as seen.
+        before = self._seen
+        return self._keep(await self.in_time(lambda: self._scan(before)))
+
+    async def in_time(self, work: Callable[[], T]) -> T:
+        """``work`` with these files, in a thread. Raises ``OSError`` if it takes too long, and what ``work`` raises."""
+        return await within_file_timeout(self._thread, work, self.paths[0])
 
     def forget(self) -> None:
         """Whatever the next look finds is news."""
         self._seen = {}
 
-    def folders(self) -> set[Path]:
+    def folders(self) -> frozenset[Path]:
         """Where edits of the files show: where they are, and where links lead that stand for them."""
         found = {folder for path in self.paths for folder in (path.absolute().parent, path.resolve().parent)}
-        return {folder for folder in found if folder.is_dir()}
+        return frozenset(folder for folder in found if folder.is_dir())
 
-    def names(self) -> set[str]:
+    def names(self) -> frozenset[str]:
         """What the files are called, and what links call them that stand for them."""
-        return {name for path in self.paths for name in (path.name, path.resolve().name)}
+        return frozenset(name for path in self.paths for name in (path.name, path.resolve().name))
 
-    def _look_at(self, path: Path) -> _Seen:
-        before, stat = self._seen.get(path), path.stat()
-        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_dev)
-        if before is not None and before.stamp == stamp and not before.is_young:
-            return before
-        return _Seen(stamp, now() - stat.st_mtime < _YOUNG, path.read_bytes())
+    def _scan(self, before: Mapping[Path, _Seen]) -> dict[Path, _Seen]:
+        """The files as they are now. A file that has not changed since ``before`` is not read again. It blocks."""
+        # From the first look on they are where they are, even if the program changes its folder.
+        self.paths = tuple(path.absolute() for path in self.paths)
+        return {path: _look_at(path, before.get(path)) for path in self.paths}
 
-    def _texts(self) -> Texts:
-        return tuple((path, seen.text) for path, seen in self._seen.items())
+    def _keep(self, seen: dict[Path, _Seen]) -> Texts | None:
+        """The texts, or ``None`` if they are those of the last look."""
+        before, self._seen = self._seen, seen
+        if [file.text for file in seen.values()] == [file.text for file in before.values()]:
+            return None
+        return tuple((path, file.text) for path, file in seen.items())
+
+
+def _look_at(path: Path, before: _Seen | None) -> _Seen:
+    status = path.stat()
+    check_regular(path, status)
+    stamp = (status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev)
+    if before is not None and before.stamp == stamp and not before.is_young:
+        return before
+    return _Seen(stamp, now() - status.st_mtime < _YOUNG, read_regular(path))
 
 
 async def settled(files: Files) -> Texts | None:
-    """What is in the files once nobody writes to them; ``None`` if that was in them at the last look. Raises ``OSError``."""
+    """The content of the files, two looks in a row the same; ``None`` if it is that of the last look. Raises ``OSError``."""
     texts = None
     for _ in range(_MOST_LOOKS):
-        found = await asyncio.to_thread(files.look)
+        found = await files.look_in_time()
         if found is None:
             break
         texts = found
@@ -139,7 +168,7 @@ async def _found(files: Files) -> Texts | OSError | None:
 
 async def _occasions(files: Files, interval: float, *, notified: bool) -> AsyncGenerator[None, None]:
     """When it is time to look."""
-    watchfiles, folders, names = await asyncio.to_thread(_announcer, files) if notified else (None, set[Path](), set[str]())
+    watchfiles, folders, names = await _announcer_in_time(files) if notified else _NO_ANNOUNCER
     if watchfiles is not None and folders:
 
         def concerns_us(change: object, path: str) -> bool:
@@ -160,9 +189,17 @@ async def _occasions(files: Files, interval: float, *, notified: bool) -> AsyncG
         yield
 
 
-def _announcer(files: Files) -> tuple[Any, set[Path], set[str]]:
-    """What waits for edits, if it is installed, the folders to watch, and the names to watch for."""
+async def _announcer_in_time(files: Files) -> _Announcer:
+    """:func:`_announcer` in a thread. Where the folders cannot be found out in time, there is none."""
+    try:
+        return await files.in_time(lambda: _announcer(files))
+    except OSError:
+        return _NO_ANNOUNCER
+
+
+def _announcer(files: Files) -> _Announcer:
+    """The library that waits for edits, if it is installed, the folders to watch, and the names to watch for. It blocks."""
     try:
         return importlib.import_module("watchfiles"), files.folders(), files.names()
     except ModuleNotFoundError:
-        return None, set(), set()
+        return _NO_ANNOUNCER

@@ -25,14 +25,14 @@ from aioflags.logs import printable
 from aioflags.model.change import ObjectKind
 from aioflags.model.options import require, set_all
 from aioflags.protocol.problems import UNREADABLE
+from aioflags.regular_files import LARGEST_FILE
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
-from aioflags.stores.files import FolderMissingError, System, read_own, replace_own
+from aioflags.stores.files import FolderMissingError, System, check_place, read_own, replace_own
 from aioflags.threads import DaemonThreads
 
 __all__ = ["DiskStore"]
 
 _FORMAT: Final = "aioflags-flags-1"
-_LARGEST: Final = 512 * 1024 * 1024
 _PACE: Final = 1.0
 _PATIENCE: Final = 1.0
 """How old, in seconds, a call is that nobody waits for any more when the next one is refused instead of waiting for its end."""
@@ -149,8 +149,8 @@ class DiskFlags:
             await self._in_thread(lambda: self._write(self._found().with_newer(items)))
 
     async def is_available(self) -> bool:
-        """Whether files can be made in the folder. Raises :class:`StoreError` while the disk hangs."""
-        return await self._in_thread(lambda: os.access(self._path.parent, os.W_OK | os.X_OK))
+        """Whether the file can be written. Raises :class:`StoreError` if what is there is refused, and while the disk hangs."""
+        return await self._in_thread(self._can_be_written)
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -184,8 +184,14 @@ class DiskFlags:
         except StoreError as error:
             return error
 
+    def _can_be_written(self) -> bool:
+        if not os.access(self._path.parent, os.W_OK | os.X_OK):
+            return False
+        check_place(self._path)
+        return True
+
     def _found(self) -> _Contents:
-        data = read_own(self._path, _LARGEST)
+        data = read_own(self._path, LARGEST_FILE)
         return _NOTHING if data is None else self._checked(data)
 
     def _is_whole_still(self) -> bool | None:

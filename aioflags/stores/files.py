@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from aioflags.errors import StoreError
+from aioflags.regular_files import open_to_read, read_at_most
 
-__all__ = ["FolderMissingError", "System", "read_own", "replace_own"]
+__all__ = ["FolderMissingError", "System", "check_place", "read_own", "replace_own"]
 
 _CHUNK: Final = 256 * 1024
-_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _FORGOTTEN: Final = 600.0
 """How old, in seconds, a half-written file is that nobody is going to finish."""
 
@@ -53,11 +55,11 @@ def read_own(path: Path, limit: int) -> bytes | None:
 
     Raises:
         FolderMissingError: there is not even a folder for it.
-        StoreError: it is a link, no plain file, larger than ``limit`` bytes, or others own it or may write to it.
+        StoreError: it is a link, not a regular file, larger than ``limit`` bytes, or others own it or may write to it.
         OSError: it cannot be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW)
+        descriptor = open_to_read(path, _NO_FOLLOW)
     except FileNotFoundError:
         _check_folder(path.parent)
         return None
@@ -70,14 +72,16 @@ def read_own(path: Path, limit: int) -> bytes | None:
         _check_owner(path, found)
         if found.st_size > limit:
             raise StoreError(f"{path} is larger than {limit} bytes")
-        # Not more than there was: if it grows meanwhile, somebody else writes to it after all, and its checksum is wrong.
-        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
-            data = bytearray()
-            while len(data) < found.st_size and (piece := file.read(found.st_size - len(data))):
-                data += piece
-        return bytes(data)
+        # Not more than there was: if it grows meanwhile, another program writes to it after all, and its checksum is wrong.
+        return read_at_most(descriptor, found.st_size)
     finally:
         os.close(descriptor)
+
+
+def check_place(path: Path) -> None:
+    """Raises what :func:`replace_own` raises before it writes."""
+    _check_folder(path.parent)
+    _check(path)
 
 
 def replace_own(path: Path, data: bytes, system: System | None = None) -> None:
@@ -89,10 +93,9 @@ def replace_own(path: Path, data: bytes, system: System | None = None) -> None:
         OSError: it cannot be written.
     """
     calls: System = os if system is None else system
-    _check_folder(path.parent)
-    _check(path)
+    check_place(path)
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    descriptor = calls.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
+    descriptor = calls.open(new, _CREATE, 0o600)
     try:
         try:
             rest = memoryview(data)

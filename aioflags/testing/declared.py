@@ -13,6 +13,7 @@ from aioflags.model.flag import FlagDefinition
 from aioflags.model.nearest import did_you_mean
 from aioflags.model.values import type_name
 from aioflags.protocol.document import read_document, read_documents
+from aioflags.regular_files import read_regular
 from aioflags.typed import Flag
 
 __all__ = ["assert_flags_exist"]
@@ -35,7 +36,7 @@ def assert_flags_exist(
     flags = _flags(declared)
     if not flags:
         raise AssertionError("no flag is declared there")
-    change_set = read_documents((str(file), Path(file).read_bytes()) for file in files)
+    change_set = read_documents((str(file), read_regular(Path(file))) for file in files)
     changes = (*change_set.changes, *(read_document(document).changes if document is not None else ()))
     known = {change.key: change.definition for change in changes if isinstance(change.definition, FlagDefinition)}
     where = ", ".join([*map(str, files), *(["the document"] if document is not None else [])])

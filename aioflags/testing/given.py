@@ -14,6 +14,7 @@ from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.protocol.definitions import put
 from aioflags.protocol.document import plain_json, read_document
+from aioflags.regular_files import read_regular
 from aioflags.testing.client import serving
 
 __all__ = ["Given", "given_of"]
@@ -68,7 +69,7 @@ def given_of(config: pytest.Config) -> Given:
     files: list[str] = config.getoption(_FILES) or []
     values: list[str] = config.getoption(_VALUES) or []
     try:
-        documents = tuple((name, (folder / name).read_bytes()) for name in files)
+        documents = tuple((name, read_regular(folder / name)) for name in files)
     except OSError as error:
         raise pytest.UsageError(f"{_FILES}: {error.filename}: {error.strerror or error}") from None
     try:

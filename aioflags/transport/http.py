@@ -8,10 +8,8 @@ Source: ``data-system.md`` 1.6 and 1.7; ``architecture.md`` 4.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,6 +21,7 @@ from aioflags.errors import ConfigError
 from aioflags.logs import logger as package_logger
 from aioflags.model.result import ErrorInfo, FailureKind
 from aioflags.protocol.failures import is_recoverable, unexpected
+from aioflags.threads import SerialThread
 from aioflags.transport.backoff import read_retry_after
 from aioflags.transport.settings import Http
 
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EventStream", "HttpTransport", "Reply", "RequestFailed", "Response"]
 
+_PREPARATION: Final = 30.0
+"""Seconds that importing httpx and reading certificates may take."""
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -97,6 +98,7 @@ class HttpTransport:
         self._settings = settings
         self._logger = logger
         self._lock = anyio.Lock()
+        self._thread = SerialThread("aioflags-tls")
         self._connections: Connections | None = None
 
     async def __aenter__(self) -> HttpTransport:
@@ -141,15 +143,14 @@ class HttpTransport:
             return connections
 
     async def _prepared(self) -> Connections:
-        # Importing httpx and reading certificates take up to 150 ms, for which the event loop must not stand still.
-        # The thread ends with its work: a client at rest has none.
-        worker = ThreadPoolExecutor(1, thread_name_prefix="aioflags-tls")
+        # Importing httpx and reading certificates take up to 150 ms, which would hold the event loop. A certificate on a network
+        # drive that does not answer takes any time.
         try:
-            return await asyncio.get_running_loop().run_in_executor(worker, _prepare, self._settings, self._logger)
+            return await self._thread.run(lambda: _prepare(self._settings, self._logger), timeout=_PREPARATION)
+        except TimeoutError as error:
+            raise RequestFailed(unexpected(TimeoutError(f"certificates were not read within {_PREPARATION:g} s"))) from error
         except ConfigError as error:
             raise RequestFailed(unexpected(error)) from error
-        finally:
-            worker.shutdown(wait=False)
 
 
 def _prepare(settings: Http, logger: logging.Logger) -> Connections:

@@ -5,7 +5,6 @@ Source: ``client-surface.md`` 10.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import httpcore
 
 from aioflags.clock import now
 from aioflags.logs import logger as package_logger
+from aioflags.threads import SerialThread
 from aioflags.transport.resolver import DaemonResolver
 from aioflags.transport.settings import Http
 from aioflags.transport.tls import tls_context
@@ -51,7 +51,7 @@ async def probe(scheme: str, host: str, port: int, settings: Http, logger: loggi
         ProbeFailed: it did not work.
         ConfigError: a certificate of the settings cannot be read.
     """
-    context = await asyncio.to_thread(tls_context, settings, logger) if scheme == "https" else None
+    context = await _context(settings, logger) if scheme == "https" else None
     try:
         stream = await DaemonResolver().connect_tcp(host, port, settings.connect_timeout)
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -75,6 +75,13 @@ def _is_not_tls(error: BaseException) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+async def _context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
+    try:
+        return await SerialThread("aioflags-tls").run(lambda: tls_context(settings, logger), timeout=settings.connect_timeout)
+    except TimeoutError as error:
+        raise ProbeFailed("tls", f"certificates were not read within {settings.connect_timeout:g} s") from error
 
 
 def _days_left(tls: Any) -> float | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from aioflags.errors import ConfigError
+from aioflags.regular_files import check_regular
 from aioflags.transport.settings import Http
 
 __all__ = ["tls_context"]
@@ -26,6 +27,7 @@ def tls_context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
     if settings.ssl_context is not None:
         return settings.ssl_context
     try:
+        _check_file(settings.ca_certs)
         context = ssl.create_default_context(cafile=settings.ca_certs)
     except OSError as error:  # ssl.SSLError is one
         raise ConfigError(f"ca_certs: {settings.ca_certs} cannot be read: {error}") from error
@@ -33,6 +35,7 @@ def tls_context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
         context = httpx.create_ssl_context()  # a system without certificates of its own: those of certifi
     try:
         if settings.cert_file is not None:
+            _check_file(settings.cert_file)
             context.load_cert_chain(settings.cert_file)
     except OSError as error:
         raise ConfigError(f"cert_file: {settings.cert_file} cannot be read as a certificate with its key: {error}") from error
@@ -41,6 +44,12 @@ def tls_context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _check_file(path: str | None) -> None:
+    """Raises ``OSError`` for what is not a regular file. OpenSSL, which opens it by its name, would wait for a FIFO."""
+    if path is not None:
+        check_regular(Path(path), Path(path).stat())
 
 
 def _is_trusting(context: ssl.SSLContext) -> bool:

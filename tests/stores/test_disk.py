@@ -598,3 +598,11 @@ def test_what_is_no_path_is_refused(given: Any) -> None:
 
 def test_a_relative_path_stays_where_it_was_meant() -> None:
     assert DiskStore("flags").path == Path.cwd() / "flags"
+
+
+@pytest.mark.parametrize("prepare", [link, folder, pipe, open_to_others])
+async def test_a_store_is_not_available_where_the_file_is_refused(path: Path, prepare: Callable[[Path], Any]) -> None:
+    """Otherwise a client would report the store as available while every write fails."""
+    await prepare(path)
+    with pytest.raises(StoreError):
+        await on(path).is_available()
