@@ -9,6 +9,7 @@ import msgspec
 
 from aioflags.cli.mistakes import context_mistake, is_word, placed, remark
 from aioflags.model.context import LEGACY_ATTRIBUTES, Context
+from aioflags.model.nesting import check_depth
 from aioflags.protocol.problems import UNREADABLE
 
 __all__ = ["context_of", "read_context", "written_context"]
@@ -28,6 +29,7 @@ def read_context(text: str) -> Context:
 def written_context(text: str) -> dict[str, Any]:
     """What an option says. Raises :class:`Mistake` for what is no JSON object."""
     try:
+        check_depth(text)
         return _WRITTEN.decode(text)
     except UNREADABLE as error:
         if is_word(text):

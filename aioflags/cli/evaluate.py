@@ -20,6 +20,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import shown
 from aioflags.model.nearest import did_you_mean
+from aioflags.model.nesting import check_depth
 from aioflags.protocol.document import read_document
 from aioflags.protocol.problems import UNREADABLE
 from aioflags.regular_files import read_regular
@@ -74,6 +75,7 @@ def _answer_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
     status = 0
     for line in lines:
         try:
+            check_depth(line)
             question = _QUESTION.decode(line)
         except UNREADABLE as error:
             click.echo(msgspec.json.encode({"error": placed(error)}))
@@ -93,6 +95,7 @@ def _answer(snapshot: Snapshot, question: _Question) -> bytes:
 
 def _default(text: str) -> Any:
     try:
+        check_depth(text)
         return msgspec.json.decode(text)
     except UNREADABLE as error:
         if is_word(text):

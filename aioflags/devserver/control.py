@@ -29,6 +29,7 @@ from aioflags.devserver.state import ServerState
 from aioflags.devserver.wire import HEARTBEAT, frame
 from aioflags.errors import ConfigError
 from aioflags.model.change import ObjectKind
+from aioflags.model.nesting import check_depth
 from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import SECTIONS
 from aioflags.protocol.problems import UNREADABLE, read_problem
@@ -253,6 +254,7 @@ async def _body(request: Request) -> bytes:
 
 def _decoded(body: bytes) -> Any:
     try:
+        check_depth(body)
         return msgspec.json.decode(body)
     except UNREADABLE as error:
         raise ConfigError(str(read_problem(error))) from None

@@ -19,6 +19,7 @@ import msgspec
 from aioflags.clock import now_ms
 from aioflags.devserver.inspection import DIAGNOSTIC_KINDS, event_problems
 from aioflags.logs import printable
+from aioflags.model.nesting import check_depth
 from aioflags.model.values import is_array
 from aioflags.protocol.problems import UNREADABLE, read_problem
 
@@ -79,6 +80,7 @@ class SeenEvents:
         """Take a payload of analytics events, or one diagnostic event. ``flags``: the keys of those that are served."""
         try:
             text = _inflated(body) if headers.get("content-encoding", "").strip().lower() == "gzip" else body
+            check_depth(text)
             payload: Any = _decoded(text)
         except UNREADABLE as error:
             self._keep(client, _UNREADABLE, "", [f"the payload: {read_problem(error)}"])

@@ -13,6 +13,7 @@ import msgspec
 
 from aioflags.model.change import ObjectKind
 from aioflags.model.nearest import did_you_mean
+from aioflags.model.nesting import check_depth
 from aioflags.protocol.definitions import SECTIONS
 from aioflags.protocol.document import DocumentError, decoded, plain_json, read_document, utf8
 from aioflags.protocol.problems import UNREADABLE, read_problem
@@ -73,7 +74,9 @@ def _sections(document: bytes | str | Mapping[str, object], name: str | None) ->
         if isinstance(document, Mapping):
             decoded: Any = plain_json(document)
         else:
-            decoded = msgspec.json.decode(utf8(document, name))
+            text = utf8(document, name)
+            check_depth(text)
+            decoded = msgspec.json.decode(text)
         return {section: content for section, content in decoded.items() if content is not None}
     except UNREADABLE as error:
         # Only what reading skips, in properties it does not know, can still be unusable here.

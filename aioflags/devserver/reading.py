@@ -10,6 +10,7 @@ import msgspec
 from aioflags.errors import ConfigError
 from aioflags.logs import printable
 from aioflags.model.nearest import did_you_mean
+from aioflags.model.nesting import check_depth
 from aioflags.protocol.problems import UNREADABLE, read_problem
 
 __all__ = ["read", "read_field"]
@@ -31,8 +32,10 @@ def read(shape: type[_T], written: object, *, name: str | None = None) -> _T:
         ConfigError: it describes none. The message names the place, and what a word that is unknown may have meant.
     """
     try:
-        decoded = msgspec.json.decode(written) if isinstance(written, bytes) else written
-        return msgspec.convert(decoded, shape)
+        if isinstance(written, bytes):
+            check_depth(written)
+            written = msgspec.json.decode(written)
+        return msgspec.convert(written, shape)
     except UNREADABLE as error:
         problem = _unknown_word(str(error), msgspec.inspect.type_info(shape)) or str(read_problem(error))
     raise ConfigError(f"{name}: {problem}" if name else problem)

@@ -26,6 +26,7 @@ from aioflags.lint.shapes import shaped
 from aioflags.model.change import Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.nearest import did_you_mean
+from aioflags.model.nesting import check_depth
 from aioflags.model.segment import SegmentDefinition
 from aioflags.model.values import type_name
 from aioflags.protocol.definitions import SECTIONS, value_flag
@@ -144,6 +145,7 @@ def _read(text: bytes, name: str) -> tuple[Any, Places]:
             raise DocumentError(mistake.problem, file=name, line=mistake.line, column=mistake.column) from None
         return plain_json(found.value), found.places
     try:
+        check_depth(content)
         document = msgspec.json.decode(content)
     except UNREADABLE as error:
         read_document(content, name=name)  # it knows the place

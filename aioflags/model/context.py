@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import force_setattr
 
 from aioflags.logs import Once, logger
+from aioflags.model.nesting import MAX_DEPTH, SCALARS, is_too_deep
 from aioflags.model.reference import AttributeReference
 from aioflags.model.values import fresh, is_array, plain_text, same_json, type_name
 
@@ -34,6 +35,9 @@ _IDENTITY: Final = frozenset({"kind", "key"})
 _KIND: Final = re.compile(r"[A-Za-z0-9._-]+")
 _USER: Final = "user"
 _NONE: Final[Mapping[str, object]] = {}
+_LEVELS: Final = MAX_DEPTH - 2
+"""How deeply an attribute may nest. In a context of several kinds there are two levels around it."""
+_TOO_DEEP: Final = "an attribute is nested too deeply"
 LEGACY_ATTRIBUTES: Final = ("name", "firstName", "lastName", "email", "country", "avatar", "ip")
 """Attributes that a user without a kind has beside its custom ones."""
 
@@ -82,6 +86,10 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         ):
             if attributes:
                 force_setattr(self, "attributes", _copied(attributes))
+                for value in attributes.values():
+                    if value.__class__ not in SCALARS and is_too_deep(value, _LEVELS):
+                        _invalidate(self, _TOO_DEEP)
+                        break
         elif (error := self._settle()) is not None:
             _invalidate(self, error)
 
@@ -100,7 +108,13 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         attributes = dict(self.attributes)
         self._take_properties(attributes)
         force_setattr(self, "attributes", attributes)
-        error = _kind_error(self.kind) or _key_error(self.key) or _name_error(self.name) or _anonymous_error(self.anonymous)
+        error = (
+            _kind_error(self.kind)
+            or _key_error(self.key)
+            or _name_error(self.name)
+            or _anonymous_error(self.anonymous)
+            or (_TOO_DEEP if any(is_too_deep(value, _LEVELS) for value in attributes.values()) else None)
+        )
         if error is None:
             # Text that is computed from them, such as hashes, uses the characters, not what a subclass of str shows.
             force_setattr(self, "key", plain_text(self.key))

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from aioflags.model.nesting import check_depth
 from aioflags.model.result import FallbackDirective
 from aioflags.protocol.problems import UNREADABLE
 
@@ -46,6 +47,7 @@ def read_goodbye(data: bytes | str) -> tuple[str, FallbackDirective | None]:
     A goodbye that makes no sense is a goodbye without either.
     """
     try:
+        check_depth(data, 1)
         goodbye = _GOODBYE.decode(data)
     except UNREADABLE:
         return "", None

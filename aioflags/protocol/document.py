@@ -19,6 +19,7 @@ from aioflags.errors import ConfigError
 from aioflags.logs import printable
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.nearest import did_you_mean
+from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth
 from aioflags.model.values import JsonValue, is_array, is_number, type_name
 from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version, value_flag
 from aioflags.protocol.places import Path, Places, places_of_json
@@ -116,8 +117,11 @@ def decoded(data: bytes | str | Mapping[str, object], name: str | None) -> bytes
     return found.value
 
 
-def plain_json(value: object, path: str = "") -> JsonValue:
-    """A deep copy of ``value`` made of what JSON decodes to. Raises :class:`DocumentError` where it is no JSON."""
+def plain_json(value: object, path: str = "", depth: int = 0) -> JsonValue:
+    """A deep copy of ``value`` made of what JSON decodes to. Raises :class:`DocumentError` where it is not JSON.
+
+    ``depth``: how many arrays and objects are around it.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -127,14 +131,13 @@ def plain_json(value: object, path: str = "") -> JsonValue:
         if isinstance(number, float) and not math.isfinite(number):
             raise DocumentError(f"{number} is no number in JSON", path=path)
         return number
-    try:
-        if is_array(value):
-            return [plain_json(inner, f"{path}[{i}]") for i, inner in enumerate(cast("list[object]", value))]
-        if isinstance(value, Mapping):
-            members = cast("Mapping[object, object]", value)
-            return {_name(key, path): plain_json(inner, joined(path, str(key))) for key, inner in members.items()}
-    except RecursionError:
-        raise DocumentError("nested too deeply", path=path[:100]) from None
+    if depth >= MAX_DEPTH and (is_array(value) or isinstance(value, Mapping)):
+        raise DocumentError("nested too deeply", path=path[:100])
+    if is_array(value):
+        return [plain_json(inner, f"{path}[{i}]", depth + 1) for i, inner in enumerate(cast("list[object]", value))]
+    if isinstance(value, Mapping):
+        members = cast("Mapping[object, object]", value)
+        return {_name(key, path): plain_json(inner, joined(path, str(key)), depth + 1) for key, inner in members.items()}
     raise DocumentError(f"expected a JSON value, got {type_name(value)}", path=path)
 
 
@@ -176,8 +179,9 @@ def utf8(data: bytes | str, name: str | None) -> bytes:
 
 def _top_level(text: bytes, name: str | None) -> dict[str, msgspec.Raw]:
     try:
+        check_depth(text)
         return _TABLE.decode(text)
-    except RecursionError as error:
+    except (NestingError, RecursionError) as error:
         raise DocumentError(read_problem(error).text, file=name) from None
     except UNREADABLE as error:
         problem = read_problem(error)

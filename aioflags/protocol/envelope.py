@@ -13,6 +13,8 @@ from typing import Final
 
 import msgspec
 
+from aioflags.model.nesting import check_depth
+
 __all__ = ["check_syntax", "cut_events", "split_events"]
 
 _OPENING: Final = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"events"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*')
@@ -33,12 +35,14 @@ _ANYTHING: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 def check_syntax(text: bytes | msgspec.Raw) -> None:
-    """Raises one of ``problems.UNREADABLE`` if ``text`` is no JSON."""
+    """Raises one of ``problems.UNREADABLE`` if ``text`` is not JSON."""
+    check_depth(text, 2)
     _ANYTHING.decode(text)
 
 
 def split_events(body: bytes) -> Iterator[bytes | msgspec.Raw]:
     """The JSON text of each event, in order, all found at once. What it may raise is ``problems.UNREADABLE``."""
+    check_depth(body, 4)
     yield from _ENVELOPE.decode(body).events
 
 

@@ -16,6 +16,7 @@ import msgspec
 from aioflags.logs import printable
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.defaults import SLICE
+from aioflags.model.nesting import check_depth
 from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
 from aioflags.protocol.problems import UNREADABLE, read_problem
@@ -32,6 +33,15 @@ class _Put(msgspec.Struct):
     data: _All
 
 
+class _OnlyAll(_All, forbid_unknown_fields=True):
+    pass
+
+
+class _OnlyPut(msgspec.Struct, forbid_unknown_fields=True):
+    data: _OnlyAll
+    path: str = "/"
+
+
 class _Patch(msgspec.Struct):
     path: str
     data: msgspec.Raw
@@ -44,7 +54,9 @@ class _Delete(msgspec.Struct):
 
 _PATH: Final = re.compile(r"/(flags|segments)/(.*)", re.DOTALL)
 _ALL: Final = msgspec.json.Decoder(_All)
+_ONLY_ALL: Final = msgspec.json.Decoder(_OnlyAll)
 _PUT: Final = msgspec.json.Decoder(_Put)
+_ONLY_PUT: Final = msgspec.json.Decoder(_OnlyPut)
 _PATCH: Final = msgspec.json.Decoder(_Patch)
 _DELETE: Final = msgspec.json.Decoder(_Delete)
 
@@ -55,7 +67,7 @@ def read_all(body: bytes) -> Generator[None, None, Effect]:
     A generator that pauses after about 2 ms of work and returns the effect.
     """
     try:
-        found = _ALL.decode(body)
+        found = _read_sections(body)
     except UNREADABLE as error:
         return _malformed("latest-all", error)
     return (yield from _everything(found))
@@ -82,15 +94,16 @@ class Fdv1Reader:
 
     def _put(self, data: str | bytes) -> Generator[None, None, Effect]:
         try:
-            found = _PUT.decode(data)
+            sections = _read_put(data)
         except UNREADABLE as error:
             return _malformed("put", error)
-        effect = yield from _everything(found.data)
+        effect = yield from _everything(sections)
         self._has_put = self._has_put or isinstance(effect, Completed)
         return effect
 
     def _update(self, name: str, data: str | bytes, read: Callable[[str | bytes], Change | None]) -> Effect:
         try:
+            check_depth(data, 1)
             change = read(data)
         except UNREADABLE as error:
             return _malformed(name, error)
@@ -100,6 +113,23 @@ class Fdv1Reader:
             self._logger.warning("a %s came before any put, so it is ignored: %s", name, printable(change.key))
             return NOTHING
         return Completed(ChangeSet(kind=ChangeKind.CHANGES, changes=(change,), versioned=True))
+
+
+def _read_sections(body: bytes) -> _All:
+    try:
+        # Where nothing else is in it the entries are all that can nest, and their depth is checked one by one: a third of the cost.
+        return _ONLY_ALL.decode(body)
+    except msgspec.ValidationError:
+        check_depth(body, 2)
+        return _ALL.decode(body)
+
+
+def _read_put(data: str | bytes) -> _All:
+    try:
+        return _ONLY_PUT.decode(data).data
+    except msgspec.ValidationError:
+        check_depth(data, 3)
+        return _PUT.decode(data).data
 
 
 def _read_patch(data: str | bytes) -> Change | None:
@@ -137,6 +167,7 @@ def _everything(found: _All) -> Generator[None, None, Effect]:
 
 
 def _change(kind: ObjectKind, key: str, text: msgspec.Raw) -> Change:
+    check_depth(text)
     definition = read_definition(kind, text)
     if not states_version(definition, text):
         raise msgspec.ValidationError("Object missing required field `version`")

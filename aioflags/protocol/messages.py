@@ -16,6 +16,7 @@ import msgspec
 from aioflags.logs import printable
 from aioflags.model.change import Change, ChangeKind, ObjectKind, Selector
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.nesting import check_depth
 from aioflags.model.result import FallbackDirective
 from aioflags.model.segment import SegmentDefinition
 from aioflags.protocol.definitions import put
@@ -132,7 +133,8 @@ def read_message(name: str, data: bytes | str | msgspec.Raw) -> Message:
 
 
 def read_element(text: bytes | msgspec.Raw) -> Message:
-    """Decode one event of a poll: an object with its name and data. One without a name is none of our business."""
+    """Decode one event of a poll: an object with its name and data. An event without a name is skipped."""
+    check_depth(text, 2)
     try:
         # Nearly all events of a large transfer are puts: these are decoded in one go, down to the definition.
         found = _PUT_ELEMENT.decode(text).data
@@ -143,11 +145,13 @@ def read_element(text: bytes | msgspec.Raw) -> Message:
 
 
 def _read_intent(data: bytes | str | msgspec.Raw) -> Message:
+    check_depth(data, 1)
     # Only the first payload counts, so that the others are not even decoded.
     return _INTENTS[_PAYLOAD.decode(_INTENT.decode(data).payloads[0]).intent]
 
 
 def _read_put(data: bytes | str | msgspec.Raw) -> Message:
+    check_depth(data, 1)
     try:
         found = _PUT.decode(data)
         return _put(found, found.object.version or _version(_STATED_PUT.decode(data)))
@@ -169,6 +173,7 @@ def _version(stated: _StatedPut) -> int:
 
 
 def _read_delete(data: bytes | str | msgspec.Raw) -> Message:
+    check_depth(data, 1)
     about = _ABOUT.decode(data)
     kind = _KINDS.get(about.kind)
     return Message(Input.CHANGE, (Change(kind, about.key, about.version, None),)) if kind else _skipped(about.kind)
@@ -179,6 +184,7 @@ def _skipped(kind: str) -> Message:
 
 
 def _read_transferred(data: bytes | str | msgspec.Raw) -> Message:
+    check_depth(data, 1)
     found = _TRANSFERRED.decode(data)
     return Message(Input.TRANSFERRED, selector=Selector(found.state, found.version))
 
@@ -186,6 +192,7 @@ def _read_transferred(data: bytes | str | msgspec.Raw) -> Message:
 def _read_error(data: bytes | str | msgspec.Raw) -> Message:
     # An error that makes no sense is an error all the same.
     try:
+        check_depth(data, 1)
         reason = _REASON.decode(data).reason
     except UNREADABLE:
         return Message(Input.ERROR)

@@ -22,6 +22,7 @@ from aioflags.model.event import (
     IndexEvent,
     MigrationEvent,
 )
+from aioflags.model.nesting import check_value_depth
 from aioflags.model.values import is_small
 from aioflags.protocol.redaction import Redaction, is_large, plain
 
@@ -39,9 +40,9 @@ def as_json(value: Any) -> msgspec.Raw:
 
     Raises:
         TypeError: it is, or holds, what JSON has not.
-        ValueError: a number that is not finite, or has thousands of digits.
-        RecursionError: it holds itself, or is nested beyond all measure.
+        ValueError: a number that is not finite, or has thousands of digits; or it nests too deeply, or holds itself.
     """
+    check_value_depth(value)
     return _encoded(plain(value))
 
 

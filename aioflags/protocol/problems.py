@@ -12,11 +12,12 @@ from typing import Final
 import msgspec
 
 from aioflags.logs import printable
+from aioflags.model.nesting import NestingError
 
 __all__ = ["UNREADABLE", "Problem", "read_problem"]
 
 UNREADABLE: Final = (ValueError, RecursionError)
-"""What decoding may raise: malformed JSON, wrong types, text that is no UTF-8, nesting deeper than the interpreter goes."""
+"""What decoding may raise: malformed JSON, wrong types, text that is not UTF-8, JSON that nests too deeply."""
 
 _MESSAGE: Final = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
 _OFFSET: Final = re.compile(r"JSON is malformed: (?P<text>.*) \(byte (?P<offset>\d+)\)", re.DOTALL)
@@ -44,7 +45,7 @@ def read_problem(error: Exception) -> Problem:
             return _content(str(error))
         case msgspec.DecodeError():
             return _syntax(str(error))
-        case RecursionError():
+        case NestingError() | RecursionError():
             return Problem(text="nested too deeply")
         case _:
             return Problem(text="text that is not UTF-8")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from aioflags.errors import ConfigError
+from aioflags.model.nesting import MAX_DEPTH
 from aioflags.model.values import JsonValue
 from aioflags.protocol.places import Path, Place, Places
 
@@ -20,7 +21,6 @@ __all__ = ["YamlError", "YamlText", "read_yaml"]
 
 _MOST_REPEATED: Final = 250_000
 """Values that all aliases of a text may stand for together."""
-_DEEPEST: Final = 200
 _TAG: Final = "tag:yaml.org,2002:"
 _TAGS: Final = frozenset(_TAG + name for name in ("null", "bool", "int", "float", "map", "seq"))
 _STRING_TAGS: Final = frozenset({"!", _TAG + "str"})
@@ -133,7 +133,7 @@ class _Reading:
             _check_tag(event)
         if self._wants_name():
             raise _mistake("a name that is no text", event)
-        if len(self._open) >= _DEEPEST:
+        if len(self._open) >= MAX_DEPTH:
             raise _mistake("nested too deeply", event)
         place = _place(event)
         place.inner = {} if isinstance(value, dict) else []

@@ -17,6 +17,7 @@ from aioflags.evaluation.ordering import prerequisites_first
 from aioflags.logs import printable
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.nesting import check_depth
 from aioflags.protocol.definitions import put, read_definition
 from aioflags.protocol.problems import UNREADABLE
 from aioflags.stores.base import StoredItem, StoredItems
@@ -39,6 +40,7 @@ _STORED: Final = msgspec.json.Decoder(_Stored)
 def stored_version(text: bytes) -> int | None:
     """Which version a stored object is of; ``None`` if nobody can tell."""
     try:
+        check_depth(text)
         return _STORED.decode(text).version
     except UNREADABLE:
         return None
@@ -62,6 +64,7 @@ def read_items(items: StoredItems, complain: Callable[[str], None]) -> Generator
 def read_item(item: StoredItem, complain: Callable[[str], None]) -> Change | None:
     """One item, under the key that it was stored by: what its text is called, or says to be called, is no matter."""
     try:
+        check_depth(item.text)
         definition = read_definition(item.kind, item.text)
     except (*UNREADABLE, TypeError) as error:
         complain(f"{item.kind} {printable(item.key)}: {printable(error)}")

@@ -12,6 +12,7 @@ import pytest
 from aioflags.errors import ConfigError
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.nesting import NestingError, check_depth
 from aioflags.protocol.definitions import put
 from aioflags.protocol.document import plain_json, read_document
 from aioflags.regular_files import read_regular
@@ -87,8 +88,9 @@ def _pair(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise pytest.UsageError(f"{_VALUES} {text}: expected KEY=VALUE, for example {_VALUES} new-checkout=true")
     try:
+        check_depth(value)
         return key, plain_json(json.loads(value))
-    except ConfigError as mistake:
+    except (ConfigError, NestingError) as mistake:
         raise pytest.UsageError(f"{_VALUES} {text}: {mistake}") from None
     except ValueError:
         return key, value
