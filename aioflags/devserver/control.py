@@ -32,7 +32,7 @@ from aioflags.model.change import ObjectKind
 from aioflags.model.nesting import check_depth
 from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import SECTIONS
-from aioflags.protocol.problems import UNREADABLE, read_problem
+from aioflags.protocol.problems import UNREADABLE, located_problem
 
 __all__ = ["Save", "control_routes"]
 
@@ -257,7 +257,7 @@ def _decoded(body: bytes) -> Any:
         check_depth(body)
         return msgspec.json.decode(body)
     except UNREADABLE as error:
-        raise ConfigError(str(read_problem(error))) from None
+        raise ConfigError(located_problem("", error, body)) from None
 
 
 def _json(answer: Any) -> Response:

@@ -21,7 +21,7 @@ from aioflags.devserver.inspection import DIAGNOSTIC_KINDS, event_problems
 from aioflags.logs import printable
 from aioflags.model.nesting import check_depth
 from aioflags.model.values import is_array
-from aioflags.protocol.problems import UNREADABLE, read_problem
+from aioflags.protocol.problems import UNREADABLE, located_problem
 
 __all__ = ["SeenEvent", "SeenEvents"]
 
@@ -78,12 +78,14 @@ class SeenEvents:
 
     def accept(self, body: bytes, headers: Mapping[str, str], *, client: int, flags: Collection[str], is_analytics: bool) -> None:
         """Take a payload of analytics events, or one diagnostic event. ``flags``: the keys of those that are served."""
+        text = body
         try:
-            text = _inflated(body) if headers.get("content-encoding", "").strip().lower() == "gzip" else body
+            if headers.get("content-encoding", "").strip().lower() == "gzip":
+                text = _inflated(body)
             check_depth(text)
             payload: Any = _decoded(text)
         except UNREADABLE as error:
-            self._keep(client, _UNREADABLE, "", [f"the payload: {read_problem(error)}"])
+            self._keep(client, _UNREADABLE, "", [located_problem("the payload", error, text)])
             return
         except (zlib.error, OverflowError) as error:
             self._keep(client, _UNREADABLE, "", [f"the payload is not gzip that can be taken: {error}"])

@@ -11,7 +11,7 @@ from aioflags.errors import ConfigError
 from aioflags.logs import printable
 from aioflags.model.nearest import did_you_mean
 from aioflags.model.nesting import check_depth
-from aioflags.protocol.problems import UNREADABLE, read_problem
+from aioflags.protocol.problems import UNREADABLE, located_problem
 
 __all__ = ["read", "read_field"]
 
@@ -31,13 +31,14 @@ def read(shape: type[_T], written: object, *, name: str | None = None) -> _T:
     Raises:
         ConfigError: it describes none. The message names the place, and what a word that is unknown may have meant.
     """
+    text = written if isinstance(written, bytes) else b""
     try:
         if isinstance(written, bytes):
             check_depth(written)
             written = msgspec.json.decode(written)
         return msgspec.convert(written, shape)
     except UNREADABLE as error:
-        problem = _unknown_word(str(error), msgspec.inspect.type_info(shape)) or str(read_problem(error))
+        problem = _unknown_word(str(error), msgspec.inspect.type_info(shape)) or located_problem("", error, text)
     raise ConfigError(f"{name}: {problem}" if name else problem)
 
 

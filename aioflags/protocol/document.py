@@ -23,7 +23,7 @@ from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth
 from aioflags.model.values import JsonValue, is_array, is_number, type_name
 from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version, value_flag
 from aioflags.protocol.places import Path, Places, places_of_json
-from aioflags.protocol.problems import UNREADABLE, read_problem
+from aioflags.protocol.problems import UNREADABLE, line_and_column, read_problem
 from aioflags.protocol.yaml_text import YamlError, read_yaml
 
 __all__ = ["DocumentError", "decoded", "is_yaml", "joined", "plain_json", "read_document", "read_documents", "utf8"]
@@ -192,10 +192,8 @@ def _top_level(text: bytes, name: str | None) -> dict[str, msgspec.Raw]:
 
 def _at(offset: int | None, text: bytes, problem: str, name: str | None) -> DocumentError:
     """Bad syntax at an offset in bytes; ``None`` is the end."""
-    before = text[:offset]
-    start = before.rfind(b"\n") + 1
-    column = len(before[start:].decode(errors="replace")) + 1
-    return DocumentError(problem, file=name, line=before.count(b"\n") + 1, column=column)
+    line, column = line_and_column(text, offset)
+    return DocumentError(problem, file=name, line=line, column=column)
 
 
 def _section(sections: Mapping[str, msgspec.Raw], path: str, name: str | None) -> dict[str, msgspec.Raw]:

@@ -19,7 +19,7 @@ from aioflags.model.defaults import SLICE
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
-from aioflags.protocol.problems import UNREADABLE, read_problem
+from aioflags.protocol.problems import UNREADABLE, located_problem
 
 __all__ = ["Fdv1Reader", "read_all"]
 
@@ -69,7 +69,7 @@ def read_all(body: bytes) -> Generator[None, None, Effect]:
     try:
         found = _read_sections(body)
     except UNREADABLE as error:
-        return _malformed("latest-all", error)
+        return _malformed("latest-all", error, body)
     return (yield from _everything(found))
 
 
@@ -96,7 +96,7 @@ class Fdv1Reader:
         try:
             sections = _read_put(data)
         except UNREADABLE as error:
-            return _malformed("put", error)
+            return _malformed("put", error, data)
         effect = yield from _everything(sections)
         self._has_put = self._has_put or isinstance(effect, Completed)
         return effect
@@ -106,7 +106,7 @@ class Fdv1Reader:
             check_depth(data, 1)
             change = read(data)
         except UNREADABLE as error:
-            return _malformed(name, error)
+            return _malformed(name, error, data)
         if change is None:
             return NOTHING
         if not self._has_put:
@@ -159,7 +159,7 @@ def _everything(found: _All) -> Generator[None, None, Effect]:
             try:
                 changes.append(_change(kind, key, text))
             except UNREADABLE as error:
-                return _malformed(f"{section}.{key}", error)
+                return _malformed(f"{section}.{key}", error, b"")
             if perf_counter() > until:
                 yield
                 until = perf_counter() + SLICE
@@ -174,5 +174,5 @@ def _change(kind: ObjectKind, key: str, text: msgspec.Raw) -> Change:
     return put(kind, key, definition.version, definition)
 
 
-def _malformed(place: str, error: Exception) -> Malformed:
-    return Malformed(printable(f"{place}: {read_problem(error)}"))
+def _malformed(place: str, error: Exception, text: str | bytes) -> Malformed:
+    return Malformed(printable(located_problem(place, error, text, names_item=place in {"patch", "delete"})))

@@ -18,7 +18,7 @@ from aioflags.model.defaults import MAX_RESPONSE_BYTES, SLICE
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.envelope import check_syntax, cut_events, split_events
 from aioflags.protocol.messages import Input, Message, read_element, read_message
-from aioflags.protocol.problems import UNREADABLE, read_problem
+from aioflags.protocol.problems import UNREADABLE, located_problem
 
 if TYPE_CHECKING:
     import msgspec
@@ -97,7 +97,7 @@ class Fdv2Reader:
         try:
             effect = self.take(read_message(name, data))
         except UNREADABLE as error:
-            return self._refuse(f"{name}: {read_problem(error)}")
+            return self._refuse(located_problem(name, error, data, names_item=True))
         if not self._changes:
             self._size = 0
         elif self._size > self._largest:
@@ -162,7 +162,7 @@ def read_poll(body: bytes, *, logger: logging.Logger = package_logger) -> Genera
     try:
         return (yield from _read_events(split_events(body), Fdv2Reader(logger=logger)))
     except UNREADABLE as error:
-        return Malformed(f"poll: {read_problem(error)}")
+        return Malformed(located_problem("poll", error, body, names_item=True))
 
 
 def _read_events(events: Iterator[bytes | msgspec.Raw], reader: Fdv2Reader) -> Generator[None, None, Effect]:

@@ -142,7 +142,7 @@ def test_a_batch_answers_in_order(file: str) -> None:
     ("line", "error"),
     [
         pytest.param(b"{key: 1}", "byte 2: ", id="no JSON"),
-        pytest.param(b"", "it ends too early", id="an empty line"),
+        pytest.param(b"", "the JSON ends too early", id="an empty line"),
         pytest.param(b"[1]", "expected object, got array", id="no object"),
         pytest.param(b'{"context": {}}', 'missing required property "key"', id="no key"),
         pytest.param(b'{"key": "count"}', 'missing required property "context"', id="no context"),
@@ -190,7 +190,9 @@ def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path, text: byt
     [
         pytest.param(["{folder}/absent.json", "a", "--context", "{}"], "absent.json: No such file or directory", id="no such file"),
         pytest.param(["{folder}", "a", "--context", "{}"], "Is a directory", id="a folder"),
-        pytest.param(["{file}", "a", "--context", "{"], "aioflags: --context: it ends too early", id="a context that is no JSON"),
+        pytest.param(
+            ["{file}", "a", "--context", "{"], "aioflags: --context: the JSON ends too early", id="a context that is no JSON"
+        ),
         pytest.param(
             ["{file}", "a", "--context", "anna"],
             """aioflags: --context: not JSON: anna; for example '{"kind": "user", "key": "anna"}'\n""",

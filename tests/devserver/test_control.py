@@ -207,7 +207,7 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
     [
         pytest.param("PUT", "flags/a", {"on": "yes"}, 400, "flags.a.on: expected boolean", id="a flag with a mistake"),
         pytest.param("PUT", "flags/a", {"key": "b"}, 400, 'flags.a.key: expected "a"', id="a flag of another key"),
-        pytest.param("PUT", "flags/a", b'{"on": ', 400, "it ends too early", id="half a flag"),
+        pytest.param("PUT", "flags/a", b'{"on": ', 400, "the JSON ends too early", id="half a flag"),
         pytest.param("PUT", "flags/a", b"\xff", 400, "malformed|UTF-8|invalid", id="no text"),
         pytest.param("PUT", "flags/a", b"[" * 100_000, 400, "deep|early", id="bottomless nesting"),
         pytest.param("PUT", "document", b'{"flags":\n{"a": }}', 400, "line 2, column 7", id="bad syntax in a document"),

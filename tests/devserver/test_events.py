@@ -101,7 +101,7 @@ def accepted(body: bytes, headers: dict[str, str] | None = None, *, is_analytics
     ("body", "headers", "problem"),
     [
         pytest.param(b"not JSON", {}, "the payload: ", id="no JSON"),
-        pytest.param(b"[", {}, "the payload: it ends too early", id="half of it"),
+        pytest.param(b"[", {}, "the payload: line 1, column 2: the JSON ends too early", id="half of it"),
         pytest.param(b"\xff", {}, "the payload: ", id="no text"),
         pytest.param(b"{}", {}, "the payload: expected an array", id="one event alone"),
         pytest.param(b"[]", {}, "the payload: without an event", id="no event"),

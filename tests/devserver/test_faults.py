@@ -65,7 +65,7 @@ def test_a_fault_strikes(written: object, endpoints: set[Endpoint]) -> None:
             {"kind": "reset", "xyz": 1}, "xyz: unknown property: expected one of kind, on, times", id="a property like no other"
         ),
         pytest.param([], "expected object, got array", id="no object"),
-        pytest.param(b'{"kind": ', "it ends too early", id="half of one"),
+        pytest.param(b'{"kind": ', "the JSON ends too early", id="half of one"),
     ],
 )
 def test_a_mistake_is_named_with_the_way_out(written: object, message: str) -> None:

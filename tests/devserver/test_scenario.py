@@ -44,7 +44,7 @@ async def played(steps: list[dict[str, Any]], state: ServerState) -> list[tuple[
             {"steps": [{"flip": "a", "lift": "all"}]}, 'a step has one of "fault", "lift" and "flip"', id="one that does two things"
         ),
         pytest.param({"steps": [{"flip": "a", "after": -1}]}, "steps[0].after: expected number >= 0", id="one that was before"),
-        pytest.param(b"{", "s.json: it ends too early", id="half a file"),
+        pytest.param(b"{", "s.json: line 1, column 2: the JSON ends too early", id="half a file"),
     ],
 )
 def test_a_mistake_in_a_scenario_is_named(written: object, message: str) -> None:

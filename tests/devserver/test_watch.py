@@ -86,7 +86,7 @@ async def test_a_rewrite_that_changes_no_flag_changes_no_version(watched: Watche
 @pytest.mark.parametrize(
     ("mistake", "place"),
     [
-        pytest.param('{"flagValues":\n {"a": 2', "line 2, column 9: it ends too early", id="half written"),
+        pytest.param('{"flagValues":\n {"a": 2', "line 2, column 9: the JSON ends too early", id="half written"),
         pytest.param('{"flags": {"a": {"on": 1}}}', "flags.a.on: expected boolean or null, got number", id="of the wrong type"),
     ],
 )

@@ -62,8 +62,8 @@ def test_a_finding_has_a_line_and_a_column(name: str, text: str, lines: list[str
     ("name", "text", "shown"),
     [
         pytest.param("f.json", b'{"flags":\n }', "f.json:2:2: invalid character", id="bad JSON"),
-        pytest.param("f.json", b"", "f.json:1:1: it ends too early", id="nothing"),
-        pytest.param("f.json", b'{"a": "\\ud800"}', "f.json:1:16: it ends too early", id="half a surrogate pair"),
+        pytest.param("f.json", b"", "f.json:1:1: the JSON ends too early", id="nothing"),
+        pytest.param("f.json", b'{"a": "\\ud800"}', "f.json:1:16: the JSON ends too early", id="half a surrogate pair"),
         pytest.param("f.json", b'{"\xff": 1}', "f.json:1:3: text that is not UTF-8", id="another encoding"),
         pytest.param("f.json", b'{"flags":' * 100_000, "f.json: nested too deeply", id="deep nesting"),
         pytest.param("f.yaml", b"flags: [", "f.yaml:2:1: did not find expected node content", id="bad YAML"),

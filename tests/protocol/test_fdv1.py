@@ -160,7 +160,7 @@ def test_what_is_none_of_our_business_is_ignored(name: str, data: object) -> Non
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        pytest.param("put", "{", "put: it ends too early", id="a put that is cut off"),
+        pytest.param("put", "{", "put: line 1, column 2: the JSON ends too early", id="a put that is cut off"),
         pytest.param("put", {"path": "/"}, 'put: missing required property "data"', id="a put without data"),
         pytest.param("put", {"data": {"flags": True}}, "put: data.flags: expected object or null", id="a put whose flags are true"),
         pytest.param("put", {"data": {"flags": {"f": {}}}}, 'flags.f: missing required property "version"', id="no version"),
@@ -169,7 +169,12 @@ def test_what_is_none_of_our_business_is_ignored(name: str, data: object) -> Non
         ),
         pytest.param("patch", {"path": "/flags/f", "data": {}}, 'patch: missing required property "version"', id="no version"),
         pytest.param("patch", {"data": {}}, 'patch: missing required property "path"', id="nowhere"),
-        pytest.param("delete", '{"path": "/flags/f", "version": 1', "delete: it ends too early", id="a delete that is cut off"),
+        pytest.param(
+            "delete",
+            '{"path": "/flags/f", "version": 1',
+            'delete: flag "f": line 1, column 34: the JSON ends too early',
+            id="a delete that is cut off",
+        ),
         pytest.param("delete", {"path": "/flags/f", "version": "1"}, "delete: version: expected whole number", id="a bad version"),
         pytest.param("patch", "[" * 9999, "patch: ", id="nesting without end"),
         pytest.param("patch", b'{"path":"/flags/\xff","data":{}}', "patch: text that is not UTF-8", id="no UTF-8"),

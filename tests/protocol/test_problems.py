@@ -7,7 +7,9 @@ import pytest
 
 from aioflags.model.change import ObjectKind
 from aioflags.protocol.definitions import read_definition
-from aioflags.protocol.problems import UNREADABLE, Problem, read_problem
+from aioflags.protocol.problems import UNREADABLE, Problem, located_problem, read_problem
+
+END = "the JSON ends too early"
 
 
 def problem_of(text: bytes) -> Problem:
@@ -41,7 +43,7 @@ def problem_of(text: bytes) -> Problem:
             b'{"version":' + b"9" * 5000 + b"}", Problem(text="integer value out of range", path="version"), id="a huge number"
         ),
         pytest.param(b'{"on":true,}', Problem(text="trailing comma in object", offset=11), id="a comma too many"),
-        pytest.param(b'{"on":true', Problem(text="it ends too early"), id="cut off"),
+        pytest.param(b'{"on":true', Problem(text="the JSON ends too early"), id="cut off"),
         pytest.param(b'{"salt":"\xff"}', Problem(text="text that is not UTF-8"), id="no UTF-8"),
         pytest.param(b'{"x":' + b"[" * 9999, Problem(text="nested too deeply"), id="nesting without end"),
     ],
@@ -56,3 +58,30 @@ def test_a_message_of_another_form_is_passed_on() -> None:
 
 def test_a_problem_reads_as_path_and_text() -> None:
     assert str(Problem(text="wrong", path="a.b\n")) == "a.b\\n: wrong"
+
+
+@pytest.mark.parametrize(
+    ("text", "names_item", "line"),
+    [
+        pytest.param('{"payloads":[', False, f"x: line 1, column 14: {END}", id="cut off"),
+        pytest.param('{\n "on":"ä",}', False, "x: line 2, column 11: trailing comma in object", id="bad syntax in the second line"),
+        pytest.param("[]", False, "x: expected object, got array", id="content, which has a path and no line"),
+        pytest.param("", False, f"x: line 1, column 1: {END}", id="nothing"),
+        pytest.param('{"kind":"flag","key":"a","obj', True, f'x: flag "a": line 1, column 30: {END}', id="a flag"),
+        pytest.param('{"kind":"segment","key":"s",', True, f'x: segment "s": line 1, column 29: {END}', id="a segment"),
+        pytest.param('{"kind":"flag","ke', True, f"x: line 1, column 19: {END}", id="cut off before the key"),
+        pytest.param('{"rules":[{"key":"a"', True, f"x: line 1, column 21: {END}", id="a key of another object"),
+        pytest.param('{"path":"/segments/s","da', True, f'x: segment "s": line 1, column 26: {END}', id="by its path"),
+        pytest.param(
+            '{"events":[{"event":"put-object","data":{"key":"a"}},{"event":"put-object","data":{"key":"b",',
+            True,
+            f'x: flag "b": line 1, column 94: {END}',
+            id="the last event of a poll",
+        ),
+    ],
+)
+@pytest.mark.parametrize("form", [str, str.encode], ids=["text", "bytes"])
+def test_a_problem_names_its_document_its_flag_and_its_place(text: str, names_item: bool, line: str, form: type[str]) -> None:
+    with pytest.raises(UNREADABLE) as caught:
+        msgspec.json.decode(text, type=dict[str, object])
+    assert located_problem("x", caught.value, form(text), names_item=names_item) == line

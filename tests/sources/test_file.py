@@ -119,7 +119,7 @@ async def test_json_and_yaml_make_one_data_set(file: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        pytest.param("flags.json", "{", "line 1, column 2: it ends too early", id="half a document"),
+        pytest.param("flags.json", "{", "line 1, column 2: the JSON ends too early", id="half a document"),
         pytest.param("flags.json", '{"flags": []}', "flags: expected object, got array", id="a section of the wrong type"),
         pytest.param("flags.yml", "flags: {a: {on: 1}}", "flags.a.on: expected boolean or null, got number", id="YAML"),
         pytest.param("flags.yml", "flags: [", "line 2, column 1: did not find expected node content", id="half of some YAML"),
