@@ -8,6 +8,7 @@ Source: ``data-system.md`` 7.8; ``architecture.md`` 12.
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ class RedisStore:
 
     Raises:
         ConfigError: an option cannot be meant, or redis-py is not installed.
+        TypeError: ``client`` is a synchronous one of redis-py.
     """
 
     url: str = field(default="redis://localhost:6379", repr=False)
@@ -55,6 +57,9 @@ class RedisStore:
             raise ConfigError("url: expected an address that starts with redis://, rediss:// or unix://")
         if self.client is not None and not callable(getattr(self.client, "pipeline", None)):
             raise ConfigTypeError(f"client: expected a redis.asyncio.Redis or RedisCluster, got {type(self.client).__name__}")
+        if _is_synchronous(self.client):
+            name = type(self.client).__name__
+            raise ConfigTypeError(f"client: expected a redis.asyncio.Redis or RedisCluster, got the synchronous redis.{name}")
         prefix = require("prefix", self.prefix, str) or _PREFIX
         set_all(self, {"prefix": prefix, "timeout": positive("timeout", self.timeout, _TIMEOUT, logger)})
         if self.client is None:
@@ -98,3 +103,9 @@ class RedisStore:
             )
         except ValueError:
             raise ConfigError("url: redis-py cannot read this address") from None
+
+
+def _is_synchronous(client: object) -> bool:
+    """Whether it is a client of redis-py that blocks: a program that has one has imported its module."""
+    redis: Any = sys.modules.get("redis")
+    return redis is not None and isinstance(client, (redis.Redis, redis.RedisCluster))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -36,6 +38,19 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, Any], problem: str) 
     with pytest.raises(ConfigError, match=problem.replace(".", r"\.")) as raised:
         RedisStore(**options)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(redis.Redis, id="a Redis"),
+        pytest.param(redis.StrictRedis, id="a StrictRedis"),
+        pytest.param(lambda: redis.RedisCluster.__new__(redis.RedisCluster), id="a RedisCluster"),
+    ],
+)
+def test_a_client_that_blocks_is_refused(make: Callable[[], Any]) -> None:
+    with pytest.raises(TypeError, match=r"client: expected a redis\.asyncio\.Redis or RedisCluster, got the synchronous redis\."):
+        RedisStore(client=make())
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
