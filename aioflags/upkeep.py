@@ -15,7 +15,7 @@ from aioflags.model.result import SourceState
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import StoreStatus
 from aioflags.observers import Newest
-from aioflags.sources import Fdv1Polling, Fdv1Streaming, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
+from aioflags.sources import Fdv1Polling, Fdv1Streaming, FileSource, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
 from aioflags.sources.demand import Demand
 from aioflags.status import StatusCell
 from aioflags.stores.base import StoreContext
@@ -79,6 +79,17 @@ class Upkeep:
             )
         if self._config.payload_filter_key is not None and self._has(Polling, Streaming):
             self._logger.warning("payload_filter_key: it has no effect on FDv2, only on the FDv1 fallback")
+
+        if self.keeper is not None and self._stays_empty():
+            self._logger.warning(
+                "persistence: nothing will be written to the store: the flags of a FileSource or a MemorySource are not persisted"
+            )
+
+    def _stays_empty(self) -> bool:
+        """Whether the store is to be written, and no source has flags that may be."""
+        persistence, sources = self.system.persistence, (*self.system.initializers, *self.system.synchronizers)
+        writes = persistence is not None and persistence.mode == "read_write"
+        return writes and bool(sources) and all(isinstance(source, (FileSource, MemorySource)) for source in sources)
 
     def _has(self, *builders: type[SourceBuilder]) -> bool:
         return any(isinstance(builder, builders) for builder in (*self.system.initializers, *self.system.synchronizers))

@@ -18,7 +18,7 @@ from aioflags import Client, Config, ConfigError, DataSystem, Events, Persistenc
 from aioflags.migration import Operation, Origin
 from aioflags.model.change import ObjectKind
 from aioflags.model.event import MigrationEvent
-from aioflags.sources import Fdv1FallbackOptions, MemorySource, Polling, Streaming
+from aioflags.sources import Fdv1FallbackOptions, FileSource, MemorySource, Polling, Streaming
 from aioflags.stores import RedisStore, StoreBuilder, StoreContext, StoredItem
 from tests.canaries import KEY, secretive
 from tests.feed import Feed, change, changes, flag_json, full
@@ -84,6 +84,30 @@ async def test_a_client_without_sources_is_ready_at_once_and_needs_no_marker() -
         assert (await client.flags(USER)).variation("a", "") == "stored"
         assert (await client.all_flags_state(USER)).to_values_map() == {"a": "stored"}
         assert (await client.explain("a", USER)).detail.value == "stored"
+
+
+# -- beside sources whose flags are not persisted
+
+
+NEVER_WRITTEN = "persistence: nothing will be written to the store"
+
+
+@pytest.mark.parametrize(
+    ("sources", "mode", "warned"),
+    [
+        pytest.param([MemorySource()], "read_write", True, id="a memory source"),
+        pytest.param([FileSource("flags.json"), MemorySource()], "read_write", True, id="a file and a memory source"),
+        pytest.param([MemorySource(), Polling()], "read_write", False, id="one of two that is the service"),
+        pytest.param([Feed()], "read_write", False, id="a source of a program's own"),
+        pytest.param([MemorySource()], "read_only", False, id="a store that is only read"),
+    ],
+)
+def test_a_store_that_nothing_will_be_written_to_is_warned_of(
+    sources: list[Any], mode: Literal["read_only", "read_write"], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    persistence = Persistence(store=MemoryStore(), mode=mode)
+    Client(KEY, Config(data_system=DataSystem.custom(synchronizers=sources, persistence=persistence)))
+    assert (NEVER_WRITTEN in caplog.text) is warned
 
 
 @pytest.mark.parametrize(
