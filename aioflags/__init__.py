@@ -6,25 +6,25 @@ lines do with whatever is installed, does not pay for a client.
 
 from typing import TYPE_CHECKING
 
-from aioflags.lazy import on_demand
+from aioflags.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
-    from aioflags.ambient import current_context, use_context
-    from aioflags.changes import FlagChange, ValueChange
-    from aioflags.client import Client
-    from aioflags.config import BigSegments, Config, DataSystem, Events, Http
+    from aioflags.client.ambient import current_context, use_context
+    from aioflags.client.client import Client
+    from aioflags.client.flag_changes import FlagChange, ValueChange
+    from aioflags.client.flags import Flags, FlagsState
+    from aioflags.client.typed import Flag
+    from aioflags.config.config import BigSegments, Config, DataSystem, Events, Http
+    from aioflags.config.persistence import Persistence
     from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError, StoreError
-    from aioflags.events.ledger import Stats
-    from aioflags.flags import Flags, FlagsState
-    from aioflags.hooks import Hook
+    from aioflags.events.stats import Stats
+    from aioflags.hooks.hook import Hook
     from aioflags.model.context import Context
     from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
     from aioflags.model.explanation import Explanation
     from aioflags.model.result import ErrorInfo, SourceState
     from aioflags.model.status import Status, StatusReport, StoreStatus
-    from aioflags.persistence import Persistence
-    from aioflags.typed import Flag
-    from aioflags.version import __version__ as __version__
+    from aioflags.runtime.version import __version__ as __version__
 
 __all__ = [
     "BigSegments",
@@ -66,22 +66,22 @@ if not TYPE_CHECKING:
     __getattr__ = on_demand(
         __name__,
         {
-            "aioflags.ambient": ("current_context", "use_context"),
-            "aioflags.changes": ("FlagChange", "ValueChange"),
-            "aioflags.client": ("Client",),
-            "aioflags.config": ("BigSegments", "Config", "DataSystem", "Events", "Http"),
+            "aioflags.client.ambient": ("current_context", "use_context"),
+            "aioflags.client.flag_changes": ("FlagChange", "ValueChange"),
+            "aioflags.client.client": ("Client",),
+            "aioflags.config.config": ("BigSegments", "Config", "DataSystem", "Events", "Http"),
             "aioflags.errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
-            "aioflags.events.ledger": ("Stats",),
-            "aioflags.flags": ("Flags", "FlagsState"),
-            "aioflags.hooks": ("Hook",),
+            "aioflags.events.stats": ("Stats",),
+            "aioflags.client.flags": ("Flags", "FlagsState"),
+            "aioflags.hooks.hook": ("Hook",),
             "aioflags.model.context": ("Context",),
             "aioflags.model.detail": ("BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
             "aioflags.model.explanation": ("Explanation",),
             "aioflags.model.result": ("ErrorInfo", "SourceState"),
             "aioflags.model.status": ("Status", "StatusReport", "StoreStatus"),
-            "aioflags.persistence": ("Persistence",),
-            "aioflags.typed": ("Flag",),
-            "aioflags.version": ("__version__",),
+            "aioflags.config.persistence": ("Persistence",),
+            "aioflags.client.typed": ("Flag",),
+            "aioflags.runtime.version": ("__version__",),
         },
     )
 

@@ -23,18 +23,18 @@ except ModuleNotFoundError as _missing:
     _message = f"aioflags.aiohttp needs {_missing.name}: pip install aiohttp"
     raise ModuleNotFoundError(_message, name=_missing.name) from None
 
-from aioflags.client import Client
+from aioflags.client.client import Client
+from aioflags.client.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
-from aioflags.flags import Flags
-from aioflags.frameworks import ClientOrMaker, ContextOf, RequestFlags, Service
-from aioflags.model.options import require
+from aioflags.runtime.validation import require
+from aioflags.web.requests import ClientOrMaker, ContextOf, RequestFlags, Service
 
 __all__ = ["client_of", "flags_of", "setup"]
 
 _SERVICE: Final = web.AppKey("aioflags.service", Service[web.Request])
 _REQUESTS: Final = web.AppKey("aioflags.requests", RequestFlags[web.Request])
 # Keys of requests have a type of their own since aiohttp 3.14; before, any would do.
-_FLAGS: Final[Any] = getattr(web, "RequestKey", web.AppKey)("aioflags.flags", Flags)
+_FLAGS: Final[Any] = getattr(web, "RequestKey", web.AppKey)("aioflags.client.flags", Flags)
 
 
 def setup(app: web.Application, client: ClientOrMaker, *, context: ContextOf[web.Request] | None = None) -> None:

@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Mutabl
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from aioflags.ambient import use_context
-from aioflags.client import Client
+from aioflags.client.ambient import use_context
+from aioflags.client.client import Client
+from aioflags.client.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
-from aioflags.flags import Flags
-from aioflags.frameworks import ClientOrMaker, ContextOf, RequestFlags, Service
+from aioflags.web.requests import ClientOrMaker, ContextOf, RequestFlags, Service
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context

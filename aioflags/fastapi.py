@@ -25,10 +25,10 @@ except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(_message, name=_missing.name) from None
 
 from aioflags import asgi
-from aioflags.client import Client
-from aioflags.flags import Flags
-from aioflags.frameworks import ClientOrMaker, ContextOf
+from aioflags.client.client import Client
+from aioflags.client.flags import Flags
 from aioflags.model.context import Context
+from aioflags.web.requests import ClientOrMaker, ContextOf
 
 __all__ = ["CurrentClient", "CurrentFlags", "current_client", "current_flags", "lifespan"]
 

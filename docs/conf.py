@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import aioflags.lazy
-from aioflags.version import __version__
+import aioflags.runtime.lazy
+from aioflags.runtime.version import __version__
 
 # Autodoc reads the order and the comments of attributes in the module that a class names, which has to be the one with its source.
-aioflags.lazy.publish = lambda *_: None
+aioflags.runtime.lazy.publish = lambda *_: None
 
 project = "aioflags"
 version = release = __version__

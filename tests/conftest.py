@@ -15,9 +15,9 @@ from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from aioflags.testing.virtual_time import VirtualTimeLoop
-from tests.redis_server import REDIS_SERVER, RedisCluster, RedisServer, WatchedRedis
+from tests.support.redis_server import REDIS_SERVER, RedisCluster, RedisServer, WatchedRedis
 
-pytest_plugins = ["pytester", "tests.canaries", "tests.certificates"]
+pytest_plugins = ["pytester", "tests.support.canaries", "tests.support.certificates"]
 
 # pytester forgets what a run inside a test was the first to import, and this extension cannot be imported twice.
 importlib.import_module("yaml")

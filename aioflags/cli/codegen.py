@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from aioflags.cli.mistakes import file_mistakes
-from aioflags.codegen import declarations, declare_the_same
-from aioflags.protocol.document import read_documents
-from aioflags.regular_files import read_regular
+from aioflags.cli.usage_errors import file_mistakes
+from aioflags.protocol.documents.document import read_documents
+from aioflags.runtime.regular_files import read_regular
+from aioflags.tools.codegen import declarations, declare_the_same
 
 __all__ = ["command"]
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import click
 
-from aioflags.cli.mistakes import Mistake
-from aioflags.version import __version__
+from aioflags.cli.usage_errors import Mistake
+from aioflags.runtime.version import __version__
 
 __all__ = ["commands"]
 

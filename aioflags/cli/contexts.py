@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.cli.mistakes import context_mistake, is_word, placed, remark
+from aioflags.cli.usage_errors import context_mistake, is_word, placed, remark
 from aioflags.model.context import LEGACY_ATTRIBUTES, Context
 from aioflags.model.nesting import check_depth
-from aioflags.protocol.problems import UNREADABLE
+from aioflags.protocol.documents.problems import UNREADABLE
 
 __all__ = ["context_of", "read_context", "written_context"]
 

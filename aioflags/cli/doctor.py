@@ -10,8 +10,8 @@ import anyio
 import click
 import msgspec
 
-from aioflags.cli.data import service
-from aioflags.diagnosis import Finding, Verdict, diagnose
+from aioflags.cli.flag_data import service
+from aioflags.tools.doctor import Finding, Verdict, diagnose
 
 __all__ = ["command"]
 

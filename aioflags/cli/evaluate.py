@@ -15,15 +15,15 @@ import click
 import msgspec
 
 from aioflags.cli.contexts import context_of, written_context
-from aioflags.cli.mistakes import Mistake, file_mistakes, is_word, placed, remark
+from aioflags.cli.usage_errors import Mistake, file_mistakes, is_word, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import shown
-from aioflags.model.nearest import did_you_mean
 from aioflags.model.nesting import check_depth
-from aioflags.protocol.document import read_document
-from aioflags.protocol.problems import UNREADABLE
-from aioflags.regular_files import read_regular
+from aioflags.protocol.documents.document import read_document
+from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.runtime.regular_files import read_regular
+from aioflags.runtime.suggest import did_you_mean
 
 __all__ = ["command"]
 

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from aioflags.cli.contexts import read_context
-from aioflags.cli.data import data_of
+from aioflags.cli.flag_data import data_of
 from aioflags.model.explanation import Explanation
 
 __all__ = ["command"]

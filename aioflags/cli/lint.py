@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from aioflags.cli.mistakes import Mistake, file_mistakes
+from aioflags.cli.usage_errors import Mistake, file_mistakes
 from aioflags.errors import ConfigError
-from aioflags.lint import Finding, lint
-from aioflags.lint.sarif import sarif
-from aioflags.regular_files import read_regular
+from aioflags.runtime.regular_files import read_regular
+from aioflags.tools.lint import Finding, lint
+from aioflags.tools.lint.sarif import sarif
 
 __all__ = ["command"]
 

@@ -16,7 +16,7 @@ import anyio
 import click
 
 from aioflags.cli.console import COMMANDS, is_attended, obey, read_commands
-from aioflags.cli.mistakes import Mistake, file_mistakes
+from aioflags.cli.usage_errors import Mistake, file_mistakes
 from aioflags.devserver import (
     LOOPBACK_HOSTS,
     FlagFile,
@@ -31,7 +31,7 @@ from aioflags.devserver import (
 )
 from aioflags.errors import ConfigError
 from aioflags.model.change import ObjectKind
-from aioflags.regular_files import read_regular
+from aioflags.runtime.regular_files import read_regular
 
 __all__ = ["command"]
 

@@ -10,12 +10,12 @@ import click
 import msgspec
 
 from aioflags.cli.contexts import read_context
-from aioflags.cli.data import data_of
-from aioflags.client import Client
+from aioflags.cli.flag_data import data_of
+from aioflags.client.client import Client
 from aioflags.model.context import Context
 from aioflags.model.explanation import shown
-from aioflags.model.nearest import nearest, suggestion
 from aioflags.model.values import same_json
+from aioflags.runtime.suggest import nearest, suggestion
 
 __all__ = ["command", "follow"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 try:
     from aioflags.devserver.app import LOOPBACK_HOSTS, create_app
-    from aioflags.devserver.saving import save_to
+    from aioflags.devserver.control.saving import save_to
     from aioflags.devserver.serve import Serving, serve
     from aioflags.devserver.watch import FlagFile, watch
 except ModuleNotFoundError as _missing:
@@ -17,10 +17,10 @@ except ModuleNotFoundError as _missing:
     _message = f'the development server needs {_absent}: pip install "aioflags[server]"'
     raise ModuleNotFoundError(_message, name=_absent) from None
 
-from aioflags.devserver.endpoints import Endpoint
-from aioflags.devserver.faults import Fault, FaultKind
-from aioflags.devserver.objects import read_objects
-from aioflags.devserver.scenario import Scenario, play, read_scenario
+from aioflags.devserver.faults.faults import Fault, FaultKind
+from aioflags.devserver.faults.scenario import Scenario, play, read_scenario
+from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.devserver.protocol.objects import read_objects
 from aioflags.devserver.state import ServerState
 
 __all__ = [

@@ -22,17 +22,17 @@ from starlette.routing import BaseRoute, Route, request_response
 from starlette.types import Send
 
 from aioflags.devserver.clients import SeenClient
-from aioflags.devserver.control import Save, control_routes
-from aioflags.devserver.disturbance import MOST_BYTES, Disturbed
-from aioflags.devserver.endpoints import Endpoint
-from aioflags.devserver.gate import Gate
-from aioflags.devserver.overrides import gates_of
-from aioflags.devserver.page import page_routes
+from aioflags.devserver.control.access import Gate
+from aioflags.devserver.control.control import Save, control_routes
+from aioflags.devserver.control.overrides import gates_of
+from aioflags.devserver.control.page import page_routes
+from aioflags.devserver.faults.injection import MOST_BYTES, Disturbed
+from aioflags.devserver.protocol.encoding import fdv1_all, fdv2_messages, poll_body
+from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.devserver.protocol.streams import Note, fdv1_stream, fdv2_stream
 from aioflags.devserver.state import ServerState
-from aioflags.devserver.streams import Note, fdv1_stream, fdv2_stream
-from aioflags.devserver.wire import fdv1_all, fdv2_messages, poll_body
-from aioflags.logs import printable
 from aioflags.model.change import ObjectKind
+from aioflags.runtime.logs import printable
 
 __all__ = ["HEARTBEAT_INTERVAL", "LOOPBACK_HOSTS", "create_app"]
 

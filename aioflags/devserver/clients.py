@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from aioflags.clock import now_ms
-from aioflags.devserver.endpoints import Endpoint
-from aioflags.logs import printable
+from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.runtime.clock import now_ms
+from aioflags.runtime.logs import printable
 
 __all__ = ["SeenClient", "SeenClients", "Sent"]
 

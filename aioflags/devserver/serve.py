@@ -18,10 +18,10 @@ import anyio
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aioflags.clock import now
 from aioflags.devserver.connections import Limits, limited
-from aioflags.devserver.disturbance import CUT
+from aioflags.devserver.faults.injection import CUT
 from aioflags.model.defaults import LAST_CYCLES
+from aioflags.runtime.clock import now
 
 __all__ = ["LOOPBACK", "Serving", "serve"]
 

@@ -17,12 +17,12 @@ import anyio
 import msgspec
 
 from aioflags.devserver.clients import SeenClients
-from aioflags.devserver.completing import completed
-from aioflags.devserver.endpoints import Endpoint
-from aioflags.devserver.events import SeenEvents
-from aioflags.devserver.faults import Fault, FaultKind, Faults, Injected
-from aioflags.devserver.objects import ObjectName, Objects, ServedObject, absent, read_objects
-from aioflags.devserver.overrides import Override, gates_of, overridden
+from aioflags.devserver.control.overrides import Override, gates_of, overridden
+from aioflags.devserver.events.events import SeenEvents
+from aioflags.devserver.faults.faults import Fault, FaultKind, Faults, Injected
+from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.devserver.protocol.fill_defaults import completed
+from aioflags.devserver.protocol.objects import ObjectName, Objects, ServedObject, absent, read_objects
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, ObjectKind
 from aioflags.model.context import Context

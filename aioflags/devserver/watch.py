@@ -8,11 +8,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aioflags.devserver.objects import Objects, read_objects
-from aioflags.devserver.remarks import remarks_on_file
+from aioflags.devserver.control.warnings import remarks_on_file
+from aioflags.devserver.protocol.objects import Objects, read_objects
 from aioflags.devserver.state import ServerState
-from aioflags.protocol.document import DocumentError
-from aioflags.sources.watching import Files, follow
+from aioflags.protocol.documents.document import DocumentError
+from aioflags.sources.file_watching import Files, follow
 
 __all__ = ["FlagFile", "watch"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.evaluation.fitting import NO_FIT, fit
+from aioflags.evaluation.value_types import NO_FIT, fit
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 
 __all__ = ["Answer", "PrerequisiteEvaluation", "Tracking", "direct", "malformed"]

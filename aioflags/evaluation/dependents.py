@@ -14,9 +14,9 @@ from typing import Final, TypeAlias
 
 from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.items import Item, Items
-from aioflags.evaluation.pausing import Pausing
 from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
+from aioflags.runtime.cooperative import Pausing
 
 __all__ = ["Dependents", "changed_flags", "needs", "tracing"]
 

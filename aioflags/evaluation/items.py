@@ -11,10 +11,10 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from aioflags.evaluation.pausing import Pausing
 from aioflags.model.change import Change, ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
+from aioflags.runtime.cooperative import Pausing
 
 __all__ = ["Item", "Items", "applied", "completed"]
 

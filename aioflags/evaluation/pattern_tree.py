@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from aioflags.forks import Lock
+from aioflags.runtime.fork import Lock
 
 __all__ = ["ONE_CHARACTER", "Node", "Tree", "compile_tree", "is_cramped", "members", "parse", "shortened"]
 

@@ -19,7 +19,7 @@ from aioflags.evaluation.backtracking import LONGEST_SUBJECT, longest_subject
 from aioflags.evaluation.compiled import Note
 from aioflags.evaluation.pattern_tree import Tree, compile_tree, is_cramped, parse, shortened
 from aioflags.evaluation.re2_syntax import re2_pattern
-from aioflags.logs import printable
+from aioflags.runtime.logs import printable
 
 __all__ = [
     "LONGEST_PATTERN",

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, final
 
 from aioflags.evaluation.clauses import Membership, compile_clause, membership
 from aioflags.evaluation.compiled import Note
+from aioflags.evaluation.rule_tables import KindTables, tables_of
 from aioflags.evaluation.scope import Predicate, Scope
-from aioflags.evaluation.tables import KindTables, tables_of
 from aioflags.model.flag import Clause
 
 if TYPE_CHECKING:

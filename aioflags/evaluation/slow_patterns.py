@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from aioflags.evaluation.items import Item
-from aioflags.evaluation.pausing import Pausing
 from aioflags.model.change import ChangeSet, Definition
+from aioflags.runtime.cooperative import Pausing
 
 __all__ = ["LONG", "slow_items"]
 

@@ -15,20 +15,20 @@ from typing import Any, Final
 from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
+from aioflags.evaluation.compiled_data import Complaints, Forms
 from aioflags.evaluation.dependents import Dependents, changed_flags, tracing
 from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
-from aioflags.evaluation.fitting import NO_FIT, asked_for, fit
-from aioflags.evaluation.forms import Complaints, Forms
 from aioflags.evaluation.items import Item, Items, applied
-from aioflags.evaluation.pausing import Pausing, at_once
 from aioflags.evaluation.scope import Evaluate, FindMembership, Scope
+from aioflags.evaluation.value_types import NO_FIT, asked_for, fit
 from aioflags.evaluation.visits import MalformedError
-from aioflags.logs import logger
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
+from aioflags.runtime.cooperative import Pausing, at_once
+from aioflags.runtime.logs import logger
 
 __all__ = ["Snapshot"]
 
@@ -144,7 +144,7 @@ class Snapshot:
     ) -> Evaluation:
         """The flag's answer for the context, or ``default`` with the reason why there is none. Never raises.
 
-        ``wanted`` is the type asked for, as :func:`~aioflags.evaluation.fitting.fit` knows it; without one it is the type
+        ``wanted`` is the type asked for, as :func:`~aioflags.evaluation.value_types.fit` knows it; without one it is the type
         of the default. ``memberships`` finds what is known of big segments. What it does not find is ``missing`` in the
         evaluation, which then has to be repeated with it: with the first of it, since the others may not be needed then.
         ``scope`` is that of earlier evaluations for this context, whose memberships count.

@@ -16,12 +16,12 @@ from typing import Final
 
 import anyio
 
-from aioflags.clock import now_ms
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Sender
-from aioflags.logs import logger as package_logger
 from aioflags.model.event import StreamAttempt
 from aioflags.protocol.diagnostics import Description, Identity, init_event, periodic_event
+from aioflags.runtime.clock import now_ms
+from aioflags.runtime.logs import logger as package_logger
 
 __all__ = ["Diagnostics"]
 

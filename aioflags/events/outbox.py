@@ -19,15 +19,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from aioflags.events.batch import Batch
-from aioflags.events.outage import amount
-from aioflags.events.packing import Pause, payloads
+from aioflags.events.delivery_log import amount
+from aioflags.events.options import Events
+from aioflags.events.payloads import Pause, payloads
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Outcome, Sender
-from aioflags.events.settings import Events
-from aioflags.forks import tell_after_fork
-from aioflags.logs import logger as package_logger
 from aioflags.model.defaults import MAX_DELIVERIES
 from aioflags.protocol.redaction import Redaction
+from aioflags.runtime.fork import tell_after_fork
+from aioflags.runtime.logs import logger as package_logger
 
 __all__ = ["Outbox"]
 

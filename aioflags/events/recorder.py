@@ -22,25 +22,25 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.clock import now_ms
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.batch import Batch
-from aioflags.events.carried import Carried
-from aioflags.events.known import KnownContexts
-from aioflags.events.ledger import Accounts, Period, Stats
-from aioflags.events.settings import Events
+from aioflags.events.context_deduplicator import KnownContexts
+from aioflags.events.options import Events
+from aioflags.events.stats import Accounts, Period, Stats
+from aioflags.events.summarizer import Tally
 from aioflags.events.summary import HAS_GIL, NOBODY, Focus, Tick, kept, kinds_of
-from aioflags.events.tally import Tally
-from aioflags.forks import adapt_after_fork, tell_after_fork
-from aioflags.logs import Once
-from aioflags.logs import logger as package_logger
+from aioflags.events.tracked_data import Carried
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_TICKS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
+from aioflags.runtime.clock import now_ms
+from aioflags.runtime.fork import adapt_after_fork, tell_after_fork
+from aioflags.runtime.logs import Once
+from aioflags.runtime.logs import logger as package_logger
 
 __all__ = ["CLOSED", "Recorder"]
 

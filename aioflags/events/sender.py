@@ -12,14 +12,14 @@ from typing import NamedTuple, TypeAlias
 
 import anyio
 
-from aioflags.events.outage import Outage, amount
-from aioflags.events.packing import Payload, compressed
-from aioflags.logs import logger as package_logger
+from aioflags.events.delivery_log import Outage, amount
+from aioflags.events.payloads import Payload, compressed
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.failures import http_failure, is_recoverable
 from aioflags.protocol.payloads import EVENT_SCHEMA
 from aioflags.protocol.requests import diagnostic_url, events_url
+from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.http import RequestFailed, Response
 
 __all__ = ["Outcome", "Post", "Sender", "judge"]

@@ -6,9 +6,9 @@ stage alone, and an :class:`OpTracker` for programs that do the rest themselves.
 
 from typing import TYPE_CHECKING
 
-from aioflags.lazy import on_demand, publish
 from aioflags.migration.stages import Operation, Origin, Stage
 from aioflags.migration.tracker import OpTracker
+from aioflags.runtime.lazy import on_demand, publish
 
 if TYPE_CHECKING:
     from aioflags.migration.migrator import Failure, Migrator, ReadOrder, Result, WriteResult

@@ -14,11 +14,11 @@ import anyio
 from aioflags.errors import ConfigTypeError
 from aioflags.migration.stages import READS, WRITES, Operation, Origin, Stage
 from aioflags.migration.tracker import OpTracker
-from aioflags.model.options import require
-from aioflags.strays import Contained
+from aioflags.runtime.cancellation import Contained
+from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
-    from aioflags.client import Client
+    from aioflags.client.client import Client
     from aioflags.model.context import Context
 
 __all__ = ["Failure", "Migrator", "ReadOrder", "Result", "WriteResult"]

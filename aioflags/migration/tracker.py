@@ -10,9 +10,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
-from aioflags.clock import now_ms
 from aioflags.errors import ConfigError
-from aioflags.logs import printable
 from aioflags.migration.stages import Operation, Origin, Stage
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
@@ -20,6 +18,8 @@ from aioflags.model.event import MigrationEvent
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.sampling import is_drawn
 from aioflags.model.values import is_number
+from aioflags.runtime.clock import now_ms
+from aioflags.runtime.logs import printable
 
 __all__ = ["OpTracker"]
 

@@ -16,10 +16,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import force_setattr
 
-from aioflags.logs import Once, logger
 from aioflags.model.nesting import MAX_DEPTH, SCALARS, is_too_deep
 from aioflags.model.reference import AttributeReference
 from aioflags.model.values import fresh, is_array, plain_text, same_json, type_name
+from aioflags.runtime.logs import Once, logger
 
 __all__ = ["BUILT_IN", "IGNORED", "LEGACY_ATTRIBUTES", "Context", "invalid_context"]
 

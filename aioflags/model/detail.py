@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar, final
 
-from aioflags.model.reprs import repr_of_set_fields
+from aioflags.runtime.reprs import repr_of_set_fields
 
 __all__ = ["BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"]
 

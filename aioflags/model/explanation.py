@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.logs import printable
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.result import SourceState
 from aioflags.model.status import StatusReport
+from aioflags.runtime.logs import printable
 
 __all__ = ["Explanation", "Origin", "Step", "StepKind", "as_json", "shown"]
 

@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Literal, TypeAlias, final
 from urllib.parse import urlsplit
 
-from aioflags.logs import printable
 from aioflags.model.change import ChangeSet
-from aioflags.model.reprs import repr_of_set_fields
+from aioflags.runtime.logs import printable
+from aioflags.runtime.reprs import repr_of_set_fields
 
 __all__ = ["Basis", "ErrorInfo", "FailureKind", "FallbackDirective", "FetchFailure", "Result", "SourceState", "Update"]
 

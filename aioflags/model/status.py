@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import final
 
-from aioflags.model.reprs import repr_of_set_fields
 from aioflags.model.result import ErrorInfo, SourceState
+from aioflags.runtime.reprs import repr_of_set_fields
 
 __all__ = ["Status", "StatusReport", "StoreStatus", "derive"]
 

@@ -16,7 +16,7 @@ import msgspec
 
 from aioflags.model.nesting import check_depth
 from aioflags.model.result import FallbackDirective
-from aioflags.protocol.problems import UNREADABLE
+from aioflags.protocol.documents.problems import UNREADABLE
 
 __all__ = ["read_directive", "read_goodbye", "shape_directive", "shape_goodbye"]
 

@@ -10,9 +10,9 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from aioflags.clock import now
-from aioflags.logs import printable, told
 from aioflags.model.result import ErrorInfo, FailureKind
+from aioflags.runtime.clock import now
+from aioflags.runtime.logs import printable, told
 
 __all__ = ["http_failure", "invalid_data", "is_recoverable", "located", "network_failure", "server_failure", "unexpected"]
 

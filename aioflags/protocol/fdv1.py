@@ -13,13 +13,13 @@ from typing import Final
 
 import msgspec
 
-from aioflags.logs import printable
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.defaults import SLICE
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version
+from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
-from aioflags.protocol.problems import UNREADABLE, located_problem
+from aioflags.runtime.logs import printable
 
 __all__ = ["Fdv1Reader", "read_all"]
 

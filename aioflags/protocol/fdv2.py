@@ -11,14 +11,14 @@ from enum import StrEnum
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from aioflags.logs import logger as package_logger
-from aioflags.logs import printable
 from aioflags.model.change import Change, ChangeKind, ChangeSet
 from aioflags.model.defaults import MAX_RESPONSE_BYTES, SLICE
+from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.envelope import check_syntax, cut_events, split_events
 from aioflags.protocol.messages import Input, Message, read_element, read_message
-from aioflags.protocol.problems import UNREADABLE, located_problem
+from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.logs import printable
 
 if TYPE_CHECKING:
     import msgspec

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from aioflags.logs import printable
 from aioflags.model.change import Change, ChangeKind, ObjectKind, Selector
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.nesting import check_depth
@@ -21,7 +20,8 @@ from aioflags.model.result import FallbackDirective
 from aioflags.model.segment import SegmentDefinition
 from aioflags.protocol.definitions import put
 from aioflags.protocol.directive import read_goodbye
-from aioflags.protocol.problems import UNREADABLE
+from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.runtime.logs import printable
 
 __all__ = ["Input", "Message", "read_element", "read_message"]
 

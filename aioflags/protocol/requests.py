@@ -14,7 +14,7 @@ from urllib.parse import quote
 from aioflags.errors import ConfigError
 from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
-from aioflags.version import __version__
+from aioflags.runtime.version import __version__
 
 __all__ = [
     "INSTANCE_ID",

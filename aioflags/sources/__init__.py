@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aioflags.lazy import on_demand, publish
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, SourceState, Update
-from aioflags.protocol.document import read_document
+from aioflags.protocol.documents.document import read_document
+from aioflags.runtime.lazy import on_demand, publish
 from aioflags.sources.base import Initializer, Latching, SourceBuilder, SourceContext, Synchronizer
 from aioflags.sources.fdv1 import Fdv1FallbackOptions, Fdv1Polling
 from aioflags.sources.fdv1_streaming import Fdv1Streaming

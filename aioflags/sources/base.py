@@ -18,13 +18,13 @@ from typing import Protocol, TypeVar, runtime_checkable
 import anyio
 from anyio.lowlevel import checkpoint
 
-from aioflags.evaluation.pausing import Pausing
-from aioflags.logs import logger as package_logger
 from aioflags.model.change import Selector
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
-from aioflags.sources.demand import Demand
+from aioflags.runtime.cooperative import Pausing
+from aioflags.runtime.logs import logger as package_logger
+from aioflags.sources.poll_on_demand import Demand
 from aioflags.transport.backoff import RetryState
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http

@@ -16,8 +16,8 @@ from aioflags.model.result import Update
 from aioflags.protocol.fdv1 import read_all
 from aioflags.protocol.requests import latest_all_url, usable_filter_key
 from aioflags.sources.base import SourceContext
-from aioflags.sources.demand import Demand
-from aioflags.sources.requester import Outcome, PollOptions, Requester
+from aioflags.sources.poll_on_demand import Demand
+from aioflags.sources.polled import Outcome, PollOptions, Requester
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.settings import Http
 

@@ -17,17 +17,17 @@ from pathlib import Path
 import anyio
 
 from aioflags.errors import ConfigError
-from aioflags.logs import logger as package_logger
-from aioflags.logs import printable
 from aioflags.model.change import ChangeSet, Selector
-from aioflags.model.options import positive, require
 from aioflags.model.result import Basis, ErrorInfo, FetchFailure, SourceState, Update
-from aioflags.protocol.document import read_documents
+from aioflags.protocol.documents.document import read_documents
 from aioflags.protocol.failures import invalid_data
 from aioflags.protocol.versions import Versions
+from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.logs import printable
+from aioflags.runtime.validation import positive, require
 from aioflags.sources.base import SourceContext
-from aioflags.sources.watching import LOOK_INTERVAL, QUIET, Files, Texts, follow, settled
-from aioflags.threads import SerialThread
+from aioflags.sources.file_watching import LOOK_INTERVAL, QUIET, Files, Texts, follow, settled
 
 __all__ = ["FileReader", "FileSource"]
 

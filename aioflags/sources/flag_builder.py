@@ -12,9 +12,9 @@ import msgspec
 
 from aioflags.errors import ConfigError
 from aioflags.model.flag import Clause, FlagDefinition, FlagRule, Target, VariationOrRollout
-from aioflags.model.options import require
 from aioflags.model.values import plain_text, same_json
-from aioflags.protocol.document import plain_json
+from aioflags.protocol.documents.document import plain_json
+from aioflags.runtime.validation import require
 
 __all__ = ["WANTED", "FlagBuilder", "RuleBuilder"]
 

@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 from aioflags.errors import ConfigTypeError
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
-from aioflags.model.options import require
 from aioflags.model.result import Basis, FetchFailure, Result, SourceState, Update
 from aioflags.protocol.failures import server_failure
+from aioflags.runtime.validation import require
 from aioflags.sources.base import SourceBuilder, SourceContext
 
 __all__ = ["from_function"]

@@ -12,14 +12,14 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
-from aioflags.forks import Lock
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.options import require
 from aioflags.model.result import Basis, SourceState, Update
 from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import put, value_flag
-from aioflags.protocol.document import plain_json, read_document
+from aioflags.protocol.documents.document import plain_json, read_document
+from aioflags.runtime.fork import Lock
+from aioflags.runtime.validation import require
 from aioflags.sources.base import SourceContext
 from aioflags.sources.flag_builder import WANTED, FlagBuilder
 

@@ -16,8 +16,8 @@ from aioflags.protocol.directive import read_directive
 from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.requests import poll_url
 from aioflags.sources.base import SourceContext
-from aioflags.sources.demand import Demand
-from aioflags.sources.requester import Outcome, PollOptions, Requester
+from aioflags.sources.poll_on_demand import Demand
+from aioflags.sources.polled import Outcome, PollOptions, Requester
 from aioflags.transport.settings import Http
 
 __all__ = ["Polling", "PollingSource"]

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 from anyio.lowlevel import checkpoint
 
-from aioflags.clock import now_ms
-from aioflags.logs import logger, printable
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.defaults import LATCH_GRACE, RECONNECT_DELAY, SLICE
 from aioflags.model.event import StreamAttempt
-from aioflags.model.options import TEXT, address, positive, require, set_all
 from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.failures import invalid_data, located, network_failure, server_failure, unexpected
+from aioflags.runtime.clock import now_ms
+from aioflags.runtime.logs import logger, printable
+from aioflags.runtime.validation import TEXT, address, positive, require, set_all
 from aioflags.sources.base import SourceContext, breathing, transport_for
-from aioflags.sources.requester import read_environment_id
+from aioflags.sources.polled import read_environment_id
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.http import EventStream, HttpTransport, RequestFailed
 from aioflags.transport.settings import Http

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aioflags.errors import StoreError
-from aioflags.lazy import on_demand, publish
 from aioflags.model.change import ObjectKind
+from aioflags.runtime.lazy import on_demand, publish
 from aioflags.stores.base import Described, Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
 from aioflags.stores.memberships import MembershipStore, MembershipStoreBuilder, context_hash
 

@@ -16,8 +16,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from aioflags.logs import logger as package_logger
 from aioflags.model.change import ObjectKind
+from aioflags.runtime.logs import logger as package_logger
 
 __all__ = ["Described", "Paced", "Store", "StoreBuilder", "StoreContext", "StoredItem", "StoredItems"]
 

@@ -21,14 +21,14 @@ import anyio
 import msgspec
 
 from aioflags.errors import ConfigError, StoreError
-from aioflags.logs import printable
 from aioflags.model.change import ObjectKind
-from aioflags.model.options import require, set_all
-from aioflags.protocol.problems import UNREADABLE
-from aioflags.regular_files import LARGEST_FILE
+from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.runtime.daemon_threads import DaemonThreads
+from aioflags.runtime.logs import printable
+from aioflags.runtime.regular_files import LARGEST_FILE
+from aioflags.runtime.validation import require, set_all
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
 from aioflags.stores.files import FolderMissingError, System, check_place, read_own, replace_own
-from aioflags.threads import DaemonThreads
 
 __all__ = ["DiskStore"]
 

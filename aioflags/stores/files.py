@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from aioflags.errors import StoreError
-from aioflags.regular_files import open_to_read, read_at_most
+from aioflags.runtime.regular_files import open_to_read, read_at_most
 
 __all__ = ["FolderMissingError", "System", "check_place", "read_own", "replace_own"]
 

@@ -14,12 +14,12 @@ import msgspec
 
 from aioflags.evaluation.items import Items, completed
 from aioflags.evaluation.ordering import prerequisites_first
-from aioflags.logs import printable
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.definitions import put, read_definition
-from aioflags.protocol.problems import UNREADABLE
+from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.runtime.logs import printable
 from aioflags.stores.base import StoredItem, StoredItems
 
 __all__ = ["complete", "read_item", "read_items", "stored_items", "stored_version", "write_items"]

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from aioflags.logs import logger
 from aioflags.model.defaults import MEMBERSHIP_CACHE_SIZE, MEMBERSHIP_CACHE_TIME, MEMBERSHIP_POLL_INTERVAL, MEMBERSHIP_STALE_AFTER
-from aioflags.model.options import positive, require, require_methods, set_all
+from aioflags.runtime.logs import logger
+from aioflags.runtime.validation import positive, require, require_methods, set_all
 
 __all__ = ["BigSegments", "MembershipStore", "MembershipStoreBuilder", "context_hash"]
 

@@ -13,14 +13,14 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.logs import logger
-from aioflags.model.options import positive, require, set_all
+from aioflags.runtime.logs import logger
+from aioflags.runtime.validation import positive, require, set_all
+from aioflags.runtime.version import __version__
 from aioflags.stores.base import Store, StoreContext
 from aioflags.stores.memberships import MembershipStore
 from aioflags.stores.redis_connection import RedisConnection
 from aioflags.stores.redis_flags import RedisFlags
 from aioflags.stores.redis_memberships import RedisMemberships
-from aioflags.version import __version__
 
 __all__ = ["RedisStore"]
 

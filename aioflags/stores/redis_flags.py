@@ -16,8 +16,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from aioflags.errors import StoreError
-from aioflags.logs import Once, printable
 from aioflags.model.change import ObjectKind
+from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.items import stored_version
 from aioflags.stores.redis_connection import RedisConnection, as_bytes, explained

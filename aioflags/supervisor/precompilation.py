@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from aioflags.evaluation.slow_patterns import slow_items
+from aioflags.runtime.daemon_threads import DaemonThreads
 from aioflags.sources.base import breathing
-from aioflags.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot

@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from aioflags import clock
-from aioflags.logs import logger as package_logger
-from aioflags.logs import name_of
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, Result, SourceState, Update
+from aioflags.runtime import clock
+from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.logs import name_of
 from aioflags.sources.base import SourceBuilder, SourceContext, breathing
-from aioflags.supervisor.engagement import Engagement, lifetime
-from aioflags.supervisor.facts import Facts
+from aioflags.supervisor.fallback_state import Engagement, lifetime
 from aioflags.supervisor.holder import SnapshotHolder
-from aioflags.supervisor.lease import Lease
 from aioflags.supervisor.policy import SERVER, Policy
 from aioflags.supervisor.precompilation import compile_slow
-from aioflags.supervisor.roster import Roster, RotationEntry
-from aioflags.supervisor.tenure import FDV1, INITIALIZER, SYNCHRONIZER, Tenure
+from aioflags.supervisor.rotation import Roster, RotationEntry
+from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, Tenure
+from aioflags.supervisor.state_timer import Lease
 from aioflags.supervisor.update_log import UpdateLog
+from aioflags.supervisor.update_sink import Facts
 from aioflags.supervisor.verdict import Verdict, is_ready, is_refusal, judge, limits, reported
 
 if TYPE_CHECKING:

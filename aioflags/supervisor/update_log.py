@@ -12,8 +12,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from aioflags.logs import Once
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FetchFailure, Result, SourceState, Update
+from aioflags.runtime.logs import Once
 from aioflags.supervisor.verdict import Verdict, is_refusal
 
 __all__ = ["UpdateLog"]

@@ -5,15 +5,15 @@ Names are loaded when they are first asked for: pytest imports this package in e
 
 from typing import TYPE_CHECKING
 
-from aioflags.lazy import on_demand
+from aioflags.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
-    from aioflags.interventions import Observation, ObservedEvent
+    from aioflags.client.overrides import Observation, ObservedEvent
     from aioflags.testing.changes import FlagChangeLog
     from aioflags.testing.client import MemoryClient
-    from aioflags.testing.declared import assert_flags_exist
     from aioflags.testing.events import EventRecorder
-    from aioflags.testing.overriding import FlagOverrides, overrides
+    from aioflags.testing.flag_overrides import FlagOverrides, overrides
+    from aioflags.testing.flags_exist import assert_flags_exist
     from aioflags.testing.recorder import FlagRecorder
     from aioflags.testing.service import FlagsService
     from aioflags.testing.virtual_time import VirtualTimeLoop
@@ -36,12 +36,12 @@ if not TYPE_CHECKING:
     __getattr__ = on_demand(
         __name__,
         {
-            "aioflags.interventions": ("Observation", "ObservedEvent"),
+            "aioflags.client.overrides": ("Observation", "ObservedEvent"),
             "aioflags.testing.changes": ("FlagChangeLog",),
             "aioflags.testing.client": ("MemoryClient",),
-            "aioflags.testing.declared": ("assert_flags_exist",),
+            "aioflags.testing.flags_exist": ("assert_flags_exist",),
             "aioflags.testing.events": ("EventRecorder",),
-            "aioflags.testing.overriding": ("FlagOverrides", "overrides"),
+            "aioflags.testing.flag_overrides": ("FlagOverrides", "overrides"),
             "aioflags.testing.recorder": ("FlagRecorder",),
             "aioflags.testing.service": ("FlagsService",),
             "aioflags.testing.virtual_time": ("VirtualTimeLoop",),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import anyio
 
-from aioflags.client import Client, internals_of
+from aioflags.client.client import Client, internals_of
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.nearest import did_you_mean
+from aioflags.runtime.suggest import did_you_mean
 
 __all__ = ["FlagChangeLog"]
 

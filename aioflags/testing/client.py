@@ -13,19 +13,19 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from aioflags.client import Client
-from aioflags.config import Config, DataSystem
-from aioflags.forks import Lock
+from aioflags.client.client import Client
+from aioflags.client.typed import plain_key
+from aioflags.config.config import Config, DataSystem
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition, VariationOrRollout
-from aioflags.model.options import require
 from aioflags.model.result import SourceState
 from aioflags.model.status import StatusReport
 from aioflags.model.values import same_json
 from aioflags.protocol.definitions import put, value_flag
-from aioflags.protocol.document import plain_json, read_document
+from aioflags.protocol.documents.document import plain_json, read_document
+from aioflags.runtime.fork import Lock
+from aioflags.runtime.validation import require
 from aioflags.sources.flag_builder import WANTED, FlagBuilder
-from aioflags.typed import plain_key
 
 __all__ = ["MemoryClient", "serving"]
 

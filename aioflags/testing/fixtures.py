@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from aioflags.testing.changes import FlagChangeLog
     from aioflags.testing.client import MemoryClient
     from aioflags.testing.events import EventRecorder
-    from aioflags.testing.given import Given
-    from aioflags.testing.overriding import FlagOverrides
+    from aioflags.testing.flag_overrides import FlagOverrides
     from aioflags.testing.recorder import FlagRecorder
     from aioflags.testing.service import FlagsService
+    from aioflags.testing.session_flags import Given
 
 __all__ = ["fixtures", "named"]
 
@@ -56,8 +56,8 @@ def flags(request: pytest.FixtureRequest) -> MemoryClient:
 def flags_factory(request: pytest.FixtureRequest) -> Callable[..., MemoryClient]:
     """Makes more clients like `flags`, also for fixtures of the session; takes values as the marker flags does."""
     from aioflags.testing.client import MemoryClient  # noqa: PLC0415
-    from aioflags.testing.given import given_of  # noqa: PLC0415
-    from aioflags.testing.overriding import checked  # noqa: PLC0415
+    from aioflags.testing.flag_overrides import checked  # noqa: PLC0415
+    from aioflags.testing.session_flags import given_of  # noqa: PLC0415
 
     given = given_of(request.config)
 
@@ -69,7 +69,7 @@ def flags_factory(request: pytest.FixtureRequest) -> Callable[..., MemoryClient]
 
 def flag_overrides() -> Generator[FlagOverrides, None, None]:
     """Values that flags have during the test, on every client of the process: flag_overrides["new-checkout"] = True."""
-    from aioflags.testing.overriding import FlagOverrides  # noqa: PLC0415
+    from aioflags.testing.flag_overrides import FlagOverrides  # noqa: PLC0415
 
     with FlagOverrides().in_force() as overriding:
         yield overriding
@@ -77,7 +77,7 @@ def flag_overrides() -> Generator[FlagOverrides, None, None]:
 
 def flag_recorder() -> Generator[FlagRecorder, None, None]:
     """Which flags were asked for during the test: flag_recorder.assert_evaluated("new-checkout", value=True)."""
-    from aioflags.interventions import INTERVENTIONS  # noqa: PLC0415
+    from aioflags.client.overrides import INTERVENTIONS  # noqa: PLC0415
     from aioflags.testing.recorder import FlagRecorder  # noqa: PLC0415
 
     recorder = FlagRecorder()
@@ -87,7 +87,7 @@ def flag_recorder() -> Generator[FlagRecorder, None, None]:
 
 def flag_events() -> Generator[EventRecorder, None, None]:
     """What was tracked and identified during the test: flag_events.assert_tracked("purchase", metric_value=9.5)."""
-    from aioflags.interventions import INTERVENTIONS  # noqa: PLC0415
+    from aioflags.client.overrides import INTERVENTIONS  # noqa: PLC0415
     from aioflags.testing.events import EventRecorder  # noqa: PLC0415
 
     recorder = EventRecorder()
@@ -143,7 +143,7 @@ def _service() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FlagsService,
 
 def _given(request: pytest.FixtureRequest) -> Given:
     """What the session gives, and the markers of the test."""
-    from aioflags.testing.given import given_of  # noqa: PLC0415
-    from aioflags.testing.marks import marked_values  # noqa: PLC0415
+    from aioflags.testing.markers import marked_values  # noqa: PLC0415
+    from aioflags.testing.session_flags import given_of  # noqa: PLC0415
 
     return given_of(request.config).with_values(marked_values(request.node))

@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures(config), "aioflags fixtures")
     wants_report = config.getoption("--flags-unused-report")
     if config.getoption("--flags-file") or config.getoption("--flags"):
-        from aioflags.testing.given import given_of  # noqa: PLC0415
+        from aioflags.testing.session_flags import given_of  # noqa: PLC0415
 
         given = given_of(config)  # a mistake in it is to be told before any test runs
         if wants_report:
@@ -69,8 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """``flag_variations`` runs a test once for each."""
     if markers := list(metafunc.definition.iter_markers("flag_variations")):
-        from aioflags.testing.given import given_of  # noqa: PLC0415
-        from aioflags.testing.marks import VARIATION, variation_cases  # noqa: PLC0415
+        from aioflags.testing.markers import VARIATION, variation_cases  # noqa: PLC0415
+        from aioflags.testing.session_flags import given_of  # noqa: PLC0415
 
         cases = dict(variation_cases(markers[::-1], metafunc.definition, given_of(metafunc.config).definitions))
         metafunc.fixturenames.append(VARIATION)
@@ -83,9 +83,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     is_marked = any(item.get_closest_marker(name) for name in ("flags", "flag_variations"))
     is_strict = item.get_closest_marker("flags_strict") is not None
     if is_marked or is_strict:
-        from aioflags.interventions import INTERVENTIONS  # noqa: PLC0415
+        from aioflags.client.overrides import INTERVENTIONS  # noqa: PLC0415
         from aioflags.testing.fixtures import named  # noqa: PLC0415
-        from aioflags.testing.marks import check_strict, marked_values  # noqa: PLC0415
+        from aioflags.testing.markers import check_strict, marked_values  # noqa: PLC0415
         from aioflags.testing.strict import StrictObserver  # noqa: PLC0415
 
         stack = item.stash[_STACK] = ExitStack()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from aioflags.interventions import Observation
+from aioflags.client.overrides import Observation
 from aioflags.model.context import Context
-from aioflags.model.nearest import did_you_mean
 from aioflags.model.values import same_json
+from aioflags.runtime.suggest import did_you_mean
 
 __all__ = ["FlagRecorder", "told"]
 

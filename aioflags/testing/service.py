@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import anyio
 
-from aioflags.client import Client
-from aioflags.config import Config
+from aioflags.client.client import Client
+from aioflags.config.config import Config
 from aioflags.devserver import Endpoint, ServerState, Serving, create_app, read_objects, serve
-from aioflags.devserver.objects import ObjectName
-from aioflags.events.settings import Events
+from aioflags.devserver.protocol.objects import ObjectName
+from aioflags.events.options import Events
 from aioflags.model.values import same_json
-from aioflags.testing.given import Given
+from aioflags.testing.session_flags import Given
 
 __all__ = ["FlagsService"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aioflags.interventions import Observation
+from aioflags.client.overrides import Observation
 from aioflags.model.detail import ErrorKind, ReasonKind
-from aioflags.model.nearest import did_you_mean
+from aioflags.runtime.suggest import did_you_mean
 from aioflags.testing.recorder import told
 
 __all__ = ["StrictObserver"]

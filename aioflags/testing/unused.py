@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from aioflags.interventions import INTERVENTIONS, Observation
+from aioflags.client.overrides import INTERVENTIONS, Observation
 from aioflags.model.flag import FlagDefinition
-from aioflags.testing.given import Given
+from aioflags.testing.session_flags import Given
 
 __all__ = ["UnusedReport", "unused"]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from aioflags.clock import now
 from aioflags.model.defaults import BACKOFF_RESET, LONGEST_PATIENCE, MAX_RECONNECT_DELAY, MAX_RETRY_AFTER
 from aioflags.protocol.dates import read_date
+from aioflags.runtime.clock import now
 
 __all__ = ["Backoff", "RetryState", "delay", "read_retry_after"]
 

@@ -20,8 +20,8 @@ from aioflags.model.result import ErrorInfo
 from aioflags.protocol.failures import http_failure, invalid_data, network_failure, unexpected
 from aioflags.transport.clients import Clients, MakeClient
 from aioflags.transport.http import RequestFailed, Response
-from aioflags.transport.limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing
 from aioflags.transport.settings import Http, origin
+from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing
 
 __all__ = ["Connections"]
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from aioflags.errors import ConfigError
-from aioflags.logs import logger as package_logger
 from aioflags.model.result import ErrorInfo, FailureKind
 from aioflags.protocol.failures import is_recoverable, unexpected
-from aioflags.threads import SerialThread
+from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.backoff import read_retry_after
 from aioflags.transport.settings import Http
 

@@ -17,7 +17,7 @@ import anyio
 import httpcore
 import httpx
 
-from aioflags.threads import DaemonThreads
+from aioflags.runtime.daemon_threads import DaemonThreads
 
 __all__ = ["DaemonResolver", "Resolve", "resolve_with"]
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import SplitResult, urlsplit
 
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.logs import logger
 from aioflags.model.defaults import CONNECT_TIMEOUT, MAX_EVENT_BYTES, MAX_RESPONSE_BYTES, READ_TIMEOUT
-from aioflags.model.options import TEXT, positive, require, set_all, without_userinfo
+from aioflags.runtime.logs import logger
+from aioflags.runtime.validation import TEXT, positive, require, set_all, without_userinfo
 
 if TYPE_CHECKING:
     import httpx

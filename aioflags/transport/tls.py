@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from aioflags.errors import ConfigError
-from aioflags.regular_files import check_regular
+from aioflags.runtime.regular_files import check_regular
 from aioflags.transport.settings import Http
 
 __all__ = ["tls_context"]

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aioflags.cli.commands import commands
-from tests.canaries import KEY, WATCH
+from tests.support.canaries import KEY, WATCH
 
 pytestmark = pytest.mark.real_time
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from aioflags.cli.commands import commands
 from aioflags.devserver import ServerState, create_app, serve
-from tests.canaries import KEY, WATCH
 from tests.cli.program import AIOFLAGS
+from tests.support.canaries import KEY, WATCH
 
 pytestmark = pytest.mark.real_time
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aioflags.version import __version__
+from aioflags.runtime.version import __version__
 from tests.cli.program import AIOFLAGS, without
 
 pytestmark = pytest.mark.real_time

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from aioflags.cli.scenario import MissedError, Scene, _Stage
-from aioflags.client import Client
+from aioflags.client.client import Client
 from aioflags.devserver import ServerState, create_app, serve
 from tests.cli.program import AIOFLAGS
 

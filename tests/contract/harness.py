@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from aioflags.devserver import ServerState, create_app, serve
-from tests.canaries import KEY, WATCH
 from tests.contract.service.app import running
+from tests.support.canaries import KEY, WATCH
 
 __all__ = ["Harness", "harnessing"]
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aioflags.devserver import Endpoint, ServerState, create_app
-from aioflags.devserver.completing import completed
+from aioflags.devserver.protocol.fill_defaults import completed
 from aioflags.model.change import ObjectKind
 
 DOCUMENT = {"flags": {"a": {"on": True}}, "flagValues": {"long": "x" * 1000}, "segments": {"s": {}}}

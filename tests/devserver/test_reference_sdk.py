@@ -20,7 +20,7 @@ from ldclient.impl.datasourcev2.async_polling import AsyncFallbackToFDv1PollingD
 from ldclient.impl.datasourcev2.async_streaming import AsyncStreamingDataSourceBuilder
 
 from aioflags.devserver import Endpoint, ServerState, create_app, serve
-from tests.canaries import KEY
+from tests.support.canaries import KEY
 
 pytestmark = pytest.mark.real_time
 

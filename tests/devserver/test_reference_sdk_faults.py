@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from aioflags.devserver import Endpoint, Fault, ServerState, create_app, serve
-from aioflags.devserver.reading import read
+from aioflags.devserver.control.decode import read
 from tests.devserver.test_reference_sdk import DOCUMENT, SOON, Make, Sdk, asynchronous, synchronous
 
 pytestmark = pytest.mark.real_time

@@ -16,8 +16,8 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from aioflags.clock import now
 from aioflags.devserver import Endpoint, ServerState, create_app, serve
+from aioflags.runtime.clock import now
 
 pytestmark = pytest.mark.real_time
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, read_objects
-from aioflags.devserver.completing import completed
+from aioflags.devserver.protocol.fill_defaults import completed
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, ObjectKind
 from aioflags.model.result import FallbackDirective

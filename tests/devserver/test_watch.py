@@ -14,7 +14,7 @@ import pytest
 from aioflags import Client, Config
 from aioflags.devserver import Endpoint, FlagFile, ServerState, create_app, serve, watch
 from aioflags.model.change import ObjectKind
-from tests.canaries import KEY, WATCH
+from tests.support.canaries import KEY, WATCH
 
 pytestmark = pytest.mark.real_time
 

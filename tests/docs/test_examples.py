@@ -19,8 +19,8 @@ import pytest
 
 from aioflags import Client, Config, Context
 from aioflags.devserver import ServerState, create_app, serve
-from aioflags.devserver.objects import read_objects
-from tests.canaries import KEY, WATCH
+from aioflags.devserver.protocol.objects import read_objects
+from tests.support.canaries import KEY, WATCH
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Context
-from aioflags.lint import RULES, lint
+from aioflags.tools.lint import RULES, lint
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "files.md").read_text(encoding="utf-8")
 BLOCKS: dict[str, list[str]] = {"python": [], "yaml": []}

@@ -12,10 +12,10 @@ import pytest
 
 import aioflags.testing
 from aioflags import Context
+from aioflags.client.overrides import INTERVENTIONS
 from aioflags.devserver import Fault, FaultKind
-from aioflags.interventions import INTERVENTIONS
 from aioflags.testing import FlagChangeLog, FlagOverrides, FlagRecorder, FlagsService, MemoryClient, VirtualTimeLoop
-from aioflags.testing.given import Given
+from aioflags.testing.session_flags import Given
 
 pytestmark = pytest.mark.real_time
 

@@ -14,7 +14,7 @@ import pytest
 
 import aioflags
 from aioflags import ConfigError, sources, stores
-from tests.scripted_memberships import ScriptedMemberships
+from tests.support.scripted_memberships import ScriptedMemberships
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "options.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|$", re.MULTILINE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aioflags.evaluation.state import flag_values, flags_state
+from aioflags.evaluation.all_flags_state import flag_values, flags_state
 from aioflags.model.values import same_json
 from tests.evaluation.conformance import DIRECTORY, REASON, Case, cases, expand, suites, wanted_type
 from tests.evaluation.data import outcome

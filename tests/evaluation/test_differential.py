@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ldclient.impl.model import FeatureFlag as ReferenceFlag
 
-from aioflags.evaluation.explain import explain
+from aioflags.evaluation.explain.flags import explain
 from aioflags.model.context import Context
 from aioflags.model.values import same_json
 from tests.evaluation.data import flag, outcome, segment, snapshot_of

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
+from aioflags.evaluation.all_flags_state import flag_values, flags_state
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note
 from aioflags.evaluation.dialect import Dialect
-from aioflags.evaluation.explain import explain
+from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.flags import compile_flag
 from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.segments import compile_segment
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.state import flag_values, flags_state
 from aioflags.model.context import Context
 from aioflags.model.detail import BigSegmentsStatus, EvaluationDetail
 from aioflags.model.explanation import Explanation, Step, StepKind

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.pausing import at_once
 from aioflags.evaluation.slow_patterns import LONG, slow_items
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet, ObjectKind
-from aioflags.protocol.document import read_document
+from aioflags.protocol.documents.document import read_document
+from aioflags.runtime.cooperative import at_once
 
 
 def change_set(values: list[Any], op: str = "matches") -> ChangeSet:

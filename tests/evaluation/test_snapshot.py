@@ -17,10 +17,10 @@ from aioflags.evaluation.answers import Answer, Tracking
 from aioflags.evaluation.compiled import CompiledFlag
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flags import compile_flag
-from aioflags.evaluation.pausing import at_once
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
+from aioflags.runtime.cooperative import at_once
 from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of, with_frames_left
 
 K = Context("k")

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from aioflags import Client, Context
-from tests.canaries import SECRET
-from tests.events.telling import Told, records, telling
-from tests.scripted_http import HANG, Answer, Service
+from tests.support.canaries import SECRET
+from tests.support.events import Told, records, telling
+from tests.support.scripted_http import HANG, Answer, Service
 
 FLAGS = ["plain", "other", "tracked", "top", "plain top", "debug", "quiet", "nope", "bad", "object"]
 ANSWERS = [

@@ -13,14 +13,14 @@ import httpx
 import pytest
 
 from aioflags import Events
-from aioflags.client import internals_of
+from aioflags.client.client import internals_of
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Outcome, Post, Sender, judge
 from aioflags.transport.http import Response
-from tests.canaries import KEY
-from tests.events.telling import U1, U2, telling, telling_client
-from tests.scripted_http import HANG, Answer, Service
+from tests.support.canaries import KEY
+from tests.support.events import U1, U2, telling, telling_client
+from tests.support.scripted_http import HANG, Answer, Service
 
 OK = Answer(202)
 

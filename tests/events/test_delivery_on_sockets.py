@@ -16,7 +16,7 @@ import pytest
 from aioflags import Client, Config, Context, DataSystem, Events, Http, Stats
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, create_app, serve
 from aioflags.sources import MemorySource
-from tests.canaries import KEY, WATCH
+from tests.support.canaries import KEY, WATCH
 
 pytestmark = pytest.mark.real_time
 

@@ -21,9 +21,9 @@ from aioflags.model.event import StreamAttempt
 from aioflags.protocol.diagnostics import Configuration, Description, Platform, Sdk
 from aioflags.sources import Fdv1Streaming, MemorySource, SourceBuilder, Streaming
 from aioflags.transport.http import Response
-from tests.canaries import KEY
-from tests.events.telling import U1, U2, document, records
-from tests.scripted_http import HANG, Answer, Service, payload, sse, stream_of
+from tests.support.canaries import KEY
+from tests.support.events import U1, U2, document, records
+from tests.support.scripted_http import HANG, Answer, Service, payload, sse, stream_of
 
 INTERVAL = 900
 A_MOMENT = 0.1

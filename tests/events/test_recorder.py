@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Events
+from aioflags.client.evaluator import Evaluator
+from aioflags.client.flags import Flags
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluator import Evaluator
 from aioflags.events.batch import Batch
 from aioflags.events.recorder import Recorder
 from aioflags.events.summary import HAS_GIL
-from aioflags.flags import Flags
 from aioflags.model.defaults import MAX_TICKS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.event import EvaluationEvent, IndexEvent, MigrationEvent
 from aioflags.sources import MemorySource
-from tests.canaries import KEY
-from tests.events.telling import U1, U2, document, telling
+from tests.support.canaries import KEY
+from tests.support.events import U1, U2, document, telling
 
 
 def snapshot_of(flags: dict[str, Any] | None = None) -> Snapshot:

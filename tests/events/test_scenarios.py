@@ -10,12 +10,12 @@ from typing import Any, Never
 import pytest
 
 from aioflags import Client, Config, Context, EvaluationDetail, Events
-from aioflags.logs import logger
 from aioflags.migration import Operation, OpTracker, Origin, Stage
 from aioflags.model.detail import Reason, ReasonKind
-from tests.canaries import KEY, SECRET, redacted
-from tests.events.telling import AN, ORG, U1, U2, Told, document, telling, telling_client
-from tests.scripted_http import Answer, Service
+from aioflags.runtime.logs import logger
+from tests.support.canaries import KEY, SECRET, redacted
+from tests.support.events import AN, ORG, U1, U2, Told, document, telling, telling_client
+from tests.support.scripted_http import Answer, Service
 
 Ask = Callable[..., Any]
 

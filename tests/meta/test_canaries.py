@@ -18,18 +18,18 @@ import redis
 
 from aioflags import BigSegments, Client, Config, Context, DataSystem, Events, Hook, Persistence
 from aioflags.devserver import ServerState
-from aioflags.hooks import EvaluationCall, TrackCall
+from aioflags.hooks.hook import EvaluationCall, TrackCall
 from aioflags.migration import Migrator, Stage
 from aioflags.model.detail import EvaluationDetail
-from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
-from aioflags.plugins import EnvironmentMetadata, Plugin
+from aioflags.otel.otel import EventsHook, MetricsPlugin, TracingHook
+from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.sentry import SentryHook
 from aioflags.sources import FileSource, MemorySource, Polling, Streaming
 from aioflags.stores import DiskStore, RedisStore
 from aioflags.testing import FlagChangeLog, MemoryClient
-from tests.canaries import CANARIES, KEY, SECRET, Watch, secretive
-from tests.scripted_http import Service, intent, payload, poll_of, sse, stream_of
-from tests.scripted_memberships import ScriptedMemberships
+from tests.support.canaries import CANARIES, KEY, SECRET, Watch, secretive
+from tests.support.scripted_http import Service, intent, payload, poll_of, sse, stream_of
+from tests.support.scripted_memberships import ScriptedMemberships
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 LEAKS = """
     import contextlib, logging, sys, warnings
     import pytest
-    from tests.canaries import KEY, SECRET
+    from tests.support.canaries import KEY, SECRET
 
     log = logging.getLogger("aioflags")
 
@@ -131,7 +131,7 @@ def inner(pytester: pytest.Pytester, code: str) -> pytest.RunResult:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PYTHONPATH", str(ROOT))
         environment.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        return pytester.runpytest_subprocess("-p", "tests.canaries", "-q", "-rA", "--color=no")
+        return pytester.runpytest_subprocess("-p", "tests.support.canaries", "-q", "-rA", "--color=no")
 
 
 @pytest.mark.real_time

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.mutants import Score, modules, score_of
+from tests.meta.mutants import Score, modules, score_of
 
 # 1: a test failed; 36: it took too long; 0: none failed; 33: there was none; None: not tried.
 ENDS = {"a": 1, "b": 36, "c": 0, "d": 33, "e": None, "f": 1}

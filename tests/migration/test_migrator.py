@@ -13,9 +13,9 @@ import pytest
 
 from aioflags import Client, Config, ConfigError, Context, Hook, use_context
 from aioflags.migration import Failure, Migrator, Operation, Origin, ReadOrder, Stage, WriteResult
-from tests.canaries import redacted, secretive
-from tests.events.telling import Told, telling
-from tests.test_hooks import Told as ToldHook
+from tests.hooks.test_runner import Told as ToldHook
+from tests.support.canaries import redacted, secretive
+from tests.support.events import Told, telling
 
 USER = secretive("anna")
 STAGES = [stage.value for stage in Stage]

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from aioflags.clock import now_ms
 from aioflags.errors import ConfigError
-from aioflags.logs import logger
 from aioflags.migration import Operation, OpTracker, Origin, Stage
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.model.event import MigrationEvent
 from aioflags.model.flag import FlagDefinition, MigrationSettings
-from tests.canaries import secretive
+from aioflags.runtime.clock import now_ms
+from aioflags.runtime.logs import logger
+from tests.support.canaries import secretive
 
 USER = secretive("anna")
 NOBODY = Context("")

@@ -16,14 +16,14 @@ from aioflags import Context
 from aioflags.model.change import ObjectKind
 from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth, check_value_depth, is_too_deep
 from aioflags.protocol.definitions import value_flag
-from aioflags.protocol.document import DocumentError, read_document
+from aioflags.protocol.documents.document import DocumentError, read_document
 from aioflags.protocol.effects import Completed, Malformed
 from aioflags.protocol.fdv1 import Fdv1Reader, read_all
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
 from aioflags.protocol.payloads import try_json
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, stored_version
-from tests.canaries import secretive
+from tests.support.canaries import secretive
 
 
 def arrays(depth: int) -> str:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.pausing import at_once
 from aioflags.protocol.envelope import check_syntax, cut_events, split_events
 from aioflags.protocol.fdv2 import read_poll
-from tests.protocol.wire import Event, completed, intent, poll_body, put, transferred
+from aioflags.runtime.cooperative import at_once
+from tests.support.fdv2_messages import Event, completed, intent, poll_body, put, transferred
 
 EVENTS: list[Event] = [intent("xfer-full"), put("a"), put("b"), transferred()]
 ELEMENTS = [{"event": name, "data": json.loads(data)} for name, data in EVENTS]

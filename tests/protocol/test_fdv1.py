@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.pausing import at_once
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
 from aioflags.protocol.effects import NOTHING, Effect, Malformed
 from aioflags.protocol.fdv1 import Fdv1Reader, read_all
-from tests.protocol.wire import completed
+from aioflags.runtime.cooperative import at_once
+from tests.support.fdv2_messages import completed
 
 
 def read(document: object) -> ChangeSet:

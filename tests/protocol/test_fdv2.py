@@ -8,13 +8,13 @@ import logging
 
 import pytest
 
-from aioflags.evaluation.pausing import at_once
 from aioflags.model.change import ChangeKind, ObjectKind, Selector
 from aioflags.model.result import FallbackDirective
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, Nothing, ServerError
 from aioflags.protocol.fdv2 import TRANSITIONS, Fdv2Reader, Phase, read_poll
 from aioflags.protocol.messages import Input, read_message
-from tests.protocol.wire import Connection, Event, completed, delete, event, intent, poll_body, put, transferred
+from aioflags.runtime.cooperative import at_once
+from tests.support.fdv2_messages import Connection, Event, completed, delete, event, intent, poll_body, put, transferred
 
 FULL, CHANGES, NONE = intent("xfer-full"), intent("xfer-changes"), intent("none")
 NOT_JSON = b"not JSON"

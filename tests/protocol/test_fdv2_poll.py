@@ -7,12 +7,12 @@ import logging
 
 import pytest
 
-from aioflags.evaluation.pausing import at_once
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.result import FallbackDirective
 from aioflags.protocol.effects import Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.fdv2 import read_poll
-from tests.protocol.wire import Event, completed, delete, event, intent, poll_body, put, transferred
+from aioflags.runtime.cooperative import at_once
+from tests.support.fdv2_messages import Event, completed, delete, event, intent, poll_body, put, transferred
 
 FULL, CHANGES, NONE = intent("xfer-full"), intent("xfer-changes"), intent("none")
 

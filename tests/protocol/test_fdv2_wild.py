@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.pausing import at_once
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
 from aioflags.protocol.fdv1 import read_all
 from aioflags.protocol.fdv2 import Fdv2Reader, Phase, read_poll
-from tests.protocol.wire import Event, delete, event, intent, poll_body, put, transferred
+from aioflags.runtime.cooperative import at_once
+from tests.support.fdv2_messages import Event, delete, event, intent, poll_body, put, transferred
 
 NAMES = ["server-intent", "put-object", "delete-object", "payload-transferred", "error", "goodbye", "heart-beat", "patch", ""]
 GOOD = st.one_of(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aioflags import Context
-from aioflags.evaluation.pausing import at_once
 from aioflags.protocol.redaction import Redaction
+from aioflags.runtime.cooperative import at_once
 
 A = {"b": {"c": 1, "d": 2}, "e": 3}
 ATTRIBUTES: dict[str, Any] = {"a": A, "arr": [{"b": 1}], "kind2": 1, "x/y": 1, "/ssn": 1}

@@ -21,8 +21,8 @@ from aioflags.protocol.requests import (
     stream_url,
     usable_filter_key,
 )
-from aioflags.version import __version__
-from tests.canaries import KEY
+from aioflags.runtime.version import __version__
+from tests.support.canaries import KEY
 
 NONE = Selector.none()
 LOGGER = logging.getLogger("aioflags")

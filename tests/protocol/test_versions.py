@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.protocol.document import read_document
+from aioflags.protocol.documents.document import read_document
 from aioflags.protocol.versions import Versions
 
 Step = tuple[dict[str, Any], int]

@@ -12,8 +12,8 @@ from aioflags.model.change import ChangeKind, Selector
 from aioflags.model.result import FailureKind, SourceState
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Latching
 from aioflags.sources.fdv1 import Fdv1Poller
-from tests.canaries import KEY
-from tests.scripted_http import Answer, Service, first, flag, selecting, updates_of
+from tests.support.canaries import KEY
+from tests.support.scripted_http import Answer, Service, first, flag, selecting, updates_of
 
 
 def everything(**headers: str) -> Answer:

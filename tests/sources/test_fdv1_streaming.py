@@ -13,8 +13,8 @@ from aioflags.model.change import ChangeKind
 from aioflags.model.result import FailureKind, SourceState, Update
 from aioflags.sources import Fdv1Streaming
 from aioflags.sources.fdv1_streaming import Fdv1Streamer
-from tests.canaries import KEY, secretive
-from tests.scripted_http import Answer, Service, first, flag, nothing_selected, selecting, sse, stream_of, updates_of
+from tests.support.canaries import KEY, secretive
+from tests.support.scripted_http import Answer, Service, first, flag, nothing_selected, selecting, sse, stream_of, updates_of
 
 USER = secretive("u")
 

@@ -19,7 +19,7 @@ from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import Basis, FailureKind, FetchFailure, Update
 from aioflags.sources import FileSource, SourceContext
 from aioflags.sources.base import closing
-from tests.canaries import secretive
+from tests.support.canaries import secretive
 
 USER = secretive("u")
 

@@ -13,7 +13,7 @@ from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.flag import FlagDefinition
 from aioflags.protocol.definitions import put
-from aioflags.protocol.document import read_document
+from aioflags.protocol.documents.document import read_document
 from aioflags.sources.flag_builder import FlagBuilder
 
 ANN, BEN = Context("ann", attributes={"country": "de", "plan": "free"}), Context("ben", attributes={"country": "fr"})

@@ -22,7 +22,7 @@ from aioflags.sources import (
     read_document,
 )
 from aioflags.sources.base import closing
-from tests.scripted_http import first, nothing_selected, selecting
+from tests.support.scripted_http import first, nothing_selected, selecting
 
 DATA = read_document({"flagValues": {"a": 1}})
 ERROR = network_failure("gone")

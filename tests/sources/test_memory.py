@@ -14,7 +14,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.context import Context
 from aioflags.model.result import Basis, SourceState, Update
-from aioflags.protocol.document import DocumentError, read_document
+from aioflags.protocol.documents.document import DocumentError, read_document
 from aioflags.sources.base import SourceContext, closing
 from aioflags.sources.memory import MemorySource, _Queue
 

@@ -17,8 +17,8 @@ from aioflags.sources import Latching, Polling
 from aioflags.sources.base import closing
 from aioflags.sources.polling import PollingSource
 from aioflags.transport.http import HttpTransport
-from tests.canaries import KEY
-from tests.scripted_http import (
+from tests.support.canaries import KEY
+from tests.support.scripted_http import (
     DIRECTED,
     HANG,
     Answer,

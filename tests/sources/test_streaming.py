@@ -17,8 +17,8 @@ from aioflags.model.event import StreamAttempt
 from aioflags.model.result import FailureKind, FallbackDirective, SourceState, Update
 from aioflags.sources import Latching, Streaming
 from aioflags.sources.streaming import StreamingSource
-from tests.canaries import KEY
-from tests.scripted_http import (
+from tests.support.canaries import KEY
+from tests.support.scripted_http import (
     DIRECTED,
     HANG,
     Answer,

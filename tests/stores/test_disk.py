@@ -23,9 +23,9 @@ import pytest
 from aioflags import Client, Config, ConfigError, DataSystem, StoreError, StoreStatus
 from aioflags.model.change import ObjectKind
 from aioflags.stores import DiskStore, Store, StoreContext, StoredItem
-from tests.canaries import secretive
-from tests.feed import Feed, change, changes, full
-from tests.test_persistence import beside, started
+from tests.persistence.test_persistence import beside, started
+from tests.support.canaries import secretive
+from tests.support.feed import Feed, change, changes, full
 
 FLAG = ObjectKind.FLAG
 USER = secretive("user-123")
@@ -307,7 +307,7 @@ def test_a_disk_that_is_really_full_and_then_really_locked_keeps_what_was_there(
 @pytest.mark.real_time
 @pytest.mark.holds("RB-R22")
 def test_killed_three_hundred_times_it_leaves_the_old_file_or_the_new_one(path: Path) -> None:
-    command = [sys.executable, "-m", "tests.stores.kills", str(path), "300"]
+    command = [sys.executable, "-m", "tests.support.killed_writer", str(path), "300"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert ran.returncode == 0, ran.stderr
     outcomes: dict[str, int] = ast.literal_eval(ran.stdout)

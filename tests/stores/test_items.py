@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.pausing import at_once
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition, Prerequisite
 from aioflags.protocol.definitions import read_definition
+from aioflags.runtime.cooperative import at_once
 from aioflags.stores import StoredItem
 from aioflags.stores.items import complete, read_item, read_items, stored_items, stored_version, write_items
 

@@ -10,7 +10,7 @@ import pytest
 
 from aioflags import BigSegments, Config, ConfigError
 from aioflags.stores import context_hash
-from tests.scripted_memberships import ScriptedMemberships
+from tests.support.scripted_memberships import ScriptedMemberships
 
 STORE = ScriptedMemberships()
 

@@ -20,12 +20,12 @@ from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.values import same_json
 from aioflags.protocol.definitions import read_definition
 from aioflags.stores import RedisStore
-from tests.canaries import KEY
 from tests.evaluation.data import outcome
 from tests.evaluation.generator import World, world
 from tests.evaluation.oracle import Oracle
-from tests.feed import Feed, change, changes
-from tests.test_persistence import beside
+from tests.persistence.test_persistence import beside
+from tests.support.canaries import KEY
+from tests.support.feed import Feed, change, changes
 
 pytestmark = [pytest.mark.real_time, pytest.mark.holds("DS-137")]
 

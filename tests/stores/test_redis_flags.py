@@ -17,7 +17,7 @@ from aioflags.model.change import ObjectKind
 from aioflags.stores import RedisStore, Store, StoreContext, StoredItem
 from aioflags.stores.redis_connection import RedisConnection
 from aioflags.stores.redis_flags import RedisFlags, pause
-from tests.redis_server import RedisCluster
+from tests.support.redis_server import RedisCluster
 
 CONTEXT = StoreContext(environment="an environment")
 FLAG = ObjectKind.FLAG

@@ -17,11 +17,11 @@ from ldclient.config import Config as LdConfig
 from ldclient.integrations import Files, Redis
 
 from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, StoreStatus
-from aioflags.clock import now_ms
+from aioflags.runtime.clock import now_ms
 from aioflags.stores import RedisStore, context_hash
-from tests.canaries import KEY
-from tests.redis_server import RedisServer
 from tests.stores.test_outages import Way, end_trouble, make_trouble
+from tests.support.canaries import KEY
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.real_time
 

@@ -14,14 +14,14 @@ import redis
 import trustme
 
 from aioflags import BigSegments, Client, Config, Context, DataSystem, StoreError, StoreStatus
-from aioflags.clock import now_ms
 from aioflags.model.change import ObjectKind
+from aioflags.runtime.clock import now_ms
 from aioflags.stores import RedisStore, StoreContext, StoredItem
 from aioflags.stores.memberships import context_hash
-from tests.canaries import KEY
-from tests.feed import Feed, change, changes, full
-from tests.redis_server import RedisCluster, RedisServer, WatchedRedis
-from tests.test_persistence import beside
+from tests.persistence.test_persistence import beside
+from tests.support.canaries import KEY
+from tests.support.feed import Feed, change, changes, full
+from tests.support.redis_server import RedisCluster, RedisServer, WatchedRedis
 
 pytestmark = [pytest.mark.real_time, pytest.mark.timeout(60)]
 

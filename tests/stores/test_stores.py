@@ -10,7 +10,7 @@ import pytest
 
 from aioflags.model.change import ObjectKind
 from aioflags.stores import DiskStore, RedisStore, Store, StoreContext, StoredItem, StoredItems
-from tests.stores.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore
 
 pytestmark = pytest.mark.real_time
 

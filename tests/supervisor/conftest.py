@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.supervisor.scripted import World
+from tests.support.scripted_sources import World
 
 
 @pytest.fixture

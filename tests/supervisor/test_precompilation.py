@@ -14,8 +14,8 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet, ObjectKind, Selector
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import SourceState, Update
-from aioflags.protocol.document import read_document
-from tests.supervisor.scripted import HANG, World
+from aioflags.protocol.documents.document import read_document
+from tests.support.scripted_sources import HANG, World
 
 
 def change_set(pattern: str) -> ChangeSet:

@@ -8,9 +8,9 @@ from typing import Any, Final
 import anyio
 import pytest
 
-from aioflags.clock import now
 from aioflags.model.result import FallbackDirective, SourceState, Update
-from tests.supervisor.scripted import DIRECTIVE, HANG, Script, World, down, failure, off, valid
+from aioflags.runtime.clock import now
+from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, failure, off, valid
 
 VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF
 GOOD: Final[Script] = [valid(1), HANG]

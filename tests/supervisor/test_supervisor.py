@@ -16,7 +16,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, SourceState, Update
-from tests.supervisor.scripted import DIRECTIVE, HANG, Script, World, basis, data, down, failure, off, valid
+from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, data, down, failure, off, valid
 
 VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF
 GOOD: Script = [valid(1), HANG]

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from aioflags.model.result import ErrorInfo, FailureKind, FallbackDirective, SourceState, Update
-from tests.supervisor.scripted import HANG, Script, World, down, error, failure, off, valid
+from tests.support.scripted_sources import HANG, Script, World, down, error, failure, off, valid
 
 D, I, W, E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR  # noqa: E741  # a column of levels
 ADDRESS: Final = "https://flags.test/sdk/stream"

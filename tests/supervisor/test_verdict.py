@@ -7,7 +7,7 @@ import pytest
 from aioflags.model.result import Result, SourceState
 from aioflags.supervisor.policy import SERVER
 from aioflags.supervisor.verdict import Verdict, concluded, expired, is_ready, judge, limits, reported
-from tests.supervisor.scripted import DIRECTIVE, basis, down, failure, off, valid
+from tests.support.scripted_sources import DIRECTIVE, basis, down, failure, off, valid
 
 INITIALIZING, VALID, INTERRUPTED = SourceState.INITIALIZING, SourceState.VALID, SourceState.INTERRUPTED
 

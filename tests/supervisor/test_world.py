@@ -20,8 +20,21 @@ import pytest
 from aioflags.model.change import Change, ChangeKind, ChangeSet
 from aioflags.model.defaults import CLOSE_GRACE
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, SourceState, Update
-from aioflags.supervisor.engagement import lifetime
-from tests.supervisor.scripted import DIRECTIVE, HANG, Entry, Script, ScriptedBuilder, World, basis, data, down, failure, off, valid
+from aioflags.supervisor.fallback_state import lifetime
+from tests.support.scripted_sources import (
+    DIRECTIVE,
+    HANG,
+    Entry,
+    Script,
+    ScriptedBuilder,
+    World,
+    basis,
+    data,
+    down,
+    failure,
+    off,
+    valid,
+)
 
 FIRST_SEED = int(os.environ.get("AIOFLAGS_SEED", "0"))
 SEEDS = int(os.environ.get("AIOFLAGS_SEEDS", "1000"))

@@ -32,7 +32,13 @@ def loaded() -> tuple[float, list[str]]:
 
 def test_it_loads_next_to_nothing() -> None:
     _, modules = loaded()
-    assert modules == ["aioflags", "aioflags.lazy", "aioflags.testing", "aioflags.testing.fixtures", "aioflags.testing.plugin"]
+    assert modules == [
+        "aioflags",
+        "aioflags.runtime.lazy",
+        "aioflags.testing",
+        "aioflags.testing.fixtures",
+        "aioflags.testing.plugin",
+    ]
 
 
 @pytest.mark.speed

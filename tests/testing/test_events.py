@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Context
-from aioflags.interventions import INTERVENTIONS
+from aioflags.client.overrides import INTERVENTIONS
 from aioflags.testing import EventRecorder, FlagsService, MemoryClient
-from aioflags.testing.given import Given
+from aioflags.testing.session_flags import Given
 
 ANNA, BERT = Context("anna"), Context("bert", "org")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Context
-from aioflags.interventions import INTERVENTIONS
+from aioflags.client.overrides import INTERVENTIONS
 from aioflags.testing import FlagRecorder
 
 ANNA, BERT = Context("anna"), Context("bert")

@@ -10,8 +10,8 @@ import pytest
 from aioflags import ConfigError, DataSystem, Status
 from aioflags.devserver import Fault, FaultKind
 from aioflags.testing import FlagChangeLog, FlagsService
-from aioflags.testing.given import Given
-from tests.canaries import secretive
+from aioflags.testing.session_flags import Given
+from tests.support.canaries import secretive
 
 pytestmark = pytest.mark.real_time
 

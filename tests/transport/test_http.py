@@ -16,8 +16,8 @@ from aioflags.model.result import FailureKind
 from aioflags.protocol.failures import http_failure, network_failure
 from aioflags.transport.http import HttpTransport, RequestFailed
 from aioflags.transport.settings import Http
-from tests.canaries import KEY
-from tests.scripted_http import HANG, Answer, Service, stream_of
+from tests.support.canaries import KEY
+from tests.support.scripted_http import HANG, Answer, Service, stream_of
 
 IDENTITY = {
     "Authorization": KEY,

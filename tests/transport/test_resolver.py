@@ -15,7 +15,7 @@ import pytest
 
 from aioflags.testing.virtual_time import VirtualTimeLoop
 from aioflags.transport.resolver import DaemonResolver, Resolve, resolve_with
-from tests.transport.raw_server import answering, ok, raw_server
+from tests.support.raw_server import answering, ok, raw_server
 
 pytestmark = pytest.mark.real_time
 

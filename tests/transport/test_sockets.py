@@ -20,7 +20,7 @@ import trustme
 from aioflags.model.result import FailureKind
 from aioflags.transport.http import HttpTransport, RequestFailed
 from aioflags.transport.settings import Http
-from tests.transport.raw_server import RawServer, answering, ok, raw_server, saying
+from tests.support.raw_server import RawServer, answering, ok, raw_server, saying
 
 pytestmark = pytest.mark.real_time
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, assert_type
 
 from aioflags import Client, Context, EvaluationDetail, Flag, FlagChange, Flags, Hook, ReasonKind, Status, ValueChange
-from aioflags.hooks import EvaluationCall, TrackCall
+from aioflags.hooks.hook import EvaluationCall, TrackCall
 from aioflags.migration import Failure, Migrator, OpTracker, Result, Stage, WriteResult
 from aioflags.testing import MemoryClient
 

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from aioflags import Client, ConfigError
-from aioflags.version import __version__
+from aioflags.runtime.version import __version__
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.commands import CommandError, Entity, obey
 from tests.contract.service.configuration import config_for

@@ -1,0 +1,1 @@
+"""Big segments: which of them contain a context, asked of a store."""

@@ -1,0 +1,1 @@
+"""The client: its public methods, how it is assembled, and the fast path of an evaluation."""

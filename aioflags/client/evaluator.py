@@ -1,0 +1,399 @@
+"""Evaluator: the slow path of an evaluation, which every entry point of a client shares and which handles every case.
+
+``Client.variation``, ``Client.variation_nowait`` and ``Flags.variation`` try :mod:`aioflags.client.fast_path` first.
+
+Source: ``evaluation.md`` 5; ``client-surface.md`` 2, 6.3 and 14.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypedDict
+
+import msgspec
+
+from aioflags.big_segments.lookup import Memberships
+from aioflags.client.ambient import current_context
+from aioflags.client.fast_path import fast_path, report_target
+from aioflags.client.overrides import INTERVENTIONS, Observation
+from aioflags.client.status import StatusCell
+from aioflags.client.typed import own_default, plain_key
+from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_state, given_states
+from aioflags.evaluation.explain.flags import explain
+from aioflags.evaluation.scope import FindMembership
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.evaluation.value_types import EXPECTABLE, NO_FIT, asked_for, fit, misfit
+from aioflags.events.recorder import CLOSED, Recorder
+from aioflags.hooks.hook import EvaluationCall
+from aioflags.hooks.runner import Series
+from aioflags.migration.stages import Stage, staged
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.explanation import Explanation, Origin, Step, StepKind
+from aioflags.model.status import Status
+from aioflags.model.values import fresh
+from aioflags.runtime.clock import now_ms
+from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.suggest import did_you_mean
+
+__all__ = ["Evaluator", "Question"]
+
+_OFFLINE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.CLIENT_NOT_READY)
+_OVERRIDE: Final = Reason(kind=ReasonKind.OVERRIDE)
+_NONE: Final[Mapping[str, Any]] = {}
+_WRONG_TYPE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.WRONG_TYPE)
+
+
+class Question(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """One call of an evaluation method. Made by :meth:`Evaluator.question`.
+
+    ``key`` is a plain string. ``context`` is that of the call, otherwise the ambient one; ``default`` is that of the call,
+    otherwise the typed flag's. ``expect`` is the type that the value must have, ``None`` for that of the default. ``method`` is the
+    name that hooks see. ``with_reason``: the caller gets the reason, so events contain it too. The garbage collector need not track
+    an object that lives for one call.
+    """
+
+    snapshot: Snapshot
+    key: str
+    context: Context | None
+    default: Any
+    expect: type | None
+    method: str
+    with_reason: bool
+
+
+class _StateOptions(TypedDict):
+    client_side_only: bool
+    with_reasons: bool
+    details_only_for_tracked_flags: bool
+    now_ms: float
+
+
+class Evaluator:
+    """Evaluates flags for one client. Raises for wrong arguments alone.
+
+    ``report_to``: where the fast path of :class:`Flags` reports an evaluation (:func:`aioflags.client.fast_path.report_target`).
+    ``is_hooked``: there are hooks. ``may_wait``: hooks may be coroutine functions, or big segments may have to be fetched, so
+    that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three.
+    """
+
+    def __init__(
+        self,
+        cell: StatusCell,
+        series: Series,
+        recorder: Recorder,
+        *,
+        offline: bool,
+        defaults: Mapping[str, object],
+        memberships: Memberships | None,
+        logger: logging.Logger,
+    ) -> None:
+        self.recorder: Recorder = recorder
+        self.report_to: Recorder | None = CLOSED
+        self.is_hooked: bool = False
+        self.may_wait: bool = False
+        self._is_intervened = False
+        self._cell = cell
+        self._series = series
+        self._memberships = memberships
+        self._at_hand = None if memberships is None else memberships.at_hand
+        self._offline = offline
+        self._defaults = defaults
+        self._logger = logger
+        # One for each, so that a program that makes up keys of flags hears of those that are malformed.
+        self._once = {kind: Once() for kind in ErrorKind}
+
+    def update_fast_path(self, *, intervened: bool | None = None, reads_store: bool = False) -> Recorder | None:
+        """Decides anew whether evaluations may take the fast path. The caller excludes concurrent calls.
+
+        Args:
+            intervened: tests override flags or observe evaluations; ``None``: as before.
+            reads_store: evaluations of the client may have to read a persistent store. Those on pinned data never do.
+
+        Returns:
+            What evaluations of the client report to: see :func:`report_target`. For those on pinned data it is :attr:`report_to`.
+        """
+        if intervened is not None:
+            self._is_intervened = intervened
+        self.is_hooked = bool(self._series)
+        self.may_wait = self.is_hooked or self._memberships is not None
+        decide = partial(
+            fast_path,
+            is_overridden=self._is_intervened,
+            is_offline=self._offline,
+            has_defaults=bool(self._defaults),
+            has_hooks=self.is_hooked,
+            records_events=self.recorder.is_open,
+        )
+        self.report_to = report_target(decide(reads_store=False), self.recorder)
+        return report_target(decide(reads_store=reads_store), self.recorder)
+
+    def context(self, context: Context | None) -> Context | None:
+        """The context of a call: its own, else the ambient one."""
+        if context is None:
+            return current_context()
+        if not isinstance(context, Context):
+            hint = 'Context("anna") is the user anna' if isinstance(context, str) else "Context.from_dict reads one from a mapping"
+            raise ConfigTypeError(f"context: expected a Context, got {type(context).__name__} ({hint})")
+        return context
+
+    @property
+    def status(self) -> Status:
+        """How the client is doing now."""
+        return self._cell.newest.status
+
+    def question(
+        self,
+        snapshot: Snapshot,
+        key: str,
+        context: Context | None,
+        default: Any,
+        expect: type | None,
+        *,
+        method: str,
+        with_reason: bool = False,
+    ) -> Question:
+        """Checks the key and the context of a call, and completes its arguments.
+
+        Raises:
+            ConfigError: ``key`` is not a string, ``context`` is not a :class:`Context`, or the default is one.
+        """
+        if key.__class__ is not str:
+            plain = plain_key(key)
+            default = own_default(key) if default is None else default
+            key = plain
+        if context.__class__ is not Context:
+            context = self.context(context)
+        if default.__class__ is Context:
+            raise ConfigTypeError("default: expected a JSON value, got Context (pinned flags have theirs: variation(key, default))")
+        return Question(snapshot, key, context, default, expect, method, with_reason)
+
+    # An evaluation passes three functions in turn: hooks, then overrides, then data.
+
+    def detail(self, question: Question, memberships: FindMembership | None = None) -> EvaluationDetail[Any]:
+        """Value, variation and reason. Arrays and objects are copies. Stages of hooks that are coroutine functions are left out.
+
+        ``memberships`` finds those in big segments; by default those that are cached.
+
+        Raises:
+            ConfigError: flags cannot have the expected type.
+        """
+        if self.is_hooked:
+            return self._series.around(self._call(question), partial(self._answer, question, memberships))
+        return self._answer(question, memberships)
+
+    async def detail_awaited(self, question: Question) -> EvaluationDetail[Any]:
+        """:meth:`detail` for a caller that can wait: runs all stages of hooks, and fetches the memberships that the flag needs."""
+        if self.is_hooked:
+            return await self._series.around_awaited(self._call(question), partial(self._answer_awaited, question))
+        return await self._answer_awaited(question)
+
+    async def stage(self, snapshot: Snapshot, key: str, context: Context | None, default: Stage) -> EvaluationDetail[Stage]:
+        """The stage of a migration: the flag's value, or ``default`` if that is not a stage. Hooks get the stage."""
+        question = self.question(snapshot, key, context, default.value, object, method="migration_variation")
+
+        async def answer() -> EvaluationDetail[Stage]:
+            detail = staged(await self._answer_awaited(question), default)
+            if detail.reason.error_kind is ErrorKind.WRONG_TYPE:
+                self._log_stage(question.key)
+            return detail
+
+        if self.is_hooked:
+            return await self._series.around_awaited(self._call(question), answer)
+        return await answer()
+
+    def value(self, snapshot: Snapshot, key: str, context: Context) -> Any:
+        """The value in the data, of any type, for those who follow changes. Hooks run; overrides of tests do not apply."""
+        question = self.question(snapshot, key, context, None, object, method="variation")
+        if self.is_hooked:
+            return self._series.around(self._call(question), partial(self._from_data, question, None)).value
+        return self._from_data(question, None).value
+
+    def _call(self, question: Question) -> EvaluationCall:
+        """What hooks get of a question."""
+        flag = question.snapshot.flags.get(question.key)
+        return EvaluationCall(
+            key=question.key,
+            context=question.context,
+            default_value=question.default,
+            method=question.method,
+            environment_id=self._cell.environment_id,
+            flag_version=None if flag is None else flag.version,
+        )
+
+    async def _answer_awaited(self, question: Question) -> EvaluationDetail[Any]:
+        return self._answer(question, await self._fetched(question))
+
+    async def _fetched(self, question: Question) -> FindMembership | None:
+        """The memberships that the flag needs; ``None`` if it does not need any."""
+        memberships, snapshot, key, context = self._memberships, question.snapshot, question.key, question.context
+        if memberships is None or not snapshot.big_segment_kinds or key in self._overrides():
+            return None
+        if context is None or context.error is not None:
+            return None
+
+        def missing(find: FindMembership) -> tuple[str, ...]:
+            return snapshot.evaluate(key, context, None, memberships=find).missing
+
+        return await memberships.fetched(snapshot, context, missing)
+
+    def _answer(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
+        """The override of a test, otherwise the answer of the data. Notifies the observers of tests."""
+        expect = question.expect
+        if expect is not None and expect not in EXPECTABLE:
+            raise ConfigError(f"expect: no flag is a {getattr(expect, '__name__', expect)}; object stands for any value")
+        if not self._is_intervened:
+            return self._from_data(question, memberships)
+        overrides = INTERVENTIONS.overrides()
+        if question.key in overrides:
+            detail = self._overridden(question, overrides[question.key])
+        else:
+            detail = self._from_data(question, memberships)
+        observation = Observation(question.key, question.context, question.default, detail, question.snapshot.flags, overrides)
+        for observer in INTERVENTIONS.observers:
+            observer(observation)
+        return detail
+
+    def _overridden(self, question: Question, override: object) -> EvaluationDetail[Any]:
+        """The override if it has the type asked for, otherwise the default."""
+        key = question.key
+        default = fresh(self._defaults[key]) if key in self._defaults else question.default
+        wanted = asked_for(default) if question.expect is None else question.expect
+        value = fit(override, wanted)
+        if value is not NO_FIT:
+            return EvaluationDetail(value, None, _OVERRIDE)
+        if self._once[ErrorKind.WRONG_TYPE](key):
+            self._log_type(key, override, wanted)
+        return EvaluationDetail(default, None, _WRONG_TYPE)
+
+    def _from_data(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
+        """The answer of the flag data, which is recorded for analytics. Logs why a default is served."""
+        snapshot, key, context = question.snapshot, question.key, question.context
+        default = fresh(self._defaults[key]) if key in self._defaults else question.default
+        if self._offline:
+            return EvaluationDetail(default, None, _OFFLINE)
+        wanted = asked_for(default) if question.expect is None else question.expect
+        memberships = memberships or self._at_hand
+        evaluation = snapshot.evaluate(key, context, default, wanted=wanted, memberships=memberships)
+        if self.recorder.is_open and context is not None and context.error is None:
+            self.recorder.evaluated(key, context, default, evaluation, with_reason=question.with_reason)
+        detail = evaluation.detail
+        error = detail.reason.error_kind
+        if error is ErrorKind.WRONG_TYPE:
+            if self._once[error](key):
+                any_value = snapshot.evaluate(key, context, None, wanted=object, memberships=memberships).detail.value
+                self._log_type(key, any_value, wanted)
+        elif error is not None:
+            self._log(key, context, error, snapshot.flags)
+        return detail
+
+    async def ahead(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
+        """The memberships that any flag may need, fetched before somebody asks."""
+        if self._memberships is None or context is None or context.error is not None:
+            return None
+        return await self._memberships.ahead(snapshot, context)
+
+    def pinned(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
+        """The memberships that are at hand now, for any flag."""
+        if self._memberships is None or context is None or context.error is not None:
+            return None
+        return self._memberships.pinned(snapshot, context)
+
+    def states(
+        self,
+        snapshot: Snapshot,
+        context: Context | None,
+        *,
+        client_side_only: bool,
+        with_reasons: bool,
+        details_only_for_tracked_flags: bool,
+        known: FindMembership | None,
+    ) -> dict[str, FlagState] | None:
+        """The state of every flag; ``None`` where there are none: offline, without data, for a context that cannot be used."""
+        usable = self._usable(snapshot, context)
+        given = {key: EvaluationDetail(value, None, _OVERRIDE) for key, value in self._overrides().items()}
+        if usable is None and not given:
+            return None
+        options: _StateOptions = {
+            "client_side_only": client_side_only,
+            "with_reasons": with_reasons,
+            "details_only_for_tracked_flags": details_only_for_tracked_flags,
+            "now_ms": now_ms(),
+        }
+        states = {} if usable is None else flags_state(snapshot, usable, memberships=known, **options)
+        if given:
+            states.update(given_states(snapshot, given, **options))
+        return states
+
+    def values(self, snapshot: Snapshot, context: Context | None, known: FindMembership | None) -> dict[str, Any]:
+        """The value of every flag; none offline, without data, or where the context cannot be used."""
+        usable = self._usable(snapshot, context)
+        values = {} if usable is None else flag_values(snapshot, usable, known)
+        values.update(fresh(self._overrides()))
+        return values
+
+    def _overrides(self) -> Mapping[str, Any]:
+        return INTERVENTIONS.overrides() if self._is_intervened else _NONE
+
+    def explain(self, snapshot: Snapshot, key: str, context: Context | None, known: FindMembership | None) -> Explanation:
+        """Why :meth:`detail` answers as it does where any value will do, and where the data came from."""
+        key, found = plain_key(key), self.context(context)
+        overrides, cell = self._overrides(), self._cell
+        if key in overrides:
+            step = Step(kind=StepKind.OVERRIDE, text="a test overrides the flag, so nothing was evaluated")
+            explanation = Explanation(key=key, detail=EvaluationDetail(fresh(overrides[key]), None, _OVERRIDE), steps=(step,))
+        elif self._offline:
+            step = Step(kind=StepKind.PROBLEM, text="the client is offline, so it has no flag data")
+            explanation = Explanation(key=key, detail=EvaluationDetail(None, None, _OFFLINE), steps=(step,))
+        else:
+            explanation = explain(snapshot, key, found, memberships=known)
+        origin = Origin(source=cell.source, age=cell.data_age, status=cell.newest, environment_id=cell.environment_id)
+        return replace(explanation, origin=origin)
+
+    def _usable(self, snapshot: Snapshot, context: Context | None) -> Context | None:
+        """The context to evaluate every flag for, or ``None`` and a line in the log that says why not."""
+        found = self.context(context)
+        if self._offline:
+            return None
+        if found is None or found.error is not None:
+            self._log("all flags", found, ErrorKind.USER_NOT_SPECIFIED)
+            return None
+        if not snapshot.has_data:
+            self._log("all flags", found, ErrorKind.CLIENT_NOT_READY)
+            return None
+        return found
+
+    def _log_type(self, key: str, found: object, wanted: type) -> None:
+        """Types are named, and values never."""
+        self._logger.warning("%s: its value is %s; the default is served", printable(key), misfit(found, wanted))
+
+    def _log_stage(self, key: str) -> None:
+        """The value of a migration's flag, or the default that is configured for it, is not a stage. Once a flag."""
+        if self._once[ErrorKind.WRONG_TYPE]((key, Stage)):
+            stages = ", ".join(Stage)
+            self._logger.warning("%s: its value is not a migration stage (%s); the default is served", printable(key), stages)
+
+    def _log(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
+        """Once a flag and cause. The other kinds are logged where they are found."""
+        why = context.error if kind is ErrorKind.USER_NOT_SPECIFIED and context is not None else None
+        if not self._once[kind]((key, why)):
+            return
+        shown = printable(key)
+        match kind:
+            case ErrorKind.USER_NOT_SPECIFIED:
+                why = why or "none was given, and there is no ambient one"
+                self._logger.warning("%s: the context cannot be used: %s", shown, why)
+            case ErrorKind.CLIENT_NOT_READY:
+                self._logger.warning("%s: there are no flag data; serving the default", shown)
+            case ErrorKind.FLAG_NOT_FOUND:
+                # A key that is new to the service is no news; one that is nearly there is a mistake that nobody else will find.
+                hint = did_you_mean(key, flags, before="; ")
+                self._logger.log(
+                    logging.WARNING if hint else logging.INFO, "%s: there is no such flag, the default is served%s", shown, hint
+                )
+            case ErrorKind.WRONG_TYPE | ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
+                pass

@@ -1,0 +1,172 @@
+"""The fast path of an evaluation: its code, and the decision whether it may be taken.
+
+Most evaluations look a flag up, call it and count the answer. ``Client.variation``, ``Client.variation_nowait`` and
+``Flags.variation`` do that inline, since a call from one of them to another would add a fifth to the time. The code stands
+once, in ``_TEMPLATE``: :func:`with_fast_path` compiles it into each of these methods, in front of the slow path that the
+method itself contains.
+
+``docs/performance.md`` has the targets. Measure T1, T1a and T9 before and after a change to the template.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import linecache
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+
+from aioflags.client.ambient import current_context
+from aioflags.client.typed import own_default
+from aioflags.events.recorder import CLOSED, Recorder
+
+__all__ = ["CLIENT", "PINNED", "Bindings", "FastPath", "fast_path", "report_target", "with_fast_path"]
+
+
+class FastPath(Enum):
+    """Whether evaluations may take the fast path, and what they report there."""
+
+    DISABLED = auto()
+    """Every evaluation takes the slow path."""
+    UNREPORTED = auto()
+    """Events are off: an evaluation returns its value and reports nothing."""
+    REPORTED = auto()
+    """An evaluation reports to the recorder."""
+
+
+def fast_path(
+    *, is_overridden: bool, is_offline: bool, has_defaults: bool, has_hooks: bool, reads_store: bool, records_events: bool
+) -> FastPath:
+    """Decides whether evaluations may take the fast path. It is disabled if anything can change an answer or has to see it.
+
+    Args:
+        is_overridden: tests override flags or observe evaluations.
+        is_offline: the client has no data and returns defaults.
+        has_defaults: the configuration replaces the defaults of some flags.
+        has_hooks: hooks are called around evaluations.
+        reads_store: the flag may have to be read from a persistent store first.
+        records_events: the client sends analytics events, and its recorder is open.
+    """
+    if is_overridden or is_offline or has_defaults or has_hooks or reads_store:
+        return FastPath.DISABLED
+    return FastPath.REPORTED if records_events else FastPath.UNREPORTED
+
+
+def report_target(path: FastPath, recorder: Recorder) -> Recorder | None:
+    """What the template reads: the decision as one reference, so that an evaluation loads one attribute.
+
+    ``None``: report nothing. The client's recorder: report there. A recorder that is never open: the fast path is disabled.
+    """
+    match path:
+        case FastPath.UNREPORTED:
+            return None
+        case FastPath.REPORTED:
+            return recorder
+        case FastPath.DISABLED:
+            return CLOSED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bindings:
+    """What differs between classes with a fast path: expressions, and two statements that load what several expressions need.
+
+    ``parameters`` and ``arguments`` are those of the slow path; ``target`` is what :func:`report_target` returned.
+    """
+
+    parameters: str
+    arguments: str
+    load_context: str = ""
+    load_snapshot: str = ""
+    context: str
+    snapshot: str
+    flags: str
+    is_valid: str
+    target: str
+
+
+CLIENT: Final = Bindings(
+    parameters="key, context=None, default=None",
+    arguments="key, context, default",
+    load_context="if context is None: context = current_context()",
+    load_snapshot="snapshot = self._holder.snapshot",
+    context="context",
+    snapshot="snapshot",
+    flags="snapshot.plain",
+    is_valid="context.error is None",
+    target="self._report_to",
+)
+"""For :class:`Client`: the context of the call, or the ambient one, on the newest data."""
+
+PINNED: Final = Bindings(
+    parameters="key, default=None",
+    arguments="key, default",
+    context="self._subject",
+    snapshot="self._snapshot",
+    flags="self._plain",
+    is_valid="True",  # for an invalid context `_plain` is empty
+    target="self._evaluator.report_to",
+)
+"""For :class:`Flags`: the context and the data of the object."""
+
+# `fits` lacks a value whose type differs from the default's, and arrays and objects, which the slow path copies. A context in
+# focus is valid, and an entry of `ticks` counts one more evaluation without a lock. Any exception leads to the slow path, which
+# meets its cause again and handles it. A typed flag without another default fails at first, and is evaluated again with its own.
+_TEMPLATE: Final = """\
+{define} {name}(self, {bound.parameters}, *, expect=None):
+    {bound.load_context}
+    try:
+        {bound.load_snapshot}
+        answer = {bound.flags}[key]({bound.context}, {bound.snapshot}.scope)
+        value = answer.fits[default.__class__]
+        if expect is None:
+            recorder = {bound.target}
+            if recorder is None:
+                if {bound.is_valid}:
+                    return value
+            else:
+                focus = recorder.focus
+                if focus.context is {bound.context}:
+                    try:
+                        focus.ticks[answer]()
+                        return value
+                    except KeyError:
+                        pass
+                if recorder.is_open and {bound.is_valid}:
+                    recorder.answered({bound.snapshot}, key, {bound.context}, answer, default, value=value)
+                    return value
+    except Exception:
+        pass
+    if default is None and expect is None:
+        default = own_default(key)
+        if default is not None:
+            return {wait}self.{name}({bound.arguments})
+    return {wait}slow_path(self, {bound.arguments}, expect=expect)
+"""
+
+
+def with_fast_path(bindings: Bindings) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates a method that contains the slow path: evaluations try the fast path first.
+
+    The result has the method's name, signature and docstring, and is a coroutine function if the method is. Its source is
+    registered for tracebacks and debuggers.
+    """
+
+    def decorate(slow_path: Callable[..., Any]) -> Callable[..., Any]:
+        waits = inspect.iscoroutinefunction(slow_path)
+        source = _TEMPLATE.format(
+            define="async def" if waits else "def", wait="await " if waits else "", name=slow_path.__name__, bound=bindings
+        )
+        filename = f"<aioflags fast path of {slow_path.__qualname__}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        namespace: dict[str, Any] = {
+            "__name__": __name__,
+            "current_context": current_context,
+            "own_default": own_default,
+            "slow_path": slow_path,
+        }
+        exec(compile(source, filename, "exec"), namespace)  # noqa: S102 -- the text above and the constants of this file
+        return functools.wraps(slow_path)(namespace[slow_path.__name__])
+
+    return decorate

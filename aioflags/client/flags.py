@@ -1,0 +1,159 @@
+"""Flags: the flags for one context on one snapshot, for a request or a template; FlagsState: all of them, for front ends."""
+
+# An omitted default is solved by the overloads with `default: None`, which stand before those with a type variable.
+# pyright: reportInvalidTypeVarUse=false
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, overload
+
+from aioflags.client.evaluator import Evaluator
+from aioflags.client.fast_path import PINNED, with_fast_path
+from aioflags.client.typed import D, Flag, J, PlainKey, T, implements_overloads
+from aioflags.evaluation.all_flags_state import FlagState, state_json
+from aioflags.evaluation.scope import Evaluate, FindMembership
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.context import Context, invalid_context
+from aioflags.model.detail import EvaluationDetail, Reason
+from aioflags.model.values import fresh
+
+__all__ = ["Flags", "FlagsState"]
+
+_NOBODY: Final[dict[str, Evaluate]] = {}
+_UNKNOWN: Final = invalid_context("none was given, and there was no ambient one")
+"""The flags that can be evaluated without a further look for a context that cannot be used."""
+
+
+class Flags:
+    """The flags for one context, pinned: every call sees the same data, however long the request takes.
+
+    Plain calls that never wait and never raise; usable from any thread.
+    """
+
+    __slots__ = ("_context", "_evaluator", "_known", "_plain", "_snapshot", "_subject")
+
+    def __init__(
+        self, evaluator: Evaluator, snapshot: Snapshot, context: Context | None, known: FindMembership | None = None
+    ) -> None:
+        self._evaluator = evaluator
+        self._snapshot = snapshot
+        self._context = context
+        self._known = known
+        # Nobody stays nobody, also where there is an ambient context later.
+        self._subject = _UNKNOWN if context is None else context
+        self._plain = snapshot.plain if context is not None and context.error is None else _NOBODY
+
+    @property
+    def context(self) -> Context | None:
+        """Whom the flags are for; ``None`` if no context was given and none was ambient."""
+        return self._context
+
+    @overload
+    def variation(self, key: Flag[T], default: None = None, *, expect: None = None) -> T: ...
+    @overload
+    def variation(self, key: Flag[J], default: J = ..., *, expect: None = None) -> J: ...
+    @overload
+    def variation(self, key: Flag[T], default: T = ..., *, expect: None = None) -> T: ...
+    @overload
+    def variation(self, key: Flag[D], default: D | None = None, *, expect: type[T]) -> T | D: ...
+    @overload
+    def variation(self, key: PlainKey, default: None = None, *, expect: None = None) -> Any: ...
+    @overload
+    def variation(self, key: PlainKey, default: None = None, *, expect: type[T]) -> T | None: ...
+    @overload
+    def variation(self, key: PlainKey, default: D = ..., *, expect: type[T]) -> T | D: ...
+    @overload
+    def variation(self, key: PlainKey, default: J = ..., *, expect: None = None) -> J: ...
+    @overload
+    def variation(self, key: PlainKey, default: T = ..., *, expect: None = None) -> T: ...
+    @with_fast_path(PINNED)
+    def variation(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> Any:
+        """The value of a flag, or ``default``. See :meth:`Client.variation`."""
+        evaluator = self._evaluator
+        question = evaluator.question(self._snapshot, key, self._subject, default, expect, method="variation")
+        return evaluator.detail(question, self._known).value
+
+    @overload
+    def variation_detail(self, key: Flag[T], default: None = None, *, expect: None = None) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail(self, key: Flag[J], default: J = ..., *, expect: None = None) -> EvaluationDetail[J]: ...
+    @overload
+    def variation_detail(self, key: Flag[T], default: T = ..., *, expect: None = None) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail(self, key: Flag[D], default: D | None = None, *, expect: type[T]) -> EvaluationDetail[T | D]: ...
+    @overload
+    def variation_detail(self, key: PlainKey, default: None = None, *, expect: None = None) -> EvaluationDetail[Any]: ...
+    @overload
+    def variation_detail(self, key: PlainKey, default: None = None, *, expect: type[T]) -> EvaluationDetail[T | None]: ...
+    @overload
+    def variation_detail(self, key: PlainKey, default: D = ..., *, expect: type[T]) -> EvaluationDetail[T | D]: ...
+    @overload
+    def variation_detail(self, key: PlainKey, default: J = ..., *, expect: None = None) -> EvaluationDetail[J]: ...
+    @overload
+    def variation_detail(self, key: PlainKey, default: T = ..., *, expect: None = None) -> EvaluationDetail[T]: ...
+    @implements_overloads
+    def variation_detail(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> EvaluationDetail[Any]:
+        """The value of a flag, which variation it is, and why."""
+        evaluator = self._evaluator
+        question = evaluator.question(
+            self._snapshot, key, self._subject, default, expect, method="variation_detail", with_reason=True
+        )
+        return evaluator.detail(question, self._known)
+
+    def all(self) -> dict[str, Any]:
+        """The values of all flags by key; ``None`` for a flag that has none. Empty without data, or for an invalid context."""
+        return self._evaluator.values(self._snapshot, self._subject, self._known)
+
+    def __repr__(self) -> str:
+        # Not for whom: keys are names of people, often enough.
+        return f"<Flags, {len(self._snapshot.flags)} of a client that is {self._evaluator.status.value}>"
+
+
+class FlagsState:
+    """Every flag's value for one context, with what front-end SDKs want to know of it."""
+
+    __slots__ = ("_states",)
+
+    def __init__(self, states: Mapping[str, FlagState] | None) -> None:
+        self._states = states
+
+    @property
+    def valid(self) -> bool:
+        """Whether there were flags to evaluate, and somebody to evaluate them for."""
+        return self._states is not None
+
+    def __getitem__(self, key: str) -> Any:
+        """The value of a flag; ``None`` if it has none.
+
+        Raises:
+            KeyError: there is no such flag in this state.
+        """
+        return fresh((self._states or {})[key].value)
+
+    def __contains__(self, key: object) -> bool:
+        return key in (self._states or {})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._states or {})
+
+    def get_flag_value(self, key: str) -> Any:
+        """The value of a flag; ``None`` if it has none, or does not exist."""
+        state = (self._states or {}).get(key)
+        return None if state is None else fresh(state.value)
+
+    def get_flag_reason(self, key: str) -> Reason | None:
+        """Why a flag has its value, where reasons were asked for or an experiment needs them."""
+        state = (self._states or {}).get(key)
+        return None if state is None else state.reason
+
+    def to_values_map(self) -> dict[str, Any]:
+        """Values by key."""
+        return {key: fresh(state.value) for key, state in (self._states or {}).items()}
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """What a front-end SDK takes as bootstrap data: values by key, ``$flagsState`` and ``$valid``."""
+        return state_json(self._states or {}, is_valid=self.valid)
+
+    def __repr__(self) -> str:
+        return "<FlagsState, not valid>" if self._states is None else f"<FlagsState, {len(self._states)} flags>"

@@ -1,0 +1,146 @@
+"""What tests put between flags and their callers, for a while: overrides, and observers of every evaluation.
+
+While there is nothing, the doors take the short way and never look here. Whatever comes first turns all clients of the
+process to the long way, and whatever goes last turns them back.
+
+Source: ``architecture.md`` 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+from weakref import WeakKeyDictionary
+
+from aioflags.model.context import Context
+from aioflags.model.detail import EvaluationDetail
+from aioflags.runtime.fork import Lock
+
+__all__ = ["INTERVENTIONS", "EventObserver", "Interventions", "Observation", "ObservedEvent", "Observer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One question and its answer: which flag was asked for, for whom, with which default, and what came of it.
+
+    ``flags`` and ``overrides`` are those there were, by key.
+    """
+
+    key: str
+    context: Context | None
+    default: Any
+    detail: EvaluationDetail[Any]
+    flags: Mapping[str, object] = field(repr=False)
+    overrides: Mapping[str, Any] = field(repr=False)
+
+
+Observer: TypeAlias = Callable[[Observation], None]
+"""Called for every evaluation of one flag, on the thread that asked; must not raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedEvent:
+    """One call of ``track`` or ``identify``, as the program made it. ``key`` is the name of a tracked event, else empty."""
+
+    kind: Literal["track", "identify"]
+    key: str
+    context: Context
+    data: Any = None
+    metric_value: float | None = None
+
+
+EventObserver: TypeAlias = Callable[[ObservedEvent], None]
+"""Called for every tracked event and every identified context, on the thread of the call; must not raise."""
+
+
+class Interventions:
+    """Those of one process: what holds everywhere, and, by a context variable, what holds in a task alone."""
+
+    def __init__(self) -> None:
+        self.observers: tuple[Observer, ...] = ()
+        self.event_observers: tuple[EventObserver, ...] = ()
+        self._everywhere: tuple[Mapping[str, Any], ...] = ()
+        self._in_task: ContextVar[tuple[Mapping[str, Any], ...]] = ContextVar("aioflags overrides", default=())
+        self._clients: WeakKeyDictionary[object, Callable[..., None]] = WeakKeyDictionary()
+        self._lock = Lock()
+        self._count = 0
+
+    def watch(self, client: object, turn: Callable[..., None]) -> None:
+        """Calls ``turn(client, intervened=…)`` now, and whenever that changes; for as long as the client lives."""
+        with self._lock:
+            self._clients[client] = turn
+            turn(client, intervened=self._count > 0)
+
+    def overrides(self) -> dict[str, Any]:
+        """The values that hold here and now, by flag key. A task's outrank those that hold everywhere, inner ones outer ones."""
+        return {key: value for layer in (*self._everywhere, *self._in_task.get()) for key, value in layer.items()}
+
+    @contextmanager
+    def everywhere(self, layer: Mapping[str, Any]) -> Generator[None, None, None]:
+        """Inside the block ``layer``, which may change meanwhile, holds for all clients, in all tasks and threads."""
+        with self._active():
+            with self._lock:
+                self._everywhere = (*self._everywhere, layer)
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._everywhere = tuple(other for other in self._everywhere if other is not layer)
+
+    @contextmanager
+    def in_task(self, values: Mapping[str, Any]) -> Generator[None, None, None]:
+        """Inside the block ``values`` hold for all clients, in this task and in those started in it."""
+        layer = dict(values)
+        with self._active():
+            self._in_task.set((*self._in_task.get(), layer))
+            try:
+                yield
+            finally:
+                # No token: a fixture may be left in another context than it was entered in.
+                self._in_task.set(tuple(other for other in self._in_task.get() if other is not layer))
+                # Tasks that outlive the block have it still.
+                layer.clear()
+
+    @contextmanager
+    def observed(self, observer: Observer) -> Generator[None, None, None]:
+        """Inside the block ``observer`` hears of every evaluation of the process."""
+        with self._active():
+            with self._lock:
+                self.observers = (*self.observers, observer)
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self.observers = tuple(other for other in self.observers if other is not observer)
+
+    @contextmanager
+    def events_observed(self, observer: EventObserver) -> Generator[None, None, None]:
+        """Inside the block ``observer`` is called for every event of the process. Evaluations stay on the fast path."""
+        with self._lock:
+            self.event_observers = (*self.event_observers, observer)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.event_observers = tuple(other for other in self.event_observers if other is not observer)
+
+    @contextmanager
+    def _active(self) -> Generator[None, None, None]:
+        self._changed(1)
+        try:
+            yield
+        finally:
+            self._changed(-1)
+
+    def _changed(self, by: int) -> None:
+        with self._lock:
+            self._count += by
+            if self._count == (1 if by > 0 else 0):
+                for client, turn in tuple(self._clients.items()):
+                    turn(client, intervened=by > 0)
+
+
+INTERVENTIONS: Final = Interventions()

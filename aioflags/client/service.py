@@ -1,0 +1,49 @@
+"""Wire: how one client speaks to the service: the headers that say who it is, and the connections of a run."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+
+from aioflags.config.config import Config
+from aioflags.model.secret import SdkKey
+from aioflags.protocol.requests import INSTANCE_ID, Headers, identity_headers
+from aioflags.runtime.fork import tell_after_fork
+from aioflags.transport.http import HttpTransport, Response
+
+__all__ = ["Wire"]
+
+
+class Wire:
+    """One for each client; sources and events share it."""
+
+    transport: HttpTransport
+    """What requests go through, while a client runs."""
+
+    def __init__(self, config: Config, key: SdkKey) -> None:
+        self.headers: Headers = identity_headers(
+            key,
+            instance_id=str(uuid.uuid4()),
+            application_id=config.application_id,
+            application_version=config.application_version,
+            wrapper_name=config.wrapper_name,
+            wrapper_version=config.wrapper_version,
+            logger=config.logger,
+        )
+        self._config = config
+        tell_after_fork(self)
+
+    def forked(self) -> None:
+        """In the child of a fork, which is a client of its own to the service. Sources and events have these very headers."""
+        self.headers[INSTANCE_ID] = str(uuid.uuid4())
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None, None]:
+        """The connections, for as long as a client runs."""
+        async with HttpTransport(self._config.http, self._config.logger) as self.transport:
+            yield
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        """As :meth:`HttpTransport.post <aioflags.transport.http.HttpTransport.post>`, with these headers alone."""
+        return await self.transport.post(url, headers, body)

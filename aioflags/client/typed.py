@@ -1,0 +1,99 @@
+"""Flag: a flag declared once, with its type and default, and used at every door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, TypeVar, cast
+
+from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.model.values import fresh, plain_text
+from aioflags.runtime.validation import require
+
+__all__ = ["D", "Flag", "J", "PlainKey", "T", "implements_overloads", "own_default", "plain_key"]
+
+T = TypeVar("T")
+"""The type of a flag."""
+D = TypeVar("D")
+"""The type of a default, where ``expect`` names that of the flag."""
+J = TypeVar("J", dict[str, Any], list[Any])
+"""An object or array: a default says nothing about what is in the flag's."""
+
+
+class PlainKey(Protocol):
+    """For type checkers: a string that is not a :class:`Flag`.
+
+    Without it a call with a typed flag and a default of another type would be taken as one with a plain key. A protocol cannot
+    exclude a class, so :class:`Flag` declares this method of ``str`` with another type.
+    """
+
+    def __getnewargs__(self) -> tuple[str]: ...
+
+
+class Flag(str, Generic[T]):
+    """The key of a flag that knows which type the flag has, and its default.
+
+    ::
+
+        CHECKOUT_V2 = Flag[bool]("checkout-v2", default=False)
+
+        if await client.variation(CHECKOUT_V2, context): ...
+
+    It is a string, so it goes wherever a key goes: ``client.explain(CHECKOUT_V2, context)``, ``overrides({CHECKOUT_V2: True})``.
+    Where an evaluation names no default of its own, this one counts; a list or object is then the caller's own copy.
+
+    Raises:
+        ConfigError: the key is not a string, or is empty; or the default is not named.
+    """
+
+    __slots__ = ("_default", "_is_scalar")
+    if TYPE_CHECKING:
+        __getnewargs__: None  # type: ignore[assignment]  # so that it is not a PlainKey
+    _default: T
+    _is_scalar: bool
+
+    def __new__(cls, key: str, *unnamed: Never, default: T) -> Flag[T]:
+        if unnamed:
+            raise ConfigTypeError("default: name it, as in Flag(key, default=…)")
+        if not require("key", key, str):
+            raise ConfigError("key: an empty string is no flag's key")
+        flag = super().__new__(cls, plain_text(key))
+        flag._default = default
+        flag._is_scalar = default is None or isinstance(default, (str, int, float))  # and so nothing that a caller could change
+        return flag
+
+    @property
+    def key(self) -> str:
+        """The key as a plain string."""
+        return plain_text(self)
+
+    @property
+    def default(self) -> T:
+        """What is served where the flag cannot be evaluated."""
+        return self._default if self._is_scalar else cast("T", fresh(self._default))
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        return (plain_text(self),), {"default": self._default}
+
+    def __repr__(self) -> str:
+        return f"Flag({plain_text(self)!r}, default={self._default!r})"
+
+
+def implements_overloads(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Hides the types of a method from the check against its overloads, which name :class:`PlainKey` where it takes any ``str``."""
+    return method
+
+
+def plain_key(key: object) -> str:
+    """A flag's key as a plain string.
+
+    Raises:
+        ConfigError: it is no string.
+    """
+    if not isinstance(key, str):
+        raise ConfigTypeError(f"key: expected a string, got {type(key).__name__}")
+    return plain_text(key)
+
+
+def own_default(key: object) -> Any:
+    """The default that a key brings along: a typed flag's; ``None`` for a plain key."""
+    return cast("Any", key).default if isinstance(key, Flag) else None

@@ -1,0 +1,1 @@
+"""The options of a client, checked when they are made."""

@@ -1,0 +1,81 @@
+"""What the control API shows of the server, in sections, each with a revision that tells when there is more to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from aioflags.devserver.clients import SeenClient
+from aioflags.devserver.faults.faults import Injected
+from aioflags.devserver.state import ServerState
+
+__all__ = ["Report"]
+
+_Revision: TypeAlias = tuple[int, ...]
+
+
+class Report:
+    """The sections of one reader: ``flags``, ``clients``, ``faults``, ``events``. It knows which of them this reader has."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        self._shown: dict[str, _Revision] = {}
+        self._sections: Final[dict[str, tuple[Callable[[], _Revision], Callable[[], Any]]]] = {
+            "flags": (lambda: (state.version,), self._flags),
+            "clients": (lambda: (state.clients.revision,), self._clients),
+            "faults": (lambda: (state.faults.revision,), self._faults),
+            "events": (lambda: (state.events.revision,), self._events),
+        }
+
+    def news(self) -> Iterator[tuple[str, msgspec.Raw]]:
+        """The sections that changed since this reader had them, by name, as JSON."""
+        for name, (revision, build) in self._sections.items():
+            now = revision()
+            if self._shown.get(name) != now:
+                self._shown[name] = now
+                yield name, msgspec.Raw(msgspec.json.encode(build()))
+
+    def _flags(self) -> dict[str, Any]:
+        overrides = [asdict(override) for override in self._state.overrides]
+        return {"version": self._state.version, **self._state.document(), "overrides": overrides}
+
+    def _clients(self) -> dict[str, Any]:
+        state = self._state
+        return {
+            "clients": [_client(client) for client in state.clients.all],
+            "requests": {str(endpoint): count for endpoint, count in state.requests.items()},
+            "openStreams": {str(endpoint): count for endpoint, count in state.open_streams.items() if count},
+        }
+
+    def _faults(self) -> list[dict[str, Any]]:
+        return [_fault(injected) for injected in self._state.faults.standing]
+
+    def _events(self) -> dict[str, Any]:
+        events = self._state.events
+        newest = [msgspec.to_builtins(asdict(event)) for event in events.newest]
+        return {"count": events.count, "faulty": events.faulty, "newest": newest}
+
+
+def _client(client: SeenClient) -> dict[str, Any]:
+    return {
+        "number": client.number,
+        "agent": client.agent,
+        "instance": client.instance,
+        "tags": client.tags,
+        "firstSeen": client.first_seen_ms,
+        "lastSeen": client.last_seen_ms,
+        "goneAt": client.gone_at_ms,
+        "requests": client.requests,
+        "streams": [str(endpoint) for endpoint, count in client.streams.items() for _ in range(count)],
+        "sent": None if client.sent is None else asdict(client.sent),
+        "fault": None if client.fault is None else asdict(client.fault),
+    }
+
+
+def _fault(injected: Injected) -> dict[str, Any]:
+    endpoints = sorted(injected.fault.endpoints)
+    written = {**msgspec.to_builtins(injected.fault), "on": endpoints}
+    return {**written, "number": injected.number, "remaining": injected.remaining, "holds": injected.holds}

@@ -1,0 +1,1 @@
+"""The analytics events that the development server received."""

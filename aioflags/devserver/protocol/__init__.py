@@ -1,0 +1,1 @@
+"""How the development server speaks LaunchDarkly's protocols."""

@@ -1,0 +1,1 @@
+"""Explanations: why a flag has its value."""

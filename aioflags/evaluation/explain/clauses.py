@@ -1,0 +1,251 @@
+"""Clauses and segments told step by step: what an explanation says of them.
+
+A clause is asked by the predicate that evaluations use. The way through a segment is walked anew, which is why the tests compare
+every explanation with an evaluation.
+
+Source: ``evaluation.md`` 3.4, 3.8 and 3.9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from aioflags.evaluation.attributes import clean_kind, finder, reference
+from aioflags.evaluation.clauses import SEGMENT_MATCH, compile_clause, named_segments
+from aioflags.evaluation.hashing import bucket, bucket_digest, bucket_prefix, bucket_text
+from aioflags.evaluation.operators import OPERATORS
+from aioflags.evaluation.scope import Scope
+from aioflags.evaluation.visits import MalformedError, worsen
+from aioflags.model.detail import BigSegmentsStatus
+from aioflags.model.explanation import Step, StepKind, as_json, shown
+from aioflags.model.flag import Clause
+from aioflags.model.segment import SegmentDefinition, SegmentRule, SegmentTarget
+from aioflags.runtime.logs import printable
+
+if TYPE_CHECKING:
+    from aioflags.model.context import Context
+
+__all__ = ["Matching", "Place"]
+
+_TRUST: Final = {
+    BigSegmentsStatus.HEALTHY: "",
+    BigSegmentsStatus.STALE: ", and they are stale",
+    BigSegmentsStatus.STORE_ERROR: ", as far as their store can tell, which fails",
+    BigSegmentsStatus.NOT_CONFIGURED: "",
+}
+_MOST_VALUES: Final = 5
+"""How many values of a clause a sentence names."""
+
+
+class Place:
+    """Where a context falls in a rollout: its ``bucket`` in [0, 1], and in words why. ``is_found``: there was something to hash."""
+
+    __slots__ = ("bucket", "by", "is_found", "kind", "text")
+
+    def __init__(self, context: Context, *, kind: str | None, by: str | None, key: str, salt: str, seed: int | None = None) -> None:
+        self.kind: str = clean_kind(kind)
+        self.by: str = by or "key"
+        named = reference(self.by, kind)
+        if by and named.error is not None:
+            raise MalformedError(f"buckets by an invalid attribute reference: {named.error}")
+        single = context.member(self.kind)
+        hashed = None if single is None else bucket_text(finder(named)(single) if by else single.key)
+        self.is_found: bool = hashed is not None
+        self.bucket: float = 0.0 if hashed is None else bucket(bucket_digest(bucket_prefix(key, salt, seed), hashed))
+        if single is None:
+            self.text: str = f"the context has no {printable(self.kind)}, so its bucket is 0"
+        elif hashed is None:
+            self.text = f"{printable(self.kind)} has no {printable(self.by)} to bucket by, so its bucket is 0"
+        else:
+            self.text = f"by {printable(self.kind)} {printable(self.by)} {shown(hashed)} the bucket is {self.bucket:.6f}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the text tells."""
+        return {"kind": self.kind, "bucketBy": self.by, "bucket": self.bucket}
+
+
+class Matching:
+    """Asks clauses and segments for one context, and appends to ``steps`` what they said."""
+
+    def __init__(self, context: Context, scope: Scope, segments: Mapping[str, SegmentDefinition]) -> None:
+        self._context = context
+        self._scope = scope
+        self._segments = segments
+        self._answers: dict[str, bool] = {}
+
+    def all_match(self, clauses: Iterable[Clause] | None, path: str, steps: list[Step]) -> bool:
+        """Whether every clause matches; those after the first that does not are not asked."""
+        # A loop, and few calls from here to a segment's own clauses: definitions that evaluations can follow down to
+        # the last of a hundred have to be told, too, before the interpreter's limit.
+        for index, clause in enumerate(clauses or ()):
+            asks = self._is_in_segments if clause.op == SEGMENT_MATCH else self._matches
+            if not asks(clause, f"{path}.clauses[{index}]", steps):
+                return False
+        return True
+
+    def _matches(self, clause: Clause, path: str, steps: list[Step]) -> bool:
+        notes: list[str] = []
+        asked, found = self._found(clause)
+        holds = None
+        try:
+            holds = compile_clause(clause, notes.append)(self._context, self._scope)
+        finally:
+            remarks = [*notes, *(["nobody knows this operator"] if clause.op not in OPERATORS else [])]
+            answer = {True: "yes", False: "no", None: "that cannot be told"}[holds]
+            text = f"{asked}; {_question(clause)} {answer}{''.join(f' ({printable(remark)})' for remark in remarks)}"
+            facts: dict[str, Any] = {
+                "contextKind": clean_kind(clause.context_kind),
+                "attribute": clause.attribute or "",
+                "op": clause.op,
+                "values": list(clause.values or ()),
+                "negate": bool(clause.negate),
+                "found": as_json(found),
+            }
+            steps.append(Step(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts))
+        return bool(holds)
+
+    def _found(self, clause: Clause) -> tuple[str, Any]:
+        """What a clause looks at, in words and as it is."""
+        named, kind = reference(clause.attribute or "", clause.context_kind), clean_kind(clause.context_kind)
+        name = printable(clause.attribute)
+        if named.error is not None:
+            return f"the attribute reference {shown(clause.attribute)} is invalid: {printable(named.error)}", None
+        if named.path == ("kind",):
+            kinds = [single.kind for single in self._context]
+            return f"the context is of kind {' and '.join(map(printable, kinds))}", kinds
+        single = self._context.member(kind)
+        if single is None:
+            return f"the context has no {printable(kind)}", None
+        found = finder(named)(single)
+        return f"{printable(kind)} {name} is {shown(found)}" if found is not None else f"{printable(kind)} has no {name}", found
+
+    # -- segments
+
+    def _is_in_segments(self, clause: Clause, path: str, steps: list[Step]) -> bool:
+        keys = [value for value in clause.values or () if isinstance(value, str)]
+        inner: list[Step] = []
+        holds = None
+        try:
+            is_in_one = False
+            for key in keys:
+                is_in_one = is_in_one or self._is_in(key, inner)
+            holds = is_in_one is not bool(clause.negate)
+        finally:
+            answer = {True: "yes", False: "no", None: "that cannot be told"}[holds]
+            text = f"is it {'in none' if clause.negate else 'in one'} of the segments {_listed(keys)}? {answer}"
+            facts = {"op": clause.op, "values": keys, "negate": bool(clause.negate)}
+            steps.append(Step(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+        return bool(holds)
+
+    def _is_in(self, key: str, steps: list[Step]) -> bool:
+        """Whether a segment has the context. The segment's own steps are listed where it is used for the first time."""
+        segment = self._segments.get(key)
+        if segment is None:
+            text = f"there is no segment {shown(key)}"
+            steps.append(Step(kind=StepKind.SEGMENT, text=text, holds=False, facts={"segment": key}))
+            return False
+        inner: list[Step] = []
+        holds, again = self._answers.get(key), ""
+        try:
+            if holds is None:
+                known = self._membership(segment, inner) if segment.unbounded else self._listing(segment, inner)
+                holds = self._answers[key] = self._rules(segment, inner) if known is None else known
+            else:
+                again = ", as shown above"
+                self._scope.segments.recall(key, self._scope)  # fails if the way to it, and then on, is too long from here
+        finally:
+            answer = {True: "has it", False: "does not have it", None: "cannot tell"}[holds]
+            text = f"segment {shown(key)}, version {segment.version}, {answer}{again}"
+            facts = {"segment": key, "version": segment.version}
+            steps.append(Step(kind=StepKind.SEGMENT, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+        return bool(holds)
+
+    def _listing(self, segment: SegmentDefinition, steps: list[Step]) -> bool | None:
+        """What the lists of keys say; ``None`` if the context is on none."""
+        for name, users, targets in (
+            ("included", segment.included, segment.included_contexts),
+            ("excluded", segment.excluded, segment.excluded_contexts),
+        ):
+            single = self._listed(users, targets)
+            if single is not None:
+                text = f"{printable(single.kind)} {shown(single.key)} is {name} by its key"
+                facts = {"contextKind": single.kind, "key": single.key}
+                steps.append(Step(kind=StepKind.LISTS, path=name, text=text, holds=name == "included", facts=facts))
+                return name == "included"
+        return None
+
+    def _listed(self, users: Sequence[str] | None, targets: Iterable[SegmentTarget] | None) -> Context | None:
+        """The part of the context whose key is listed."""
+        for kind, keys in (("user", users), *((clean_kind(target.context_kind), target.values) for target in targets or ())):
+            single = self._context.member(kind)
+            if single is not None and single.key in (keys or ()):
+                return single
+        return None
+
+    def _rules(self, segment: SegmentDefinition, steps: list[Step]) -> bool:
+        visits = self._scope.segments
+        visits.enter(segment.key, self._scope, is_leaf=not named_segments(segment.rules))
+        holds: bool | None = False
+        for index, rule in enumerate(segment.rules or ()):
+            inner: list[Step] = []
+            path, holds = f"rules[{index}]", None
+            try:
+                holds = self.all_match(rule.clauses, path, inner) and self._is_within(segment, rule, path, inner)
+            finally:
+                answer = {True: "matches", False: "does not match", None: "cannot be told"}[holds]
+                text = f"rule {index} of the segment {answer}"
+                facts = {"index": index}
+                steps.append(Step(kind=StepKind.RULE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+            if holds:
+                break
+        return visits.leave(bool(holds), self._scope)
+
+    def _is_within(self, segment: SegmentDefinition, rule: SegmentRule, path: str, steps: list[Step]) -> bool:
+        if rule.weight is None:
+            return True
+        kind, share = rule.rollout_context_kind, rule.weight / 100000.0
+        place = Place(self._context, kind=kind, by=rule.bucket_by or "key", key=segment.key, salt=segment.salt or "")
+        holds = place.bucket < share and self._context.member(place.kind) is not None
+        text = f"{place.text}; the rule takes buckets below {share:g}: {'yes' if holds else 'no'}"
+        facts = {**place.facts, "below": share}
+        steps.append(Step(kind=StepKind.BUCKET, path=f"{path}.weight", text=text, holds=holds, facts=facts))
+        return holds
+
+    # -- big segments
+
+    def _membership(self, segment: SegmentDefinition, steps: list[Step]) -> bool | None:
+        """What is known of a big segment's memberships; ``None`` if its rules have to say."""
+        scope, kind = self._scope, clean_kind(segment.unbounded_context_kind)
+        single = self._context.member(kind)
+        known: bool | None = None
+        if segment.generation is None:
+            worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
+            known, text = False, "the segment is big, and has no generation to look up"
+        elif single is None:
+            known, text = False, f"the segment is big, and the context has no {printable(kind)}"
+        elif scope.memberships is None:
+            worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
+            text = "the segment is big, and there is no store of memberships"
+        elif (found := scope.memberships(single.key)) is None:
+            text = f"nothing is known of the memberships of {shown(single.key)}"
+        else:
+            worsen(scope, found.status)
+            known = found.segments.get(f"{segment.key}.g{segment.generation}")
+            verb = {True: "include", False: "exclude", None: "do not name"}[known]
+            text = f"the memberships of {shown(single.key)} {verb} it{_TRUST[found.status]}"
+        steps.append(Step(kind=StepKind.LISTS, path="unbounded", text=text, holds=known))
+        return known
+
+
+def _question(clause: Clause) -> str:
+    return f"is that {'not ' if clause.negate else ''}{printable(clause.op)} {_listed(clause.values or ())}?"
+
+
+def _listed(values: Sequence[object]) -> str:
+    """The first of some values, and how many there are besides."""
+    if not values:
+        return "(none)"
+    more = f" or {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
+    return f"{', '.join(map(shown, values[:_MOST_VALUES]))}{more}"

@@ -1,0 +1,223 @@
+"""Why a flag has its value: the walk through a definition that evaluation has compiled away, told step by step.
+
+Never on the way of an evaluation. It decides anew, from the definitions, so that it can tell what it saw; that it always decides as
+evaluations do is what the differential test holds.
+
+Source: ``evaluation.md`` 3.1 to 3.4 and 3.10.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final
+
+from aioflags.evaluation.answers import Answer, malformed
+from aioflags.evaluation.explain.clauses import Matching, Place
+from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
+from aioflags.evaluation.scope import FindMembership, Scope
+from aioflags.evaluation.visits import MalformedError
+from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.explanation import Explanation, Step, StepKind, shown
+from aioflags.model.flag import FlagDefinition, FlagRule, Prerequisite, VariationOrRollout
+from aioflags.model.values import fresh
+from aioflags.runtime.logs import printable
+from aioflags.runtime.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.model.context import Context
+
+__all__ = ["explain"]
+
+_NOTHING: Final = VariationOrRollout()
+
+
+def explain(
+    snapshot: Snapshot,
+    key: str,
+    context: Context | None,
+    *,
+    memberships: FindMembership | None = None,
+) -> Explanation:
+    """Why ``snapshot`` answers as it does for the context. Never raises for what is in the data.
+
+    ``memberships`` finds what is known of big segments.
+    """
+    if context is None or context.error is not None:
+        why = "there is none" if context is None else printable(context.error)
+        return _refused(key, ErrorKind.USER_NOT_SPECIFIED, f"the context cannot be used: {why}")
+    if not snapshot.has_data:
+        return _refused(key, ErrorKind.CLIENT_NOT_READY, "there are no flag data")
+    flag = snapshot.flags.get(key)
+    if flag is None:
+        also = did_you_mean(key, snapshot.flags, before="; ", quote=shown)
+        return _refused(key, ErrorKind.FLAG_NOT_FOUND, f"there is no flag {shown(key)} among {len(snapshot.flags)}{also}")
+    scope = snapshot.new_scope(memberships)
+    steps: list[Step] = []
+    try:
+        scope.flags.enter(flag.key, scope, is_leaf=_is_leaf(flag))
+        answer = scope.flags.leave(_Walk(snapshot, context, scope).flag(flag, steps), scope)
+    except MalformedError as problem:
+        answer = malformed(str(problem))
+        scope.abandon()
+    except RecursionError:
+        answer = malformed("depends on too many flags or segments in a row")
+        scope.abandon()
+    if answer.problem is not None:
+        steps.append(Step(kind=StepKind.PROBLEM, text=f"the flag makes no sense: it {printable(answer.problem)}"))
+    reason = answer.detail.reason
+    if scope.big_segments_status is not None:
+        reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
+    detail = EvaluationDetail(fresh(answer.value), answer.index, reason)
+    return Explanation(key=key, detail=detail, steps=tuple(steps), version=flag.version)
+
+
+def _refused(key: str, kind: ErrorKind, why: str) -> Explanation:
+    detail: EvaluationDetail[Any] = EvaluationDetail(None, None, Reason(kind=ReasonKind.ERROR, error_kind=kind))
+    return Explanation(key=key, detail=detail, steps=(Step(kind=StepKind.PROBLEM, text=why),))
+
+
+class _Walk:
+    """Decides for one context, and appends to ``steps`` what it met on its way. Raises :class:`MalformedError`."""
+
+    def __init__(self, snapshot: Snapshot, context: Context, scope: Scope) -> None:
+        self._flags = snapshot.flags
+        self._context = context
+        self._scope = scope
+        self._matching = Matching(context, scope, snapshot.segments)
+
+    def flag(self, flag: FlagDefinition, steps: list[Step]) -> Answer:
+        """Off, prerequisites, targets, rules, fallthrough: the first that has something to say."""
+        text = "the flag is on" if flag.on else "the flag is off"
+        steps.append(Step(kind=StepKind.SWITCH, path="on", text=text, holds=bool(flag.on)))
+        if not flag.on:
+            return off_answer(flag, Reason(kind=ReasonKind.OFF))
+        return self._unmet(flag, steps) or self._targeted(flag, steps) or self._ruled(flag, steps)
+
+    # -- prerequisites
+
+    def _unmet(self, flag: FlagDefinition, steps: list[Step]) -> Answer | None:
+        """The answer, if a prerequisite is not met."""
+        for index, needed in enumerate(flag.prerequisites or ()):
+            if not self._is_met(needed, f"prerequisites[{index}]", steps):
+                return off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=needed.key))
+        return None
+
+    def _is_met(self, needed: Prerequisite, path: str, steps: list[Step]) -> bool:
+        """Whether a prerequisite is met. Its own steps are listed where it is used for the first time."""
+        inner: list[Step] = []
+        holds, told = None, "cannot be told"
+        visits, scope = self._scope.flags, self._scope
+        try:
+            prerequisite = self._flags.get(needed.key)
+            if prerequisite is None:
+                holds, told = False, "is not met: there is no such flag"
+            else:
+                answer, again = visits.recall(needed.key, scope), ", as shown above"
+                if answer is None:
+                    visits.enter(needed.key, scope, is_leaf=_is_leaf(prerequisite))
+                    answer, again = visits.leave(self.flag(prerequisite, inner), scope), ""
+                is_off = answer.detail.reason.kind is ReasonKind.OFF
+                # A flag that is off fulfils nothing, even if it serves just the variation that is asked for.
+                holds = answer.index == needed.variation and not is_off
+                serves = f"is off{again}" if is_off else f"serves {_variation(answer.index)}{again}"
+                told = f"{'is' if holds else 'is not'} met: it {serves}, and variation {needed.variation} is needed"
+        finally:
+            text = f"prerequisite {shown(needed.key)} {told}"
+            facts = {"flag": needed.key, "variation": needed.variation}
+            steps.append(Step(kind=StepKind.PREREQUISITE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+        return bool(holds)
+
+    # -- targets
+
+    def _targeted(self, flag: FlagDefinition, steps: list[Step]) -> Answer | None:
+        """The answer, if a target names the context."""
+        targets = targets_in_order(flag)
+        for kind, variation, keys in targets:
+            single = self._context.member(kind)
+            if single is not None and single.key in keys:
+                text = f"{printable(kind)} {shown(single.key)} is a target of variation {variation}"
+                facts = {"contextKind": kind, "key": single.key, "variation": variation}
+                steps.append(Step(kind=StepKind.TARGETS, path="targets", text=text, holds=True, facts=facts))
+                return answer_of(flag, variation, Reason(kind=ReasonKind.TARGET_MATCH))
+        if count := sum(len(keys) for _, _, keys in targets):
+            text = f"none of {count} target{'s' if count > 1 else ''} is the context"
+            steps.append(Step(kind=StepKind.TARGETS, path="targets", text=text, holds=False))
+        return None
+
+    # -- rules
+
+    def _ruled(self, flag: FlagDefinition, steps: list[Step]) -> Answer:
+        """The answer of the first rule that matches, or of the fallthrough."""
+        for index, rule in enumerate(flag.rules or ()):
+            answer = self._rule(flag, index, rule, steps)
+            if answer is not None:
+                return answer
+        served, inner, told = flag.fallthrough or _NOTHING, list[Step](), "serves nothing"
+        try:
+            reason = Reason(kind=ReasonKind.FALLTHROUGH)
+            answer = self._served(flag, served, reason, inner)
+            told = f"serves {_variation(answer.index)}"
+        finally:
+            text = f"{'no rule matches, so ' if flag.rules else ''}the fallthrough {told}"
+            steps.append(Step(kind=StepKind.FALLTHROUGH, path="fallthrough", text=text, steps=tuple(inner)))
+        return answer
+
+    def _rule(self, flag: FlagDefinition, index: int, rule: FlagRule, steps: list[Step]) -> Answer | None:
+        inner: list[Step] = []
+        path, answer, holds, told = f"rules[{index}]", None, None, "cannot be told"
+        try:
+            holds = self._matching.all_match(rule.clauses, path, inner)
+            told = "does not match"
+            if holds:
+                told = "matches"
+                reason = Reason(kind=ReasonKind.RULE_MATCH, rule_index=index, rule_id=rule.id or None)
+                answer = self._served(flag, rule, reason, inner)
+                told = f"matches and serves {_variation(answer.index)}"
+        finally:
+            text = f"rule {index}{f' ({printable(rule.id)})' if rule.id else ''} {told}"
+            facts = {"index": index, **({"id": rule.id} if rule.id else {})}
+            steps.append(Step(kind=StepKind.RULE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+        return answer
+
+    # -- what is served
+
+    def _served(self, flag: FlagDefinition, served: VariationOrRollout | FlagRule, reason: Reason, steps: list[Step]) -> Answer:
+        """The answer of a rule or fallthrough that had its turn."""
+        if served.variation is not None:
+            return answer_of(flag, served.variation, reason)
+        path, rollout = "fallthrough" if reason.rule_index is None else f"rules[{reason.rule_index}]", served.rollout
+        if rollout is None or not rollout.variations:
+            return malformed(f"has neither variation nor rollout in {path}")
+        is_experiment = rollout.kind == "experiment"
+        place = Place(
+            self._context,
+            kind=rollout.context_kind,
+            by=None if is_experiment else rollout.bucket_by,  # an experiment buckets by key, whatever bucket_by says
+            key=flag.key,
+            salt=flag.salt or "",
+            seed=rollout.seed,
+        )
+        above, below, chosen = 0.0, 0.0, rollout.variations[-1]
+        for weighted in rollout.variations:
+            above, below = below, below + weighted.weight / 100000.0
+            if place.bucket < below:
+                chosen = weighted
+                break
+        else:
+            below = 1.0  # weights that do not add up: the last one has the rest
+        in_experiment = is_experiment and not chosen.untracked and place.is_found
+        what = "experiment" if is_experiment else "rollout"
+        text = f"{what}: {place.text}; variation {chosen.variation} has buckets from {above:g} to {below:g}"
+        facts = {**place.facts, "above": above, "below": below, "variation": chosen.variation, "inExperiment": in_experiment}
+        steps.append(Step(kind=StepKind.BUCKET, path=f"{path}.rollout", text=text, facts=facts))
+        return answer_of(flag, chosen.variation, dataclasses.replace(reason, in_experiment=in_experiment))
+
+
+def _is_leaf(flag: FlagDefinition) -> bool:
+    """Whether evaluating the flag goes into no other."""
+    return not (flag.on and flag.prerequisites)
+
+
+def _variation(index: int | None) -> str:
+    return "no variation" if index is None else f"variation {index}"

@@ -1,0 +1,253 @@
+"""Series: the hooks of one client, and how their stages are run around a call. Two ways: one that awaits, one that does not.
+
+Source: ``client-surface.md`` 6.2 to 6.6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+import anyio
+
+from aioflags.hooks.deferred import Backlog
+from aioflags.hooks.hook import Data, EvaluationCall, Hook, TrackCall
+from aioflags.model.defaults import GUEST_LIMIT
+from aioflags.model.detail import EvaluationDetail
+from aioflags.runtime.cancellation import Contained
+from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.suggest import nearest, suggestion
+
+__all__ = ["Series"]
+
+T = TypeVar("T")
+
+_STAGES: Final = ("before_evaluation", "after_evaluation", "evaluation_cancelled", "after_track")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A moment at which a hook wants to be called. ``waits``: it is a coroutine function."""
+
+    hook: Hook
+    name: str
+    run: Callable[..., object]
+    waits: bool
+
+    @classmethod
+    def of(cls, hook: Hook, name: str) -> _Stage | None:
+        """The hook's own stage of that name; ``None`` where the hook has none of its own, so that nothing is called."""
+        run = getattr(hook, name)
+        if getattr(run, "__func__", None) is getattr(Hook, name):
+            return None
+        return cls(hook, name, run, inspect.iscoroutinefunction(run))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """The stages of one hook."""
+
+    before_evaluation: _Stage | None
+    after_evaluation: _Stage | None
+    evaluation_cancelled: _Stage | None
+    after_track: _Stage | None
+
+    @classmethod
+    def of(cls, hook: Hook) -> _Stages:
+        return cls(*(_Stage.of(hook, name) for name in _STAGES))
+
+
+class Series:
+    """The hooks of one client, in order. False while there are none, so that nobody pays for them.
+
+    A call takes the list once: what is added meanwhile sees the next call.
+    """
+
+    def __init__(self, hooks: Iterable[Hook], backlog: Backlog, logger: logging.Logger) -> None:
+        self._hooks: tuple[_Stages, ...] = ()
+        self._backlog = backlog
+        self._logger = logger
+        self._once = Once()
+        self._once_a_key = Once()
+        """Apart: there may be more keys than anybody wants to read of, and what is said of a hook is said nevertheless."""
+        self.add(hooks)
+
+    def __bool__(self) -> bool:
+        return bool(self._hooks)
+
+    def add(self, hooks: Iterable[Hook]) -> None:
+        """Behind those there are. Not from two threads at once."""
+        added = [(hook, _Stages.of(hook)) for hook in hooks]
+        self._hooks += tuple(stages for _, stages in added)
+        for hook, stages in added:
+            self._check(hook, stages)
+
+    def _check(self, hook: Hook, stages: _Stages) -> None:
+        """Warn, once per class, about a hook that overrides no stage: it would never be called."""
+        if any(getattr(stages, name) is not None for name in _STAGES) or not self._once((type(hook), "stages")):
+            return
+        meant = ", ".join(_misspelt_stages(type(hook)))
+        guess = f"; {suggestion(meant, str)}" if meant else ""
+        self._logger.warning(
+            "hook %s overrides no stage and is never called (stages: %s)%s", _name(hook), ", ".join(_STAGES), guess
+        )
+
+    # -- around an evaluation
+
+    def around(self, call: EvaluationCall, evaluate: Callable[[], EvaluationDetail[T]]) -> EvaluationDetail[T]:
+        """An evaluation with the plain stages around it; those that would wait are passed over."""
+        begun: list[tuple[_Stages, Data]] = []
+        try:
+            for stages in self._hooks:
+                begun.append((stages, self._run(stages.before_evaluation, call, {})))  # noqa: PERF401 -- each counts, if the next raises
+            detail = evaluate()
+            while begun:
+                stages, data = begun.pop()
+                self._run(stages.after_evaluation, call, data, detail)
+        except BaseException:
+            self._cancelled(call, begun)
+            raise
+        return detail
+
+    async def around_awaited(
+        self, call: EvaluationCall, evaluate: Callable[[], Awaitable[EvaluationDetail[T]]]
+    ) -> EvaluationDetail[T]:
+        """An evaluation with all stages around it, one after the other, in the task that called."""
+        begun: list[tuple[_Stages, Data]] = []
+        try:
+            for stages in self._hooks:
+                begun.append((stages, await self._run_awaited(stages.before_evaluation, call, {})))  # noqa: PERF401 -- as above
+            detail = await evaluate()
+            while begun:
+                stages, data = begun.pop()
+                await self._run_awaited(stages.after_evaluation, call, data, detail)
+        except BaseException:
+            self._cancelled(call, begun)
+            raise
+        return detail
+
+    def _cancelled(self, call: EvaluationCall, begun: Sequence[tuple[_Stages, Data]]) -> None:
+        """The evaluation ended without a result. Call ``evaluation_cancelled`` of each hook in ``begun``, the last one first.
+
+        A hook in whose stage the task was cancelled is not in ``begun``: it can catch the cancellation itself.
+        """
+        for stages, data in reversed(begun):
+            stage = stages.evaluation_cancelled
+            if stage is None or not stage.waits:
+                self._run(stage, call, data)
+            elif self._once(id(stage)):
+                self._logger.warning("hook %s: evaluation_cancelled must be a plain function; it is skipped", _name(stage.hook))
+
+    def _run(self, stage: _Stage | None, call: EvaluationCall, data: Data, *more: object) -> Data:
+        """Run a plain stage. Returns its data, ``data`` itself if it returns no mapping, or an empty dictionary if it fails."""
+        if stage is None:
+            return data
+        if stage.waits:
+            self._passed_over(stage)
+            return data
+        try:
+            returned = stage.run(call, data, *more)
+            if returned is not data and inspect.isawaitable(returned):
+                # Only calling it showed that it wants to wait.
+                _close(returned)
+                self._passed_over(stage)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
+            # This call never waits, so its task cannot be cancelled here: the stage read the result of a cancelled future.
+            self._failed(stage, call.key, error)
+            return {}
+        return _taken(returned, data)
+
+    async def _run_awaited(self, stage: _Stage | None, call: EvaluationCall, data: Data, *more: object) -> Data:
+        """The same, but a stage that waits is waited for. A cancellation is passed on."""
+        if stage is None:
+            return data
+        try:
+            with Contained():
+                returned = stage.run(call, data, *more)
+                if stage.waits or (returned is not data and inspect.isawaitable(returned)):
+                    returned = await cast("Awaitable[object]", returned)
+        except Exception as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
+            self._failed(stage, call.key, error)
+            return {}
+        return _taken(returned, data)
+
+    # -- after an event
+
+    def tracked(self, call: TrackCall) -> None:
+        """Runs the plain stages now, and leaves the others, in the same order, to the backlog."""
+        if not self._backlog.is_open:
+            return
+        for stages in self._hooks:
+            stage = stages.after_track
+            if stage is None:
+                continue
+            if stage.waits:
+                self._backlog.offer(partial(self._tell, stage, call))
+                continue
+            try:
+                returned = stage.run(call)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- as above
+                self._failed(stage, call.key, error)
+                continue
+            if inspect.isawaitable(returned) and not self._backlog.offer(partial(self._tell, stage, call, returned)):
+                _close(returned)
+
+    async def _tell(self, stage: _Stage, call: TrackCall, begun: object = None) -> None:
+        """Runs a stage that waits, or ends what one has begun, within 5 seconds: others wait behind it."""
+        try:
+            with Contained(), anyio.move_on_after(GUEST_LIMIT) as limit:
+                await cast("Awaitable[object]", stage.run(call) if begun is None else begun)
+        except Exception as error:  # noqa: BLE001 -- as above
+            self._failed(stage, call.key, error)
+        else:
+            if limit.cancelled_caught and self._once((id(stage), "late")):
+                shown = _name(stage.hook), stage.name, GUEST_LIMIT
+                self._logger.error("hook %s: %s took longer than %g s, and was cancelled", *shown)
+
+    # -- what the log hears
+
+    def _failed(self, stage: _Stage, key: str, error: BaseException) -> None:
+        """Once a hook, stage, and flag or event: the next one would fail in the same way."""
+        if self._once_a_key((id(stage), key)):
+            shown = _name(stage.hook), stage.name, printable(key)
+            self._logger.error("hook %s: %s failed for %s", *shown, exc_info=error)
+
+    def _passed_over(self, stage: _Stage) -> None:
+        if self._once(id(stage.hook)):
+            shown = _name(stage.hook)
+            self._logger.warning("hook %s: calls that never wait (variation_nowait, Flags) leave out its stages that wait", shown)
+
+
+def _name(hook: Hook) -> str:
+    """The hook's name for the log; the name of its class if ``metadata`` raises or has no name."""
+    try:
+        return printable(hook.metadata.name)
+    except Exception:  # noqa: BLE001 -- ``metadata`` is the program's own code
+        return printable(type(hook).__name__)
+
+
+def _misspelt_stages(kind: type[Hook]) -> Iterator[str]:
+    """The stages that public methods of a hook's class may be misspelt names of."""
+    for name in dir(kind):
+        if name.startswith("_") or hasattr(Hook, name) or not callable(inspect.getattr_static(kind, name, None)):
+            continue
+        if (stage := nearest(name, _STAGES)) is not None:
+            yield stage
+
+
+def _close(returned: object) -> None:
+    """Close a coroutine that will not be awaited, so that Python does not warn about it."""
+    if inspect.iscoroutine(returned):
+        returned.close()
+
+
+def _taken(returned: object, data: Data) -> Data:
+    """The data for the next stage: what a stage returned, or ``data`` if that is not a mapping."""
+    if returned is data or not isinstance(returned, Mapping):
+        return data
+    return cast("Data", returned) if isinstance(returned, dict) else dict(cast("Mapping[str, Any]", returned))

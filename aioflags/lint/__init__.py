@@ -1,8 +1,0 @@
-"""What is wrong, or cannot be meant, in flag files. Pure: texts in, findings out; ``aioflags lint`` is its command."""
-
-from __future__ import annotations
-
-from aioflags.lint.files import lint
-from aioflags.lint.findings import RULES, Finding, Level
-
-__all__ = ["RULES", "Finding", "Level", "lint"]

@@ -1,0 +1,1 @@
+"""The persistent store of one client: when it is read, and when it is written."""

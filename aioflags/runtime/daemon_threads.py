@@ -1,0 +1,84 @@
+"""Daemon threads for calls that may hang: such a call holds neither the end of an event loop nor the end of the process.
+
+The threads of a program's own executor are joined when the loop closes, and again when the interpreter exits.
+
+Source: ``data-system.md`` 1.7; ``client-surface.md`` 1.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, Final, ParamSpec, TypeVar
+
+from aioflags.runtime.fork import tell_after_fork
+
+__all__ = ["DaemonThreads", "SerialThread"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DaemonThreads(Executor):
+    """For ``loop.run_in_executor``: each call has a thread of its own, called ``name``, which ends when the call ends."""
+
+    def __init__(self, name: str) -> None:
+        self._name: Final = name
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Start the call. Raises ``RuntimeError`` if the system has no more threads."""
+        future: Future[T] = Future()
+        # A call cannot be taken back. Marked before the thread starts, or a cancellation could get in between.
+        future.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        threading.Thread(target=work, name=self._name, daemon=True).start()
+        return future
+
+
+class SerialThread:
+    """One call at a time, in a daemon thread called ``name``. While a call hangs no other starts, so threads do not pile up."""
+
+    def __init__(self, name: str) -> None:
+        self._threads: Final = _RememberingThreads(name)
+        tell_after_fork(self)
+
+    def forked(self) -> None:
+        """In the child of a fork: the thread of the newest call exists in the parent only."""
+        self._threads.newest = None
+
+    async def run(self, work: Callable[[], T], *, timeout: float) -> T:
+        """What ``work`` returns or raises.
+
+        Raises:
+            TimeoutError: ``work``, or an earlier call that was given up and still runs, did not end within ``timeout`` seconds.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(timeout):
+            while (earlier := self._threads.newest) is not None and not earlier.done():
+                with contextlib.suppress(Exception):  # its caller got it, or gave up
+                    await asyncio.wrap_future(earlier)
+            # When the time is over the future is cancelled, the call goes on, and its result is dropped.
+            return await loop.run_in_executor(self._threads, work)
+
+
+class _RememberingThreads(DaemonThreads):
+    """Keeps the newest call."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.newest: Future[Any] | None = None
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        self.newest = future = super().submit(fn, *args, **kwargs)
+        return future

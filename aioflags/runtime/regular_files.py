@@ -1,0 +1,116 @@
+"""Regular files, read within a time and a size.
+
+A FIFO, a device or a network drive that does not answer can hold ``open`` and ``read`` for any time. Therefore only regular files
+are read, and a program that waits on an event loop reads them in a daemon thread.
+
+Source: ``data-system.md`` 9.1; ``client-surface.md`` 1.4.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from aioflags.runtime.daemon_threads import SerialThread
+
+__all__ = [
+    "FILE_TIMEOUT",
+    "LARGEST_FILE",
+    "check_regular",
+    "open_to_read",
+    "read_at_most",
+    "read_in_time",
+    "read_regular",
+    "within_file_timeout",
+]
+
+FILE_TIMEOUT: Final = 10.0
+"""Seconds that one reading of files may take."""
+LARGEST_FILE: Final = 512 * 1024 * 1024
+"""Bytes. A larger file is refused."""
+
+_CHUNK: Final = 1024 * 1024
+_FLAGS: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_TYPES: Final = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
+
+T = TypeVar("T")
+
+
+def read_regular(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
+    """The bytes of a regular file. Links are followed.
+
+    Raises:
+        OSError: it is not a regular file, has more than ``limit`` bytes, or cannot be read. With ``filename`` and ``strerror``.
+    """
+    # Asked before opening as well: to open a device can set something off.
+    check_regular(path, path.stat())
+    descriptor = open_to_read(path)
+    try:
+        found = os.fstat(descriptor)
+        check_regular(path, found)
+        # Not the size that the file system names: a file below /proc has more, and a file may grow.
+        data = read_at_most(descriptor, limit + 1) if found.st_size <= limit else None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(descriptor)
+    if data is None or len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+    return data
+
+
+def check_regular(path: Path, status: os.stat_result) -> None:
+    """Raises ``OSError`` if the status is not that of a regular file."""
+    if stat.S_ISREG(status.st_mode):
+        return
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    kind = next((name for matches, name in _TYPES if matches(status.st_mode)), "something else")
+    raise OSError(errno.EINVAL, f"expected a regular file, got {kind}", str(path))
+
+
+def open_to_read(path: Path, flags: int = 0) -> int:
+    """A descriptor for reading, opened without waiting: the caller checks what was opened. Raises ``OSError``."""
+    return os.open(path, _FLAGS | flags)
+
+
+def read_at_most(descriptor: int, size: int) -> bytes:
+    """The bytes up to the end of the file, but not more than ``size``. Raises ``OSError``."""
+    data = bytearray()
+    while len(data) < size and (piece := os.read(descriptor, min(size - len(data), _CHUNK))):
+        data += piece
+    return bytes(data)
+
+
+async def read_in_time(path: Path) -> bytes:
+    """:func:`read_regular` in a thread of its own. Raises ``OSError``, also after ``FILE_TIMEOUT`` seconds."""
+    return await within_file_timeout(SerialThread("aioflags-files"), lambda: read_regular(path), path)
+
+
+async def within_file_timeout(thread: SerialThread, work: Callable[[], T], path: Path) -> T:
+    """What ``work``, which reads ``path``, returns or raises.
+
+    Raises:
+        OSError: it did not end within ``FILE_TIMEOUT`` seconds, or an earlier reading of the thread still hangs.
+    """
+    try:
+        return await thread.run(work, timeout=FILE_TIMEOUT)
+    except TimeoutError as error:
+        if error.errno is not None:  # the file system's own
+            raise
+        raise OSError(errno.ETIMEDOUT, f"not read within {FILE_TIMEOUT:g} s", str(path)) from None

@@ -1,0 +1,203 @@
+"""Requester: one poll after another, whatever the protocol. Each has an outcome; none raises.
+
+Headers are looked at before the body, so that no broken body can lose a directive.
+
+Source: ``data-system.md`` 1.5, 1.6, 2.3 and 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+import anyio
+
+from aioflags.model.change import ChangeKind, ChangeSet
+from aioflags.model.defaults import MIN_POLL_INTERVAL, POLL_INTERVAL
+from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
+from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
+from aioflags.protocol.failures import invalid_data, located, server_failure, unexpected
+from aioflags.runtime.logs import logger
+from aioflags.runtime.validation import TEXT, address, at_least, require, set_all
+from aioflags.sources.base import SourceContext, breathing, transport_for
+from aioflags.sources.poll_on_demand import Demand
+from aioflags.transport.http import HttpTransport, RequestFailed
+from aioflags.transport.settings import Http
+
+__all__ = ["Outcome", "PollOptions", "Requester", "as_update", "read_environment_id"]
+
+ReadBody: TypeAlias = Callable[[bytes], Generator[None, None, Effect]]
+ReadHead: TypeAlias = Callable[[Mapping[str, str]], FallbackDirective | None]
+
+_UNCHANGED: Final = Completed(ChangeSet.unchanged())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a poll came to: a change set, or an error. ``retry_after``: seconds that the server asked us to stay away.
+
+    ``is_final``: asking again would not help.
+    """
+
+    directive: FallbackDirective | None
+    change_set: ChangeSet | None = None
+    error: ErrorInfo | None = None
+    environment_id: str | None = None
+    retry_after: float = 0.0
+    is_final: bool = False
+
+
+def as_update(outcome: Outcome) -> Update:
+    """A synchronizer's word on an outcome. With a directive nothing follows, so an error with one is the end."""
+    if outcome.error is None:
+        state = SourceState.VALID
+    elif outcome.directive is not None or outcome.is_final:
+        state = SourceState.OFF
+    else:
+        state = SourceState.INTERRUPTED
+    return Update(
+        state=state,
+        directive=outcome.directive,
+        change_set=None if outcome.change_set is None or outcome.change_set.kind is ChangeKind.NONE else outcome.change_set,
+        error=outcome.error,
+        environment_id=outcome.environment_id,
+    )
+
+
+def read_environment_id(headers: Mapping[str, str]) -> str | None:
+    """The environment that the answer of a source names, if any. Names of headers are in lower case."""
+    return headers.get("x-ld-envid") or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollOptions:
+    """What can be chosen about a source that polls. What is ``None`` is decided by who builds it."""
+
+    base_uri: str | None = None
+    interval: float | None = None
+    on_demand: bool = False
+    http: Http | None = None
+    _minimum_interval: float = field(default=MIN_POLL_INTERVAL, repr=False)
+
+    def __post_init__(self) -> None:
+        if require("base_uri", self.base_uri, *TEXT):
+            set_all(self, {"base_uri": address("base_uri", self.base_uri, "")})
+        require("on_demand", self.on_demand, bool)
+        require("http", self.http, Http, type(None))
+        if self.interval is not None:
+            interval = at_least("interval", self.interval, POLL_INTERVAL, self._minimum_interval, logger)
+            set_all(self, {"interval": interval})
+
+
+class Requester:
+    """The polls of one source. ``read_body`` knows the format; ``read_head`` finds the directive, where the protocol has one."""
+
+    def __init__(self, name: str, context: SourceContext, http: Http | None, *, read_body: ReadBody, read_head: ReadHead) -> None:
+        self.latched: FallbackDirective | None = None
+        """From the head of the answer that is being read."""
+        self._name = name
+        self._context = context
+        self._http = http
+        self._read_body = read_body
+        self._read_head = read_head
+        self._requested = ""
+        self._tag: tuple[str, str] | None = None
+        """The URL of the last usable answer, and its ETag."""
+
+    async def once(self, url: Callable[[], str]) -> Outcome:
+        """One poll."""
+        async with transport_for(self._context, self._http) as transport:
+            return await self._poll(transport, url)
+
+    async def paced(
+        self,
+        url: Callable[[], str],
+        interval: float,
+        pause: Callable[[Outcome], float] | None = None,
+        *,
+        demand: Demand | None = None,
+    ) -> AsyncGenerator[Update, None]:
+        """A poll every ``interval`` seconds, from start to start, until one ends it. ``url`` is asked anew for each.
+
+        With ``pause`` nothing ends them: it says how many seconds to wait, at least, after each outcome. With ``demand`` there is
+        one now, and another when that asks: no sooner than ``interval`` after a good one. The first one waits for what is left of
+        the time for which the service asked an earlier run to stay away.
+        """
+        state = self._context.retry_state
+        async with transport_for(self._context, self._http) as transport:
+            if demand is not None:
+                demand.begin()
+            else:
+                await anyio.sleep(max(state.not_before - anyio.current_time(), 0.0))
+            while True:
+                start = anyio.current_time()
+                outcome = await self._poll(transport, url)
+                end = anyio.current_time()
+                wait = outcome.retry_after
+                state.not_before = end + wait
+                if pause is not None:
+                    wait = max(wait, pause(outcome))
+                    outcome = replace(outcome, is_final=False)
+                update = as_update(outcome)
+                yield update
+                if update.directive is not None or update.state is SourceState.OFF:
+                    return
+                if demand is not None:
+                    # Nobody would wake who waits for the interval: after a failure the next who asks may find more.
+                    await demand.rest(wait if update.error is not None else start + interval - anyio.current_time())
+                    continue
+                if wait > interval:
+                    self._context.logger.info("%s: asks again in %.3g s", self._name, wait)
+                next_poll = max(start + interval, end + wait)
+                await anyio.sleep(max(next_poll - anyio.current_time(), 0.0))
+
+    async def _poll(self, transport: HttpTransport, url: Callable[[], str]) -> Outcome:
+        """One poll. Its error names the address."""
+        outcome = await self._attempt(transport, url)
+        return outcome if outcome.error is None else replace(outcome, error=located(outcome.error, self._requested))
+
+    async def _attempt(self, transport: HttpTransport, url: Callable[[], str]) -> Outcome:
+        self.latched = None
+        try:
+            self._requested = url()
+            return await self._request(transport, self._requested)
+        except RequestFailed as failed:
+            directive = self._read_head(failed.headers)
+            final = not failed.is_recoverable
+            return Outcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_final=final)
+        except Exception as error:  # a bug of ours: the source lives on
+            self._context.logger.exception("%s: a poll broke off", self._name)
+            return Outcome(directive=self.latched, error=unexpected(error))
+
+    async def _request(self, transport: HttpTransport, url: str) -> Outcome:
+        body: bytes | None = None
+        async with transport.get(url, self._headers(url)) as reply:
+            self.latched = directive = self._read_head(reply.headers)
+            headers = reply.headers
+            if reply.status != 304:
+                body = await reply.read()
+        environment_id = read_environment_id(headers)
+        effect = _UNCHANGED if body is None else await breathing(self._read_body(body))
+        match effect:
+            case Completed(change_set=change_set):
+                if body is not None:
+                    # Only now: an ETag of a body that could not be used would have the server withhold a usable one.
+                    self._tag = (url, headers["etag"]) if headers.get("etag") else None
+                return Outcome(directive=directive, change_set=change_set, environment_id=environment_id)
+            case Goodbye(reason=reason):
+                directive = effect.directive or directive
+                error = server_failure(f"the service said goodbye: {reason}" if reason else "the service said goodbye")
+            case ServerError(reason=reason):
+                error = server_failure(reason)
+            case Malformed(message=message):
+                error = invalid_data(message)
+            case _:
+                raise AssertionError(f"a reader of whole bodies answered {effect!r}")
+        return Outcome(directive=directive, error=error, environment_id=environment_id)
+
+    def _headers(self, url: str) -> dict[str, str]:
+        headers = dict(self._context.headers)
+        if self._tag is not None and self._tag[0] == url:
+            headers["If-None-Match"] = self._tag[1]
+        return headers

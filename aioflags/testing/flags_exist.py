@@ -1,0 +1,65 @@
+"""Whether the flags that a program declares are there, in files or a document, and of the type that they were declared with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from aioflags.client.typed import Flag
+from aioflags.evaluation.value_types import NO_FIT, asked_for, fit
+from aioflags.model.flag import FlagDefinition
+from aioflags.model.values import type_name
+from aioflags.protocol.documents.document import read_document, read_documents
+from aioflags.runtime.regular_files import read_regular
+from aioflags.runtime.suggest import did_you_mean
+
+__all__ = ["assert_flags_exist"]
+
+
+def assert_flags_exist(
+    declared: ModuleType | Iterable[Flag[Any]], *files: str | os.PathLike[str], document: Mapping[str, object] | None = None
+) -> None:
+    """Every declared flag is in the files (JSON, or YAML with its extra) or the document, and no value of it is of another type.
+
+    ``declared`` are typed flags, or a module with some among its names. ``assert_flags_exist(my_app.flags, "flags.json")``
+    makes a test of its own.
+
+    Raises:
+        AssertionError: a flag is missing, or serves what its default does not ask for. All of them are named.
+        ConfigError: a file has a mistake.
+        OSError: a file cannot be read.
+    """
+    __tracebackhide__ = True
+    flags = _flags(declared)
+    if not flags:
+        raise AssertionError("no flag is declared there")
+    change_set = read_documents((str(file), read_regular(Path(file))) for file in files)
+    changes = (*change_set.changes, *(read_document(document).changes if document is not None else ()))
+    known = {change.key: change.definition for change in changes if isinstance(change.definition, FlagDefinition)}
+    where = ", ".join([*map(str, files), *(["the document"] if document is not None else [])])
+    problems = [problem for flag in flags for problem in _problems(flag, known, where)]
+    if problems:
+        raise AssertionError("\n".join(problems))
+
+
+def _flags(declared: ModuleType | Iterable[Flag[Any]]) -> Sequence[Flag[Any]]:
+    names: Iterable[Any] = vars(declared).values() if isinstance(declared, ModuleType) else declared
+    return [cast("Any", found) for found in names if isinstance(found, Flag)]
+
+
+def _problems(flag: Flag[Any], known: Mapping[str, FlagDefinition], where: str) -> Iterator[str]:
+    definition = known.get(flag)
+    if definition is None:
+        yield f"the flag {flag.key!r} is not in {where}{did_you_mean(flag, known, before='; ')}"
+        return
+    wanted = asked_for(flag.default)
+    for value in definition.variations or ():
+        if fit(value, wanted) is NO_FIT:
+            yield (
+                f"the flag {flag.key!r} is declared with the default {flag.default!r}, a {type_name(flag.default)}, "
+                f"and can serve {value!r}, a {type_name(value)}"
+            )
+            return

@@ -1,0 +1,1 @@
+"""Tools for flag files and for connections, used by the command line and the development server."""

@@ -1,0 +1,253 @@
+"""Why do flags not arrive? One check after another, from the key to the first event of a stream, each with what to do about it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import anyio
+
+from aioflags.config.config import Config, moved_addresses
+from aioflags.errors import ConfigError
+from aioflags.model.change import ObjectKind, Selector
+from aioflags.model.secret import SdkKey
+from aioflags.protocol.dates import read_date
+from aioflags.protocol.directive import read_directive
+from aioflags.protocol.effects import Completed, Malformed
+from aioflags.protocol.fdv2 import read_poll
+from aioflags.protocol.requests import identity_headers, poll_url, stream_url
+from aioflags.runtime.clock import now
+from aioflags.runtime.logs import printable
+from aioflags.sources.base import breathing
+from aioflags.sources.polled import read_environment_id
+from aioflags.transport.http import HttpTransport, RequestFailed
+from aioflags.transport.probe import ProbeFailed, probe
+from aioflags.transport.proxies import environment_proxy
+
+__all__ = ["Finding", "Verdict", "diagnose"]
+
+_PATIENCE: Final = 10.0
+"""How long the first event of a stream may take: a service sends one at once."""
+_SKEW: Final = 60.0
+_FEW_DAYS: Final = 14.0
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Verdict(StrEnum):
+    """What a check came to."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found, and what to do about it; ``None`` where there is nothing to do."""
+
+    check: str
+    verdict: Verdict
+    text: str
+    advice: str | None = None
+
+
+async def diagnose(
+    sdk_key: str, config: Config, environment: Mapping[str, str] = os.environ, *, patience: float = _PATIENCE
+) -> AsyncGenerator[Finding, None]:
+    """Every finding, as soon as it is there. It asks the service for one poll and the beginning of one stream.
+
+    ``patience``: for how many seconds it waits for the first event.
+    """
+    key = SdkKey(sdk_key)
+    yield _key(key)
+    moved, left = moved_addresses(config)
+    if moved and left:
+        yield _divided(moved, left)
+    reachable: dict[str, bool] = {}
+    addresses = {"base_uri": config.base_uri, "stream_uri": config.stream_uri, "events_uri": config.events_uri}
+    for name, address in addresses.items():
+        target = urlsplit(address)
+        proxy = config.http.http_proxy or environment_proxy(target.scheme, target.hostname or "", _port(target), environment)
+        yield _route(name, target, proxy)
+        if proxy is not None:
+            reachable[name] = True  # what is behind the proxy shows when it is asked
+            continue
+        found = await _reach(name, target, config)
+        reachable[name] = found.verdict is not Verdict.PROBLEM
+        yield found
+    headers = identity_headers(key, instance_id="doctor", logger=config.logger)
+    async with HttpTransport(config.http, config.logger) as transport:
+        if reachable["base_uri"]:
+            for found in await _poll(transport, config.base_uri, headers, config.logger):
+                yield found
+        if reachable["stream_uri"]:
+            yield await _stream(transport, config.stream_uri, headers, patience)
+
+
+def _key(key: SdkKey) -> Finding:
+    if key.discarded:
+        advice = "look for spaces, quotes or line breaks around it"
+        return Finding(check="key", verdict=Verdict.PROBLEM, text="the SDK key has characters that no key has", advice=advice)
+    if not key:
+        advice = "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key"
+        return Finding(check="key", verdict=Verdict.PROBLEM, text="there is no SDK key", advice=advice)
+    if key.value.startswith("mob-"):
+        advice = "use the server-side SDK key (sdk-…) of the environment"
+        return Finding(check="key", verdict=Verdict.WARNING, text="this looks like a mobile key", advice=advice)
+    return Finding(check="key", verdict=Verdict.GOOD, text="there is an SDK key, and it can be sent")
+
+
+def _divided(moved: Sequence[str], left: Sequence[str]) -> Finding:
+    there, here = (" and ".join(f"LAUNCHDARKLY_{name.upper()}" for name in names) for names in (moved, left))
+    text = f"{there} {'is' if len(moved) == 1 else 'are'} set, {here} {'is' if len(left) == 1 else 'are'} not"
+    advice = f"set {here}, too, unless what goes there is meant for LaunchDarkly's own service"
+    return Finding(check="addresses", verdict=Verdict.WARNING, text=text, advice=advice)
+
+
+# -- the way there
+
+
+def _port(target: SplitResult) -> int:
+    return target.port or _PORTS[target.scheme]
+
+
+def _route(name: str, target: SplitResult, proxy: str | None) -> Finding:
+    place = f"{target.scheme}://{target.hostname}:{_port(target)}{target.path}"
+    if proxy is None:
+        return Finding(check=f"{name} route", verdict=Verdict.GOOD, text=f"{place}, without a proxy")
+    advice = f"if this proxy is not meant, add {target.hostname} to NO_PROXY"
+    # Print the host and the port of a proxy only: its address may have a password, and so may the text of the error.
+    try:
+        through = urlsplit(proxy)
+        text = f"{place}, through the proxy {through.hostname}:{through.port or _PORTS.get(through.scheme, 1080)}"
+    except ValueError:
+        text, advice = f"{place}, through a proxy whose address is not a valid URL", "correct http_proxy, or HTTPS_PROXY"
+        return Finding(check=f"{name} route", verdict=Verdict.PROBLEM, text=text, advice=advice)
+    return Finding(check=f"{name} route", verdict=Verdict.GOOD, text=text, advice=advice)
+
+
+async def _reach(name: str, target: SplitResult, config: Config) -> Finding:
+    check, host = f"{name} connection", target.hostname or ""
+    try:
+        reached = await probe(target.scheme, host, _port(target), config.http, config.logger)
+    except ProbeFailed as failure:
+        advice = {
+            "name": "check the name, the DNS of this machine, and whether a proxy is needed (HTTPS_PROXY)",
+            "connection": "a firewall may be in the way, or a proxy be needed (HTTPS_PROXY)",
+            "tls": "if a proxy inspects TLS here, name its certificate: Http(ca_certs=...), or SSL_CERT_FILE",
+            "plain": f"the server does not speak TLS on port {_port(target)}: use http://, or the port for https",
+        }[failure.stage]
+        if failure.stage == "connection" and host in _LOOPBACK:
+            advice = "nothing listens there: is the port right, and is `aioflags serve` running?"
+        # The message about a name names it already.
+        missing = "tls" if failure.stage == "plain" else failure.stage
+        text = printable(failure) if failure.stage == "name" else f"no {missing} for {host}: {printable(failure)}"
+        return Finding(check=check, verdict=Verdict.PROBLEM, text=text, advice=advice)
+    except ConfigError as mistake:
+        return Finding(check=check, verdict=Verdict.PROBLEM, text=printable(mistake), advice="mend the option, or its file")
+    if target.scheme == "http":
+        if host in _LOOPBACK:
+            return Finding(check=check, verdict=Verdict.GOOD, text="it takes connections, on this machine")
+        text = "it takes connections, but the key and the flags travel unencrypted"
+        return Finding(check=check, verdict=Verdict.WARNING, text=text, advice="use https")
+    if reached.days_left is None:
+        text = "it takes TLS connections, but nobody verifies who answers"
+        return Finding(check=check, verdict=Verdict.WARNING, text=text, advice="leave out disable_ssl_verification")
+    text = f"it takes TLS connections; its certificate is good for {reached.days_left:.0f} days"
+    if reached.days_left < _FEW_DAYS:
+        return Finding(check=check, verdict=Verdict.WARNING, text=text, advice="tell those who run the service, or the proxy")
+    return Finding(check=check, verdict=Verdict.GOOD, text=text)
+
+
+# -- the service
+
+
+async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str], logger: logging.Logger) -> list[Finding]:
+    """What a poll returns, and how far the clocks are apart."""
+    began = time.perf_counter()
+    try:
+        async with transport.get(poll_url(base, Selector.none()), headers) as reply:
+            body, seen = await reply.read(), reply.headers
+        text = f"it answered with {len(body):,} bytes in {time.perf_counter() - began:.2f} s"
+        found = await _answer(text, body, seen, logger)
+    except RequestFailed as failure:
+        seen = failure.headers
+        found = _refused("poll", failure)
+    skew = _skew(seen)
+    return [found] if skew is None else [found, skew]
+
+
+async def _answer(text: str, body: bytes, headers: Mapping[str, str], logger: logging.Logger) -> Finding:
+    """What a poll's answer contains: ``text`` with the number of flags and the environment, or why it cannot be read."""
+    effect = await breathing(read_poll(body, logger=logger))
+    directs = read_directive(headers) is not None
+    if isinstance(effect, Completed):
+        count = sum(change.kind is ObjectKind.FLAG and change.definition is not None for change in effect.change_set.changes)
+        text += f": {count:,} flag{'' if count == 1 else 's'}"
+    elif not directs:
+        reason = f": {printable(effect.message)}" if isinstance(effect, Malformed) else ""
+        advice = "check the address: is this the service, or a relay that speaks FDv2?"
+        return Finding(check="poll", verdict=Verdict.PROBLEM, text=f"{text} that are not flag data{reason}", advice=advice)
+    environment = read_environment_id(headers)
+    text += f" of environment {printable(environment)}" if environment else ""
+    if directs:
+        advice = "nothing is wrong: the client continues with FDv1, as the service asks"
+        return Finding(check="poll", verdict=Verdict.WARNING, text=f"{text}, and directs clients off FDv2", advice=advice)
+    return Finding(check="poll", verdict=Verdict.GOOD, text=text)
+
+
+def _skew(headers: Mapping[str, str]) -> Finding | None:
+    """How far the clocks are apart; ``None`` if the service does not say what time it is."""
+    if (there_ms := read_date(headers.get("date", ""))) is None:
+        return None
+    skew = now() - there_ms / 1000
+    if abs(skew) <= _SKEW:
+        return Finding(check="clock", verdict=Verdict.GOOD, text=f"this machine and the service agree within {_SKEW:g} s")
+    text = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the service's"
+    return Finding(check="clock", verdict=Verdict.WARNING, text=text, advice="set it by NTP: certificates and experiments go by it")
+
+
+async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str], patience: float) -> Finding:
+    """Whether the first event comes, and soon."""
+    began = time.perf_counter()
+    try:
+        with anyio.fail_after(patience):
+            async with transport.open_stream(stream_url(base, Selector.none()), headers) as stream:
+                events = stream.events()
+                try:
+                    first = await anext(events, None)
+                finally:
+                    await events.aclose()
+    except RequestFailed as failure:
+        return _refused("stream", failure)
+    except TimeoutError:
+        advice = "a proxy may hold streams back: have it pass text/event-stream unbuffered, or use DataSystem.polling()"
+        return Finding(check="stream", verdict=Verdict.PROBLEM, text=f"no event within {patience:g} s", advice=advice)
+    if first is None:
+        advice = "something ends streams at once: look at the proxy, or use DataSystem.polling()"
+        return Finding(check="stream", verdict=Verdict.PROBLEM, text="it ended before its first event", advice=advice)
+    text = f"its first event came after {time.perf_counter() - began:.2f} s"
+    return Finding(check="stream", verdict=Verdict.GOOD, text=text)
+
+
+def _refused(check: str, failure: RequestFailed) -> Finding:
+    status = failure.error.status_code
+    if status in {401, 403}:
+        advice = "check that it is the server-side SDK key of the environment that is meant, and has not been reset"
+    elif status == 404:
+        variable = "LAUNCHDARKLY_STREAM_URI" if check == "stream" else "LAUNCHDARKLY_BASE_URI"
+        advice = f"check {variable}: is this the service, or a relay that speaks FDv2?"
+    elif status == 407:
+        advice = "the proxy wants a name and password: Http(http_proxy=...)"
+    elif status:
+        advice = "the service, or what stands in front of it, has trouble: try again in a minute"
+    else:
+        advice = "check the proxy, and what its logs say"
+    return Finding(check=check, verdict=Verdict.PROBLEM, text=printable(failure.error.message), advice=advice)

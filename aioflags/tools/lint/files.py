@@ -1,0 +1,202 @@
+"""Files become findings: texts are read as far as they can be, and all that they say is looked at together.
+
+Source: ``data-system.md`` 9.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import msgspec
+
+from aioflags.model.change import Definition, ObjectKind
+from aioflags.model.flag import FlagDefinition
+from aioflags.model.nesting import check_depth
+from aioflags.model.segment import SegmentDefinition
+from aioflags.model.values import type_name
+from aioflags.protocol.definitions import SECTIONS, value_flag
+from aioflags.protocol.documents.document import DocumentError, is_yaml, plain_json, read_document, utf8
+from aioflags.protocol.documents.places import Path, Place, Places, places_of_json
+from aioflags.protocol.documents.problems import UNREADABLE, read_problem
+from aioflags.protocol.documents.yaml_text import YamlError, read_yaml
+from aioflags.runtime.suggest import did_you_mean
+from aioflags.tools.lint.findings import RULES, Finding, Remark, quoted, spelled
+from aioflags.tools.lint.flags import check_flag
+from aioflags.tools.lint.references import (
+    Edge,
+    check_cycles,
+    check_prerequisites,
+    check_segments_of,
+    prerequisite_edges,
+    segment_edges,
+)
+from aioflags.tools.lint.segments import check_segment
+from aioflags.tools.lint.shapes import shaped
+
+__all__ = ["lint"]
+
+_VALUES: Final = "flagValues"
+_SECTIONS: Final = (*SECTIONS, _VALUES)
+
+
+def lint(files: Iterable[tuple[str, bytes]]) -> list[Finding]:
+    """Every mistake in files, given as names and contents, that are one data set; in order of file and line."""
+    linted = [_File(name, text) for name, text in files]
+    entries = {kind: _entries(linted, kind) for kind in ObjectKind}
+    _check_each(entries)
+    _check_together(entries)
+    return [finding for file in linted for finding in file.findings()]
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A flag or segment at its place, with what was wrong about its form."""
+
+    file: _File
+    path: Path
+    definition: Definition
+    malformed: tuple[Path, ...]
+
+    def remark(self, remarks: Iterable[Remark]) -> None:
+        """Takes in what makes sense: a place that is malformed has been told of, and so has all that follows from it."""
+        self.file.remarks += [remark for remark in remarks if not any(_touch(remark.path, path) for path in self.malformed)]
+
+
+@dataclass(slots=True)
+class _File:
+    name: str
+    text: bytes
+    remarks: list[Remark] = field(default_factory=list[Remark])
+    unreadable: DocumentError | None = None
+    places: Places | None = None
+    entries: list[tuple[ObjectKind, str, _Entry]] = field(default_factory=list[tuple[ObjectKind, str, _Entry]])
+
+    def __post_init__(self) -> None:
+        try:
+            document, self.places = _read(self.text, self.name)
+        except DocumentError as mistake:
+            self.unreadable = mistake
+            return
+        self.remarks += [Remark("repeated-name", path, f"{quoted(path[-1])} stands here twice") for path in self.places.repeated]
+        if not isinstance(document, dict):
+            self.remarks.append(Remark("wrong-type", (), f"expected object, got {type_name(document)}"))
+            return
+        for name, section in cast("dict[str, Any]", document).items():
+            if name not in _SECTIONS:
+                suggestion = did_you_mean(name, _SECTIONS, quote=quoted) or f"expected {', '.join(_SECTIONS)}"
+                self.remarks.append(Remark("unknown-section", (name,), f"unknown property {quoted(name)}", suggestion))
+            elif isinstance(section, dict):
+                for key, written in cast("dict[str, Any]", section).items():
+                    self._take(name, key, written)
+            elif section is not None:
+                self.remarks.append(Remark("wrong-type", (name,), f"expected object, got {type_name(section)}"))
+
+    def _take(self, section: str, key: str, written: Any) -> None:
+        path = (section, key)
+        if section == _VALUES:
+            self.entries.append((ObjectKind.FLAG, key, _Entry(self, path, value_flag(key, written), ())))
+            return
+        kind = SECTIONS[section]
+        definition, remarks = shaped(kind, written, path)
+        self.remarks += remarks
+        malformed = tuple(remark.path for remark in remarks if remark.rule != "unknown-property")
+        if definition.key not in {"", key}:
+            message = f"expected {quoted(key)}, the key of the entry, got {quoted(definition.key)}"
+            self.remarks.append(Remark("key-mismatch", (*path, "key"), message))
+        definition = msgspec.structs.replace(definition, key=key)
+        if isinstance(definition, FlagDefinition):
+            is_unknown = any(_touch((*path, "variations"), mistake) for mistake in malformed)
+            definition = msgspec.structs.replace(definition, variations=None if is_unknown else definition.variations or ())
+        self.entries.append((kind, key, _Entry(self, path, definition, malformed)))
+
+    def findings(self) -> Iterator[Finding]:
+        if self.unreadable is not None:
+            mistake = self.unreadable
+            place = None if mistake.line is None else Place(mistake.line, mistake.column or 1)
+            yield self._finding(Remark("syntax", (), mistake.problem), mistake.path or "", place)
+        if self.places is not None:
+            placed = [(self.places.at(remark.path), remark) for remark in self.remarks]
+            for place, remark in sorted(placed, key=lambda found: (found[0].line, found[0].column)):
+                yield self._finding(remark, spelled(remark.path), place)
+
+    def _finding(self, remark: Remark, path: str, place: Place | None) -> Finding:
+        level, _ = RULES[remark.rule]
+        return Finding(
+            rule=remark.rule,
+            level=level,
+            message=remark.message,
+            suggestion=remark.suggestion,
+            file=self.name,
+            path=path,
+            line=place.line if place else None,
+            column=place.column if place else None,
+        )
+
+
+def _read(text: bytes, name: str) -> tuple[Any, Places]:
+    """What a text says, and where. Raises :class:`DocumentError`."""
+    content = utf8(text, name)
+    if is_yaml(name):
+        try:
+            found = read_yaml(content.decode())
+        except YamlError as mistake:
+            raise DocumentError(mistake.problem, file=name, line=mistake.line, column=mistake.column) from None
+        return plain_json(found.value), found.places
+    try:
+        check_depth(content)
+        document = msgspec.json.decode(content)
+    except UNREADABLE as error:
+        read_document(content, name=name)  # it knows the place
+        raise DocumentError(str(read_problem(error)), file=name) from None
+    return document, places_of_json(content.decode())
+
+
+def _entries(files: Iterable[_File], kind: ObjectKind) -> dict[str, _Entry]:
+    """The entries of a kind in all files; one whose key is taken is told of, and left out."""
+    found: dict[str, _Entry] = {}
+    for file in files:
+        for other_kind, key, entry in file.entries:
+            if other_kind is not kind:
+                continue
+            first = found.setdefault(key, entry)
+            if first is not entry:
+                where = spelled(first.path) if first.file is file else first.file.name
+                file.remarks.append(Remark("duplicate-key", entry.path, f"this {kind} is in {where}, too"))
+    return {key: entry for key, entry in found.items() if not entry.definition.deleted}
+
+
+def _check_each(entries: dict[ObjectKind, dict[str, _Entry]]) -> None:
+    for found in entries.values():
+        for entry in found.values():
+            match entry.definition:
+                case FlagDefinition() as flag:
+                    entry.remark(check_flag(flag, entry.path))
+                case SegmentDefinition() as segment:
+                    entry.remark(check_segment(segment, entry.path))
+
+
+def _check_together(entries: dict[ObjectKind, dict[str, _Entry]]) -> None:
+    flags = {key: cast("FlagDefinition", entry.definition) for key, entry in entries[ObjectKind.FLAG].items()}
+    segments = {key: cast("SegmentDefinition", entry.definition) for key, entry in entries[ObjectKind.SEGMENT].items()}
+    needed: dict[ObjectKind, dict[str, list[Edge]]] = {ObjectKind.FLAG: {}, ObjectKind.SEGMENT: {}}
+    for kind, found in entries.items():
+        for key, entry in found.items():
+            rules = [rule.clauses for rule in entry.definition.rules or ()]
+            looked_into = segment_edges(rules, entry.path)
+            entry.remark(check_segments_of(looked_into, segments))
+            if isinstance(entry.definition, FlagDefinition):
+                entry.remark(check_prerequisites(entry.definition, entry.path, flags))
+                needed[kind][key] = prerequisite_edges(entry.definition, entry.path)
+            else:
+                needed[kind][key] = looked_into
+    for kind, graph in needed.items():
+        for key, remark in check_cycles(graph):
+            entries[kind][key].remark([remark])
+
+
+def _touch(one: Path, other: Path) -> bool:
+    """Whether one path leads to, or through, where the other leads."""
+    shared = min(len(one), len(other))
+    return one[:shared] == other[:shared]

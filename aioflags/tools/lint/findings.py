@@ -1,0 +1,100 @@
+"""What is found: the rules with their weight, a remark at a path, and a finding in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from aioflags.protocol.documents.document import joined
+from aioflags.protocol.documents.places import Path
+from aioflags.runtime.logs import printable
+
+__all__ = ["RULES", "Finding", "Level", "Remark", "quoted", "spelled"]
+
+
+class Level(StrEnum):
+    """An error refuses the file, or makes something in it fail; a warning is about what can hardly be meant."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+RULES: Final[dict[str, tuple[Level, str]]] = {
+    "syntax": (Level.ERROR, "The text is neither JSON nor YAML."),
+    "repeated-name": (Level.ERROR, "An object has a name twice."),
+    "unknown-section": (Level.ERROR, "A document has flags, flagValues and segments, and nothing else."),
+    "wrong-type": (Level.ERROR, "A value has the wrong type for its place."),
+    "missing-property": (Level.ERROR, "An object lacks a required property."),
+    "unknown-property": (Level.WARNING, "A property is unknown, and its name is similar to a known one."),
+    "key-mismatch": (Level.ERROR, "The property key of a flag or segment differs from the key of its entry."),
+    "duplicate-key": (Level.ERROR, "Two entries have the same key, in one file or in several."),
+    "variation-out-of-range": (Level.ERROR, "A variation index refers to a variation that the flag does not have."),
+    "nothing-served": (Level.ERROR, "A rule or the fallthrough names neither a variation nor a rollout."),
+    "rollout-ignored": (Level.WARNING, "A rollout beside a variation is ignored."),
+    "weights": (Level.WARNING, "The weights of a rollout do not add up to 100000."),
+    "unknown-rollout-kind": (Level.WARNING, "A rollout has an unknown kind."),
+    "mixed-types": (Level.WARNING, "The variations of a flag have several types."),
+    "duplicate-target": (Level.WARNING, "A key is listed twice; one of the two is ignored."),
+    "ignored-target": (Level.WARNING, "A target is in a place where it is ignored."),
+    "unknown-operator": (Level.ERROR, "A clause uses an unknown operator, so it never matches."),
+    "invalid-reference": (Level.ERROR, "An attribute reference is invalid."),
+    "literal-path": (Level.WARNING, "Without a contextKind, a path is read as the name of an attribute."),
+    "invalid-kind": (Level.WARNING, "A context cannot have this kind."),
+    "never-matches": (Level.WARNING, "A clause or rule can never match."),
+    "useless-value": (Level.WARNING, "A clause has a value that its operator cannot use."),
+    "bad-pattern": (Level.ERROR, "A pattern is not a valid regular expression or is too long, so it never matches."),
+    "risky-pattern": (
+        Level.WARNING,
+        "A pattern can take very long; without RE2 it matches short texts only, or never.",
+    ),
+    "unreachable-rule": (Level.WARNING, "An earlier rule matches whenever this one does."),
+    "missing-prerequisite": (Level.ERROR, "A flag needs a flag that does not exist."),
+    "missing-segment": (Level.ERROR, "A clause names a segment that does not exist."),
+    "cycle": (Level.ERROR, "Flags or segments depend on themselves."),
+    "big-segment": (Level.WARNING, "A big segment without a generation has no members."),
+}
+"""Level and meaning of each rule, by its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is wrong with the value at ``path``, and what may have been meant."""
+
+    rule: str
+    path: Path
+    message: str
+    suggestion: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A remark on a file. Lines and columns count from 1; ``None`` where there is no telling."""
+
+    rule: str
+    level: Level
+    message: str
+    suggestion: str | None
+    file: str
+    path: str
+    line: int | None
+    column: int | None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (printable(self.file), self.line, self.column) if part is not None)
+        parts = (place, self.path, self.message)
+        hint = f"; {self.suggestion}" if self.suggestion else ""
+        return f"{': '.join(part for part in parts if part)}{hint} [{self.rule}]"
+
+
+def spelled(path: Path) -> str:
+    """A path as people read it: ``flags.checkout.rules[0]``."""
+    text = ""
+    for part in path:
+        text = f"{text}[{part}]" if isinstance(part, int) else joined(text, part)
+    return text
+
+
+def quoted(value: object) -> str:
+    """A text in quotes, fit for a line."""
+    return f'"{printable(value)}"'

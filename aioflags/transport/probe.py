@@ -1,0 +1,91 @@
+"""One look at a server, without a request: is its name known, does it take connections, is its certificate good, for how long.
+
+Source: ``client-surface.md`` 10.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import httpcore
+
+from aioflags.runtime.clock import now
+from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.logs import logger as package_logger
+from aioflags.transport.resolver import DaemonResolver
+from aioflags.transport.settings import Http
+from aioflags.transport.tls import tls_context
+
+__all__ = ["ProbeFailed", "Reached", "probe"]
+
+Stage = Literal["name", "connection", "tls", "plain"]
+
+_NOT_TLS: Final = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
+)
+"""What OpenSSL calls bytes that are not TLS. Versions differ in the word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """A server that answers. ``days_left``: how long its certificate is good; ``None`` without TLS, or where nobody verifies."""
+
+    days_left: float | None
+
+
+class ProbeFailed(Exception):  # noqa: N818 - an answer, not a mistake
+    """A server that could not be reached, and at which ``stage``: ``plain`` if it answered a TLS handshake with something else."""
+
+    def __init__(self, stage: Stage, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
+async def probe(scheme: str, host: str, port: int, settings: Http, logger: logging.Logger = package_logger) -> Reached:
+    """Connects as a client with these settings would that uses no proxy, and hangs up.
+
+    Raises:
+        ProbeFailed: it did not work.
+        ConfigError: a certificate of the settings cannot be read.
+    """
+    context = await _context(settings, logger) if scheme == "https" else None
+    try:
+        stream = await DaemonResolver().connect_tcp(host, port, settings.connect_timeout)
+    except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+        raise ProbeFailed("name" if str(error).startswith("no address of") else "connection", str(error) or "no answer") from error
+    try:
+        if context is None:
+            return Reached(days_left=None)
+        stream = await stream.start_tls(context, host, settings.connect_timeout)
+        return Reached(days_left=_days_left(stream.get_extra_info("ssl_object")))
+    except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.NetworkError, httpcore.TimeoutException) as error:
+        raise ProbeFailed("plain" if _is_not_tls(error) else "tls", str(error) or "no answer") from error
+    finally:
+        await stream.aclose()
+
+
+def _is_not_tls(error: BaseException) -> bool:
+    """Whether the server sent bytes that are not TLS, as one does that speaks plain HTTP."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+async def _context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
+    try:
+        return await SerialThread("aioflags-tls").run(lambda: tls_context(settings, logger), timeout=settings.connect_timeout)
+    except TimeoutError as error:
+        raise ProbeFailed("tls", f"certificates were not read within {settings.connect_timeout:g} s") from error
+
+
+def _days_left(tls: Any) -> float | None:
+    """Until the certificate that was shown expires. Unverified ones are not shown to us."""
+    certificate: dict[str, Any] = (tls.getpeercert() if isinstance(tls, (ssl.SSLObject, ssl.SSLSocket)) else None) or {}
+    until = certificate.get("notAfter")
+    return None if until is None else (ssl.cert_time_to_seconds(until) - now()) / 86400

@@ -1,0 +1,610 @@
+"""Big segments as a program meets them: what each door answers, what the store is asked, and how it is said to be doing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, DataSystem, Flag, StoreStatus, use_context
+from aioflags.big_segments.lookup import Memberships
+from aioflags.model.membership import Membership
+from aioflags.runtime.clock import now_ms
+from aioflags.sources import MemorySource
+from aioflags.testing import overrides
+from tests.evaluation.data import snapshot_of
+from tests.support.canaries import secretive
+from tests.support.scripted_memberships import ScriptedMemberships
+
+USER = secretive("user-key")
+BOTH = Context.multi(Context("user-key"), Context("org-key", "org"))
+ALWAYS: dict[str, Any] = {"clauses": []}
+HEALTHY = StoreStatus(available=True, stale=False)
+
+
+def segment(**properties: Any) -> dict[str, Any]:
+    return {"unbounded": True, "generation": 2, "rules": [ALWAYS], **properties}
+
+
+def flag(*segments: str, variation: int = 0, **properties: Any) -> dict[str, Any]:
+    """True for whom one of the segments holds."""
+    rules = [{"clauses": [{"op": "segmentMatch", "values": list(segments)}], "variation": variation}]
+    return {"on": True, "variations": [True, False], "fallthrough": {"variation": 1}, "rules": rules, **properties}
+
+
+def fresh(known: Mapping[str, Any] | None = None, **more: Any) -> ScriptedMemberships:
+    """A store that was just brought up to date."""
+    return ScriptedMemberships(known, updated=now_ms(), **more)
+
+
+@asynccontextmanager
+async def running(
+    store: ScriptedMemberships, segments: Mapping[str, Any], flags: Mapping[str, Any] | None = None, **options: Any
+) -> AsyncGenerator[Client, None]:
+    document = {"flags": flags or {"flag": flag("s")}, "segments": dict(segments)}
+    async with Client.local(document, Config(big_segments=BigSegments(store=store, **options))) as client:
+        yield client
+
+
+IN, BY_RULE = {"s.g2": True}, {"kind": "RULE_MATCH", "ruleIndex": 0}
+OUT, NO_RULE = {"s.g2": False}, {"kind": "FALLTHROUGH"}
+
+
+@pytest.mark.parametrize("door", ["variation_detail", "flags"])
+@pytest.mark.parametrize(
+    ("asked", "answer", "value", "reason", "queries"),
+    [
+        pytest.param(segment(generation=None), IN, False, {**NO_RULE, "status": "NOT_CONFIGURED"}, [], id="EV-E131"),
+        pytest.param(segment(rules=[]), IN, True, {**BY_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E132 in"),
+        pytest.param(segment(), OUT, False, {**NO_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E132 out"),
+        pytest.param(segment(rules=[]), {}, False, {**NO_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E133 nothing"),
+        pytest.param(segment(rules=[]), None, False, {**NO_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E133 null"),
+        pytest.param(
+            segment(rules=[]),
+            {"s.g1": True},
+            False,
+            {**NO_RULE, "status": "HEALTHY"},
+            ["user-key"],
+            id="EV-E133 another generation",
+        ),
+        pytest.param(segment(), {}, True, {**BY_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E133 the rules decide"),
+        pytest.param(
+            segment(), OSError("gone"), True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="EV-E135 the query fails"
+        ),
+        pytest.param(
+            segment(rules=[], included=["user-key"]), {}, False, {**NO_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E136"
+        ),
+        pytest.param(segment(unboundedContextKind="org"), IN, False, NO_RULE, [], id="EV-E137 an absent kind"),
+        pytest.param(
+            segment(generation=0, rules=[]), {"s.g0": True}, True, {**BY_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E138"
+        ),
+        pytest.param(segment(), ["s.g2"], True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="an array for an answer"),
+        pytest.param(
+            segment(), {"s.g2": 1}, True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="a number for a membership"
+        ),
+        pytest.param(segment(), {2: True}, True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="a number for a name"),
+    ],
+)
+async def test_a_big_segment_holds_whom_its_store_says(
+    door: str, asked: Any, answer: Any, value: bool, reason: dict[str, Any], queries: list[str]
+) -> None:
+    store = fresh({"user-key": answer})
+    async with running(store, {"s": asked}) as client:
+        if door == "flags":
+            detail = (await client.flags(USER)).variation_detail("flag", None)
+        else:
+            detail = await client.variation_detail("flag", USER, None)
+    expected = {("bigSegmentsStatus" if name == "status" else name): told for name, told in reason.items()}
+    assert (detail.value, detail.reason.to_dict()) == (value, expected)
+    assert store.asked == queries
+
+
+@pytest.mark.parametrize(
+    ("updated", "status"),
+    [
+        pytest.param(None, "STALE", id="EV-E134 never brought up to date"),
+        pytest.param(1, "STALE", id="EV-E134 long ago"),
+        pytest.param(OSError("gone"), "STORE_ERROR", id="CS-C22 the poll fails, and what is known still counts"),
+        pytest.param("yesterday", "STORE_ERROR", id="a word for a time"),
+        pytest.param(True, "STORE_ERROR", id="a boolean for a time"),
+    ],
+)
+async def test_a_store_that_is_not_well_is_told_beside_its_answer(updated: Any, status: str) -> None:
+    store = ScriptedMemberships({"user-key": {"s.g2": True}}, updated=updated)
+    async with running(store, {"s": segment(rules=[])}) as client:
+        detail = await client.variation_detail("flag", USER, False)
+        assert (detail.value, detail.reason.big_segments_status) == (True, BigSegmentsStatus(status))
+
+
+@pytest.mark.holds("CS-C22")
+async def test_a_store_whose_poll_fails_is_not_available_and_not_stale() -> None:
+    async with running(ScriptedMemberships(updated=OSError("gone")), {"s": segment()}) as client:
+        assert await client.big_segments_status() == StoreStatus(available=False, stale=False)
+        assert (await client.variation_detail("flag", USER, False)).reason.big_segments_status is BigSegmentsStatus.STORE_ERROR
+
+
+@pytest.mark.holds("EV-E139")
+async def test_the_status_is_told_beside_an_error() -> None:
+    async with running(fresh({"user-key": IN}), {"s": segment()}, {"flag": flag("s", variation=99)}) as client:
+        reason = (await client.variation_detail("flag", USER, None)).reason
+    assert reason.to_dict() == {"kind": "ERROR", "errorKind": "MALFORMED_FLAG", "bigSegmentsStatus": "HEALTHY"}
+
+
+async def test_without_a_store_the_rules_decide_and_the_reason_says_so() -> None:
+    async with Client.local({"flags": {"flag": flag("s")}, "segments": {"s": segment()}}) as client:
+        detail = await client.variation_detail("flag", USER, False)
+        assert await client.big_segments_status() == StoreStatus(available=False, stale=False)
+        assert [status async for status in client.big_segments_statuses()] == []
+    assert (detail.value, detail.reason.big_segments_status) == (True, BigSegmentsStatus.NOT_CONFIGURED)
+
+
+# -- what is asked, and how often
+
+
+SEGMENTS = {
+    "s": segment(rules=[]),
+    "t": segment(rules=[]),
+    "o": segment(rules=[], unboundedContextKind="org"),
+    "u": segment(rules=[], unboundedContextKind="user"),
+}
+
+
+@pytest.mark.parametrize(
+    ("named", "known", "asked"),
+    [
+        pytest.param(["s", "t"], {}, ["user-key"], id="a key is asked for once"),
+        pytest.param(["s", "o"], {}, ["user-key", "org-key"], id="each kind has its key"),
+        pytest.param(["o", "s"], {}, ["org-key", "user-key"], id="in the order of the flag"),
+        pytest.param(["s", "o"], {"user-key": {"s.g2": True}}, ["user-key"], id="what is settled is not asked for"),
+    ],
+)
+async def test_an_evaluation_asks_for_what_it_needs(named: list[str], known: Mapping[str, Any], asked: list[str]) -> None:
+    store = fresh(known)
+    async with running(store, SEGMENTS, {"flag": flag(*named)}) as client:
+        await client.variation("flag", BOTH, False)
+        await client.variation("flag", BOTH, False)
+    assert store.asked == asked
+
+
+async def test_two_kinds_with_one_key_are_one_question() -> None:
+    store = fresh()
+    both = Context.multi(Context("a"), Context("a", "org"))
+    async with running(store, SEGMENTS, {"flag": flag("s", "o")}) as client:
+        await client.variation("flag", both, False)
+    assert store.asked == ["a"]
+
+
+async def test_prerequisites_ask_and_are_asked_for_once() -> None:
+    store = fresh({"user-key": {"s.g2": True, "t.g2": True}})
+    flags = {"flag": flag("s", prerequisites=[{"key": "first", "variation": 0}]), "first": flag("t")}
+    async with running(store, SEGMENTS, flags) as client:
+        assert await client.variation("flag", USER, False) is True
+    assert store.asked == ["user-key"]
+
+
+async def test_a_flag_that_needs_no_membership_asks_for_none() -> None:
+    store = fresh()
+    flags = {"flag": flag("s"), "plain": flag(), "off": {**flag("s"), "on": False, "offVariation": 1}}
+    async with running(store, SEGMENTS, flags) as client:
+        for key in ("plain", "off", "missing"):
+            await client.variation(key, USER, 3)
+        with overrides({"flag": True}):
+            assert await client.variation("flag", USER, False) is True
+    assert store.asked == []
+
+
+async def test_memberships_are_forgotten_after_their_time() -> None:
+    store = fresh({"user-key": {"s.g2": True}})
+    async with running(store, SEGMENTS, context_cache_time=0.01) as client:
+        assert await client.variation("flag", USER, False) is True
+        store.known["user-key"] = {}
+        await asyncio.sleep(0.009)
+        assert await client.variation("flag", USER, False) is True
+        await asyncio.sleep(0.002)
+        assert await client.variation("flag", USER, False) is False
+    assert store.asked == ["user-key", "user-key"]
+
+
+async def test_those_that_were_asked_for_least_lately_make_room() -> None:
+    store = fresh()
+    async with running(store, SEGMENTS, context_cache_size=2) as client:
+        for key in ("a", "b", "a", "c", "a", "b"):
+            await client.variation("flag", Context(key), False)
+    assert store.asked == ["a", "b", "c", "b"]
+
+
+async def test_an_answer_of_nothing_is_kept_and_a_failure_is_not() -> None:
+    store = fresh({"a": None, "b": OSError("gone")})
+    async with running(store, SEGMENTS) as client:
+        for key in ("a", "a", "b", "b"):
+            await client.variation("flag", Context(key), False)
+    assert store.asked == ["a", "b", "b"]
+
+
+async def test_many_who_ask_at_once_share_one_question() -> None:
+    store = fresh({"user-key": {"s.g2": True}}, delay=0.5)
+    async with running(store, SEGMENTS) as client:
+        answers = await asyncio.gather(*(client.variation("flag", USER, False) for _ in range(100)))
+    assert answers == [True] * 100
+    assert store.asked == ["user-key"]
+
+
+async def test_they_share_a_failure_too() -> None:
+    store = fresh({"user-key": OSError("gone")}, delay=0.5)
+    async with running(store, SEGMENTS) as client:
+        began = asyncio.get_running_loop().time()
+        details = await asyncio.gather(*(client.variation_detail("flag", USER, False) for _ in range(100)))
+        assert asyncio.get_running_loop().time() - began == pytest.approx(0.5)
+    assert {detail.reason.big_segments_status for detail in details} == {BigSegmentsStatus.STORE_ERROR}
+    assert store.asked == ["user-key"]
+
+
+async def test_whoever_asked_may_give_up_without_harm_to_the_others() -> None:
+    store = fresh({"user-key": {"s.g2": True}}, delay=0.5)
+    async with running(store, SEGMENTS) as client:
+        await client.big_segments_status()
+        first, second = (asyncio.ensure_future(client.variation("flag", USER, False)) for _ in range(2))
+        await asyncio.sleep(0.25)
+        first.cancel()
+        assert await second is True
+        assert first.cancelled()
+    assert store.asked == ["user-key", "user-key"]
+
+
+async def test_a_store_that_hangs_delays_nobody_for_long_and_is_left_alone_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    store = fresh({"user-key": {"s.g2": True}})
+    loop = asyncio.get_running_loop()
+    async with running(store, SEGMENTS, status_poll_interval=3600) as client:
+        await client.big_segments_status()
+        store.delay = 3600
+        waits: list[float] = []
+        for _ in range(3):
+            began = loop.time()
+            detail = await client.variation_detail("flag", USER, False)
+            assert (detail.value, detail.reason.big_segments_status) == (False, BigSegmentsStatus.STORE_ERROR)
+            waits.append(loop.time() - began)
+        store.delay = 0
+        await asyncio.sleep(5)
+        assert await client.variation("flag", USER, False) is True
+    assert waits == [pytest.approx(2), 0, 0]
+    assert caplog.text.count("store of big segments failed") == 1
+
+
+DEVICE = Context("device-key", "device")
+THREE = Context.multi(Context("user-key"), Context("org-key", "org"), DEVICE)
+
+
+@pytest.mark.parametrize("door", ["variation_detail", "flags"])
+async def test_an_evaluation_waits_for_two_seconds_however_many_questions_it_has(
+    door: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kinds = ["user", "org", "device"]
+    segments = {kind: segment(unboundedContextKind=kind, rules=[]) for kind in kinds}
+    store = fresh({f"{kind}-key": {f"{kind}.g2": False} for kind in kinds})
+    loop = asyncio.get_running_loop()
+    async with running(store, segments, {"flag": flag(*kinds)}, status_poll_interval=3600) as client:
+        await client.big_segments_status()
+        store.delay, began = 1.9 if door == "variation_detail" else 2.5, loop.time()
+        if door == "flags":
+            detail = (await client.flags(THREE)).variation_detail("flag", True)
+        else:
+            detail = await client.variation_detail("flag", THREE, True)
+        assert loop.time() - began == pytest.approx(2)
+        assert (detail.value, detail.reason.big_segments_status) == (False, BigSegmentsStatus.STORE_ERROR)
+        await client.variation("flag", THREE, True)
+        assert loop.time() - began == pytest.approx(2)
+    assert caplog.text.count("store of big segments failed") == 1
+
+
+async def test_who_gives_up_earlier_says_nothing_of_the_store() -> None:
+    store = fresh({"user-key": {"s.g2": True}})
+    async with running(store, SEGMENTS, status_poll_interval=3600) as client:
+        await client.big_segments_status()
+        store.delay = 1
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.variation("flag", USER, False), 0.5)
+        assert await client.variation("flag", USER, False) is True
+
+
+# -- the doors that do not wait
+
+
+async def test_a_plain_door_goes_by_what_is_at_hand() -> None:
+    store = fresh({"user-key": {"s.g2": True}})
+    async with running(store, SEGMENTS) as client:
+        before = client.variation_detail_nowait("flag", USER, False)
+        pinned = client.flags_nowait(USER)
+        assert await client.variation("flag", USER, False) is True
+        after = client.variation_detail_nowait("flag", USER, False)
+        assert (before.value, before.reason.big_segments_status) == (False, BigSegmentsStatus.STORE_ERROR)
+        assert (after.value, after.reason.big_segments_status) == (True, BigSegmentsStatus.HEALTHY)
+        assert (pinned.variation("flag", False), pinned.all()) == (False, {"flag": False})
+        assert client.flags_nowait(USER).variation("flag", False) is True
+        assert await asyncio.to_thread(client.variation_nowait, "flag", USER, False) is True
+    assert store.asked == ["user-key"]
+
+
+async def test_pinned_flags_keep_what_was_fetched_for_them() -> None:
+    store = fresh({"user-key": {"s.g2": True}, "org-key": {"o.g2": True}}, delay=0.5)
+    loop = asyncio.get_running_loop()
+    async with running(store, SEGMENTS, {"flag": flag("s"), "org": flag("o")}) as client:
+        await client.big_segments_status()
+        began = loop.time()
+        flags = await client.flags(BOTH)
+        assert loop.time() - began == pytest.approx(0.5)
+        store.known.clear()
+        await asyncio.sleep(10)
+        assert flags.all() == {"flag": True, "org": True}
+        assert flags.variation_detail("org", False).reason.big_segments_status is BigSegmentsStatus.HEALTHY
+        assert sorted(store.asked) == ["org-key", "user-key"]
+        again = await client.flags(BOTH)
+        assert again.all() == {"flag": False, "org": False}
+
+
+async def test_the_state_of_all_flags_has_memberships_in_it() -> None:
+    store = fresh({"user-key": {"s.g2": True}})
+    async with running(store, SEGMENTS) as client:
+        state = (await client.all_flags_state(USER, with_reasons=True)).to_json_dict()
+    assert state["flag"] is True
+    assert state["$flagsState"]["flag"]["reason"] == {**BY_RULE, "bigSegmentsStatus": "HEALTHY"}
+
+
+async def test_an_explanation_tells_of_them() -> None:
+    async with running(fresh({"user-key": {"s.g2": True}}), SEGMENTS) as client:
+        assert 'the memberships of "user-key" include it' in str(await client.explain("flag", USER))
+    async with running(ScriptedMemberships({"user-key": {}}, updated=1), SEGMENTS) as client:
+        assert "do not name it, and they are stale" in str(await client.explain("flag", USER))
+    async with running(fresh({"user-key": OSError("gone")}), SEGMENTS) as client:
+        assert "as far as their store can tell, which fails" in str(await client.explain("flag", USER))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [pytest.param("flag", id="the ambient context"), pytest.param(Flag("flag", default=False), id="a declared flag")],
+)
+async def test_the_usual_ways_of_asking_wait_too(key: Any) -> None:
+    store = fresh({"user-key": {"s.g2": True}})
+    async with running(store, SEGMENTS) as client:
+        with use_context(USER):
+            assert await client.variation(key, default=False if key.__class__ is str else None) is True
+
+
+@pytest.mark.parametrize("subject", [Context(""), None])
+async def test_a_context_that_cannot_be_used_is_nobody(subject: Context | None) -> None:
+    store = fresh()
+    async with running(store, SEGMENTS) as client:
+        assert (await client.variation_detail("flag", subject, True)).reason.to_dict()["errorKind"] == "USER_NOT_SPECIFIED"
+        assert (await client.flags(subject)).all() == {}
+        assert client.flags_nowait(subject).all() == {}
+        assert (await client.all_flags_state(subject)).valid is False
+    assert store.asked == []
+
+
+# -- how the store is doing
+
+
+async def test_the_store_is_polled_at_once_and_then_every_interval() -> None:
+    store = fresh()
+    async with running(store, SEGMENTS, status_poll_interval=0.01) as client:
+        await asyncio.sleep(0.035)
+        assert store.polls == 4
+        await client.variation("flag", USER, False)
+        assert store.polls == 4
+    await asyncio.sleep(1)
+    assert store.polls == 4
+
+
+async def test_a_status_that_nobody_knows_yet_is_asked_for_once() -> None:
+    store = fresh(delay=0.2)
+    async with running(store, SEGMENTS, status_poll_interval=3600) as client:
+        first, second, detail = await asyncio.gather(
+            client.big_segments_status(), client.big_segments_status(), client.variation_detail("flag", USER, False)
+        )
+        assert (first, second) == (HEALTHY, HEALTHY)
+        assert detail.reason.big_segments_status is BigSegmentsStatus.HEALTHY
+        assert store.polls == 1
+
+
+async def test_each_change_of_the_status_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    store = fresh()
+    seen: list[StoreStatus] = []
+
+    async def follow(client: Client) -> None:
+        seen.extend([status async for status in client.big_segments_statuses()])
+
+    with caplog.at_level(logging.INFO, logger="aioflags"):
+        async with running(store, SEGMENTS) as client:
+            following = asyncio.ensure_future(follow(client))
+            for failure, updated in ((None, now_ms()), (OSError("gone"), 0), (None, now_ms()), (None, 1), (None, now_ms())):
+                store.failure, store.updated = failure, updated
+                await asyncio.sleep(10)
+        await following
+    gone, old = StoreStatus(available=False, stale=False), StoreStatus(available=True, stale=True)
+    assert seen == [HEALTHY, gone, HEALTHY, old, HEALTHY]
+    lines = [record.getMessage() for record in caplog.records if "big segments" in record.getMessage()]
+    assert lines == [
+        "the store of big segments cannot be relied upon: it does not answer: OSError: gone",
+        "the store of big segments can be relied upon again",
+        "the store of big segments cannot be relied upon: nobody has brought it up to date lately",
+        "the store of big segments can be relied upon again",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("age", "stale"), [pytest.param(119, False, id="not quite so long ago"), pytest.param(121, True, id="longer ago than that")]
+)
+async def test_a_store_is_stale_after_its_time(age: int, stale: bool) -> None:
+    async with running(ScriptedMemberships(updated=now_ms() - age * 1000), SEGMENTS) as client:
+        assert await client.big_segments_status() == StoreStatus(available=True, stale=stale)
+
+
+# -- life
+
+
+async def test_the_store_is_asked_as_soon_as_the_client_has_started_and_closed_with_it() -> None:
+    store = fresh({"user-key": {"s.g2": True}, "a": {"s.g2": True}})
+    document = {"flags": {"flag": flag("s")}, "segments": SEGMENTS}
+    client = Client.local(document, Config(big_segments=BigSegments(store=store)))
+    assert await client.variation("flag", USER, False) is False
+    assert await client.big_segments_status() == StoreStatus(available=False, stale=False)
+    assert (store.asked, store.polls) == ([], 0)
+    await client.start(0)
+    assert await client.variation("flag", USER, False) is True
+    await client.aclose()
+    assert store.closed == 1
+    assert await client.variation("flag", USER, False) is True
+    assert await client.variation("flag", Context("a"), False) is False
+    assert store.asked == ["user-key"]
+
+
+async def test_offline_the_store_is_not_touched() -> None:
+    store = fresh()
+    async with Client("", Config(offline=True, big_segments=BigSegments(store=store))) as client:
+        assert await client.variation("flag", USER, 7) == 7
+        assert await client.big_segments_status() == StoreStatus(available=False, stale=False)
+    assert (store.asked, store.polls, store.closed) == ([], 0, 0)
+
+
+class Stubborn(ScriptedMemberships):
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._answered(None)
+
+
+@pytest.mark.parametrize(
+    ("failure", "delay", "warning"),
+    [
+        pytest.param(OSError("gone"), 0, "could not be closed: OSError: gone", id="a store that raises"),
+        pytest.param(None, 3600, "was abandoned", id="a store that hangs"),
+    ],
+)
+async def test_a_store_that_does_not_close_is_given_up(
+    failure: Exception | None, delay: float, warning: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Stubborn(updated=now_ms())
+    async with running(store, SEGMENTS):
+        await asyncio.sleep(1)
+        store.failure, store.delay = failure, delay
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began <= 2
+    assert store.closed == 1
+    assert warning in caplog.text
+
+
+async def test_two_clients_may_have_one_configuration() -> None:
+    store = fresh({"user-key": {"s.g2": True}})
+    config = Config(big_segments=BigSegments(store=store))
+    document = {"flags": {"flag": flag("s")}, "segments": SEGMENTS}
+    async with Client.local(document, config) as one, Client.local(document, replace(config)) as other:
+        assert await one.variation("flag", USER, False) is True
+        assert await other.variation("flag", USER, False) is True
+    assert store.asked == ["user-key", "user-key"]
+
+
+async def test_in_the_child_of_a_fork_the_store_is_built_anew_and_asked_after_a_start() -> None:
+    store = fresh({"user-key": {"s.g2": True}, "a": {"s.g2": True}})
+    builder = Builder(store)
+    memberships = Memberships(BigSegments(store=builder), logging.getLogger("aioflags"))
+    memberships.open()
+    await memberships.status()
+    snapshot = snapshot_of(segments=[{"key": "s", "version": 1, **segment()}])
+    known = await memberships.fetched(snapshot, USER, lambda find: () if find("user-key") else ("user-key",))
+    assert (known("user-key"), builder.built) == (Membership({"s.g2": True}, BigSegmentsStatus.HEALTHY), 1)
+    memberships.forked()
+    assert builder.built == 1
+    assert memberships.at_hand("user-key").status is BigSegmentsStatus.HEALTHY
+    for opened, status in ((False, BigSegmentsStatus.STORE_ERROR), (True, BigSegmentsStatus.HEALTHY)):
+        if opened:
+            memberships.open()
+        known = await memberships.fetched(snapshot, Context("a"), lambda find: () if find("a") else ("a",))
+        assert (found := known("a")) is not None
+        assert found.status is status
+    assert builder.built == 2
+
+
+class WordlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+async def test_an_error_that_cannot_say_what_it_is_costs_the_memberships_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    store = fresh()
+    store.failure = WordlessError()
+    async with running(
+        store, SEGMENTS, {"flag": flag("s"), "plain": {"on": False, "variations": [1], "offVariation": 0}}
+    ) as client:
+        await asyncio.sleep(60)
+        assert await client.variation("flag", USER, None) is False
+        assert await client.variation("plain", USER, 0) == 1
+        assert (await client.big_segments_status()).available is False
+        store.failure = None
+        await asyncio.sleep(60)
+        assert (await client.big_segments_status()).available
+    assert "it does not answer: WordlessError" in caplog.text
+    assert "bug" not in caplog.text
+
+
+async def test_a_bug_around_the_memberships_leaves_the_flags_alone(caplog: pytest.LogCaptureFixture) -> None:
+    store, source = fresh(), MemorySource({"f": 1})
+    config = Config(data_system=DataSystem.custom(synchronizers=[source]), big_segments=BigSegments(store=store))
+    client = Client("", config)
+    memberships: Any = client._memberships
+    memberships._wall_ms = None
+    async with client:
+        await asyncio.sleep(60)
+        source.set("f", 2)
+        await asyncio.sleep(1)
+        assert (await client.variation("f", USER, 0), client.status.status) == (2, "READY")
+    assert "because of a bug in aioflags" in caplog.text
+    assert store.closed == 1
+
+
+async def test_a_store_that_cannot_be_built_is_one_that_does_not_answer_and_is_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Builder):
+        def build_memberships(self) -> ScriptedMemberships:
+            store = super().build_memberships()
+            if self.built == 1:
+                raise OSError("no socket")
+            return store
+
+    builder = Broken(fresh({"user-key": {"s.g2": True}}))
+    document = {"flags": {"flag": flag("s")}, "segments": SEGMENTS}
+    async with Client.local(document, Config(big_segments=BigSegments(store=builder))) as client:
+        await asyncio.sleep(1)
+        assert not (await client.big_segments_status()).available
+        await asyncio.sleep(5)
+        assert (await client.big_segments_status()).available
+        assert await client.variation("flag", USER, False) is True
+    assert "it does not answer: OSError: no socket" in caplog.text
+
+
+class Builder:
+    """Builds the one store, and counts."""
+
+    def __init__(self, store: ScriptedMemberships) -> None:
+        self.store, self.built = store, 0
+
+    def build_memberships(self) -> ScriptedMemberships:
+        self.built += 1
+        return self.store
+
+
+@pytest.mark.real_time
+def test_on_another_event_loop_an_awaited_door_goes_by_what_is_at_hand() -> None:
+    store = fresh({"user-key": {"s.g2": True}})
+    document = {"flags": {"flag": flag("s")}, "segments": SEGMENTS}
+
+    async def main() -> None:
+        async with Client.local(document, Config(big_segments=BigSegments(store=store))) as client:
+            detail = await asyncio.to_thread(lambda: asyncio.run(client.variation_detail("flag", USER, False)))
+            assert detail.reason.big_segments_status is BigSegmentsStatus.STORE_ERROR
+
+    asyncio.run(main())
+    assert store.asked == []

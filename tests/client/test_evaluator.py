@@ -1,0 +1,99 @@
+"""The evaluator: what it makes of a call's arguments, and the order of hooks, overrides and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from aioflags import Client, Config, ConfigError, Context, EvaluationDetail, Flag, Hook, ReasonKind, use_context
+from aioflags.client.evaluator import Evaluator
+from aioflags.client.overrides import INTERVENTIONS, Observation
+from aioflags.hooks.hook import EvaluationCall
+
+USER, OTHER = Context("user-1"), Context("user-2")
+THEME = Flag("theme", default="light")
+LIMITS = Flag[dict[str, Any]]("limits", default={"items": 10})
+
+
+class Seen(Hook):
+    """Notes each default before an evaluation, and each value after it."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, Any]] = []
+
+    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> None:
+        self.notes.append(("before", call.default_value))
+
+    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> None:
+        self.notes.append(("after", detail.value))
+
+
+def evaluator() -> Evaluator:
+    return Client.local({"flagValues": {"theme": "dark"}})._evaluator
+
+
+@pytest.mark.parametrize(
+    ("key", "context", "default", "expected"),
+    [
+        pytest.param("theme", USER, "x", ("theme", USER, "x"), id="as given"),
+        pytest.param("theme", None, "x", ("theme", OTHER, "x"), id="by the ambient context"),
+        pytest.param(THEME, USER, None, ("theme", USER, "light"), id="by the default of a typed flag"),
+        pytest.param(THEME, USER, "x", ("theme", USER, "x"), id="not by the default of a typed flag if the call has one"),
+        pytest.param("theme", USER, None, ("theme", USER, None), id="not for a plain key without a default"),
+    ],
+)
+def test_the_arguments_of_a_call_are_completed(key: str, context: Context | None, default: Any, expected: tuple[Any, ...]) -> None:
+    with use_context(OTHER):
+        question = evaluator().question(Client.local({})._holder.snapshot, key, context, default, None, method="variation")
+    assert (question.key, question.context, question.default) == expected
+    assert question.key.__class__ is str
+
+
+def test_a_typed_flags_default_is_the_callers_own_copy() -> None:
+    snapshot = Client.local({})._holder.snapshot
+    first, second = (evaluator().question(snapshot, LIMITS, USER, None, None, method="variation") for _ in range(2))
+    assert first.default == second.default
+    assert first.default is not second.default
+
+
+@pytest.mark.parametrize(
+    ("key", "context", "message"),
+    [
+        pytest.param(5, USER, "key: expected a string, got int", id="a key that is not a string"),
+        pytest.param("theme", "user-1", "context: expected a Context, got str", id="a context that is not a Context"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_refused(key: Any, context: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        evaluator().question(Client.local({})._holder.snapshot, key, context, None, None, method="variation")
+
+
+@pytest.mark.parametrize("is_awaited", [pytest.param(False, id="nowait"), pytest.param(True, id="awaited")])
+@pytest.mark.parametrize(
+    ("override", "value", "reason"),
+    [
+        pytest.param({}, "dark", ReasonKind.FALLTHROUGH, id="the data answer where no test overrides"),
+        pytest.param({"theme": "blue"}, "blue", ReasonKind.OVERRIDE, id="an override outranks the data"),
+        pytest.param({"theme": 5}, "configured", ReasonKind.ERROR, id="an override of another type is the default"),
+    ],
+)
+async def test_hooks_see_what_comes_of_overrides_and_data(
+    override: dict[str, Any], value: str, reason: ReasonKind, is_awaited: bool
+) -> None:
+    hook, observed = Seen(), list[Observation]()
+    config = Config(hooks=[hook], defaults={"theme": "configured"})
+    client = Client.local({"flags": {"theme": {"on": True, "variations": ["dark"], "fallthrough": {"variation": 0}}}}, config)
+    with ExitStack() as stack:
+        stack.enter_context(INTERVENTIONS.in_task(override))
+        stack.enter_context(INTERVENTIONS.observed(observed.append))
+        if is_awaited:
+            detail = await client.variation_detail(THEME, USER)
+        else:
+            detail = client.variation_detail_nowait(THEME, USER)
+    assert (detail.value, detail.reason.kind) == (value, reason)
+    assert hook.notes == [("before", "light"), ("after", value)]
+    # The observer sees the default of the call, whatever the configuration replaces it with.
+    assert [(each.default, each.detail.value) for each in observed] == [("light", value)]

@@ -1,0 +1,106 @@
+"""The fast path of an evaluation: when it may be taken, and the methods it is compiled into."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+
+from aioflags import Client, ConfigError, Context, Flag, Flags
+from aioflags.client.fast_path import FastPath, fast_path, report_target
+from aioflags.events.options import Events
+from aioflags.events.recorder import CLOSED, Recorder
+
+CONDITIONS = ("is_overridden", "is_offline", "has_defaults", "has_hooks", "reads_store", "records_events")
+USER = Context("user-1")
+METHODS = [Client.variation, Client.variation_nowait, Flags.variation]
+
+
+@pytest.mark.parametrize(
+    ("true", "path"),
+    [
+        pytest.param(set(), FastPath.UNREPORTED, id="nothing applies"),
+        pytest.param({"records_events"}, FastPath.REPORTED, id="events are recorded"),
+        pytest.param({"is_overridden"}, FastPath.DISABLED, id="tests override flags"),
+        pytest.param({"is_offline"}, FastPath.DISABLED, id="the client is offline"),
+        pytest.param({"has_defaults"}, FastPath.DISABLED, id="the configuration has defaults"),
+        pytest.param({"has_hooks"}, FastPath.DISABLED, id="there are hooks"),
+        pytest.param({"reads_store"}, FastPath.DISABLED, id="a store is read for each call"),
+        pytest.param({"has_hooks", "records_events"}, FastPath.DISABLED, id="hooks outrank events"),
+    ],
+)
+def test_the_fast_path_is(true: set[str], path: FastPath) -> None:
+    assert fast_path(**{name: name in true for name in CONDITIONS}) is path
+
+
+def test_each_of_the_first_five_conditions_disables_the_fast_path_whatever_the_others_are() -> None:
+    for values in product([False, True], repeat=len(CONDITIONS)):
+        path = fast_path(**dict(zip(CONDITIONS, values, strict=True)))
+        assert (path is FastPath.DISABLED) is any(values[:5])
+
+
+def test_an_evaluation_reports_to() -> None:
+    recorder = Recorder(Events())
+    assert {path: report_target(path, recorder) for path in FastPath} == {
+        FastPath.UNREPORTED: None,
+        FastPath.REPORTED: recorder,
+        FastPath.DISABLED: CLOSED,
+    }
+    assert not CLOSED.is_open
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__qualname__)
+def test_a_method_with_a_fast_path_looks_like_the_one_that_was_written(method: Callable[..., Any]) -> None:
+    written = inspect.unwrap(method)
+    compiled, expected = inspect.signature(method, follow_wrapped=False), inspect.signature(written)
+    assert [(each.name, each.kind, each.default) for each in compiled.parameters.values()] == [
+        (each.name, each.kind, each.default) for each in expected.parameters.values()
+    ]
+    assert inspect.iscoroutinefunction(method) is inspect.iscoroutinefunction(written)
+    assert method.__doc__ == written.__doc__
+    assert method.__doc__ is not None
+
+
+@pytest.mark.parametrize("name", ["variation", "variation_nowait", "variation_detail", "variation_detail_nowait"])
+def test_signatures_of_a_client_name_the_types(name: str) -> None:
+    parameters = "self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None"
+    assert str(inspect.signature(getattr(Client, name))).replace("'", "").startswith(f"({parameters})")
+
+
+@pytest.mark.parametrize("name", ["variation", "variation_detail"])
+def test_signatures_of_pinned_flags_name_the_types(name: str) -> None:
+    parameters = "self, key: str, default: Any = None, *, expect: type[Any] | None = None"
+    assert str(inspect.signature(getattr(Flags, name))).replace("'", "").startswith(f"({parameters})")
+
+
+def test_tracebacks_show_the_source_of_the_compiled_method() -> None:
+    client: Any = Client.local({"flagValues": {"f": True}})
+    with pytest.raises(ConfigError) as raised:
+        client.variation_nowait("f", "user-1", False)
+    lines = [(frame.name, frame.line) for frame in traceback.extract_tb(raised.value.__traceback__)]
+    assert ("variation_nowait", "return slow_path(self, key, context, default, expect=expect)") in lines
+
+
+async def test_a_typed_flag_is_counted_as_a_plain_key_with_its_default_is() -> None:
+    client = Client.local({"flagValues": {"f": 3}})
+    flag = Flag[float]("f", default=1.5)
+    client._recorder.open()
+    pinned = client.flags_nowait(USER)
+    values = [await client.variation(flag, USER), client.variation_nowait(flag, USER), pinned.variation(flag)]
+    values.append(client.variation_nowait("f", USER, 1.5))
+    batch = client._recorder.drain()
+    assert values == [3.0] * 4
+    assert batch is not None
+    assert batch.count() == 4
+
+
+async def test_a_typed_flag_whose_value_has_another_type_has_its_own_default() -> None:
+    client = Client.local({"flagValues": {"f": "text", "g": 1}})
+    number, nothing = Flag[int]("f", default=7), Flag[int | None]("g", default=None)
+    assert await client.variation(number, USER) == client.variation_nowait(number, USER) == 7
+    assert client.flags_nowait(USER).variation(number) == 7
+    assert await client.variation(nothing, USER) == client.variation_nowait(nothing, USER) == 1

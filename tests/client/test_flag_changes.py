@@ -1,0 +1,225 @@
+"""Who is told of changes: which flags, once a transfer, after the data can be seen."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from aioflags import Client, Config, ConfigError, Context, DataSystem, FlagChange, ValueChange
+from aioflags.sources import MemorySource, Streaming
+from tests.support.canaries import secretive
+from tests.support.scripted_http import Service, intent, sse, stream_of
+
+USER = secretive("u")
+
+
+def on(*values: object, **more: object) -> dict[str, Any]:
+    return {"on": True, "variations": list(values), "fallthrough": {"variation": 0}, **more}
+
+
+def segment_rule(key: str) -> dict[str, Any]:
+    return {"variation": 1, "clauses": [{"op": "segmentMatch", "values": [key]}]}
+
+
+LINKED: dict[str, dict[str, Any]] = {
+    "flags": {
+        "a": on(True, False),
+        "b": on(1, 2, prerequisites=[{"key": "a", "variation": 0}]),
+        "c": on(1, 2, rules=[segment_rule("s")]),
+        "d": on("alone"),
+    },
+    "segments": {
+        "s": {"rules": [{"clauses": [{"op": "segmentMatch", "values": ["t"]}]}]},
+        "t": {"included": ["u"]},
+    },
+}
+
+
+def client_of(source: MemorySource) -> Client:
+    return Client("", Config(data_system=DataSystem.custom(synchronizers=[source])))
+
+
+async def waiting(changes: Any) -> list[Any]:
+    """What is there to be read without waiting for more to happen."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    found = []
+    while (change := changes._take()) is not None:
+        found.append(change)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "told"),
+    [
+        pytest.param("flag", "a", ["a", "b"], id="DS-140 a prerequisite"),
+        pytest.param("segment", "s", ["c"], id="DS-140 a segment"),
+        pytest.param("segment", "t", ["c"], id="DS-140 a segment that another one needs"),
+        pytest.param("flag", "d", ["d"], id="DS-140 a flag that nothing depends on"),
+    ],
+)
+async def test_a_change_is_told_to_everything_that_depends_on_it(kind: str, key: str, told: list[str]) -> None:
+    def put(kind: str, key: str, version: int) -> tuple[str, object]:
+        item = {"key": key, "version": version, **LINKED[f"{kind}s"][key]}
+        return "put-object", {"version": version, "kind": kind, "key": key, "object": item}
+
+    done = ("payload-transferred", {"state": "s", "version": 1})
+    everything = [put(section.removesuffix("s"), each, 1) for section in LINKED for each in LINKED[section]]
+    service = Service(stream_of(sse(intent("xfer-full"), *everything, done), 1, sse(put(kind, key, 2), done)))
+    async with Client("", Config(http=service.http(), data_system=DataSystem.custom(synchronizers=[Streaming()]))) as client:
+        changes = client.changes()
+        await asyncio.sleep(2)
+        assert await waiting(changes) == [FlagChange(each) for each in told]
+
+
+@pytest.mark.holds("DS-139")
+async def test_a_flag_is_reported_although_its_value_stays_the_same() -> None:
+    source = MemorySource({"f": 1})
+    async with client_of(source) as client:
+        changes = client.changes()
+        source.update(source.flag("f"))
+        assert await waiting(changes) == [FlagChange("f")]
+        assert await client.variation("f", USER, 0) == 1
+
+
+@pytest.mark.holds("DS-143")
+async def test_a_value_change_is_told_to_the_one_context_whose_value_differs() -> None:
+    source = MemorySource()
+    source.update(source.flag("f").variations("old", "new").fallthrough_variation(0))
+    async with client_of(source) as client:
+        anna, bert = client.changes("f", Context("anna")), client.changes("f", Context("bert"))
+        source.update(source.flag("f").variation_for_key("user", "anna", 1))
+        assert await waiting(anna) == [ValueChange("f", "old", "new")]
+        assert await waiting(bert) == []
+
+
+async def test_data_can_be_seen_when_their_change_is_told() -> None:
+    source = MemorySource({"f": 1})
+    async with client_of(source) as client:
+        with client.changes() as changes:
+            source.update(source.flag("f").value_for_all(2))
+            assert await anext(changes) == FlagChange("f")
+            assert await client.variation("f", USER, 0) == 2
+
+
+async def test_nothing_is_lost_between_the_call_and_the_first_read() -> None:
+    source = MemorySource({"f": 1})
+    async with client_of(source) as client:
+        values = client.changes("f", USER)
+        for value in (2, 3):
+            source.update(source.flag("f").value_for_all(value))
+        assert [await anext(values), await anext(values)] == [ValueChange("f", 1, 2), ValueChange("f", 2, 3)]
+
+
+async def test_the_values_handed_out_are_the_readers_own() -> None:
+    source = MemorySource({"f": {"deep": [1]}})
+    async with client_of(source) as client:
+        values = client.changes("f", USER)
+        source.update(source.flag("f").value_for_all({"deep": [2]}))
+        (await anext(values)).new_value["deep"].append("mine")
+        assert await client.variation("f", USER, {}) == {"deep": [2]}
+
+
+async def test_a_flag_that_waits_to_be_read_does_not_wait_twice() -> None:
+    source = MemorySource({"f": 1})
+    async with client_of(source) as client:
+        changes = client.changes()
+        for value in range(5):
+            source.update(source.flag("f").value_for_all(value))
+        assert await waiting(changes) == [FlagChange("f")]
+
+
+async def test_an_iteration_ends_when_the_client_closes_after_what_came_before() -> None:
+    source = MemorySource({"f": 1})
+    client = client_of(source)
+    await client.start()
+    changes, values = client.changes(), client.changes("f", USER)
+    source.update(source.flag("f").value_for_all(2))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await client.aclose()
+    assert [change async for change in changes] == [FlagChange("f")]
+    assert [change async for change in values] == [ValueChange("f", 1, 2)]
+    assert [change async for change in client.changes()] == []
+
+
+async def test_leaving_the_block_deregisters() -> None:
+    source = MemorySource({"f": 1})
+    async with client_of(source) as client:
+        with client.changes() as changes:
+            pass
+        source.update(source.flag("f").value_for_all(2))
+        assert [change async for change in changes] == []
+
+
+async def test_an_observer_that_nobody_holds_is_forgotten() -> None:
+    async with client_of(MemorySource()) as client:
+        observer = client.changes()
+        assert client._cell.is_followed
+        del observer
+        assert not client._cell.is_followed
+
+
+async def test_a_slow_reader_of_values_loses_the_oldest_and_a_line_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    source = MemorySource({"f": -1})
+    async with client_of(source) as client:
+        values = client.changes("f", USER)
+        for value in range(1100):
+            source.update(source.flag("f").value_for_all(value))
+            await asyncio.sleep(0)
+        found = await waiting(values)
+        assert len(found) == 1000
+        assert found[-1] == ValueChange("f", 1098, 1099)
+        assert caplog.text.count("the oldest are dropped") == 1
+
+
+async def test_a_context_that_cannot_be_used_is_refused() -> None:
+    async with client_of(MemorySource()) as client:
+        with pytest.raises(ConfigError, match="key"):
+            client.changes("f", Context(""))
+        with pytest.raises(ConfigError, match="there is none"):
+            client.changes("f")
+
+
+@pytest.mark.real_time
+async def test_observers_register_in_other_threads_while_changes_are_told() -> None:
+    source = MemorySource({"f": 0})
+    async with client_of(source) as client:
+        stop = threading.Event()
+
+        def register() -> None:
+            while not stop.is_set():
+                client.changes().close()
+
+        threads = [threading.Thread(target=register) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        with client.changes() as changes:
+            for value in range(200):
+                source.set("f", value)
+                await anext(changes)
+        stop.set()
+        for thread in threads:
+            await asyncio.to_thread(thread.join)
+        assert client.status.source_state == "VALID"
+
+
+async def test_an_observer_with_a_bug_costs_the_data_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def tell(self, keys: frozenset[str], snapshot: object) -> None:
+            raise ZeroDivisionError
+
+        def finish(self) -> None:
+            pass
+
+    source, broken = MemorySource({"f": 1}), Broken()
+    async with client_of(source) as client:
+        client._feed.add(broken)
+        source.set("f", 2)
+        await asyncio.sleep(1)
+        assert await client.variation("f", USER, 0) == 2
+        assert client.status.source_state == "VALID"
+    assert "changes could not be told" in caplog.text

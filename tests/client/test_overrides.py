@@ -1,0 +1,310 @@
+"""Interventions: overrides hold at every door, as long and as far as they should, and cost nothing when there are none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from aioflags import Client, Config, Context, ErrorKind, ReasonKind
+from aioflags.client.overrides import INTERVENTIONS, Observation
+from tests.support.canaries import KEY, secretive
+
+USER = secretive("anna")
+NOBODY = Context("")
+DOCUMENT = {
+    "flags": {
+        "hidden": {"on": True, "variations": ["h"], "fallthrough": {"variation": 0}},
+        "shown": {
+            "on": True,
+            "variations": ["s"],
+            "fallthrough": {"variation": 0},
+            "clientSideAvailability": {"usingEnvironmentId": True},
+        },
+    },
+    "flagValues": {"checkout": False, "limits": {"items": [1]}},
+}
+
+DOORS: dict[str, Callable[[Client, Context | None], Awaitable[Any]]] = {}
+
+
+def door(function: Callable[[Client, Context | None], Awaitable[Any]]) -> None:
+    """One way to ask for the flag ``checkout``."""
+    DOORS[function.__name__] = function
+
+
+@door
+async def variation(client: Client, context: Context | None) -> Any:
+    return await client.variation("checkout", context, False)
+
+
+@door
+async def variation_nowait(client: Client, context: Context | None) -> Any:
+    return client.variation_nowait("checkout", context, False)
+
+
+@door
+async def variation_detail(client: Client, context: Context | None) -> Any:
+    return (await client.variation_detail("checkout", context, False)).value
+
+
+@door
+async def variation_detail_nowait(client: Client, context: Context | None) -> Any:
+    return client.variation_detail_nowait("checkout", context, False).value
+
+
+@door
+async def flags_variation(client: Client, context: Context | None) -> Any:
+    return (await client.flags(context)).variation("checkout", False)
+
+
+@door
+async def flags_variation_detail(client: Client, context: Context | None) -> Any:
+    return (await client.flags(context)).variation_detail("checkout", False).value
+
+
+@door
+async def flags_all(client: Client, context: Context | None) -> Any:
+    return (await client.flags(context)).all()["checkout"]
+
+
+@door
+async def all_flags_state(client: Client, context: Context | None) -> Any:
+    return (await client.all_flags_state(context)).get_flag_value("checkout")
+
+
+CLIENTS: dict[str, tuple[Callable[[], Client], Context | None]] = {
+    "with data": (lambda: Client.local(DOCUMENT), USER),
+    "without that flag": (lambda: Client.local({}), USER),
+    "for an invalid context": (lambda: Client.local(DOCUMENT), NOBODY),
+    "for no context": (lambda: Client.local(DOCUMENT), None),
+    "without data": (lambda: Client(KEY), USER),
+    "offline": (lambda: Client("", Config(offline=True)), USER),
+    "with defaults": (lambda: Client.local(DOCUMENT, Config(defaults={"checkout": False})), USER),
+}
+
+
+@pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
+@pytest.mark.parametrize(("make", "context"), CLIENTS.values(), ids=CLIENTS)
+async def test_an_override_holds_at(
+    ask: Callable[[Client, Context | None], Awaitable[Any]], make: Callable[[], Client], context: Context | None
+) -> None:
+    client = make()
+    with contextlib.suppress(KeyError):
+        assert await ask(client, context) is not True
+    with INTERVENTIONS.in_task({"checkout": True}):
+        assert await ask(client, context) is True
+        assert await ask(make(), context) is True, "a client that is made meanwhile"
+    with INTERVENTIONS.everywhere({"checkout": True}):
+        assert await ask(client, context) is True
+    with contextlib.suppress(KeyError):
+        assert await ask(client, context) is not True
+
+
+def test_the_reason_says_override_and_the_value_is_no_default() -> None:
+    client = Client.local(DOCUMENT)
+    with INTERVENTIONS.in_task({"checkout": True}):
+        detail = client.variation_detail_nowait("checkout", USER, False)
+    assert (detail.variation_index, detail.reason.kind, detail.is_default) == (None, ReasonKind.OVERRIDE, False)
+    assert detail.reason.to_dict() == {"kind": "OVERRIDE"}
+
+
+@pytest.mark.parametrize(
+    ("value", "default", "expected"),
+    [
+        pytest.param(2.9, 1, 2, id="an int takes any number"),
+        pytest.param(2, 1.0, 2.0, id="a float takes any number"),
+        pytest.param("x", None, "x", id="no default takes anything"),
+        pytest.param(None, None, None, id="even null"),
+    ],
+)
+def test_an_override_fits_as_data_fit(value: Any, default: Any, expected: Any) -> None:
+    with INTERVENTIONS.in_task({"checkout": value}):
+        assert Client.local(DOCUMENT).variation_nowait("checkout", USER, default) == expected
+
+
+def test_an_override_of_another_type_is_refused_as_data_would_be(caplog: pytest.LogCaptureFixture) -> None:
+    client = Client.local(DOCUMENT)
+    with INTERVENTIONS.in_task({"checkout": "yes"}):
+        detail = client.variation_detail_nowait("checkout", USER, False)
+    assert (detail.value, detail.reason.error_kind, detail.is_default) == (False, ErrorKind.WRONG_TYPE, True)
+    assert "checkout: its value is a string where a boolean is asked for; the default is served" in caplog.text
+
+
+def test_what_an_override_serves_is_the_callers_own() -> None:
+    client = Client.local(DOCUMENT)
+    with INTERVENTIONS.in_task({"limits": {"items": [7]}}):
+        client.variation_nowait("limits", USER)["items"].append(8)
+        client.flags_nowait(USER).all()["limits"]["items"].append(9)
+        assert client.variation_nowait("limits", USER, {}) == {"items": [7]}
+
+
+def test_pinned_flags_are_overridden_too_and_are_themselves_again_afterwards() -> None:
+    flags = Client.local(DOCUMENT).flags_nowait(USER)
+    with INTERVENTIONS.in_task({"checkout": True}):
+        assert flags.variation("checkout", False) is True
+    assert flags.variation("checkout", True) is False
+
+
+async def test_the_state_for_front_ends_has_overrides_with_their_reason() -> None:
+    client = Client.local(DOCUMENT)
+    with INTERVENTIONS.in_task({"hidden": 1, "shown": 2, "new": 3}):
+        state = await client.all_flags_state(USER, with_reasons=True)
+        visible = await client.all_flags_state(USER, client_side_only=True)
+    assert state.valid
+    assert state.to_values_map() == {"hidden": 1, "shown": 2, "new": 3, "checkout": False, "limits": {"items": [1]}}
+    assert state.to_json_dict()["$flagsState"]["shown"] == {"version": 1, "reason": {"kind": "OVERRIDE"}}
+    assert visible.to_values_map() == {"shown": 2, "new": 3}
+
+
+async def test_a_tasks_override_holds_in_it_and_in_those_it_starts_and_nowhere_else() -> None:
+    client = Client.local(DOCUMENT)
+    entered, asked = asyncio.Event(), asyncio.Event()
+
+    async def inside() -> None:
+        with INTERVENTIONS.in_task({"checkout": True}):
+            entered.set()
+            await asked.wait()
+            assert client.variation_nowait("checkout", USER, False) is True
+            assert await asyncio.create_task(client.variation("checkout", USER, False)) is True
+            assert await asyncio.to_thread(client.variation_nowait, "checkout", USER, False) is True
+
+    async def outside() -> None:
+        await entered.wait()
+        assert client.variation_nowait("checkout", USER, True) is False
+        asked.set()
+
+    await asyncio.gather(inside(), outside())
+
+
+async def test_many_tasks_with_overrides_do_not_meet() -> None:
+    client = Client.local(DOCUMENT)
+
+    async def serve(number: int) -> None:
+        with INTERVENTIONS.in_task({"checkout": number}):
+            for _ in range(3):
+                await anyio.sleep(1)
+                assert await client.variation("checkout", USER, 0) == number
+
+    async with anyio.create_task_group() as group:
+        for number in range(1, 20):
+            group.start_soon(serve, number)
+
+
+async def test_an_override_ends_with_its_block_even_for_a_task_that_outlives_it() -> None:
+    client = Client.local(DOCUMENT)
+    over = asyncio.Event()
+
+    async def late() -> Any:
+        await over.wait()
+        return client.variation_nowait("checkout", USER, False)
+
+    with INTERVENTIONS.everywhere({"other": 1}):  # somebody else's, so that the long way is taken afterwards, too
+        with INTERVENTIONS.in_task({"checkout": True}):
+            task = asyncio.create_task(late())
+            await asyncio.sleep(0)
+        over.set()
+        assert await task is False
+
+
+def test_a_block_may_be_left_in_another_context_than_it_was_entered_in() -> None:
+    client = Client.local(DOCUMENT)
+
+    def fixture() -> Iterator[None]:
+        with INTERVENTIONS.in_task({"checkout": True}):
+            yield
+
+    entered = fixture()
+    asyncio.run(_next(entered))
+    asyncio.run(_next(entered))
+    assert client.variation_nowait("checkout", USER, False) is False
+
+
+async def _next(steps: Iterator[None]) -> None:
+    next(steps, None)
+
+
+def test_inner_overrides_outrank_outer_ones_and_a_tasks_those_of_everybody() -> None:
+    client = Client.local(DOCUMENT)
+
+    def value() -> str:
+        return client.variation_nowait("checkout", USER, "")
+
+    with INTERVENTIONS.in_task({"checkout": "task"}), INTERVENTIONS.everywhere({"checkout": "all"}):
+        assert value() == "task"
+        with INTERVENTIONS.in_task({"checkout": "inner"}):
+            assert value() == "inner"
+        assert value() == "task"
+
+
+def test_observers_hear_of_every_evaluation_of_one_flag() -> None:
+    client = Client.local(DOCUMENT)
+    heard: list[Observation] = []
+    with INTERVENTIONS.observed(heard.append):
+        client.variation_nowait("checkout", USER, False)
+        client.flags_nowait(USER).variation("missing", 1)
+        client.flags_nowait(USER).all()
+        with INTERVENTIONS.in_task({"missing": 2}):
+            client.flags_nowait(USER).variation("missing", 1)
+    client.variation_nowait("checkout", USER, False)
+    assert [(one.key, one.default, one.detail.value) for one in heard] == [
+        ("checkout", False, False),
+        ("missing", 1, 1),
+        ("missing", 1, 2),
+    ]
+    assert heard[0].context is USER
+    assert all("checkout" in one.flags for one in heard)
+    assert [one.overrides for one in heard] == [{}, {}, {"missing": 2}]
+
+
+async def test_those_who_follow_changes_see_the_data() -> None:
+    client = Client.local(DOCUMENT)
+    heard: list[Observation] = []
+    with (
+        INTERVENTIONS.in_task({"checkout": True}),
+        INTERVENTIONS.observed(heard.append),
+        client.changes("checkout", USER) as changes,
+    ):
+        assert changes._value is False  # type: ignore[attr-defined]  # what it compares with
+    assert heard == []
+
+
+def test_the_short_way_is_taken_exactly_while_there_is_nothing() -> None:
+    client, offline = Client.local(DOCUMENT), Client("", Config(offline=True))
+    ways: list[tuple[bool, bool]] = []
+
+    def look() -> None:
+        ways.append((client._report_to is None, offline._report_to is None))
+
+    look()
+    with INTERVENTIONS.in_task({}):
+        look()
+        with INTERVENTIONS.observed(lambda _: None):
+            look()
+        look()
+    look()
+    assert ways == [(True, False), (False, False), (False, False), (False, False), (True, False)]
+
+
+def test_a_client_that_nobody_holds_is_not_kept() -> None:
+    kept = weakref.ref(Client.local(DOCUMENT))
+    gc.collect()
+    assert kept() is None
+
+
+async def test_an_explanation_says_that_a_test_overrides_the_flag() -> None:
+    client = Client.local(DOCUMENT)
+    with INTERVENTIONS.in_task({"checkout": {"a": 1}}):
+        found = await client.explain("checkout", USER)
+        assert found.detail == await client.variation_detail("checkout", USER, expect=object)
+    assert str(found).splitlines()[:2] == [
+        'checkout is {"a":1}: OVERRIDE',
+        "- a test overrides the flag, so nothing was evaluated",
+    ]
+    assert (await client.explain("checkout", USER)).detail.value is False

@@ -1,0 +1,213 @@
+"""The status cell: which facts become which reports, and who sees them in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from aioflags import ErrorInfo, SourceState, Status
+from aioflags.client.flag_changes import ChangeFeed
+from aioflags.client.status import StatusCell, Statuses
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import ChangeKind, ChangeSet, Selector
+from aioflags.model.result import FailureKind
+from aioflags.supervisor.holder import SnapshotHolder
+
+DOWN = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="down", time=1.0)
+REFUSED = ErrorInfo(kind=FailureKind.ERROR_RESPONSE, message="refused", time=2.0, status_code=401)
+DATA = ChangeSet(kind=ChangeKind.FULL, selector=Selector("s", 1))
+
+Fact = Callable[[StatusCell], None]
+
+
+@pytest.fixture
+def cell() -> StatusCell:
+    return StatusCell(SnapshotHolder(Snapshot.empty()), ChangeFeed())
+
+
+def data(cell: StatusCell) -> None:
+    cell.report(SourceState.VALID, snapshot=Snapshot.empty().apply(DATA), change_set=DATA)
+
+
+def cached(cell: StatusCell) -> None:
+    cell.report(None, snapshot=Snapshot.empty().apply(DATA), change_set=DATA)
+
+
+def valid(cell: StatusCell) -> None:
+    cell.report(SourceState.VALID)
+
+
+def interrupted(cell: StatusCell) -> None:
+    cell.report(SourceState.INTERRUPTED, error=DOWN)
+
+
+def off(cell: StatusCell) -> None:
+    cell.report(SourceState.OFF, error=REFUSED)
+
+
+def refused(cell: StatusCell) -> None:
+    cell.report(SourceState.OFF, error=REFUSED, next_attempt=1000.0)
+
+
+def limit(cell: StatusCell) -> None:
+    cell.start_limit()
+
+
+def close(cell: StatusCell) -> None:
+    cell.close()
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "source", "error"),
+    [
+        pytest.param([], "NOT_READY", "INITIALIZING", None, id="nothing happened yet"),
+        pytest.param([data], "READY", "VALID", None, id="data"),
+        pytest.param([valid], "READY", "VALID", None, id="a valid source with nothing to say"),
+        pytest.param([cached], "STALE", "INITIALIZING", None, id="data that no source has confirmed"),
+        pytest.param([interrupted], "NOT_READY", "INITIALIZING", DOWN, id="DS-88 a failure before the first success"),
+        pytest.param([limit], "ERROR", "INITIALIZING", None, id="too long without data"),
+        pytest.param([limit, data], "READY", "VALID", None, id="data after all"),
+        pytest.param([data, limit], "READY", "VALID", None, id="the limit does not matter after data"),
+        pytest.param([data, interrupted], "STALE", "INTERRUPTED", DOWN, id="an interruption"),
+        pytest.param([data, interrupted, valid], "READY", "VALID", DOWN, id="DS-91 the last error stays when it is over"),
+        pytest.param([data, off], "ERROR", "OFF", REFUSED, id="no source left, but data"),
+        pytest.param([off], "FATAL", "OFF", REFUSED, id="no source left, and no data"),
+        pytest.param([data, off, valid, data], "ERROR", "OFF", REFUSED, id="DS-93 nothing comes after off"),
+        pytest.param([data, refused, valid], "READY", "VALID", REFUSED, id="DS-153 sources that start again"),
+        pytest.param([data, refused, interrupted], "STALE", "INTERRUPTED", DOWN, id="trouble after refusals, with data"),
+        pytest.param([refused, interrupted], "ERROR", "INTERRUPTED", DOWN, id="trouble after refusals, without data"),
+        pytest.param([data, refused, off, valid], "ERROR", "OFF", REFUSED, id="DS-154 refusals that end the updates"),
+        pytest.param([data, close], "NOT_READY", "OFF", None, id="closed"),
+        pytest.param([close, data, interrupted, limit], "NOT_READY", "OFF", None, id="nothing comes after closing"),
+    ],
+)
+async def test_facts_become(cell: StatusCell, facts: list[Fact], status: str, source: str, error: ErrorInfo | None) -> None:
+    for fact in facts:
+        fact(cell)
+    assert (cell.newest.status, cell.newest.source_state, cell.newest.last_error) == (status, source, error)
+
+
+@pytest.mark.parametrize(
+    ("facts", "steps"),
+    [
+        pytest.param([valid, valid], 1, id="DS-90 the same again is no news"),
+        pytest.param([data, data], 1, id="nor are new data in the same state"),
+        pytest.param([valid, interrupted, interrupted], 3, id="DS-89 another failure is news of itself"),
+        pytest.param([interrupted, interrupted], 2, id="DS-88 before the first success, too"),
+        pytest.param([limit, limit], 1, id="the limit passes once"),
+        pytest.param([close, close], 1, id="closing is one step"),
+    ],
+)
+async def test_steps_are_counted(cell: StatusCell, facts: list[Fact], steps: int) -> None:
+    for fact in facts:
+        fact(cell)
+    assert cell.newest.seq == steps
+
+
+@pytest.mark.holds("DS-152")
+@pytest.mark.parametrize(
+    ("facts", "next_attempt", "is_final"),
+    [
+        pytest.param([data], None, False, id="a source is valid"),
+        pytest.param([data, refused], 1000.0, False, id="sources start again"),
+        pytest.param([refused, limit], 1000.0, False, id="the limit of a start does not hide that"),
+        pytest.param([refused, cached], 1000.0, False, id="nor do data of a store"),
+        pytest.param([refused, valid], None, False, id="they did, and one is valid"),
+        pytest.param([refused, interrupted], None, False, id="they did, and one is in trouble"),
+        pytest.param([off], None, True, id="no source is left for good"),
+        pytest.param([refused, close], None, True, id="closed"),
+    ],
+)
+async def test_the_next_attempt(cell: StatusCell, facts: list[Fact], next_attempt: float | None, is_final: bool) -> None:
+    for fact in facts:
+        fact(cell)
+    assert cell.newest.next_attempt == next_attempt
+    assert cell.newest.is_final is is_final
+
+
+@pytest.mark.holds("DS-89")
+async def test_repeated_failures_do_not_begin_the_interruption_anew(cell: StatusCell) -> None:
+    valid(cell)
+    interrupted(cell)
+    began = cell.newest
+    await asyncio.sleep(60)
+    cell.report(SourceState.INTERRUPTED, error=REFUSED)
+    assert (cell.newest.since, cell.newest.source_since) == (began.since, began.source_since)
+    assert cell.newest.last_error is REFUSED
+
+
+async def test_since_is_when_the_status_began_on_the_loops_clock(cell: StatusCell) -> None:
+    await asyncio.sleep(5)
+    valid(cell)
+    assert cell.newest.since == asyncio.get_running_loop().time()
+
+
+async def test_data_can_be_seen_by_whoever_sees_the_status(cell: StatusCell) -> None:
+    statuses = Statuses(cell)
+    await anext(statuses)
+    seen: list[bool] = []
+
+    async def follow() -> None:
+        assert (await anext(statuses)).status is Status.READY
+        seen.append(cell._holder.snapshot.has_data)
+
+    task = asyncio.create_task(follow())
+    await asyncio.sleep(0)
+    data(cell)
+    await task
+    assert seen == [True]
+
+
+async def test_an_observer_gets_the_status_of_now_then_the_newest_and_in_the_end_the_last(cell: StatusCell) -> None:
+    statuses = Statuses(cell)
+    assert (await anext(statuses)).seq == 0
+    data(cell)
+    interrupted(cell)
+    valid(cell)
+    assert (await anext(statuses)).seq == 3
+    close(cell)
+    assert [report.source_state async for report in statuses] == ["OFF"]
+    assert [report.source_state async for report in Statuses(cell)] == ["OFF"]
+
+
+@pytest.mark.holds("DS-95")
+async def test_an_observer_that_raises_harms_no_other(cell: StatusCell) -> None:
+    async def clumsy() -> None:
+        async for _ in Statuses(cell):
+            raise RuntimeError("mine")
+
+    async def careful() -> list[str]:
+        return [report.status.value async for report in Statuses(cell)]
+
+    broken, other = asyncio.create_task(clumsy()), asyncio.create_task(careful())
+    await asyncio.sleep(1)
+    data(cell)
+    await asyncio.sleep(1)
+    close(cell)
+    assert await other == ["NOT_READY", "READY", "NOT_READY"]
+    with pytest.raises(RuntimeError, match="mine"):
+        await broken
+
+
+async def test_readiness_comes_after_the_status(cell: StatusCell) -> None:
+    found: list[str] = []
+
+    async def wait() -> None:
+        await cell.readiness.wait()
+        found.append(cell.newest.source_state)
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    data(cell)
+    cell.ready()
+    await task
+    assert found == ["VALID"]
+
+
+async def test_a_bug_leaves_the_data_and_tells_the_waiters(cell: StatusCell) -> None:
+    data(cell)
+    cell.failed(DOWN)
+    assert (cell.newest.status, cell.newest.last_error) == ("ERROR", DOWN)
+    assert cell.readiness.is_set()

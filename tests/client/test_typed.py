@@ -1,0 +1,236 @@
+"""A typed flag is its key, brings its default to every door, and stays what it is on the way."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from enum import Enum, StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from aioflags import Client, Config, ConfigError, Context, Flag, ReasonKind
+from aioflags.client.overrides import INTERVENTIONS, Observation
+from aioflags.testing import MemoryClient, overrides
+from tests.support.canaries import secretive
+
+USER = secretive("user-123")
+VALUES = {"flagValues": {"checkout": True, "theme": "dark", "limits": {"items": [1]}, "ratio": 0.5}}
+
+CHECKOUT = Flag[bool]("checkout", default=False)
+THEME = Flag("theme", default="light")
+LIMITS = Flag[dict[str, Any]]("limits", default={"items": []})
+RATIO = Flag[float]("ratio", default=1.0)
+NOTHING = Flag[Any]("theme", default=None)
+
+
+async def variation(client: Client, flag: Flag[Any]) -> Any:
+    return await client.variation(flag, USER)
+
+
+async def variation_nowait(client: Client, flag: Flag[Any]) -> Any:
+    return client.variation_nowait(flag, USER)
+
+
+async def variation_detail(client: Client, flag: Flag[Any]) -> Any:
+    return (await client.variation_detail(flag, USER)).value
+
+
+async def variation_detail_nowait(client: Client, flag: Flag[Any]) -> Any:
+    return client.variation_detail_nowait(flag, USER).value
+
+
+async def flags(client: Client, flag: Flag[Any]) -> Any:
+    return (await client.flags(USER)).variation(flag)
+
+
+async def flags_detail(client: Client, flag: Flag[Any]) -> Any:
+    return client.flags_nowait(USER).variation_detail(flag).value
+
+
+every_door = pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(ask, id=ask.__name__)
+        for ask in (variation, variation_nowait, variation_detail, variation_detail_nowait, flags, flags_detail)
+    ],
+)
+Ask = Callable[[Client, Flag[Any]], Awaitable[Any]]
+
+
+@every_door
+class TestAtEveryDoor:
+    @pytest.mark.parametrize(
+        ("flag", "value"),
+        [
+            pytest.param(CHECKOUT, True, id="a boolean"),
+            pytest.param(THEME, "dark", id="a string"),
+            pytest.param(LIMITS, {"items": [1]}, id="an object"),
+            pytest.param(RATIO, 0.5, id="a number"),
+            pytest.param(NOTHING, "dark", id="any value, for a default of None"),
+        ],
+    )
+    async def test_it_asks_for_its_type(self, ask: Ask, flag: Flag[Any], value: object) -> None:
+        assert await ask(Client.local(VALUES), flag) == value
+
+    @pytest.mark.parametrize(
+        "flag",
+        [
+            pytest.param(Flag[bool]("absent", default=True), id="for a flag that is not there"),
+            pytest.param(Flag[int]("theme", default=7), id="for a value of another type"),
+            pytest.param(Flag[str]("checkout", default="x"), id="for a boolean instead of a string"),
+        ],
+    )
+    async def test_its_default_is_served(self, ask: Ask, flag: Flag[Any]) -> None:
+        assert await ask(Client.local(VALUES), flag) is flag.default
+
+    async def test_a_default_that_could_be_changed_is_the_callers_own(self, ask: Ask) -> None:
+        flag = Flag[dict[str, Any]]("absent", default={"items": []})
+        found = await ask(Client.local(VALUES), flag)
+        found["items"].append(1)
+        assert await ask(Client.local(VALUES), flag) == {"items": []}
+
+    async def test_a_default_of_the_configuration_outranks_its_own(self, ask: Ask) -> None:
+        client = Client.local({}, Config(defaults={"checkout": True}))
+        assert await ask(client, CHECKOUT) is True
+
+    async def test_an_override_by_it_holds(self, ask: Ask) -> None:
+        with overrides({THEME: "blue"}):
+            assert await ask(Client.local(VALUES), THEME) == "blue"
+        assert await ask(Client.local(VALUES), THEME) == "dark"
+
+
+async def test_a_default_in_the_call_outranks_its_own() -> None:
+    client = Client.local({})
+    assert await client.variation(CHECKOUT, USER, True) is True
+    assert client.flags_nowait(USER).variation(THEME, "blue") == "blue"
+
+
+async def test_an_evaluation_by_it_is_observed_under_its_plain_key() -> None:
+    seen: list[Observation] = []
+    with INTERVENTIONS.observed(seen.append):
+        await Client.local(VALUES).variation(CHECKOUT, USER)
+    assert [(type(one.key), one.key, one.default) for one in seen] == [(str, "checkout", False)]
+
+
+async def test_it_goes_wherever_a_key_goes() -> None:
+    client = MemoryClient()
+    async with client:
+        with client.changes(CHECKOUT, USER) as changes:
+            client.set(CHECKOUT, True)
+            assert (await anext(changes)).new_value is True
+        client.set(CHECKOUT, False)
+        client.update(client.flag(THEME).variations("a", "b").variation_for_all(1))
+        explanation = await client.explain(THEME, USER)
+        assert (type(explanation.key), explanation.detail.reason.kind) == (str, ReasonKind.FALLTHROUGH)
+        state = await client.all_flags_state(USER)
+        assert msgspec.json.decode(msgspec.json.encode(state.to_json_dict()))["theme"] == "b"
+        with overrides({THEME: "c"}):
+            state = await client.all_flags_state(USER)
+            assert msgspec.json.decode(msgspec.json.encode(state.to_json_dict()))["theme"] == "c"
+        client.remove(CHECKOUT)
+        assert client.variation_nowait(CHECKOUT, USER) is False
+
+
+async def test_a_document_may_be_written_with_it() -> None:
+    assert await Client.local({"flagValues": {THEME: "dark"}}).variation(THEME, USER) == "dark"
+
+
+def test_it_is_the_string_that_it_names() -> None:
+    assert CHECKOUT == "checkout"
+    assert {CHECKOUT: 1} == {"checkout": 1}
+    assert json.dumps({CHECKOUT: THEME}) == '{"checkout": "theme"}'
+    assert (type(CHECKOUT.key), CHECKOUT.key) == (str, "checkout")
+    assert repr(CHECKOUT) == "Flag('checkout', default=False)"
+
+
+def pickled(flag: Flag[Any]) -> Any:
+    return pickle.loads(pickle.dumps(flag))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+def test_its_copies_keep_the_default(copied: Callable[[Flag[Any]], Flag[Any]]) -> None:
+    found = copied(LIMITS)
+    assert (type(found), found, found.default) == (Flag, "limits", {"items": []})
+
+
+def test_it_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        CHECKOUT.default = True  # type: ignore[misc]  # what is tested
+    LIMITS.default["items"].append(1)
+    assert LIMITS.default == {"items": []}
+
+
+def test_an_enum_may_be_a_default() -> None:
+    class Theme(StrEnum):
+        LIGHT = "light"
+
+    assert Client.local(VALUES).variation_nowait(Flag[str]("theme", default=Theme.LIGHT), USER) == "dark"
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        pytest.param("", "key: an empty string is no flag's key", id="an empty key"),
+        pytest.param(None, "key: expected str", id="no string"),
+    ],
+)
+def test_a_key_that_is_none_is_refused(key: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Flag[bool](key, default=False)
+
+
+@pytest.mark.real_time
+def test_the_page_about_it_works(tmp_path: Path) -> None:
+    """The Python blocks of typed-flags.md are one file of code and tests."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "typed-flags.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "test_page.py").write_text("\n\n".join(blocks), encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "\n4 passed in " in ran.stdout, ran.stdout
+
+
+class Key(str, Enum):  # noqa: UP042 - a StrEnum is shown as what it says
+    """Shown as ``Key.CHECKOUT``, and equal to what it says."""
+
+    CHECKOUT = "new-checkout"
+    ANNA = "anna"
+    TEAM = "team"
+
+
+FOR_ANNA = {
+    "on": True,
+    "variations": [True, False],
+    "fallthrough": {"variation": 1},
+    "targets": [{"values": ["anna"], "variation": 0}],
+}
+
+
+async def test_a_member_of_an_enumeration_is_the_key_that_it_says() -> None:
+    async with Client.local({"flags": {"new-checkout": FOR_ANNA}}) as client:
+        anna = Context("anna")
+        flags = await client.flags(anna)
+        assert await client.variation(Key.CHECKOUT, anna, False) is True
+        assert client.variation_nowait(Key.CHECKOUT, anna, False) is True
+        assert (await client.variation_detail(Key.CHECKOUT, anna, False)).value is True
+        assert flags.variation(Key.CHECKOUT, False) is True
+        assert (await client.explain(Key.CHECKOUT, anna)).key == "new-checkout"
+        assert repr(Flag[bool](Key.CHECKOUT, default=False)) == "Flag('new-checkout', default=False)"
+
+
+def test_a_context_takes_members_of_enumerations_for_what_they_say() -> None:
+    team = Context.multi(Context(Key.ANNA, name=Key.TEAM), Context(Key.ANNA, kind=Key.TEAM))
+    assert team.canonical_key == "team:anna:user:anna"
+    assert repr(team) == repr(Context.multi(Context("anna", name="team"), Context("anna", kind="team")))
+    assert {type(text) for single in team for text in (single.key, single.kind, single.name) if text is not None} == {str}

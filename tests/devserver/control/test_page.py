@@ -1,0 +1,305 @@
+"""The page in a real browser: a rule is edited, a flag flipped, a fault turned on, and a client that is connected changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import anyio
+import pytest
+
+from aioflags import Client, Config, Context, DataSystem, Status
+from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, Serving, create_app, serve
+from aioflags.sources import Polling, Streaming
+from tests.support.browser import CHROMIUM, Page, browse
+from tests.support.canaries import KEY, WATCH
+
+pytestmark = [
+    pytest.mark.real_time,
+    pytest.mark.skipif(CHROMIUM is None, reason="this machine has no Chromium"),
+]
+
+TOKEN = "the-token"
+FLAG = {"on": True, "variations": ["new", "old"], "offVariation": 1, "fallthrough": {"variation": 1}, "rules": []}
+RULE = {"id": "pros", "variation": 0, "clauses": [{"attribute": "plan", "op": "in", "values": ["pro"]}]}
+PRO = Context("u", attributes={"plan": "pro"})
+ITEM = "#flags [data-key='checkout']"
+
+
+class Scene:
+    """A server, a client of it, and a browser at its page."""
+
+    def __init__(self, state: ServerState, serving: Serving, client: Client, page: Page) -> None:
+        self.state, self.serving, self.client, self.page = state, serving, client, page
+
+    async def sees(self, value: str) -> None:
+        """Waits until the client evaluates the flag so."""
+        with anyio.fail_after(60):
+            while await self.client.variation("checkout", PRO, "") != value:
+                await anyio.sleep(0.01)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    state = ServerState.of({"flags": {"checkout": FLAG}, "segments": {"beta": {"included": ["x"]}}})
+    async with AsyncExitStack() as stack:
+        serving = await stack.enter_async_context(serve(WATCH.app(create_app(state, token=TOKEN))))
+        url = serving.url
+        system = DataSystem.custom(initializers=[Polling()], synchronizers=[Streaming(initial_reconnect_delay=0.1)])
+        config = Config(base_uri=url, stream_uri=url, events_uri=url, data_system=system)
+        client = await stack.enter_async_context(Client(KEY, config))
+        page = await stack.enter_async_context(browse())
+        await page.open(f"{url}/#token={TOKEN}")
+        await page.until("document.body.dataset.connection === 'live' && document.querySelector('#flags li')")
+        yield Scene(state, serving, client, page)
+
+
+async def test_a_rule_a_flip_and_a_fault_reach_a_connected_client(scene: Scene) -> None:
+    page = scene.page
+    await scene.sees("old")
+    # A rule is edited.
+    await page.act(f"{ITEM} summary")
+    await page.write(f"{ITEM} textarea", json.dumps({**FLAG, "rules": [RULE]}))
+    await page.act(f"{ITEM} [data-act=store]")
+    await scene.sees("new")
+    await page.until(f'document.querySelector({json.dumps(ITEM)}).innerText.includes(\'if plan in "pro" → "new"\')')
+    # The flag is flipped.
+    await page.act(f"{ITEM} [data-act=flip]", "Space")
+    await scene.sees("old")
+    await page.until(f"document.querySelector({json.dumps(ITEM)}).innerText.includes('serves \"old\" to everybody')")
+    # The connected client is shown with what it was sent.
+    await page.until("[...document.querySelectorAll('#clients tr')].some((row) => row.innerText.includes('/sdk/stream'))")
+    await page.until(
+        f"document.querySelector('#clients').innerText.includes('xfer-changes on /sdk/stream, version {scene.state.version}')"
+    )
+    # A fault is turned on: the stream is cut, and the way back is closed until it is lifted.
+    await page.ask("document.querySelector('[name=fault-length][value=lifted]').click()")
+    await page.act("#fault button")
+    await page.until("document.querySelector('#faults li')?.innerText.includes('until lifted')")
+    with anyio.fail_after(60):
+        while scene.client.status.status is not Status.STALE:
+            await anyio.sleep(0.01)
+    assert scene.state.open_streams[Endpoint.STREAM] == 0
+    await page.act(f"{ITEM} [data-act=flip]")
+    await page.act("#faults [data-act=lift]")
+    await scene.sees("new")
+    WATCH.text("the page", await page.ask("document.documentElement.outerHTML"))
+
+
+async def test_a_context_gets_its_value_explained_and_overridden(scene: Scene) -> None:
+    page = scene.page
+    await page.write("#ask-flag", "checkout")
+    await page.write("#ask-context", '{"kind": "user", "key": "u"}')
+    await page.act("#ask button")
+    await page.until("document.querySelector('#answer').innerText.includes('no target and no rule matched')")
+    await page.until("document.querySelector('#answer li')")
+    await page.write("#override-value", '"mine"')
+    await page.press("Enter")
+    await scene.sees("mine")
+    await page.until("document.querySelector('#answer').innerText.includes('this context is targeted')")
+    await page.act("#overrides [data-act=lift]")
+    await scene.sees("old")
+
+
+async def test_a_stream_that_once_fell_silent_is_shown_until_it_speaks(scene: Scene) -> None:
+    page = scene.page
+    await page.ask("document.querySelector('#fault-kind').value = 'silence'")
+    await page.act("#fault button")
+    await page.until("document.querySelector('#faults li')?.innerText.includes('holds 1 answer until it ends or it is lifted')")
+    await page.act("#faults [data-act=lift]")
+    await page.until("!document.querySelector('#faults li')")
+    scene.state.flip("checkout")
+    scene.state.put("checkout", {**FLAG, "fallthrough": {"variation": 0}})
+    await scene.sees("new")
+
+
+async def test_a_mistake_is_said_on_the_page(scene: Scene) -> None:
+    page = scene.page
+    await page.act(f"{ITEM} summary")
+    await page.write(f"{ITEM} textarea", '{"on": "yes"}')
+    await page.act(f"{ITEM} [data-act=store]")
+    await page.until(
+        f"document.querySelector({json.dumps(f'{ITEM} .said')}).innerText.includes('flags.checkout.on: expected boolean')"
+    )
+    assert await page.ask("document.querySelector('#said').innerText") == ""
+    assert await page.ask(f"document.querySelector({json.dumps(f'{ITEM} textarea')}).nextSibling.className") == "said bad"
+    assert scene.state.version == 1
+
+
+async def test_a_scenario_is_played_from_the_page(scene: Scene) -> None:
+    page = scene.page
+    await page.act("#faults-title ~ details summary")
+    await page.write("#scenario-steps", '{"steps": [{"flip": "checkout"}, {"after": 0.1, "flip": "checkout"}]}')
+    await page.act("#scenario-play")
+    await page.until("document.querySelector('#scenario-done').children.length === 2")
+    assert scene.state.version == 3
+
+
+async def test_everything_can_be_reached_by_the_tab_key(scene: Scene) -> None:
+    page = scene.page
+    reached: set[str] = set()
+    await page.ask("document.activeElement?.blur()")
+    for _ in range(60):
+        await page.press("Tab")
+        reached.add(await page.ask("document.activeElement.id || document.activeElement.dataset.act || ''"))
+    assert {
+        "save",
+        "find",
+        "flip",
+        "edit",
+        "ask-flag",
+        "ask-context",
+        "override-value",
+        "fault-kind",
+        "lift-all",
+        "events-clear",
+    } <= reached
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        pytest.param("another", id="when another flag changes"),
+        pytest.param("checkout", id="when the flag itself changes"),
+    ],
+)
+async def test_who_is_writing_goes_on_writing(scene: Scene, edited: str) -> None:
+    page, area = scene.page, f"{ITEM} textarea"
+    await page.act(f"{ITEM} summary")
+    await page.write(area, "what I ")
+    await page.ask(f"document.querySelector({json.dumps(ITEM)}).dataset.seen = 'before'")
+    scene.state.put(edited, {**FLAG, "salt": "new"})
+    await page.until(f"document.querySelector('#summary').innerText.includes('version {scene.state.version}')")
+    await page.type("write")
+    assert await page.ask(f"document.querySelector({json.dumps(area)}).value") == "what I write"
+    is_replaced = await page.ask(f"!document.querySelector({json.dumps(ITEM)}).dataset.seen")
+    assert is_replaced == (edited == "checkout")
+    said = await page.ask(f"document.querySelector({json.dumps(f'{ITEM} .said')}).innerText")
+    assert ("has changed on the server" in said) == is_replaced
+
+
+@pytest.mark.parametrize("key", ["constructor", "__proto__", "a/b?c#d%20", "\"';--", "ключ 日本", "../faults"])
+async def test_a_flag_may_be_called_anything(scene: Scene, key: str) -> None:
+    page, item = scene.page, f"#flags [data-key={json.dumps(key, ensure_ascii=False)}]"
+    await page.write("#add-key", key)
+    await page.press("Enter")
+    await page.act(f"{item} [data-act=flip]")
+    await page.until("document.querySelector('#said').innerText.endsWith('is on now.')")
+    assert scene.state.document()["flags"][key]["on"] is True
+
+
+@pytest.mark.parametrize(
+    ("context", "value", "place", "said"),
+    [
+        pytest.param("null", "1", "#ask-said", "The context is no object", id="a context that is none"),
+        pytest.param("{", "1", "#ask-said", "The context is not JSON", id="half a context"),
+        pytest.param('{"kind": "multi", "user": {"key": "u"}}', "1", "#ask-said", "a context of one kind", id="several kinds"),
+        pytest.param(
+            '{"kind": "user", "key": "u"}', "new", "#override-said", "The value is not JSON", id="a value without its quotes"
+        ),
+        pytest.param('{"kind": "user", "key": ""}', "1", "#override-said", "nobody to override for", id="no key"),
+    ],
+)
+async def test_an_override_with_a_mistake_is_refused(scene: Scene, context: str, value: str, place: str, said: str) -> None:
+    page = scene.page
+    await page.write("#ask-flag", "checkout")
+    await page.write("#ask-context", context)
+    await page.write("#override-value", value)
+    await page.press("Enter")
+    await page.until(f"document.querySelector('{place}').innerText.includes({json.dumps(said)})")
+    assert scene.state.overrides == ()
+
+
+async def test_half_a_json_is_reported_at_its_field_until_it_is_mended(scene: Scene) -> None:
+    page, message = scene.page, f"document.querySelector({json.dumps(f'{ITEM} .said')}).innerText"
+    await page.act(f"{ITEM} summary")
+    await page.write(f"{ITEM} textarea", '{"on": ')
+    await page.act(f"{ITEM} [data-act=store]")
+    await page.until(message)
+    await page.write(f"{ITEM} textarea", json.dumps({**FLAG, "fallthrough": {"variation": 0}}))
+    await page.act(f"{ITEM} [data-act=store]")
+    await scene.sees("new")
+    await page.until(f"{message} === 'checkout is served as edited.'")
+
+
+async def test_a_fault_is_shown_with_its_units(scene: Scene) -> None:
+    scene.state.inject(Fault(kind=FaultKind.DELAY, delay=2.0, lasts=60.0, on=frozenset({Endpoint.EVENTS})))
+    await scene.page.until("document.querySelector('#faults li')?.innerText.includes('for 60 s · delay 2 s')")
+
+
+async def test_a_client_that_is_gone_leaves_the_table(scene: Scene) -> None:
+    page = scene.page
+    await page.until("document.querySelectorAll('#clients tr').length === 1")
+    await scene.client.aclose()
+    await page.until("document.querySelector('#clients').innerText.includes('none')")
+    await page.ask("Date.now = () => performance.timeOrigin + performance.now() + 50000")
+    await anyio.sleep(1.5)
+    assert await page.ask("document.querySelectorAll('#clients tr').length") == 1
+    await page.ask("Date.now = () => performance.timeOrigin + performance.now() + 65000")
+    await page.until("document.querySelectorAll('#clients tr').length === 0")
+
+
+async def test_numbers_of_clients_do_not_wrap(scene: Scene) -> None:
+    for number in range(1200):
+        scene.state.clients.arrived({"x-launchdarkly-instance-id": str(number), "user-agent": "x" * 200}, "")
+    cell = "document.querySelector('#clients tr[data-key=\"1200\"] td')"
+    await scene.page.until(cell)
+    lines = f"(() => {{ const r = document.createRange(); r.selectNodeContents({cell}); return r.getClientRects().length; }})()"
+    assert await scene.page.ask(lines) == 1
+
+
+async def test_the_page_loads_without_an_error(scene: Scene) -> None:
+    page = scene.page
+    await page.open("about:blank")
+    await page.record_errors()
+    await page.open(f"{scene.serving.url}/#token={TOKEN}")
+    await page.until("document.body.dataset.connection === 'live' && document.querySelector('#flags li')")
+    assert page.errors == []
+
+
+async def test_long_texts_stay_within_the_page(scene: Scene) -> None:
+    long = "x" * 2000
+    rule = {"variation": 0, "clauses": [{"attribute": long, "op": "in", "values": [long]}]}
+    scene.state.put(long, {**FLAG, "variations": [long, "old"], "rules": [rule]})
+    scene.state.override(long, long, long)
+    await scene.page.until("document.querySelectorAll('#flags > li').length === 2 && document.querySelector('#overrides li')")
+    assert await scene.page.ask("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_it_says_so_where_there_is_nothing() -> None:
+    async with serve(create_app(ServerState.of({}), token=TOKEN)) as serving, browse() as page:
+        await page.open(f"{serving.url}/#token={TOKEN}")
+        await page.until("document.body.dataset.connection === 'live'")
+        lists = ("flags", "segments", "faults", "clients", "events")
+        hints = [await page.ask(f"getComputedStyle(document.querySelector('#{name}'), '::before').content") for name in lists]
+        assert hints == [
+            '"No flag, or none that is called so."',
+            '"No segment, or none that is called so."',
+            '"Nothing goes wrong."',
+            '"No client is there."',
+            '"None."',
+        ]
+        await page.until("document.querySelector('#summary').innerText === 'version 1 · 0 flags · 0 segments'")
+
+
+async def test_texts_of_clients_are_no_html(scene: Scene) -> None:
+    scene.state.put(
+        "<img src=x onerror=alert(1)>", {"on": True, "variations": ["<script>alert(1)</script>"], "fallthrough": {"variation": 0}}
+    )
+    await scene.page.until("document.querySelectorAll('#flags > li').length === 2")
+    assert await scene.page.ask("document.querySelectorAll('main img, main script').length") == 0
+
+
+async def test_it_says_plainly_when_the_server_is_gone_and_comes_back_with_it() -> None:
+    state = ServerState.of({"flags": {"checkout": FLAG}})
+    async with browse() as page:
+        async with serve(create_app(state, token=TOKEN)) as serving:
+            await page.open(f"{serving.url}/#token={TOKEN}")
+            await page.until("document.body.dataset.connection === 'live'")
+            assert "token" not in await page.ask("location.href")
+        await page.until("document.querySelector('#connection').innerText.startsWith('The server is gone.')")
+        async with serve(create_app(state, token=TOKEN), port=serving.port):
+            await page.until("document.body.dataset.connection === 'live'")
+        async with serve(create_app(state, token="another"), port=serving.port):
+            await page.until("document.querySelector('#connection').innerText.includes('Open the address that the server printed')")

@@ -1,0 +1,200 @@
+"""Events are taken whatever they are, and each problem in them is named with its place."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.devserver.events.events import SeenEvents
+from aioflags.devserver.events.schema import event_problems
+
+USER = {"kind": "user", "key": "u"}
+HEADERS = {"x-launchdarkly-payload-id": "p", "x-launchdarkly-event-schema": "4"}
+COUNTER = {"count": 1, "value": True, "variation": 0, "version": 1}
+
+
+def feature(**changes: Any) -> dict[str, Any]:
+    event: dict[str, Any] = {"kind": "feature", "creationDate": 1, "key": "a", "value": True, "default": None, "context": USER}
+    return {name: value for name, value in {**event, **changes}.items() if value is not ...}
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    counted = {"a": {"default": False, "contextKinds": ["user"], "counters": [{**COUNTER, **changes}]}}
+    return {"kind": "summary", "startDate": 1, "endDate": 2, "features": counted}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(
+            {"kind": "index", "creationDate": 0, "context": {"kind": "multi", "user": {"key": "u"}, "org": {"key": "o"}}},
+            id="index",
+        ),
+        pytest.param(
+            {"kind": "identify", "creationDate": 0, "context": {**USER, "_meta": {"redactedAttributes": ["name"]}}}, id="identify"
+        ),
+        pytest.param(feature(variation=1, version=7, reason={"kind": "FALLTHROUGH"}, prereqOf="b"), id="feature"),
+        pytest.param(feature(context=..., contextKeys={"user": "u"}), id="feature with keys of contexts"),
+        pytest.param({**feature(), "kind": "debug"}, id="debug"),
+        pytest.param(
+            {"kind": "custom", "creationDate": 0, "key": "ev", "context": USER, "data": {"a": 1}, "metricValue": 0}, id="custom"
+        ),
+        pytest.param(summary(), id="summary"),
+        pytest.param(
+            {"kind": "diagnostic-init", "creationDate": 0, "id": {"diagnosticId": "d"}, "anything": "else"}, id="diagnostic"
+        ),
+    ],
+)
+def test_there_is_no_problem_in(event: dict[str, Any]) -> None:
+    assert list(event_problems(event, ["a"])) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "problems"),
+    [
+        pytest.param(3, ["expected object, got number"], id="no object"),
+        pytest.param({"kind": "fature"}, ["kind: expected one of index, identify, feature"], id="no kind of event"),
+        pytest.param({"kind": ["feature"]}, ["kind: expected one of"], id="a kind that is no word"),
+        pytest.param(feature(creationDate="now"), ["creationDate: expected milliseconds since 1970"], id="a time in words"),
+        pytest.param(feature(creationDate=1.5), ["creationDate: expected milliseconds since 1970"], id="part of a millisecond"),
+        pytest.param(feature(key=...), ["key: missing"], id="a key that is missing"),
+        pytest.param(feature(variation=True), ["variation: expected whole number, got boolean"], id="a boolean for a number"),
+        pytest.param(feature(user="u"), ["user: unknown property"], id="a property too many"),
+        pytest.param(feature(context=...), ['expected "context"'], id="no context"),
+        pytest.param(feature(context={"key": "u"}), ["context: a context has a"], id="a context without a kind"),
+        pytest.param(feature(context="u"), ["context: a context is an object"], id="a context that is none"),
+        pytest.param(
+            feature(context={**USER, "_meta": {"privateAttributes": ["x"]}}),
+            ["context: it declares private attributes"],
+            id="declared privacy",
+        ),
+        pytest.param(feature(key="b"), ["no flag 'b' is served here"], id="a flag that is not there"),
+        pytest.param(summary(count="1"), ["features.a.counters[0].count: expected whole number"], id="a count in words"),
+        pytest.param(
+            summary(unknown=True), ['features.a.counters[0]: expected either "version" or "unknown"'], id="known and unknown"
+        ),
+        pytest.param({**summary(), "features": []}, ["features: expected object, got array"], id="features as a list"),
+        pytest.param({**summary(), "features": {"b": 1}}, ["features.b: expected object", "no flag 'b'"], id="two problems"),
+        pytest.param(
+            {"kind": "diagnostic", "creationDate": 1}, ["id: expected object, got null"], id="a diagnostic event without an id"
+        ),
+    ],
+)
+def test_a_problem_is_named(event: Any, problems: list[str]) -> None:
+    found = list(event_problems(event, ["a"]))
+    assert len(found) == len(problems)
+    assert all(each.startswith(start) for each, start in zip(found, problems, strict=True))
+
+
+def accepted(body: bytes, headers: dict[str, str] | None = None, *, is_analytics: bool = True) -> SeenEvents:
+    events = SeenEvents()
+    events.accept(body, {**HEADERS, **(headers or {})}, client=3, flags=["a"], is_analytics=is_analytics)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "problem"),
+    [
+        pytest.param(b"not JSON", {}, "the payload: ", id="no JSON"),
+        pytest.param(b"[", {}, "the payload: line 1, column 2: the JSON ends too early", id="half of it"),
+        pytest.param(b"\xff", {}, "the payload: ", id="no text"),
+        pytest.param(b"{}", {}, "the payload: expected an array", id="one event alone"),
+        pytest.param(b"[]", {}, "the payload: without an event", id="no event"),
+        pytest.param(b"plain", {"content-encoding": "gzip"}, "the payload is not gzip", id="no gzip"),
+        pytest.param(
+            gzip.compress(b" " * 20_000_000),
+            {"content-encoding": "gzip"},
+            "the payload is not gzip that can be taken: it inflates",
+            id="a bomb",
+        ),
+    ],
+)
+def test_a_payload_that_makes_no_sense_is_listed(body: bytes, headers: dict[str, str], problem: str) -> None:
+    (event,) = accepted(body, headers).newest
+    assert (event.kind, event.client) == ("unreadable", 3)
+    assert event.problems[0].startswith(problem)
+
+
+def test_what_is_wrong_with_a_payload_stands_beside_its_first_event() -> None:
+    body = msgspec.json.encode([feature(), feature()])
+    events = SeenEvents()
+    events.accept(body, {}, client=1, flags=["a"], is_analytics=True)
+    second, first = events.newest
+    assert second.problems == ()
+    assert first.problems == (
+        "the payload: the header X-LaunchDarkly-Payload-ID is missing",
+        "the payload: the header X-LaunchDarkly-Event-Schema is not 4",
+    )
+    assert (events.count, events.faulty) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(r'"\ud800"', r'"\ud800"', id="a high surrogate"),
+        pytest.param(r'"a\uDC00z"', r'"a\udc00z"', id="a low surrogate in the middle"),
+        pytest.param(r'{"\ud83d":1}', r'{"\ud83d":1}', id="in a name"),
+        pytest.param(r'"\ud83d\ude00 \ud800 \u00e9"', '"😀 \\ud800 é"', id="beside a pair"),
+    ],
+)
+def test_a_payload_with_a_lone_surrogate_is_readable(value: str, shown: str) -> None:
+    events = SeenEvents()
+    body = f'[{{"kind":"custom","creationDate":0,"key":"ev","context":{{"kind":"user","key":"u"}},"data":{value}}}]'
+    events.accept(body.encode(), HEADERS, client=1, flags=[], is_analytics=True)
+    (event,) = events.newest
+    assert (event.kind, event.problems) == ("custom", ())
+    assert event.text.endswith(f'"data":{shown}}}')
+    assert msgspec.json.encode(event.text)
+
+
+@pytest.mark.parametrize("body", [rb'["\ud800", NaN]', rb'["\ud800"', rb'["\ud800", -Infinity]', b'["\\ud800\xff"]'])
+def test_a_payload_that_is_not_json_stays_unreadable_with_a_lone_surrogate(body: bytes) -> None:
+    events = SeenEvents()
+    events.accept(body, HEADERS, client=1, flags=[], is_analytics=True)
+    assert [event.kind for event in events.newest] == ["unreadable"]
+
+
+def test_the_newest_two_hundred_are_kept_and_all_are_counted() -> None:
+    events = accepted(msgspec.json.encode([feature()] * 300))
+    assert (events.count, len(events.newest), events.newest[0].number) == (300, 200, 300)
+    events.clear()
+    assert (events.count, events.faulty, events.newest) == (0, 0, ())
+
+
+def test_of_a_payload_beyond_measure_the_beginning_is_looked_at() -> None:
+    events = accepted(msgspec.json.encode([1] * 5000))
+    assert events.count == 1000
+    assert events.newest[-1].number == 801
+
+
+def test_diagnostic_events_are_kept_without_what_they_say_of_the_key() -> None:
+    body = msgspec.json.encode({"kind": "diagnostic-init", "creationDate": 1, "id": {"sdkKeySuffix": "secret"}})
+    (event,) = accepted(body, is_analytics=False).newest
+    assert (event.kind, event.text, event.problems) == ("diagnostic-init", '{"kind":"diagnostic-init","creationDate":1}', ())
+
+
+def test_a_diagnostic_event_among_the_others_is_kept_like_that_too() -> None:
+    (event,) = accepted(msgspec.json.encode([{"kind": "diagnostic", "id": {"sdkKeySuffix": "secret"}}])).newest
+    assert "secret" not in repr(event)
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(json, st.sampled_from(["feature", "summary", "index", "custom", "migration_op", "diagnostic", "debug"]))
+def test_whatever_comes_is_only_listed(value: Any, kind: str) -> None:
+    for event in (value, {"kind": kind, "context": value, "features": {"a": {"counters": [value]}}, "creationDate": value}):
+        list(event_problems(event, ["a"]))
+
+
+@given(st.binary())
+def test_whatever_bytes_come_they_are_only_listed(body: bytes) -> None:
+    assert accepted(body).count >= 1

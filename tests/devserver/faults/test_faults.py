@@ -1,0 +1,241 @@
+"""Which faults are in force: how often they are met, when they end, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+
+from aioflags.devserver import Endpoint, Fault, FaultKind
+from aioflags.devserver.control.decode import read
+from aioflags.devserver.faults.faults import Faults
+from aioflags.errors import ConfigError
+
+DATA = {Endpoint.POLL, Endpoint.STREAM, Endpoint.LATEST_ALL, Endpoint.ALL}
+FDV2 = {Endpoint.POLL, Endpoint.STREAM}
+RESET = Fault(kind=FaultKind.RESET)
+
+
+def doing(change: Callable[[Faults], Any]) -> Callable[[Faults], Any]:
+    """A lambda whose argument has a type."""
+    return change
+
+
+def injected_into(faults: Faults, fault: Fault = RESET, *, strikes_streams: bool = False) -> int:
+    return faults.inject(fault, strikes_streams=strikes_streams).number
+
+
+def numbers(faults: Faults) -> list[int]:
+    return [injected.number for injected in faults.active]
+
+
+@pytest.mark.parametrize(
+    ("written", "endpoints"),
+    [
+        pytest.param({"kind": "reset"}, DATA, id="any of them strikes where data come from"),
+        pytest.param({"kind": "directive"}, FDV2, id="the directive strikes FDv2"),
+        pytest.param({"kind": "goodbye"}, FDV2, id="a goodbye strikes FDv2"),
+        pytest.param({"kind": "directive", "on": ["/all"]}, {Endpoint.ALL}, id="the directive elsewhere if that is asked for"),
+        pytest.param({"kind": "status", "on": ["/bulk"]}, {Endpoint.EVENTS}, id="events if that is asked for"),
+    ],
+)
+def test_a_fault_strikes(written: object, endpoints: set[Endpoint]) -> None:
+    assert read(Fault, written).endpoints == endpoints
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        pytest.param({}, 'missing required property "kind"', id="no kind"),
+        pytest.param({"kind": "stauts"}, 'kind: "stauts" is unknown, did you mean "status"?', id="a kind with a typo"),
+        pytest.param({"kind": "reset", "tims": 1}, 'tims: unknown property, did you mean "times"?', id="a property with a typo"),
+        pytest.param(
+            {"kind": "reset", "on": ["/sdk/pol"]}, 'on[0]: "/sdk/pol" is unknown, did you mean "/sdk/poll"?', id="no endpoint"
+        ),
+        pytest.param({"kind": "reset", "times": 0}, "times: expected whole number >= 1", id="no times"),
+        pytest.param({"kind": "reset", "for": -1}, "for: expected number > 0", id="a time that is over"),
+        pytest.param({"kind": "status", "status": 99}, "status: expected whole number >= 200", id="no status"),
+        pytest.param({"kind": "status", "status": "503"}, "status: expected whole number, got string", id="a status in words"),
+        pytest.param({"kind": "goodbye", "on": ["/all"]}, 'a "goodbye" exists in FDv2 alone', id="what FDv1 does not know"),
+        pytest.param({"kind": "malformed", "on": ["/bulk"]}, 'a "malformed" is for answers with data', id="data where none are"),
+        pytest.param(
+            {"kind": "reset", "xyz": 1}, "xyz: unknown property: expected one of kind, on, times", id="a property like no other"
+        ),
+        pytest.param([], "expected object, got array", id="no object"),
+        pytest.param(b'{"kind": ', "the JSON ends too early", id="half of one"),
+    ],
+)
+def test_a_mistake_is_named_with_the_way_out(written: object, message: str) -> None:
+    with pytest.raises(ConfigError) as mistake:
+        read(Fault, written)
+    assert message in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param({"kind": "nonsense"}, 'kind: "nonsense" is unknown: expected one of status, directive', id="an unknown kind"),
+        pytest.param({"kind": "stauts"}, 'kind: "stauts" is unknown, did you mean "status"?', id="a kind with a typo"),
+        pytest.param({"kind": None}, "kind: expected string, got null", id="no kind"),
+        pytest.param({"on": "/sdk/poll"}, "on: expected array, got string", id="one endpoint without a set"),
+        pytest.param({"on": None}, "on: expected array, got null", id="no set of endpoints"),
+        pytest.param({"on": ["/sdk/pol"]}, 'on[0]: "/sdk/pol" is unknown, did you mean "/sdk/poll"?', id="an unknown endpoint"),
+        pytest.param({"times": "x"}, "times: expected whole number or null, got string", id="a word for a number of times"),
+        pytest.param({"times": 0}, "times: expected whole number >= 1", id="zero times"),
+        pytest.param({"times": True}, "times: expected whole number or null, got boolean", id="a boolean for a number of times"),
+        pytest.param({"times": 1.5}, "times: expected whole number or null, got fractional number", id="one and a half times"),
+        pytest.param({"lasts": 0}, "lasts: expected number > 0", id="a time that is over"),
+        pytest.param({"lasts": 86_401}, "lasts: expected number <= 86400", id="more than a day"),
+        pytest.param({"lasts": float("nan")}, "lasts: expected number > 0", id="a duration that is not a number"),
+        pytest.param({"lasts": timedelta(seconds=1)}, "lasts: expected number or null, got duration", id="a timedelta"),
+        pytest.param({"status": 9999}, "status: expected whole number <= 599", id="a status above all"),
+        pytest.param({"status": 199}, "status: expected whole number >= 200", id="an informational status"),
+        pytest.param({"status": "503"}, "status: expected whole number, got string", id="a status in words"),
+        pytest.param({"kind": "delay", "delay": -1.0}, "delay: expected number > 0", id="a negative delay"),
+        pytest.param({"kind": "delay", "delay": float("inf")}, "delay: expected number <= 86400", id="an endless delay"),
+        pytest.param({"kind": "drip", "rate": 0}, "rate: expected number > 0", id="a drip without a rate"),
+        pytest.param({"kind": "directive", "ttl": -1}, "ttl: expected number >= 0", id="a negative time to live"),
+        pytest.param({"kind": "directive", "payload": 1}, "payload: expected boolean, got number", id="a number for a boolean"),
+        pytest.param({"kind": "goodbye", "reason": 1}, "reason: expected string, got number", id="a number for a reason"),
+        pytest.param({"kind": "goodbye", "on": ["/all"]}, 'a "goodbye" exists in FDv2 alone', id="an FDv2 event on FDv1"),
+        pytest.param(
+            {"kind": "drip", "on": {Endpoint.EVENTS}}, 'a "drip" is for answers with data', id="data on an events endpoint"
+        ),
+    ],
+)
+def test_a_fault_that_code_makes_is_checked_when_it_is_made(given: dict[str, Any], message: str) -> None:
+    given = {"kind": "status", **given}
+    with pytest.raises(ConfigError) as mistake:
+        Fault(**given)
+    assert message in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param({"kind": FaultKind.DELAY, "delay": 2}, id="a whole number of seconds"),
+        pytest.param({"kind": "delay", "delay": 2.0}, id="the word for a kind"),
+        pytest.param({"kind": FaultKind.DELAY, "delay": 2.0, "on": set()}, id="an empty set of endpoints"),
+    ],
+)
+def test_a_fault_may_be_written_as(given: Any) -> None:
+    assert Fault(**given) == Fault(kind=FaultKind.DELAY, delay=2.0)
+    assert Fault(**given).kind is FaultKind.DELAY
+
+
+@pytest.mark.parametrize("on", [["/sdk/poll"], {"/sdk/poll"}, (Endpoint.POLL,), frozenset({Endpoint.POLL})])
+def test_endpoints_may_be_written_as_paths(on: Any) -> None:
+    fault = Fault(kind=FaultKind.RESET, on=on)
+    assert fault.on == {Endpoint.POLL}
+    assert all(isinstance(endpoint, Endpoint) for endpoint in fault.on)
+
+
+@pytest.mark.parametrize(
+    ("times", "strikes_streams", "fault", "met"),
+    [
+        pytest.param(None, False, RESET, 5, id="until it is lifted everybody meets it"),
+        pytest.param(2, False, RESET, 2, id="twice is two requests"),
+        pytest.param(2, True, RESET, 1, id="all open streams together are one time"),
+        pytest.param(1, True, RESET, 0, id="so that once can be over at once"),
+        pytest.param(1, True, Fault(kind=FaultKind.STATUS), 1, id="what only answers show is met by one all the same"),
+    ],
+)
+def test_a_fault_is_met(times: int | None, strikes_streams: bool, fault: Fault, met: int) -> None:
+    faults = Faults()
+    fault = Fault(kind=fault.kind, times=times)
+    injected_into(faults, fault, strikes_streams=strikes_streams)
+    assert sum(bool(faults.meet(Endpoint.POLL)) for _ in range(5)) == met
+    assert bool(faults.active) is (times is None)
+
+
+def test_a_fault_is_not_met_elsewhere() -> None:
+    faults = Faults()
+    injected_into(faults, Fault(kind=FaultKind.RESET, on=frozenset({Endpoint.POLL}), times=1))
+    assert faults.meet(Endpoint.STREAM) == ()
+    assert len(faults.meet(Endpoint.POLL)) == 1
+
+
+async def test_a_fault_for_a_time_ends_with_it() -> None:
+    faults = Faults()
+    injected = faults.inject(Fault(kind=FaultKind.RESET, lasts=10), strikes_streams=False)
+    began = anyio.current_time()
+    await faults.gone(injected)
+    assert anyio.current_time() - began == pytest.approx(10)
+    assert faults.meet(Endpoint.POLL) == ()
+
+
+@pytest.mark.parametrize(
+    ("lift", "left"),
+    [
+        pytest.param(doing(lambda faults: faults.lift(1)), [2, 3], id="by its number"),
+        pytest.param(doing(lambda faults: faults.lift_all(FaultKind.RESET)), [2], id="by its kind"),
+        pytest.param(doing(lambda faults: faults.lift_all()), [], id="with all others"),
+        pytest.param(doing(lambda faults: faults.lift(7)), [1, 2, 3], id="not by a number that is none"),
+    ],
+)
+def test_a_fault_is_lifted(lift: Callable[[Faults], Any], left: list[int]) -> None:
+    faults = Faults()
+    for fault in (RESET, Fault(kind=FaultKind.CLOSE), RESET):
+        injected_into(faults, fault)
+    assert lift(faults) == 3 - len(left)
+    assert numbers(faults) == left
+
+
+def test_a_fault_that_is_used_up_can_still_be_lifted_for_the_streams_it_struck() -> None:
+    faults = Faults()
+    injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), strikes_streams=True)
+    assert not injected.is_active
+    assert faults.lift(injected.number)
+    assert injected.is_lifted
+    assert not faults.lift(injected.number)
+
+
+def test_a_fault_that_is_used_up_stands_while_it_holds_an_answer() -> None:
+    faults = Faults()
+    injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), strikes_streams=True)
+    for _ in range(2):
+        faults.hold(injected)
+    faults.let_go(injected)
+    assert (faults.active, list(faults.standing), injected.holds) == ((), [injected], 1)
+    faults.let_go(injected)
+    assert faults.standing == []
+
+
+def test_a_fault_that_is_lifted_stands_no_more_although_its_answers_are_not_over() -> None:
+    faults = Faults()
+    injected = faults.inject(Fault(kind=FaultKind.SILENCE), strikes_streams=True)
+    faults.hold(injected)
+    assert faults.lift_all() == 1
+    assert (faults.standing, faults.lift_all()) == ([], 0)
+
+
+def test_who_looks_again_learns_what_was_injected_meanwhile() -> None:
+    faults = Faults()
+    injected_into(faults)
+    seen = faults.count
+    injected_into(faults, Fault(kind=FaultKind.CLOSE, times=1), strikes_streams=True)
+    assert [injected.fault.kind for injected in faults.since(seen)] == [FaultKind.CLOSE]
+
+
+@pytest.mark.parametrize(
+    "happen",
+    [
+        pytest.param(doing(injected_into), id="injected"),
+        pytest.param(doing(lambda faults: faults.meet(Endpoint.POLL)), id="met"),
+        pytest.param(doing(lambda faults: faults.lift(1)), id="lifted"),
+        pytest.param(doing(lambda faults: faults.hold(faults.active[0])), id="holding an answer"),
+    ],
+)
+async def test_who_waits_is_told_that_a_fault_was(happen: Callable[[Faults], Any]) -> None:
+    faults = Faults()
+    injected_into(faults)
+    revision = faults.revision
+    with anyio.fail_after(1):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(faults.news)
+            await anyio.wait_all_tasks_blocked()
+            happen(faults)
+    assert faults.revision > revision

@@ -1,0 +1,111 @@
+"""What the server shapes, the readers of the package read: nothing is lost or added between them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import msgspec
+import pytest
+
+from aioflags.devserver import ServerState
+from aioflags.devserver.protocol.encoding import fdv1_all, fdv2_messages, frame, poll_body
+from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.result import FallbackDirective
+from aioflags.protocol.directive import read_directive, read_goodbye, shape_directive, shape_goodbye
+from aioflags.protocol.documents.document import read_document
+from aioflags.protocol.effects import Completed, Effect
+from aioflags.protocol.fdv1 import read_all
+from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
+
+DOCUMENT = {
+    "flags": {
+        "a": {"on": True, "variations": [1, 2.5, "\u2028\n", {"x": None}], "fallthrough": {"variation": 3}},
+        "b/c": {"version": 9, "fallthrough": {}},
+    },
+    "flagValues": {"v": ["\x00", "ü"]},
+    "segments": {"s": {"included": ["ann"], "rules": [{"clauses": [{"op": "in", "attribute": "key", "values": ["x"]}]}]}},
+}
+
+
+def outcome(reading: Generator[None, None, Effect]) -> ChangeSet:
+    """What a reader that pauses comes to in the end."""
+    effect: Effect | None = None
+
+    def run() -> Generator[None, None, None]:
+        nonlocal effect
+        effect = yield from reading
+
+    for _ in run():
+        pass
+    assert isinstance(effect, Completed)
+    return effect.change_set
+
+
+def streamed(reader: Fdv2Reader, frames: list[bytes]) -> ChangeSet | None:
+    """The same for the frames of a stream."""
+    completed = None
+    for text in frames:
+        name, data = text.decode().rstrip("\n").split("\n")
+        effect = reader.feed(name.removeprefix("event: "), data.removeprefix("data: "))
+        completed = effect.change_set if isinstance(effect, Completed) else completed
+    return completed
+
+
+@pytest.fixture
+def state() -> ServerState:
+    return ServerState.of(DOCUMENT)
+
+
+def test_a_full_transfer_is_the_document(state: ServerState) -> None:
+    transfer = state.transfer()
+    polled = outcome(read_poll(poll_body(fdv2_messages(transfer))))
+    assert streamed(Fdv2Reader(), [frame(message) for message in fdv2_messages(transfer)]) == polled
+    assert polled.kind is ChangeKind.FULL
+    assert polled.selector.state == transfer.selector
+    assert polled.changes == read_document(DOCUMENT).changes
+    assert outcome(read_all(_encoded(state))).changes == polled.changes
+
+
+def test_changes_follow_on_the_same_stream_without_a_new_intent(state: ServerState) -> None:
+    reader = Fdv2Reader()
+    streamed(reader, [frame(message) for message in fdv2_messages(state.transfer())])
+    basis = state.transfer().selector
+    state.flip("a")
+    state.delete("v")
+    found = streamed(reader, [frame(message) for message in fdv2_messages(state.transfer(basis), announced=True)])
+    assert found is not None
+    assert found.kind is ChangeKind.CHANGES
+    assert [(change.kind, change.key, change.version, change.definition is None) for change in found.changes] == [
+        (ObjectKind.FLAG, "a", 2, False),
+        (ObjectKind.FLAG, "v", 2, True),
+    ]
+
+
+def test_being_up_to_date_is_no_change(state: ServerState) -> None:
+    transfer = state.transfer(state.transfer().selector)
+    assert outcome(read_poll(poll_body(fdv2_messages(transfer)))) == ChangeSet.unchanged()
+
+
+@pytest.mark.parametrize("ttl", [None, 1.0, 3600.0])
+def test_a_directive_survives_its_headers(ttl: float | None) -> None:
+    directive = FallbackDirective(ttl=ttl, origin="header")
+    assert read_directive(shape_directive(directive)) == directive
+    assert read_directive(shape_directive(None)) is None
+
+
+@pytest.mark.parametrize(
+    ("directive", "found"),
+    [
+        pytest.param(None, None, id="none"),
+        pytest.param(FallbackDirective(ttl=None, origin="header"), None, id="one without a time, which a goodbye cannot carry"),
+        pytest.param(
+            FallbackDirective(ttl=60.0, origin="header"), FallbackDirective(ttl=60.0, origin="goodbye"), id="one with a time"
+        ),
+    ],
+)
+def test_a_goodbye_carries(directive: FallbackDirective | None, found: FallbackDirective | None) -> None:
+    assert read_goodbye(shape_goodbye("so long", directive)) == ("so long", found)
+
+
+def _encoded(state: ServerState) -> bytes:
+    return msgspec.json.encode(fdv1_all(state.transfer().objects))

@@ -1,0 +1,170 @@
+"""What the two streams say and when, frame by frame, and what our own reader makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from aioflags.devserver import ServerState
+from aioflags.devserver.protocol.fill_defaults import completed
+from aioflags.devserver.protocol.streams import fdv1_stream, fdv2_stream
+from aioflags.model.change import ObjectKind
+
+Change = Callable[[ServerState], Any]
+
+HEARTBEAT = 30.0
+DOCUMENT = {"flags": {"a": {"on": True}}, "segments": {"s": {}}}
+
+
+def doing(change: Change) -> Change:
+    """A lambda whose argument has a type."""
+    return change
+
+
+def flip_and_add(state: ServerState) -> None:
+    state.flip("a")
+    state.put("b", {})
+
+
+def unnoted(_what: str, _version: int) -> None:
+    """Nobody wants to know what was sent."""
+
+
+def names(frames: bytes) -> list[str]:
+    return [line.removeprefix("event: ") for line in frames.decode().splitlines() if line.startswith("event: ")]
+
+
+def data(frames: bytes) -> list[Any]:
+    return [msgspec.json.decode(line.removeprefix("data: ")) for line in frames.decode().splitlines() if line.startswith("data: ")]
+
+
+async def then(frames: AsyncGenerator[bytes, None], state: ServerState, change: Change) -> bytes:
+    """What the stream says to a change that is made while it waits."""
+    found = b""
+
+    async def read() -> None:
+        nonlocal found
+        found = await anext(frames)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        change(state)
+    return found
+
+
+@pytest.fixture
+def state() -> ServerState:
+    return ServerState.of(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("basis_of", "code", "events"),
+    [
+        pytest.param(
+            doing(lambda state: None),
+            "xfer-full",
+            ["server-intent", "put-object", "put-object", "payload-transferred"],
+            id="without a basis everything",
+        ),
+        pytest.param(doing(lambda state: state.transfer().selector), "none", ["server-intent"], id="up to date nothing"),
+        pytest.param(
+            doing(lambda state: (state.transfer().selector, state.flip("a"))[0]),
+            "xfer-changes",
+            ["server-intent", "put-object", "payload-transferred"],
+            id="lagging a delta",
+        ),
+    ],
+)
+async def test_fdv2_begins_with_what_the_client_lacks(state: ServerState, basis_of: Change, code: str, events: list[str]) -> None:
+    async with aclosing(fdv2_stream(state, basis_of(state), HEARTBEAT, unnoted)) as frames:
+        first = await anext(frames)
+    assert names(first) == events
+    assert data(first)[0]["payloads"][0]["intentCode"] == code
+
+
+async def test_fdv2_sends_each_change_without_a_new_intent(state: ServerState) -> None:
+    async with aclosing(fdv2_stream(state, None, HEARTBEAT, unnoted)) as frames:
+        await anext(frames)
+        changed = await then(frames, state, flip_and_add)
+        assert names(changed) == ["put-object", "put-object", "payload-transferred"]
+        assert data(changed)[-1] == {"state": state.transfer().selector, "version": 3}
+        assert names(await then(frames, state, lambda state: state.delete("b"))) == ["delete-object", "payload-transferred"]
+
+
+async def test_fdv2_starts_over_when_the_delta_is_forgotten(state: ServerState) -> None:
+    def bury(state: ServerState) -> None:
+        for n in range(1001):
+            state.put(f"temporary-{n}", {})
+            state.delete(f"temporary-{n}")
+
+    async with aclosing(fdv2_stream(state, None, HEARTBEAT, unnoted)) as frames:
+        await anext(frames)
+        again = await then(frames, state, bury)
+    assert names(again) == ["server-intent", "put-object", "put-object", "payload-transferred"]
+    assert data(again)[0]["payloads"][0]["intentCode"] == "xfer-full"
+
+
+@pytest.mark.parametrize(
+    "open_stream",
+    [
+        doing(lambda state: fdv2_stream(state, None, HEARTBEAT, unnoted)),
+        doing(lambda state: fdv1_stream(state, HEARTBEAT, unnoted)),
+    ],
+)
+async def test_a_comment_breaks_every_silence(
+    state: ServerState, open_stream: Callable[[ServerState], AsyncGenerator[bytes, None]]
+) -> None:
+    async with aclosing(open_stream(state)) as frames:
+        await anext(frames)
+        for _ in range(3):
+            began = anyio.current_time()
+            assert await anext(frames) == b":\n\n"
+            assert anyio.current_time() - began == pytest.approx(HEARTBEAT)
+        assert names(await then(frames, state, lambda state: state.flip("a")))
+
+
+async def test_fdv1_begins_with_everything_and_goes_on_with_patches_and_deletions(state: ServerState) -> None:
+    async with aclosing(fdv1_stream(state, HEARTBEAT, unnoted)) as frames:
+        first = await anext(frames)
+        assert names(first) == ["put"]
+        assert data(first) == [
+            {
+                "path": "/",
+                "data": {
+                    "flags": {"a": completed(ObjectKind.FLAG, {"key": "a", "version": 1, "on": True})},
+                    "segments": {"s": completed(ObjectKind.SEGMENT, {"key": "s", "version": 1})},
+                },
+            }
+        ]
+        patch = await then(frames, state, lambda state: state.flip("a"))
+        assert (names(patch), data(patch)) == (
+            ["patch"],
+            [{"path": "/flags/a", "data": completed(ObjectKind.FLAG, {"key": "a", "version": 2, "on": False})}],
+        )
+        delete = await then(frames, state, lambda state: state.replace({}))
+        assert names(delete) == ["delete", "delete"]
+        assert data(delete) == [{"path": "/segments/s", "version": 2}, {"path": "/flags/a", "version": 3}]
+
+
+@pytest.mark.parametrize("protocol", ["FDv2", "FDv1"])
+async def test_what_was_sent_is_noted_once_it_has_been_sent(state: ServerState, protocol: str) -> None:
+    noted: list[tuple[str, int]] = []
+
+    def note(what: str, version: int) -> None:
+        noted.append((what, version))
+
+    words = ["xfer-full", "xfer-changes"] if protocol == "FDv2" else ["put", "patch"]
+    stream = fdv2_stream(state, None, HEARTBEAT, note) if protocol == "FDv2" else fdv1_stream(state, HEARTBEAT, note)
+    async with aclosing(stream) as frames:
+        await anext(frames)
+        assert noted == []
+        await then(frames, state, lambda state: state.flip("a"))
+        assert noted == [(words[0], 1)]
+        await then(frames, state, lambda state: state.flip("a"))
+        assert noted == [(words[0], 1), (words[1], 2)]

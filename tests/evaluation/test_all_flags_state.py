@@ -1,0 +1,203 @@
+"""All flags at once: what is in each entry, and what is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.all_flags_state import flag_values, flags_state, given_states, state_json
+from aioflags.evaluation.answers import Answer
+from aioflags.evaluation.scope import Scope
+from aioflags.model.context import Context
+from aioflags.model.detail import BigSegmentsStatus, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.flag import FlagDefinition
+from aioflags.model.membership import Membership
+from tests.evaluation.data import flag, segment, snapshot_of
+
+K = Context("k")
+NOW = 1_000_000
+
+
+def plain(**properties: Any) -> dict[str, Any]:
+    return flag("f", version=7, variations=["a"], fallthrough={"variation": 0}, **properties)
+
+
+OFF = {"on": False, "offVariation": None}
+
+
+@pytest.mark.parametrize(
+    ("properties", "options", "meta"),
+    [
+        pytest.param({}, {}, {"version": 7, "variation": 0}, id="EV-E157 a plain flag"),
+        pytest.param(OFF, {}, {"version": 7}, id="EV-E158 one with nothing to serve"),
+        pytest.param({}, {"details_only_for_tracked_flags": True}, {"variation": 0}, id="EV-E159 without details"),
+        pytest.param(OFF, {"details_only_for_tracked_flags": True}, {}, id="EV-E159 with nothing at all"),
+        pytest.param({"trackEvents": True}, {}, {"version": 7, "variation": 0, "trackEvents": True}, id="EV-E160 a tracked flag"),
+        pytest.param(
+            {"trackEventsFallthrough": True},
+            {"details_only_for_tracked_flags": True},
+            {"version": 7, "variation": 0, "reason": {"kind": "FALLTHROUGH"}, "trackEvents": True, "trackReason": True},
+            id="EV-E161 a tracked fallthrough",
+        ),
+        pytest.param(
+            {"debugEventsUntilDate": 1000},
+            {"details_only_for_tracked_flags": True},
+            {"variation": 0, "debugEventsUntilDate": 1000},
+            id="EV-E162 no longer debugged",
+        ),
+        pytest.param(
+            {"debugEventsUntilDate": NOW + 1},
+            {"details_only_for_tracked_flags": True},
+            {"version": 7, "variation": 0, "debugEventsUntilDate": NOW + 1},
+            id="still debugged",
+        ),
+        pytest.param(
+            {}, {"with_reasons": True}, {"version": 7, "variation": 0, "reason": {"kind": "FALLTHROUGH"}}, id="with reasons"
+        ),
+        pytest.param(
+            {},
+            {"with_reasons": True, "details_only_for_tracked_flags": True},
+            {"variation": 0},
+            id="a reason is a detail",
+        ),
+        pytest.param(
+            {"prerequisites": [{"key": "needed", "variation": 1}, {"key": "gone", "variation": 1}]},
+            {},
+            {"version": 7, "variation": 0, "prerequisites": ["needed"]},
+            id="with the prerequisites that were there",
+        ),
+        pytest.param(
+            {"rules": [{"clauses": [{"attribute": "", "op": "in"}]}]},
+            {"with_reasons": True},
+            {"version": 7, "reason": {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"}},
+            id="of a malformed flag",
+        ),
+    ],
+)
+@pytest.mark.parametrize("times", [pytest.param(1, id="at first"), pytest.param(2, id="again")])
+def test_the_entry(properties: Any, options: dict[str, Any], meta: dict[str, Any], times: int) -> None:
+    snapshot = snapshot_of(plain(**properties), flag("needed"))
+    for _ in range(times - 1):
+        flags_state(snapshot, K, now_ms=NOW, **options)
+    states = flags_state(snapshot, K, now_ms=NOW, **options)
+    assert states["f"].meta() == meta
+    if "prerequisites" not in properties:
+        assert states["f"].prerequisites == ()
+
+
+def test_values_are_listed_for_all_flags_and_an_ailing_one_hurts_no_other() -> None:
+    broken = flag("broken", rules=[{"clauses": [{"attribute": "", "op": "in"}]}])
+    snapshot = snapshot_of(flag("f"), broken, flag("list", variations=[[1], [2]]))
+    values = {"f": "b", "broken": None, "list": [2]}
+    for _ in range(2):
+        states = flags_state(snapshot, K, now_ms=NOW)
+        assert {key: state.value for key, state in states.items()} == values
+        assert flag_values(snapshot, K) == values
+    assert state_json(flags_state(snapshot, K, now_ms=NOW)) == {
+        **values,
+        "$flagsState": {
+            "f": {"variation": 1, "version": 1},
+            "broken": {"version": 1},
+            "list": {"variation": 1, "version": 1},
+        },
+        "$valid": True,
+    }
+
+
+def test_a_plain_flag_that_was_asked_for_before_is_asked_without_an_evaluation() -> None:
+    snapshot = snapshot_of(flag("f"))
+    asked: list[Any] = []
+
+    def stand_in(context: Context, scope: Scope) -> Answer:
+        asked.append((context, scope))
+        return Answer("stand-in", 0, Reason(kind=ReasonKind.FALLTHROUGH))
+
+    snapshot.plain["f"] = stand_in
+    assert flags_state(snapshot, K, now_ms=NOW)["f"].value == "stand-in"
+    assert flag_values(snapshot, K) == {"f": "stand-in"}
+    assert asked == [(K, snapshot.scope)] * 2
+
+
+def test_big_segments_are_asked_about() -> None:
+    rules = [{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}]
+    snapshot = snapshot_of(flag("f", rules=rules), segments=[segment("s", unbounded=True, generation=1)])
+    found = Membership(segments={"s.g1": True}, status=BigSegmentsStatus.HEALTHY)
+    assert flags_state(snapshot, K, now_ms=NOW, memberships={"k": found}.get)["f"].value == "c"
+    assert flag_values(snapshot, K, {"k": found}.get) == {"f": "c"}
+    assert flag_values(snapshot, K) == {"f": "b"}
+
+
+def test_values_are_nobody_elses() -> None:
+    snapshot = snapshot_of(flag("list", variations=[[1], {"a": [2]}]))
+    for values in (flag_values(snapshot, K), state_json(flags_state(snapshot, K, now_ms=NOW))):
+        values["list"]["a"].append(3)
+    assert flag_values(snapshot, K) == {"list": {"a": [2]}}
+
+
+def test_without_valid_data_there_is_nothing_but_that() -> None:
+    assert state_json({}, is_valid=False) == {"$flagsState": {}, "$valid": False}
+
+
+@pytest.mark.parametrize(
+    ("properties", "is_listed"),
+    [
+        pytest.param({}, False, id="not by default"),
+        pytest.param({"clientSide": True}, True, id="the old way"),
+        pytest.param({"clientSideAvailability": {"usingEnvironmentId": True}}, True, id="the new way"),
+        pytest.param(
+            {"clientSide": True, "clientSideAvailability": {"usingMobileKey": True}}, False, id="the new way overrides the old one"
+        ),
+    ],
+)
+def test_front_ends_may_see(properties: Any, is_listed: bool) -> None:
+    flags = [flag("f", **properties), flag("behind it", clientSide=True)]
+    states = flags_state(snapshot_of(*flags), K, client_side_only=True, now_ms=NOW)
+    assert ("f" in states) is is_listed
+    assert "behind it" in states
+
+
+GIVEN = EvaluationDetail("given", 1, Reason(kind=ReasonKind.TARGET_MATCH))
+ALL: dict[str, Any] = {"client_side_only": False, "with_reasons": False, "details_only_for_tracked_flags": False, "now_ms": NOW}
+
+
+SEEN = {"variation": 1, "version": 7}
+TRACKED = {"variation": 1, "version": 8, "trackEvents": True}
+DEBUGGED = {"variation": 1, "version": 9, "debugEventsUntilDate": NOW + 1}
+WHY = {"reason": {"kind": "TARGET_MATCH"}}
+
+
+@pytest.mark.parametrize(
+    ("options", "metas"),
+    [
+        pytest.param({}, {"seen": SEEN, "tracked": TRACKED, "debugged": DEBUGGED}, id="all there are"),
+        pytest.param({"client_side_only": True}, {"seen": SEEN}, id="those that front ends may see"),
+        pytest.param({"client_side_only": True, "with_reasons": True}, {"seen": SEEN | WHY}, id="with reasons"),
+        pytest.param(
+            {"details_only_for_tracked_flags": True},
+            {"seen": {"variation": 1}, "tracked": TRACKED, "debugged": DEBUGGED},
+            id="with the details that events need",
+        ),
+    ],
+)
+def test_the_states_of_given_details(options: dict[str, Any], metas: dict[str, Any]) -> None:
+    flags = [
+        flag("seen", version=7, clientSide=True),
+        flag("tracked", version=8, trackEvents=True),
+        flag("debugged", version=9, debugEventsUntilDate=NOW + 1),
+    ]
+    states = given_states(snapshot_of(*flags), dict.fromkeys(("seen", "tracked", "debugged"), GIVEN), **{**ALL, **options})
+    assert {key: state.meta() for key, state in states.items()} == metas
+    assert {state.value for state in states.values()} == {"given"}
+
+
+def test_a_given_flag_that_there_is_not_is_seen_by_front_ends_and_has_the_version_0() -> None:
+    (state,) = given_states(snapshot_of(), {"new": GIVEN}, **{**ALL, "client_side_only": True}).values()
+    assert state.meta() == {"variation": 1, "version": 0}
+    assert state.flag == FlagDefinition(key="new")
+
+
+def test_a_prerequisite_is_named_even_if_front_ends_may_not_see_it() -> None:
+    one = flag("f", clientSide=True, prerequisites=[{"key": "hidden", "variation": 1}])
+    states = flags_state(snapshot_of(one, flag("hidden")), K, client_side_only=True, now_ms=NOW)
+    assert {key: state.prerequisites for key, state in states.items()} == {"f": ("hidden",)}

@@ -1,0 +1,106 @@
+"""Which value fits which type, and as what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.answers import Answer
+from aioflags.evaluation.value_types import NO_FIT, asked_for, fit, misfit
+from aioflags.model.detail import Reason, ReasonKind
+
+BIG = 10**400
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "expected"),
+    [
+        pytest.param(True, bool, True, id="a boolean"),
+        pytest.param(1, bool, NO_FIT, id="a number is no boolean"),
+        pytest.param(3, int, 3, id="a number"),
+        pytest.param(3.9, int, 3, id="a fraction is cut off"),
+        pytest.param(-3.9, int, -3, id="towards zero"),
+        pytest.param(True, int, NO_FIT, id="a boolean is no integer"),
+        pytest.param(3, float, 3.0, id="a whole number as a float"),
+        pytest.param(False, float, NO_FIT, id="a boolean is no float"),
+        pytest.param(BIG, float, NO_FIT, id="more than a float holds"),
+        pytest.param("x", str, "x", id="a string"),
+        pytest.param(1, str, NO_FIT, id="a number is no string"),
+        pytest.param({"a": 1}, dict, {"a": 1}, id="an object"),
+        pytest.param([1], dict, NO_FIT, id="an array is no object"),
+        pytest.param((1, [2]), list, [1, [2]], id="an array"),
+        pytest.param("x", list, NO_FIT, id="a string is no array"),
+        pytest.param(None, bool, NO_FIT, id="null is nothing in particular"),
+        pytest.param(None, object, None, id="null is anything"),
+        pytest.param(True, object, True, id="anything is anything"),
+        pytest.param("x", bytes, "x", id="an unknown type asks for anything"),
+    ],
+)
+def test_a_value_fits(value: Any, wanted: Any, expected: Any) -> None:
+    found = fit(value, wanted)
+    assert found == expected
+    assert found.__class__ is expected.__class__
+
+
+@pytest.mark.parametrize("wanted", [list, object])
+def test_containers_are_copies(wanted: Any) -> None:
+    inner = [1]
+    found = fit([inner], wanted)
+    assert found == [inner]
+    assert found[0] is not inner
+
+
+@pytest.mark.parametrize(
+    ("default", "wanted"),
+    [(True, bool), (1, int), (1.5, float), ("", str), ({}, dict), ([], list), ((), list), (None, object), (b"", object)],
+)
+def test_a_default_asks_for(default: Any, wanted: Any) -> None:
+    assert asked_for(default) is wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "said"),
+    [
+        pytest.param(True, str, "a boolean where a string is asked for", id="a boolean"),
+        pytest.param("secret", float, "a string where a number is asked for", id="a string"),
+        pytest.param({}, list, "an object where an array is asked for", id="an object"),
+        pytest.param([], dict, "an array where an object is asked for", id="an array"),
+        pytest.param(None, bool, "null where a boolean is asked for", id="null"),
+        pytest.param(BIG, float, "a number that is too large", id="more than a float holds"),
+    ],
+)
+def test_what_does_not_fit_is_told_by_types(value: Any, wanted: type, said: str) -> None:
+    assert misfit(value, wanted) == said
+
+
+SERVED = Reason(kind=ReasonKind.FALLTHROUGH)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(True, {bool: True}, id="true"),
+        pytest.param(False, {bool: False}, id="false"),
+        pytest.param(3, {int: 3, float: 3.0}, id="a number"),
+        pytest.param(2.5, {int: 2, float: 2.5}, id="a fraction"),
+        pytest.param("x", {str: "x"}, id="a string"),
+        pytest.param([1], {}, id="an array, of which each caller has a copy"),
+        pytest.param(None, {}, id="null"),
+    ],
+)
+def test_an_answer_knows_what_it_is_for_those_who_want_a_type(value: Any, expected: Any) -> None:
+    fits = Answer(value, 0, SERVED).fits
+    assert [(kind, found, type(found)) for kind, found in fits.items()] == [
+        (kind, found, type(found)) for kind, found in expected.items()
+    ]
+
+
+def test_an_answer_without_variation_fits_nobody() -> None:
+    assert Answer("x", None, SERVED).fits == {}
+
+
+def test_an_answer_is_an_experiments_if_it_is_said_to_be_or_its_reason_says_so() -> None:
+    in_experiment = Reason(kind=ReasonKind.FALLTHROUGH, in_experiment=True)
+    answers = Answer(1, 0, SERVED), Answer(1, 0, SERVED, is_experiment=True), Answer(1, 0, in_experiment)
+    assert [answer.is_experiment for answer in answers] == [False, True, True]

@@ -1,0 +1,80 @@
+"""Who has been described already: the least recently met are forgotten first."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from aioflags import Context
+from aioflags.events.context_deduplicator import KnownContexts
+from tests.support.events import telling
+
+
+def user(key: int) -> Context:
+    return Context(str(key))
+
+
+@pytest.mark.parametrize(
+    ("capacity", "met", "new"),
+    [
+        pytest.param(2, [1, 2, 1, 3, 1, 2], [1, 2, 3, 2], id="who was refreshed stays"),
+        pytest.param(2, [1, 2, 3, 1], [1, 2, 3, 1], id="who was not goes"),
+        pytest.param(3, [1, 2, 1, 3, 4, 1, 2], [1, 2, 3, 4, 2], id="refreshed while there was room"),
+        pytest.param(1, [1, 1, 2, 1], [1, 2, 1], id="room for one"),
+        pytest.param(0, [1, 1], [1, 1], id="no room at all"),
+    ],
+)
+async def test_the_newest_are_known(capacity: int, met: list[int], new: list[int]) -> None:
+    known = KnownContexts(capacity)
+    assert [key for key in met if known.meet(user(key))] == new
+    # The same by way of a client, whatever it does for them.
+    async with telling(context_keys_capacity=capacity) as teller:
+        people = {key: user(key) for key in met}
+        for index, key in enumerate(met):
+            if index % 2:
+                teller.client.track("x", people[key])
+            else:
+                teller.client.variation_nowait("plain", people[key], "")
+        payload = await teller.payload()
+    assert [int(record["context"]["key"]) for record in payload if record["kind"] == "index"] == new
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(Context("org:o"), Context("o", "org"), id="a user whose key looks like another kind's"),
+        pytest.param(Context("x"), Context("x", "org"), id="the same key of another kind"),
+        pytest.param(Context("u"), Context.multi(Context("u"), Context("o", "org")), id="a part, and the whole"),
+        pytest.param(Context("a:b", "org"), Context("a%3Ab", "org"), id="an escape in a key"),
+    ],
+)
+def test_contexts_are_not_mistaken_for_one_another(one: Context, other: Context) -> None:
+    known = KnownContexts(10)
+    assert known.meet(one)
+    assert known.meet(other)
+    assert not known.meet(one)
+
+
+def test_attributes_make_nobody_new() -> None:
+    known = KnownContexts(10)
+    known.meet(Context("u"))
+    assert not known.meet(Context("u", name="N", attributes={"a": 1}))
+
+
+async def test_everybody_is_described_again_after_a_while() -> None:
+    async with telling(context_keys_flush_interval=300.0) as teller:
+        ann = Context("ann")
+        for _ in range(2):
+            teller.client.variation_nowait("plain", ann, "")
+            assert (await teller.told())[0] == "index ann"
+            teller.client.variation_nowait("plain", ann, "")
+            assert await teller.told() == ["summary plain:1"]
+            await asyncio.sleep(301)
+
+
+def test_one_key_in_several_kinds_is_as_many_contexts() -> None:
+    known = KnownContexts(10)
+    kinds = [Context.from_dict({"kind": kind, "key": "k"}) for kind in ("user", "org", "device")]
+    met = [*kinds, Context("org:k"), *kinds]
+    assert [known.meet(context) for context in met] == [True, True, True, True, False, False, False]

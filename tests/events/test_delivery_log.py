@@ -1,0 +1,147 @@
+"""What the log hears while the service of events is away: that it begins, that it is over, and what it has cost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import httpx
+import pytest
+
+from aioflags.events.delivery_log import Outage, amount
+from aioflags.runtime.logs import logger
+from tests.support.events import U1, Told, telling
+from tests.support.scripted_http import Answer, Service
+
+OK = Answer(202)
+REFUSED = Answer(after=httpx.ConnectError("refused"))
+WHY = "the service answered 503 Service Unavailable"
+RETRY = "could not send {}, will retry in 1 s: {}"
+DROPPED = "dropped {} (more of the same is not told until one goes through): {}"
+
+
+def service_that_takes(*answers: Answer) -> Service:
+    service = Service()
+    service.takes = answers
+    return service
+
+
+def said(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= level]
+
+
+async def tell(teller: Told, *names: str) -> None:
+    """One payload with these events."""
+    for name in names:
+        teller.client.track(name, U1)
+    assert await teller.client.flush_and_wait()
+
+
+@pytest.mark.holds("EVT-W21")
+async def test_an_outage_is_told_of_when_it_begins_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(service=service_that_takes(*[Answer(503)] * 6, OK, OK)) as teller:
+        await tell(teller, "a")
+        begun = [RETRY.format("2 events", WHY), DROPPED.format("2 events", WHY)]
+        assert said(caplog) == begun
+        for _ in range(2):
+            teller.client.variation_nowait("plain", U1, "")
+            await tell(teller, "b")
+        assert said(caplog) == begun
+        await tell(teller, "c")
+        over = [*begun, "events go through again; dropped meanwhile: 4 events and the counts of 2 evaluations"]
+        assert said(caplog) == over
+        await tell(teller, "d")
+    assert said(caplog) == over
+    stats = teller.client.stats
+    assert (stats.events_dropped, stats.evaluations_dropped) == (4, 2)
+
+
+async def test_while_it_lasts_the_cause_is_there_for_those_who_debug(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="aioflags")
+    async with telling(service=service_that_takes(Answer(503), Answer(503), REFUSED, REFUSED, OK)) as teller:
+        await tell(teller, "a")
+        before = len(caplog.records)
+        await tell(teller, "b")
+        told = caplog.records[before:]
+        await tell(teller, "c")
+    assert [record.levelno for record in told] == [logging.DEBUG] * 2
+    assert ["refused" in record.getMessage().lower() for record in told] == [True, True]
+
+
+async def test_a_second_outage_is_news_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(service=service_that_takes(*[Answer(503)] * 2, OK, *[Answer(503)] * 2, OK)) as teller:
+        for name in "abcd":
+            await tell(teller, name)
+    assert [message.split(maxsplit=1)[0] for message in said(caplog)] == ["could", "dropped", "events"] * 2
+
+
+async def test_a_payload_that_goes_through_at_the_second_attempt_has_cost_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(service=service_that_takes(Answer(503), OK)) as teller:
+        await tell(teller, "a")
+    assert said(caplog) == [RETRY.format("2 events", WHY)]
+
+
+async def test_a_payload_of_counts_alone_is_called_that(caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(service=service_that_takes(OK, *[Answer(503)] * 2)) as teller:
+        await tell(teller, "a")
+        teller.client.variation_nowait("plain", U1, "")
+        await tell(teller)
+        teller.service.takes = [OK]
+    counts = "the counts of 1 evaluation"
+    assert said(caplog) == [
+        RETRY.format(counts, WHY),
+        DROPPED.format(counts, WHY),
+        f"closed while events did not go through; dropped: {counts}",
+    ]
+
+
+async def test_a_close_says_what_an_outage_has_cost(caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(service=service_that_takes(*[Answer(503)] * 4)) as teller:
+        await tell(teller, "a")
+        teller.client.track("b", U1)
+        begun = said(caplog)
+    assert said(caplog)[len(begun) :] == ["closed while events did not go through; dropped: 3 events"]
+
+
+async def test_a_service_that_refuses_during_an_outage_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(service=service_that_takes(Answer(503), Answer(503), Answer(401))) as teller:
+        await tell(teller, "a")
+        await tell(teller, "b")
+    assert said(caplog)[2:] == ["events are turned off for good: the service refuses them; dropped: 3 events"]
+
+
+async def test_diagnostics_that_do_not_go_through_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    service = service_that_takes(*[Answer(503)] * 6, OK)
+    async with telling(service=service, diagnostic_opt_out=False, diagnostic_recording_interval=60) as teller:
+        await teller.client.wait_ready()
+        with_diagnostics = len(teller.service.posts)
+        while len(teller.service.posts) < 7:
+            await asyncio.sleep(60)
+    assert with_diagnostics <= 2
+    assert said(caplog) == [
+        RETRY.format("a diagnostic event", WHY),
+        DROPPED.format("a diagnostic event", WHY),
+    ]
+
+
+def test_in_the_child_of_a_fork_it_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
+    outage = Outage(logger)
+    outage.dropped("1 event", "gone", events=1)
+    outage.forked()
+    outage.over()
+    outage.closed()
+    assert said(caplog) == [DROPPED.format("1 event", "gone")]
+
+
+@pytest.mark.parametrize(
+    ("events", "evaluations", "words"),
+    [
+        (0, 0, "0 events"),
+        (1, 0, "1 event"),
+        (2, 0, "2 events"),
+        (0, 1, "the counts of 1 evaluation"),
+        (1, 3, "1 event and the counts of 3 evaluations"),
+    ],
+)
+def test_an_amount_has_no_part_that_is_none(events: int, evaluations: int, words: str) -> None:
+    assert amount(events, evaluations) == words

@@ -1,0 +1,216 @@
+"""Payloads are as long as they may be, and nothing is lost for being long itself. By a client, and then by themselves."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from aioflags import Context
+from aioflags.events.batch import Batch
+from aioflags.events.payloads import Payload, compressed, payloads
+from aioflags.events.summary import Summary
+from aioflags.model.defaults import MAX_PAYLOAD_BYTES
+from aioflags.model.event import AnalyticsEvent, IdentifyEvent, IndexEvent
+from aioflags.protocol.payloads import Shaper
+from aioflags.protocol.redaction import Redaction, is_large
+from tests.support.canaries import SECRET
+from tests.support.events import U1, records, short, telling
+
+MEGABYTE = 1024 * 1024
+
+
+def bodies(posts: list[Any]) -> list[tuple[int, list[str]]]:
+    """Of each payload its length, and its records in short."""
+    return [(len(post.content), [short(record) for record in records(post)]) for post in posts]
+
+
+async def test_a_payload_is_cut_before_the_record_that_would_make_it_too_long() -> None:
+    async with telling() as teller:
+        for number in range(12):
+            teller.client.track(str(number), U1, "x" * MEGABYTE)
+        await teller.client.variation("plain", U1, "")
+        assert await teller.client.flush_and_wait(60)
+        lengths = [length for length, _ in bodies(teller.service.posts)]
+        told = [each for _, several in bodies(teller.service.posts) for each in several]
+        stats = teller.client.stats
+    assert all(4 * MEGABYTE < length <= MAX_PAYLOAD_BYTES for length in lengths[:-1])
+    assert lengths[-1] <= MAX_PAYLOAD_BYTES
+    assert told == ["index u1", *(f"custom {number}" for number in range(12)), "summary plain:1"]
+    assert (stats.events_sent, stats.evaluations_sent, stats.events_dropped) == (13, 1, 0)
+
+
+@pytest.mark.parametrize("after", [0, 1], ids=["that is the last", "with another behind it"])
+async def test_a_record_that_is_too_long_by_itself_goes_alone(after: int) -> None:
+    async with telling() as teller:
+        teller.client.track("before", U1)
+        teller.client.track("long", U1, "x" * MAX_PAYLOAD_BYTES)
+        for _ in range(after):
+            teller.client.track("after", U1)
+        assert await teller.client.flush_and_wait(60)
+        told = [several for _, several in bodies(teller.service.posts)]
+    assert told == [["index u1", "custom before"], ["custom long"], *([["custom after"]] * after)]
+
+
+async def test_a_summary_that_does_not_fit_any_more_goes_alone() -> None:
+    async with telling() as teller:
+        teller.client.track("long", U1, "x" * (MAX_PAYLOAD_BYTES - 300))
+        await teller.client.variation("plain", U1, "")
+        assert await teller.client.flush_and_wait(60)
+        told = bodies(teller.service.posts)
+    assert [several for _, several in told] == [["index u1", "custom long"], ["summary plain:1"]]
+    assert all(length <= MAX_PAYLOAD_BYTES for length, _ in told)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\ud800", id="half a surrogate pair"),
+        pytest.param("\r\nX-Other: y", id="line breaks"),
+        pytest.param("\x00", id="a null"),
+        pytest.param("k" * MEGABYTE, id="a megabyte"),
+    ],
+)
+async def test_text_of_any_sort_is_evaluated_told_and_holds_up_nothing_else(text: str) -> None:
+    context = Context(text, attributes={"name": text, text: 1, "no number": float("nan")})
+    async with telling() as teller:
+        client = teller.client
+        assert await client.variation("tracked", context, "") == "b"
+        assert await client.variation(text, context, "default") == "default"
+        assert len(client.secure_mode_hash(context)) == 64
+        client.track(text, context, {text: text})
+        client.identify(context)
+        client.track("after", U1)
+        told = [record for payload in await teller.payloads() for record in payload]
+        assert client.stats.events_dropped == 0
+    assert [record["kind"] for record in told] == ["index", "feature", "custom", "identify", "index", "custom", "summary"]
+    assert told[3]["context"] == {"kind": "user", "key": text, "name": text, text: 1}
+    assert (told[2]["key"], told[2]["data"]) == (text, {text: text})
+
+
+async def test_a_context_of_a_megabyte_is_evaluated_and_told() -> None:
+    attributes = {"long": "x" * MEGABYTE, "deep": {"secret": SECRET}, "many": list(range(10_000))}
+    huge = Context("k" * 1000, attributes=attributes, private=["/deep/secret"])
+    async with telling() as teller:
+        assert await teller.client.variation("tracked", huge, "") == "b"
+        index, feature, _ = await teller.payload()
+    assert index["context"]["long"] == attributes["long"]
+    assert index["context"]["_meta"] == {"redactedAttributes": ["/deep/secret"]}
+    assert feature["value"] == "b"
+
+
+# -- by themselves
+
+OPEN, HIDDEN = Redaction(), Redaction(all_attributes_private=True)
+PEOPLE = [Context(f"u{number}", attributes={"email": "ann@acme.test"}) for number in range(5)]
+EVENTS: list[AnalyticsEvent] = [IndexEvent(at_ms=1, context=person) for person in PEOPLE]
+UNFIT = IndexEvent(at_ms=1, context=cast(Any, None))
+LENGTH = len(Shaper(OPEN).record(EVENTS[0]))
+
+
+LARGE: dict[str, Any] = {
+    "numbers": list(range(5000)),
+    "objects": [{"id": number, "tags": ["a", "b"], "none": None} for number in range(1000)],
+    "nested": {f"k{outer}": {f"j{inner}": "v" for inner in range(100)} for outer in range(50)},
+    "half a pair": ["\ud800"] * 1000,
+    "texts": ["x" * 10_000] * 20,
+    "empty": [[], {}, ()],
+    **{f"n{number}": number for number in range(1000)},
+}
+
+
+@pytest.mark.parametrize("kind", ["single", "multi"])
+async def test_a_large_context_is_told_in_slices_and_as_any_other_is(kind: str) -> None:
+    single = Context("u", attributes=LARGE, private=["/nested/k7"])
+    context = single if kind == "single" else Context.multi(single, Context("o", "org", attributes={"a": [1]}))
+    events: list[AnalyticsEvent] = [IndexEvent(at_ms=1, context=context), IdentifyEvent(at_ms=2, context=context)]
+    assert is_large(context)
+    shaper = Shaper(OPEN)
+    steps = [sum(1 for _ in shaper.preparing(event)) for event in events]
+    assert steps[0] > 100
+    assert steps[1] == 0
+    for event in events:
+        assert json.loads(shaper.record(event)) == json.loads(Shaper(OPEN).record(event))
+
+
+async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redaction = OPEN, **options: Any) -> list[Payload]:
+    summary = Summary()
+    for number in range(evaluations):
+        summary.count("f", ("user",), default=None, value=number, variation=0, version=1, at_ms=2)
+
+    def counting(batch: Batch) -> Iterator[object]:
+        for found in summary.take(lambda: 3):
+            batch.evaluations += found
+            yield found
+
+    return [payload async for payload in payloads(Batch(events, summary, counting), redaction, **options)]
+
+
+def keys(payload: Payload) -> list[str]:
+    """Whom the records of a payload are about, and its summary."""
+    return [record["context"]["key"] if "context" in record else record["kind"] for record in json.loads(payload.body)]
+
+
+@pytest.mark.parametrize(
+    ("longest", "found"),
+    [
+        pytest.param(5 * (LENGTH + 1) + 1, ["u0 u1 u2 u3 u4"], id="room for all"),
+        pytest.param(3 * (LENGTH + 1) + 1, ["u0 u1 u2", "u3 u4"], id="room for three, to the byte"),
+        pytest.param(3 * (LENGTH + 1), ["u0 u1", "u2 u3", "u4"], id="a byte less"),
+        pytest.param(1, ["u0", "u1", "u2", "u3", "u4"], id="room for none, which go alone"),
+    ],
+)
+async def test_a_payload_has_as_many_events_as_there_is_room_for(longest: int, found: list[str]) -> None:
+    made = await packed(*EVENTS, longest=longest)
+    assert [" ".join(keys(payload)) for payload in made] == found
+    assert [(payload.events, payload.evaluations) for payload in made] == [(len(each.split()), 0) for each in found]
+    assert len({payload.id for payload in made}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("events", "longest", "found"),
+    [
+        pytest.param(EVENTS[:2], 10_000, [(2, 3, "u0 u1 summary")], id="with the events"),
+        pytest.param(EVENTS[:2], 1, [(1, 0, "u0"), (1, 0, "u1"), (0, 3, "summary")], id="after full payloads"),
+        pytest.param([], 1, [(0, 3, "summary")], id="alone"),
+    ],
+)
+async def test_the_summary_is_the_last_record_of_the_last(events: Any, longest: int, found: list[Any]) -> None:
+    made = await packed(*events, evaluations=3, longest=longest)
+    assert [(payload.events, payload.evaluations, " ".join(keys(payload))) for payload in made] == found
+
+
+async def test_nothing_is_no_payload() -> None:
+    assert await packed() == []
+
+
+async def test_a_summary_for_which_there_is_just_room_is_in_the_same_payload() -> None:
+    (whole,) = await packed(*EVENTS, evaluations=3, longest=10_000)
+    found = [len(await packed(*EVENTS, evaluations=3, longest=len(whole.body) - short)) for short in (0, 1)]
+    assert found == [1, 2]
+
+
+@pytest.mark.parametrize("longest", [1, 10_000], ids=["in payloads of their own", "in one"])
+async def test_what_is_private_is_in_no_payload(longest: int) -> None:
+    made = await packed(*EVENTS, redaction=HIDDEN, longest=longest)
+    assert not any(b"acme" in payload.body for payload in made)
+    assert sum(payload.events for payload in made) == 5
+
+
+async def test_events_without_a_shape_are_left_out_and_the_first_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    (payload,) = await packed(EVENTS[0], UNFIT, UNFIT, EVENTS[1], UNFIT, logger=logging.getLogger("own"))
+    assert keys(payload) == ["u0", "u1"]
+    (record,) = caplog.records
+    said = "an event is dropped that cannot be shaped, because of a bug in aioflags"
+    assert (record.name, record.levelname, record.getMessage()) == ("own", "ERROR", said)
+    assert record.exc_info is not None
+
+
+@pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 100_000])
+async def test_what_is_compressed_is_what_was_there(size: int) -> None:
+    body = bytes(number % 251 for number in range(size))
+    assert gzip.decompress(await compressed(body)) == body

@@ -1,0 +1,205 @@
+"""Hooks after an event was tracked: plain ones at once, coroutine functions afterwards, in order, within the time of a close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from aioflags import Client, Config, Context, Hook
+from aioflags.hooks.hook import TrackCall
+from tests.support.canaries import secretive
+
+USER = secretive("anna")
+
+
+class Plain(Hook):
+    """Notes what it is told."""
+
+    def __init__(self, name: str = "plain", log: list[str] | None = None) -> None:
+        self.name = name
+        self.log: list[str] = [] if log is None else log
+        self.calls: list[TrackCall] = []
+
+    def note(self, call: TrackCall) -> None:
+        self.log.append(f"{self.name} {call.key}")
+        self.calls.append(call)
+
+    def after_track(self, series_context: TrackCall) -> None:
+        self.note(series_context)
+
+
+class Waiting(Plain):
+    """The same, a second later."""
+
+    seconds = 1.0
+
+    async def after_track(self, series_context: TrackCall) -> None:  # type: ignore[override]  # Hook allows both, Plain only the one
+        await asyncio.sleep(self.seconds)
+        self.note(series_context)
+
+
+class Failing(Plain):
+    """Raises."""
+
+    def after_track(self, series_context: TrackCall) -> None:
+        super().after_track(series_context)
+        raise ValueError("after_track")
+
+
+def client_with(*hooks: Hook, **options: Any) -> Client:
+    return Client.local({}, Config(hooks=hooks, **options))
+
+
+async def test_a_hook_hears_of_an_event() -> None:
+    hook = Plain()
+    async with client_with(hook) as client:
+        client.track("paid", USER, {"items": 2}, 9.5)
+        client.track("left", USER)
+        assert [(call.key, call.context, call.data, call.metric_value, call.environment_id) for call in hook.calls] == [
+            ("paid", USER, {"items": 2}, 9.5, None),
+            ("left", USER, None, None, None),
+        ]
+
+
+@pytest.mark.holds("CS-C23")
+async def test_for_a_context_that_cannot_be_used_nothing_was_tracked() -> None:
+    hook = Plain()
+    async with client_with(hook) as client:
+        client.track("paid", Context(""))
+        client.track("paid")
+    assert hook.calls == []
+
+
+async def test_before_the_start_and_after_the_close_nothing_is_tracked() -> None:
+    hook, waiting = Plain(), Waiting()
+    client = client_with(hook, waiting)
+    client.track("early", USER)
+    async with client:
+        pass
+    client.track("late", USER)
+    assert (hook.calls, waiting.calls) == ([], [])
+
+
+async def test_an_offline_client_has_hooks_too() -> None:
+    hook = Plain()
+    async with client_with(hook, offline=True) as client:
+        client.track("paid", USER)
+    assert [call.key for call in hook.calls] == ["paid"]
+
+
+async def test_plain_ones_run_in_order_before_track_returns_and_others_afterwards() -> None:
+    log: list[str] = []
+    async with client_with(Plain("p1", log), Waiting("w1", log), Plain("p2", log), Waiting("w2", log)) as client:
+        client.track("a", USER)
+        client.track("b", USER)
+        assert log == ["p1 a", "p2 a", "p1 b", "p2 b"]
+        await asyncio.sleep(10)
+        assert log[4:] == ["w1 a", "w2 a", "w1 b", "w2 b"]
+
+
+async def test_the_backlog_goes_on_when_there_is_more() -> None:
+    hook = Waiting()
+    async with client_with(hook) as client:
+        for key in ("a", "b"):
+            client.track(key, USER)
+            await asyncio.sleep(5)
+        assert hook.log == ["plain a", "plain b"]
+
+
+async def test_a_hook_that_fails_is_logged_and_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    class FailingLate(Plain):
+        async def after_track(self, series_context: TrackCall) -> None:  # type: ignore[override]  # as in Waiting
+            raise ValueError("late")
+
+    log: list[str] = []
+    async with client_with(Failing("f", log), FailingLate("l", log), Plain("p", log), Waiting("w", log)) as client:
+        client.track("a", USER)
+        await asyncio.sleep(2)
+    assert log == ["f a", "p a", "w a"]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "hook f: after_track failed for a",
+        "hook l: after_track failed for a",
+    ]
+
+
+async def test_one_that_hangs_is_given_five_seconds_so_that_others_have_their_turn(caplog: pytest.LogCaptureFixture) -> None:
+    log: list[str] = []
+    slow, next_one = Waiting("slow", log), Waiting("next", log)
+    slow.seconds = 3600
+    async with client_with(slow, next_one) as client:
+        client.track("a", USER)
+        client.track("b", USER)
+        await asyncio.sleep(6.5)
+        assert log == ["next a"]
+        await asyncio.sleep(6)
+        assert log == ["next a", "next b"]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "hook slow: after_track took longer than 5 s, and was cancelled"
+    ]
+
+
+async def test_a_plain_function_may_return_something_to_wait_for() -> None:
+    class Disguised(Waiting):
+        def after_track(self, series_context: TrackCall) -> Any:
+            return super().after_track(series_context)
+
+    hook = Disguised()
+    async with client_with(hook) as client:
+        client.track("a", USER)
+        await asyncio.sleep(2)
+        assert hook.log == ["plain a"]
+
+
+async def test_a_close_waits_for_what_is_left_within_its_limit() -> None:
+    hook = Waiting()
+    client = await client_with(hook, close_timeout=20)
+    for key in "abc":
+        client.track(key, USER)
+    await client.aclose()
+    assert hook.log == ["plain a", "plain b", "plain c"]
+
+
+async def test_what_takes_longer_is_abandoned_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    hook = Waiting()
+    hook.seconds = 3600
+    client = await client_with(hook, close_timeout=2)
+    for key in "abc":
+        client.track(key, USER)
+    began = asyncio.get_running_loop().time()
+    await client.aclose()
+    assert asyncio.get_running_loop().time() - began <= 2.05
+    assert hook.log == []
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "closed before hooks were told of all events: 3 were left"
+    ]
+
+
+async def test_more_than_a_thousand_do_not_wait(caplog: pytest.LogCaptureFixture) -> None:
+    hook = Waiting()
+    async with client_with(hook) as client:
+        for number in range(1500):
+            client.track(str(number), USER)
+        await asyncio.sleep(5000)
+        assert len(hook.log) == 1000
+        client.track("again", USER)
+        await asyncio.sleep(5)
+        assert hook.log[-1] == "plain again"
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "hooks are 1000 events behind: they do not hear of new ones"
+    ]
+
+
+@pytest.mark.real_time
+async def test_events_come_from_any_thread() -> None:
+    hook, waiting = Plain(), Waiting()
+    waiting.seconds = 0
+    async with client_with(hook, waiting) as client:
+        thread = threading.Thread(target=lambda: client.track("a", USER))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        assert hook.log == ["plain a"]
+    assert waiting.log == ["plain a"]

@@ -1,0 +1,68 @@
+"""The directive on real sockets: who closes what, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from aioflags import Client, Config, DataSystem, Events
+from aioflags.sources import Fdv1FallbackOptions, Streaming
+from tests.support.canaries import KEY, secretive
+from tests.support.raw_service import RawService, raw_service, transfer
+
+pytestmark = pytest.mark.real_time
+
+USER = secretive("u")
+
+
+def client_of(service: RawService) -> Client:
+    system = DataSystem.custom(synchronizers=[Streaming(initial_reconnect_delay=0.01)], fdv1_fallback=Fdv1FallbackOptions())
+    config = Config(base_uri=service.url, stream_uri=service.url, data_system=system, events=Events(send_events=False))
+    return Client(KEY, config)
+
+
+@pytest.mark.holds("DS-99", "FB-13", "FB-14", "FB-15")
+async def test_after_the_directive_the_stream_is_closed_first_then_fdv1_is_asked_and_no_stream_follows() -> None:
+    service = RawService(
+        stream_headers="X-LD-FD-Fallback: true\r\n", stream_body=transfer({"f": "from fdv2"}), fdv1_values={"f": "from fdv1"}
+    )
+    async with raw_service(service), asyncio.timeout(120), client_of(service) as client:
+        await service.wait_for("fdv1 request")
+        await service.wait_for("stream closed by the client")
+        with client.changes("f", USER) as changes:
+            if await client.variation("f", USER, "") != "from fdv1":
+                change = await anext(changes)
+                assert (change.old_value, change.new_value) == ("from fdv2", "from fdv1")
+        # Long enough for a reconnect after 10 ms to show.
+        await asyncio.sleep(0.5)
+    assert service.order[:3] == ["stream request", "stream written", "stream closed by the client"]
+    assert service.when("fdv1 request") > service.when("stream closed by the client")
+    assert service.order.count("stream request") == 1
+
+
+@pytest.mark.holds("DS-96")
+async def test_closing_the_client_closes_its_stream() -> None:
+    service = RawService(stream_body=transfer({"f": 1}))
+    async with raw_service(service), asyncio.timeout(120):
+        client = client_of(service)
+        await client.start()
+        reports = client.statuses()
+        assert (await anext(reports)).source_state == "VALID"
+        await client.aclose()
+        assert (await anext(reports)).source_state == "OFF"
+        await service.wait_for("stream closed by the client")
+        await client.aclose()
+        assert await client.variation("f", USER, 0) == 1
+
+
+@pytest.mark.holds("FB-14")
+async def test_a_latched_stream_without_a_payload_is_closed_by_us() -> None:
+    service = RawService(
+        stream_headers="X-LD-FD-Fallback: true\r\n", stream_body=b"event: goodbye\ndata: {}\n\n", fdv1_values={"f": 2}
+    )
+    async with raw_service(replace(service)) as running, asyncio.timeout(120), client_of(running) as client:
+        await running.wait_for("stream closed by the client")
+        assert await client.variation("f", USER, 0) == 2
+        assert running.order.count("stream request") == 1

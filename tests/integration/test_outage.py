@@ -1,0 +1,277 @@
+"""What an outage costs the service and how a client comes back: hours of it in virtual time, with the default data system."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+import httpx
+import pytest
+
+from aioflags import Client, Config, DataSystem, NotReadyError
+from aioflags.model.status import Status
+from aioflags.sources import Polling, Streaming
+from tests.support.canaries import KEY, secretive
+from tests.support.scripted_http import HANG, Answer, Service, payload, poll_of, sse, stream_of
+
+USER = secretive("u")
+HOUR: Final = 3600.0
+MAX_ATTEMPTS: Final = 245
+"""In any hour of an outage after its first minute."""
+LONGEST_RECOVERY: Final = 41.0
+"""Seconds: what is left of a source's first 10 s, the longest pause of 30 s, and one for the attempt itself."""
+LONGEST_FIRST_PAUSE: Final = 300.0
+"""Seconds from the first refusal of every source to the next attempt."""
+
+POLL: Final = poll_of(*payload("f"))
+STREAM: Final = stream_of(sse(*payload("f")))
+
+
+class Flaky(Service):
+    """A service that works, until ``failure`` is set; then every request fails like that."""
+
+    def __init__(self, failure: Answer | None = None) -> None:
+        super().__init__()
+        self.failure = failure
+        self._broken = anyio.Event()
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        stream = Answer(200, STREAM.headers, [*STREAM.body[:-1], self._broken])
+        self.answers = (self.failure or (stream if request.url.path == "/sdk/stream" else POLL),)
+        return await super().answer(request)
+
+    def fail_now(self, failure: Answer) -> None:
+        """The streams that are open break, and every request fails from now on."""
+        self.failure = failure
+        self._broken.set()
+        self._broken = anyio.Event()
+
+    @property
+    def paths(self) -> list[str]:
+        return [request.url.path for request in self.requests]
+
+
+def client_of(service: Service, system: DataSystem | None = None) -> Client:
+    return Client(KEY, Config(http=service.http(), data_system=system or DataSystem.default()))
+
+
+def busiest_hour(times: Sequence[float]) -> int:
+    """The highest number of these times within one hour."""
+    return max((sum(1 for time in times if start <= time < start + HOUR) for start in times), default=0)
+
+
+def garbage() -> Answer:
+    return Answer(200, {"Content-Type": "text/event-stream"}, [b"event: put-object\ndata: {oops\n\n", HANG])
+
+
+FAILURES: Final = [
+    pytest.param(Answer(503), id="503"),
+    pytest.param(Answer(after=httpx.RemoteProtocolError("Server disconnected")), id="a closed connection"),
+    pytest.param(Answer(after=httpx.ConnectError("connection refused")), id="a refused connection"),
+    pytest.param(Answer(after=HANG), id="a connection that hangs"),
+    pytest.param(garbage(), id="200 with garbage"),
+    pytest.param(Answer(200, {"Content-Type": "text/event-stream"}), id="200 and nothing else"),
+]
+
+
+# -- attempts
+
+
+@pytest.mark.holds("DS-147")
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("had_data", [pytest.param(True, id="after good times"), pytest.param(False, id="from the start")])
+async def test_an_outage_costs_few_attempts_an_hour(failure: Answer, had_data: bool) -> None:
+    service = Flaky(None if had_data else failure)
+    client = client_of(service)
+    await client.start()
+    if had_data:
+        await asyncio.sleep(HOUR)
+        service.fail_now(failure)
+    begin = asyncio.get_running_loop().time()
+    await asyncio.sleep(3 * HOUR)
+    times = [time for time in service.times if time > begin + 60]
+    assert len(times) > 100, "the client has to go on asking"
+    assert busiest_hour(times) <= MAX_ATTEMPTS
+    await client.aclose()
+
+
+@pytest.mark.holds("DS-147")
+@pytest.mark.parametrize(
+    "system",
+    [
+        pytest.param(DataSystem.streaming(), id="a stream alone"),
+        pytest.param(DataSystem.polling(), id="polls alone"),
+        pytest.param(DataSystem.custom(synchronizers=[Streaming(), Streaming()]), id="two streams"),
+        pytest.param(DataSystem.custom(synchronizers=[Polling(), Polling()]), id="two pollers"),
+    ],
+)
+async def test_other_data_systems_ask_as_rarely(system: DataSystem) -> None:
+    service = Flaky(Answer(503))
+    async with client_of(service, system):
+        begin = asyncio.get_running_loop().time()
+        await asyncio.sleep(3 * HOUR)
+    assert busiest_hour([time for time in service.times if time > begin + 60]) <= MAX_ATTEMPTS
+
+
+@pytest.mark.holds("DS-148")
+async def test_the_first_round_is_not_slowed_down() -> None:
+    service = Flaky(Answer(503))
+    async with client_of(service):
+        begin = service.times[0]
+        await asyncio.sleep(30 - (asyncio.get_running_loop().time() - begin))
+    first = [(path, time - begin) for path, time in zip(service.paths, service.times, strict=True) if time - begin < 20]
+    streams = [time for path, time in first if path == "/sdk/stream"]
+    polls = [time for path, time in first if path == "/sdk/poll"]
+    assert polls == pytest.approx([0, 10], abs=0.1), "the initializer, and the second source after 10 s"
+    assert len(streams) >= 3
+    assert streams[0] == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.holds("DS-149")
+@pytest.mark.parametrize("minutes", [1, 2, 7, 61])
+@pytest.mark.parametrize("failure", FAILURES)
+async def test_a_client_comes_back_soon_after_an_outage(failure: Answer, minutes: int) -> None:
+    service = Flaky(failure)
+    client = client_of(service)
+    await client.start()
+    await asyncio.sleep(60 * minutes)
+    service.failure = None
+    await client.wait_ready(LONGEST_RECOVERY)
+    assert await client.variation("f", USER, 0) == 1
+    await client.aclose()
+
+
+@pytest.mark.holds("DS-150")
+async def test_a_wish_of_the_service_outlives_the_run_of_a_source() -> None:
+    service = Flaky(Answer(429, {"Retry-After": "200"}))
+    async with client_of(service, DataSystem.custom(synchronizers=[Streaming(), Polling()])):
+        await asyncio.sleep(190)
+        assert service.paths == ["/sdk/stream", "/sdk/poll"]
+        await asyncio.sleep(60)
+        assert service.paths.count("/sdk/stream") == service.paths.count("/sdk/poll") == 2
+
+
+@pytest.mark.holds("DS-150")
+async def test_a_connection_that_has_proven_itself_starts_the_delays_anew() -> None:
+    service = Flaky(Answer(503))
+    client = client_of(service, DataSystem.custom(synchronizers=[Streaming(), Streaming()]))
+    await client.start()
+    await asyncio.sleep(600)
+    service.failure = None
+    await client.wait_ready(LONGEST_RECOVERY)
+    await asyncio.sleep(61)
+    asked = len(service.times)
+    service.fail_now(Answer(503))
+    broke = asyncio.get_running_loop().time()
+    await asyncio.sleep(20)
+    assert service.times[asked] - broke <= 1.0, "the first delay is the shortest one again"
+    await client.aclose()
+
+
+# -- refusals
+
+
+@pytest.mark.holds("DS-153")
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 418])
+@pytest.mark.parametrize("had_data", [pytest.param(True, id="after good times"), pytest.param(False, id="from the start")])
+async def test_updates_return_after_a_short_refusal(status: int, had_data: bool) -> None:
+    service = Flaky(None if had_data else Answer(status))
+    client = client_of(service)
+    await client.start()
+    if had_data:
+        service.fail_now(Answer(status))
+        await asyncio.sleep(2.5)
+    report = client.status
+    assert (report.status, report.source_state) == (Status.ERROR if had_data else Status.FATAL, "OFF")
+    assert not report.is_final
+    assert report.next_attempt is not None
+    with pytest.raises(NotReadyError, match="next attempt in"):
+        await client.wait_ready()
+    service.failure = None
+    await asyncio.sleep(LONGEST_FIRST_PAUSE)
+    assert client.status.status is Status.READY
+    assert client.status.next_attempt is None
+    assert await client.variation("f", USER, 0) == 1
+    await client.aclose()
+
+
+@pytest.mark.holds("DS-151")
+async def test_a_refusal_that_stays_costs_a_handful_of_requests_an_hour() -> None:
+    service = Flaky(Answer(401))
+    async with client_of(service) as client:
+        await asyncio.sleep(10 * HOUR)
+        assert client.status.status is Status.FATAL
+    begin = service.times[0] + 1
+    assert len([time for time in service.times if begin < time < begin + HOUR]) <= 8
+
+
+@pytest.mark.holds("DS-154")
+async def test_refusals_may_be_the_end() -> None:
+    service = Flaky(Answer(401))
+    system = DataSystem.custom(synchronizers=[Streaming()], refused_retry="never")
+    async with client_of(service, system) as client:
+        assert client.status.is_final
+        await asyncio.sleep(10 * HOUR)
+    assert len(service.times) == 1
+
+
+@pytest.mark.holds("DS-156")
+async def test_a_client_that_polls_on_demand_starts_again_with_a_refresh() -> None:
+    service = Flaky(Answer(401))
+    async with client_of(service, DataSystem.on_demand()) as client:
+        assert client.status.status is Status.FATAL
+        await client.refresh()
+        assert len(service.times) == 1, "the first pause is not over"
+        await asyncio.sleep(10 * HOUR)
+        assert len(service.times) == 1, "there is no timer"
+        await client.refresh()
+        assert (len(service.times), client.status.status) == (2, Status.FATAL)
+        await asyncio.sleep(2 * LONGEST_FIRST_PAUSE)
+        service.failure = None
+        assert (await client.refresh()).status is Status.READY
+
+
+async def test_a_second_start_of_refused_sources_can_be_closed() -> None:
+    service = Flaky(Answer(401))
+    client = client_of(service)
+    await client.start()
+    await asyncio.sleep(LONGEST_FIRST_PAUSE)
+    began = asyncio.get_running_loop().time()
+    await client.aclose()
+    assert asyncio.get_running_loop().time() - began < 1
+    assert client.status.next_attempt is None
+
+
+# -- the log
+
+
+async def test_a_refused_key_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async with client_of(Flaky(Answer(401))) as client:
+        await client.variation("f", USER, 0)
+        await asyncio.sleep(60)
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING and "f:" not in record.getMessage()]
+    assert [record.levelno for record in warnings] == [logging.ERROR]
+    message = warnings[0].getMessage()
+    assert "401 Unauthorized" in message
+    assert "(https://sdk.launchdarkly.com/sdk/poll)" in message
+    assert "next attempt in" in message
+    assert KEY not in caplog.text
+
+
+async def test_without_data_an_evaluation_does_not_promise_any(caplog: pytest.LogCaptureFixture) -> None:
+    async with client_of(Flaky(Answer(401))) as client:
+        for _ in range(3):
+            await client.variation("f", USER, 0)
+            await client.variation("g", USER, 0)
+    messages = [record.getMessage() for record in caplog.records if record.getMessage().startswith(("f:", "g:"))]
+    assert messages == [f"{key}: there are no flag data; serving the default" for key in "fg"], "once a flag"
+
+
+async def test_a_start_reports_how_many_flags_came_from_where(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
+    async with client_of(Flaky()):
+        pass
+    assert "started: READY, 1 flag from polling" in caplog.messages

@@ -1,0 +1,114 @@
+"""Who shares a reading of a store with somebody who gives up, or whose reading fails; and what is said of a store without flags."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import anyio
+import pytest
+
+from aioflags import Client, Config, DataSystem, Persistence, StoreStatus
+from aioflags.model.change import ObjectKind
+from aioflags.stores import StoredItem
+from tests.support.canaries import secretive
+from tests.support.feed import Feed, flag_json
+from tests.support.memory_store import MemoryStore
+
+USER = secretive("user-123")
+
+
+def put(store: MemoryStore, value: str, version: int) -> None:
+    store.items[ObjectKind.FLAG]["a"] = StoredItem(ObjectKind.FLAG, "a", version, flag_json("a", value, version))
+
+
+@asynccontextmanager
+async def reading(store: MemoryStore) -> AsyncGenerator[Client]:
+    """A client on a store that has changed since it was read, and whose next reading takes a second."""
+    put(store, "old", 1)
+    async with Client("", Config(data_system=DataSystem.daemon(store, cache="off"))) as client:
+        put(store, "new", 2)
+        store.delay = 1
+        store.calls.clear()
+        yield client
+
+
+async def value(client: Client) -> str:
+    return (await client.flags(USER)).variation("a", "")
+
+
+async def test_the_next_one_reads_if_the_one_who_reads_gives_up() -> None:
+    store = MemoryStore()
+    async with reading(store) as client:
+        first, *others = (asyncio.create_task(value(client)) for _ in range(3))
+        await anyio.sleep(0.5)
+        first.cancel()
+        assert await asyncio.gather(*others) == ["new", "new"]
+        assert store.calls == ["load", "load"]
+
+
+async def test_who_comes_during_a_reading_waits_for_one_that_began_later() -> None:
+    store = MemoryStore()
+    async with reading(store) as client:
+        first = asyncio.create_task(value(client))
+        await anyio.sleep(0.5)
+        put(store, "newest", 3)
+        assert await value(client) == "newest"
+        assert await first == "newest"
+        assert store.calls == ["load", "load"]
+
+
+async def test_a_reading_that_fails_is_not_tried_again_by_each_who_shared_it() -> None:
+    store = MemoryStore()
+    async with reading(store) as client:
+        store.fails = OSError("refused")
+        assert await asyncio.gather(*(value(client) for _ in range(10))) == ["old"] * 10
+        assert store.calls == ["load"]
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+EMPTY = "the store of flag data has no flags at all: does anybody write there, and under that prefix?"
+
+
+@pytest.mark.parametrize("cache", ["ttl", "off", "infinite"])
+async def test_a_store_that_nobody_writes_is_warned_of_once_however_often_it_is_read(
+    cache: Literal["ttl", "off", "infinite"], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    async with Client("", Config(data_system=DataSystem.daemon(store, cache=cache, cache_ttl=10))) as client:
+        await anyio.sleep(35)
+        assert await value(client) == ""
+    assert warnings_of(caplog) == [EMPTY]
+
+
+async def test_a_store_that_is_emptied_is_warned_of_each_time_and_believed(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    put(store, "old", 1)
+    async with Client("", Config(data_system=DataSystem.daemon(store, cache_ttl=10))) as client:
+        told: list[tuple[str, int]] = []
+        for version in (2, 3):
+            store.items[ObjectKind.FLAG].clear()
+            await anyio.sleep(25)
+            told.append((await value(client), len(warnings_of(caplog))))
+            put(store, "new", version)
+            await anyio.sleep(25)
+            told.append((await value(client), len(warnings_of(caplog))))
+        assert client.status.status == "READY"
+        assert client.store_status == StoreStatus(available=True, stale=False)
+    assert told == [("", 1), ("new", 1), ("", 2), ("new", 2)]
+    assert warnings_of(caplog) == [EMPTY] * 2
+
+
+async def test_an_empty_store_beside_a_source_that_is_still_silent_is_no_reason_to_warn(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    store.marker = True
+    system = DataSystem.custom(synchronizers=[Feed()], persistence=Persistence(store=store, cache_ttl=10))
+    async with Client("", Config(start_wait=1, data_system=system)):
+        await anyio.sleep(35)
+    assert store.calls.count("load") > 1
+    assert EMPTY not in warnings_of(caplog)

@@ -1,0 +1,91 @@
+"""SerialThread: one call at a time, which may hang without holding anything but its own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from aioflags.runtime.daemon_threads import SerialThread
+
+pytestmark = pytest.mark.real_time
+
+NAME = "aioflags-test"
+
+
+def threads() -> int:
+    return sum(thread.name == NAME for thread in threading.enumerate())
+
+
+async def test_a_call_returns_its_result() -> None:
+    assert await SerialThread(NAME).run(lambda: threading.current_thread().name, timeout=30) == NAME
+
+
+async def test_a_call_raises_what_its_work_raises() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await SerialThread(NAME).run(lambda: 1 / 0, timeout=30)
+
+
+async def test_a_call_that_hangs_is_given_up_and_no_other_starts_until_it_has_ended() -> None:
+    thread, released = SerialThread(NAME), threading.Event()
+    calls: list[int] = []
+    try:
+        with pytest.raises(TimeoutError):
+            await thread.run(lambda: released.wait(60), timeout=0.05)
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                await thread.run(lambda: calls.append(1), timeout=0.01)
+        assert (threads(), calls) == (1, [])
+    finally:
+        released.set()
+    await thread.run(lambda: calls.append(2), timeout=30)
+    assert calls == [2]
+
+
+async def test_an_earlier_call_that_was_cancelled_and_fails_does_not_disturb_the_next() -> None:
+    thread, released = SerialThread(NAME), threading.Event()
+
+    def fail() -> None:
+        released.wait(60)
+        raise ValueError("of the earlier call")
+
+    earlier = asyncio.ensure_future(thread.run(fail, timeout=30))
+    await asyncio.sleep(0.05)
+    earlier.cancel()
+    asyncio.get_running_loop().call_later(0.05, released.set)
+    assert await thread.run(lambda: 1, timeout=30) == 1
+    assert earlier.cancelled()
+
+
+async def test_calls_made_at_once_run_one_after_another() -> None:
+    thread, most = SerialThread(NAME), list[int]()
+
+    def work() -> None:
+        most.append(threads())
+        time.sleep(0.01)
+
+    await asyncio.gather(*(thread.run(work, timeout=30) for _ in range(5)))
+    assert most == [1] * 5
+
+
+HANGS = """
+import asyncio, threading
+from aioflags.runtime.daemon_threads import SerialThread
+
+async def main():
+    try:
+        await SerialThread("aioflags-test").run(threading.Event().wait, timeout=0.1)
+    except TimeoutError:
+        print("given up")
+
+asyncio.run(main())
+"""
+
+
+def test_a_call_that_hangs_does_not_hold_the_end_of_the_process() -> None:
+    ran = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, check=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("given up\n", "")

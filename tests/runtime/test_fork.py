@@ -1,0 +1,375 @@
+"""What a fork does: what the parent began the parent ends, the child begins anew, and no lock is held there."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import threading
+import traceback
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from aioflags import Client, Config, DataSystem, Events, Hook
+from aioflags.hooks.hook import EvaluationCall, TrackCall
+from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.runtime.fork import Lock, tell_after_fork
+from aioflags.sources import MemorySource
+from aioflags.stores import RedisStore
+from tests.support.canaries import KEY, secretive
+from tests.support.events import records
+from tests.support.scripted_http import HANG, Answer, Service, payload, poll_of
+
+pytestmark = [
+    pytest.mark.real_time,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
+
+USER = secretive("anna")
+
+
+def test_a_lock_may_be_taken_again_by_the_thread_that_has_it() -> None:
+    """As a signal handler does that evaluates a flag just when its thread has one."""
+    lock, heard = Lock(), list[int]()
+
+    def handle(number: int, _frame: object) -> None:
+        with lock:
+            heard.append(number)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with lock:
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [signal.SIGUSR1]
+
+
+def in_child(check: Callable[[], None]) -> None:
+    """Runs it in a child of this process, which may take two minutes, and fails if it does."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(120)
+        status = 1
+        try:
+            check()
+            status = 0
+        except BaseException:  # noqa: BLE001 -- two processes must not go on with one test
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    _, ended = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(ended) == 0
+
+
+def in_loop_of_child(check: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """The same for a coroutine function. The parent's loop waits meanwhile."""
+
+    def run() -> None:
+        asyncio.events._set_running_loop(None)
+        asyncio.new_event_loop().run_until_complete(check())
+
+    in_child(run)
+
+
+def test_a_lock_that_another_thread_holds_is_free_in_the_child() -> None:
+    lock, held, done = Lock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            done.wait()
+
+    def take() -> None:
+        with lock:
+            pass
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        in_child(take)
+    finally:
+        done.set()
+        thread.join()
+
+
+class Failing:
+    """Something that a fork is a surprise for."""
+
+    def forked(self) -> None:
+        raise OSError("no socket here")
+
+
+def test_what_fails_in_the_child_keeps_nobody_else_from_being_told(caplog: pytest.LogCaptureFixture) -> None:
+    things: list[Failing | Lock] = [kind() for _ in range(20) for kind in (Lock, Failing)]
+    locks = [thing for thing in things if isinstance(thing, Lock)]
+    for thing in things:
+        if isinstance(thing, Lock):
+            thing.__enter__()
+        else:
+            tell_after_fork(thing)
+
+    def child() -> None:
+        for lock in locks:
+            with lock:
+                pass
+        messages = [record.getMessage() for record in caplog.records]
+        assert messages == ["Failing.forked failed in the child of a fork, because of a bug in aioflags"] * 20
+
+    in_child(child)
+
+
+async def test_in_the_child_an_evaluation_takes_the_short_way_since_nothing_is_recorded_there() -> None:
+    service = Service(Answer(202))
+    async with telling(service) as client:
+        assert client.variation_nowait("f", USER, 0) == 1
+        assert client._report_to is not None
+
+        def child() -> None:
+            assert client._report_to is None
+            assert client.variation_nowait("f", USER, 0) == 1
+
+        in_child(child)
+        assert client._report_to is not None
+
+
+def test_the_parents_tasks_do_not_end_in_the_child_where_their_loop_is_forgotten() -> None:
+    loops = [asyncio.new_event_loop()]
+    client = Client.local({"flagValues": {"f": 1}})
+    loops[0].run_until_complete(client.start())
+
+    def child() -> None:
+        async def start_anew() -> None:
+            await client.start()
+            gc.collect()
+            assert client.status.status == "READY"
+
+        loops.clear()
+        gc.collect()
+        assert client.status.status == "NOT_READY"
+        asyncio.new_event_loop().run_until_complete(start_anew())
+
+    in_child(child)
+    loops[0].run_until_complete(client.aclose())
+    loops[0].close()
+
+
+@pytest.mark.parametrize("waiting", [1, 3], ids=["one start", "several starts"])
+async def test_a_client_that_was_reading_its_file_when_somebody_forked_reads_it_again_in_the_child(
+    waiting: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text('{"flagValues": {"f": 2}}', encoding="utf-8")
+    released = threading.Event()
+    busy = ThreadPoolExecutor(1)  # what the file says is decoded here, when the thread is free
+    busy.submit(released.wait)
+    asyncio.get_running_loop().set_default_executor(busy)
+    client = Client.local(path)
+    starts = [asyncio.create_task(client.start()) for _ in range(waiting)]
+    await asyncio.sleep(0.1)
+    assert not any(start.done() for start in starts)
+
+    async def child() -> None:
+        path.write_text('{"flagValues": {"f": 1}}', encoding="utf-8")
+        async with asyncio.timeout(5):
+            await asyncio.gather(client.start(), client.start())
+        assert await client.variation("f", USER, 0) == 1
+        await client.aclose()
+
+    try:
+        in_loop_of_child(child)
+    finally:
+        released.set()
+    await asyncio.gather(*starts)
+    assert await client.variation("f", USER, 0) == 2
+    await client.aclose()
+
+
+# -- events
+
+
+@asynccontextmanager
+async def telling(service: Service, **options: Any) -> AsyncGenerator[Client, None]:
+    """A client with a flag, which sends its events when it is told to."""
+    system = DataSystem.custom(synchronizers=[MemorySource.from_document({"flagValues": {"f": 1}})])
+    events = Events(flush_interval=86_400, diagnostic_opt_out=True)
+    async with Client(KEY, Config(http=service.http(), data_system=system, events=events, **options)) as client:
+        yield client
+
+
+def tracked(service: Service) -> list[str]:
+    """The names of the events that arrived."""
+    return [record["key"] for post in service.posts for record in records(post) if record["kind"] == "custom"]
+
+
+async def test_what_the_parent_recorded_the_parent_sends_and_the_child_its_own() -> None:
+    service = Service()
+    async with telling(service) as client:
+        client.track("the parent's", USER)
+
+        async def child() -> None:
+            assert client.stats.events_recorded == 0
+            client.track("before the start", USER)
+            assert await client.flush_and_wait(5)
+            await client.start()
+            client.track("the child's", USER)
+            assert await client.flush_and_wait(5)
+            assert tracked(service) == ["the child's"]
+            await client.aclose()
+            assert (client.stats.events_recorded, client.stats.events_sent) == (2, 2)
+
+        in_loop_of_child(child)
+        assert await client.flush_and_wait(5)
+    assert tracked(service) == ["the parent's"]
+
+
+async def test_the_child_has_an_instance_id_of_its_own_on_all_its_requests() -> None:
+    service = Service(poll_of(*payload("f")))
+    config = Config(http=service.http(), data_system=DataSystem.polling())
+
+    def ids() -> set[str]:
+        return {request.headers["X-LaunchDarkly-Instance-Id"] for request in (*service.requests, *service.posts)}
+
+    async with Client(KEY, config) as client:
+        client.track("x", USER)
+        assert await client.flush_and_wait(5)
+        parents = ids()
+
+        async def child() -> None:
+            service.requests, service.posts = [], []
+            await client.start()
+            client.track("x", USER)
+            assert await client.flush_and_wait(5)
+            assert {request.url.path for request in (*service.requests, *service.posts)} >= {"/sdk/poll", "/bulk"}
+            assert len(ids()) == 1
+            assert ids().isdisjoint(parents)
+            await client.aclose()
+
+        in_loop_of_child(child)
+        await client.refresh()
+        client.track("x", USER)
+        assert await client.flush_and_wait(5)
+        assert ids() == parents
+        assert len(parents) == 1
+
+
+async def test_what_the_parent_is_sending_holds_up_nobody_in_the_child() -> None:
+    service = Service()
+    service.takes = [*[Answer(202, after=HANG)] * 5, Answer(202)]
+    async with telling(service, close_timeout=0.2) as client:
+        for number in range(5):
+            client.track(str(number), USER)
+            assert not await client.flush_and_wait(0.05)
+        assert len(service.posts) == 5
+
+        async def child() -> None:
+            assert await client.flush_and_wait(1)
+            await client.start()
+            client.track("the child's", USER)
+            assert await client.flush_and_wait(1)
+            assert tracked(service)[5:] == ["the child's"]
+            await client.aclose()
+
+        in_loop_of_child(child)
+
+
+# -- hooks and plugins
+
+
+class Noting(Hook, Plugin):
+    """Notes what it hears of. ``after_track`` waits for ``go``."""
+
+    name = "noting"
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.go = asyncio.Event()
+
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        self.heard.append(f"before {series_context.key}")
+        return data
+
+    async def after_track(self, series_context: TrackCall) -> None:
+        await self.go.wait()
+        self.heard.append(f"after {series_context.key}")
+
+    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:
+        self.heard.append("get_hooks")
+        return [self]
+
+    def register(self, client: Client, environment: EnvironmentMetadata) -> None:
+        self.heard.append("register")
+
+
+async def test_plugins_are_registered_again_in_the_child_and_their_hooks_are_there_once() -> None:
+    noting = Noting()
+    async with telling(Service(), plugins=[noting]) as client:
+        assert noting.heard == ["get_hooks", "register"]
+
+        async def child() -> None:
+            noting.heard.clear()
+            assert client.variation_nowait("f", USER, 0) == 1
+            assert noting.heard == ["before f"]
+            await client.start()
+            assert noting.heard == ["before f", "register"]
+            assert await client.variation("f", USER, 0) == 1
+            assert noting.heard == ["before f", "register", "before f"]
+            await client.aclose()
+
+        in_loop_of_child(child)
+        assert noting.heard == ["get_hooks", "register"]
+
+
+async def test_what_hooks_still_have_to_do_for_the_parent_is_not_done_twice() -> None:
+    noting = Noting()
+    async with telling(Service(), hooks=[noting]) as client:
+        client.track("the parent's", USER)
+
+        async def child() -> None:
+            noting.go = asyncio.Event()
+            noting.go.set()
+            await client.start()
+            client.track("the child's", USER)
+            await client.aclose()
+            assert noting.heard == ["after the child's"]
+
+        in_loop_of_child(child)
+        noting.go.set()
+    assert noting.heard == ["after the parent's"]
+
+
+# -- stores
+
+
+async def test_parent_and_child_each_have_connections_of_their_own_to_redis(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as seeing:
+
+        def connections() -> set[str]:
+            return {each["id"] for each in seeing.client_list()}
+
+        seeing.hset("launchdarkly:features", "f", '{"key":"f","version":1,"on":false,"offVariation":0,"variations":["stored"]}')
+        seeing.set("launchdarkly:$inited", "")
+        system = DataSystem.daemon(RedisStore(redis_url), cache="off")
+        async with Client("", Config(data_system=system)) as client:
+            assert await client.variation("f", USER, "") == "stored"
+            parents = connections()
+
+            async def child() -> None:
+                await client.start()
+                assert await client.variation("f", USER, "") == "stored"
+                with redis.Redis.from_url(redis_url) as own:
+                    assert {each["id"] for each in own.client_list()} - parents - {str(own.client_id())}
+                await client.aclose()
+
+            in_loop_of_child(child)
+            assert await client.variation("f", USER, "") == "stored"
+            assert connections() == parents

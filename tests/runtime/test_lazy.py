@@ -1,0 +1,92 @@
+"""Public names: loaded at their first use, and shown with the path that a program imports them from."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import pickle
+import subprocess
+import sys
+import typing
+from types import FunctionType, ModuleType
+from typing import Any
+
+import httpx
+import pytest
+
+import aioflags
+from aioflags import Config, Context, ErrorInfo, LifecycleError, Status, migration, sources, stores, testing
+from aioflags.sources import FailureKind, Selector
+
+PACKAGES = (aioflags, sources, stores, migration, testing)
+EXPORTS: dict[str, Any] = {f"{package.__name__}.{name}": getattr(package, name) for package in PACKAGES for name in package.__all__}
+PUBLIC = {path: value for path, value in EXPORTS.items() if isinstance(value, (type, FunctionType))}
+CLASSES = {path: value for path, value in PUBLIC.items() if isinstance(value, type)}
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_a_public_class_or_function_names_a_module_that_exports_it(path: str) -> None:
+    value = PUBLIC[path]
+    assert value.__module__ in {package.__name__ for package in PACKAGES}
+    assert EXPORTS[f"{value.__module__}.{value.__name__}"] is value
+
+
+@pytest.mark.parametrize("path", CLASSES)
+def test_the_type_hints_of_a_public_class_can_be_read(path: str) -> None:
+    hints = typing.get_type_hints(CLASSES[path], localns={"httpx": httpx})
+    assert not [hint for hint in hints.values() if isinstance(hint, (str, typing.ForwardRef))]
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_a_public_class_or_function_can_be_pickled_by_its_name(path: str) -> None:
+    assert pickle.loads(pickle.dumps(PUBLIC[path])) is PUBLIC[path]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(Context("a", attributes={"plan": "pro"}), id="a context"),
+        pytest.param(ErrorInfo(kind=FailureKind.UNKNOWN, message="m", time=0.0), id="a dataclass with a member of an enumeration"),
+        pytest.param(Status.READY, id="a member of an enumeration"),
+        pytest.param(Selector(state="s", version=3), id="a value of a source"),
+    ],
+)
+def test_a_public_value_can_be_pickled(value: object) -> None:
+    assert pickle.loads(pickle.dumps(value)) == value
+
+
+def test_dataclasses_keep_their_fields_signatures_and_copies() -> None:
+    config = dataclasses.replace(Config(), start_wait=3)
+    assert config.start_wait == 3
+    assert [field.name for field in dataclasses.fields(config)][:2] == ["base_uri", "stream_uri"]
+    assert inspect.signature(Config, eval_str=True).parameters["start_wait"].annotation is float
+
+
+def test_an_exception_can_be_pickled() -> None:
+    error = pickle.loads(pickle.dumps(LifecycleError("closed")))
+    assert (type(error), str(error)) == (LifecycleError, "closed")
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        pytest.param("from aioflags import Client", "aioflags", id="shown by its public path once a client can be made"),
+        pytest.param("import aioflags.errors", "aioflags.errors", id="which nothing but its own module has loaded"),
+    ],
+)
+def test_an_exception_that_was_never_asked_for_is(statement: str, shown: str) -> None:
+    program = f"{statement}\nimport sys\nprint(sys.modules['aioflags.errors'].LifecycleError.__module__)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == shown
+
+
+def test_importing_the_package_loads_nothing_but_what_loads_the_rest() -> None:
+    program = "import sys, aioflags; print(sorted(name for name in sys.modules if name.startswith('aioflags')))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "['aioflags', 'aioflags.runtime.lazy']"
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_a_loaded_name_is_found_without_asking_again(package: ModuleType) -> None:
+    for name in package.__all__:
+        assert vars(package)[name] is getattr(package, name)

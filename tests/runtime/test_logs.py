@@ -1,0 +1,151 @@
+"""What may stand in a log line, and what is said once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.runtime.logs import Once, logger, name_of, printable, told
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("flag-é ユーザー", "flag-é ユーザー", id="what can be read stays"),
+        pytest.param("a\nERROR forged", "a\\nERROR forged", id="a line break"),
+        pytest.param("a\x1b[31m", "a\\x1b[31m", id="a colour of the terminal"),
+        pytest.param("a\u202eb", "a\\u202eb", id="a turn of the direction"),
+        pytest.param("a\u2028b", "a\\u2028b", id="a line separator"),
+        pytest.param("x" * 201, "x" * 200 + "…", id="too long"),
+        pytest.param("x" * 200, "x" * 200, id="just not too long"),
+        pytest.param(None, "None", id="no text at all"),
+    ],
+)
+def test_text_from_outside_fits_one_line(text: object, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_nothing_unprintable_gets_through(text: str) -> None:
+    assert printable(text).isprintable()
+
+
+class _Named:
+    def __init__(self, name: object) -> None:
+        self._name = name
+
+    @property
+    def name(self) -> object:
+        if isinstance(self._name, BaseException):
+            raise self._name
+        return self._name
+
+
+class _Unspeakable:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("thing", "shown"),
+    [
+        pytest.param(_Named("metrics"), "metrics", id="its name"),
+        pytest.param(_Named("a\nb"), "a\\nb", id="fit for a line"),
+        pytest.param(_Named(ValueError()), "_Named", id="a name that cannot be read"),
+        pytest.param(_Named(_Unspeakable()), "_Named", id="a name that cannot be shown"),
+        pytest.param(object(), "object", id="no name"),
+    ],
+)
+def test_whoever_fails_can_be_named(thing: object, shown: str) -> None:
+    assert name_of(thing) == shown
+
+
+def test_a_thing_is_said_once_until_it_is_forgotten() -> None:
+    once = Once()
+    assert [once("a"), once("a"), once("b")] == [True, False, True]
+    once.forget("a")
+    once.forget("never said")
+    assert [once("a"), once("b")] == [True, False]
+
+
+def test_after_enough_things_nothing_more_is_said() -> None:
+    once = Once(capacity=2)
+    assert [once(thing) for thing in ("a", "b", "c", "c")] == [True, True, False, False]
+
+
+def test_the_package_has_a_logger_without_handlers() -> None:
+    assert (logger.name, logger.handlers, logger.propagate) == ("aioflags", [], True)
+
+
+PROGRAM = """
+import asyncio, logging, sys, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from aioflags import Client, Config, Context
+
+class Refusal(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(401)
+        self.end_headers()
+    do_POST = do_GET
+    def log_message(self, *_):
+        pass
+
+async def main(url):
+    async with Client("sdk-wrong", Config(base_uri=url, stream_uri=url, events_uri=url)) as client:
+        print(await client.variation("f", Context("u"), "the default"))
+
+if sys.argv[1:]:
+    logging.basicConfig(level=sys.argv[1], format="%(levelname)s:%(name)s")
+with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    logging.getLogger("aioflags").info("an INFO line")
+    asyncio.run(main(f"http://127.0.0.1:{server.server_port}"))
+    server.shutdown()
+"""
+
+
+def stderr_of_a_program_with_a_wrong_key(*arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True, timeout=150, env=environment
+    )
+    assert run.stdout == "the default\n"
+    return run.stderr
+
+
+@pytest.mark.real_time
+def test_a_wrong_key_is_printed_where_nothing_configures_logging() -> None:
+    stderr = stderr_of_a_program_with_a_wrong_key()
+    assert "401" in stderr
+    assert "SDK key" in stderr
+    assert "sdk-wrong" not in stderr
+    assert "INFO" not in stderr
+
+
+@pytest.mark.real_time
+def test_a_program_that_configures_logging_decides_what_is_printed() -> None:
+    lines = stderr_of_a_program_with_a_wrong_key("INFO").splitlines()
+    assert {"INFO:aioflags", "ERROR:aioflags"} <= set(lines)
+    assert stderr_of_a_program_with_a_wrong_key("CRITICAL") == ""
+
+
+class WordlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        pytest.param(OSError("gone\n"), "OSError: gone\\n", id="with words"),
+        pytest.param(OSError(), "OSError", id="without"),
+        pytest.param(WordlessError(), "WordlessError", id="with words that it cannot say"),
+    ],
+)
+def test_an_exception_is_told_in_one_line(error: Exception, line: str) -> None:
+    assert told(error) == line

@@ -1,0 +1,268 @@
+"""Only regular files are read, wherever a program names a file: what else stands there is an error, in time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from aioflags import Client, Config, ConfigError, DataSystem, Events, Http
+from aioflags.devserver import FlagFile, ServerState, watch
+from aioflags.model.change import ObjectKind
+from aioflags.runtime.regular_files import read_regular
+from aioflags.sources import FileSource
+from aioflags.sources.file_watching import Files, Texts, follow
+from tests.support.canaries import secretive
+
+pytestmark = [pytest.mark.real_time, pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")]
+
+USER = secretive("anna")
+IN_TIME = 30
+"""Seconds for what hangs without end where it goes wrong. A machine may be busy."""
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def listening(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+NOT_REGULAR = [
+    pytest.param(fifo, "expected a regular file, got a FIFO", id="a FIFO"),
+    pytest.param(folder, "Is a directory", id="a directory"),
+    pytest.param(device, "expected a regular file, got a character device", id="a device without an end"),
+    pytest.param(listening, "expected a regular file, got a socket", id="a socket"),
+]
+Make = Callable[[Path], None]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The name of a file. Short, since the name of a socket has a limit."""
+    monkeypatch.chdir(tmp_path)
+    return Path("flags.json")
+
+
+def values(path: Path, value: int) -> None:
+    path.write_text(f'{{"flagValues": {{"f": {value}}}}}', encoding="utf-8")
+
+
+# -- the function
+
+
+@pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
+def test_reading_refuses(path: Path, make: Make, problem: str) -> None:
+    make(path)
+    with pytest.raises(OSError, match=problem) as raised:
+        read_regular(path)
+    assert (raised.value.filename, raised.value.strerror) == (str(path), problem)
+
+
+def test_reading_follows_links(path: Path) -> None:
+    path.with_name("there").write_bytes(b"text")
+    path.symlink_to("there")
+    assert read_regular(path) == b"text"
+
+
+@pytest.mark.parametrize(
+    ("size", "is_read"), [pytest.param(10, True, id="of the limit"), pytest.param(11, False, id="a byte larger")]
+)
+def test_a_file_has_a_largest_size(path: Path, size: int, is_read: bool) -> None:
+    path.write_bytes(b"x" * size)
+    if is_read:
+        assert len(read_regular(path, limit=10)) == size
+    else:
+        with pytest.raises(OSError, match="larger than 10 bytes"):
+            read_regular(path, limit=10)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
+def test_a_file_that_claims_to_be_empty_is_read() -> None:
+    assert Path("/proc/self/status").stat().st_size == 0
+    assert read_regular(Path("/proc/self/status")).startswith(b"Name:")
+
+
+# -- clients
+
+
+@pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
+async def test_a_local_client_does_not_start_from(path: Path, make: Make, problem: str) -> None:
+    make(path)
+    with anyio.fail_after(IN_TIME), pytest.raises(ConfigError, match=problem):
+        await Client.local(path).start(start_wait=1)
+
+
+@pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
+@pytest.mark.parametrize("option", ["ca_certs", "cert_file"])
+async def test_a_certificate_is_not_read_from(path: Path, make: Make, problem: str, option: str) -> None:
+    make(path)
+    http = Http(ca_certs=str(path)) if option == "ca_certs" else Http(cert_file=str(path))
+    with anyio.fail_after(IN_TIME):
+        async with Client("sdk-key", Config(http=http, start_wait=1, events=Events(send_events=False))) as client:
+            error = client.status.last_error
+    assert error is not None
+    assert option in error.message
+    assert problem in error.message
+
+
+STARTS = """
+import asyncio, sys, time
+from pathlib import Path
+from aioflags import *
+from aioflags.sources import FileSource
+from aioflags.stores import DiskStore
+
+CLIENTS = {
+    "local": lambda path: Client.local(path),
+    "file source": lambda path: Client("", Config(data_system=DataSystem.custom(synchronizers=[FileSource(path)]))),
+    "initializer": lambda path: Client("", Config(data_system=DataSystem.custom(initializers=[FileSource(path)]))),
+    "disk store": lambda path: Client("", Config(data_system=DataSystem.daemon(DiskStore(path)))),
+    "certificates": lambda path: Client("k", Config(http=Http(ca_certs=path), events=Events(send_events=False))),
+}
+
+async def main(which, path):
+    client = CLIENTS[which](path)
+    try:
+        await client.start(start_wait=1)
+    except ConfigError:
+        pass
+    await client.aclose()
+
+asyncio.run(main(*sys.argv[1:]))
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("which", ["local", "file source", "initializer", "disk store", "certificates"])
+def test_start_and_the_end_of_the_process_come_in_time_with_a_fifo_for_a(path: Path, which: str) -> None:
+    fifo(path)
+    command = [sys.executable, "-c", STARTS, which, str(path.absolute())]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=2 * IN_TIME, cwd=Path(__file__).parents[2])
+    assert ran.stdout == "ended\n"
+
+
+# -- files that are followed
+
+
+@pytest.mark.parametrize("notified", [True, False], ids=["with the system's announcements", "by looking"])
+@pytest.mark.parametrize("make", [fifo, folder, device, listening])
+async def test_a_followed_file_is_read_again_after_it_was(path: Path, make: Make, notified: bool) -> None:
+    await asyncio.to_thread(values, path, 1)
+    files = Files([path])
+    await files.read_in_time()
+    async with aclosing(follow(files, interval=0.05, notified=notified)) as edits:
+        with anyio.fail_after(IN_TIME):
+            await asyncio.to_thread(_put_in_place, path, make)
+            assert isinstance(await _edit(edits), OSError)
+            await asyncio.to_thread(_put_in_place, path, lambda path: values(path, 2))
+            assert await _edit(edits) == b'{"flagValues": {"f": 2}}'
+
+
+async def _edit(edits: AsyncGenerator[Texts | OSError, None]) -> bytes | OSError:
+    """The next edit, without the moment at which no file was there."""
+    async for edit in edits:
+        if not isinstance(edit, FileNotFoundError):
+            return edit if isinstance(edit, OSError) else edit[0][1]
+    raise AssertionError("the edits have ended")
+
+
+def _put_in_place(path: Path, make: Make) -> None:
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    else:
+        path.unlink()
+    make(path)
+
+
+async def test_a_client_serves_its_flags_while_its_file_is_a_fifo_and_follows_the_next_file(path: Path) -> None:
+    values(path, 1)
+    source = FileSource(path, interval=0.05, notified=False)
+    async with Client("", Config(data_system=DataSystem.custom(synchronizers=[source]))) as client:
+        with anyio.fail_after(IN_TIME):
+            await asyncio.to_thread(_put_in_place, path, fifo)
+            while client.status.last_error is None:
+                await anyio.sleep(0.01)
+            assert "got a FIFO" in client.status.last_error.message
+            assert await client.variation("f", USER, 0) == 1
+            await asyncio.to_thread(_put_in_place, path, lambda path: values(path, 2))
+            while await client.variation("f", USER, 0) != 2:
+                await anyio.sleep(0.01)
+
+
+async def test_the_development_server_serves_the_last_flags_while_its_file_is_a_fifo_and_follows_the_next_file(
+    path: Path,
+) -> None:
+    values(path, 1)
+    file = FlagFile(path)
+    state = ServerState(file.objects(await asyncio.to_thread(file.text)))
+    reports: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch, file, state, reports.append)
+        with anyio.fail_after(IN_TIME):
+            await asyncio.to_thread(_put_in_place, path, fifo)
+            while not any("got a FIFO; serving what was in it" in line for line in reports):
+                await anyio.sleep(0.01)
+            await asyncio.to_thread(_put_in_place, path, lambda path: values(path, 2))
+            while b"2" not in bytes(state.live(ObjectKind.FLAG)[0].body or b""):
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+
+
+# -- commands
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["lint", "{}"], id="lint"),
+        pytest.param(["evaluate", "{}", "f", "--context", '{"kind": "user", "key": "u"}'], id="evaluate"),
+        pytest.param(["explain", "{}", "f", "--context", '{"kind": "user", "key": "u"}'], id="explain"),
+        pytest.param(["watch", "{}"], id="watch"),
+        pytest.param(["codegen", "{}"], id="codegen"),
+        pytest.param(["codegen", "good.json", "-o", "{}", "--check"], id="codegen --check"),
+        pytest.param(["serve", "{}", "--port", "0"], id="serve"),
+        pytest.param(["serve", "good.json", "--scenario", "{}", "--port", "0"], id="serve --scenario"),
+    ],
+)
+def test_a_command_ends_with_one_line_about_a_fifo(path: Path, words: list[str]) -> None:
+    values(path.with_name("good.json"), 1)
+    fifo(path)
+    command = [sys.executable, "-m", "aioflags", *(word.replace("{}", str(path)) if word == "{}" else word for word in words)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=2 * IN_TIME, stdin=subprocess.DEVNULL)
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert "expected a regular file, got a FIFO" in ran.stderr
+
+
+def test_assert_flags_exist_refuses_a_fifo(path: Path) -> None:
+    from aioflags import Flag
+    from aioflags.testing import assert_flags_exist
+
+    fifo(path)
+    with pytest.raises(OSError, match="got a FIFO"):
+        assert_flags_exist([Flag("f", default=0)], path)
+
+
+def test_flags_of_a_test_session_are_not_read_from_a_fifo(pytester: pytest.Pytester) -> None:
+    os.mkfifo(pytester.path / "flags.json")
+    ran = pytester.runpytest_subprocess("--flags-file", "flags.json", timeout=2 * IN_TIME)
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    ran.stderr.fnmatch_lines(["*flags.json: expected a regular file, got a FIFO*"])

@@ -1,0 +1,55 @@
+"""For how long a directive holds, and that it is remembered."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from aioflags.model.result import FallbackDirective
+from aioflags.supervisor.fallback_state import Engagement, lifetime
+
+
+@pytest.mark.parametrize("random", [0.0, 0.5, 0.999999])
+@pytest.mark.parametrize(
+    ("ttl", "exact"),
+    [
+        pytest.param(60.0, 60.0, id="DS-122 a number is taken as it is"),
+        pytest.param(0.5, 0.5, id="a small one, too"),
+        pytest.param(3600.0, 3600.0, id="the longest one"),
+        pytest.param(0.0, None, id="DS-122 zero"),
+        pytest.param(-5.0, None, id="DS-122 a negative number"),
+        pytest.param(7200.0, None, id="DS-122 too long"),
+        pytest.param(math.nan, None, id="not a number"),
+        pytest.param(math.inf, None, id="for ever"),
+        pytest.param(None, None, id="DS-122 absent"),
+    ],
+)
+def test_a_directive_holds_for(ttl: float | None, exact: float | None, random: float) -> None:
+    seconds = lifetime(FallbackDirective(ttl=ttl, origin="header"), lambda: random)
+    if exact is None:
+        assert 1800 < seconds <= 3600
+        assert seconds == pytest.approx(3600 - 1800 * random)
+    else:
+        assert seconds == exact
+
+
+def test_nothing_is_remembered_at_first() -> None:
+    engagement = Engagement()
+    assert (engagement.is_engaged, engagement.until) == (False, math.inf)
+
+
+def test_a_second_directive_does_not_put_the_deadline_off() -> None:
+    engagement = Engagement()
+    engagement.engage(until=60)
+    engagement.engage(until=120)
+    assert (engagement.is_engaged, engagement.until) == (True, 60)
+
+
+def test_after_its_end_a_directive_counts_anew() -> None:
+    engagement = Engagement()
+    engagement.engage(until=60)
+    engagement.end()
+    assert not engagement.is_engaged
+    engagement.engage(until=120)
+    assert engagement.until == 120

@@ -1,0 +1,272 @@
+"""One run of one source: when it ends, with which verdict, and in which order things are closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from aioflags.model.change import Selector
+from aioflags.model.result import Basis, FetchFailure, Result, SourceState, Update
+from aioflags.sources.base import SourceContext
+from aioflags.supervisor.policy import SERVER
+from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, Role, Tenure
+from aioflags.supervisor.state_timer import Lease
+from aioflags.supervisor.verdict import Verdict, judge, limits
+from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, down, failure, off, valid
+
+LOGGER = logging.getLogger("aioflags")
+FIRST = limits(SERVER, alone=False, primary=True)
+LATER = limits(SERVER, alone=False, primary=False)
+
+
+class Absorbing:
+    """What a supervisor does with results, without the doing; ``slow`` says how long it takes."""
+
+    def __init__(self, slow: float = 0) -> None:
+        self.results: list[Result] = []
+        self.slow = slow
+
+    async def __call__(self, name: str, result: Result) -> Verdict:
+        if self.slow:
+            await anyio.sleep(self.slow)
+        self.results.append(result)
+        return judge(result)
+
+
+async def run(tenure: Tenure) -> Verdict:
+    return await tenure.run(SourceContext(), Selector.none)
+
+
+@pytest.mark.parametrize(
+    ("script", "bounds", "verdict", "after"),
+    [
+        pytest.param([HANG], FIRST, Verdict.NEXT, 10, id="DS-68 ten seconds of silence"),
+        pytest.param([5, down(), 3, down(), HANG], FIRST, Verdict.NEXT, 10, id="ten seconds of failing"),
+        pytest.param([9, valid(), 10, off()], FIRST, Verdict.REMOVE, 19, id="starting in time, and the last word later"),
+        pytest.param([valid(), 5, down(), HANG], FIRST, Verdict.NEXT, 65, id="DS-72 a minute of interruption"),
+        pytest.param([valid(), down(), 59, valid(), down(), 59, off()], FIRST, Verdict.REMOVE, 118, id="DS-72 recovering in time"),
+        pytest.param([valid(), down(), 30, down(), HANG], FIRST, Verdict.NEXT, 60, id="DS-72 errors do not put it off"),
+        pytest.param([valid(), 3600, off()], FIRST, Verdict.REMOVE, 3600, id="the first has nothing to recover to"),
+        pytest.param([valid(), HANG], LATER, Verdict.RECOVER, 300, id="DS-70 five minutes of success elsewhere"),
+        pytest.param([valid(), 299, down(), 50, off()], LATER, Verdict.REMOVE, 349, id="DS-74 four minutes and 59 seconds of it"),
+        pytest.param([valid(), 3600, down(), 3600, off()], {}, Verdict.REMOVE, 7200, id="DS-73 no limit holds for a lone one"),
+        pytest.param([2, off()], FIRST, Verdict.REMOVE, 2, id="DS-69 the last word at once"),
+        pytest.param([valid(), 2], FIRST, Verdict.REMOVE, 2, id="DS-78 an end without a last word"),
+        pytest.param([], FIRST, Verdict.REMOVE, 0, id="nothing at all"),
+        pytest.param([2, OSError("lost")], FIRST, Verdict.REMOVE, 2, id="an exception"),
+        pytest.param([2, asyncio.CancelledError()], FIRST, Verdict.REMOVE, 2, id="a cancellation that nobody asked for"),
+        pytest.param(["nonsense", HANG], FIRST, Verdict.REMOVE, 0, id="something that is no result"),
+        pytest.param([basis(1), HANG], FIRST, Verdict.REMOVE, 0, id="a result that only initializers have"),
+        pytest.param([2, valid(1, DIRECTIVE), HANG], FIRST, Verdict.FDV1, 2, id="a directive with data"),
+        pytest.param([2, off(401, DIRECTIVE)], FIRST, Verdict.FDV1, 2, id="DS-114 a directive with the last word"),
+        pytest.param([DIRECTIVE, HANG], FIRST, Verdict.FDV1, 10, id="DS-112 a latched directive and silence"),
+        pytest.param([DIRECTIVE, 2], FIRST, Verdict.FDV1, 2, id="DS-111 a latched directive and the end"),
+        pytest.param([DIRECTIVE, OSError("lost")], FIRST, Verdict.FDV1, 0, id="DS-111 a latched directive and an exception"),
+        pytest.param([valid(), DIRECTIVE, down(), HANG], FIRST, Verdict.FDV1, 60, id="a latched directive and a minute of trouble"),
+        pytest.param([valid(), DIRECTIVE, HANG], LATER, Verdict.FDV1, 300, id="FB-16 a latched directive outranks recovery"),
+        pytest.param([10, down(500, DIRECTIVE)], FIRST, Verdict.FDV1, 10, id="FB-31 a directive at the very moment of the limit"),
+        pytest.param([10, valid(1), 20, off()], FIRST, Verdict.REMOVE, 30, id="data at the very moment of the limit"),
+    ],
+)
+async def test_a_synchronizers_tenure_ends(
+    world: World, script: Script, bounds: dict[SourceState, float], verdict: Verdict, after: float
+) -> None:
+    start = anyio.current_time()
+    tenure = Tenure(world.source("S1", script), SYNCHRONIZER, Lease(bounds), Absorbing(), LOGGER)
+    assert await run(tenure) is verdict
+    assert anyio.current_time() - start == pytest.approx(after)
+    assert world.live == []
+
+
+@pytest.mark.parametrize(
+    ("script", "verdict", "heard"),
+    [
+        pytest.param([basis(1), HANG], Verdict.DONE, [Basis], id="a complete basis"),
+        pytest.param([basis(1, selector=False)], Verdict.NEXT, [Basis], id="an incomplete one"),
+        pytest.param([basis(1, selector=False), 1, basis(2), HANG], Verdict.DONE, [Basis, Basis], id="the best last"),
+        pytest.param([basis(None)], Verdict.NEXT, [Basis], id="DS-63 an unchanged one"),
+        pytest.param([failure(404)], Verdict.NEXT, [FetchFailure], id="DS-60 a failure"),
+        pytest.param([failure(404), basis(1)], Verdict.DONE, [FetchFailure, Basis], id="a failure, and then success"),
+        pytest.param([], Verdict.NEXT, [FetchFailure], id="nothing at all is a failure"),
+        pytest.param([ValueError("bug")], Verdict.NEXT, [FetchFailure], id="an exception is a failure"),
+        pytest.param([basis(1, selector=False), ValueError("bug")], Verdict.NEXT, [Basis, FetchFailure], id="an exception later"),
+        pytest.param([valid(1)], Verdict.NEXT, [FetchFailure], id="a result that only synchronizers have"),
+        pytest.param([failure(500, DIRECTIVE), HANG], Verdict.FDV1, [FetchFailure], id="DS-100 a failure with a directive"),
+        pytest.param([basis(1, directive=DIRECTIVE), HANG], Verdict.FDV1, [Basis], id="DS-103 a basis with a directive"),
+        pytest.param([DIRECTIVE, ValueError("bug")], Verdict.FDV1, [FetchFailure], id="a latched directive and an exception"),
+        pytest.param([DIRECTIVE, basis(None)], Verdict.FDV1, [Basis], id="a latched directive that no result carries"),
+        pytest.param([3600, basis(1)], Verdict.DONE, [Basis], id="however long it takes"),
+    ],
+)
+async def test_an_initializers_tenure_ends(world: World, script: Script, verdict: Verdict, heard: list[type]) -> None:
+    absorbing = Absorbing()
+    assert await run(Tenure(world.source("I1", script), INITIALIZER, Lease({}), absorbing, LOGGER)) is verdict
+    assert [type(result) for result in absorbing.results] == heard
+    assert world.live == []
+
+
+@pytest.mark.parametrize(
+    ("script", "until", "verdict", "after"),
+    [
+        pytest.param(
+            [valid(1, DIRECTIVE), 50, off()], 1800, Verdict.REMOVE, 50, id="DS-115 FB-22 a directive of its own means nothing"
+        ),
+        pytest.param([DIRECTIVE, 50, OSError("lost")], 1800, Verdict.REMOVE, 50, id="nor does a latched one"),
+        pytest.param([valid(1), HANG], 1800, Verdict.RECOVER, 1800, id="DS-122 its time is over"),
+        pytest.param([down(), HANG], 1800, Verdict.RECOVER, 1800, id="its time is over, in trouble as well"),
+        pytest.param([valid(), down(), 3600, off()], 7200, Verdict.REMOVE, 3600, id="FB-21 no other limit holds"),
+    ],
+)
+async def test_the_fdv1_fallbacks_tenure_ends(world: World, script: Script, until: float, verdict: Verdict, after: float) -> None:
+    start, absorbing = anyio.current_time(), Absorbing()
+    tenure = Tenure(world.source("F1", script), FDV1, Lease({}, until=start + until), absorbing, LOGGER)
+    assert await run(tenure) is verdict
+    assert anyio.current_time() - start == pytest.approx(after)
+    assert tenure.directive is None
+    assert all(result.directive is None for result in absorbing.results)
+
+
+async def test_what_is_being_absorbed_is_not_lost_to_the_limit(world: World) -> None:
+    start, absorbing = anyio.current_time(), Absorbing(slow=5)
+    tenure = Tenure(world.source("S1", [8, down(), HANG]), SYNCHRONIZER, Lease(FIRST), absorbing, LOGGER)
+    assert await run(tenure) is Verdict.NEXT
+    assert absorbing.results == [down()]
+    assert anyio.current_time() - start == pytest.approx(13)
+
+
+@pytest.mark.parametrize(
+    ("role", "verdict", "heard"),
+    [
+        pytest.param(SYNCHRONIZER, Verdict.REMOVE, Update, id="DS-77 a synchronizer"),
+        pytest.param(INITIALIZER, Verdict.NEXT, FetchFailure, id="an initializer"),
+        pytest.param(FDV1, Verdict.REMOVE, Update, id="the fallback"),
+    ],
+)
+@pytest.mark.parametrize("is_source", [pytest.param(True, id="its builder raises"), pytest.param(False, id="it is no source")])
+async def test_a_source_that_cannot_be_built(world: World, is_source: bool, role: Role, verdict: Verdict, heard: type) -> None:
+    builder = world.source("X", build=OSError("no such host")) if is_source else Building(object())
+    absorbing = Absorbing()
+    assert await run(Tenure(builder, role, Lease({}), absorbing, LOGGER)) is verdict
+    assert [type(result) for result in absorbing.results] == [heard]
+
+
+class Building:
+    """A builder of a source that exists already."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def build(self, context: SourceContext, /) -> Any:
+        return self.source
+
+
+class Failing:
+    """A source whose exit fails: at its ``yield``, or while it waits."""
+
+    name = "failing"
+
+    def __init__(self, *results: Update) -> None:
+        self.results = results
+
+    async def sync(self, selector: object) -> AsyncGenerator[Update, None]:
+        try:
+            for result in self.results:
+                yield result
+            await anyio.sleep_forever()
+        finally:
+            raise RuntimeError("cannot let go")
+
+
+@pytest.mark.parametrize(
+    ("results", "verdict"),
+    [
+        pytest.param([valid(1, DIRECTIVE)], Verdict.FDV1, id="at its yield"),
+        pytest.param([valid(1)], Verdict.RECOVER, id="while it waits"),
+    ],
+)
+async def test_what_a_source_raises_on_its_way_out_changes_no_verdict(
+    results: list[Update], verdict: Verdict, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenure = Tenure(Building(Failing(*results)), SYNCHRONIZER, Lease(LATER), Absorbing(), LOGGER)
+    assert await run(tenure) is verdict
+    assert "failing failed while it was closed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "results",
+    [pytest.param([valid(1)], id="while it waits"), pytest.param([valid(1), valid(2)], id="while its result is absorbed")],
+)
+async def test_what_a_source_raises_on_its_way_out_stops_no_cancellation(results: list[Update]) -> None:
+    tenure = Tenure(Building(Failing(*results)), SYNCHRONIZER, Lease({}), Absorbing(slow=2), LOGGER)
+    with anyio.move_on_after(3) as scope:
+        await run(tenure)
+    assert scope.cancelled_caught
+
+
+class Stubborn:
+    """A source that takes a cancellation for the end of its work."""
+
+    name = "stubborn"
+
+    async def fetch(self, selector: object) -> AsyncGenerator[Basis, None]:
+        yield basis(1, selector=False)
+        with contextlib.suppress(asyncio.CancelledError):
+            await anyio.sleep_forever()
+
+
+async def test_a_cancellation_that_a_source_swallows_arrives_all_the_same() -> None:
+    with anyio.move_on_after(3) as scope:
+        await run(Tenure(Building(Stubborn()), INITIALIZER, Lease({}), Absorbing(), LOGGER))
+    assert scope.cancelled_caught
+
+
+async def test_a_source_that_never_waits_leaves_the_loop_to_others(world: World) -> None:
+    tenure = Tenure(world.source("S1", [valid()] * 10_000), SYNCHRONIZER, Lease({}), Absorbing(), LOGGER)
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, tenure)
+        await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    assert 0 < len(world.times("S1", "yielded")) < 100
+
+
+async def test_a_source_may_take_a_second_to_close(world: World) -> None:
+    start = anyio.current_time()
+    tenure = Tenure(world.source("S1", [valid(), off(), HANG], closing=5), SYNCHRONIZER, Lease({}), Absorbing(), LOGGER)
+    assert await run(tenure) is Verdict.REMOVE
+    assert anyio.current_time() - start == pytest.approx(1)
+    assert world.live == []
+
+
+@pytest.mark.parametrize(
+    ("script", "known"),
+    [
+        pytest.param([DIRECTIVE, HANG], True, id="latched"),
+        pytest.param([valid(1, DIRECTIVE), HANG], True, id="carried by the result that is being absorbed"),
+        pytest.param([valid(1), HANG], False, id="none"),
+    ],
+)
+async def test_a_tenure_that_is_cancelled_knows_the_directive(world: World, script: Script, known: bool) -> None:
+    tenure = Tenure(world.source("S1", script), SYNCHRONIZER, Lease({}), Absorbing(slow=5), LOGGER)
+    with anyio.move_on_after(1) as scope:
+        await run(tenure)
+    assert scope.cancelled_caught
+    assert tenure.directive is (DIRECTIVE if known else None)
+    assert world.live == []
+
+
+async def test_a_bug_in_the_absorbing_is_not_blamed_on_the_source(world: World) -> None:
+    async def absorb(name: str, result: Result) -> Verdict:
+        raise ZeroDivisionError
+
+    tenure = Tenure(world.source("S1", [valid(), HANG]), SYNCHRONIZER, Lease({}), absorb, LOGGER)
+    with pytest.raises(ExceptionGroup) as raised:
+        await run(tenure)
+    assert raised.group_contains(ZeroDivisionError)
+    assert world.live == []

@@ -1,0 +1,122 @@
+"""A deadline that moves while somebody waits for it, in virtual time."""
+
+from __future__ import annotations
+
+import math
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from aioflags.model.result import SourceState
+from aioflags.supervisor.state_timer import Lease
+
+INITIALIZING, VALID, INTERRUPTED, OFF = SourceState
+LIMITS = {INITIALIZING: 10.0, INTERRUPTED: 60.0, VALID: 300.0}
+
+
+@pytest.mark.parametrize(
+    ("script", "expires", "state"),
+    [
+        pytest.param([], 10, INITIALIZING, id="from the start"),
+        pytest.param([5, INTERRUPTED], 10, INITIALIZING, id="an interruption before the first success is still the start"),
+        pytest.param([5, VALID], 305, VALID, id="success begins a new limit"),
+        pytest.param([5, VALID, 200, VALID], 305, VALID, id="the same state again moves nothing"),
+        pytest.param([5, VALID, 200, INTERRUPTED], 265, INTERRUPTED, id="an interruption begins a shorter one"),
+        pytest.param([5, VALID, 5, INTERRUPTED, 30, INTERRUPTED], 70, INTERRUPTED, id="repeated interruptions move nothing"),
+        pytest.param([5, VALID, 5, INTERRUPTED, 59, VALID], 369, VALID, id="recovering begins a longer one"),
+        pytest.param([5, VALID, 5, OFF, INITIALIZING], 305, VALID, id="the last word, or none, moves nothing"),
+    ],
+)
+async def test_a_lease_expires(script: list[float | SourceState], expires: float, state: SourceState) -> None:
+    start, lease = anyio.current_time(), Lease(LIMITS)
+
+    async def report() -> None:
+        for step in script:
+            if isinstance(step, SourceState):
+                lease.renew(step)
+            else:
+                await anyio.sleep(step)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(report)
+        await lease.expired()
+    assert anyio.current_time() - start == pytest.approx(expires)
+    assert lease.state is state
+
+
+@pytest.mark.parametrize(
+    ("limits", "until", "expires"),
+    [
+        pytest.param({}, 500, 500, id="its end, where no limit holds"),
+        pytest.param(LIMITS, 5, 5, id="its end, where that comes first"),
+        pytest.param(LIMITS, 50, 10, id="a limit, where that comes first"),
+        pytest.param({}, -1, 0, id="at once, if its end has passed"),
+        pytest.param({}, math.inf, None, id="never"),
+    ],
+)
+async def test_a_lease_ends_with(limits: dict[SourceState, float], until: float, expires: float | None) -> None:
+    start = anyio.current_time()
+    lease = Lease(limits, until=start + until)
+    with anyio.move_on_after(86_400) as day:
+        await lease.expired()
+    assert day.cancelled_caught is (expires is None)
+    if expires is not None:
+        assert anyio.current_time() - start == pytest.approx(expires)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "expires"),
+    [
+        pytest.param(INTERRUPTED, 15, id="it expires when it is let go"),
+        pytest.param(VALID, 308, id="a renewal meanwhile counts from its own moment"),
+    ],
+)
+async def test_a_lease_that_runs_out_while_it_is_held(meanwhile: SourceState, expires: float) -> None:
+    start, lease = anyio.current_time(), Lease(LIMITS)
+
+    async def absorb() -> None:
+        await anyio.sleep(8)
+        with lease.held():
+            lease.renew(meanwhile)
+            await anyio.sleep(7)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(absorb)
+        await lease.expired()
+    assert anyio.current_time() - start == pytest.approx(expires)
+
+
+async def test_a_lease_may_be_held_before_anybody_waits_for_it() -> None:
+    start, lease = anyio.current_time(), Lease(LIMITS)
+    with lease.held():
+        await anyio.sleep(20)
+    await lease.expired()
+    assert anyio.current_time() - start == pytest.approx(20)
+
+
+@pytest.mark.holds("FB-31")
+async def test_a_result_that_arrives_at_the_very_moment_wins() -> None:
+    lease = Lease(LIMITS)
+    expired = absorbed = False
+
+    async def watch() -> None:
+        nonlocal expired
+        await lease.expired()
+        expired = True
+
+    async def pump() -> None:
+        nonlocal absorbed
+        await anyio.sleep(10)
+        with lease.held():
+            await anyio.lowlevel.checkpoint()
+            lease.renew(VALID)
+            absorbed = True
+
+    async with anyio.create_task_group() as group:
+        # The watch is first in line.
+        group.start_soon(watch)
+        group.start_soon(pump)
+        await anyio.sleep(300)
+        assert (expired, absorbed, lease.state) == (False, True, VALID)
+        group.cancel_scope.cancel()

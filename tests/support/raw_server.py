@@ -1,0 +1,92 @@
+"""RawServer: bare sockets that answer as they are told, and write down what came and when it went."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tests.support.canaries import WATCH
+
+__all__ = ["RawServer", "answering", "ok", "raw_server", "saying"]
+
+Talk: TypeAlias = "Callable[[RawServer, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"
+
+
+@dataclass
+class RawServer:
+    """``heads``: the head of every request. ``asked``: set when a request has been answered, as far as it is answered at all.
+
+    ``ended``: set when a connection was closed by the client.
+    """
+
+    heads: list[str] = field(default_factory=list[str])
+    connections: int = 0
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    port: int = 0
+
+
+def saying(*pieces: bytes) -> Talk:
+    """Answers the first request of a connection with these bytes, then waits for the client to go."""
+
+    async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        WATCH.head(head)
+        server.heads.append(head.decode())
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        server.asked.set()
+        while await reader.read(4096):
+            pass
+
+    return talk
+
+
+def answering(*answers: bytes) -> Talk:
+    """One answer for each request, over one connection or several."""
+
+    async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            WATCH.head(head)
+            server.heads.append(head.decode())
+            writer.write(answers[len(server.heads) - 1])
+            await writer.drain()
+
+    return talk
+
+
+def ok(body: bytes = b"{}", *headers: str) -> bytes:
+    """A whole answer."""
+    lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@asynccontextmanager
+async def raw_server(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncGenerator[RawServer, None]:
+    """The server on a port of its own, for as long as the block lasts."""
+    server = RawServer()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.connections += 1
+        try:
+            await talk(server, reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+            pass
+        finally:
+            server.ended.set()
+            writer.close()
+
+    listening = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    server.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listening.close()
+        for _ in range(5):
+            await asyncio.sleep(0)

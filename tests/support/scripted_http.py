@@ -1,0 +1,215 @@
+"""Service: a flag service that is a script. It stands under httpx, so that everything above it is real but the sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, TypeVar
+
+import anyio
+import httpx
+
+from aioflags.model.change import Selector
+from aioflags.model.result import Update
+from aioflags.sources.base import SourceContext, Synchronizer, closing
+from aioflags.transport.settings import Http
+from tests.support.canaries import WATCH
+
+__all__ = [
+    "DIRECTED",
+    "HANG",
+    "Answer",
+    "Service",
+    "first",
+    "flag",
+    "intent",
+    "nothing_selected",
+    "payload",
+    "poll_body",
+    "poll_of",
+    "selecting",
+    "sse",
+    "stream_of",
+    "updates_of",
+]
+
+T = TypeVar("T")
+Step: TypeAlias = "bytes | float | Exception | anyio.Event"
+"""Of a body: bytes to send, seconds to wait, how it breaks, or what has to happen first."""
+
+HANG: Final = float("inf")
+DIRECTED: Final = {"X-LD-FD-Fallback": "true"}
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.steps = steps
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for step in self.steps:
+            match step:
+                case bytes():
+                    yield step
+                case Exception():
+                    raise step
+                case anyio.Event():
+                    await step.wait()
+                case _:
+                    await _wait(step)
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def _wait(seconds: float) -> None:
+    if seconds == HANG:
+        await anyio.sleep_forever()
+    await anyio.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer. ``after``: seconds until its head comes, or an exception that comes instead."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: Sequence[Step] = ()
+    after: float | Exception = 0.0
+
+    def directed(self, **more: str) -> Answer:
+        """The same with the directive."""
+        return Answer(self.status, {**self.headers, **DIRECTED, **more}, self.body, self.after)
+
+    def with_headers(self, headers: Mapping[str, str]) -> Answer:
+        return Answer(self.status, {**self.headers, **headers}, self.body, self.after)
+
+
+class Service:
+    """Gives its answers in order, the last one again and again, and writes down what it was asked, and when.
+
+    That is about flags. Events are taken as they come, and kept apart in ``posts``; ``takes`` has other answers to them.
+    """
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = answers
+        self.requests: list[httpx.Request] = []
+        self.times: list[float] = []
+        self.bodies: list[_Body] = []
+        self.clients: list[httpx.AsyncClient] = []
+        self.takes: Sequence[Answer] = (Answer(202),)
+        self.posts: list[httpx.Request] = []
+        self.post_times: list[float] = []
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        WATCH.request(request)
+        if request.method == "POST":
+            answer = self.takes[min(len(self.posts), len(self.takes) - 1)]
+            self.posts.append(request)
+            self.post_times.append(asyncio.get_running_loop().time())
+        else:
+            answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
+            self.requests.append(request)
+            self.times.append(asyncio.get_running_loop().time())
+        if isinstance(answer.after, Exception):
+            raise answer.after
+        await _wait(answer.after)
+        self.bodies.append(_Body(answer.body))
+        return httpx.Response(answer.status, headers=answer.headers, stream=self.bodies[-1])
+
+    def client(self) -> httpx.AsyncClient:
+        timeout = httpx.Timeout(10, read=15)
+        self.clients.append(httpx.AsyncClient(transport=httpx.MockTransport(self.answer), timeout=timeout, trust_env=False))
+        return self.clients[-1]
+
+    def http(self, **options: Any) -> Http:
+        return Http(client_factory=self.client, **options)
+
+    def context(self, **options: Any) -> SourceContext:
+        given: dict[str, Any] = {"http": self.http(), "base_uri": "https://poll.test", "stream_uri": "https://stream.test"}
+        return SourceContext(**{**given, **options})
+
+    @property
+    def pauses(self) -> list[float]:
+        """Seconds between requests."""
+        return [later - earlier for earlier, later in zip(self.times, self.times[1:], strict=False)]
+
+    @property
+    def queries(self) -> list[dict[str, str]]:
+        return [dict(request.url.params) for request in self.requests]
+
+    @property
+    def all_closed(self) -> bool:
+        return all(body.closed for body in self.bodies) and all(client.is_closed for client in self.clients)
+
+
+# -- what is on the wire
+
+
+def flag(key: str, value: object = 1, version: int = 1) -> dict[str, object]:
+    """A flag that serves one value to everybody."""
+    return {"key": key, "version": version, "on": True, "variations": [value], "fallthrough": {"variation": 0}}
+
+
+def intent(code: str) -> tuple[str, object]:
+    return "server-intent", {"payloads": [{"id": "p", "target": 1, "intentCode": code, "reason": "test"}]}
+
+
+def payload(*keys: str, state: str = "s1", code: str = "xfer-full") -> list[tuple[str, object]]:
+    """The events of one transfer that puts these flags."""
+    puts = [("put-object", {"version": 1, "kind": "flag", "key": key, "object": flag(key)}) for key in keys]
+    return [intent(code), *puts, ("payload-transferred", {"state": state, "version": 1})]
+
+
+def sse(*events: tuple[str, object]) -> bytes:
+    """Events of a stream; data that are a string stand there as they are."""
+    shown = [(name, data if isinstance(data, str) else json.dumps(data)) for name, data in events]
+    return "".join(f"event: {name}\ndata: {data}\n\n" for name, data in shown).encode()
+
+
+def poll_body(*events: tuple[str, object]) -> bytes:
+    return json.dumps({"events": [{"event": name, "data": data} for name, data in events]}).encode()
+
+
+def stream_of(*steps: Step, **headers: str) -> Answer:
+    """An event stream that hangs after its last step."""
+    named = {name.replace("_", "-").title(): value for name, value in headers.items()}
+    return Answer(200, {"Content-Type": "text/event-stream", **named}, [*steps, HANG])
+
+
+def poll_of(*events: tuple[str, object], **headers: str) -> Answer:
+    named = {name.replace("_", "-").title(): value for name, value in headers.items()}
+    return Answer(200, {"Content-Type": "application/json", **named}, [poll_body(*events)])
+
+
+# -- what sources are asked
+
+
+def nothing_selected() -> Selector:
+    return Selector.none()
+
+
+def selecting(*states: str) -> Callable[[], Selector]:
+    """Answers with these states in order, and with the last one for ever."""
+    left = list(states)
+    return lambda: Selector(left.pop(0) if len(left) > 1 else left[0], 1)
+
+
+@asynccontextmanager
+async def updates_of(
+    source: Synchronizer, selector: Callable[[], Selector] = nothing_selected
+) -> AsyncGenerator[AsyncGenerator[Update, None], None]:
+    async with closing(source.sync(selector)) as updates:
+        yield updates
+
+
+async def first(results: AsyncGenerator[T, None], count: int) -> list[T]:
+    """The first ``count`` results, or as many as there are."""
+    found: list[T] = []
+    while len(found) < count and (result := await anext(results, None)) is not None:
+        found.append(result)
+    return found
