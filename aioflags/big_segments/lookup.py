@@ -1,4 +1,4 @@
-"""Memberships: asks the store of big segments, keeps what it said for a while, and knows how far that can be trusted.
+"""BigSegmentLookup: asks the store of big segments, keeps what it said for a while, and knows how far that can be trusted.
 
 An evaluation never waits: it names the membership it misses, and the door that may wait fetches it here and evaluates again.
 A plain door goes by what is at hand.
@@ -25,16 +25,16 @@ from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.membership import Membership
 from aioflags.model.status import StoreStatus
 from aioflags.model.values import type_name
-from aioflags.runtime.broadcast import Newest
+from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.cancellation import Contained
 from aioflags.runtime.clock import now_ms
-from aioflags.runtime.fork import tell_after_fork
-from aioflags.runtime.logs import Once, told
-from aioflags.runtime.single_flight import Flights
-from aioflags.runtime.ttl_cache import Recent
+from aioflags.runtime.fork import reset_after_fork
+from aioflags.runtime.logs import Once, describe_error
+from aioflags.runtime.single_flight import SingleFlight
+from aioflags.runtime.ttl_cache import TtlCache
 from aioflags.stores.memberships import BigSegments, MembershipStore, MembershipStoreBuilder, context_hash
 
-__all__ = ["UNAVAILABLE", "Memberships"]
+__all__ = ["UNAVAILABLE", "BigSegmentLookup"]
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ UNAVAILABLE: Final = StoreStatus(available=False, stale=False)
 _UNKNOWN: Final = Membership({}, BigSegmentsStatus.STORE_ERROR)
 
 
-class Memberships:
+class BigSegmentLookup:
     """The memberships of one client, from one store. ``wall_ms`` reads the wall clock.
 
     The store is asked on the event loop that :meth:`open` was called on, until :meth:`run` ends; anybody else goes by what is at
@@ -51,23 +51,23 @@ class Memberships:
     """
 
     def __init__(self, options: BigSegments, log: logging.Logger, *, wall_ms: Callable[[], int] = now_ms) -> None:
-        self.statuses: Newest[StoreStatus] = Newest()
+        self.statuses: Latest[StoreStatus] = Latest()
         self._options = options
         self._store = self._ready_made()
         self._log = log
         self._wall_ms = wall_ms
         self._once = Once()
-        self._recent: Recent[str, Mapping[str, bool]] = Recent(options.context_cache_size, options.context_cache_time)
+        self._recent: TtlCache[str, Mapping[str, bool]] = TtlCache(options.context_cache_size, options.context_cache_time)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._flights = Flights()
-        self._left_alone_until = 0.0
-        tell_after_fork(self)
+        self._flights = SingleFlight()
+        self._retry_after = 0.0
+        reset_after_fork(self)
 
     # -- what evaluations go by
 
-    def at_hand(self, key: str) -> Membership:
+    def cached(self, key: str) -> Membership:
         """What can be said without a wait: what was fetched lately, else that nothing is known. From any thread."""
-        return self._cached(key) or _UNKNOWN
+        return self._from_cache(key) or _UNKNOWN
 
     async def fetched(
         self, snapshot: Snapshot, context: Context, missing: Callable[[FindMembership], tuple[str, ...]]
@@ -77,20 +77,20 @@ class Memberships:
         Only the first of that is fetched before it is made again: what this one says may settle the rest. It is not made at all
         where everything is known that it could need. What is not there within ``MEMBERSHIP_LIMIT`` counts as unknown.
         """
-        known = _Known(self._cached)
+        known = _Known(self._from_cache)
         if all(known(key) is not None for key in _keys(snapshot, context)):
             return known
         with self._one_limit():
             while lacking := missing(known):
                 known.keep(lacking[0], await self._fetch(lacking[0]))
-        known.find = self.at_hand
+        known.find = self.cached
         return known
 
     async def ahead(self, snapshot: Snapshot, context: Context) -> FindMembership:
         """Whatever evaluations of ``snapshot`` for ``context`` may need, fetched at once, within the same limit."""
-        known, lacking = _Known(self.at_hand), list[str]()
+        known, lacking = _Known(self.cached), list[str]()
         for key in _keys(snapshot, context):
-            found = self._cached(key)
+            found = self._from_cache(key)
             if found is None:
                 lacking.append(key)
             else:
@@ -110,7 +110,7 @@ class Memberships:
 
     def pinned(self, snapshot: Snapshot, context: Context) -> FindMembership:
         """What is at hand now, for evaluations that are to agree with one another."""
-        known = _Known(self.at_hand)
+        known = _Known(self.cached)
         for key in _keys(snapshot, context):
             known(key)
         return known
@@ -119,17 +119,17 @@ class Memberships:
 
     async def status(self) -> StoreStatus:
         """How the store is doing, as of the last poll; it is polled now, if it never was."""
-        if self.statuses.value is None and self._is_home():
+        if self.statuses.value is None and self._on_own_loop():
             await self._flights.share(None, self._poll)
         return self.statuses.value or UNAVAILABLE
 
-    def _cached(self, key: str) -> Membership | None:
+    def _from_cache(self, key: str) -> Membership | None:
         status = self._trust()
         segments = None if status is None else self._recent.get(key)
         return None if status is None or segments is None else Membership(segments, status)
 
     async def _fetch(self, key: str) -> Membership:
-        if not self._is_home():
+        if not self._on_own_loop():
             return _UNKNOWN
         segments = await self._flights.share(key, lambda: self._query(key))
         if segments is None:
@@ -148,7 +148,7 @@ class Memberships:
 
     async def _query(self, key: str) -> Mapping[str, bool] | None:
         """What the store knows of a context key; ``None`` if it fails. That is not kept, so that the next one asks again."""
-        if self._time() < self._left_alone_until:
+        if self._time() < self._retry_after:
             return None
         try:
             with Contained():
@@ -162,7 +162,7 @@ class Memberships:
 
     def _has_failed(self, error: Exception) -> None:
         if self._once("query"):
-            self._log.warning("the store of big segments failed, and rules decide instead: %s", told(error))
+            self._log.warning("the store of big segments failed, and rules decide instead: %s", describe_error(error))
 
     async def _poll(self) -> None:
         """Asks how the store is doing."""
@@ -170,7 +170,7 @@ class Memberships:
             with Contained():
                 updated = _read_time(await self._within_limit(self._built().last_updated_ms()))
         except Exception as error:  # noqa: BLE001 -- a store may raise whatever it likes
-            status, why = UNAVAILABLE, f"it does not answer: {told(error)}"
+            status, why = UNAVAILABLE, f"it does not answer: {describe_error(error)}"
         else:
             is_stale = updated is None or self._wall_ms() - updated >= self._options.stale_after * 1000
             status, why = StoreStatus(available=True, stale=is_stale), "nobody has brought it up to date lately"
@@ -199,9 +199,9 @@ class Memberships:
             with anyio.fail_after(MEMBERSHIP_LIMIT):
                 found = await answer
         except TimeoutError:
-            self._leave_alone()
+            self._back_off()
             raise
-        self._left_alone_until = 0.0
+        self._retry_after = 0.0
         return found
 
     @contextmanager
@@ -210,11 +210,11 @@ class Memberships:
         with anyio.move_on_after(MEMBERSHIP_LIMIT) as limit:
             yield
         if limit.cancelled_caught:
-            self._leave_alone()
+            self._back_off()
             self._has_failed(TimeoutError())
 
-    def _leave_alone(self) -> None:
-        self._left_alone_until = self._time() + MEMBERSHIP_PAUSE
+    def _back_off(self) -> None:
+        self._retry_after = self._time() + MEMBERSHIP_PAUSE
 
     # -- life
 
@@ -248,19 +248,19 @@ class Memberships:
                 with Contained():
                     await store.aclose()
             except Exception as error:  # noqa: BLE001 -- closing goes on, whatever it does
-                self._log.warning("the store of big segments could not be closed: %s", told(error))
+                self._log.warning("the store of big segments could not be closed: %s", describe_error(error))
         if scope.cancelled_caught:
             self._log.warning("the store of big segments was abandoned: it did not close within %g s", CLOSE_GRACE)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: nobody polls, who asked is not here, and the parent's connections are the parent's."""
         self._loop = None
         if not self.statuses.is_closed:
             self._store = self._ready_made()
         self._flights.forget()
-        self.statuses.forked()
+        self.statuses.after_fork()
 
-    def _is_home(self) -> bool:
+    def _on_own_loop(self) -> bool:
         """Whether this is where the store can be asked, and when."""
         return self._loop is not None and self._loop is asyncio.get_running_loop()
 

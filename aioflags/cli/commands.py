@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from aioflags.cli.usage_errors import Mistake
+from aioflags.cli.usage_errors import UsageMistake
 from aioflags.runtime.version import __version__
 
 __all__ = ["commands"]
@@ -48,7 +48,7 @@ def _unavailable(name: str, why: str) -> click.Command:
     """A command whose extra is not installed: it can be listed, and says what to install."""
 
     def refuse() -> None:
-        raise Mistake(why)
+        raise UsageMistake(why)
 
     settings = {"ignore_unknown_options": True, "allow_extra_args": True}
     return click.Command(name, callback=refuse, context_settings=settings, add_help_option=False, short_help=f"({why})")

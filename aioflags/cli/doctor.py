@@ -11,11 +11,11 @@ import click
 import msgspec
 
 from aioflags.cli.flag_data import service
-from aioflags.tools.doctor import Finding, Verdict, diagnose
+from aioflags.tools.doctor import Check, CheckResult, run_checks
 
 __all__ = ["command"]
 
-_MARKS: Final = {Verdict.GOOD: "ok     ", Verdict.WARNING: "warning", Verdict.PROBLEM: "PROBLEM"}
+_MARKS: Final = {CheckResult.GOOD: "ok     ", CheckResult.WARNING: "warning", CheckResult.PROBLEM: "PROBLEM"}
 
 
 @click.command("doctor", short_help="Find out why flags do not arrive.")
@@ -33,15 +33,15 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
 
     async def checking() -> bool:
         has_problem = False
-        async with aclosing(diagnose(key, config)) as findings:
+        async with aclosing(run_checks(key, config)) as findings:
             async for finding in findings:
-                has_problem = has_problem or finding.verdict is Verdict.PROBLEM
+                has_problem = has_problem or finding.verdict is CheckResult.PROBLEM
                 click.echo(msgspec.json.encode(finding) if as_json else _lines(finding))
         return has_problem
 
     ctx.exit(1 if anyio.run(checking) else 0)
 
 
-def _lines(finding: Finding) -> str:
+def _lines(finding: Check) -> str:
     advice = "" if finding.advice is None else f"\n         {finding.advice}"
     return f"{_MARKS[finding.verdict]}  {finding.check}: {finding.text}{advice}"

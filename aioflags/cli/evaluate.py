@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from aioflags.cli.contexts import context_of, written_context
-from aioflags.cli.usage_errors import Mistake, file_mistakes, is_word, placed, remark
+from aioflags.cli.usage_errors import UsageMistake, file_mistakes, is_word, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import shown
@@ -100,5 +100,5 @@ def _default(text: str) -> Any:
     except UNREADABLE as error:
         if is_word(text):
             meant = _AS_PYTHON.get(text, f"'\"{text}\"'")
-            raise Mistake(f"--default: not JSON: {text}; for example {meant}") from None
-        raise Mistake(f"--default: {placed(error)}") from None
+            raise UsageMistake(f"--default: not JSON: {text}; for example {meant}") from None
+        raise UsageMistake(f"--default: {placed(error)}") from None

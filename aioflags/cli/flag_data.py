@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from aioflags.cli.usage_errors import Mistake, file_mistakes
+from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.client.client import Client
 from aioflags.config.config import Config, DataSystem
 from aioflags.config.environment import from_environment
@@ -20,22 +20,22 @@ from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.regular_files import read_regular
 from aioflags.sources import FileSource
 
-__all__ = ["Data", "data_of", "service"]
+__all__ = ["FlagData", "data_of", "service"]
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class FlagData:
     """The file, or ``None`` for the service."""
 
     file: Path | None
 
     def client(self) -> Client:
-        """A client that follows these flags. Raises :class:`Mistake` if the environment names no key."""
+        """A client that follows these flags. Raises :class:`UsageMistake` if the environment names no key."""
         if self.file is not None:
             return Client("", Config(data_system=DataSystem.custom(synchronizers=[FileSource(self.file)])))
         key, config = service()
         if not key:
-            raise Mistake("no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY")
+            raise UsageMistake("no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY")
         return Client(key, config)
 
 
@@ -43,27 +43,27 @@ def service(logger: logging.Logger = package_logger) -> tuple[str, Config]:
     """Key and options of the service, from environment variables: a key on the command line would be seen by others.
 
     ``logger`` hears what the options warn of.
-    The key is empty if there is none. Raises :class:`Mistake` for a variable that cannot be meant.
+    The key is empty if there is none. Raises :class:`UsageMistake` for a variable that cannot be meant.
     """
     try:
         key, found = from_environment(os.environ)
         return key, replace(Config(), logger=logger, **found)
     except ConfigError as mistake:
-        raise Mistake(str(mistake)) from None
+        raise UsageMistake(str(mistake)) from None
 
 
-def data_of(words: Sequence[str], *, is_live: bool) -> tuple[Data, list[str]]:
+def data_of(words: Sequence[str], *, is_live: bool) -> tuple[FlagData, list[str]]:
     """The flags that a command is about, and the words after them: without ``--live`` the first word is a file.
 
     Raises:
         click.UsageError: there is neither.
-        Mistake: the file cannot be read, or has a mistake.
+        UsageMistake: the file cannot be read, or has a mistake.
     """
     if is_live:
-        return Data(None), list(words)
+        return FlagData(None), list(words)
     if not words:
         raise click.UsageError("which flags? name a FILE, or use --live for those of the service")
     file = Path(words[0])
     with file_mistakes(file):
         read_document(read_regular(file), name=str(file))
-    return Data(file), list(words[1:])
+    return FlagData(file), list(words[1:])

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from aioflags.cli.usage_errors import Mistake, file_mistakes
+from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.errors import ConfigError
 from aioflags.runtime.regular_files import read_regular
-from aioflags.tools.lint import Finding, lint
+from aioflags.tools.lint import LintFinding, lint
 from aioflags.tools.lint.sarif import sarif
 
 __all__ = ["command"]
@@ -41,11 +41,11 @@ def command(ctx: click.Context, files: tuple[Path, ...], *, as_json: bool, as_sa
     ctx.exit(1 if findings else 0)
 
 
-def _lint(texts: Sequence[tuple[str, bytes]]) -> list[Finding]:
+def _lint(texts: Sequence[tuple[str, bytes]]) -> list[LintFinding]:
     try:
         return lint(texts)
     except ConfigError as missing:  # PyYAML
-        raise Mistake(str(missing)) from None
+        raise UsageMistake(str(missing)) from None
 
 
 def _content(file: Path) -> bytes:
@@ -53,7 +53,7 @@ def _content(file: Path) -> bytes:
         return read_regular(file)
 
 
-def _tell(findings: Sequence[Finding]) -> None:
+def _tell(findings: Sequence[LintFinding]) -> None:
     for finding in findings:
         click.echo(str(finding))
     count = len(findings)

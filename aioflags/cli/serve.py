@@ -16,7 +16,7 @@ import anyio
 import click
 
 from aioflags.cli.console import COMMANDS, is_attended, obey, read_commands
-from aioflags.cli.usage_errors import Mistake, file_mistakes
+from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.devserver import (
     LOOPBACK_HOSTS,
     FlagFile,
@@ -70,9 +70,11 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
         _say("stopped")
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise Mistake(f"port {port} of {host} is taken; --port 0 takes a free one") from None
+            raise UsageMistake(f"port {port} of {host} is taken; --port 0 takes a free one") from None
         # Python says again what it tried.
-        raise Mistake(f"cannot listen on {host}, port {port}: {str(error.strerror or error).partition(' (while ')[0]}") from None
+        raise UsageMistake(
+            f"cannot listen on {host}, port {port}: {str(error.strerror or error).partition(' (while ')[0]}"
+        ) from None
 
 
 async def _serve(file: FlagFile, text: bytes, state: ServerState, scenario: Scenario, address: tuple[str, int]) -> None:

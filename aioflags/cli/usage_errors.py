@@ -14,13 +14,13 @@ from aioflags.errors import ConfigError
 from aioflags.protocol.documents.problems import read_problem
 from aioflags.runtime.logs import printable
 
-__all__ = ["Mistake", "context_mistake", "file_mistakes", "is_word", "placed", "remark"]
+__all__ = ["UsageMistake", "context_mistake", "file_mistakes", "is_word", "placed", "remark"]
 
 _WORD: Final = re.compile(r"[^\W\d][\w.@:/+-]*")
 _JSON_WORDS: Final = {"true", "false", "null"}
 
 
-class Mistake(click.ClickException):
+class UsageMistake(click.ClickException):
     """Ends the command with a message on standard error."""
 
     exit_code = 2
@@ -30,20 +30,20 @@ class Mistake(click.ClickException):
         click.echo(f"aioflags: {self.format_message()}", file=file, err=file is None)
 
 
-def context_mistake(problem: str, *, key: str = "user-123") -> Mistake:
+def context_mistake(problem: str, *, key: str = "user-123") -> UsageMistake:
     """What is wrong with the option ``--context``, and how one is written: as somebody with that key."""
-    return Mistake(f"""--context: {problem}; for example '{{"kind": "user", "key": "{key}"}}'""")
+    return UsageMistake(f"""--context: {problem}; for example '{{"kind": "user", "key": "{key}"}}'""")
 
 
 @contextmanager
 def file_mistakes(path: Path) -> Generator[None, None, None]:
-    """What is wrong with a flag file, or with the attempt to read it, becomes a :class:`Mistake`."""
+    """What is wrong with a flag file, or with the attempt to read it, becomes a :class:`UsageMistake`."""
     try:
         yield
     except ConfigError as mistake:
-        raise Mistake(str(mistake)) from None
+        raise UsageMistake(str(mistake)) from None
     except OSError as error:
-        raise Mistake(f"{path}: {error.strerror or error}") from None
+        raise UsageMistake(f"{path}: {error.strerror or error}") from None
 
 
 def placed(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Telling: what a client tells the service about itself and its use; nothing, where nobody is to be told."""
+"""Analytics: what a client tells the service about itself and its use; nothing, where nobody is to be told."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aioflags.client.lifecycle import Outlet
-from aioflags.client.service import Wire
+from aioflags.client.lifecycle import Background
+from aioflags.client.service import ServiceConnection
 from aioflags.config.config import Config
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
@@ -18,17 +18,17 @@ from aioflags.model.secret import SdkKey
 if TYPE_CHECKING:
     from aioflags.events.diagnostics import Diagnostics
 
-__all__ = ["Telling"]
+__all__ = ["Analytics"]
 
 
-class Telling:
+class Analytics:
     """Of one client."""
 
-    def __init__(self, config: Config, key: SdkKey, wire: Wire, recorder: Recorder) -> None:
+    def __init__(self, config: Config, key: SdkKey, wire: ServiceConnection, recorder: Recorder) -> None:
         self._config = config
         self._key = key
         self._recorder = recorder
-        self.outlets: list[Outlet] = []
+        self.outlets: list[Background] = []
         """What leaves the client by this."""
         self.outbox: Outbox | None = None
         """Where analytics events wait to be sent; ``None`` if none are."""
@@ -42,7 +42,7 @@ class Telling:
             config.events_uri,
             wire.headers,
             compress=settings.enable_event_compression,
-            learn_time=recorder.learn_time,
+            set_server_time=recorder.set_server_time,
             logger=config.logger,
         )
         self.outbox = Outbox(recorder, settings, sender, config.logger)
@@ -53,7 +53,7 @@ class Telling:
             self.outlets.append(diagnostics)
 
     def _diagnostics(self, sender: Sender) -> Diagnostics:
-        from aioflags.client.diagnostics import describe  # noqa: PLC0415 - who opted out does not pay for it
+        from aioflags.client.diagnostics import describe_client  # noqa: PLC0415 - who opted out does not pay for it
         from aioflags.events.diagnostics import Diagnostics  # noqa: PLC0415 - as above
 
         return Diagnostics(
@@ -61,6 +61,6 @@ class Telling:
             sender,
             interval=self._config.events.diagnostic_recording_interval,
             key_suffix=self._key.suffix,
-            describe=lambda: describe(self._config, os.environ),
+            describe=lambda: describe_client(self._config, os.environ),
             logger=self._config.logger,
         )

@@ -18,36 +18,36 @@ from typing import Any, ClassVar, Final, Self, overload
 from weakref import WeakMethod
 
 from aioflags.big_segments.lookup import UNAVAILABLE
-from aioflags.client.analytics import Telling
-from aioflags.client.data_updates import Upkeep, first_snapshot
+from aioflags.client.analytics import Analytics
+from aioflags.client.data_updates import DataUpdates, first_snapshot
 from aioflags.client.evaluator import Evaluator
 from aioflags.client.fast_path import CLIENT, with_fast_path
-from aioflags.client.flag_changes import ChangeFeed, Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
+from aioflags.client.flag_changes import Changes, FlagChange, FlagChanges, FlagTracker, ValueChange, ValueChanges
 from aioflags.client.flags import Flags, FlagsState
-from aioflags.client.lifecycle import Core
-from aioflags.client.overrides import INTERVENTIONS, ObservedEvent
-from aioflags.client.service import Wire
+from aioflags.client.lifecycle import Lifecycle
+from aioflags.client.overrides import OVERRIDES, ObservedEvent
+from aioflags.client.service import ServiceConnection
 from aioflags.client.status import StatusCell, Statuses
 from aioflags.client.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
 from aioflags.config.config import Config, DataSystem
 from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.events.recorder import CLOSED, Recorder
+from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.events.stats import Stats
-from aioflags.hooks.deferred import Backlog
+from aioflags.hooks.deferred import DeferredHooks
 from aioflags.hooks.hook import Hook, TrackCall
-from aioflags.hooks.runner import Series
+from aioflags.hooks.runner import HookRunner
 from aioflags.migration import OpTracker, Stage
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import StatusReport, StoreStatus
-from aioflags.plugins.registration import Registration, environment_of
+from aioflags.plugins.registration import Registration, environment_metadata
 from aioflags.protocol.documents.document import read_document
-from aioflags.runtime.async_lock import Turns
-from aioflags.runtime.broadcast import Following, Newest
+from aioflags.runtime.async_lock import ForkSafeAsyncLock
+from aioflags.runtime.broadcast import Latest, LatestIterator
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import Once, printable
 from aioflags.runtime.regular_files import read_in_time
@@ -58,7 +58,7 @@ from aioflags.supervisor.holder import SnapshotHolder
 
 __all__ = ["Client"]
 
-_NEVER: Final[Newest[StoreStatus]] = Newest()
+_NEVER: Final[Latest[StoreStatus]] = Latest()
 """Where there is no store, and no news of one."""
 _NEVER.close()
 
@@ -86,22 +86,22 @@ class Client:
         self._config = config = require("config", Config() if config is None else config, Config)
         self._key = SdkKey(require("sdk_key", sdk_key, str))
         self._path: Path | None = None
-        self._starting = Turns()
+        self._starting = ForkSafeAsyncLock()
         self._logger = config.logger
         if self._key.discarded:
             self._logger.warning("sdk_key: it has characters that no key has, or is too long; none is sent")
         self._holder = SnapshotHolder(first_snapshot(config))
-        self._feed = ChangeFeed(self._logger)
+        self._feed = FlagTracker(self._logger)
         self._cell = StatusCell(self._holder, self._feed, self._logger)
         self._once = Once()
         self._once_a_flag = Once()
-        self._backlog = Backlog(self._logger)
-        self._series = Series(config.hooks, self._backlog, self._logger)
+        self._backlog = DeferredHooks(self._logger)
+        self._series = HookRunner(config.hooks, self._backlog, self._logger)
         # Weakly, since its numbers may be of interest when the client is gone.
         self._recorder = Recorder(config.events, turned=_weakly(self._update_fast_path), logger=self._logger)
-        wire = Wire(config, self._key)
-        telling = Telling(config, self._key, wire, self._recorder)
-        self._upkeep = Upkeep(
+        wire = ServiceConnection(config, self._key)
+        telling = Analytics(config, self._key, wire, self._recorder)
+        self._upkeep = DataUpdates(
             config,
             self._key,
             wire,
@@ -120,11 +120,11 @@ class Client:
             memberships=self._memberships,
             logger=self._logger,
         )
-        self._report_to: Recorder | None = CLOSED
+        self._report_to: Recorder | None = DISABLED_RECORDER
         self._turning = Lock()
-        self._registration = Registration(config.plugins, environment_of(self._key, config), self._logger)
+        self._registration = Registration(config.plugins, environment_metadata(self._key, config), self._logger)
         self._knows_plugins = False
-        self._core = Core(
+        self._core = Lifecycle(
             self._cell,
             self._upkeep.run,
             prepare=self._prepare,
@@ -137,7 +137,7 @@ class Client:
             close_timeout=config.close_timeout,
             logger=self._logger,
         )
-        INTERVENTIONS.watch(self, Client._update_fast_path)
+        OVERRIDES.watch(self, Client._update_fast_path)
 
     @classmethod
     def local(cls, data: Mapping[str, object] | str | os.PathLike[str], config: Config | None = None) -> Client:
@@ -522,7 +522,7 @@ class Client:
         if (found := self._usable("track", context)) is not None:
             self._warn_if_closed("track")
             self._recorder.tracked(name, found, data, metric_value)
-            for observer in INTERVENTIONS.event_observers:
+            for observer in OVERRIDES.event_observers:
                 observer(ObservedEvent("track", name, found, data, metric_value))
             if self._series:
                 environment_id = self._cell.environment_id
@@ -542,7 +542,7 @@ class Client:
         if (found := self._usable("identify", context)) is not None:
             self._warn_if_closed("identify")
             self._recorder.identified(found)
-            for observer in INTERVENTIONS.event_observers:
+            for observer in OVERRIDES.event_observers:
                 observer(ObservedEvent("identify", "", found))
 
     def flush(self) -> None:
@@ -632,13 +632,13 @@ class Client:
         """How the store of flag data is doing now; ``None`` without one."""
         return self._upkeep.store_statuses.value
 
-    def store_statuses(self) -> Following[StoreStatus]:
+    def store_statuses(self) -> LatestIterator[StoreStatus]:
         """``async for status in client.store_statuses()``: the status of now, then each newer one.
 
         A slow reader misses those in between, never the last. Ends when the client has closed. Without a store there is nothing
         to follow.
         """
-        return Following(self._upkeep.store_statuses, self._core.check_loop)
+        return LatestIterator(self._upkeep.store_statuses, self._core.check_loop)
 
     async def big_segments_status(self) -> StoreStatus:
         """How the store of big segments is doing, as it was last asked; not available where there is none, or it cannot be asked.
@@ -647,13 +647,13 @@ class Client:
         """
         return UNAVAILABLE if self._memberships is None else await self._memberships.status()
 
-    def big_segments_statuses(self) -> Following[StoreStatus]:
+    def big_segments_statuses(self) -> LatestIterator[StoreStatus]:
         """``async for status in client.big_segments_statuses()``: the status of now, once it is known, then each newer one.
 
         A slow reader misses those in between, never the last. Ends when the client has closed. Without a store there is nothing
         to follow.
         """
-        return Following(_NEVER if self._memberships is None else self._memberships.statuses, self._core.check_loop)
+        return LatestIterator(_NEVER if self._memberships is None else self._memberships.statuses, self._core.check_loop)
 
     @overload
     def changes(self) -> Changes[FlagChange]: ...
@@ -722,7 +722,7 @@ class Client:
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # The default argument keeps the function at hand while the interpreter exits and clears its modules.
-        core: Core | None = getattr(self, "_core", None)  # missing if the arguments of the constructor were wrong
+        core: Lifecycle | None = getattr(self, "_core", None)  # missing if the arguments of the constructor were wrong
         if self._warns_if_unclosed and core is not None and core.is_open:
             _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
 
@@ -737,7 +737,7 @@ class Internals:
 
     recorder: Recorder
     status: StatusCell
-    changes: ChangeFeed
+    changes: FlagTracker
 
 
 def internals_of(client: Client) -> Internals:

@@ -1,4 +1,4 @@
-"""Upkeep: what keeps the data of one client current: its sources, its store, and the memberships of its big segments."""
+"""DataUpdates: what keeps the data of one client current: its sources, its store, and the memberships of its big segments."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 import hmac
 from collections.abc import Callable
 
-from aioflags.big_segments.lookup import Memberships
-from aioflags.client.service import Wire
+from aioflags.big_segments.lookup import BigSegmentLookup
+from aioflags.client.service import ServiceConnection
 from aioflags.client.status import StatusCell
 from aioflags.config.config import Config, DataSystem
 from aioflags.evaluation.snapshot import Snapshot
@@ -16,21 +16,21 @@ from aioflags.model.result import SourceState
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import StoreStatus
 from aioflags.persistence.health import AVAILABLE
-from aioflags.persistence.session import Keeper
-from aioflags.runtime.broadcast import Newest
+from aioflags.persistence.session import StoreSession
+from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.cancellation import Contained
-from aioflags.runtime.fork import tell_after_fork
+from aioflags.runtime.fork import reset_after_fork
 from aioflags.sources import Fdv1Polling, Fdv1Streaming, FileSource, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
-from aioflags.sources.poll_on_demand import Demand
+from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.stores.base import StoreContext
-from aioflags.supervisor.fallback_state import Engagement
+from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.supervisor import Supervisor
 
-__all__ = ["Upkeep", "first_snapshot"]
+__all__ = ["DataUpdates", "first_snapshot"]
 
 
-class Upkeep:
+class DataUpdates:
     """Runs what ``config`` says, into ``holder`` and ``cell``.
 
     ``attempted`` is told of attempts to establish a stream. ``turned`` is called when calls that can wait have to read the store,
@@ -41,7 +41,7 @@ class Upkeep:
         self,
         config: Config,
         key: SdkKey,
-        wire: Wire,
+        wire: ServiceConnection,
         holder: SnapshotHolder,
         cell: StatusCell,
         *,
@@ -54,21 +54,21 @@ class Upkeep:
         self._cell = cell
         self._attempted = attempted
         self._logger = config.logger
-        self._engagement = Engagement()
+        self._engagement = FallbackState()
         self.system: DataSystem = config.data_system
         """May be replaced before the start."""
-        self.demand: Demand = Demand(cell.rested)
-        self.store_statuses: Newest[StoreStatus] = Newest()
-        self.keeper: Keeper | None = self._make_keeper(key, turned)
+        self.demand: PollOnDemand = PollOnDemand(cell.polled_on_demand)
+        self.store_statuses: Latest[StoreStatus] = Latest()
+        self.keeper: StoreSession | None = self._make_keeper(key, turned)
         """What keeps the store; ``None`` without one, and offline."""
         big = None if config.offline else config.big_segments
-        self.memberships: Memberships | None = None if big is None else Memberships(big, self._logger)
-        tell_after_fork(self.demand)
+        self.memberships: BigSegmentLookup | None = None if big is None else BigSegmentLookup(big, self._logger)
+        reset_after_fork(self.demand)
         if self.keeper is None:
             self.store_statuses.close()
         else:
             self.store_statuses.put(AVAILABLE)
-            tell_after_fork(self.store_statuses)
+            reset_after_fork(self.store_statuses)
         self._warn(key)
 
     def _warn(self, key: SdkKey) -> None:
@@ -187,14 +187,14 @@ class Upkeep:
 
     # -- the store
 
-    def _make_keeper(self, key: SdkKey, turned: Callable[[], None]) -> Keeper | None:
+    def _make_keeper(self, key: SdkKey, turned: Callable[[], None]) -> StoreSession | None:
         chosen, config = self.system.persistence, self._config
         if chosen is None or config.offline:
             return None
         # Whoever sees the name cannot tell the key from it.
         place = "\n".join((config.base_uri, config.stream_uri, config.payload_filter_key or ""))
         environment = hmac.new(key.value.encode(), place.encode(), hashlib.sha256).hexdigest()
-        return Keeper(
+        return StoreSession(
             chosen.store,
             writes=chosen.mode == "read_write",
             alone=not self._has_sources,

@@ -26,14 +26,14 @@ from aioflags.stores.base import Described
 from aioflags.transport.proxies import proxy_for
 from aioflags.transport.settings import Http
 
-__all__ = ["describe"]
+__all__ = ["describe_client"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 _MEMORY: Final = "memory"
 _CUSTOM: Final = "custom"
 
 
-def describe(config: Config, environment: Mapping[str, str]) -> Description:
+def describe_client(config: Config, environment: Mapping[str, str]) -> Description:
     """``environment`` is like ``os.environ``: proxies may stand there."""
     return Description(
         sdk=Sdk(name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version),

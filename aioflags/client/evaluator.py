@@ -15,10 +15,10 @@ from typing import Any, Final, TypedDict
 
 import msgspec
 
-from aioflags.big_segments.lookup import Memberships
+from aioflags.big_segments.lookup import BigSegmentLookup
 from aioflags.client.ambient import current_context
 from aioflags.client.fast_path import fast_path, report_target
-from aioflags.client.overrides import INTERVENTIONS, Observation
+from aioflags.client.overrides import OVERRIDES, Observation
 from aioflags.client.status import StatusCell
 from aioflags.client.typed import own_default, plain_key
 from aioflags.errors import ConfigError, ConfigTypeError
@@ -26,14 +26,14 @@ from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_st
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.value_types import EXPECTABLE, NO_FIT, asked_for, fit, misfit
-from aioflags.events.recorder import CLOSED, Recorder
+from aioflags.evaluation.value_types import EXPECTABLE, MISMATCH, expected_type, fit, mismatch
+from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks.hook import EvaluationCall
-from aioflags.hooks.runner import Series
+from aioflags.hooks.runner import HookRunner
 from aioflags.migration.stages import Stage, staged
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
-from aioflags.model.explanation import Explanation, Origin, Step, StepKind
+from aioflags.model.explanation import DataOrigin, Explanation, ExplanationStep, StepKind
 from aioflags.model.status import Status
 from aioflags.model.values import fresh
 from aioflags.runtime.clock import now_ms
@@ -84,23 +84,23 @@ class Evaluator:
     def __init__(
         self,
         cell: StatusCell,
-        series: Series,
+        series: HookRunner,
         recorder: Recorder,
         *,
         offline: bool,
         defaults: Mapping[str, object],
-        memberships: Memberships | None,
+        memberships: BigSegmentLookup | None,
         logger: logging.Logger,
     ) -> None:
         self.recorder: Recorder = recorder
-        self.report_to: Recorder | None = CLOSED
+        self.report_to: Recorder | None = DISABLED_RECORDER
         self.is_hooked: bool = False
         self.may_wait: bool = False
         self._is_intervened = False
         self._cell = cell
         self._series = series
         self._memberships = memberships
-        self._at_hand = None if memberships is None else memberships.at_hand
+        self._at_hand = None if memberships is None else memberships.cached
         self._offline = offline
         self._defaults = defaults
         self._logger = logger
@@ -248,13 +248,13 @@ class Evaluator:
             raise ConfigError(f"expect: no flag is a {getattr(expect, '__name__', expect)}; object stands for any value")
         if not self._is_intervened:
             return self._from_data(question, memberships)
-        overrides = INTERVENTIONS.overrides()
+        overrides = OVERRIDES.overrides()
         if question.key in overrides:
             detail = self._overridden(question, overrides[question.key])
         else:
             detail = self._from_data(question, memberships)
         observation = Observation(question.key, question.context, question.default, detail, question.snapshot.flags, overrides)
-        for observer in INTERVENTIONS.observers:
+        for observer in OVERRIDES.observers:
             observer(observation)
         return detail
 
@@ -262,9 +262,9 @@ class Evaluator:
         """The override if it has the type asked for, otherwise the default."""
         key = question.key
         default = fresh(self._defaults[key]) if key in self._defaults else question.default
-        wanted = asked_for(default) if question.expect is None else question.expect
+        wanted = expected_type(default) if question.expect is None else question.expect
         value = fit(override, wanted)
-        if value is not NO_FIT:
+        if value is not MISMATCH:
             return EvaluationDetail(value, None, _OVERRIDE)
         if self._once[ErrorKind.WRONG_TYPE](key):
             self._log_type(key, override, wanted)
@@ -276,7 +276,7 @@ class Evaluator:
         default = fresh(self._defaults[key]) if key in self._defaults else question.default
         if self._offline:
             return EvaluationDetail(default, None, _OFFLINE)
-        wanted = asked_for(default) if question.expect is None else question.expect
+        wanted = expected_type(default) if question.expect is None else question.expect
         memberships = memberships or self._at_hand
         evaluation = snapshot.evaluate(key, context, default, wanted=wanted, memberships=memberships)
         if self.recorder.is_open and context is not None and context.error is None:
@@ -337,21 +337,21 @@ class Evaluator:
         return values
 
     def _overrides(self) -> Mapping[str, Any]:
-        return INTERVENTIONS.overrides() if self._is_intervened else _NONE
+        return OVERRIDES.overrides() if self._is_intervened else _NONE
 
     def explain(self, snapshot: Snapshot, key: str, context: Context | None, known: FindMembership | None) -> Explanation:
         """Why :meth:`detail` answers as it does where any value will do, and where the data came from."""
         key, found = plain_key(key), self.context(context)
         overrides, cell = self._overrides(), self._cell
         if key in overrides:
-            step = Step(kind=StepKind.OVERRIDE, text="a test overrides the flag, so nothing was evaluated")
+            step = ExplanationStep(kind=StepKind.OVERRIDE, text="a test overrides the flag, so nothing was evaluated")
             explanation = Explanation(key=key, detail=EvaluationDetail(fresh(overrides[key]), None, _OVERRIDE), steps=(step,))
         elif self._offline:
-            step = Step(kind=StepKind.PROBLEM, text="the client is offline, so it has no flag data")
+            step = ExplanationStep(kind=StepKind.PROBLEM, text="the client is offline, so it has no flag data")
             explanation = Explanation(key=key, detail=EvaluationDetail(None, None, _OFFLINE), steps=(step,))
         else:
             explanation = explain(snapshot, key, found, memberships=known)
-        origin = Origin(source=cell.source, age=cell.data_age, status=cell.newest, environment_id=cell.environment_id)
+        origin = DataOrigin(source=cell.source, age=cell.data_age, status=cell.newest, environment_id=cell.environment_id)
         return replace(explanation, origin=origin)
 
     def _usable(self, snapshot: Snapshot, context: Context | None) -> Context | None:
@@ -369,7 +369,7 @@ class Evaluator:
 
     def _log_type(self, key: str, found: object, wanted: type) -> None:
         """Types are named, and values never."""
-        self._logger.warning("%s: its value is %s; the default is served", printable(key), misfit(found, wanted))
+        self._logger.warning("%s: its value is %s; the default is served", printable(key), mismatch(found, wanted))
 
     def _log_stage(self, key: str) -> None:
         """The value of a migration's flag, or the default that is configured for it, is not a stage. Once a flag."""

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from aioflags.client.ambient import current_context
 from aioflags.client.typed import own_default
-from aioflags.events.recorder import CLOSED, Recorder
+from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 
 __all__ = ["CLIENT", "PINNED", "Bindings", "FastPath", "fast_path", "report_target", "with_fast_path"]
 
@@ -65,7 +65,7 @@ def report_target(path: FastPath, recorder: Recorder) -> Recorder | None:
         case FastPath.REPORTED:
             return recorder
         case FastPath.DISABLED:
-            return CLOSED
+            return DISABLED_RECORDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

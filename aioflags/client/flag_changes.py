@@ -23,7 +23,7 @@ from aioflags.model.change import ChangeSet
 from aioflags.model.values import fresh, same_json
 from aioflags.runtime.logs import Once, logger
 
-__all__ = ["ChangeFeed", "Changes", "FlagChange", "FlagChanges", "ValueChange", "ValueChanges"]
+__all__ = ["FlagTracker", "Changes", "FlagChange", "FlagChanges", "ValueChange", "ValueChanges"]
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class _Follower(Protocol):
     def finish(self) -> None: ...
 
 
-class ChangeFeed:
+class FlagTracker:
     """The followers of one client's data; told on the event loop, after the data can be seen. They register from any thread.
 
     No lock is needed: a follower comes and goes by one assignment or deletion, and the event loop reads a copy.
@@ -107,7 +107,7 @@ class Changes(ABC, Generic[T]):
     :class:`LifecycleError` on another event loop than the client's, where no change would ever wake the reader.
     """
 
-    def __init__(self, feed: ChangeFeed, check_loop: Callable[[], None]) -> None:
+    def __init__(self, feed: FlagTracker, check_loop: Callable[[], None]) -> None:
         self._feed = feed
         self._check_loop = check_loop
         self._news = anyio.Event()
@@ -172,7 +172,7 @@ class Changes(ABC, Generic[T]):
 class FlagChanges(Changes[FlagChange]):
     """Every flag that a transfer affects, once a transfer. A flag that still waits to be read does not wait twice."""
 
-    def __init__(self, feed: ChangeFeed, check_loop: Callable[[], None]) -> None:
+    def __init__(self, feed: FlagTracker, check_loop: Callable[[], None]) -> None:
         self._waiting: OrderedDict[str, FlagChange] = OrderedDict()
         super().__init__(feed, check_loop)
 
@@ -195,7 +195,7 @@ class ValueChanges(Changes[ValueChange]):
     """
 
     def __init__(
-        self, feed: ChangeFeed, check_loop: Callable[[], None], key: str, read: Callable[[Snapshot], Any], now: Snapshot
+        self, feed: FlagTracker, check_loop: Callable[[], None], key: str, read: Callable[[Snapshot], Any], now: Snapshot
     ) -> None:
         self._key = key
         self._read = read

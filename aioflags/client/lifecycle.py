@@ -26,16 +26,16 @@ from aioflags.model.status import Status, StatusReport
 from aioflags.protocol.failures import unexpected
 from aioflags.runtime.cancellation import Contained
 from aioflags.runtime.clock import now
-from aioflags.runtime.fork import tell_after_fork
+from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.validation import time_limit
 
-__all__ = ["Core", "Outlet"]
+__all__ = ["Lifecycle", "Background"]
 
 _LAST_STEP: Final = 0.1
 """How long before the end of its time a close begins to abandon what is on its way."""
 
 
-class Outlet(Protocol):
+class Background(Protocol):
     """What leaves a client while it runs."""
 
     def open(self) -> None:
@@ -55,7 +55,7 @@ class Outlet(Protocol):
         ...
 
 
-class Core:
+class Lifecycle:
     """What every client is made of: one task that owns all others, and the calls that start and end it.
 
     ``work`` keeps the data current until it is cancelled, or until nothing is left to do. ``prepare`` comes before it, and
@@ -74,7 +74,7 @@ class Core:
         beside: Callable[[], Coroutine[Any, Any, None]],
         stopped: Callable[[], None],
         release: Callable[[], Awaitable[None]],
-        outlets: Sequence[Outlet] = (),
+        outlets: Sequence[Background] = (),
         opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
         start_wait: float,
         close_timeout: float,
@@ -96,7 +96,7 @@ class Core:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = anyio.Event()
         self._deadline = 0.0
-        tell_after_fork(self)
+        reset_after_fork(self)
 
     # -- start
 
@@ -142,7 +142,7 @@ class Core:
                 await self.aclose()
             raise
         if wait > 0 and not self._cell.readiness.is_set():
-            self._cell.start_limit()
+            self._cell.start_timed_out()
         self._log_start(wait, self._loop.time() - began)
         return self._cell.newest
 
@@ -258,7 +258,7 @@ class Core:
         group.start_soon(self._limit_start, start_wait)
         await self._guard()
 
-    async def _send(self, outlet: Outlet) -> None:
+    async def _send(self, outlet: Background) -> None:
         """A bug there loses what would have been sent, and nothing else."""
         try:
             with Contained():
@@ -274,7 +274,7 @@ class Core:
         with anyio.move_on_after(seconds):
             await self._cell.readiness.wait()
             return
-        self._cell.start_limit()
+        self._cell.start_timed_out()
 
     async def _guard(self) -> None:
         """A bug below ends the updates, not the evaluations: they go on from the last data."""
@@ -330,9 +330,9 @@ class Core:
         self._stopped()
         self._closing.set()
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: the parent's tasks do not run here. Evaluation goes on; ``start`` starts anew."""
         if self._root is not None:
             self._root = self._loop = None
             self._closing, self._prepared = anyio.Event(), anyio.Event()
-            self._cell.forked()
+            self._cell.after_fork()

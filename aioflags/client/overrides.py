@@ -19,7 +19,7 @@ from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.runtime.fork import Lock
 
-__all__ = ["INTERVENTIONS", "EventObserver", "Interventions", "Observation", "ObservedEvent", "Observer"]
+__all__ = ["OVERRIDES", "EventObserver", "OverrideRegistry", "Observation", "ObservedEvent", "Observer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ EventObserver: TypeAlias = Callable[[ObservedEvent], None]
 """Called for every tracked event and every identified context, on the thread of the call; must not raise."""
 
 
-class Interventions:
+class OverrideRegistry:
     """Those of one process: what holds everywhere, and, by a context variable, what holds in a task alone."""
 
     def __init__(self) -> None:
@@ -143,4 +143,4 @@ class Interventions:
                     turn(client, intervened=by > 0)
 
 
-INTERVENTIONS: Final = Interventions()
+OVERRIDES: Final = OverrideRegistry()

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from aioflags.config.config import Config
 from aioflags.model.secret import SdkKey
 from aioflags.protocol.requests import INSTANCE_ID, Headers, identity_headers
-from aioflags.runtime.fork import tell_after_fork
+from aioflags.runtime.fork import reset_after_fork
 from aioflags.transport.http import HttpTransport, Response
 
-__all__ = ["Wire"]
+__all__ = ["ServiceConnection"]
 
 
-class Wire:
+class ServiceConnection:
     """One for each client; sources and events share it."""
 
     transport: HttpTransport
@@ -32,9 +32,9 @@ class Wire:
             logger=config.logger,
         )
         self._config = config
-        tell_after_fork(self)
+        reset_after_fork(self)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork, which is a client of its own to the service. Sources and events have these very headers."""
         self.headers[INSTANCE_ID] = str(uuid.uuid4())
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import anyio
 
-from aioflags.client.flag_changes import ChangeFeed
+from aioflags.client.flag_changes import FlagTracker
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet
 from aioflags.model.result import ErrorInfo, SourceState
@@ -31,7 +31,7 @@ __all__ = ["StatusCell", "Statuses"]
 class StatusCell:
     """Who knows how a client is doing. Implements the facts that the supervisor reports."""
 
-    def __init__(self, holder: SnapshotHolder, feed: ChangeFeed, log: logging.Logger = logger) -> None:
+    def __init__(self, holder: SnapshotHolder, feed: FlagTracker, log: logging.Logger = logger) -> None:
         self._log = log
         self._once = Once()
         self._holder = holder
@@ -115,13 +115,13 @@ class StatusCell:
 
     # -- facts from the life cycle
 
-    def rested(self) -> None:
+    def polled_on_demand(self) -> None:
         """A source that polls on demand has polled, so that nothing more comes before it is asked: a start need not wait on."""
         if not self.readiness.is_set():
-            self.start_limit()
+            self.start_timed_out()
             self.ready()
 
-    def start_limit(self) -> None:
+    def start_timed_out(self) -> None:
         """As long as starting may wait for data, nothing came."""
         is_news, self._start_limit_passed = not self._start_limit_passed, True
         if self.is_closed:
@@ -146,7 +146,7 @@ class StatusCell:
         self.ready()
         self._feed.close()
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: nothing runs here yet, and the parent's waiters are not here."""
         if self.is_closed:
             return

@@ -51,8 +51,8 @@ class Flag(str, Generic[T]):
     _default: T
     _is_scalar: bool
 
-    def __new__(cls, key: str, *unnamed: Never, default: T) -> Flag[T]:
-        if unnamed:
+    def __new__(cls, key: str, *default_bits: Never, default: T) -> Flag[T]:
+        if default_bits:
             raise ConfigTypeError("default: name it, as in Flag(key, default=…)")
         if not require("key", key, str):
             raise ConfigError("key: an empty string is no flag's key")

@@ -22,11 +22,11 @@ from starlette.routing import BaseRoute, Route, request_response
 from starlette.types import Send
 
 from aioflags.devserver.clients import SeenClient
-from aioflags.devserver.control.access import Gate
+from aioflags.devserver.control.access import AccessCheck
 from aioflags.devserver.control.control import Save, control_routes
 from aioflags.devserver.control.overrides import gates_of
 from aioflags.devserver.control.page import page_routes
-from aioflags.devserver.faults.injection import MOST_BYTES, Disturbed
+from aioflags.devserver.faults.injection import MOST_BYTES, FaultInjection
 from aioflags.devserver.protocol.encoding import fdv1_all, fdv2_messages, poll_body
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.protocol.streams import Note, fdv1_stream, fdv2_stream
@@ -69,7 +69,7 @@ def create_app(
         routes += [*control_routes(state, save), *page_routes()]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Gate, allowed_hosts, token)],
+        middleware=[Middleware(AccessCheck, allowed_hosts, token)],
         exception_handlers={404: _no_such_call, 405: _no_such_method},
     )
     app.router.redirect_slashes = False  # a redirect would repeat whatever name the request gave this machine
@@ -99,7 +99,7 @@ def _door(
     below: str = "",
 ) -> Route:
     """The route of an endpoint: compressed where that is asked for, and spoiled by faults after that."""
-    route = Route(endpoint + below, Disturbed(GZipMiddleware(request_response(answer), compresslevel=5), state, endpoint))
+    route = Route(endpoint + below, FaultInjection(GZipMiddleware(request_response(answer), compresslevel=5), state, endpoint))
     # Starlette would answer HEAD by GET's function, which for a stream never ends.
     route.methods = {method}
     return route

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.evaluation.value_types import NO_FIT, fit
+from aioflags.evaluation.value_types import MISMATCH, fit
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 
 __all__ = ["Answer", "PrerequisiteEvaluation", "Tracking", "direct", "malformed"]
@@ -21,14 +21,14 @@ __all__ = ["Answer", "PrerequisiteEvaluation", "Tracking", "direct", "malformed"
 class Answer:
     """One possible outcome of a flag: the detail that is handed out, and what the callers want to know of it beforehand.
 
-    ``fits`` has the value as a caller gets it who asks with a default of one of these classes: a string under ``str``, a
+    ``by_type`` has the value as a caller gets it who asks with a default of one of these classes: a string under ``str``, a
     number under ``int`` and ``float``. It is empty for arrays, objects, and no value at all. ``is_experiment`` says that
-    events and front ends are to be told the reason. ``fulfils`` is the variation that those get who have the flag as their
+    events and front ends are to be told the reason. ``satisfies`` is the variation that those get who have the flag as their
     prerequisite; a flag that is off fulfils nothing. ``prerequisites`` are those that were evaluated on the way to this
     answer, with their own before them. ``problem`` says to people why the flag is malformed. Never changed after it was made.
     """
 
-    __slots__ = ("detail", "fits", "fulfils", "index", "is_experiment", "prerequisites", "problem", "value")
+    __slots__ = ("detail", "by_type", "satisfies", "index", "is_experiment", "prerequisites", "problem", "value")
 
     def __init__(
         self, value: Any, index: int | None, reason: Reason, *, is_experiment: bool = False, problem: str | None = None
@@ -37,8 +37,8 @@ class Answer:
         self.index: int | None = index
         self.detail: EvaluationDetail[Any] = EvaluationDetail(value, index, reason)
         self.is_experiment: bool = is_experiment or reason.in_experiment
-        self.fits: Mapping[type, Any] = _fits(value) if index is not None else _NOTHING_FITS
-        self.fulfils: int | None = None if reason.kind is ReasonKind.OFF else index
+        self.by_type: Mapping[type, Any] = _fits(value) if index is not None else _NOTHING_FITS
+        self.satisfies: int | None = None if reason.kind is ReasonKind.OFF else index
         self.prerequisites: tuple[PrerequisiteEvaluation, ...] = ()
         self.problem: str | None = problem
 
@@ -67,7 +67,7 @@ def _fits(value: object) -> Mapping[type, Any]:
         return _TRUE
     if value is False:
         return _FALSE
-    return {kind: found for kind in (str, int, float) if (found := fit(value, kind)) is not NO_FIT}
+    return {kind: found for kind in (str, int, float) if (found := fit(value, kind)) is not MISMATCH}
 
 
 _MALFORMED: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.MALFORMED_FLAG)

@@ -1,4 +1,4 @@
-"""Batch: evaluations of many flags for one context, in which each prerequisite and each segment is evaluated once for all."""
+"""BulkEvaluation: evaluations of many flags for one context, in which each prerequisite and each segment is evaluated once for all."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
 
-__all__ = ["Batch"]
+__all__ = ["BulkEvaluation"]
 
 
-class Batch:
+class BulkEvaluation:
     """Evaluates flags of one snapshot for one valid context.
 
     Prerequisites are evaluated before the flags that need them. So the path never gets long, and that a chain is too long is

@@ -21,13 +21,13 @@ from aioflags.model.values import is_array
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["SEGMENT_MATCH", "Membership", "compile_clause", "membership", "named_segments"]
+__all__ = ["SEGMENT_MATCH", "InClause", "compile_clause", "as_in_clause", "named_segments"]
 
 SEGMENT_MATCH = "segmentMatch"
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class InClause:
     """What a clause asks that wants one plain attribute to be among scalars: the form that rules answer by table."""
 
     kind: str
@@ -36,7 +36,7 @@ class Membership:
     negate: bool
 
 
-def membership(clause: Clause) -> Membership | None:
+def as_in_clause(clause: Clause) -> InClause | None:
     """The clause as a question of membership, if it is that simple; such a clause cannot fail."""
     if clause.op != "in":
         return None
@@ -44,7 +44,7 @@ def membership(clause: Clause) -> Membership | None:
     scalars = frozenset(map(scalar, clause.values or ()))
     if len(wanted.path) != 1 or wanted.path == ("kind",) or NO_SCALAR in scalars:
         return None
-    return Membership(clean_kind(clause.context_kind), wanted.path[0], scalars, bool(clause.negate))
+    return InClause(clean_kind(clause.context_kind), wanted.path[0], scalars, bool(clause.negate))
 
 
 def named_segments(rules: Iterable[FlagRule | SegmentRule] | None) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Forms: the compiled flags and segments of some items, each made when it is first asked for.
+"""CompiledData: the compiled flags and segments of some items, each made when it is first asked for.
 
 Flags name their prerequisites and segments by key, so the forms of what did not change serve the next items, too. The
 caches fill from any thread: two that compile the same flag at once make equal forms, and it does not matter whose stays.
@@ -18,12 +18,12 @@ from aioflags.evaluation.trees import Tree, tree_of
 from aioflags.model.change import Definition, ObjectKind
 from aioflags.runtime.logs import Once, printable
 
-__all__ = ["Complaints", "Forms"]
+__all__ = ["DefinitionLog", "CompiledData"]
 
 T = TypeVar("T")
 
 
-class Complaints:
+class DefinitionLog:
     """Tells a log what is wrong with definitions: everything once."""
 
     __slots__ = ("_log", "_once")
@@ -49,7 +49,7 @@ class Complaints:
         self._log.debug("evaluating flag %s failed", printable(key), exc_info=bug)
 
 
-class Forms:
+class CompiledData:
     """What evaluations run on.
 
     ``flags`` and ``segments`` are those compiled so far, ``plain`` is what :class:`~aioflags.evaluation.snapshot.Snapshot`
@@ -58,26 +58,26 @@ class Forms:
 
     __slots__ = ("complaints", "dialect", "flags", "items", "plain", "segments")
 
-    def __init__(self, items: Items, dialect: Dialect, complaints: Complaints) -> None:
+    def __init__(self, items: Items, dialect: Dialect, complaints: DefinitionLog) -> None:
         self.items: Items = items
         self.dialect: Dialect = dialect
-        self.complaints: Complaints = complaints
+        self.complaints: DefinitionLog = complaints
         self.plain: dict[str, Evaluate] = {}
         self.flags: dict[str, CompiledFlag] = {}
         self.segments: dict[str, CompiledSegment] = {}
 
-    def renewed(self, items: Items, changed: Iterable[Item] | None = None) -> Forms:
+    def renewed(self, items: Items, changed: Iterable[Item] | None = None) -> CompiledData:
         """The forms of ``items`` as far as they are known: they differ from the present items in what ``changed`` names.
 
         Without it, they differ in what is another object there, or in one of the two alone.
         """
-        forms, segments = Forms(items, self.dialect, self.complaints), set[str]()
+        forms, segments = CompiledData(items, self.dialect, self.complaints), set[str]()
         # Other threads may compile meanwhile: in this order nothing is plain without being a flag, and only copies are asked below.
         if changed is None and len(items.flags) < len(self.flags):
             # One flag that a store was asked for, say, beside ten thousand: what is picked costs by what there is now.
-            forms.plain = _picked(self.plain, self.items.flags, items.flags)
-            forms.flags = _picked(self.flags, self.items.flags, items.flags)
-            forms.segments = _picked(self.segments, self.items.segments, items.segments)
+            forms.plain = _reuse(self.plain, self.items.flags, items.flags)
+            forms.flags = _reuse(self.flags, self.items.flags, items.flags)
+            forms.segments = _reuse(self.segments, self.items.segments, items.segments)
             named = {key for flag in forms.flags.values() for key in flag.segments}
             segments = {key for key in named if items.segments.get(key) is not self.items.segments.get(key)}
         else:
@@ -131,7 +131,7 @@ class Forms:
         return segment
 
 
-def _picked(compiled: dict[str, T], before: Mapping[str, Definition], now: Mapping[str, Definition]) -> dict[str, T]:
+def _reuse(compiled: dict[str, T], before: Mapping[str, Definition], now: Mapping[str, Definition]) -> dict[str, T]:
     """What was compiled of those definitions that are the same objects now."""
     same = (key for key, definition in now.items() if definition is before.get(key))
     return {key: form for key in same if (form := compiled.get(key)) is not None}

@@ -16,7 +16,7 @@ from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.items import Item, Items
 from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
-from aioflags.runtime.cooperative import Pausing
+from aioflags.runtime.cooperative import Cooperative
 
 __all__ = ["Dependents", "changed_flags", "needs", "tracing"]
 
@@ -36,7 +36,7 @@ def changed_flags(index: Dependents | None, old: Items, new: Items, change_set: 
     return flags if index is None else flags | _affected(index, _named(flags, segments))
 
 
-def tracing(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> Pausing[Dependents | None]:
+def tracing(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> Cooperative[Dependents | None]:
     """The index of ``new``; ``None`` if it is not needed to find what ``change_set`` changes.
 
     ``index`` is that of ``old``, as far as there is one.
@@ -101,7 +101,7 @@ def needs(definition: Definition | None) -> set[Item]:
     return found
 
 
-def _indexed(items: Items) -> Pausing[Dependents]:
+def _indexed(items: Items) -> Cooperative[Dependents]:
     found: dict[Item, set[Item]] = {}
     for count, item in enumerate(_named(items.flags, items.segments), 1):
         if count % _DEFINITIONS_A_SLICE == 0:
@@ -111,7 +111,7 @@ def _indexed(items: Items) -> Pausing[Dependents]:
     return found
 
 
-def _updated(dependents: Dependents, old: Items, new: Items, changed: Iterable[Item]) -> Pausing[Dependents]:
+def _updated(dependents: Dependents, old: Items, new: Items, changed: Iterable[Item]) -> Cooperative[Dependents]:
     found = dict(dependents)
     for count, item in enumerate(changed, 1):
         if count % _DEFINITIONS_A_SLICE == 0:

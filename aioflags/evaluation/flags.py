@@ -15,7 +15,7 @@ from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.compiled import CompiledFlag, Note
 from aioflags.evaluation.rollouts import choose
-from aioflags.evaluation.rules import Always, Outcome, RuleSpec, compile_rules, served_by
+from aioflags.evaluation.rules import Always, RuleOutcome, RuleSpec, compile_rules, served_by
 from aioflags.evaluation.scope import Evaluate, Scope
 from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition, Rollout, VariationOrRollout
@@ -85,7 +85,7 @@ def _serve(
     rule_index: int | None = None,
     rule_id: str | None = None,
     is_tracked: bool | None,
-) -> Outcome[Answer]:
+) -> RuleOutcome[Answer]:
     """One variation, or one of several; ``is_tracked``: its evaluations count as an experiment's in any case."""
 
     def answer(variation: int, *, in_experiment: bool = False) -> Answer:
@@ -103,7 +103,7 @@ def _serve(
 # -- steps, innermost first
 
 
-def _with_rules(flag: FlagDefinition, note: Note) -> Outcome[Answer]:
+def _with_rules(flag: FlagDefinition, note: Note) -> RuleOutcome[Answer]:
     served = flag.fallthrough or _NOTHING
     fallthrough = _serve(
         flag,
@@ -130,7 +130,7 @@ def _with_rules(flag: FlagDefinition, note: Note) -> Outcome[Answer]:
     return compile_rules(specs, fallthrough, note)
 
 
-def _with_targets(flag: FlagDefinition, otherwise: Outcome[Answer]) -> Outcome[Answer]:
+def _with_targets(flag: FlagDefinition, otherwise: RuleOutcome[Answer]) -> RuleOutcome[Answer]:
     """Targets become answers by key. Neighbours of one kind share a dictionary, in which the first of them wins."""
     reason = Reason(kind=ReasonKind.TARGET_MATCH)
     steps: list[tuple[str, dict[str, Answer]]] = []
@@ -174,7 +174,7 @@ def targets_in_order(flag: FlagDefinition) -> list[tuple[str, int, tuple[str, ..
     return found
 
 
-def _with_prerequisites(flag: FlagDefinition, outcome: Outcome[Answer]) -> Evaluate:
+def _with_prerequisites(flag: FlagDefinition, outcome: RuleOutcome[Answer]) -> Evaluate:
     decide = served_by(outcome)
     if not flag.prerequisites:
         return decide
@@ -186,7 +186,7 @@ def _with_prerequisites(flag: FlagDefinition, outcome: Outcome[Answer]) -> Evalu
         for wanted in flag.prerequisites
     )
     needs = tuple((needed, variation) for needed, variation, _ in gates)
-    ways = _Ways()
+    ways = PrerequisiteAnswers()
     start, each_once = ways.start, _each_once(key, gates, decide)
 
     def with_prerequisites(context: Context, scope: Scope) -> Answer:
@@ -198,7 +198,7 @@ def _with_prerequisites(flag: FlagDefinition, outcome: Outcome[Answer]) -> Evalu
             for needed, variation in needs:
                 answer = plain[needed](context, scope)
                 way = way[answer]
-                if answer.fulfils != variation:
+                if answer.satisfies != variation:
                     break
             else:
                 if not is_decided:
@@ -217,7 +217,7 @@ def _with_prerequisites(flag: FlagDefinition, outcome: Outcome[Answer]) -> Evalu
                 return ways.add([*(note.answer for note in notes), _ABSENT], failed.after(notes))
             answer = prerequisite.evaluate(context, scope)
             notes.append(PrerequisiteEvaluation(prerequisite.key, prerequisite.version, prerequisite.tracking, answer, key))
-            if answer.fulfils != variation:
+            if answer.satisfies != variation:
                 return ways.add([note.answer for note in notes], failed.after(notes))
         answer = decide(context, scope)
         return ways.add([note.answer for note in notes] + [answer] * (not is_decided), answer.after(notes))
@@ -239,14 +239,14 @@ def _each_once(key: str, gates: Sequence[_Gate], decide: Evaluate) -> Evaluate:
                 flags.enter(needed, scope, is_leaf=not prerequisite.prerequisites)
                 answer = flags.leave(prerequisite.evaluate(context, scope), scope)
             notes.append(PrerequisiteEvaluation(prerequisite.key, prerequisite.version, prerequisite.tracking, answer, key))
-            if answer.fulfils != variation:
+            if answer.satisfies != variation:
                 return failed
         return decide(context, scope)
 
     return each_once
 
 
-class _Ways:
+class PrerequisiteAnswers:
     """The ways from a flag's prerequisites to its answers, each made when somebody goes it.
 
     ``start[answer of the first prerequisite][of the second][the flag's own]`` is the flag's answer that names these

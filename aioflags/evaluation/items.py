@@ -14,7 +14,7 @@ import msgspec
 from aioflags.model.change import Change, ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
-from aioflags.runtime.cooperative import Pausing
+from aioflags.runtime.cooperative import Cooperative
 
 __all__ = ["Item", "Items", "applied", "completed"]
 
@@ -48,7 +48,7 @@ class Items:
         return self.tombstones.get(item) if found is None else found.version
 
 
-def applied(items: Items, change_set: ChangeSet) -> Pausing[Items]:
+def applied(items: Items, change_set: ChangeSet) -> Cooperative[Items]:
     """The items after a full or partial change set; pauses now and then on its way there.
 
     A definition that comes again stays the object it was, so that what is known of it stays known.

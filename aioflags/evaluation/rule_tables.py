@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aioflags.evaluation.clauses import Membership
+from aioflags.evaluation.clauses import InClause
 from aioflags.evaluation.operators import scalar
 from aioflags.model.context import BUILT_IN
 from aioflags.model.values import is_array
@@ -21,12 +21,12 @@ __all__ = ["KindTables", "Table", "tables_of"]
 class Table:
     """Which rules the value of one attribute leaves standing: one bit a rule.
 
-    ``unnamed`` for values that no clause names, ``absent`` if there is none. Rules without a clause here always stand.
+    ``default_bits`` for values that no clause names, ``absent`` if there is none. Rules without a clause here always stand.
     """
 
     name: str
     by_value: dict[object, int]
-    unnamed: int
+    default_bits: int
     absent: int
 
     @property
@@ -34,16 +34,16 @@ class Table:
         """Whether the name is that of a context's property, not of an attribute."""
         return self.name in BUILT_IN
 
-    def standing(self, value: Any) -> int:
+    def matching_bits(self, value: Any) -> int:
         """The answer for any value, arrays included: of these, any element may be named."""
         if value is None:
             return self.absent
         if not is_array(value):
-            return self.by_value.get(scalar(value), self.unnamed)
+            return self.by_value.get(scalar(value), self.default_bits)
         differing = 0
         for element in value:
-            differing |= self.by_value.get(scalar(element), self.unnamed) ^ self.unnamed
-        return self.unnamed ^ differing
+            differing |= self.by_value.get(scalar(element), self.default_bits) ^ self.default_bits
+        return self.default_bits ^ differing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ class KindTables:
     tables: tuple[Table, ...]
 
 
-def tables_of(asked: Sequence[tuple[int, Membership]], every: int) -> tuple[KindTables, ...]:
+def tables_of(asked: Sequence[tuple[int, InClause]], every: int) -> tuple[KindTables, ...]:
     """Tables for questions, each with the bit of its rule; ``every`` has all bits.
 
     A rule that asks about an attribute twice needs two tables for it, since both have to leave it standing.
     """
-    layers: dict[tuple[str, str], list[list[tuple[int, Membership]]]] = {}
+    layers: dict[tuple[str, str], list[list[tuple[int, InClause]]]] = {}
     for bit, question in asked:
         layer = layers.setdefault((question.kind, question.name), [])
         for questions in layer:
@@ -82,15 +82,15 @@ def _all_absent(tables: Sequence[Table]) -> int:
     return found
 
 
-def _table(name: str, questions: Sequence[tuple[int, Membership]], every: int) -> Table:
-    absent = unnamed = every
+def _table(name: str, questions: Sequence[tuple[int, InClause]], every: int) -> Table:
+    absent = default_bits = every
     for bit, question in questions:
         absent &= ~bit
         if not question.negate:
-            unnamed &= ~bit
+            default_bits &= ~bit
     by_value: dict[object, int] = {}
     for bit, question in questions:
         for value in question.scalars:
             # Being named turns the clause's answer around, whichever it is.
-            by_value[value] = by_value.get(value, unnamed) ^ bit
-    return Table(name, by_value, unnamed, absent)
+            by_value[value] = by_value.get(value, default_bits) ^ bit
+    return Table(name, by_value, default_bits, absent)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, final
 
-from aioflags.evaluation.clauses import Membership, compile_clause, membership
+from aioflags.evaluation.clauses import InClause, as_in_clause, compile_clause
 from aioflags.evaluation.compiled import Note
 from aioflags.evaluation.rule_tables import KindTables, tables_of
 from aioflags.evaluation.scope import Predicate, Scope
@@ -25,7 +25,7 @@ from aioflags.model.flag import Clause
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["Always", "Outcome", "RuleSpec", "compile_rules", "served_by"]
+__all__ = ["Always", "RuleOutcome", "RuleSpec", "compile_rules", "served_by"]
 
 T = TypeVar("T")
 Rest: TypeAlias = tuple[Predicate, ...]
@@ -40,10 +40,10 @@ class Always(Generic[T]):
     value: T
 
 
-Outcome: TypeAlias = "Always[T] | Callable[[Context, Scope], T]"
+RuleOutcome: TypeAlias = "Always[T] | Callable[[Context, Scope], T]"
 
 
-def served_by(outcome: Outcome[T]) -> Served[T]:
+def served_by(outcome: RuleOutcome[T]) -> Served[T]:
     """The outcome as a function."""
     if not isinstance(outcome, Always):
         return outcome
@@ -56,14 +56,14 @@ class RuleSpec(Generic[T]):
     """A rule to compile: clauses that all have to match, perhaps a last condition, and what follows."""
 
     clauses: Sequence[Clause]
-    then: Outcome[T]
+    then: RuleOutcome[T]
     last: Predicate | None = None
 
 
-def compile_rules(specs: Sequence[RuleSpec[T]], otherwise: Outcome[T], note: Note) -> Outcome[T]:
+def compile_rules(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: Note) -> RuleOutcome[T]:
     """The function that does what the first matching rule says, or else ``otherwise``."""
-    asked: list[tuple[int, Membership]] = []
-    rules: list[tuple[Rest, Outcome[T]]] = []
+    asked: list[tuple[int, InClause]] = []
+    rules: list[tuple[Rest, RuleOutcome[T]]] = []
     for number, spec in enumerate(specs):
         simple = _leading_memberships(spec.clauses)
         asked += [(1 << number, question) for question in simple]
@@ -78,10 +78,10 @@ def compile_rules(specs: Sequence[RuleSpec[T]], otherwise: Outcome[T], note: Not
     return _by_tables(kinds, rules, otherwise)
 
 
-def _leading_memberships(clauses: Sequence[Clause]) -> list[Membership]:
-    found: list[Membership] = []
+def _leading_memberships(clauses: Sequence[Clause]) -> list[InClause]:
+    found: list[InClause] = []
     for clause in clauses:
-        question = membership(clause)
+        question = as_in_clause(clause)
         if question is None:
             break
         found.append(question)
@@ -91,7 +91,7 @@ def _leading_memberships(clauses: Sequence[Clause]) -> list[Membership]:
 # -- without tables
 
 
-def _in_order(rules: Sequence[tuple[Rest, Outcome[T]]], otherwise: Outcome[T]) -> Outcome[T]:
+def _in_order(rules: Sequence[tuple[Rest, RuleOutcome[T]]], otherwise: RuleOutcome[T]) -> RuleOutcome[T]:
     if not rules:
         return otherwise
     if len(rules) == 1 and len(rules[0][0]) == 1:
@@ -111,7 +111,7 @@ def _in_order(rules: Sequence[tuple[Rest, Outcome[T]]], otherwise: Outcome[T]) -
     return first
 
 
-def _if(matches: Predicate, then: Outcome[T], otherwise: Outcome[T]) -> Outcome[T]:
+def _if(matches: Predicate, then: RuleOutcome[T], otherwise: RuleOutcome[T]) -> RuleOutcome[T]:
     if isinstance(then, Always) and isinstance(otherwise, Always):
         yes, no = then.value, otherwise.value
         return lambda context, scope: yes if matches(context, scope) else no
@@ -122,7 +122,7 @@ def _if(matches: Predicate, then: Outcome[T], otherwise: Outcome[T]) -> Outcome[
 # -- with tables
 
 
-def _by_one_attribute(asked: KindTables, outcomes: Sequence[Outcome[T]]) -> Outcome[T]:
+def _by_one_attribute(asked: KindTables, outcomes: Sequence[RuleOutcome[T]]) -> RuleOutcome[T]:
     """Nothing but one attribute is asked for: behind its value there is the outcome. The last outcome is for no rule."""
     values = [outcome.value for outcome in outcomes if isinstance(outcome, Always)]
     if len(values) == len(outcomes):
@@ -133,9 +133,9 @@ def _by_one_attribute(asked: KindTables, outcomes: Sequence[Outcome[T]]) -> Outc
 
 def _value_behind(asked: KindTables, values: Sequence[T]) -> Served[T]:
     kind, table = asked.kind, asked.tables[0]
-    name, standing_with = table.name, table.standing
-    by_value = {value: values[_first_bit(standing)] for value, standing in table.by_value.items()}
-    unnamed, absent = values[_first_bit(table.unnamed)], values[_first_bit(asked.absent)]
+    name, standing_with = table.name, table.matching_bits
+    by_value = {value: values[_first_bit(matching_bits)] for value, matching_bits in table.by_value.items()}
+    default_bits, absent = values[_first_bit(table.default_bits)], values[_first_bit(asked.absent)]
 
     def value_behind(context: Context, scope: Scope) -> T:
         single = context if context.kind == kind else context.member(kind)
@@ -143,48 +143,54 @@ def _value_behind(asked: KindTables, values: Sequence[T]) -> Served[T]:
             return absent
         value = single.attributes.get(name)
         if value.__class__ is str:
-            return by_value.get(value, unnamed)
+            return by_value.get(value, default_bits)
         return values[_first_bit(standing_with(value))]
 
     return value_behind
 
 
-def _first_bit(standing: int) -> int:
+def _first_bit(matching_bits: int) -> int:
     """The number of the first rule that stands; -1, and so the last of a list, if there is none."""
-    return (standing & -standing).bit_length() - 1
+    return (matching_bits & -matching_bits).bit_length() - 1
 
 
-def _by_tables(kinds: Sequence[KindTables], rules: Sequence[tuple[Rest, Outcome[T]]], otherwise: Outcome[T]) -> Outcome[T]:
+def _by_tables(
+    kinds: Sequence[KindTables], rules: Sequence[tuple[Rest, RuleOutcome[T]]], otherwise: RuleOutcome[T]
+) -> RuleOutcome[T]:
     by_bit = {1 << number: (rest, served_by(then)) for number, (rest, then) in enumerate(rules)}
     by_bit[0] = ((), served_by(otherwise))
     # Spelled out, since the loop below is where a long list of rules spends its time.
     groups = tuple(
-        (asked.kind, asked.absent, tuple((t.name, t.is_property, t.by_value, t.unnamed, t.standing) for t in asked.tables))
+        (
+            asked.kind,
+            asked.absent,
+            tuple((t.name, t.is_property, t.by_value, t.default_bits, t.matching_bits) for t in asked.tables),
+        )
         for asked in kinds
     )
 
     def first(context: Context, scope: Scope) -> T:
-        standing = -1  # every rule, and bits that no table knows
+        matching_bits = -1  # every rule, and bits that no table knows
         for kind, absent, tables in groups:
             single = context if context.kind == kind else context.member(kind)
             if single is None:
-                standing &= absent
+                matching_bits &= absent
             else:
                 attributes = single.attributes
-                for name, is_property, by_value, unnamed, standing_with in tables:
+                for name, is_property, by_value, default_bits, standing_with in tables:
                     value = getattr(single, name) if is_property else attributes.get(name)
                     if value.__class__ is str:
-                        standing &= by_value.get(value, unnamed)
+                        matching_bits &= by_value.get(value, default_bits)
                     else:
-                        standing &= standing_with(value)
+                        matching_bits &= standing_with(value)
         while True:
-            bit = standing & -standing
+            bit = matching_bits & -matching_bits
             rest, then = by_bit[bit]
             for matches in rest:
                 if not matches(context, scope):
                     break
             else:
                 return then(context, scope)
-            standing ^= bit
+            matching_bits ^= bit
 
     return first

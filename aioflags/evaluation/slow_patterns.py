@@ -10,7 +10,7 @@ from typing import Final
 
 from aioflags.evaluation.items import Item
 from aioflags.model.change import ChangeSet, Definition
-from aioflags.runtime.cooperative import Pausing
+from aioflags.runtime.cooperative import Cooperative
 
 __all__ = ["LONG", "slow_items"]
 
@@ -19,7 +19,7 @@ LONG: Final = 500
 _CHANGES_A_SLICE: Final = 500
 
 
-def slow_items(change_set: ChangeSet) -> Pausing[list[Item]]:
+def slow_items(change_set: ChangeSet) -> Cooperative[list[Item]]:
     """The changed definitions with long patterns. Pauses every millisecond or so."""
     slow: list[Item] = []
     for count, change in enumerate(change_set.changes, 1):

@@ -15,19 +15,19 @@ from typing import Any, Final
 from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
-from aioflags.evaluation.compiled_data import Complaints, Forms
+from aioflags.evaluation.compiled_data import CompiledData, DefinitionLog
 from aioflags.evaluation.dependents import Dependents, changed_flags, tracing
 from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.items import Item, Items, applied
 from aioflags.evaluation.scope import Evaluate, FindMembership, Scope
-from aioflags.evaluation.value_types import NO_FIT, asked_for, fit
+from aioflags.evaluation.value_types import MISMATCH, expected_type, fit
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
-from aioflags.runtime.cooperative import Pausing, at_once
+from aioflags.runtime.cooperative import Cooperative, run_at_once
 from aioflags.runtime.logs import logger
 
 __all__ = ["Snapshot"]
@@ -52,7 +52,7 @@ class Snapshot:
 
     __slots__ = ("_big_segment_kinds", "_forms", "dependents", "has_data", "items", "plain", "scope", "selector")
 
-    def __init__(self, forms: Forms, *, selector: Selector, has_data: bool) -> None:
+    def __init__(self, forms: CompiledData, *, selector: Selector, has_data: bool) -> None:
         self.items: Items = forms.items
         self.selector: Selector = selector
         self.has_data: bool = has_data
@@ -66,7 +66,7 @@ class Snapshot:
     @classmethod
     def empty(cls, *, has_data: bool = False, dialect: Dialect = LAUNCHDARKLY, log: logging.Logger = logger) -> Snapshot:
         """No flags; with ``has_data`` that is the truth, not a lack of news. ``log`` is told what is wrong with flags."""
-        forms = Forms(Items(), dialect, Complaints(log))
+        forms = CompiledData(Items(), dialect, DefinitionLog(log))
         return cls(forms, selector=Selector.none(), has_data=has_data)
 
     @property
@@ -90,9 +90,9 @@ class Snapshot:
 
     def apply(self, change_set: ChangeSet) -> Snapshot:
         """The snapshot after the change set; itself, if that confirms what there is."""
-        return at_once(self.builder(change_set))
+        return run_at_once(self.builder(change_set))
 
-    def builder(self, change_set: ChangeSet, *, traced: bool = False) -> Pausing[Snapshot]:
+    def builder(self, change_set: ChangeSet, *, traced: bool = False) -> Cooperative[Snapshot]:
         """What :meth:`apply` does, with a pause every millisecond or so. ``traced``: :meth:`changed_since` will be called."""
         if change_set.kind is ChangeKind.NONE:
             return self
@@ -106,10 +106,10 @@ class Snapshot:
     def changed_since(self, old: Snapshot, change_set: ChangeSet) -> frozenset[str]:
         """Keys of the flags that changed, live or deleted, when ``change_set`` made this snapshot out of ``old``."""
         if self.dependents is None:
-            self.dependents = at_once(tracing(old.dependents, old.items, self.items, change_set))
+            self.dependents = run_at_once(tracing(old.dependents, old.items, self.items, change_set))
         return changed_flags(self.dependents, old.items, self.items, change_set)
 
-    def compiling(self) -> Pausing[None]:
+    def compiling(self) -> Cooperative[None]:
         """Compiles every flag that was not asked for yet, and pauses now and then on its way."""
         for count, key in enumerate(self.items.flags.keys() - self._forms.flags.keys(), 1):
             if count % _COMPILED_A_SLICE == 0:
@@ -164,7 +164,7 @@ class Snapshot:
                 scope.begin()
             answer = self._answer(flag, context, scope)
             return Evaluation(
-                detail=_detail(answer, scope, default, asked_for(default) if wanted is None else wanted),
+                detail=_detail(answer, scope, default, expected_type(default) if wanted is None else wanted),
                 flag=flag,
                 is_experiment=answer.is_experiment,
                 prerequisites=tuple(scope.notes),
@@ -208,7 +208,7 @@ def _detail(answer: Answer, scope: Scope, default: Any, wanted: type) -> Evaluat
     if answer.index is None:
         return EvaluationDetail(default, None, reason)
     value = fit(answer.value, wanted)
-    if value is NO_FIT:
+    if value is MISMATCH:
         return EvaluationDetail(default, None, _ERRORS[ErrorKind.WRONG_TYPE])
     if value is answer.value and reason is answer.detail.reason:
         return answer.detail

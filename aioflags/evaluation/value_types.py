@@ -10,16 +10,16 @@ from typing import Any, Final
 
 from aioflags.model.values import fresh, is_array, is_number, type_name
 
-__all__ = ["EXPECTABLE", "NO_FIT", "asked_for", "fit", "misfit"]
+__all__ = ["EXPECTABLE", "MISMATCH", "expected_type", "fit", "mismatch"]
 
 EXPECTABLE: Final = (bool, int, float, str, dict, list, object)
 """The types that can be asked for."""
 
-NO_FIT: Final = object()
+MISMATCH: Final = object()
 """What :func:`fit` answers for a value of another type."""
 
 
-def asked_for(default: object) -> type:
+def expected_type(default: object) -> type:
     """The type that a default asks for: ``object`` stands for any."""
     if default.__class__ in _FITS:
         return default.__class__
@@ -27,16 +27,16 @@ def asked_for(default: object) -> type:
 
 
 def fit(value: Any, wanted: type) -> Any:
-    """``value`` as the wanted type has it, or :data:`NO_FIT`. Lists and objects come as copies of their own.
+    """``value`` as the wanted type has it, or :data:`MISMATCH`. Lists and objects come as copies of their own.
 
     An ``int`` takes any number and cuts its fraction off, a ``float`` takes any number; a boolean is no number.
     ``dict`` stands for an object, ``list`` for an array, any type not named here for any value.
     """
-    fits = _FITS.get(wanted)
-    return fresh(value) if fits is None else fits(value)
+    by_type = _FITS.get(wanted)
+    return fresh(value) if by_type is None else by_type(value)
 
 
-def misfit(value: object, wanted: type) -> str:
+def mismatch(value: object, wanted: type) -> str:
     """Which two types do not fit, for a message that must not show the value: "a boolean where a string is asked for"."""
     found, expected = (_ARTICLES.get(name, "a ") + name for name in (type_name(value), type_name(wanted())))
     # A number that does not fit a number is more than a float can be.
@@ -45,11 +45,11 @@ def misfit(value: object, wanted: type) -> str:
 
 def _as_float(value: Any) -> Any:
     if not is_number(value):
-        return NO_FIT
+        return MISMATCH
     try:
         return float(value)
     except OverflowError:
-        return NO_FIT
+        return MISMATCH
 
 
 # For what is not of just these classes: an enum's member, say. A bool has no subclasses.
@@ -62,10 +62,10 @@ _DEFAULTS: Final[tuple[tuple[type, Any], ...]] = (
 )
 _ARTICLES: Final = {"array": "an ", "object": "an ", "null": ""}
 _FITS: Final[Mapping[type, Callable[[Any], Any]]] = {
-    bool: lambda value: value if isinstance(value, bool) else NO_FIT,
-    int: lambda value: int(value) if is_number(value) else NO_FIT,
+    bool: lambda value: value if isinstance(value, bool) else MISMATCH,
+    int: lambda value: int(value) if is_number(value) else MISMATCH,
     float: _as_float,
-    str: lambda value: value if isinstance(value, str) else NO_FIT,
-    dict: lambda value: fresh(value) if isinstance(value, Mapping) else NO_FIT,
-    list: lambda value: fresh(value) if is_array(value) else NO_FIT,
+    str: lambda value: value if isinstance(value, str) else MISMATCH,
+    dict: lambda value: fresh(value) if isinstance(value, Mapping) else MISMATCH,
+    list: lambda value: fresh(value) if is_array(value) else MISMATCH,
 }

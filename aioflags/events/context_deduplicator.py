@@ -1,4 +1,4 @@
-"""KnownContexts: whom analytics have been told about, so that nobody is described twice in a row.
+"""ContextDeduplicator: whom analytics have been told about, so that nobody is described twice in a row.
 
 Source: ``events.md`` 7.
 """
@@ -10,10 +10,10 @@ from collections.abc import Callable, Hashable
 
 from aioflags.model.context import Context
 
-__all__ = ["KnownContexts"]
+__all__ = ["ContextDeduplicator"]
 
 
-class KnownContexts:
+class ContextDeduplicator:
     """The contexts that came last, at most ``capacity`` of them; with 0, nobody is ever known.
 
     ``renew`` takes the key of a user and makes it the newest; it raises ``KeyError`` if the key is not in here. It is

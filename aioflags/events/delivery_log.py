@@ -1,4 +1,4 @@
-"""Outage: what the log hears of payloads that do not go through: that it begins, and what it has cost once it is over.
+"""DeliveryLog: what the log hears of payloads that do not go through: that it begins, and what it has cost once it is over.
 
 Source: ``events.md`` 11.2, which has two warnings for every payload; here that holds for the first one of an outage.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 
 from aioflags.model.defaults import EVENT_RETRY_DELAY
-from aioflags.runtime.fork import tell_after_fork
+from aioflags.runtime.fork import reset_after_fork
 
-__all__ = ["Outage", "amount"]
+__all__ = ["DeliveryLog", "amount"]
 
 
-class Outage:
+class DeliveryLog:
     """Of the payloads of one kind that one client sends. Warns when it begins and when it ends; in between is for debugging.
 
     A service that is away for hours is one piece of news, not two for each payload.
@@ -21,10 +21,10 @@ class Outage:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self.forked()
-        tell_after_fork(self)
+        self.after_fork()
+        reset_after_fork(self)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: what the parent could not send is the parent's."""
         self._is_refused = False
         self._begin()

@@ -23,10 +23,10 @@ from aioflags.events.delivery_log import amount
 from aioflags.events.options import Events
 from aioflags.events.payloads import Pause, payloads
 from aioflags.events.recorder import Recorder
-from aioflags.events.sender import Outcome, Sender
+from aioflags.events.sender import Sender, SendOutcome
 from aioflags.model.defaults import MAX_DELIVERIES
 from aioflags.protocol.redaction import Redaction
-from aioflags.runtime.fork import tell_after_fork
+from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import logger as package_logger
 
 __all__ = ["Outbox"]
@@ -45,10 +45,10 @@ class Outbox:
         self._logger = logger
         self._redaction = Redaction(all_attributes_private=settings.all_attributes_private, private=settings.private_attributes)
         self._count = 0
-        self.forked()
-        tell_after_fork(self)
+        self.after_fork()
+        reset_after_fork(self)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: what is on its way there is the parent's, and nothing here waits for it."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: TaskGroup | None = None
@@ -97,7 +97,7 @@ class Outbox:
                 else:
                     self._forget_contexts(now)
                 pause = Pause()
-                for _ in self._recorder.beat():
+                for _ in self._recorder.date_pending():
                     await pause()
 
     async def _keep_still(self) -> None:
@@ -119,7 +119,7 @@ class Outbox:
     def _forget_contexts(self, now: float) -> None:
         if now >= self._forget_at:
             self._forget_at = now + self._settings.context_keys_flush_interval
-            self._recorder.forget_contexts()
+            self._recorder.reset_deduplication()
 
     # -- flushing
 
@@ -195,11 +195,11 @@ class Outbox:
             async with aclosing(payloads(delivery.batch, self._redaction, logger=self._logger)) as packed:
                 async for payload in packed:
                     outcome = await self._sender.send(payload)
-                    is_sent = outcome is Outcome.SENT
+                    is_sent = outcome is SendOutcome.SENT
                     delivery.events += payload.events
                     delivery.evaluations += payload.evaluations
                     self._recorder.settle(events=payload.events, evaluations=payload.evaluations, is_sent=is_sent)
-                    if outcome is Outcome.STOP:
+                    if outcome is SendOutcome.STOP:
                         self._recorder.refuse()
                         break
         except Exception:

@@ -21,7 +21,7 @@ from aioflags.protocol.payloads import Shaper
 from aioflags.protocol.redaction import Redaction
 from aioflags.runtime.logs import logger as package_logger
 
-__all__ = ["Pause", "Payload", "compressed", "payloads"]
+__all__ = ["Pause", "EventPayload", "compressed", "payloads"]
 
 _SLICE: Final = 0.00025
 """How long a batch is worked on before others get a turn. Shorter than for flag data, which come rarely."""
@@ -31,7 +31,7 @@ _PIECE: Final = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Payload:
+class EventPayload:
     """The body of one POST, and of how many events and counted evaluations it tells. ``id`` stays the same in a retry."""
 
     body: bytes
@@ -42,7 +42,7 @@ class Payload:
 
 async def payloads(
     batch: Batch, redaction: Redaction, *, longest: int = MAX_PAYLOAD_BYTES, logger: logging.Logger = package_logger
-) -> AsyncGenerator[Payload, None]:
+) -> AsyncGenerator[EventPayload, None]:
     """The payloads of a batch: one, unless its body would be longer than ``longest``; a record that is longer goes alone.
 
     Events that have no shape are left out; the log has the first of them. The summary is the last record of the last one.
@@ -85,9 +85,9 @@ async def payloads(
         yield _payload(records, evaluations=0)
 
 
-def _payload(records: list[bytes], *, evaluations: int) -> Payload:
+def _payload(records: list[bytes], *, evaluations: int) -> EventPayload:
     events = len(records) - bool(evaluations)
-    return Payload(body=b"[" + b",".join(records) + b"]", events=events, evaluations=evaluations, id=str(uuid.uuid4()))
+    return EventPayload(body=b"[" + b",".join(records) + b"]", events=events, evaluations=evaluations, id=str(uuid.uuid4()))
 
 
 async def compressed(body: bytes) -> bytes:

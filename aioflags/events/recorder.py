@@ -1,11 +1,11 @@
 """Recorder: takes what happened, from any thread, and hands it over when it is asked to. It never waits and never raises.
 
 One lock guards all of it, held for a moment and never while something else is waited for. An evaluation like one before, the
-most frequent event, does not take it (:class:`aioflags.events.summary.Focus`).
+most frequent event, does not take it (:class:`aioflags.events.summary.HotContext`).
 
 Three steps without the lock rely on the global interpreter lock (GIL): to count (``itertools.count.__next__``), to renew a
-context (``OrderedDict.move_to_end``), and to store the context in ``Focus.context``, which other threads read at the same
-time. On a free-threaded interpreter ``focus`` stays empty, so that every evaluation takes the lock.
+context (``OrderedDict.move_to_end``), and to store the context in ``HotContext.context``, which other threads read at the same
+time. On a free-threaded interpreter ``hot_context`` stays empty, so that every evaluation takes the lock.
 
 Source: ``events.md`` 3, 5, 7 to 10; ``architecture.md`` 6.
 """
@@ -26,29 +26,29 @@ from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.batch import Batch
-from aioflags.events.context_deduplicator import KnownContexts
+from aioflags.events.context_deduplicator import ContextDeduplicator
 from aioflags.events.options import Events
-from aioflags.events.stats import Accounts, Period, Stats
-from aioflags.events.summarizer import Tally
-from aioflags.events.summary import HAS_GIL, NOBODY, Focus, Tick, kept, kinds_of
-from aioflags.events.tracked_data import Carried
+from aioflags.events.stats import DiagnosticPeriod, EventCounters, Stats
+from aioflags.events.summarizer import Summarizer
+from aioflags.events.summary import HAS_GIL, NO_CONTEXT, HotContext, Increment, kept, kinds_of
+from aioflags.events.tracked_data import TrackedData
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_TICKS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
 from aioflags.runtime.clock import now_ms
-from aioflags.runtime.fork import adapt_after_fork, tell_after_fork
+from aioflags.runtime.fork import notify_after_fork, reset_after_fork
 from aioflags.runtime.logs import Once
 from aioflags.runtime.logs import logger as package_logger
 
-__all__ = ["CLOSED", "Recorder"]
+__all__ = ["DISABLED_RECORDER", "Recorder"]
 
 
 class Recorder:
     """What happened and was not sent yet. Closed until :meth:`open`, and closed again in the child of a fork.
 
-    The fast path of an evaluation reads ``focus`` without the lock. ``turned`` is called whenever it was opened or closed.
+    The fast path of an evaluation reads ``hot_context`` without the lock. ``turned`` is called whenever it was opened or closed.
     ``chance`` gives numbers in [0, 1), ``clock`` milliseconds of the wall clock. ``has_gil``: evaluations may be counted without
     the lock.
     """
@@ -70,28 +70,28 @@ class Recorder:
         self._chance = chance
         self._clock = clock
         self._once = Once()
-        self._carried = Carried(logger)
-        self.forked()
-        tell_after_fork(self)
-        adapt_after_fork(self)
+        self._carried = TrackedData(logger)
+        self.after_fork()
+        reset_after_fork(self)
+        notify_after_fork(self)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: what the parent recorded, the parent sends."""
-        self.focus: Focus = NOBODY
+        self.hot_context: HotContext = NO_CONTEXT
         self.is_open: bool = False
         # Reentrant: a finalizer or a signal handler may evaluate a flag on the very thread that is recording.
         self._lock = threading.RLock()
         self._pending: list[AnalyticsEvent] = []
-        self._accounts = Accounts()
-        self._tally = Tally(self._lock, self._accounts, self._clock)
-        self._known = KnownContexts(self._settings.context_keys_capacity)
+        self._accounts = EventCounters()
+        self._tally = Summarizer(self._lock, self._accounts, self._clock)
+        self._known = ContextDeduplicator(self._settings.context_keys_capacity)
         self._server_ms = 0
         self.is_refused: bool = False
         """Whether the service refuses events for good: what happens is still counted, as dropped."""
         self._has_no_room: set[str] = set()
         """For what there is none: events, keys."""
 
-    def adapt(self) -> None:
+    def after_fork_reset(self) -> None:
         """In the child of a fork, when all is reset: it is closed there, which its client has to know."""
         self._turned()
 
@@ -105,37 +105,37 @@ class Recorder:
         """Records no more. What is there can still be drained."""
         with self._lock:
             self.is_open = False
-            self.focus = NOBODY
+            self.hot_context = NO_CONTEXT
         self._turned()
 
     # -- what happens
 
     def answered(self, snapshot: Snapshot, key: str, context: Context, answer: Answer, default: Any, *, value: Any) -> None:
         """A plain flag's answer for a valid context. ``value`` fits the type asked for, and nobody wants to know the reason."""
-        tick: Tick | None
-        focus = self.focus
-        if context.kind == focus.kind:
+        increment: Increment | None
+        hot_context = self.hot_context
+        if context.kind == hot_context.kind:
             # Somebody who is known, counted as before: where people take turns, this is as hot as it gets.
             try:
-                tick = focus.ticks[answer]
+                increment = hot_context.increments[answer]
                 self._known.renew(context.key)
             except KeyError:
                 pass
             else:
-                focus.context = context
-                tick()
+                hot_context.context = context
+                increment()
                 return
         # Not as a context manager, which takes three times as long.
         self._lock.acquire()
         try:
             if not self.is_open:
                 return
-            focus = self.focus
-            if context is not focus.context:
-                focus = self._meet(context, inputs=1 + len(answer.prerequisites))
-            tick = focus.ticks.get(answer)
-            if tick is not None:
-                tick()
+            hot_context = self.hot_context
+            if context is not hot_context.context:
+                hot_context = self._meet(context, inputs=1 + len(answer.prerequisites))
+            increment = hot_context.increments.get(answer)
+            if increment is not None:
+                increment()
                 self._tally.is_behind = True
                 return
             detail = EvaluationDetail(value, answer.index, answer.detail.reason)
@@ -145,9 +145,9 @@ class Recorder:
                 is_experiment=answer.is_experiment,
                 prerequisites=answer.prerequisites,
             )
-            tick = self._evaluation(key, context, default, evaluation, with_reason=False)
-            if tick is not None and len(focus.ticks) < MAX_TICKS:
-                focus.ticks[answer] = tick
+            increment = self._evaluation(key, context, default, evaluation, with_reason=False)
+            if increment is not None and len(hot_context.increments) < MAX_TICKS:
+                hot_context.increments[answer] = increment
         finally:
             self._lock.release()
         self._warn()
@@ -182,7 +182,7 @@ class Recorder:
                 return
             self._accounts.deduplicable += 1
             self._accounts.new_contexts += self._known.meet(shown)
-            self.focus = NOBODY
+            self.hot_context = NO_CONTEXT
             self._add(IdentifyEvent(at_ms=self._clock(), context=shown))
         self._warn()
 
@@ -199,31 +199,33 @@ class Recorder:
         """What of a context is told when it is described; invalid if that is nothing."""
         return context.without_anonymous() if self._settings.omit_anonymous_contexts else context
 
-    def _meet(self, context: Context, inputs: int = 1) -> Focus:
+    def _meet(self, context: Context, inputs: int = 1) -> HotContext:
         """Puts the focus on a context, on behalf of so many inputs. One that is new is described first."""
-        if context is self.focus.context:
-            return self.focus
+        if context is self.hot_context.context:
+            return self.hot_context
         omits = self._settings.omit_anonymous_contexts
         summary = self._tally.summary
         kind = "user" if context.kind == "user" and not omits else None
-        focus = Focus(context, summary.ticks(context), kind, summary.hold)
+        hot_context = HotContext(context, summary.increments(context), kind, summary.in_use)
         shown = context
         if omits and (shown := self._shown(context)).error is not None:
             self._accounts.deduplicable -= inputs
-            self.focus = NOBODY
-            return focus
+            self.hot_context = NO_CONTEXT
+            return hot_context
         if self._known.meet(shown):
             self._accounts.new_contexts += 1
             self._add(IndexEvent(at_ms=self._clock(), context=shown))
         if self._has_focus:
-            self.focus = focus
+            self.hot_context = hot_context
             self._tally.is_behind = True
-        return focus
+        return hot_context
 
-    def _evaluation(self, key: str, context: Context, default: Any, evaluation: Evaluation, *, with_reason: bool) -> Tick | None:
+    def _evaluation(
+        self, key: str, context: Context, default: Any, evaluation: Evaluation, *, with_reason: bool
+    ) -> Increment | None:
         """Prerequisites first. Answers how the next evaluation like this one is counted; ``None`` if there is more to it."""
         at_ms = self._clock()
-        ticks: list[Tick | None] = [
+        increments: list[Increment | None] = [
             self._flag(
                 note,
                 context,
@@ -238,7 +240,7 @@ class Recorder:
         ]
         if evaluation.flag is not None:
             is_experiment = evaluation.is_experiment and evaluation.detail.reason.error_kind is None
-            tick = self._flag(
+            increment = self._flag(
                 evaluation.flag,
                 context,
                 default,
@@ -251,13 +253,13 @@ class Recorder:
             counter = self._tally.summary.count(
                 key, kinds_of(context), default=default, value=default, variation=None, version=None, at_ms=at_ms
             )
-            tick = counter.tick
+            increment = counter.increment
         else:
             self._accounts.evaluations_taken += 1
             self._accounts.evaluations_dropped += 1
             self._has_no_room.add("keys")
-            tick = None
-        return _together([*ticks, tick])
+            increment = None
+        return _together([*increments, increment])
 
     def _flag(
         self,
@@ -270,11 +272,11 @@ class Recorder:
         with_reason: bool,
         is_experiment: bool,
         prerequisite_of: str | None = None,
-    ) -> Tick | None:
+    ) -> Increment | None:
         tracking = flag.tracking
-        tick: Tick | None = None
+        increment: Increment | None = None
         if tracking.is_counted:
-            tick = self._tally.summary.count(
+            increment = self._tally.summary.count(
                 flag.key,
                 kinds_of(context),
                 default=default,
@@ -282,14 +284,14 @@ class Recorder:
                 variation=detail.variation_index,
                 version=flag.version,
                 at_ms=at_ms,
-            ).tick
+            ).increment
         else:
             self._accounts.deduplicable += 1
         is_tracked = tracking.is_tracked or is_experiment
         until = tracking.debug_until_ms
         is_debugged = until is not None and until > at_ms and until > self._server_ms
         if not is_tracked and not is_debugged:
-            return tick
+            return increment
         event = EvaluationEvent(
             at_ms=at_ms,
             key=flag.key,
@@ -348,7 +350,7 @@ class Recorder:
     def drain(self) -> Batch | None:
         """All that is there; ``None`` if there is nothing. Recording goes on into new containers."""
         with self._lock:
-            self.focus = NOBODY
+            self.hot_context = NO_CONTEXT
             self._has_no_room.clear()
             self._once.forget("full")
             if not self._pending and self._tally.is_empty:
@@ -381,7 +383,7 @@ class Recorder:
         if batch is not None:
             self.settle(events=len(batch.events), evaluations=batch.count(), is_sent=False)
 
-    def beat(self) -> Iterator[object]:
+    def date_pending(self) -> Iterator[object]:
         """Looks at the clock on behalf of the evaluations that did not: they were before now, and the next one will be after.
 
         In steps, as a batch is counted.
@@ -389,18 +391,18 @@ class Recorder:
         with self._lock:
             if not self._tally.is_behind:
                 return
-            self.focus = NOBODY
+            self.hot_context = NO_CONTEXT
             steps = self._tally.settle()
         yield from steps
 
-    def forget_contexts(self) -> None:
+    def reset_deduplication(self) -> None:
         """Every context is described again when it comes next."""
         with self._lock:
             # In this order: a signal handler in between evaluates for somebody who is forgotten already.
             self._known.clear()
-            self.focus = NOBODY
+            self.hot_context = NO_CONTEXT
 
-    def learn_time(self, server_ms: int) -> None:
+    def set_server_time(self, server_ms: int) -> None:
         """What time it is where the events go: debugging ends by that clock, too."""
         with self._lock:
             self._server_ms = server_ms
@@ -422,7 +424,7 @@ class Recorder:
             evaluations_pending=known.evaluations_pending + waiting,
         )
 
-    def close_period(self) -> Period:
+    def close_period(self) -> DiagnosticPeriod:
         """What happened since this was asked last."""
         with self._lock:
             counted, sum_up = self._accounts.evaluations_taken, self._tally.waiting()
@@ -431,20 +433,20 @@ class Recorder:
             return self._accounts.close_period(counted - self._accounts.evaluations_taken)
 
 
-def _together(ticks: Sequence[Tick | None]) -> Tick | None:
+def _together(increments: Sequence[Increment | None]) -> Increment | None:
     """One function that counts them all; ``None`` if one of them is more than a count."""
-    known = [tick for tick in ticks if tick is not None]
-    if len(known) < len(ticks):
+    known = [increment for increment in increments if increment is not None]
+    if len(known) < len(increments):
         return None
     if len(known) == 1:
         return known[0]
 
-    def tick() -> None:
+    def increment() -> None:
         for each in known:
             each()
 
-    return tick
+    return increment
 
 
-CLOSED: Final = Recorder(Events())
+DISABLED_RECORDER: Final = Recorder(Events())
 """One that nobody opens: for those who have nothing to record."""

@@ -12,8 +12,8 @@ from typing import NamedTuple, TypeAlias
 
 import anyio
 
-from aioflags.events.delivery_log import Outage, amount
-from aioflags.events.payloads import Payload, compressed
+from aioflags.events.delivery_log import DeliveryLog, amount
+from aioflags.events.payloads import EventPayload, compressed
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.failures import http_failure, is_recoverable
@@ -22,14 +22,14 @@ from aioflags.protocol.requests import diagnostic_url, events_url
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.http import RequestFailed, Response
 
-__all__ = ["Outcome", "Post", "Sender", "judge"]
+__all__ = ["SendOutcome", "Post", "Sender", "judge"]
 
 
 Post: TypeAlias = Callable[[str, Mapping[str, str], bytes], Awaitable[Response]]
 """The part of the transport that is needed here: URL, headers, body. Raises :class:`RequestFailed` if there is no answer."""
 
 
-class Outcome(enum.Enum):
+class SendOutcome(enum.Enum):
     """What an answer to a payload of events means."""
 
     SENT = "sent"
@@ -41,17 +41,17 @@ class Outcome(enum.Enum):
     """No payload will ever be taken."""
 
 
-def judge(status: int) -> Outcome:
+def judge(status: int) -> SendOutcome:
     """What a status means."""
     if 200 <= status < 300:
-        return Outcome.SENT
+        return SendOutcome.SENT
     if status == 413:
-        return Outcome.DROP
-    return Outcome.RETRY if is_recoverable(status) else Outcome.STOP
+        return SendOutcome.DROP
+    return SendOutcome.RETRY if is_recoverable(status) else SendOutcome.STOP
 
 
 class Sender:
-    """Posts for one client. ``headers`` are those that say who it is; ``learn_time`` is told the time of the service, in ms."""
+    """Posts for one client. ``headers`` are those that say who it is; ``set_server_time`` is told the time of the service, in ms."""
 
     def __init__(
         self,
@@ -60,36 +60,36 @@ class Sender:
         headers: Mapping[str, str],
         *,
         compress: bool = False,
-        learn_time: Callable[[int], None],
+        set_server_time: Callable[[int], None],
         logger: logging.Logger = package_logger,
     ) -> None:
         self._transport_post = post
         self._base_uri = base_uri
         self._headers = headers  # no copy: a fork changes the instance id
         self._compress = compress
-        self._learn_time = learn_time
-        self._outage = Outage(logger)
-        self._diagnostic_outage = Outage(logger)
+        self._learn_time = set_server_time
+        self._outage = DeliveryLog(logger)
+        self._diagnostic_outage = DeliveryLog(logger)
 
-    async def send(self, payload: Payload) -> Outcome:
+    async def send(self, payload: EventPayload) -> SendOutcome:
         """Posts analytics events. The answer is never ``RETRY``: what failed twice is dropped."""
         headers = {"X-LaunchDarkly-Event-Schema": EVENT_SCHEMA, "X-LaunchDarkly-Payload-ID": payload.id}
         what, url = amount(payload.events, payload.evaluations), events_url(self._base_uri)
         outcome, why = await self._post(url, headers, payload.body, what, self._outage, is_analytics=True)
-        if outcome is Outcome.SENT:
+        if outcome is SendOutcome.SENT:
             self._outage.over()
             return outcome
         self._outage.dropped(what, why, events=payload.events, evaluations=payload.evaluations)
-        if outcome is Outcome.STOP:
+        if outcome is SendOutcome.STOP:
             self._outage.refused()
             return outcome
-        return Outcome.DROP
+        return SendOutcome.DROP
 
     async def send_diagnostic(self, body: bytes) -> None:
         """Posts one diagnostic event. Whatever comes of it, analytics go on."""
         what, outage = "a diagnostic event", self._diagnostic_outage
         outcome, why = await self._post(diagnostic_url(self._base_uri), {}, body, what, outage, is_analytics=False)
-        if outcome is Outcome.SENT:
+        if outcome is SendOutcome.SENT:
             outage.over()
         else:
             outage.dropped(what, why)
@@ -99,15 +99,15 @@ class Sender:
         self._outage.closed()
 
     async def _post(
-        self, url: str, more: Mapping[str, str], body: bytes, what: str, outage: Outage, *, is_analytics: bool
-    ) -> tuple[Outcome, str]:
+        self, url: str, more: Mapping[str, str], body: bytes, what: str, outage: DeliveryLog, *, is_analytics: bool
+    ) -> tuple[SendOutcome, str]:
         """What became of it, after a second attempt where that may help, and why. Both are the last attempt's."""
         headers = {**self._headers, "Content-Type": "application/json", **more}
         if self._compress:
             body = await compressed(body)
             headers["Content-Encoding"] = "gzip"
         answer = await self._attempt(url, headers, body)
-        if answer.outcome is Outcome.RETRY:
+        if answer.outcome is SendOutcome.RETRY:
             outage.failed(what, answer.why)
             await anyio.sleep(EVENT_RETRY_DELAY)
             answer = await self._attempt(url, headers, body)
@@ -119,9 +119,9 @@ class Sender:
         try:
             response = await self._transport_post(url, headers, body)
         except RequestFailed as failed:
-            return _Answer(Outcome.RETRY, failed.error.message, {})
+            return _Answer(SendOutcome.RETRY, failed.error.message, {})
         outcome = judge(response.status)
-        why = "" if outcome is Outcome.SENT else http_failure(response.status).message
+        why = "" if outcome is SendOutcome.SENT else http_failure(response.status).message
         return _Answer(outcome, why, response.headers)
 
     def _note_time(self, headers: Mapping[str, str]) -> None:
@@ -132,6 +132,6 @@ class Sender:
 class _Answer(NamedTuple):
     """To one attempt; without headers if there was none."""
 
-    outcome: Outcome
+    outcome: SendOutcome
     why: str
     headers: Mapping[str, str]

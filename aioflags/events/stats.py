@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Accounts", "Period", "Stats"]
+__all__ = ["EventCounters", "DiagnosticPeriod", "Stats"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
+class DiagnosticPeriod:
     """What diagnostics want to know of the time between two of their events.
 
     Events dropped for want of room; inputs whose context was known already; events in the newest batch.
@@ -41,7 +41,7 @@ class Period:
     last_batch: int = 0
 
 
-class Accounts:
+class EventCounters:
     """The counters behind stats and period, for a recorder that has a lock. They are plain, because recording is hot."""
 
     __slots__ = (
@@ -85,10 +85,10 @@ class Accounts:
             evaluations_pending=evaluations - self.evaluations_sent - self.evaluations_dropped,
         )
 
-    def close_period(self, waiting: int) -> Period:
+    def close_period(self, waiting: int) -> DiagnosticPeriod:
         """What the period came to that ends now, with ``waiting`` evaluations in the summary of now."""
         counted = self.evaluations_taken + waiting
-        period = Period(
+        period = DiagnosticPeriod(
             dropped=self.dropped_for_room,
             deduplicated=max(counted + self.deduplicable - self.new_contexts, 0),
             last_batch=self.last_batch,

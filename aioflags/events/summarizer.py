@@ -1,4 +1,4 @@
-"""Tally: evaluations, counted period by period, and counted out a few flags at a time.
+"""Summarizer: evaluations, counted period by period, and counted out a few flags at a time.
 
 Source: ``events.md`` 5 and 10.
 """
@@ -10,23 +10,23 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from aioflags.events.batch import Batch
-from aioflags.events.stats import Accounts
+from aioflags.events.stats import EventCounters
 from aioflags.events.summary import Summary
 from aioflags.model.event import AnalyticsEvent
 
-__all__ = ["Tally"]
+__all__ = ["Summarizer"]
 
 T = TypeVar("T")
 
 
-class Tally:
+class Summarizer:
     """The summary of now, and those of periods that ended and that may still be added to.
 
     ``lock`` is the recorder's, and who calls has it. What comes of a call, and looks at every counter, is for later and without
     it: steps and sums take the lock for a few flags at a time.
     """
 
-    def __init__(self, lock: AbstractContextManager[object], accounts: Accounts, clock: Callable[[], int]) -> None:
+    def __init__(self, lock: AbstractContextManager[object], accounts: EventCounters, clock: Callable[[], int]) -> None:
         self._lock = lock
         self._accounts = accounts
         self._clock = clock
@@ -47,7 +47,7 @@ class Tally:
         """These events with the summary of the period that ends now, as another begins. With the lock."""
         at_ms = self._clock()
         summary, self.summary = self.summary, Summary()
-        summary.hold = None
+        summary.in_use = None
         self.is_behind = False
         self._uncounted.append(self.summary)
         late, self._counted = self._counted, []

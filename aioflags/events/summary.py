@@ -1,6 +1,6 @@
 """Summary: how often each flag served what, in one period between two payloads.
 
-Most evaluations are repeats of one that was counted in the same period. For those there is the :class:`Focus`: the context
+Most evaluations are repeats of one that was counted in the same period. For those there is the :class:`HotContext`: the context
 that was evaluated last, and for each answer that was counted for its kinds already, a function that counts one more.
 
 That function is the ``__next__`` of an ``itertools.count``. Threads may call it without a lock as long as CPython has its global
@@ -28,21 +28,21 @@ from aioflags.protocol.payloads import try_json
 
 __all__ = [
     "HAS_GIL",
-    "NOBODY",
+    "NO_CONTEXT",
     "Counter",
     "CounterBlock",
-    "Focus",
-    "Hold",
+    "HotContext",
+    "InUse",
     "Summary",
-    "Tick",
-    "Ticks",
+    "Increment",
+    "Increments",
     "has_gil",
     "kept",
     "kinds_of",
 ]
 
-Tick: TypeAlias = Callable[[], object]
-Ticks: TypeAlias = dict[Answer, Tick]
+Increment: TypeAlias = Callable[[], object]
+Increments: TypeAlias = dict[Answer, Increment]
 
 
 def has_gil(interpreter: object = sys) -> bool:
@@ -58,23 +58,23 @@ HAS_GIL: Final = has_gil()
 """Decided once. An extension module that is imported later can turn the lock on, and nothing turns it off."""
 
 
-class Hold:
+class InUse:
     """What every focus on a summary has in hand: when it is gone, nobody can count in that summary any more."""
 
     __slots__ = ("__weakref__",)
 
 
-class Focus(msgspec.Struct, eq=False, gc=False):
+class HotContext(msgspec.Struct, eq=False, gc=False):
     """The newest context, and how evaluations are counted that need nothing else, for it and others of its kinds.
 
-    Whoever evaluates for just this context, with an answer that ``ticks`` has, calls that, and is done. ``context`` may be
+    Whoever evaluates for just this context, with an answer that ``increments`` has, calls that, and is done. ``context`` may be
     changed by whoever has made sure that ``kind`` is its only one and that it is known; a focus with ``None`` stays as it is.
     """
 
     context: Context
-    ticks: Ticks
+    increments: Increments
     kind: str | None = None
-    hold: Hold | None = None
+    in_use: InUse | None = None
 
 
 _CONSTANT: Final = frozenset({bool, int, float, str, type(None), msgspec.Raw})
@@ -85,7 +85,7 @@ _STEP: Final = 32
 _BLOCK: Final = 1024
 """Counters whose sum is read in one step: some 50 microseconds."""
 
-NOBODY: Final = Focus(invalid_context("nobody"), {})
+NO_CONTEXT: Final = HotContext(invalid_context("nobody"), {})
 
 
 class CounterBlock:
@@ -124,20 +124,20 @@ class CounterBlock:
 
 
 class Counter:
-    """How often one version of a flag served one variation. ``tick`` counts one more: from any thread if there is a GIL, otherwise
+    """How often one version of a flag served one variation. ``increment`` counts one more: from any thread if there is a GIL, otherwise
     under the recorder's lock.
 
     ``counted`` is what the summary reports of it, once the summary is taken. ``noted`` is how many of the counted evaluations are
     between the dates of the summary already. ``block`` sums it up with others.
     """
 
-    __slots__ = ("_added", "_block", "_looks", "_taken", "counted", "noted", "tick", "value", "variation", "version")
+    __slots__ = ("_added", "_block", "_looks", "_taken", "counted", "noted", "increment", "value", "variation", "version")
 
     def __init__(self, value: Any, variation: int | None, version: int | None, block: CounterBlock) -> None:
         self.value: Any = kept(value)
         self.variation: int | None = variation
         self.version: int | None = version
-        self.tick: Callable[[], int] = block.join()
+        self.increment: Callable[[], int] = block.join()
         self.counted: int | None = None
         self._block = block
         self.noted: int = 0
@@ -148,7 +148,7 @@ class Counter:
     def add(self, times: int) -> None:
         """Counts so many more, which are noted."""
         if times == 1:  # the everyday case, in which a signal handler may count as well
-            self.tick()
+            self.increment()
         else:
             self._added += times
             self._block.excess -= times
@@ -157,7 +157,7 @@ class Counter:
     def total(self) -> int:
         """How often it was counted so far."""
         # Looking counts as well, since there is no other way to look.
-        found = self.tick() - self._block.looks - self._looks + self._added
+        found = self.increment() - self._block.looks - self._looks + self._added
         self._looks += 1
         self._block.excess += 1
         return found
@@ -186,19 +186,19 @@ class Summary:
     count and look as ever. A signal handler that evaluates does so within one, too: nothing here iterates over what may grow.
     """
 
-    __slots__ = ("_blocks", "_flags", "_held", "_is_taken", "_ticks", "_unknown", "end_ms", "hold", "start_ms")
+    __slots__ = ("_blocks", "_flags", "_held", "_is_taken", "_ticks", "_unknown", "end_ms", "in_use", "start_ms")
 
     def __init__(self) -> None:
-        self.hold: Hold | None = Hold()
+        self.in_use: InUse | None = InUse()
         """For those who get its ticks, while the period lasts."""
-        self._held = ref(self.hold)
+        self._held = ref(self.in_use)
         self.start_ms: int = 0
         self.end_ms: int = 0
         self._unknown = 0
         self._flags: dict[str, _FlagCounters] = {}
         self._blocks = [CounterBlock()]
         self._is_taken = False
-        self._ticks: dict[str | tuple[str, ...], Ticks] = {}
+        self._ticks: dict[str | tuple[str, ...], Increments] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -214,7 +214,7 @@ class Summary:
         """Whether an evaluation of a key that is no flag's can be counted: there are too many of those in a mistaken program."""
         return self._unknown < MAX_UNKNOWN_KEYS or key in self._flags
 
-    def ticks(self, context: Context) -> Ticks:
+    def increments(self, context: Context) -> Increments:
         """How evaluations are counted for contexts of these kinds: filled by who counts the first of them.
 
         Kinds beyond all measure are counted one by one.

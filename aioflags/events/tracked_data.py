@@ -1,4 +1,4 @@
-"""Carried: what a program tracks, as far as JSON can carry it.
+"""TrackedData: what a program tracks, as far as JSON can carry it.
 
 Source: ``events.md`` 11.3.
 """
@@ -14,10 +14,10 @@ from aioflags.model.values import is_number
 from aioflags.protocol.payloads import try_json
 from aioflags.runtime.logs import Once, printable
 
-__all__ = ["Carried"]
+__all__ = ["TrackedData"]
 
 
-class Carried:
+class TrackedData:
     """Takes data and metric values as they are now. What JSON cannot carry is left out, with a warning a name."""
 
     def __init__(self, logger: logging.Logger) -> None:

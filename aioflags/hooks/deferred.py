@@ -1,4 +1,4 @@
-"""Backlog: what hooks still have to do after a call that did not wait for them.
+"""DeferredHooks: what hooks still have to do after a call that did not wait for them.
 
 Source: ``client-surface.md`` 6.6.
 """
@@ -13,15 +13,15 @@ from typing import Final
 
 import anyio
 
-from aioflags.runtime.fork import tell_after_fork
+from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import Once
 
-__all__ = ["Backlog"]
+__all__ = ["DeferredHooks"]
 
 _LONGEST: Final = 1000
 
 
-class Backlog:
+class DeferredHooks:
     """Coroutines that nobody waits for, run one after the other by one task of the client. An outlet of its core.
 
     At most 1000 wait; past that new ones are dropped, with one warning until none waits. They must not raise. ``is_open`` from the
@@ -31,10 +31,10 @@ class Backlog:
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._once = Once()
-        self.forked()
-        tell_after_fork(self)
+        self.after_fork()
+        reset_after_fork(self)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: what waits in the parent is run there."""
         self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None

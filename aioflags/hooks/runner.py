@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 import anyio
 
-from aioflags.hooks.deferred import Backlog
+from aioflags.hooks.deferred import DeferredHooks
 from aioflags.hooks.hook import Data, EvaluationCall, Hook, TrackCall
 from aioflags.model.defaults import GUEST_LIMIT
 from aioflags.model.detail import EvaluationDetail
@@ -23,7 +23,7 @@ from aioflags.runtime.cancellation import Contained
 from aioflags.runtime.logs import Once, printable
 from aioflags.runtime.suggest import nearest, suggestion
 
-__all__ = ["Series"]
+__all__ = ["HookRunner"]
 
 T = TypeVar("T")
 
@@ -62,13 +62,13 @@ class _Stages:
         return cls(*(_Stage.of(hook, name) for name in _STAGES))
 
 
-class Series:
+class HookRunner:
     """The hooks of one client, in order. False while there are none, so that nobody pays for them.
 
     A call takes the list once: what is added meanwhile sees the next call.
     """
 
-    def __init__(self, hooks: Iterable[Hook], backlog: Backlog, logger: logging.Logger) -> None:
+    def __init__(self, hooks: Iterable[Hook], backlog: DeferredHooks, logger: logging.Logger) -> None:
         self._hooks: tuple[_Stages, ...] = ()
         self._backlog = backlog
         self._logger = logger

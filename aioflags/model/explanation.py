@@ -17,7 +17,7 @@ from aioflags.model.result import SourceState
 from aioflags.model.status import StatusReport
 from aioflags.runtime.logs import printable
 
-__all__ = ["Explanation", "Origin", "Step", "StepKind", "as_json", "shown"]
+__all__ = ["Explanation", "DataOrigin", "ExplanationStep", "StepKind", "as_json", "shown"]
 
 _UNWRITABLE: Final = (TypeError, ValueError, RecursionError)
 """What writing a value as JSON may raise that a program put into a context."""
@@ -40,7 +40,7 @@ class StepKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Step:
+class ExplanationStep:
     """One step of an evaluation, and those it is made of.
 
     ``text`` tells it in a sentence. ``path`` leads to it within the flag or segment that it is a step of: ``rules[0].clauses[1]``.
@@ -54,7 +54,7 @@ class Step:
     path: str = ""
     holds: bool | None = None
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ExplanationStep, ...] = ()
 
     def __repr__(self) -> str:
         """A line, however many steps there are within this one. ``str`` of the explanation shows all of them."""
@@ -85,7 +85,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class DataOrigin:
     """Where a client's data came from, and how far they can be trusted.
 
     ``source`` is the name of the source that brought the newest data, ``age`` how many seconds ago; both are ``None`` for data
@@ -131,9 +131,9 @@ class Explanation:
 
     key: str
     detail: EvaluationDetail[Any]
-    steps: tuple[Step, ...]
+    steps: tuple[ExplanationStep, ...]
     version: int | None = None
-    origin: Origin | None = None
+    origin: DataOrigin | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON."""

@@ -1,4 +1,4 @@
-"""Totals: what became of the events of several clients, in one sum for each environment that does not fall when a client is gone.
+"""EventTotals: what became of the events of several clients, in one sum for each environment that does not fall when a client is gone.
 
 Who collects metrics takes a counter that falls for one that has begun anew, and would count the rest of it twice.
 """
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import ref
 
-from aioflags.runtime.fork import Lock, tell_after_fork
+from aioflags.runtime.fork import Lock, reset_after_fork
 
 if TYPE_CHECKING:
     from aioflags.client.status import StatusCell
     from aioflags.events.recorder import Recorder
     from aioflags.events.stats import Stats
 
-__all__ = ["Amount", "Totals"]
+__all__ = ["Amount", "EventTotals"]
 
 _KINDS: Final = {"single": "events", "summarized": "evaluations"}
 """What each kind is called in the stats of a client."""
@@ -43,7 +43,7 @@ class _Share:
     """How much of it is in the sums, by kind and outcome."""
 
 
-class Totals:
+class EventTotals:
     """Added up when somebody looks, on any thread. What came since the last look counts for the environment that is known by then.
 
     What waited when a client was collected is dropped. In the child of a fork the sums go on from the parent's.
@@ -53,9 +53,9 @@ class Totals:
         self._shares: list[_Share] = []
         self._sums: Counter[Amount] = Counter()
         self._lock = Lock()
-        tell_after_fork(self)
+        reset_after_fork(self)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork, where every recorder begins anew."""
         for share in self._shares:
             share.counted.clear()

@@ -33,7 +33,7 @@ from aioflags.hooks.hook import EvaluationCall, Hook
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
-from aioflags.otel.event_totals import Amount, Totals
+from aioflags.otel.event_totals import Amount, EventTotals
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.runtime.clock import now
 from aioflags.runtime.fork import Lock
@@ -229,7 +229,7 @@ class MetricsPlugin(Plugin):
         )
         self._clients: WeakSet[Client] = WeakSet()
         self._lock = Lock()
-        self._totals = Totals()
+        self._totals = EventTotals()
         self._reading = _Reading(self._totals)
         meter.create_observable_gauge("aioflags.status", [self._statuses], description="1 for the status that the client has.")
         meter.create_observable_gauge(
@@ -282,7 +282,7 @@ class _Reading:
     would be told them again, or when they are a second old.
     """
 
-    def __init__(self, totals: Totals) -> None:
+    def __init__(self, totals: EventTotals) -> None:
         self._totals = totals
         self._lock = Lock()
         self._told: set[str] = set(_OUTCOMES)

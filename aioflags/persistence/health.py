@@ -17,7 +17,7 @@ from aioflags.errors import StoreError
 from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT, STORE_POLL_INTERVAL, STORE_POLL_LONGEST, STORE_TIMEOUT
 from aioflags.model.status import StoreStatus
 from aioflags.runtime.cancellation import Contained
-from aioflags.runtime.logs import printable, told
+from aioflags.runtime.logs import describe_error, printable
 from aioflags.stores.base import Paced, Store
 
 __all__ = ["AVAILABLE", "StoreHealth"]
@@ -82,7 +82,7 @@ class StoreHealth:
         except StoreError as error:
             raise self._failure(str(error)) from error
         except Exception as error:
-            raise self._failure(told(error)) from error
+            raise self._failure(describe_error(error)) from error
 
     async def look_up(self, ask: Callable[[Store], Awaitable[T]]) -> T:
         """:meth:`call` for what is to be quick."""
@@ -141,7 +141,7 @@ class StoreHealth:
                     if await self._built().is_available():
                         return
             except Exception as error:  # noqa: BLE001  # whatever it is, the store is not back
-                self._logger.debug("the store of flag data is not back: %s", told(error))
+                self._logger.debug("the store of flag data is not back: %s", describe_error(error))
 
     def _built(self) -> Store:
         if self.store is None:

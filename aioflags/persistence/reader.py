@@ -1,4 +1,4 @@
-"""StandIn: the store serves while no source has delivered, and for good where there are no sources.
+"""StoreReader: the store serves while no source has delivered, and for good where there are no sources.
 
 What it holds becomes a snapshot like any other, so that evaluations do not know the difference. How it is kept fresh is the mode:
 read again after some time, never again, or, for calls that can wait, with every evaluation.
@@ -29,33 +29,33 @@ from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, read_items
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.precompilation import compile_slow
-from aioflags.supervisor.update_sink import Facts
+from aioflags.supervisor.update_sink import UpdateSink
 
 if TYPE_CHECKING:
     from aioflags.evaluation.items import Item
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.stores.base import Store, StoredItems
 
-__all__ = ["StandIn"]
+__all__ = ["StoreReader"]
 
 
-class StandIn:
+class StoreReader:
     """What one store stands in for during one run of a client.
 
     ``alone``: there are no sources, so that the store needs no marker, its data are as good as a source's, and it never has to
-    step back. ``ttl`` is how old its data may be, in seconds. ``tried`` is set after the first attempt to read it.
+    step back. ``ttl`` is how old its data may be, in seconds. ``first_read`` is set after the first attempt to read it.
     """
 
     def __init__(
         self,
         health: StoreHealth,
         holder: SnapshotHolder,
-        facts: Facts,
+        facts: UpdateSink,
         *,
         alone: bool,
         cache: Literal["ttl", "off", "infinite"],
         ttl: float,
-        tried: anyio.Event,
+        first_read: anyio.Event,
         logger: logging.Logger,
     ) -> None:
         self._health = health
@@ -67,14 +67,14 @@ class StandIn:
         self._logger = logger
         self._once = Once()
         self._is_marked = alone
-        self._is_seen = not alone
+        self._was_read_for_caller = not alone
         """Whether anybody has asked yet. Before, that there was nothing is no answer that would have to be kept."""
         self._has_ended = False
-        self._begun = 0
-        self._done = 0
+        self._reads_started = 0
+        self._reads_finished = 0
         """The number of the last reading of everything that was begun, and of the last that came to its end."""
         self._loading = anyio.Lock()
-        self._tried = tried
+        self._first_read = first_read
         self._scope = anyio.CancelScope()
 
     @property
@@ -85,7 +85,7 @@ class StandIn:
     def end(self) -> None:
         """A source has delivered. The store is not asked for data again."""
         self._has_ended = True
-        self._tried.set()
+        self._first_read.set()
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -94,15 +94,15 @@ class StandIn:
             while True:
                 await self._health.until_available()
                 has_loaded = await self._attempt()
-                self._tried.set()
+                self._first_read.set()
                 if has_loaded and self._cache == "infinite":
                     return
                 if has_loaded:
                     await self._lapse()
 
-    def was_awaited(self) -> None:
+    def give_up_first_read(self) -> None:
         """Somebody has waited for the first reading, in vain: nobody waits again for what it may find."""
-        self._is_seen = True
+        self._was_read_for_caller = True
 
     async def snapshot(self, key: str | None) -> Snapshot:
         """The data that flag ``key`` is to be evaluated on now, or, without a key, all flags.
@@ -114,11 +114,11 @@ class StandIn:
             with contextlib.suppress(StoreError):
                 if self.looks_up and key is not None:
                     return await self._looked_up(plain_text(key))
-                if self.looks_up or not (self._is_seen or self._holder.snapshot.flags):
+                if self.looks_up or not (self._was_read_for_caller or self._holder.snapshot.flags):
                     # That this takes longer does not say that the store hangs: it is asked for everything.
                     with anyio.move_on_after(STORE_LOOKUP_TIMEOUT):
                         await self._load_anew()
-                self._is_seen = True
+                self._was_read_for_caller = True
         return self._holder.snapshot
 
     # -- everything
@@ -138,20 +138,20 @@ class StandIn:
 
     async def _load(self) -> None:
         """Everything, published if it is news; nothing, if the marker lacks."""
-        self._begun += 1
-        number = self._begun
+        self._reads_started += 1
+        number = self._reads_started
         if await self._health.look_up(self._has_marker):
             await self._publish(await self._health.call(_loaded))
-        self._done = number
+        self._reads_finished = number
 
     async def _load_anew(self) -> None:
         """Everything, read after this call began. Several who ask at once share one reading.
 
         One that was given up does not count: the next who wanted to share it reads.
         """
-        mine = self._begun + 1
+        mine = self._reads_started + 1
         async with self._loading:
-            if self._done < mine and self._health.is_available:
+            if self._reads_finished < mine and self._health.is_available:
                 await self._load()
 
     async def _publish(self, items: StoredItems) -> None:

@@ -1,4 +1,4 @@
-"""Keeper: the store of one client, from its opening to its closing, and what stands around it: stand-in, writer, health.
+"""StoreSession: the store of one client, from its opening to its closing, and what stands around it: stand-in, writer, health.
 
 Source: ``data-system.md`` 7.4 to 7.7.
 """
@@ -15,23 +15,23 @@ from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.defaults import STORE_CLOSE_GRACE, STORE_LOOKUP_TIMEOUT
 from aioflags.model.status import StoreStatus
 from aioflags.persistence.health import StoreHealth
-from aioflags.persistence.reader import StandIn
-from aioflags.persistence.writer import Writer
+from aioflags.persistence.reader import StoreReader
+from aioflags.persistence.writer import StoreWriter
 from aioflags.runtime.cancellation import Contained
-from aioflags.runtime.fork import tell_after_fork
-from aioflags.runtime.logs import name_of, told
+from aioflags.runtime.fork import reset_after_fork
+from aioflags.runtime.logs import describe_error, display_name
 from aioflags.runtime.validation import require_methods
 from aioflags.stores.base import Store, StoreBuilder, StoreContext
 from aioflags.supervisor.holder import SnapshotHolder
-from aioflags.supervisor.update_sink import Facts
+from aioflags.supervisor.update_sink import UpdateSink
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
 
-__all__ = ["Keeper"]
+__all__ = ["StoreSession"]
 
 
-class Keeper:
+class StoreSession:
     """Keeps one client's store. ``report`` is told how the store is doing.
 
     ``turned`` is called when it begins or ends that calls which can wait have to read the store (:attr:`looks_up`).
@@ -47,7 +47,7 @@ class Keeper:
         ttl: float,
         context: StoreContext,
         holder: SnapshotHolder,
-        facts: Facts,
+        facts: UpdateSink,
         report: Callable[[StoreStatus], object],
         turned: Callable[[], None],
     ) -> None:
@@ -65,23 +65,23 @@ class Keeper:
         self._logger = context.logger
         self._has_basis = False
         self._is_open = False
-        self._tried = anyio.Event()
+        self._first_read = anyio.Event()
         self._health: StoreHealth | None = None
-        self._standin: StandIn | None = None
-        self._writer: Writer | None = None
-        tell_after_fork(self)
+        self._reader: StoreReader | None = None
+        self._writer: StoreWriter | None = None
+        reset_after_fork(self)
 
     @property
     def looks_up(self) -> bool:
         """Whether calls that can wait have to ask for their snapshot."""
-        return self._standin is not None and self._standin.looks_up
+        return self._reader is not None and self._reader.looks_up
 
     def applied(self, change_set: ChangeSet, snapshot: Snapshot) -> None:
         """A source has delivered. The first full set ends the time of the stand-in."""
         if change_set.kind is ChangeKind.FULL and not self._has_basis:
             self._has_basis = True
-            if self._standin is not None:
-                self._standin.end()
+            if self._reader is not None:
+                self._reader.end()
             if self._health is not None and self._writer is None:
                 self._health.retire()
             self._turned()
@@ -95,19 +95,19 @@ class Keeper:
         """
         if self._has_basis or not self._is_open:
             return self._holder.snapshot
-        if self._tried.is_set():
+        if self._first_read.is_set():
             return await self._stored(key)
         with anyio.move_on_after(STORE_LOOKUP_TIMEOUT):
-            await self._tried.wait()
+            await self._first_read.wait()
             return await self._stored(key)
         # The first reading goes on, but holds nobody else up.
-        self._tried.set()
-        if self._standin is not None:
-            self._standin.was_awaited()
+        self._first_read.set()
+        if self._reader is not None:
+            self._reader.give_up_first_read()
         return self._holder.snapshot
 
     async def _stored(self, key: str | None) -> Snapshot:
-        return self._holder.snapshot if self._standin is None else await self._standin.snapshot(key)
+        return self._holder.snapshot if self._reader is None else await self._reader.snapshot(key)
 
     async def run(self, work: Callable[[], Awaitable[None]] | None) -> None:
         """Until cancelled: keeps the store beside ``work``, which brings data from sources if there are any."""
@@ -115,23 +115,23 @@ class Keeper:
         self._is_open = True
         self._unused = None
         self._health = health = StoreHealth(self._ready_made(), self._build, self._report, self._logger)
-        self._writer = Writer(health) if self._writes else None
+        self._writer = StoreWriter(health) if self._writes else None
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._guarded, health.run)
                 if not self._has_basis:
-                    self._standin = StandIn(
+                    self._reader = StoreReader(
                         health,
                         self._holder,
                         self._facts,
                         alone=self._alone,
                         cache=self._cache,
                         ttl=self._ttl,
-                        tried=self._tried,
+                        first_read=self._first_read,
                         logger=self._logger,
                     )
                     self._turned()
-                    tasks.start_soon(self._guarded, self._standin.run)
+                    tasks.start_soon(self._guarded, self._reader.run)
                 if self._writer is not None:
                     tasks.start_soon(self._guarded, self._writer.run)
                 try:
@@ -150,14 +150,14 @@ class Keeper:
         """Closes a ready-made store that :meth:`run` was never called for."""
         store, self._unused = self._unused, None
         if store is not None:
-            self._tried.set()
+            self._first_read.set()
             await self._let_go(store)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: the parent's store is left alone, its connections are not ours. :meth:`run` builds another."""
         self._is_open = False
-        self._tried = anyio.Event()
-        self._standin = self._writer = self._health = None
+        self._first_read = anyio.Event()
+        self._reader = self._writer = self._health = None
 
     async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
         """A bug around the store never stops the data that sources bring."""
@@ -166,8 +166,8 @@ class Keeper:
                 await task()
         except Exception:
             self._logger.exception("the store of flag data is no longer used, because of a bug in aioflags")
-            if self._standin is not None:
-                self._standin.end()
+            if self._reader is not None:
+                self._reader.end()
 
     def _ready_made(self) -> Store | None:
         return None if isinstance(self._described, StoreBuilder) else self._described
@@ -176,19 +176,19 @@ class Keeper:
         """A builder's store. Raises :class:`StoreError` if it cannot be built, or is none; the message names the builder."""
         if not isinstance(self._described, StoreBuilder):
             return self._described
-        name = name_of(self._described)
+        name = display_name(self._described)
         try:
             store = self._described.build(self._context)
             require_methods(f"{name}.build", store, Store, "store")
         except Exception as error:
-            raise StoreError(f"{name} could not build it: {told(error)}") from error
+            raise StoreError(f"{name} could not build it: {describe_error(error)}") from error
         return store
 
     async def _close(self, health: StoreHealth) -> None:
-        self._tried.set()
-        if self._standin is not None:
-            self._standin.end()
-        self._standin, writer, self._writer = None, self._writer, None
+        self._first_read.set()
+        if self._reader is not None:
+            self._reader.end()
+        self._reader, writer, self._writer = None, self._writer, None
         try:
             with anyio.move_on_after(STORE_CLOSE_GRACE, shield=True) as writing:
                 if writer is not None:
@@ -206,6 +206,6 @@ class Keeper:
                 with Contained():
                     await store.aclose()
             except Exception as error:  # noqa: BLE001  # it is closed all the same
-                self._logger.warning("closing the store of flag data failed: %s", told(error))
+                self._logger.warning("closing the store of flag data failed: %s", describe_error(error))
         if closing.cancelled_caught:
             self._logger.warning("the store of flag data did not close within %g s", STORE_CLOSE_GRACE)

@@ -1,4 +1,4 @@
-"""Writer: what a store gets of the data that sources brought. It may lag and fail; evaluations never notice.
+"""StoreWriter: what a store gets of the data that sources brought. It may lag and fail; evaluations never notice.
 
 Single changes wait in a bounded table. When there are too many, and after an outage, one write of the whole newest snapshot
 takes their place, which leaves the store in the same state.
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from aioflags.evaluation.items import Item
     from aioflags.evaluation.snapshot import Snapshot
 
-__all__ = ["Writer"]
+__all__ = ["StoreWriter"]
 
 _MOST_WAITING: Final = 1000
 
 
-class Writer:
+class StoreWriter:
     """Writes to one store, one call after another, in the order in which data were applied, and no faster than it wants."""
 
     def __init__(self, health: StoreHealth) -> None:

@@ -17,7 +17,7 @@ from aioflags.model.defaults import GUEST_LIMIT
 from aioflags.plugins.plugin import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
 from aioflags.protocol.requests import PRODUCT, usable_tag
 from aioflags.runtime.cancellation import Contained
-from aioflags.runtime.logs import name_of
+from aioflags.runtime.logs import display_name
 from aioflags.runtime.validation import each
 from aioflags.runtime.version import __version__
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aioflags.config.config import Config
     from aioflags.model.secret import SdkKey
 
-__all__ = ["Registration", "environment_of"]
+__all__ = ["Registration", "environment_metadata"]
 
 
 class Registration:
@@ -60,13 +60,15 @@ class Registration:
                 self._failed(plugin, "register", error)
             else:
                 if scope.cancelled_caught:
-                    self._logger.error("plugin %s: register took longer than %g s, and was cancelled", name_of(plugin), GUEST_LIMIT)
+                    self._logger.error(
+                        "plugin %s: register took longer than %g s, and was cancelled", display_name(plugin), GUEST_LIMIT
+                    )
 
     def _failed(self, plugin: Plugin, method: str, error: Exception) -> None:
-        self._logger.error("plugin %s: %s failed", name_of(plugin), method, exc_info=error)
+        self._logger.error("plugin %s: %s failed", display_name(plugin), method, exc_info=error)
 
 
-def environment_of(key: SdkKey, config: Config) -> EnvironmentMetadata:
+def environment_metadata(key: SdkKey, config: Config) -> EnvironmentMetadata:
     """What plugins are told about a client."""
     application = ApplicationMetadata(id=usable_tag(config.application_id), version=usable_tag(config.application_version))
     return EnvironmentMetadata(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from aioflags.model.result import ErrorInfo, FailureKind
 from aioflags.runtime.clock import now
-from aioflags.runtime.logs import printable, told
+from aioflags.runtime.logs import describe_error, printable
 
 __all__ = ["http_failure", "invalid_data", "is_recoverable", "located", "network_failure", "server_failure", "unexpected"]
 
@@ -58,7 +58,7 @@ def server_failure(reason: str) -> ErrorInfo:
 
 def unexpected(error: BaseException) -> ErrorInfo:
     """An exception that nobody foresaw."""
-    return _failure(FailureKind.UNKNOWN, told(error))
+    return _failure(FailureKind.UNKNOWN, describe_error(error))
 
 
 def located(error: ErrorInfo, url: str) -> ErrorInfo:

@@ -1,4 +1,4 @@
-"""Turns: one task after the other, as with a lock of anyio's, which in the child of a fork nobody has."""
+"""ForkSafeAsyncLock: one task after the other, as with a lock of anyio's, which in the child of a fork nobody has."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from types import TracebackType
 
 import anyio
 
-from aioflags.runtime.fork import tell_after_fork
+from aioflags.runtime.fork import reset_after_fork
 
-__all__ = ["Turns"]
+__all__ = ["ForkSafeAsyncLock"]
 
 
-class Turns:
+class ForkSafeAsyncLock:
     """What is done in ``async with`` is done by one task at a time, on whatever event loop. Cancelling who waits harms nobody."""
 
     def __init__(self) -> None:
         self._lock = anyio.Lock()
-        tell_after_fork(self)
+        reset_after_fork(self)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: the task that had it goes on in the parent alone, and would never let it go here."""
         self._lock = anyio.Lock()
 

@@ -10,12 +10,12 @@ from typing import Generic, TypeVar
 
 import anyio
 
-__all__ = ["Following", "Newest"]
+__all__ = ["LatestIterator", "Latest"]
 
 T = TypeVar("T")
 
 
-class Newest(Generic[T]):
+class Latest(Generic[T]):
     """The newest value; ``None`` while there is none."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Newest(Generic[T]):
         self.is_closed = True
         self._wake()
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: the parent's waiters are not here."""
         self.changed = anyio.Event()
 
@@ -48,18 +48,18 @@ class Newest(Generic[T]):
         self.changed = anyio.Event()
 
 
-class Following(Generic[T]):
+class LatestIterator(Generic[T]):
     """An async iterator: the value of now, if there is one, then the newest whenever there is a newer. Ends after the last.
 
     ``check_loop`` raises where the iterator cannot wait: on another event loop than the client's.
     """
 
-    def __init__(self, newest: Newest[T], check_loop: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, newest: Latest[T], check_loop: Callable[[], None] = lambda: None) -> None:
         self._newest = newest
         self._check_loop = check_loop
         self._seen = 0
 
-    def __aiter__(self) -> Following[T]:
+    def __aiter__(self) -> LatestIterator[T]:
         return self
 
     async def __anext__(self) -> T:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
-__all__ = ["Pausing", "at_once"]
+__all__ = ["Cooperative", "run_at_once"]
 
 T = TypeVar("T")
 
-Pausing: TypeAlias = Generator[None, None, T]
+Cooperative: TypeAlias = Generator[None, None, T]
 """Yields after every slice, and returns what came of it all."""
 
 
-def at_once(work: Pausing[T]) -> T:
+def run_at_once(work: Cooperative[T]) -> T:
     """What comes of it, without a pause."""
     while True:
         try:

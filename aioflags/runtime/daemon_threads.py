@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Final, ParamSpec, TypeVar
 
-from aioflags.runtime.fork import tell_after_fork
+from aioflags.runtime.fork import reset_after_fork
 
 __all__ = ["DaemonThreads", "SerialThread"]
 
@@ -51,9 +51,9 @@ class SerialThread:
 
     def __init__(self, name: str) -> None:
         self._threads: Final = _RememberingThreads(name)
-        tell_after_fork(self)
+        reset_after_fork(self)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: the thread of the newest call exists in the parent only."""
         self._threads.newest = None
 

@@ -13,32 +13,32 @@ from weakref import WeakSet
 
 from aioflags.runtime.logs import logger
 
-__all__ = ["Lock", "adapt_after_fork", "tell_after_fork"]
+__all__ = ["Lock", "notify_after_fork", "reset_after_fork"]
 
 
-class _Forkable(Protocol):
-    def forked(self) -> None: ...
+class _Resettable(Protocol):
+    def after_fork(self) -> None: ...
 
 
-class _Adapting(Protocol):
-    def adapt(self) -> None: ...
+class _Notified(Protocol):
+    def after_fork_reset(self) -> None: ...
 
 
-_TOLD: Final[WeakSet[_Forkable]] = WeakSet()
-_ADAPTING: Final[WeakSet[_Adapting]] = WeakSet()
+_RESETTABLE: Final[WeakSet[_Resettable]] = WeakSet()
+_NOTIFIED: Final[WeakSet[_Notified]] = WeakSet()
 
 
-def tell_after_fork(thing: _Forkable) -> None:
+def reset_after_fork(thing: _Resettable) -> None:
     """Calls ``thing.forked()`` in every child, before anything else runs there; for as long as ``thing`` lives.
 
     It resets ``thing``, and uses nothing else that a fork has to reset: nobody knows what comes first.
     """
-    _TOLD.add(thing)
+    _RESETTABLE.add(thing)
 
 
-def adapt_after_fork(thing: _Adapting) -> None:
+def notify_after_fork(thing: _Notified) -> None:
     """Calls ``thing.adapt()`` in every child, once everything there is reset; for as long as ``thing`` lives."""
-    _ADAPTING.add(thing)
+    _NOTIFIED.add(thing)
 
 
 class Lock:
@@ -51,9 +51,9 @@ class Lock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        tell_after_fork(self)
+        reset_after_fork(self)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child: nobody who held it is here to let it go."""
         self._lock = threading.RLock()
 
@@ -67,7 +67,7 @@ class Lock:
 def _after_fork() -> None:
     """One that fails keeps nobody else from being told; the log hears of it last."""
     failures: list[tuple[str, Exception]] = []
-    for step in (*(thing.forked for thing in tuple(_TOLD)), *(thing.adapt for thing in tuple(_ADAPTING))):
+    for step in (*(thing.after_fork for thing in tuple(_RESETTABLE)), *(thing.after_fork_reset for thing in tuple(_NOTIFIED))):
         try:
             step()
         except Exception as error:  # noqa: BLE001 -- whatever it is, the others still have the parent's locks

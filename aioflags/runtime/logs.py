@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["Once", "logger", "name_of", "printable", "told"]
+__all__ = ["Once", "logger", "display_name", "printable", "describe_error"]
 
 logger: logging.Logger = logging.getLogger("aioflags")
 
@@ -22,7 +22,7 @@ def printable(text: object) -> str:
     return f"{shown}…" if len(str(text)) > _LONGEST else shown
 
 
-def name_of(thing: object) -> str:
+def display_name(thing: object) -> str:
     """What a log calls a program's own object: its ``name``, or its type where that cannot be had. Raises nothing.
 
     Whoever tells of a failure must not fail over who it was.
@@ -33,7 +33,7 @@ def name_of(thing: object) -> str:
         return printable(type(thing).__name__)
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An exception's type and words, fit for a line; without the words, if it has none or cannot say them. Raises nothing."""
     kind = type(error).__name__
     try:

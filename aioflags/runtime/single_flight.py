@@ -1,4 +1,4 @@
-"""Flights: a question that many ask at once is asked once, and all of them get its answer."""
+"""SingleFlight: a question that many ask at once is asked once, and all of them get its answer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import TypeVar, cast
 
 import anyio
 
-__all__ = ["Flights"]
+__all__ = ["SingleFlight"]
 
 T = TypeVar("T")
 
 
-class Flights:
+class SingleFlight:
     """The questions that are on their way, by what they ask for. For one event loop."""
 
     def __init__(self) -> None:
-        self._under_way: dict[Hashable, _Flight] = {}
+        self._under_way: dict[Hashable, _Call] = {}
 
     async def share(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
         """What ``ask`` gives; who wants the same meanwhile waits for that answer. If the one who asks gives up, the next asks.
@@ -27,7 +27,7 @@ class Flights:
             await flight.landed.wait()
             if flight.answers:
                 return cast("T", flight.answers[0])
-        flight = self._under_way[key] = _Flight()
+        flight = self._under_way[key] = _Call()
         try:
             answer = await ask()
             flight.answers.append(answer)
@@ -42,7 +42,7 @@ class Flights:
         self._under_way = {}
 
 
-class _Flight:
+class _Call:
     """A question on its way, and its answer, unless whoever asked gave up."""
 
     def __init__(self) -> None:

@@ -8,13 +8,13 @@ from typing import Generic, TypeVar
 
 from aioflags.runtime.fork import Lock
 
-__all__ = ["Recent"]
+__all__ = ["TtlCache"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
+class TtlCache(Generic[K, V]):
     """At most ``size`` values by key, each for ``seconds`` from when it was put there. What nobody asked for longest goes first.
 
     For any thread, and for a signal handler that asks while its thread does.

@@ -22,9 +22,9 @@ from aioflags.model.change import Selector
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
-from aioflags.runtime.cooperative import Pausing
+from aioflags.runtime.cooperative import Cooperative
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.sources.poll_on_demand import Demand
+from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.transport.backoff import RetryState
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http
@@ -80,7 +80,7 @@ class SourceContext:
     payload_filter_key: str | None = None
     poll_interval: float = POLL_INTERVAL
     initial_reconnect_delay: float = RECONNECT_DELAY
-    demand: Demand = field(default_factory=Demand, repr=False)
+    demand: PollOnDemand = field(default_factory=PollOnDemand, repr=False)
     """Wakes sources that poll on demand."""
     attempted: Callable[[StreamAttempt], object] = lambda _: None
     """Called with every attempt to establish a stream, once its outcome is certain."""
@@ -117,7 +117,7 @@ async def transport_for(context: SourceContext, http: Http | None) -> AsyncGener
         yield transport
 
 
-async def breathing(work: Pausing[T]) -> T:
+async def breathing(work: Cooperative[T]) -> T:
     """What comes of the work, with a turn of the event loop at each pause."""
     while True:
         try:

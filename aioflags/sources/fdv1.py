@@ -16,8 +16,8 @@ from aioflags.model.result import Update
 from aioflags.protocol.fdv1 import read_all
 from aioflags.protocol.requests import latest_all_url, usable_filter_key
 from aioflags.sources.base import SourceContext
-from aioflags.sources.poll_on_demand import Demand
-from aioflags.sources.polled import Outcome, PollOptions, Requester
+from aioflags.sources.poll_on_demand import PollOnDemand
+from aioflags.sources.polled import Poller, PollOptions, PollOutcome
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.settings import Http
 
@@ -85,13 +85,13 @@ class Fdv1Poller:
         interval: float,
         http: Http | None,
         patience: float | None = None,
-        demand: Demand | None = None,
+        demand: PollOnDemand | None = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
         self.name = Fdv1Polling.name
         self._interval = interval
         self._url = latest_all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
-        self._requester = Requester(self.name, context, http, read_body=read_all, read_head=_no_directive)
+        self._requester = Poller(self.name, context, http, read_body=read_all, read_head=_no_directive)
         self._patience = patience
         self._demand = demand
         self._random = random
@@ -99,7 +99,7 @@ class Fdv1Poller:
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 - FDv1 has no cursor
         """Polls; without patience until an answer ends it."""
         pause = None if self._patience is None else _Pauses(self._interval, self._patience, self._random).after
-        return self._requester.paced(lambda: self._url, self._interval, pause, demand=self._demand)
+        return self._requester.poll_every(lambda: self._url, self._interval, pause, demand=self._demand)
 
 
 class _Pauses:
@@ -111,7 +111,7 @@ class _Pauses:
         self._random = random
         self._successes = 0
 
-    def after(self, outcome: Outcome) -> float:
+    def after(self, outcome: PollOutcome) -> float:
         """Seconds from the end of a failed poll; 0 after a good one: then the interval alone counts, from start to start."""
         if outcome.error is None:
             self._successes += 1

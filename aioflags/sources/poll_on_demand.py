@@ -1,4 +1,4 @@
-"""Demand: when a source that polls on demand asks, and when whoever wanted newer data has them.
+"""PollOnDemand: when a source that polls on demand asks, and when whoever wanted newer data has them.
 
 Between two polls it has no timer, so that a process may be frozen there, as functions in a cloud are, and wake to no arrears.
 """
@@ -11,17 +11,17 @@ import anyio
 
 from aioflags.runtime.clock import now
 
-__all__ = ["Demand"]
+__all__ = ["PollOnDemand"]
 
 
-class Demand:
+class PollOnDemand:
     """What the sources of one client and those who want newer data share, on the client's event loop.
 
-    ``rested`` is called each time a source has polled and asks no more by itself. ``wall_clock`` gives Unix seconds.
+    ``polled_on_demand`` is called each time a source has polled and asks no more by itself. ``wall_clock`` gives Unix seconds.
     """
 
-    def __init__(self, rested: Callable[[], None] | None = None, wall_clock: Callable[[], float] = now) -> None:
-        self._rested = rested
+    def __init__(self, polled_on_demand: Callable[[], None] | None = None, wall_clock: Callable[[], float] = now) -> None:
+        self._rested = polled_on_demand
         self._wall_clock = wall_clock
         self._is_resting = False
         self._seconds = 0.0
@@ -67,7 +67,7 @@ class Demand:
         """No source runs any more: nobody waits for one in vain."""
         self._over.set()
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: the parent's source does not run here, and those who wait for it are not here."""
         self._is_resting = False
         self._asked, self._over = anyio.Event(), anyio.Event()

@@ -1,4 +1,4 @@
-"""Requester: one poll after another, whatever the protocol. Each has an outcome; none raises.
+"""Poller: one poll after another, whatever the protocol. Each has an outcome; none raises.
 
 Headers are looked at before the body, so that no broken body can lose a directive.
 
@@ -21,11 +21,11 @@ from aioflags.protocol.failures import invalid_data, located, server_failure, un
 from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import TEXT, address, at_least, require, set_all
 from aioflags.sources.base import SourceContext, breathing, transport_for
-from aioflags.sources.poll_on_demand import Demand
+from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.transport.http import HttpTransport, RequestFailed
 from aioflags.transport.settings import Http
 
-__all__ = ["Outcome", "PollOptions", "Requester", "as_update", "read_environment_id"]
+__all__ = ["PollOutcome", "PollOptions", "Poller", "as_update", "read_environment_id"]
 
 ReadBody: TypeAlias = Callable[[bytes], Generator[None, None, Effect]]
 ReadHead: TypeAlias = Callable[[Mapping[str, str]], FallbackDirective | None]
@@ -34,7 +34,7 @@ _UNCHANGED: Final = Completed(ChangeSet.unchanged())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class PollOutcome:
     """What a poll came to: a change set, or an error. ``retry_after``: seconds that the server asked us to stay away.
 
     ``is_final``: asking again would not help.
@@ -48,7 +48,7 @@ class Outcome:
     is_final: bool = False
 
 
-def as_update(outcome: Outcome) -> Update:
+def as_update(outcome: PollOutcome) -> Update:
     """A synchronizer's word on an outcome. With a directive nothing follows, so an error with one is the end."""
     if outcome.error is None:
         state = SourceState.VALID
@@ -90,7 +90,7 @@ class PollOptions:
             set_all(self, {"interval": interval})
 
 
-class Requester:
+class Poller:
     """The polls of one source. ``read_body`` knows the format; ``read_head`` finds the directive, where the protocol has one."""
 
     def __init__(self, name: str, context: SourceContext, http: Http | None, *, read_body: ReadBody, read_head: ReadHead) -> None:
@@ -105,18 +105,18 @@ class Requester:
         self._tag: tuple[str, str] | None = None
         """The URL of the last usable answer, and its ETag."""
 
-    async def once(self, url: Callable[[], str]) -> Outcome:
+    async def once(self, url: Callable[[], str]) -> PollOutcome:
         """One poll."""
         async with transport_for(self._context, self._http) as transport:
             return await self._poll(transport, url)
 
-    async def paced(
+    async def poll_every(
         self,
         url: Callable[[], str],
         interval: float,
-        pause: Callable[[Outcome], float] | None = None,
+        pause: Callable[[PollOutcome], float] | None = None,
         *,
-        demand: Demand | None = None,
+        demand: PollOnDemand | None = None,
     ) -> AsyncGenerator[Update, None]:
         """A poll every ``interval`` seconds, from start to start, until one ends it. ``url`` is asked anew for each.
 
@@ -152,12 +152,12 @@ class Requester:
                 next_poll = max(start + interval, end + wait)
                 await anyio.sleep(max(next_poll - anyio.current_time(), 0.0))
 
-    async def _poll(self, transport: HttpTransport, url: Callable[[], str]) -> Outcome:
+    async def _poll(self, transport: HttpTransport, url: Callable[[], str]) -> PollOutcome:
         """One poll. Its error names the address."""
         outcome = await self._attempt(transport, url)
         return outcome if outcome.error is None else replace(outcome, error=located(outcome.error, self._requested))
 
-    async def _attempt(self, transport: HttpTransport, url: Callable[[], str]) -> Outcome:
+    async def _attempt(self, transport: HttpTransport, url: Callable[[], str]) -> PollOutcome:
         self.latched = None
         try:
             self._requested = url()
@@ -165,12 +165,12 @@ class Requester:
         except RequestFailed as failed:
             directive = self._read_head(failed.headers)
             final = not failed.is_recoverable
-            return Outcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_final=final)
+            return PollOutcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_final=final)
         except Exception as error:  # a bug of ours: the source lives on
             self._context.logger.exception("%s: a poll broke off", self._name)
-            return Outcome(directive=self.latched, error=unexpected(error))
+            return PollOutcome(directive=self.latched, error=unexpected(error))
 
-    async def _request(self, transport: HttpTransport, url: str) -> Outcome:
+    async def _request(self, transport: HttpTransport, url: str) -> PollOutcome:
         body: bytes | None = None
         async with transport.get(url, self._headers(url)) as reply:
             self.latched = directive = self._read_head(reply.headers)
@@ -184,7 +184,7 @@ class Requester:
                 if body is not None:
                     # Only now: an ETag of a body that could not be used would have the server withhold a usable one.
                     self._tag = (url, headers["etag"]) if headers.get("etag") else None
-                return Outcome(directive=directive, change_set=change_set, environment_id=environment_id)
+                return PollOutcome(directive=directive, change_set=change_set, environment_id=environment_id)
             case Goodbye(reason=reason):
                 directive = effect.directive or directive
                 error = server_failure(f"the service said goodbye: {reason}" if reason else "the service said goodbye")
@@ -194,7 +194,7 @@ class Requester:
                 error = invalid_data(message)
             case _:
                 raise AssertionError(f"a reader of whole bodies answered {effect!r}")
-        return Outcome(directive=directive, error=error, environment_id=environment_id)
+        return PollOutcome(directive=directive, error=error, environment_id=environment_id)
 
     def _headers(self, url: str) -> dict[str, str]:
         headers = dict(self._context.headers)

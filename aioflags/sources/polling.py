@@ -16,8 +16,8 @@ from aioflags.protocol.directive import read_directive
 from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.requests import poll_url
 from aioflags.sources.base import SourceContext
-from aioflags.sources.poll_on_demand import Demand
-from aioflags.sources.polled import Outcome, PollOptions, Requester
+from aioflags.sources.poll_on_demand import PollOnDemand
+from aioflags.sources.polled import Poller, PollOptions, PollOutcome
 from aioflags.transport.settings import Http
 
 __all__ = ["Polling", "PollingSource"]
@@ -43,13 +43,15 @@ class Polling(PollOptions):
 class PollingSource:
     """What :class:`Polling` builds."""
 
-    def __init__(self, context: SourceContext, *, base_uri: str, interval: float, demand: Demand | None, http: Http | None) -> None:
+    def __init__(
+        self, context: SourceContext, *, base_uri: str, interval: float, demand: PollOnDemand | None, http: Http | None
+    ) -> None:
         self.name = Polling.name
         self._base_uri = base_uri
         self._interval = interval
         self._demand = demand
         read_body = partial(read_poll, logger=context.logger)
-        self._requester = Requester(self.name, context, http, read_body=read_body, read_head=read_directive)
+        self._requester = Poller(self.name, context, http, read_body=read_body, read_head=read_directive)
 
     @property
     def latched(self) -> FallbackDirective | None:
@@ -62,10 +64,10 @@ class PollingSource:
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
         """Polls, until an answer ends it."""
-        return self._requester.paced(lambda: poll_url(self._base_uri, selector()), self._interval, demand=self._demand)
+        return self._requester.poll_every(lambda: poll_url(self._base_uri, selector()), self._interval, demand=self._demand)
 
 
-def _as_result(outcome: Outcome) -> Basis | FetchFailure:
+def _as_result(outcome: PollOutcome) -> Basis | FetchFailure:
     if outcome.error is not None:
         return FetchFailure(error=outcome.error, directive=outcome.directive)
     change_set = outcome.change_set or ChangeSet.unchanged()

@@ -1,4 +1,4 @@
-"""Engagement: the client's memory that a directive was obeyed, and for how long it holds.
+"""FallbackState: the client's memory that a directive was obeyed, and for how long it holds.
 
 It belongs to the client and outlives sources, tenures and supervisors: a client that is restarted, after a fork say, stays
 on FDv1.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from aioflags.model.defaults import MAX_TTL
 from aioflags.model.result import FallbackDirective
 
-__all__ = ["Engagement", "lifetime"]
+__all__ = ["FallbackState", "lifetime"]
 
 
 def lifetime(directive: FallbackDirective, random: Callable[[], float]) -> float:
@@ -28,7 +28,7 @@ def lifetime(directive: FallbackDirective, random: Callable[[], float]) -> float
     return MAX_TTL * (1 - random() / 2)
 
 
-class Engagement:
+class FallbackState:
     """Whether FDv2 has been left, and until when. Read by anybody, changed by the supervisor alone."""
 
     __slots__ = ("_until",)
@@ -37,7 +37,7 @@ class Engagement:
         self._until: float | None = None
 
     @property
-    def is_engaged(self) -> bool:
+    def is_on_fdv1(self) -> bool:
         """Whether the client is to stay off FDv2."""
         return self._until is not None
 

@@ -1,4 +1,4 @@
-"""Roster: which synchronizers there are, and which one runs. An immutable value: each verdict leads to another one.
+"""Rotation: which synchronizers there are, and which one runs. An immutable value: each verdict leads to another one.
 
 This is where a directive is acted on, and nowhere else.
 
@@ -13,7 +13,7 @@ from aioflags.sources.base import SourceBuilder
 from aioflags.supervisor.verdict import Verdict
 from aioflags.transport.backoff import RetryState
 
-__all__ = ["Roster", "RotationEntry"]
+__all__ = ["Rotation", "RotationEntry"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,10 +25,10 @@ class RotationEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roster:
+class Rotation:
     """The synchronizers that are left, in order.
 
-    ``configured`` is the whole FDv2 list, ``fallback`` the FDv1 synchronizer. Once ``engaged``, the fallback alone is left,
+    ``configured`` is the whole FDv2 list, ``fallback`` the FDv1 synchronizer. Once ``on_fdv1``, the fallback alone is left,
     or nothing. ``failed_runs`` counts runs in a row that ended without a ``VALID``. ``was_refused``: one of the sources that were
     removed was refused by the service, so that a later attempt may succeed.
     """
@@ -37,12 +37,12 @@ class Roster:
     fallback: RotationEntry | None
     left: tuple[RotationEntry, ...]
     index: int = 0
-    engaged: bool = False
+    on_fdv1: bool = False
     failed_runs: int = 0
     was_refused: bool = False
 
     @classmethod
-    def of(cls, synchronizers: tuple[SourceBuilder, ...], fallback: SourceBuilder | None) -> Roster:
+    def of(cls, synchronizers: tuple[SourceBuilder, ...], fallback: SourceBuilder | None) -> Rotation:
         """The roster that a client starts with."""
         entries = tuple(RotationEntry(builder) for builder in synchronizers)
         return cls(configured=entries, fallback=None if fallback is None else RotationEntry(fallback), left=entries)
@@ -68,22 +68,22 @@ class Roster:
         rounds, rest = divmod(self.failed_runs, max(len(self.left), 1))
         return 0 if rest else rounds
 
-    def after(self, verdict: Verdict, *, was_valid: bool = False, was_refused: bool = False) -> Roster:
+    def after(self, verdict: Verdict, *, was_valid: bool = False, was_refused: bool = False) -> Rotation:
         """The roster after a verdict on the current source.
 
         ``was_valid``: it was ``VALID`` at some time of its run. ``was_refused``: it ended since the service refused its request.
         """
         match verdict:
-            case Verdict.FDV1 if not self.engaged:
-                return self._with(() if self.fallback is None else (self.fallback,), engaged=True)
-            case Verdict.RECOVER if self.engaged:
-                return self._with(self.configured, engaged=False)
+            case Verdict.FDV1 if not self.on_fdv1:
+                return self._with(() if self.fallback is None else (self.fallback,), on_fdv1=True)
+            case Verdict.RECOVER if self.on_fdv1:
+                return self._with(self.configured, on_fdv1=False)
             case Verdict.RECOVER:
                 return replace(self, index=0, failed_runs=0)
-            case Verdict.RETRY if self.engaged:
-                return self._with(() if self.fallback is None else (self.fallback,), engaged=True)
+            case Verdict.RETRY if self.on_fdv1:
+                return self._with(() if self.fallback is None else (self.fallback,), on_fdv1=True)
             case Verdict.RETRY:
-                return self._with(self.configured, engaged=False)
+                return self._with(self.configured, on_fdv1=False)
             case Verdict.NEXT if self.left:
                 return replace(self, index=(self.index + 1) % len(self.left), failed_runs=0 if was_valid else self.failed_runs + 1)
             case Verdict.REMOVE if self.left:
@@ -98,6 +98,6 @@ class Roster:
             case _:
                 return self
 
-    def _with(self, left: tuple[RotationEntry, ...], *, engaged: bool) -> Roster:
+    def _with(self, left: tuple[RotationEntry, ...], *, on_fdv1: bool) -> Rotation:
         """A fresh start with these sources. What their back-off has come to stays with them."""
-        return replace(self, left=left, index=0, engaged=engaged, failed_runs=0, was_refused=False)
+        return replace(self, left=left, index=0, on_fdv1=on_fdv1, failed_runs=0, was_refused=False)

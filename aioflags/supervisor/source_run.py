@@ -1,4 +1,4 @@
-"""Tenure: one run of one source, from building it to a verdict. One group, one pump, one watch.
+"""SourceRun: one run of one source, from building it to a verdict. One group, one pump, one watch.
 
 The pump is the caller itself, iterating; the watch waits for the lease and cancels. It cannot do so while a result is
 absorbed. What a source raises, or leaves unsaid, becomes the result that it should have yielded: above this file no
@@ -24,10 +24,10 @@ from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirecti
 from aioflags.runtime import clock
 from aioflags.runtime.cancellation import Contained, is_cancelled
 from aioflags.sources.base import Latching, SourceBuilder, SourceContext, closing
-from aioflags.supervisor.state_timer import Lease
+from aioflags.supervisor.state_timer import StateTimer
 from aioflags.supervisor.verdict import Verdict, concluded, expired
 
-__all__ = ["FDV1", "INITIALIZER", "SYNCHRONIZER", "Absorb", "Role", "Tenure"]
+__all__ = ["FDV1", "INITIALIZER", "SYNCHRONIZER", "Absorb", "Role", "SourceRun"]
 
 Absorb: TypeAlias = Callable[[str, Result], Awaitable[Verdict]]
 """Takes a source's name and its result; answers what the result means."""
@@ -61,10 +61,10 @@ SYNCHRONIZER: Final = Role(
 FDV1: Final = replace(SYNCHRONIZER, hears_directives=False)
 
 
-class Tenure:
+class SourceRun:
     """One run of the source that ``builder`` describes. ``absorb`` gets its results, one at a time."""
 
-    def __init__(self, builder: SourceBuilder, role: Role, lease: Lease, absorb: Absorb, logger: logging.Logger) -> None:
+    def __init__(self, builder: SourceBuilder, role: Role, lease: StateTimer, absorb: Absorb, logger: logging.Logger) -> None:
         self.name: str = type(builder).__name__
         self._builder = builder
         self._role = role

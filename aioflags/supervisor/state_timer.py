@@ -1,4 +1,4 @@
-"""Lease: a deadline that moves while a task waits for it.
+"""StateTimer: a deadline that moves while a task waits for it.
 
 What a lease that ran out means is decided in ``verdict.py``.
 
@@ -16,10 +16,10 @@ import anyio.lowlevel
 
 from aioflags.model.result import SourceState
 
-__all__ = ["Lease"]
+__all__ = ["StateTimer"]
 
 
-class Lease:
+class StateTimer:
     """For how long a tenure may go on as it does. It starts when it is made, in the state ``INITIALIZING``.
 
     ``limits``: for how many seconds the source may stay in a state; for ever in those that are not named.

@@ -1,7 +1,7 @@
 """Supervisor: runs the initializers, then one tenure after another, by verdict, until nothing is left to run.
 
 It asks ``verdict.py`` what a result means and the roster whose turn it is, and does what they say. What the public gets to
-see is left to the status cell behind :class:`Facts`.
+see is left to the status cell behind :class:`UpdateSink`.
 
 Source: ``data-system.md`` 5, 6.3 and 6.6; ``architecture.md`` 4, 7 and 9.
 """
@@ -20,18 +20,18 @@ import anyio
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, Result, SourceState, Update
 from aioflags.runtime import clock
+from aioflags.runtime.logs import display_name
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.logs import name_of
 from aioflags.sources.base import SourceBuilder, SourceContext, breathing
-from aioflags.supervisor.fallback_state import Engagement, lifetime
+from aioflags.supervisor.fallback_state import FallbackState, lifetime
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.policy import SERVER, Policy
 from aioflags.supervisor.precompilation import compile_slow
-from aioflags.supervisor.rotation import Roster, RotationEntry
-from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, Tenure
-from aioflags.supervisor.state_timer import Lease
+from aioflags.supervisor.rotation import Rotation, RotationEntry
+from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, SourceRun
+from aioflags.supervisor.state_timer import StateTimer
 from aioflags.supervisor.update_log import UpdateLog
-from aioflags.supervisor.update_sink import Facts
+from aioflags.supervisor.update_sink import UpdateSink
 from aioflags.supervisor.verdict import Verdict, is_ready, is_refusal, judge, limits, reported
 
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ class Supervisor:
         refused_retry: Literal["extended", "never"],
         context: SourceContext,
         holder: SnapshotHolder,
-        facts: Facts,
-        engagement: Engagement,
+        facts: UpdateSink,
+        engagement: FallbackState,
         policy: Policy = SERVER,
         applied: Callable[[ChangeSet, Snapshot], None] | None = None,
         random: Callable[[], float] = _random.random,
         logger: logging.Logger = package_logger,
     ) -> None:
         self._initializers = tuple(initializers)
-        self._roster = Roster.of(tuple(synchronizers), fdv1_fallback)
+        self._roster = Rotation.of(tuple(synchronizers), fdv1_fallback)
         self._recovers = recovery == "ttl"
         self._retries_refused = refused_retry == "extended"
         self._context = context
@@ -97,7 +97,7 @@ class Supervisor:
         """Until nothing is left to run, or until cancelled; no source is open afterwards. Raises nothing that sources do."""
         if anyio.current_time() >= self._engagement.until:
             self._engagement.end()
-        self._turn(Verdict.FDV1 if self._engagement.is_engaged else await self._initialize())
+        self._turn(Verdict.FDV1 if self._engagement.is_on_fdv1 else await self._initialize())
         while True:
             verdict = await (self._rest() if self._roster.current is None else self._synchronize(self._roster.current))
             if verdict is Verdict.DONE:
@@ -110,7 +110,7 @@ class Supervisor:
         """Runs initializers until one completes the initialization or brings a directive. Returns ``FDV1`` or ``DONE``."""
         verdict = Verdict.DONE
         for builder in self._initializers:
-            verdict = await self._serve(Tenure(builder, INITIALIZER, Lease({}), self._absorb, self._logger), self._context)
+            verdict = await self._serve(SourceRun(builder, INITIALIZER, StateTimer({}), self._absorb, self._logger), self._context)
             if verdict is not Verdict.NEXT:
                 break
         if self._has_data:
@@ -126,16 +126,16 @@ class Supervisor:
         await anyio.sleep(pause)
         self._was_valid = self._was_refused = False
         roster = self._roster
-        if roster.engaged:
-            role, lease = FDV1, Lease({}, until=self._engagement.until)
+        if roster.on_fdv1:
+            role, lease = FDV1, StateTimer({}, until=self._engagement.until)
         else:
-            role, lease = SYNCHRONIZER, Lease(limits(self._policy, alone=roster.is_alone, primary=roster.is_primary))
-        tenure = Tenure(entry.builder, role, lease, self._absorb, self._logger)
+            role, lease = SYNCHRONIZER, StateTimer(limits(self._policy, alone=roster.is_alone, primary=roster.is_primary))
+        tenure = SourceRun(entry.builder, role, lease, self._absorb, self._logger)
         verdict = await self._serve(tenure, replace(self._context, retry_state=entry.retry_state))
         self._last_name = tenure.name
         return verdict
 
-    async def _serve(self, tenure: Tenure, context: SourceContext) -> Verdict:
+    async def _serve(self, tenure: SourceRun, context: SourceContext) -> Verdict:
         try:
             return await tenure.run(context, self._selector)
         finally:
@@ -149,7 +149,7 @@ class Supervisor:
         While a directive holds for a time the state is not ``OFF``: it ends with that time, whatever becomes of FDv1.
         """
         retry_in = self._retry_in()
-        if self._roster.engaged and self._engagement.until < math.inf:
+        if self._roster.on_fdv1 and self._engagement.until < math.inf:
             self._log.flush()
             self._report(SourceState.INTERRUPTED, sources_left=False)
             until = self._engagement.until
@@ -158,7 +158,7 @@ class Supervisor:
                 return Verdict.RECOVER
             await anyio.sleep(retry_in)
             return Verdict.RETRY
-        if self._roster.engaged:
+        if self._roster.on_fdv1:
             self._off(self._last_error, retry_in)
         elif self._roster.configured:
             self._off(self._last_error or self._exhausted(), retry_in)
@@ -182,7 +182,7 @@ class Supervisor:
     async def _wait_for_retry(self, seconds: float) -> None:
         """A timer, unless all sources poll on demand: these have none, and start again with a ``refresh()`` after that time."""
         demand, roster = self._context.demand, self._roster
-        entries = roster.configured if not roster.engaged else () if roster.fallback is None else (roster.fallback,)
+        entries = roster.configured if not roster.on_fdv1 else () if roster.fallback is None else (roster.fallback,)
         if all(_is_on_demand(entry) for entry in entries):
             await demand.rest(seconds)
         else:
@@ -199,11 +199,11 @@ class Supervisor:
     def _turn(self, verdict: Verdict) -> None:
         before = self._roster
         self._roster = before.after(verdict, was_valid=self._was_valid, was_refused=self._was_refused)
-        self._rotate(verdict, was_engaged=before.engaged)
-        if before.engaged and not self._roster.engaged:
+        self._rotate(verdict, was_engaged=before.on_fdv1)
+        if before.on_fdv1 and not self._roster.on_fdv1:
             self._engagement.end()
             self._logger.info("returning to FDv2: the time that the server named is over")
-        elif self._roster.engaged and not before.engaged:
+        elif self._roster.on_fdv1 and not before.on_fdv1:
             action = "halting: no FDv1 fallback is configured" if self._roster.fallback is None else "switching to FDv1 polling"
             if math.isinf(self._engagement.until):
                 self._logger.warning("%s", action)
@@ -222,11 +222,11 @@ class Supervisor:
                 if self._state is SourceState.OFF:
                     # The sources that started again were not refused, so that what goes on is an interruption.
                     self._report(SourceState.INTERRUPTED)
-                self._log.handed_over(self._last_name, name_of(following.builder), pause=self._pause)
+                self._log.handed_over(self._last_name, display_name(following.builder), pause=self._pause)
             case Verdict.RECOVER if not was_engaged:
-                self._log.recovering(self._last_name, name_of(following.builder))
+                self._log.recovering(self._last_name, display_name(following.builder))
             case Verdict.REMOVE:
-                self._log.removed(name_of(following.builder))
+                self._log.removed(display_name(following.builder))
             case _:
                 pass
 
@@ -275,7 +275,7 @@ class Supervisor:
     @property
     def _is_last(self) -> bool:
         """Whether no source is left when the current one is removed, and no directive ends that would bring others."""
-        return self._roster.is_alone and not (self._roster.engaged and self._engagement.until < math.inf)
+        return self._roster.is_alone and not (self._roster.on_fdv1 and self._engagement.until < math.inf)
 
     @property
     def _serves_data(self) -> bool:

@@ -1,4 +1,4 @@
-"""Facts: how this floor tells the one above what happened. What that means for the public status is decided there."""
+"""UpdateSink: how this floor tells the one above what happened. What that means for the public status is decided there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from aioflags.model.result import ErrorInfo, SourceState
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
 
-__all__ = ["Facts"]
+__all__ = ["UpdateSink"]
 
 
-class Facts(Protocol):
+class UpdateSink(Protocol):
     """What the supervisor and the stand-in report. Every call returns at once, and is made on the client's event loop."""
 
     @property

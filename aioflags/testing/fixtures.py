@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aioflags.testing.flag_overrides import FlagOverrides
     from aioflags.testing.recorder import FlagRecorder
     from aioflags.testing.service import FlagsService
-    from aioflags.testing.session_flags import Given
+    from aioflags.testing.session_flags import SessionFlags
 
 __all__ = ["fixtures", "named"]
 
@@ -77,21 +77,21 @@ def flag_overrides() -> Generator[FlagOverrides, None, None]:
 
 def flag_recorder() -> Generator[FlagRecorder, None, None]:
     """Which flags were asked for during the test: flag_recorder.assert_evaluated("new-checkout", value=True)."""
-    from aioflags.client.overrides import INTERVENTIONS  # noqa: PLC0415
+    from aioflags.client.overrides import OVERRIDES  # noqa: PLC0415
     from aioflags.testing.recorder import FlagRecorder  # noqa: PLC0415
 
     recorder = FlagRecorder()
-    with INTERVENTIONS.observed(recorder):
+    with OVERRIDES.observed(recorder):
         yield recorder
 
 
 def flag_events() -> Generator[EventRecorder, None, None]:
     """What was tracked and identified during the test: flag_events.assert_tracked("purchase", metric_value=9.5)."""
-    from aioflags.client.overrides import INTERVENTIONS  # noqa: PLC0415
+    from aioflags.client.overrides import OVERRIDES  # noqa: PLC0415
     from aioflags.testing.events import EventRecorder  # noqa: PLC0415
 
     recorder = EventRecorder()
-    with INTERVENTIONS.events_observed(recorder):
+    with OVERRIDES.events_observed(recorder):
         yield recorder
 
 
@@ -141,7 +141,7 @@ def _service() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FlagsService,
     return service
 
 
-def _given(request: pytest.FixtureRequest) -> Given:
+def _given(request: pytest.FixtureRequest) -> SessionFlags:
     """What the session gives, and the markers of the test."""
     from aioflags.testing.markers import marked_values  # noqa: PLC0415
     from aioflags.testing.session_flags import given_of  # noqa: PLC0415

@@ -11,15 +11,15 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, cast
 
-from aioflags.client.overrides import INTERVENTIONS
+from aioflags.client.overrides import OVERRIDES
 from aioflags.errors import ConfigTypeError, LifecycleError
 from aioflags.model.values import type_name
 from aioflags.protocol.documents.document import plain_json
 
-__all__ = ["FlagOverrides", "Overriding", "checked", "overrides"]
+__all__ = ["FlagOverrides", "OverrideScope", "checked", "overrides"]
 
 
-def overrides(values: Mapping[str, object] | None = None, /, **more: object) -> Overriding:
+def overrides(values: Mapping[str, object] | None = None, /, **more: object) -> OverrideScope:
     """A block in which flags have these values, in the task that is running and in those it starts.
 
     ``with overrides({"new-checkout": True}):`` holds on every client and at every door. Other tasks see nothing of it. Threads
@@ -29,10 +29,10 @@ def overrides(values: Mapping[str, object] | None = None, /, **more: object) -> 
     Raises:
         ConfigError: a value is no JSON value.
     """
-    return Overriding(checked(values, more))
+    return OverrideScope(checked(values, more))
 
 
-class Overriding:
+class OverrideScope:
     """What :func:`overrides` gives: a block in which values hold. It is no decorator, since it could not hold for a coroutine."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -42,7 +42,7 @@ class Overriding:
     def __enter__(self) -> None:
         if self._block is not None:
             raise LifecycleError("overrides: this block is entered already; make another by another call")
-        self._block = INTERVENTIONS.in_task(self._values)
+        self._block = OVERRIDES.in_task(self._values)
         self._block.__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -79,7 +79,7 @@ class FlagOverrides(MutableMapping[str, Any]):
     @contextmanager
     def in_force(self) -> Generator[FlagOverrides, None, None]:
         """Inside the block the mapping counts. The fixture's affair."""
-        with INTERVENTIONS.everywhere(self._values):
+        with OVERRIDES.everywhere(self._values):
             yield self
 
     def __setitem__(self, key: str, value: object) -> None:

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from aioflags.client.typed import Flag
-from aioflags.evaluation.value_types import NO_FIT, asked_for, fit
+from aioflags.evaluation.value_types import MISMATCH, expected_type, fit
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.values import type_name
 from aioflags.protocol.documents.document import read_document, read_documents
@@ -55,9 +55,9 @@ def _problems(flag: Flag[Any], known: Mapping[str, FlagDefinition], where: str) 
     if definition is None:
         yield f"the flag {flag.key!r} is not in {where}{did_you_mean(flag, known, before='; ')}"
         return
-    wanted = asked_for(flag.default)
+    wanted = expected_type(flag.default)
     for value in definition.variations or ():
-        if fit(value, wanted) is NO_FIT:
+        if fit(value, wanted) is MISMATCH:
             yield (
                 f"the flag {flag.key!r} is declared with the default {flag.default!r}, a {type_name(flag.default)}, "
                 f"and can serve {value!r}, a {type_name(value)}"

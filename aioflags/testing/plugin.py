@@ -83,7 +83,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     is_marked = any(item.get_closest_marker(name) for name in ("flags", "flag_variations"))
     is_strict = item.get_closest_marker("flags_strict") is not None
     if is_marked or is_strict:
-        from aioflags.client.overrides import INTERVENTIONS  # noqa: PLC0415
+        from aioflags.client.overrides import OVERRIDES  # noqa: PLC0415
         from aioflags.testing.fixtures import named  # noqa: PLC0415
         from aioflags.testing.markers import check_strict, marked_values  # noqa: PLC0415
         from aioflags.testing.strict import StrictObserver  # noqa: PLC0415
@@ -91,11 +91,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         stack = item.stash[_STACK] = ExitStack()
         values = marked_values(item)
         if not {named(item.config, "flags"), named(item.config, "flags_service")} & {*getattr(item, "fixturenames", ())}:
-            stack.enter_context(INTERVENTIONS.everywhere(values))
+            stack.enter_context(OVERRIDES.everywhere(values))
         if is_strict:
             check_strict(item)
             item.stash[_STRICT] = StrictObserver()
-            stack.enter_context(INTERVENTIONS.observed(item.stash[_STRICT]))
+            stack.enter_context(OVERRIDES.observed(item.stash[_STRICT]))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,7 +17,7 @@ from aioflags.devserver import Endpoint, ServerState, Serving, create_app, read_
 from aioflags.devserver.protocol.objects import ObjectName
 from aioflags.events.options import Events
 from aioflags.model.values import same_json
-from aioflags.testing.session_flags import Given
+from aioflags.testing.session_flags import SessionFlags
 
 __all__ = ["FlagsService"]
 
@@ -37,7 +37,7 @@ class FlagsService:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, given: Given) -> AsyncGenerator[FlagsService, None]:
+    async def running(cls, given: SessionFlags) -> AsyncGenerator[FlagsService, None]:
         """Serves what is given until the block ends, inside the loop that is running."""
         objects: dict[ObjectName, Mapping[str, Any]] = {}
         for name, text in given.documents:

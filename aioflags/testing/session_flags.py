@@ -18,23 +18,23 @@ from aioflags.protocol.documents.document import plain_json, read_document
 from aioflags.runtime.regular_files import read_regular
 from aioflags.testing.client import serving
 
-__all__ = ["Given", "given_of"]
+__all__ = ["SessionFlags", "given_of"]
 
 _FILES: Final = "--flags-file"
 _VALUES: Final = "--flags"
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class SessionFlags:
     """Flags and segments of files, and values that outrank them."""
 
     documents: tuple[tuple[str, bytes], ...] = ()
     """Each file's name and text."""
     values: Mapping[str, Any] | None = None
 
-    def with_values(self, values: Mapping[str, Any]) -> Given:
+    def with_values(self, values: Mapping[str, Any]) -> SessionFlags:
         """These values outrank those before."""
-        return Given(self.documents, {**(self.values or {}), **values})
+        return SessionFlags(self.documents, {**(self.values or {}), **values})
 
     @property
     def definitions(self) -> dict[str, FlagDefinition]:
@@ -55,10 +55,10 @@ class Given:
         return ChangeSet(kind=ChangeKind.FULL, changes=tuple(found.values()), persist=False)
 
 
-_GIVEN: Final = pytest.StashKey[Given]()
+_GIVEN: Final = pytest.StashKey[SessionFlags]()
 
 
-def given_of(config: pytest.Config) -> Given:
+def given_of(config: pytest.Config) -> SessionFlags:
     """What the command line gives, read once.
 
     Raises:
@@ -78,7 +78,7 @@ def given_of(config: pytest.Config) -> Given:
             read_document(text, name=name)
     except ConfigError as mistake:
         raise pytest.UsageError(f"{_FILES}: {mistake}") from None
-    given = config.stash[_GIVEN] = Given(documents, dict(map(_pair, values)))
+    given = config.stash[_GIVEN] = SessionFlags(documents, dict(map(_pair, values)))
     return given
 
 

@@ -7,16 +7,16 @@ from typing import Any, Final
 
 import pytest
 
-from aioflags.client.overrides import INTERVENTIONS, Observation
+from aioflags.client.overrides import OVERRIDES, Observation
 from aioflags.model.flag import FlagDefinition
-from aioflags.testing.session_flags import Given
+from aioflags.testing.session_flags import SessionFlags
 
 __all__ = ["UnusedReport", "unused"]
 
 _ASKED: Final = "aioflags_asked"
 
 
-def unused(given: Given, asked: set[str]) -> list[str]:
+def unused(given: SessionFlags, asked: set[str]) -> list[str]:
     """Keys of the flags given that were not asked for, sorted. Whoever asks for a flag asks for its prerequisites."""
     known: Mapping[str, FlagDefinition] = given.definitions
     reached, waiting = set[str](), list(asked)
@@ -32,7 +32,7 @@ def unused(given: Given, asked: set[str]) -> list[str]:
 class UnusedReport:
     """A plugin of its own, there only when the report was asked for. Workers of pytest-xdist hand in what they saw."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: SessionFlags) -> None:
         self._given = given
         self._asked: set[str] = set()
 
@@ -43,7 +43,7 @@ class UnusedReport:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
         """All tests, with somebody who listens."""
-        with INTERVENTIONS.observed(self.observe):
+        with OVERRIDES.observed(self.observe):
             return (yield)
 
     @pytest.hookimpl

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from aioflags.errors import ConfigError
-from aioflags.evaluation.value_types import NO_FIT, fit
+from aioflags.evaluation.value_types import MISMATCH, fit
 from aioflags.model.change import ChangeSet
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.values import is_array, is_number
@@ -127,7 +127,7 @@ def _default(flag: FlagDefinition, declared: str) -> Any:
     value = variations[off if off is not None and is_there else 0]
     if declared == "float":
         # A whole number would ask for whole ones. One that is too large for a float leaves the place to another.
-        return next(number for candidate in (value, *variations) if (number := fit(candidate, float)) is not NO_FIT)
+        return next(number for candidate in (value, *variations) if (number := fit(candidate, float)) is not MISMATCH)
     return value
 
 

@@ -30,7 +30,7 @@ from aioflags.transport.http import HttpTransport, RequestFailed
 from aioflags.transport.probe import ProbeFailed, probe
 from aioflags.transport.proxies import environment_proxy
 
-__all__ = ["Finding", "Verdict", "diagnose"]
+__all__ = ["Check", "CheckResult", "run_checks"]
 
 _PATIENCE: Final = 10.0
 """How long the first event of a stream may take: a service sends one at once."""
@@ -40,7 +40,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-class Verdict(StrEnum):
+class CheckResult(StrEnum):
     """What a check came to."""
 
     GOOD = "good"
@@ -49,18 +49,18 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Check:
     """What one check found, and what to do about it; ``None`` where there is nothing to do."""
 
     check: str
-    verdict: Verdict
+    verdict: CheckResult
     text: str
     advice: str | None = None
 
 
-async def diagnose(
+async def run_checks(
     sdk_key: str, config: Config, environment: Mapping[str, str] = os.environ, *, patience: float = _PATIENCE
-) -> AsyncGenerator[Finding, None]:
+) -> AsyncGenerator[Check, None]:
     """Every finding, as soon as it is there. It asks the service for one poll and the beginning of one stream.
 
     ``patience``: for how many seconds it waits for the first event.
@@ -80,7 +80,7 @@ async def diagnose(
             reachable[name] = True  # what is behind the proxy shows when it is asked
             continue
         found = await _reach(name, target, config)
-        reachable[name] = found.verdict is not Verdict.PROBLEM
+        reachable[name] = found.verdict is not CheckResult.PROBLEM
         yield found
     headers = identity_headers(key, instance_id="doctor", logger=config.logger)
     async with HttpTransport(config.http, config.logger) as transport:
@@ -91,24 +91,24 @@ async def diagnose(
             yield await _stream(transport, config.stream_uri, headers, patience)
 
 
-def _key(key: SdkKey) -> Finding:
+def _key(key: SdkKey) -> Check:
     if key.discarded:
         advice = "look for spaces, quotes or line breaks around it"
-        return Finding(check="key", verdict=Verdict.PROBLEM, text="the SDK key has characters that no key has", advice=advice)
+        return Check(check="key", verdict=CheckResult.PROBLEM, text="the SDK key has characters that no key has", advice=advice)
     if not key:
         advice = "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key"
-        return Finding(check="key", verdict=Verdict.PROBLEM, text="there is no SDK key", advice=advice)
+        return Check(check="key", verdict=CheckResult.PROBLEM, text="there is no SDK key", advice=advice)
     if key.value.startswith("mob-"):
         advice = "use the server-side SDK key (sdk-…) of the environment"
-        return Finding(check="key", verdict=Verdict.WARNING, text="this looks like a mobile key", advice=advice)
-    return Finding(check="key", verdict=Verdict.GOOD, text="there is an SDK key, and it can be sent")
+        return Check(check="key", verdict=CheckResult.WARNING, text="this looks like a mobile key", advice=advice)
+    return Check(check="key", verdict=CheckResult.GOOD, text="there is an SDK key, and it can be sent")
 
 
-def _divided(moved: Sequence[str], left: Sequence[str]) -> Finding:
+def _divided(moved: Sequence[str], left: Sequence[str]) -> Check:
     there, here = (" and ".join(f"LAUNCHDARKLY_{name.upper()}" for name in names) for names in (moved, left))
     text = f"{there} {'is' if len(moved) == 1 else 'are'} set, {here} {'is' if len(left) == 1 else 'are'} not"
     advice = f"set {here}, too, unless what goes there is meant for LaunchDarkly's own service"
-    return Finding(check="addresses", verdict=Verdict.WARNING, text=text, advice=advice)
+    return Check(check="addresses", verdict=CheckResult.WARNING, text=text, advice=advice)
 
 
 # -- the way there
@@ -118,10 +118,10 @@ def _port(target: SplitResult) -> int:
     return target.port or _PORTS[target.scheme]
 
 
-def _route(name: str, target: SplitResult, proxy: str | None) -> Finding:
+def _route(name: str, target: SplitResult, proxy: str | None) -> Check:
     place = f"{target.scheme}://{target.hostname}:{_port(target)}{target.path}"
     if proxy is None:
-        return Finding(check=f"{name} route", verdict=Verdict.GOOD, text=f"{place}, without a proxy")
+        return Check(check=f"{name} route", verdict=CheckResult.GOOD, text=f"{place}, without a proxy")
     advice = f"if this proxy is not meant, add {target.hostname} to NO_PROXY"
     # Print the host and the port of a proxy only: its address may have a password, and so may the text of the error.
     try:
@@ -129,11 +129,11 @@ def _route(name: str, target: SplitResult, proxy: str | None) -> Finding:
         text = f"{place}, through the proxy {through.hostname}:{through.port or _PORTS.get(through.scheme, 1080)}"
     except ValueError:
         text, advice = f"{place}, through a proxy whose address is not a valid URL", "correct http_proxy, or HTTPS_PROXY"
-        return Finding(check=f"{name} route", verdict=Verdict.PROBLEM, text=text, advice=advice)
-    return Finding(check=f"{name} route", verdict=Verdict.GOOD, text=text, advice=advice)
+        return Check(check=f"{name} route", verdict=CheckResult.PROBLEM, text=text, advice=advice)
+    return Check(check=f"{name} route", verdict=CheckResult.GOOD, text=text, advice=advice)
 
 
-async def _reach(name: str, target: SplitResult, config: Config) -> Finding:
+async def _reach(name: str, target: SplitResult, config: Config) -> Check:
     check, host = f"{name} connection", target.hostname or ""
     try:
         reached = await probe(target.scheme, host, _port(target), config.http, config.logger)
@@ -149,27 +149,27 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Finding:
         # The message about a name names it already.
         missing = "tls" if failure.stage == "plain" else failure.stage
         text = printable(failure) if failure.stage == "name" else f"no {missing} for {host}: {printable(failure)}"
-        return Finding(check=check, verdict=Verdict.PROBLEM, text=text, advice=advice)
+        return Check(check=check, verdict=CheckResult.PROBLEM, text=text, advice=advice)
     except ConfigError as mistake:
-        return Finding(check=check, verdict=Verdict.PROBLEM, text=printable(mistake), advice="mend the option, or its file")
+        return Check(check=check, verdict=CheckResult.PROBLEM, text=printable(mistake), advice="mend the option, or its file")
     if target.scheme == "http":
         if host in _LOOPBACK:
-            return Finding(check=check, verdict=Verdict.GOOD, text="it takes connections, on this machine")
+            return Check(check=check, verdict=CheckResult.GOOD, text="it takes connections, on this machine")
         text = "it takes connections, but the key and the flags travel unencrypted"
-        return Finding(check=check, verdict=Verdict.WARNING, text=text, advice="use https")
+        return Check(check=check, verdict=CheckResult.WARNING, text=text, advice="use https")
     if reached.days_left is None:
         text = "it takes TLS connections, but nobody verifies who answers"
-        return Finding(check=check, verdict=Verdict.WARNING, text=text, advice="leave out disable_ssl_verification")
+        return Check(check=check, verdict=CheckResult.WARNING, text=text, advice="leave out disable_ssl_verification")
     text = f"it takes TLS connections; its certificate is good for {reached.days_left:.0f} days"
     if reached.days_left < _FEW_DAYS:
-        return Finding(check=check, verdict=Verdict.WARNING, text=text, advice="tell those who run the service, or the proxy")
-    return Finding(check=check, verdict=Verdict.GOOD, text=text)
+        return Check(check=check, verdict=CheckResult.WARNING, text=text, advice="tell those who run the service, or the proxy")
+    return Check(check=check, verdict=CheckResult.GOOD, text=text)
 
 
 # -- the service
 
 
-async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str], logger: logging.Logger) -> list[Finding]:
+async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str], logger: logging.Logger) -> list[Check]:
     """What a poll returns, and how far the clocks are apart."""
     began = time.perf_counter()
     try:
@@ -184,7 +184,7 @@ async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str],
     return [found] if skew is None else [found, skew]
 
 
-async def _answer(text: str, body: bytes, headers: Mapping[str, str], logger: logging.Logger) -> Finding:
+async def _answer(text: str, body: bytes, headers: Mapping[str, str], logger: logging.Logger) -> Check:
     """What a poll's answer contains: ``text`` with the number of flags and the environment, or why it cannot be read."""
     effect = await breathing(read_poll(body, logger=logger))
     directs = read_directive(headers) is not None
@@ -194,27 +194,29 @@ async def _answer(text: str, body: bytes, headers: Mapping[str, str], logger: lo
     elif not directs:
         reason = f": {printable(effect.message)}" if isinstance(effect, Malformed) else ""
         advice = "check the address: is this the service, or a relay that speaks FDv2?"
-        return Finding(check="poll", verdict=Verdict.PROBLEM, text=f"{text} that are not flag data{reason}", advice=advice)
+        return Check(check="poll", verdict=CheckResult.PROBLEM, text=f"{text} that are not flag data{reason}", advice=advice)
     environment = read_environment_id(headers)
     text += f" of environment {printable(environment)}" if environment else ""
     if directs:
         advice = "nothing is wrong: the client continues with FDv1, as the service asks"
-        return Finding(check="poll", verdict=Verdict.WARNING, text=f"{text}, and directs clients off FDv2", advice=advice)
-    return Finding(check="poll", verdict=Verdict.GOOD, text=text)
+        return Check(check="poll", verdict=CheckResult.WARNING, text=f"{text}, and directs clients off FDv2", advice=advice)
+    return Check(check="poll", verdict=CheckResult.GOOD, text=text)
 
 
-def _skew(headers: Mapping[str, str]) -> Finding | None:
+def _skew(headers: Mapping[str, str]) -> Check | None:
     """How far the clocks are apart; ``None`` if the service does not say what time it is."""
     if (there_ms := read_date(headers.get("date", ""))) is None:
         return None
     skew = now() - there_ms / 1000
     if abs(skew) <= _SKEW:
-        return Finding(check="clock", verdict=Verdict.GOOD, text=f"this machine and the service agree within {_SKEW:g} s")
+        return Check(check="clock", verdict=CheckResult.GOOD, text=f"this machine and the service agree within {_SKEW:g} s")
     text = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the service's"
-    return Finding(check="clock", verdict=Verdict.WARNING, text=text, advice="set it by NTP: certificates and experiments go by it")
+    return Check(
+        check="clock", verdict=CheckResult.WARNING, text=text, advice="set it by NTP: certificates and experiments go by it"
+    )
 
 
-async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str], patience: float) -> Finding:
+async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str], patience: float) -> Check:
     """Whether the first event comes, and soon."""
     began = time.perf_counter()
     try:
@@ -229,15 +231,15 @@ async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str
         return _refused("stream", failure)
     except TimeoutError:
         advice = "a proxy may hold streams back: have it pass text/event-stream unbuffered, or use DataSystem.polling()"
-        return Finding(check="stream", verdict=Verdict.PROBLEM, text=f"no event within {patience:g} s", advice=advice)
+        return Check(check="stream", verdict=CheckResult.PROBLEM, text=f"no event within {patience:g} s", advice=advice)
     if first is None:
         advice = "something ends streams at once: look at the proxy, or use DataSystem.polling()"
-        return Finding(check="stream", verdict=Verdict.PROBLEM, text="it ended before its first event", advice=advice)
+        return Check(check="stream", verdict=CheckResult.PROBLEM, text="it ended before its first event", advice=advice)
     text = f"its first event came after {time.perf_counter() - began:.2f} s"
-    return Finding(check="stream", verdict=Verdict.GOOD, text=text)
+    return Check(check="stream", verdict=CheckResult.GOOD, text=text)
 
 
-def _refused(check: str, failure: RequestFailed) -> Finding:
+def _refused(check: str, failure: RequestFailed) -> Check:
     status = failure.error.status_code
     if status in {401, 403}:
         advice = "check that it is the server-side SDK key of the environment that is meant, and has not been reset"
@@ -250,4 +252,4 @@ def _refused(check: str, failure: RequestFailed) -> Finding:
         advice = "the service, or what stands in front of it, has trouble: try again in a minute"
     else:
         advice = "check the proxy, and what its logs say"
-    return Finding(check=check, verdict=Verdict.PROBLEM, text=printable(failure.error.message), advice=advice)
+    return Check(check=check, verdict=CheckResult.PROBLEM, text=printable(failure.error.message), advice=advice)

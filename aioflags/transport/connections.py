@@ -1,4 +1,4 @@
-"""Connections: requests over httpx, with limits and redirects of our own. Only ``http.py`` imports this, at first use.
+"""HttpxConnections: requests over httpx, with limits and redirects of our own. Only ``http.py`` imports this, at first use.
 
 Source: ``data-system.md`` 1.6 and 1.7; ``client-surface.md`` 10.
 """
@@ -23,7 +23,7 @@ from aioflags.transport.http import RequestFailed, Response
 from aioflags.transport.settings import Http, origin
 from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing
 
-__all__ = ["Connections"]
+__all__ = ["HttpxConnections"]
 
 _UNNAMED: Final = frozenset({"", "message"})
 _PIECE: Final = 64 * 1024
@@ -43,7 +43,7 @@ _NETWORK: Final = (
 )
 
 
-class Connections:
+class HttpxConnections:
     """What an ``HttpTransport`` works with. ``make_client`` gives a fresh HTTP client."""
 
     def __init__(self, settings: Http, make_client: MakeClient) -> None:

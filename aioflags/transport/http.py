@@ -28,7 +28,7 @@ from aioflags.transport.settings import Http
 if TYPE_CHECKING:
     from httpx_sse import ServerSentEvent
 
-    from aioflags.transport.connections import Connections
+    from aioflags.transport.connections import HttpxConnections
 
 __all__ = ["EventStream", "HttpTransport", "Reply", "RequestFailed", "Response"]
 
@@ -99,7 +99,7 @@ class HttpTransport:
         self._logger = logger
         self._lock = anyio.Lock()
         self._thread = SerialThread("aioflags-tls")
-        self._connections: Connections | None = None
+        self._connections: HttpxConnections | None = None
 
     async def __aenter__(self) -> HttpTransport:
         return self
@@ -136,13 +136,13 @@ class HttpTransport:
         """
         return await (await self._ready()).post(url, headers, body)
 
-    async def _ready(self) -> Connections:
+    async def _ready(self) -> HttpxConnections:
         async with self._lock:
             connections = self._connections or await self._prepared()
             self._connections = connections
             return connections
 
-    async def _prepared(self) -> Connections:
+    async def _prepared(self) -> HttpxConnections:
         # Importing httpx and reading certificates take up to 150 ms, which would hold the event loop. A certificate on a network
         # drive that does not answer takes any time.
         try:
@@ -153,8 +153,8 @@ class HttpTransport:
             raise RequestFailed(unexpected(error)) from error
 
 
-def _prepare(settings: Http, logger: logging.Logger) -> Connections:
+def _prepare(settings: Http, logger: logging.Logger) -> HttpxConnections:
     from aioflags.transport.clients import client_maker  # noqa: PLC0415 - imports httpx
-    from aioflags.transport.connections import Connections  # noqa: PLC0415 - imports httpx
+    from aioflags.transport.connections import HttpxConnections  # noqa: PLC0415 - imports httpx
 
-    return Connections(settings, client_maker(settings, logger))
+    return HttpxConnections(settings, client_maker(settings, logger))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aioflags import BigSegments, BigSegmentsStatus, Client, Config, Context, DataSystem, Flag, StoreStatus, use_context
-from aioflags.big_segments.lookup import Memberships
+from aioflags.big_segments.lookup import BigSegmentLookup
 from aioflags.model.membership import Membership
 from aioflags.runtime.clock import now_ms
 from aioflags.sources import MemorySource
@@ -509,15 +509,15 @@ async def test_two_clients_may_have_one_configuration() -> None:
 async def test_in_the_child_of_a_fork_the_store_is_built_anew_and_asked_after_a_start() -> None:
     store = fresh({"user-key": {"s.g2": True}, "a": {"s.g2": True}})
     builder = Builder(store)
-    memberships = Memberships(BigSegments(store=builder), logging.getLogger("aioflags"))
+    memberships = BigSegmentLookup(BigSegments(store=builder), logging.getLogger("aioflags"))
     memberships.open()
     await memberships.status()
     snapshot = snapshot_of(segments=[{"key": "s", "version": 1, **segment()}])
     known = await memberships.fetched(snapshot, USER, lambda find: () if find("user-key") else ("user-key",))
     assert (known("user-key"), builder.built) == (Membership({"s.g2": True}, BigSegmentsStatus.HEALTHY), 1)
-    memberships.forked()
+    memberships.after_fork()
     assert builder.built == 1
-    assert memberships.at_hand("user-key").status is BigSegmentsStatus.HEALTHY
+    assert memberships.cached("user-key").status is BigSegmentsStatus.HEALTHY
     for opened, status in ((False, BigSegmentsStatus.STORE_ERROR), (True, BigSegmentsStatus.HEALTHY)):
         if opened:
             memberships.open()

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from aioflags import Config, DataSystem, Events, Http, Persistence
-from aioflags.client.diagnostics import describe
+from aioflags.client.diagnostics import describe_client
 from aioflags.sources import Fdv1Polling, MemorySource, Polling, Streaming
 from aioflags.stores import DiskStore, RedisStore
 from tests.support.memory_store import MemoryStore
@@ -48,7 +48,7 @@ class Named(MemoryStore):
 
 def described(config: Config, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """A description as it goes out."""
-    found: dict[str, Any] = msgspec.to_builtins(describe(config, environment or {}))
+    found: dict[str, Any] = msgspec.to_builtins(describe_client(config, environment or {}))
     return found
 
 

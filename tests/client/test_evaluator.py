@@ -10,7 +10,7 @@ import pytest
 
 from aioflags import Client, Config, ConfigError, Context, EvaluationDetail, Flag, Hook, ReasonKind, use_context
 from aioflags.client.evaluator import Evaluator
-from aioflags.client.overrides import INTERVENTIONS, Observation
+from aioflags.client.overrides import OVERRIDES, Observation
 from aioflags.hooks.hook import EvaluationCall
 
 USER, OTHER = Context("user-1"), Context("user-2")
@@ -87,8 +87,8 @@ async def test_hooks_see_what_comes_of_overrides_and_data(
     config = Config(hooks=[hook], defaults={"theme": "configured"})
     client = Client.local({"flags": {"theme": {"on": True, "variations": ["dark"], "fallthrough": {"variation": 0}}}}, config)
     with ExitStack() as stack:
-        stack.enter_context(INTERVENTIONS.in_task(override))
-        stack.enter_context(INTERVENTIONS.observed(observed.append))
+        stack.enter_context(OVERRIDES.in_task(override))
+        stack.enter_context(OVERRIDES.observed(observed.append))
         if is_awaited:
             detail = await client.variation_detail(THEME, USER)
         else:

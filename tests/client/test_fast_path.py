@@ -13,7 +13,7 @@ import pytest
 from aioflags import Client, ConfigError, Context, Flag, Flags
 from aioflags.client.fast_path import FastPath, fast_path, report_target
 from aioflags.events.options import Events
-from aioflags.events.recorder import CLOSED, Recorder
+from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 
 CONDITIONS = ("is_overridden", "is_offline", "has_defaults", "has_hooks", "reads_store", "records_events")
 USER = Context("user-1")
@@ -48,9 +48,9 @@ def test_an_evaluation_reports_to() -> None:
     assert {path: report_target(path, recorder) for path in FastPath} == {
         FastPath.UNREPORTED: None,
         FastPath.REPORTED: recorder,
-        FastPath.DISABLED: CLOSED,
+        FastPath.DISABLED: DISABLED_RECORDER,
     }
-    assert not CLOSED.is_open
+    assert not DISABLED_RECORDER.is_open
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__qualname__)

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from aioflags import Client, Config, Context, ErrorKind, ReasonKind
-from aioflags.client.overrides import INTERVENTIONS, Observation
+from aioflags.client.overrides import OVERRIDES, Observation
 from tests.support.canaries import KEY, secretive
 
 USER = secretive("anna")
@@ -98,10 +98,10 @@ async def test_an_override_holds_at(
     client = make()
     with contextlib.suppress(KeyError):
         assert await ask(client, context) is not True
-    with INTERVENTIONS.in_task({"checkout": True}):
+    with OVERRIDES.in_task({"checkout": True}):
         assert await ask(client, context) is True
         assert await ask(make(), context) is True, "a client that is made meanwhile"
-    with INTERVENTIONS.everywhere({"checkout": True}):
+    with OVERRIDES.everywhere({"checkout": True}):
         assert await ask(client, context) is True
     with contextlib.suppress(KeyError):
         assert await ask(client, context) is not True
@@ -109,7 +109,7 @@ async def test_an_override_holds_at(
 
 def test_the_reason_says_override_and_the_value_is_no_default() -> None:
     client = Client.local(DOCUMENT)
-    with INTERVENTIONS.in_task({"checkout": True}):
+    with OVERRIDES.in_task({"checkout": True}):
         detail = client.variation_detail_nowait("checkout", USER, False)
     assert (detail.variation_index, detail.reason.kind, detail.is_default) == (None, ReasonKind.OVERRIDE, False)
     assert detail.reason.to_dict() == {"kind": "OVERRIDE"}
@@ -125,13 +125,13 @@ def test_the_reason_says_override_and_the_value_is_no_default() -> None:
     ],
 )
 def test_an_override_fits_as_data_fit(value: Any, default: Any, expected: Any) -> None:
-    with INTERVENTIONS.in_task({"checkout": value}):
+    with OVERRIDES.in_task({"checkout": value}):
         assert Client.local(DOCUMENT).variation_nowait("checkout", USER, default) == expected
 
 
 def test_an_override_of_another_type_is_refused_as_data_would_be(caplog: pytest.LogCaptureFixture) -> None:
     client = Client.local(DOCUMENT)
-    with INTERVENTIONS.in_task({"checkout": "yes"}):
+    with OVERRIDES.in_task({"checkout": "yes"}):
         detail = client.variation_detail_nowait("checkout", USER, False)
     assert (detail.value, detail.reason.error_kind, detail.is_default) == (False, ErrorKind.WRONG_TYPE, True)
     assert "checkout: its value is a string where a boolean is asked for; the default is served" in caplog.text
@@ -139,7 +139,7 @@ def test_an_override_of_another_type_is_refused_as_data_would_be(caplog: pytest.
 
 def test_what_an_override_serves_is_the_callers_own() -> None:
     client = Client.local(DOCUMENT)
-    with INTERVENTIONS.in_task({"limits": {"items": [7]}}):
+    with OVERRIDES.in_task({"limits": {"items": [7]}}):
         client.variation_nowait("limits", USER)["items"].append(8)
         client.flags_nowait(USER).all()["limits"]["items"].append(9)
         assert client.variation_nowait("limits", USER, {}) == {"items": [7]}
@@ -147,14 +147,14 @@ def test_what_an_override_serves_is_the_callers_own() -> None:
 
 def test_pinned_flags_are_overridden_too_and_are_themselves_again_afterwards() -> None:
     flags = Client.local(DOCUMENT).flags_nowait(USER)
-    with INTERVENTIONS.in_task({"checkout": True}):
+    with OVERRIDES.in_task({"checkout": True}):
         assert flags.variation("checkout", False) is True
     assert flags.variation("checkout", True) is False
 
 
 async def test_the_state_for_front_ends_has_overrides_with_their_reason() -> None:
     client = Client.local(DOCUMENT)
-    with INTERVENTIONS.in_task({"hidden": 1, "shown": 2, "new": 3}):
+    with OVERRIDES.in_task({"hidden": 1, "shown": 2, "new": 3}):
         state = await client.all_flags_state(USER, with_reasons=True)
         visible = await client.all_flags_state(USER, client_side_only=True)
     assert state.valid
@@ -168,7 +168,7 @@ async def test_a_tasks_override_holds_in_it_and_in_those_it_starts_and_nowhere_e
     entered, asked = asyncio.Event(), asyncio.Event()
 
     async def inside() -> None:
-        with INTERVENTIONS.in_task({"checkout": True}):
+        with OVERRIDES.in_task({"checkout": True}):
             entered.set()
             await asked.wait()
             assert client.variation_nowait("checkout", USER, False) is True
@@ -187,7 +187,7 @@ async def test_many_tasks_with_overrides_do_not_meet() -> None:
     client = Client.local(DOCUMENT)
 
     async def serve(number: int) -> None:
-        with INTERVENTIONS.in_task({"checkout": number}):
+        with OVERRIDES.in_task({"checkout": number}):
             for _ in range(3):
                 await anyio.sleep(1)
                 assert await client.variation("checkout", USER, 0) == number
@@ -205,8 +205,8 @@ async def test_an_override_ends_with_its_block_even_for_a_task_that_outlives_it(
         await over.wait()
         return client.variation_nowait("checkout", USER, False)
 
-    with INTERVENTIONS.everywhere({"other": 1}):  # somebody else's, so that the long way is taken afterwards, too
-        with INTERVENTIONS.in_task({"checkout": True}):
+    with OVERRIDES.everywhere({"other": 1}):  # somebody else's, so that the long way is taken afterwards, too
+        with OVERRIDES.in_task({"checkout": True}):
             task = asyncio.create_task(late())
             await asyncio.sleep(0)
         over.set()
@@ -217,7 +217,7 @@ def test_a_block_may_be_left_in_another_context_than_it_was_entered_in() -> None
     client = Client.local(DOCUMENT)
 
     def fixture() -> Iterator[None]:
-        with INTERVENTIONS.in_task({"checkout": True}):
+        with OVERRIDES.in_task({"checkout": True}):
             yield
 
     entered = fixture()
@@ -236,9 +236,9 @@ def test_inner_overrides_outrank_outer_ones_and_a_tasks_those_of_everybody() -> 
     def value() -> str:
         return client.variation_nowait("checkout", USER, "")
 
-    with INTERVENTIONS.in_task({"checkout": "task"}), INTERVENTIONS.everywhere({"checkout": "all"}):
+    with OVERRIDES.in_task({"checkout": "task"}), OVERRIDES.everywhere({"checkout": "all"}):
         assert value() == "task"
-        with INTERVENTIONS.in_task({"checkout": "inner"}):
+        with OVERRIDES.in_task({"checkout": "inner"}):
             assert value() == "inner"
         assert value() == "task"
 
@@ -246,11 +246,11 @@ def test_inner_overrides_outrank_outer_ones_and_a_tasks_those_of_everybody() -> 
 def test_observers_hear_of_every_evaluation_of_one_flag() -> None:
     client = Client.local(DOCUMENT)
     heard: list[Observation] = []
-    with INTERVENTIONS.observed(heard.append):
+    with OVERRIDES.observed(heard.append):
         client.variation_nowait("checkout", USER, False)
         client.flags_nowait(USER).variation("missing", 1)
         client.flags_nowait(USER).all()
-        with INTERVENTIONS.in_task({"missing": 2}):
+        with OVERRIDES.in_task({"missing": 2}):
             client.flags_nowait(USER).variation("missing", 1)
     client.variation_nowait("checkout", USER, False)
     assert [(one.key, one.default, one.detail.value) for one in heard] == [
@@ -267,8 +267,8 @@ async def test_those_who_follow_changes_see_the_data() -> None:
     client = Client.local(DOCUMENT)
     heard: list[Observation] = []
     with (
-        INTERVENTIONS.in_task({"checkout": True}),
-        INTERVENTIONS.observed(heard.append),
+        OVERRIDES.in_task({"checkout": True}),
+        OVERRIDES.observed(heard.append),
         client.changes("checkout", USER) as changes,
     ):
         assert changes._value is False  # type: ignore[attr-defined]  # what it compares with
@@ -283,9 +283,9 @@ def test_the_short_way_is_taken_exactly_while_there_is_nothing() -> None:
         ways.append((client._report_to is None, offline._report_to is None))
 
     look()
-    with INTERVENTIONS.in_task({}):
+    with OVERRIDES.in_task({}):
         look()
-        with INTERVENTIONS.observed(lambda _: None):
+        with OVERRIDES.observed(lambda _: None):
             look()
         look()
     look()
@@ -300,7 +300,7 @@ def test_a_client_that_nobody_holds_is_not_kept() -> None:
 
 async def test_an_explanation_says_that_a_test_overrides_the_flag() -> None:
     client = Client.local(DOCUMENT)
-    with INTERVENTIONS.in_task({"checkout": {"a": 1}}):
+    with OVERRIDES.in_task({"checkout": {"a": 1}}):
         found = await client.explain("checkout", USER)
         assert found.detail == await client.variation_detail("checkout", USER, expect=object)
     assert str(found).splitlines()[:2] == [

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from aioflags import ErrorInfo, SourceState, Status
-from aioflags.client.flag_changes import ChangeFeed
+from aioflags.client.flag_changes import FlagTracker
 from aioflags.client.status import StatusCell, Statuses
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
@@ -24,7 +24,7 @@ Fact = Callable[[StatusCell], None]
 
 @pytest.fixture
 def cell() -> StatusCell:
-    return StatusCell(SnapshotHolder(Snapshot.empty()), ChangeFeed())
+    return StatusCell(SnapshotHolder(Snapshot.empty()), FlagTracker())
 
 
 def data(cell: StatusCell) -> None:
@@ -52,7 +52,7 @@ def refused(cell: StatusCell) -> None:
 
 
 def limit(cell: StatusCell) -> None:
-    cell.start_limit()
+    cell.start_timed_out()
 
 
 def close(cell: StatusCell) -> None:

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from aioflags import Client, Config, ConfigError, Context, Flag, ReasonKind
-from aioflags.client.overrides import INTERVENTIONS, Observation
+from aioflags.client.overrides import OVERRIDES, Observation
 from aioflags.testing import MemoryClient, overrides
 from tests.support.canaries import secretive
 
@@ -115,7 +115,7 @@ async def test_a_default_in_the_call_outranks_its_own() -> None:
 
 async def test_an_evaluation_by_it_is_observed_under_its_plain_key() -> None:
     seen: list[Observation] = []
-    with INTERVENTIONS.observed(seen.append):
+    with OVERRIDES.observed(seen.append):
         await Client.local(VALUES).variation(CHECKOUT, USER)
     assert [(type(one.key), one.key, one.default) for one in seen] == [(str, "checkout", False)]
 

@@ -12,10 +12,10 @@ import pytest
 
 import aioflags.testing
 from aioflags import Context
-from aioflags.client.overrides import INTERVENTIONS
+from aioflags.client.overrides import OVERRIDES
 from aioflags.devserver import Fault, FaultKind
 from aioflags.testing import FlagChangeLog, FlagOverrides, FlagRecorder, FlagsService, MemoryClient, VirtualTimeLoop
-from aioflags.testing.session_flags import Given
+from aioflags.testing.session_flags import SessionFlags
 
 pytestmark = pytest.mark.real_time
 
@@ -55,7 +55,7 @@ async def test_overrides_are_written_as_shown() -> None:
 
 async def test_the_recorder_is_asked_as_shown() -> None:
     recorder = FlagRecorder()
-    with INTERVENTIONS.observed(recorder):
+    with OVERRIDES.observed(recorder):
         MemoryClient({"flagValues": {"new-checkout": True}}).variation_nowait("new-checkout", ANNA, False)
     await run(RECORDER, flag_recorder=recorder)
 
@@ -70,7 +70,7 @@ async def test_changes_are_followed_as_shown() -> None:
 
 async def test_a_fault_is_injected_as_shown() -> None:
     (line,) = re.findall(r"`(state\.inject\(.*\))`", GUIDE)
-    async with FlagsService.running(Given()) as service:
+    async with FlagsService.running(SessionFlags()) as service:
         assert eval(line, {"state": service.state, "Fault": Fault, "FaultKind": FaultKind})
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.clauses import Membership, membership
+from aioflags.evaluation.clauses import InClause, as_in_clause
 from aioflags.evaluation.operators import scalar
 from aioflags.evaluation.rules import _leading_memberships
 from aioflags.model.context import Context
@@ -174,20 +174,20 @@ def test_a_context(asked: Any, subject: Any, expected: Any) -> None:
     [
         pytest.param(
             clause("in", ["x", 1, True, "x"]),
-            Membership("user", "a", frozenset({"x", 1, scalar(True)}), negate=False),
+            InClause("user", "a", frozenset({"x", 1, scalar(True)}), negate=False),
             id="scalars",
         ),
-        pytest.param(clause("!in", [], contextKind="org"), Membership("org", "a", frozenset(), negate=True), id="negated, by kind"),
+        pytest.param(clause("!in", [], contextKind="org"), InClause("org", "a", frozenset(), negate=True), id="negated, by kind"),
         pytest.param(
-            clause("in", ["k"], attribute="key"), Membership("user", "key", frozenset({"k"}), negate=False), id="a property"
+            clause("in", ["k"], attribute="key"), InClause("user", "key", frozenset({"k"}), negate=False), id="a property"
         ),
         pytest.param(
             clause("in", ["x"], attribute="/a", contextKind="user"),
-            Membership("user", "a", frozenset({"x"}), negate=False),
+            InClause("user", "a", frozenset({"x"}), negate=False),
             id="a short path",
         ),
         pytest.param(
-            clause("in", ["x"], attribute="/a/b"), Membership("user", "/a/b", frozenset({"x"}), negate=False), id="a literal"
+            clause("in", ["x"], attribute="/a/b"), InClause("user", "/a/b", frozenset({"x"}), negate=False), id="a literal"
         ),
         pytest.param(clause("in", ["x"], attribute="/a/b", contextKind="user"), None, id="no longer path"),
         pytest.param(clause("in", ["x", None]), None, id="nothing but scalars"),
@@ -197,8 +197,8 @@ def test_a_context(asked: Any, subject: Any, expected: Any) -> None:
         pytest.param(clause("startsWith", ["x"]), None, id="no other operator"),
     ],
 )
-def test_a_question_that_many_rules_can_share(asked: Any, question: Membership | None) -> None:
-    assert membership(msgspec.convert(asked, Clause)) == question
+def test_a_question_that_many_rules_can_share(asked: Any, question: InClause | None) -> None:
+    assert as_in_clause(msgspec.convert(asked, Clause)) == question
 
 
 def test_leading_questions_are_shared_up_to_the_first_that_cannot_be() -> None:

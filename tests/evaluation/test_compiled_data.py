@@ -1,4 +1,4 @@
-"""Forms, and what is said of the definitions they are made from. What a change keeps of them is in test_snapshot.py."""
+"""CompiledData, and what is said of the definitions they are made from. What a change keeps of them is in test_snapshot.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note
-from aioflags.evaluation.compiled_data import Complaints, Forms
+from aioflags.evaluation.compiled_data import CompiledData, DefinitionLog
 from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.flags import compile_flag
 from aioflags.evaluation.items import Items
@@ -21,7 +21,7 @@ from aioflags.runtime.logs import logger
 
 
 def test_a_bug_is_told_once_for_each_flag_and_type_and_traced_each_time(caplog: pytest.LogCaptureFixture) -> None:
-    complaints = Complaints(logging.getLogger("aioflags"))
+    complaints = DefinitionLog(logging.getLogger("aioflags"))
     bugs = [("a\nb", KeyError("x")), ("a\nb", KeyError("y")), ("c", KeyError("x")), ("c", ValueError("x"))]
     with caplog.at_level(logging.DEBUG, "aioflags"):
         for key, bug in bugs:
@@ -49,7 +49,7 @@ def test_a_segment_is_compiled_once() -> None:
         return compile_segment(definition, note)
 
     items = Items(segments={key: SegmentDefinition(key=key) for key in "ab"})
-    forms = Forms(items, Dialect("test", compile_flag, compile_and_tell), Complaints(logging.getLogger("aioflags")))
+    forms = CompiledData(items, Dialect("test", compile_flag, compile_and_tell), DefinitionLog(logging.getLogger("aioflags")))
     first = [forms.segment(key) for key in "aba"]
     assert compiled == ["a", "b"]
     assert first[0] is first[2] is forms.segments["a"]
@@ -68,7 +68,7 @@ class Unswept(dict[str, CompiledFlag]):
 
 def test_a_set_of_few_flags_costs_nothing_by_the_many_that_are_compiled() -> None:
     definitions = {key: FlagDefinition(key=key) for key in ("a", "b", "c")}
-    forms = Forms(Items(definitions), LAUNCHDARKLY, Complaints(logger))
+    forms = CompiledData(Items(definitions), LAUNCHDARKLY, DefinitionLog(logger))
     for key in definitions:
         forms.flag(key)
     forms.flags = Unswept(forms.flags)
@@ -83,7 +83,7 @@ def test_of_two_threads_that_compile_a_flag_one_has_it_compiled() -> None:
         forms.flags["g"] = other
         return compile_flag(definition, note)
 
-    forms = Forms(Items({"g": definition}), Dialect("test", compile_more_slowly, compile_segment), Complaints(logger))
+    forms = CompiledData(Items({"g": definition}), Dialect("test", compile_more_slowly, compile_segment), DefinitionLog(logger))
     assert forms.flag("g") is other
     assert forms.plain["g"] is other.evaluate
 
@@ -116,7 +116,7 @@ NEW_B, NEW_S = flag_of("b", version=2), segment_of("s", version=2)
 def test_forms_are_kept_of_what_is_the_same(
     flags: dict[str, FlagDefinition], changed: list[tuple[ObjectKind, str]] | None, kept: set[str]
 ) -> None:
-    forms = Forms(Items(FLAGS, SEGMENTS), LAUNCHDARKLY, Complaints(logger))
+    forms = CompiledData(Items(FLAGS, SEGMENTS), LAUNCHDARKLY, DefinitionLog(logger))
     compiled = {key: forms.flag(key) for key in FLAGS}
     t, _ = forms.segment("t"), forms.segment("s")
     later = forms.renewed(Items(flags, {**SEGMENTS, "s": NEW_S}), changed)

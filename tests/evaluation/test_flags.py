@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.answers import direct, malformed
-from aioflags.evaluation.flags import _Ways
+from aioflags.evaluation.flags import PrerequisiteAnswers
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.context import Context
 from tests.evaluation.data import context, flag, outcome, segment, snapshot_of
@@ -228,7 +228,7 @@ def test_an_evaluation_that_fails_leaves_nothing_behind_in_the_scope_that_all_sh
 
 
 def test_a_way_is_found_again_step_by_step() -> None:
-    ways = _Ways()
+    ways = PrerequisiteAnswers()
     one, two, three, end, late = (malformed(name) for name in ("one", "two", "three", "end", "late"))
     assert ways.add([one, two, three], end) is end
     assert ways.add([one, two, three], late) is end
@@ -237,7 +237,7 @@ def test_a_way_is_found_again_step_by_step() -> None:
 
 
 def test_so_many_ways_are_remembered() -> None:
-    ways, steps = _Ways(), [malformed(str(number)) for number in range(600)]
+    ways, steps = PrerequisiteAnswers(), [malformed(str(number)) for number in range(600)]
     sizes: list[int] = []
     for step in steps:
         ways.add([step], step)

@@ -23,7 +23,7 @@ from aioflags.evaluation.segments import compile_segment
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from aioflags.model.detail import BigSegmentsStatus, EvaluationDetail
-from aioflags.model.explanation import Explanation, Step, StepKind
+from aioflags.model.explanation import Explanation, ExplanationStep, StepKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.membership import Membership
 from aioflags.model.segment import SegmentDefinition
@@ -197,7 +197,7 @@ def test_an_explanation_shows_the_steps_of_each_flag_and_segment_once(graph_of: 
     assert kinds.total() <= 5 * (uses + len(graph.flags))
 
 
-def walk(explanation: Explanation) -> list[Step]:
+def walk(explanation: Explanation) -> list[ExplanationStep]:
     steps = list(explanation.steps)
     for step in steps:
         steps += step.steps

@@ -10,7 +10,7 @@ from aioflags.evaluation.slow_patterns import LONG, slow_items
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet, ObjectKind
 from aioflags.protocol.documents.document import read_document
-from aioflags.runtime.cooperative import at_once
+from aioflags.runtime.cooperative import run_at_once
 
 
 def change_set(values: list[Any], op: str = "matches") -> ChangeSet:
@@ -31,7 +31,7 @@ def change_set(values: list[Any], op: str = "matches") -> ChangeSet:
     ],
 )
 def test_definitions_with_long_patterns_are_slow(values: list[Any], op: str, is_slow: bool) -> None:
-    slow = at_once(slow_items(change_set(values, op)))
+    slow = run_at_once(slow_items(change_set(values, op)))
     assert slow == ([(ObjectKind.FLAG, "f"), (ObjectKind.SEGMENT, "s")] if is_slow else [])
 
 
@@ -39,6 +39,6 @@ def test_what_is_compiled_beforehand_is_not_compiled_again() -> None:
     changes = change_set(["x" * (LONG + 1)])
     snapshot = Snapshot.empty().apply(changes)
     assert snapshot.plain == {}
-    snapshot.compile(at_once(slow_items(changes)))
+    snapshot.compile(run_at_once(slow_items(changes)))
     assert list(snapshot.plain) == ["f"]
     assert list(snapshot.scope.forms.segments) == ["s"]

@@ -20,7 +20,7 @@ from aioflags.evaluation.flags import compile_flag
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
-from aioflags.runtime.cooperative import at_once
+from aioflags.runtime.cooperative import run_at_once
 from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of, with_frames_left
 
 K = Context("k")
@@ -229,7 +229,7 @@ def test_the_scope_that_all_evaluations_of_plain_flags_share_takes_no_notes() ->
 def test_who_depends_on_whom_is_not_found_out_unless_somebody_will_ask() -> None:
     old = snapshot_of(flag(), flag("other"))
     step = change_set(*changes([flag(version=2)]), kind=ChangeKind.CHANGES)
-    untraced, traced = old.apply(step), at_once(old.builder(step, traced=True))
+    untraced, traced = old.apply(step), run_at_once(old.builder(step, traced=True))
     assert (untraced.dependents, traced.dependents) == (None, {})
 
 

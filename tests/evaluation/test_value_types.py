@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.answers import Answer
-from aioflags.evaluation.value_types import NO_FIT, asked_for, fit, misfit
+from aioflags.evaluation.value_types import MISMATCH, expected_type, fit, mismatch
 from aioflags.model.detail import Reason, ReasonKind
 
 BIG = 10**400
@@ -17,21 +17,21 @@ BIG = 10**400
     ("value", "wanted", "expected"),
     [
         pytest.param(True, bool, True, id="a boolean"),
-        pytest.param(1, bool, NO_FIT, id="a number is no boolean"),
+        pytest.param(1, bool, MISMATCH, id="a number is no boolean"),
         pytest.param(3, int, 3, id="a number"),
         pytest.param(3.9, int, 3, id="a fraction is cut off"),
         pytest.param(-3.9, int, -3, id="towards zero"),
-        pytest.param(True, int, NO_FIT, id="a boolean is no integer"),
+        pytest.param(True, int, MISMATCH, id="a boolean is no integer"),
         pytest.param(3, float, 3.0, id="a whole number as a float"),
-        pytest.param(False, float, NO_FIT, id="a boolean is no float"),
-        pytest.param(BIG, float, NO_FIT, id="more than a float holds"),
+        pytest.param(False, float, MISMATCH, id="a boolean is no float"),
+        pytest.param(BIG, float, MISMATCH, id="more than a float holds"),
         pytest.param("x", str, "x", id="a string"),
-        pytest.param(1, str, NO_FIT, id="a number is no string"),
+        pytest.param(1, str, MISMATCH, id="a number is no string"),
         pytest.param({"a": 1}, dict, {"a": 1}, id="an object"),
-        pytest.param([1], dict, NO_FIT, id="an array is no object"),
+        pytest.param([1], dict, MISMATCH, id="an array is no object"),
         pytest.param((1, [2]), list, [1, [2]], id="an array"),
-        pytest.param("x", list, NO_FIT, id="a string is no array"),
-        pytest.param(None, bool, NO_FIT, id="null is nothing in particular"),
+        pytest.param("x", list, MISMATCH, id="a string is no array"),
+        pytest.param(None, bool, MISMATCH, id="null is nothing in particular"),
         pytest.param(None, object, None, id="null is anything"),
         pytest.param(True, object, True, id="anything is anything"),
         pytest.param("x", bytes, "x", id="an unknown type asks for anything"),
@@ -56,7 +56,7 @@ def test_containers_are_copies(wanted: Any) -> None:
     [(True, bool), (1, int), (1.5, float), ("", str), ({}, dict), ([], list), ((), list), (None, object), (b"", object)],
 )
 def test_a_default_asks_for(default: Any, wanted: Any) -> None:
-    assert asked_for(default) is wanted
+    assert expected_type(default) is wanted
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_default_asks_for(default: Any, wanted: Any) -> None:
     ],
 )
 def test_what_does_not_fit_is_told_by_types(value: Any, wanted: type, said: str) -> None:
-    assert misfit(value, wanted) == said
+    assert mismatch(value, wanted) == said
 
 
 SERVED = Reason(kind=ReasonKind.FALLTHROUGH)
@@ -90,14 +90,14 @@ SERVED = Reason(kind=ReasonKind.FALLTHROUGH)
     ],
 )
 def test_an_answer_knows_what_it_is_for_those_who_want_a_type(value: Any, expected: Any) -> None:
-    fits = Answer(value, 0, SERVED).fits
-    assert [(kind, found, type(found)) for kind, found in fits.items()] == [
+    by_type = Answer(value, 0, SERVED).by_type
+    assert [(kind, found, type(found)) for kind, found in by_type.items()] == [
         (kind, found, type(found)) for kind, found in expected.items()
     ]
 
 
 def test_an_answer_without_variation_fits_nobody() -> None:
-    assert Answer("x", None, SERVED).fits == {}
+    assert Answer("x", None, SERVED).by_type == {}
 
 
 def test_an_answer_is_an_experiments_if_it_is_said_to_be_or_its_reason_says_so() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from aioflags import Context
-from aioflags.events.context_deduplicator import KnownContexts
+from aioflags.events.context_deduplicator import ContextDeduplicator
 from tests.support.events import telling
 
 
@@ -26,7 +26,7 @@ def user(key: int) -> Context:
     ],
 )
 async def test_the_newest_are_known(capacity: int, met: list[int], new: list[int]) -> None:
-    known = KnownContexts(capacity)
+    known = ContextDeduplicator(capacity)
     assert [key for key in met if known.meet(user(key))] == new
     # The same by way of a client, whatever it does for them.
     async with telling(context_keys_capacity=capacity) as teller:
@@ -50,14 +50,14 @@ async def test_the_newest_are_known(capacity: int, met: list[int], new: list[int
     ],
 )
 def test_contexts_are_not_mistaken_for_one_another(one: Context, other: Context) -> None:
-    known = KnownContexts(10)
+    known = ContextDeduplicator(10)
     assert known.meet(one)
     assert known.meet(other)
     assert not known.meet(one)
 
 
 def test_attributes_make_nobody_new() -> None:
-    known = KnownContexts(10)
+    known = ContextDeduplicator(10)
     known.meet(Context("u"))
     assert not known.meet(Context("u", name="N", attributes={"a": 1}))
 
@@ -74,7 +74,7 @@ async def test_everybody_is_described_again_after_a_while() -> None:
 
 
 def test_one_key_in_several_kinds_is_as_many_contexts() -> None:
-    known = KnownContexts(10)
+    known = ContextDeduplicator(10)
     kinds = [Context.from_dict({"kind": kind, "key": "k"}) for kind in ("user", "org", "device")]
     met = [*kinds, Context("org:k"), *kinds]
     assert [known.meet(context) for context in met] == [True, True, True, True, False, False, False]

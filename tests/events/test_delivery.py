@@ -16,7 +16,7 @@ from aioflags import Events
 from aioflags.client.client import internals_of
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
-from aioflags.events.sender import Outcome, Post, Sender, judge
+from aioflags.events.sender import Post, Sender, SendOutcome, judge
 from aioflags.transport.http import Response
 from tests.support.canaries import KEY
 from tests.support.events import U1, U2, telling, telling_client
@@ -44,13 +44,13 @@ def post_to(service: Service) -> Post:
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [
-        *[pytest.param(status, Outcome.SENT, id=f"{status} is sent") for status in (200, 202, 204, 299)],
-        *[pytest.param(status, Outcome.RETRY, id=f"{status} may pass") for status in (101, 302, 400, 408, 429, 500, 503, 599)],
-        pytest.param(413, Outcome.DROP, id="413 is this payload's"),
-        *[pytest.param(status, Outcome.STOP, id=f"{status} is for good") for status in (401, 403, 404, 405, 422, 499)],
+        *[pytest.param(status, SendOutcome.SENT, id=f"{status} is sent") for status in (200, 202, 204, 299)],
+        *[pytest.param(status, SendOutcome.RETRY, id=f"{status} may pass") for status in (101, 302, 400, 408, 429, 500, 503, 599)],
+        pytest.param(413, SendOutcome.DROP, id="413 is this payload's"),
+        *[pytest.param(status, SendOutcome.STOP, id=f"{status} is for good") for status in (401, 403, 404, 405, 422, 499)],
     ],
 )
-def test_a_status_means(status: int, outcome: Outcome) -> None:
+def test_a_status_means(status: int, outcome: SendOutcome) -> None:
     assert judge(status) is outcome
 
 
@@ -197,7 +197,7 @@ async def test_a_payload_that_is_too_large_is_dropped_alone() -> None:
 
 
 def outbox_of(recorder: Recorder, settings: Events, service: Service) -> Outbox:
-    sender = Sender(post_to(service), "https://events.test", {}, learn_time=recorder.learn_time)
+    sender = Sender(post_to(service), "https://events.test", {}, set_server_time=recorder.set_server_time)
     return Outbox(recorder, settings, sender)
 
 

@@ -8,7 +8,7 @@ import logging
 import httpx
 import pytest
 
-from aioflags.events.delivery_log import Outage, amount
+from aioflags.events.delivery_log import DeliveryLog, amount
 from aioflags.runtime.logs import logger
 from tests.support.events import U1, Told, telling
 from tests.support.scripted_http import Answer, Service
@@ -125,9 +125,9 @@ async def test_diagnostics_that_do_not_go_through_are_told_of_once(caplog: pytes
 
 
 def test_in_the_child_of_a_fork_it_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
-    outage = Outage(logger)
+    outage = DeliveryLog(logger)
     outage.dropped("1 event", "gone", events=1)
-    outage.forked()
+    outage.after_fork()
     outage.over()
     outage.closed()
     assert said(caplog) == [DROPPED.format("1 event", "gone")]

@@ -291,7 +291,7 @@ def alone(post: Post, describe: Any = lambda: DESCRIPTION) -> Diagnostics:
     """Without a client."""
     recorder = Recorder(Events())
     recorder.open()
-    sender = Sender(post, "https://events.test", {}, learn_time=lambda _: None)
+    sender = Sender(post, "https://events.test", {}, set_server_time=lambda _: None)
     return Diagnostics(recorder, sender, interval=60, key_suffix="suffix", describe=describe)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from aioflags import Context
 from aioflags.events.batch import Batch
-from aioflags.events.payloads import Payload, compressed, payloads
+from aioflags.events.payloads import EventPayload, compressed, payloads
 from aioflags.events.summary import Summary
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.model.event import AnalyticsEvent, IdentifyEvent, IndexEvent
@@ -137,7 +137,7 @@ async def test_a_large_context_is_told_in_slices_and_as_any_other_is(kind: str) 
         assert json.loads(shaper.record(event)) == json.loads(Shaper(OPEN).record(event))
 
 
-async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redaction = OPEN, **options: Any) -> list[Payload]:
+async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redaction = OPEN, **options: Any) -> list[EventPayload]:
     summary = Summary()
     for number in range(evaluations):
         summary.count("f", ("user",), default=None, value=number, variation=0, version=1, at_ms=2)
@@ -150,7 +150,7 @@ async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redac
     return [payload async for payload in payloads(Batch(events, summary, counting), redaction, **options)]
 
 
-def keys(payload: Payload) -> list[str]:
+def keys(payload: EventPayload) -> list[str]:
     """Whom the records of a payload are about, and its summary."""
     return [record["context"]["key"] if "context" in record else record["kind"] for record in json.loads(payload.body)]
 

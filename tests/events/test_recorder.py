@@ -58,8 +58,8 @@ def drained(from_: Recorder) -> Batch:
     return batch
 
 
-def beat(of: Recorder) -> None:
-    for _ in of.beat():
+def date_pending(of: Recorder) -> None:
+    for _ in of.date_pending():
         pass
 
 
@@ -149,7 +149,7 @@ def test_the_records_of_one_evaluation_are_drawn_apart() -> None:
 def test_debugging_ends_by_either_clock(now: int, server: int | None, is_debugged: bool) -> None:
     to = recorder(clock=Clock(now))
     if server is not None:
-        to.learn_time(server)
+        to.set_server_time(server)
     snapshot = snapshot_of(
         {"flags": {"f": {"on": True, "variations": [1], "fallthrough": {"variation": 0}, "debugEventsUntilDate": 2000}}}
     )
@@ -196,9 +196,9 @@ def test_evaluations_that_did_not_look_at_the_clock_were_before_the_end_of_the_p
     clock.now = 2000
     short_way(to, "plain", U1)
     clock.now = 5000
-    beat(to)
+    date_pending(to)
     clock.now = 9000
-    beat(to)
+    date_pending(to)
     batch = drained(to)
     assert (batch.summary.start_ms, batch.summary.end_ms, batch.evaluations) == (1000, 5000, 2)
 
@@ -210,7 +210,7 @@ def test_evaluations_without_a_look_at_the_clock_are_dated_even_if_somebody_was_
     short_way(to, "plain", U1)
     to.identified(U2)
     clock.now = 5000
-    beat(to)
+    date_pending(to)
     clock.now = 9000
     assert drained(to).summary.end_ms == 5000
 
@@ -235,7 +235,7 @@ def test_who_was_forgotten_is_described_again_whoever_came_last() -> None:
     for _ in range(2):
         for key in ("a", "b", "a"):
             short_way(to, "plain", Context(key))
-        to.forget_contexts()
+        to.reset_deduplication()
     assert people(drained(to)) == ["a", "b", "a", "b"]
 
 
@@ -269,12 +269,12 @@ def test_an_evaluation_like_one_before_is_counted(has_gil: bool, waits: bool) ->
         short_way(to, "plain", context)
     is_held, released = threading.Event(), threading.Event()
 
-    def hold() -> None:
+    def in_use() -> None:
         with to._lock:
             is_held.set()
             released.wait(20)
 
-    holding = threading.Thread(target=hold)
+    holding = threading.Thread(target=in_use)
     holding.start()
     is_held.wait(20)
     counting = [threading.Thread(target=short_way, args=(to, "plain", context)) for context in (U1, U2)]
@@ -305,23 +305,23 @@ def test_a_filter_of_the_log_that_raises_makes_no_evaluation_count_twice() -> No
 def test_the_short_way_is_there_for_so_many_answers_and_all_are_counted() -> None:
     to = recorder()
     short_way(to, "plain", U1)
-    (tick,) = to.focus.ticks.values()
-    to.focus.ticks.update({Answer(number, 0, Reason(kind=ReasonKind.OFF)): tick for number in range(MAX_TICKS)})
-    many = len(to.focus.ticks)
+    (increment,) = to.hot_context.increments.values()
+    to.hot_context.increments.update({Answer(number, 0, Reason(kind=ReasonKind.OFF)): increment for number in range(MAX_TICKS)})
+    many = len(to.hot_context.increments)
     for _ in range(2):
         short_way(to, "other", U1)
-    assert len(to.focus.ticks) == many
+    assert len(to.hot_context.increments) == many
     assert drained(to).evaluations == 3
 
 
 def test_a_thread_that_counts_while_a_period_ends_is_counted_in_the_next() -> None:
     to = recorder()
     short_way(to, "plain", U1)
-    late = to.focus
-    (tick,) = late.ticks.values()
+    late = to.hot_context
+    (increment,) = late.increments.values()
     first = drained(to)
-    tick()
-    tick()
+    increment()
+    increment()
     batch = drained(to)
     # Whenever it is shaped, a batch tells what it was drained with.
     assert [feature.counts[0].count for feature in first.summary.features()] == [first.evaluations] == [1]
@@ -332,7 +332,7 @@ def test_a_thread_that_counts_while_a_period_ends_is_counted_in_the_next() -> No
     # Later still there may be more, for as long as somebody has the focus in hand.
     for _ in range(3):
         assert drained(to).evaluations == 0
-    tick()
+    increment()
     del late
     assert drained(to).evaluations == 1
     assert to.drain() is None
@@ -344,8 +344,8 @@ def test_what_is_more_than_a_count_never_takes_the_short_way(key: str) -> None:
     to = recorder()
     for _ in range(3):
         short_way(to, key, U1)
-    assert to.focus.context is U1
-    assert not to.focus.ticks
+    assert to.hot_context.context is U1
+    assert not to.hot_context.increments
 
 
 def test_what_was_drained_is_settled_once() -> None:

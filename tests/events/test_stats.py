@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from aioflags.events.stats import Accounts, Period, Stats
+from aioflags.events.stats import DiagnosticPeriod, EventCounters, Stats
 
 
 def test_nothing_has_happened_at_first() -> None:
-    accounts = Accounts()
+    accounts = EventCounters()
     assert accounts.stats(0) == Stats()
-    assert accounts.close_period(0) == Period()
+    assert accounts.close_period(0) == DiagnosticPeriod()
 
 
 def test_what_was_recorded_is_sent_dropped_or_pending() -> None:
-    accounts = Accounts()
+    accounts = EventCounters()
     accounts.events_recorded, accounts.events_sent, accounts.events_dropped = 100, 60, 7
     accounts.evaluations_taken, accounts.evaluations_sent, accounts.evaluations_dropped = 50, 20, 4
     assert accounts.stats(5) == Stats(
@@ -28,16 +28,16 @@ def test_what_was_recorded_is_sent_dropped_or_pending() -> None:
 
 
 def test_a_period_begins_where_the_one_before_ended() -> None:
-    accounts = Accounts()
+    accounts = EventCounters()
     accounts.evaluations_taken, accounts.deduplicable, accounts.new_contexts = 10, 3, 4
     accounts.dropped_for_room, accounts.last_batch = 2, 9
-    assert accounts.close_period(5) == Period(dropped=2, deduplicated=14, last_batch=9)
-    assert accounts.close_period(5) == Period()
+    assert accounts.close_period(5) == DiagnosticPeriod(dropped=2, deduplicated=14, last_batch=9)
+    assert accounts.close_period(5) == DiagnosticPeriod()
     accounts.evaluations_taken, accounts.new_contexts = 12, 1
-    assert accounts.close_period(6) == Period(deduplicated=2)
+    assert accounts.close_period(6) == DiagnosticPeriod(deduplicated=2)
 
 
 def test_more_new_contexts_than_inputs_are_none_that_were_known() -> None:
-    accounts = Accounts()
+    accounts = EventCounters()
     accounts.new_contexts = 3
-    assert accounts.close_period(1) == Period()
+    assert accounts.close_period(1) == DiagnosticPeriod()

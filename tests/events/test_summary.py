@@ -17,20 +17,20 @@ ORG, DEVICE = Context("o", "org"), Context("d", "device")
 def test_contexts_share_their_ticks_with_those_of_the_same_kinds() -> None:
     summary = Summary()
     one, other = Context("one"), Context("other")
-    assert summary.ticks(one) is summary.ticks(other)
-    assert summary.ticks(Context.multi(one, ORG)) is summary.ticks(Context.multi(other, ORG))
+    assert summary.increments(one) is summary.increments(other)
+    assert summary.increments(Context.multi(one, ORG)) is summary.increments(Context.multi(other, ORG))
     different = [one, ORG, Context.multi(one, ORG), Context.multi(one, DEVICE)]
-    assert len({id(summary.ticks(context)) for context in different}) == 4
+    assert len({id(summary.increments(context)) for context in different}) == 4
 
 
 def test_looking_does_not_count() -> None:
     counter = Counter("value", 0, 1, CounterBlock())
     assert [counter.total(), counter.total()] == [0, 0]
-    counter.tick()
-    counter.tick()
+    counter.increment()
+    counter.increment()
     assert [counter.total(), counter.total()] == [2, 2]
     assert [counter.take(), counter.take()] == [2, 0]
-    counter.tick()
+    counter.increment()
     assert [counter.total(), counter.take(), counter.total()] == [3, 1, 3]
 
 
@@ -42,7 +42,7 @@ def test_counters_are_summed_up_together_however_they_were_read_before() -> None
     for number, counter in enumerate([*early, *late], 1):
         counter.add(1)
         counter.add(number)
-        counter.tick()
+        counter.increment()
     assert [counter.total() for counter in (*early, *late)] == [3, 4, 5, 6, 7]
     assert [block.total(), block.total()] == [25, 25]
     assert early[0].take() == 3
@@ -102,7 +102,7 @@ def test_the_dates_of_a_summary_are_those_of_its_first_and_last_evaluation() -> 
 def test_what_was_counted_without_a_look_at_the_clock_was_just_now() -> None:
     summary = Summary()
     counter = summary.count("f", ("user",), default="d", value="v", variation=0, version=1, at_ms=50)
-    counter.tick()
+    counter.increment()
     settle(summary, 70)
     settle(summary, 90)
     assert (sum(summary.totals()), summary.end_ms) == (2, 70)
@@ -111,7 +111,7 @@ def test_what_was_counted_without_a_look_at_the_clock_was_just_now() -> None:
 
 def test_a_summary_ends_with_what_was_counted_without_a_look_at_the_clock() -> None:
     summary = Summary()
-    summary.count("f", ("user",), default="d", value="v", variation=0, version=1, at_ms=50).tick()
+    summary.count("f", ("user",), default="d", value="v", variation=0, version=1, at_ms=50).increment()
     assert (take(summary, 99), summary.end_ms) == (2, 99)
     late = summary.count("g", ("user",), default="d", value="v", variation=0, version=1, at_ms=20)
     assert (summary.start_ms, summary.end_ms, late.noted) == (20, 99, 1)
@@ -122,7 +122,7 @@ def test_what_is_counted_late_is_counted_in_the_next() -> None:
     counter = earlier.count("f", ("user", "org"), default=[1], value={"a": 1}, variation=3, version=7, at_ms=50)
     assert take(earlier, 55) == 1
     for _ in range(2):
-        counter.tick()
+        counter.increment()
     assert sum(earlier.totals()) == 1  # it is told
     add_late(later, earlier, 60)
     assert sum(later.totals()) == 2
@@ -148,7 +148,7 @@ def test_a_flag_that_was_counted_is_found_again_though_somebody_came_between(whe
             return super().items()
 
     values: dict[str, Any] = {"default": "d", "value": "v", where: Interrupted()}
-    summary.count("f", ("user",), **values, variation=0, version=1, at_ms=50).tick()
+    summary.count("f", ("user",), **values, variation=0, version=1, at_ms=50).increment()
     assert take(summary, 60) == 3
     (told,) = summary.features()
     assert [each.count for each in told.counts] == [3]
@@ -235,7 +235,7 @@ def test_a_summary_tells_of_so_many_kinds_and_counts_them_all() -> None:
 def test_the_short_way_is_there_for_so_many_kinds() -> None:
     summary = Summary()
     contexts = [Context("k", f"kind-{number}") for number in range(MAX_KINDS + 5)]
-    shared = [summary.ticks(context) is summary.ticks(context) for context in contexts]
+    shared = [summary.increments(context) is summary.increments(context) for context in contexts]
     assert shared == [True] * MAX_KINDS + [False] * 5
 
 

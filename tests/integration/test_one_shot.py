@@ -20,7 +20,7 @@ import pytest
 
 from aioflags import Client, Config, ConfigError, Context, DataSystem, Events, LifecycleError, Status
 from aioflags.sources import Fdv1Polling, Polling, Streaming
-from aioflags.sources.poll_on_demand import Demand
+from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.stores import DiskStore
 from aioflags.testing.virtual_time import VirtualTimeLoop
 from tests.support.canaries import KEY
@@ -256,7 +256,7 @@ async def test_what_a_refresh_brings_reaches_followers() -> None:
 
 async def test_a_frozen_process_goes_by_the_clock_that_moved_further() -> None:
     wall = 0.0
-    demand = Demand(wall_clock=lambda: wall)
+    demand = PollOnDemand(wall_clock=lambda: wall)
     polls = 0
 
     async def poll() -> None:

@@ -1,4 +1,4 @@
-"""Totals: sums of what became of events, which do not fall."""
+"""EventTotals: sums of what became of events, which do not fall."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from weakref import ref
 import pytest
 
 from aioflags import Events
-from aioflags.client.flag_changes import ChangeFeed
+from aioflags.client.flag_changes import FlagTracker
 from aioflags.client.status import StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.recorder import Recorder
-from aioflags.otel.event_totals import Amount, Totals
+from aioflags.otel.event_totals import Amount, EventTotals
 from aioflags.runtime.logs import logger
 from aioflags.supervisor.holder import SnapshotHolder
 from tests.support.events import U1
@@ -25,10 +25,10 @@ class Owner:
     def __init__(self, environment: str | None = "e") -> None:
         self.recorder = Recorder(Events())
         self.recorder.open()
-        self.cell = StatusCell(SnapshotHolder(Snapshot.empty()), ChangeFeed(logger))
+        self.cell = StatusCell(SnapshotHolder(Snapshot.empty()), FlagTracker(logger))
         self.cell.environment_id = environment
 
-    def add_to(self, totals: Totals) -> Owner:
+    def add_to(self, totals: EventTotals) -> Owner:
         totals.add(self, self.recorder, self.cell)
         return self
 
@@ -38,14 +38,14 @@ class Owner:
         return self
 
 
-def single(totals: Totals, environment: str | None = "e") -> Mapping[str, int]:
+def single(totals: EventTotals, environment: str | None = "e") -> Mapping[str, int]:
     """Single events of one environment, by outcome, but those there are none of."""
     found = {amount.outcome: number for amount, number in totals.read().items() if amount[:2] == (environment, "single")}
     return {outcome: number for outcome, number in found.items() if number}
 
 
 def test_each_outcome_of_each_kind_is_added_up_by_environment() -> None:
-    totals = Totals()
+    totals = EventTotals()
     owners = [Owner(environment).add_to(totals).identify(2) for environment in ("e", "e", "other")]
     assert (single(totals), single(totals, "other")) == ({"recorded": 4, "pending": 4}, {"recorded": 2, "pending": 2})
     assert totals.read().keys() == {
@@ -58,12 +58,12 @@ def test_each_outcome_of_each_kind_is_added_up_by_environment() -> None:
 
 
 def test_without_clients_there_is_nothing() -> None:
-    assert Totals().read() == {}
+    assert EventTotals().read() == {}
 
 
 @pytest.mark.parametrize("is_looked_at", [True, False], ids=["that somebody looked at", "that nobody looked at yet"])
 def test_what_a_client_had_stays_when_it_is_gone(is_looked_at: bool) -> None:
-    totals = Totals()
+    totals = EventTotals()
     kept, gone = Owner().add_to(totals).identify(1), Owner().add_to(totals).identify(3)
     assert gone.recorder.drain() is not None
     gone.recorder.settle(events=3, is_sent=True)
@@ -77,7 +77,7 @@ def test_what_a_client_had_stays_when_it_is_gone(is_looked_at: bool) -> None:
 
 
 def test_what_waited_when_a_client_went_is_dropped() -> None:
-    totals = Totals()
+    totals = EventTotals()
     owner = Owner().add_to(totals).identify(3)
     assert single(totals) == {"recorded": 3, "pending": 3}
     del owner
@@ -86,7 +86,7 @@ def test_what_waited_when_a_client_went_is_dropped() -> None:
 
 
 def test_what_came_before_the_environment_was_known_does_not_move_there() -> None:
-    totals = Totals()
+    totals = EventTotals()
     owner, other = Owner(None).add_to(totals).identify(2), Owner(None).add_to(totals).identify(1)
     assert single(totals, None) == {"recorded": 3, "pending": 3}
     owner.cell.environment("e")
@@ -97,14 +97,14 @@ def test_what_came_before_the_environment_was_known_does_not_move_there() -> Non
 
 
 def test_one_that_is_added_again_counts_once() -> None:
-    totals = Totals()
+    totals = EventTotals()
     owner = Owner().add_to(totals).identify(1)
     owner.add_to(totals)
     assert single(totals) == {"recorded": 1, "pending": 1}
 
 
 def test_clients_that_are_gone_do_not_pile_up_where_nobody_looks() -> None:
-    totals = Totals()
+    totals = EventTotals()
     recorders = [ref(Owner().add_to(totals).identify(1).recorder) for _ in range(100)]
     gc.collect()
     Owner().add_to(totals)
@@ -114,11 +114,11 @@ def test_clients_that_are_gone_do_not_pile_up_where_nobody_looks() -> None:
 
 
 def test_in_the_child_of_a_fork_they_go_on() -> None:
-    totals = Totals()
+    totals = EventTotals()
     owner = Owner().add_to(totals).identify(3)
     totals.read()
-    for forked in (totals, owner.recorder):
-        forked.forked()
+    for after_fork in (totals, owner.recorder):
+        after_fork.after_fork()
     assert single(totals) == {"recorded": 3}
     owner.recorder.open()
     owner.identify(1)

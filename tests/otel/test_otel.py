@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from aioflags import Client, Config, ConfigError, Context, DataSystem, EvaluationDetail, Events, Hook, Reason, ReasonKind
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.model.detail import ErrorKind
-from aioflags.otel.event_totals import Amount, Totals
+from aioflags.otel.event_totals import Amount, EventTotals
 from aioflags.otel.otel import EventsHook, MetricsPlugin, TracingHook, _Reading
 from aioflags.plugins.plugin import EnvironmentMetadata, SdkMetadata
 from aioflags.sources import MemorySource
@@ -489,7 +489,7 @@ async def test_counts_of_events_do_not_fall_when_a_client_is_gone() -> None:
 
 
 async def test_a_collection_looks_once_at_what_became_of_events() -> None:
-    class Watched(Totals):
+    class Watched(EventTotals):
         looks = 0
 
         def read(self) -> Mapping[Amount, int]:

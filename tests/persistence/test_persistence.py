@@ -813,7 +813,7 @@ async def test_the_child_of_a_fork_leaves_the_store_of_its_parent_alone() -> Non
         keeper = client._keeper
         assert keeper is not None
         store.calls.clear()
-        keeper.forked()
+        keeper.after_fork()
         assert await client.variation("a", USER, "") == "stored"
         assert store.calls == []
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aioflags.protocol.envelope import check_syntax, cut_events, split_events
 from aioflags.protocol.fdv2 import read_poll
-from aioflags.runtime.cooperative import at_once
+from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import Event, completed, intent, poll_body, put, transferred
 
 EVENTS: list[Event] = [intent("xfer-full"), put("a"), put("b"), transferred()]
@@ -85,14 +85,14 @@ def test_a_wrong_guess_is_found_out_and_mended() -> None:
     body = poll_body(intent("xfer-full"), TRAP, put("b"), transferred())
     with pytest.raises(msgspec.DecodeError):
         decoded(cut_events, body)
-    flag = completed(at_once(read_poll(body))).changes[0].definition
+    flag = completed(run_at_once(read_poll(body))).changes[0].definition
     assert flag is not None
     assert getattr(flag, "variations", None) == ([{"event": "one"}, {"event": "put-object", "data": {}}],)
 
 
 def test_events_of_something_else_are_no_events_of_the_poll() -> None:
     body = json.dumps({"events": ELEMENTS, "more": ELEMENTS[1:2] * 3}).encode()
-    assert [change.key for change in completed(at_once(read_poll(body))).changes] == ["a", "b"]
+    assert [change.key for change in completed(run_at_once(read_poll(body))).changes] == ["a", "b"]
 
 
 JSON = st.recursive(

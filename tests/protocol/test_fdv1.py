@@ -13,12 +13,12 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
 from aioflags.protocol.effects import NOTHING, Effect, Malformed
 from aioflags.protocol.fdv1 import Fdv1Reader, read_all
-from aioflags.runtime.cooperative import at_once
+from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import completed
 
 
 def read(document: object) -> ChangeSet:
-    return completed(at_once(read_all(json.dumps(document).encode())))
+    return completed(run_at_once(read_all(json.dumps(document).encode())))
 
 
 @pytest.mark.holds("DS-51")
@@ -79,7 +79,7 @@ def test_a_deleted_flag_is_a_delete() -> None:
     ],
 )
 def test_one_mistake_spoils_the_whole_body(body: bytes, says: str) -> None:
-    effect = at_once(read_all(body))
+    effect = run_at_once(read_all(body))
     assert isinstance(effect, Malformed)
     assert says in effect.message
 
@@ -103,7 +103,7 @@ class Stream:
 
     def tell(self, name: str, data: object) -> Effect:
         effect = self.reader.feed(name, data if isinstance(data, (str, bytes)) else json.dumps(data))
-        return at_once(effect) if isinstance(effect, Generator) else effect
+        return run_at_once(effect) if isinstance(effect, Generator) else effect
 
 
 def after_a_put(name: str, data: object) -> Effect:

@@ -13,7 +13,7 @@ from aioflags.model.result import FallbackDirective
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, Nothing, ServerError
 from aioflags.protocol.fdv2 import TRANSITIONS, Fdv2Reader, Phase, read_poll
 from aioflags.protocol.messages import Input, read_message
-from aioflags.runtime.cooperative import at_once
+from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import Connection, Event, completed, delete, event, intent, poll_body, put, transferred
 
 FULL, CHANGES, NONE = intent("xfer-full"), intent("xfer-changes"), intent("none")
@@ -216,7 +216,7 @@ def test_an_object_that_does_not_name_itself_takes_the_key_of_the_event() -> Non
 def test_the_version_of_an_object_is(stated: dict[str, int], version: int) -> None:
     change = {"version": 3, "kind": "flag", "key": "a", "object": stated}
     streamed = Connection().tell(FULL, event("put-object", change), transferred()).snapshot.flags["a"]
-    polled = completed(at_once(read_poll(poll_body(FULL, event("put-object", change), transferred()))))
+    polled = completed(run_at_once(read_poll(poll_body(FULL, event("put-object", change), transferred()))))
     assert (streamed.version, polled.changes[0].version) == (version, version)
 
 

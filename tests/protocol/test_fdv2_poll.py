@@ -11,14 +11,14 @@ from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.result import FallbackDirective
 from aioflags.protocol.effects import Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.fdv2 import read_poll
-from aioflags.runtime.cooperative import at_once
+from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import Event, completed, delete, event, intent, poll_body, put, transferred
 
 FULL, CHANGES, NONE = intent("xfer-full"), intent("xfer-changes"), intent("none")
 
 
 def read(*events: Event) -> Effect:
-    return at_once(read_poll(poll_body(*events)))
+    return run_at_once(read_poll(poll_body(*events)))
 
 
 def test_a_full_transfer_completes() -> None:
@@ -69,7 +69,7 @@ def test_a_goodbye_ends_the_poll_with_its_directive() -> None:
 def test_an_element_without_a_name_is_skipped() -> None:
     events = json.loads(poll_body(FULL, put("a"), transferred()))["events"]
     body = json.dumps({"events": [{"data": 5}, events[0], {}, *events[1:]]}).encode()
-    assert [change.key for change in completed(at_once(read_poll(body))).changes] == ["a"]
+    assert [change.key for change in completed(run_at_once(read_poll(body))).changes] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_an_element_without_a_name_is_skipped() -> None:
     ],
 )
 def test_a_body_that_cannot_be_used_is_malformed(body: bytes, says: str) -> None:
-    effect = at_once(read_poll(body))
+    effect = run_at_once(read_poll(body))
     assert isinstance(effect, Malformed)
     assert says in effect.message
     assert effect.message.startswith(("poll: ", "payload-transferred: "))
@@ -116,7 +116,7 @@ def test_a_body_that_cannot_be_used_is_malformed(body: bytes, says: str) -> None
     ],
 )
 def test_changes_outside_a_transfer_are_warned_about_by_the_given_logger(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    at_once(read_poll(body, logger=logging.getLogger("elsewhere")))
+    run_at_once(read_poll(body, logger=logging.getLogger("elsewhere")))
     said = [(record.name, record.getMessage()) for record in caplog.records]
     assert said == [("elsewhere", "skipped changes that belong to no transfer, first early")]
 

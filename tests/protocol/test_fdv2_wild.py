@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
 from aioflags.protocol.fdv1 import read_all
 from aioflags.protocol.fdv2 import Fdv2Reader, Phase, read_poll
-from aioflags.runtime.cooperative import at_once
+from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import Event, delete, event, intent, poll_body, put, transferred
 
 NAMES = ["server-intent", "put-object", "delete-object", "payload-transferred", "error", "goodbye", "heart-beat", "patch", ""]
@@ -48,7 +48,7 @@ def test_a_poll_and_a_stream_of_the_same_events_agree(events: list[Event]) -> No
     reader = Fdv2Reader()
     effects = (reader.feed(name, data) for name, data in events)
     streamed = next((effect for effect in effects if effect is not NOTHING), None)
-    polled = at_once(read_poll(poll_body(*events)))
+    polled = run_at_once(read_poll(poll_body(*events)))
     if isinstance(polled, Malformed):
         assert streamed is None or isinstance(streamed, Malformed)
     else:
@@ -62,5 +62,5 @@ def test_a_poll_and_a_stream_of_the_same_events_agree(events: list[Event]) -> No
 )
 def test_no_body_raises(body: bytes, at: int, noise: bytes) -> None:
     broken = body[:at] + noise + body[at + 1 :]
-    assert isinstance(at_once(read_poll(broken)), Effect)
-    assert isinstance(at_once(read_all(broken)), (Completed, Malformed))
+    assert isinstance(run_at_once(read_poll(broken)), Effect)
+    assert isinstance(run_at_once(read_all(broken)), (Completed, Malformed))

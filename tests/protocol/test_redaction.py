@@ -10,7 +10,7 @@ import pytest
 
 from aioflags import Context
 from aioflags.protocol.redaction import Redaction
-from aioflags.runtime.cooperative import at_once
+from aioflags.runtime.cooperative import run_at_once
 
 A = {"b": {"c": 1, "d": 2}, "e": 3}
 ATTRIBUTES: dict[str, Any] = {"a": A, "arr": [{"b": 1}], "kind2": 1, "x/y": 1, "/ssn": 1}
@@ -171,7 +171,7 @@ def test_what_is_shaped_in_slices_is_the_same(attributes: dict[str, Any], privat
         for redaction in (Redaction(private=private), Redaction(all_attributes_private=True)):
             for hides in (False, True):
                 whole = redaction.shape(context, hides_anonymous=hides)
-                assert at_once(redaction.shaping(context, hides_anonymous=hides)) == whole
+                assert run_at_once(redaction.shaping(context, hides_anonymous=hides)) == whole
 
 
 def test_what_the_program_changes_while_it_is_shaped_in_slices_is_told() -> None:
@@ -179,7 +179,7 @@ def test_what_the_program_changes_while_it_is_shaped_in_slices_is_told() -> None
     shaping = Redaction(private=["/many/private"]).shaping(Context("u", attributes=large))
     next(shaping)
     large["many"]["private"] = large["many"]["new"] = 1
-    shaped = at_once(shaping)
+    shaped = run_at_once(shaping)
     assert shaped["many"] == {"in": MANY, "new": 1}
     assert shaped["_meta"] == {"redactedAttributes": ["/many/private"]}
 

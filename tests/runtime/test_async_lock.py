@@ -1,4 +1,4 @@
-"""Turns: one after the other, whoever waits may go, and a fork leaves nobody in the way."""
+"""ForkSafeAsyncLock: one after the other, whoever waits may go, and a fork leaves nobody in the way."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import asyncio
 import anyio
 import pytest
 
-from aioflags.runtime.async_lock import Turns
+from aioflags.runtime.async_lock import ForkSafeAsyncLock
 
 
 async def test_one_after_the_other_in_the_order_in_which_they_came() -> None:
-    turns, log = Turns(), list[str]()
+    turns, log = ForkSafeAsyncLock(), list[str]()
 
     async def take(name: str) -> None:
         async with turns:
@@ -26,7 +26,7 @@ async def test_one_after_the_other_in_the_order_in_which_they_came() -> None:
 
 
 async def test_an_error_ends_a_turn() -> None:
-    turns = Turns()
+    turns = ForkSafeAsyncLock()
     with pytest.raises(KeyError):
         async with turns:
             raise KeyError
@@ -36,7 +36,7 @@ async def test_an_error_ends_a_turn() -> None:
 
 
 async def test_who_goes_while_waiting_is_not_waited_for() -> None:
-    turns = Turns()
+    turns = ForkSafeAsyncLock()
     async with turns:
         waiting = asyncio.create_task(turns.__aenter__())
         await anyio.sleep(1)
@@ -47,9 +47,9 @@ async def test_who_goes_while_waiting_is_not_waited_for() -> None:
 
 
 async def test_in_the_child_of_a_fork_it_is_nobodys_turn() -> None:
-    turns = Turns()
+    turns = ForkSafeAsyncLock()
     await turns.__aenter__()
-    turns.forked()
+    turns.after_fork()
     with anyio.fail_after(1):
         async with turns:
             pass

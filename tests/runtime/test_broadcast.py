@@ -6,13 +6,13 @@ import asyncio
 
 import anyio
 
-from aioflags.runtime.broadcast import Following, Newest
+from aioflags.runtime.broadcast import Latest, LatestIterator
 
 
 async def test_the_newest_value_is_seen_and_those_in_between_need_not_be() -> None:
-    newest: Newest[int] = Newest()
+    newest: Latest[int] = Latest()
     assert newest.value is None
-    following = Following(newest)
+    following = LatestIterator(newest)
     newest.put(1)
     assert await anext(following) == 1
     for value in (2, 3, 4):
@@ -21,17 +21,17 @@ async def test_the_newest_value_is_seen_and_those_in_between_need_not_be() -> No
 
 
 async def test_the_same_value_is_no_news() -> None:
-    newest: Newest[int] = Newest()
+    newest: Latest[int] = Latest()
     assert [newest.put(value) for value in (1, 1, 2, 2, 1)] == [True, False, True, False, True]
 
 
 async def test_there_is_a_wait_for_the_first_value_and_for_each_newer_one() -> None:
-    newest: Newest[int] = Newest()
+    newest: Latest[int] = Latest()
     seen: list[tuple[float, int]] = []
     start = asyncio.get_running_loop().time()
 
     async def follow() -> None:
-        seen.extend([(asyncio.get_running_loop().time() - start, value) async for value in Following(newest)])
+        seen.extend([(asyncio.get_running_loop().time() - start, value) async for value in LatestIterator(newest)])
 
     async with anyio.create_task_group() as group:
         group.start_soon(follow)
@@ -45,23 +45,23 @@ async def test_there_is_a_wait_for_the_first_value_and_for_each_newer_one() -> N
 
 
 async def test_it_ends_after_the_last_value() -> None:
-    newest: Newest[int] = Newest()
+    newest: Latest[int] = Latest()
     newest.put(1)
     newest.close()
     assert newest.put(2) is False
-    assert [value async for value in Following(newest)] == [1]
+    assert [value async for value in LatestIterator(newest)] == [1]
 
 
 async def test_without_any_value_it_just_ends() -> None:
-    newest: Newest[int] = Newest()
+    newest: Latest[int] = Latest()
     newest.close()
-    assert [value async for value in Following(newest)] == []
+    assert [value async for value in LatestIterator(newest)] == []
 
 
 async def test_each_follower_follows_for_itself() -> None:
-    newest: Newest[str] = Newest()
+    newest: Latest[str] = Latest()
     newest.put("a")
-    one, other = Following(newest), Following(newest)
+    one, other = LatestIterator(newest), LatestIterator(newest)
     assert await anext(one) == "a"
     newest.put("b")
     assert (await anext(one), await anext(other)) == ("b", "b")

@@ -20,7 +20,7 @@ import redis
 from aioflags import Client, Config, DataSystem, Events, Hook
 from aioflags.hooks.hook import EvaluationCall, TrackCall
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
-from aioflags.runtime.fork import Lock, tell_after_fork
+from aioflags.runtime.fork import Lock, reset_after_fork
 from aioflags.sources import MemorySource
 from aioflags.stores import RedisStore
 from tests.support.canaries import KEY, secretive
@@ -105,7 +105,7 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child() -> None:
 class Failing:
     """Something that a fork is a surprise for."""
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         raise OSError("no socket here")
 
 
@@ -116,7 +116,7 @@ def test_what_fails_in_the_child_keeps_nobody_else_from_being_told(caplog: pytes
         if isinstance(thing, Lock):
             thing.__enter__()
         else:
-            tell_after_fork(thing)
+            reset_after_fork(thing)
 
     def child() -> None:
         for lock in locks:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.runtime.logs import Once, logger, name_of, printable, told
+from aioflags.runtime.logs import Once, describe_error, display_name, logger, printable
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ class _Unspeakable:
     ],
 )
 def test_whoever_fails_can_be_named(thing: object, shown: str) -> None:
-    assert name_of(thing) == shown
+    assert display_name(thing) == shown
 
 
 def test_a_thing_is_said_once_until_it_is_forgotten() -> None:
@@ -148,4 +148,4 @@ class WordlessError(Exception):
     ],
 )
 def test_an_exception_is_told_in_one_line(error: Exception, line: str) -> None:
-    assert told(error) == line
+    assert describe_error(error) == line

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from aioflags.runtime.ttl_cache import Recent
+from aioflags.runtime.ttl_cache import TtlCache
 
 
 class At:
@@ -21,15 +21,15 @@ class At:
         return self.now
 
 
-def holding(*keys: str, size: int = 3, seconds: float = 5.0) -> tuple[Recent[str, str], At]:
-    recent, clock = Recent[str, str](size, seconds), At()
+def holding(*keys: str, size: int = 3, seconds: float = 5.0) -> tuple[TtlCache[str, str], At]:
+    recent, clock = TtlCache[str, str](size, seconds), At()
     recent.time = clock
     for key in keys:
         recent.put(key, key.upper())
     return recent, clock
 
 
-def found(recent: Recent[str, str], keys: str) -> str:
+def found(recent: TtlCache[str, str], keys: str) -> str:
     """Which of the keys it still knows."""
     return "".join(key for key in keys if recent.get(key) is not None)
 
@@ -50,7 +50,7 @@ def test_a_value_is_known(after: float, value: str | None) -> None:
 
 
 def test_before_there_is_a_clock_nothing_gets_old() -> None:
-    recent = Recent[str, str](3, 5.0)
+    recent = TtlCache[str, str](3, 5.0)
     recent.put("a", "A")
     assert recent.get("a") == "A"
 

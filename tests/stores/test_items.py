@@ -13,7 +13,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition, Prerequisite
 from aioflags.protocol.definitions import read_definition
-from aioflags.runtime.cooperative import at_once
+from aioflags.runtime.cooperative import run_at_once
 from aioflags.stores import StoredItem
 from aioflags.stores.items import complete, read_item, read_items, stored_items, stored_version, write_items
 
@@ -114,8 +114,8 @@ def test_what_is_written_whole_is_read_back_whole() -> None:
     changes = [Change(FLAG, "f", 3, read_definition(FLAG, json.dumps(WHOLE_FLAG).encode())), Change(FLAG, "gone", 4, None)]
     changes += [Change(SEGMENT, f"s{n}", n, read_definition(SEGMENT, b'{"included":["u"]}')) for n in range(1, 200)]
     snapshot = Snapshot.empty().apply(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes)))
-    items = at_once(write_items(snapshot.items))
-    again = at_once(read_items(items, pytest.fail))
+    items = run_at_once(write_items(snapshot.items))
+    again = run_at_once(read_items(items, pytest.fail))
     assert Snapshot.empty().apply(ChangeSet(kind=ChangeKind.FULL, changes=again)).items == snapshot.items
 
 
@@ -129,7 +129,7 @@ def test_an_item_has_the_key_that_it_is_stored_by() -> None:
 def test_an_item_that_cannot_be_read_is_left_out_after_a_complaint() -> None:
     complaints: list[str] = []
     items = {FLAG: {"bad": StoredItem(FLAG, "bad", 1, b'{"version":1,"on":"yes"}'), "good": StoredItem(FLAG, "good", 1, b"{}")}}
-    assert [change.key for change in at_once(read_items(items, complaints.append))] == ["good"]
+    assert [change.key for change in run_at_once(read_items(items, complaints.append))] == ["good"]
     assert complaints == ["flag bad: Expected `bool | null`, got `str` - at `$.on`"]
 
 

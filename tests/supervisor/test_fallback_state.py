@@ -7,7 +7,7 @@ import math
 import pytest
 
 from aioflags.model.result import FallbackDirective
-from aioflags.supervisor.fallback_state import Engagement, lifetime
+from aioflags.supervisor.fallback_state import FallbackState, lifetime
 
 
 @pytest.mark.parametrize("random", [0.0, 0.5, 0.999999])
@@ -35,21 +35,21 @@ def test_a_directive_holds_for(ttl: float | None, exact: float | None, random: f
 
 
 def test_nothing_is_remembered_at_first() -> None:
-    engagement = Engagement()
-    assert (engagement.is_engaged, engagement.until) == (False, math.inf)
+    engagement = FallbackState()
+    assert (engagement.is_on_fdv1, engagement.until) == (False, math.inf)
 
 
 def test_a_second_directive_does_not_put_the_deadline_off() -> None:
-    engagement = Engagement()
+    engagement = FallbackState()
     engagement.engage(until=60)
     engagement.engage(until=120)
-    assert (engagement.is_engaged, engagement.until) == (True, 60)
+    assert (engagement.is_on_fdv1, engagement.until) == (True, 60)
 
 
 def test_after_its_end_a_directive_counts_anew() -> None:
-    engagement = Engagement()
+    engagement = FallbackState()
     engagement.engage(until=60)
     engagement.end()
-    assert not engagement.is_engaged
+    assert not engagement.is_on_fdv1
     engagement.engage(until=120)
     assert engagement.until == 120

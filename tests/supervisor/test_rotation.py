@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from aioflags.sources.base import SourceBuilder
-from aioflags.supervisor.rotation import Roster, RotationEntry
+from aioflags.supervisor.rotation import Rotation, RotationEntry
 from aioflags.supervisor.verdict import Verdict
 from tests.support.scripted_sources import World
 
@@ -15,7 +15,7 @@ WORLD = World()
 A, B, C, F = (WORLD.source(name) for name in "ABCF")
 
 
-def named(roster: Roster) -> str:
+def named(roster: Rotation) -> str:
     """The sources that are left, the current one in upper case."""
     letters: dict[SourceBuilder, str] = {A: "a", B: "b", C: "c", F: "f"}
     names = [letters[entry.builder] for entry in roster.left]
@@ -24,13 +24,13 @@ def named(roster: Roster) -> str:
     return "".join(names)
 
 
-def roster(names: str, *, fallback: SourceBuilder | None = F) -> Roster:
+def roster(names: str, *, fallback: SourceBuilder | None = F) -> Rotation:
     """A roster of the synchronizers that are named, with the turn of the one in upper case; of F alone, an engaged one."""
-    new = Roster.of((A, B, C), fallback)
+    new = Rotation.of((A, B, C), fallback)
     entries = dict(zip("abcf", (*new.configured, new.fallback or RotationEntry(F)), strict=True))
     left = tuple(entries[name.lower()] for name in names)
     index = next((index for index, name in enumerate(names) if name.isupper()), 0)
-    return replace(new, left=left, index=index, engaged=names in {"F", ""})
+    return replace(new, left=left, index=index, on_fdv1=names in {"F", ""})
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_after(before: str, verdict: Verdict, after: str) -> None:
 
 @pytest.mark.holds("FB-23")
 def test_a_directive_without_a_fallback_leaves_nobody() -> None:
-    engaged = roster("aBc", fallback=None).after(Verdict.FDV1)
-    assert (engaged.current, engaged.engaged) == (None, True)
+    on_fdv1 = roster("aBc", fallback=None).after(Verdict.FDV1)
+    assert (on_fdv1.current, on_fdv1.on_fdv1) == (None, True)
 
 
 def test_a_directive_after_a_recovery_is_acted_on_as_the_first_was() -> None:
@@ -76,11 +76,11 @@ def test_a_directive_after_a_recovery_is_acted_on_as_the_first_was() -> None:
 
 @pytest.mark.holds("FB-29")
 def test_the_fallback_is_never_taken_from_the_synchronizers() -> None:
-    assert Roster.of((A, F), None).after(Verdict.FDV1).left == ()
+    assert Rotation.of((A, F), None).after(Verdict.FDV1).left == ()
 
 
 def test_one_builder_may_stand_in_the_list_twice() -> None:
-    twice = Roster.of((A, B, A), None).after(Verdict.NEXT).after(Verdict.NEXT).after(Verdict.REMOVE)
+    twice = Rotation.of((A, B, A), None).after(Verdict.NEXT).after(Verdict.NEXT).after(Verdict.REMOVE)
     assert [entry.builder for entry in twice.left] == [A, B]
 
 

@@ -16,8 +16,8 @@ from aioflags.model.change import Selector
 from aioflags.model.result import Basis, FetchFailure, Result, SourceState, Update
 from aioflags.sources.base import SourceContext
 from aioflags.supervisor.policy import SERVER
-from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, Role, Tenure
-from aioflags.supervisor.state_timer import Lease
+from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, Role, SourceRun
+from aioflags.supervisor.state_timer import StateTimer
 from aioflags.supervisor.verdict import Verdict, judge, limits
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, down, failure, off, valid
 
@@ -40,7 +40,7 @@ class Absorbing:
         return judge(result)
 
 
-async def run(tenure: Tenure) -> Verdict:
+async def run(tenure: SourceRun) -> Verdict:
     return await tenure.run(SourceContext(), Selector.none)
 
 
@@ -79,7 +79,7 @@ async def test_a_synchronizers_tenure_ends(
     world: World, script: Script, bounds: dict[SourceState, float], verdict: Verdict, after: float
 ) -> None:
     start = anyio.current_time()
-    tenure = Tenure(world.source("S1", script), SYNCHRONIZER, Lease(bounds), Absorbing(), LOGGER)
+    tenure = SourceRun(world.source("S1", script), SYNCHRONIZER, StateTimer(bounds), Absorbing(), LOGGER)
     assert await run(tenure) is verdict
     assert anyio.current_time() - start == pytest.approx(after)
     assert world.live == []
@@ -107,7 +107,7 @@ async def test_a_synchronizers_tenure_ends(
 )
 async def test_an_initializers_tenure_ends(world: World, script: Script, verdict: Verdict, heard: list[type]) -> None:
     absorbing = Absorbing()
-    assert await run(Tenure(world.source("I1", script), INITIALIZER, Lease({}), absorbing, LOGGER)) is verdict
+    assert await run(SourceRun(world.source("I1", script), INITIALIZER, StateTimer({}), absorbing, LOGGER)) is verdict
     assert [type(result) for result in absorbing.results] == heard
     assert world.live == []
 
@@ -126,7 +126,7 @@ async def test_an_initializers_tenure_ends(world: World, script: Script, verdict
 )
 async def test_the_fdv1_fallbacks_tenure_ends(world: World, script: Script, until: float, verdict: Verdict, after: float) -> None:
     start, absorbing = anyio.current_time(), Absorbing()
-    tenure = Tenure(world.source("F1", script), FDV1, Lease({}, until=start + until), absorbing, LOGGER)
+    tenure = SourceRun(world.source("F1", script), FDV1, StateTimer({}, until=start + until), absorbing, LOGGER)
     assert await run(tenure) is verdict
     assert anyio.current_time() - start == pytest.approx(after)
     assert tenure.directive is None
@@ -135,7 +135,7 @@ async def test_the_fdv1_fallbacks_tenure_ends(world: World, script: Script, unti
 
 async def test_what_is_being_absorbed_is_not_lost_to_the_limit(world: World) -> None:
     start, absorbing = anyio.current_time(), Absorbing(slow=5)
-    tenure = Tenure(world.source("S1", [8, down(), HANG]), SYNCHRONIZER, Lease(FIRST), absorbing, LOGGER)
+    tenure = SourceRun(world.source("S1", [8, down(), HANG]), SYNCHRONIZER, StateTimer(FIRST), absorbing, LOGGER)
     assert await run(tenure) is Verdict.NEXT
     assert absorbing.results == [down()]
     assert anyio.current_time() - start == pytest.approx(13)
@@ -153,7 +153,7 @@ async def test_what_is_being_absorbed_is_not_lost_to_the_limit(world: World) -> 
 async def test_a_source_that_cannot_be_built(world: World, is_source: bool, role: Role, verdict: Verdict, heard: type) -> None:
     builder = world.source("X", build=OSError("no such host")) if is_source else Building(object())
     absorbing = Absorbing()
-    assert await run(Tenure(builder, role, Lease({}), absorbing, LOGGER)) is verdict
+    assert await run(SourceRun(builder, role, StateTimer({}), absorbing, LOGGER)) is verdict
     assert [type(result) for result in absorbing.results] == [heard]
 
 
@@ -194,7 +194,7 @@ class Failing:
 async def test_what_a_source_raises_on_its_way_out_changes_no_verdict(
     results: list[Update], verdict: Verdict, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tenure = Tenure(Building(Failing(*results)), SYNCHRONIZER, Lease(LATER), Absorbing(), LOGGER)
+    tenure = SourceRun(Building(Failing(*results)), SYNCHRONIZER, StateTimer(LATER), Absorbing(), LOGGER)
     assert await run(tenure) is verdict
     assert "failing failed while it was closed" in caplog.text
 
@@ -204,7 +204,7 @@ async def test_what_a_source_raises_on_its_way_out_changes_no_verdict(
     [pytest.param([valid(1)], id="while it waits"), pytest.param([valid(1), valid(2)], id="while its result is absorbed")],
 )
 async def test_what_a_source_raises_on_its_way_out_stops_no_cancellation(results: list[Update]) -> None:
-    tenure = Tenure(Building(Failing(*results)), SYNCHRONIZER, Lease({}), Absorbing(slow=2), LOGGER)
+    tenure = SourceRun(Building(Failing(*results)), SYNCHRONIZER, StateTimer({}), Absorbing(slow=2), LOGGER)
     with anyio.move_on_after(3) as scope:
         await run(tenure)
     assert scope.cancelled_caught
@@ -223,12 +223,12 @@ class Stubborn:
 
 async def test_a_cancellation_that_a_source_swallows_arrives_all_the_same() -> None:
     with anyio.move_on_after(3) as scope:
-        await run(Tenure(Building(Stubborn()), INITIALIZER, Lease({}), Absorbing(), LOGGER))
+        await run(SourceRun(Building(Stubborn()), INITIALIZER, StateTimer({}), Absorbing(), LOGGER))
     assert scope.cancelled_caught
 
 
 async def test_a_source_that_never_waits_leaves_the_loop_to_others(world: World) -> None:
-    tenure = Tenure(world.source("S1", [valid()] * 10_000), SYNCHRONIZER, Lease({}), Absorbing(), LOGGER)
+    tenure = SourceRun(world.source("S1", [valid()] * 10_000), SYNCHRONIZER, StateTimer({}), Absorbing(), LOGGER)
     async with anyio.create_task_group() as group:
         group.start_soon(run, tenure)
         await anyio.lowlevel.checkpoint()
@@ -238,7 +238,7 @@ async def test_a_source_that_never_waits_leaves_the_loop_to_others(world: World)
 
 async def test_a_source_may_take_a_second_to_close(world: World) -> None:
     start = anyio.current_time()
-    tenure = Tenure(world.source("S1", [valid(), off(), HANG], closing=5), SYNCHRONIZER, Lease({}), Absorbing(), LOGGER)
+    tenure = SourceRun(world.source("S1", [valid(), off(), HANG], closing=5), SYNCHRONIZER, StateTimer({}), Absorbing(), LOGGER)
     assert await run(tenure) is Verdict.REMOVE
     assert anyio.current_time() - start == pytest.approx(1)
     assert world.live == []
@@ -253,7 +253,7 @@ async def test_a_source_may_take_a_second_to_close(world: World) -> None:
     ],
 )
 async def test_a_tenure_that_is_cancelled_knows_the_directive(world: World, script: Script, known: bool) -> None:
-    tenure = Tenure(world.source("S1", script), SYNCHRONIZER, Lease({}), Absorbing(slow=5), LOGGER)
+    tenure = SourceRun(world.source("S1", script), SYNCHRONIZER, StateTimer({}), Absorbing(slow=5), LOGGER)
     with anyio.move_on_after(1) as scope:
         await run(tenure)
     assert scope.cancelled_caught
@@ -265,7 +265,7 @@ async def test_a_bug_in_the_absorbing_is_not_blamed_on_the_source(world: World) 
     async def absorb(name: str, result: Result) -> Verdict:
         raise ZeroDivisionError
 
-    tenure = Tenure(world.source("S1", [valid(), HANG]), SYNCHRONIZER, Lease({}), absorb, LOGGER)
+    tenure = SourceRun(world.source("S1", [valid(), HANG]), SYNCHRONIZER, StateTimer({}), absorb, LOGGER)
     with pytest.raises(ExceptionGroup) as raised:
         await run(tenure)
     assert raised.group_contains(ZeroDivisionError)

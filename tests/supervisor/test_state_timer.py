@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from aioflags.model.result import SourceState
-from aioflags.supervisor.state_timer import Lease
+from aioflags.supervisor.state_timer import StateTimer
 
 INITIALIZING, VALID, INTERRUPTED, OFF = SourceState
 LIMITS = {INITIALIZING: 10.0, INTERRUPTED: 60.0, VALID: 300.0}
@@ -29,7 +29,7 @@ LIMITS = {INITIALIZING: 10.0, INTERRUPTED: 60.0, VALID: 300.0}
     ],
 )
 async def test_a_lease_expires(script: list[float | SourceState], expires: float, state: SourceState) -> None:
-    start, lease = anyio.current_time(), Lease(LIMITS)
+    start, lease = anyio.current_time(), StateTimer(LIMITS)
 
     async def report() -> None:
         for step in script:
@@ -57,7 +57,7 @@ async def test_a_lease_expires(script: list[float | SourceState], expires: float
 )
 async def test_a_lease_ends_with(limits: dict[SourceState, float], until: float, expires: float | None) -> None:
     start = anyio.current_time()
-    lease = Lease(limits, until=start + until)
+    lease = StateTimer(limits, until=start + until)
     with anyio.move_on_after(86_400) as day:
         await lease.expired()
     assert day.cancelled_caught is (expires is None)
@@ -73,7 +73,7 @@ async def test_a_lease_ends_with(limits: dict[SourceState, float], until: float,
     ],
 )
 async def test_a_lease_that_runs_out_while_it_is_held(meanwhile: SourceState, expires: float) -> None:
-    start, lease = anyio.current_time(), Lease(LIMITS)
+    start, lease = anyio.current_time(), StateTimer(LIMITS)
 
     async def absorb() -> None:
         await anyio.sleep(8)
@@ -88,7 +88,7 @@ async def test_a_lease_that_runs_out_while_it_is_held(meanwhile: SourceState, ex
 
 
 async def test_a_lease_may_be_held_before_anybody_waits_for_it() -> None:
-    start, lease = anyio.current_time(), Lease(LIMITS)
+    start, lease = anyio.current_time(), StateTimer(LIMITS)
     with lease.held():
         await anyio.sleep(20)
     await lease.expired()
@@ -97,7 +97,7 @@ async def test_a_lease_may_be_held_before_anybody_waits_for_it() -> None:
 
 @pytest.mark.holds("FB-31")
 async def test_a_result_that_arrives_at_the_very_moment_wins() -> None:
-    lease = Lease(LIMITS)
+    lease = StateTimer(LIMITS)
     expired = absorbed = False
 
     async def watch() -> None:

@@ -794,7 +794,7 @@ async def test_a_restarted_client_stays_on_fdv1(world: World, script: Script) ->
     parts = {"initializers": [world.source("I1", [failure()])], "synchronizers": [world.source("S1", script)]}
     async with world.running(**parts, fallback=world.source("F1", SILENT)):
         await anyio.sleep(1)
-    assert world.engagement.is_engaged
+    assert world.engagement.is_on_fdv1
     world.journal.clear()
     async with world.running(**parts, fallback=world.source("F1", [valid(2), HANG])):
         await anyio.sleep(86_400)
@@ -843,7 +843,7 @@ async def test_fdv2_returns_after(world: World, seconds: float | None, returns: 
         assert (world.opened, world.served) == (["I1", "S1", "F1", "S1"], 3)
         assert world.times("S1") == [0, returns]
         assert [entry.detail.state for entry in world.journal if entry.what == "opened"][-1] == "", "there is no basis to send"
-        assert not world.engagement.is_engaged
+        assert not world.engagement.is_on_fdv1
 
 
 @pytest.mark.holds("DS-123")
@@ -893,7 +893,7 @@ async def test_a_deadline_may_pass_while_nothing_runs(world: World) -> None:
     async with world.running(**parts):
         await anyio.sleep(1)
         assert world.opened == ["S1", "F1", "S1"]
-        assert not world.engagement.is_engaged
+        assert not world.engagement.is_on_fdv1
 
 
 async def test_by_default_the_directives_time_means_nothing(world: World) -> None:

@@ -21,7 +21,7 @@ from aioflags.model.defaults import CLOSE_GRACE
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, SourceState, Update
 from aioflags.sources.base import SourceContext
-from aioflags.supervisor.fallback_state import Engagement
+from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.supervisor import Supervisor
 
@@ -101,7 +101,7 @@ class World:
         self.live: list[str] = []
         self.most_live = 0
         self.holder = SnapshotHolder(Snapshot.empty())
-        self.engagement = Engagement()
+        self.engagement = FallbackState()
         self.supervisor: Supervisor | None = None
         self._start: float | None = None
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Context
-from aioflags.client.overrides import INTERVENTIONS
+from aioflags.client.overrides import OVERRIDES
 from aioflags.testing import EventRecorder, FlagsService, MemoryClient
-from aioflags.testing.session_flags import Given
+from aioflags.testing.session_flags import SessionFlags
 
 ANNA, BERT = Context("anna"), Context("bert", "org")
 
@@ -18,7 +18,7 @@ ANNA, BERT = Context("anna"), Context("bert", "org")
 @pytest.fixture
 def events() -> Iterator[EventRecorder]:
     recorder = EventRecorder()
-    with INTERVENTIONS.events_observed(recorder):
+    with OVERRIDES.events_observed(recorder):
         yield recorder
 
 
@@ -126,7 +126,7 @@ def test_a_failure_without_any_event_says_so(events: EventRecorder) -> None:
 def test_only_the_block_is_recorded_and_evaluations_stay_fast(client: Client) -> None:
     recorder = EventRecorder()
     before = client._report_to
-    with INTERVENTIONS.events_observed(recorder):
+    with OVERRIDES.events_observed(recorder):
         assert client._report_to is before
         client.track("in", ANNA)
         client.track("invalid", Context(""))
@@ -136,7 +136,7 @@ def test_only_the_block_is_recorded_and_evaluations_stay_fast(client: Client) ->
 
 @pytest.fixture
 async def service() -> AsyncIterator[FlagsService]:
-    async with FlagsService.running(Given((), {"checkout": True})) as running:
+    async with FlagsService.running(SessionFlags((), {"checkout": True})) as running:
         yield running
 
 

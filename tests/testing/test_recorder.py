@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Context
-from aioflags.client.overrides import INTERVENTIONS
+from aioflags.client.overrides import OVERRIDES
 from aioflags.testing import FlagRecorder
 
 ANNA, BERT = Context("anna"), Context("bert")
@@ -18,7 +18,7 @@ ANNA, BERT = Context("anna"), Context("bert")
 def recorder() -> Iterator[FlagRecorder]:
     """One that listens."""
     found = FlagRecorder()
-    with INTERVENTIONS.observed(found):
+    with OVERRIDES.observed(found):
         yield found
 
 

@@ -10,7 +10,7 @@ import pytest
 from aioflags import ConfigError, DataSystem, Status
 from aioflags.devserver import Fault, FaultKind
 from aioflags.testing import FlagChangeLog, FlagsService
-from aioflags.testing.session_flags import Given
+from aioflags.testing.session_flags import SessionFlags
 from tests.support.canaries import secretive
 
 pytestmark = pytest.mark.real_time
@@ -22,7 +22,7 @@ USER = secretive("anna")
 async def service() -> AsyncIterator[FlagsService]:
     """One that serves a file, and a value that outranks it."""
     text = json.dumps({"flagValues": {"checkout": False, "theme": "dark"}}).encode()
-    async with FlagsService.running(Given((("flags.json", text),), {"checkout": True})) as running:
+    async with FlagsService.running(SessionFlags((("flags.json", text),), {"checkout": True})) as running:
         yield running
 
 

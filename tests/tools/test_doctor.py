@@ -11,7 +11,7 @@ import pytest
 from aioflags import Config, Http
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, create_app, serve
 from aioflags.runtime.clock import now
-from aioflags.tools.doctor import Finding, Verdict, diagnose
+from aioflags.tools.doctor import Check, CheckResult, run_checks
 from aioflags.transport.probe import probe
 from tests.support.canaries import KEY, WATCH
 from tests.support.raw_server import answering, ok, raw_server, saying
@@ -21,16 +21,16 @@ pytestmark = pytest.mark.real_time
 LOCAL = {"no_proxy": "*"}
 
 
-async def findings(config: Config, key: str = KEY, *, patience: float = 30, **more: str) -> dict[str, Finding]:
+async def findings(config: Config, key: str = KEY, *, patience: float = 30, **more: str) -> dict[str, Check]:
     """The findings by what was checked, in order."""
-    return {found.check: found async for found in diagnose(key, config, {**LOCAL, **more}, patience=patience)}
+    return {found.check: found async for found in run_checks(key, config, {**LOCAL, **more}, patience=patience)}
 
 
 def at(url: str, **http: object) -> Config:
     return Config(base_uri=url, stream_uri=url, events_uri=url, http=Http(**http))  # type: ignore[arg-type]  # options by name
 
 
-async def of_server(*faults: Fault) -> dict[str, Finding]:
+async def of_server(*faults: Fault) -> dict[str, Check]:
     state = ServerState.of({"flagValues": {"a": True}})
     for fault in faults:
         state.inject(fault)
@@ -45,7 +45,7 @@ async def test_where_nothing_is_wrong_everything_is_good() -> None:
         *("events_uri route", "events_uri connection"),
         *("poll", "clock", "stream"),
     ]
-    assert {one.verdict for one in found.values()} == {Verdict.GOOD}
+    assert {one.verdict for one in found.values()} == {CheckResult.GOOD}
     assert {one.advice for one in found.values()} == {None}
     assert found["poll"].text.startswith("it answered with ")
     assert ": 1 flag of environment " in found["poll"].text
@@ -55,12 +55,12 @@ async def test_where_nothing_is_wrong_everything_is_good() -> None:
 @pytest.mark.parametrize(
     ("key", "verdict", "text"),
     [
-        pytest.param("", Verdict.PROBLEM, "there is no SDK key", id="none"),
-        pytest.param("sdk-1\n", Verdict.PROBLEM, "the SDK key has characters that no key has", id="a line break"),
-        pytest.param("mob-123", Verdict.WARNING, "this looks like a mobile key", id="a mobile key"),
+        pytest.param("", CheckResult.PROBLEM, "there is no SDK key", id="none"),
+        pytest.param("sdk-1\n", CheckResult.PROBLEM, "the SDK key has characters that no key has", id="a line break"),
+        pytest.param("mob-123", CheckResult.WARNING, "this looks like a mobile key", id="a mobile key"),
     ],
 )
-async def test_a_key_is_looked_at(key: str, verdict: Verdict, text: str) -> None:
+async def test_a_key_is_looked_at(key: str, verdict: CheckResult, text: str) -> None:
     found = (await findings(at("http://127.0.0.1:1"), key))["key"]
     assert (found.verdict, found.text) == (verdict, text)
     assert found.advice
@@ -69,22 +69,22 @@ async def test_a_key_is_looked_at(key: str, verdict: Verdict, text: str) -> None
 @pytest.mark.parametrize(
     ("fault", "check", "verdict", "text"),
     [
-        pytest.param(Fault(kind=FaultKind.STATUS, status=401), "poll", Verdict.PROBLEM, "401", id="the key is refused"),
-        pytest.param(Fault(kind=FaultKind.STATUS, status=404), "poll", Verdict.PROBLEM, "404", id="no such address"),
-        pytest.param(Fault(kind=FaultKind.STATUS, status=407), "poll", Verdict.PROBLEM, "407", id="a proxy wants a password"),
-        pytest.param(Fault(kind=FaultKind.STATUS, status=503), "stream", Verdict.PROBLEM, "503", id="the service has trouble"),
-        pytest.param(Fault(kind=FaultKind.DIRECTIVE), "poll", Verdict.WARNING, "directs clients off FDv2", id="the directive"),
+        pytest.param(Fault(kind=FaultKind.STATUS, status=401), "poll", CheckResult.PROBLEM, "401", id="the key is refused"),
+        pytest.param(Fault(kind=FaultKind.STATUS, status=404), "poll", CheckResult.PROBLEM, "404", id="no such address"),
+        pytest.param(Fault(kind=FaultKind.STATUS, status=407), "poll", CheckResult.PROBLEM, "407", id="a proxy wants a password"),
+        pytest.param(Fault(kind=FaultKind.STATUS, status=503), "stream", CheckResult.PROBLEM, "503", id="the service has trouble"),
+        pytest.param(Fault(kind=FaultKind.DIRECTIVE), "poll", CheckResult.WARNING, "directs clients off FDv2", id="the directive"),
         pytest.param(
             Fault(kind=FaultKind.SILENCE, on=frozenset({Endpoint.STREAM})),
             "stream",
-            Verdict.PROBLEM,
+            CheckResult.PROBLEM,
             "no event within 0.3 s",
             id="silence",
         ),
-        pytest.param(Fault(kind=FaultKind.RESET, on=frozenset({Endpoint.POLL})), "poll", Verdict.PROBLEM, "Read", id="a reset"),
+        pytest.param(Fault(kind=FaultKind.RESET, on=frozenset({Endpoint.POLL})), "poll", CheckResult.PROBLEM, "Read", id="a reset"),
     ],
 )
-async def test_what_the_service_does_is_told_with_what_to_do(fault: Fault, check: str, verdict: Verdict, text: str) -> None:
+async def test_what_the_service_does_is_told_with_what_to_do(fault: Fault, check: str, verdict: CheckResult, text: str) -> None:
     found = (await of_server(fault))[check]
     assert (found.verdict, text in found.text) == (verdict, True), found
     assert found.advice
@@ -94,7 +94,7 @@ async def test_a_stream_that_ends_at_once_is_no_stream() -> None:
     stream = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 0\r\n\r\n"
     async with raw_server(saying(stream)) as server:
         found = (await findings(at(f"http://127.0.0.1:{server.port}")))["stream"]
-    assert (found.verdict, found.text) == (Verdict.PROBLEM, "it ended before its first event")
+    assert (found.verdict, found.text) == (CheckResult.PROBLEM, "it ended before its first event")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_clocks_are_compared(ahead: float, text: str) -> None:
     async with raw_server(answering(*[ok(b"{}", f"Date: {formatdate(now() + ahead, usegmt=True)}")] * 2)) as server:
         found = (await findings(at(f"http://127.0.0.1:{server.port}")))["clock"]
     assert found.text.replace("599 s", "600 s").replace("601 s", "600 s") == text
-    assert (found.verdict is Verdict.GOOD) is (ahead == 0)
+    assert (found.verdict is CheckResult.GOOD) is (ahead == 0)
 
 
 async def test_a_poll_is_read() -> None:
@@ -121,14 +121,14 @@ async def test_a_poll_is_read() -> None:
         {"event": "payload-transferred", "data": {"state": "s1", "version": 1}}]}"""
     async with raw_server(answering(ok(body, "X-LD-EnvID: env-1"), ok())) as server:
         found = (await findings(at(f"http://127.0.0.1:{server.port}")))["poll"]
-    assert (found.verdict, found.text.partition(" s: ")[2]) == (Verdict.GOOD, "2 flags of environment env-1")
+    assert (found.verdict, found.text.partition(" s: ")[2]) == (CheckResult.GOOD, "2 flags of environment env-1")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>sign in</html>", b"{}"], ids=["nothing", "a page", "another document"])
 async def test_an_answer_without_flag_data_is_a_problem(body: bytes) -> None:
     async with raw_server(answering(ok(body), ok())) as server:
         found = (await findings(at(f"http://127.0.0.1:{server.port}")))["poll"]
-    assert (found.verdict, "that are not flag data" in found.text) == (Verdict.PROBLEM, True)
+    assert (found.verdict, "that are not flag data" in found.text) == (CheckResult.PROBLEM, True)
     assert "check the address" in (found.advice or "")
 
 
@@ -160,7 +160,7 @@ async def test_a_service_that_does_not_tell_the_time_is_not_asked_for_it() -> No
 async def test_a_service_that_cannot_be_reached_is_not_asked(url: str, text: str, advice: str) -> None:
     found = await findings(at(url))
     reached = found["base_uri connection"]
-    assert reached.verdict is Verdict.PROBLEM
+    assert reached.verdict is CheckResult.PROBLEM
     assert reached.text.startswith(text)
     assert advice in (reached.advice or "")
     assert {"poll", "stream"}.isdisjoint(found)
@@ -184,7 +184,7 @@ async def test_a_service_that_cannot_be_reached_is_not_asked(url: str, text: str
 async def test_addresses_that_lead_to_two_services_are_remarked(options: list[str], text: str) -> None:
     config = Config(http=Http(http_proxy="http://127.0.0.1:1"), **dict.fromkeys(options, "http://127.0.0.1:1"))  # type: ignore[arg-type]  # options by name
     found = (await findings(config))["addresses"]
-    assert (found.verdict, found.text) == (Verdict.WARNING, text)
+    assert (found.verdict, found.text) == (CheckResult.WARNING, text)
     assert found.advice is not None
     assert found.advice.startswith("set LAUNCHDARKLY_STREAM_URI")
 
@@ -193,7 +193,7 @@ async def test_a_proxy_is_named_without_its_password() -> None:
     found = await findings(at("https://flags.invalid", http_proxy="http://anna:secret@127.0.0.1:1"))
     assert found["base_uri route"].text == "https://flags.invalid:443, through the proxy 127.0.0.1:1"
     assert "NO_PROXY" in (found["base_uri route"].advice or "")
-    assert (found["poll"].verdict, found["stream"].verdict) == (Verdict.PROBLEM, Verdict.PROBLEM)
+    assert (found["poll"].verdict, found["stream"].verdict) == (CheckResult.PROBLEM, CheckResult.PROBLEM)
     assert "secret" not in str(found)
 
 
@@ -201,58 +201,58 @@ async def test_a_proxy_is_named_without_its_password() -> None:
     "proxy", ["http://anna:secret/word@proxy:80", "http://anna:secret@[proxy", "http://anna:secret@proxy:port"]
 )
 async def test_a_proxy_of_the_environment_that_is_not_a_url_is_a_problem(proxy: str) -> None:
-    found = [one async for one in diagnose(KEY, at("http://127.0.0.1:1"), {"http_proxy": proxy}, patience=0.1)]
+    found = [one async for one in run_checks(KEY, at("http://127.0.0.1:1"), {"http_proxy": proxy}, patience=0.1)]
     route = next(one for one in found if one.check == "base_uri route")
-    assert route.verdict is Verdict.PROBLEM
+    assert route.verdict is CheckResult.PROBLEM
     assert "not a valid URL" in route.text
     assert not any("secret" in f"{one.text} {one.advice}" for one in found)
 
 
 async def test_a_proxy_of_the_environment_is_named() -> None:
     config = at("http://127.0.0.1:1")
-    found = [one async for one in diagnose(KEY, config, {"HTTP_PROXY": "http://proxy.test"}, patience=0.1)]
+    found = [one async for one in run_checks(KEY, config, {"HTTP_PROXY": "http://proxy.test"}, patience=0.1)]
     assert found[1].text == "http://127.0.0.1:1, through the proxy proxy.test:80"
 
 
 # -- certificates
 
 
-async def connection(tls: ssl.SSLContext, **http: object) -> Finding:
+async def connection(tls: ssl.SSLContext, **http: object) -> Check:
     async with raw_server(answering(*[ok()] * 4), tls) as server:
         return (await findings(at(f"https://127.0.0.1:{server.port}", **http)))["base_uri connection"]
 
 
 async def test_a_good_certificate_is_good_for_so_many_days(certified: ssl.SSLContext, ca_file: str) -> None:
     found = await connection(certified, ca_certs=ca_file)
-    assert (found.verdict, found.text[:51]) == (Verdict.GOOD, "it takes TLS connections; its certificate is good f")
+    assert (found.verdict, found.text[:51]) == (CheckResult.GOOD, "it takes TLS connections; its certificate is good f")
 
 
 async def test_one_that_nobody_vouches_for_is_a_problem(certified: ssl.SSLContext) -> None:
     found = await connection(certified)
-    assert (found.verdict, "certificate" in found.text) == (Verdict.PROBLEM, True)
+    assert (found.verdict, "certificate" in found.text) == (CheckResult.PROBLEM, True)
     assert "ca_certs" in (found.advice or "")
 
 
 async def test_one_that_nobody_verifies_is_remarked(certified: ssl.SSLContext) -> None:
     found = await connection(certified, disable_ssl_verification=True)
-    assert (found.verdict, found.text) == (Verdict.WARNING, "it takes TLS connections, but nobody verifies who answers")
+    assert (found.verdict, found.text) == (CheckResult.WARNING, "it takes TLS connections, but nobody verifies who answers")
 
 
 async def test_a_certificate_that_cannot_be_read_is_named(certified: ssl.SSLContext, tmp_path: Path) -> None:
     found = await connection(certified, ca_certs=str(tmp_path / "absent.pem"))
-    assert (found.verdict, found.text.startswith("ca_certs: ")) == (Verdict.PROBLEM, True)
+    assert (found.verdict, found.text.startswith("ca_certs: ")) == (CheckResult.PROBLEM, True)
 
 
 async def test_a_server_that_speaks_no_tls_is_reached_but_not_trusted() -> None:
     async with raw_server(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         found = (await findings(at(f"https://127.0.0.1:{server.port}", connect_timeout=1.0)))["base_uri connection"]
-    assert (found.verdict, found.text.startswith("no tls for 127.0.0.1")) == (Verdict.PROBLEM, True)
+    assert (found.verdict, found.text.startswith("no tls for 127.0.0.1")) == (CheckResult.PROBLEM, True)
 
 
 async def test_https_to_a_server_of_plain_http_is_not_blamed_on_a_proxy() -> None:
     async with serve(WATCH.app(create_app(ServerState.of({})))) as serving:
         found = (await findings(at(serving.url.replace("http://", "https://"))))["base_uri connection"]
-    assert (found.verdict, found.text.startswith("no tls for ")) == (Verdict.PROBLEM, True)
+    assert (found.verdict, found.text.startswith("no tls for ")) == (CheckResult.PROBLEM, True)
     assert found.advice is not None
     assert "does not speak TLS" in found.advice
     assert "use http://" in found.advice

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["CONTROL", "Gate", "Refusal", "host_name", "is_this_machine", "judge"]
+__all__ = ["CONTROL", "AccessCheck", "Refusal", "host_name", "is_this_machine", "judge"]
 
 CONTROL: Final = "/control"
 """The beginning of all paths of the control API."""
@@ -81,7 +81,7 @@ def _opens(authorization: str, token: str | None) -> bool:
     return token is not None and scheme.lower() == "bearer" and secrets.compare_digest(given.strip().encode(), token.encode())
 
 
-class Gate:
+class AccessCheck:
     """The application behind it, for those against whom nothing speaks."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str], token: str | None) -> None:

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from aioflags.devserver.control.access import CONTROL
 from aioflags.devserver.control.decode import read
-from aioflags.devserver.control.explain import Explaining
+from aioflags.devserver.control.explain import Explainer
 from aioflags.devserver.control.report import Report
 from aioflags.devserver.control.warnings import remarks_on_document, remarks_on_object
 from aioflags.devserver.faults.faults import Fault
@@ -148,7 +148,7 @@ class _Control:
     def __init__(self, state: ServerState, save: Save | None) -> None:
         self._state = state
         self._save = save
-        self._explaining = Explaining(state)
+        self._explaining = Explainer(state)
 
     async def state(self, _: Request) -> dict[str, Any]:
         return dict(Report(self._state).news())

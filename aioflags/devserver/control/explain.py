@@ -15,10 +15,10 @@ from aioflags.model.change import ObjectKind
 from aioflags.model.context import Context
 from aioflags.protocol.documents.document import read_document
 
-__all__ = ["Explaining"]
+__all__ = ["Explainer"]
 
 
-class Explaining:
+class Explainer:
     """Explains with the data of ``state``, compiled once for each version of them."""
 
     def __init__(self, state: ServerState) -> None:

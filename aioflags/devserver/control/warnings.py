@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 
 from aioflags.model.values import is_array
-from aioflags.tools.lint import Finding, lint
+from aioflags.tools.lint import LintFinding, lint
 from aioflags.tools.lint.findings import spelled
 
 __all__ = ["remarks_on_document", "remarks_on_file", "remarks_on_object"]
@@ -41,7 +41,7 @@ def remarks_on_object(document: _Document, section: str, key: str) -> list[str]:
     ]
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: LintFinding) -> str:
     hint = f"; {finding.suggestion}" if finding.suggestion else ""
     return f"{finding.path}: {finding.message}{hint} [{finding.rule}]"
 

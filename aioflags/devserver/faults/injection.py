@@ -21,7 +21,7 @@ from aioflags.devserver.faults.payloads import directive_headers, spoiled_body, 
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
 
-__all__ = ["CUT", "MOST_BYTES", "Disturbed"]
+__all__ = ["CUT", "MOST_BYTES", "FaultInjection"]
 
 CUT: Final = "aioflags.cut"
 """The ASGI extension of a server that lets its applications cut a connection: an async function of ``reset``."""
@@ -45,7 +45,7 @@ class _CutError(Exception):
         self.reset = reset
 
 
-class Disturbed:
+class FaultInjection:
     """The application of an endpoint as its clients find it. It notes who comes, and meets the faults with them."""
 
     def __init__(self, app: ASGIApp, state: ServerState, endpoint: Endpoint) -> None:

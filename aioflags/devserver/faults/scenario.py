@@ -13,7 +13,7 @@ from aioflags.devserver.faults.faults import Fault, FaultKind
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.suggest import did_you_mean
 
-__all__ = ["Scenario", "Step", "play", "read_scenario"]
+__all__ = ["Scenario", "ScenarioStep", "play", "read_scenario"]
 
 _ALL: Final = "all"
 _Pause = Annotated[float, msgspec.Meta(ge=0, le=86400)]
@@ -22,7 +22,7 @@ _Pause = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 _UNITS: Final = {"for": "s", "delay": "s", "ttl": "s", "rate": "bytes/s"}
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class ScenarioStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One thing to do, ``after`` so many seconds: a ``fault``, faults to ``lift`` (a kind, or ``all``), or a flag to ``flip``.
 
     A fault with an end, by ``times`` or ``for``, is waited for. One without stands while the scenario goes on.
@@ -58,7 +58,7 @@ def _with_unit(name: str, value: object) -> str:
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to do, in order."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[ScenarioStep, ...]
 
 
 def read_scenario(written: object, *, name: str | None = None) -> Scenario:
@@ -66,7 +66,7 @@ def read_scenario(written: object, *, name: str | None = None) -> Scenario:
     return read(Scenario, written, name=name)
 
 
-async def play(scenario: Scenario, state: ServerState) -> AsyncGenerator[Step, None]:
+async def play(scenario: Scenario, state: ServerState) -> AsyncGenerator[ScenarioStep, None]:
     """Plays it; yields each step when it has been done. Whoever stops in the middle leaves standing what stands.
 
     Raises :class:`ConfigError` at a flag that is not there.

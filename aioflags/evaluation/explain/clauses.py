@@ -18,7 +18,7 @@ from aioflags.evaluation.operators import OPERATORS
 from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.visits import MalformedError, worsen
 from aioflags.model.detail import BigSegmentsStatus
-from aioflags.model.explanation import Step, StepKind, as_json, shown
+from aioflags.model.explanation import ExplanationStep, StepKind, as_json, shown
 from aioflags.model.flag import Clause
 from aioflags.model.segment import SegmentDefinition, SegmentRule, SegmentTarget
 from aioflags.runtime.logs import printable
@@ -26,7 +26,7 @@ from aioflags.runtime.logs import printable
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["Matching", "Place"]
+__all__ = ["ClauseExplainer", "BucketPlacement"]
 
 _TRUST: Final = {
     BigSegmentsStatus.HEALTHY: "",
@@ -38,7 +38,7 @@ _MOST_VALUES: Final = 5
 """How many values of a clause a sentence names."""
 
 
-class Place:
+class BucketPlacement:
     """Where a context falls in a rollout: its ``bucket`` in [0, 1], and in words why. ``is_found``: there was something to hash."""
 
     __slots__ = ("bucket", "by", "is_found", "kind", "text")
@@ -66,7 +66,7 @@ class Place:
         return {"kind": self.kind, "bucketBy": self.by, "bucket": self.bucket}
 
 
-class Matching:
+class ClauseExplainer:
     """Asks clauses and segments for one context, and appends to ``steps`` what they said."""
 
     def __init__(self, context: Context, scope: Scope, segments: Mapping[str, SegmentDefinition]) -> None:
@@ -75,7 +75,7 @@ class Matching:
         self._segments = segments
         self._answers: dict[str, bool] = {}
 
-    def all_match(self, clauses: Iterable[Clause] | None, path: str, steps: list[Step]) -> bool:
+    def all_match(self, clauses: Iterable[Clause] | None, path: str, steps: list[ExplanationStep]) -> bool:
         """Whether every clause matches; those after the first that does not are not asked."""
         # A loop, and few calls from here to a segment's own clauses: definitions that evaluations can follow down to
         # the last of a hundred have to be told, too, before the interpreter's limit.
@@ -85,7 +85,7 @@ class Matching:
                 return False
         return True
 
-    def _matches(self, clause: Clause, path: str, steps: list[Step]) -> bool:
+    def _matches(self, clause: Clause, path: str, steps: list[ExplanationStep]) -> bool:
         notes: list[str] = []
         asked, found = self._found(clause)
         holds = None
@@ -103,7 +103,7 @@ class Matching:
                 "negate": bool(clause.negate),
                 "found": as_json(found),
             }
-            steps.append(Step(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts))
+            steps.append(ExplanationStep(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts))
         return bool(holds)
 
     def _found(self, clause: Clause) -> tuple[str, Any]:
@@ -123,9 +123,9 @@ class Matching:
 
     # -- segments
 
-    def _is_in_segments(self, clause: Clause, path: str, steps: list[Step]) -> bool:
+    def _is_in_segments(self, clause: Clause, path: str, steps: list[ExplanationStep]) -> bool:
         keys = [value for value in clause.values or () if isinstance(value, str)]
-        inner: list[Step] = []
+        inner: list[ExplanationStep] = []
         holds = None
         try:
             is_in_one = False
@@ -136,17 +136,17 @@ class Matching:
             answer = {True: "yes", False: "no", None: "that cannot be told"}[holds]
             text = f"is it {'in none' if clause.negate else 'in one'} of the segments {_listed(keys)}? {answer}"
             facts = {"op": clause.op, "values": keys, "negate": bool(clause.negate)}
-            steps.append(Step(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+            steps.append(ExplanationStep(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
         return bool(holds)
 
-    def _is_in(self, key: str, steps: list[Step]) -> bool:
+    def _is_in(self, key: str, steps: list[ExplanationStep]) -> bool:
         """Whether a segment has the context. The segment's own steps are listed where it is used for the first time."""
         segment = self._segments.get(key)
         if segment is None:
             text = f"there is no segment {shown(key)}"
-            steps.append(Step(kind=StepKind.SEGMENT, text=text, holds=False, facts={"segment": key}))
+            steps.append(ExplanationStep(kind=StepKind.SEGMENT, text=text, holds=False, facts={"segment": key}))
             return False
-        inner: list[Step] = []
+        inner: list[ExplanationStep] = []
         holds, again = self._answers.get(key), ""
         try:
             if holds is None:
@@ -159,10 +159,10 @@ class Matching:
             answer = {True: "has it", False: "does not have it", None: "cannot tell"}[holds]
             text = f"segment {shown(key)}, version {segment.version}, {answer}{again}"
             facts = {"segment": key, "version": segment.version}
-            steps.append(Step(kind=StepKind.SEGMENT, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+            steps.append(ExplanationStep(kind=StepKind.SEGMENT, text=text, holds=holds, facts=facts, steps=tuple(inner)))
         return bool(holds)
 
-    def _listing(self, segment: SegmentDefinition, steps: list[Step]) -> bool | None:
+    def _listing(self, segment: SegmentDefinition, steps: list[ExplanationStep]) -> bool | None:
         """What the lists of keys say; ``None`` if the context is on none."""
         for name, users, targets in (
             ("included", segment.included, segment.included_contexts),
@@ -172,7 +172,7 @@ class Matching:
             if single is not None:
                 text = f"{printable(single.kind)} {shown(single.key)} is {name} by its key"
                 facts = {"contextKind": single.kind, "key": single.key}
-                steps.append(Step(kind=StepKind.LISTS, path=name, text=text, holds=name == "included", facts=facts))
+                steps.append(ExplanationStep(kind=StepKind.LISTS, path=name, text=text, holds=name == "included", facts=facts))
                 return name == "included"
         return None
 
@@ -184,12 +184,12 @@ class Matching:
                 return single
         return None
 
-    def _rules(self, segment: SegmentDefinition, steps: list[Step]) -> bool:
+    def _rules(self, segment: SegmentDefinition, steps: list[ExplanationStep]) -> bool:
         visits = self._scope.segments
         visits.enter(segment.key, self._scope, is_leaf=not named_segments(segment.rules))
         holds: bool | None = False
         for index, rule in enumerate(segment.rules or ()):
-            inner: list[Step] = []
+            inner: list[ExplanationStep] = []
             path, holds = f"rules[{index}]", None
             try:
                 holds = self.all_match(rule.clauses, path, inner) and self._is_within(segment, rule, path, inner)
@@ -197,25 +197,27 @@ class Matching:
                 answer = {True: "matches", False: "does not match", None: "cannot be told"}[holds]
                 text = f"rule {index} of the segment {answer}"
                 facts = {"index": index}
-                steps.append(Step(kind=StepKind.RULE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+                steps.append(
+                    ExplanationStep(kind=StepKind.RULE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner))
+                )
             if holds:
                 break
         return visits.leave(bool(holds), self._scope)
 
-    def _is_within(self, segment: SegmentDefinition, rule: SegmentRule, path: str, steps: list[Step]) -> bool:
+    def _is_within(self, segment: SegmentDefinition, rule: SegmentRule, path: str, steps: list[ExplanationStep]) -> bool:
         if rule.weight is None:
             return True
         kind, share = rule.rollout_context_kind, rule.weight / 100000.0
-        place = Place(self._context, kind=kind, by=rule.bucket_by or "key", key=segment.key, salt=segment.salt or "")
+        place = BucketPlacement(self._context, kind=kind, by=rule.bucket_by or "key", key=segment.key, salt=segment.salt or "")
         holds = place.bucket < share and self._context.member(place.kind) is not None
         text = f"{place.text}; the rule takes buckets below {share:g}: {'yes' if holds else 'no'}"
         facts = {**place.facts, "below": share}
-        steps.append(Step(kind=StepKind.BUCKET, path=f"{path}.weight", text=text, holds=holds, facts=facts))
+        steps.append(ExplanationStep(kind=StepKind.BUCKET, path=f"{path}.weight", text=text, holds=holds, facts=facts))
         return holds
 
     # -- big segments
 
-    def _membership(self, segment: SegmentDefinition, steps: list[Step]) -> bool | None:
+    def _membership(self, segment: SegmentDefinition, steps: list[ExplanationStep]) -> bool | None:
         """What is known of a big segment's memberships; ``None`` if its rules have to say."""
         scope, kind = self._scope, clean_kind(segment.unbounded_context_kind)
         single = self._context.member(kind)
@@ -235,7 +237,7 @@ class Matching:
             known = found.segments.get(f"{segment.key}.g{segment.generation}")
             verb = {True: "include", False: "exclude", None: "do not name"}[known]
             text = f"the memberships of {shown(single.key)} {verb} it{_TRUST[found.status]}"
-        steps.append(Step(kind=StepKind.LISTS, path="unbounded", text=text, holds=known))
+        steps.append(ExplanationStep(kind=StepKind.LISTS, path="unbounded", text=text, holds=known))
         return known
 
 

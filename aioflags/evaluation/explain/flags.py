@@ -12,12 +12,12 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.answers import Answer, malformed
-from aioflags.evaluation.explain.clauses import Matching, Place
+from aioflags.evaluation.explain.clauses import BucketPlacement, ClauseExplainer
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
 from aioflags.evaluation.scope import FindMembership, Scope
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
-from aioflags.model.explanation import Explanation, Step, StepKind, shown
+from aioflags.model.explanation import Explanation, ExplanationStep, StepKind, shown
 from aioflags.model.flag import FlagDefinition, FlagRule, Prerequisite, VariationOrRollout
 from aioflags.model.values import fresh
 from aioflags.runtime.logs import printable
@@ -53,7 +53,7 @@ def explain(
         also = did_you_mean(key, snapshot.flags, before="; ", quote=shown)
         return _refused(key, ErrorKind.FLAG_NOT_FOUND, f"there is no flag {shown(key)} among {len(snapshot.flags)}{also}")
     scope = snapshot.new_scope(memberships)
-    steps: list[Step] = []
+    steps: list[ExplanationStep] = []
     try:
         scope.flags.enter(flag.key, scope, is_leaf=_is_leaf(flag))
         answer = scope.flags.leave(_Walk(snapshot, context, scope).flag(flag, steps), scope)
@@ -64,7 +64,7 @@ def explain(
         answer = malformed("depends on too many flags or segments in a row")
         scope.abandon()
     if answer.problem is not None:
-        steps.append(Step(kind=StepKind.PROBLEM, text=f"the flag makes no sense: it {printable(answer.problem)}"))
+        steps.append(ExplanationStep(kind=StepKind.PROBLEM, text=f"the flag makes no sense: it {printable(answer.problem)}"))
     reason = answer.detail.reason
     if scope.big_segments_status is not None:
         reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
@@ -74,7 +74,7 @@ def explain(
 
 def _refused(key: str, kind: ErrorKind, why: str) -> Explanation:
     detail: EvaluationDetail[Any] = EvaluationDetail(None, None, Reason(kind=ReasonKind.ERROR, error_kind=kind))
-    return Explanation(key=key, detail=detail, steps=(Step(kind=StepKind.PROBLEM, text=why),))
+    return Explanation(key=key, detail=detail, steps=(ExplanationStep(kind=StepKind.PROBLEM, text=why),))
 
 
 class _Walk:
@@ -84,28 +84,28 @@ class _Walk:
         self._flags = snapshot.flags
         self._context = context
         self._scope = scope
-        self._matching = Matching(context, scope, snapshot.segments)
+        self._matching = ClauseExplainer(context, scope, snapshot.segments)
 
-    def flag(self, flag: FlagDefinition, steps: list[Step]) -> Answer:
+    def flag(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer:
         """Off, prerequisites, targets, rules, fallthrough: the first that has something to say."""
         text = "the flag is on" if flag.on else "the flag is off"
-        steps.append(Step(kind=StepKind.SWITCH, path="on", text=text, holds=bool(flag.on)))
+        steps.append(ExplanationStep(kind=StepKind.SWITCH, path="on", text=text, holds=bool(flag.on)))
         if not flag.on:
             return off_answer(flag, Reason(kind=ReasonKind.OFF))
         return self._unmet(flag, steps) or self._targeted(flag, steps) or self._ruled(flag, steps)
 
     # -- prerequisites
 
-    def _unmet(self, flag: FlagDefinition, steps: list[Step]) -> Answer | None:
+    def _unmet(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer | None:
         """The answer, if a prerequisite is not met."""
         for index, needed in enumerate(flag.prerequisites or ()):
             if not self._is_met(needed, f"prerequisites[{index}]", steps):
                 return off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=needed.key))
         return None
 
-    def _is_met(self, needed: Prerequisite, path: str, steps: list[Step]) -> bool:
+    def _is_met(self, needed: Prerequisite, path: str, steps: list[ExplanationStep]) -> bool:
         """Whether a prerequisite is met. Its own steps are listed where it is used for the first time."""
-        inner: list[Step] = []
+        inner: list[ExplanationStep] = []
         holds, told = None, "cannot be told"
         visits, scope = self._scope.flags, self._scope
         try:
@@ -125,12 +125,14 @@ class _Walk:
         finally:
             text = f"prerequisite {shown(needed.key)} {told}"
             facts = {"flag": needed.key, "variation": needed.variation}
-            steps.append(Step(kind=StepKind.PREREQUISITE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+            steps.append(
+                ExplanationStep(kind=StepKind.PREREQUISITE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner))
+            )
         return bool(holds)
 
     # -- targets
 
-    def _targeted(self, flag: FlagDefinition, steps: list[Step]) -> Answer | None:
+    def _targeted(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer | None:
         """The answer, if a target names the context."""
         targets = targets_in_order(flag)
         for kind, variation, keys in targets:
@@ -138,33 +140,33 @@ class _Walk:
             if single is not None and single.key in keys:
                 text = f"{printable(kind)} {shown(single.key)} is a target of variation {variation}"
                 facts = {"contextKind": kind, "key": single.key, "variation": variation}
-                steps.append(Step(kind=StepKind.TARGETS, path="targets", text=text, holds=True, facts=facts))
+                steps.append(ExplanationStep(kind=StepKind.TARGETS, path="targets", text=text, holds=True, facts=facts))
                 return answer_of(flag, variation, Reason(kind=ReasonKind.TARGET_MATCH))
         if count := sum(len(keys) for _, _, keys in targets):
             text = f"none of {count} target{'s' if count > 1 else ''} is the context"
-            steps.append(Step(kind=StepKind.TARGETS, path="targets", text=text, holds=False))
+            steps.append(ExplanationStep(kind=StepKind.TARGETS, path="targets", text=text, holds=False))
         return None
 
     # -- rules
 
-    def _ruled(self, flag: FlagDefinition, steps: list[Step]) -> Answer:
+    def _ruled(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer:
         """The answer of the first rule that matches, or of the fallthrough."""
         for index, rule in enumerate(flag.rules or ()):
             answer = self._rule(flag, index, rule, steps)
             if answer is not None:
                 return answer
-        served, inner, told = flag.fallthrough or _NOTHING, list[Step](), "serves nothing"
+        served, inner, told = flag.fallthrough or _NOTHING, list[ExplanationStep](), "serves nothing"
         try:
             reason = Reason(kind=ReasonKind.FALLTHROUGH)
             answer = self._served(flag, served, reason, inner)
             told = f"serves {_variation(answer.index)}"
         finally:
             text = f"{'no rule matches, so ' if flag.rules else ''}the fallthrough {told}"
-            steps.append(Step(kind=StepKind.FALLTHROUGH, path="fallthrough", text=text, steps=tuple(inner)))
+            steps.append(ExplanationStep(kind=StepKind.FALLTHROUGH, path="fallthrough", text=text, steps=tuple(inner)))
         return answer
 
-    def _rule(self, flag: FlagDefinition, index: int, rule: FlagRule, steps: list[Step]) -> Answer | None:
-        inner: list[Step] = []
+    def _rule(self, flag: FlagDefinition, index: int, rule: FlagRule, steps: list[ExplanationStep]) -> Answer | None:
+        inner: list[ExplanationStep] = []
         path, answer, holds, told = f"rules[{index}]", None, None, "cannot be told"
         try:
             holds = self._matching.all_match(rule.clauses, path, inner)
@@ -177,12 +179,14 @@ class _Walk:
         finally:
             text = f"rule {index}{f' ({printable(rule.id)})' if rule.id else ''} {told}"
             facts = {"index": index, **({"id": rule.id} if rule.id else {})}
-            steps.append(Step(kind=StepKind.RULE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+            steps.append(ExplanationStep(kind=StepKind.RULE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
         return answer
 
     # -- what is served
 
-    def _served(self, flag: FlagDefinition, served: VariationOrRollout | FlagRule, reason: Reason, steps: list[Step]) -> Answer:
+    def _served(
+        self, flag: FlagDefinition, served: VariationOrRollout | FlagRule, reason: Reason, steps: list[ExplanationStep]
+    ) -> Answer:
         """The answer of a rule or fallthrough that had its turn."""
         if served.variation is not None:
             return answer_of(flag, served.variation, reason)
@@ -190,7 +194,7 @@ class _Walk:
         if rollout is None or not rollout.variations:
             return malformed(f"has neither variation nor rollout in {path}")
         is_experiment = rollout.kind == "experiment"
-        place = Place(
+        place = BucketPlacement(
             self._context,
             kind=rollout.context_kind,
             by=None if is_experiment else rollout.bucket_by,  # an experiment buckets by key, whatever bucket_by says
@@ -210,7 +214,7 @@ class _Walk:
         what = "experiment" if is_experiment else "rollout"
         text = f"{what}: {place.text}; variation {chosen.variation} has buckets from {above:g} to {below:g}"
         facts = {**place.facts, "above": above, "below": below, "variation": chosen.variation, "inExperiment": in_experiment}
-        steps.append(Step(kind=StepKind.BUCKET, path=f"{path}.rollout", text=text, facts=facts))
+        steps.append(ExplanationStep(kind=StepKind.BUCKET, path=f"{path}.rollout", text=text, facts=facts))
         return answer_of(flag, chosen.variation, dataclasses.replace(reason, in_experiment=in_experiment))
 
 

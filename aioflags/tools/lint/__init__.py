@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from aioflags.tools.lint.files import lint
-from aioflags.tools.lint.findings import RULES, Finding, Level
+from aioflags.tools.lint.findings import RULES, Level, LintFinding
 
-__all__ = ["RULES", "Finding", "Level", "lint"]
+__all__ = ["RULES", "LintFinding", "Level", "lint"]

@@ -22,7 +22,7 @@ from aioflags.protocol.documents.places import Path, Place, Places, places_of_js
 from aioflags.protocol.documents.problems import UNREADABLE, read_problem
 from aioflags.protocol.documents.yaml_text import YamlError, read_yaml
 from aioflags.runtime.suggest import did_you_mean
-from aioflags.tools.lint.findings import RULES, Finding, Remark, quoted, spelled
+from aioflags.tools.lint.findings import RULES, LintFinding, LintRemark, quoted, spelled
 from aioflags.tools.lint.flags import check_flag
 from aioflags.tools.lint.references import (
     Edge,
@@ -41,7 +41,7 @@ _VALUES: Final = "flagValues"
 _SECTIONS: Final = (*SECTIONS, _VALUES)
 
 
-def lint(files: Iterable[tuple[str, bytes]]) -> list[Finding]:
+def lint(files: Iterable[tuple[str, bytes]]) -> list[LintFinding]:
     """Every mistake in files, given as names and contents, that are one data set; in order of file and line."""
     linted = [_File(name, text) for name, text in files]
     entries = {kind: _entries(linted, kind) for kind in ObjectKind}
@@ -59,7 +59,7 @@ class _Entry:
     definition: Definition
     malformed: tuple[Path, ...]
 
-    def remark(self, remarks: Iterable[Remark]) -> None:
+    def remark(self, remarks: Iterable[LintRemark]) -> None:
         """Takes in what makes sense: a place that is malformed has been told of, and so has all that follows from it."""
         self.file.remarks += [remark for remark in remarks if not any(_touch(remark.path, path) for path in self.malformed)]
 
@@ -68,7 +68,7 @@ class _Entry:
 class _File:
     name: str
     text: bytes
-    remarks: list[Remark] = field(default_factory=list[Remark])
+    remarks: list[LintRemark] = field(default_factory=list[LintRemark])
     unreadable: DocumentError | None = None
     places: Places | None = None
     entries: list[tuple[ObjectKind, str, _Entry]] = field(default_factory=list[tuple[ObjectKind, str, _Entry]])
@@ -79,19 +79,21 @@ class _File:
         except DocumentError as mistake:
             self.unreadable = mistake
             return
-        self.remarks += [Remark("repeated-name", path, f"{quoted(path[-1])} stands here twice") for path in self.places.repeated]
+        self.remarks += [
+            LintRemark("repeated-name", path, f"{quoted(path[-1])} stands here twice") for path in self.places.repeated
+        ]
         if not isinstance(document, dict):
-            self.remarks.append(Remark("wrong-type", (), f"expected object, got {type_name(document)}"))
+            self.remarks.append(LintRemark("wrong-type", (), f"expected object, got {type_name(document)}"))
             return
         for name, section in cast("dict[str, Any]", document).items():
             if name not in _SECTIONS:
                 suggestion = did_you_mean(name, _SECTIONS, quote=quoted) or f"expected {', '.join(_SECTIONS)}"
-                self.remarks.append(Remark("unknown-section", (name,), f"unknown property {quoted(name)}", suggestion))
+                self.remarks.append(LintRemark("unknown-section", (name,), f"unknown property {quoted(name)}", suggestion))
             elif isinstance(section, dict):
                 for key, written in cast("dict[str, Any]", section).items():
                     self._take(name, key, written)
             elif section is not None:
-                self.remarks.append(Remark("wrong-type", (name,), f"expected object, got {type_name(section)}"))
+                self.remarks.append(LintRemark("wrong-type", (name,), f"expected object, got {type_name(section)}"))
 
     def _take(self, section: str, key: str, written: Any) -> None:
         path = (section, key)
@@ -104,26 +106,26 @@ class _File:
         malformed = tuple(remark.path for remark in remarks if remark.rule != "unknown-property")
         if definition.key not in {"", key}:
             message = f"expected {quoted(key)}, the key of the entry, got {quoted(definition.key)}"
-            self.remarks.append(Remark("key-mismatch", (*path, "key"), message))
+            self.remarks.append(LintRemark("key-mismatch", (*path, "key"), message))
         definition = msgspec.structs.replace(definition, key=key)
         if isinstance(definition, FlagDefinition):
             is_unknown = any(_touch((*path, "variations"), mistake) for mistake in malformed)
             definition = msgspec.structs.replace(definition, variations=None if is_unknown else definition.variations or ())
         self.entries.append((kind, key, _Entry(self, path, definition, malformed)))
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[LintFinding]:
         if self.unreadable is not None:
             mistake = self.unreadable
             place = None if mistake.line is None else Place(mistake.line, mistake.column or 1)
-            yield self._finding(Remark("syntax", (), mistake.problem), mistake.path or "", place)
+            yield self._finding(LintRemark("syntax", (), mistake.problem), mistake.path or "", place)
         if self.places is not None:
             placed = [(self.places.at(remark.path), remark) for remark in self.remarks]
             for place, remark in sorted(placed, key=lambda found: (found[0].line, found[0].column)):
                 yield self._finding(remark, spelled(remark.path), place)
 
-    def _finding(self, remark: Remark, path: str, place: Place | None) -> Finding:
+    def _finding(self, remark: LintRemark, path: str, place: Place | None) -> LintFinding:
         level, _ = RULES[remark.rule]
-        return Finding(
+        return LintFinding(
             rule=remark.rule,
             level=level,
             message=remark.message,
@@ -163,7 +165,7 @@ def _entries(files: Iterable[_File], kind: ObjectKind) -> dict[str, _Entry]:
             first = found.setdefault(key, entry)
             if first is not entry:
                 where = spelled(first.path) if first.file is file else first.file.name
-                file.remarks.append(Remark("duplicate-key", entry.path, f"this {kind} is in {where}, too"))
+                file.remarks.append(LintRemark("duplicate-key", entry.path, f"this {kind} is in {where}, too"))
     return {key: entry for key, entry in found.items() if not entry.definition.deleted}
 
 

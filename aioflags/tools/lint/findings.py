@@ -10,7 +10,7 @@ from aioflags.protocol.documents.document import joined
 from aioflags.protocol.documents.places import Path
 from aioflags.runtime.logs import printable
 
-__all__ = ["RULES", "Finding", "Level", "Remark", "quoted", "spelled"]
+__all__ = ["RULES", "LintFinding", "Level", "LintRemark", "quoted", "spelled"]
 
 
 class Level(StrEnum):
@@ -58,7 +58,7 @@ RULES: Final[dict[str, tuple[Level, str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class LintRemark:
     """What is wrong with the value at ``path``, and what may have been meant."""
 
     rule: str
@@ -68,7 +68,7 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class LintFinding:
     """A remark on a file. Lines and columns count from 1; ``None`` where there is no telling."""
 
     rule: str

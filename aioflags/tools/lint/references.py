@@ -10,7 +10,7 @@ from aioflags.model.flag import Clause, FlagDefinition
 from aioflags.model.segment import SegmentDefinition
 from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean
-from aioflags.tools.lint.findings import Remark, quoted
+from aioflags.tools.lint.findings import LintRemark, quoted
 from aioflags.tools.lint.flags import check_variation
 
 __all__ = ["Edge", "check_cycles", "check_prerequisites", "check_segments_of", "prerequisite_edges", "segment_edges"]
@@ -36,28 +36,28 @@ def segment_edges(rules: Iterable[Iterable[Clause] | None], path: Path) -> list[
     ]
 
 
-def check_prerequisites(flag: FlagDefinition, path: Path, flags: Mapping[str, FlagDefinition]) -> Iterator[Remark]:
+def check_prerequisites(flag: FlagDefinition, path: Path, flags: Mapping[str, FlagDefinition]) -> Iterator[LintRemark]:
     """Whether the flags are there that a flag needs, with the variations that it needs."""
     for needed, (key, at) in zip(flag.prerequisites or (), prerequisite_edges(flag, path), strict=True):
         found = flags.get(key)
         if found is None:
-            yield Remark(
+            yield LintRemark(
                 "missing-prerequisite", at, f"there is no flag {quoted(key)}", did_you_mean(key, flags, quote=quoted) or None
             )
         else:
             yield from check_variation(found, needed.variation, (*at[:-1], "variation"))
 
 
-def check_segments_of(edges: Iterable[Edge], segments: Mapping[str, SegmentDefinition]) -> Iterator[Remark]:
+def check_segments_of(edges: Iterable[Edge], segments: Mapping[str, SegmentDefinition]) -> Iterator[LintRemark]:
     """Whether the segments are there that somebody looks into."""
     for key, at in edges:
         if key not in segments:
-            yield Remark(
+            yield LintRemark(
                 "missing-segment", at, f"there is no segment {quoted(key)}", did_you_mean(key, segments, quote=quoted) or None
             )
 
 
-def check_cycles(graph: Mapping[str, list[Edge]]) -> Iterator[tuple[str, Remark]]:
+def check_cycles(graph: Mapping[str, list[Edge]]) -> Iterator[tuple[str, LintRemark]]:
     """Each way on which something comes back to itself, told where the way closes; with the key that this stands in."""
     done: set[str] = set()
     for start in graph:
@@ -69,7 +69,7 @@ def check_cycles(graph: Mapping[str, list[Edge]]) -> Iterator[tuple[str, Remark]
                 if needed in way:
                     keys = list(way)
                     circle = " → ".join([*keys[keys.index(needed) :], needed])
-                    yield key, Remark("cycle", at, f"this goes in a circle: {circle}")
+                    yield key, LintRemark("cycle", at, f"this goes in a circle: {circle}")
                 elif needed in graph and needed not in done:
                     way[needed] = iter(graph[needed])
                     break

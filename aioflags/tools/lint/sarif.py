@@ -8,12 +8,12 @@ from typing import Any
 from urllib.parse import quote
 
 from aioflags.runtime.version import __version__
-from aioflags.tools.lint.findings import RULES, Finding
+from aioflags.tools.lint.findings import RULES, LintFinding
 
 __all__ = ["sarif"]
 
 
-def sarif(findings: Iterable[Finding]) -> dict[str, Any]:
+def sarif(findings: Iterable[LintFinding]) -> dict[str, Any]:
     """One run of this tool."""
     driver = {"name": "aioflags", "version": __version__, "rules": [_rule(name) for name in RULES]}
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": [_result(finding) for finding in findings]}
@@ -25,7 +25,7 @@ def _rule(name: str) -> dict[str, Any]:
     return {"id": name, "shortDescription": {"text": meaning}, "defaultConfiguration": {"level": str(level)}}
 
 
-def _result(finding: Finding) -> dict[str, Any]:
+def _result(finding: LintFinding) -> dict[str, Any]:
     physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(finding.file)}}
     if finding.line is not None:
         physical["region"] = {"startLine": finding.line, "startColumn": finding.column or 1}

@@ -8,40 +8,40 @@ from aioflags.evaluation.attributes import clean_kind
 from aioflags.model.flag import Rollout
 from aioflags.model.segment import SegmentDefinition, SegmentTarget
 from aioflags.protocol.documents.places import Path
-from aioflags.tools.lint.clauses import Question, check_bucketing, check_clauses, check_kind, first_that_leaves_nobody, questions
-from aioflags.tools.lint.findings import Remark, quoted
+from aioflags.tools.lint.clauses import ClauseTest, check_bucketing, check_clauses, check_kind, first_that_leaves_nobody, questions
+from aioflags.tools.lint.findings import LintRemark, quoted
 from aioflags.tools.lint.flags import EVERYBODY
 
 __all__ = ["check_segment"]
 
 
-def check_segment(segment: SegmentDefinition, path: Path) -> Iterator[Remark]:
+def check_segment(segment: SegmentDefinition, path: Path) -> Iterator[LintRemark]:
     """Everything about the segment at ``path`` that shows without any other."""
     if segment.unbounded:
         yield from check_kind(segment.unbounded_context_kind, (*path, "unboundedContextKind"))
         if segment.generation is None:
-            yield Remark("big-segment", path, "a big segment without a generation has no members")
+            yield LintRemark("big-segment", path, "a big segment without a generation has no members")
     yield from _check_keys(segment, path)
-    ahead: dict[int, tuple[Question, ...]] = {}
+    ahead: dict[int, tuple[ClauseTest, ...]] = {}
     for index, rule in enumerate(segment.rules or ()):
         at = (*path, "rules", index)
         yield from check_clauses(rule.clauses, at)
         if rule.weight is not None:
             if not 0 <= rule.weight <= EVERYBODY:
-                yield Remark("weights", (*at, "weight"), f"a weight is between 0 and {EVERYBODY}, got {rule.weight}")
+                yield LintRemark("weights", (*at, "weight"), f"a weight is between 0 and {EVERYBODY}, got {rule.weight}")
             bucketing = Rollout(bucket_by=rule.bucket_by, context_kind=rule.rollout_context_kind)
             for remark in check_bucketing(bucketing, at):
                 renamed = tuple("rolloutContextKind" if part == "contextKind" else part for part in remark.path)
-                yield Remark(remark.rule, renamed, remark.message, remark.suggestion)
+                yield LintRemark(remark.rule, renamed, remark.message, remark.suggestion)
         asked = questions(rule.clauses)
         if (earlier := first_that_leaves_nobody(list(ahead.values()), to=asked)) is not None:
             message = f"rule {list(ahead)[earlier]} matches whenever this one does, and comes first"
-            yield Remark("unreachable-rule", at, message)
+            yield LintRemark("unreachable-rule", at, message)
         if rule.weight is None or rule.weight >= EVERYBODY:
             ahead[index] = asked
 
 
-def _check_keys(segment: SegmentDefinition, path: Path) -> Iterator[Remark]:
+def _check_keys(segment: SegmentDefinition, path: Path) -> Iterator[LintRemark]:
     """Whoever is listed twice: the first one counts, and included comes before excluded."""
     seen: dict[tuple[str, str], str] = {}
     lists: list[tuple[str, Path, tuple[SegmentTarget, ...]]] = [
@@ -58,5 +58,5 @@ def _check_keys(segment: SegmentDefinition, path: Path) -> Iterator[Remark]:
                 name = (clean_kind(target.context_kind), key)
                 if name in seen:
                     inside: Path = (number,) if is_plain else (index, "values", number)
-                    yield Remark("duplicate-target", (*at, *inside), f"{quoted(key)} is {seen[name]} already")
+                    yield LintRemark("duplicate-target", (*at, *inside), f"{quoted(key)} is {seen[name]} already")
                 seen.setdefault(name, what)

@@ -18,7 +18,7 @@ from aioflags.model.segment import SegmentDefinition
 from aioflags.model.values import is_number, type_name
 from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean
-from aioflags.tools.lint.findings import Remark, quoted
+from aioflags.tools.lint.findings import LintRemark, quoted
 
 __all__ = ["shaped"]
 
@@ -35,7 +35,7 @@ _NAMES: Final[tuple[tuple[type[inspect.Type], str], ...]] = (
 _UNUSABLE: Final = object()
 
 
-def shaped(kind: ObjectKind, written: object, path: Path) -> tuple[Definition, list[Remark]]:
+def shaped(kind: ObjectKind, written: object, path: Path) -> tuple[Definition, list[LintRemark]]:
     """The definition that is written at ``path``, and its mistakes; where these are, it has a default or nothing in particular."""
     struct = _STRUCTS[kind]
     walk = _Walk()
@@ -52,7 +52,7 @@ class _Walk:
     """One walk through one definition: answers each value without its mistakes, and collects these."""
 
     def __init__(self) -> None:
-        self.remarks: list[Remark] = []
+        self.remarks: list[LintRemark] = []
 
     def value(self, wanted: inspect.Type, value: Any, path: Path) -> Any:
         options = wanted.types if isinstance(wanted, inspect.UnionType) else (wanted,)
@@ -61,7 +61,7 @@ class _Walk:
                 return self._inside(option, value, path)
         expected = " or ".join(name for option in options for kind, name in _NAMES if isinstance(option, kind))
         got = "fractional number" if isinstance(value, float) and "whole" in expected else type_name(value)
-        self.remarks.append(Remark("wrong-type", path, f"expected {expected}, got {got}"))
+        self.remarks.append(LintRemark("wrong-type", path, f"expected {expected}, got {got}"))
         return _UNUSABLE
 
     def _inside(self, wanted: inspect.Type, value: Any, path: Path) -> Any:
@@ -82,10 +82,10 @@ class _Walk:
                 found[name] = self.value(fields[name].type, inner, (*path, name))
             # The service writes properties that nobody here needs, so only what looks like a slip is worth a word.
             elif suggestion := did_you_mean(name, set(fields) - set(value), quote=quoted):
-                self.remarks.append(Remark("unknown-property", (*path, name), "unknown property", suggestion))
+                self.remarks.append(LintRemark("unknown-property", (*path, name), "unknown property", suggestion))
         for name, field in fields.items():
             if field.required and name not in found:
-                self.remarks.append(Remark("missing-property", path, f"missing required property {quoted(name)}"))
+                self.remarks.append(LintRemark("missing-property", path, f"missing required property {quoted(name)}"))
                 found[name] = _UNUSABLE
         usable = {name: inner for name, inner in found.items() if inner is not _UNUSABLE}
         return usable | {name: _stand_in(fields[name].type) for name in found if fields[name].required and name not in usable}

@@ -13,7 +13,7 @@ from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from aioflags.model.detail import BigSegmentsStatus
-from aioflags.model.explanation import Explanation, Step, StepKind
+from aioflags.model.explanation import Explanation, ExplanationStep, StepKind
 from aioflags.model.membership import Membership
 from tests.evaluation.conformance import DIRECTORY, REASON, Case, cases
 from tests.evaluation.data import context, flag, segment, snapshot_of, with_frames_left
@@ -43,7 +43,7 @@ def told(*flags: Any, subject: Context | None = USER, segments: Any = (), key: s
     return found
 
 
-def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
+def walk(steps: tuple[ExplanationStep, ...]) -> Iterator[ExplanationStep]:
     for step in steps:
         yield step
         yield from walk(step.steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from aioflags.tools.lint import Finding, lint
+from aioflags.tools.lint import LintFinding, lint
 
 __all__ = ["GOOD", "ROLLOUT", "Found", "asking", "clause", "findings", "flag", "rule", "said", "segment"]
 
@@ -37,9 +37,9 @@ def segment(**properties: Any) -> dict[str, Any]:
     return {"segments": {"s": properties}}
 
 
-def findings(*documents: Any) -> list[Finding]:
+def findings(*documents: Any) -> list[LintFinding]:
     return lint((f"{number}.json", json.dumps(document).encode()) for number, document in enumerate(documents))
 
 
-def said(finding: Finding) -> Found:
+def said(finding: LintFinding) -> Found:
     return finding.rule, finding.path, f"{finding.message}; {finding.suggestion}" if finding.suggestion else finding.message

@@ -7,7 +7,7 @@ import pytest
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from aioflags.protocol.documents.document import read_document
-from aioflags.tools.lint import Finding, Level, lint
+from aioflags.tools.lint import Level, LintFinding, lint
 from tests.evaluation.generator import World, world
 from tests.tools.lint.documents import GOOD, asking, findings, segment
 
@@ -82,7 +82,7 @@ FATAL = {"variation-out-of-range", "nothing-served", "invalid-reference", "cycle
 """Rules about what makes an evaluation fail."""
 
 
-def suspects(made: World, found: list[Finding]) -> set[str]:
+def suspects(made: World, found: list[LintFinding]) -> set[str]:
     """Keys of flags that may fail: by themselves, by a segment, or by a prerequisite that may."""
     fatal = [finding.path for finding in found if finding.rule in FATAL]
     known = {one["key"] for one in made.flags if any(path.startswith(f"flags.{one['key']}.") for path in fatal)}
