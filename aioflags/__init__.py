@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from aioflags.client.flag_changes import FlagChange, ValueChange
     from aioflags.client.flags import Flags, FlagsState
     from aioflags.client.typed import Flag
-    from aioflags.config.config import BigSegments, Config, DataSystem, Events, Http
+    from aioflags.config.config import Config
+    from aioflags.config.data_system import DataSystem
     from aioflags.config.persistence import Persistence
     from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError, StoreError
+    from aioflags.events.options import Events
     from aioflags.events.stats import Stats
     from aioflags.hooks.hook import Hook
     from aioflags.model.context import Context
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from aioflags.model.result import ErrorInfo, SourceState
     from aioflags.model.status import Status, StatusReport, StoreStatus
     from aioflags.runtime.version import __version__ as __version__
+    from aioflags.stores.memberships import BigSegments
+    from aioflags.transport.settings import Http
 
 __all__ = [
     "BigSegments",
@@ -69,7 +73,11 @@ if not TYPE_CHECKING:
             "aioflags.client.ambient": ("current_context", "use_context"),
             "aioflags.client.flag_changes": ("FlagChange", "ValueChange"),
             "aioflags.client.client": ("Client",),
-            "aioflags.config.config": ("BigSegments", "Config", "DataSystem", "Events", "Http"),
+            "aioflags.config.config": ("Config",),
+            "aioflags.config.data_system": ("DataSystem",),
+            "aioflags.events.options": ("Events",),
+            "aioflags.stores.memberships": ("BigSegments",),
+            "aioflags.transport.settings": ("Http",),
             "aioflags.errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
             "aioflags.events.stats": ("Stats",),
             "aioflags.client.flags": ("Flags", "FlagsState"),

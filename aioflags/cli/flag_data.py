@@ -12,7 +12,8 @@ import click
 
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.client.client import Client
-from aioflags.config.config import Config, DataSystem
+from aioflags.config.config import Config
+from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError
 from aioflags.protocol.documents.document import read_document

@@ -15,7 +15,8 @@ from typing import Any, Final, Literal
 import anyio
 
 from aioflags.client.client import Client
-from aioflags.config.config import Config, DataSystem
+from aioflags.config.config import Config
+from aioflags.config.data_system import DataSystem
 from aioflags.devserver import Endpoint, ServerState, Serving, create_app, serve
 from aioflags.model.context import Context
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming

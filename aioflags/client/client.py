@@ -29,7 +29,8 @@ from aioflags.client.overrides import OVERRIDES, ObservedEvent
 from aioflags.client.service import ServiceConnection
 from aioflags.client.status import StatusCell, Statuses
 from aioflags.client.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
-from aioflags.config.config import Config, DataSystem
+from aioflags.config.config import Config
+from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.evaluation.snapshot import Snapshot

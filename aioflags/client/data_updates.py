@@ -9,7 +9,8 @@ from collections.abc import Callable
 from aioflags.big_segments.lookup import BigSegmentLookup
 from aioflags.client.service import ServiceConnection
 from aioflags.client.status import StatusCell
-from aioflags.config.config import Config, DataSystem
+from aioflags.config.config import Config
+from aioflags.config.data_system import DataSystem
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import SourceState

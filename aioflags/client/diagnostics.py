@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from aioflags.config.config import Config, DataSystem
+from aioflags.config.config import Config
+from aioflags.config.data_system import DataSystem
 from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
 from aioflags.protocol.diagnostics import Configuration, Description, Platform, Sdk, millis, whole
 from aioflags.protocol.requests import PRODUCT

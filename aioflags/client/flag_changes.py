@@ -23,7 +23,7 @@ from aioflags.model.change import ChangeSet
 from aioflags.model.values import fresh, same_json
 from aioflags.runtime.logs import Once, logger
 
-__all__ = ["FlagTracker", "Changes", "FlagChange", "FlagChanges", "ValueChange", "ValueChanges"]
+__all__ = ["Changes", "FlagChange", "FlagChanges", "FlagTracker", "ValueChange", "ValueChanges"]
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ from aioflags.runtime.clock import now
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.validation import time_limit
 
-__all__ = ["Lifecycle", "Background"]
+__all__ = ["Background", "Lifecycle"]
 
 _LAST_STEP: Final = 0.1
 """How long before the end of its time a close begins to abandon what is on its way."""

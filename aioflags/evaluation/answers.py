@@ -28,7 +28,7 @@ class Answer:
     answer, with their own before them. ``problem`` says to people why the flag is malformed. Never changed after it was made.
     """
 
-    __slots__ = ("detail", "by_type", "satisfies", "index", "is_experiment", "prerequisites", "problem", "value")
+    __slots__ = ("by_type", "detail", "index", "is_experiment", "prerequisites", "problem", "satisfies", "value")
 
     def __init__(
         self, value: Any, index: int | None, reason: Reason, *, is_experiment: bool = False, problem: str | None = None

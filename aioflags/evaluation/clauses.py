@@ -21,7 +21,7 @@ from aioflags.model.values import is_array
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["SEGMENT_MATCH", "InClause", "compile_clause", "as_in_clause", "named_segments"]
+__all__ = ["SEGMENT_MATCH", "InClause", "as_in_clause", "compile_clause", "named_segments"]
 
 SEGMENT_MATCH = "segmentMatch"
 

@@ -18,7 +18,7 @@ from aioflags.evaluation.trees import Tree, tree_of
 from aioflags.model.change import Definition, ObjectKind
 from aioflags.runtime.logs import Once, printable
 
-__all__ = ["DefinitionLog", "CompiledData"]
+__all__ = ["CompiledData", "DefinitionLog"]
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from aioflags.protocol.payloads import Shaper
 from aioflags.protocol.redaction import Redaction
 from aioflags.runtime.logs import logger as package_logger
 
-__all__ = ["Pause", "EventPayload", "compressed", "payloads"]
+__all__ = ["EventPayload", "Pause", "compressed", "payloads"]
 
 _SLICE: Final = 0.00025
 """How long a batch is worked on before others get a turn. Shorter than for flag data, which come rarely."""

@@ -22,7 +22,7 @@ from aioflags.protocol.requests import diagnostic_url, events_url
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.http import RequestFailed, Response
 
-__all__ = ["SendOutcome", "Post", "Sender", "judge"]
+__all__ = ["Post", "SendOutcome", "Sender", "judge"]
 
 
 Post: TypeAlias = Callable[[str, Mapping[str, str], bytes], Awaitable[Response]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EventCounters", "DiagnosticPeriod", "Stats"]
+__all__ = ["DiagnosticPeriod", "EventCounters", "Stats"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

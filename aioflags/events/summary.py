@@ -33,9 +33,9 @@ __all__ = [
     "CounterBlock",
     "HotContext",
     "InUse",
-    "Summary",
     "Increment",
     "Increments",
+    "Summary",
     "has_gil",
     "kept",
     "kinds_of",
@@ -131,7 +131,7 @@ class Counter:
     between the dates of the summary already. ``block`` sums it up with others.
     """
 
-    __slots__ = ("_added", "_block", "_looks", "_taken", "counted", "noted", "increment", "value", "variation", "version")
+    __slots__ = ("_added", "_block", "_looks", "_taken", "counted", "increment", "noted", "value", "variation", "version")
 
     def __init__(self, value: Any, variation: int | None, version: int | None, block: CounterBlock) -> None:
         self.value: Any = kept(value)

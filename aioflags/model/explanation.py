@@ -17,7 +17,7 @@ from aioflags.model.result import SourceState
 from aioflags.model.status import StatusReport
 from aioflags.runtime.logs import printable
 
-__all__ = ["Explanation", "DataOrigin", "ExplanationStep", "StepKind", "as_json", "shown"]
+__all__ = ["DataOrigin", "Explanation", "ExplanationStep", "StepKind", "as_json", "shown"]
 
 _UNWRITABLE: Final = (TypeError, ValueError, RecursionError)
 """What writing a value as JSON may raise that a program put into a context."""

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import anyio
 
-__all__ = ["LatestIterator", "Latest"]
+__all__ = ["Latest", "LatestIterator"]
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["Once", "logger", "display_name", "printable", "describe_error"]
+__all__ = ["Once", "describe_error", "display_name", "logger", "printable"]
 
 logger: logging.Logger = logging.getLogger("aioflags")
 

@@ -25,7 +25,7 @@ from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.transport.http import HttpTransport, RequestFailed
 from aioflags.transport.settings import Http
 
-__all__ = ["PollOutcome", "PollOptions", "Poller", "as_update", "read_environment_id"]
+__all__ = ["PollOptions", "PollOutcome", "Poller", "as_update", "read_environment_id"]
 
 ReadBody: TypeAlias = Callable[[bytes], Generator[None, None, Effect]]
 ReadHead: TypeAlias = Callable[[Mapping[str, str]], FallbackDirective | None]

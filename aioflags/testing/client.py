@@ -15,7 +15,8 @@ import msgspec
 
 from aioflags.client.client import Client
 from aioflags.client.typed import plain_key
-from aioflags.config.config import Config, DataSystem
+from aioflags.config.config import Config
+from aioflags.config.data_system import DataSystem
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition, VariationOrRollout
 from aioflags.model.result import SourceState

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.real_time
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-FIRST, FLAGS, OVERRIDES, IN_TASK, RECORDER, CHANGES, OUTAGE, LOOPS = BLOCKS
+FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, RECORDER, CHANGES, OUTAGE, LOOPS = BLOCKS
 ANNA = Context("anna")
 
 
@@ -48,7 +48,7 @@ async def test_flags_are_set_as_shown() -> None:
 
 async def test_overrides_are_written_as_shown() -> None:
     with FlagOverrides().in_force() as flag_overrides:
-        await run(OVERRIDES, flag_overrides=flag_overrides)
+        await run(OVERRIDES_EXAMPLE, flag_overrides=flag_overrides)
         assert dict(flag_overrides) == {}
     await run(IN_TASK)
 

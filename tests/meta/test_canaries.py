@@ -21,7 +21,7 @@ from aioflags.devserver import ServerState
 from aioflags.hooks.hook import EvaluationCall, TrackCall
 from aioflags.migration import Migrator, Stage
 from aioflags.model.detail import EvaluationDetail
-from aioflags.otel.otel import EventsHook, MetricsPlugin, TracingHook
+from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.sentry import SentryHook
 from aioflags.sources import FileSource, MemorySource, Polling, Streaming

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 __all__ = ["page_routes"]
 
 _TYPES: Final = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
-_FILES: Final = {name: resources.files("aioflags.devserver").joinpath("page_files", name).read_bytes() for name in _TYPES}
+_FILES: Final = {name: resources.files("aioflags.devserver.control").joinpath("page_files", name).read_bytes() for name in _TYPES}
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "

@@ -26,7 +26,7 @@ from aioflags.runtime.logs import printable
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["ClauseExplainer", "BucketPlacement"]
+__all__ = ["BucketPlacement", "ClauseExplainer"]
 
 _TRUST: Final = {
     BigSegmentsStatus.HEALTHY: "",

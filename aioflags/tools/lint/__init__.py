@@ -5,4 +5,4 @@ from __future__ import annotations
 from aioflags.tools.lint.files import lint
 from aioflags.tools.lint.findings import RULES, Level, LintFinding
 
-__all__ = ["RULES", "LintFinding", "Level", "lint"]
+__all__ = ["RULES", "Level", "LintFinding", "lint"]

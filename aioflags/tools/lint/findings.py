@@ -10,7 +10,7 @@ from aioflags.protocol.documents.document import joined
 from aioflags.protocol.documents.places import Path
 from aioflags.runtime.logs import printable
 
-__all__ = ["RULES", "LintFinding", "Level", "LintRemark", "quoted", "spelled"]
+__all__ = ["RULES", "Level", "LintFinding", "LintRemark", "quoted", "spelled"]
 
 
 class Level(StrEnum):

@@ -1,0 +1,28 @@
+"""Flags in OpenTelemetry: an event, a span event or a measurement of each evaluation. It needs the extra ``otel``.
+
+::
+
+    client = Client("sdk-key", Config(hooks=[EventsHook()], plugins=[MetricsPlugin()]))
+
+Everything goes to the providers that the program has set up, or to those that are given. Attributes that are somebody's business
+alone, such as values and whom a flag was evaluated for, have an option each.
+
+Source: OpenTelemetry's semantic conventions for feature flags; ``client-surface.md`` 6.8.
+"""
+
+from __future__ import annotations
+
+try:
+    import opentelemetry  # noqa: F401 -- only to see whether it is installed
+except ModuleNotFoundError as _missing:
+    _message = "aioflags.otel needs the extra otel: pip install 'aioflags[otel]'"
+    raise ModuleNotFoundError(_message, name=_missing.name) from None
+
+from aioflags.otel.events import EventsHook
+from aioflags.otel.metrics import MetricsPlugin
+from aioflags.otel.tracing import TracingHook
+from aioflags.runtime.lazy import publish
+
+__all__ = ["EventsHook", "MetricsPlugin", "TracingHook"]
+
+publish(__name__, globals(), __all__)

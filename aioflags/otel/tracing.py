@@ -1,0 +1,84 @@
+"""TracingHook: an event on the current span for each evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry import trace
+
+from aioflags.hooks.hook import EvaluationCall, Hook
+from aioflags.model.detail import EvaluationDetail
+from aioflags.otel.attributes import (
+    PROVIDER_NAME,
+    SCOPE,
+    ContextId,
+    as_json,
+    checked_context_id,
+    request_attributes,
+)
+from aioflags.runtime.version import __version__
+
+__all__ = ["TracingHook"]
+
+
+class TracingHook(Hook):
+    """An event ``feature_flag`` on the current span for each evaluation: the older form, which LaunchDarkly's own SDKs have and its
+    observability reads. It names the context by its key, unless ``context_id`` wishes otherwise, as for :class:`EventsHook`.
+
+    ``include_value`` adds the value as JSON. With ``spans=True`` each evaluation has a span of its own, too, named after the
+    method; the event stays with its parent.
+
+    Raises:
+        ConfigError: ``context_id`` is none of the three.
+    """
+
+    name = "aioflags.otel tracing"
+
+    def __init__(
+        self,
+        *,
+        context_id: ContextId = "key",
+        include_value: bool = False,
+        spans: bool = False,
+        tracer_provider: trace.TracerProvider | None = None,
+    ) -> None:
+        self._context_id: ContextId = checked_context_id(context_id)
+        self._include_value = include_value
+        self._spans = spans
+        self._tracer = trace.get_tracer(SCOPE, __version__, tracer_provider)
+
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        """Starts the span, if there is to be one. It does not become the current one."""
+        if not self._spans:
+            return data
+        return {
+            "span": self._tracer.start_span(series_context.method, attributes=request_attributes(series_context, self._context_id))
+        }
+
+    def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
+        """Adds the event, and ends the span."""
+        own = data.get("span")
+        if isinstance(own, trace.Span):
+            own.end()
+        span = trace.get_current_span()
+        if span.is_recording():
+            attributes = request_attributes(series_context, self._context_id) | {"feature_flag.provider.name": PROVIDER_NAME}
+            if detail.variation_index is not None:
+                attributes["feature_flag.result.variationIndex"] = detail.variation_index
+            if detail.reason.in_experiment:
+                attributes["feature_flag.result.reason.inExperiment"] = True
+            if series_context.environment_id is not None:
+                attributes["feature_flag.set.id"] = series_context.environment_id
+            if self._include_value:
+                attributes["feature_flag.result.value"] = as_json(detail.value)
+            span.add_event("feature_flag", attributes)
+        return data
+
+    def evaluation_cancelled(self, series_context: EvaluationCall, data: Mapping[str, object]) -> None:  # noqa: ARG002 -- there is no answer to tell
+        """Ends the span, without an event."""
+        own = data.get("span")
+        if isinstance(own, trace.Span):
+            own.end()
