@@ -20,6 +20,7 @@ from weakref import WeakMethod
 from aioflags.big_segments.lookup import UNAVAILABLE
 from aioflags.client.analytics import Analytics
 from aioflags.client.data_updates import DataUpdates, first_snapshot
+from aioflags.client.environment_metadata import environment_metadata
 from aioflags.client.evaluator import Evaluator
 from aioflags.client.fast_path import CLIENT, with_fast_path
 from aioflags.client.flag_changes import Changes, FlagChange, FlagChanges, FlagTracker, ValueChange, ValueChanges
@@ -45,7 +46,7 @@ from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import StatusReport, StoreStatus
-from aioflags.plugins.registration import Registration, environment_metadata
+from aioflags.plugins.registration import Registration
 from aioflags.protocol.documents.document import read_document
 from aioflags.runtime.async_lock import ForkSafeAsyncLock
 from aioflags.runtime.broadcast import Latest, LatestIterator
@@ -252,7 +253,7 @@ class Client:
 
     async def _prepare(self) -> None:
         self._upkeep.open()
-        await self._registration.register(self)
+        await self._registration.register(lambda plugin, environment: plugin.register(self, environment))
 
     # -- evaluation
 

@@ -1,4 +1,4 @@
-"""BulkEvaluation: evaluations of many flags for one context, in which each prerequisite and each segment is evaluated once for all."""
+"""BulkEvaluation: many flags for one context. Each prerequisite and each segment is evaluated once for all of them."""
 
 from __future__ import annotations
 

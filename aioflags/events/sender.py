@@ -20,7 +20,7 @@ from aioflags.protocol.failures import http_failure, is_recoverable
 from aioflags.protocol.payloads import EVENT_SCHEMA
 from aioflags.protocol.requests import diagnostic_url, events_url
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.transport.http import RequestFailed, Response
+from aioflags.transport.answers import RequestFailed, Response
 
 __all__ = ["Post", "SendOutcome", "Sender", "judge"]
 
@@ -51,7 +51,7 @@ def judge(status: int) -> SendOutcome:
 
 
 class Sender:
-    """Posts for one client. ``headers`` are those that say who it is; ``set_server_time`` is told the time of the service, in ms."""
+    """Posts payloads for one client. ``headers`` identify it; ``set_server_time`` gets the service's time in milliseconds."""
 
     def __init__(
         self,

@@ -124,8 +124,9 @@ class CounterBlock:
 
 
 class Counter:
-    """How often one version of a flag served one variation. ``increment`` counts one more: from any thread if there is a GIL, otherwise
-    under the recorder's lock.
+    """How often one version of a flag served one variation.
+
+    ``increment`` counts one more: from any thread if there is a GIL, otherwise under the recorder's lock.
 
     ``counted`` is what the summary reports of it, once the summary is taken. ``noted`` is how many of the counted evaluations are
     between the dates of the summary already. ``block`` sums it up with others.

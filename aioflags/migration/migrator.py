@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import anyio
 
@@ -18,7 +18,6 @@ from aioflags.runtime.cancellation import Contained
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
-    from aioflags.client.client import Client
     from aioflags.model.context import Context
 
 __all__ = ["Failure", "Migrator", "ReadOrder", "Result", "WriteResult"]
@@ -27,6 +26,14 @@ P = TypeVar("P")
 R = TypeVar("R")
 W = TypeVar("W")
 T_co = TypeVar("T_co", covariant=True)
+
+
+class _MigrationClient(Protocol):
+    """What a migrator calls on its client."""
+
+    async def migration_variation(self, key: str, context: Context | None, default: Stage | str) -> tuple[Stage, OpTracker]: ...
+
+    def track_migration_op(self, tracker: OpTracker) -> None: ...
 
 
 class ReadOrder(StrEnum):
@@ -83,7 +90,7 @@ class Migrator(Generic[P, R, W]):
 
     def __init__(
         self,
-        client: Client,
+        client: _MigrationClient,
         *,
         read_old: Callable[[P], Awaitable[R | Failure]],
         read_new: Callable[[P], Awaitable[R | Failure]],

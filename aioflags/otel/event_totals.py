@@ -1,6 +1,6 @@
-"""EventTotals: what became of the events of several clients, in one sum for each environment that does not fall when a client is gone.
+"""EventTotals: sums of the event counts of several clients, one for each environment. A sum never falls when a client is gone.
 
-Who collects metrics takes a counter that falls for one that has begun anew, and would count the rest of it twice.
+A metrics collector takes a counter that falls for a restarted one, and would count it twice.
 """
 
 from __future__ import annotations

@@ -7,26 +7,18 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
 from aioflags.hooks.hook import Hook
 from aioflags.model.defaults import GUEST_LIMIT
-from aioflags.plugins.plugin import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
-from aioflags.protocol.requests import PRODUCT, usable_tag
+from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.runtime.cancellation import Contained
 from aioflags.runtime.logs import display_name
 from aioflags.runtime.validation import each
-from aioflags.runtime.version import __version__
 
-if TYPE_CHECKING:
-    from aioflags.client.client import Client
-    from aioflags.config.config import Config
-    from aioflags.model.secret import SdkKey
-
-__all__ = ["Registration", "environment_metadata"]
+__all__ = ["Registration"]
 
 
 class Registration:
@@ -48,12 +40,12 @@ class Registration:
                 self._failed(plugin, "get_hooks", error)
         return found
 
-    async def register(self, client: Client) -> None:
-        """Shows every plugin the client, one after the other."""
+    async def register(self, register: Callable[[Plugin, EnvironmentMetadata], Awaitable[None] | None]) -> None:
+        """Call ``register`` for every plugin, one after the other: it hands the plugin its client."""
         for plugin in self._plugins:
             try:
                 with Contained(), anyio.move_on_after(GUEST_LIMIT) as scope:
-                    registering = plugin.register(client, self._environment)
+                    registering = register(plugin, self._environment)
                     if inspect.isawaitable(registering):
                         await registering
             except Exception as error:  # noqa: BLE001 -- as above
@@ -66,15 +58,3 @@ class Registration:
 
     def _failed(self, plugin: Plugin, method: str, error: Exception) -> None:
         self._logger.error("plugin %s: %s failed", display_name(plugin), method, exc_info=error)
-
-
-def environment_metadata(key: SdkKey, config: Config) -> EnvironmentMetadata:
-    """What plugins are told about a client."""
-    application = ApplicationMetadata(id=usable_tag(config.application_id), version=usable_tag(config.application_version))
-    return EnvironmentMetadata(
-        sdk=SdkMetadata(
-            name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version
-        ),
-        sdk_key=key.value,
-        application=application if application.id or application.version else None,
-    )

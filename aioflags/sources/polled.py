@@ -22,7 +22,8 @@ from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import TEXT, address, at_least, require, set_all
 from aioflags.sources.base import SourceContext, breathing, transport_for
 from aioflags.sources.poll_on_demand import PollOnDemand
-from aioflags.transport.http import HttpTransport, RequestFailed
+from aioflags.transport.answers import RequestFailed
+from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http
 
 __all__ = ["PollOptions", "PollOutcome", "Poller", "as_update", "read_environment_id"]

@@ -32,8 +32,9 @@ from aioflags.runtime.logs import logger, printable
 from aioflags.runtime.validation import TEXT, address, positive, require, set_all
 from aioflags.sources.base import SourceContext, breathing, transport_for
 from aioflags.sources.polled import read_environment_id
+from aioflags.transport.answers import RequestFailed
 from aioflags.transport.backoff import Backoff
-from aioflags.transport.http import EventStream, HttpTransport, RequestFailed
+from aioflags.transport.http import EventStream, HttpTransport
 from aioflags.transport.settings import Http
 
 if TYPE_CHECKING:

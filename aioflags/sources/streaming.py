@@ -17,8 +17,8 @@ from aioflags.protocol.fdv2 import Fdv2Reader
 from aioflags.protocol.requests import stream_url
 from aioflags.sources.base import SourceContext
 from aioflags.sources.streamed import ReadEvent, StreamedSource, StreamOptions
+from aioflags.transport.answers import RequestFailed
 from aioflags.transport.backoff import Backoff
-from aioflags.transport.http import RequestFailed
 from aioflags.transport.settings import Http
 
 __all__ = ["Streaming", "StreamingSource"]

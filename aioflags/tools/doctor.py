@@ -26,7 +26,8 @@ from aioflags.runtime.clock import now
 from aioflags.runtime.logs import printable
 from aioflags.sources.base import breathing
 from aioflags.sources.polled import read_environment_id
-from aioflags.transport.http import HttpTransport, RequestFailed
+from aioflags.transport.answers import RequestFailed
+from aioflags.transport.http import HttpTransport
 from aioflags.transport.probe import ProbeFailed, probe
 from aioflags.transport.proxies import environment_proxy
 

@@ -18,8 +18,8 @@ from aioflags.errors import ConfigError
 from aioflags.model.defaults import CLOSE_GRACE, MAX_REDIRECTS, STREAM_READ_TIMEOUT
 from aioflags.model.result import ErrorInfo
 from aioflags.protocol.failures import http_failure, invalid_data, network_failure, unexpected
+from aioflags.transport.answers import RequestFailed, Response
 from aioflags.transport.clients import Clients, MakeClient
-from aioflags.transport.http import RequestFailed, Response
 from aioflags.transport.settings import Http, origin
 from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing
 

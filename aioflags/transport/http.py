@@ -11,18 +11,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
 from aioflags.errors import ConfigError
-from aioflags.model.result import ErrorInfo, FailureKind
-from aioflags.protocol.failures import is_recoverable, unexpected
+from aioflags.protocol.failures import unexpected
 from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.transport.backoff import read_retry_after
+from aioflags.transport.answers import RequestFailed, Response
 from aioflags.transport.settings import Http
 
 if TYPE_CHECKING:
@@ -30,30 +27,10 @@ if TYPE_CHECKING:
 
     from aioflags.transport.connections import HttpxConnections
 
-__all__ = ["EventStream", "HttpTransport", "Reply", "RequestFailed", "Response"]
+__all__ = ["EventStream", "HttpTransport", "Reply"]
 
 _PREPARATION: Final = 30.0
 """Seconds that importing httpx and reading certificates may take."""
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-class RequestFailed(Exception):  # noqa: N818 - a result on its way to be one, not a mistake
-    """Why a request has no usable answer, with the headers that came all the same. It never leaves the sources."""
-
-    def __init__(self, error: ErrorInfo, headers: Mapping[str, str] = _NO_HEADERS) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.headers = headers
-
-    @property
-    def is_recoverable(self) -> bool:
-        """Whether asking again may help."""
-        return self.error.kind is not FailureKind.ERROR_RESPONSE or is_recoverable(self.error.status_code)
-
-    @property
-    def retry_after(self) -> float:
-        """Seconds that the server asked us to stay away; 0 if it did not."""
-        return read_retry_after(self.error.status_code, self.headers)
 
 
 class Reply(Protocol):
@@ -67,14 +44,6 @@ class Reply(Protocol):
     async def read(self) -> bytes:
         """The whole body, inflated. Raises :class:`RequestFailed` for one that is too large, too slow or broken."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """The head of an answer to a POST, whatever its status. Names of headers are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
 
 
 class EventStream(Protocol):

@@ -25,8 +25,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from aioflags import Client, Config, ConfigError, Context, DataSystem, EvaluationDetail, Events, Hook, Reason, ReasonKind
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.model.detail import ErrorKind
-from aioflags.otel import EventsHook, MetricsPlugin, TracingHook, _Reading
+from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
 from aioflags.otel.event_totals import Amount, EventTotals
+from aioflags.otel.metrics import _Reading
 from aioflags.plugins.plugin import EnvironmentMetadata, SdkMetadata
 from aioflags.sources import MemorySource
 from aioflags.testing import overrides

@@ -172,7 +172,8 @@ async def test_what_is_not_about_names_is_left_to_httpcore() -> None:
 def test_the_program_ends_although_the_resolver_hangs() -> None:
     script = """
 import asyncio, time
-from aioflags.transport.http import HttpTransport, RequestFailed
+from aioflags.transport.http import HttpTransport
+from aioflags.transport.answers import RequestFailed
 from aioflags.transport.settings import Http
 import aioflags.transport.resolver as resolver, socket
 socket.getaddrinfo = lambda *_, **__: time.sleep(3600)

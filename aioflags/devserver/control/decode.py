@@ -9,7 +9,7 @@ import msgspec
 
 from aioflags.errors import ConfigError
 from aioflags.model.nesting import check_depth
-from aioflags.protocol.documents.problems import UNREADABLE, located_problem
+from aioflags.protocol.documents.problems import UNREADABLE, located_problem, read_problem
 from aioflags.runtime.logs import printable
 from aioflags.runtime.suggest import did_you_mean
 
