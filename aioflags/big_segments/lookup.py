@@ -26,7 +26,7 @@ from aioflags.model.membership import Membership
 from aioflags.model.status import StoreStatus
 from aioflags.model.values import type_name
 from aioflags.runtime.broadcast import Latest
-from aioflags.runtime.cancellation import Contained
+from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import Once, describe_error
@@ -151,7 +151,7 @@ class BigSegmentLookup:
         if self._time() < self._retry_after:
             return None
         try:
-            with Contained():
+            with contain_cancellation():
                 segments = _read_segments(await self._within_limit(self._built().memberships(context_hash(key))))
         except Exception as error:  # noqa: BLE001 -- a store may raise whatever it likes
             self._has_failed(error)
@@ -167,7 +167,7 @@ class BigSegmentLookup:
     async def _poll(self) -> None:
         """Asks how the store is doing."""
         try:
-            with Contained():
+            with contain_cancellation():
                 updated = _read_time(await self._within_limit(self._built().last_updated_ms()))
         except Exception as error:  # noqa: BLE001 -- a store may raise whatever it likes
             status, why = UNAVAILABLE, f"it does not answer: {describe_error(error)}"
@@ -245,7 +245,7 @@ class BigSegmentLookup:
     async def _close(self, store: MembershipStore) -> None:
         with anyio.move_on_after(CLOSE_GRACE, shield=True) as scope:
             try:
-                with Contained():
+                with contain_cancellation():
                     await store.aclose()
             except Exception as error:  # noqa: BLE001 -- closing goes on, whatever it does
                 self._log.warning("the store of big segments could not be closed: %s", describe_error(error))

@@ -50,12 +50,12 @@ from aioflags.plugins.registration import Registration
 from aioflags.protocol.documents.document import read_document
 from aioflags.runtime.async_lock import ForkSafeAsyncLock
 from aioflags.runtime.broadcast import Latest, LatestIterator
+from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import Once, printable
 from aioflags.runtime.regular_files import read_in_time
 from aioflags.runtime.validation import require, time_limit
 from aioflags.sources import MemorySource
-from aioflags.sources.base import breathing
 from aioflags.supervisor.holder import SnapshotHolder
 
 __all__ = ["Client"]
@@ -456,7 +456,7 @@ class Client:
         invalid context. Flags that were never asked for are compiled first, in slices that let others run.
         """
         snapshot = await self._newest()
-        await breathing(snapshot.compiling())
+        await run_cooperatively(snapshot.compiling())
         found = self._evaluator.context(context)
         known = await self._evaluator.ahead(snapshot, found)
         states = self._evaluator.states(

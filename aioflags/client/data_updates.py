@@ -19,7 +19,7 @@ from aioflags.model.status import StoreStatus
 from aioflags.persistence.health import AVAILABLE
 from aioflags.persistence.session import StoreSession
 from aioflags.runtime.broadcast import Latest
-from aioflags.runtime.cancellation import Contained
+from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.sources import Fdv1Polling, Fdv1Streaming, FileSource, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
 from aioflags.sources.poll_on_demand import PollOnDemand
@@ -130,7 +130,7 @@ class DataUpdates:
         if self.memberships is None:
             return
         try:
-            with Contained():
+            with contain_cancellation():
                 await self.memberships.run()
         except Exception:
             self._logger.exception("the store of big segments is no longer asked, because of a bug in aioflags")

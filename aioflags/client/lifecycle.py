@@ -24,7 +24,7 @@ from aioflags.model.defaults import LAST_CYCLES, LONGEST_START_WAIT, START_WAIT
 from aioflags.model.result import SourceState
 from aioflags.model.status import Status, StatusReport
 from aioflags.protocol.failures import unexpected
-from aioflags.runtime.cancellation import Contained
+from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.clock import now
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.validation import time_limit
@@ -261,7 +261,7 @@ class Lifecycle:
     async def _send(self, outlet: Background) -> None:
         """A bug there loses what would have been sent, and nothing else."""
         try:
-            with Contained():
+            with contain_cancellation():
                 await outlet.run()
         except Exception:
             self._logger.exception("nothing is sent any more, because of a bug in aioflags")
@@ -279,7 +279,7 @@ class Lifecycle:
     async def _guard(self) -> None:
         """A bug below ends the updates, not the evaluations: they go on from the last data."""
         try:
-            with Contained():
+            with contain_cancellation():
                 await self._work()
         except Exception as error:
             self._logger.exception("flag data are no longer kept current, because of a bug in aioflags")

@@ -21,11 +21,13 @@ from anyio.abc import TaskGroup
 from aioflags.events.batch import Batch
 from aioflags.events.delivery_log import amount
 from aioflags.events.options import Events
-from aioflags.events.payloads import Pause, payloads
+from aioflags.events.payloads import EVENT_SLICE, payloads
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Sender, SendOutcome
 from aioflags.model.defaults import MAX_DELIVERIES
 from aioflags.protocol.redaction import Redaction
+from aioflags.runtime.checkpoints import pause_when_spent
+from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import logger as package_logger
 
@@ -96,9 +98,9 @@ class Outbox:
                     self._dispatch()
                 else:
                     self._forget_contexts(now)
-                pause = Pause()
+                budget = Budget(EVENT_SLICE)
                 for _ in self._recorder.date_pending():
-                    await pause()
+                    await pause_when_spent(budget)
 
     async def _keep_still(self) -> None:
         """Sends when it is asked to, and has no timer. Contexts are forgotten, and evaluations dated, when something is sent."""
@@ -208,9 +210,9 @@ class Outbox:
             self._end(number)
 
     async def _count_evaluations(self, batch: Batch) -> None:
-        pause = Pause()
+        budget = Budget(EVENT_SLICE)
         for _ in batch.counting:
-            await pause()
+            await pause_when_spent(budget)
 
     def _end(self, number: int) -> None:
         """Whatever of a batch did not come to a payload, or was cancelled on its way, is lost."""

@@ -10,7 +10,6 @@ import uuid
 import zlib
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Final
 
 from anyio.lowlevel import checkpoint
@@ -19,12 +18,14 @@ from aioflags.events.batch import Batch
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.protocol.payloads import Shaper
 from aioflags.protocol.redaction import Redaction
+from aioflags.runtime.checkpoints import pause_when_spent
+from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import logger as package_logger
 
-__all__ = ["EventPayload", "Pause", "compressed", "payloads"]
+__all__ = ["EVENT_SLICE", "EventPayload", "compressed", "payloads"]
 
-_SLICE: Final = 0.00025
-"""How long a batch is worked on before others get a turn. Shorter than for flag data, which come rarely."""
+EVENT_SLICE: Final = 0.00025
+"""Seconds of work on a batch between two pauses. Shorter than for flag data, which arrives rarely."""
 _BRACKETS: Final = 2
 _PIECE: Final = 4 * 1024
 """How much is compressed at once, which takes about as long."""
@@ -50,14 +51,14 @@ async def payloads(
     shaper = Shaper(redaction)
     records: list[bytes] = []
     size = _BRACKETS
-    pause = Pause()
+    budget = Budget(EVENT_SLICE)
     has_failed = False
     for _ in batch.counting:
-        await pause()
+        await pause_when_spent(budget)
     for event in batch.events:
         try:
             for _ in shaper.preparing(event):
-                await pause()
+                await pause_when_spent(budget)
             record = shaper.record(event)
         except Exception:
             if not has_failed:  # with one of thousands, all may be
@@ -70,12 +71,12 @@ async def payloads(
             shaper = Shaper(redaction)  # and with it the contexts that were shaped
         records.append(record)
         size += len(record) + 1
-        await pause()
+        await pause_when_spent(budget)
     if batch.evaluations:
         summary: list[bytes] = []
         for piece in shaper.summary(batch.summary.start_ms, batch.summary.end_ms, batch.summary.features()):
             summary.append(piece)
-            await pause()
+            await pause_when_spent(budget)
         last = b"".join(summary)
         if records and size + len(last) > longest:
             yield _payload(records, evaluations=0)
@@ -103,15 +104,3 @@ async def compressed(body: bytes) -> bytes:
 
 def _cut(body: bytes) -> Iterator[bytes]:
     return (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
-
-
-class Pause:
-    """Lets the event loop turn when a slice of work is done."""
-
-    def __init__(self) -> None:
-        self._until = perf_counter() + _SLICE
-
-    async def __call__(self) -> None:
-        if perf_counter() > self._until:
-            await checkpoint()
-            self._until = perf_counter() + _SLICE

@@ -19,7 +19,7 @@ from aioflags.hooks.deferred import DeferredHooks
 from aioflags.hooks.hook import Data, EvaluationCall, Hook, TrackCall
 from aioflags.model.defaults import GUEST_LIMIT
 from aioflags.model.detail import EvaluationDetail
-from aioflags.runtime.cancellation import Contained
+from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import Once, printable
 from aioflags.runtime.suggest import nearest, suggestion
 
@@ -167,7 +167,7 @@ class HookRunner:
         if stage is None:
             return data
         try:
-            with Contained():
+            with contain_cancellation():
                 returned = stage.run(call, data, *more)
                 if stage.waits or (returned is not data and inspect.isawaitable(returned)):
                     returned = await cast("Awaitable[object]", returned)
@@ -200,7 +200,7 @@ class HookRunner:
     async def _tell(self, stage: _Stage, call: TrackCall, begun: object = None) -> None:
         """Runs a stage that waits, or ends what one has begun, within 5 seconds: others wait behind it."""
         try:
-            with Contained(), anyio.move_on_after(GUEST_LIMIT) as limit:
+            with contain_cancellation(), anyio.move_on_after(GUEST_LIMIT) as limit:
                 await cast("Awaitable[object]", stage.run(call) if begun is None else begun)
         except Exception as error:  # noqa: BLE001 -- as above
             self._failed(stage, call.key, error)

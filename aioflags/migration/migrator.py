@@ -14,7 +14,7 @@ import anyio
 from aioflags.errors import ConfigTypeError
 from aioflags.migration.stages import READS, WRITES, Operation, Origin, Stage
 from aioflags.migration.tracker import OpTracker
-from aioflags.runtime.cancellation import Contained
+from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Migrator(Generic[P, R, W]):
         tracker.invoked(origin)
         began = anyio.current_time()
         try:
-            with Contained():
+            with contain_cancellation():
                 returned = functions[origin](payload)
                 if inspect.isawaitable(returned):
                     returned = await returned

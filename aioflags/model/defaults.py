@@ -49,7 +49,6 @@ __all__ = [
     "POLL_INTERVAL",
     "READ_TIMEOUT",
     "RECONNECT_DELAY",
-    "SLICE",
     "START_WAIT",
     "STORE_CACHE_TTL",
     "STORE_CHECK_INTERVAL",
@@ -146,6 +145,3 @@ MAX_TICKS: Final = 30_000
 """How many answers a summary has the short way for: more than a few variations of ten thousand flags."""
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
 """A payload of events is no longer, unless it is a single record."""
-
-SLICE: Final = 0.002
-"""How long ingest works before it lets the event loop breathe."""

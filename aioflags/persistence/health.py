@@ -16,7 +16,7 @@ import anyio
 from aioflags.errors import StoreError
 from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT, STORE_POLL_INTERVAL, STORE_POLL_LONGEST, STORE_TIMEOUT
 from aioflags.model.status import StoreStatus
-from aioflags.runtime.cancellation import Contained
+from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import describe_error, printable
 from aioflags.stores.base import Paced, Store
 
@@ -74,7 +74,7 @@ class StoreHealth:
             StoreError: it failed, or took too long. That is known by then: nobody else has to say so.
         """
         try:
-            with Contained(), anyio.fail_after(limit):
+            with contain_cancellation(), anyio.fail_after(limit):
                 return await ask(self._built())
         except TimeoutError:
             # The store's own limit, or ours: either way it hangs.
@@ -137,7 +137,7 @@ class StoreHealth:
         while True:
             await anyio.sleep(pause)
             try:
-                with Contained(), anyio.fail_after(STORE_LOOKUP_TIMEOUT):
+                with contain_cancellation(), anyio.fail_after(STORE_LOOKUP_TIMEOUT):
                     if await self._built().is_available():
                         return
             except Exception as error:  # noqa: BLE001  # whatever it is, the store is not back

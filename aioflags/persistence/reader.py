@@ -23,8 +23,8 @@ from aioflags.model.result import ErrorInfo, FailureKind, SourceState
 from aioflags.model.values import plain_text
 from aioflags.persistence.health import StoreHealth
 from aioflags.runtime import clock
+from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import Once
-from aioflags.sources.base import breathing
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, read_items
 from aioflags.supervisor.holder import SnapshotHolder
@@ -155,11 +155,11 @@ class StoreReader:
                 await self._load()
 
     async def _publish(self, items: StoredItems) -> None:
-        changes = await breathing(read_items(items, self._complain))
+        changes = await run_cooperatively(read_items(items, self._complain))
         change_set = ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
         while True:
             before = self._holder.snapshot
-            snapshot = await breathing(before.builder(change_set, traced=self._facts.is_followed))
+            snapshot = await run_cooperatively(before.builder(change_set, traced=self._facts.is_followed))
             await compile_slow(snapshot, change_set)
             if self._has_ended:
                 return
@@ -187,7 +187,7 @@ class StoreReader:
             return self._holder.snapshot
         change_set = ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes), persist=False)
         before = self._holder.snapshot
-        snapshot = await breathing(before.builder(change_set))
+        snapshot = await run_cooperatively(before.builder(change_set))
         await compile_slow(snapshot, change_set)
         return self._holder.snapshot if self._has_ended else snapshot
 

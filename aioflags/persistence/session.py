@@ -17,7 +17,7 @@ from aioflags.model.status import StoreStatus
 from aioflags.persistence.health import StoreHealth
 from aioflags.persistence.reader import StoreReader
 from aioflags.persistence.writer import StoreWriter
-from aioflags.runtime.cancellation import Contained
+from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import describe_error, display_name
 from aioflags.runtime.validation import require_methods
@@ -162,7 +162,7 @@ class StoreSession:
     async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
         """A bug around the store never stops the data that sources bring."""
         try:
-            with Contained():
+            with contain_cancellation():
                 await task()
         except Exception:
             self._logger.exception("the store of flag data is no longer used, because of a bug in aioflags")
@@ -203,7 +203,7 @@ class StoreSession:
         """Closes it, in a time of its own: a write that hangs takes nothing of that."""
         with anyio.move_on_after(STORE_CLOSE_GRACE, shield=True) as closing:
             try:
-                with Contained():
+                with contain_cancellation():
                     await store.aclose()
             except Exception as error:  # noqa: BLE001  # it is closed all the same
                 self._logger.warning("closing the store of flag data failed: %s", describe_error(error))

@@ -20,7 +20,7 @@ from aioflags.errors import StoreError
 from aioflags.model.change import Change, ChangeKind, ChangeSet
 from aioflags.model.defaults import STORE_CHECK_INTERVAL, STORE_CHECK_LONGEST
 from aioflags.persistence.health import StoreHealth
-from aioflags.sources.base import breathing
+from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.stores.items import complete, stored_items, write_items
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class StoreWriter:
         self._needs_all, self._waiting = False, {}
         try:
             if needs_all and snapshot is not None:
-                items = await breathing(write_items(snapshot.items))
+                items = await run_cooperatively(write_items(snapshot.items))
                 await self._health.call(lambda store: store.replace(items))
             else:
                 await self._health.call(lambda store: store.upsert(stored_items(changes)))

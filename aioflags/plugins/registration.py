@@ -14,7 +14,7 @@ import anyio
 from aioflags.hooks.hook import Hook
 from aioflags.model.defaults import GUEST_LIMIT
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
-from aioflags.runtime.cancellation import Contained
+from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import display_name
 from aioflags.runtime.validation import each
 
@@ -34,7 +34,7 @@ class Registration:
         found: list[Hook] = []
         for plugin in self._plugins:
             try:
-                with Contained():
+                with contain_cancellation():
                     found += each("get_hooks", plugin.get_hooks(self._environment), Hook)
             except Exception as error:  # noqa: BLE001 -- a plugin is no reason for a client not to start
                 self._failed(plugin, "get_hooks", error)
@@ -44,7 +44,7 @@ class Registration:
         """Call ``register`` for every plugin, one after the other: it hands the plugin its client."""
         for plugin in self._plugins:
             try:
-                with Contained(), anyio.move_on_after(GUEST_LIMIT) as scope:
+                with contain_cancellation(), anyio.move_on_after(GUEST_LIMIT) as scope:
                     registering = register(plugin, self._environment)
                     if inspect.isawaitable(registering):
                         await registering

@@ -8,17 +8,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Generator
-from time import perf_counter
 from typing import Final
 
 import msgspec
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
-from aioflags.model.defaults import SLICE
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version
 from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
+from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import printable
 
 __all__ = ["Fdv1Reader", "read_all"]
@@ -152,7 +151,7 @@ def _place(path: str) -> tuple[ObjectKind, str] | None:
 
 def _everything(found: _All) -> Generator[None, None, Effect]:
     changes: list[Change] = []
-    until = perf_counter() + SLICE
+    budget = Budget()
     for section, entries in {"flags": found.flags or {}, "segments": found.segments or {}}.items():
         kind = SECTIONS[section]
         for key, text in entries.items():
@@ -160,9 +159,8 @@ def _everything(found: _All) -> Generator[None, None, Effect]:
                 changes.append(_change(kind, key, text))
             except UNREADABLE as error:
                 return _malformed(f"{section}.{key}", error, b"")
-            if perf_counter() > until:
+            if budget.is_spent():
                 yield
-                until = perf_counter() + SLICE
     return Completed(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes)))
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterator
 from enum import StrEnum
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet
-from aioflags.model.defaults import MAX_RESPONSE_BYTES, SLICE
+from aioflags.model.defaults import MAX_RESPONSE_BYTES
 from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.envelope import check_syntax, cut_events, split_events
 from aioflags.protocol.messages import Input, Message, read_element, read_message
+from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
 
@@ -166,18 +166,16 @@ def read_poll(body: bytes, *, logger: logging.Logger = package_logger) -> Genera
 
 
 def _read_events(events: Iterator[bytes | msgspec.Raw], reader: Fdv2Reader) -> Generator[None, None, Effect]:
-    until = perf_counter() + SLICE
+    budget = Budget()
     for text in events:
         effect = reader.take(read_element(text))
         if effect is not NOTHING:
             # The body has to be JSON to its end: what was cut off short is not to be trusted.
             for rest in events:
                 check_syntax(rest)
-                if perf_counter() > until:
+                if budget.is_spent():
                     yield
-                    until = perf_counter() + SLICE
             return effect
-        if perf_counter() > until:
+        if budget.is_spent():
             yield
-            until = perf_counter() + SLICE
     return Malformed("poll: its events end before the transfer is complete")

@@ -1,6 +1,6 @@
-"""A value that changes, and those who follow it: each sees the newest, and may miss those in between.
+"""Broadcast: one task wakes all that wait (:class:`Signal`), or gives them its newest value (:class:`Latest`).
 
-Set and followed on one event loop; read from any thread.
+Set and awaited on one event loop; a value can be read from any thread.
 """
 
 from __future__ import annotations
@@ -10,42 +10,60 @@ from typing import Generic, TypeVar
 
 import anyio
 
-__all__ = ["Latest", "LatestIterator"]
+__all__ = ["Latest", "LatestIterator", "Signal"]
 
 T = TypeVar("T")
 
 
+class Signal:
+    """Wakes every task that waits at this moment. A task that waits later waits for the next call of :meth:`send`."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def send(self) -> None:
+        """Wake the tasks that wait."""
+        event, self._event = self._event, anyio.Event()
+        event.set()
+
+    async def wait(self) -> None:
+        """Wait for the next :meth:`send`."""
+        await self._event.wait()
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the tasks that wait are the parent's."""
+        self._event = anyio.Event()
+
+
 class Latest(Generic[T]):
-    """The newest value; ``None`` while there is none."""
+    """The newest value; ``None`` before the first. It skips values that equal the newest."""
 
     def __init__(self) -> None:
         self.value: T | None = None
         self.seq: int = 0
         """How often the value has changed."""
         self.is_closed: bool = False
-        self.changed: anyio.Event = anyio.Event()
-        """Set at the next change, or at the end."""
+        self.changed: Signal = Signal()
+        """Sent at each change, and at the end."""
 
     def put(self, value: T) -> bool:
-        """Whether that is news, which is then told. After :meth:`close` nothing is."""
+        """Set the value and wake all that follow it. False if the value is not new, or after :meth:`close`."""
         if self.is_closed or value == self.value:
             return False
         self.value, self.seq = value, self.seq + 1
-        self._wake()
+        self.changed.send()
         return True
 
     def close(self) -> None:
-        """No more will come: every iteration ends after the newest."""
+        """End every iteration after the newest value."""
         self.is_closed = True
-        self._wake()
+        self.changed.send()
 
     def after_fork(self) -> None:
-        """In the child of a fork: the parent's waiters are not here."""
-        self.changed = anyio.Event()
-
-    def _wake(self) -> None:
-        self.changed.set()
-        self.changed = anyio.Event()
+        """In the child of a fork: the tasks that wait are the parent's."""
+        self.changed.after_fork()
 
 
 class LatestIterator(Generic[T]):

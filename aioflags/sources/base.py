@@ -16,20 +16,18 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from aioflags.model.change import Selector
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
-from aioflags.runtime.cooperative import Cooperative
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.transport.backoff import RetryState
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http
 
-__all__ = ["Initializer", "Latching", "SourceBuilder", "SourceContext", "Synchronizer", "breathing", "closing", "transport_for"]
+__all__ = ["Initializer", "Latching", "SourceBuilder", "SourceContext", "Synchronizer", "closing", "transport_for"]
 
 T = TypeVar("T")
 
@@ -115,14 +113,3 @@ async def transport_for(context: SourceContext, http: Http | None) -> AsyncGener
         return
     async with HttpTransport(http or context.http, context.logger) as transport:
         yield transport
-
-
-async def breathing(work: Cooperative[T]) -> T:
-    """What comes of the work, with a turn of the event loop at each pause."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        await checkpoint()

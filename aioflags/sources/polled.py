@@ -18,9 +18,10 @@ from aioflags.model.defaults import MIN_POLL_INTERVAL, POLL_INTERVAL
 from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.failures import invalid_data, located, server_failure, unexpected
+from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import TEXT, address, at_least, require, set_all
-from aioflags.sources.base import SourceContext, breathing, transport_for
+from aioflags.sources.base import SourceContext, transport_for
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.transport.answers import RequestFailed
 from aioflags.transport.http import HttpTransport
@@ -179,7 +180,7 @@ class Poller:
             if reply.status != 304:
                 body = await reply.read()
         environment_id = read_environment_id(headers)
-        effect = _UNCHANGED if body is None else await breathing(self._read_body(body))
+        effect = _UNCHANGED if body is None else await run_cooperatively(self._read_body(body))
         match effect:
             case Completed(change_set=change_set):
                 if body is not None:

@@ -14,23 +14,23 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from time import perf_counter
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
-from aioflags.model.defaults import LATCH_GRACE, RECONNECT_DELAY, SLICE
+from aioflags.model.defaults import LATCH_GRACE, RECONNECT_DELAY
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.failures import invalid_data, located, network_failure, server_failure, unexpected
+from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.clock import now_ms
+from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import logger, printable
 from aioflags.runtime.validation import TEXT, address, positive, require, set_all
-from aioflags.sources.base import SourceContext, breathing, transport_for
+from aioflags.sources.base import SourceContext, transport_for
 from aioflags.sources.polled import read_environment_id
 from aioflags.transport.answers import RequestFailed
 from aioflags.transport.backoff import Backoff
@@ -198,15 +198,13 @@ class StreamedSource(ABC):
         """What the stream completes. Ends with a goodbye; every other end is a :class:`RequestFailed`."""
         read = self._reader()
         deadline = anyio.current_time() + LATCH_GRACE if self.latched is not None else math.inf
-        breath = perf_counter() + SLICE
+        budget = Budget()
         async with aclosing(stream.events()) as events:
             while (event := await _next(events, deadline)) is not None:
-                if perf_counter() > breath:
-                    # Events that are already here come without a wait; and to put a large one together was work enough.
-                    await checkpoint()
-                    breath = perf_counter() + SLICE
+                # Events that have arrived already come without a wait, so the loop would not run other tasks.
+                await pause_when_spent(budget)
                 effect = read(event.event, event.data)
-                match await breathing(effect) if isinstance(effect, GeneratorType) else effect:
+                match await run_cooperatively(effect) if isinstance(effect, GeneratorType) else effect:
                     case Completed(change_set=change_set):
                         self._has_logged_error = False
                         yield change_set

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from aioflags.evaluation.slow_patterns import slow_items
+from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.daemon_threads import DaemonThreads
-from aioflags.sources.base import breathing
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -23,7 +23,7 @@ async def compile_slow(snapshot: Snapshot, change_set: ChangeSet) -> None:
 
     Where no thread can be started, they are compiled at their first evaluation.
     """
-    items = await breathing(slow_items(change_set))
+    items = await run_cooperatively(slow_items(change_set))
     if not items:
         return
     try:

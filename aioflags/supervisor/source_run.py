@@ -22,7 +22,7 @@ import anyio.lowlevel
 from aioflags.model.change import Selector
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, Result, SourceState, Update
 from aioflags.runtime import clock
-from aioflags.runtime.cancellation import Contained, is_cancelled
+from aioflags.runtime.cancellation import contain_cancellation, is_cancelled
 from aioflags.sources.base import Latching, SourceBuilder, SourceContext, closing
 from aioflags.supervisor.state_timer import StateTimer
 from aioflags.supervisor.verdict import Verdict, concluded, expired
@@ -85,7 +85,7 @@ class SourceRun:
     async def run(self, context: SourceContext, selector: Callable[[], Selector]) -> Verdict:
         """Builds the source, iterates it, closes it, and says what to do next. Raises nothing that the source does."""
         try:
-            with Contained():
+            with contain_cancellation():
                 source = self._builder.build(context)
                 self.name = source.name
                 results = self._role.open(source, selector)
@@ -155,7 +155,7 @@ class SourceRun:
             yield
         finally:
             try:
-                with Contained():
+                with contain_cancellation():
                     async with closing(results):
                         pass
             except Exception:

@@ -22,9 +22,9 @@ from aioflags.protocol.directive import read_directive
 from aioflags.protocol.effects import Completed, Malformed
 from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.requests import identity_headers, poll_url, stream_url
+from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import printable
-from aioflags.sources.base import breathing
 from aioflags.sources.polled import read_environment_id
 from aioflags.transport.answers import RequestFailed
 from aioflags.transport.http import HttpTransport
@@ -187,7 +187,7 @@ async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str],
 
 async def _answer(text: str, body: bytes, headers: Mapping[str, str], logger: logging.Logger) -> Check:
     """What a poll's answer contains: ``text`` with the number of flags and the environment, or why it cannot be read."""
-    effect = await breathing(read_poll(body, logger=logger))
+    effect = await run_cooperatively(read_poll(body, logger=logger))
     directs = read_directive(headers) is not None
     if isinstance(effect, Completed):
         count = sum(change.kind is ObjectKind.FLAG and change.definition is not None for change in effect.change_set.changes)

@@ -15,7 +15,7 @@ from aioflags.hooks.hook import EvaluationCall, TrackCall
 from aioflags.migration import Migrator, ReadOrder, Stage
 from aioflags.model.detail import EvaluationDetail
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
-from aioflags.runtime.cancellation import Contained, StrayCancellationError, is_cancelled
+from aioflags.runtime.cancellation import StrayCancellationError, contain_cancellation, is_cancelled
 from aioflags.sources import MemorySource
 from tests.support.canaries import secretive
 from tests.support.feed import Feed, change, changes, full
@@ -36,7 +36,7 @@ async def cancelled() -> None:
 
 
 async def test_a_stray_cancellation_is_an_exception_with_its_cause() -> None:
-    with pytest.raises(StrayCancellationError) as raised, Contained():
+    with pytest.raises(StrayCancellationError) as raised, contain_cancellation():
         await cancelled()
     assert isinstance(raised.value.__cause__, asyncio.CancelledError)
 
@@ -45,7 +45,7 @@ async def test_whoever_is_cancelled_is_cancelled() -> None:
     met: list[bool] = []
 
     async def wait() -> None:
-        with Contained():
+        with contain_cancellation():
             try:
                 await anyio.sleep(60)
             finally:
@@ -69,14 +69,14 @@ async def test_a_cancellation_that_an_expired_limit_does_not_know_is_contained_a
             await anyio.sleep(60)
         await cancelled()
 
-    with pytest.raises((StrayCancellationError, TimeoutError)), Contained(), anyio.fail_after(1):
+    with pytest.raises((StrayCancellationError, TimeoutError)), contain_cancellation(), anyio.fail_after(1):
         await stubborn()
     assert not is_cancelled()
 
 
 @pytest.mark.parametrize("error", [ValueError("v"), KeyboardInterrupt()])
 def test_what_is_no_cancellation_passes(error: BaseException) -> None:
-    with pytest.raises(type(error)), Contained():
+    with pytest.raises(type(error)), contain_cancellation():
         raise error
 
 

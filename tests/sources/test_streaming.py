@@ -12,9 +12,9 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind
-from aioflags.model.defaults import SLICE
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import FailureKind, FallbackDirective, SourceState, Update
+from aioflags.runtime.cooperative import SLICE
 from aioflags.sources import Latching, Streaming
 from aioflags.sources.streaming import StreamingSource
 from tests.support.canaries import KEY

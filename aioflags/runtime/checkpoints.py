@@ -1,0 +1,31 @@
+"""Checkpoints: where cooperative work lets the event loop run other tasks."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from anyio.lowlevel import checkpoint
+
+from aioflags.runtime.cooperative import Budget, Cooperative
+
+__all__ = ["pause_when_spent", "run_cooperatively"]
+
+T = TypeVar("T")
+
+
+async def run_cooperatively(work: Cooperative[T]) -> T:
+    """Do all the work, with one cycle of the event loop at each pause, and return its result."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        await checkpoint()
+
+
+async def pause_when_spent(budget: Budget) -> None:
+    """Let other tasks run if the time of the slice is over. The next slice begins afterwards."""
+    if budget.is_spent():
+        await checkpoint()
+        budget.restart()
