@@ -110,26 +110,27 @@ PINNED: Final = Bindings(
 )
 """For :class:`Flags`: the context and the data of the object."""
 
-# `fits` lacks a value whose type differs from the default's, and arrays and objects, which the slow path copies. A context in
-# focus is valid, and an entry of `ticks` counts one more evaluation without a lock. Any exception leads to the slow path, which
-# meets its cause again and handles it. A typed flag without another default fails at first, and is evaluated again with its own.
+# `by_type` lacks a value whose type differs from the default's, and arrays and objects, which the slow path copies. The context in
+# `hot_context` is valid, and an entry of `increments` counts one more evaluation without a lock. Any exception leads to the slow
+# path, which meets its cause again and handles it. A typed flag without another default fails at first, and is evaluated again
+# with its own.
 _TEMPLATE: Final = """\
 {define} {name}(self, {bound.parameters}, *, expect=None):
     {bound.load_context}
     try:
         {bound.load_snapshot}
         answer = {bound.flags}[key]({bound.context}, {bound.snapshot}.scope)
-        value = answer.fits[default.__class__]
+        value = answer.by_type[default.__class__]
         if expect is None:
             recorder = {bound.target}
             if recorder is None:
                 if {bound.is_valid}:
                     return value
             else:
-                focus = recorder.focus
-                if focus.context is {bound.context}:
+                hot_context = recorder.hot_context
+                if hot_context.context is {bound.context}:
                     try:
-                        focus.ticks[answer]()
+                        hot_context.increments[answer]()
                         return value
                     except KeyError:
                         pass

@@ -24,10 +24,10 @@ class Seen(Hook):
     def __init__(self) -> None:
         self.notes: list[tuple[str, Any]] = []
 
-    def before(self, call: EvaluationCall, data: Mapping[str, object]) -> None:
-        self.notes.append(("before", call.default_value))
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> None:
+        self.notes.append(("before", series_context.default_value))
 
-    def after(self, call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> None:
+    def after_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]) -> None:
         self.notes.append(("after", detail.value))
 
 

@@ -327,5 +327,15 @@ async def test_no_object_shows_the_key_or_what_is_private(tmp_path: Path) -> Non
     assert names >= {
         *("Client", "Config", "Events", "Http", "DataSystem", "Context", "StatusReport", "Stats", "Flags", "FlagsState"),
         *("SdkKey", "SourceContext", "StoreContext", "EnvironmentMetadata", "EvaluationCall", "TrackCall", "EvaluationDetail"),
-        *("Recorder", "Outbox", "Sender", "HttpTransport", "Keeper", "Supervisor", "Memberships", "OpTracker", "Migrator"),
+        *(
+            "Recorder",
+            "Outbox",
+            "Sender",
+            "HttpTransport",
+            "StoreSession",
+            "Supervisor",
+            "BigSegmentLookup",
+            "OpTracker",
+            "Migrator",
+        ),
     }

@@ -123,7 +123,7 @@ def test_what_fails_in_the_child_keeps_nobody_else_from_being_told(caplog: pytes
             with lock:
                 pass
         messages = [record.getMessage() for record in caplog.records]
-        assert messages == ["Failing.forked failed in the child of a fork, because of a bug in aioflags"] * 20
+        assert messages == ["Failing.after_fork failed in the child of a fork, because of a bug in aioflags"] * 20
 
     in_child(child)
 

@@ -479,9 +479,9 @@ async def test_a_test_may_poll_faster() -> None:
     assert service.pauses == [0.5]
 
 
-async def test_a_failure_names_the_address_without_query_or_password() -> None:
+async def test_a_failure_names_the_address_without_its_query() -> None:
     service = Service(Answer(503))
-    source = Polling(base_uri="https://anna:secret@poll.test/eu").build(service.context())
+    source = Polling(base_uri="https://poll.test/eu").build(service.context())
     async with updates_of(source, lambda: Selector("basis", 1)) as updates:
         update = await anext(updates)
     assert update.error is not None

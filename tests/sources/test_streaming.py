@@ -689,9 +689,9 @@ async def test_an_end_after_the_data_is_no_failure_and_the_next_attempt_is_anoth
     assert attempts.told == [(False, 0), (True, 0), (False, 0)]
 
 
-async def test_a_failure_names_the_address_without_query_or_password() -> None:
+async def test_a_failure_names_the_address_without_its_query() -> None:
     service = Service(Answer(503))
-    source = Streaming(base_uri="https://anna:secret@stream.test/eu").build(service.context())
+    source = Streaming(base_uri="https://stream.test/eu").build(service.context())
     async with updates_of(source, selecting("basis")) as updates:
         update = await anext(updates)
     assert update.error is not None

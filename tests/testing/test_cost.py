@@ -34,6 +34,7 @@ def test_it_loads_next_to_nothing() -> None:
     _, modules = loaded()
     assert modules == [
         "aioflags",
+        "aioflags.runtime",
         "aioflags.runtime.lazy",
         "aioflags.testing",
         "aioflags.testing.fixtures",
