@@ -13,15 +13,15 @@ import pytest
 import aioflags.testing
 from aioflags import Context
 from aioflags.client.overrides import OVERRIDES
-from aioflags.devserver import Fault, FaultKind
-from aioflags.testing import FlagChangeLog, FlagOverrides, FlagRecorder, FlagsService, MemoryClient, VirtualTimeLoop
+from aioflags.devserver import Fault
+from aioflags.testing import EventRecorder, FlagChangeLog, FlagOverrides, FlagRecorder, FlagsService, MemoryClient, VirtualTimeLoop
 from aioflags.testing.session_flags import SessionFlags
 
 pytestmark = pytest.mark.real_time
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, RECORDER, CHANGES, OUTAGE, LOOPS = BLOCKS
+FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, RECORDER, CHANGES, EVENTS, OUTAGE, LOOPS = BLOCKS
 ANNA = Context("anna")
 
 
@@ -68,10 +68,18 @@ async def test_changes_are_followed_as_shown() -> None:
     await changing
 
 
+async def test_events_are_asserted_as_shown() -> None:
+    recorder, client = EventRecorder(), MemoryClient()
+    with OVERRIDES.events_observed(recorder):
+        client.track("purchase", ANNA, {"items": 2}, 9.5)
+        client.identify(ANNA)
+    await run(EVENTS, flag_events=recorder)
+
+
 async def test_a_fault_is_injected_as_shown() -> None:
-    (line,) = re.findall(r"`(state\.inject\(.*\))`", GUIDE)
+    (line,) = re.findall(r"`(state\.inject\(.*?\)\))`", GUIDE)
     async with FlagsService.running(SessionFlags()) as service:
-        assert eval(line, {"state": service.state, "Fault": Fault, "FaultKind": FaultKind})
+        assert eval(line, {"state": service.state, "Fault": Fault})
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,16 @@ NOT_HTTP = (
     "http://[::1",
     "http://",
     "http:///path",
+    "https://anna:secret@flags.example",
 )
 NOT_PRINTABLE = ("a\r\nX: y", "\x00", "ü")
 UNKNOWN_WORDS = ("sometimes", "")
 REFUSED: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("base_uri", "stream_uri", "events_uri"), NOT_HTTP),
     **dict.fromkeys(("wrapper_name", "wrapper_version"), NOT_PRINTABLE),
-    **dict.fromkeys(("fdv1_fallback_recovery", "mode", "cache"), UNKNOWN_WORDS),
+    **dict.fromkeys(("fdv1_fallback_recovery", "refused_retry", "mode", "cache"), UNKNOWN_WORDS),
     "defaults": ({1: 2},),
+    "start_wait": (-1, -0.5),
     "http_proxy": ("proxy", "ftp://proxy", "http://proxy:port"),
     "path": ("",),
     "redirect_origins": (["flags.example"], ["https://a/path"], "https://a"),
