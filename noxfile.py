@@ -7,6 +7,10 @@ Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import nox
 
@@ -31,6 +35,8 @@ COVERED = (
 )
 """Layers 0 to 5, whose branches must be covered."""
 LEAST_COVERAGE = 95
+INTERPRETERS = ("3.12", "3.13", "3.14", "3.14t")
+"""Versions of CPython that CI tests on where they are installed, besides the one that runs nox."""
 PEERS = ("launchdarkly-server-sdk[async]==9.18.2", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
 """What aioflags is compared with. Pinned: raise one, and docs/explanation/performance.md needs a new table."""
 
@@ -49,6 +55,36 @@ def tests(session: nox.Session) -> None:
     covered = ",".join(f"aioflags/{folder}/*" for folder in COVERED)
     session.run("coverage", "report", f"--include={covered}", f"--fail-under={LEAST_COVERAGE}")
     session.run("pytest", "-n", "0", "-m", "speed")
+
+
+@nox.session(venv_backend="none")
+def interpreters(session: nox.Session) -> None:
+    """The tests in virtual time on every other CPython of this machine; ``-- --all`` runs all tests there.
+
+    An interpreter is looked for on the path, among those of pyenv, and in ``AIOFLAGS_PYTHONS`` (paths with ``:`` in between).
+    """
+    chosen = [] if "--all" in session.posargs else ["-m", "not real_time and not redis and not speed"]
+    for version in INTERPRETERS:
+        interpreter = _interpreter(version)
+        if interpreter is None:
+            session.log(f"CPython {version}: left out, since it is not on this machine")
+            continue
+        folder = Path(".nox", f"interpreter-{version}")
+        python = str(folder / "bin" / "python")
+        session.run(interpreter, "-m", "venv", "--clear", "--without-pip", str(folder), external=True)
+        session.run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "-e", ".[dev]", external=True)
+        session.run(python, "-m", "pytest", "-q", "-n", "auto", *chosen, external=True)
+
+
+def _interpreter(version: str) -> str | None:
+    """The path of a CPython of that version that runs; a shim of pyenv may be there and not run."""
+    name = f"python{version}"
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    given = [path for path in os.environ.get("AIOFLAGS_PYTHONS", "").split(os.pathsep) if Path(path).name == name]
+    for path in (*given, shutil.which(name), *map(str, sorted(pyenv.glob(f"*/bin/{name}"), reverse=True))):
+        if path and subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0:  # noqa: S603 -- a python
+            return path
+    return None
 
 
 @nox.session

@@ -37,6 +37,7 @@ class Recording:
 
     selector = Selector.none()
     flags: ClassVar[dict[str, FlagDefinition]] = {}
+    has_data = False
 
     def __init__(self, world: World) -> None:
         self.world = world
