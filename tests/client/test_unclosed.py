@@ -85,15 +85,16 @@ async def main():
     if "close" in sys.argv:
         await client.aclose()
 
-with asyncio.Runner() as runner:
-    runner.run(main())
-    if "fork" in sys.argv:
-        # While no loop runs: a child that leaves a running loop by an exception hangs on CPython 3.14, with or without a client.
-        pid = os.fork()
-        if pid == 0:
-            sys.exit(0)
-        os.waitpid(pid, 0)
-        runner.run(client.aclose())
+runner = asyncio.Runner()
+runner.run(main())
+if "fork" in sys.argv:
+    # Neither in the loop nor in its runner: CPython 3.14 hangs, or closes generators that run, with or without a client.
+    pid = os.fork()
+    if pid == 0:
+        sys.exit(0)
+    os.waitpid(pid, 0)
+    runner.run(client.aclose())
+runner.close()
 """
 
 
