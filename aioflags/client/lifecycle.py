@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from aioflags.client.status import StatusCell
 from aioflags.errors import LifecycleError, NotReadyError
-from aioflags.model.defaults import LAST_CYCLES, LONGEST_START_WAIT, START_WAIT
+from aioflags.model.defaults import LAST_CYCLES, MAX_START_WAIT, START_WAIT
 from aioflags.model.result import SourceState
 from aioflags.model.status import Status, StatusReport
 from aioflags.protocol.failures import unexpected
@@ -125,7 +125,7 @@ class Lifecycle:
         if self._root is not None:
             await self._wait_for_readiness(wait)
             return self._cell.newest
-        if wait > LONGEST_START_WAIT and start_wait is not None:
+        if wait > MAX_START_WAIT and start_wait is not None:
             self._logger.warning("start_wait: %g s is long for an application to wait for its flags", wait)
         self._loop = asyncio.get_running_loop()
         for outlet in self._outlets:

@@ -19,7 +19,7 @@ from aioflags.model.defaults import (
     BASE_URI,
     CLOSE_TIMEOUT,
     EVENTS_URI,
-    LONGEST_START_WAIT,
+    MAX_START_WAIT,
     START_WAIT,
     STREAM_URI,
 )
@@ -126,7 +126,7 @@ class Config:
         return replace(self, data_system=system, events=events, start_wait=seconds / 2, close_timeout=seconds / 2)
 
     def _warn(self) -> None:
-        if self.start_wait > LONGEST_START_WAIT:
+        if self.start_wait > MAX_START_WAIT:
             self.logger.warning("start_wait: %g s is long for an application to wait for its flags", self.start_wait)
         moved, left = moved_addresses(self)
         if moved and left:

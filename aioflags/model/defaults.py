@@ -22,17 +22,19 @@ __all__ = [
     "GUEST_LIMIT",
     "LAST_CYCLES",
     "LATCH_GRACE",
-    "LONGEST_PATIENCE",
-    "LONGEST_START_WAIT",
     "MAX_DELIVERIES",
     "MAX_EVENT_BYTES",
     "MAX_KINDS",
+    "MAX_PATIENCE",
     "MAX_PAYLOAD_BYTES",
     "MAX_PENDING_EVENTS",
     "MAX_RECONNECT_DELAY",
     "MAX_REDIRECTS",
     "MAX_RESPONSE_BYTES",
     "MAX_RETRY_AFTER",
+    "MAX_START_WAIT",
+    "MAX_STORE_CHECK_INTERVAL",
+    "MAX_STORE_POLL_INTERVAL",
     "MAX_TICKS",
     "MAX_TTL",
     "MAX_UNKNOWN_KEYS",
@@ -52,11 +54,9 @@ __all__ = [
     "START_WAIT",
     "STORE_CACHE_TTL",
     "STORE_CHECK_INTERVAL",
-    "STORE_CHECK_LONGEST",
     "STORE_CLOSE_GRACE",
     "STORE_LOOKUP_TIMEOUT",
     "STORE_POLL_INTERVAL",
-    "STORE_POLL_LONGEST",
     "STORE_TIMEOUT",
     "STREAM_READ_TIMEOUT",
     "STREAM_URI",
@@ -67,7 +67,7 @@ STREAM_URI: Final = "https://stream.launchdarkly.com"
 EVENTS_URI: Final = "https://events.launchdarkly.com"
 
 START_WAIT: Final = 5.0
-LONGEST_START_WAIT: Final = 60.0
+MAX_START_WAIT: Final = 60.0
 CLOSE_TIMEOUT: Final = 2.0
 LAST_CYCLES: Final = 100
 """Cycles of the event loop that a close grants its tasks after its time is over, before it abandons them. A blocked loop uses up
@@ -96,7 +96,7 @@ BACKOFF_RESET: Final = 60.0
 MAX_RETRY_AFTER: Final = 300.0
 PATIENCE: Final = 300.0
 """How long FDv1 on its own waits before it asks a service again that refused it for good; longer each time,"""
-LONGEST_PATIENCE: Final = 3600.0
+MAX_PATIENCE: Final = 3600.0
 """up to this."""
 LATCH_GRACE: Final = 10.0
 """How long a stream that brought the directive may take to complete its payload."""
@@ -117,11 +117,11 @@ STORE_LOOKUP_TIMEOUT: Final = 2.0
 """How long it may take for a single item, or for saying whether it is there."""
 STORE_POLL_INTERVAL: Final = 0.5
 """How often a store that failed is asked whether it is back."""
-STORE_POLL_LONGEST: Final = 4.0
+MAX_STORE_POLL_INTERVAL: Final = 4.0
 """The same for one that claims to be back and fails again, time after time."""
 STORE_CHECK_INTERVAL: Final = 5.0
 """How often a store that is written is asked whether it still has what was written."""
-STORE_CHECK_LONGEST: Final = 300.0
+MAX_STORE_CHECK_INTERVAL: Final = 300.0
 """The same for one that never has it, time after time."""
 STORE_CLOSE_GRACE: Final = 0.5
 """How long closing may take for what is still to be written to a store, and again for closing the store."""

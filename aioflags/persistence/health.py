@@ -14,7 +14,7 @@ from typing import TypeVar
 import anyio
 
 from aioflags.errors import StoreError
-from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT, STORE_POLL_INTERVAL, STORE_POLL_LONGEST, STORE_TIMEOUT
+from aioflags.model.defaults import MAX_STORE_POLL_INTERVAL, STORE_LOOKUP_TIMEOUT, STORE_POLL_INTERVAL, STORE_TIMEOUT
 from aioflags.model.status import StoreStatus
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import describe_error, printable
@@ -133,7 +133,7 @@ class StoreHealth:
 
     async def _recovery(self) -> None:
         """Until the store says that it is back. One that says so and fails at once is asked less and less often."""
-        pause, self._pause = self._pause, min(self._pause * 2, STORE_POLL_LONGEST)
+        pause, self._pause = self._pause, min(self._pause * 2, MAX_STORE_POLL_INTERVAL)
         while True:
             await anyio.sleep(pause)
             try:

@@ -18,7 +18,7 @@ import anyio
 
 from aioflags.errors import StoreError
 from aioflags.model.change import Change, ChangeKind, ChangeSet
-from aioflags.model.defaults import STORE_CHECK_INTERVAL, STORE_CHECK_LONGEST
+from aioflags.model.defaults import MAX_STORE_CHECK_INTERVAL, STORE_CHECK_INTERVAL
 from aioflags.persistence.health import StoreHealth
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.stores.items import complete, stored_items, write_items
@@ -104,7 +104,7 @@ class StoreWriter:
             if await self._health.look_up(lambda store: store.initialized()):
                 self._pause = STORE_CHECK_INTERVAL
                 return
-            self._pause = min(self._pause * 2, STORE_CHECK_LONGEST)
+            self._pause = min(self._pause * 2, MAX_STORE_CHECK_INTERVAL)
             self._health.lost()
         except StoreError:
             pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from aioflags.model.defaults import LONGEST_PATIENCE, PATIENCE
+from aioflags.model.defaults import MAX_PATIENCE, PATIENCE
 from aioflags.transport.backoff import delay
 
 __all__ = ["SERVER", "Policy"]
@@ -52,5 +52,5 @@ SERVER: Final = Policy(
     after_round=1.0,
     longest_after_round=30.0,
     after_refusal=PATIENCE,
-    longest_after_refusal=LONGEST_PATIENCE,
+    longest_after_refusal=MAX_PATIENCE,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from aioflags.model.defaults import BACKOFF_RESET, LONGEST_PATIENCE, MAX_RECONNECT_DELAY, MAX_RETRY_AFTER
+from aioflags.model.defaults import BACKOFF_RESET, MAX_PATIENCE, MAX_RECONNECT_DELAY, MAX_RETRY_AFTER
 from aioflags.protocol.dates import read_date
 from aioflags.runtime.clock import now
 
@@ -80,7 +80,7 @@ class Backoff:
             state.is_extended, state.attempt = True, 0
         state.attempt += 1
         if state.is_extended and self._patience is not None:
-            return delay(self._patience, state.attempt, chance=chance, at_least=at_least, ceiling=LONGEST_PATIENCE)
+            return delay(self._patience, state.attempt, chance=chance, at_least=at_least, ceiling=MAX_PATIENCE)
         return delay(self._initial, state.attempt, chance=chance, at_least=at_least, ceiling=self._ceiling)
 
 
