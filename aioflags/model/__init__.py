@@ -1,1 +1,1 @@
-"""Floor 0: frozen values. No I/O, no clock, no event loop; the standard library and msgspec alone."""
+"""Layer 0: frozen values. It needs no I/O, clock or event loop, only the standard library and msgspec."""

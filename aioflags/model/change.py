@@ -19,7 +19,7 @@ Definition = FlagDefinition | SegmentDefinition
 
 
 class ChangeKind(StrEnum):
-    """What a transfer does to the data: replaces it, changes parts of it, or confirms it."""
+    """What a transfer does to the data: replace all of it, change parts of it, or confirm it."""
 
     FULL = "xfer-full"
     CHANGES = "xfer-changes"
@@ -27,7 +27,7 @@ class ChangeKind(StrEnum):
 
 
 class ObjectKind(StrEnum):
-    """What a change is about, in the words of the protocol."""
+    """The kind of object that a change is about, as the protocol names it."""
 
     FLAG = "flag"
     SEGMENT = "segment"
@@ -35,7 +35,7 @@ class ObjectKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """The server's cursor naming the data we have. With an empty ``state`` it names none."""
+    """The server's cursor for the data that a client has. With an empty ``state`` it is undefined."""
 
     state: str
     version: int
@@ -47,7 +47,7 @@ class Selector:
 
     @property
     def is_defined(self) -> bool:
-        """Whether it names data that a server could continue from."""
+        """Whether a server can continue from it."""
         return bool(self.state)
 
 
@@ -55,7 +55,7 @@ _NONE = Selector("", 0)
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One put, or one delete: then ``definition`` is ``None``."""
+    """One put, or one delete. ``definition`` is ``None`` for a delete."""
 
     kind: ObjectKind
     key: str
@@ -67,8 +67,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 class ChangeSet:
     """All changes of one completed transfer, applied together or not at all.
 
-    ``versioned``: a change counts only if it is newer than what is there (FDv1's single updates).
-    ``persist``: a persistent store may keep it (not so for file and test data).
+    ``versioned``: apply a change only if its version is newer than the current one (single updates of FDv1).
+    ``persist``: a persistent store may keep the data. False for data of files and tests.
     """
 
     kind: ChangeKind
@@ -79,7 +79,7 @@ class ChangeSet:
 
     @classmethod
     def unchanged(cls) -> ChangeSet:
-        """What a server means by saying that we are up to date."""
+        """The change set for "up to date": nothing changes."""
         return _UNCHANGED
 
 

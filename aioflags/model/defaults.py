@@ -1,4 +1,4 @@
-"""Every default, minimum and limit that more than one file needs, once. Bare numbers are seconds.
+"""Defaults, minimums and limits that several modules need. All constants here are for import; numbers without a unit are seconds.
 
 Source: ``data-system.md`` 1.6, 5.5, 5.7 and 8; ``client-surface.md`` 9 to 11 and 13; ``events.md`` 13.
 """
@@ -6,61 +6,6 @@ Source: ``data-system.md`` 1.6, 5.5, 5.7 and 8; ``client-surface.md`` 9 to 11 an
 from __future__ import annotations
 
 from typing import Final
-
-__all__ = [
-    "BACKOFF_RESET",
-    "BASE_URI",
-    "CLOSE_GRACE",
-    "CLOSE_TIMEOUT",
-    "CONNECT_TIMEOUT",
-    "CONTEXT_KEYS_CAPACITY",
-    "CONTEXT_KEYS_FLUSH_INTERVAL",
-    "DIAGNOSTIC_INTERVAL",
-    "EVENTS_URI",
-    "EVENT_RETRY_DELAY",
-    "FLUSH_INTERVAL",
-    "GUEST_LIMIT",
-    "LAST_CYCLES",
-    "LATCH_GRACE",
-    "MAX_DELIVERIES",
-    "MAX_EVENT_BYTES",
-    "MAX_KINDS",
-    "MAX_PATIENCE",
-    "MAX_PAYLOAD_BYTES",
-    "MAX_PENDING_EVENTS",
-    "MAX_RECONNECT_DELAY",
-    "MAX_REDIRECTS",
-    "MAX_RESPONSE_BYTES",
-    "MAX_RETRY_AFTER",
-    "MAX_START_WAIT",
-    "MAX_STORE_CHECK_INTERVAL",
-    "MAX_STORE_POLL_INTERVAL",
-    "MAX_TICKS",
-    "MAX_TTL",
-    "MAX_UNKNOWN_KEYS",
-    "MEMBERSHIP_CACHE_SIZE",
-    "MEMBERSHIP_CACHE_TIME",
-    "MEMBERSHIP_LIMIT",
-    "MEMBERSHIP_PAUSE",
-    "MEMBERSHIP_POLL_INTERVAL",
-    "MEMBERSHIP_STALE_AFTER",
-    "MIN_DIAGNOSTIC_INTERVAL",
-    "MIN_EVENT_INTERVAL",
-    "MIN_POLL_INTERVAL",
-    "PATIENCE",
-    "POLL_INTERVAL",
-    "READ_TIMEOUT",
-    "RECONNECT_DELAY",
-    "START_WAIT",
-    "STORE_CACHE_TTL",
-    "STORE_CHECK_INTERVAL",
-    "STORE_CLOSE_GRACE",
-    "STORE_LOOKUP_TIMEOUT",
-    "STORE_POLL_INTERVAL",
-    "STORE_TIMEOUT",
-    "STREAM_READ_TIMEOUT",
-    "STREAM_URI",
-]
 
 BASE_URI: Final = "https://sdk.launchdarkly.com"
 STREAM_URI: Final = "https://stream.launchdarkly.com"
@@ -70,18 +15,18 @@ START_WAIT: Final = 5.0
 MAX_START_WAIT: Final = 60.0
 CLOSE_TIMEOUT: Final = 2.0
 LAST_CYCLES: Final = 100
-"""Cycles of the event loop that a close grants its tasks after its time is over, before it abandons them. A blocked loop uses up
-the time without running them; events in delivery need seven cycles."""
+"""Cycles of the event loop that a close grants its tasks after its timeout, before it abandons them. A blocked loop uses up the
+timeout without running them; a delivery of events needs seven cycles."""
 CLOSE_GRACE: Final = 1.0
-"""How long one source may take to close."""
+"""The time that one source has to close."""
 
 GUEST_LIMIT: Final = 5.0
-"""How long a plugin may take to register, and a hook to hear of one event: flags, and other hooks, are more important."""
+"""The time that a plugin has to register, and a hook to handle one event. Then the client and the other hooks go on."""
 
 CONNECT_TIMEOUT: Final = 10.0
 READ_TIMEOUT: Final = 15.0
 STREAM_READ_TIMEOUT: Final = 300.0
-"""Silence between two bytes of a stream; a heart-beat comment ends the silence."""
+"""The time between two bytes of a stream. Heart-beat comments count as bytes."""
 
 MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 MAX_EVENT_BYTES: Final = 64 * 1024 * 1024
@@ -92,14 +37,13 @@ MIN_POLL_INTERVAL: Final = 30.0
 RECONNECT_DELAY: Final = 1.0
 MAX_RECONNECT_DELAY: Final = 30.0
 BACKOFF_RESET: Final = 60.0
-"""A connection that lasted this long starts the reconnect delays anew."""
+"""After a connection that lasted this long, reconnect delays start again at the first."""
 MAX_RETRY_AFTER: Final = 300.0
 PATIENCE: Final = 300.0
-"""How long FDv1 on its own waits before it asks a service again that refused it for good; longer each time,"""
+"""How long FDv1 without FDv2 waits after a permanent refusal before it tries again. It doubles each time, up to MAX_PATIENCE."""
 MAX_PATIENCE: Final = 3600.0
-"""up to this."""
 LATCH_GRACE: Final = 10.0
-"""How long a stream that brought the directive may take to complete its payload."""
+"""The time that a stream has to complete its payload after it opened with the fallback directive."""
 MAX_TTL: Final = 3600.0
 
 MEMBERSHIP_CACHE_SIZE: Final = 1000
@@ -107,41 +51,41 @@ MEMBERSHIP_CACHE_TIME: Final = 5.0
 MEMBERSHIP_POLL_INTERVAL: Final = 5.0
 MEMBERSHIP_STALE_AFTER: Final = 120.0
 MEMBERSHIP_LIMIT: Final = 2.0
-"""How long an evaluation waits for a store of memberships."""
+"""How long an evaluation waits for the store of big segments."""
 MEMBERSHIP_PAUSE: Final = 5.0
-"""How long a store that let somebody wait that long is left alone, unless it answers a question about its status."""
+"""How long evaluations do not ask a store that exceeded MEMBERSHIP_LIMIT, unless it answers a status poll before."""
 STORE_CACHE_TTL: Final = 15.0
 STORE_TIMEOUT: Final = 10.0
-"""How long a store may take to read or write everything."""
+"""The time that a store has to read or write all flag data."""
 STORE_LOOKUP_TIMEOUT: Final = 2.0
-"""How long it may take for a single item, or for saying whether it is there."""
+"""The time that a store has to read one item, or to report whether it is available."""
 STORE_POLL_INTERVAL: Final = 0.5
-"""How often a store that failed is asked whether it is back."""
+"""How often a store that failed is asked whether it works again."""
 MAX_STORE_POLL_INTERVAL: Final = 4.0
-"""The same for one that claims to be back and fails again, time after time."""
+"""The longest such interval, for a store that reports that it works and fails again, repeatedly."""
 STORE_CHECK_INTERVAL: Final = 5.0
-"""How often a store that is written is asked whether it still has what was written."""
+"""How often a store is asked whether it still has the data that the client wrote."""
 MAX_STORE_CHECK_INTERVAL: Final = 300.0
-"""The same for one that never has it, time after time."""
+"""The longest such interval, for a store that lost the data each time."""
 STORE_CLOSE_GRACE: Final = 0.5
-"""How long closing may take for what is still to be written to a store, and again for closing the store."""
+"""The time that closing a client has for pending writes to a store, and again for closing the store."""
 
 MAX_PENDING_EVENTS: Final = 10_000
 FLUSH_INTERVAL: Final = 5.0
 CONTEXT_KEYS_CAPACITY: Final = 1000
 CONTEXT_KEYS_FLUSH_INTERVAL: Final = 300.0
 MIN_EVENT_INTERVAL: Final = 0.1
-"""Of both, lest a timer that is always due takes all the time there is. Other server-side SDKs have no minimum."""
+"""The minimum of both intervals, so that a timer is not always due. Other server-side SDKs have no minimum."""
 DIAGNOSTIC_INTERVAL: Final = 900.0
 MIN_DIAGNOSTIC_INTERVAL: Final = 60.0
 EVENT_RETRY_DELAY: Final = 1.0
 MAX_DELIVERIES: Final = 5
-"""How many payloads of events may be on their way at once."""
+"""How many payloads of events may be in delivery at the same time."""
 MAX_UNKNOWN_KEYS: Final = 10_000
-"""How many keys that are no flag's one summary counts. A program that makes up keys has a mistake, and no end of them."""
+"""How many unknown flag keys one summary counts. A program that generates keys by mistake can use any number."""
 MAX_KINDS: Final = 100
-"""How many kinds of contexts a summary tells of for one flag, and has the short way for. Programs have a handful."""
+"""How many context kinds a summary lists for one flag, and counts on the fast path. Programs have a handful."""
 MAX_TICKS: Final = 30_000
-"""How many answers a summary has the short way for: more than a few variations of ten thousand flags."""
+"""How many answers a summary counts on the fast path. Ten thousand flags with three variations have as many."""
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
-"""A payload of events is no longer, unless it is a single record."""
+"""The maximum size of a payload of events in bytes. A single record may be longer, and is sent alone."""

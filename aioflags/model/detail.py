@@ -1,4 +1,4 @@
-"""What an evaluation answers: a value, which variation it is, and why."""
+"""The result of an evaluation: a value, the index of its variation, and the reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class ReasonKind(StrEnum):
-    """Which step of the evaluation decided. The words are LaunchDarkly's, but for the last: no data lead to ``OVERRIDE``."""
+    """The step of the evaluation that decided. All names except ``OVERRIDE`` are LaunchDarkly's."""
 
     OFF = "OFF"
     FALLTHROUGH = "FALLTHROUGH"
@@ -23,11 +23,11 @@ class ReasonKind(StrEnum):
     PREREQUISITE_FAILED = "PREREQUISITE_FAILED"
     ERROR = "ERROR"
     OVERRIDE = "OVERRIDE"
-    """Nothing was evaluated: a test said what the value is."""
+    """A test set the value; the flag was not evaluated."""
 
 
 class ErrorKind(StrEnum):
-    """Why an evaluation could not be made, and the default was served."""
+    """Why an evaluation failed and the default was served."""
 
     CLIENT_NOT_READY = "CLIENT_NOT_READY"
     FLAG_NOT_FOUND = "FLAG_NOT_FOUND"
@@ -38,7 +38,7 @@ class ErrorKind(StrEnum):
 
 
 class BigSegmentsStatus(StrEnum):
-    """How far big-segment memberships could be trusted in an evaluation, best first."""
+    """How reliable big-segment memberships were in an evaluation, best first."""
 
     HEALTHY = "HEALTHY"
     STALE = "STALE"
@@ -46,10 +46,10 @@ class BigSegmentsStatus(StrEnum):
     NOT_CONFIGURED = "NOT_CONFIGURED"
 
 
-@final  # as ErrorInfo is: a value that may be None is tested by `reason and reason.kind`
+@final  # as ErrorInfo: for type checkers, `reason and reason.kind` is a kind or None
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why a flag had its value. What does not apply is ``None``."""
+    """Why a flag had its value. Fields that do not apply are ``None``."""
 
     kind: ReasonKind
     rule_index: int | None = None
@@ -60,8 +60,8 @@ class Reason:
     big_segments_status: BigSegmentsStatus | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """The reason as LaunchDarkly's JSON writes it, without what does not apply."""
-        found: dict[str, object] = {
+        """The reason in LaunchDarkly's JSON format, without the fields that do not apply."""
+        fields: dict[str, object] = {
             "kind": self.kind.value,
             "ruleIndex": self.rule_index,
             "ruleId": self.rule_id,
@@ -70,7 +70,7 @@ class Reason:
             "errorKind": self.error_kind and self.error_kind.value,
             "bigSegmentsStatus": self.big_segments_status and self.big_segments_status.value,
         }
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in fields.items() if value is not None}
 
     def __repr__(self) -> str:
         return repr_of_set_fields(self)
@@ -78,9 +78,9 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationDetail(Generic[T_co]):
-    """The answer of an evaluation.
+    """The result of an evaluation.
 
-    ``variation_index`` is ``None`` when the default was served, whatever the reason; an override has none either.
+    ``variation_index`` is ``None`` when the default was served, for any reason, and for an override.
     """
 
     value: T_co
@@ -89,7 +89,7 @@ class EvaluationDetail(Generic[T_co]):
 
     @property
     def is_default(self) -> bool:
-        """Whether ``value`` is the default that was asked with."""
+        """Whether ``value`` is the default that the caller passed."""
         return self.variation_index is None and self.reason.kind is not ReasonKind.OVERRIDE
 
     def __repr__(self) -> str:

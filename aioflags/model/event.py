@@ -1,7 +1,7 @@
-"""What happened, as analytics are told of it: one value for each thing, made when it happens and shaped when it is sent.
+"""Analytics events as values: made when something happens, written as JSON when they are sent.
 
-Times are milliseconds of the wall clock. A context is kept as it was given; what of it may not leave the process is removed
-when the event is shaped (:mod:`aioflags.protocol.redaction`).
+Times are milliseconds of the wall clock. An event keeps the context of the program, with its private attributes. They are removed
+when the event becomes JSON (:mod:`aioflags.protocol.redaction`).
 
 Source: ``events.md`` 4 and 5.
 """
@@ -30,24 +30,25 @@ __all__ = [
 
 
 class IndexEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """A context that was not seen before, with its attributes."""
+    """A context that is new in this period, with its attributes."""
 
     at_ms: int
     context: Context
 
 
 class IdentifyEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """A context that the program told about itself."""
+    """A context that the program passed to ``identify``."""
 
     at_ms: int
     context: Context
 
 
 class EvaluationEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """One evaluation in full. ``is_debug``: for people who watch, with the whole context; else for experiments and exports.
+    """One evaluation with all details.
 
-    ``value`` is what the caller got, ``default`` what the call came with. What does not apply is ``None``, and so is the
-    default of a prerequisite.
+    ``is_debug``: a debug event, shown live, with the whole context. Otherwise a feature event, for experiments and exports.
+    ``value`` is the value that the caller got, ``default`` the default that it passed. Fields that do not apply are ``None``, and
+    so is the default of a prerequisite.
     """
 
     at_ms: int
@@ -64,7 +65,7 @@ class EvaluationEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class CustomEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """What a program tracks. ``data`` and ``metric_value`` are JSON already: the caller may change what they were made from."""
+    """An event that the program tracks. ``data`` and ``metric_value`` are JSON text: the program may change its objects later."""
 
     at_ms: int
     key: str
@@ -74,10 +75,10 @@ class CustomEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class MigrationEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """One read or write of a migration: which stage the flag said, and what was measured.
+    """One read or write of a migration: the stage that the flag gave, and the measurements.
 
-    ``operation`` is ``read`` or ``write``; ``invoked`` and ``failed`` name origins, ``old`` and ``new``, ``latency_ms`` has
-    milliseconds by origin. ``is_consistent`` is ``None`` where nothing was compared, ``version`` where there is no such flag.
+    ``operation`` is ``read`` or ``write``. ``invoked`` and ``failed`` list origins (``old``, ``new``); ``latency_ms`` has
+    milliseconds by origin. ``is_consistent`` is ``None`` if the results were not compared, ``version`` if the flag is unknown.
     """
 
     at_ms: int
@@ -98,11 +99,11 @@ class MigrationEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 AnalyticsEvent: TypeAlias = IndexEvent | IdentifyEvent | EvaluationEvent | CustomEvent | MigrationEvent
-"""Whatever stands in a payload before its summary."""
+"""All events that a payload lists before its summary."""
 
 
 class StreamAttempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to establish a stream, for diagnostics: how long it took until the first data were complete, or it failed."""
+    """One attempt to connect a stream, for diagnostics. ``took_ms``: until the first data was complete, or the attempt failed."""
 
     at_ms: int
     took_ms: int
@@ -110,7 +111,7 @@ class StreamAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, eq=False):
-    """How often one version of a flag served one variation. ``version`` is ``None`` for a flag that does not exist."""
+    """How often one version of a flag served one variation. ``version`` is ``None`` for an unknown flag."""
 
     count: int
     value: Any
@@ -119,9 +120,9 @@ class Count(msgspec.Struct, frozen=True, eq=False):
 
 
 class FlagCounts(msgspec.Struct, frozen=True, eq=False):
-    """The counts of one flag since they were last sent.
+    """The counts of one flag since the last summary.
 
-    ``default`` is that of the first evaluation, ``context_kinds`` are those of all contexts.
+    ``default`` is the default of the first evaluation; ``context_kinds`` are the kinds of all contexts.
     """
 
     key: str

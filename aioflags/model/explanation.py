@@ -1,6 +1,6 @@
-"""Explanation: why a flag has its value for a context, told step by step; Origin: where the data came from that say so.
+"""Explanation: why a flag has its value for a context, step by step. DataOrigin: where the flag data came from.
 
-Frozen values for people (``str``) and programs (``to_dict``).
+Both are frozen. ``str`` gives text for people, ``to_dict`` gives JSON for programs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from aioflags.runtime.logs import printable
 __all__ = ["DataOrigin", "Explanation", "ExplanationStep", "StepKind", "as_json", "shown"]
 
 _UNWRITABLE: Final = (TypeError, ValueError, RecursionError)
-"""What writing a value as JSON may raise that a program put into a context."""
+"""What encoding raises for a value of the program that JSON does not support."""
 
 
 class StepKind(StrEnum):
-    """What a step is about. The words are those of flag definitions, where these have one."""
+    """The subject of a step, named after the property of the flag definition if there is one."""
 
     PROBLEM = "problem"
     OVERRIDE = "override"
@@ -41,12 +41,11 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ExplanationStep:
-    """One step of an evaluation, and those it is made of.
+    """One step of an evaluation, with its own steps.
 
-    ``text`` tells it in a sentence. ``path`` leads to it within the flag or segment that it is a step of: ``rules[0].clauses[1]``.
-    ``holds`` answers what the step asks: whether a rule, clause or target matches, a prerequisite is met, a segment has the
-    context; ``None`` where nothing is asked, or where the evaluation ended before there was an answer.
-    ``facts`` are what the text tells, as JSON.
+    ``text`` describes it in a sentence. ``path`` is its place in the flag or segment, such as ``rules[0].clauses[1]``. ``holds`` is
+    the result of a test: whether a rule, clause or target matches, a prerequisite is met, a segment contains the context. It is
+    ``None`` for a step that tests nothing, or that was not finished. ``facts`` has the values in the text as JSON.
     """
 
     kind: StepKind
@@ -57,28 +56,28 @@ class ExplanationStep:
     steps: tuple[ExplanationStep, ...] = ()
 
     def __repr__(self) -> str:
-        """A line, however many steps there are within this one. ``str`` of the explanation shows all of them."""
-        named = {"kind": self.kind.value, "text": self.text, "path": self.path or None, "holds": self.holds}
-        shown = [f"{name}={value!r}" for name, value in named.items() if value is not None]
+        """One line, with the number of inner steps. ``str`` of the explanation shows all of them."""
+        fields = {"kind": self.kind.value, "text": self.text, "path": self.path or None, "holds": self.holds}
+        parts = [f"{name}={value!r}" for name, value in fields.items() if value is not None]
         if self.steps:
-            shown.append(f"steps=<{len(self.steps)}>")
-        return f"Step({', '.join(shown)})"
+            parts.append(f"steps=<{len(self.steps)}>")
+        return f"Step({', '.join(parts)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """The step as JSON; what does not apply is left out."""
-        found: dict[str, Any] = {"kind": self.kind.value, "text": self.text}
+        """The step as JSON, without the fields that do not apply."""
+        fields: dict[str, Any] = {"kind": self.kind.value, "text": self.text}
         if self.path:
-            found["path"] = self.path
+            fields["path"] = self.path
         if self.holds is not None:
-            found["holds"] = self.holds
+            fields["holds"] = self.holds
         if self.facts:
-            found["facts"] = dict(self.facts)
+            fields["facts"] = dict(self.facts)
         if self.steps:
-            found["steps"] = [step.to_dict() for step in self.steps]
-        return found
+            fields["steps"] = [step.to_dict() for step in self.steps]
+        return fields
 
     def lines(self, depth: int = 0) -> Iterator[str]:
-        """The step and those below it, a line each, indented by how deep they stand."""
+        """One line for the step and for each step below it, indented by depth."""
         yield f"{'  ' * depth}- {self.text}"
         for step in self.steps:
             yield from step.lines(depth + 1)
@@ -86,9 +85,9 @@ class ExplanationStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataOrigin:
-    """Where a client's data came from, and how far they can be trusted.
+    """Where the flag data of a client came from, and the status of the client.
 
-    ``source`` is the name of the source that brought the newest data, ``age`` how many seconds ago; both are ``None`` for data
+    ``source`` is the name of the source that delivered the newest data, ``age`` the seconds since then. Both are ``None`` for data
     that the client was made with.
     """
 
@@ -100,14 +99,14 @@ class DataOrigin:
     def __str__(self) -> str:
         status = self.status
         when = "" if self.age is None else f", {self.age:.0f} s ago"
-        told = f"data from {printable(self.source or 'what the client was made with')}{when}"
-        told += f"; the client is {status.status.value}, its source {status.source_state.value}"
+        text = f"data from {printable(self.source or 'what the client was made with')}{when}"
+        text += f"; the client is {status.status.value}, its source {status.source_state.value}"
         if status.last_error and status.source_state is not SourceState.VALID:
-            told += f"; the last error: {printable(status.last_error)}"
-        return told
+            text += f"; the last error: {printable(status.last_error)}"
+        return text
 
     def to_dict(self) -> dict[str, Any]:
-        """The origin as JSON; what is not known is ``null``."""
+        """The origin as JSON. Unknown fields are ``null``."""
         error = self.status.last_error
         return {
             "source": self.source,
@@ -124,9 +123,9 @@ class DataOrigin:
 class Explanation:
     """Why flag ``key`` has its value for a context.
 
-    ``detail`` is what an evaluation answers that takes a value of any type and has ``None`` for a default. ``steps`` are those
-    that were taken, in order: the last one decided. ``version`` is the flag's, ``None`` if there is no such flag. A client adds the
-    ``origin`` of its data.
+    ``detail`` is the result of an evaluation that accepts a value of any type, with the default ``None``. ``steps`` are in order of
+    evaluation; the last one decided. ``version`` is the version of the flag, ``None`` for an unknown flag. ``origin`` is set by a
+    client, not by a snapshot.
     """
 
     key: str
@@ -137,7 +136,7 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON."""
-        found: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "key": self.key,
             "version": self.version,
             "value": self.detail.value,
@@ -146,8 +145,8 @@ class Explanation:
             "steps": [step.to_dict() for step in self.steps],
         }
         if self.origin is not None:
-            found["origin"] = self.origin.to_dict()
-        return found
+            fields["origin"] = self.origin.to_dict()
+        return fields
 
     def __str__(self) -> str:
         lines = [self._headline()]
@@ -166,22 +165,22 @@ class Explanation:
             words.append(printable(reason.prerequisite_key))
         if detail.variation_index is not None:
             words.append(f"variation {detail.variation_index}")
-        told = f"is {shown(detail.value)}" if detail.variation_index is not None else "has no value, so the default is served"
+        value = f"is {shown(detail.value)}" if detail.variation_index is not None else "has no value, so the default is served"
         if reason.kind is ReasonKind.OVERRIDE:
-            told = f"is {shown(detail.value)}"
-        return f"{printable(self.key)} {told}: {', '.join(words)}"
+            value = f"is {shown(detail.value)}"
+        return f"{printable(self.key)} {value}: {', '.join(words)}"
 
 
 def shown(value: object) -> str:
-    """A value as JSON, fit for a line; its type, if a program put something into a context that is no JSON."""
+    """A value as JSON in one line; the name of its type if JSON does not support it."""
     try:
         return printable(msgspec.json.encode(value).decode())
     except _UNWRITABLE:
-        return f"a value that is no JSON ({type(value).__name__})"
+        return f"a value that is not JSON ({type(value).__name__})"
 
 
 def as_json(value: object) -> Any:
-    """A copy of a value as JSON has it; what is no JSON, as :func:`shown` shows it."""
+    """A copy of a value, made of JSON types; the text of :func:`shown` if JSON does not support it."""
     try:
         return msgspec.json.decode(msgspec.json.encode(value))
     except _UNWRITABLE:

@@ -1,9 +1,9 @@
-"""Flag definitions as LaunchDarkly writes them, decoded straight from bytes.
+"""Flag definitions in LaunchDarkly's JSON format, decoded from bytes.
 
-Every property that the service may leave out or send as ``null`` has a default; ``null`` is kept as ``None`` where
-telling it from the default would cost a conversion, and counts as the default wherever it is read.
-Unknown properties are skipped. A property of another type is a ``msgspec.ValidationError``, and so is a target, a share or a
-prerequisite that does not say which variation it means: there is no default that would not be somebody's mistake.
+Every property that the service may omit or send as ``null`` has a default. ``null`` becomes ``None``, and readers treat ``None``
+as the default; to convert it while decoding would cost time. Unknown properties are skipped. Decoding raises
+``msgspec.ValidationError`` for a property of a wrong type, and for a target, a weighted variation or a prerequisite without
+``variation``, which has no sensible default.
 
 Source: ``evaluation.md`` 2.1.
 """
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Clause(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """One test of a rule: does the attribute stand in this relation to any of the values?"""
+    """One condition of a rule. It matches if the operator holds between the attribute and any of the values."""
 
     op: str = ""
     attribute: str | None = ""
@@ -47,7 +47,7 @@ class WeightedVariation(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Rollout(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """Shares of the contexts for several variations; an ``experiment`` always buckets by key."""
+    """A percentage rollout over several variations. The kind ``experiment`` always buckets by key."""
 
     variations: tuple[WeightedVariation, ...] | None = ()
     kind: str | None = "rollout"
@@ -57,14 +57,14 @@ class Rollout(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class VariationOrRollout(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """What is served: one variation, or a rollout over several. If both are there the variation wins."""
+    """The variation to serve, or a rollout over several. If both are present, the variation counts."""
 
     variation: int | None = None
     rollout: Rollout | None = None
 
 
 class FlagRule(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """A rule matches when all its clauses do; without clauses it always does."""
+    """A rule matches if all its clauses match. A rule without clauses always matches."""
 
     clauses: tuple[Clause, ...] | None = ()
     id: str | None = None
@@ -74,7 +74,7 @@ class FlagRule(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Target(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """Context keys that get one variation, whatever the rules say."""
+    """Context keys that get one variation, before any rule is evaluated."""
 
     variation: int
     values: tuple[str, ...] | None = ()
@@ -82,7 +82,7 @@ class Target(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Prerequisite(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """Another flag, and the variation it has to serve."""
+    """Another flag, and the variation that it must serve."""
 
     key: str
     variation: int
@@ -96,13 +96,13 @@ class ClientSideAvailability(msgspec.Struct, frozen=True, gc=False, rename="came
 
 
 class MigrationSettings(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """How often a migration's consistency is checked: one in ``check_ratio``."""
+    """How often the consistency of a migration is checked: one operation in ``check_ratio``."""
 
     check_ratio: int | None = None
 
 
 class FlagDefinition(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """A flag as it was written."""
+    """A flag as the service defines it."""
 
     key: str = ""
     version: int = 0
@@ -127,7 +127,7 @@ class FlagDefinition(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
     @property
     def is_client_visible(self) -> bool:
-        """Whether front ends may see it: the newer object decides where it is present."""
+        """Whether client-side SDKs may see the flag. ``client_side_availability`` counts if present, otherwise ``client_side``."""
         if self.client_side_availability is not None:
             return bool(self.client_side_availability.using_environment_id)
         return bool(self.client_side)

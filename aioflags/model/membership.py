@@ -1,4 +1,4 @@
-"""Membership: which big segments hold a context, and how far that can be trusted."""
+"""Membership: which big segments contain a context, and how reliable that is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Membership"]
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What is known of one context key.
+    """The big-segment memberships of one context key.
 
-    ``segments`` maps a segment in one of its generations (``beta-users.g2``) to whether it includes the key or excludes it; a
-    segment that says neither is not there.
+    ``segments`` maps a segment with its generation (``beta-users.g2``) to true if it includes the key, false if it excludes it.
+    Segments that do neither are missing.
     """
 
     segments: Mapping[str, bool]

@@ -39,6 +39,7 @@ def check_depth(text: bytes | str | msgspec.Raw, envelope: int = 0) -> None:
     """Check that JSON text does not nest too deeply. Text that is not JSON is left to its decoder.
 
     Args:
+        text: JSON text; bytes are UTF-8.
         envelope: How many levels around the content do not count.
 
     Raises:

@@ -1,7 +1,8 @@
-"""AttributeReference: how flags and private attributes name an attribute of a context.
+"""AttributeReference: how flags and lists of private attributes refer to an attribute of a context.
 
-``city`` is a top-level name; ``/address/city`` is a path into objects, with ``~1`` for a slash and ``~0`` for a
-tilde in a name. What may stand after them decides ``evaluation.md`` 1.7.
+``city`` is a top-level name. ``/address/city`` is a path into objects, with ``~1`` for a slash and ``~0`` for a tilde in a name.
+
+Source: ``evaluation.md`` 1.7.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ _BAD_ESCAPE = re.compile(r"~(?![01])")
 
 @dataclass(frozen=True, slots=True)
 class AttributeReference:
-    """A parsed attribute reference: its path of names, or why it is none.
+    """A parsed attribute reference: a path of names, or an error.
 
-    Two references are equal when they name the same path: ``/a`` and ``a`` are.
-    An invalid one has an empty path and an ``error``.
+    Two references are equal if they have the same path: ``/a`` equals ``a``. An invalid one has an empty path and an ``error``.
     """
 
     path: tuple[str, ...]
@@ -28,21 +28,21 @@ class AttributeReference:
 
     @staticmethod
     def parse(text: str) -> AttributeReference:
-        """Read ``text`` as a path if it starts with a slash, else as a plain name. Never raises."""
+        """Parse ``text`` as a path if it starts with a slash, otherwise as a plain name. Never raises."""
         return _parse(text)
 
     @staticmethod
     def literal(name: str) -> AttributeReference:
-        """A top-level attribute called exactly ``name``, slashes and tildes included."""
+        """A top-level attribute with exactly this name, including slashes and tildes."""
         return AttributeReference((name,)) if name else _EMPTY
 
     @property
     def is_valid(self) -> bool:
-        """Whether it can name an attribute at all."""
+        """Whether it has a path."""
         return self.error is None
 
     def __str__(self) -> str:
-        """The shortest text that parses back to this reference; empty for an invalid one."""
+        """The shortest text that parses to this reference; empty for an invalid reference."""
         if len(self.path) == 1 and not self.path[0].startswith("/"):
             return self.path[0]
         return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in self.path)

@@ -1,6 +1,6 @@
-"""What sources yield: plain values that carry data, errors and the server's directive together.
+"""The values that sources yield: data, errors and the server's fallback directive.
 
-``directive`` has no default anywhere: whoever builds a result has to say whether its connection brought one.
+``directive`` has no default, so that a source cannot forget the directive of its connection.
 
 Source: ``data-system.md`` 4.
 """
@@ -20,7 +20,7 @@ __all__ = ["Basis", "ErrorInfo", "FailureKind", "FallbackDirective", "FetchFailu
 
 
 class SourceState(StrEnum):
-    """How the data sources of a client are doing; of one source's updates, the last three."""
+    """The state of a client's data sources. An update of one source has one of the last three."""
 
     INITIALIZING = "INITIALIZING"
     VALID = "VALID"
@@ -29,7 +29,7 @@ class SourceState(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """What sort of trouble a source had."""
+    """The kind of a source's failure."""
 
     UNKNOWN = "UNKNOWN"
     NETWORK_ERROR = "NETWORK_ERROR"
@@ -38,14 +38,14 @@ class FailureKind(StrEnum):
     STORE_ERROR = "STORE_ERROR"
 
 
-# Final: without a subclass that could be false, `error and error.message` is a text or None for type checkers, too.
+# Final: type checkers then know that an ErrorInfo is never false, and that `error and error.message` is a string or None.
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorInfo:
-    """One failure of a source. As text it is the message with the address, fit for a line of a log.
+    """One failure of a source. ``str`` gives the message with the address in one line, for a log.
 
-    ``status_code`` is 0 if there was none; ``time`` is in Unix seconds. ``address`` is where the source sent its request, origin
-    and path, without a query or a password; ``None`` for a source without one.
+    ``status_code`` is 0 without an HTTP response. ``time`` is in Unix seconds. ``address`` is the origin and path of the request,
+    without query and password; ``None`` for a source that sends no requests.
     """
 
     kind: FailureKind
@@ -57,7 +57,7 @@ class ErrorInfo:
     def __str__(self) -> str:
         if self.address is None:
             return printable(self.message)
-        # Messages of network failures end with the host and the port, which the address has, too.
+        # Messages of network failures end with host and port. The address repeats them.
         host = urlsplit(self.address).netloc
         return f"{printable(self.message.removesuffix(f' ({host})'))} ({printable(self.address)})"
 
@@ -67,9 +67,9 @@ class ErrorInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FallbackDirective:
-    """The server's word that FDv2 is to be left for FDv1.
+    """The server's instruction to use FDv1 instead of FDv2.
 
-    ``ttl``: for how many seconds, as the server gave it; ``None`` if it gave none that is a number.
+    ``ttl``: for how many seconds, unchanged from the server; ``None`` if the server sent no number.
     """
 
     ttl: float | None
@@ -78,7 +78,7 @@ class FallbackDirective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
-    """An initializer's success: data to stand on."""
+    """The success of an initializer: the first data."""
 
     change_set: ChangeSet
     directive: FallbackDirective | None
@@ -90,7 +90,7 @@ class Basis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchFailure:
-    """An initializer's failure: why there is no data."""
+    """The failure of an initializer: why it has no data."""
 
     error: ErrorInfo
     directive: FallbackDirective | None
@@ -101,7 +101,7 @@ class FetchFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """A synchronizer's news: its state, with or without data. ``OFF`` is its last word."""
+    """A report of a synchronizer: its state, with or without data. ``OFF`` is its last update."""
 
     state: SourceState
     directive: FallbackDirective | None
@@ -121,15 +121,15 @@ class Update:
 
 
 Result: TypeAlias = Basis | FetchFailure | Update
-"""Whatever a source yields."""
+"""All that a source may yield."""
 
 _DIRECTIVE = (FallbackDirective, type(None))
 
 
 def _check(result: object, **fields: tuple[type, ...]) -> None:
-    """A wrong value is found where it is made, in the source's own code, and costs nobody else anything."""
+    """Raise ``TypeError`` for a value of a wrong type, in the code of the source that made it."""
     for name, types in fields.items():
         value = getattr(result, name)
         if not isinstance(value, types):
-            wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
-            raise TypeError(f"{type(result).__name__}.{name}: expected {wanted}, got {type(value).__name__}")
+            expected = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
+            raise TypeError(f"{type(result).__name__}.{name}: expected {expected}, got {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""SdkKey: checked once, shown never."""
+"""SdkKey: an SDK key that is validated once and never shown."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _USABLE = re.compile(r"[A-Za-z0-9._-]{0,8192}")
 class SdkKey:
     """An SDK key that can be sent in a header. Neither ``repr`` nor ``str`` shows it.
 
-    A key with characters that no key has, or longer than 8192, is discarded: :attr:`value` is then empty and
-    :attr:`discarded` says so, since a stray line break would otherwise break every request much later.
+    A key with other characters than letters, digits and ``. _ -``, or with more than 8192, is discarded: :attr:`value` is empty
+    and :attr:`discarded` is true. A line break in the header would break every request.
     """
 
     __slots__ = ("discarded", "value")
@@ -25,7 +25,7 @@ class SdkKey:
 
     @property
     def suffix(self) -> str:
-        """The last six characters, by which the service tells keys apart in diagnostics: the most of it that may be shown."""
+        """The last six characters, which diagnostic events contain. No other part of the key may be shown."""
         return self.value[-6:]
 
     def __repr__(self) -> str:

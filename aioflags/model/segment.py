@@ -1,4 +1,4 @@
-"""Segment definitions as LaunchDarkly writes them. What holds of flags (``flag.py``) holds here.
+"""Segment definitions in LaunchDarkly's JSON format, decoded by the same rules as flags (``flag.py``).
 
 Source: ``evaluation.md`` 2.2.
 """
@@ -20,7 +20,7 @@ class SegmentTarget(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class SegmentRule(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """Clauses that all have to match, and a share of those that do: ``weight`` in thousandths of a percent."""
+    """Clauses that must all match. ``weight``: the share of matching contexts to include, in thousandths of a percent."""
 
     clauses: tuple[Clause, ...] | None = ()
     id: str | None = None
@@ -30,7 +30,7 @@ class SegmentRule(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class SegmentDefinition(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """A segment as it was written. An unbounded one is a big segment: its keys live in a membership store."""
+    """A segment as the service defines it. An unbounded segment is a big segment: a separate store has its keys."""
 
     key: str = ""
     version: int = 0

@@ -1,6 +1,8 @@
-"""Statuses: the one that OpenFeature knows, the source state that LaunchDarkly knows, and how one follows from the other.
+"""The public status of a client, in OpenFeature's words, and its derivation from LaunchDarkly's source state.
 
-The status is derived from facts and stored nowhere else. Source: ``openfeature.md`` 4.12; ``data-system.md`` 5.8.
+The status is always derived, never stored separately.
+
+Source: ``openfeature.md`` 4.12; ``data-system.md`` 5.8.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ __all__ = ["Status", "StatusReport", "StoreStatus", "derive"]
 
 
 class Status(StrEnum):
-    """What evaluations can be trusted to serve."""
+    """How reliable evaluations are."""
 
     NOT_READY = "NOT_READY"
     READY = "READY"
@@ -27,12 +29,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
-    """The status of a client at one step of its life.
+    """The status of a client after one change.
 
-    ``seq`` counts the steps. ``since`` is when the status began, on the event loop's clock; ``source_since`` when the
-    source state began, in Unix seconds. ``last_error`` is the newest failure of a source since the start, if any.
-    ``next_attempt``: when the sources start again, in Unix seconds, while none is left since the service refused them; it
-    stays while that attempt runs. ``None`` in any other state, and if they do not start again: ``OFF`` is the last state then.
+    ``seq`` counts the reports. ``since`` is when the status began, on the event loop's clock; ``source_since`` is when the source
+    state began, in Unix seconds. ``last_error`` is the newest failure of a source since the start, if any. ``next_attempt`` is
+    when the sources start again after the service refused all of them, in Unix seconds; it stays set while that attempt runs.
+    Otherwise it is ``None``. ``OFF`` without ``next_attempt`` is final.
     """
 
     seq: int
@@ -45,19 +47,19 @@ class StatusReport:
 
     @property
     def is_final(self) -> bool:
-        """Whether no source is left and none will start again: only a new client gets newer flag data."""
+        """Whether all sources ended and will not start again. Only a new client gets newer flag data."""
         return self.source_state is SourceState.OFF and self.next_attempt is None
 
     def __repr__(self) -> str:
         return repr_of_set_fields(self)
 
 
-@final  # as ErrorInfo is: a value that may be None is tested by `status and status.available`
+@final  # as ErrorInfo: for type checkers, `status and status.available` is a bool or None
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """How a store is doing.
+    """The status of a store.
 
-    ``available``: it answers. ``stale``: what it has is older than it should be.
+    ``available``: the store answers. ``stale``: its data is older than it should be.
     """
 
     available: bool
@@ -65,7 +67,7 @@ class StoreStatus:
 
 
 def derive(source_state: SourceState, *, has_data: bool, start_limit_passed: bool = False) -> Status:
-    """Which status a source state means. Grace never ends for LaunchDarkly: interrupted data stay ``STALE``."""
+    """The status for a source state. With data, an interruption is ``STALE`` however long it lasts, as in LaunchDarkly's SDKs."""
     match source_state, has_data:
         case SourceState.VALID, _:
             return Status.READY

@@ -1,6 +1,6 @@
-"""JSON values: how they compare, how they are copied, and what they are called in messages.
+"""JSON values: comparing, copying, measuring, and the names of their types.
 
-In JSON a boolean is no number, although Python calls ``True == 1``; and 1 and 1.0 are one number.
+In JSON a boolean is not a number, although ``True == 1`` in Python. 1 and 1.0 are the same number.
 """
 
 from __future__ import annotations
@@ -11,48 +11,49 @@ from typing import Any, Final, TypeAlias, cast
 __all__ = ["JsonValue", "fresh", "is_array", "is_number", "is_small", "plain_text", "same_json", "type_name"]
 
 JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
-"""What ``json.loads`` gives."""
+"""A value that ``json.loads`` returns."""
 
-_SMALL: Final = 256
-_PART: Final = 256
-"""Characters of text that take as long as a number in a list."""
+_MAX_SMALL: Final = 256
+"""How many members and elements a small value has at most, long strings counting for several."""
+_CHARACTERS: Final = 256
+"""The length of text that takes as long to process as one element."""
 
 
 def plain_text(text: str) -> str:
-    """``text`` as a plain string, whatever class of strings it is of: a member of an enumeration is shown by another name."""
+    """``text`` as a ``str``, if it is of a subclass such as an enumeration, whose ``str()`` may be different text."""
     return text if text.__class__ is str else str.__str__(text)
 
 
 def is_number(value: object) -> bool:
-    """Whether JSON would call ``value`` a number: an int or a float, never a bool."""
+    """Whether ``value`` is a JSON number: an int or a float, not a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def is_small(value: object) -> bool:
-    """Whether work on all of ``value`` takes some microseconds: it has some hundred parts, long text counting for several.
+    """Whether processing all of ``value`` takes only microseconds: it has at most 256 parts, long strings counting for several.
 
-    Answers soon, however large it is, and although it holds itself.
+    The check is quick for a value of any size, also for one that contains itself.
     """
-    left = _SMALL
-    unseen: list[Any] = [value]
-    while unseen:
-        each = unseen.pop()
-        kind = each.__class__
-        if kind is str or isinstance(each, str):
-            if len(each) >= _PART:
-                left -= len(each) // _PART
-        elif kind is int or kind is bool or kind is float or each is None:
+    left = _MAX_SMALL
+    pending: list[Any] = [value]
+    while pending:
+        part = pending.pop()
+        kind = part.__class__
+        if kind is str or isinstance(part, str):
+            if len(part) >= _CHARACTERS:
+                left -= len(part) // _CHARACTERS
+        elif kind is int or kind is bool or kind is float or part is None:
             continue
-        elif kind is list or kind is tuple or is_array(each):
-            left -= len(each)
+        elif kind is list or kind is tuple or is_array(part):
+            left -= len(part)
             if left < 0:
                 break
-            unseen += each
-        elif kind is dict or _is_object(each):
-            left -= len(each)
+            pending += part
+        elif kind is dict or _is_object(part):
+            left -= len(part)
             if left < 0:
                 break
-            unseen += each.values()
+            pending += part.values()
     return left >= 0
 
 
@@ -61,38 +62,39 @@ def _is_object(value: object) -> bool:
 
 
 def is_array(value: object) -> bool:
-    """Whether ``value`` stands for a JSON array: a list, or a tuple that a caller wrote instead."""
+    """Whether ``value`` is a JSON array: a list, or a tuple."""
     return isinstance(value, (list, tuple))
 
 
-def same_json(one: object, other: object) -> bool:
-    """Deep equality as JSON means it: ``1 == 1.0``, but a boolean never equals a number, at any depth.
+def same_json(left: object, right: object) -> bool:
+    """Whether two values are deeply equal in JSON: ``1`` equals ``1.0``, but a boolean never equals a number.
 
-    Values nested deeper than the interpreter recurses count as different.
+    Values that nest deeper than the interpreter's recursion limit count as different.
     """
     try:
-        return _same(one, other)
+        return _same(left, right)
     except RecursionError:
         return False
 
 
-def _same(one: object, other: object) -> bool:
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if is_array(one):
-        left = cast("Sequence[object]", one)
-        right = cast("Sequence[object]", other)
-        return is_array(other) and len(left) == len(right) and all(map(_same, left, right))
-    if isinstance(one, Mapping):
-        if not isinstance(other, Mapping):
+def _same(left: object, right: object) -> bool:
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if is_array(left):
+        elements, others = cast("Sequence[object]", left), cast("Sequence[object]", right)
+        return is_array(right) and len(elements) == len(others) and all(map(_same, elements, others))
+    if isinstance(left, Mapping):
+        if not isinstance(right, Mapping):
             return False
-        here, there = cast("Mapping[str, object]", one), cast("Mapping[str, object]", other)
-        return len(here) == len(there) and all(k in there and _same(v, there[k]) for k, v in here.items())
-    return one == other
+        members, counterparts = cast("Mapping[str, object]", left), cast("Mapping[str, object]", right)
+        return len(members) == len(counterparts) and all(
+            name in counterparts and _same(value, counterparts[name]) for name, value in members.items()
+        )
+    return left == right
 
 
 def fresh(value: Any) -> Any:
-    """``value`` with every list and object in it copied, so that whoever gets it may change it."""
+    """A copy of ``value`` that shares no list or object with it, so that the caller may change it."""
     if isinstance(value, Mapping):
         return {key: fresh(inner) for key, inner in cast("Mapping[str, Any]", value).items()}
     if is_array(value):
@@ -101,7 +103,7 @@ def fresh(value: Any) -> Any:
 
 
 def type_name(value: object) -> str:
-    """What JSON calls the type of ``value``: for messages."""
+    """The name of the type of ``value`` in JSON, for messages."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -279,7 +279,7 @@ def test_a_copy_keeps_the_empty_key_that_a_legacy_user_may_have() -> None:
 @pytest.mark.parametrize(
     ("context", "error"),
     [
-        pytest.param(Context.multi(Context("a"), Context("b", "org")), "several kinds", id="of several kinds"),
+        pytest.param(Context.multi(Context("a"), Context("b", "org")), "multi-kind", id="of several kinds"),
         pytest.param(Context("a", "kind"), "reserved", id="that is invalid already"),
     ],
 )

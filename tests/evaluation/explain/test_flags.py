@@ -595,7 +595,7 @@ def test_it_is_json() -> None:
 
 def test_what_a_program_put_into_a_context_need_not_be_json() -> None:
     found = told(flag(rules=[rule(clause("in", 1))]), subject=context(email=object()))
-    assert "user email is a value that is no JSON (object)" in str(found)
+    assert "user email is a value that is not JSON (object)" in str(found)
     assert json.dumps(found.to_dict())
 
 

@@ -1,0 +1,83 @@
+"""LaunchDarkly's JSON formats of a single-kind context: the current one with ``kind``, and that of legacy users.
+
+The readers return the arguments for a context, or the error message as a string. They do not know the class
+:class:`~aioflags.model.context.Context`.
+
+Source: ``evaluation.md`` 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
+
+from aioflags.model.context_checks import key_error, kind_error
+from aioflags.model.reference import AttributeReference
+from aioflags.model.values import is_array
+
+__all__ = ["BUILT_IN", "LEGACY_ATTRIBUTES", "NOT_CUSTOM", "Arguments", "read_single", "read_user"]
+
+BUILT_IN: Final = frozenset({"kind", "key", "name", "anonymous"})
+"""Names that are properties of a context and never custom attributes."""
+
+NOT_CUSTOM: Final = BUILT_IN | {"_meta", ""}
+"""All names that custom attributes cannot have."""
+
+LEGACY_ATTRIBUTES: Final = ("name", "firstName", "lastName", "email", "country", "avatar", "ip")
+"""The attributes of a legacy user that are not inside ``custom``."""
+
+Arguments: TypeAlias = dict[str, Any]
+"""The keyword arguments of a context."""
+
+
+def read_single(data: Mapping[str, object]) -> Arguments | str:
+    """Read a context of one kind. The types of ``name`` and ``anonymous`` are left to the context to check."""
+    meta = data.get("_meta")
+    if not isinstance(meta, Mapping | None):
+        return "_meta: expected an object"
+    private = cast("Mapping[str, object]", meta or {}).get("privateAttributes")
+    if not _is_optional_strings(private):
+        return "privateAttributes: expected an array of strings"
+    if "" in data:
+        return "an attribute has an empty name"
+    if error := kind_error(data.get("kind")) or key_error(data.get("key")):
+        return error
+    return {
+        "key": data["key"],
+        "kind": data["kind"],
+        "name": data.get("name"),
+        "anonymous": data.get("anonymous", False),
+        "attributes": {name: value for name, value in data.items() if name not in NOT_CUSTOM and value is not None},
+        "private": private or (),
+    }
+
+
+def read_user(data: Mapping[str, object]) -> Arguments | str:
+    """Read a legacy user. ``custom`` has its other attributes; ``privateAttributeNames`` are literal names, not references."""
+    key, anonymous = data.get("key"), data.get("anonymous")
+    custom, private = data.get("custom"), data.get("privateAttributeNames")
+    if not isinstance(key, str):
+        return "key of a user: expected a string"
+    if invalid := [name for name in LEGACY_ATTRIBUTES if not isinstance(data.get(name), str | None)]:
+        return f"{invalid[0]} of a user: expected a string"
+    if not isinstance(anonymous, bool | None):
+        return "anonymous of a user: expected a boolean"
+    if not isinstance(custom, Mapping | None):
+        return "custom of a user: expected an object"
+    if not _is_optional_strings(private):
+        return "privateAttributeNames: expected an array of strings"
+    attributes = {name: data.get(name) for name in LEGACY_ATTRIBUTES if name != "name"}
+    attributes.update(cast("Mapping[str, object]", custom or {}))
+    for name in NOT_CUSTOM - {""}:
+        attributes.pop(name, None)
+    return {
+        "key": key,
+        "name": data.get("name"),
+        "anonymous": bool(anonymous),
+        "attributes": {name: value for name, value in attributes.items() if value is not None},
+        "private": [str(AttributeReference.literal(name)) for name in cast("Sequence[str]", private or ())],
+    }
+
+
+def _is_optional_strings(value: object) -> bool:
+    return value is None or (is_array(value) and all(isinstance(item, str) for item in cast("Sequence[object]", value)))
