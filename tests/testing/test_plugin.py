@@ -419,7 +419,7 @@ def test_a_variation_of_an_unknown_flag_says_which_is_near(project: Project, doc
     [
         pytest.param(["--flags=new-checkout"], "--flags new-checkout: expected KEY=VALUE", id="no value"),
         pytest.param(["--flags==1"], "--flags =1: expected KEY=VALUE", id="no key"),
-        pytest.param(["--flags=a=NaN"], "nan is no number in JSON", id="a value that is no JSON"),
+        pytest.param(["--flags=a=NaN"], "nan is not a number in JSON", id="a value that is not JSON"),
         pytest.param(["--flags-file=none.json"], "none.json: No such file", id="no file"),
         pytest.param(["--flags-file=bad.json"], "--flags-file: bad.json: line 2, column 1", id="a file with a mistake"),
         pytest.param(["--flags-unused-report"], "give --flags-file, or --flags", id="a report on nothing"),

@@ -1,1 +1,1 @@
-"""Flag documents: JSON and YAML files with flags and segments, and their mistakes."""
+"""Flag documents: JSON and YAML files with flags and segments, and the errors in them."""

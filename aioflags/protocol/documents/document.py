@@ -1,7 +1,7 @@
 """LaunchDarkly's file data: a document with ``flags``, ``flagValues`` and ``segments`` becomes one change set.
 
-It is JSON, or YAML where its name says so. Documents are written by people, so every mistake is named with its place.
-Opening files is left to others.
+A document is JSON, or YAML if its file name ends in ``.yaml`` or ``.yml``. People write documents, so every error has its place.
+This module does not open files.
 
 Source: ``data-system.md`` 9.1.
 """
@@ -29,18 +29,18 @@ from aioflags.runtime.suggest import did_you_mean
 __all__ = ["DocumentError", "decoded", "is_yaml", "joined", "plain_json", "read_document", "read_documents", "utf8"]
 
 _VALUES: Final = "flagValues"
-_KNOWN: Final = ("flags", _VALUES, "segments")
+_SECTION_NAMES: Final = ("flags", _VALUES, "segments")
 _KEYS_DEPTH: Final = 2
-"""How deep keys stand: ``flags``, then the flag's."""
+"""The length of the path to a key: ``flags``, then the key of the flag."""
 _BOM: Final = b"\xef\xbb\xbf"
 _SIMPLE: Final = re.compile(r"[\w-]+")
 _TABLE: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class DocumentError(ConfigError):
-    """A mistake in a flag document: in which ``file``, on which ``line`` (bad syntax) or at which JSON ``path``, and what.
+    """An error in a flag document: the ``file``, the ``line`` (for a syntax error) or the JSON ``path``, and the ``problem``.
 
-    What is not known is ``None``. ``line`` and ``column`` count from 1, ``column`` in characters.
+    Unknown fields are ``None``. ``line`` and ``column`` count from 1, ``column`` in characters.
     """
 
     def __init__(
@@ -56,16 +56,22 @@ class DocumentError(ConfigError):
 
 
 def read_document(data: bytes | str | Mapping[str, object], *, name: str | None = None) -> ChangeSet:
-    """All definitions of a document, as text or as what JSON text decodes to.
+    """Read all definitions of a document.
 
-    ``name`` is the file's, for messages; one that ends in ``.yaml`` or ``.yml`` means that the text is YAML, else it is JSON.
+    Args:
+        data: The text, or a mapping of JSON values.
+        name: The name of the file, for messages. If it ends in ``.yaml`` or ``.yml`` the text is YAML, otherwise JSON.
 
-    A full change set without a selector, that no persistent store may keep. Raises :class:`DocumentError`.
+    Returns:
+        A full change set without a selector. Persistent stores must not keep it.
+
+    Raises:
+        DocumentError: The document is invalid.
     """
     text = _encoded(decoded(data, name), name)
     sections = _top_level(text, name)
     for section in sections:
-        if section not in _KNOWN:
+        if section not in _SECTION_NAMES:
             raise DocumentError(f"unknown property{_nearest(section)}", file=name, path=joined("", section))
     flags = _section(sections, "flags", name)
     values = _section(sections, _VALUES, name)
@@ -84,43 +90,43 @@ def read_document(data: bytes | str | Mapping[str, object], *, name: str | None 
 
 
 def read_documents(texts: Iterable[tuple[str, bytes]]) -> ChangeSet:
-    """All definitions of several files, given with their names, as one set. Raises :class:`DocumentError`."""
+    """Read all definitions of several files, given as pairs of name and text. Raises :class:`DocumentError`."""
     changes: list[Change] = []
     places: dict[tuple[ObjectKind, str], str] = {}
     for name, text in texts:
-        read = read_document(text, name=name).changes  # in which a key stands but once
-        for change in read:
+        added = read_document(text, name=name).changes  # has each key once
+        for change in added:
             if (other := places.get((change.kind, change.key))) is not None:
                 raise DocumentError(f'{change.kind} "{change.key}" is in {other}, too', file=name)
-        places.update({(change.kind, change.key): name for change in read})
-        changes += read
+        places.update({(change.kind, change.key): name for change in added})
+        changes += added
     return ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes), persist=False)
 
 
 def is_yaml(name: str | None) -> bool:
-    """Whether a file of that name has YAML in it."""
+    """Whether a file with this name contains YAML."""
     return name is not None and name.lower().endswith((".yaml", ".yml"))
 
 
 def decoded(data: bytes | str | Mapping[str, object], name: str | None) -> bytes | str | Mapping[str, object]:
-    """The document, of which YAML is decoded; all else is left as it is. Raises :class:`DocumentError`."""
+    """Decode a YAML document. JSON text and mappings are returned unchanged. Raises :class:`DocumentError`."""
     if isinstance(data, Mapping) or not is_yaml(name):
         return data
     try:
-        found = read_yaml(utf8(data, name).decode())
-    except YamlError as mistake:
-        raise DocumentError(mistake.problem, file=name, line=mistake.line, column=mistake.column) from None
-    if not isinstance(found.value, dict):
-        raise DocumentError(f"expected object, got {type_name(found.value)}", file=name)
-    for path in found.places.repeated:
-        raise _repeated(path, found.places, name)
-    return found.value
+        document = read_yaml(utf8(data, name).decode())
+    except YamlError as error:
+        raise DocumentError(error.problem, file=name, line=error.line, column=error.column) from None
+    if not isinstance(document.value, dict):
+        raise DocumentError(f"expected object, got {type_name(document.value)}", file=name)
+    for path in document.places.repeated:
+        raise _duplicate(path, document.places, name)
+    return document.value
 
 
 def plain_json(value: object, path: str = "", depth: int = 0) -> JsonValue:
-    """A deep copy of ``value`` made of what JSON decodes to. Raises :class:`DocumentError` where it is not JSON.
+    """A deep copy of ``value`` that consists of JSON types. Raises :class:`DocumentError` if it is not JSON.
 
-    ``depth``: how many arrays and objects are around it.
+    ``depth``: how many arrays and objects contain it.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -129,7 +135,7 @@ def plain_json(value: object, path: str = "", depth: int = 0) -> JsonValue:
     if is_number(value):
         number = cast("int | float", value)
         if isinstance(number, float) and not math.isfinite(number):
-            raise DocumentError(f"{number} is no number in JSON", path=path)
+            raise DocumentError(f"{number} is not a number in JSON", path=path)
         return number
     if depth >= MAX_DEPTH and (is_array(value) or isinstance(value, Mapping)):
         raise DocumentError("nested too deeply", path=path[:100])
@@ -146,7 +152,7 @@ def _text(text: str, path: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise DocumentError("half a surrogate pair", path=path) from None
-    return str(text)  # a typed flag is more than its key
+    return str(text)  # the key of a typed flag is of a subclass
 
 
 def _name(key: object, path: str) -> str:
@@ -160,8 +166,8 @@ def _encoded(data: bytes | str | Mapping[str, object], name: str | None) -> byte
     if isinstance(data, Mapping):
         try:
             return msgspec.json.encode(plain_json(data))
-        except DocumentError as mistake:
-            raise DocumentError(mistake.problem, file=name, path=mistake.path) from None
+        except DocumentError as error:
+            raise DocumentError(error.problem, file=name, path=error.path) from None
     return utf8(data, name)
 
 
@@ -191,13 +197,13 @@ def _top_level(text: bytes, name: str | None) -> dict[str, msgspec.Raw]:
 
 
 def _at(offset: int | None, text: bytes, problem: str, name: str | None) -> DocumentError:
-    """Bad syntax at an offset in bytes; ``None`` is the end."""
+    """The error for a syntax error at an offset in bytes; ``None`` is the end."""
     line, column = line_and_column(text, offset)
     return DocumentError(problem, file=name, line=line, column=column)
 
 
 def _section(sections: Mapping[str, msgspec.Raw], path: str, name: str | None) -> dict[str, msgspec.Raw]:
-    """The members of a top-level object, undecoded; none if it is missing or null."""
+    """The members of a section as JSON text. Empty if the section is missing or null."""
     text = sections.get(path)
     if text is None or bytes(text) == b"null":
         return {}
@@ -208,10 +214,10 @@ def _section(sections: Mapping[str, msgspec.Raw], path: str, name: str | None) -
 
 
 def _refuse_repeated_keys(text: bytes, name: str | None) -> None:
-    """Refuses JSON with a section or a key that is there twice, of which decoding keeps the last without a word.
+    """Raise an error for JSON with a duplicate section or key. Decoding silently keeps the last one.
 
-    Members that got lost show in the length of the text without its spaces: with them it is longer than what was decoded. So is
-    one whose keys have escapes that they could do without; only then is the text searched for places, which takes its time.
+    With a duplicate, the text without spaces is longer than the decoded members. So it is if keys have unnecessary escapes. Only in
+    these two cases the text is searched for places, which is slow.
     """
     compact = msgspec.json.format(text, indent=-1)
     sections = _TABLE.decode(compact)
@@ -222,20 +228,20 @@ def _refuse_repeated_keys(text: bytes, name: str | None) -> None:
     places = places_of_json(text.decode())
     for path in places.repeated:
         if len(path) <= _KEYS_DEPTH:
-            raise _repeated(path, places, name)
+            raise _duplicate(path, places, name)
 
 
 def _length(members: Mapping[str, msgspec.Raw]) -> int:
-    """How long an object with these members is if it has each of them once, and no spaces."""
+    """The length of a JSON object without spaces that has each of these members once."""
     commas = max(len(members) - 1, 0)
     return (
         len("{}") + commas + sum(len(msgspec.json.encode(name)) + len(":") + len(bytes(value)) for name, value in members.items())
     )
 
 
-def _repeated(path: Path, places: Places, name: str | None) -> DocumentError:
+def _duplicate(path: Path, places: Places, name: str | None) -> DocumentError:
     place = places.at(path)
-    return DocumentError(f'"{path[-1]}" stands here twice', file=name, line=place.line, column=place.column)
+    return DocumentError(f'duplicate "{path[-1]}"', file=name, line=place.line, column=place.column)
 
 
 def _definitions(section: str, entries: Mapping[str, msgspec.Raw], name: str | None) -> Iterator[Change]:
@@ -264,18 +270,18 @@ def _value(key: str, text: msgspec.Raw, name: str | None) -> Change:
 
 
 def _mistake(error: Exception, path: str, name: str | None) -> DocumentError:
-    """A mistake in the content of a piece; its syntax was found to be good with that of the whole."""
+    """The error for the content of a section or definition. Its syntax was checked with the whole document."""
     problem = read_problem(error)
     return DocumentError(problem.text, file=name, path=f"{path}.{problem.path}" if problem.path else path)
 
 
 def joined(path: str, key: str) -> str:
-    """The JSON path of a member; a name that would be hard to tell from the path is quoted."""
+    """The JSON path of a member. A name with other characters than letters, digits, ``_`` and ``-`` is quoted."""
     if not _SIMPLE.fullmatch(key):
         return f"{path}[{msgspec.json.encode(printable(key)).decode()}]"
     return f"{path}.{key}" if path else key
 
 
 def _nearest(section: str) -> str:
-    expected = f": expected {', '.join(_KNOWN[:-1])} or {_KNOWN[-1]}"
-    return did_you_mean(section, _KNOWN, before=", ", quote='"{}"'.format) or expected
+    expected = f": expected {', '.join(_SECTION_NAMES[:-1])} or {_SECTION_NAMES[-1]}"
+    return did_you_mean(section, _SECTION_NAMES, before=", ", quote='"{}"'.format) or expected

@@ -1,6 +1,6 @@
-"""Where in a text each value of a document stands: lines for mistakes that only its content shows.
+"""The line and column of each value in a document, for errors that are found after decoding.
 
-The text is known to be well-formed; what stands in it is for others to say.
+The text must be well-formed.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import msgspec
 __all__ = ["Path", "Place", "Places", "places_of_json"]
 
 Path: TypeAlias = tuple[str | int, ...]
-"""Names and indexes that lead from a document to one of its values."""
+"""The names and indexes from the top of a document to one of its values."""
 
 _TOKEN: Final = re.compile(r'(?P<open>[{\[])|(?P<close>[}\]])|(?P<string>"[^"\\]*(?:\\.[^"\\]*)*")|(?P<scalar>[^\s{}\[\]:,"]+)')
 
 
 @dataclass(slots=True)
 class Place:
-    """Where a value begins, or the name of a member with its value. Lines and columns count from 1, columns in characters."""
+    """Where an element begins, or the name of a member. Lines and columns count from 1, columns in characters."""
 
     line: int
     column: int
     inner: dict[str, Place] | list[Place] | None = None
 
     def inside(self, part: str | int) -> Place | None:
-        """The place of a member or an element, if there is one."""
+        """The place of a member or an element, or ``None``."""
         if isinstance(self.inner, dict):
             return self.inner.get(part) if isinstance(part, str) else None
         if isinstance(self.inner, list) and isinstance(part, int) and part < len(self.inner):
@@ -37,7 +37,7 @@ class Place:
         return None
 
     def put(self, part: str | int, place: Place) -> None:
-        """The place of a member, or of the next element."""
+        """Add the place of a member, or of the next element."""
         if isinstance(self.inner, dict) and isinstance(part, str):
             self.inner[part] = place
         elif isinstance(self.inner, list):
@@ -46,13 +46,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """All places of a document. ``repeated``: members whose names their objects have more than once; the last one counts."""
+    """All places of a document. ``repeated``: the paths of duplicate names; the last member of a name counts."""
 
     root: Place
     repeated: tuple[Path, ...] = ()
 
     def at(self, path: Iterable[str | int]) -> Place:
-        """The place of what a path leads to, or of what is nearest to it on the way."""
+        """The place of the value at ``path``, or of the last value on the path that exists."""
         place = self.root
         for part in path:
             inner = place.inside(part)
@@ -63,23 +63,23 @@ class Places:
 
 
 def places_of_json(text: str) -> Places:
-    """The places in JSON text."""
+    """The places of all values in JSON text."""
     top = Place(1, 1, [])
     around: list[Place] = [top]
     repeated: list[Path] = []
     path: list[str | int] = []
     part: str | int
     name: tuple[str, Place] | None = None
-    line, line_start, seen = 1, 0, 0
+    line, line_start, position = 1, 0, 0
     for token in _TOKEN.finditer(text):
         kind, start = token.lastgroup, token.start()
         if kind == "close":
             around.pop()
             path.pop()
             continue
-        if newlines := text.count("\n", seen, start):
-            line, line_start = line + newlines, text.rfind("\n", seen, start) + 1
-        seen = token.end()
+        if newlines := text.count("\n", position, start):
+            line, line_start = line + newlines, text.rfind("\n", position, start) + 1
+        position = token.end()
         place = Place(line, start - line_start + 1)
         outer = around[-1]
         if isinstance(outer.inner, dict):

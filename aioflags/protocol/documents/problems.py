@@ -1,6 +1,6 @@
-"""What is wrong with a piece of JSON, in the words of JSON instead of those of the decoder.
+"""Decoding errors of msgspec, translated into the terms of JSON.
 
-It reads messages like ``Expected `str`, got `int` - at `$.rules[0].op```, whose wording is msgspec's.
+An example of msgspec's messages: ``Expected `str`, got `int` - at `$.rules[0].op``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aioflags.runtime.logs import printable
 __all__ = ["UNREADABLE", "Problem", "line_and_column", "located_problem", "read_problem"]
 
 UNREADABLE: Final = (ValueError, RecursionError)
-"""What decoding may raise: malformed JSON, wrong types, text that is not UTF-8, JSON that nests too deeply."""
+"""What decoding raises for malformed JSON, wrong types, text that is not UTF-8, and JSON that nests too deeply."""
 
 _MESSAGE: Final = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
 _OFFSET: Final = re.compile(r"JSON is malformed: (?P<text>.*) \(byte (?P<offset>\d+)\)", re.DOTALL)
@@ -31,7 +31,7 @@ _GOT: Final = {"str": "string", "int": "number", "float": "fractional number", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One mistake. ``path`` leads to it within what was decoded, empty for the whole; ``offset`` is in bytes, for bad syntax."""
+    """One error. ``path`` is its place in the decoded value, empty for the whole. ``offset`` is in bytes, for a syntax error."""
 
     text: str
     path: str = ""
@@ -42,7 +42,7 @@ class Problem:
 
 
 def read_problem(error: Exception) -> Problem:
-    """What one of ``UNREADABLE`` says."""
+    """The problem of an exception of ``UNREADABLE``."""
     match error:
         case msgspec.ValidationError():
             return _content(str(error))
@@ -55,16 +55,16 @@ def read_problem(error: Exception) -> Problem:
 
 
 def line_and_column(text: bytes, offset: int | None) -> tuple[int, int]:
-    """Where an offset in bytes is, both from 1, the column in characters; ``None`` is the end."""
+    """The line and column of an offset in bytes, counted from 1, the column in characters. ``None`` is the end of the text."""
     before = text[:offset]
     start = before.rfind(b"\n") + 1
     return before.count(b"\n") + 1, len(before[start:].decode(errors="replace")) + 1
 
 
 def located_problem(document: str, error: Exception, text: bytes | str, *, names_item: bool = False) -> str:
-    """One of ``UNREADABLE`` in one line: which document, where in its text for bad syntax, and what.
+    """An exception of ``UNREADABLE`` in one line: the document, the line and column of a syntax error, and the problem.
 
-    ``names_item``: the text is about one flag or segment, or is a poll; its key is named if it comes before the bad syntax.
+    ``names_item``: the text contains one flag or segment, or is a poll. The key is included if it comes before the syntax error.
     """
     problem = read_problem(error)
     if problem.offset is None and problem.text != _CUT_OFF:
@@ -76,26 +76,26 @@ def located_problem(document: str, error: Exception, text: bytes | str, *, names
 
 
 def _item(text: bytes) -> str:
-    """The flag or segment that the last event of a text is about; empty if its key does not come at its beginning."""
-    # Behind the first array keys may be those of prerequisites.
+    """The flag or segment of the last event in a text. Empty if the event does not start with its key."""
+    # After the first array, a key may belong to a prerequisite.
     head = text[max(text.rfind(b'"event"'), 0) :].partition(b"[")[0]
-    found = _PATH.search(head) or _KEY.search(head)
-    if found is None:
+    match = _PATH.search(head) or _KEY.search(head)
+    if match is None:
         return ""
-    kind = "segment" if found["section"] == b"segments" or b'"segment"' in head else "flag"
-    return f'{kind} "{printable(found["key"].decode(errors="replace"))}"'
+    kind = "segment" if match["section"] == b"segments" or b'"segment"' in head else "flag"
+    return f'{kind} "{printable(match["key"].decode(errors="replace"))}"'
 
 
 def _syntax(message: str) -> Problem:
-    found = _OFFSET.fullmatch(message)
-    if found is None:
+    match = _OFFSET.fullmatch(message)
+    if match is None:
         return Problem(text=_CUT_OFF)
-    return Problem(text=found["text"], offset=int(found["offset"]))
+    return Problem(text=match["text"], offset=int(match["offset"]))
 
 
 def _content(message: str) -> Problem:
-    found = _MESSAGE.fullmatch(message)
-    text, path = (found["text"], found["path"] or "") if found else (message, "")
+    match = _MESSAGE.fullmatch(message)
+    text, path = (match["text"], match["path"] or "") if match else (message, "")
     if text.startswith("Object missing required field "):
         text = text.replace("Object missing required field ", "missing required property ").replace("`", '"')
     elif text.startswith("Expected "):
@@ -105,5 +105,5 @@ def _content(message: str) -> Problem:
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:
-    """Type names of Python in backquotes, as JSON calls them: "`int | null`" becomes "whole number or null"."""
-    return _QUOTED.sub(lambda found: " or ".join(names.get(name, name) for name in found[1].split(" | ")), text)
+    """Replace Python type names in backquotes by JSON type names: "`int | null`" becomes "whole number or null"."""
+    return _QUOTED.sub(lambda match: " or ".join(names.get(name, name) for name in match[1].split(" | ")), text)

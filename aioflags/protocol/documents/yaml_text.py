@@ -1,7 +1,7 @@
-"""YAML becomes what JSON would decode to: the core schema of YAML 1.2, and nothing that a document of data has no use for.
+"""Reads YAML into JSON values: the core schema of YAML 1.2, without types that JSON does not have.
 
-So ``on:`` is the name "on" and not a boolean, a date is a string, and no tag makes an object. What aliases stand for is
-counted, since a few lines of them can stand for more than a machine can hold. It needs the extra ``yaml``.
+``on:`` is the name "on" and not a boolean, a date is a string, and tags do not create objects. The values behind aliases are
+counted, because a few lines of aliases can expand to more than the memory of a machine. It needs the extra ``yaml``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from aioflags.protocol.documents.places import Path, Place, Places
 
 __all__ = ["YamlError", "YamlText", "read_yaml"]
 
-_MOST_REPEATED: Final = 250_000
-"""Values that all aliases of a text may stand for together."""
+_MAX_ALIASED_VALUES: Final = 250_000
+"""The number of values that all aliases of a text may expand to."""
 _TAG: Final = "tag:yaml.org,2002:"
 _TAGS: Final = frozenset(_TAG + name for name in ("null", "bool", "int", "float", "map", "seq"))
 _STRING_TAGS: Final = frozenset({"!", _TAG + "str"})
@@ -32,7 +32,7 @@ _PLAIN: Final = re.compile(
 
 
 class YamlError(ValueError):
-    """What is wrong with the text, and where; counted from 1."""
+    """An error in YAML text. ``line`` and ``column`` count from 1."""
 
     def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
         super().__init__(problem)
@@ -43,7 +43,7 @@ class YamlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class YamlText:
-    """What a text says, and where. Values that aliases repeat are shared, so do not change them."""
+    """The value of a text, with the places of its parts. Aliases share their values, so do not change them."""
 
     value: JsonValue
     places: Places
@@ -54,12 +54,12 @@ class _Node:
     value: Any
     place: Place
     size: int = 1
-    """How many values it stands for, its own included."""
+    """The number of values in it, including itself."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """A mapping or sequence whose end is still to come."""
+    """A mapping or sequence that the parser has not finished."""
 
     value: dict[str, Any] | list[Any]
     place: Place
@@ -71,25 +71,25 @@ class _Open:
 
 
 def read_yaml(text: str) -> YamlText:
-    """What the one document of a text says. Raises :class:`YamlError`, or ``ConfigError`` where the extra is not installed."""
+    """Read the single document of a text. Raises :class:`YamlError`, or ``ConfigError`` if the extra is not installed."""
     try:
         yaml: Any = importlib.import_module("yaml")
     except ModuleNotFoundError:
         raise ConfigError('reading YAML needs PyYAML: pip install "aioflags[yaml]"') from None
-    reading = _Reading()
+    reader = _Reader()
     try:
-        # Events, not yaml.load: nothing is made but what is made here, and nothing recurses.
+        # Parser events instead of yaml.load: PyYAML constructs no objects, and does not recurse.
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-            reading.take(type(event).__name__, event)
+            reader.take(type(event).__name__, event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise YamlError(error.problem or error.context or "no YAML", mark and mark.line + 1, mark and mark.column + 1) from None
+        raise YamlError(error.problem or error.context or "not YAML", mark and mark.line + 1, mark and mark.column + 1) from None
     except yaml.YAMLError as error:
-        raise YamlError(f"no YAML: {getattr(error, 'reason', error)}") from None
-    return reading.result()
+        raise YamlError(f"not YAML: {getattr(error, 'reason', error)}") from None
+    return reader.result()
 
 
-class _Reading:
+class _Reader:
     def __init__(self) -> None:
         self._document: _Node | None = None
         self._open: list[_Open] = []
@@ -103,7 +103,7 @@ class _Reading:
         return YamlText(self._document.value, Places(self._document.place, tuple(self._repeated)))
 
     def take(self, kind: str, event: Any) -> None:
-        """One event of the parser, by the name of its class."""
+        """Handle one event of the parser. ``kind`` is the name of its class."""
         match kind:
             case "ScalarEvent":
                 self._scalar(event)
@@ -114,12 +114,12 @@ class _Reading:
             case "AliasEvent":
                 self._alias(event)
             case "DocumentStartEvent" if self._document is not None:
-                raise _mistake("a second document: there is one a file", event)
+                raise _mistake("a second document: expected one per file", event)
             case _:
                 pass
 
     def _scalar(self, event: Any) -> None:
-        if self._wants_name():
+        if self._expects_name():
             self._name(event.value, event, is_merge=event.value == "<<" and event.tag is None and event.implicit[0])
             return
         is_text = event.tag in _STRING_TAGS or (event.tag is None and not event.implicit[0])
@@ -131,8 +131,8 @@ class _Reading:
     def _begin(self, value: dict[str, Any] | list[Any], event: Any) -> None:
         if event.tag is not None:
             _check_tag(event)
-        if self._wants_name():
-            raise _mistake("a name that is no text", event)
+        if self._expects_name():
+            raise _mistake("a name that is not text", event)
         if len(self._open) >= MAX_DEPTH:
             raise _mistake("nested too deeply", event)
         place = _place(event)
@@ -146,18 +146,18 @@ class _Reading:
         self._close(_Node(ended.value, ended.place, ended.size), ended.anchor)
 
     def _alias(self, event: Any) -> None:
-        # An anchor counts from its end on, so that nothing can contain itself.
+        # An anchor is defined at the end of its value, so that a value cannot contain itself.
         node = self._anchors.get(event.anchor)
         if node is None:
-            raise _mistake(f"*{event.anchor} stands for nothing that ended before it", event)
+            raise _mistake(f"*{event.anchor} does not refer to an anchor before it", event)
         self._expanded += node.size
-        if self._expanded > _MOST_REPEATED:
-            raise _mistake(f"aliases stand for more than {_MOST_REPEATED} values", event)
-        if self._wants_name():
+        if self._expanded > _MAX_ALIASED_VALUES:
+            raise _mistake(f"aliases expand to more than {_MAX_ALIASED_VALUES} values", event)
+        if self._expects_name():
             raise _mistake("a name that is an alias", event)
         self._close(_Node(node.value, Place(*_position(event), node.place.inner), node.size), None)
 
-    def _wants_name(self) -> bool:
+    def _expects_name(self) -> bool:
         return bool(self._open) and isinstance(self._open[-1].value, dict) and self._open[-1].name is None
 
     def _name(self, name: str, event: Any, *, is_merge: bool) -> None:
@@ -173,7 +173,7 @@ class _Reading:
             yield outer.name[0] if outer.name is not None else len(outer.value)
 
     def _close(self, node: _Node, anchor: str | None) -> None:
-        """A value is complete: it goes where it belongs."""
+        """Add a complete value to the mapping or sequence around it."""
         if anchor is not None:
             self._anchors[anchor] = node
         if not self._open:
@@ -195,12 +195,12 @@ class _Reading:
 
 
 def _merge(target: _Open, node: _Node) -> None:
-    """What ``<<`` brings into a mapping: members of one mapping, or of several, where there are none of that name yet."""
+    """Merge ``<<``: add the members of one or several mappings, except names that the target already has."""
     several = isinstance(node.value, list)
     for index, value in enumerate(node.value if several else [node.value]):
         place = node.place.inside(index) if several else node.place
         if not isinstance(value, dict) or not isinstance(target.value, dict) or place is None:
-            raise YamlError("<< merges mappings, and nothing else", node.place.line, node.place.column)
+            raise YamlError("<< merges only mappings", node.place.line, node.place.column)
         for name, member in cast("dict[str, Any]", value).items():
             if name not in target.value:
                 target.value[name] = member
@@ -208,9 +208,9 @@ def _merge(target: _Open, node: _Node) -> None:
 
 
 def _plain(event: Any) -> JsonValue:
-    """What a scalar without quotes means."""
-    found = _PLAIN.fullmatch(event.value)
-    match found.lastgroup if found else None:
+    """The value of a scalar without quotes."""
+    plain = _PLAIN.fullmatch(event.value)
+    match plain.lastgroup if plain else None:
         case "null":
             return None
         case "true" | "false" as word:
@@ -220,7 +220,7 @@ def _plain(event: Any) -> JsonValue:
         case "float":
             return float(event.value)
         case "beyond":
-            raise _mistake(f"{event.value} is no number in JSON", event)
+            raise _mistake(f"{event.value} is not a number in JSON", event)
         case _:
             return str(event.value)
 
@@ -234,7 +234,7 @@ def _whole(event: Any, digits: str, base: int) -> int:
 
 def _check_tag(event: Any) -> None:
     if event.tag not in _TAGS:
-        raise _mistake(f"the tag {event.tag.replace(_TAG, '!!')}: there are none in flag documents", event)
+        raise _mistake(f"the tag {event.tag.replace(_TAG, '!!')}: flag documents have no tags", event)
 
 
 def _position(event: Any) -> tuple[int, int]:

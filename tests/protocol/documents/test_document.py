@@ -162,7 +162,7 @@ def test_bad_syntax_is_named_with_its_line(document: str | bytes, message: str, 
         ),
         pytest.param({"flagValues": {"f": {1, 2}}}, "expected a JSON value, got set", "flagValues.f", id="a value that is no JSON"),
         pytest.param(
-            {"flagValues": {"f": [float("nan")]}}, "nan is no number in JSON", "flagValues.f[0]", id="a number that is none"
+            {"flagValues": {"f": [float("nan")]}}, "nan is not a number in JSON", "flagValues.f[0]", id="a number that is none"
         ),
         pytest.param({"flags": {1: {}}}, "expected strings as names, got number", "flags", id="a key that is no string"),
         pytest.param({"flagValues": {"f": "\ud800"}}, "half a surrogate pair", "flagValues.f", id="half a surrogate pair"),
@@ -191,12 +191,12 @@ def test_text_that_cannot_be_used_is_refused(document: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("name", "document", "message"),
     [
-        pytest.param("f.json", '{"flags": {},\n "flags": {}}', 'line 2, column 2: "flags" stands here twice', id="a section"),
-        pytest.param("f.json", '{"flags": {"a": {},\n"a": {}}}', 'line 2, column 1: "a" stands here twice', id="a flag"),
-        pytest.param("f.json", '{"flagValues": {"ä": 1, "ä": 1}}', 'line 1, column 25: "ä" stands here twice', id="a flag's value"),
-        pytest.param("f.json", '{"segments": {"\\u0061": {}, "a": {}}}', 'line 1, column 29: "a" stands here twice', id="escaped"),
+        pytest.param("f.json", '{"flags": {},\n "flags": {}}', 'line 2, column 2: duplicate "flags"', id="a section"),
+        pytest.param("f.json", '{"flags": {"a": {},\n"a": {}}}', 'line 2, column 1: duplicate "a"', id="a flag"),
+        pytest.param("f.json", '{"flagValues": {"ä": 1, "ä": 1}}', 'line 1, column 25: duplicate "ä"', id="a flag's value"),
+        pytest.param("f.json", '{"segments": {"\\u0061": {}, "a": {}}}', 'line 1, column 29: duplicate "a"', id="escaped"),
         pytest.param("f.json", '{"flags": {"a": {}}, "segments": {}, "segments": null}', "line 1, column 38", id="null at last"),
-        pytest.param("f.yaml", "flags:\n  a: {}\nflags:\n  b: {}\n", 'line 3, column 1: "flags" stands here twice', id="YAML"),
+        pytest.param("f.yaml", "flags:\n  a: {}\nflags:\n  b: {}\n", 'line 3, column 1: duplicate "flags"', id="YAML"),
         pytest.param("f.yml", "flags:\n  a:\n    on: true\n    on: false\n", "line 4, column 5", id="anywhere in YAML"),
     ],
 )
@@ -228,7 +228,7 @@ def test_keys_are_refused_if_and_only_if_one_is_there_twice(members: list[tuple[
     if len({key for key, _ in members}) == len(members):
         assert {change.key for change in read_document(text).changes} == {key for key, _ in members}
     else:
-        assert "stands here twice" in str(mistake(text))
+        assert "duplicate" in str(mistake(text))
 
 
 def test_values_nested_without_end_are_refused() -> None:
