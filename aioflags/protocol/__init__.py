@@ -1,1 +1,1 @@
-"""Floor 2: the protocols without I/O. Decoded messages in, values out."""
+"""Layer 2: the protocols without I/O. Messages in, values out."""

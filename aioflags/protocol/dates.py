@@ -1,4 +1,4 @@
-"""Dates as the headers of answers give them: what time it is for a server, and until when it wants to be left alone."""
+"""Dates in HTTP response headers, such as ``Date`` and ``Retry-After``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["read_date"]
 
 
 def read_date(text: str) -> int | None:
-    """The value of a header such as ``Date``, in milliseconds of the wall clock; ``None`` if it is no date."""
+    """The date in a header value, as Unix time in milliseconds. ``None`` if the value is not a date."""
     try:
         date = parsedate_to_datetime(text)
-        # Without a zone it is UTC, and not this machine's time.
+        # A date without a time zone is in UTC, not in local time.
         return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
     except (TypeError, ValueError, OverflowError):
         return None

@@ -1,4 +1,4 @@
-"""One flag or segment on its way from JSON to a change. What every format has in common; formats are other files.
+"""Decoding one flag or segment into a change. All formats share this; each format has its own module.
 
 Source: ``evaluation.md`` 2; ``data-system.md`` 2.1 and 3.1.
 """
@@ -17,7 +17,7 @@ from aioflags.model.values import plain_text
 __all__ = ["SECTIONS", "put", "read_definition", "states_version", "value_flag"]
 
 SECTIONS: Final = {"flags": ObjectKind.FLAG, "segments": ObjectKind.SEGMENT}
-"""Where a document with all definitions keeps each kind."""
+"""The section of a document with all definitions → the kind of object in it."""
 
 _DECODERS: Final[dict[ObjectKind, msgspec.json.Decoder[Any]]] = {
     ObjectKind.FLAG: msgspec.json.Decoder(FlagDefinition),
@@ -33,21 +33,21 @@ _STATED: Final = msgspec.json.Decoder(_Stated)
 
 
 def read_definition(kind: ObjectKind, text: bytes | msgspec.Raw) -> Definition:
-    """Decode one object. What it may raise is ``problems.UNREADABLE``."""
+    """Decode one object. Raises one of ``problems.UNREADABLE``."""
     definition: Definition = _DECODERS[kind].decode(text)
     return definition
 
 
 def states_version(definition: Definition, text: bytes | msgspec.Raw) -> bool:
-    """Whether the object says its version itself. Only a zero needs a second look: it may be the default."""
+    """Whether the JSON of the object has a version. Only 0 needs a second look, because it is also the default."""
     return definition.version != 0 or _STATED.decode(text).version is not msgspec.UNSET
 
 
 def put(kind: ObjectKind, key: str, version: int, definition: Definition) -> Change:
-    """The change that puts ``definition`` under ``key``; a tombstone makes it a delete.
+    """The change that stores ``definition`` under ``key``. A definition that is marked as deleted becomes a delete.
 
-    An object that does not name itself takes the key: buckets are computed from it. A key that is more than a string
-    (a typed flag) becomes one, since a definition is written as JSON.
+    A definition without a key gets ``key``, because buckets are computed from it. A key of a subclass of ``str`` (a typed flag)
+    becomes a plain string, because definitions are encoded as JSON.
     """
     if definition.deleted:
         return Change(kind, plain_text(key), version, None)
@@ -57,7 +57,7 @@ def put(kind: ObjectKind, key: str, version: int, definition: Definition) -> Cha
 
 
 def value_flag(key: str, value: Any, version: int = 1) -> FlagDefinition:
-    """A flag that serves ``value``, a JSON value, to everybody."""
+    """A flag that serves ``value``, a JSON value, to all contexts."""
     return FlagDefinition(
         key=plain_text(key), version=version, on=True, variations=(value,), fallthrough=VariationOrRollout(variation=0)
     )

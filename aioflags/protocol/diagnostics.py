@@ -1,6 +1,6 @@
-"""Diagnostic events become JSON: what a client is, how it is configured, and how it fared. They tell nothing of any context.
+"""The JSON of diagnostic events: the SDK, its configuration and its statistics. They contain no data about contexts.
 
-Where the values come from is the business of others; here is what they are called, and in which units they go.
+This module has the names and units of the fields; other modules collect the values.
 
 Source: ``events.md`` 12.
 """
@@ -17,12 +17,12 @@ from aioflags.protocol.payloads import as_json
 
 __all__ = ["Configuration", "Description", "Identity", "Platform", "Sdk", "init_event", "millis", "periodic_event", "whole"]
 
-_LARGEST: Final = 2**53 - 1
-"""The largest number that every reader of JSON takes for what it is."""
+_MAX_INTEGER: Final = 2**53 - 1
+"""The largest integer that every JSON parser reads exactly."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Which client it is, for one run. ``sdk_key_suffix``: the last six characters of its key."""
+    """Identifies a client during one run. ``sdk_key_suffix``: the last six characters of its SDK key."""
 
     diagnostic_id: str
     sdk_key_suffix: str = ""
@@ -32,7 +32,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Sdk(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Which SDK, and which library wraps it, if one does."""
+    """The SDK, and the library that wraps it, if any."""
 
     name: str
     version: str
@@ -41,7 +41,7 @@ class Sdk(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What it runs on."""
+    """The operating system and the Python interpreter."""
 
     name: str = "python"
     os_name: str
@@ -52,7 +52,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The options that say nothing of who uses them: of addresses and proxies, only whether there are any of one's own."""
+    """Options without confidential data. Of addresses and proxies it has only whether they are configured."""
 
     custom_base_uri: bool = msgspec.field(name="customBaseURI")
     custom_stream_uri: bool = msgspec.field(name="customStreamURI")
@@ -76,7 +76,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
-    """What stays the same for as long as a client runs."""
+    """The part of diagnostics that does not change while a client runs."""
 
     sdk: Sdk
     configuration: Configuration
@@ -84,17 +84,17 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def whole(number: float) -> int:
-    """A number of anything, cut off where JSON's readers stop counting."""
-    return int(min(max(number, -_LARGEST), _LARGEST))
+    """The number as an integer, limited to ±(2**53 - 1)."""
+    return int(min(max(number, -_MAX_INTEGER), _MAX_INTEGER))
 
 
 def millis(seconds: float) -> int:
-    """Seconds in whole milliseconds."""
+    """Seconds as whole milliseconds."""
     return whole(seconds * 1000)
 
 
 def init_event(identity: Identity, description: Description, *, at_ms: int) -> bytes:
-    """What a client tells first."""
+    """The first diagnostic event of a client."""
     return _encoded({**_head("diagnostic-init", identity, at_ms), **msgspec.to_builtins(description)})
 
 
@@ -108,7 +108,7 @@ def periodic_event(
     last_batch: int,
     attempts: Sequence[StreamAttempt],
 ) -> bytes:
-    """What became of the time since ``since_ms``, which is when the event before was made."""
+    """The statistics of one period. ``since_ms``: when the previous diagnostic event was made."""
     return _encoded(
         {
             **_head("diagnostic", identity, at_ms),
@@ -128,5 +128,5 @@ def _head(kind: str, identity: Identity, at_ms: int) -> dict[str, Any]:
 
 
 def _encoded(event: dict[str, Any]) -> bytes:
-    # By the way that escapes lone surrogates, which a system's own names may have.
+    # Not msgspec alone: as_json escapes lone surrogates, which names of the operating system may contain.
     return bytes(as_json(event))

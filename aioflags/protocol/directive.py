@@ -1,6 +1,6 @@
-"""The FDv1 fallback directive, read here and nowhere else: from response headers, and from a goodbye. A server shapes both.
+"""The FDv1 fallback directive: read from response headers and from a goodbye, and written by the development server.
 
-What it means is not decided here; it rides on every result of its connection up to the supervisor.
+No other module reads it. It is a field of every result of its connection; the supervisor decides what to do.
 
 Source: ``data-system.md`` 6.1, 6.2 (FB-1 to FB-3, FB-30) and 6.6.
 """
@@ -34,7 +34,7 @@ _GOODBYE: Final = msgspec.json.Decoder(_Goodbye)
 
 
 def read_directive(headers: Mapping[str, str]) -> FallbackDirective | None:
-    """The directive in the headers of a response. Names count in any case; a header may have been folded (``true, true``)."""
+    """The directive in response headers, or ``None``. Header names are case-insensitive; values may be joined (``true, true``)."""
     if "true" not in (token.lower() for token in _tokens(headers, _FALLBACK)):
         return None
     ttl = next(iter(_tokens(headers, _TTL)), "")
@@ -42,9 +42,10 @@ def read_directive(headers: Mapping[str, str]) -> FallbackDirective | None:
 
 
 def read_goodbye(data: bytes | str) -> tuple[str, FallbackDirective | None]:
-    """Why the server leaves, for the log, and the directive if it names a number of seconds, whole or cut to whole ones.
+    """Read the data of a goodbye: its reason, for the log, and its directive.
 
-    A goodbye that makes no sense is a goodbye without either.
+    It has a directive if ``protocolFallbackTTL`` is a number; fractions of seconds are cut off. Unreadable data has an empty reason
+    and no directive.
     """
     try:
         check_depth(data, 1)
@@ -59,24 +60,25 @@ def read_goodbye(data: bytes | str) -> tuple[str, FallbackDirective | None]:
 
 
 def shape_directive(directive: FallbackDirective | None) -> dict[str, str]:
-    """The headers with which a server gives the directive; none without one."""
+    """The response headers for a directive. Empty for ``None``."""
     if directive is None:
         return {}
     return {_FALLBACK: "true"} if directive.ttl is None else {_FALLBACK: "true", _TTL: f"{directive.ttl:.0f}"}
 
 
 def shape_goodbye(reason: str, directive: FallbackDirective | None) -> bytes:
-    """The data of a goodbye. A directive without a ``ttl`` cannot travel in it."""
+    """The data of a goodbye. It cannot express a directive without a ``ttl``."""
     goodbye = _Goodbye(reason=reason, ttl=None if directive is None or directive.ttl is None else int(directive.ttl))
     return msgspec.json.encode(goodbye)
 
 
-def _tokens(headers: Mapping[str, str], wanted: str) -> list[str]:
-    return [token.strip() for name, value in headers.items() if name.lower() == wanted for token in value.split(",")]
+def _tokens(headers: Mapping[str, str], header: str) -> list[str]:
+    """The values of a header, given in lower case."""
+    return [token.strip() for name, value in headers.items() if name.lower() == header for token in value.split(",")]
 
 
 def _seconds(number: float) -> float | None:
-    """``number``, unless it is none that a clock could reach."""
+    """``number`` as a finite float, or ``None``."""
     try:
         seconds = float(number)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""What a reader made of what it was fed. An effect is a value; what to do about it, sources decide.
+"""Effects: the results of a protocol reader for the events that it read. Sources decide what to do about them.
 
 Source: ``data-system.md`` 2.2 and 2.3; ``architecture.md`` 4.
 """
@@ -16,19 +16,19 @@ __all__ = ["NOTHING", "Completed", "Effect", "Goodbye", "Malformed", "Nothing", 
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """It was noted, or it was none of our business."""
+    """The event was stored until the transfer completes, or was ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A transfer is complete, or the server says that we are up to date: then the change set is of kind ``NONE``."""
+    """A transfer is complete, or the server confirmed that the data is up to date (a change set of kind ``NONE``)."""
 
     change_set: ChangeSet
 
 
 @dataclass(frozen=True, slots=True)
 class Goodbye:
-    """The server is about to leave; what was buffered is forgotten. ``reason`` may be empty."""
+    """The server is about to close the connection. Buffered changes are discarded. ``reason`` may be empty."""
 
     reason: str
     directive: FallbackDirective | None
@@ -36,14 +36,14 @@ class Goodbye:
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """The server gave up on the transfer; what was buffered is forgotten. ``reason`` may be empty."""
+    """The server aborted the transfer. Buffered changes are discarded. ``reason`` may be empty."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """It cannot be used, and nor can what came before it in its transfer. ``message`` says where and why."""
+    """The event is invalid, and so is its transfer. ``message`` has the place and the problem."""
 
     message: str
 

@@ -1,8 +1,8 @@
-"""The envelope of a poll: a JSON object whose ``events`` are cut apart without decoding them, and without reading ahead.
+"""The envelope of a poll: a JSON object with ``events``, which are cut out one by one, without decoding the rest of the body.
 
-Splitting 16 MB at once would hold the event loop for 20 ms. So cuts are guessed, at each comma after which an object begins
-with ``"event"``, as every known server writes it. Whoever decodes what was cut off finds out about a wrong guess, since
-no part of a JSON object is an object from its first brace; then :func:`split_events` has to do it.
+To split 16 MB at once would block the event loop for 20 ms. :func:`cut_events` therefore guesses: an event starts after each comma
+that is followed by an object with ``"event"`` as its first name, as all known servers write it. A wrong guess cuts inside an event,
+and shows when the text is decoded, because no prefix of a JSON object is itself JSON. Then use :func:`split_events`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["check_syntax", "cut_events", "split_events"]
 _OPENING: Final = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"events"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*')
 _BOUNDARY: Final = re.compile(rb",[ \t\r\n]*(\{)[ \t\r\n]*\Z")
 _NAME: Final = b'"event"'
-_NEAR: Final = 64
-"""How much white space before an event is looked over."""
-_MISSES: Final = 1000
-"""So many names in a row that begin no event: nothing that a server writes, and cutting it would hold others up."""
+_MAX_WHITESPACE: Final = 64
+"""How many bytes before an event name are searched for the comma and the brace."""
+_MAX_MISSES: Final = 1000
+"""After so many consecutive ``"event"`` strings that do not begin an event, the rest is split at once. Searching on would block."""
 
 
 class _Envelope(msgspec.Struct):
@@ -35,27 +35,27 @@ _ANYTHING: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 def check_syntax(text: bytes | msgspec.Raw) -> None:
-    """Raises one of ``problems.UNREADABLE`` if ``text`` is not JSON."""
+    """Check that ``text`` is JSON. Raises one of ``problems.UNREADABLE``."""
     check_depth(text, 2)
     _ANYTHING.decode(text)
 
 
 def split_events(body: bytes) -> Iterator[bytes | msgspec.Raw]:
-    """The JSON text of each event, in order, all found at once. What it may raise is ``problems.UNREADABLE``."""
+    """The JSON text of each event, in order, by decoding the whole body. Raises one of ``problems.UNREADABLE``."""
     check_depth(body, 4)
     yield from _ENVELOPE.decode(body).events
 
 
 def cut_events(body: bytes) -> Iterator[bytes | msgspec.Raw]:
-    """The same, found one by one. What is cut off may be no JSON, if the body is none or a guess was wrong."""
+    """The JSON text of each event, cut out one by one. A text is not JSON if the body is not, or if a guess was wrong."""
     opening = _OPENING.match(body)
     if opening is None:
         yield from split_events(body)
         return
     start = at = opening.end()
     misses = 0
-    while (at := body.find(_NAME, at)) >= 0 and misses < _MISSES:
-        if boundary := _BOUNDARY.search(body, max(start, at - _NEAR), at):
+    while (at := body.find(_NAME, at)) >= 0 and misses < _MAX_MISSES:
+        if boundary := _BOUNDARY.search(body, max(start, at - _MAX_WHITESPACE), at):
             yield body[start : boundary.start()]
             start = boundary.start(1)
             misses = 0

@@ -1,4 +1,4 @@
-"""What failures of a source are called, and which of them may pass: one table of HTTP statuses, and the makers of ``ErrorInfo``.
+"""Failures of sources: which HTTP statuses are temporary, and the functions that make an ``ErrorInfo``.
 
 Source: ``data-system.md`` 2.3 and 5.7; ``client-surface.md`` 15.
 """
@@ -16,8 +16,8 @@ from aioflags.runtime.logs import describe_error, printable
 
 __all__ = ["http_failure", "invalid_data", "is_recoverable", "located", "network_failure", "server_failure", "unexpected"]
 
-_PASSING: Final = frozenset({400, 408, 429})
-"""The only statuses from 400 to 499 that the same request may not get again."""
+_RECOVERABLE: Final = frozenset({400, 408, 429})
+"""The statuses from 400 to 499 for which a retry may succeed."""
 
 _HINTS: Final = {
     401: "the SDK key is probably invalid",
@@ -27,12 +27,12 @@ _HINTS: Final = {
 
 
 def is_recoverable(status: int) -> bool:
-    """Whether asking again may help: for every status but those that blame the request itself."""
-    return status in _PASSING or not 400 <= status < 500
+    """Whether a retry may succeed. All statuses from 400 to 499 are permanent, except 400, 408 and 429."""
+    return status in _RECOVERABLE or not 400 <= status < 500
 
 
 def http_failure(status: int) -> ErrorInfo:
-    """The service answered, but not with what was asked for."""
+    """The service answered with an error status."""
     try:
         phrase = f" {HTTPStatus(status).phrase}"
     except ValueError:
@@ -42,29 +42,29 @@ def http_failure(status: int) -> ErrorInfo:
 
 
 def invalid_data(message: str) -> ErrorInfo:
-    """The service answered with data that cannot be used."""
+    """The service answered with invalid data."""
     return _failure(FailureKind.INVALID_DATA, message)
 
 
 def network_failure(message: str) -> ErrorInfo:
-    """There was no answer, or it broke off."""
+    """There was no response, or it broke off."""
     return _failure(FailureKind.NETWORK_ERROR, message)
 
 
 def server_failure(reason: str) -> ErrorInfo:
-    """The service said itself that it cannot deliver: an ``error`` or a ``goodbye`` where data were due."""
+    """The service sent an ``error`` or a ``goodbye`` instead of data."""
     return _failure(FailureKind.UNKNOWN, reason or "the service gave no reason")
 
 
 def unexpected(error: BaseException) -> ErrorInfo:
-    """An exception that nobody foresaw."""
+    """An unexpected exception."""
     return _failure(FailureKind.UNKNOWN, describe_error(error))
 
 
 def located(error: ErrorInfo, url: str) -> ErrorInfo:
-    """The failure of a request to ``url``, with the address: origin and path, without what may be secret.
+    """The failure with the address of its request: origin and path of ``url``, without user, password and query.
 
-    A failure that came before there was a URL stays as it is.
+    If ``url`` is empty, the failure is returned unchanged.
     """
     if not url:
         return error

@@ -1,4 +1,4 @@
-"""FDv1: the body of ``/sdk/latest-all``, and the events of ``/all``, become change sets without a selector.
+"""FDv1: reads the body of ``/sdk/latest-all`` and the events of ``/all`` into change sets without a selector.
 
 Source: ``data-system.md`` 3.1 and 3.2.
 """
@@ -61,26 +61,26 @@ _DELETE: Final = msgspec.json.Decoder(_Delete)
 
 
 def read_all(body: bytes) -> Generator[None, None, Effect]:
-    """All flags and segments, or what is wrong with one of them: :class:`Completed` or :class:`Malformed`.
+    """Read all flags and segments. Returns :class:`Completed`, or :class:`Malformed` if one of them is invalid.
 
-    A generator that pauses after about 2 ms of work and returns the effect.
+    It is a generator that yields after about 2 ms of work.
     """
     try:
-        found = _read_sections(body)
+        sections = _read_sections(body)
     except UNREADABLE as error:
         return _malformed("latest-all", error, body)
-    return (yield from _everything(found))
+    return (yield from _read_definitions(sections))
 
 
 class Fdv1Reader:
-    """The events of one FDv1 stream. Single updates count only after everything was put, and only if they are newer."""
+    """Reads the events of one FDv1 stream. Updates count only after the first ``put``, and only if they are newer."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._has_put = False
 
     def feed(self, name: str, data: str | bytes) -> Effect | Generator[None, None, Effect]:
-        """What an event comes to. A ``put``, which may be long, is a generator that pauses like :func:`read_all`."""
+        """Read one event. A ``put`` may be long and gives a generator that yields like :func:`read_all`."""
         match name:
             case "put":
                 return self._put(data)
@@ -96,7 +96,7 @@ class Fdv1Reader:
             sections = _read_put(data)
         except UNREADABLE as error:
             return _malformed("put", error, data)
-        effect = yield from _everything(sections)
+        effect = yield from _read_definitions(sections)
         self._has_put = self._has_put or isinstance(effect, Completed)
         return effect
 
@@ -116,7 +116,7 @@ class Fdv1Reader:
 
 def _read_sections(body: bytes) -> _All:
     try:
-        # Where nothing else is in it the entries are all that can nest, and their depth is checked one by one: a third of the cost.
+        # If the body has only these sections, checking the depth of each entry is enough, at a third of the cost.
         return _ONLY_ALL.decode(body)
     except msgspec.ValidationError:
         check_depth(body, 2)
@@ -132,27 +132,27 @@ def _read_put(data: str | bytes) -> _All:
 
 
 def _read_patch(data: str | bytes) -> Change | None:
-    found = _PATCH.decode(data)
-    place = _place(found.path)
-    return place and _change(*place, found.data)
+    patch = _PATCH.decode(data)
+    target = _target(patch.path)
+    return target and _change(*target, patch.data)
 
 
 def _read_delete(data: str | bytes) -> Change | None:
-    found = _DELETE.decode(data)
-    place = _place(found.path)
-    return place and Change(*place, found.version, None)
+    delete = _DELETE.decode(data)
+    target = _target(delete.path)
+    return target and Change(*target, delete.version, None)
 
 
-def _place(path: str) -> tuple[ObjectKind, str] | None:
-    """What a path names; ``None`` for what is neither a flag nor a segment. A key may have slashes of its own."""
-    found = _PATH.fullmatch(path)
-    return None if found is None else (SECTIONS[found[1]], found[2])
+def _target(path: str) -> tuple[ObjectKind, str] | None:
+    """The kind and key in a path, or ``None`` for another kind than flags and segments. Keys may contain slashes."""
+    match = _PATH.fullmatch(path)
+    return None if match is None else (SECTIONS[match[1]], match[2])
 
 
-def _everything(found: _All) -> Generator[None, None, Effect]:
+def _read_definitions(sections: _All) -> Generator[None, None, Effect]:
     changes: list[Change] = []
     budget = Budget()
-    for section, entries in {"flags": found.flags or {}, "segments": found.segments or {}}.items():
+    for section, entries in {"flags": sections.flags or {}, "segments": sections.segments or {}}.items():
         kind = SECTIONS[section]
         for key, text in entries.items():
             try:

@@ -1,4 +1,4 @@
-"""Fdv2Reader: the events of one FDv2 connection, or of one poll, become effects. Nothing counts before its transfer completes.
+"""Fdv2Reader: reads the events of one FDv2 connection, or of one poll, into effects. Changes count when their transfer completes.
 
 Source: ``data-system.md`` 2.2 and 2.3 (E1 to E16).
 """
@@ -27,7 +27,7 @@ __all__ = ["TRANSITIONS", "Action", "Fdv2Reader", "Phase", "read_poll"]
 
 
 class Phase(StrEnum):
-    """What a change that arrives now belongs to."""
+    """The transfer that the next change belongs to."""
 
     INACTIVE = "no transfer"
     FULL = "a full transfer"
@@ -35,17 +35,17 @@ class Phase(StrEnum):
 
 
 class Action(StrEnum):
-    """What is done about a message."""
+    """What the reader does with a message."""
 
-    CLEAR = "forget what was collected"
-    CONFIRM = "forget what was collected; say that we are up to date"
+    CLEAR = "discard the collected changes"
+    CONFIRM = "discard the collected changes; report that the data is up to date"
     COLLECT = "keep the change until the transfer completes"
-    COMPLETE = "hand out what was collected"
-    REPORT = "forget what was collected; pass the error on"
-    LEAVE = "forget what was collected; pass the goodbye on"
-    DROP = "belongs to no transfer: skip it with a warning"
-    REFUSE = "cannot be meant: treat it like bad data"
-    SKIP = "none of our business"
+    COMPLETE = "return the collected changes"
+    REPORT = "discard the collected changes; return the error"
+    LEAVE = "discard the collected changes; return the goodbye"
+    DROP = "outside a transfer: skip the change and log a warning"
+    REFUSE = "outside a transfer: treat the message as malformed"
+    SKIP = "ignore the message"
 
 
 TRANSITIONS: Final = {
@@ -78,9 +78,9 @@ TRANSITIONS: Final = {
 
 
 class Fdv2Reader:
-    """Reads one connection; the next one takes a new reader, so that no half of a transfer survives its connection.
+    """Reads one connection. Each connection needs a new reader, so that an incomplete transfer ends with its connection.
 
-    A transfer of more than ``largest`` bytes, completed or not, is refused.
+    A transfer of more than ``largest`` bytes is malformed.
     """
 
     def __init__(self, *, largest: int = MAX_RESPONSE_BYTES, logger: logging.Logger = package_logger) -> None:
@@ -92,7 +92,7 @@ class Fdv2Reader:
         self._warned = False
 
     def feed(self, name: str, data: bytes | str) -> Effect:
-        """What the event ``name`` with its JSON ``data`` amounts to. Never raises."""
+        """Read the event ``name`` with its JSON ``data``. Never raises."""
         self._size += len(data)
         try:
             effect = self.take(read_message(name, data))
@@ -105,7 +105,7 @@ class Fdv2Reader:
         return effect
 
     def take(self, message: Message) -> Effect:
-        """The same for an event that is decoded already."""
+        """Read an event that was decoded before."""
         phase = self.phase
         self.phase, action = TRANSITIONS[phase, message.input]
         if action is Action.COLLECT:
@@ -132,7 +132,7 @@ class Fdv2Reader:
                 return NOTHING
 
     def _refuse(self, problem: str) -> Malformed:
-        # A transfer with a hole in it must not complete, even if somebody goes on feeding.
+        # An incomplete transfer must not complete, even if the source feeds more events.
         self.phase = Phase.INACTIVE
         self._changes = []
         return Malformed(problem)
@@ -143,7 +143,7 @@ class Fdv2Reader:
         return NOTHING
 
     def _drop(self, message: Message) -> Effect:
-        # Once a connection: whoever sends one such change sends thousands.
+        # Once per connection: a server that sends one such change sends thousands.
         if not self._warned:
             self._warned = True
             self._logger.warning("skipped changes that belong to no transfer, first %s", printable(message.changes[0].key))
@@ -151,9 +151,9 @@ class Fdv2Reader:
 
 
 def read_poll(body: bytes, *, logger: logging.Logger = package_logger) -> Generator[None, None, Effect]:
-    """What a poll's body amounts to: its first completed transfer, or why there is none; never :class:`Nothing`.
+    """Read the body of a poll. Returns its first completed transfer or the problem, never :class:`Nothing`.
 
-    A generator that pauses after about 2 ms of work and returns the effect. Events after the completed transfer are not read.
+    It is a generator that yields after about 2 ms of work. Events after the completed transfer are checked for syntax only.
     """
     try:
         return (yield from _read_events(cut_events(body), Fdv2Reader(logger=logger)))
@@ -170,7 +170,7 @@ def _read_events(events: Iterator[bytes | msgspec.Raw], reader: Fdv2Reader) -> G
     for text in events:
         effect = reader.take(read_element(text))
         if effect is not NOTHING:
-            # The body has to be JSON to its end: what was cut off short is not to be trusted.
+            # The body must be JSON to its end: a truncated body is malformed.
             for rest in events:
                 check_syntax(rest)
                 if budget.is_spent():

@@ -1,6 +1,6 @@
-"""The events of FDv2, decoded: what each one means to the transfer, and what it carries. The order they may come in is elsewhere.
+"""Messages: decoded FDv2 events, each with its meaning for the transfer and its data. :mod:`.fdv2` checks their order.
 
-Objects are decoded straight into definitions, so that one that cannot be decoded spoils its transfer before it completes.
+Objects are decoded directly into definitions, so that an invalid object makes its transfer malformed before it completes.
 
 Source: ``data-system.md`` 2.1 and 2.3.
 """
@@ -27,7 +27,7 @@ __all__ = ["Input", "Message", "read_element", "read_message"]
 
 
 class Input(StrEnum):
-    """What a message means to the transfer."""
+    """The meaning of a message for the transfer."""
 
     INTENT_FULL = "server-intent: xfer-full"
     INTENT_CHANGES = "server-intent: xfer-changes"
@@ -40,7 +40,7 @@ class Input(StrEnum):
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """One event. What its input does not call for is empty; ``reason`` is for the log."""
+    """One event. Fields that do not apply to its input are empty. ``reason`` is for the log."""
 
     input: Input
     changes: tuple[Change, ...] = ()
@@ -90,7 +90,7 @@ class _StatedElement(msgspec.Struct):
     data: _StatedPut
 
 
-class _About(msgspec.Struct):
+class _ObjectName(msgspec.Struct):
     kind: str
     key: str
     version: int
@@ -119,7 +119,7 @@ _PAYLOAD: Final = msgspec.json.Decoder(_Payload)
 _PUT: Final[msgspec.json.Decoder[_PutFlag | _PutSegment]] = msgspec.json.Decoder(_PutFlag | _PutSegment)
 _STATED_PUT: Final = msgspec.json.Decoder(_StatedPut)
 _STATED_ELEMENT: Final = msgspec.json.Decoder(_StatedElement)
-_ABOUT: Final = msgspec.json.Decoder(_About)
+_OBJECT_NAME: Final = msgspec.json.Decoder(_ObjectName)
 _TRANSFERRED: Final = msgspec.json.Decoder(_Transferred)
 _REASON: Final = msgspec.json.Decoder(_Reason)
 _ELEMENT: Final = msgspec.json.Decoder(_Element)
@@ -127,18 +127,18 @@ _PUT_ELEMENT: Final = msgspec.json.Decoder(_PutElement)
 
 
 def read_message(name: str, data: bytes | str | msgspec.Raw) -> Message:
-    """Decode one event; the data of one that is unknown is not looked at. What it may raise is ``problems.UNREADABLE``."""
+    """Decode one event. The data of an unknown event is not decoded. Raises one of ``problems.UNREADABLE``."""
     read = _READERS.get(name)
     return read(data) if read else _OTHER
 
 
 def read_element(text: bytes | msgspec.Raw) -> Message:
-    """Decode one event of a poll: an object with its name and data. An event without a name is skipped."""
+    """Decode one event of a poll: an object with ``event`` and ``data``. An event without a name is ignored."""
     check_depth(text, 2)
     try:
-        # Nearly all events of a large transfer are puts: these are decoded in one go, down to the definition.
-        found = _PUT_ELEMENT.decode(text).data
-        return _put(found, found.object.version or _version(_STATED_ELEMENT.decode(text).data))
+        # Nearly all events of a large transfer are puts, so they are decoded in one step, including the definition.
+        data = _PUT_ELEMENT.decode(text).data
+        return _put(data, data.object.version or _version(_STATED_ELEMENT.decode(text).data))
     except msgspec.ValidationError:
         element = _ELEMENT.decode(text)
     return read_message(element.event, element.data)
@@ -146,37 +146,37 @@ def read_element(text: bytes | msgspec.Raw) -> Message:
 
 def _read_intent(data: bytes | str | msgspec.Raw) -> Message:
     check_depth(data, 1)
-    # Only the first payload counts, so that the others are not even decoded.
+    # Only the first payload counts; the others are not decoded.
     return _INTENTS[_PAYLOAD.decode(_INTENT.decode(data).payloads[0]).intent]
 
 
 def _read_put(data: bytes | str | msgspec.Raw) -> Message:
     check_depth(data, 1)
     try:
-        found = _PUT.decode(data)
-        return _put(found, found.object.version or _version(_STATED_PUT.decode(data)))
+        change = _PUT.decode(data)
+        return _put(change, change.object.version or _version(_STATED_PUT.decode(data)))
     except msgspec.ValidationError:
-        # Either the object is at fault, or it is of a kind that a newer server knows.
-        if (kind := _ABOUT.decode(data).kind) in _KINDS:
+        # The object is invalid, or it is of a kind that this release does not know.
+        if (kind := _OBJECT_NAME.decode(data).kind) in _KINDS:
             raise
     return _skipped(kind)
 
 
-def _put(found: _PutFlag | _PutSegment, version: int) -> Message:
-    kind = ObjectKind.FLAG if found.__class__ is _PutFlag else ObjectKind.SEGMENT
-    return Message(Input.CHANGE, (put(kind, found.key, version, found.object),))
+def _put(change: _PutFlag | _PutSegment, version: int) -> Message:
+    kind = ObjectKind.FLAG if change.__class__ is _PutFlag else ObjectKind.SEGMENT
+    return Message(Input.CHANGE, (put(kind, change.key, version, change.object),))
 
 
 def _version(stated: _StatedPut) -> int:
-    """What the object states, be it a zero, which may also be the default; else what its envelope says, which counts transfers."""
+    """The version in the JSON of the object, also if it is 0; otherwise that of its envelope, which counts transfers."""
     return stated.version if stated.object.version is msgspec.UNSET else stated.object.version
 
 
 def _read_delete(data: bytes | str | msgspec.Raw) -> Message:
     check_depth(data, 1)
-    about = _ABOUT.decode(data)
-    kind = _KINDS.get(about.kind)
-    return Message(Input.CHANGE, (Change(kind, about.key, about.version, None),)) if kind else _skipped(about.kind)
+    named = _OBJECT_NAME.decode(data)
+    kind = _KINDS.get(named.kind)
+    return Message(Input.CHANGE, (Change(kind, named.key, named.version, None),)) if kind else _skipped(named.kind)
 
 
 def _skipped(kind: str) -> Message:
@@ -185,12 +185,12 @@ def _skipped(kind: str) -> Message:
 
 def _read_transferred(data: bytes | str | msgspec.Raw) -> Message:
     check_depth(data, 1)
-    found = _TRANSFERRED.decode(data)
-    return Message(Input.TRANSFERRED, selector=Selector(found.state, found.version))
+    selector = _TRANSFERRED.decode(data)
+    return Message(Input.TRANSFERRED, selector=Selector(selector.state, selector.version))
 
 
 def _read_error(data: bytes | str | msgspec.Raw) -> Message:
-    # An error that makes no sense is an error all the same.
+    # Unreadable data is an error without a reason.
     try:
         check_depth(data, 1)
         reason = _REASON.decode(data).reason

@@ -1,4 +1,4 @@
-"""Analytics events become schema-4 JSON, one record at a time, so that one that cannot be carried takes no other with it.
+"""The JSON of analytics events (schema 4). Each record is encoded separately, so that one invalid event does not lose others.
 
 Source: ``events.md`` 4, 5 and 11.3.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, Final, cast
 
 import msgspec
@@ -25,40 +24,41 @@ from aioflags.model.event import (
 from aioflags.model.nesting import check_value_depth
 from aioflags.model.values import is_small
 from aioflags.protocol.redaction import Redaction, is_large, plain
+from aioflags.runtime.cooperative import sliced
 
 __all__ = ["EVENT_SCHEMA", "Shaper", "as_json", "try_json"]
 
 EVENT_SCHEMA: Final = "4"
 _NULL: Final = msgspec.Raw(b"null")
-_AT_ONCE: Final = 64
-"""How many members or elements of something large are looked at together."""
+_SLICE_PARTS: Final = 64
+"""How many members or elements of a large value are encoded in one slice."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def as_json(value: Any) -> msgspec.Raw:
-    """``value`` as JSON, which nobody can change any more. Lone surrogates are escaped.
+    """Encode ``value`` as JSON. Lone surrogates are escaped.
 
     Raises:
-        TypeError: it is, or holds, what JSON has not.
-        ValueError: a number that is not finite, or has thousands of digits; or it nests too deeply, or holds itself.
+        TypeError: It is or contains an object that JSON does not support.
+        ValueError: A number is not finite, or has thousands of digits; or the value nests too deeply, or contains itself.
     """
     check_value_depth(value)
     return _encoded(plain(value))
 
 
 def try_json(value: Any) -> msgspec.Raw | Exception:
-    """The same of a value that a program gives, which may be anything; or why JSON cannot carry it."""
+    """Encode any object of the program as JSON. Returns the exception if JSON does not support it."""
     try:
         return as_json(value)
     except (TypeError, ValueError, RecursionError) as problem:
         return problem
-    except Exception as odd:  # noqa: BLE001 -- a mapping of the program's own may raise anything when it is read
-        # Without its text, which is the program's and may show what nobody should see, or raise in its turn.
+    except Exception as odd:  # noqa: BLE001 -- reading a mapping of the program may raise anything
+        # Without the message of the exception, which may contain confidential data, or raise itself.
         return TypeError(f"reading it raised {type(odd).__name__}")
 
 
 def _encoded(value: Any) -> msgspec.Raw:
-    """What is made of JSON's types, encoded."""
+    """Encode a value that consists of JSON types."""
     try:
         return msgspec.Raw(_encode(value))
     except UnicodeEncodeError:
@@ -66,7 +66,7 @@ def _encoded(value: Any) -> msgspec.Raw:
 
 
 def _encoding(value: Any, into: list[bytes]) -> Iterator[None]:
-    """The same in pieces, each of which is a slice of work."""
+    """Encode a value that consists of JSON types in slices: append pieces of JSON text to ``into``, and yield after each slice."""
     if not isinstance(value, (dict, list)) or is_small(cast("object", value)):
         into.append(_encoded(value))
         yield
@@ -91,17 +91,15 @@ def _encoding(value: Any, into: list[bytes]) -> Iterator[None]:
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any] | Sequence[Any]]:
-    """An object or array, cut into shorter ones."""
+    """The object or array in parts of at most ``_SLICE_PARTS`` members or elements."""
     if isinstance(value, dict):
-        members = iter(cast("dict[str, Any]", value).items())
-        while part := dict(islice(members, _AT_ONCE)):
-            yield part
+        yield from map(dict, sliced(cast("dict[str, Any]", value).items(), _SLICE_PARTS))
     else:
-        yield from (value[start : start + _AT_ONCE] for start in range(0, len(value), _AT_ONCE))
+        yield from sliced(value, _SLICE_PARTS)
 
 
 class Shaper:
-    """Shapes the events of one payload. A context that stands in several of them is shaped once."""
+    """Encodes the events of one payload. A context of several events is encoded once."""
 
     __slots__ = ("_contexts", "_redaction")
 
@@ -110,17 +108,17 @@ class Shaper:
         self._contexts: dict[tuple[int, bool], tuple[Context, msgspec.Raw]] = {}
 
     def preparing(self, event: AnalyticsEvent) -> Iterator[None]:
-        """The steps of shaping an event's context, for one that is large, if that was not done yet. The record finds it then."""
-        place = _place(event.context, hides_anonymous=_hides_anonymous(event))
-        if place in self._contexts or not is_large(event.context):
+        """Encode the context of an event in slices, if it is large and not encoded yet. :meth:`record` then uses the result."""
+        cache_key = _cache_key(event.context, hides_anonymous=_hides_anonymous(event))
+        if cache_key in self._contexts or not is_large(event.context):
             return
         pieces: list[bytes] = []
-        shaped = yield from self._redaction.shaping(event.context, hides_anonymous=place[1])
-        yield from _encoding(shaped, pieces)
-        self._contexts[place] = (event.context, msgspec.Raw(b"".join(pieces)))
+        redacted = yield from self._redaction.redact_in_slices(event.context, hides_anonymous=cache_key[1])
+        yield from _encoding(redacted, pieces)
+        self._contexts[cache_key] = (event.context, msgspec.Raw(b"".join(pieces)))
 
     def record(self, event: AnalyticsEvent) -> bytes:
-        """One event."""
+        """The JSON of one event."""
         match event:
             case EvaluationEvent():
                 return self._evaluation(event)
@@ -134,7 +132,7 @@ class Shaper:
                 return self._migration(event)
 
     def summary(self, start_ms: int, end_ms: int, features: Iterable[FlagCounts]) -> Iterator[bytes]:
-        """The pieces of the summary of a period, a flag a piece; joined they are one record."""
+        """The JSON of the summary of a period, in one piece for each flag."""
         opening = b'{"kind":"summary","startDate":%d,"endDate":%d,"features":{' % (start_ms, end_ms)
         for feature in features:
             yield opening + bytes(_encoded(feature.key)) + b":" + _feature(feature)
@@ -198,16 +196,16 @@ class Shaper:
 
     def _context(self, event: AnalyticsEvent) -> msgspec.Raw:
         context = event.context
-        place = _place(context, hides_anonymous=_hides_anonymous(event))
-        known = self._contexts.get(place)
-        if known is None:
-            shaped = _encoded(self._redaction.shape(context, hides_anonymous=place[1]))
-            known = self._contexts[place] = (context, shaped)
-        return known[1]
+        cache_key = _cache_key(context, hides_anonymous=_hides_anonymous(event))
+        cached = self._contexts.get(cache_key)
+        if cached is None:
+            redacted = self._redaction.redact(context, hides_anonymous=cache_key[1])
+            cached = self._contexts[cache_key] = (context, _encoded(redacted))
+        return cached[1]
 
 
 def _hides_anonymous(event: AnalyticsEvent) -> bool:
-    """Whether nothing is told of an anonymous context but its key. Events that describe one, or help to debug, tell all of it."""
+    """Whether the event contains only the keys of anonymous contexts. Index, identify and debug events contain all attributes."""
     match event:
         case IndexEvent() | IdentifyEvent():
             return False
@@ -217,10 +215,10 @@ def _hides_anonymous(event: AnalyticsEvent) -> bool:
             return True
 
 
-def _place(context: Context, *, hides_anonymous: bool) -> tuple[int, bool]:
-    """Where a context's shape is kept: by identity, beside the context, so that its number is not given to another one meanwhile.
+def _cache_key(context: Context, *, hides_anonymous: bool) -> tuple[int, bool]:
+    """The key of an encoded context: its id, and whether its attributes are hidden.
 
-    Nothing is hidden of one that is not anonymous: it has one shape.
+    The cache also keeps the context, so that no other object gets its id. A context that is not anonymous is encoded once.
     """
     return id(context), hides_anonymous and (context.anonymous or context.members is not None)
 
@@ -236,8 +234,8 @@ def _feature(feature: FlagCounts) -> bytes:
         else:
             counter["version"] = count.version
         counters.append(counter)
-    shaped = {"default": _value(feature.default), "contextKinds": list(feature.context_kinds), "counters": counters}
-    return _encode(shaped)
+    record = {"default": _value(feature.default), "contextKinds": list(feature.context_kinds), "counters": counters}
+    return _encode(record)
 
 
 def _measurements(event: MigrationEvent) -> Iterator[Mapping[str, Any]]:
@@ -261,8 +259,8 @@ def _text(text: str) -> msgspec.Raw:
 
 
 def _value(value: Any) -> msgspec.Raw:
-    """A flag's value, or a caller's default, which may be anything: what JSON cannot carry is null."""
+    """Encode the value of a flag or the default of a caller, which may be any object. Null if JSON does not support it."""
     if isinstance(value, msgspec.Raw):
         return value
-    found = try_json(value)
-    return _NULL if isinstance(found, Exception) else found
+    encoded = try_json(value)
+    return _NULL if isinstance(encoded, Exception) else encoded

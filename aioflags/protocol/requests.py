@@ -1,4 +1,4 @@
-"""Where requests go and who they say they are: URLs with their queries, and the headers that every request carries.
+"""URLs of LaunchDarkly's endpoints with their queries, and the headers that identify the client.
 
 Source: ``data-system.md`` 1.1 to 1.4; ``client-surface.md`` 8, 9 and 12.
 """
@@ -44,51 +44,51 @@ _SENDABLE: Final = re.compile(r"[\x20-\x7e]*")
 
 
 def poll_url(base: str, basis: Selector) -> str:
-    """FDv2 polling; ``basis`` is the data we have."""
+    """FDv2 polling. ``basis``: the selector of the data that the client has."""
     return _url(base, "/sdk/poll", {"basis": basis.state})
 
 
 def stream_url(base: str, basis: Selector) -> str:
-    """FDv2 streaming; ``basis`` is the data we have."""
+    """FDv2 streaming. ``basis``: the selector of the data that the client has."""
     return _url(base, "/sdk/stream", {"basis": basis.state})
 
 
 def latest_all_url(base: str, payload_filter_key: str | None = None) -> str:
-    """FDv1 polling. The filter key is one that :func:`usable_filter_key` let pass."""
+    """FDv1 polling. The filter key must come from :func:`usable_filter_key`."""
     return _url(base, "/sdk/latest-all", {"filter": payload_filter_key or ""})
 
 
 def all_url(base: str, payload_filter_key: str | None = None) -> str:
-    """FDv1 streaming. The filter key is as above."""
+    """FDv1 streaming. The filter key must come from :func:`usable_filter_key`."""
     return _url(base, "/all", {"filter": payload_filter_key or ""})
 
 
 def events_url(base: str) -> str:
-    """Where analytics events are posted."""
+    """The endpoint for analytics events."""
     return _url(base, "/bulk", {})
 
 
 def diagnostic_url(base: str) -> str:
-    """Where diagnostic events are posted."""
+    """The endpoint for diagnostic events."""
     return _url(base, "/diagnostic", {})
 
 
 def _url(base: str, path: str, query: Mapping[str, str]) -> str:
-    # Concatenated, since resolving the path against the base would drop a path that the base has itself.
-    given = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items() if value)
-    return f"{base.rstrip('/')}{path}{'?' if given else ''}{given}"
+    # Concatenated, because urljoin would drop the path of the base.
+    parameters = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items() if value)
+    return f"{base.rstrip('/')}{path}{'?' if parameters else ''}{parameters}"
 
 
 def usable_filter_key(key: str | None, logger: logging.Logger) -> str | None:
-    """``key``, or ``None`` with an error in the log if the service would not take it."""
+    """``key`` if the service accepts it. Otherwise ``None``, with an error in the log."""
     if key is None or _FILTER_KEY.fullmatch(key):
         return key
-    logger.error("payload_filter_key: not used, it has to start with a letter or digit and go on with these or . _ -")
+    logger.error("payload_filter_key: ignored, expected a letter or digit, then letters, digits and . _ -")
     return None
 
 
 class Headers(dict[str, str]):
-    """Headers by name. One of them is the SDK key, so they are shown without what they say."""
+    """Headers by name. The repr omits the values, because one of them is the SDK key."""
 
     def __repr__(self) -> str:
         return f"<headers {', '.join(self)}>"
@@ -104,12 +104,12 @@ def identity_headers(
     wrapper_version: str | None = None,
     logger: logging.Logger,
 ) -> Headers:
-    """What every request of one client says of it. The SDK key goes into ``Authorization`` alone.
+    """The headers of every request of a client. Only ``Authorization`` contains the SDK key.
 
-    A tag that cannot be sent is left out with a warning, which does not show it.
+    An invalid application id or version is omitted with a warning, which does not show it.
 
     Raises:
-        ConfigError: the wrapper has characters that no header can carry.
+        ConfigError: The wrapper has characters that a header cannot contain.
     """
     tags = [
         f"{name}/{value}"
@@ -131,19 +131,19 @@ def identity_headers(
 
 
 def header_text(option: str, text: str | None) -> str:
-    """``text`` if a header can carry it as it is; empty for ``None``. Raises :class:`ConfigError` otherwise."""
+    """``text`` if a header can contain it; empty for ``None``. Raises :class:`ConfigError` otherwise."""
     if text and not _SENDABLE.fullmatch(text):
         raise ConfigError(f"{option}: only printable ASCII characters can be sent in a header")
     return text or ""
 
 
 def usable_tag(value: object) -> str | None:
-    """What an option says about the application, if it can be sent."""
+    """An application id or version if it is valid, otherwise ``None``."""
     return value if isinstance(value, str) and _TAG.fullmatch(value) else None
 
 
 def _tag(option: str, value: object, logger: logging.Logger) -> str:
     tag = usable_tag(value)
     if tag is None and value not in (None, ""):
-        logger.warning("%s: not sent, it has to be 1 to 64 characters out of A-Z a-z 0-9 . _ -", option)
+        logger.warning("%s: not sent, expected 1 to 64 of the characters A-Z a-z 0-9 . _ -", option)
     return tag or ""

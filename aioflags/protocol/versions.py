@@ -1,6 +1,6 @@
-"""Versions for objects that come again and again out of documents, whose authors do not count them.
+"""Versions for objects of documents that are read repeatedly, and whose authors do not increase the version with each edit.
 
-What changed has to have another version, since that is how changes are found; what did not change has to keep its own.
+A changed object must get another version, because changes are detected by version. An unchanged object must keep its version.
 
 Source: ``data-system.md`` 7.3 and 9.1.
 """
@@ -20,25 +20,25 @@ __all__ = ["Versions"]
 class _Counted:
     version: int
     content: bytes
-    """The definition as JSON, which tells 1 from true and leaves out its version."""
+    """The definition as JSON without its version. In JSON, 1 and true differ."""
 
 
 class Versions:
-    """The newest version of each object, and what it said. One thread at a time."""
+    """The newest version of each object with its content. Use it in one thread at a time."""
 
     def __init__(self) -> None:
         self._newest: dict[tuple[ObjectKind, str], _Counted] = {}
 
     def counted(self, change_set: ChangeSet) -> ChangeSet:
-        """The change set with versions that only grow, and grow exactly where something is new."""
+        """The change set with new versions: a version increases if the object changed, and never decreases."""
         return replace(change_set, changes=tuple(map(self._counted, change_set.changes)))
 
     def _counted(self, change: Change) -> Change:
         name, content = (change.kind, change.key), _content(change)
-        before = self._newest.get(name)
+        previous = self._newest.get(name)
         version = change.version
-        if before is not None and version <= before.version:
-            version = before.version if content == before.content else before.version + 1
+        if previous is not None and version <= previous.version:
+            version = previous.version if content == previous.content else previous.version + 1
         self._newest[name] = _Counted(version, content)
         if version == change.version:
             return change

@@ -20,7 +20,7 @@ BASE = {"kind": "user", "key": "u", "name": "N"}
 def shaped(private: list[str], *, options: Redaction | None = None, **more: Any) -> tuple[dict[str, Any], set[str]]:
     """The context with its own private references, and what was redacted."""
     context = Context("u", name="N", attributes=ATTRIBUTES, private=private)
-    found = (options or Redaction()).shape(context, **more)
+    found = (options or Redaction()).redact(context, **more)
     meta = found.pop("_meta", {"redactedAttributes": []})
     assert set(meta) == {"redactedAttributes"}
     assert len(set(meta["redactedAttributes"])) == len(meta["redactedAttributes"])
@@ -69,7 +69,7 @@ def test_everything_may_be_private() -> None:
 def test_what_one_part_of_a_context_calls_private_hides_nothing_of_another() -> None:
     org = Context("o", "org", name="O", attributes={"email": "o@o"}, private=["name"])
     user = Context("u", name="U", attributes={"email": "u@u"})
-    shape = Redaction(private=["email"]).shape(Context.multi(org, user))
+    shape = Redaction(private=["email"]).redact(Context.multi(org, user))
     assert shape == {
         "kind": "multi",
         "org": {"key": "o", "_meta": {"redactedAttributes": ["name", "email"]}},
@@ -80,19 +80,19 @@ def test_what_one_part_of_a_context_calls_private_hides_nothing_of_another() -> 
 def test_of_anonymous_parts_nothing_is_told_where_they_are_not_described() -> None:
     anonymous = Context("u", anonymous=True, name="U", attributes={"a": {"b": 1}})
     org = Context("o", "org", name="O")
-    shape = Redaction().shape(Context.multi(org, anonymous), hides_anonymous=True)
+    shape = Redaction().redact(Context.multi(org, anonymous), hides_anonymous=True)
     assert shape == {
         "kind": "multi",
         "org": {"key": "o", "name": "O"},
         "user": {"key": "u", "anonymous": True, "_meta": {"redactedAttributes": ["name", "a"]}},
     }
-    assert "_meta" not in Redaction().shape(anonymous)
+    assert "_meta" not in Redaction().redact(anonymous)
 
 
 def test_the_context_itself_is_not_changed() -> None:
     attributes = {"a": {"b": 1, "c": [{"d": 1}]}}
     context = Context("u", attributes=attributes, private=["/a/b"])
-    shape = Redaction().shape(context)
+    shape = Redaction().redact(context)
     shape["a"]["c"].append(2)
     assert attributes == {"a": {"b": 1, "c": [{"d": 1}]}}
 
@@ -127,7 +127,7 @@ class Street(str, enum.Enum):  # noqa: UP042 - a StrEnum is shown as what it say
 )
 @pytest.mark.parametrize("private", [[], ["/a/zzz"]], ids=["open", "with a private part"])
 def test_an_attribute_that_json_cannot_carry_is_left_out_alone(value: object, left: dict[str, object], private: list[str]) -> None:
-    shape = Redaction(private=private).shape(Context("u", attributes={"a": value, "z": 1}))
+    shape = Redaction(private=private).redact(Context("u", attributes={"a": value, "z": 1}))
     assert shape == {"kind": "user", "key": "u", **left, "z": 1}
 
 
@@ -170,13 +170,13 @@ def test_what_is_shaped_in_slices_is_the_same(attributes: dict[str, Any], privat
     for context in (single, Context.multi(single, Context("o", "org", attributes=attributes, private=["n3"]))):
         for redaction in (Redaction(private=private), Redaction(all_attributes_private=True)):
             for hides in (False, True):
-                whole = redaction.shape(context, hides_anonymous=hides)
-                assert run_at_once(redaction.shaping(context, hides_anonymous=hides)) == whole
+                whole = redaction.redact(context, hides_anonymous=hides)
+                assert run_at_once(redaction.redact_in_slices(context, hides_anonymous=hides)) == whole
 
 
 def test_what_the_program_changes_while_it_is_shaped_in_slices_is_told() -> None:
     large: dict[str, Any] = {"many": {"in": dict(MANY)}}
-    shaping = Redaction(private=["/many/private"]).shaping(Context("u", attributes=large))
+    shaping = Redaction(private=["/many/private"]).redact_in_slices(Context("u", attributes=large))
     next(shaping)
     large["many"]["private"] = large["many"]["new"] = 1
     shaped = run_at_once(shaping)
@@ -192,5 +192,5 @@ def test_what_the_program_changes_while_it_is_shaped_in_slices_is_told() -> None
     ],
 )
 def test_what_is_private_inside_is_named_where_something_is_left(value: object, left: dict[str, object]) -> None:
-    shape = Redaction(private=["/a/street"]).shape(Context("u", attributes={"a": value}))
+    shape = Redaction(private=["/a/street"]).redact(Context("u", attributes={"a": value}))
     assert shape == {"kind": "user", "key": "u", **left}
