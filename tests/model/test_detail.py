@@ -51,7 +51,7 @@ def test_a_reason_is_written_without_what_does_not_apply(reason: Reason, written
     assert all(type(value) in {str, int, bool} for value in reason.to_dict().values())
 
 
-def test_the_default_is_what_has_no_variation() -> None:
+def test_a_result_without_a_variation_is_the_default() -> None:
     reason = Reason(kind=ReasonKind.OFF)
     assert EvaluationDetail(None, None, reason).is_default
     assert not EvaluationDetail(None, 0, reason).is_default

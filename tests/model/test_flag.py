@@ -52,11 +52,11 @@ def test_a_flag_may_lack_everything() -> None:
 
 
 @pytest.mark.parametrize("name", NULLABLE)
-def test_null_is_no_mistake(name: str) -> None:
+def test_null_is_accepted(name: str) -> None:
     assert decoded({"key": "a", name: None}).key == "a"
 
 
-def test_every_property_arrives() -> None:
+def test_all_properties_are_decoded() -> None:
     flag = decoded(
         {
             "key": "a",
@@ -104,9 +104,9 @@ def test_every_property_arrives() -> None:
     assert flag.fallthrough.rollout == Rollout(
         (WeightedVariation(0, 60000, untracked=True), WeightedVariation(1, 40000)), "experiment", "org", "/a", -7
     )
-    assert [(one.key, one.variation) for one in flag.prerequisites or ()] == [("b", 2)]
-    assert [(one.variation, one.values, one.context_kind) for one in flag.targets or ()] == [(0, ("u",), None)]
-    assert [(one.variation, one.values, one.context_kind) for one in flag.context_targets or ()] == [(1, ("o",), "org")]
+    assert [(item.key, item.variation) for item in flag.prerequisites or ()] == [("b", 2)]
+    assert [(item.variation, item.values, item.context_kind) for item in flag.targets or ()] == [(0, ("u",), None)]
+    assert [(item.variation, item.values, item.context_kind) for item in flag.context_targets or ()] == [(1, ("o",), "org")]
     assert flag.rules
     rule = flag.rules[0]
     assert rule.clauses
@@ -124,7 +124,7 @@ def test_every_property_arrives() -> None:
     assert flag.migration.check_ratio == 4
 
 
-def test_properties_nobody_knows_are_skipped() -> None:
+def test_unknown_properties_are_skipped() -> None:
     later = {"key": "a", "novelty": {"deep": [1]}, "rules": [{"ref": "x", "clauses": [{"op": "in", "hint": 1}]}]}
     assert decoded(later) == decoded({"key": "a", "rules": [{"clauses": [{"op": "in"}]}]})
 
@@ -140,7 +140,7 @@ def test_properties_nobody_knows_are_skipped() -> None:
         pytest.param({"key": None}, "$.key", id="null for the key"),
         pytest.param({"variations": {}}, "$.variations", id="an object for an array"),
         pytest.param({"rules": [{"clauses": [{"op": 3}]}]}, "$.rules[0].clauses[0].op", id="deep inside"),
-        pytest.param({"targets": [{"variation": 0, "values": [3]}]}, "$.targets[0].values[0]", id="a target that is no string"),
+        pytest.param({"targets": [{"variation": 0, "values": [3]}]}, "$.targets[0].values[0]", id="a target that is not a string"),
         pytest.param({"prerequisites": [{"key": "a"}]}, "$.prerequisites[0]", id="a prerequisite without a variation"),
         pytest.param([], "Expected `object`", id="an array for a flag"),
     ],
@@ -165,7 +165,7 @@ def test_a_value_of_a_wrong_type_is_refused_with_its_place(document: object, pla
         pytest.param({"clientSide": True, "clientSideAvailability": None}, True, id="null leaves it to the older one"),
     ],
 )
-def test_front_ends_may_see(document: object, visible: bool) -> None:
+def test_client_side_sdks_may_see_the_flag(document: object, visible: bool) -> None:
     assert decoded(document).is_client_visible is visible
 
 
@@ -175,7 +175,7 @@ def test_front_ends_may_see(document: object, visible: bool) -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*NULLABLE, "key", "variation", "values"]), inner),
     )
 )
-def test_a_document_is_decoded_or_refused_and_never_worse(document: Any) -> None:
+def test_decoding_raises_only_validation_errors(document: Any) -> None:
     try:
         flag = decoded(document)
     except msgspec.ValidationError:

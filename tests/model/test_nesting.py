@@ -1,4 +1,4 @@
-"""JSON nests 128 levels at most, in text and in values, by the same count."""
+"""The limit of 128 levels, which counts the same in JSON text and in values."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.integers(100, 140))
-def test_text_and_values_are_measured_alike(value: Any, around: int) -> None:
+def test_text_and_values_have_the_same_depth(value: Any, around: int) -> None:
     for _ in range(around):
         value = [value, "]"]
     deep = depth_of(value) > MAX_DEPTH
@@ -105,7 +105,7 @@ def test_text_that_is_not_json_is_left_to_the_decoder(text: bytes) -> None:
     is_refused(text)
 
 
-def test_a_value_that_holds_itself_is_too_deep() -> None:
+def test_a_value_that_contains_itself_is_too_deep() -> None:
     loop: list[object] = []
     loop += [loop, loop, {"a": loop}]
     with pytest.raises(NestingError):
@@ -122,7 +122,7 @@ def test_other_containers_count(outer: Any) -> None:
         check_value_depth([value])
 
 
-# -- where bytes of others become objects
+# -- where JSON text becomes objects
 
 
 def run(work: Any) -> Any:
@@ -227,7 +227,7 @@ def test_a_document_given_as_a_mapping_nests_at_most_128_levels() -> None:
         read_document({"flagValues": {"f": json.loads(arrays(MAX_DEPTH - 1))}})
 
 
-def test_what_a_document_may_hold_a_store_may_hold() -> None:
+def test_a_value_flag_of_a_document_fits_into_a_store() -> None:
     """The value of a plain flag stands two levels deeper in its definition, as it does in the document."""
     value = json.loads(arrays(MAX_DEPTH - 2))
     assert not is_refused(msgspec.json.encode(value_flag("f", value)))
@@ -259,7 +259,7 @@ def test_an_attribute_nests_as_deeply_as_its_context_may(kind: str) -> None:
         assert {context.error for context in made(depth)} == {"an attribute is nested too deeply"}
 
 
-def test_data_of_an_event_nest_at_most_128_levels() -> None:
+def test_the_data_of_an_event_nests_at_most_128_levels() -> None:
     assert isinstance(try_json(nested(MAX_DEPTH)), msgspec.Raw)
     for depth in (MAX_DEPTH + 1, 900, 9000):
         assert isinstance(try_json(nested(depth)), NestingError)

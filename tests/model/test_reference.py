@@ -1,4 +1,4 @@
-"""How attributes are named: ``evaluation.md`` 1.7 and 11.3."""
+"""Attribute references: ``evaluation.md`` 1.7 and 11.3."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aioflags.model.reference import AttributeReference
         pytest.param(["/a~2b", "/a~", "/~", "/a/~x"], "tilde", id="EV-E38 a tilde without 0 or 1"),
     ],
 )
-def test_these_name_no_attribute(texts: list[str], why: str) -> None:
+def test_invalid_references_have_an_error(texts: list[str], why: str) -> None:
     for text in texts:
         reference = AttributeReference.parse(text)
         assert not reference.is_valid
@@ -45,7 +45,7 @@ def test_these_name_no_attribute(texts: list[str], why: str) -> None:
         pytest.param(["/ "], (" ",), id="EV-E46 a space is a name"),
     ],
 )
-def test_these_name_an_attribute(texts: list[str], path: tuple[str, ...]) -> None:
+def test_valid_references_have_a_path(texts: list[str], path: tuple[str, ...]) -> None:
     references = [AttributeReference.parse(text) for text in texts]
     assert [reference.path for reference in references] == [path] * len(texts)
     assert all(reference.is_valid for reference in references)
@@ -63,18 +63,18 @@ def test_these_name_an_attribute(texts: list[str], path: tuple[str, ...]) -> Non
         pytest.param("/", "/~1", id="EV-E47 nothing but a slash"),
     ],
 )
-def test_a_literal_name_is_written(name: str, text: str) -> None:
+def test_a_literal_name_is_written_as_a_reference(name: str, text: str) -> None:
     assert str(AttributeReference.literal(name)) == text
     assert AttributeReference.parse(text) == AttributeReference.literal(name)
 
 
 @pytest.mark.holds("EV-E47")
-def test_the_empty_name_is_no_literal() -> None:
+def test_an_empty_literal_name_is_invalid() -> None:
     assert not AttributeReference.literal("").is_valid
 
 
 @given(st.lists(st.text(min_size=1), min_size=1))
-def test_what_is_written_reads_back(path: list[str]) -> None:
+def test_a_written_reference_reads_back(path: list[str]) -> None:
     reference = AttributeReference(tuple(path))
     assert AttributeReference.parse(str(reference)) == reference
 
@@ -125,7 +125,7 @@ PERSON = Context.from_dict(
         pytest.param("//", None, id="an invalid reference finds nothing"),
     ],
 )
-def test_a_reference_finds(text: str, value: Any) -> None:
+def test_a_reference_resolves_to_a_value(text: str, value: Any) -> None:
     assert PERSON.resolve(AttributeReference.parse(text)) == value
 
 

@@ -1,4 +1,4 @@
-"""What sources yield, and the change sets in it: ``data-system.md`` 4."""
+"""Results of sources, and their change sets: ``data-system.md`` 4."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ERROR = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="refused", time=1.0)
         pytest.param(Update, {"state": SourceState.VALID}, id="an update"),
     ],
 )
-def test_whoever_builds_a_result_has_to_say_whether_there_was_a_directive(result: Any, fields: dict[str, Any]) -> None:
+def test_a_result_requires_the_argument_directive(result: Any, fields: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="directive"):
         result(**fields)
     assert result(**fields, directive=None).directive is None

@@ -23,12 +23,12 @@ def test_a_key_that_can_be_sent_is_kept(text: str) -> None:
         pytest.param("x" * 8193, id="too long"),
     ],
 )
-def test_a_key_that_no_header_can_carry_is_discarded(text: str) -> None:
+def test_a_key_with_invalid_characters_is_discarded(text: str) -> None:
     key = SdkKey(text)
     assert (key.value, key.discarded, bool(key)) == ("", True, False)
 
 
-def test_no_key_is_nothing_to_discard() -> None:
+def test_an_empty_key_is_not_discarded() -> None:
     key = SdkKey("")
     assert (key.value, key.discarded, bool(key)) == ("", False, False)
 

@@ -33,11 +33,11 @@ def test_a_segment_may_lack_everything() -> None:
         "generation",
     ],
 )
-def test_null_is_no_mistake(name: str) -> None:
+def test_null_is_accepted(name: str) -> None:
     assert decoded({"key": "a", name: None}).key == "a"
 
 
-def test_every_property_arrives() -> None:
+def test_all_properties_are_decoded() -> None:
     segment = decoded(
         {
             "key": "s",
@@ -57,8 +57,8 @@ def test_every_property_arrives() -> None:
         }
     )
     assert (segment.key, segment.version, segment.included, segment.excluded, segment.salt) == ("s", 3, ("u",), ("v",), "x")
-    assert [(one.context_kind, one.values) for one in segment.included_contexts or ()] == [("org", ("o",))]
-    assert [(one.context_kind, one.values) for one in segment.excluded_contexts or ()] == [(None, ("w",))]
+    assert [(target.context_kind, target.values) for target in segment.included_contexts or ()] == [("org", ("o",))]
+    assert [(target.context_kind, target.values) for target in segment.excluded_contexts or ()] == [(None, ("w",))]
     assert segment.rules
     rule = segment.rules[0]
     assert (rule.id, rule.weight, rule.bucket_by, rule.rollout_context_kind) == ("r", 500, "a", "org")

@@ -1,4 +1,4 @@
-"""Which status a source state means: ``data-system.md`` 5.8, ``openfeature.md`` 4.12."""
+"""The status derived from a source state: ``data-system.md`` 5.8, ``openfeature.md`` 4.12."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aioflags.model.status import Status, derive
     [
         pytest.param(SourceState.INITIALIZING, False, False, Status.NOT_READY, id="starting"),
         pytest.param(SourceState.INITIALIZING, False, True, Status.ERROR, id="starting for too long"),
-        pytest.param(SourceState.INITIALIZING, True, False, Status.STALE, id="starting, with data nobody has confirmed"),
+        pytest.param(SourceState.INITIALIZING, True, False, Status.STALE, id="starting, with unconfirmed data"),
         pytest.param(SourceState.INITIALIZING, True, True, Status.STALE, id="starting for too long, with such data"),
         pytest.param(SourceState.VALID, True, False, Status.READY, id="data"),
         pytest.param(SourceState.VALID, True, True, Status.READY, id="data that came late"),
@@ -29,5 +29,7 @@ from aioflags.model.status import Status, derive
         pytest.param(SourceState.OFF, False, True, Status.FATAL, id="nothing left to run, and no data, late"),
     ],
 )
-def test_a_status_follows_from_facts(source_state: SourceState, has_data: bool, start_limit_passed: bool, status: Status) -> None:
+def test_a_status_is_derived_from_the_source_state(
+    source_state: SourceState, has_data: bool, start_limit_passed: bool, status: Status
+) -> None:
     assert derive(source_state, has_data=has_data, start_limit_passed=start_limit_passed) is status

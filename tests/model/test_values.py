@@ -19,35 +19,35 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("left", "right", "same"),
     [
         pytest.param(1, 1.0, True, id="one number, two ways to write it"),
-        pytest.param(0, False, False, id="false is no number"),
-        pytest.param(True, 1, False, id="true is no number"),
-        pytest.param(True, 1.0, False, id="true is no float"),
+        pytest.param(0, False, False, id="false is not a number"),
+        pytest.param(True, 1, False, id="true is not a number"),
+        pytest.param(True, 1.0, False, id="true is not a float"),
         pytest.param(True, True, True, id="true is true"),
         pytest.param(None, None, True, id="null is null"),
         pytest.param(None, False, False, id="null is not false"),
         pytest.param(None, 0, False, id="null is not 0"),
         pytest.param("", None, False, id="empty is not null"),
-        pytest.param("1", 1, False, id="a string is no number"),
+        pytest.param("1", 1, False, id="a string is not a number"),
         pytest.param([1, [True]], [1, [True]], True, id="arrays compare deeply"),
-        pytest.param([1, [True]], [1, [1]], False, id="true is no number in an array in an array"),
+        pytest.param([1, [True]], [1, [1]], False, id="true is not a number in an array in an array"),
         pytest.param([1, 2], [2, 1], False, id="arrays have an order"),
         pytest.param([1], [1, 1], False, id="arrays have a length"),
-        pytest.param([], {}, False, id="an array is no object"),
+        pytest.param([], {}, False, id="an array is not an object"),
         pytest.param((1, 2), [1, 2], True, id="a tuple stands for an array"),
         pytest.param({"a": 1, "b": 2}, {"b": 2, "a": 1}, True, id="objects have no order"),
-        pytest.param({"a": 1}, {"a": True}, False, id="true is no number in an object"),
+        pytest.param({"a": 1}, {"a": True}, False, id="true is not a number in an object"),
         pytest.param({"a": None}, {}, False, id="null is there"),
         pytest.param({"a": None}, {"b": None}, False, id="names count"),
         pytest.param({"a": {"b": [0]}}, {"a": {"b": [False]}}, False, id="at any depth"),
-        pytest.param(float("nan"), float("nan"), False, id="what is no number equals nothing"),
+        pytest.param(float("nan"), float("nan"), False, id="NaN equals nothing"),
     ],
 )
-def test_values_are_the_same(one: Any, other: Any, same: bool) -> None:
-    assert same_json(one, other) is same
-    assert same_json(other, one) is same
+def test_same_json_compares_values(left: Any, right: Any, same: bool) -> None:
+    assert same_json(left, right) is same
+    assert same_json(right, left) is same
 
 
 @given(JSON)
@@ -56,16 +56,16 @@ def test_a_value_is_the_same_as_what_json_makes_of_it(value: Any) -> None:
 
 
 @given(JSON, JSON)
-def test_sameness_takes_no_sides(one: Any, other: Any) -> None:
-    assert same_json(one, other) is same_json(other, one)
+def test_same_json_is_symmetric(left: Any, right: Any) -> None:
+    assert same_json(left, right) is same_json(right, left)
 
 
-def test_what_nests_too_deeply_to_look_at_is_not_the_same() -> None:
-    one: list[Any] = []
-    other: list[Any] = []
+def test_values_beyond_the_recursion_limit_are_different() -> None:
+    left: list[Any] = []
+    right: list[Any] = []
     for _ in range(100_000):
-        one, other = [one], [other]
-    assert not same_json(one, other)
+        left, right = [left], [right]
+    assert not same_json(left, right)
 
 
 @given(JSON)
@@ -98,10 +98,10 @@ def test_a_fresh_array_is_a_list() -> None:
         pytest.param([0], False, True, "array", id="a list"),
         pytest.param((0,), False, True, "array", id="a tuple"),
         pytest.param({"a": 0}, False, False, "object", id="an object"),
-        pytest.param(b"0", False, False, "bytes", id="what JSON does not have"),
+        pytest.param(b"0", False, False, "bytes", id="bytes, which JSON does not have"),
     ],
 )
-def test_types_go_by_their_json_names(value: Any, number: bool, array: bool, name: str) -> None:
+def test_types_have_their_json_names(value: Any, number: bool, array: bool, name: str) -> None:
     assert (is_number(value), is_array(value), type_name(value)) == (number, array, name)
 
 
@@ -121,8 +121,8 @@ LOOP.append(LOOP)
         pytest.param(dict.fromkeys(map(str, range(300))), False, id="many members"),
         pytest.param("x" * 100_000, False, id="long text"),
         pytest.param(["x" * 1000] * 100, False, id="much text"),
-        pytest.param(LOOP, False, id="what holds itself"),
+        pytest.param(LOOP, False, id="a value that contains itself"),
     ],
 )
-def test_what_is_small_is_dealt_with_in_microseconds(value: object, small: bool) -> None:
+def test_small_values_have_few_parts_and_little_text(value: object, small: bool) -> None:
     assert is_small(value) is small

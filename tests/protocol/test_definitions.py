@@ -1,4 +1,4 @@
-"""One flag or segment on its way from JSON to a change."""
+"""Decoding one flag or segment into a change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_definition_is_decoded_by_its_kind() -> None:
         pytest.param(b"{}", False, id="none, which reads as zero"),
     ],
 )
-def test_an_object_states_its_version_or_does_not(text: bytes, states: bool) -> None:
+def test_a_version_in_the_json_is_told_from_the_default(text: bytes, states: bool) -> None:
     assert states_version(read_definition(ObjectKind.FLAG, text), text) is states
 
 
@@ -45,11 +45,11 @@ def test_an_object_states_its_version_or_does_not(text: bytes, states: bool) -> 
         pytest.param(FlagDefinition(key="own", deleted=True), Change(ObjectKind.FLAG, "k", 7, None), id="a tombstone"),
     ],
 )
-def test_the_change_that_puts(definition: FlagDefinition, change: Change) -> None:
+def test_put_makes_a_change_of_a_definition(definition: FlagDefinition, change: Change) -> None:
     assert put(ObjectKind.FLAG, "k", 7, definition) == change
 
 
-def test_a_key_that_is_more_than_a_string_becomes_one() -> None:
+def test_a_key_of_a_str_subclass_becomes_a_plain_string() -> None:
     for definition in (FlagDefinition(), FlagDefinition(deleted=True)):
         change = put(ObjectKind.FLAG, Flags.CHECKOUT, 1, definition)
         assert (type(change.key), change.key) == (str, "new-checkout")
@@ -57,7 +57,7 @@ def test_a_key_that_is_more_than_a_string_becomes_one() -> None:
     assert type(value_flag(Flags.CHECKOUT, True).key) is str
 
 
-def test_the_flag_of_a_value_is_on_and_serves_it_to_everybody() -> None:
+def test_a_value_flag_is_on_and_serves_its_value_to_all_contexts() -> None:
     text = b'{"key":"theme","version":1,"on":true,"variations":["dark"],"fallthrough":{"variation":0}}'
     assert value_flag("theme", "dark") == read_definition(ObjectKind.FLAG, text)
     assert value_flag("theme", "dark", version=4).version == 4

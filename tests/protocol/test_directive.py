@@ -1,4 +1,4 @@
-"""The directive: which headers and which goodbyes are one, and that nobody else looks."""
+"""The fallback directive: which headers and goodbyes contain it, and that only one module reads it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "aioflags"
         pytest.param("X-Ld-Fd-FALLBACK", id="FB-1 DS-109 in any case"),
     ],
 )
-def test_the_name_of_the_header_counts_in_any_case(name: str) -> None:
+def test_the_header_name_is_case_insensitive(name: str) -> None:
     assert read_directive({"Content-Type": "x", name: "true"}) == FallbackDirective(ttl=None, origin="header")
 
 
@@ -44,7 +44,7 @@ def test_the_name_of_the_header_counts_in_any_case(name: str) -> None:
         pytest.param("truest", False, id="FB-2 a longer word"),
     ],
 )
-def test_the_value_of_the_header_is_true(value: str, is_directive: bool) -> None:
+def test_only_the_header_value_true_is_a_directive(value: str, is_directive: bool) -> None:
     assert (read_directive({"x-ld-fd-fallback": value}) is not None) is is_directive
 
 
@@ -65,18 +65,18 @@ def test_without_the_header_there_is_no_directive() -> None:
         pytest.param("60, 90", 60.0, id="the first of several"),
         pytest.param("soon", None, id="a word"),
         pytest.param("", None, id="nothing"),
-        pytest.param("1_000", None, id="what only Python calls a number"),
+        pytest.param("1_000", None, id="a number only in Python"),
         pytest.param("nan", None, id="not a number"),
-        pytest.param("inf", None, id="for ever"),
-        pytest.param("9" * 400, None, id="more than a clock counts"),
+        pytest.param("inf", None, id="infinity"),
+        pytest.param("9" * 400, None, id="a number out of range"),
         pytest.param("٣", None, id="digits of another script"),
     ],
 )
-def test_the_lifetime_is_kept_as_the_server_gave_it(text: str, ttl: float | None) -> None:
+def test_the_ttl_is_kept_as_the_server_sent_it(text: str, ttl: float | None) -> None:
     assert read_directive({"X-LD-FD-Fallback": "true", "x-ld-fd-fallback-TTL": text}) == FallbackDirective(ttl=ttl, origin="header")
 
 
-def test_headers_of_httpx_are_understood() -> None:
+def test_httpx_headers_are_read() -> None:
     headers = httpx.Headers([("X-LD-FD-Fallback", "false"), ("X-LD-FD-Fallback", "true"), ("X-LD-FD-Fallback-TTL", "5")])
     assert read_directive(headers) == FallbackDirective(ttl=5.0, origin="header")
 
@@ -90,7 +90,7 @@ def test_headers_of_httpx_are_understood() -> None:
         pytest.param(-1.9, -1.0, id="FB-30 on either side of zero"),
     ],
 )
-def test_a_goodbye_with_a_number_of_seconds_is_a_directive(value: float, ttl: float) -> None:
+def test_a_goodbye_with_a_numeric_ttl_has_a_directive(value: float, ttl: float) -> None:
     data = json.dumps({"reason": "bye", "protocolFallbackTTL": value, "silent": True})
     assert read_goodbye(data) == ("bye", FallbackDirective(ttl=ttl, origin="goodbye"))
 
@@ -101,28 +101,28 @@ def test_a_goodbye_with_a_number_of_seconds_is_a_directive(value: float, ttl: fl
         pytest.param('{"reason":"bye"}', "bye", id="FB-30 without the field"),
         pytest.param('{"reason":"bye","protocolFallbackTTL":"soon"}', "bye", id="FB-30 DS-121 a word"),
         pytest.param('{"reason":"bye","protocolFallbackTTL":"60"}', "bye", id="FB-30 a number in quotes"),
-        pytest.param('{"reason":"bye","protocolFallbackTTL":true}', "bye", id="FB-30 a boolean is no number"),
+        pytest.param('{"reason":"bye","protocolFallbackTTL":true}', "bye", id="FB-30 a boolean is not a number"),
         pytest.param('{"reason":"bye","protocolFallbackTTL":null}', "bye", id="FB-30 null"),
         pytest.param('{"reason":"bye","protocolFallbackTTL":1e400}', "", id="FB-30 a number that JSON cannot hold"),
-        pytest.param('{"reason":"bye","protocolFallbackTTL":' + "9" * 400 + "}", "bye", id="FB-30 more than a clock counts"),
+        pytest.param('{"reason":"bye","protocolFallbackTTL":' + "9" * 400 + "}", "bye", id="FB-30 a number out of range"),
         pytest.param('{"reason":["bye"]}', "", id="DS-46 a reason that is an array"),
         pytest.param("[]", "", id="DS-46 an array"),
-        pytest.param("{", "", id="DS-46 no JSON"),
+        pytest.param("{", "", id="DS-46 not JSON"),
     ],
 )
-def test_any_other_goodbye_is_a_plain_one(data: str, reason: str) -> None:
+def test_a_goodbye_without_a_numeric_ttl_has_no_directive(data: str, reason: str) -> None:
     assert read_goodbye(data) == (reason, None)
 
 
 @given(st.binary(max_size=60))
-def test_no_goodbye_raises(data: bytes) -> None:
+def test_reading_a_goodbye_never_raises(data: bytes) -> None:
     reason, directive = read_goodbye(data)
     assert isinstance(reason, str)
     assert directive is None or directive.origin == "goodbye"
 
 
 @pytest.mark.parametrize("ttl", [pytest.param(None, id="without a lifetime"), pytest.param(90.0, id="with a lifetime")])
-def test_what_a_server_shapes_is_what_we_read(ttl: float | None) -> None:
+def test_written_directive_headers_read_back(ttl: float | None) -> None:
     directive = FallbackDirective(ttl=ttl, origin="header")
     assert read_directive(shape_directive(directive)) == directive
     assert read_directive(shape_directive(None)) is None
@@ -135,11 +135,11 @@ def test_what_a_server_shapes_is_what_we_read(ttl: float | None) -> None:
         pytest.param(90.0, {"x-ld-fd-fallback": "true", "x-ld-fd-fallback-ttl": "90"}, id="with a lifetime"),
     ],
 )
-def test_a_server_shapes_the_headers_as_the_service_does(ttl: float | None, headers: dict[str, str]) -> None:
+def test_directive_headers_are_written_as_the_service_writes_them(ttl: float | None, headers: dict[str, str]) -> None:
     assert shape_directive(FallbackDirective(ttl=ttl, origin="header")) == headers
 
 
-def test_a_goodbye_that_a_server_shapes_is_what_we_read() -> None:
+def test_a_written_goodbye_reads_back() -> None:
     directive = FallbackDirective(ttl=90.0, origin="goodbye")
     assert read_goodbye(shape_goodbye("bye", directive)) == ("bye", directive)
     assert read_goodbye(shape_goodbye("bye", None)) == ("bye", None)
@@ -147,6 +147,6 @@ def test_a_goodbye_that_a_server_shapes_is_what_we_read() -> None:
 
 @pytest.mark.holds("FB-3")
 @pytest.mark.parametrize("literal", ["x-ld-fd-fallback", "protocolfallbackttl"])
-def test_one_file_alone_knows_the_signal(literal: str) -> None:
+def test_only_directive_py_contains_the_names_of_the_directive(literal: str) -> None:
     knows = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if literal in path.read_text("utf-8").lower()}
     assert knows == {"protocol/directive.py"}

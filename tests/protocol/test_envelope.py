@@ -1,4 +1,4 @@
-"""Cutting the events out of a poll: one by one gives what all at once gives, however the body is written."""
+"""The envelope of a poll: cutting out events one by one gives the same events as splitting the whole body."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def decoded(cut: Callable[[bytes], Iterator[bytes | msgspec.Raw]], body: bytes) 
         ),
     ],
 )
-def test_both_ways_find_the_same_events(body: bytes) -> None:
+def test_cutting_and_splitting_give_the_same_events(body: bytes) -> None:
     assert decoded(cut_events, body) == decoded(split_events, body)
 
 
-def test_events_are_cut_off_one_by_one() -> None:
-    # What follows the third event is no JSON, which only somebody who reads ahead can know.
+def test_events_are_cut_out_without_reading_ahead() -> None:
+    # The text after the third event is not JSON. Reading ahead would fail.
     cuts = cut_events(poll_body(*EVENTS)[:-20])
     assert [msgspec.json.decode(next(cuts)) for _ in range(3)] == ELEMENTS[:3]
 
 
-# What no server writes: an event with so many names that begin none.
+# No server writes this: an event with many ``"event"`` strings that do not begin an event.
 def named(times: int) -> Event:
     return put("f", variations=["event"] * times)
 
@@ -67,7 +67,7 @@ def named(times: int) -> Event:
         pytest.param([named(999), put("f"), put("g"), put("h")], 0, id="one more in the first event"),
     ],
 )
-def test_guessing_ends_where_many_names_begin_no_event(events: list[Event], ahead: int) -> None:
+def test_guessing_stops_after_1000_misses(events: list[Event], ahead: int) -> None:
     cuts = cut_events(poll_body(*events, transferred())[:-1])
     assert [msgspec.json.decode(next(cuts))["event"] for _ in range(ahead)] == ["put-object"] * ahead
     with pytest.raises(msgspec.DecodeError):  # what is left is decoded to its end, which is not there
@@ -81,7 +81,7 @@ def test_an_empty_list_has_no_events(body: bytes) -> None:
     assert list(cut_events(body)) == []
 
 
-def test_a_wrong_guess_is_found_out_and_mended() -> None:
+def test_a_wrong_guess_fails_to_decode_and_the_poll_is_split_again() -> None:
     body = poll_body(intent("xfer-full"), TRAP, put("b"), transferred())
     with pytest.raises(msgspec.DecodeError):
         decoded(cut_events, body)
@@ -90,7 +90,7 @@ def test_a_wrong_guess_is_found_out_and_mended() -> None:
     assert getattr(flag, "variations", None) == ([{"event": "one"}, {"event": "put-object", "data": {}}],)
 
 
-def test_events_of_something_else_are_no_events_of_the_poll() -> None:
+def test_events_in_another_property_of_the_body_are_ignored() -> None:
     body = json.dumps({"events": ELEMENTS, "more": ELEMENTS[1:2] * 3}).encode()
     assert [change.key for change in completed(run_at_once(read_poll(body))).changes] == ["a", "b"]
 
@@ -103,7 +103,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["event", "data", "kind"]), JSON), max_size=6), st.sampled_from([None, 0, 2]))
-def test_whatever_decodes_piece_by_piece_is_what_was_there(elements: list[dict[str, object]], indent: int | None) -> None:
+def test_cut_events_that_decode_equal_the_original_events(elements: list[dict[str, object]], indent: int | None) -> None:
     body = json.dumps({"events": elements}, indent=indent).encode()
     assert decoded(split_events, body) == elements
     try:

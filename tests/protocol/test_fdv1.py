@@ -1,4 +1,4 @@
-"""FDv1: its body with everything in it, and the events of its stream."""
+"""FDv1: the body of latest-all, and the events of the stream."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def read(document: object) -> ChangeSet:
 
 
 @pytest.mark.holds("DS-51")
-def test_everything_becomes_one_full_set_without_a_cursor() -> None:
-    found = read({"segments": {"s": {"key": "s", "version": 3}}, "flags": {"f": {"key": "f", "version": 12}}})
-    assert found.kind is ChangeKind.FULL
-    assert [(change.kind, change.key, change.version) for change in found.changes] == [
+def test_latest_all_becomes_a_full_change_set_without_a_selector() -> None:
+    change_set = read({"segments": {"s": {"key": "s", "version": 3}}, "flags": {"f": {"key": "f", "version": 12}}})
+    assert change_set.kind is ChangeKind.FULL
+    assert [(change.kind, change.key, change.version) for change in change_set.changes] == [
         (ObjectKind.FLAG, "f", 12),
         (ObjectKind.SEGMENT, "s", 3),
     ]
-    assert not found.selector.is_defined
-    assert found.persist
-    assert not found.versioned
+    assert not change_set.selector.is_defined
+    assert change_set.persist
+    assert not change_set.versioned
 
 
 @pytest.mark.parametrize(
@@ -40,27 +40,27 @@ def test_everything_becomes_one_full_set_without_a_cursor() -> None:
         pytest.param({"flags": {"f": {"version": 1}}}, id="DS-52 without segments"),
         pytest.param({"flags": {"f": {"version": 1}}, "segments": None}, id="DS-52 with null for segments"),
         pytest.param({"flags": {"f": {"version": 0}}}, id="a version of zero"),
-        pytest.param({"flags": {"f": {"version": 1, "novelty": {}}}, "novelty": []}, id="with properties that we do not know"),
+        pytest.param({"flags": {"f": {"version": 1, "novelty": {}}}, "novelty": []}, id="with unknown properties"),
     ],
 )
-def test_it_is_accepted(document: Any) -> None:
+def test_unusual_bodies_are_accepted(document: Any) -> None:
     assert [change.key for change in read(document).changes] == ["f"]
 
 
-def test_nothing_at_all_is_a_full_set_of_nothing() -> None:
+def test_an_empty_body_is_an_empty_full_change_set() -> None:
     assert read({}) == ChangeSet(kind=ChangeKind.FULL)
 
 
 @pytest.mark.holds("DS-53")
 def test_a_deleted_flag_is_a_delete() -> None:
-    found = read({"flags": {"f": {"key": "f", "version": 4, "deleted": True}, "g": {"version": 1}}})
-    gone = found.changes[0]
+    change_set = read({"flags": {"f": {"key": "f", "version": 4, "deleted": True}, "g": {"version": 1}}})
+    gone = change_set.changes[0]
     assert (gone.key, gone.version, gone.definition) == ("f", 4, None)
-    assert set(Snapshot.empty().apply(found).flags) == {"g"}
+    assert set(Snapshot.empty().apply(change_set).flags) == {"g"}
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "problem"),
     [
         pytest.param(b'{"flags":[]}', "flags: expected object or null, got array", id="DS-52 flags that are an array"),
         pytest.param(b'{"flags":{"f":{}}}', 'flags.f: missing required property "version"', id="DS-52 a flag without a version"),
@@ -73,15 +73,15 @@ def test_a_deleted_flag_is_a_delete() -> None:
         pytest.param(b'{"flags":{"f":true}}', "flags.f: expected object, got boolean", id="a flag that is true"),
         pytest.param(b"", "too early", id="an empty body"),
         pytest.param(b"[]", "expected object", id="an array"),
-        pytest.param(b"{oops", "object keys", id="no JSON"),
-        pytest.param(b'{"flags":{"f":{"version":1,"salt":"\xff"}}}', "UTF-8", id="no UTF-8"),
-        pytest.param(b'{"flags":' + b"[" * 9999 + b"]" * 9999 + b"}", "", id="nesting without end"),
+        pytest.param(b"{oops", "object keys", id="not JSON"),
+        pytest.param(b'{"flags":{"f":{"version":1,"salt":"\xff"}}}', "UTF-8", id="not UTF-8"),
+        pytest.param(b'{"flags":' + b"[" * 9999 + b"]" * 9999 + b"}", "", id="nested too deeply"),
     ],
 )
-def test_one_mistake_spoils_the_whole_body(body: bytes, says: str) -> None:
+def test_one_invalid_object_makes_the_body_malformed(body: bytes, problem: str) -> None:
     effect = run_at_once(read_all(body))
     assert isinstance(effect, Malformed)
-    assert says in effect.message
+    assert problem in effect.message
 
 
 def test_a_large_body_is_read_with_pauses() -> None:
@@ -113,10 +113,13 @@ def after_a_put(name: str, data: object) -> Effect:
 
 
 @pytest.mark.parametrize("put", [PUT, {"data": PUT["data"]}], ids=["with a path", "without a path"])
-def test_a_put_is_everything(put: object) -> None:
-    found = completed(Stream().tell("put", put))
-    assert (found.kind, found.versioned, found.selector.is_defined) == (ChangeKind.FULL, False, False)
-    assert [(change.kind.value, change.key, change.version) for change in found.changes] == [("flag", "f", 5), ("segment", "s", 2)]
+def test_a_put_is_a_full_change_set(put: object) -> None:
+    change_set = completed(Stream().tell("put", put))
+    assert (change_set.kind, change_set.versioned, change_set.selector.is_defined) == (ChangeKind.FULL, False, False)
+    assert [(change.kind.value, change.key, change.version) for change in change_set.changes] == [
+        ("flag", "f", 5),
+        ("segment", "s", 2),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -135,10 +138,10 @@ def test_a_put_is_everything(put: object) -> None:
         pytest.param("delete", {"path": "/flags/f", "version": 8}, ("flag", "f", 8, False), id="a delete"),
     ],
 )
-def test_an_update_is_one_change_that_has_to_be_newer(name: str, data: object, change: tuple[object, ...]) -> None:
-    found = completed(after_a_put(name, data))
-    assert (found.kind, found.versioned, found.selector.is_defined) == (ChangeKind.CHANGES, True, False)
-    (only,) = found.changes
+def test_an_update_is_one_versioned_change(name: str, data: object, change: tuple[object, ...]) -> None:
+    change_set = completed(after_a_put(name, data))
+    assert (change_set.kind, change_set.versioned, change_set.selector.is_defined) == (ChangeKind.CHANGES, True, False)
+    (only,) = change_set.changes
     assert (only.kind.value, only.key, only.version, only.definition is not None) == change
 
 
@@ -153,12 +156,12 @@ def test_an_update_is_one_change_that_has_to_be_newer(name: str, data: object, c
         pytest.param("put-object", "", id="an event of FDv2"),
     ],
 )
-def test_what_is_none_of_our_business_is_ignored(name: str, data: object) -> None:
+def test_unknown_events_and_paths_are_ignored(name: str, data: object) -> None:
     assert after_a_put(name, data) is NOTHING
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "says"),
+    ("name", "data", "problem"),
     [
         pytest.param("put", "{", "put: line 1, column 2: the JSON ends too early", id="a put that is cut off"),
         pytest.param("put", {"path": "/"}, 'put: missing required property "data"', id="a put without data"),
@@ -176,17 +179,17 @@ def test_what_is_none_of_our_business_is_ignored(name: str, data: object) -> Non
             id="a delete that is cut off",
         ),
         pytest.param("delete", {"path": "/flags/f", "version": "1"}, "delete: version: expected whole number", id="a bad version"),
-        pytest.param("patch", "[" * 9999, "patch: ", id="nesting without end"),
-        pytest.param("patch", b'{"path":"/flags/\xff","data":{}}', "patch: text that is not UTF-8", id="no UTF-8"),
+        pytest.param("patch", "[" * 9999, "patch: ", id="nested too deeply"),
+        pytest.param("patch", b'{"path":"/flags/\xff","data":{}}', "patch: text that is not UTF-8", id="not UTF-8"),
     ],
 )
-def test_a_broken_event_names_its_place(name: str, data: object, says: str) -> None:
+def test_a_malformed_event_names_its_place(name: str, data: object, problem: str) -> None:
     effect = after_a_put(name, data)
     assert isinstance(effect, Malformed)
-    assert says in effect.message
+    assert problem in effect.message
 
 
-def test_an_update_before_everything_was_put_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_update_before_the_first_put_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
     stream = Stream()
     assert isinstance(stream.tell("put", "{"), Malformed)
     assert stream.tell("patch", {"path": "/flags/early", "data": {"version": 6}}) is NOTHING

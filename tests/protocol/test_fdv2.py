@@ -1,4 +1,4 @@
-"""The FDv2 reader: its table cell by cell, and what becomes of the flags when whole conversations go through it."""
+"""The FDv2 reader: each transition of its table, and the flags after whole connections."""
 
 from __future__ import annotations
 
@@ -71,23 +71,23 @@ CELLS = [
 
 
 @pytest.mark.parametrize(
-    ("told", "phase", "effect", "next_phase", "keys"),
+    ("sent", "phase", "effect", "next_phase", "keys"),
     [pytest.param(*cell, id=f"{cell[0][0]} {number} in {cell[1]}") for number, cell in enumerate(CELLS)],
 )
-def test_each_cell_of_the_table_holds(
-    told: Event, phase: Phase, effect: type[Effect], next_phase: Phase, keys: list[str] | None
+def test_each_transition_of_the_table(
+    sent: Event, phase: Phase, effect: type[Effect], next_phase: Phase, keys: list[str] | None
 ) -> None:
     reader = reader_in(phase)
-    assert isinstance(reader.feed(*told), effect)
+    assert isinstance(reader.feed(*sent), effect)
     assert reader.phase is next_phase
     end = reader.feed(*transferred("s9", 9))
     if keys is None:
         assert isinstance(end, Malformed)
     else:
-        found = completed(end)
-        assert [change.key for change in found.changes] == keys
-        assert found.kind is (ChangeKind.FULL if next_phase is Phase.FULL else ChangeKind.CHANGES)
-        assert found.selector == Selector("s9", 9)
+        change_set = completed(end)
+        assert [change.key for change in change_set.changes] == keys
+        assert change_set.kind is (ChangeKind.FULL if next_phase is Phase.FULL else ChangeKind.CHANGES)
+        assert change_set.selector == Selector("s9", 9)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,12 @@ def test_each_cell_of_the_table_holds(
             id="DS-31 a patch of FDv1 is an unknown event",
         ),
         pytest.param([FULL, put("a"), ("ping", b""), transferred()], {"a"}, "s1", id="FB-32 a ping is an unknown event"),
-        pytest.param([FULL, put("a"), transferred(), NONE], {"a"}, "s1", id="DS-34 none confirms"),
+        pytest.param([FULL, put("a"), transferred(), NONE], {"a"}, "s1", id="DS-34 the intent none confirms"),
         pytest.param(
-            [FULL, put("a"), transferred(), NONE, put("b"), transferred("s2")], {"a", "b"}, "s2", id="DS-35 changes after none add"
+            [FULL, put("a"), transferred(), NONE, put("b"), transferred("s2")],
+            {"a", "b"},
+            "s2",
+            id="DS-35 changes after the intent none add",
         ),
         pytest.param([put("a"), FULL, put("b"), transferred()], {"b"}, "s1", id="DS-37 a put before any intent is lost"),
         pytest.param(
@@ -143,7 +146,7 @@ def test_each_cell_of_the_table_holds(
         pytest.param(
             [FULL, put("a"), event("goodbye", {}), put("b"), FULL, transferred()], set[str](), "s1", id="DS-45 goodbye forgets"
         ),
-        pytest.param([FULL, put("a"), transferred("")], {"a"}, "", id="an empty state is no cursor, but the data counts"),
+        pytest.param([FULL, put("a"), transferred("")], {"a"}, "", id="an empty state is not a selector, but the data counts"),
         pytest.param(
             [intent("xfer-full", "none"), put("a"), transferred()], {"a"}, "s1", id="DS-41 the first of several payloads decides"
         ),
@@ -155,19 +158,19 @@ def test_each_cell_of_the_table_holds(
         ),
     ],
 )
-def test_a_conversation_leaves(events: list[Event], flags: set[str], state: str) -> None:
-    told = Connection().tell(*events)
-    assert set(told.flags) == flags
-    assert told.state == state
-    assert not any(isinstance(effect, Malformed) for effect in told.effects)
+def test_a_connection_leaves_these_flags_and_this_state(events: list[Event], flags: set[str], state: str) -> None:
+    connection = Connection().tell(*events)
+    assert set(connection.flags) == flags
+    assert connection.state == state
+    assert not any(isinstance(effect, Malformed) for effect in connection.effects)
 
 
 @pytest.mark.holds("DS-26")
 def test_an_older_version_replaces_a_newer_one() -> None:
-    told = Connection().tell(
+    connection = Connection().tell(
         FULL, put("a", version=100, variations=[0]), transferred(), put("a", version=1, variations=[1]), transferred("s2")
     )
-    assert told.flags == {"a": (1,)}
+    assert connection.flags == {"a": (1,)}
 
 
 @pytest.mark.parametrize(
@@ -178,14 +181,14 @@ def test_an_older_version_replaces_a_newer_one() -> None:
         pytest.param([], id="DS-45 one without an intent"),
     ],
 )
-def test_a_goodbye_ends(begun: list[Event]) -> None:
-    told = Connection().tell(FULL, put("a"), transferred(), *begun, event("goodbye", {}), put("c"), transferred("s2"))
-    assert isinstance(told.effects[-1], Malformed)
-    assert (set(told.flags), told.state) == ({"a"}, "s1")
+def test_a_goodbye_ends_a_transfer(begun: list[Event]) -> None:
+    connection = Connection().tell(FULL, put("a"), transferred(), *begun, event("goodbye", {}), put("c"), transferred("s2"))
+    assert isinstance(connection.effects[-1], Malformed)
+    assert (set(connection.flags), connection.state) == ({"a"}, "s1")
 
 
 @pytest.mark.holds("DS-44")
-def test_a_new_connection_knows_nothing_of_the_last_ones_transfer() -> None:
+def test_a_new_connection_does_not_continue_an_incomplete_transfer() -> None:
     first = Connection().tell(FULL, put("a"), transferred(), put("lost"), put("too"))
     second = Connection(first.snapshot).tell(put("c"), transferred("s2"))
     assert isinstance(second.effects[-1], Malformed)
@@ -194,15 +197,17 @@ def test_a_new_connection_knows_nothing_of_the_last_ones_transfer() -> None:
     assert (set(third.flags), third.state) == ({"a"}, "s3")
 
 
-def test_a_segment_travels_like_a_flag() -> None:
-    told = Connection().tell(FULL, put("s", kind="segment", included=["u1"]), transferred(), delete("s", kind="segment"))
-    assert told.snapshot.segments["s"].included == ("u1",)
-    assert not told.tell(transferred("s2")).snapshot.segments
+def test_segments_are_put_and_deleted_like_flags() -> None:
+    connection = Connection().tell(FULL, put("s", kind="segment", included=["u1"]), transferred(), delete("s", kind="segment"))
+    assert connection.snapshot.segments["s"].included == ("u1",)
+    assert not connection.tell(transferred("s2")).snapshot.segments
 
 
-def test_an_object_that_does_not_name_itself_takes_the_key_of_the_event() -> None:
-    told = Connection().tell(FULL, event("put-object", {"version": 3, "kind": "flag", "key": "a", "object": {}}), transferred())
-    assert told.snapshot.flags["a"].key == "a"
+def test_an_object_without_a_key_gets_the_key_of_the_event() -> None:
+    connection = Connection().tell(
+        FULL, event("put-object", {"version": 3, "kind": "flag", "key": "a", "object": {}}), transferred()
+    )
+    assert connection.snapshot.flags["a"].key == "a"
 
 
 @pytest.mark.parametrize(
@@ -210,20 +215,20 @@ def test_an_object_that_does_not_name_itself_takes_the_key_of_the_event() -> Non
     [
         pytest.param({"version": 100}, 100, id="its own"),
         pytest.param({"version": 0}, 0, id="its own zero"),
-        pytest.param({}, 3, id="its envelope's, if it states none"),
+        pytest.param({}, 3, id="its envelope's, if it has no version"),
     ],
 )
-def test_the_version_of_an_object_is(stated: dict[str, int], version: int) -> None:
+def test_the_version_of_an_object_or_of_its_envelope_counts(stated: dict[str, int], version: int) -> None:
     change = {"version": 3, "kind": "flag", "key": "a", "object": stated}
     streamed = Connection().tell(FULL, event("put-object", change), transferred()).snapshot.flags["a"]
     polled = completed(run_at_once(read_poll(poll_body(FULL, event("put-object", change), transferred()))))
     assert (streamed.version, polled.changes[0].version) == (version, version)
 
 
-def test_an_object_that_says_it_is_deleted_is_a_delete() -> None:
-    told = Connection().tell(FULL, put("a"), transferred(), put("a", deleted=True), transferred("s2"))
-    assert told.flags == {}
-    assert told.state == "s2"
+def test_a_put_of_a_deleted_object_is_a_delete() -> None:
+    connection = Connection().tell(FULL, put("a"), transferred(), put("a", deleted=True), transferred("s2"))
+    assert connection.flags == {}
+    assert connection.state == "s2"
 
 
 PUT = {"version": 1, "kind": "flag", "key": "k", "object": {"key": "k", "version": 1}}
@@ -234,9 +239,9 @@ def without(name: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("told", "says"),
+    ("sent", "problem"),
     [
-        pytest.param(("server-intent", b"{sorry"), "object keys must be strings", id="DS-32 an intent that is no JSON"),
+        pytest.param(("server-intent", b"{sorry"), "object keys must be strings", id="DS-32 an intent that is not JSON"),
         pytest.param(
             event("server-intent", {"data": {"flags": True, "segments": {}}}), '"payloads"', id="DS-33 an intent without payloads"
         ),
@@ -263,11 +268,11 @@ def without(name: str) -> dict[str, object]:
         ),
         pytest.param(event("put-object", [PUT]), "expected object", id="a put that is an array"),
         pytest.param(("put-object", b""), "too early", id="a put without data"),
-        pytest.param(("put-object", b'{"kind":"flag","key":"\xff"}'), "UTF-8", id="text that is no UTF-8"),
+        pytest.param(("put-object", b'{"kind":"flag","key":"\xff"}'), "UTF-8", id="text that is not UTF-8"),
         pytest.param(
             ("put-object", b'{"kind":"flag","key":"k","version":1,"object":{"variations":' + b"[" * 9999 + b"]" * 9999 + b"}}"),
             "nested too deeply",
-            id="nesting without end",
+            id="nested too deeply",
         ),
         pytest.param(
             ("put-object", b'{"kind":"flag","key":"k","version":1,"object":{"variations":[1e999]}}'),
@@ -283,12 +288,12 @@ def without(name: str) -> dict[str, object]:
         pytest.param(event("payload-transferred", {"state": 5, "version": 1}), "state", id="an end with a number for a state"),
     ],
 )
-def test_bad_data_spoils_the_transfer(told: Event, says: str) -> None:
-    connection = Connection().tell(FULL, put("old"), transferred("s1"), CHANGES, put("new"), told)
+def test_invalid_data_makes_the_transfer_malformed(sent: Event, problem: str) -> None:
+    connection = Connection().tell(FULL, put("old"), transferred("s1"), CHANGES, put("new"), sent)
     effect = connection.effects[-1]
     assert isinstance(effect, Malformed)
-    assert effect.message.startswith(f"{told[0]}: ")
-    assert says in effect.message
+    assert effect.message.startswith(f"{sent[0]}: ")
+    assert problem in effect.message
     # Even if somebody goes on feeding, the transfer that has a hole now never completes.
     connection.tell(transferred("s2"))
     assert isinstance(connection.effects[-1], Malformed)
@@ -296,20 +301,20 @@ def test_bad_data_spoils_the_transfer(told: Event, says: str) -> None:
 
 
 @pytest.mark.holds("DS-36")
-def test_an_end_without_a_beginning_is_bad_data() -> None:
+def test_payload_transferred_without_a_transfer_is_malformed() -> None:
     effect = Fdv2Reader().feed(*transferred())
     assert isinstance(effect, Malformed)
     assert "no transfer had begun" in effect.message
 
 
 @pytest.mark.parametrize(
-    ("told", "effect"),
+    ("sent", "effect"),
     [
         pytest.param(event("error", {"payloadId": "p", "reason": "no luck"}), ServerError("no luck"), id="an error with a reason"),
         pytest.param(event("error", {"reason": 5}), ServerError(""), id="DS-46 an error whose reason is a number"),
-        pytest.param(("error", NOT_JSON), ServerError(""), id="DS-46 an error that is no JSON"),
+        pytest.param(("error", NOT_JSON), ServerError(""), id="DS-46 an error that is not JSON"),
         pytest.param(event("goodbye", {"reason": "bye"}), Goodbye("bye", None), id="a goodbye with a reason"),
-        pytest.param(("goodbye", b"[" * 99999), Goodbye("", None), id="DS-46 a goodbye that is no JSON"),
+        pytest.param(("goodbye", b"[" * 99999), Goodbye("", None), id="DS-46 a goodbye that is not JSON"),
         pytest.param(event("goodbye", ["bye"]), Goodbye("", None), id="DS-46 a goodbye that is an array"),
         pytest.param(
             event("goodbye", {"reason": "bye", "protocolFallbackTTL": 90}),
@@ -319,52 +324,52 @@ def test_an_end_without_a_beginning_is_bad_data() -> None:
         pytest.param(event("error", {"reason": "a\nb"}), ServerError("a\\nb"), id="line breaks in a reason are made visible"),
     ],
 )
-def test_what_the_server_says_of_itself_arrives(told: Event, effect: Effect) -> None:
-    assert Fdv2Reader().feed(*told) == effect
+def test_errors_and_goodbyes_are_returned_with_their_reason(sent: Event, effect: Effect) -> None:
+    assert Fdv2Reader().feed(*sent) == effect
 
 
-def test_changes_outside_a_transfer_are_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_changes_outside_a_transfer_log_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "aioflags"):
         Connection().tell(put("a"), put("b"), delete("c"))
     assert [record.getMessage() for record in caplog.records] == ["skipped changes that belong to no transfer, first a"]
 
 
-def test_an_unknown_kind_is_named_in_the_debug_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_debug_log_names_an_unknown_kind(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "aioflags"):
         Connection().tell(FULL, put("h", kind="hold\nout"), delete("h", kind="stake"))
-    said = ["skipped a change: unknown kind hold\\nout", "skipped a change: unknown kind stake"]
-    assert [record.getMessage() for record in caplog.records] == said
+    logged = ["skipped a change: unknown kind hold\\nout", "skipped a change: unknown kind stake"]
+    assert [record.getMessage() for record in caplog.records] == logged
 
 
-def test_a_change_of_an_unknown_kind_is_no_change() -> None:
+def test_a_change_of_an_unknown_kind_is_ignored() -> None:
     reader = Connection().tell(FULL, put("h", kind="holdout"), delete("i", kind="holdout"), put("a")).reader
     assert [change.key for change in completed(reader.feed(*transferred())).changes] == ["a"]
 
 
-def test_a_change_says_what_it_is_about() -> None:
+def test_a_change_has_kind_key_and_version() -> None:
     reader = reader_in(Phase.INACTIVE)
-    for told in (FULL, put("a", version=7, on=True), delete("s", kind="segment", version=8)):
-        reader.feed(*told)
+    for sent in (FULL, put("a", version=7, on=True), delete("s", kind="segment", version=8)):
+        reader.feed(*sent)
     flag, segment = completed(reader.feed(*transferred())).changes
     assert (flag.kind, flag.key, flag.version) == (ObjectKind.FLAG, "a", 7)
     assert (segment.kind, segment.key, segment.version, segment.definition) == (ObjectKind.SEGMENT, "s", 8, None)
 
 
-def test_what_comes_from_the_server_may_be_kept() -> None:
-    found = completed(Connection().tell(FULL).reader.feed(*transferred()))
-    assert found.persist
-    assert not found.versioned
+def test_change_sets_of_a_server_may_be_persisted() -> None:
+    change_set = completed(Connection().tell(FULL).reader.feed(*transferred()))
+    assert change_set.persist
+    assert not change_set.versioned
 
 
 @pytest.mark.parametrize("largest", [200, 400])
-def test_a_transfer_that_outgrows_the_limit_is_refused(largest: int) -> None:
+def test_a_transfer_over_the_size_limit_is_malformed(largest: int) -> None:
     reader = Fdv2Reader(largest=largest)
     reader.feed("server-intent", json.dumps({"payloads": [{"intentCode": "xfer-full"}]}))
-    one = json.dumps({"version": 1, "kind": "flag", "key": "f", "object": {"key": "f", "version": 1}})
-    effects = [reader.feed("put-object", one) for _ in range(20)]
+    put_data = json.dumps({"version": 1, "kind": "flag", "key": "f", "object": {"key": "f", "version": 1}})
+    effects = [reader.feed("put-object", put_data) for _ in range(20)]
     refused = [number for number, effect in enumerate(effects) if isinstance(effect, Malformed)]
     assert Malformed(f"a transfer of more than {largest} bytes") in effects
-    assert refused[0] == largest // len(one)
+    assert refused[0] == largest // len(put_data)
     assert reader.phase is Phase.INACTIVE
 
 
@@ -373,20 +378,20 @@ def test_the_limit_of_a_transfer_counts_its_events(spare: int, effect: type[Effe
     # What came before the first change is no part of it.
     events = [put("f"), put("g"), delete("h")]
     reader = Fdv2Reader(largest=sum(len(data) for _, data in events) + spare)
-    assert isinstance([reader.feed(*told) for told in (FULL, *events)][-1], effect)
+    assert isinstance([reader.feed(*sent) for sent in (FULL, *events)][-1], effect)
 
 
-def test_the_first_change_may_be_as_large_as_all() -> None:
+def test_one_change_may_use_the_whole_size_limit() -> None:
     name, data = put("f")
     reader = Fdv2Reader(largest=len(data))
     reader.take(read_message(*FULL))
     assert reader.feed(name, data) is NOTHING
 
 
-def test_transfers_that_complete_may_go_on_for_ever() -> None:
+def test_the_size_limit_counts_each_transfer_separately() -> None:
     reader = Fdv2Reader(largest=400)
     reader.feed("server-intent", json.dumps({"payloads": [{"intentCode": "xfer-full"}]}))
-    one = json.dumps({"version": 1, "kind": "flag", "key": "f", "object": {"key": "f", "version": 1}})
+    put_data = json.dumps({"version": 1, "kind": "flag", "key": "f", "object": {"key": "f", "version": 1}})
     for _ in range(20):
-        assert reader.feed("put-object", one) == NOTHING
+        assert reader.feed("put-object", put_data) == NOTHING
         assert isinstance(reader.feed("payload-transferred", json.dumps({"state": "s", "version": 1})), Completed)

@@ -1,4 +1,4 @@
-"""A poll's body: the same events in one piece of JSON, read until the first completed transfer."""
+"""The body of an FDv2 poll: its events are read until the first completed transfer."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def read(*events: Event) -> Effect:
 
 
 def test_a_full_transfer_completes() -> None:
-    found = completed(read(FULL, put("a"), put("s", kind="segment"), transferred("s1", 7)))
-    assert found.kind is ChangeKind.FULL
-    assert [change.key for change in found.changes] == ["a", "s"]
-    assert found.selector == Selector("s1", 7)
+    change_set = completed(read(FULL, put("a"), put("s", kind="segment"), transferred("s1", 7)))
+    assert change_set.kind is ChangeKind.FULL
+    assert [change.key for change in change_set.changes] == ["a", "s"]
+    assert change_set.selector == Selector("s1", 7)
 
 
 def test_changes_complete() -> None:
-    found = completed(read(CHANGES, put("a"), delete("b", version=3), transferred("s2")))
-    assert found.kind is ChangeKind.CHANGES
-    assert [(change.key, change.definition is None) for change in found.changes] == [("a", False), ("b", True)]
+    change_set = completed(read(CHANGES, put("a"), delete("b", version=3), transferred("s2")))
+    assert change_set.kind is ChangeKind.CHANGES
+    assert [(change.key, change.definition is None) for change in change_set.changes] == [("a", False), ("b", True)]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_changes_complete() -> None:
         pytest.param([NONE, transferred("s9", 9)], id="DS-48 even if a payload-transferred follows"),
     ],
 )
-def test_none_says_that_we_are_up_to_date(events: list[Event]) -> None:
+def test_the_intent_none_confirms_the_data(events: list[Event]) -> None:
     assert completed(read(*events)) == ChangeSet.unchanged()
 
 
@@ -53,7 +53,7 @@ def test_none_says_that_we_are_up_to_date(events: list[Event]) -> None:
         pytest.param(event("server-intent", "nonsense"), id="nonsense"),
     ],
 )
-def test_what_follows_the_completed_transfer_is_not_read(after: Event) -> None:
+def test_events_after_the_completed_transfer_are_ignored(after: Event) -> None:
     assert completed(read(FULL, put("a"), transferred("s1"), after)).selector.state == "s1"
 
 
@@ -62,8 +62,8 @@ def test_an_error_ends_the_poll() -> None:
 
 
 def test_a_goodbye_ends_the_poll_with_its_directive() -> None:
-    told = event("goodbye", {"reason": "bye", "protocolFallbackTTL": 60})
-    assert read(FULL, told) == Goodbye("bye", FallbackDirective(ttl=60.0, origin="goodbye"))
+    goodbye = event("goodbye", {"reason": "bye", "protocolFallbackTTL": 60})
+    assert read(FULL, goodbye) == Goodbye("bye", FallbackDirective(ttl=60.0, origin="goodbye"))
 
 
 def test_an_element_without_a_name_is_skipped() -> None:
@@ -73,10 +73,10 @@ def test_an_element_without_a_name_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "problem"),
     [
         pytest.param(b"", "too early", id="an empty body"),
-        pytest.param(b"{oops", "object keys must be strings", id="no JSON"),
+        pytest.param(b"{oops", "object keys must be strings", id="not JSON"),
         pytest.param(b"[]", "expected object", id="an array"),
         pytest.param(b"null", "expected object", id="null"),
         pytest.param(b"{}", '"events"', id="DS-47 no events"),
@@ -96,15 +96,15 @@ def test_an_element_without_a_name_is_skipped() -> None:
         pytest.param(
             poll_body(FULL, put("a", on=5), transferred()), "on: expected boolean", id="DS-40 an object that cannot be decoded"
         ),
-        pytest.param(poll_body(transferred()), "no transfer had begun", id="DS-36 an end without a beginning"),
-        pytest.param(poll_body(FULL, ("put-object", b"[" * 9999 + b"]" * 9999)), "nested too deeply", id="nesting without end"),
-        pytest.param(poll_body(FULL, event("put-object", {})).replace(b"p", b"\xff"), "", id="no UTF-8"),
+        pytest.param(poll_body(transferred()), "no transfer had begun", id="DS-36 payload-transferred without an intent"),
+        pytest.param(poll_body(FULL, ("put-object", b"[" * 9999 + b"]" * 9999)), "nested too deeply", id="nested too deeply"),
+        pytest.param(poll_body(FULL, event("put-object", {})).replace(b"p", b"\xff"), "", id="not UTF-8"),
     ],
 )
-def test_a_body_that_cannot_be_used_is_malformed(body: bytes, says: str) -> None:
+def test_an_unusable_body_is_malformed(body: bytes, problem: str) -> None:
     effect = run_at_once(read_poll(body))
     assert isinstance(effect, Malformed)
-    assert says in effect.message
+    assert problem in effect.message
     assert effect.message.startswith(("poll: ", "payload-transferred: "))
 
 
@@ -115,10 +115,10 @@ def test_a_body_that_cannot_be_used_is_malformed(body: bytes, says: str) -> None
         pytest.param(poll_body(put("early", variations=[[{"event": 1}, {"event": 2}]]), FULL, transferred()), id="cut at once"),
     ],
 )
-def test_changes_outside_a_transfer_are_warned_about_by_the_given_logger(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_changes_outside_a_transfer_log_a_warning_to_the_given_logger(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
     run_at_once(read_poll(body, logger=logging.getLogger("elsewhere")))
-    said = [(record.name, record.getMessage()) for record in caplog.records]
-    assert said == [("elsewhere", "skipped changes that belong to no transfer, first early")]
+    logged = [(record.name, record.getMessage()) for record in caplog.records]
+    assert logged == [("elsewhere", "skipped changes that belong to no transfer, first early")]
 
 
 def test_a_large_body_is_read_with_pauses() -> None:

@@ -1,4 +1,4 @@
-"""Whatever a server sends: the reader never raises, and how the same events arrive makes no difference."""
+"""The FDv2 reader with random events: it never raises, and a poll and a stream give the same result."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ def test_the_reader_never_raises_and_completes_only_what_began(events: list[Even
 
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_text_is_read_like_bytes(name: str, data: str) -> None:
-    for each in (name, "server-intent", "put-object"):
-        assert Fdv2Reader().feed(each, data).__class__ is Fdv2Reader().feed(each, data.encode("utf-8", "surrogatepass")).__class__
+    for event_name in (name, "server-intent", "put-object"):
+        assert (
+            Fdv2Reader().feed(event_name, data).__class__
+            is Fdv2Reader().feed(event_name, data.encode("utf-8", "surrogatepass")).__class__
+        )
 
 
 @given(st.lists(GOOD | BAD, max_size=20))
@@ -60,7 +63,7 @@ def test_a_poll_and_a_stream_of_the_same_events_agree(events: list[Event]) -> No
     st.integers(0, 400),
     st.binary(max_size=2),
 )
-def test_no_body_raises(body: bytes, at: int, noise: bytes) -> None:
+def test_reading_a_body_never_raises(body: bytes, at: int, noise: bytes) -> None:
     broken = body[:at] + noise + body[at + 1 :]
     assert isinstance(run_at_once(read_poll(broken)), Effect)
     assert isinstance(run_at_once(read_all(broken)), (Completed, Malformed))

@@ -49,7 +49,7 @@ LOGGER = logging.getLogger("aioflags")
         ),
     ],
 )
-def test_urls(url: str, expected: str) -> None:
+def test_urls_of_endpoints(url: str, expected: str) -> None:
     assert url == expected
 
 
@@ -72,12 +72,12 @@ def test_any_state_survives_the_query(state: str) -> None:
         pytest.param("ä", False, id="a letter that is not ASCII"),
     ],
 )
-def test_a_filter_key_is_used_or_complained_about(key: str, usable: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_filter_key_logs_an_error(key: str, usable: bool, caplog: pytest.LogCaptureFixture) -> None:
     assert usable_filter_key(key, LOGGER) == (key if usable else None)
     assert len(caplog.records) == (0 if usable else 1)
 
 
-def test_no_filter_key_is_no_reason_to_complain(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_filter_key_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     assert usable_filter_key(None, LOGGER) is None
     assert not caplog.records
 
@@ -87,7 +87,7 @@ def headers(key: str = KEY, **options: Any) -> dict[str, str]:
 
 
 @pytest.mark.holds("DS-3")
-def test_a_client_says_who_it_is() -> None:
+def test_identity_headers_of_a_client() -> None:
     assert headers(KEY) == {
         "Authorization": KEY,
         "User-Agent": f"AioFlags/{__version__}",
@@ -95,7 +95,7 @@ def test_a_client_says_who_it_is() -> None:
     }
 
 
-def test_a_key_that_cannot_be_sent_is_not_sent() -> None:
+def test_an_invalid_sdk_key_is_not_sent() -> None:
     assert "Authorization" not in headers("sdk-key\n")
 
 
@@ -115,9 +115,11 @@ def test_a_key_that_cannot_be_sent_is_not_sent() -> None:
         pytest.param(None, None, None, 0, id="neither"),
     ],
 )
-def test_tags(application_id: str, version: str, tags: str | None, warnings: int, caplog: pytest.LogCaptureFixture) -> None:
-    found = headers(application_id=application_id, application_version=version)
-    assert found.get("X-LaunchDarkly-Tags") == tags
+def test_application_tags(
+    application_id: str, version: str, tags: str | None, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = headers(application_id=application_id, application_version=version)
+    assert sent.get("X-LaunchDarkly-Tags") == tags
     assert len(caplog.records) == warnings
     assert all("my app" not in record.getMessage() for record in caplog.records)
 
@@ -133,19 +135,19 @@ def test_tags(application_id: str, version: str, tags: str | None, warnings: int
         pytest.param("My Wrapper", "2", "My Wrapper/2", id="a space is sent as it is"),
     ],
 )
-def test_the_wrapper(name: str | None, version: str | None, wrapper: str | None) -> None:
+def test_the_wrapper_header(name: str | None, version: str | None, wrapper: str | None) -> None:
     assert headers(wrapper_name=name, wrapper_version=version).get("X-LaunchDarkly-Wrapper") == wrapper
 
 
 @pytest.mark.parametrize(
     "text", [pytest.param("a\r\nX: y", id="line breaks"), pytest.param("a\x7f", id="controls"), pytest.param("ä", id="not ASCII")]
 )
-def test_a_wrapper_that_no_header_can_carry_is_refused(text: str) -> None:
+def test_a_wrapper_with_invalid_characters_raises(text: str) -> None:
     with pytest.raises(ConfigError, match="wrapper_version"):
         headers(wrapper_name="W", wrapper_version=text)
     with pytest.raises(ConfigError, match=r"^option: "):
         header_text("option", text)
 
 
-def test_headers_are_shown_without_what_they_say() -> None:
+def test_the_repr_of_headers_omits_the_values() -> None:
     assert repr(headers("sdk-key")) == "<headers Authorization, User-Agent, X-LaunchDarkly-Instance-Id>"

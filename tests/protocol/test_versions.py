@@ -1,4 +1,4 @@
-"""Versions that grow exactly where something is new."""
+"""Versions of documents: they increase exactly if the object changes."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def flag(**properties: Any) -> dict[str, Any]:
         pytest.param([(flag(on=True), 1), ({}, 0), (flag(), 2)], id="gone for a while"),
     ],
 )
-def test_a_flag_has_the_version(steps: list[Step]) -> None:
+def test_the_version_increases_if_the_flag_changes(steps: list[Step]) -> None:
     versions = Versions()
-    found = [versions.counted(read_document(document)).changes for document, _ in steps]
-    assert [changes[0].version if changes else 0 for changes in found] == [version for _, version in steps]
-    assert all(change.definition.version == change.version for changes in found for change in changes if change.definition)
+    results = [versions.counted(read_document(document)).changes for document, _ in steps]
+    assert [changes[0].version if changes else 0 for changes in results] == [version for _, version in steps]
+    assert all(change.definition.version == change.version for changes in results for change in changes if change.definition)
 
 
 def test_flags_and_segments_are_counted_apart() -> None:

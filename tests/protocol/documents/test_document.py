@@ -1,4 +1,4 @@
-"""Flag documents as people write them, and the mistakes they make."""
+"""Flag documents, and the errors in them."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ DOCUMENT = {
         pytest.param(MappingProxyType(DOCUMENT), id="as another mapping"),
     ],
 )
-def test_a_document_becomes_a_full_set(written: Any) -> None:
-    found = read_document(written)
-    assert found.kind is ChangeKind.FULL
-    assert not found.persist
-    assert not found.selector.is_defined
-    assert [(change.kind, change.key, change.version) for change in found.changes] == [
+def test_a_document_becomes_a_full_change_set(written: Any) -> None:
+    change_set = read_document(written)
+    assert change_set.kind is ChangeKind.FULL
+    assert not change_set.persist
+    assert not change_set.selector.is_defined
+    assert [(change.kind, change.key, change.version) for change in change_set.changes] == [
         (ObjectKind.FLAG, "full", 7),
         (ObjectKind.FLAG, "plain", 1),
         (ObjectKind.SEGMENT, "some", 1),
@@ -58,11 +58,11 @@ def test_a_document_becomes_a_full_set(written: Any) -> None:
 @pytest.mark.parametrize(
     "written", [pytest.param({}, id="empty"), pytest.param({"flags": None, "segments": {}}, id="null and empty sections")]
 )
-def test_nothing_is_a_document(written: Any) -> None:
+def test_an_empty_object_is_a_document(written: Any) -> None:
     assert read_document(written) == ChangeSet(kind=ChangeKind.FULL, persist=False)
 
 
-def test_the_key_is_that_of_the_entry() -> None:
+def test_a_definition_gets_the_key_of_its_entry() -> None:
     assert only_flag({"flags": {"f": {}}}).key == "f"
     assert only_flag({"flags": {"f": {"key": "f"}}}).key == "f"
 
@@ -75,11 +75,11 @@ def test_the_key_is_that_of_the_entry() -> None:
         pytest.param({"version": 5}, 5, id="five"),
     ],
 )
-def test_a_version_may_be_left_out(flag: dict[str, object], version: int) -> None:
-    found = read_document({"flags": {"f": flag}}).changes[0]
-    assert found.version == version
-    assert found.definition is not None
-    assert found.definition.version == version
+def test_the_version_may_be_omitted(flag: dict[str, object], version: int) -> None:
+    change = read_document({"flags": {"f": flag}}).changes[0]
+    assert change.version == version
+    assert change.definition is not None
+    assert change.definition.version == version
 
 
 def test_a_deleted_flag_is_a_delete() -> None:
@@ -87,13 +87,13 @@ def test_a_deleted_flag_is_a_delete() -> None:
 
 
 @pytest.mark.parametrize("value", [True, 0, 1.5, 10**400, "text", [1], {"a": [None]}])
-def test_a_plain_value_is_served_to_everybody(value: Any) -> None:
+def test_a_value_in_flag_values_is_served_to_all_contexts(value: Any) -> None:
     snapshot = Snapshot.empty().apply(read_document({"flagValues": {"f": value}}))
-    detail = snapshot.evaluate("f", Context("anybody"), "default", wanted=object).detail
+    detail = snapshot.evaluate("f", Context("user-1"), "default", wanted=object).detail
     assert (detail.value, detail.variation_index) == (value, 0)
 
 
-def test_changing_what_was_given_changes_nothing() -> None:
+def test_a_later_change_of_the_mapping_has_no_effect() -> None:
     value = {"a": [1]}
     flag = only_flag({"flagValues": {"f": value}})
     value["a"].append(2)
@@ -117,7 +117,7 @@ def mistake(document: Any, name: str | None = "flags.json") -> DocumentError:
         pytest.param('{"flags": {}\n', "flags.json: line 2, column 1: the JSON ends too early", 2, id="cut off"),
         pytest.param("", "flags.json: line 1, column 1: the JSON ends too early", 1, id="an empty file"),
         pytest.param("{} {}", "flags.json: line 1, column 5: trailing characters", 1, id="two documents"),
-        pytest.param(b'{"flags":\n {"\xff": {}}}', "flags.json: line 2, column 4: text that is not UTF-8", 2, id="no UTF-8"),
+        pytest.param(b'{"flags":\n {"\xff": {}}}', "flags.json: line 2, column 4: text that is not UTF-8", 2, id="not UTF-8"),
         pytest.param('{"flags":\n {"\udc80": {}}}', "flags.json: line 2, column 4: half a surrogate pair", 2, id="half a pair"),
         pytest.param(
             '{"flags": {"\\ud800": {}}}',
@@ -127,7 +127,7 @@ def mistake(document: Any, name: str | None = "flags.json") -> DocumentError:
         ),
     ],
 )
-def test_bad_syntax_is_named_with_its_line(document: str | bytes, message: str, line: int) -> None:
+def test_a_syntax_error_has_its_line(document: str | bytes, message: str, line: int) -> None:
     error = mistake(document)
     assert str(error) == message
     assert (error.file, error.line, error.path) == ("flags.json", line, None)
@@ -160,15 +160,15 @@ def test_bad_syntax_is_named_with_its_line(document: str | bytes, message: str, 
         pytest.param(
             {"flags": {"f": {"key": "g"}}}, 'expected "f", the key of the entry, got "g"', "flags.f.key", id="another key inside"
         ),
-        pytest.param({"flagValues": {"f": {1, 2}}}, "expected a JSON value, got set", "flagValues.f", id="a value that is no JSON"),
         pytest.param(
-            {"flagValues": {"f": [float("nan")]}}, "nan is not a number in JSON", "flagValues.f[0]", id="a number that is none"
+            {"flagValues": {"f": {1, 2}}}, "expected a JSON value, got set", "flagValues.f", id="a value that is not JSON"
         ),
-        pytest.param({"flags": {1: {}}}, "expected strings as names, got number", "flags", id="a key that is no string"),
+        pytest.param({"flagValues": {"f": [float("nan")]}}, "nan is not a number in JSON", "flagValues.f[0]", id="not a number"),
+        pytest.param({"flags": {1: {}}}, "expected strings as names, got number", "flags", id="a key that is not a string"),
         pytest.param({"flagValues": {"f": "\ud800"}}, "half a surrogate pair", "flagValues.f", id="half a surrogate pair"),
     ],
 )
-def test_bad_content_is_named_with_its_path(document: dict[str, object], message: str, path: str) -> None:
+def test_an_error_in_the_content_has_its_path(document: dict[str, object], message: str, path: str) -> None:
     error = mistake(document)
     assert str(error) == f"flags.json: {path}: {message}"
     assert (error.line, error.path, error.problem) == (None, path, message)
@@ -180,10 +180,10 @@ def test_bad_content_is_named_with_its_path(document: dict[str, object], message
     [
         pytest.param("[]", "expected object, got array", id="an array"),
         pytest.param('{"flagValues":{"f":1e999}}', "flagValues.f: number out of range", id="a number that is too large"),
-        pytest.param('{"flags":' + "[" * 9999 + "]" * 9999 + "}", "nested too deeply", id="nesting without end"),
+        pytest.param('{"flags":' + "[" * 9999 + "]" * 9999 + "}", "nested too deeply", id="nested too deeply"),
     ],
 )
-def test_text_that_cannot_be_used_is_refused(document: str, message: str) -> None:
+def test_unusable_text_is_refused(document: str, message: str) -> None:
     assert str(mistake(document)) == f"flags.json: {message}"
     assert str(mistake(document, name=None)) == message
 
@@ -200,7 +200,7 @@ def test_text_that_cannot_be_used_is_refused(document: str, message: str) -> Non
         pytest.param("f.yml", "flags:\n  a:\n    on: true\n    on: false\n", "line 4, column 5", id="anywhere in YAML"),
     ],
 )
-def test_a_name_that_stands_twice_is_refused(name: str, document: str, message: str) -> None:
+def test_a_duplicate_name_is_refused(name: str, document: str, message: str) -> None:
     assert str(mistake(document, name)).startswith(f"{name}: {message}")
 
 
@@ -214,7 +214,7 @@ def test_a_name_that_stands_twice_is_refused(name: str, document: str, message: 
         pytest.param('{"flagValues": {"a": ' + "[" * 100 + "]" * 100 + "}}", id="nested deeply"),
     ],
 )
-def test_a_name_that_stands_once_is_not(document: str) -> None:
+def test_a_document_without_duplicate_names_is_accepted(document: str) -> None:
     assert read_document(document, name="flags.json").changes
 
 
@@ -222,7 +222,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=3)
 
 
 @given(st.lists(st.tuples(TEXTS, st.sampled_from(["1", '"x"', "[ 1, 2 ]", "{}"])), max_size=5), st.booleans())
-def test_keys_are_refused_if_and_only_if_one_is_there_twice(members: list[tuple[str, str]], ascii_only: bool) -> None:
+def test_keys_are_refused_if_and_only_if_one_is_duplicate(members: list[tuple[str, str]], ascii_only: bool) -> None:
     written = ", ".join(f"{json.dumps(key, ensure_ascii=ascii_only)} : {value}" for key, value in members)
     text = f'{{"flagValues" : {{{written}}}}}'
     if len({key for key, _ in members}) == len(members):
@@ -231,13 +231,13 @@ def test_keys_are_refused_if_and_only_if_one_is_there_twice(members: list[tuple[
         assert "duplicate" in str(mistake(text))
 
 
-def test_values_nested_without_end_are_refused() -> None:
+def test_a_mapping_that_contains_itself_is_refused() -> None:
     loop: list[object] = []
     loop.append(loop)
     assert "nested too deeply" in str(mistake({"flagValues": {"f": loop}}))
 
 
-def test_line_breaks_in_names_are_made_visible() -> None:
+def test_line_breaks_in_names_are_escaped() -> None:
     assert "\n" not in str(mistake({"flags": {"a\nb": 5}}, name="x\ny"))
 
 

@@ -1,4 +1,4 @@
-"""Where values stand in JSON text."""
+"""The places of values in JSON text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEXT = """{
         pytest.param(("a", 0), 4, 9, id="an array in an array"),
         pytest.param(("a", 2), 4, 17, id="a number"),
         pytest.param(("a", 9), 4, 3, id="an element that is not there: where it would be"),
-        pytest.param(("a", "b"), 4, 3, id="a member of what is no object"),
+        pytest.param(("a", "b"), 4, 3, id="a member of what is not an object"),
         pytest.param(("z", "b"), 1, 1, id="a member that is not there"),
     ],
 )
@@ -41,7 +41,7 @@ def test_columns_count_characters() -> None:
     assert (place.line, place.column) == (1, 18)
 
 
-def test_names_that_come_twice_are_kept_in_mind() -> None:
+def test_duplicate_names_are_listed() -> None:
     assert places_of_json(TEXT).repeated == (("a", 'b"', 2, "é"), ("a",))
 
 
@@ -63,7 +63,7 @@ def paths(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     ),
     st.sampled_from([None, 1]),
 )
-def test_every_value_of_every_text_is_where_it_is_said_to_be(value: Any, indent: int | None) -> None:
+def test_each_value_is_at_its_place(value: Any, indent: int | None) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     lines, places = text.split("\n"), places_of_json(text)
     for path, inner in paths(value):

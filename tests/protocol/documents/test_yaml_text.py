@@ -1,4 +1,4 @@
-"""YAML as JSON would say it: what scalars mean, what aliases may stand for, and what is refused."""
+"""YAML text: the values of scalars, the limit on aliases, and what is refused."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def json_of(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
         ("{on: yes, 1: a, true: b, ~: c}", {"on": "yes", "1": "a", "true": "b", "~": "c"}),
     ],
 )
-def test_a_text_means(text: str, value: Any) -> None:
-    found = read_yaml(text).value
-    assert found == value
-    assert type(found) is type(value)
+def test_a_text_has_this_value(text: str, value: Any) -> None:
+    decoded = read_yaml(text).value
+    assert decoded == value
+    assert type(decoded) is type(value)
 
 
 @given(json_of(st.text(st.characters(min_codepoint=32, max_codepoint=0xD7FF, exclude_categories=["Cc", "Zl", "Zp"]))))
@@ -66,7 +66,7 @@ def test_json_is_yaml(value: Any) -> None:
 
 
 @given(json_of(st.text()))
-def test_what_others_dump_is_read(value: Any) -> None:
+def test_the_output_of_yaml_dump_is_read(value: Any) -> None:
     assert read_yaml(yaml.safe_dump(value, version=(1, 2))).value == value
 
 
@@ -81,7 +81,7 @@ def test_what_others_dump_is_read(value: Any) -> None:
         pytest.param("{'<<': 1}", {"<<": 1}, id="in quotes it is a name"),
     ],
 )
-def test_aliases(text: str, value: Any) -> None:
+def test_aliases_repeat_values(text: str, value: Any) -> None:
     assert read_yaml(text).value == value
 
 
@@ -107,7 +107,7 @@ DEEP = "a: &a0 []\n" + "".join(f"b{n}: &a{n + 1} [*a{n}]\n" for n in range(600))
             (1, 4),
             id="an object",
         ),
-        pytest.param("a: !mine 1", "the tag !mine: flag documents have no tags", (1, 4), id="a tag of one's own"),
+        pytest.param("a: !mine 1", "the tag !mine: flag documents have no tags", (1, 4), id="an unknown tag"),
         pytest.param("a: !!timestamp 2026-01-01", "the tag !!timestamp: flag documents have no tags", (1, 4), id="a date"),
         pytest.param("a: .nan", ".nan is not a number in JSON", (1, 4), id="no number"),
         pytest.param(f"a: {'9' * 5000}", "a number with too many digits", (1, 4), id="a very long number"),
@@ -121,7 +121,7 @@ DEEP = "a: &a0 []\n" + "".join(f"b{n}: &a{n + 1} [*a{n}]\n" for n in range(600))
         pytest.param(LAUGHS, "aliases expand to more than 250000 values", (6, 11), id="aliases that multiply"),
     ],
 )
-def test_what_is_refused(text: str, problem: str, place: tuple[int, int]) -> None:
+def test_invalid_yaml_is_refused_with_its_place(text: str, problem: str, place: tuple[int, int]) -> None:
     with pytest.raises(YamlError) as raised:
         read_yaml(text)
     assert (raised.value.problem, (raised.value.line, raised.value.column)) == (problem, place)
@@ -133,12 +133,12 @@ def test_control_characters_are_refused() -> None:
 
 
 @given(st.text() | st.text(alphabet="{}[]:-&*!<|>#%? \n\tab'\"0.~"))
-def test_whatever_a_text_is_it_is_read_or_refused(text: str) -> None:
+def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        found = read_yaml(text).value
+        decoded = read_yaml(text).value
     except YamlError:
         return
-    json.dumps(found, allow_nan=False)
+    json.dumps(decoded, allow_nan=False)
 
 
 def test_values_have_places() -> None:
@@ -157,7 +157,7 @@ def test_values_have_places() -> None:
     ] == [(1, 1), (2, 3), (5, 7), (5, 7), (6, 3), (3, 5), (3, 5)]
 
 
-def test_names_that_come_twice_are_kept_in_mind() -> None:
+def test_duplicate_names_are_listed() -> None:
     assert read_yaml("a: 1\nb:\n- x: 1\n  x: 2\na: 2\n").places.repeated == (("b", 0, "x"), ("a",))
 
 
@@ -179,5 +179,5 @@ def test_a_document_with_a_mistake_is_refused(text: str | bytes, message: str) -
 
 
 @pytest.mark.parametrize("name", ["f.yaml", "f.YML", "/etc/flags/a.b.yml"])
-def test_its_name_says_that_it_is_yaml(name: str) -> None:
+def test_the_file_name_decides_that_it_is_yaml(name: str) -> None:
     assert [change.key for change in read_document("\ufeffflagValues: {a: 1}", name=name).changes] == ["a"]
