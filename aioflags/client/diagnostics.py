@@ -25,11 +25,10 @@ from aioflags.sources.polled import PollOptions
 from aioflags.sources.streamed import StreamOptions
 from aioflags.stores.base import Described
 from aioflags.transport.proxies import proxy_for
-from aioflags.transport.settings import Http
+from aioflags.transport.settings import DEFAULT_PORTS, Http
 
 __all__ = ["describe_client"]
 
-_PORTS: Final = {"http": 80, "https": 443}
 _MEMORY: Final = "memory"
 _CUSTOM: Final = "custom"
 
@@ -82,7 +81,7 @@ def _proxies(settings: Http, addresses: set[str], environment: Mapping[str, str]
     """The proxies that requests to these addresses go through."""
     for address in addresses:
         target = urlsplit(address)
-        port = target.port or _PORTS.get(target.scheme, 0)
+        port = target.port or DEFAULT_PORTS.get(target.scheme, 0)
         proxy = proxy_for(settings, target.scheme, target.hostname or "", port, environment)
         if proxy is not None:
             yield proxy

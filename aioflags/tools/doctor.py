@@ -30,6 +30,7 @@ from aioflags.transport.answers import RequestFailed
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.probe import ProbeFailed, probe
 from aioflags.transport.proxies import environment_proxy
+from aioflags.transport.settings import DEFAULT_PORTS
 
 __all__ = ["Check", "CheckResult", "run_checks"]
 
@@ -38,7 +39,6 @@ _PATIENCE: Final = 10.0
 _SKEW: Final = 60.0
 _FEW_DAYS: Final = 14.0
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 class CheckResult(StrEnum):
@@ -116,7 +116,7 @@ def _divided(moved: Sequence[str], left: Sequence[str]) -> Check:
 
 
 def _port(target: SplitResult) -> int:
-    return target.port or _PORTS[target.scheme]
+    return target.port or DEFAULT_PORTS[target.scheme]
 
 
 def _route(name: str, target: SplitResult, proxy: str | None) -> Check:
@@ -127,7 +127,7 @@ def _route(name: str, target: SplitResult, proxy: str | None) -> Check:
     # Print the host and the port of a proxy only: its address may have a password, and so may the text of the error.
     try:
         through = urlsplit(proxy)
-        text = f"{place}, through the proxy {through.hostname}:{through.port or _PORTS.get(through.scheme, 1080)}"
+        text = f"{place}, through the proxy {through.hostname}:{through.port or DEFAULT_PORTS.get(through.scheme, 1080)}"
     except ValueError:
         text, advice = f"{place}, through a proxy whose address is not a valid URL", "correct http_proxy, or HTTPS_PROXY"
         return Check(check=f"{name} route", verdict=CheckResult.PROBLEM, text=text, advice=advice)

@@ -10,22 +10,20 @@ import os
 import ssl
 from collections.abc import Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import httpx
 
 from aioflags.errors import ConfigError
 from aioflags.transport.proxies import proxy_for
 from aioflags.transport.resolver import DaemonResolver, resolve_with
-from aioflags.transport.settings import Http
+from aioflags.transport.settings import DEFAULT_PORTS, Http
 from aioflags.transport.tls import tls_context
 
 __all__ = ["Clients", "MakeClient", "client_maker"]
 
 MakeClient: TypeAlias = Callable[[str | None], httpx.AsyncClient]
 """A fresh HTTP client that goes through the proxy of that URL, or through none."""
-
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 def client_maker(settings: Http, logger: logging.Logger) -> MakeClient:
@@ -82,4 +80,4 @@ class Clients:
             await client.aclose()
 
     def _route(self, url: httpx.URL) -> str | None:
-        return proxy_for(self._settings, url.scheme, url.host, url.port or _PORTS.get(url.scheme, 0), os.environ)
+        return proxy_for(self._settings, url.scheme, url.host, url.port or DEFAULT_PORTS.get(url.scheme, 0), os.environ)

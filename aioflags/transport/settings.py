@@ -19,9 +19,10 @@ from aioflags.runtime.validation import TEXT, positive, require, set_all, withou
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Http", "origin"]
+__all__ = ["DEFAULT_PORTS", "Http", "origin"]
 
-_PORTS: Final = {"http": 80, "https": 443}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+"""The port of a URL without one, by scheme."""
 _PROXY_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 
 
@@ -77,7 +78,7 @@ class Http:
 
 def origin(scheme: str, host: str, port: int | None) -> str:
     """The origin of a URL in one spelling, with its port: ``https://flags.example:443``."""
-    return f"{scheme.lower()}://{host.lower()}:{port or _PORTS.get(scheme.lower(), 0)}"
+    return f"{scheme.lower()}://{host.lower()}:{port or DEFAULT_PORTS.get(scheme.lower(), 0)}"
 
 
 def _origins(given: object) -> tuple[str, ...]:
@@ -87,7 +88,7 @@ def _origins(given: object) -> tuple[str, ...]:
     found: list[str] = []
     for text in cast("Sequence[object]", given):
         parts = _split("redirect_origins", require("redirect_origins", text, str, wanted="strings"))
-        if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query or "@" in parts.netloc:
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.path.strip("/") or parts.query or "@" in parts.netloc:
             shown = without_userinfo(str(text))
             raise ConfigError(f"redirect_origins: expected origins such as https://flags.example, got {shown!r}")
         found.append(origin(parts.scheme, parts.hostname, parts.port))
