@@ -238,7 +238,7 @@ class Client:
             LifecycleError: the client was not started, or was started on another event loop.
             ConfigError: ``timeout`` is not a number of seconds.
         """
-        return await self._core.refresh(self._upkeep.demand.ask, timeout)
+        return await self._core.refresh(self._upkeep.demand.request, timeout)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -168,7 +168,7 @@ class DataUpdates:
         try:
             await supervisor.run()
         finally:
-            self.demand.end()
+            self.demand.sources_stopped()
 
     def _source_context(self) -> SourceContext:
         config = self._config

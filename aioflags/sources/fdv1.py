@@ -91,7 +91,7 @@ class Fdv1Poller:
         self.name = Fdv1Polling.name
         self._interval = interval
         self._url = latest_all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
-        self._requester = Poller(self.name, context, http, read_body=read_all, read_head=_no_directive)
+        self._poller = Poller(self.name, context, http, read_body=read_all, read_head=_no_directive)
         self._patience = patience
         self._demand = demand
         self._random = random
@@ -99,7 +99,7 @@ class Fdv1Poller:
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 - FDv1 has no cursor
         """Polls; without patience until an answer ends it."""
         pause = None if self._patience is None else _Pauses(self._interval, self._patience, self._random).after
-        return self._requester.poll_every(lambda: self._url, self._interval, pause, demand=self._demand)
+        return self._poller.poll_every(lambda: self._url, self._interval, pause, demand=self._demand)
 
 
 class _Pauses:

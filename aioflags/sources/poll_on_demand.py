@@ -1,6 +1,7 @@
-"""PollOnDemand: when a source that polls on demand asks, and when whoever wanted newer data has them.
+"""PollOnDemand: connects sources that poll on demand with ``Client.refresh()``, which asks for a poll and waits for its end.
 
-Between two polls it has no timer, so that a process may be frozen there, as functions in a cloud are, and wake to no arrears.
+A source that waits for a request has no timer. A process may therefore be frozen between two polls, as serverless functions
+are, and has no overdue timers when it continues.
 """
 
 from __future__ import annotations
@@ -8,74 +9,83 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import anyio
+from anyio.lowlevel import checkpoint
 
+from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.clock import now
 
 __all__ = ["PollOnDemand"]
 
 
 class PollOnDemand:
-    """What the sources of one client and those who want newer data share, on the client's event loop.
+    """Shared by the sources of one client and its ``refresh()`` calls, on the client's event loop.
 
-    ``polled_on_demand`` is called each time a source has polled and asks no more by itself. ``wall_clock`` gives Unix seconds.
+    Args:
+        polled_on_demand: called after each poll of a source that polls on demand.
+        wall_clock: returns Unix seconds.
     """
 
     def __init__(self, polled_on_demand: Callable[[], None] | None = None, wall_clock: Callable[[], float] = now) -> None:
-        self._rested = polled_on_demand
+        self._polled_on_demand = polled_on_demand
         self._wall_clock = wall_clock
-        self._is_resting = False
+        self._is_waiting = False
+        """A source waits for a request."""
+        self._is_polling = False
         self._seconds = 0.0
-        self._since = (0.0, 0.0)
-        self._asked = anyio.Event()
-        self._over = anyio.Event()
-        self._over.set()
+        self._waiting_since = (0.0, 0.0)
+        self._requested = Signal()
+        self._finished = Signal()
 
     # -- for sources
 
-    def begin(self) -> None:
-        """A source polls, without having been asked."""
-        if self._over.is_set():
-            self._over = anyio.Event()
+    def poll_started(self) -> None:
+        """A source starts to poll without a request."""
+        self._is_polling = True
 
-    async def rest(self, seconds: float) -> None:
-        """A poll is over, and its result absorbed. Returns when somebody asks, but for those who do within ``seconds``."""
-        self._seconds, self._since = seconds, self._now()
-        self._is_resting = True
-        self._over.set()
-        if self._rested is not None:
-            self._rested()
+    async def wait_for_request(self, seconds: float) -> None:
+        """Report that a poll is over and its result applied, then wait for a request. Ignores requests for ``seconds``."""
+        self._seconds, self._waiting_since = seconds, self._now()
+        self._is_waiting = True
+        self._poll_finished()
+        if self._polled_on_demand is not None:
+            self._polled_on_demand()
         try:
-            await self._asked.wait()
+            await self._requested.wait()
         finally:
-            self._is_resting = False
-            self._asked = anyio.Event()
+            self._is_waiting = False
 
     # -- for the client
 
-    async def ask(self) -> None:
-        """Returns when a poll is over: the one that is under way, or a new one.
+    async def request(self) -> None:
+        """Request a poll, and return when it is over. If a poll is running already, wait for that one.
 
-        Returns at once if no source polls on demand, and if the one that does is not to be asked again yet.
+        Returns at once if no source polls on demand, or if the source must not poll again yet.
         """
-        if self._is_resting and self._is_due():
-            self._is_resting = False
-            self._over = anyio.Event()
-            self._asked.set()
-        await self._over.wait()
+        if self._is_waiting and self._is_due():
+            self._is_waiting, self._is_polling = False, True
+            self._requested.send()
+        if self._is_polling:
+            await self._finished.wait()
+        else:
+            await checkpoint()
 
-    def end(self) -> None:
-        """No source runs any more: nobody waits for one in vain."""
-        self._over.set()
+    def sources_stopped(self) -> None:
+        """No source runs any more: wake the callers that wait for a poll."""
+        self._poll_finished()
 
     def after_fork(self) -> None:
-        """In the child of a fork: the parent's source does not run here, and those who wait for it are not here."""
-        self._is_resting = False
-        self._asked, self._over = anyio.Event(), anyio.Event()
-        self._over.set()
+        """In the child of a fork: the source and the waiting callers exist in the parent only."""
+        self._is_waiting = self._is_polling = False
+        self._requested.after_fork()
+        self._finished.after_fork()
+
+    def _poll_finished(self) -> None:
+        self._is_polling = False
+        self._finished.send()
 
     def _is_due(self) -> bool:
-        """Goes by the clock that moved further: a process that was frozen may have slept through one of them."""
-        return max(now - then for now, then in zip(self._now(), self._since, strict=True)) >= self._seconds
+        """Uses the clock that advanced more: one of them may have stood still while the process was frozen."""
+        return max(now - then for now, then in zip(self._now(), self._waiting_since, strict=True)) >= self._seconds
 
     def _now(self) -> tuple[float, float]:
         return anyio.current_time(), self._wall_clock()

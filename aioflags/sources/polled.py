@@ -107,7 +107,7 @@ class Poller:
         self._tag: tuple[str, str] | None = None
         """The URL of the last usable answer, and its ETag."""
 
-    async def once(self, url: Callable[[], str]) -> PollOutcome:
+    async def poll_once(self, url: Callable[[], str]) -> PollOutcome:
         """One poll."""
         async with transport_for(self._context, self._http) as transport:
             return await self._poll(transport, url)
@@ -129,7 +129,7 @@ class Poller:
         state = self._context.retry_state
         async with transport_for(self._context, self._http) as transport:
             if demand is not None:
-                demand.begin()
+                demand.poll_started()
             else:
                 await anyio.sleep(max(state.not_before - anyio.current_time(), 0.0))
             while True:
@@ -147,7 +147,7 @@ class Poller:
                     return
                 if demand is not None:
                     # Nobody would wake who waits for the interval: after a failure the next who asks may find more.
-                    await demand.rest(wait if update.error is not None else start + interval - anyio.current_time())
+                    await demand.wait_for_request(wait if update.error is not None else start + interval - anyio.current_time())
                     continue
                 if wait > interval:
                     self._context.logger.info("%s: asks again in %.3g s", self._name, wait)

@@ -51,20 +51,20 @@ class PollingSource:
         self._interval = interval
         self._demand = demand
         read_body = partial(read_poll, logger=context.logger)
-        self._requester = Poller(self.name, context, http, read_body=read_body, read_head=read_directive)
+        self._poller = Poller(self.name, context, http, read_body=read_body, read_head=read_directive)
 
     @property
     def latched(self) -> FallbackDirective | None:
         """The directive in the head of the answer that is being read."""
-        return self._requester.latched
+        return self._poller.latched
 
     async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
         """One poll."""
-        yield _as_result(await self._requester.once(lambda: poll_url(self._base_uri, selector())))
+        yield _as_result(await self._poller.poll_once(lambda: poll_url(self._base_uri, selector())))
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
         """Polls, until an answer ends it."""
-        return self._requester.poll_every(lambda: poll_url(self._base_uri, selector()), self._interval, demand=self._demand)
+        return self._poller.poll_every(lambda: poll_url(self._base_uri, selector()), self._interval, demand=self._demand)
 
 
 def _as_result(outcome: PollOutcome) -> Basis | FetchFailure:

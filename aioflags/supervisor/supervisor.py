@@ -185,9 +185,9 @@ class Supervisor:
         demand, roster = self._context.demand, self._roster
         entries = roster.configured if not roster.on_fdv1 else () if roster.fallback is None else (roster.fallback,)
         if all(_is_on_demand(entry) for entry in entries):
-            await demand.rest(seconds)
+            await demand.wait_for_request(seconds)
         else:
-            demand.end()
+            demand.sources_stopped()
             await anyio.sleep(seconds)
 
     # -- what follows from a verdict

@@ -261,22 +261,22 @@ async def test_a_frozen_process_goes_by_the_clock_that_moved_further() -> None:
 
     async def poll() -> None:
         nonlocal polls
-        demand.begin()
+        demand.poll_started()
         while True:
             polls += 1
-            await demand.rest(30)
+            await demand.wait_for_request(30)
 
     polling = asyncio.create_task(poll())
-    await demand.ask()
+    await demand.request()
     await asyncio.sleep(0)
-    await demand.ask()
+    await demand.request()
     assert polls == 1
     wall += 3600
-    await demand.ask()
+    await demand.request()
     assert polls == 2
     wall -= 7200
     await asyncio.sleep(30)
-    await demand.ask()
+    await demand.request()
     assert polls == 3
     polling.cancel()
 
