@@ -16,7 +16,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from aioflags.runtime.fork import reset_after_fork
 
-__all__ = ["DaemonThreads", "SerialThread"]
+__all__ = ["DaemonThreads", "SerialThread", "ThreadBusyError"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,30 +46,59 @@ class DaemonThreads(Executor):
         return future
 
 
+class ThreadBusyError(TimeoutError):
+    """An earlier call has run for too long, so the call did not start."""
+
+
 class SerialThread:
     """One call at a time, in a daemon thread called ``name``. While a call hangs no other starts, so threads do not pile up."""
 
     def __init__(self, name: str) -> None:
         self._threads: Final = _RememberingThreads(name)
+        self._started_at = 0.0
+        """When the newest call started, on the event loop's clock."""
         reset_after_fork(self)
 
     def after_fork(self) -> None:
         """In the child of a fork: the thread of the newest call exists in the parent only."""
         self._threads.newest = None
 
-    async def run(self, work: Callable[[], T], *, timeout: float) -> T:
-        """What ``work`` returns or raises.
+    async def run(self, work: Callable[[], T], *, timeout: float | None = None, patience: float | None = None) -> T:
+        """What ``work`` returns or raises. A call that is cancelled goes on in its thread; its result is dropped.
+
+        ``patience``: if an earlier call has run for that many seconds, do not wait for it any longer. ``None``: no limit.
 
         Raises:
+            ThreadBusyError: an earlier call has run for longer than ``patience`` seconds.
             TimeoutError: ``work``, or an earlier call that was given up and still runs, did not end within ``timeout`` seconds.
         """
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout):
             while (earlier := self._threads.newest) is not None and not earlier.done():
-                with contextlib.suppress(Exception):  # its caller got it, or gave up
-                    await asyncio.wrap_future(earlier)
-            # When the time is over the future is cancelled, the call goes on, and its result is dropped.
-            return await loop.run_in_executor(self._threads, work)
+                await _wait(earlier, None if patience is None else self._started_at + patience)
+            self._started_at = loop.time()
+            call = loop.run_in_executor(self._threads, work)
+            call.add_done_callback(_retrieve)
+            await asyncio.wait({call})  # unlike await, it leaves the call alone when it is cancelled
+            return call.result()
+
+
+def _retrieve(call: asyncio.Future[Any]) -> None:
+    """Retrieve the exception of a call that was given up: asyncio would log it otherwise."""
+    if not call.cancelled():
+        call.exception()
+
+
+async def _wait(call: Future[Any], deadline: float | None) -> None:
+    """Wait for the end of ``call``. Raises :class:`ThreadBusyError` at ``deadline``, on the event loop's clock."""
+    try:
+        async with asyncio.timeout_at(deadline) as limit:
+            with contextlib.suppress(Exception):  # the caller of that call got it, or gave up
+                await asyncio.wrap_future(call)
+    except TimeoutError:
+        if limit.expired():
+            raise ThreadBusyError("an earlier call still runs") from None
+        raise
 
 
 class _RememberingThreads(DaemonThreads):

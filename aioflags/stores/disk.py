@@ -1,29 +1,27 @@
-"""DiskStore: the last known good flags in one file, so that a program starts with flags although nobody answers.
+"""DiskStore: the last known good flags in one file, so that a program starts with flags while the service cannot be reached.
 
-The file is written whole and moved into place. It begins with a line that says which environment it is of and what its checksum
-is; items follow, as MessagePack. A file that is not what that line says is not used.
+The file is written whole and moved into place. Its first line has the environment and a checksum; items follow as MessagePack.
+A file that does not match its first line is not used.
 
 Source: ``data-system.md`` 7.10; ``architecture.md`` 12.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import anyio
 import msgspec
 
 from aioflags.errors import ConfigError, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.protocol.documents.problems import UNREADABLE
-from aioflags.runtime.daemon_threads import DaemonThreads
+from aioflags.runtime.daemon_threads import SerialThread, ThreadBusyError
 from aioflags.runtime.logs import printable
 from aioflags.runtime.regular_files import LARGEST_FILE
 from aioflags.runtime.validation import require, set_all
@@ -35,13 +33,13 @@ __all__ = ["DiskStore"]
 _FORMAT: Final = "aioflags-flags-1"
 _PACE: Final = 1.0
 _PATIENCE: Final = 1.0
-"""How old, in seconds, a call is that nobody waits for any more when the next one is refused instead of waiting for its end."""
+"""Seconds that a call may take before later calls raise an error instead of waiting for its end."""
 
 T = TypeVar("T")
 
 
 class _Contents(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is in a file; ``is_whole`` once a whole data set was written."""
+    """The items of a file. ``is_whole``: a whole data set was written to it."""
 
     is_whole: bool
     items: list[StoredItem]
@@ -56,18 +54,18 @@ class _Contents(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _CONTENTS: Final = msgspec.msgpack.Decoder(_Contents)
-_NOTHING: Final = _Contents(is_whole=False, items=[])
+_EMPTY: Final = _Contents(is_whole=False, items=[])
 
 
 @dataclass(frozen=True, slots=True)
 class DiskStore:
-    """Flags in the file at ``path``, for one environment: another key or another service begins anew.
+    """Flags in the file at ``path``, for one environment: with another key or service address the store starts empty.
 
-    The folder has to be there, on a local disk. The file is this user's alone; a link, a file of somebody else's and one that
-    somebody else may write to are refused. Processes may share it: each write is whole, and the last one counts.
+    The folder must exist, on a local disk. The file belongs to the user of the process: a link, a file of another user and a
+    file that others may write to are refused. Processes may share the file: each write replaces all of it, and the last one counts.
 
     Raises:
-        ConfigError: ``path`` is no path.
+        ConfigError: ``path`` is not a path.
     """
 
     path: str | os.PathLike[str]
@@ -84,7 +82,7 @@ class DiskStore:
 
 
 class DiskFlags:
-    """What :class:`DiskStore` builds. ``pace`` tells the writer that every write is one of everything."""
+    """The store that :class:`DiskStore` builds. ``pace``: the writer collects changes, because each write writes the whole file."""
 
     def __init__(self, path: Path, environment: str, logger: logging.Logger, system: System | None = None) -> None:
         self.pace: float = _PACE
@@ -92,118 +90,111 @@ class DiskFlags:
         self._environment = hashlib.sha256(environment.encode()).hexdigest()
         self._logger = logger
         self._system = system
-        self._threads = DaemonThreads("aioflags-disk")
-        self._turn = anyio.Lock()
-        self._call: asyncio.Future[Any] | None = None
-        """The newest call. It goes on in its thread although whoever made it may have given it up."""
-        self._called_at = 0.0
+        self._thread = SerialThread("aioflags-disk")
         self._problem: str | None = None
-        """Why the file was not used when it was last looked at, which the log knows."""
-        self._read: _Contents | None = None
+        """Why the file was not used the last time. It has been logged."""
+        self._read_ahead: _Contents | None = None
+        """What :meth:`initialized` read, for the call of :meth:`load` that follows."""
         self._written: tuple[tuple[int, ...] | None, bool] | None = None
-        """What the file looked like after the last write of ours, and whether it was whole."""
+        """The fingerprint of the file after the last write of this process, and whether it was whole."""
 
     async def initialized(self) -> bool:
-        """Whether a whole data set is in a file that can be trusted. If there is one that cannot, the log hears why, once.
+        """Whether the file can be trusted and has a whole data set. If it cannot be trusted, the reason is logged once.
 
         Raises:
-            StoreError: there is no folder for it, so that there never will be a file; or the disk hangs.
+            StoreError: the folder does not exist, so that the file never will; or the disk hangs.
         """
-        found = await self._in_thread(self._looked_at)
-        before, self._problem = self._problem, str(found) if isinstance(found, StoreError) else None
-        if isinstance(found, StoreError):
+        result = await self._in_thread(self._inspect)
+        before, self._problem = self._problem, str(result) if isinstance(result, StoreError) else None
+        if isinstance(result, StoreError):
             if self._problem != before:
-                self._logger.warning("the file of flag data is not used: %s", printable(found))
+                self._logger.warning("the file of flag data is not used: %s", printable(result))
             return False
-        if isinstance(found, bool):
-            return found
-        self._read = found
-        return found.is_whole
+        if isinstance(result, bool):
+            return result
+        self._read_ahead = result
+        return result.is_whole
 
     async def load(self) -> StoredItems:
-        """What is in the file. Raises :class:`StoreError` if it cannot be trusted, ``OSError`` if it cannot be read."""
-        # Who asks for the marker asks for the rest at once. That was read together.
-        found, self._read = self._read, None
-        if found is None:
-            found = await self._in_thread(self._found)
+        """All items of the file. Raises :class:`StoreError` if it cannot be trusted, ``OSError`` if it cannot be read."""
+        contents, self._read_ahead = self._read_ahead, None
+        if contents is None:
+            contents = await self._in_thread(self._read)
         items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in ObjectKind}
-        for item in found.items:
+        for item in contents.items:
             items[item.kind][item.key] = item
         return items
 
     async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
-        """One item, for which the whole file is read."""
-        self._read = None
+        """One item. Reads the whole file."""
+        self._read_ahead = None
         return (await self.load())[kind].get(key)
 
     async def replace(self, items: StoredItems) -> None:
-        """A new file."""
-        whole = _Contents(is_whole=True, items=[item for those in items.values() for item in those.values()])
-        self._read = None
+        """Write a new file."""
+        whole = _Contents(is_whole=True, items=[item for items_of_kind in items.values() for item in items_of_kind.values()])
+        self._read_ahead = None
         await self._in_thread(lambda: self._write(whole))
 
     async def upsert(self, items: Sequence[StoredItem]) -> None:
-        """A new file, made of the old one."""
+        """Write a new file: the old one with these items."""
         if items:
-            self._read = None
-            await self._in_thread(lambda: self._write(self._found().with_newer(items)))
+            self._read_ahead = None
+            await self._in_thread(lambda: self._write(self._read().with_newer(items)))
 
     async def is_available(self) -> bool:
-        """Whether the file can be written. Raises :class:`StoreError` if what is there is refused, and while the disk hangs."""
-        return await self._in_thread(self._can_be_written)
+        """Whether the file can be written. Raises :class:`StoreError` if the present file is refused, and while the disk hangs."""
+        return await self._in_thread(self._is_writable)
 
     async def aclose(self) -> None:
         """Nothing is open."""
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """One call after another. While one that was given up hangs no other begins, so that there is never a second thread.
-
-        Therefore no write can undo a later one either.
-        """
-        loop = asyncio.get_running_loop()
-        async with self._turn:
-            if self._call is not None and not self._call.done():
-                await asyncio.wait({self._call}, timeout=max(self._called_at + _PATIENCE - loop.time(), 0.0))
-                if not self._call.done():
-                    raise StoreError(f"{self._path}: the disk has not answered an earlier call")
-            self._call = call = loop.run_in_executor(self._threads, work)
-            self._called_at = loop.time()
-            call.add_done_callback(_heard)
-            await asyncio.wait({call})  # unlike await, it leaves the call alone when it is cancelled
-            return call.result()
+        """Run one call after another. While a call hangs no other starts, so that no write can undo a later one."""
+        try:
+            return await self._thread.run(work, patience=_PATIENCE)
+        except ThreadBusyError:
+            raise StoreError(f"{self._path}: the disk has not answered an earlier call") from None
 
     # -- in threads
 
-    def _looked_at(self) -> _Contents | StoreError | bool:
-        """That a file cannot be trusted is something that was found out. That the disk fails is not."""
+    def _inspect(self) -> _Contents | StoreError | bool:
+        """The contents of the file, or why it cannot be trusted, or whether it is whole if it need not be read again.
+
+        Raises:
+            FolderMissingError: the folder does not exist.
+            OSError: the disk fails.
+        """
         try:
-            is_whole = self._is_whole_still()
-            return self._found() if is_whole is None else is_whole
+            is_whole = self._is_whole_if_untouched()
+            return self._read() if is_whole is None else is_whole
         except FolderMissingError:
             raise
         except StoreError as error:
             return error
 
-    def _can_be_written(self) -> bool:
+    def _is_writable(self) -> bool:
         if not os.access(self._path.parent, os.W_OK | os.X_OK):
             return False
         check_place(self._path)
         return True
 
-    def _found(self) -> _Contents:
+    def _read(self) -> _Contents:
         data = read_own(self._path, LARGEST_FILE)
-        return _NOTHING if data is None else self._checked(data)
+        return _EMPTY if data is None else self._decode(data)
 
-    def _is_whole_still(self) -> bool | None:
-        """What is known of a file that nobody has touched since it was written here; ``None`` if it has to be read."""
-        written = self._written
-        return None if written is None or written[0] is None or _look(self._path) != written[0] else written[1]
+    def _is_whole_if_untouched(self) -> bool | None:
+        """Whether the file is whole, if it has not changed since this process wrote it; ``None`` if it has to be read."""
+        if self._written is None:
+            return None
+        fingerprint, is_whole = self._written
+        return is_whole if fingerprint is not None and _fingerprint(self._path) == fingerprint else None
 
-    def _checked(self, data: bytes) -> _Contents:
+    def _decode(self, data: bytes) -> _Contents:
         head, _, body = data.partition(b"\n")
         words = head.split(b" ")
         if words[0] != _FORMAT.encode():
-            raise StoreError(f"{self._path} is no file of flags that this release reads")
+            raise StoreError(f"{self._path} is not a file of flags that this release can read")
         if words[1:2] != [self._environment.encode()]:
             raise StoreError(f"{self._path} has the flags of another environment")
         if head != self._head(body):
@@ -214,26 +205,20 @@ class DiskFlags:
             raise StoreError(f"{self._path} is damaged") from None
 
     def _head(self, body: bytes) -> bytes:
-        # The checksum covers the environment, too: a line that is exchanged does not make a file another environment's.
+        # The checksum includes the environment: exchanging the first line cannot make the file one of another environment.
         digest = hashlib.sha256(self._environment.encode() + b"\n" + body).hexdigest()
         return f"{_FORMAT} {self._environment} {digest}".encode()
 
     def _write(self, contents: _Contents) -> None:
         body = msgspec.msgpack.encode(contents)
         replace_own(self._path, self._head(body) + b"\n" + body, self._system)
-        self._written = (_look(self._path), contents.is_whole)
+        self._written = (_fingerprint(self._path), contents.is_whole)
 
 
-def _look(path: Path) -> tuple[int, ...] | None:
-    """By what a file is known again, without reading it; ``None`` if it is not there."""
+def _fingerprint(path: Path) -> tuple[int, ...] | None:
+    """Numbers that change when the file changes; ``None`` if there is no file."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_uid
-
-
-def _heard(call: asyncio.Future[Any]) -> None:
-    """Failures that nobody asks for, as those of a call that was given up, are complained of by asyncio."""
-    if not call.cancelled():
-        call.exception()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid
