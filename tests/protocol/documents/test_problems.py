@@ -44,7 +44,7 @@ def problem_of(text: bytes) -> Problem:
         ),
         pytest.param(b'{"on":true,}', Problem(text="trailing comma in object", offset=11), id="a comma too many"),
         pytest.param(b'{"on":true', Problem(text="the JSON ends too early"), id="cut off"),
-        pytest.param(b'{"salt":"\\xff"}', Problem(text="text that is not UTF-8"), id="not UTF-8"),
+        pytest.param(b'{"salt":"\xff"}', Problem(text="text that is not UTF-8"), id="not UTF-8"),
     ],
 )
 def test_problems_are_in_the_terms_of_json(text: bytes, problem: Problem) -> None:
