@@ -1,7 +1,4 @@
-"""Floor 4: where flag data comes from. Async generators of results, and the builders that describe them.
-
-The names here are what a configuration is made of, and what a source of one's own needs.
-"""
+"""Data sources: where flag data comes from. This module has the builders for a configuration, and what a custom source needs."""
 
 from __future__ import annotations
 

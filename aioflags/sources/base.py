@@ -1,4 +1,4 @@
-"""What a source is: an async generator of results, described by an immutable builder.
+"""The interfaces of sources: async generators of results, made by immutable builders.
 
 A source reports and never decides. It does nothing before it is iterated, is iterated by one task, and is closed by
 closing its generator; cancellation may arrive at any ``await``. Expected failures are yielded. No cancel scope and no
@@ -33,40 +33,41 @@ T = TypeVar("T")
 
 
 class Initializer(Protocol):
-    """Finds data once. Yields the basis it found (or several, best last), or why there is none."""
+    """Gets data once. Yields a basis (or several, the best one last), or the failure."""
 
     name: str
 
     def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
-        """One run; ``selector`` answers with the cursor of the newest data."""
+        """One run. ``selector`` returns the cursor of the newest data."""
         ...
 
 
 class Synchronizer(Protocol):
-    """Keeps data current. Yields until it cannot go on; an ``Update`` with ``OFF`` is its last word."""
+    """Keeps data current. Yields updates until it cannot continue; an ``Update`` with ``OFF`` is the last one."""
 
     name: str
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
-        """One run; ``selector`` is asked anew for every request."""
+        """One run. ``selector`` is called for every request."""
         ...
 
 
 @runtime_checkable
 class Latching(Protocol):
-    """A source that can know a directive before it has a result to carry it. Other sources need not have this."""
+    """A source that can receive a directive before it has a result to put it in. Optional for other sources."""
 
     @property
     def latched(self) -> FallbackDirective | None:
-        """From the headers of the open stream, or of the response that is being read."""
+        """The directive in the headers of the open stream, or of the response that is being read."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
-    """What a client gives the sources that it builds.
+    """What a client passes to the builders of its sources.
 
-    ``transport`` is the client's, open for as long as its sources run; without one each source opens its own from ``http``.
+    ``transport`` is the client's, open for as long as its sources run. If it is ``None``, each source opens one with the
+    settings ``http``.
     """
 
     http: Http = field(default_factory=Http)
@@ -81,23 +82,23 @@ class SourceContext:
     demand: PollOnDemand = field(default_factory=PollOnDemand, repr=False)
     """Wakes sources that poll on demand."""
     attempted: Callable[[StreamAttempt], object] = lambda _: None
-    """Called with every attempt to establish a stream, once its outcome is certain."""
+    """Called once for every attempt to open a stream, when it has succeeded or failed."""
     retry_state: RetryState = field(default_factory=RetryState, repr=False)
-    """The back-off of the source that is built, as its last run left it."""
+    """The back-off state that the last run of this source left."""
     logger: logging.Logger = package_logger
 
 
 class SourceBuilder(Protocol):
-    """Describes a source; immutable, so that one may stand in several lists and serve several clients."""
+    """Describes a source. Immutable: one builder may be in several lists and serve several clients."""
 
     def build(self, context: SourceContext, /) -> Initializer | Synchronizer:
-        """A fresh source. What it builds may be both an initializer and a synchronizer."""
+        """A new source. It may be an initializer, a synchronizer, or both."""
         ...
 
 
 @asynccontextmanager
 async def closing(results: AsyncGenerator[T, None], grace: float = CLOSE_GRACE) -> AsyncGenerator[AsyncGenerator[T, None], None]:
-    """Closes a generator that waits at its ``yield``, shielded, within ``grace`` seconds."""
+    """Close a generator that waits at its ``yield`` when the block ends: shielded, within ``grace`` seconds."""
     try:
         yield results
     finally:
@@ -107,7 +108,7 @@ async def closing(results: AsyncGenerator[T, None], grace: float = CLOSE_GRACE) 
 
 @asynccontextmanager
 async def transport_for(context: SourceContext, http: Http | None) -> AsyncGenerator[HttpTransport, None]:
-    """The transport of a source: the client's, unless the source has settings of its own."""
+    """The transport of a source: the client's, or a new one if the source has its own HTTP settings."""
     if http is None and context.transport is not None:
         yield context.transport
         return

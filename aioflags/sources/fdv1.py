@@ -1,4 +1,4 @@
-"""FDv1 polling: what a client falls back to when the server directs it off FDv2, and what it may be told to do alone.
+"""FDv1 polling: the fallback when the server directs a client off FDv2, and a source for clients that use FDv1 only.
 
 Source: ``data-system.md`` 3.1, 3.3 and 6.
 """
@@ -23,22 +23,22 @@ from aioflags.transport.settings import Http
 
 __all__ = ["Fdv1FallbackOptions", "Fdv1Poller", "Fdv1Polling"]
 
-_ENOUGH: Final = 2
-"""Good answers in a row, after which a refusal is forgiven."""
+_SUCCESSES_TO_RESET: Final = 2
+"""Successful polls in a row that reset the long back-off after a refusal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fdv1FallbackOptions(PollOptions):
-    """How FDv1 is polled when FDv2 has been left: every ``interval`` seconds (30 or more, and 30 by default).
+    """Options of the FDv1 fallback, which polls every ``interval`` seconds (at least 30; 30 by default).
 
-    With ``on_demand`` it is polled once, and then when :meth:`~aioflags.Client.refresh` is called. ``base_uri`` is by default the
-    client's for polls.
+    With ``on_demand`` it polls once, and then when :meth:`~aioflags.Client.refresh` is called. The default of ``base_uri`` is the
+    client's ``base_uri``.
     """
 
     name: ClassVar[str] = "FDv1 polling"
 
     def build(self, context: SourceContext, /) -> Fdv1Poller:
-        """A fresh source, for one run."""
+        """A new source, for one run."""
         interval = POLL_INTERVAL if self.interval is None else self.interval
         demand = context.demand if self.on_demand else None
         return Fdv1Poller(context, base_uri=self.base_uri or context.base_uri, interval=interval, demand=demand, http=self.http)
@@ -46,11 +46,11 @@ class Fdv1FallbackOptions(PollOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fdv1Polling(PollOptions):
-    """Asks for flag data by FDv1 every ``interval`` seconds (30 or more), whatever the service answers.
+    """Polls flag data by FDv1 every ``interval`` seconds (at least 30). No response ends it.
 
-    One that refuses the key, say with 401, is asked again after 5 minutes (less up to half, by chance), then after twice that,
-    up to an hour. Two good answers in a row end this patience. With ``on_demand`` it asks once, and then when
-    :meth:`~aioflags.Client.refresh` is called. What is ``None`` is taken from the client.
+    If the service refuses the key, for instance with 401, the next poll comes after 5 minutes (less a random part of up to half),
+    and each delay is twice the last one, up to an hour. Two successful polls in a row restore the interval. With ``on_demand`` it
+    polls once, and then when :meth:`~aioflags.Client.refresh` is called. ``None`` means the client's value.
     """
 
     name: ClassVar[str] = "FDv1 polling"
@@ -58,7 +58,7 @@ class Fdv1Polling(PollOptions):
     _patience: float = field(default=PATIENCE, repr=False)
 
     def build(self, context: SourceContext, /) -> Fdv1Poller:
-        """A fresh source, for one run."""
+        """A new source, for one run."""
         interval = context.poll_interval if self.interval is None else self.interval
         return Fdv1Poller(
             context,
@@ -71,10 +71,13 @@ class Fdv1Polling(PollOptions):
 
 
 class Fdv1Poller:
-    """What :class:`Fdv1FallbackOptions` and :class:`Fdv1Polling` build.
+    """The source that :class:`Fdv1FallbackOptions` and :class:`Fdv1Polling` build.
 
-    It sends no ``basis``, and does not look for the directive that it may be there for. Without ``patience`` (seconds) a
-    refusal is the end. ``random`` gives numbers in [0, 1), for the jitter.
+    It sends no ``basis`` and ignores the fallback directive.
+
+    Args:
+        patience: seconds of the first delay after a refusal. ``None``: a refusal ends the source.
+        random: returns numbers in [0, 1), for the jitter.
     """
 
     def __init__(
@@ -97,13 +100,13 @@ class Fdv1Poller:
         self._random = random
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 - FDv1 has no cursor
-        """Polls; without patience until an answer ends it."""
+        """Poll until a response ends the source. With patience, no response does."""
         pause = None if self._patience is None else _Pauses(self._interval, self._patience, self._random).after
         return self._poller.poll_every(lambda: self._url, self._interval, pause, demand=self._demand)
 
 
 class _Pauses:
-    """How long to wait after each poll, of one run that nothing ends."""
+    """The delays of one run that no response ends."""
 
     def __init__(self, interval: float, patience: float, random: Callable[[], float]) -> None:
         self._interval = interval
@@ -112,10 +115,10 @@ class _Pauses:
         self._successes = 0
 
     def after(self, outcome: PollOutcome) -> float:
-        """Seconds from the end of a failed poll; 0 after a good one: then the interval alone counts, from start to start."""
+        """Seconds to wait from the end of a failed poll; 0 after a successful one: the interval counts from start to start."""
         if outcome.error is None:
             self._successes += 1
-            if self._successes == _ENOUGH:
+            if self._successes == _SUCCESSES_TO_RESET:
                 self._backoff.reset()
             return 0.0
         self._successes = 0
@@ -123,4 +126,4 @@ class _Pauses:
 
 
 def _no_directive(_: Mapping[str, str]) -> None:
-    """On FDv1 the directive has been obeyed already: to obey it again would be to switch in circles."""
+    """Ignore the directive: the client is on FDv1 already, and would switch to FDv1 again and again."""

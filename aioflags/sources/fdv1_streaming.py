@@ -1,4 +1,4 @@
-"""FDv1 streaming, for a client that speaks FDv1 alone. Whatever the service answers, it is asked again.
+"""FDv1 streaming, for clients that use FDv1 only. No response ends the source: it reconnects.
 
 Source: ``data-system.md`` 3.2 and 3.3.
 """
@@ -24,10 +24,11 @@ __all__ = ["Fdv1Streamer", "Fdv1Streaming"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fdv1Streaming(StreamOptions):
-    """Listens to flag data by FDv1. It reconnects like :class:`Streaming`, and goes on where that one gives up.
+    """Streams flag data by FDv1. It reconnects like :class:`Streaming`, and also after responses that end that one.
 
-    A service that refuses the key, say with 401, is asked again after 5 minutes (less up to half, by chance), then after twice
-    that, up to an hour. A connection that lasts a minute ends this patience. What is ``None`` is taken from the client.
+    If the service refuses the key, for instance with 401, it reconnects after 5 minutes (less a random part of up to half), and
+    each delay is twice the last one, up to an hour. A connection that lasts a minute restores the short delays. ``None`` means
+    the client's value.
     """
 
     name: ClassVar[str] = "FDv1 streaming"
@@ -35,7 +36,7 @@ class Fdv1Streaming(StreamOptions):
     _patience: float = field(default=PATIENCE, repr=False)
 
     def build(self, context: SourceContext, /) -> Fdv1Streamer:
-        """A fresh source, for one run."""
+        """A new source, for one run."""
         return Fdv1Streamer(
             context,
             base_uri=self.base_uri or context.stream_uri,
@@ -46,7 +47,7 @@ class Fdv1Streaming(StreamOptions):
 
 
 class Fdv1Streamer(StreamedSource):
-    """What :class:`Fdv1Streaming` builds. ``random`` gives numbers in [0, 1), for the jitter."""
+    """The source that :class:`Fdv1Streaming` builds. ``random`` returns numbers in [0, 1), for the jitter."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""FileSource: flags from JSON or YAML files, read once or followed as they are edited.
+"""FileSource: flags from JSON or YAML files, read once or watched for edits.
 
-What files do is for ``watching.py`` to know, what is in them for ``protocol/document.py``.
+``file_watching.py`` notices edits; ``protocol/documents`` reads the contents.
 
 Source: ``data-system.md`` 9.1.
 """
@@ -33,14 +33,14 @@ __all__ = ["FileReader", "FileSource"]
 
 
 class FileSource:
-    """Flag files, a builder that stands among a client's sources: read once as an initializer, followed as a synchronizer.
+    """A builder of sources that read flag files: once as an initializer, and after every edit as a synchronizer.
 
-    A path that ends in ``.yaml`` or ``.yml`` is YAML (extra ``yaml``), any other JSON; all files together are one data set.
-    Edits are seen at once with the extra ``watch``, else every ``interval`` seconds; ``notified=False`` never uses the extra.
-    A file that breaks or vanishes changes nothing until it is whole again.
+    A path that ends in ``.yaml`` or ``.yml`` is YAML (extra ``yaml``); every other file is JSON. All files together are one data
+    set. Edits are noticed at once with the extra ``watch``, otherwise every ``interval`` seconds; ``notified=False`` does not use
+    the extra. While a file is invalid or missing, its last valid contents are served.
 
     Raises:
-        ConfigError: no path is given, or an option is of the wrong type.
+        ConfigError: no path is given, or an option has the wrong type.
     """
 
     def __init__(self, *paths: str | os.PathLike[str], interval: float = LOOK_INTERVAL, notified: bool = True) -> None:
@@ -50,10 +50,10 @@ class FileSource:
         self.interval: float = positive("interval", interval, LOOK_INTERVAL, package_logger)
         self.notified: bool = require("notified", notified, bool)
         self._history = _History()
-        self._thread = SerialThread("aioflags-files")  # of all runs: each run that hangs would leave a thread of its own behind
+        self._thread = SerialThread("aioflags-files")  # shared by all runs: otherwise each run that hangs would leave a thread
 
     def build(self, context: SourceContext, /) -> FileReader:
-        """A fresh source, for one run."""
+        """A new source, for one run."""
         return FileReader(self, self._history, self._thread, context)
 
     def __repr__(self) -> str:
@@ -61,21 +61,21 @@ class FileSource:
 
 
 class _History:
-    """Which version of which flag the files had when; of all readers of a source, so that a client sees one history."""
+    """Versions of the flags in the files. All readers of a source share it, so that versions grow across runs."""
 
     def __init__(self) -> None:
         self._versions = Versions()
         self._lock = threading.Lock()
 
     def read(self, texts: Texts) -> ChangeSet:
-        """What texts say, with versions that grow with every edit. It blocks; use it in a thread."""
+        """Decode the texts, with versions that grow with every edit. It blocks: call it in a thread."""
         change_set = read_documents((str(path), text) for path, text in texts)
         with self._lock:
             return self._versions.counted(change_set)
 
 
 class FileReader:
-    """What :class:`FileSource` builds."""
+    """The source that :class:`FileSource` builds."""
 
     def __init__(self, source: FileSource, history: _History, thread: SerialThread, context: SourceContext) -> None:
         self.name: str = f"file {source.paths[0].name}" if len(source.paths) == 1 else f"{len(source.paths)} files"
@@ -84,40 +84,40 @@ class FileReader:
         self._thread = thread
         self._logger = context.logger
 
-    async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:  # noqa: ARG002 -- all of it, always
-        """What is in the files."""
-        found = await self._first(Files(self._source.paths, self._thread))
-        if isinstance(found, ErrorInfo):
-            yield FetchFailure(error=found, directive=None)
+    async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:  # noqa: ARG002 -- always the whole data set
+        """The contents of the files."""
+        result = await self._read_first(Files(self._source.paths, self._thread))
+        if isinstance(result, ErrorInfo):
+            yield FetchFailure(error=result, directive=None)
         else:
-            yield Basis(change_set=found, directive=None)
+            yield Basis(change_set=result, directive=None)
 
-    async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- all of it, always
-        """What is in the files, then what becomes of them."""
+    async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- always the whole data set
+        """The contents of the files, now and after every edit."""
         files = Files(self._source.paths, self._thread)
-        found = await self._first(files)
-        yield _update(found, SourceState.OFF)
-        if isinstance(found, ErrorInfo):
+        result = await self._read_first(files)
+        yield _update(result, SourceState.OFF)
+        if isinstance(result, ErrorInfo):
             return
         async with aclosing(follow(files, interval=self._source.interval, notified=self._source.notified)) as edits:
             async for edit in edits:
                 if isinstance(edit, FileNotFoundError):
-                    self._logger.warning("%s: it is gone; serving what was in it", printable(edit.filename))
+                    self._logger.warning("%s: the file is gone; serving its last contents", printable(edit.filename))
                     continue
-                found = _unreadable(edit) if isinstance(edit, OSError) else await self._read(edit)
-                yield _update(found, SourceState.INTERRUPTED)
+                result = _unreadable(edit) if isinstance(edit, OSError) else await self._read(edit)
+                yield _update(result, SourceState.INTERRUPTED)
 
-    async def _first(self, files: Files) -> ChangeSet | ErrorInfo:
-        """What is in the files at the start. A document with a mistake may be half written, and gets a second look."""
+    async def _read_first(self, files: Files) -> ChangeSet | ErrorInfo:
+        """The contents at the start. A document with a mistake may be half written, so it is read a second time."""
         try:
-            found = await self._read(await files.read_in_time())
-            if isinstance(found, ErrorInfo):
+            result = await self._read(await files.read_in_time())
+            if isinstance(result, ErrorInfo):
                 await anyio.sleep(QUIET)
                 later = await settled(files)
-                found = found if later is None else await self._read(later)
+                result = result if later is None else await self._read(later)
         except OSError as error:
             return _unreadable(error)
-        return found
+        return result
 
     async def _read(self, texts: Texts) -> ChangeSet | ErrorInfo:
         try:
@@ -130,7 +130,7 @@ def _unreadable(error: OSError) -> ErrorInfo:
     return invalid_data(f"{error.filename}: {error.strerror or error}")
 
 
-def _update(found: ChangeSet | ErrorInfo, state_of_failure: SourceState) -> Update:
-    if isinstance(found, ErrorInfo):
-        return Update(state=state_of_failure, directive=None, error=found)
-    return Update(state=SourceState.VALID, directive=None, change_set=found)
+def _update(result: ChangeSet | ErrorInfo, state_of_failure: SourceState) -> Update:
+    if isinstance(result, ErrorInfo):
+        return Update(state=state_of_failure, directive=None, error=result)
+    return Update(state=SourceState.VALID, directive=None, change_set=result)

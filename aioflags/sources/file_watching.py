@@ -1,7 +1,7 @@
-"""Files that people and tools edit, swap, delete and half write: what is in them now, and when that is something else.
+"""Watch files that people and tools edit, swap, delete and write in pieces: their contents now, and after every change.
 
-Nothing here knows what the files mean. With the extra ``watch`` the system says when to look; without it, and where the
-system says nothing (on a network drive), a look every second finds out.
+This module does not interpret the contents. With the extra ``watch`` the operating system reports edits; without it, and where
+the system reports nothing (on a network drive), the files are checked every second.
 
 Source: ``data-system.md`` 9.1.
 """
@@ -24,25 +24,25 @@ from aioflags.runtime.regular_files import check_regular, read_regular, within_f
 __all__ = ["LOOK_INTERVAL", "QUIET", "Files", "Texts", "follow", "settled"]
 
 Texts: TypeAlias = tuple[tuple[Path, bytes], ...]
-"""What was in each file."""
+"""The contents of each file."""
 
 LOOK_INTERVAL: Final = 1.0
 QUIET: Final = 0.1
-"""A file that did not change for so long is held to be written to its end."""
-_MOST_LOOKS: Final = 20
-"""So often a file is looked at that never comes to rest; then it is taken as it is."""
+"""Seconds without a change after which a file counts as completely written."""
+_MAX_LOOKS: Final = 20
+"""How often a file that keeps changing is read before its contents are used as they are."""
 _YOUNG: Final = 2.5
-"""File systems count in steps of up to two seconds, so that a young file may change and keep its time."""
+"""Seconds. File times have steps of up to two seconds, so a file younger than this may change without a new time."""
 
-
-_Announcer: TypeAlias = tuple[Any, frozenset[Path], frozenset[str]]
-_NO_ANNOUNCER: Final[_Announcer] = (None, frozenset(), frozenset())
+_Watch: TypeAlias = tuple[Any, frozenset[Path], frozenset[str]]
+"""The module ``watchfiles``, the folders to watch, and the names of files to watch for."""
+_NO_WATCH: Final[_Watch] = (None, frozenset(), frozenset())
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """A file as it was read."""
+class _FileState:
+    """A file when it was last read. ``stamp``: its times, size and identity."""
 
     stamp: tuple[int, ...]
     is_young: bool
@@ -50,24 +50,24 @@ class _Seen:
 
 
 class Files:
-    """Files, and what was in them at the last look. Only regular files are read.
+    """Files, and their contents at the last look. Only regular files are read.
 
-    Links are followed at every look, so that one which is swapped (as Kubernetes does) counts as an edit.
+    Links are followed at every look, so that a swapped link (as in Kubernetes) counts as an edit.
     :meth:`read` and :meth:`look` block. On an event loop use :meth:`read_in_time` and :meth:`look_in_time`, which use ``thread``.
     """
 
     def __init__(self, paths: Sequence[Path], thread: SerialThread | None = None) -> None:
         self.paths: tuple[Path, ...] = tuple(paths)
         self._thread = SerialThread("aioflags-files") if thread is None else thread
-        self._seen: dict[Path, _Seen] = {}
+        self._seen: dict[Path, _FileState] = {}
 
     def read(self) -> Texts:
-        """What is in them now. Raises ``OSError``."""
+        """The contents now. Raises ``OSError``."""
         self.forget()
         return self._keep(self._scan({})) or ()
 
     def look(self) -> Texts | None:
-        """What is in them now, or ``None`` if that was in them at the last look. Raises ``OSError``."""
+        """The contents now, or ``None`` if they have not changed since the last look. Raises ``OSError``."""
         return self._keep(self._scan(self._seen))
 
     async def read_in_time(self) -> Texts:
@@ -77,84 +77,87 @@ class Files:
 
     async def look_in_time(self) -> Texts | None:
         """:meth:`look` in a thread. Raises ``OSError``, also if it takes too long."""
-        # Kept here and not in the thread: what a call finds that was given up would never be reported, and count as seen.
+        # Keep the result here and not in the thread: otherwise the result of a call that was given up would count as seen,
+        # although it was never reported.
         before = self._seen
         return self._keep(await self.in_time(lambda: self._scan(before)))
 
     async def in_time(self, work: Callable[[], T]) -> T:
-        """``work`` with these files, in a thread. Raises ``OSError`` if it takes too long, and what ``work`` raises."""
+        """Run ``work`` in the thread of these files. Raises ``OSError`` if it takes too long, and what ``work`` raises."""
         return await within_file_timeout(self._thread, work, self.paths[0])
 
     def forget(self) -> None:
-        """Whatever the next look finds is news."""
+        """The next look returns the contents even if they have not changed."""
         self._seen = {}
 
     def folders(self) -> frozenset[Path]:
-        """Where edits of the files show: where they are, and where links lead that stand for them."""
-        found = {folder for path in self.paths for folder in (path.absolute().parent, path.resolve().parent)}
-        return frozenset(folder for folder in found if folder.is_dir())
+        """The folders of the files, and of the targets of links."""
+        folders = {folder for path in self.paths for folder in (path.absolute().parent, path.resolve().parent)}
+        return frozenset(folder for folder in folders if folder.is_dir())
 
     def names(self) -> frozenset[str]:
-        """What the files are called, and what links call them that stand for them."""
+        """The names of the files, and of the targets of links."""
         return frozenset(name for path in self.paths for name in (path.name, path.resolve().name))
 
-    def _scan(self, before: Mapping[Path, _Seen]) -> dict[Path, _Seen]:
-        """The files as they are now. A file that has not changed since ``before`` is not read again. It blocks."""
-        # From the first look on they are where they are, even if the program changes its folder.
+    def _scan(self, before: Mapping[Path, _FileState]) -> dict[Path, _FileState]:
+        """The files now. A file that has not changed since ``before`` is not read again. It blocks."""
+        # Absolute from the first look on: the program may change its working directory.
         self.paths = tuple(path.absolute() for path in self.paths)
         return {path: _look_at(path, before.get(path)) for path in self.paths}
 
-    def _keep(self, seen: dict[Path, _Seen]) -> Texts | None:
-        """The texts, or ``None`` if they are those of the last look."""
+    def _keep(self, seen: dict[Path, _FileState]) -> Texts | None:
+        """Store the state, and return the texts, or ``None`` if they are the same as before."""
         before, self._seen = self._seen, seen
         if [file.text for file in seen.values()] == [file.text for file in before.values()]:
             return None
         return tuple((path, file.text) for path, file in seen.items())
 
 
-def _look_at(path: Path, before: _Seen | None) -> _Seen:
+def _look_at(path: Path, before: _FileState | None) -> _FileState:
     status = path.stat()
     check_regular(path, status)
     stamp = (status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev)
     if before is not None and before.stamp == stamp and not before.is_young:
         return before
-    return _Seen(stamp, now() - status.st_mtime < _YOUNG, read_regular(path))
+    return _FileState(stamp, now() - status.st_mtime < _YOUNG, read_regular(path))
 
 
 async def settled(files: Files) -> Texts | None:
-    """The content of the files, two looks in a row the same; ``None`` if it is that of the last look. Raises ``OSError``."""
+    """The contents, once two looks in a row return the same; ``None`` if they have not changed. Raises ``OSError``."""
     texts = None
-    for _ in range(_MOST_LOOKS):
-        found = await files.look_in_time()
-        if found is None:
+    for _ in range(_MAX_LOOKS):
+        newer = await files.look_in_time()
+        if newer is None:
             break
-        texts = found
+        texts = newer
         await anyio.sleep(QUIET)
     return texts
 
 
 async def follow(files: Files, *, interval: float = LOOK_INTERVAL, notified: bool = True) -> AsyncGenerator[Texts | OSError, None]:
-    """What is in the files whenever that has become something else, or why they cannot be read, once.
+    """Yield the contents after every change, and the error when the files cannot be read: once until it changes.
 
-    ``interval``: how often to look, in seconds, if nobody says when. ``notified``: whether to have the system say when,
-    if the extra ``watch`` is there.
+    Args:
+        files: the files to follow.
+        interval: seconds between two looks if the operating system reports no edits.
+        notified: let the operating system report edits, if the extra ``watch`` is installed.
     """
-    trouble: str | None = None
+    problem: str | None = None
     async with aclosing(_occasions(files, interval, notified=notified)) as occasions:
         async for _ in occasions:
-            found = await _found(files)
-            if isinstance(found, OSError):
-                if trouble != str(found):
-                    trouble = str(found)
-                    yield found
+            texts = await _read_settled(files)
+            if isinstance(texts, OSError):
+                if problem != str(texts):
+                    problem = str(texts)
+                    yield texts
             else:
-                trouble = None
-                if found is not None:
-                    yield found
+                problem = None
+                if texts is not None:
+                    yield texts
 
 
-async def _found(files: Files) -> Texts | OSError | None:
-    """What :func:`settled` says, at the second attempt if need be: editors take a file away before they put its successor there."""
+async def _read_settled(files: Files) -> Texts | OSError | None:
+    """The result of :func:`settled`, with a second attempt after an error: editors remove a file before they write the new one."""
     try:
         return await settled(files)
     except OSError:
@@ -167,39 +170,39 @@ async def _found(files: Files) -> Texts | OSError | None:
 
 
 async def _occasions(files: Files, interval: float, *, notified: bool) -> AsyncGenerator[None, None]:
-    """When it is time to look."""
-    watchfiles, folders, names = await _announcer_in_time(files) if notified else _NO_ANNOUNCER
+    """Yield each time the files should be read."""
+    watchfiles, folders, names = await _prepare_watch_in_time(files) if notified else _NO_WATCH
     if watchfiles is not None and folders:
 
-        def concerns_us(change: object, path: str) -> bool:
-            # Not what is written into another file of the folder: into a log, say, which would have a line of this, and so on.
+        def is_relevant(change: object, path: str) -> bool:
+            # Ignore writes to other files of the folder: a log file there would get a line for each write, and cause the next.
             return change != watchfiles.Change.modified or Path(path).name in names
 
-        settings = {"recursive": False, "watch_filter": concerns_us, "ignore_permission_denied": True}
+        settings = {"recursive": False, "watch_filter": is_relevant, "ignore_permission_denied": True}
         times = {"step": 50, "debounce": 400, "rust_timeout": max(1, round(interval * 1000)), "yield_on_timeout": True}
         try:
             async with aclosing(watchfiles.awatch(*folders, **settings, **times)) as announcements:
                 async for _ in announcements:
                     yield
         except OSError:
-            # The folder went away just now, or the system watches as much as it can already.
+            # The folder was removed just now, or the system cannot watch more folders.
             pass
     while True:
         await anyio.sleep(interval)
         yield
 
 
-async def _announcer_in_time(files: Files) -> _Announcer:
-    """:func:`_announcer` in a thread. Where the folders cannot be found out in time, there is none."""
+async def _prepare_watch_in_time(files: Files) -> _Watch:
+    """:func:`_prepare_watch` in a thread. If the folders cannot be determined in time, nothing is watched."""
     try:
-        return await files.in_time(lambda: _announcer(files))
+        return await files.in_time(lambda: _prepare_watch(files))
     except OSError:
-        return _NO_ANNOUNCER
+        return _NO_WATCH
 
 
-def _announcer(files: Files) -> _Announcer:
-    """The library that waits for edits, if it is installed, the folders to watch, and the names to watch for. It blocks."""
+def _prepare_watch(files: Files) -> _Watch:
+    """The library ``watchfiles``, if it is installed, the folders to watch, and the names to watch for. It blocks."""
     try:
         return importlib.import_module("watchfiles"), files.folders(), files.names()
     except ModuleNotFoundError:
-        return _NO_ANNOUNCER
+        return _NO_WATCH

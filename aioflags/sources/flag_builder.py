@@ -1,4 +1,4 @@
-"""FlagBuilder: a flag put together by code. What a rule can say here is equality; whole definitions come from documents.
+"""FlagBuilder: builds a flag in code. Its rules can only compare for equality; documents can have complete definitions.
 
 Source: ``client-surface.md`` 17; ``data-system.md`` 9.2.
 """
@@ -19,16 +19,16 @@ from aioflags.runtime.validation import require
 __all__ = ["WANTED", "FlagBuilder", "RuleBuilder"]
 
 WANTED: Final = "a FlagBuilder, as flag(key) returns one (set(key, value) serves one value to every context)"
-"""What ``update`` expects, for the error of another type."""
+"""The text of the error if ``update`` gets another type."""
 
 _BOOLEAN: Final = (True, False)
 
 
 class FlagBuilder:
-    """A flag in the making: change it by its methods, each of which returns it, then give it to ``MemorySource.update``.
+    """Builds a flag. Each method changes the builder and returns it; ``MemorySource.update`` publishes the flag.
 
-    A new one is boolean: on, true for everybody, false when off. Variations are named by index or, for boolean flags, as
-    ``True`` and ``False``; either of these makes any other flag boolean first.
+    A new flag is boolean: on, true for all contexts, false when off. A variation is an index, or ``True`` or ``False``: a boolean
+    makes a flag of another type boolean first.
     """
 
     def __init__(self, key: str, definition: FlagDefinition | None = None) -> None:
@@ -43,13 +43,13 @@ class FlagBuilder:
         if definition is None:
             self.on().boolean()
 
-    def on(self, on: bool = True) -> FlagBuilder:  # noqa: FBT001, FBT002 -- reads as a sentence: on(False)
-        """Whether targets, rules and the fallthrough count at all; else the off variation is served."""
+    def on(self, on: bool = True) -> FlagBuilder:  # noqa: FBT001, FBT002 -- on(False) is readable
+        """Turn the flag on, so that targets, rules and the fallthrough apply, or off: then the off variation is served."""
         self._on = on
         return self
 
     def boolean(self) -> FlagBuilder:
-        """Makes it a boolean flag, true for everybody that no rule or target speaks of, if it is none yet."""
+        """Make it a boolean flag if it is not one: true for every context that no rule or target matches."""
         if not same_json(self._variations, _BOOLEAN):
             self._variations = _BOOLEAN
             self._fallthrough = VariationOrRollout(variation=0)
@@ -57,58 +57,58 @@ class FlagBuilder:
         return self
 
     def variations(self, *values: object) -> FlagBuilder:
-        """The values it can have. Raises :class:`ConfigError` for what is no JSON value."""
+        """Set the values of the flag. Raises :class:`ConfigError` if one is not a JSON value."""
         self._variations = tuple(plain_json(value, f"variations[{index}]") for index, value in enumerate(values))
         return self
 
     def fallthrough_variation(self, variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
-        """What is served when it is on and no target or rule matches."""
+        """Set the variation served when the flag is on and no target or rule matches."""
         self._fallthrough = VariationOrRollout(variation=self._index(variation))
         return self
 
     def off_variation(self, variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
-        """What is served when it is off."""
+        """Set the variation served when the flag is off."""
         self._off = self._index(variation)
         return self
 
     def variation_for_all(self, variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
-        """The same for everybody: on, without targets and rules."""
+        """Serve one variation to all contexts: turn the flag on, and remove targets and rules."""
         return self.on().clear_targets().clear_rules().fallthrough_variation(variation)
 
     def value_for_all(self, value: object) -> FlagBuilder:
-        """The same value for everybody, which is then the only one it can have."""
+        """Serve one value to all contexts. It becomes the only variation."""
         self._off = None
         return self.variations(value).variation_for_all(0)
 
     def variation_for_key(self, kind: str, key: str, variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
-        """What the context with this kind and key gets, whatever the rules say."""
+        """Set the variation for the context with this kind and key. Targets come before rules."""
         self._targets.setdefault(kind, {})[key] = self._index(variation)
         return self
 
     def variation_for_user(self, key: str, variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
-        """What the user with this key gets, whatever the rules say."""
+        """Set the variation for the user with this key. Targets come before rules."""
         return self.variation_for_key("user", key, variation)
 
     def if_match(self, attribute: str, *values: object, kind: str = "user") -> RuleBuilder:
-        """Starts a rule for contexts of ``kind`` whose attribute is one of the values."""
+        """Start a rule for contexts of ``kind`` whose attribute is one of the values."""
         return RuleBuilder(self._add_rule).and_match(attribute, *values, kind=kind)
 
     def if_not_match(self, attribute: str, *values: object, kind: str = "user") -> RuleBuilder:
-        """Starts a rule for contexts of ``kind`` that have the attribute, with none of the values."""
+        """Start a rule for contexts of ``kind`` that have the attribute, with a value that is not one of these."""
         return RuleBuilder(self._add_rule).and_not_match(attribute, *values, kind=kind)
 
     def clear_targets(self) -> FlagBuilder:
-        """Forgets every ``variation_for_key``."""
+        """Remove all targets."""
         self._targets = {}
         return self
 
     def clear_rules(self) -> FlagBuilder:
-        """Forgets every rule."""
+        """Remove all rules."""
         self._rules = []
         return self
 
     def definition(self, version: int) -> FlagDefinition:
-        """What it has become. The builder may go on."""
+        """The flag as built so far. The builder can still be changed."""
         targets, context_targets = _grouped(self._targets)
         return msgspec.structs.replace(
             self._definition,
@@ -124,12 +124,12 @@ class FlagBuilder:
         )
 
     def _index(self, variation: bool | int) -> int:  # noqa: FBT001 -- a variation, not a switch
-        """The index that a variation was named by; a boolean makes the flag boolean."""
+        """The index of a variation; a boolean makes the flag boolean."""
         if isinstance(variation, bool):
             self.boolean()
             return _BOOLEAN.index(variation)
         if variation.__class__ is not int or variation < 0:
-            raise ConfigError(f"{self.key}: a variation is named by its index or as True or False, not as {variation!r}")
+            raise ConfigError(f"{self.key}: expected a variation as an index, True or False, got {variation!r}")
         return variation
 
     def _add_rule(self, clauses: tuple[Clause, ...], variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
@@ -138,22 +138,22 @@ class FlagBuilder:
 
 
 class RuleBuilder:
-    """A rule in the making: all that was said of it has to hold. It counts from :meth:`then_return` on."""
+    """Builds a rule, which matches if all of its conditions do. :meth:`then_return` adds it to the flag."""
 
     def __init__(self, finish: Callable[[tuple[Clause, ...], bool | int], FlagBuilder]) -> None:
         self._finish = finish
         self._clauses: tuple[Clause, ...] = ()
 
     def and_match(self, attribute: str, *values: object, kind: str = "user") -> RuleBuilder:
-        """Adds a condition: the attribute of the context of ``kind`` is one of the values."""
+        """Add a condition: the attribute of the context of ``kind`` is one of the values."""
         return self._and(attribute, values, kind, negate=False)
 
     def and_not_match(self, attribute: str, *values: object, kind: str = "user") -> RuleBuilder:
-        """Adds a condition: the context of ``kind`` has the attribute, with none of the values."""
+        """Add a condition: the context of ``kind`` has the attribute, with a value that is not one of these."""
         return self._and(attribute, values, kind, negate=True)
 
     def then_return(self, variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
-        """What contexts get that match, unless an earlier rule does."""
+        """Add the rule: contexts that match it, and no earlier rule, get this variation."""
         return self._finish(self._clauses, variation)
 
     def _and(self, attribute: str, values: tuple[object, ...], kind: str, *, negate: bool) -> RuleBuilder:
@@ -167,22 +167,22 @@ class RuleBuilder:
 
 
 def _targets(definition: FlagDefinition) -> dict[str, dict[str, int]]:
-    """Context kind to key to variation: what targets decide, the first one first (``evaluation.md`` 3.3)."""
+    """The variation of each target, by context kind and key. The first target of a context counts (``evaluation.md`` 3.3)."""
     users = definition.targets or ()
-    found: dict[str, dict[str, int]] = {}
+    variations: dict[str, dict[str, int]] = {}
     for target in definition.context_targets or users:
         kind = target.context_kind or "user"
         if definition.context_targets and kind == "user":
             target = next((user for user in users if user.variation == target.variation), Target(target.variation))
         for key in target.values or ():
-            found.setdefault(kind, {}).setdefault(key, target.variation)
-    return found
+            variations.setdefault(kind, {}).setdefault(key, target.variation)
+    return variations
 
 
 def _grouped(targets: dict[str, dict[str, int]]) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
-    """The same as ``targets`` and ``context_targets``, where that of a user only says which one of the former counts."""
+    """``targets`` and ``context_targets``: an entry for users in the latter has no keys, and refers to the former."""
     grouped = {
-        (kind, variation): tuple(key for key, wanted in variations.items() if wanted == variation)
+        (kind, variation): tuple(key for key, index in variations.items() if index == variation)
         for kind, variations in targets.items()
         for variation in dict.fromkeys(variations.values())
     }

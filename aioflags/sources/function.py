@@ -1,4 +1,4 @@
-"""from_function: a source of one's own, as one async generator function.
+"""from_function: a custom source, written as an async generator function.
 
 Source: ``architecture.md`` 12.
 """
@@ -23,15 +23,19 @@ Function: TypeAlias = Callable[[SourceContext, Callable[[], Selector]], AsyncGen
 
 
 def from_function(name: str, function: Function) -> SourceBuilder:
-    """A builder of sources that run ``function(context, selector)``, for the list of initializers or of synchronizers.
+    """A builder of sources that run ``function(context, selector)``, as an initializer or as a synchronizer.
 
-    ``context`` has the client's HTTP settings, URIs, headers, poll interval and logger; ``selector()`` names the newest data.
-    The function yields an ``Update`` for each piece of news, or a ``Basis`` or ``FetchFailure`` where it serves as an initializer;
-    what it yields in the other role's words is translated. It is called anew for every run and closed at its end. Reconnecting
-    and time limits are its business; an exception out of it removes the source.
+    As a synchronizer the function yields an ``Update`` for each change; as an initializer it yields a ``Basis`` or a
+    ``FetchFailure``. Results of the other role are converted. The function is called for every run, and closed at its end. It has
+    to reconnect and to limit its waits itself; an exception that it raises removes the source.
+
+    Args:
+        name: the name of the source in the log and in the status.
+        function: gets ``context``, with the client's HTTP settings, URIs, headers, poll interval and logger, and ``selector``,
+            which returns the selector of the newest data.
 
     Raises:
-        ConfigError: ``name`` is no string, or ``function`` cannot be called.
+        ConfigError: ``name`` is not a string, or ``function`` cannot be called.
     """
     require("name", name, str)
     if not callable(function):
@@ -57,16 +61,16 @@ class _FunctionSource:
     async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
         async with aclosing(self._function(self._context, selector)) as results:
             async for result in results:
-                yield _as_found(result)
+                yield _as_initializer_result(result)
 
     async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
         async with aclosing(self._function(self._context, selector)) as results:
             async for result in results:
-                yield _as_news(result)
+                yield _as_update(result)
 
 
-def _as_found(result: Result) -> Basis | FetchFailure:
-    """A result in an initializer's words."""
+def _as_initializer_result(result: Result) -> Basis | FetchFailure:
+    """The result as an initializer yields it."""
     match result:
         case Basis() | FetchFailure():
             return result
@@ -77,11 +81,11 @@ def _as_found(result: Result) -> Basis | FetchFailure:
             error = result.error or server_failure("the source gave no reason")
             return FetchFailure(error=error, directive=result.directive)
         case _:
-            raise _foreign(result)
+            raise _unexpected_type(result)
 
 
-def _as_news(result: Result) -> Update:
-    """A result in a synchronizer's words."""
+def _as_update(result: Result) -> Update:
+    """The result as a synchronizer yields it."""
     match result:
         case Update():
             return result
@@ -96,8 +100,8 @@ def _as_news(result: Result) -> Update:
         case FetchFailure():
             return Update(state=SourceState.INTERRUPTED, directive=result.directive, error=result.error)
         case _:
-            raise _foreign(result)
+            raise _unexpected_type(result)
 
 
-def _foreign(result: object) -> TypeError:
+def _unexpected_type(result: object) -> TypeError:
     return TypeError(f"a source yields Basis, FetchFailure or Update, not {type(result).__name__}")

@@ -1,4 +1,4 @@
-"""MemorySource: flags that code sets, for tests and for programs that bring their own; any number of clients may follow it.
+"""MemorySource: flags that are set in code, for tests and for programs with their own flag data. Any number of clients can use one.
 
 Source: ``data-system.md`` 9.2; ``client-surface.md`` 17.
 """
@@ -25,13 +25,13 @@ from aioflags.sources.flag_builder import WANTED, FlagBuilder
 
 __all__ = ["MemoryReader", "MemorySource"]
 
-_LONGEST_QUEUE: Final = 1000
-"""Updates that may wait for one client. One that lags further behind gets the whole newest set instead."""
+_MAX_QUEUE: Final = 1000
+"""Updates that may wait for one client. If more would wait, the client gets the whole newest data set instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """All definitions at one count; replaced whole by every update."""
+    """All definitions after ``count`` updates. Every update replaces the whole object."""
 
     flags: Mapping[str, Change]
     others: tuple[Change, ...] = ()
@@ -39,40 +39,41 @@ class _Contents:
 
 
 class _Memory:
-    """What a source and its readers share."""
+    """The state that a source and its readers share."""
 
     def __init__(self, contents: _Contents) -> None:
         self.contents: _Contents = contents
         self._lock = Lock()
         self.queues: dict[_Queue, None] = {}
-        """In order of arrival. Readers come and go by one assignment or deletion each, without the lock of those who write."""
+        """In order of arrival. A reader adds and removes itself with one atomic operation each, without the lock of the writers."""
 
     def change_set(self) -> ChangeSet:
-        """All there is now."""
+        """The whole data set."""
         contents = self.contents
         changes = (*contents.flags.values(), *contents.others)
         return ChangeSet(kind=ChangeKind.FULL, changes=changes, selector=_selector(contents.count), persist=False)
 
     def put(self, flag: FlagBuilder) -> None:
-        """Takes the flag in and tells the readers. The contents come first: a reader that misses the news finds it there."""
+        """Store the flag, then notify the readers. In this order, a reader that misses the update reads it from the contents."""
         with self._lock:
             before = self.contents.flags.get(flag.key)
             version = before.version + 1 if before else 1
             change = put(ObjectKind.FLAG, flag.key, version, flag.definition(version))
             count = self.contents.count + 1
             self.contents = replace(self.contents, flags={**self.contents.flags, flag.key: change}, count=count)
-            news = ChangeSet(kind=ChangeKind.CHANGES, changes=(change,), selector=_selector(count), persist=False)
+            update = ChangeSet(kind=ChangeKind.CHANGES, changes=(change,), selector=_selector(count), persist=False)
             for queue in tuple(self.queues):
-                queue.offer(news)
+                queue.offer(update)
 
 
 class MemorySource:
-    """Flags in memory, a builder that stands among a client's sources.
+    """Flags in memory: a builder for a client's list of sources.
 
-    ``values`` are served to everybody, by flag key. :meth:`update` may be called from any thread and reaches every client.
+    Every context gets the value that ``values`` has for a flag key. :meth:`update` may be called from any thread and reaches every
+    client.
 
     Raises:
-        ConfigError: ``values`` is no mapping of flag keys to JSON values.
+        ConfigError: ``values`` is not a mapping of flag keys to JSON values.
     """
 
     def __init__(self, values: Mapping[str, object] | None = None) -> None:
@@ -82,7 +83,7 @@ class MemorySource:
 
     @classmethod
     def from_document(cls, document: bytes | str | Mapping[str, object] | ChangeSet) -> MemorySource:
-        """The flags and segments of a document, or of one that ``read_document`` has read. Raises ``DocumentError``."""
+        """A source with the flags and segments of a document, or of a result of ``read_document``. Raises ``DocumentError``."""
         changes = (document if isinstance(document, ChangeSet) else read_document(document)).changes
         flags = {change.key: change for change in changes if change.kind is ObjectKind.FLAG}
         source = cls()
@@ -90,95 +91,95 @@ class MemorySource:
         return source
 
     def flag(self, key: str) -> FlagBuilder:
-        """A builder that continues from the flag as it is, or from a new boolean one. It counts once :meth:`update` has it."""
+        """A builder with the present flag, or with a new boolean one. Pass it to :meth:`update` to publish it."""
         change = self._memory.contents.flags.get(require("key", key, str))
-        known = change.definition if change else None
-        return FlagBuilder(key, known if isinstance(known, FlagDefinition) else None)
+        definition = change.definition if change else None
+        return FlagBuilder(key, definition if isinstance(definition, FlagDefinition) else None)
 
     def update(self, flag: FlagBuilder) -> None:
-        """Puts the flag as built so far in place of the one with its key, for every client, under the next version.
+        """Publish the flag as built so far to every client, with the next version. It replaces the flag with the same key.
 
         Raises:
-            ConfigTypeError: ``flag`` is not a builder, as :meth:`flag` returns one.
+            ConfigTypeError: ``flag`` is not a :class:`FlagBuilder`, such as :meth:`flag` returns.
         """
         self._memory.put(require("flag", flag, FlagBuilder, wanted=WANTED))
 
     def set(self, key: str, value: object) -> None:
-        """Serves ``value`` to everybody from now on."""
+        """Serve ``value`` to all contexts from now on."""
         self.update(self.flag(key).value_for_all(value))
 
     def change_set(self) -> ChangeSet:
-        """All there is now, as a full set."""
+        """The whole data set, as a full change set."""
         return self._memory.change_set()
 
-    def build(self, context: SourceContext, /) -> MemoryReader:  # noqa: ARG002 -- needs no network
-        """One client's reader, an initializer and a synchronizer."""
+    def build(self, context: SourceContext, /) -> MemoryReader:  # noqa: ARG002 -- uses no network
+        """The reader of one client: an initializer and a synchronizer."""
         return MemoryReader(self._memory)
 
 
 class MemoryReader:
-    """What one client reads from a :class:`MemorySource`."""
+    """The source that :class:`MemorySource` builds for one client."""
 
     name = "memory"
 
     def __init__(self, memory: _Memory) -> None:
         self._memory = memory
 
-    async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:  # noqa: ARG002 -- all of it, always
-        """All there is now."""
+    async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:  # noqa: ARG002 -- always the whole data set
+        """The whole data set."""
         yield Basis(change_set=self._memory.change_set(), directive=None)
 
-    async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- all of it, always
-        """All there is now, then every update."""
+    async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- always the whole data set
+        """The whole data set, then every update."""
         queue = _Queue(asyncio.get_running_loop())
         self._memory.queues[queue] = None
         try:
             while True:
-                # Updates from between attaching and this look are in both; the count tells which ones to leave out.
+                # The queue may have updates that this change set already contains; next() skips them by their count.
                 everything = self._memory.change_set()
                 yield _valid(everything)
-                while (news := await queue.next(after=everything.selector.version)) is not None:
-                    yield _valid(news)
+                while (update := await queue.next(after=everything.selector.version)) is not None:
+                    yield _valid(update)
         finally:
             del self._memory.queues[queue]
 
 
 class _Queue:
-    """Updates on their way from any thread to one reader's event loop, without a lock on the reader's side."""
+    """Passes updates from any thread to the event loop of one reader. The reader needs no lock."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: deque[ChangeSet] = deque()
-        self._overrun = False
-        self._called = False
-        self._news = asyncio.Event()
+        self._has_overflowed = False
+        self._is_wakeup_scheduled = False
+        self._wakeup = asyncio.Event()
 
     def offer(self, change_set: ChangeSet) -> None:
-        """Called by one thread at a time, in the order of the updates."""
-        if len(self._waiting) >= _LONGEST_QUEUE:
-            self._overrun = True
-        if not self._overrun:
+        """Add an update. Called by one thread at a time, in the order of the updates."""
+        if len(self._waiting) >= _MAX_QUEUE:
+            self._has_overflowed = True
+        if not self._has_overflowed:
             self._waiting.append(change_set)
-        if not self._called:
-            self._called = True
+        if not self._is_wakeup_scheduled:
+            self._is_wakeup_scheduled = True
             with contextlib.suppress(RuntimeError):
-                # It says no if the loop was closed over a generator that nobody closed: then nobody reads any more.
-                self._loop.call_soon_threadsafe(self._news.set)
+                # RuntimeError: the loop was closed before the generator, so the reader is gone.
+                self._loop.call_soon_threadsafe(self._wakeup.set)
 
     async def next(self, *, after: int) -> ChangeSet | None:
-        """The next update after that count; ``None`` if too many waited, so that the reader has to start from everything."""
-        while not self._overrun:
+        """The next update after count ``after``; ``None`` if the queue has overflowed: the reader must read the whole data set."""
+        while not self._has_overflowed:
             while self._waiting:
                 change_set = self._waiting.popleft()
                 if change_set.selector.version > after:
                     return change_set
-            self._news.clear()
-            self._called = False
-            # Whatever came in before that last line has not called; whatever comes in from now on does.
-            if not self._waiting and not self._overrun:
-                await self._news.wait()
-        # In this order: updates that are offered from now on are kept, or are part of everything already.
-        self._overrun = False
+            self._wakeup.clear()
+            self._is_wakeup_scheduled = False
+            # Updates before the line above scheduled no wake-up; later ones do. So look at the queue once more before waiting.
+            if not self._waiting and not self._has_overflowed:
+                await self._wakeup.wait()
+        # In this order: updates that are offered from now on are queued, or already in the data set that the reader reads next.
+        self._has_overflowed = False
         self._waiting.clear()
         return None
 

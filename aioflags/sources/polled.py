@@ -1,6 +1,6 @@
-"""Poller: one poll after another, whatever the protocol. Each has an outcome; none raises.
+"""Poller: sends poll requests, for both protocols. Each poll has an outcome; it does not raise.
 
-Headers are looked at before the body, so that no broken body can lose a directive.
+Headers are read before the body, so that a broken body cannot lose a directive.
 
 Source: ``data-system.md`` 1.5, 1.6, 2.3 and 4.1.
 """
@@ -37,9 +37,9 @@ _UNCHANGED: Final = Completed(ChangeSet.unchanged())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollOutcome:
-    """What a poll came to: a change set, or an error. ``retry_after``: seconds that the server asked us to stay away.
+    """The outcome of a poll: a change set or an error.
 
-    ``is_final``: asking again would not help.
+    ``retry_after``: seconds that the server asked clients to wait. ``is_final``: another poll would fail in the same way.
     """
 
     directive: FallbackDirective | None
@@ -51,7 +51,7 @@ class PollOutcome:
 
 
 def as_update(outcome: PollOutcome) -> Update:
-    """A synchronizer's word on an outcome. With a directive nothing follows, so an error with one is the end."""
+    """The update that a synchronizer yields for an outcome. A directive ends the source, so an error with one is ``OFF``."""
     if outcome.error is None:
         state = SourceState.VALID
     elif outcome.directive is not None or outcome.is_final:
@@ -68,13 +68,13 @@ def as_update(outcome: PollOutcome) -> Update:
 
 
 def read_environment_id(headers: Mapping[str, str]) -> str | None:
-    """The environment that the answer of a source names, if any. Names of headers are in lower case."""
+    """The environment id in the headers of a response, if there is one. Names of headers are in lower case."""
     return headers.get("x-ld-envid") or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollOptions:
-    """What can be chosen about a source that polls. What is ``None`` is decided by who builds it."""
+    """Options of sources that poll. ``None`` means the default of the builder."""
 
     base_uri: str | None = None
     interval: float | None = None
@@ -93,11 +93,11 @@ class PollOptions:
 
 
 class Poller:
-    """The polls of one source. ``read_body`` knows the format; ``read_head`` finds the directive, where the protocol has one."""
+    """Polls for one source. ``read_body`` decodes a body; ``read_head`` returns the directive in the headers, if there is one."""
 
     def __init__(self, name: str, context: SourceContext, http: Http | None, *, read_body: ReadBody, read_head: ReadHead) -> None:
         self.latched: FallbackDirective | None = None
-        """From the head of the answer that is being read."""
+        """The directive in the headers of the response that is being read."""
         self._name = name
         self._context = context
         self._http = http
@@ -105,7 +105,7 @@ class Poller:
         self._read_head = read_head
         self._requested = ""
         self._tag: tuple[str, str] | None = None
-        """The URL of the last usable answer, and its ETag."""
+        """The URL of the last usable response, and its ETag."""
 
     async def poll_once(self, url: Callable[[], str]) -> PollOutcome:
         """One poll."""
@@ -120,11 +120,15 @@ class Poller:
         *,
         demand: PollOnDemand | None = None,
     ) -> AsyncGenerator[Update, None]:
-        """A poll every ``interval`` seconds, from start to start, until one ends it. ``url`` is asked anew for each.
+        """Poll every ``interval`` seconds, from start to start, until an outcome ends it.
 
-        With ``pause`` nothing ends them: it says how many seconds to wait, at least, after each outcome. With ``demand`` there is
-        one now, and another when that asks: no sooner than ``interval`` after a good one. The first one waits for what is left of
-        the time for which the service asked an earlier run to stay away.
+        The first poll waits until the time is over that the service asked an earlier run to wait.
+
+        Args:
+            url: called for every poll.
+            interval: seconds.
+            pause: returns the least number of seconds to wait after an outcome. With it no outcome ends the polls.
+            demand: poll now, and then only when a poll is requested, at least ``interval`` after a successful one.
         """
         state = self._context.retry_state
         async with transport_for(self._context, self._http) as transport:
@@ -146,16 +150,16 @@ class Poller:
                 if update.directive is not None or update.state is SourceState.OFF:
                     return
                 if demand is not None:
-                    # Nobody would wake who waits for the interval: after a failure the next who asks may find more.
+                    # After a failure the interval does not apply: the next request may succeed.
                     await demand.wait_for_request(wait if update.error is not None else start + interval - anyio.current_time())
                     continue
                 if wait > interval:
-                    self._context.logger.info("%s: asks again in %.3g s", self._name, wait)
+                    self._context.logger.info("%s: next poll in %.3g s", self._name, wait)
                 next_poll = max(start + interval, end + wait)
                 await anyio.sleep(max(next_poll - anyio.current_time(), 0.0))
 
     async def _poll(self, transport: HttpTransport, url: Callable[[], str]) -> PollOutcome:
-        """One poll. Its error names the address."""
+        """One poll. Its error has the address."""
         outcome = await self._attempt(transport, url)
         return outcome if outcome.error is None else replace(outcome, error=located(outcome.error, self._requested))
 
@@ -166,10 +170,10 @@ class Poller:
             return await self._request(transport, self._requested)
         except RequestFailed as failed:
             directive = self._read_head(failed.headers)
-            final = not failed.is_recoverable
-            return PollOutcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_final=final)
-        except Exception as error:  # a bug of ours: the source lives on
-            self._context.logger.exception("%s: a poll broke off", self._name)
+            is_final = not failed.is_recoverable
+            return PollOutcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_final=is_final)
+        except Exception as error:  # a bug in aioflags: the source continues
+            self._context.logger.exception("%s: a poll failed", self._name)
             return PollOutcome(directive=self.latched, error=unexpected(error))
 
     async def _request(self, transport: HttpTransport, url: str) -> PollOutcome:
@@ -184,18 +188,18 @@ class Poller:
         match effect:
             case Completed(change_set=change_set):
                 if body is not None:
-                    # Only now: an ETag of a body that could not be used would have the server withhold a usable one.
+                    # Only for a usable body: with the ETag of an unusable one the server would answer 304 from then on.
                     self._tag = (url, headers["etag"]) if headers.get("etag") else None
                 return PollOutcome(directive=directive, change_set=change_set, environment_id=environment_id)
             case Goodbye(reason=reason):
                 directive = effect.directive or directive
-                error = server_failure(f"the service said goodbye: {reason}" if reason else "the service said goodbye")
+                error = server_failure(f"the service sent a goodbye: {reason}" if reason else "the service sent a goodbye")
             case ServerError(reason=reason):
                 error = server_failure(reason)
             case Malformed(message=message):
                 error = invalid_data(message)
             case _:
-                raise AssertionError(f"a reader of whole bodies answered {effect!r}")
+                raise AssertionError(f"a reader of whole bodies returned {effect!r}")
         return PollOutcome(directive=directive, error=error, environment_id=environment_id)
 
     def _headers(self, url: str) -> dict[str, str]:

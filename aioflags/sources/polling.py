@@ -1,4 +1,4 @@
-"""FDv2 polling: an initializer and a synchronizer on one request.
+"""FDv2 polling: an initializer and a synchronizer with the same request.
 
 Source: ``data-system.md`` 1, 4.1.
 """
@@ -25,23 +25,23 @@ __all__ = ["Polling", "PollingSource"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polling(PollOptions):
-    """Asks for flag data by FDv2: once, as an initializer; every ``interval`` seconds (30 or more), as a synchronizer.
+    """Polls flag data by FDv2: once, as an initializer; every ``interval`` seconds (at least 30), as a synchronizer.
 
-    With ``on_demand`` a synchronizer asks once, and then when :meth:`~aioflags.Client.refresh` is called, but no sooner than
-    ``interval`` after a good answer. What is ``None`` is taken from the client.
+    With ``on_demand`` a synchronizer polls once, and then when :meth:`~aioflags.Client.refresh` is called, at least ``interval``
+    after a successful poll. ``None`` means the client's value.
     """
 
     name: ClassVar[str] = "polling"
 
     def build(self, context: SourceContext, /) -> PollingSource:
-        """A fresh source, for one run."""
+        """A new source, for one run."""
         interval = context.poll_interval if self.interval is None else self.interval
         demand = context.demand if self.on_demand else None
         return PollingSource(context, base_uri=self.base_uri or context.base_uri, interval=interval, demand=demand, http=self.http)
 
 
 class PollingSource:
-    """What :class:`Polling` builds."""
+    """The source that :class:`Polling` builds."""
 
     def __init__(
         self, context: SourceContext, *, base_uri: str, interval: float, demand: PollOnDemand | None, http: Http | None
@@ -55,7 +55,7 @@ class PollingSource:
 
     @property
     def latched(self) -> FallbackDirective | None:
-        """The directive in the head of the answer that is being read."""
+        """The directive in the headers of the response that is being read."""
         return self._poller.latched
 
     async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
@@ -63,7 +63,7 @@ class PollingSource:
         yield _as_result(await self._poller.poll_once(lambda: poll_url(self._base_uri, selector())))
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
-        """Polls, until an answer ends it."""
+        """Poll until a response ends the source."""
         return self._poller.poll_every(lambda: poll_url(self._base_uri, selector()), self._interval, demand=self._demand)
 
 

@@ -1,7 +1,7 @@
-"""StreamedSource: what every stream has in common, whatever the protocol: connect, read, report, wait, reconnect.
+"""StreamedSource: connects to an event stream, reads it, reports updates, waits and reconnects, for both protocols.
 
-Protocols say what is asked for and what an event means. A directive in the head of a stream is latched: whatever the
-stream reports next carries it, and is the last that it reports.
+Subclasses supply the URL and the meaning of events. A directive in the headers of a stream is latched: the next update of the
+stream carries it, and is the last one.
 
 Source: ``data-system.md`` 1.7, 2.3, 3.3, 4.1, 5.7 and 6.2.
 """
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 __all__ = ["ReadEvent", "StreamOptions", "StreamedSource"]
 
 ReadEvent: TypeAlias = Callable[[str, str], Effect | Generator[None, None, Effect]]
-"""What an event of that name, with these data, comes to; a generator that pauses, where that takes a while."""
+"""Returns the effect of an event, given its name and data; or a cooperative generator, if decoding takes long."""
 
 _GRACE_OVER: Final = f"no payload within {LATCH_GRACE:g} s of the fallback directive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOptions:
-    """What can be chosen about a source that streams. What is ``None`` is taken from the client."""
+    """Options of sources that stream. ``None`` means the client's value."""
 
     base_uri: str | None = None
     initial_reconnect_delay: float | None = None
@@ -70,7 +70,7 @@ class StreamOptions:
 
 
 class _Connection:
-    """What is known of one connection when it has ended. ``attempted`` is told what became of the attempt at it."""
+    """What the back-off needs to know about one connection. ``attempted`` is called once, with the outcome of the attempt."""
 
     def __init__(self, attempted: Callable[[StreamAttempt], object]) -> None:
         self.opened = math.inf
@@ -82,14 +82,14 @@ class _Connection:
 
     @contextmanager
     def attempt(self) -> Generator[None]:
-        """Whatever ends it before there are data, being cancelled included, is its failure."""
+        """The attempt has failed if the block ends before data arrive, also by cancellation."""
         try:
             yield
         finally:
-            self.decide(is_failed=True)
+            self.report_attempt(is_failed=True)
 
-    def decide(self, *, is_failed: bool) -> None:
-        """The attempt has come to something. Only the first word on it counts."""
+    def report_attempt(self, *, is_failed: bool) -> None:
+        """Report the outcome of the attempt. Only the first call counts."""
         if self._attempted is not None:
             took_ms = int((anyio.current_time() - self._began) * 1000)
             self._attempted(StreamAttempt(at_ms=self._at_ms, took_ms=took_ms, is_failed=is_failed))
@@ -97,7 +97,7 @@ class _Connection:
 
 
 class StreamedSource(ABC):
-    """A synchronizer that reads event streams. ``random`` gives numbers in [0, 1), for the jitter."""
+    """A synchronizer that reads event streams. ``random`` returns numbers in [0, 1), for the jitter."""
 
     def __init__(
         self, name: str, context: SourceContext, *, http: Http | None, backoff: Backoff, random: Callable[[], float]
@@ -112,32 +112,32 @@ class StreamedSource(ABC):
         self._requested = ""
         self._has_logged_error = False
 
-    # -- what protocols decide
+    # -- for subclasses
 
     @abstractmethod
     def _url(self, selector: Selector) -> str:
-        """Where to ask, given the data we have."""
+        """The URL of a request from a client with this selector."""
 
     @abstractmethod
     def _reader(self) -> ReadEvent:
-        """A reader for one connection."""
+        """A new reader, for one connection."""
 
-    def _read_head(self, headers: Mapping[str, str]) -> FallbackDirective | None:  # noqa: ARG002 -- for those who override it
-        """The directive in the head of an answer, where the protocol has one."""
+    def _read_head(self, headers: Mapping[str, str]) -> FallbackDirective | None:  # noqa: ARG002 -- for subclasses
+        """The directive in the headers of a response, if the protocol has one."""
         return None
 
     def _is_final(self, failed: RequestFailed) -> bool:  # noqa: ARG002 -- as above
-        """Whether a failure ends the source, since asking again would not help."""
+        """Whether a failure ends the source, because another request would fail in the same way."""
         return False
 
     # -- connections
 
     async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
-        """One connection after another, until an answer ends it. The first one waits for what is left of the last run's delay."""
+        """Connect again and again until a response ends the source. First wait for the rest of the last run's delay."""
         state = self._backoff.state
         async with transport_for(self._context, self._http) as transport:
             if (left := state.not_before - anyio.current_time()) > 0:
-                self._context.logger.info("%s: connects in %.3g s", self.name, left)
+                self._context.logger.info("%s: connecting in %.3g s", self.name, left)
                 await anyio.sleep(left)
             while True:
                 connection = _Connection(self._context.attempted)
@@ -148,22 +148,22 @@ class StreamedSource(ABC):
                             if update.directive is not None or update.state is SourceState.OFF:
                                 return
                 finally:
-                    # Also when the source is closed meanwhile: its next run continues from here.
+                    # Also when the source is closed: its next run continues with this delay.
                     pause = self._pause(connection)
                     state.not_before = anyio.current_time() + pause
                 level = logging.WARNING if connection.is_refused else logging.INFO
-                self._context.logger.log(level, "%s: reconnects in %.3g s", self.name, pause)
+                self._context.logger.log(level, "%s: reconnecting in %.3g s", self.name, pause)
                 await anyio.sleep(pause)
 
     def _pause(self, connection: _Connection) -> float:
-        """Seconds to wait after this connection, which counts from now on."""
+        """Count this connection, and return the seconds to wait after it."""
         lasted = max(anyio.current_time() - connection.opened, 0.0)
         return self._backoff.after(lasted, chance=self._random(), at_least=connection.retry_after, is_refused=connection.is_refused)
 
     async def _connect(
         self, transport: HttpTransport, selector: Callable[[], Selector], connection: _Connection
     ) -> AsyncGenerator[Update, None]:
-        """The updates of one connection. It is closed before its failure is reported."""
+        """The updates of one connection. The connection is closed before its failure is reported."""
         self.latched = None
         try:
             url = self._requested = self._url(selector())
@@ -174,7 +174,7 @@ class StreamedSource(ABC):
                     self._environment_id = read_environment_id(stream.headers) or self._environment_id
                     async with aclosing(self._change_sets(stream)) as change_sets:
                         async for change_set in change_sets:
-                            connection.decide(is_failed=False)
+                            connection.report_attempt(is_failed=False)
                             yield self._update(SourceState.VALID, change_set=change_set)
         except RequestFailed as failed:
             self.latched = self.latched or self._read_head(failed.headers)
@@ -182,12 +182,12 @@ class StreamedSource(ABC):
             connection.is_refused = not failed.is_recoverable
             state = SourceState.OFF if self._is_final(failed) else SourceState.INTERRUPTED
             yield self._update(state, error=failed.error)
-        except Exception as error:  # a bug of ours: the source lives on
-            self._context.logger.exception("%s: a connection broke off", self.name)
+        except Exception as error:  # a bug in aioflags: the source continues
+            self._context.logger.exception("%s: a connection failed", self.name)
             yield self._update(SourceState.INTERRUPTED, error=unexpected(error))
 
     def _update(self, state: SourceState, *, change_set: ChangeSet | None = None, error: ErrorInfo | None = None) -> Update:
-        """The one maker of updates: each carries what its connection knows."""
+        """Make an update with the directive and the environment id of the connection."""
         if change_set is not None and change_set.kind is ChangeKind.NONE:
             change_set = None
         if error is not None:
@@ -195,13 +195,13 @@ class StreamedSource(ABC):
         return Update(state=state, directive=self.latched, change_set=change_set, error=error, environment_id=self._environment_id)
 
     async def _change_sets(self, stream: EventStream) -> AsyncGenerator[ChangeSet, None]:
-        """What the stream completes. Ends with a goodbye; every other end is a :class:`RequestFailed`."""
+        """The change sets of a stream, until a goodbye. Every other end of the stream raises :class:`RequestFailed`."""
         read = self._reader()
         deadline = anyio.current_time() + LATCH_GRACE if self.latched is not None else math.inf
         budget = Budget()
         async with aclosing(stream.events()) as events:
             while (event := await _next(events, deadline)) is not None:
-                # Events that have arrived already come without a wait, so the loop would not run other tasks.
+                # Events that have already arrived are read without a wait, so other tasks would not run.
                 await pause_when_spent(budget)
                 effect = read(event.event, event.data)
                 match await run_cooperatively(effect) if isinstance(effect, GeneratorType) else effect:
@@ -214,23 +214,23 @@ class StreamedSource(ABC):
                     case Malformed(message=message):
                         raise RequestFailed(invalid_data(message))
                     case ServerError(reason=reason):
-                        # Once until a payload is complete: a service may repeat it a thousand times a second.
+                        # One error until a payload is complete: a service may repeat the message a thousand times a second.
                         level = logging.DEBUG if self._has_logged_error else logging.ERROR
                         self._has_logged_error = True
                         self._context.logger.log(
-                            level, "%s: the service gave up on a payload: %s", self.name, printable(reason or "no reason")
+                            level, "%s: the service cancelled a payload: %s", self.name, printable(reason or "no reason")
                         )
                     case _:
                         pass
         raise RequestFailed(network_failure("the service closed the stream"), stream.headers)
 
     def _leave(self, goodbye: Goodbye) -> None:
-        """A goodbye is no failure, unless it ends what a directive was latched on, or brings one."""
+        """A goodbye is a failure only if it has a directive, or if the headers of the stream had one."""
         reason = goodbye.reason or "no reason"
-        self._context.logger.info("%s: the service said goodbye: %s", self.name, printable(reason))
+        self._context.logger.info("%s: the service sent a goodbye: %s", self.name, printable(reason))
         self.latched = goodbye.directive or self.latched
         if self.latched is not None:
-            raise RequestFailed(server_failure(f"the service said goodbye: {reason}"))
+            raise RequestFailed(server_failure(f"the service sent a goodbye: {reason}"))
 
 
 async def _next(events: AsyncGenerator[ServerSentEvent, None], deadline: float) -> ServerSentEvent | None:

@@ -26,21 +26,21 @@ __all__ = ["Streaming", "StreamingSource"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streaming(StreamOptions):
-    """Listens to flag data by FDv2. After a disconnect it waits, first ``initial_reconnect_delay`` seconds, then longer.
+    """Streams flag data by FDv2. After a disconnect it waits ``initial_reconnect_delay`` seconds, and longer after each failure.
 
-    What is ``None`` is taken from the client.
+    ``None`` means the client's value.
     """
 
     name: ClassVar[str] = "streaming"
 
     def build(self, context: SourceContext, /) -> StreamingSource:
-        """A fresh source, for one run."""
+        """A new source, for one run."""
         base_uri = self.base_uri or context.stream_uri
         return StreamingSource(context, base_uri=base_uri, initial_delay=self.delay_for(context), http=self.http)
 
 
 class StreamingSource(StreamedSource):
-    """What :class:`Streaming` builds. ``random`` gives numbers in [0, 1), for the jitter."""
+    """The source that :class:`Streaming` builds. ``random`` returns numbers in [0, 1), for the jitter."""
 
     def __init__(
         self,

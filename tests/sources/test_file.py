@@ -234,7 +234,7 @@ async def test_a_file_that_vanishes_changes_nothing_until_it_is_back(file: Path,
         waiting = asyncio.ensure_future(anext(updates))
         with caplog.at_level(logging.WARNING):
             await anyio.sleep(30)
-        assert caplog.messages == [f"{file}: it is gone; serving what was in it"]
+        assert caplog.messages == [f"{file}: the file is gone; serving its last contents"]
         assert not waiting.done()
         write(file, values(a=2))
         assert served(await waiting) == {"a": 2}
