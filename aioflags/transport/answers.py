@@ -1,4 +1,4 @@
-"""What a request comes to: a response, or a failure that sources turn into a result."""
+"""The outcomes of a request: a response, or a failure that sources turn into a result."""
 
 from __future__ import annotations
 

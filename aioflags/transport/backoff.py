@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: delays as plain numbers. Chance and the server's wishes are parameters.
+"""How long to wait before the next attempt. Functions of numbers: random values and the server's wishes are parameters.
 
 Source: ``data-system.md`` 3.3 and 5.7.
 """
@@ -15,8 +15,8 @@ from aioflags.runtime.clock import now
 __all__ = ["Backoff", "RetryState", "delay", "read_retry_after"]
 
 _BUSY: Final = frozenset({429, 503})
-_ENOUGH: Final = 64
-"""Doublings after which every delay has long reached its ceiling."""
+_MAX_DOUBLINGS: Final = 64
+"""Every delay has reached its ceiling before that."""
 
 
 def delay(initial: float, attempt: int, *, chance: float, at_least: float = 0.0, ceiling: float = MAX_RECONNECT_DELAY) -> float:
@@ -24,14 +24,14 @@ def delay(initial: float, attempt: int, *, chance: float, at_least: float = 0.0,
 
     Doubles from ``initial`` up to ``ceiling`` (up to ``initial``, if that is more); ``chance`` in [0, 1) takes off up to half.
     """
-    longest = min(initial * 2.0 ** min(attempt - 1, _ENOUGH), max(initial, ceiling))
+    longest = min(initial * 2.0 ** min(attempt - 1, _MAX_DOUBLINGS), max(initial, ceiling))
     return max(longest * (1 - chance / 2), at_least)
 
 
 class RetryState:
-    """How far the back-off of one source has come. It outlives the runs of the source, so that a new run continues it.
+    """The back-off state of one source. It outlives the runs of the source, so that a new run continues the delays.
 
-    ``attempt`` counts failures in a row. ``is_extended``: the service refused a request that is repeated all the same.
+    ``attempt`` counts failures in a row. ``is_extended``: the service refused the request, so the long delays apply.
     ``not_before`` is when the source may send its next request, on the event loop's clock.
     """
 
@@ -44,11 +44,14 @@ class RetryState:
 
 
 class Backoff:
-    """Counts the attempts of a source. Every end of a connection counts; one that lasted 60 s starts the count anew.
+    """Counts the attempts of a source. Every end of a connection counts; a connection that lasted 60 s resets the count.
 
-    ``patience``: for a source that repeats requests that the service refused for good, the seconds from which the delays
-    then grow, up to an hour. That holds, whatever fails next, until :meth:`reset`. ``state`` is where the count is kept;
-    a source that is built again for its next run passes the same one, and continues.
+    Args:
+        initial: seconds of the first delay.
+        ceiling: seconds of the longest delay.
+        patience: for a source that repeats requests that the service refused: seconds of the first delay after a refusal. Delays
+            then grow up to an hour, after every kind of failure, until :meth:`reset`.
+        state: has the count. The next run of a source gets the same object, and continues.
     """
 
     __slots__ = ("_ceiling", "_initial", "_patience", "state")
@@ -67,12 +70,12 @@ class Backoff:
         self.state: RetryState = RetryState() if state is None else state
 
     def reset(self) -> None:
-        """A connection has proven itself: the next delay is the first one."""
+        """A connection was good: the next delay is the first one."""
         self.state.attempt = 0
         self.state.is_extended = False
 
     def after(self, lasted: float, *, chance: float, at_least: float = 0.0, is_refused: bool = False) -> float:
-        """Seconds to wait after a connection that was open for ``lasted`` seconds (0: it never was)."""
+        """Seconds to wait after a connection that was open for ``lasted`` seconds; 0 if it did not open."""
         state = self.state
         if lasted >= BACKOFF_RESET:
             self.reset()
@@ -85,7 +88,7 @@ class Backoff:
 
 
 def read_retry_after(status: int, headers: Mapping[str, str]) -> float:
-    """Seconds that a busy server (429, 503) asks us to stay away, at most 300; 0 if it does not ask."""
+    """Seconds that a busy server (429, 503) asks clients to wait, at most 300; 0 if it does not ask."""
     text = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
     if status not in _BUSY or not text:
         return 0.0

@@ -1,4 +1,4 @@
-"""HTTP clients: how one is made, and which proxy it goes through.
+"""HTTP clients: how they are made, and which proxy each one uses.
 
 Source: ``client-surface.md`` 10; ``data-system.md`` 1.7.
 """
@@ -23,32 +23,32 @@ from aioflags.transport.tls import tls_context
 __all__ = ["Clients", "MakeClient", "client_maker"]
 
 MakeClient: TypeAlias = Callable[[str | None], httpx.AsyncClient]
-"""A fresh HTTP client that goes through the proxy of that URL, or through none."""
+"""Makes an HTTP client that uses the proxy at this URL, or no proxy."""
 
 
 def client_maker(settings: Http, logger: logging.Logger) -> MakeClient:
-    """How clients are made that share one TLS context and one resolver. Reads certificates: to be called in a thread.
+    """A function that makes clients with one shared TLS context and one shared resolver. Reads certificates: call it in a thread.
 
     Raises:
-        ConfigError: a certificate cannot be read; later, for each client: its proxy cannot be used.
+        ConfigError: a certificate cannot be read. The function returned raises it if the proxy of a client cannot be used.
     """
     if (factory := settings.client_factory) is not None:
         return lambda _: factory()
     context, resolver = tls_context(settings, logger), DaemonResolver()
 
     def make(proxy: str | None) -> httpx.AsyncClient:
-        # No idle connection is kept: between two polls the server would close it anyway, and so each closes with its use.
+        # Keep no idle connections: the server would close them between two polls anyway.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         try:
-            through = None if proxy is None else _proxy(proxy, context)
-            transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, proxy=through)
+            proxy_options = None if proxy is None else _proxy(proxy, context)
+            transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, proxy=proxy_options)
         except httpx.InvalidURL:  # its text, and that of its cause, may quote a part of the password
             raise ConfigError("this proxy cannot be used: its address is not a valid URL") from None
         except (ValueError, ImportError) as error:  # an unknown scheme; SOCKS without its package
             raise ConfigError(f"this proxy cannot be used: {error}") from error
         resolve_with(transport, resolver)
         timeout = httpx.Timeout(settings.connect_timeout, read=settings.read_timeout)
-        # No cookie is kept: a balancer that names a new one in every answer would have the requests grow until they are refused.
+        # Keep no cookies: if a load balancer sent a new one in every response, requests would grow until they are refused.
         jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
         return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False, cookies=jar)
 
@@ -60,7 +60,7 @@ def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:
 
 
 class Clients:
-    """HTTP clients that are closed together: one for each proxy that leads to a target, made when it is needed."""
+    """HTTP clients that are closed together: one for each proxy, made when it is first used."""
 
     def __init__(self, settings: Http, make_client: MakeClient) -> None:
         self._settings = settings
@@ -75,7 +75,7 @@ class Clients:
         return self._clients[proxy]
 
     async def aclose(self) -> None:
-        """Closes what was made, and their sockets with it."""
+        """Close the clients that were made, and their sockets."""
         for client in self._clients.values():
             await client.aclose()
 

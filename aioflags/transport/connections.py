@@ -1,4 +1,4 @@
-"""HttpxConnections: requests over httpx, with limits and redirects of our own. Only ``http.py`` imports this, at first use.
+"""HttpxConnections: requests over httpx, with its own limits and redirects. Only ``http.py`` imports this, at first use.
 
 Source: ``data-system.md`` 1.6 and 1.7; ``client-surface.md`` 10.
 """
@@ -26,10 +26,10 @@ from aioflags.transport.stream_limits import BodyError, PaceError, check_coding,
 __all__ = ["HttpxConnections"]
 
 _UNNAMED: Final = frozenset({"", "message"})
-_PIECE: Final = 64 * 1024
+_CHUNK: Final = 64 * 1024
 _EVENT_STREAM: Final = "text/event-stream"
-_ANONYMOUS: Final = frozenset({"accept", "accept-encoding", "cache-control", "if-none-match", "user-agent"})
-"""Headers that another origin may see. All others say who we are."""
+_PUBLIC_HEADERS: Final = frozenset({"accept", "accept-encoding", "cache-control", "if-none-match", "user-agent"})
+"""Headers that another origin may see. The others identify the client."""
 
 _NETWORK: Final = (
     httpx.HTTPError,
@@ -44,7 +44,7 @@ _NETWORK: Final = (
 
 
 class HttpxConnections:
-    """What an ``HttpTransport`` works with. ``make_client`` gives a fresh HTTP client."""
+    """Sends the requests of an ``HttpTransport``. ``make_client`` makes an HTTP client."""
 
     def __init__(self, settings: Http, make_client: MakeClient) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class HttpxConnections:
         self._polls = Clients(settings, make_client)
 
     async def aclose(self) -> None:
-        """Closes what the polls used. Streams close theirs."""
+        """Close the clients of polls. Streams close their own."""
         with anyio.move_on_after(CLOSE_GRACE, shield=True):
             await self._polls.aclose()
 
@@ -61,7 +61,7 @@ class HttpxConnections:
         """See ``HttpTransport.get``."""
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "Connection": "close", **headers}
         async with self._exchange(self._polls, url, sent) as (response, timeout):
-            # 200 alone has a whole body: 206 has a part of one, and other successes have none, or something else.
+            # Only 200 has a whole body: 206 has a part of one, and other successes have none, or a different one.
             if response.status_code not in (200, 304):
                 raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
             yield _Reply(response, self._settings.max_response_bytes, timeout.read)
@@ -77,7 +77,7 @@ class HttpxConnections:
                     raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
                 yield _EventStream(response, self._settings.max_event_bytes)
         finally:
-            # The response is closed by now, but the connection may have gone back to the pool: the socket closes with it.
+            # The response is closed, but its connection may be back in the pool: closing the clients closes the socket.
             with anyio.move_on_after(CLOSE_GRACE / 2, shield=True):
                 await clients.aclose()
 
@@ -86,9 +86,9 @@ class HttpxConnections:
         with _network_failures(url=url):
             target = httpx.URL(url)
             client = self._polls.for_url(target)
-            # With a length of its own a body of pieces is not chunked; in one piece a long one would hold the event loop.
+            # Send the body in chunks, because a long one would block the event loop. The length prevents chunked encoding.
             sent = {"Accept": "*/*", "Connection": "close", "Content-Length": str(len(body)), **headers}
-            request = client.build_request("POST", target, headers=sent, content=_pieces(body))
+            request = client.build_request("POST", target, headers=sent, content=_chunks(body))
             response = await _head(client, request, client.timeout)
         try:
             return Response(response.status_code, _plain(response.headers))
@@ -99,7 +99,7 @@ class HttpxConnections:
     async def _exchange(
         self, clients: Clients, url: str, headers: Mapping[str, str], *, silence: float | None = None
     ) -> AsyncGenerator[tuple[httpx.Response, httpx.Timeout], None]:
-        """The last response after redirects, its body unread, and the time-outs it came under."""
+        """The response after redirects, with its body unread, and the timeouts of its request."""
         with _network_failures(url=url):
             response, timeout = await self._follow(clients, httpx.URL(url), headers, silence)
         try:
@@ -122,7 +122,7 @@ class HttpxConnections:
                 return response, timeout
             await _close(response)
             if _origin(following) != _origin(target):
-                headers = {name: value for name, value in headers.items() if name.lower() in _ANONYMOUS}
+                headers = {name: value for name, value in headers.items() if name.lower() in _PUBLIC_HEADERS}
             target, hops = following, hops + 1
 
     def _following(self, target: httpx.URL, response: httpx.Response) -> httpx.URL | None:
@@ -151,7 +151,7 @@ class _Reply:
             async with aclosing(inflate(progressing(_raw(self._response), self._read_timeout), coding, self._limit)) as pieces:
                 async for piece in pieces:
                     body += piece
-                    await checkpoint()  # inflating is work, and a body that is already there would be read in one go
+                    await checkpoint()  # inflating takes time, and a body that has already arrived is read without a wait
             return bytes(body)
 
 
@@ -165,14 +165,14 @@ class _EventStream:
         with _network_failures(self.headers):
             kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != _EVENT_STREAM:
-                raise BodyError(f"content type {kind!r} is no event stream")
+                raise BodyError(f"content type {kind!r} is not an event stream")
             check_coding(self.headers.get("content-encoding", ""))
             cleaned = events_within(lively(_raw(self._response), STREAM_READ_TIMEOUT), self._limit)
-            # A response of our own around the cleaned bytes: UTF-8 whatever the server calls it, and nothing left to decode.
+            # A new response with the cleaned bytes: always UTF-8, with no content coding left.
             source = EventSource(httpx.Response(200, headers={"Content-Type": _EVENT_STREAM}, stream=_Bytes(cleaned)))
             async with aclosing(cleaned), aclosing(source.aiter_sse()) as events:
                 async for event in events:
-                    # The parser gives an event without data for every heart-beat after an id. What has a name is for its reader.
+                    # The parser yields an event without data for every heartbeat after an id. Events with a name are kept.
                     if event.data or event.event not in _UNNAMED:
                         yield event
 
@@ -185,19 +185,19 @@ class _Bytes(httpx.AsyncByteStream):
         return aiter(self._chunks)
 
 
-async def _pieces(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), _PIECE):
-        yield body[start : start + _PIECE]
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _CHUNK):
+        yield body[start : start + _CHUNK]
         await checkpoint()
 
 
 def _raw(response: httpx.Response) -> AsyncIterable[bytes]:
-    """The body as it comes from the network: httpx would inflate it without a limit."""
+    """The body as received: httpx would inflate it without a limit."""
     return cast("httpx.AsyncByteStream", response.stream)
 
 
 def _plain(headers: httpx.Headers) -> dict[str, str]:
-    """Lower-case names; the values of a header that was repeated are joined by commas."""
+    """Headers with lower-case names. The values of a repeated header are joined with commas."""
     return dict(headers.items())
 
 
@@ -205,8 +205,8 @@ def _origin(url: httpx.URL) -> str:
     return origin(url.scheme, url.host, url.port)
 
 
-def _place(url: str, text: str) -> str:
-    """Where a failure took place, if its text does not say so. Nothing else of an address: the rest may say who asks."""
+def _address(url: str, text: str) -> str:
+    """Host and port of a request, if ``text`` does not have the host. Not the whole URL: the rest may identify the client."""
     try:
         target = httpx.URL(url)
     except httpx.InvalidURL:
@@ -220,9 +220,9 @@ async def _close(response: httpx.Response) -> None:
 
 
 async def _head(client: httpx.AsyncClient, request: httpx.Request, timeout: httpx.Timeout) -> httpx.Response:
-    """The head of the answer. httpx limits each step of getting it, and a mock of it none, so the whole is limited here."""
+    """The headers of the response. This limits the whole wait: httpx limits each step, and a mock of httpx limits nothing."""
     limit = None if timeout.connect is None or timeout.read is None else timeout.connect + timeout.read
-    await checkpoint()  # making a request took httpx half a millisecond, and sending it takes as long
+    await checkpoint()  # httpx takes half a millisecond to make a request, and as long to send it
     with anyio.move_on_after(limit):
         return await client.send(request, stream=True, follow_redirects=False)
     raise PaceError(f"no answer within {limit:g} s")
@@ -230,9 +230,9 @@ async def _head(client: httpx.AsyncClient, request: httpx.Request, timeout: http
 
 @contextmanager
 def _network_failures(headers: Mapping[str, str] | None = None, *, url: str = "") -> Generator[None]:
-    """Turns everything that a network may do into ``RequestFailed``, with the headers that have already arrived.
+    """Turn every network error into ``RequestFailed``, with the headers that have already arrived.
 
-    Of the ``url`` that was asked for the message has host and port, unless it names the host anyway.
+    The message has host and port of ``url``, unless the error has the host already.
     """
     error: ErrorInfo
     try:
@@ -245,5 +245,5 @@ def _network_failures(headers: Mapping[str, str] | None = None, *, url: str = ""
     except _NETWORK as failure:
         name = "" if isinstance(failure, PaceError) else type(failure).__name__
         text = ": ".join(part for part in (name, str(failure)) if part)
-        error = network_failure(text + _place(url, text))
+        error = network_failure(text + _address(url, text))
         raise RequestFailed(error, headers or {}) from failure

@@ -1,7 +1,7 @@
-"""HttpTransport: the one way of a client to the network. What goes wrong on it is a :class:`RequestFailed`, nothing else.
+"""HttpTransport: all HTTP requests of a client. Every failure of the network is a :class:`RequestFailed`.
 
-Constructing one opens nothing, and httpx is imported with the first request: a client without network sources never needs
-it. The work is done in ``connections.py``.
+The constructor opens nothing, and httpx is imported at the first request: a client without network sources does not need it.
+``connections.py`` does the work.
 
 Source: ``data-system.md`` 1.6 and 1.7; ``architecture.md`` 4.
 """
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["EventStream", "HttpTransport", "Reply"]
 
-_PREPARATION: Final = 30.0
+_PREPARE_TIMEOUT: Final = 30.0
 """Seconds that importing httpx and reading certificates may take."""
 
 
 class Reply(Protocol):
-    """The head of an answer, whose body has not been read yet. Names of headers are in lower case."""
+    """The status and headers of a response whose body has not been read yet. Names of headers are in lower case."""
 
     @property
     def status(self) -> int: ...
@@ -42,25 +42,25 @@ class Reply(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
     async def read(self) -> bytes:
-        """The whole body, inflated. Raises :class:`RequestFailed` for one that is too large, too slow or broken."""
+        """The whole body, inflated. Raises :class:`RequestFailed` if it is too large, too slow or broken."""
         ...
 
 
 class EventStream(Protocol):
-    """An event stream that has answered with 200. Names of headers are in lower case."""
+    """An open event stream, after a response with status 200. Names of headers are in lower case."""
 
     @property
     def headers(self) -> Mapping[str, str]: ...
 
     def events(self) -> AsyncGenerator[ServerSentEvent, None]:
-        """Events with data, until the server closes. Raises :class:`RequestFailed`, also for what is no event stream."""
+        """Events with data, until the server closes the stream. Raises :class:`RequestFailed`, also for another content type."""
         ...
 
 
 class HttpTransport:
-    """The network, as ``settings`` would have it: polls through shared HTTP clients, streams through one of their own each.
+    """Sends requests with ``settings``: polls through shared HTTP clients, each stream through its own client.
 
-    An async context manager; leaving it closes what the polls used. It belongs to one event loop.
+    An async context manager; leaving it closes the shared clients. It belongs to one event loop.
     """
 
     def __init__(self, settings: Http, logger: logging.Logger = package_logger) -> None:
@@ -79,29 +79,29 @@ class HttpTransport:
 
     @asynccontextmanager
     async def get(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[Reply, None]:
-        """A GET whose answer is 200 or 304; the head is available before the body is read.
+        """Send a GET and accept 200 and 304; status and headers are available before the body is read.
 
         Raises:
-            RequestFailed: there is no such answer.
+            RequestFailed: the status is another one, or there is no response.
         """
         async with (await self._ready()).get(url, headers) as reply:
             yield reply
 
     @asynccontextmanager
     async def open_stream(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[EventStream, None]:
-        """An event stream on a connection of its own, which is closed when the context is left.
+        """Open an event stream on its own connection, which is closed when the block ends.
 
         Raises:
-            RequestFailed: the answer is not 200, or there is none.
+            RequestFailed: the status is not 200, or there is no response.
         """
         async with (await self._ready()).open_stream(url, headers) as stream:
             yield stream
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        """A POST, whose answer's head is all that matters. Redirects are not followed.
+        """Send a POST, and return the status and headers of the response. Redirects are not followed.
 
         Raises:
-            RequestFailed: there is no answer.
+            RequestFailed: there is no response.
         """
         return await (await self._ready()).post(url, headers, body)
 
@@ -112,12 +112,12 @@ class HttpTransport:
             return connections
 
     async def _prepared(self) -> HttpxConnections:
-        # Importing httpx and reading certificates take up to 150 ms, which would hold the event loop. A certificate on a network
-        # drive that does not answer takes any time.
+        # In a thread: importing httpx and reading certificates take up to 150 ms, and on a network drive that does not answer
+        # reading may hang.
         try:
-            return await self._thread.run(lambda: _prepare(self._settings, self._logger), timeout=_PREPARATION)
+            return await self._thread.run(lambda: _prepare(self._settings, self._logger), timeout=_PREPARE_TIMEOUT)
         except TimeoutError as error:
-            raise RequestFailed(unexpected(TimeoutError(f"certificates were not read within {_PREPARATION:g} s"))) from error
+            raise RequestFailed(unexpected(TimeoutError(f"certificates were not read within {_PREPARE_TIMEOUT:g} s"))) from error
         except ConfigError as error:
             raise RequestFailed(unexpected(error)) from error
 

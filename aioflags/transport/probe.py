@@ -1,4 +1,4 @@
-"""One look at a server, without a request: is its name known, does it take connections, is its certificate good, for how long.
+"""Probe a server without a request: is its name known, does it accept connections, how long is its certificate valid.
 
 Source: ``client-surface.md`` 10.
 """
@@ -26,18 +26,18 @@ Stage = Literal["name", "connection", "tls", "plain"]
 _NOT_TLS: Final = frozenset(
     {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 )
-"""What OpenSSL calls bytes that are not TLS. Versions differ in the word."""
+"""OpenSSL's reasons for bytes that are not TLS. They differ between versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """A server that answers. ``days_left``: how long its certificate is good; ``None`` without TLS, or where nobody verifies."""
+    """The server answers. ``days_left``: how long its certificate is valid; ``None`` without TLS or verification."""
 
     days_left: float | None
 
 
-class ProbeFailed(Exception):  # noqa: N818 - an answer, not a mistake
-    """A server that could not be reached, and at which ``stage``: ``plain`` if it answered a TLS handshake with something else."""
+class ProbeFailed(Exception):  # noqa: N818 - a result, not a mistake of the program
+    """The server could not be reached. ``stage`` says what failed; ``plain``: it answered the TLS handshake with plain bytes."""
 
     def __init__(self, stage: Stage, message: str) -> None:
         super().__init__(message)
@@ -45,10 +45,10 @@ class ProbeFailed(Exception):  # noqa: N818 - an answer, not a mistake
 
 
 async def probe(scheme: str, host: str, port: int, settings: Http, logger: logging.Logger = package_logger) -> Reached:
-    """Connects as a client with these settings would that uses no proxy, and hangs up.
+    """Connect as a client with these settings does without a proxy, and close the connection.
 
     Raises:
-        ProbeFailed: it did not work.
+        ProbeFailed: the server could not be reached.
         ConfigError: a certificate of the settings cannot be read.
     """
     context = await _context(settings, logger) if scheme == "https" else None
@@ -68,7 +68,7 @@ async def probe(scheme: str, host: str, port: int, settings: Http, logger: loggi
 
 
 def _is_not_tls(error: BaseException) -> bool:
-    """Whether the server sent bytes that are not TLS, as one does that speaks plain HTTP."""
+    """Whether the server sent bytes that are not TLS, as a server for plain HTTP does."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS:
@@ -85,7 +85,7 @@ async def _context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
 
 
 def _days_left(tls: Any) -> float | None:
-    """Until the certificate that was shown expires. Unverified ones are not shown to us."""
+    """Days until the server's certificate expires; ``None`` if it was not verified."""
     certificate: dict[str, Any] = (tls.getpeercert() if isinstance(tls, (ssl.SSLObject, ssl.SSLSocket)) else None) or {}
     until = certificate.get("notAfter")
     return None if until is None else (ssl.cert_time_to_seconds(until) - now()) / 86400

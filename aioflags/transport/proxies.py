@@ -1,4 +1,4 @@
-"""Which proxy a request goes through: the one that an option names, else by the environment's rules, as a function of it.
+"""Which proxy a request uses: the option ``http_proxy``, otherwise the environment variables.
 
 Source: ``client-surface.md`` 10.
 """
@@ -14,7 +14,7 @@ __all__ = ["environment_proxy", "proxy_for"]
 
 
 def proxy_for(settings: Http, scheme: str, host: str, port: int, environment: Mapping[str, str]) -> str | None:
-    """The URL of the proxy for a target, or ``None``. A ``client_factory`` is not asked: its clients know their way."""
+    """The URL of the proxy for a target, or ``None``. Clients of a ``client_factory`` choose their proxies themselves."""
     if settings.client_factory is not None:
         return None
     return settings.http_proxy or environment_proxy(scheme, host, port, environment)
@@ -44,12 +44,12 @@ def _exempts(entry: str, host: str, port: int) -> bool:
     if entry == "*":
         return True
     if entry.count(":") > 1 and not entry.startswith("["):
-        entry = f"[{entry}]"  # an address of IPv6 that nobody wrapped
+        entry = f"[{entry}]"  # an IPv6 address without brackets
     try:
         parts = urlsplit(f"//{entry}")
-        name, only = (parts.hostname or "").removeprefix("."), parts.port
+        name, only_port = (parts.hostname or "").removeprefix("."), parts.port
     except ValueError:
         return False
-    if not name or (only is not None and only != port):
+    if not name or (only_port is not None and only_port != port):
         return False
     return host == name or host.endswith(f".{name}")

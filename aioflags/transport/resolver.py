@@ -1,4 +1,4 @@
-"""Name resolution in a thread that nobody waits for: a resolver that hangs holds neither a request nor the end of the program.
+"""Name resolution in daemon threads: a resolver that hangs blocks neither a request nor the exit of the program.
 
 Source: ``data-system.md`` 1.7.
 """
@@ -26,21 +26,21 @@ Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 
 
 def system_addresses(host: str, port: int) -> list[str]:
-    """What the system's resolver says."""
+    """The addresses that the system's resolver returns."""
     return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def resolve_with(transport: httpx.AsyncHTTPTransport, resolver: DaemonResolver) -> None:
-    """Lets a transport connect through ``resolver``, proxies' names included."""
-    # httpx has no door for a network backend; the attribute is why httpx is held below 0.29, and a test watches it.
-    pool = transport._pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as said
-    pool._network_backend = resolver  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as said
+    """Make a transport resolve names with ``resolver``, also the names of proxies."""
+    # httpx has no public option for a network backend. Because of this attribute httpx is pinned below 0.29, and a test checks it.
+    pool = transport._pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - see above
+    pool._network_backend = resolver  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - see above
 
 
 class DaemonResolver(httpcore.AsyncNetworkBackend):
-    """httpcore's network, but for the resolving of names. A host that is being looked up is not looked up a second time.
+    """httpcore's network backend, with its own name resolution. Requests for one host share a running look-up.
 
-    ``patience``: for how many seconds that holds. An older look-up has hung, and a new one may fare better.
+    ``patience``: seconds after which a running look-up counts as hung, and the next request starts a new one.
     """
 
     def __init__(self, resolve: Resolve = system_addresses, patience: float = 30.0) -> None:
@@ -48,7 +48,7 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
         self._network = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
         self._resolve = resolve
         self._pending: dict[tuple[str, int], tuple[asyncio.Future[Sequence[str] | OSError], float]] = {}
-        """Look-ups under way, and since when, on the loop's clock."""
+        """Running look-ups, and when they started, on the event loop's clock."""
 
     async def connect_tcp(
         self,
@@ -58,7 +58,7 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connects to the first address that answers; ``timeout`` (seconds) is for all of it."""
+        """Connect to the first address that answers. ``timeout`` (seconds) includes the look-up and all attempts."""
         deadline = anyio.current_time() + timeout if timeout is not None else float("inf")
         try:
             with anyio.fail_after(timeout):
@@ -69,7 +69,7 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectError(f"no address of {host}: {error}") from error
         failure: Exception = httpcore.ConnectError(f"no address of {host}")
         for tried, address in enumerate(addresses):
-            # Every address gets its share of what is left, so that one which swallows packets leaves time for the others.
+            # Each address gets an equal share of the remaining time, so that one which drops packets leaves time for the others.
             share = (deadline - anyio.current_time()) / (len(addresses) - tried)
             limit = None if timeout is None else max(share, 0.0)
             try:
@@ -81,47 +81,47 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """As httpcore does it."""
+        """The same as in httpcore."""
         return await self._network.connect_unix_socket(path, timeout, socket_options)
 
     async def sleep(self, seconds: float) -> None:
-        """As httpcore does it."""
+        """The same as in httpcore."""
         await anyio.sleep(seconds)
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
         if _is_address(host):
             return [host]
-        found = await asyncio.shield(self._look_up(host, port))
-        if isinstance(found, OSError):
-            raise found
-        return _alternating(found)
+        result = await asyncio.shield(self._look_up(host, port))
+        if isinstance(result, OSError):
+            raise result
+        return _alternating(result)
 
     def _look_up(self, host: str, port: int) -> asyncio.Future[Sequence[str] | OSError]:
-        """The look-up under way for that host, or a new one in a thread that ends with it, or never."""
+        """The running look-up of a host, or a new one in its own thread."""
         loop = asyncio.get_running_loop()
         pending, since = self._pending.get((host, port), (None, 0.0))
         if pending is not None and loop.time() - since < self._patience:
             return pending
 
-        def found() -> Sequence[str] | OSError:
-            # Failures are answers here: somebody may have given up waiting, and asyncio complains of exceptions nobody asks for.
+        def resolve() -> Sequence[str] | OSError:
+            # Return errors: if the request was given up, asyncio would log an exception that no task retrieves.
             try:
                 return self._resolve(host, port)
             except OSError as error:
                 return error
-            except Exception as error:  # noqa: BLE001 - UnicodeError for names that no host can have, and whatever else
+            except Exception as error:  # noqa: BLE001 - for instance UnicodeError for invalid names
                 return OSError(f"{type(error).__name__}: {error}")
 
         try:
-            future = loop.run_in_executor(DaemonThreads(f"aioflags-resolve-{host}"), found)
-        except RuntimeError as error:  # there are no more threads, for now
+            future = loop.run_in_executor(DaemonThreads(f"aioflags-resolve-{host}"), resolve)
+        except RuntimeError as error:  # the system has no more threads
             raise OSError(str(error)) from error
         self._pending[host, port] = (future, loop.time())
         future.add_done_callback(partial(self._forget, (host, port)))
         return future
 
-    def _forget(self, name: tuple[str, int], answered: asyncio.Future[Sequence[str] | OSError]) -> None:
-        if self._pending.get(name, (None, 0.0))[0] is answered:
+    def _forget(self, name: tuple[str, int], finished: asyncio.Future[Sequence[str] | OSError]) -> None:
+        if self._pending.get(name, (None, 0.0))[0] is finished:
             del self._pending[name]
 
 
@@ -134,7 +134,7 @@ def _is_address(host: str) -> bool:
 
 
 def _alternating(addresses: Sequence[str]) -> list[str]:
-    """Both families in turn, the system's preference first: where one of them is broken, the other is tried next."""
+    """Alternate IPv4 and IPv6, the system's preference first: if one of them is broken, the other is tried next."""
     unique = list(dict.fromkeys(addresses))
     first = ":" in unique[0] if unique else False
     same = [address for address in unique if (":" in address) is first]

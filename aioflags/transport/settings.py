@@ -1,4 +1,4 @@
-"""Http: how a client reaches the network, checked once when it is made. It opens nothing: certificates are read at first use.
+"""Http: the network options of a client. The constructor checks them; certificates are read at first use.
 
 Source: ``client-surface.md`` 10 and 13; ``architecture.md`` 11.
 """
@@ -30,15 +30,15 @@ _PROXY_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 class Http:
     """Network options of a client, or of one source. Durations are in seconds.
 
-    ``read_timeout`` holds for polls; a stream may be silent for 300 s. ``http_proxy`` serves http and https targets and
-    overrides the environment. ``ca_certs`` replaces the system's trust; ``cert_file`` is a client certificate with its key;
-    ``ssl_context`` replaces these two and ``disable_ssl_verification``. ``client_factory`` gives a fresh
-    ``httpx.AsyncClient`` and replaces all of these; every stream takes one of its own from it.
+    ``read_timeout`` applies to polls; a stream may be silent for 300 s. ``http_proxy`` is used for http and https targets and
+    overrides the environment. ``ca_certs`` replaces the system's certificates; ``cert_file`` is a client certificate with its key;
+    ``ssl_context`` replaces these two and ``disable_ssl_verification``. ``client_factory`` returns a new ``httpx.AsyncClient`` and
+    replaces all of these; it is called once for each stream.
     ``redirect_origins`` lists other origins (``https://host``) that a redirect may lead to, without the key.
-    ``max_response_bytes`` counts a poll's body after inflation, ``max_event_bytes`` one event of a stream.
+    ``max_response_bytes`` limits the body of a poll after inflation, ``max_event_bytes`` one event of a stream.
 
     Raises:
-        ConfigError: an option is of the wrong type, or a URL in it cannot be meant.
+        ConfigError: an option has the wrong type, or a URL is invalid.
     """
 
     connect_timeout: float = CONNECT_TIMEOUT
@@ -59,7 +59,7 @@ class Http:
         require("disable_ssl_verification", self.disable_ssl_verification, bool)
         require("ssl_context", self.ssl_context, ssl.SSLContext, type(None))
         if self.client_factory is not None and not callable(self.client_factory):
-            raise ConfigTypeError("client_factory: expected a function that gives an httpx.AsyncClient")
+            raise ConfigTypeError("client_factory: expected a function that returns an httpx.AsyncClient")
         if self.http_proxy and not _is_proxy(_split("http_proxy", self.http_proxy)):
             raise ConfigError("http_proxy: expected a URL such as http://user:password@proxy:8080")
         require("max_response_bytes", self.max_response_bytes, int)
@@ -77,31 +77,31 @@ class Http:
 
 
 def origin(scheme: str, host: str, port: int | None) -> str:
-    """The origin of a URL in one spelling, with its port: ``https://flags.example:443``."""
+    """The origin of a URL, normalized, with its port: ``https://flags.example:443``."""
     return f"{scheme.lower()}://{host.lower()}:{port or DEFAULT_PORTS.get(scheme.lower(), 0)}"
 
 
-def _origins(given: object) -> tuple[str, ...]:
-    require("redirect_origins", given, Sequence, wanted="a list of origins")
-    if isinstance(given, str):
+def _origins(value: object) -> tuple[str, ...]:
+    require("redirect_origins", value, Sequence, wanted="a list of origins")
+    if isinstance(value, str):
         raise ConfigTypeError("redirect_origins: expected a list of origins, got str")
-    found: list[str] = []
-    for text in cast("Sequence[object]", given):
+    origins: list[str] = []
+    for text in cast("Sequence[object]", value):
         parts = _split("redirect_origins", require("redirect_origins", text, str, wanted="strings"))
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.path.strip("/") or parts.query or "@" in parts.netloc:
             shown = without_userinfo(str(text))
             raise ConfigError(f"redirect_origins: expected origins such as https://flags.example, got {shown!r}")
-        found.append(origin(parts.scheme, parts.hostname, parts.port))
-    return tuple(found)
+        origins.append(origin(parts.scheme, parts.hostname, parts.port))
+    return tuple(origins)
 
 
 def _split(option: str, text: object) -> SplitResult:
-    """The parts of a URL, its port checked. The message does not repeat the text: it may hold a password."""
+    """The parts of a URL with a valid port. The error does not repeat the text: it may have a password."""
     try:
         parts = urlsplit(str(text))
         _ = parts.port
     except ValueError:
-        raise ConfigError(f"{option}: this is no URL") from None
+        raise ConfigError(f"{option}: not a valid URL") from None
     return parts
 
 

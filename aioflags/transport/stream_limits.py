@@ -1,6 +1,6 @@
-"""What is done to bytes before anybody reads them: inflated in steps, counted, timed, and cleaned for the event parser.
+"""Limits on response bodies: inflate in steps, count bytes, check the pace, and clean the bytes for the event parser.
 
-Every limit sits where the bytes arise: a counter behind the inflation would see a bomb after it went off.
+Bytes are counted while they are inflated: a count afterwards would come after a decompression bomb has filled the memory.
 
 Source: ``data-system.md`` 1.6 and 1.7.
 """
@@ -20,60 +20,60 @@ _STEP: Final = 65536
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _BOM: Final = b"\xef\xbb\xbf"
 _GRACE_READS: Final = 4
-"""A body may take that many read time-outs, and then has to keep up the slowest pace."""
-_SLOWEST: Final = 10_240
-"""Bytes a second that a body has to bring on average: far below any link that could serve flags, far above a slow drip."""
+"""A body may take this many read timeouts; then it must arrive at the minimum pace."""
+_MIN_PACE: Final = 10_240
+"""Bytes per second that a body must have on average: far below any usable link, far above a server that stalls on purpose."""
 
 
 class _Inflation(Protocol):
-    """What ``zlib.decompressobj`` gives; its class has no public name."""
+    """The type of ``zlib.decompressobj()``, which has no public name."""
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 class BodyError(Exception):
-    """A body that cannot be used: too large, in a coding that was not asked for, or not what its coding says."""
+    """A body that cannot be used: too large, in a content coding that was not requested, or not in the coding of its header."""
 
 
 class PaceError(Exception):
-    """A body that does not arrive: silence, or a drip that would take for ever."""
+    """A body that does not arrive: the server is silent, or too slow."""
 
 
 def check_coding(coding: str, *allowed: str) -> str:
-    """The content coding of a body, one of ``allowed`` or ``identity``. Stacked codings are refused, even of known ones."""
+    """The content coding of a body, one of ``allowed`` or ``identity``. Several codings in one header are refused."""
     name = coding.strip().lower() or "identity"
     name = "gzip" if name == "x-gzip" else name
     if name != "identity" and name not in allowed:
-        raise BodyError(f"content coding {name!r} was not asked for")
+        raise BodyError(f"content coding {name!r} was not requested")
     return name
 
 
 async def inflate(chunks: AsyncIterable[bytes], coding: str, limit: int) -> AsyncGenerator[bytes, None]:
-    """A body in plain bytes: at most ``limit`` of them, and as many compressed; inflated in pieces of at most 64 KiB."""
-    came = gave = 0
+    """The inflated body, in pieces of at most 64 KiB: at most ``limit`` bytes, both compressed and inflated."""
+    received = inflated = 0
     stream = zlib.decompressobj(_GZIP)
     async with _reading(chunks) as source:
         async for chunk in source:
-            came += len(chunk)
-            if came > limit:
+            received += len(chunk)
+            if received > limit:
                 raise BodyError(f"more than {limit} bytes")
             if coding == "identity":
                 yield chunk
                 continue
             while True:
                 piece = _step(stream, chunk)
-                gave += len(piece)
-                if gave > limit:
+                inflated += len(piece)
+                if inflated > limit:
                     raise BodyError(f"more than {limit} bytes after inflation")
                 if piece:
                     yield piece
-                if stream.eof and stream.unused_data:  # gzip may come as several members, one after the other
+                if stream.eof and stream.unused_data:  # gzip may have several members, one after the other
                     chunk, stream = stream.unused_data, zlib.decompressobj(_GZIP)
                     continue
                 chunk = stream.unconsumed_tail
                 if not chunk and len(piece) < _STEP:
                     break
-    if coding == "gzip" and came and not stream.eof:
+    if coding == "gzip" and received and not stream.eof:
         raise BodyError("gzip that ends too early")
 
 
@@ -85,21 +85,21 @@ def _step(stream: _Inflation, chunk: bytes) -> bytes:
 
 
 async def lively(chunks: AsyncIterable[bytes], silence: float) -> AsyncGenerator[bytes, None]:
-    """The same bytes; :class:`PaceError` after ``silence`` seconds without one. Heart-beat comments are bytes."""
+    """The same bytes. Raises :class:`PaceError` after ``silence`` seconds without any. Heartbeat comments count as bytes."""
     async with _reading(chunks) as source:
         while (chunk := await _next(source, silence)) is not None:
             yield chunk
 
 
 async def progressing(chunks: AsyncIterable[bytes], read_timeout: float) -> AsyncGenerator[bytes, None]:
-    """The same bytes; :class:`PaceError` after ``read_timeout`` seconds without one, or when they come in drips."""
-    start, came = anyio.current_time(), 0
+    """The same bytes. Raises :class:`PaceError` after ``read_timeout`` seconds without any, or if they arrive too slowly."""
+    start, received = anyio.current_time(), 0
     async with _reading(chunks) as source:
         while True:
-            allowed = start + _GRACE_READS * read_timeout + came / _SLOWEST - anyio.current_time()
+            allowed = start + _GRACE_READS * read_timeout + received / _MIN_PACE - anyio.current_time()
             if (chunk := await _next(source, min(read_timeout, allowed))) is None:
                 return
-            came += len(chunk)
+            received += len(chunk)
             yield chunk
 
 
@@ -114,7 +114,7 @@ async def _next(source: AsyncIterator[bytes], seconds: float) -> bytes | None:
 
 @asynccontextmanager
 async def _reading(chunks: AsyncIterable[bytes]) -> AsyncGenerator[AsyncIterator[bytes], None]:
-    """An iterator that is closed by whoever iterated it, instead of by the garbage collector, where it can be closed."""
+    """An iterator that is closed when the block ends, if it can be closed, instead of by the garbage collector."""
     source = aiter(chunks)
     try:
         yield source
@@ -124,10 +124,10 @@ async def _reading(chunks: AsyncIterable[bytes]) -> AsyncGenerator[AsyncIterator
 
 
 async def events_within(chunks: AsyncIterable[bytes], limit: int) -> AsyncGenerator[bytes, None]:
-    """The bytes of an event stream as the event parser needs them: no byte order mark, and line feeds for line breaks.
+    """The bytes of an event stream for the event parser: without a byte order mark, and with line feeds as line breaks.
 
     Raises:
-        BodyError: an event has more than ``limit`` bytes, or as many come without an end of one.
+        BodyError: an event has more than ``limit`` bytes, or its end does not arrive within as many.
     """
     size, last = 0, b""
     async with _reading(_cleaned(chunks)) as source:
@@ -151,7 +151,7 @@ async def _cleaned(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
                     continue
                 chunk, is_start = start.removeprefix(_BOM), False
             if after_return and chunk:
-                chunk, after_return = chunk.removeprefix(b"\n"), False  # the first half was a line break already
+                chunk, after_return = chunk.removeprefix(b"\n"), False  # the last chunk ended in the first half of this break
             if chunk:
                 after_return = chunk.endswith(b"\r")
                 yield chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in chunk else chunk

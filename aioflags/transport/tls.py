@@ -1,4 +1,4 @@
-"""The TLS context of a client: whom it trusts, and as whom it comes. Reads files, so it is called in a thread.
+"""The TLS context of a client: trusted certificates and the client certificate. It reads files: call it in a thread.
 
 Source: ``client-surface.md`` 10.
 """
@@ -19,10 +19,10 @@ __all__ = ["tls_context"]
 
 
 def tls_context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
-    """One context, for all connections of a client.
+    """The TLS context for all connections of a client.
 
     Raises:
-        ConfigError: a certificate cannot be read. The message names the option.
+        ConfigError: a certificate cannot be read. The message has the name of the option.
     """
     if settings.ssl_context is not None:
         return settings.ssl_context
@@ -32,7 +32,7 @@ def tls_context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
     except OSError as error:  # ssl.SSLError is one
         raise ConfigError(f"ca_certs: {settings.ca_certs} cannot be read: {error}") from error
     if settings.ca_certs is None and not _is_trusting(context):
-        context = httpx.create_ssl_context()  # a system without certificates of its own: those of certifi
+        context = httpx.create_ssl_context()  # the system has no certificates: use those of certifi
     try:
         if settings.cert_file is not None:
             _check_file(settings.cert_file)
@@ -40,19 +40,19 @@ def tls_context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
     except OSError as error:
         raise ConfigError(f"cert_file: {settings.cert_file} cannot be read as a certificate with its key: {error}") from error
     if settings.disable_ssl_verification:
-        logger.warning("disable_ssl_verification: any server can pass itself off as the flag service")
+        logger.warning("disable_ssl_verification: any server can impersonate the flag service")
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
 def _check_file(path: str | None) -> None:
-    """Raises ``OSError`` for what is not a regular file. OpenSSL, which opens it by its name, would wait for a FIFO."""
+    """Raise ``OSError`` if the path is not a regular file. OpenSSL would open a FIFO, and wait for its writer."""
     if path is not None:
         check_regular(Path(path), Path(path).stat())
 
 
 def _is_trusting(context: ssl.SSLContext) -> bool:
-    """Whether the system trusts anybody. A directory of certificates is read when one is needed, so it is looked into."""
+    """Whether the system has certificates. A directory of them is loaded on demand, so check that it is not empty."""
     directory: str | None = ssl.get_default_verify_paths().capath
     return context.cert_store_stats()["x509_ca"] > 0 or bool(directory and any(Path(directory).iterdir()))
