@@ -1,5 +1,5 @@
-"""Floor 3: where flag data outlive the process, and what is kept outside of it. What a configuration names, and what a store of
-one's own needs.
+"""Stores: flag data and big segments outside of the process. This module has the stores for a configuration, and what a custom
+store needs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a store is: flag data that outlive the process, and how a client is given one.
+"""The interfaces of stores of flag data, and of their builders.
 
-A store keeps text under keys and compares versions; what the text says is no business of its own. Any of its methods may
-raise or hang: evaluations never notice, and a client asks again. A store is described by an immutable builder, and built afresh
-for every client; a program's own may also be handed over ready-made.
+A store keeps text under keys and compares versions; it does not interpret the text. Any of its methods may raise or hang:
+evaluations are not affected, and the client tries again. An immutable builder describes a store and builds one for each client;
+a program may also pass a store object of its own.
 
 Source: ``data-system.md`` 7.4 to 7.7; ``architecture.md`` 12.
 """
@@ -23,7 +23,7 @@ __all__ = ["Described", "Paced", "Store", "StoreBuilder", "StoreContext", "Store
 
 
 class StoredItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A flag or segment as a store keeps it: JSON, a deleted one's too."""
+    """A flag or segment in a store. ``text`` is its JSON, also if it is deleted."""
 
     kind: ObjectKind
     key: str
@@ -32,70 +32,71 @@ class StoredItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 StoredItems: TypeAlias = Mapping[ObjectKind, Mapping[str, StoredItem]]
-"""Items by kind and key. What a kind has not is missing or empty."""
+"""Items by kind and key. A kind without items is missing or empty."""
 
 
 class Store(Protocol):
     """Keeps the flags and segments of one environment."""
 
     async def initialized(self) -> bool:
-        """Whether a whole data set was written at any time, by anybody: the init marker."""
+        """Whether a whole data set has been written, at any time and by any process: the init marker."""
         ...
 
     async def load(self) -> StoredItems:
-        """All there is, with or without the marker. An item that cannot be read is left out, and hides no other."""
+        """All items, with or without the marker. Leave out an item that cannot be read, and return the others."""
         ...
 
     async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
-        """One item; ``None`` where there is none, or none that can be read."""
+        """One item; ``None`` if there is none, or if it cannot be read."""
         ...
 
     async def replace(self, items: StoredItems) -> None:
-        """From now on these are all there is, and the marker is set: at once for every reader, if the store can.
+        """Replace all items by these, and set the marker: in one step for every reader, if the store can.
 
-        What others stand on comes first: segments before flags, prerequisites before the flags that have them.
+        The items are in the order in which to write them: segments before flags, prerequisites before the flags that have them.
         """
         ...
 
     async def upsert(self, items: Sequence[StoredItem]) -> None:
-        """Writes each item whose version is higher than the stored one's, deleted or not; all at once, if the store can."""
+        """Write each item, deleted or not, whose version is higher than the stored one; all in one step, if the store can."""
         ...
 
     async def is_available(self) -> bool:
-        """Whether the next call is likely to succeed. Asked twice a second after a call has failed, so it is to be cheap."""
+        """Whether the next call is likely to succeed. It should be cheap: after a failure it is called twice a second."""
         ...
 
     async def aclose(self) -> None:
-        """Lets go of what the store holds open. Called once, last."""
+        """Close what the store has open. Called once, last."""
         ...
 
 
 @runtime_checkable
 class Paced(Protocol):
-    """A store that wants single changes collected for a while, since each of its writes is one of everything."""
+    """A store for which the client collects changes, because each write of the store writes all of its data."""
 
     @property
     def pace(self) -> float:
-        """For how many seconds."""
+        """Seconds to collect changes before a write."""
         ...
 
 
 @runtime_checkable
 class Described(Protocol):
-    """A store, or a builder of one, with a name for diagnostics: the product that it is kept in. Without one it is ``custom``."""
+    """A store or store builder that has a name for diagnostic events. Without one the name is ``custom``."""
 
     @property
     def description(self) -> str:
-        """The product: ``Redis``."""
+        """The name of the product, such as ``Redis``."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreContext:
-    """What a client gives the stores that it builds.
+    """What a client passes to the builder of its store.
 
-    ``environment`` names the environment of the client, and nobody can tell the SDK key from it: clients with the same key and
-    addresses have the same. A store that several programs may come upon by accident (a file) keeps data of one environment alone.
+    ``environment`` identifies the environment of the client: it is the same for clients with the same key and addresses, and
+    does not reveal the SDK key. A store that several programs may share by accident, such as a file, uses it to keep data of one
+    environment only.
     """
 
     environment: str
@@ -104,8 +105,8 @@ class StoreContext:
 
 @runtime_checkable
 class StoreBuilder(Protocol):
-    """Describes a store; immutable, so that one may serve several clients."""
+    """Describes a store. Immutable: one builder may serve several clients."""
 
     def build(self, context: StoreContext, /) -> Store:
-        """A fresh store, for one client. It opens nothing before it is asked for something."""
+        """A new store, for one client. It opens nothing before its first call."""
         ...

@@ -1,6 +1,6 @@
-"""A file that is there whole or not at all, that nobody else can have written, and that is read without following anybody's link.
+"""Read and replace a private file: writes are atomic, links are not followed, and files that others may write to are refused.
 
-All of it blocks: use it in a thread.
+All functions block: call them in a thread.
 
 Source: ``data-system.md`` 7.10.
 """
@@ -23,19 +23,19 @@ __all__ = ["FolderMissingError", "System", "check_place", "read_own", "replace_o
 _CHUNK: Final = 256 * 1024
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-_FORGOTTEN: Final = 600.0
-"""How old, in seconds, a half-written file is that nobody is going to finish."""
+_ABANDONED_AFTER: Final = 600.0
+"""Age in seconds after which a temporary file counts as left over from a process that died."""
 
 
 class FolderMissingError(StoreError):
-    """There is no such folder. None is made: with a mistake in the path it would look as if all were well."""
+    """The folder does not exist. It is not created, because that would hide a mistake in the path."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(f"{folder} is no folder" if os.path.lexists(folder) else f"the folder {folder} does not exist")
+        super().__init__(f"{folder} is not a folder" if os.path.lexists(folder) else f"the folder {folder} does not exist")
 
 
 class System(Protocol):
-    """The part of ``os`` by which files are written."""
+    """The functions of ``os`` that write files."""
 
     def open(self, path: Path, flags: int, mode: int = 0o777, /) -> int: ...
 
@@ -51,11 +51,11 @@ class System(Protocol):
 
 
 def read_own(path: Path, limit: int) -> bytes | None:
-    """What is in the file; ``None`` if there is none.
+    """The contents of the file; ``None`` if it does not exist.
 
     Raises:
-        FolderMissingError: there is not even a folder for it.
-        StoreError: it is a link, not a regular file, larger than ``limit`` bytes, or others own it or may write to it.
+        FolderMissingError: its folder does not exist.
+        StoreError: it is a link, not a regular file, larger than ``limit`` bytes, or another user owns it or may write to it.
         OSError: it cannot be read.
     """
     try:
@@ -68,28 +68,28 @@ def read_own(path: Path, limit: int) -> bytes | None:
         _check(path)
         raise
     try:
-        found = os.fstat(descriptor)
-        _check_owner(path, found)
-        if found.st_size > limit:
+        status = os.fstat(descriptor)
+        _check_owner(path, status)
+        if status.st_size > limit:
             raise StoreError(f"{path} is larger than {limit} bytes")
-        # Not more than there was: if it grows meanwhile, another program writes to it after all, and its checksum is wrong.
-        return read_at_most(descriptor, found.st_size)
+        # Do not read past this size: if the file grows meanwhile, another program writes to it, and the checksum will not match.
+        return read_at_most(descriptor, status.st_size)
     finally:
         os.close(descriptor)
 
 
 def check_place(path: Path) -> None:
-    """Raises what :func:`replace_own` raises before it writes."""
+    """Check that :func:`replace_own` may write the file. Raises the same errors."""
     _check_folder(path.parent)
     _check(path)
 
 
 def replace_own(path: Path, data: bytes, system: System | None = None) -> None:
-    """From now on this is in the file, even if the machine loses power now; or, after an exception, what was there before.
+    """Replace the contents of the file. After an exception, or a loss of power, it has the old contents or the new ones.
 
     Raises:
-        FolderMissingError: there is no folder for it.
-        StoreError: what is there is a link, no plain file, or not ours.
+        FolderMissingError: its folder does not exist.
+        StoreError: the present file is a link, not a regular file, or another user owns it or may write to it.
         OSError: it cannot be written.
     """
     calls: System = os if system is None else system
@@ -119,27 +119,27 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check(path: Path) -> None:
-    """Refuses what we did not write. That nothing is there is all right."""
+    """Raise for a file that this user did not write. A missing file is accepted."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return
-    _check_owner(path, found)
+    _check_owner(path, status)
 
 
-def _check_owner(path: Path, found: os.stat_result) -> None:
-    if stat.S_ISLNK(found.st_mode):
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
         raise StoreError(f"{path} is a link, which may lead anywhere")
-    if not stat.S_ISREG(found.st_mode):
-        raise StoreError(f"{path} is no plain file")
-    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-        raise StoreError(f"{path} belongs to user {found.st_uid}, not to this process's")
-    if os.name == "posix" and found.st_mode & 0o022:
-        raise StoreError(f"{path} can be written to by others (mode {stat.S_IMODE(found.st_mode):03o})")
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(f"{path} is not a regular file")
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        raise StoreError(f"{path} belongs to user {status.st_uid}, not to the user of this process")
+    if os.name == "posix" and status.st_mode & 0o022:
+        raise StoreError(f"{path} can be written to by others (mode {stat.S_IMODE(status.st_mode):03o})")
 
 
 def _sync_folder(folder: Path, calls: System) -> None:
-    """Makes the new name last. Where folders cannot be synchronised that is the file system's own business."""
+    """Make the new name durable. Some file systems cannot synchronise folders; then nothing happens."""
     with contextlib.suppress(OSError):
         descriptor = calls.open(folder, os.O_RDONLY)
         try:
@@ -149,9 +149,9 @@ def _sync_folder(folder: Path, calls: System) -> None:
 
 
 def _sweep(path: Path, calls: System) -> None:
-    """Removes what processes left that died while they wrote. By the file system's clock, which wrote both times."""
+    """Remove temporary files of processes that died while they wrote. Both times compared come from the file system's clock."""
     with contextlib.suppress(OSError):
         now = path.stat().st_mtime
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-            if now - left.lstat().st_mtime > _FORGOTTEN:
-                calls.unlink(left)
+        for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            if now - temporary.lstat().st_mtime > _ABANDONED_AFTER:
+                calls.unlink(temporary)

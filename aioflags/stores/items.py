@@ -1,13 +1,14 @@
-"""Stored items and what they mean: a definition becomes text for a store, and text becomes a definition again.
+"""Encode flag and segment definitions as items of a store, and decode them.
 
-The text is LaunchDarkly's JSON, since other SDKs read it, too: without what is ``None``, which not all of them take for absent.
+The text is LaunchDarkly's JSON, because other SDKs read it, too. Fields that are ``None`` are left out, since
+some SDKs do not accept null.
 
 Source: ``data-system.md`` 7.4 and 7.8; ``evaluation.md`` 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection
 from typing import Any, Final, cast
 
 import msgspec
@@ -19,29 +20,30 @@ from aioflags.model.flag import FlagDefinition
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.definitions import put, read_definition
 from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.runtime.cooperative import Cooperative, sliced
 from aioflags.runtime.logs import printable
 from aioflags.stores.base import StoredItem, StoredItems
 
 __all__ = ["complete", "read_item", "read_items", "stored_items", "stored_version", "write_items"]
 
-_A_SLICE: Final = 50
-"""How many items are read or written before others get a turn: a millisecond's work or less. Counted, to need no clock."""
+_SLICE: Final = 50
+"""Items to read or write between two pauses: a millisecond of work or less."""
 
 
-class _Stored(msgspec.Struct):
-    """What every stored object says of itself, a deleted one too."""
+class _Versioned(msgspec.Struct):
+    """The field that every stored object has, also a deleted one."""
 
     version: int = 0
 
 
-_STORED: Final = msgspec.json.Decoder(_Stored)
+_VERSION: Final = msgspec.json.Decoder(_Versioned)
 
 
 def stored_version(text: bytes) -> int | None:
-    """Which version a stored object is of; ``None`` if nobody can tell."""
+    """The version of a stored object; ``None`` if the text cannot be read."""
     try:
         check_depth(text)
-        return _STORED.decode(text).version
+        return _VERSION.decode(text).version
     except UNREADABLE:
         return None
 
@@ -49,20 +51,18 @@ def stored_version(text: bytes) -> int | None:
 # -- from text
 
 
-def read_items(items: StoredItems, complain: Callable[[str], None]) -> Generator[None, None, tuple[Change, ...]]:
-    """The changes that put, or delete, every item; pauses now and then. What cannot be read is left out, after a complaint."""
+def read_items(items: StoredItems, complain: Callable[[str], None]) -> Cooperative[tuple[Change, ...]]:
+    """The changes that put or delete every item; cooperative. Items that cannot be read are passed to ``complain`` and left out."""
     changes: list[Change] = []
     for kind in ObjectKind:
-        for count, item in enumerate(items.get(kind, {}).values(), 1):
-            if (change := read_item(item, complain)) is not None:
-                changes.append(change)
-            if count % _A_SLICE == 0:
-                yield
+        for batch in sliced(items.get(kind, {}).values(), _SLICE):
+            changes += [change for item in batch if (change := read_item(item, complain)) is not None]
+            yield
     return tuple(changes)
 
 
 def read_item(item: StoredItem, complain: Callable[[str], None]) -> Change | None:
-    """One item, under the key that it was stored by: what its text is called, or says to be called, is no matter."""
+    """The change that puts or deletes one item. Its key is the stored one, whatever key the text has."""
     try:
         check_depth(item.text)
         definition = read_definition(item.kind, item.text)
@@ -77,26 +77,24 @@ def read_item(item: StoredItem, complain: Callable[[str], None]) -> Change | Non
 # -- to text
 
 
-def write_items(items: Items) -> Generator[None, None, StoredItems]:
-    """All there is, deleted ones included, in the order in which a store writes it; pauses now and then."""
+def write_items(items: Items) -> Cooperative[StoredItems]:
+    """All items, deleted ones included, in the order in which a store writes them; cooperative."""
     segments: dict[str, StoredItem] = {}
     flags: dict[str, StoredItem] = {}
-    for count, (key, segment) in enumerate(items.segments.items(), 1):
-        segments[key] = _live(ObjectKind.SEGMENT, key, segment)
-        if count % _A_SLICE == 0:
-            yield
-    for count, key in enumerate(prerequisites_first(items.flags), 1):
-        flags[key] = _live(ObjectKind.FLAG, key, items.flags[key])
-        if count % _A_SLICE == 0:
-            yield
+    for batch in sliced(items.segments.items(), _SLICE):
+        segments.update((key, _live(ObjectKind.SEGMENT, key, segment)) for key, segment in batch)
+        yield
+    for keys in sliced(prerequisites_first(items.flags), _SLICE):
+        flags.update((key, _live(ObjectKind.FLAG, key, items.flags[key])) for key in keys)
+        yield
     for (kind, key), version in items.tombstones.items():
         (flags if kind is ObjectKind.FLAG else segments)[key] = _deleted(kind, key, version)
     return {ObjectKind.SEGMENT: segments, ObjectKind.FLAG: flags}
 
 
 def stored_items(changes: Collection[Change]) -> list[StoredItem]:
-    """What complete changes put or delete, in the order in which a store writes it: at most one of each item."""
-    items = {(change.kind, change.key): _written(change) for change in changes}
+    """The items of complete changes, one for each key, in the order in which a store writes them."""
+    items = {(change.kind, change.key): _item(change) for change in changes}
     flags = {change.key: change.definition for change in changes if change.kind is ObjectKind.FLAG}
     live = {key: flag for key, flag in flags.items() if isinstance(flag, FlagDefinition)}
     order = [*prerequisites_first(live), *(key for key in flags if key not in live)]
@@ -105,14 +103,14 @@ def stored_items(changes: Collection[Change]) -> list[StoredItem]:
 
 
 def complete(change: Change) -> Change:
-    """The change with the version that a store compares: the definition's own, else that of its transfer."""
+    """The change with the version that a store compares: that of the definition, otherwise that of its transfer."""
     definition = completed(change)
     if definition is None:
         return change
     return Change(change.kind, change.key, definition.version, None if definition.deleted else definition)
 
 
-def _written(change: Change) -> StoredItem:
+def _item(change: Change) -> StoredItem:
     if change.definition is None:
         return _deleted(change.kind, change.key, change.version)
     return _live(change.kind, change.key, change.definition)
@@ -127,26 +125,26 @@ def _deleted(kind: ObjectKind, key: str, version: int) -> StoredItem:
 
 
 def _without_none(part: Any) -> Any:
-    """A definition as JSON has it, without what is ``None``. Values of flags are left as they are: a ``None`` there is a value."""
+    """A definition as JSON, without fields that are ``None``. Variations are left as they are: ``None`` is a value there."""
     if not isinstance(part, msgspec.Struct):
         return part
-    written: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, field in _names(type(part)):
         value: Any = getattr(part, name)
         if value is None:
             continue
         if isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
-            written[field] = [_without_none(inner) for inner in cast("tuple[msgspec.Struct, ...]", value)]
+            fields[field] = [_without_none(inner) for inner in cast("tuple[msgspec.Struct, ...]", value)]
         else:
-            written[field] = _without_none(value)
-    return written
+            fields[field] = _without_none(value)
+    return fields
 
 
 _NAMES: Final[dict[type[msgspec.Struct], tuple[tuple[str, str], ...]]] = {}
 
 
 def _names(part: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
-    """The names of a part's fields here and in JSON."""
+    """Each field of a part: its name in Python and its name in JSON."""
     if part not in _NAMES:
         _NAMES[part] = tuple(zip(part.__struct_fields__, part.__struct_encode_fields__, strict=True))
     return _NAMES[part]

@@ -1,4 +1,4 @@
-"""Where big segments keep who is in them: what such a store has to answer, under which names, and the options of asking it.
+"""The interface of stores of big segments, the hash of a context key in them, and the options of a client.
 
 Source: ``client-surface.md`` 11; ``data-system.md`` 7.9; ``architecture.md`` 12.
 """
@@ -19,52 +19,52 @@ __all__ = ["BigSegments", "MembershipStore", "MembershipStoreBuilder", "context_
 
 
 class MembershipStore(Protocol):
-    """Big segments: which of them include or exclude a context. Filled by others: a Relay Proxy, or an integration of the service.
+    """A store of big segments: which segments include or exclude a context. A Relay Proxy, or an integration, writes it.
 
-    Any method may raise; evaluations then go on without memberships and say so. Each is given two seconds.
+    Any method may raise. The evaluation then continues without memberships, and its reason has the status. Each call may take two
+    seconds.
     """
 
     async def memberships(self, context_hash: str) -> Mapping[str, bool] | None:
         """Which segments include (true) or exclude (false) the context, by segment and generation, as in ``beta-users.g2``.
 
-        ``context_hash`` is that of :func:`context_hash`. ``None`` or nothing: no segment names the context.
+        ``context_hash`` is a result of :func:`context_hash`. ``None`` or an empty mapping: no segment has the context.
         """
         ...
 
     async def last_updated_ms(self) -> int | None:
-        """When the store was last brought up to date, in Unix milliseconds; ``None`` if it never was."""
+        """When the store was last updated, in Unix milliseconds; ``None`` if it never was."""
         ...
 
     async def aclose(self) -> None:
-        """Lets go of what the store holds open. Called once by each client, last."""
+        """Close what the store has open. Called once by each client, last."""
         ...
 
 
 @runtime_checkable
 class MembershipStoreBuilder(Protocol):
-    """Describes a store of memberships; immutable, so that one may serve several clients."""
+    """Describes a store of memberships. Immutable: one builder may serve several clients."""
 
     def build_memberships(self) -> MembershipStore:
-        """A fresh store, for one client. It opens nothing before it is asked for something."""
+        """A new store, for one client. It opens nothing before its first call."""
         ...
 
 
 def context_hash(key: str) -> str:
-    """The name of a context key in a store: base64 of its SHA-256, whatever the context's kind."""
+    """The hash of a context key in a store: base64 of its SHA-256. It does not depend on the context's kind."""
     return base64.b64encode(hashlib.sha256(key.encode(errors="surrogatepass")).digest()).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BigSegments:
-    """Big segments: the ``store`` of their memberships, and how it is asked. Durations are in seconds.
+    """Options of big segments. Durations are in seconds.
 
-    ``store`` is a builder, as :class:`~aioflags.stores.RedisStore` is one, or a program's own store, ready-made.
-    The memberships of the ``context_cache_size`` contexts that were asked for last are kept for ``context_cache_time``. How the
-    store is doing is asked every ``status_poll_interval``; memberships are stale when nobody has brought them up to date for
-    ``stale_after``.
+    ``store`` is a builder, such as :class:`~aioflags.stores.RedisStore`, or a store object of the program.
+    The memberships of the ``context_cache_size`` most recent contexts are cached for ``context_cache_time``. The status of the
+    store is polled every ``status_poll_interval``; memberships are stale if the store has not been updated for ``stale_after``.
 
     Raises:
-        ConfigError: an option is of the wrong type. Numbers that cannot be used are replaced by the default, with a warning.
+        ConfigError: an option has the wrong type. Numbers that cannot be used are replaced by the default, with a warning.
     """
 
     store: MembershipStore | MembershipStoreBuilder

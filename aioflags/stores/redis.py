@@ -1,6 +1,6 @@
-"""RedisStore: how a program's Redis is reached. What is kept there, and how, other files of this folder know.
+"""RedisStore: the connection options of Redis. ``redis_flags.py`` and ``redis_memberships.py`` have the data layout.
 
-redis-py (the extra ``redis``) is needed from the moment on when a ``RedisStore`` is made.
+Creating a ``RedisStore`` requires redis-py (the extra ``redis``).
 
 Source: ``data-system.md`` 7.8; ``architecture.md`` 12.
 """
@@ -31,18 +31,19 @@ _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 @dataclass(frozen=True, slots=True)
 class RedisStore:
-    """Flags in Redis, and who is in big segments, laid out as LaunchDarkly's SDKs and its Relay Proxy do it, so that all of them
-    can share a database.
+    """Flags and big segments in Redis, in the layout of LaunchDarkly's SDKs and its Relay Proxy, so that they can share a database.
 
-    ``url`` is ``redis://``, ``rediss://`` (TLS) or ``unix://``, with what redis-py takes in its query. ``prefix`` begins every key,
-    and keeps environments apart. ``timeout``: for how many seconds a connection may take to open, or be silent.
-    ``client`` is a ready ``redis.asyncio.Redis`` or ``RedisCluster`` instead of ``url`` and ``timeout``: for Sentinel, a cluster, a
-    shared pool. It remains the program's, which closes it. In a cluster all keys have to be in one slot, for which the prefix
-    takes braces: ``"{flags}"``.
+    Args:
+        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with options of redis-py in its query.
+        prefix: the start of every key. It keeps environments apart. In a cluster all keys must be in one slot, so put the prefix
+            in braces: ``"{flags}"``.
+        timeout: seconds that a connection may take to open, or to answer.
+        client: a ``redis.asyncio.Redis`` or ``RedisCluster`` in place of ``url`` and ``timeout``: for Sentinel, a cluster or a
+            shared pool. The program closes it.
 
     Raises:
-        ConfigError: an option cannot be meant, or redis-py is not installed.
-        TypeError: ``client`` is a synchronous one of redis-py.
+        ConfigError: an option is invalid, or redis-py is not installed.
+        TypeError: ``client`` is a synchronous client of redis-py.
     """
 
     url: str = field(default="redis://localhost:6379", repr=False)
@@ -67,26 +68,26 @@ class RedisStore:
 
     @property
     def description(self) -> str:
-        """What diagnostics call it."""
+        """The name in diagnostic events."""
         return "Redis"
 
     def build(self, context: StoreContext, /) -> Store:
-        """A store of flags and segments, with a client of its own or on the program's."""
+        """A store of flags and segments, with a new Redis client or the program's."""
         return RedisFlags(self.connection(), prefix=self.prefix, logger=context.logger)
 
     def build_memberships(self) -> MembershipStore:
-        """A store of memberships, likewise."""
+        """A store of memberships, with a new Redis client or the program's."""
         return RedisMemberships(self.connection(), prefix=self.prefix)
 
     def connection(self) -> RedisConnection:
-        """A way to the database, which opens at first use."""
+        """A connection that opens at first use."""
         return RedisConnection(self._new_client) if self.client is None else RedisConnection(self.client)
 
     def _new_client(self) -> Any:
         try:
             library, redis = importlib.import_module("redis"), importlib.import_module("redis.asyncio")
             retry, backoff = importlib.import_module("redis.asyncio.retry"), importlib.import_module("redis.backoff")
-            broken = importlib.import_module("redis.exceptions").ConnectionError
+            connection_error = importlib.import_module("redis.exceptions").ConnectionError
             driver = importlib.import_module("redis.driver_info")
         except ModuleNotFoundError:
             raise ConfigError('RedisStore needs redis-py: pip install "aioflags[redis]"') from None
@@ -95,10 +96,10 @@ class RedisStore:
                 self.url,
                 socket_timeout=self.timeout,
                 socket_connect_timeout=self.timeout,
-                # One more attempt at once is for connections that the server closed while they were idle. By default redis-py
-                # would try ten times, silence included, and an outage would be noticed only after seconds.
-                retry=retry.Retry(backoff.NoBackoff(), 1, supported_errors=(broken,)),
-                # redis-py would look its own version up on the disk for every connection.
+                # One immediate retry, for connections that the server closed while they were idle. By default redis-py tries ten
+                # times, also after a timeout, so that an outage would be noticed only after seconds.
+                retry=retry.Retry(backoff.NoBackoff(), 1, supported_errors=(connection_error,)),
+                # Without it redis-py reads its own version from the disk for every connection.
                 driver_info=driver.DriverInfo(lib_version=library.__version__).add_upstream_driver("aioflags", __version__),
             )
         except ValueError:
@@ -106,6 +107,6 @@ class RedisStore:
 
 
 def _is_synchronous(client: object) -> bool:
-    """Whether it is a client of redis-py that blocks: a program that has one has imported its module."""
+    """Whether it is a blocking client of redis-py. A program that has one has imported ``redis``."""
     redis: Any = sys.modules.get("redis")
     return redis is not None and isinstance(client, (redis.Redis, redis.RedisCluster))

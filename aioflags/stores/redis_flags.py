@@ -1,4 +1,4 @@
-"""RedisFlags: flags and segments in Redis, a hash for each kind and a key that marks that they were written.
+"""RedisFlags: flags and segments in Redis, with a hash for each kind and a marker key that is set when they are written.
 
 Source: ``data-system.md`` 7.4 and 7.8.
 """
@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from aioflags.errors import StoreError
 from aioflags.model.change import ObjectKind
+from aioflags.runtime.cooperative import sliced
 from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.items import stored_version
@@ -26,19 +27,22 @@ __all__ = ["RedisFlags", "pause"]
 
 _HASHES: Final = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
 _MARKER: Final = "$inited"
-_ATTEMPTS: Final = 32
-"""So often others may write in between before an upsert gives up. Others who do the same on Redis get ten, at once."""
+_MAX_ATTEMPTS: Final = 32
+"""Attempts of an upsert while other processes write at the same time. Other SDKs make ten, without pauses."""
 _FIRST_PAUSE: Final = 0.01
-_LONGEST_PAUSE: Final = 0.5
-"""Seconds that a pause between two attempts may take: the first, and any."""
+_MAX_PAUSE: Final = 0.5
+"""Upper limits, in seconds, of the first pause between two attempts, and of every pause."""
 _SLICE: Final = 100
-"""How many items are looked at, or sent with one command, before others get a turn."""
-_UNFINISHED: Final = 60
-"""For how many seconds Redis keeps a data set that nobody finished writing."""
+"""Items to read between two checkpoints, or to send with one command."""
+_UNFINISHED_TTL: Final = 60
+"""Seconds after which Redis deletes a data set whose write was not finished."""
 
 
 class RedisFlags:
-    """What :class:`~aioflags.stores.RedisStore` builds. Raises what redis-py raises. ``chance`` gives numbers in [0, 1)."""
+    """The store that :class:`~aioflags.stores.RedisStore` builds. Raises the errors of redis-py.
+
+    ``chance`` returns numbers in [0, 1).
+    """
 
     def __init__(
         self,
@@ -54,29 +58,29 @@ class RedisFlags:
         self._marker = f"{prefix}:{_MARKER}"
         self._logger = logger
         self._once = Once()
-        # Two writers on one client would only see each other's writes come in between.
+        # Two writers on one client would only interrupt each other.
         self._writing = anyio.Lock()
 
     @explained
     async def initialized(self) -> bool:
-        """Whether the marker is there, whatever it says."""
+        """Whether the marker exists. Its value does not matter."""
         return bool(await self._connection.client.exists(self._marker))
 
     @explained
     async def load(self) -> StoredItems:
-        """Both hashes, as of one moment."""
+        """Both hashes, read in one transaction."""
         async with await self._connection.transaction() as pipe:
             for name in self._hashes.values():
                 pipe.hgetall(name)
             answers: list[Mapping[Any, Any]] = _answers(await pipe.execute(), len(self._hashes))
-        found: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._hashes}
+        items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._hashes}
         for kind, fields in zip(self._hashes, answers, strict=True):
-            for count, (field, text) in enumerate(fields.items(), 1):
-                if (item := self._read(kind, as_bytes(field), text)) is not None:
-                    found[kind][item.key] = item
-                if count % _SLICE == 0:
-                    await checkpoint()
-        return found
+            for batch in sliced(fields.items(), _SLICE):
+                for field, text in batch:
+                    if (item := self._read(kind, as_bytes(field), text)) is not None:
+                        items[kind][item.key] = item
+                await checkpoint()
+        return items
 
     @explained
     async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
@@ -86,117 +90,117 @@ class RedisFlags:
 
     @explained
     async def replace(self, items: StoredItems) -> None:
-        """In slices under other names, which then become the names in one transaction. An empty data set is one, too."""
-        written = {kind: await self._write_apart(kind, list(items.get(kind, {}).values())) for kind in self._hashes}
+        """Write the items in slices under temporary names, then rename these in one transaction. Also for an empty data set."""
+        temporary = {kind: await self._write_temporary(kind, list(items.get(kind, {}).values())) for kind in self._hashes}
         async with await self._connection.transaction() as pipe:
             for kind, name in self._hashes.items():
-                if (apart := written[kind]) is None:
+                if (new := temporary[kind]) is None:
                     pipe.delete(name)
                 else:
-                    pipe.persist(apart)
-                    # redis-py has no method for it in a cluster, where one key could be in another slot.
-                    pipe.execute_command("RENAME", apart, name)
+                    pipe.persist(new)
+                    # redis-py has no method for RENAME in a cluster, where the two keys could be in different slots.
+                    pipe.execute_command("RENAME", new, name)
             pipe.set(self._marker, self._marker)
             commands = len(pipe)
             _answers(await pipe.execute(), commands)
 
-    async def _write_apart(self, kind: ObjectKind, items: Sequence[StoredItem]) -> str | None:
-        """Where all items of a kind are now, for a minute; ``None`` if there are none."""
+    async def _write_temporary(self, kind: ObjectKind, items: Sequence[StoredItem]) -> str | None:
+        """Write all items of a kind to a hash that expires in a minute, and return its name; ``None`` if there are no items."""
         if not items:
             return None
         name = f"{self._hashes[kind]}:{uuid.uuid4()}"
-        first, *others = (items[start : start + _SLICE] for start in range(0, len(items), _SLICE))
+        first, *others = sliced(items, _SLICE)
         async with await self._connection.transaction() as pipe:
             pipe.hset(name, mapping={item.key: item.text for item in first})
-            pipe.expire(name, _UNFINISHED)
+            pipe.expire(name, _UNFINISHED_TTL)
             _answers(await pipe.execute(), 2)
-        for some in others:
-            await self._connection.client.hset(name, mapping={item.key: item.text for item in some})
+        for batch in others:
+            await self._connection.client.hset(name, mapping={item.key: item.text for item in batch})
         return name
 
     @explained
     async def upsert(self, items: Sequence[StoredItem]) -> None:
-        """In one transaction, that is begun anew if somebody else writes meanwhile, after a pause.
+        """Write in one transaction. If another process writes at the same time, pause and try again.
 
-        All processes of a fleet hear of a change at once, and write it at once. Whoever loses a race looks again what is there:
-        mostly it is what was to be written.
+        All processes of a fleet receive a change at the same moment, and write it. A process that loses the race reads the items
+        again: usually another process has written the same ones.
 
         Raises:
-            StoreError: others were faster every time.
+            StoreError: another process wrote first every time.
         """
         watch_error = importlib.import_module("redis.exceptions").WatchError
         names = list(dict.fromkeys(self._hashes[item.kind] for item in items))
         if not names:
             return
         async with self._writing:
-            for lost in range(_ATTEMPTS):
-                await anyio.sleep(pause(lost, self._chance()))
+            for failures in range(_MAX_ATTEMPTS):
+                await anyio.sleep(pause(failures, self._chance()))
                 try:
-                    await self._write_news(names, items)
+                    await self._write_newer(names, items)
                 except watch_error:
                     continue
                 return
-        raise StoreError(f"{' and '.join(names)} in Redis changed {_ATTEMPTS} times while this client wanted to write")
+        raise StoreError(f"{' and '.join(names)} in Redis changed {_MAX_ATTEMPTS} times while this client tried to write")
 
-    async def _write_news(self, names: Sequence[str], items: Sequence[StoredItem]) -> None:
-        """Writes what is newer than what the hashes of these names have; raises redis-py's own error if they change meanwhile."""
+    async def _write_newer(self, names: Sequence[str], items: Sequence[StoredItem]) -> None:
+        """Write the items that are newer than the stored ones. Raises redis-py's ``WatchError`` if the hashes change meanwhile."""
         async with await self._connection.transaction() as pipe:
             await pipe.watch(*names)
-            found = {name: await self._news(pipe, kind, items) for kind, name in self._hashes.items()}
-            news = {name: texts for name, texts in found.items() if texts}
-            if not news:
+            texts_of = {name: await self._newer(pipe, kind, items) for kind, name in self._hashes.items()}
+            newer = {name: texts for name, texts in texts_of.items() if texts}
+            if not newer:
                 return
             pipe.multi()
-            for name, texts in news.items():
+            for name, texts in newer.items():
                 pipe.hset(name, mapping=texts)
-            _answers(await pipe.execute(), len(news))
+            _answers(await pipe.execute(), len(newer))
 
     async def is_available(self) -> bool:
-        """Whether Redis answers, whatever it says."""
+        """Whether Redis answers. The answer does not matter."""
         await self._connection.client.exists(self._marker)
         return True
 
     async def aclose(self) -> None:
-        """Closes the client, unless it is the program's."""
+        """Close the client, unless the program passed it."""
         await self._connection.aclose()
 
-    async def _news(self, pipe: Any, kind: ObjectKind, items: Sequence[StoredItem]) -> dict[str, bytes]:
-        """The texts of a kind that are newer than what is stored, by key. What cannot be read gives way."""
+    async def _newer(self, pipe: Any, kind: ObjectKind, items: Sequence[StoredItem]) -> dict[str, bytes]:
+        """The texts of a kind that are newer than the stored ones, by key. A stored text that cannot be read is replaced."""
         candidates = [item for item in items if item.kind is kind]
         if not candidates:
             return {}
-        news: dict[str, bytes] = {}
+        newer: dict[str, bytes] = {}
         texts = await pipe.hmget(self._hashes[kind], [item.key for item in candidates])
-        for count, (item, text) in enumerate(zip(candidates, texts, strict=True), 1):
-            version = None if text is None else stored_version(as_bytes(text))
-            if version is None or item.version > version:
-                news[item.key] = item.text
-            if count % _SLICE == 0:
-                await checkpoint()
-        return news
+        for batch in sliced(zip(candidates, texts, strict=True), _SLICE):
+            for item, text in batch:
+                version = None if text is None else stored_version(as_bytes(text))
+                if version is None or item.version > version:
+                    newer[item.key] = item.text
+            await checkpoint()
+        return newer
 
     def _read(self, kind: ObjectKind, field: bytes, value: Any) -> StoredItem | None:
-        """An item named by its field, whatever key the text claims: a tombstone's may be no key at all."""
+        """The item of a hash field. Its key is the name of the field, since the text of a tombstone may have another key."""
         text = as_bytes(value)
         key, version = field.decode(errors="backslashreplace"), stored_version(text)
         if version is None or key.encode() != field:
             if self._once((kind, field)):
-                self._logger.warning("Redis: the %s %s cannot be read, and is left out", kind, printable(key))
+                self._logger.warning("Redis: %s %s cannot be read and is ignored", kind, printable(key))
             return None
         return StoredItem(kind, key, version, text)
 
 
-def pause(lost: int, chance: float) -> float:
-    """Seconds to wait after so many lost races: none before the first, then up to a limit that doubles.
+def pause(failures: int, chance: float) -> float:
+    """Seconds to wait after ``failures`` lost races: 0 after none, then a random part of a limit that doubles.
 
-    ``chance`` in [0, 1) says how much of it. All of it is left to chance: those who begin at the same moment would otherwise
-    meet again. A crowd of 120 is done after 27 races of each at the most, where Redis is 20 ms away.
+    ``chance`` in [0, 1) is that part. The whole pause is random, because processes that start at one moment would meet again.
+    120 processes need at most 27 attempts each, with a round trip of 20 ms to Redis.
     """
-    return chance * min(_FIRST_PAUSE * 2.0 ** (lost - 1), _LONGEST_PAUSE) if lost else 0.0
+    return chance * min(_FIRST_PAUSE * 2.0 ** (failures - 1), _MAX_PAUSE) if failures else 0.0
 
 
-def _answers(found: Any, count: int) -> list[Any]:
-    """What a transaction answered. redis-py believes whoever answers it; what is no list of answers was no transaction."""
-    if type(found).__name__ != "list" or len(found) != count:
-        raise StoreError("Redis answered a transaction with rubbish")
-    return list(found)
+def _answers(result: Any, count: int) -> list[Any]:
+    """The answers of a transaction. redis-py does not check them: raises :class:`StoreError` unless it is a list of ``count``."""
+    if type(result).__name__ != "list" or len(result) != count:
+        raise StoreError("Redis sent an invalid answer to a transaction")
+    return list(result)

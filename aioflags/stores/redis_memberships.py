@@ -1,4 +1,4 @@
-"""RedisMemberships: who is in big segments, as a Relay Proxy or an integration of the service writes it to Redis. It is only read.
+"""RedisMemberships: reads big segments that a Relay Proxy, or an integration of LaunchDarkly, wrote to Redis.
 
 Source: ``data-system.md`` 7.9; ``client-surface.md`` 11.
 """
@@ -13,7 +13,7 @@ __all__ = ["RedisMemberships"]
 
 
 class RedisMemberships:
-    """Memberships as :class:`~aioflags.stores.RedisStore` builds them. Raises what redis-py raises."""
+    """The membership store that :class:`~aioflags.stores.RedisStore` builds. Raises the errors of redis-py."""
 
     def __init__(self, connection: RedisConnection, *, prefix: str) -> None:
         self._connection = connection
@@ -23,8 +23,8 @@ class RedisMemberships:
 
     @explained
     async def memberships(self, context_hash: str) -> dict[str, bool]:
-        """Both sets, in one round trip. What is in both is included."""
-        # No transaction: in a cluster the two may be in two places, and between two updates either answer is true.
+        """Both sets, in one round trip. A segment in both sets includes the context."""
+        # Not a transaction: in a cluster the two keys may be on two servers, and during an update either answer is right.
         async with self._connection.client.pipeline(transaction=False) as pipe:
             pipe.smembers(self._excluded + context_hash)
             pipe.smembers(self._included + context_hash)
@@ -33,12 +33,12 @@ class RedisMemberships:
 
     @explained
     async def last_updated_ms(self) -> int | None:
-        """The time that whoever writes leaves behind; ``None`` if nobody did."""
+        """The time that the writer stored; ``None`` if it stored none."""
         text = await self._connection.client.get(self._updated)
         return int(as_bytes(text)) if text else None
 
     async def aclose(self) -> None:
-        """Closes the client, unless it is the program's."""
+        """Close the client, unless the program passed it."""
         await self._connection.aclose()
 
 
