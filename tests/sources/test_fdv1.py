@@ -23,7 +23,7 @@ def everything(**headers: str) -> Answer:
 
 
 @pytest.mark.holds("FB-27", "DS-118", "DS-51")
-async def test_fdv1_is_asked_with_the_headers_of_the_client_and_without_a_basis() -> None:
+async def test_an_fdv1_poll_has_the_headers_of_the_client_and_no_basis() -> None:
     service = Service(everything())
     headers = {"Authorization": "k", "X-LaunchDarkly-Instance-Id": "i", "X-LaunchDarkly-Tags": "t"}
     async with updates_of(Fdv1FallbackOptions().build(service.context(headers=headers)), selecting("fdv2-state")) as news:
@@ -53,7 +53,7 @@ async def test_the_filter_key(key: str | None, query: dict[str, str], caplog: py
 
 
 @pytest.mark.holds("FB-27")
-async def test_the_fallback_may_have_a_base_of_its_own() -> None:
+async def test_the_fallback_can_have_its_own_base_uri() -> None:
     service = Service(everything())
     async with updates_of(Fdv1FallbackOptions(base_uri="https://fallback.test/x/").build(service.context())) as news:
         await first(news, 1)
@@ -61,7 +61,7 @@ async def test_the_fallback_may_have_a_base_of_its_own() -> None:
 
 
 @pytest.mark.holds("FB-22", "DS-115")
-async def test_a_directive_on_fdv1_is_not_looked_at() -> None:
+async def test_a_directive_in_an_fdv1_response_is_ignored() -> None:
     service = Service(
         *[answer.directed() for answer in (everything(), Answer(304), Answer(503), Answer(200, {}, [b"{"]), everything())]
     )
@@ -91,7 +91,7 @@ async def test_the_interval_of_fdv1_polls(options: dict[str, float], pause: floa
 
 
 @pytest.mark.holds("DS-116")
-async def test_failures_that_may_pass_do_not_stop_the_polls() -> None:
+async def test_recoverable_failures_do_not_stop_the_polls() -> None:
     service = Service(*[Answer(503)] * 120, everything())
     async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
         found = await first(news, 121)
@@ -100,7 +100,7 @@ async def test_failures_that_may_pass_do_not_stop_the_polls() -> None:
 
 
 @pytest.mark.holds("DS-117")
-async def test_a_permanent_status_is_the_last_word() -> None:
+async def test_a_permanent_status_ends_the_source() -> None:
     service = Service(everything(), Answer(401))
     async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
         found = await first(news, 9)
@@ -109,7 +109,7 @@ async def test_a_permanent_status_is_the_last_word() -> None:
 
 @pytest.mark.parametrize("body", [b'{"flags": []}', b'{"flags": {"a": {"on": true}}}', b"", b"[]"])
 @pytest.mark.holds("DS-52")
-async def test_a_body_that_cannot_be_read_interrupts(body: bytes) -> None:
+async def test_an_unreadable_body_interrupts_the_source(body: bytes) -> None:
     service = Service(Answer(200, {"ETag": '"1"'}, [body]), everything(ETag='"2"'), Answer(304))
     async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
         bad, good, same = await first(news, 3)
@@ -121,7 +121,7 @@ async def test_a_body_that_cannot_be_read_interrupts(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("options", [{"base_uri": 5}, {"interval": "1"}, {"http": {}}])
-def test_an_option_of_the_wrong_type_is_named(options: dict[str, object]) -> None:
+def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         Fdv1FallbackOptions(**options)  # type: ignore[arg-type]  # that is the point
 
@@ -137,7 +137,7 @@ def alone(service: Service, *, interval: float = 30.0, chance: float = 0.0) -> F
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
 @pytest.mark.holds("DS-58")
-async def test_alone_no_answer_is_the_last_word(status: int) -> None:
+async def test_no_status_ends_fdv1_polling_as_the_only_source(status: int) -> None:
     service = Service(Answer(status), everything())
     async with updates_of(alone(service)) as news:
         failed, good = await first(news, 2)
@@ -156,7 +156,7 @@ async def test_alone_no_answer_is_the_last_word(status: int) -> None:
         pytest.param("401 200 200 503 401", [300, 30, 30, 30, 300], id="DS-58 two in a row do"),
     ],
 )
-async def test_the_pauses_between_polls_alone(answers: str, pauses: list[float]) -> None:
+async def test_the_pauses_between_polls_of_fdv1_as_the_only_source(answers: str, pauses: list[float]) -> None:
     good = {200: everything(), 304: Answer(304)}
     service = Service(*[good.get(int(status)) or Answer(int(status)) for status in answers.split()], everything())
     async with updates_of(alone(service)) as news:
@@ -173,14 +173,14 @@ async def test_the_pauses_between_polls_alone(answers: str, pauses: list[float])
         pytest.param(4000.0, 401, 4000.0, id="above an hour, too"),
     ],
 )
-async def test_jitter_alone(interval: float, status: int, pause: float) -> None:
+async def test_the_jitter_of_fdv1_polls_as_the_only_source(interval: float, status: int, pause: float) -> None:
     service = Service(Answer(status), everything())
     async with updates_of(alone(service, interval=interval, chance=0.5)) as news:
         await first(news, 2)
     assert service.pauses == pytest.approx([pause])
 
 
-async def test_a_service_may_ask_for_a_longer_pause() -> None:
+async def test_retry_after_makes_the_pause_longer() -> None:
     service = Service(Answer(429, {"Retry-After": "120"}), everything())
     async with updates_of(alone(service)) as news:
         await first(news, 2)
@@ -195,14 +195,14 @@ async def test_a_service_may_ask_for_a_longer_pause() -> None:
         pytest.param(Fdv1Polling(interval=5), 30, id="DS-19 30 s or more"),
     ],
 )
-async def test_the_interval_alone(builder: Fdv1Polling, pause: float) -> None:
+async def test_the_interval_of_fdv1_as_the_only_source(builder: Fdv1Polling, pause: float) -> None:
     service = Service(everything())
     async with updates_of(builder.build(service.context(poll_interval=90.0))) as news:
         await first(news, 2)
     assert service.pauses == pytest.approx([pause])
 
 
-async def test_a_client_that_polls_fdv1_alone() -> None:
+async def test_a_client_with_fdv1_polling_as_its_only_source() -> None:
     service = Service(Answer(401), everything())
     system = DataSystem.fdv1(stream=False)
     async with Client(KEY, Config(http=service.http(), data_system=system, payload_filter_key="mobile")) as client:

@@ -55,7 +55,7 @@ async def updates(service: Service, count: int, *, delay: float = 1.0, chance: f
         pytest.param("no good", "https://h.test/x/all", id="with one that the service would not take"),
     ],
 )
-async def test_the_stream_is_asked_for_with_the_filter_and_without_a_basis(key: str | None, url: str) -> None:
+async def test_the_request_of_a_stream_has_the_filter_and_no_basis(key: str | None, url: str) -> None:
     service = Service(GOOD)
     builder = Fdv1Streaming(base_uri="https://h.test/x/")
     context = service.context(payload_filter_key=key, headers={"Authorization": KEY})
@@ -66,7 +66,7 @@ async def test_the_stream_is_asked_for_with_the_filter_and_without_a_basis(key: 
     assert (request.headers["authorization"], request.headers["accept"]) == (KEY, "text/event-stream")
 
 
-async def test_nothing_is_requested_before_somebody_listens() -> None:
+async def test_no_request_is_sent_before_the_source_is_iterated() -> None:
     service = Service(GOOD)
     results = Fdv1Streaming().build(service.context()).sync(nothing_selected)
     assert service.requests == []
@@ -76,7 +76,7 @@ async def test_nothing_is_requested_before_somebody_listens() -> None:
 # -- what it reports
 
 
-async def test_everything_is_reported_and_then_each_update() -> None:
+async def test_the_whole_data_set_is_reported_and_then_each_update() -> None:
     service = Service(stream_of(sse(put(f=1)), 5.0, sse(patch("f", 2, 6), ("delete", {"path": "/flags/f", "version": 7}))))
     found = await updates(service, 3)
     assert [(update.state, update.directive, update.error) for update in found] == [(SourceState.VALID, None, None)] * 3
@@ -84,7 +84,7 @@ async def test_everything_is_reported_and_then_each_update() -> None:
     assert kinds == [(ChangeKind.FULL, False), (ChangeKind.CHANGES, True), (ChangeKind.CHANGES, True)]
 
 
-async def test_the_environment_is_told_and_a_directive_is_not_looked_at() -> None:
+async def test_the_environment_is_reported_and_a_directive_is_ignored() -> None:
     service = Service(Answer(503).directed(), stream_of(sse(put(f=1)), x_ld_envid="env").directed())
     failed, good = await updates(service, 2)
     assert (failed.directive, good.directive) == (None, None)
@@ -104,7 +104,7 @@ async def test_the_environment_is_told_and_a_directive_is_not_looked_at() -> Non
         pytest.param(Answer(200, {"Content-Type": "text/event-stream"}), FailureKind.NETWORK_ERROR, id="a clean close"),
     ],
 )
-async def test_no_failure_is_the_end(answer: Answer, kind: FailureKind) -> None:
+async def test_no_failure_ends_an_fdv1_stream(answer: Answer, kind: FailureKind) -> None:
     service = Service(answer, GOOD)
     failed, good = await updates(service, 2)
     assert (failed.state, failed.error and failed.error.kind) == (SourceState.INTERRUPTED, kind)
@@ -137,14 +137,14 @@ async def test_the_pauses_before_reconnects(answers: list[Answer], pauses: list[
     assert service.pauses == pytest.approx(pauses)
 
 
-async def test_chance_takes_off_up_to_half() -> None:
+async def test_jitter_takes_off_up_to_half_of_a_delay() -> None:
     service = Service(Answer(401), Answer(401), GOOD)
     await updates(service, 3, chance=0.5)
     assert service.pauses == pytest.approx([225, 450])
 
 
 @pytest.mark.holds("DS-57")
-async def test_a_shorter_patience_for_a_demonstration() -> None:
+async def test_the_patience_can_be_shorter_for_demonstrations() -> None:
     service = Service(Answer(401), Answer(401), Answer(401), GOOD)
     builder = Fdv1Streaming(initial_reconnect_delay=0.001, _patience=0.5)
     async with updates_of(builder.build(service.context())) as news:
@@ -174,7 +174,7 @@ async def test_a_shorter_patience_for_a_demonstration() -> None:
         pytest.param([("patch", {"path": "/cats/Jack", "data": {}}), patch("f", "newer", 6)], "newer", id="DS-56 an unknown path"),
     ],
 )
-async def test_updates_count_if_they_are_newer(events: list[tuple[str, object]], value: str) -> None:
+async def test_an_update_is_applied_only_if_its_version_is_newer(events: list[tuple[str, object]], value: str) -> None:
     service = Service(stream_of(sse(put(f="first")), sse(*events, patch("last", 1, 1))))
     async with Client(KEY, Config(http=service.http(), data_system=DataSystem.fdv1())) as client:
         while await client.variation("last", USER, 0) != 1:
@@ -184,7 +184,7 @@ async def test_updates_count_if_they_are_newer(events: list[tuple[str, object]],
 
 
 @pytest.mark.holds("DS-57")
-async def test_a_client_with_a_refused_key_starts_late_and_is_never_off() -> None:
+async def test_a_client_whose_key_is_refused_first_starts_later() -> None:
     service = Service(Answer(401), GOOD)
     async with Client(KEY, Config(http=service.http(), data_system=DataSystem.fdv1())) as client:
         assert client.status.source_state is SourceState.INITIALIZING
@@ -192,7 +192,7 @@ async def test_a_client_with_a_refused_key_starts_late_and_is_never_off() -> Non
         assert await client.variation("f", USER, 0) == 1
 
 
-async def test_an_outage_leaves_the_data_and_shows_in_the_status() -> None:
+async def test_an_outage_keeps_the_data_and_changes_the_status() -> None:
     service = Service(lasting(5), Answer(401), GOOD)
     async with Client(KEY, Config(http=service.http(), data_system=DataSystem.fdv1())) as client:
         states = [report.source_state.value async for report in _until_valid_again(client)]

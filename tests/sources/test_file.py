@@ -85,7 +85,7 @@ def versions(update: Update) -> dict[str, int]:
 
 
 @pytest.mark.holds("DS-62")
-async def test_a_file_alone_makes_a_client_ready(file: Path) -> None:
+async def test_a_file_as_the_only_source_makes_a_client_ready(file: Path) -> None:
     async with Client("", Config(data_system=DataSystem.custom(initializers=[FileSource(file)]))) as client:
         assert client.status.status is Status.READY
         assert client.status.source_state is SourceState.VALID
@@ -93,7 +93,7 @@ async def test_a_file_alone_makes_a_client_ready(file: Path) -> None:
 
 
 @pytest.mark.holds("DS-144")
-async def test_two_files_make_one_data_set_and_a_key_in_both_is_a_mistake(file: Path, tmp_path: Path) -> None:
+async def test_two_files_are_one_data_set_and_a_key_in_both_is_an_error(file: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "more.json", {"flagValues": {"b": 2}, "segments": {"a": {}}})
     found = await fetched(file, other)
     assert isinstance(found, Basis)
@@ -111,7 +111,7 @@ async def test_two_files_make_one_data_set_and_a_key_in_both_is_a_mistake(file: 
     assert failed.error.message == f'{other}: flag "a" is in {file}, too'
 
 
-async def test_json_and_yaml_make_one_data_set(file: Path, tmp_path: Path) -> None:
+async def test_a_json_and_a_yaml_file_are_one_data_set(file: Path, tmp_path: Path) -> None:
     yaml = write(tmp_path / "flags.yaml", "flags:\n  b: {on: false, offVariation: 0, variations: [off]}\n")
     assert served(await fetched(file, yaml)) == {"a": 1, "b": "off"}
 
@@ -126,7 +126,7 @@ async def test_json_and_yaml_make_one_data_set(file: Path, tmp_path: Path) -> No
         pytest.param("flags.json", None, "No such file or directory", id="no file"),
     ],
 )
-async def test_what_cannot_be_used_is_a_failure_that_names_the_place(
+async def test_an_invalid_file_is_a_failure_with_the_place_of_the_mistake(
     tmp_path: Path, name: str, content: str | None, message: str
 ) -> None:
     path = tmp_path / name
@@ -140,7 +140,7 @@ async def test_what_cannot_be_used_is_a_failure_that_names_the_place(
         assert (last.state, last.error and last.error.message) == (SourceState.OFF, f"{path}: {message}")
 
 
-async def test_a_file_that_is_still_being_written_gets_a_second_look(file: Path) -> None:
+async def test_a_file_that_is_still_being_written_is_read_again(file: Path) -> None:
     write(file, '{"flagValues": {"a"')
 
     async def write_the_rest() -> None:
@@ -156,7 +156,7 @@ async def test_a_file_that_is_still_being_written_gets_a_second_look(file: Path)
 
 
 @pytest.mark.holds("DS-145")
-async def test_a_file_that_breaks_and_is_mended_interrupts_and_recovers(file: Path) -> None:
+async def test_an_invalid_edit_interrupts_and_a_valid_one_recovers(file: Path) -> None:
     async with following(source(file)) as updates:
         first = await anext(updates)
         assert (first.state, served(first)) == (SourceState.VALID, {"a": 1})
@@ -170,7 +170,7 @@ async def test_a_file_that_breaks_and_is_mended_interrupts_and_recovers(file: Pa
         assert (mended.state, served(mended)) == (SourceState.VALID, {"a": 2})
 
 
-async def test_a_client_goes_on_with_the_data_before_a_mistake(file: Path) -> None:
+async def test_a_client_keeps_the_data_from_before_an_invalid_edit(file: Path) -> None:
     async with Client("", Config(data_system=DataSystem.custom(synchronizers=[source(file)]))) as client:
         statuses = client.statuses()
         assert (await anext(statuses)).status is Status.READY
@@ -182,7 +182,7 @@ async def test_a_client_goes_on_with_the_data_before_a_mistake(file: Path) -> No
         assert await client.variation("a", USER, 0) == 2
 
 
-async def test_what_differs_is_reported_and_nothing_else(file: Path) -> None:
+async def test_only_flags_that_differ_are_reported_as_changes(file: Path) -> None:
     write(file, {"flags": {"gated": {"prerequisites": [{"key": "a", "variation": 0}]}}, "flagValues": {"a": 1, "b": 1, "gone": 1}})
     async with Client("", Config(data_system=DataSystem.custom(synchronizers=[source(file)]))) as client:
         with client.changes() as changes:
@@ -204,7 +204,7 @@ async def test_what_differs_is_reported_and_nothing_else(file: Path) -> None:
             assert (await anext(changes)).key == "b"
 
 
-async def test_versions_grow_with_what_is_in_the_file_through_all_runs(file: Path) -> None:
+async def test_versions_grow_across_the_runs_of_a_source(file: Path) -> None:
     builder = source(file)
     write(file, values(a=1, b=1))
     async with following(builder) as updates:
@@ -216,7 +216,7 @@ async def test_versions_grow_with_what_is_in_the_file_through_all_runs(file: Pat
         assert versions(await anext(updates)) == {"a": 3, "b": 1}
 
 
-async def test_a_rewrite_of_the_same_is_no_news(file: Path) -> None:
+async def test_rewriting_the_same_contents_yields_no_update(file: Path) -> None:
     async with following(source(file)) as updates:
         await anext(updates)
         write(file, values(a=1))
@@ -227,7 +227,7 @@ async def test_a_rewrite_of_the_same_is_no_news(file: Path) -> None:
         assert served(await waiting) == {"a": 2}
 
 
-async def test_a_file_that_vanishes_changes_nothing_until_it_is_back(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_file_keeps_its_last_contents_until_it_is_back(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with following(source(file)) as updates:
         await anext(updates)
         remove(file)
@@ -240,7 +240,7 @@ async def test_a_file_that_vanishes_changes_nothing_until_it_is_back(file: Path,
         assert served(await waiting) == {"a": 2}
 
 
-async def test_a_file_that_can_be_read_no_more_interrupts_and_recovers(file: Path) -> None:
+async def test_an_unreadable_file_interrupts_and_recovers(file: Path) -> None:
     async with following(source(file)) as updates:
         await anext(updates)
         swap_for_folder(file)
@@ -250,7 +250,7 @@ async def test_a_file_that_can_be_read_no_more_interrupts_and_recovers(file: Pat
         assert served(await anext(updates)) == {"a": 1}
 
 
-async def test_a_closed_source_reads_no_file_any_more(file: Path) -> None:
+async def test_a_closed_source_does_not_read_its_file(file: Path) -> None:
     async with following(source(file)) as updates:
         await anext(updates)
     remove(file)
@@ -258,7 +258,7 @@ async def test_a_closed_source_reads_no_file_any_more(file: Path) -> None:
         await anext(updates)
 
 
-async def test_the_program_may_change_its_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_program_may_change_its_working_directory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(file.parent)
     async with following(source(Path(file.name))) as updates:
         await anext(updates)
@@ -276,10 +276,10 @@ async def test_the_program_may_change_its_folder(file: Path, monkeypatch: pytest
         pytest.param(["a"], {"notified": 1}, "notified: expected bool, got int", id="a switch that is none"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(paths: list[Any], options: dict[str, Any], message: str) -> None:
+def test_an_invalid_option_is_refused(paths: list[Any], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         FileSource(*paths, **options)
 
 
-def test_it_says_what_it_reads(tmp_path: Path) -> None:
+def test_the_repr_has_the_paths(tmp_path: Path) -> None:
     assert repr(FileSource(tmp_path / "a.json", "/b.yaml")) == f"FileSource('{tmp_path}/a.json', '/b.yaml')"

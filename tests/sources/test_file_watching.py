@@ -87,7 +87,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("edit", EDITS)
-async def test_every_edit_is_found_by_looking(file: Path, edit: Callable[[Path], None]) -> None:
+async def test_every_kind_of_edit_is_noticed_by_polling(file: Path, edit: Callable[[Path], None]) -> None:
     files = await read(file)
     async with closing(follow(files, notified=False)) as edits:
         edit(file)
@@ -96,7 +96,7 @@ async def test_every_edit_is_found_by_looking(file: Path, edit: Callable[[Path],
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("edit", EDITS)
-async def test_every_edit_is_announced_long_before_the_next_look(file: Path, edit: Callable[[Path], None]) -> None:
+async def test_every_kind_of_edit_is_reported_before_the_next_poll(file: Path, edit: Callable[[Path], None]) -> None:
     files = await read(file)
     async with closing(follow(files, interval=60)) as edits:
         with anyio.fail_after(50):
@@ -115,7 +115,7 @@ class CountedFiles(Files):
 
 
 @pytest.mark.real_time
-async def test_what_is_written_beside_a_file_is_no_occasion_to_look(file: Path) -> None:
+async def test_a_write_to_another_file_in_the_folder_is_ignored(file: Path) -> None:
     files, log = CountedFiles([file]), file.with_name("app.log")
     log.write_text("the first line\n")
     await asyncio.to_thread(files.read)
@@ -147,7 +147,7 @@ async def until_announced(edits: Edits, path: Path) -> None:
 
 
 @pytest.mark.real_time
-async def test_a_link_elsewhere_is_found_by_looking_where_nothing_is_announced(tmp_path: Path) -> None:
+async def test_a_swapped_link_in_another_folder_is_noticed_by_polling(tmp_path: Path) -> None:
     for release in ("1", "2"):
         (tmp_path / release).mkdir()
         (tmp_path / release / "flags.json").write_text(f"release {release}")
@@ -163,7 +163,7 @@ async def test_a_link_elsewhere_is_found_by_looking_where_nothing_is_announced(t
 
 
 @pytest.mark.real_time
-async def test_a_folder_that_is_not_there_yet_is_looked_for(tmp_path: Path) -> None:
+async def test_a_folder_that_is_created_later_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "later" / "flags.json"
     async with closing(follow(Files([path]), interval=0.05)) as edits:
         with anyio.fail_after(30):
@@ -173,7 +173,7 @@ async def test_a_folder_that_is_not_there_yet_is_looked_for(tmp_path: Path) -> N
             assert texts(await anext(edits)) == [b"new"]
 
 
-async def test_a_file_is_taken_when_nobody_writes_to_it_any_more(file: Path) -> None:
+async def test_a_file_is_read_when_it_stops_changing(file: Path) -> None:
     files = await read(file)
 
     async def write_in_pieces() -> None:
@@ -187,7 +187,7 @@ async def test_a_file_is_taken_when_nobody_writes_to_it_any_more(file: Path) -> 
         assert texts(await anext(edits)) == [b"012345678"]
 
 
-async def test_a_file_that_never_rests_is_taken_as_it_is(file: Path) -> None:
+async def test_a_file_that_keeps_changing_is_read_as_it_is(file: Path) -> None:
     files = await read(file)
 
     async def write_for_ever() -> None:
@@ -202,7 +202,7 @@ async def test_a_file_that_never_rests_is_taken_as_it_is(file: Path) -> None:
         tasks.cancel_scope.cancel()
 
 
-async def test_a_file_that_is_gone_for_a_moment_is_no_trouble(file: Path) -> None:
+async def test_a_file_that_is_missing_for_a_moment_is_not_an_error(file: Path) -> None:
     files = await read(file)
     async with closing(follow(files, notified=False)) as edits:
         coming = asyncio.ensure_future(anext(edits))
@@ -213,7 +213,7 @@ async def test_a_file_that_is_gone_for_a_moment_is_no_trouble(file: Path) -> Non
         assert texts(await coming) == [b"new"]
 
 
-async def test_trouble_is_told_once_and_its_end_always(file: Path) -> None:
+async def test_an_error_is_reported_once_and_each_recovery(file: Path) -> None:
     files = await read(file)
     async with closing(follow(files, notified=False)) as edits:
         remove(file)
@@ -236,7 +236,7 @@ def test_an_old_file_with_its_old_time_is_not_read_again(tmp_path: Path) -> None
     assert files.look() is None
 
 
-def test_one_edit_of_several_files_brings_them_all(tmp_path: Path) -> None:
+def test_an_edit_of_one_of_several_files_yields_them_all(tmp_path: Path) -> None:
     paths = [tmp_path / "a", tmp_path / "b"]
     for path in paths:
         path.write_bytes(b"old")
@@ -266,7 +266,7 @@ asyncio.run(main())
 
 
 @pytest.mark.real_time
-def test_without_the_extra_files_are_looked_at(tmp_path: Path) -> None:
+def test_without_the_extra_files_are_polled(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.write_text("old")
     ended = subprocess.run(

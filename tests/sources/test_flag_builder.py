@@ -113,12 +113,12 @@ def test_a_flag_serves(build: Build, expected: dict[str, object]) -> None:
     assert served(build(FlagBuilder("f"))) == expected
 
 
-def test_rules_have_ids_of_their_own() -> None:
+def test_each_rule_has_its_own_id() -> None:
     flag = FlagBuilder("f").if_match("a", 1).then_return(True).if_match("b", 1).then_return(True).definition(1)
     assert [rule.id for rule in flag.rules or ()] == ["rule0", "rule1"]
 
 
-def test_a_rule_counts_once_it_is_finished() -> None:
+def test_a_rule_is_added_when_it_is_finished() -> None:
     flag = FlagBuilder("f")
     rule = flag.if_match("country", "de")
     assert served(flag) == everybody(True)
@@ -174,7 +174,7 @@ def served_as_written(definition: FlagDefinition) -> dict[str, Any]:
     return {name: snapshot.evaluate("f", context, "default", wanted=object).detail.value for name, context in CONTEXTS.items()}
 
 
-def test_what_was_built_does_not_change_with_the_builder() -> None:
+def test_a_definition_does_not_change_with_its_builder() -> None:
     flag = FlagBuilder("f").variation_for_user("ann", False)
     built = flag.definition(1)
     flag.variation_for_user("ben", False).if_match("a", 1).then_return(False)
@@ -195,6 +195,6 @@ REFUSED: dict[str, Callable[[FlagBuilder], object]] = {
 
 
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_meant_is_refused(call: Callable[[FlagBuilder], object]) -> None:
+def test_an_invalid_option_is_refused(call: Callable[[FlagBuilder], object]) -> None:
     with pytest.raises(ConfigError):
         call(FlagBuilder("f"))

@@ -59,7 +59,7 @@ async def found_by(results: AsyncGenerator[Any, None]) -> list[Any]:
         pytest.param(OFF, FAILURE, id="an end is a failure"),
     ],
 )
-async def test_as_an_initializer_it_finds(result: object, found: object) -> None:
+async def test_results_of_a_function_as_an_initializer(result: object, found: object) -> None:
     assert await found_by(yielding(result).fetch(nothing_selected)) == [found]
 
 
@@ -73,11 +73,11 @@ async def test_as_an_initializer_it_finds(result: object, found: object) -> None
         pytest.param(FAILURE, BROKEN, id="a failure is an interruption"),
     ],
 )
-async def test_as_a_synchronizer_it_tells(result: object, news: object) -> None:
+async def test_results_of_a_function_as_a_synchronizer(result: object, news: object) -> None:
     assert await found_by(yielding(result).sync(nothing_selected)) == [news]
 
 
-async def test_an_end_without_a_reason_is_a_failure_with_one() -> None:
+async def test_an_end_without_an_error_is_a_failure_with_a_message() -> None:
     (failure,) = await found_by(yielding(Update(state=SourceState.OFF, directive=None)).fetch(nothing_selected))
     assert failure.error.message
 
@@ -104,13 +104,13 @@ async def test_the_function_gets_the_context_and_the_cursor_and_is_closed() -> N
 
 
 @pytest.mark.parametrize("role", ["fetch", "sync"])
-async def test_a_result_of_another_kind_is_a_bug_of_the_function(role: str) -> None:
+async def test_a_result_of_another_type_raises_type_error(role: str) -> None:
     results = getattr(yielding({"flags": {}}), role)(nothing_selected)
     with pytest.raises(TypeError, match="not dict"):
         await found_by(results)
 
 
 @pytest.mark.parametrize(("name", "function"), [(5, yielding), ("own", "no function")])
-def test_what_cannot_be_a_source_is_refused(name: Any, function: Any) -> None:
+def test_a_name_or_function_of_the_wrong_type_is_refused(name: Any, function: Any) -> None:
     with pytest.raises(ConfigError):
         from_function(name, function)

@@ -40,7 +40,7 @@ class Client:
         return self.snapshot.evaluate(key, Context("u"), None, wanted=object).detail.value
 
 
-async def test_as_an_initializer_it_has_all_there_is() -> None:
+async def test_as_an_initializer_it_yields_the_whole_data_set() -> None:
     source = MemorySource({"a": 1, "b": {"x": [None]}})
     source.set("a", 2)
     (basis,) = [result async for result in source.build(SourceContext()).fetch(Selector.none)]
@@ -56,7 +56,7 @@ def test_a_new_source_starts_counting_at_zero() -> None:
 
 
 @pytest.mark.holds("DS-146")
-async def test_every_client_sees_updates_before_and_after_its_start_in_order_and_none_after_its_close() -> None:
+async def test_each_client_gets_updates_in_order_until_it_is_closed() -> None:
     source = MemorySource()
     source.set("a", "before")
     early, late = Client(source), Client(source)
@@ -79,7 +79,7 @@ async def test_every_client_sees_updates_before_and_after_its_start_in_order_and
     await late.updates.aclose()
 
 
-async def test_an_update_between_registration_and_the_first_look_comes_once() -> None:
+async def test_an_update_between_registration_and_the_first_read_is_yielded_once() -> None:
     # Only another thread could come in between there, so the queue is asked itself.
     queue = _Queue(asyncio.get_running_loop())
     for count in (1, 2):
@@ -89,7 +89,7 @@ async def test_an_update_between_registration_and_the_first_look_comes_once() ->
     assert news.selector.version == 2
 
 
-async def test_a_client_waits_for_news() -> None:
+async def test_a_reader_waits_for_updates() -> None:
     source = MemorySource({"a": 0})
     client = Client(source)
     async with closing(client.updates):
@@ -104,7 +104,7 @@ async def test_a_client_waits_for_news() -> None:
     assert [told.selector.version for told in client.told] == [0, 1, 2]
 
 
-async def test_a_client_that_lags_far_behind_gets_everything_at_once() -> None:
+async def test_a_client_whose_queue_overflows_gets_the_whole_data_set() -> None:
     source = MemorySource({"other": 1})
     client = Client(source)
     async with closing(client.updates):
@@ -121,7 +121,7 @@ async def test_a_client_that_lags_far_behind_gets_everything_at_once() -> None:
         assert client.value("a") == "and on"
 
 
-async def test_a_client_that_falls_behind_in_the_middle_of_reading_misses_nothing() -> None:
+async def test_a_client_whose_queue_overflows_while_it_reads_misses_nothing() -> None:
     source = MemorySource()
     client = Client(source)
     async with closing(client.updates):
@@ -137,7 +137,7 @@ async def test_a_client_that_falls_behind_in_the_middle_of_reading_misses_nothin
     assert versions == sorted(set(versions))
 
 
-async def test_a_reader_that_is_closed_is_forgotten() -> None:
+async def test_a_closed_reader_is_removed_from_the_source() -> None:
     source = MemorySource()
     kept, closed, cancelled = Client(source), Client(source), Client(source)
     for client in (kept, closed, cancelled):
@@ -180,7 +180,7 @@ async def test_updates_may_come_from_any_thread() -> None:
 
 
 @pytest.mark.real_time
-def test_a_client_whose_loop_is_gone_holds_nobody_up() -> None:
+def test_a_closed_event_loop_does_not_block_updates_for_other_clients() -> None:
     source = MemorySource()
     abandoned = Client(source)
     loop = asyncio.new_event_loop()
@@ -191,7 +191,7 @@ def test_a_client_whose_loop_is_gone_holds_nobody_up() -> None:
     assert source.change_set().selector.version == 2
 
 
-async def test_a_cancelled_reader_is_told_nothing_more() -> None:
+async def test_a_cancelled_reader_gets_no_more_updates() -> None:
     source = MemorySource()
     client = Client(source)
     await client.hear()
@@ -223,7 +223,7 @@ DOCUMENT = {
     "document",
     [pytest.param(DOCUMENT, id="a mapping"), pytest.param(read_document(DOCUMENT, name="f.json"), id="one that was read")],
 )
-async def test_a_document_comes_with_its_segments(document: Any) -> None:
+async def test_a_source_from_a_document_has_its_segments(document: Any) -> None:
     source = MemorySource.from_document(document)
     client = Client(source)
     async with closing(client.updates):
@@ -240,7 +240,7 @@ def test_a_document_with_a_mistake_is_refused() -> None:
         MemorySource.from_document({"flags": {"f": 5}})
 
 
-def test_a_deleted_flag_comes_back_as_a_new_one() -> None:
+def test_a_builder_for_a_deleted_flag_starts_as_a_new_flag() -> None:
     source = MemorySource.from_document({"flags": {"f": {"deleted": True, "version": 8}}})
     source.update(source.flag("f"))
     change = source.change_set().changes[0]
@@ -248,7 +248,7 @@ def test_a_deleted_flag_comes_back_as_a_new_one() -> None:
     assert change.definition is not None
 
 
-def test_a_builder_is_a_copy_until_it_is_given_back() -> None:
+def test_a_builder_changes_nothing_before_update_is_called() -> None:
     source = MemorySource({"a": 1})
     flag = source.flag("a").value_for_all(2)
     assert source.change_set().changes[0].definition == MemorySource({"a": 1}).change_set().changes[0].definition
@@ -261,6 +261,6 @@ def test_a_builder_is_a_copy_until_it_is_given_back() -> None:
     "values",
     [pytest.param(["a"], id="a list"), pytest.param({"a": {1}}, id="a set"), pytest.param({1: 2}, id="a number for a key")],
 )
-def test_values_that_are_none_are_refused(values: Any) -> None:
+def test_values_that_are_not_json_are_refused(values: Any) -> None:
     with pytest.raises(ConfigError):
         MemorySource(values)

@@ -75,7 +75,7 @@ async def test_the_path_of_a_poll(base: str) -> None:
 
 
 @pytest.mark.holds("DS-3", "DS-9", "DS-15")
-async def test_a_poll_has_the_headers_of_the_client_asks_for_gzip_and_names_no_filter() -> None:
+async def test_a_poll_has_the_headers_of_the_client_and_no_filter() -> None:
     service = Service(GOOD)
     await fetched(service, headers={"Authorization": KEY, "X-LaunchDarkly-Instance-Id": "i"}, payload_filter_key="f")
     headers = service.requests[0].headers
@@ -93,14 +93,14 @@ async def test_a_poll_has_the_headers_of_the_client_asks_for_gzip_and_names_no_f
         pytest.param("(p:ä &=?#:1)", {"basis": "(p:ä &=?#:1)"}, id="DS-8 a basis that has to be encoded"),
     ],
 )
-async def test_a_poll_names_the_data_we_have(state: str, query: dict[str, str]) -> None:
+async def test_a_poll_sends_the_selector_as_its_basis(state: str, query: dict[str, str]) -> None:
     service = Service(UP_TO_DATE)
     async with updates_of(source_of(service), selecting(state)) as news:
         await first(news, 1)
     assert service.queries == [query]
 
 
-async def test_every_poll_names_the_newest_data() -> None:
+async def test_every_poll_sends_the_newest_selector() -> None:
     service = Service(GOOD)
     async with updates_of(source_of(service), selecting("", "s1", "s2")) as news:
         await first(news, 3)
@@ -200,7 +200,7 @@ async def test_a_poll_that_takes_longer_than_the_interval_is_followed_by_the_nex
     assert service.pauses == pytest.approx([42, 42])
 
 
-async def test_a_busy_server_may_ask_for_time() -> None:
+async def test_retry_after_of_a_busy_server_is_respected() -> None:
     service = Service(
         Answer(503, {"Retry-After": "100"}), Answer(429, {"Retry-After": "4000"}), Answer(500, {"Retry-After": "90"}), GOOD
     )
@@ -249,7 +249,7 @@ FINAL = [pytest.param(Answer(status), id=f"{status}") for status in (401, 403, 4
         pytest.param(poll_of(("goodbye", {"reason": "bye"})), FailureKind.UNKNOWN, id="a goodbye"),
     ],
 )
-async def test_trouble_that_may_pass_interrupts_and_the_next_poll_counts(answer: Answer, kind: FailureKind) -> None:
+async def test_a_recoverable_failure_interrupts_until_the_next_poll(answer: Answer, kind: FailureKind) -> None:
     service = Service(answer, GOOD)
     bad, good = await updates(service, 2, http=service.http(max_response_bytes=4000))
     assert (bad.state, bad.change_set, bad.directive) == (SourceState.INTERRUPTED, None, None)
@@ -262,7 +262,7 @@ async def test_trouble_that_may_pass_interrupts_and_the_next_poll_counts(answer:
 
 
 @pytest.mark.parametrize("answer", [*INVALID, *BROKEN, *PASSING, *FINAL])
-async def test_an_initializer_says_why_it_has_no_data(answer: Answer) -> None:
+async def test_an_initializer_reports_its_failure(answer: Answer) -> None:
     service = Service(answer)
     failure = await fetched(service, http=service.http(max_response_bytes=4000))
     assert isinstance(failure, FetchFailure)
@@ -273,7 +273,7 @@ async def test_an_initializer_says_why_it_has_no_data(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize("answer", FINAL)
-async def test_a_permanent_status_is_the_last_word(answer: Answer) -> None:
+async def test_a_permanent_status_ends_the_source(answer: Answer) -> None:
     service = Service(GOOD, answer, GOOD)
     news = await updates(service, 9)
     assert [update.state.value for update in news] == ["VALID", "OFF"]
@@ -292,7 +292,7 @@ async def test_a_permanent_status_is_the_last_word(answer: Answer) -> None:
         ),
     ],
 )
-async def test_being_up_to_date_is_news_without_data(answer: Answer) -> None:
+async def test_an_answer_without_changes_is_valid_without_a_change_set(answer: Answer) -> None:
     (update,) = await updates(Service(answer), 1)
     assert (update.state, update.change_set, update.error) == (SourceState.VALID, None, None)
     basis = await fetched(Service(answer))
@@ -310,7 +310,7 @@ async def test_a_payload_is_reported_with_its_environment() -> None:
     assert (basis.environment_id, basis.change_set.kind, basis.change_set.persist) == ("env-1", ChangeKind.FULL, True)
 
 
-async def test_an_error_does_not_name_the_environment() -> None:
+async def test_an_error_has_no_environment_id() -> None:
     (update,) = await updates(Service(Answer(500, {"X-LD-EnvID": "env-1"})), 1)
     assert update.environment_id is None
 
@@ -329,7 +329,7 @@ ANY = [
 
 
 @pytest.mark.parametrize(("answer", "state"), ANY)
-async def test_whatever_the_answer_its_directive_is_reported_and_ends_the_polls(answer: Answer, state: str) -> None:
+async def test_a_directive_in_any_response_is_reported_and_ends_the_polls(answer: Answer, state: str) -> None:
     service = Service(answer.directed(), GOOD)
     (update,) = await updates(service, 9, http=service.http(max_response_bytes=4000))
     assert (update.state.value, update.directive) == (state, HEADER)
@@ -339,7 +339,7 @@ async def test_whatever_the_answer_its_directive_is_reported_and_ends_the_polls(
 
 
 @pytest.mark.parametrize(("answer", "state"), ANY)
-async def test_whatever_the_answer_an_initializer_reports_its_directive(answer: Answer, state: str) -> None:
+async def test_an_initializer_reports_the_directive_of_any_response(answer: Answer, state: str) -> None:
     service = Service(answer.directed(**{"X-LD-FD-Fallback-TTL": "60"}))
     result = await fetched(service, http=service.http(max_response_bytes=4000))
     assert isinstance(result, Basis if state == "VALID" else FetchFailure)
@@ -354,13 +354,13 @@ async def test_a_later_poll_may_bring_the_directive() -> None:
 
 
 @pytest.mark.holds("FB-30")
-async def test_a_goodbye_in_a_poll_may_be_the_directive() -> None:
+async def test_a_goodbye_in_a_poll_can_have_the_directive() -> None:
     (update,) = await updates(Service(poll_of(("goodbye", {"protocolFallbackTTL": 5}))), 9)
     assert (update.state, update.directive) == (SourceState.OFF, FallbackDirective(ttl=5.0, origin="goodbye"))
 
 
 @pytest.mark.holds("FB-8")
-async def test_the_directive_is_latched_while_the_body_is_read_and_not_longer_than_its_answer() -> None:
+async def test_the_directive_is_latched_only_while_the_body_is_read() -> None:
     service = Service(Answer(200, DIRECTED, [10.0, b"{", httpx.ReadError("")]))
     source = source_of(service)
     seen: list[FallbackDirective | None] = []
@@ -377,7 +377,7 @@ async def test_the_directive_is_latched_while_the_body_is_read_and_not_longer_th
     assert seen == [None, HEADER]
 
 
-async def test_a_latched_directive_of_one_poll_is_not_that_of_the_next() -> None:
+async def test_a_latched_directive_does_not_carry_over_to_the_next_poll() -> None:
     service = Service(Answer(200, DIRECTED, [HANG]), GOOD)
     source = source_of(service)
     with anyio.move_on_after(1):
@@ -392,7 +392,7 @@ async def test_a_latched_directive_of_one_poll_is_not_that_of_the_next() -> None
 # -- bugs, closing, options
 
 
-async def test_a_bug_interrupts_and_the_source_lives_on(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_internal_error_interrupts_and_the_source_continues(caplog: pytest.LogCaptureFixture) -> None:
     asked: list[int] = []
 
     def selector() -> Selector:
@@ -409,7 +409,7 @@ async def test_a_bug_interrupts_and_the_source_lives_on(caplog: pytest.LogCaptur
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_an_initializer_with_a_bug_reports_a_failure() -> None:
+async def test_an_initializer_reports_an_internal_error_as_a_failure() -> None:
     def selector() -> Selector:
         raise ZeroDivisionError("no cursor")
 
@@ -434,7 +434,7 @@ async def test_a_poll_that_is_cancelled_while_it_waits_for(answer: Answer) -> No
     assert len(service.requests) == 1
 
 
-async def test_nothing_is_requested_before_somebody_listens() -> None:
+async def test_no_request_is_sent_before_the_source_is_iterated() -> None:
     service = Service(GOOD)
     source = source_of(service)
     results = [source.sync(nothing_selected), source.fetch(nothing_selected)]
@@ -445,12 +445,12 @@ async def test_nothing_is_requested_before_somebody_listens() -> None:
 
 
 @pytest.mark.parametrize("options", [{"base_uri": 5}, {"interval": "1"}, {"http": {}}, {"interval": True}])
-def test_an_option_of_the_wrong_type_is_named(options: dict[str, object]) -> None:
+def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         Polling(**options)  # type: ignore[arg-type]  # that is the point
 
 
-async def test_what_the_builder_says_goes_before_what_the_client_says() -> None:
+async def test_options_of_the_builder_override_those_of_the_client() -> None:
     own, shared = Service(UP_TO_DATE), Service(UP_TO_DATE)
     context = shared.context(poll_interval=50.0)
     async with updates_of(Polling(base_uri="https://own.test", interval=40, http=own.http()).build(context)) as news:
@@ -472,14 +472,14 @@ async def test_the_transport_of_the_client_is_shared_and_outlives_its_sources() 
     assert service.all_closed
 
 
-async def test_a_test_may_poll_faster() -> None:
+async def test_tests_can_poll_faster_than_the_minimum() -> None:
     service = Service(UP_TO_DATE)
     async with updates_of(Polling(interval=0.5, _minimum_interval=0.1).build(service.context())) as news:
         await first(news, 2)
     assert service.pauses == [0.5]
 
 
-async def test_a_failure_names_the_address_without_its_query() -> None:
+async def test_a_failure_has_the_address_without_the_query() -> None:
     service = Service(Answer(503))
     source = Polling(base_uri="https://poll.test/eu").build(service.context())
     async with updates_of(source, lambda: Selector("basis", 1)) as updates:

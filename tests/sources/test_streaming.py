@@ -60,7 +60,7 @@ def states(news: list[Update]) -> list[str]:
         pytest.param("http://h.test/endpoints/3/", id="DS-1 with a slash at its end"),
     ],
 )
-async def test_the_path_is_appended_to_that_of_the_base(base: str) -> None:
+async def test_the_path_is_appended_to_the_path_of_the_base_uri(base: str) -> None:
     service = Service(GOOD)
     async with updates_of(Streaming(base_uri=base).build(service.context())) as news:
         await first(news, 1)
@@ -68,7 +68,7 @@ async def test_the_path_is_appended_to_that_of_the_base(base: str) -> None:
 
 
 @pytest.mark.holds("DS-3", "DS-9")
-async def test_a_stream_is_asked_for_with_the_headers_of_the_client_and_no_filter() -> None:
+async def test_the_request_of_a_stream_has_the_client_headers_and_no_filter() -> None:
     service = Service(GOOD)
     await updates(service, 1, headers={"Authorization": KEY, "X-LaunchDarkly-Tags": "t"}, payload_filter_key="mobile")
     headers = service.requests[0].headers
@@ -91,7 +91,7 @@ async def test_a_stream_is_asked_for_with_the_headers_of_the_client_and_no_filte
         pytest.param("(p:a b/ü&=:1)+", {"basis": "(p:a b/ü&=:1)+"}, id="DS-8 a basis that has to be encoded"),
     ],
 )
-async def test_the_stream_names_the_data_we_have(state: str, query: dict[str, str]) -> None:
+async def test_the_request_of_a_stream_has_the_selector_as_its_basis(state: str, query: dict[str, str]) -> None:
     service = Service(GOOD)
     async with updates_of(source_of(service), selecting(state)) as news:
         await first(news, 1)
@@ -100,14 +100,14 @@ async def test_the_stream_names_the_data_we_have(state: str, query: dict[str, st
 
 
 @pytest.mark.holds("DS-7")
-async def test_a_reconnect_names_the_data_that_the_last_connection_brought() -> None:
+async def test_a_reconnect_sends_the_selector_of_the_last_connection() -> None:
     service = Service(stream_of(sse(*payload("a", state="s2")), httpx.ReadError("reset")), GOOD)
     async with updates_of(source_of(service), selecting("s1", "s2")) as news:
         await first(news, 3)
     assert [query["basis"] for query in service.queries] == ["s1", "s2"]
 
 
-async def test_nothing_is_requested_before_somebody_listens() -> None:
+async def test_no_request_is_sent_before_the_source_is_iterated() -> None:
     service = Service(GOOD)
     results = source_of(service).sync(nothing_selected)
     await anyio.sleep(60)
@@ -119,7 +119,7 @@ async def test_nothing_is_requested_before_somebody_listens() -> None:
 
 
 @pytest.mark.holds("DS-22", "DS-24")
-async def test_completed_payloads_are_reported_and_the_first_is_whole() -> None:
+async def test_completed_payloads_are_reported_as_change_sets() -> None:
     put = ("put-object", {"version": 2, "kind": "flag", "key": "b", "object": {"key": "b", "version": 2}})
     service = Service(
         stream_of(sse(*payload("a", state="s1")), 5.0, sse(put, ("payload-transferred", {"state": "s2", "version": 2})))
@@ -133,13 +133,13 @@ async def test_completed_payloads_are_reported_and_the_first_is_whole() -> None:
 
 
 @pytest.mark.holds("DS-34")
-async def test_being_up_to_date_is_news_without_data() -> None:
+async def test_an_answer_without_changes_is_valid_without_a_change_set() -> None:
     (update,) = await updates(Service(stream_of(sse(intent("none")))), 1)
     assert (update.state, update.change_set, update.error) == (SourceState.VALID, None, None)
 
 
 @pytest.mark.holds("DS-27", "DS-29", "DS-30", "DS-31", "DS-46")
-async def test_errors_and_events_that_are_none_of_our_business_do_not_break_the_connection() -> None:
+async def test_error_and_unknown_events_do_not_end_the_connection() -> None:
     events = payload("a", state="s1")
     noise: list[tuple[str, object]] = [
         ("heartbeat", "{}"),
@@ -160,7 +160,7 @@ async def test_errors_and_events_that_are_none_of_our_business_do_not_break_the_
     assert len(service.requests) == 1
 
 
-async def test_an_error_that_the_service_repeats_is_logged_once_until_a_payload_is_complete(
+async def test_a_repeated_error_event_is_logged_once_until_a_payload_is_complete(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     errors = [("error", {"reason": f"attempt {number}"}) for number in range(1000)]
@@ -171,7 +171,7 @@ async def test_an_error_that_the_service_repeats_is_logged_once_until_a_payload_
     assert [record.args for record in caplog.records if record.levelno >= logging.WARNING] == [("streaming", "attempt 0")] * 2
 
 
-async def test_an_error_that_is_repeated_on_every_connection_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_event_on_every_connection_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     service = Service(Answer(200, {"Content-Type": "text/event-stream"}, [sse(("error", {"reason": "r"}))]))
     await updates(service, 5)
     assert [record.args for record in caplog.records if record.levelno >= logging.WARNING] == [("streaming", "r")]
@@ -197,7 +197,7 @@ FULL = intent("xfer-full")
         pytest.param([FULL, ("put-object", {**PUT, "version": True})], id="a version that is a boolean"),
     ],
 )
-async def test_bad_data_are_reported_and_the_next_connection_counts(body: list[tuple[str, object]]) -> None:
+async def test_invalid_data_interrupt_and_the_next_connection_delivers(body: list[tuple[str, object]]) -> None:
     service = Service(stream_of(sse(*body)), GOOD)
     bad, good = await updates(service, 2)
     assert bad.state is SourceState.INTERRUPTED
@@ -210,7 +210,7 @@ async def test_bad_data_are_reported_and_the_next_connection_counts(body: list[t
 
 
 @pytest.mark.holds("DS-44")
-async def test_half_a_transfer_is_forgotten_with_its_connection() -> None:
+async def test_half_a_transfer_is_discarded_with_its_connection() -> None:
     begun = payload("a", "b")[:-1]
     service = Service(stream_of(sse(*begun), httpx.ReadError("reset")), stream_of(sse(*payload(code="xfer-changes", state="s2"))))
     broken, update = await updates(service, 2)
@@ -227,7 +227,7 @@ async def test_half_a_transfer_is_forgotten_with_its_connection() -> None:
         pytest.param(payload("a", "b"), ["VALID", "INTERRUPTED"], id="a whole one"),
     ],
 )
-async def test_a_connection_does_not_go_on_with_the_transfer_of_the_one_before(
+async def test_a_connection_does_not_continue_the_transfer_of_the_last_one(
     told: list[tuple[str, object]], before: list[str]
 ) -> None:
     without_intent = payload("c", state="s2")[1:]
@@ -277,7 +277,7 @@ async def test_a_goodbye_leads_to_a_reconnect_without_an_interruption(data: obje
         pytest.param(Answer(302, {"Location": "https://elsewhere.test/"}), FailureKind.ERROR_RESPONSE, id="a redirect elsewhere"),
     ],
 )
-async def test_trouble_that_may_pass_interrupts_and_leads_to_a_reconnect(answer: Answer, kind: FailureKind) -> None:
+async def test_a_recoverable_failure_interrupts_and_leads_to_a_reconnect(answer: Answer, kind: FailureKind) -> None:
     service = Service(answer, answer, GOOD)
     one, two, good = await updates(service, 3)
     for update in (one, two):
@@ -289,7 +289,7 @@ async def test_trouble_that_may_pass_interrupts_and_leads_to_a_reconnect(answer:
     assert service.all_closed
 
 
-async def test_heart_beats_keep_a_stream_alive_and_silence_does_not() -> None:
+async def test_heartbeats_keep_a_stream_open_and_silence_closes_it() -> None:
     service = Service(stream_of(*[step for _ in range(5) for step in (250.0, b":\n")]), GOOD)
     start = anyio.current_time()
     (update,) = await updates(service, 1)
@@ -317,7 +317,7 @@ async def test_a_recoverable_status_interrupts_and_leads_to_a_reconnect(status: 
     "status",
     [*[pytest.param(status, id=f"DS-82 {status}") for status in (401, 403, 405)], 404, 410, 451],
 )
-async def test_a_permanent_status_is_the_last_word(status: int) -> None:
+async def test_a_permanent_status_ends_the_source(status: int) -> None:
     service = Service(stream_of(sse(*payload("a")), httpx.ReadError("")), Answer(status), GOOD)
     news = await updates(service, 9)
     assert states(news) == ["VALID", "INTERRUPTED", "OFF"]
@@ -368,7 +368,7 @@ async def test_every_end_of_a_connection_is_followed_by_the_delay(
     ("lasts", "then"),
     [pytest.param(61.0, 1.0, id="DS-86 a minute starts the delays anew"), pytest.param(59.0, 8.0, id="DS-86 less does not")],
 )
-async def test_a_connection_that_lasted(lasts: float, then: float) -> None:
+async def test_the_delay_after_a_connection_that_lasted(lasts: float, then: float) -> None:
     service = Service(Answer(500), Answer(500), Answer(500), stream_of(lasts, httpx.ReadError("")), GOOD)
     await updates(service, 5)
     assert service.pauses[-1] - lasts == pytest.approx(then)
@@ -384,7 +384,7 @@ async def test_a_connection_that_lasted(lasts: float, then: float) -> None:
         pytest.param(500, "7", 1.0, id="not on other statuses"),
     ],
 )
-async def test_a_busy_server_may_ask_for_time(status: int, wish: str, pause: float) -> None:
+async def test_retry_after_of_a_busy_server_is_respected(status: int, wish: str, pause: float) -> None:
     service = Service(Answer(status, {"Retry-After": wish}), GOOD)
     await updates(service, 2)
     assert service.pauses == [pytest.approx(pause)]
@@ -394,7 +394,7 @@ async def test_a_busy_server_may_ask_for_time(status: int, wish: str, pause: flo
 
 
 @pytest.mark.holds("DS-97")
-async def test_the_environment_is_kept_and_errors_do_not_name_one() -> None:
+async def test_the_environment_id_is_kept_after_an_error() -> None:
     service = Service(
         Answer(500, {"X-LD-EnvID": "wrong"}),
         stream_of(sse(*payload("a")), httpx.ReadError(""), x_ld_envid="env-1"),
@@ -408,7 +408,7 @@ async def test_the_environment_is_kept_and_errors_do_not_name_one() -> None:
 
 
 @pytest.mark.holds("FB-9", "FB-4")
-async def test_a_directive_in_the_head_waits_for_the_payload() -> None:
+async def test_a_directive_in_the_headers_is_reported_with_the_payload() -> None:
     service = Service(stream_of(2.0, sse(*payload("a")[:2]), 3.0, sse(payload("a")[2])).directed())
     source = source_of(service)
     async with updates_of(source) as news:
@@ -425,7 +425,7 @@ async def test_a_directive_in_the_head_waits_for_the_payload() -> None:
     assert service.all_closed
 
 
-async def test_the_directive_is_latched_as_soon_as_the_head_is_there() -> None:
+async def test_the_directive_is_latched_as_soon_as_the_headers_arrive() -> None:
     service = Service(stream_of(5.0, sse(*payload("a"))).directed())
     source = source_of(service)
     seen: list[FallbackDirective | None] = []
@@ -459,7 +459,7 @@ async def test_the_directive_is_latched_as_soon_as_the_head_is_there() -> None:
     ],
 )
 @pytest.mark.holds("FB-11")
-async def test_once_latched_every_outcome_carries_the_directive_and_is_the_last(
+async def test_with_a_latched_directive_every_outcome_carries_it_and_is_the_last(
     steps: list[bytes | float | Exception], state: str
 ) -> None:
     service = Service(Answer(200, {"Content-Type": "text/event-stream", **DIRECTED}, steps), GOOD)
@@ -475,7 +475,7 @@ async def test_once_latched_every_outcome_carries_the_directive_and_is_the_last(
 
 
 @pytest.mark.holds("FB-10", "DS-111")
-async def test_once_latched_the_end_of_the_stream_carries_the_directive() -> None:
+async def test_with_a_latched_directive_the_end_of_the_stream_carries_it() -> None:
     service = Service(Answer(200, {"Content-Type": "text/event-stream", **DIRECTED}, []), GOOD)
     (update,) = await updates(service, 9)
     assert (update.state, update.directive) == (SourceState.INTERRUPTED, HEADER)
@@ -493,7 +493,7 @@ async def test_a_latched_stream_without_a_payload_is_given_up_after_ten_seconds(
 
 @pytest.mark.parametrize("status", [204, 302, 400, 401, 403, 404, 429, 500, 503])
 @pytest.mark.holds("FB-6")
-async def test_an_error_with_the_directive_is_the_last_word(status: int) -> None:
+async def test_an_error_status_with_the_directive_ends_the_source(status: int) -> None:
     service = Service(Answer(status).directed(**{"X-LD-FD-Fallback-TTL": "60"}), GOOD)
     (update,) = await updates(service, 9)
     assert update.error is not None
@@ -510,7 +510,7 @@ async def test_a_page_instead_of_a_stream_keeps_its_directive() -> None:
 
 @pytest.mark.parametrize("headers", [{}, {**DIRECTED, "X-LD-FD-Fallback-TTL": "5"}], ids=["alone", "it outranks the latched one"])
 @pytest.mark.holds("FB-30", "DS-121")
-async def test_a_goodbye_may_bring_the_directive_itself(headers: dict[str, str]) -> None:
+async def test_a_goodbye_can_have_the_directive(headers: dict[str, str]) -> None:
     goodbye = sse(("goodbye", {"reason": "leave", "protocolFallbackTTL": 0}))
     service = Service(stream_of(goodbye).with_headers(headers), GOOD)
     (update,) = await updates(service, 9)
@@ -527,7 +527,7 @@ async def test_a_goodbye_may_bring_the_directive_itself(headers: dict[str, str])
     [Answer(after=HANG), stream_of(), stream_of(sse(*payload("a")))],
     ids=["before the head", "before an event", "after one"],
 )
-async def test_a_source_that_is_cancelled_leaves_nothing_open(answer: Answer) -> None:
+async def test_a_cancelled_source_leaves_nothing_open(answer: Answer) -> None:
     service = Service(answer)
     with anyio.move_on_after(5):
         async with updates_of(source_of(service)) as news:
@@ -536,7 +536,7 @@ async def test_a_source_that_is_cancelled_leaves_nothing_open(answer: Answer) ->
     assert service.all_closed
 
 
-async def test_a_bug_interrupts_and_the_source_lives_on(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_internal_error_interrupts_and_the_source_continues(caplog: pytest.LogCaptureFixture) -> None:
     asked: list[int] = []
 
     def selector() -> object:
@@ -554,7 +554,7 @@ async def test_a_bug_interrupts_and_the_source_lives_on(caplog: pytest.LogCaptur
 
 
 @pytest.mark.speed
-async def test_the_loop_breathes_while_many_events_are_read() -> None:
+async def test_other_tasks_run_while_many_events_are_read() -> None:
     puts = [("put-object", {**PUT, "key": f"f{i}"}) for i in range(3000)]
     script = sse(FULL, *puts, ("payload-transferred", {"state": "s", "version": 1}))
     turns, found, began = 0, list[Update](), thread_time()
@@ -589,7 +589,7 @@ async def test_the_loop_breathes_while_many_events_are_read() -> None:
         pytest.param([b"data: " + b"x" * 30 + b"\n"] * 200, "INTERRUPTED", id="lines without an end"),
     ],
 )
-async def test_event_streams_of_all_sorts(steps: list[bytes], found: str) -> None:
+async def test_unusual_event_streams(steps: list[bytes], found: str) -> None:
     service = Service(stream_of(*steps, content_type="text/event-stream; charset=latin-1"))
     (update,) = await updates(service, 1, http=service.http(max_event_bytes=4000))
     assert update.state.value == found
@@ -598,7 +598,7 @@ async def test_event_streams_of_all_sorts(steps: list[bytes], found: str) -> Non
 # -- options
 
 
-def test_a_delay_that_cannot_be_used_becomes_the_default(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_delay_becomes_the_default(caplog: pytest.LogCaptureFixture) -> None:
     for delay in (0, -1.0, float("nan"), float("inf")):
         assert Streaming(initial_reconnect_delay=delay).initial_reconnect_delay == 1.0
     assert caplog.text.count("initial_reconnect_delay") == 4
@@ -607,12 +607,12 @@ def test_a_delay_that_cannot_be_used_becomes_the_default(caplog: pytest.LogCaptu
 @pytest.mark.parametrize(
     "options", [{"base_uri": 5}, {"initial_reconnect_delay": "1"}, {"http": {}}, {"initial_reconnect_delay": True}]
 )
-def test_an_option_of_the_wrong_type_is_named(options: dict[str, object]) -> None:
+def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         Streaming(**options)  # type: ignore[arg-type]  # that is the point
 
 
-async def test_what_the_builder_says_goes_before_what_the_client_says() -> None:
+async def test_options_of_the_builder_override_those_of_the_client() -> None:
     own, shared = Service(Answer(500)), Service(Answer(500))
     context = shared.context(initial_reconnect_delay=50.0)
     async with updates_of(
@@ -628,7 +628,7 @@ async def test_what_the_builder_says_goes_before_what_the_client_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["put-object", "delete-object", "payload-transferred", "server-intent"])
-async def test_a_known_event_with_empty_data_is_a_hole_in_its_transfer(name: str) -> None:
+async def test_a_known_event_with_empty_data_makes_its_transfer_invalid(name: str) -> None:
     events = payload("a", "b")
     service = Service(stream_of(sse(*events[:2]), f"event: {name}\ndata:\n\n".encode(), sse(*events[2:])))
     (update,) = await updates(service, 1)
@@ -637,7 +637,7 @@ async def test_a_known_event_with_empty_data_is_a_hole_in_its_transfer(name: str
     assert update.error.kind == "INVALID_DATA"
 
 
-async def test_an_error_with_empty_data_throws_away_what_came_before_it() -> None:
+async def test_an_error_event_with_empty_data_discards_the_transfer() -> None:
     events = payload("a", "b")
     service = Service(stream_of(sse(*events[:2]), b"event: error\ndata:\n\n", sse(*events[2:])))
     (update,) = await updates(service, 1)
@@ -673,7 +673,7 @@ class Attempts:
         pytest.param(stream_of(), (True, 8000), id="EVT-D10 being cancelled before there are data"),
     ],
 )
-async def test_an_attempt_is_told_once(answer: Answer, told: tuple[bool, int]) -> None:
+async def test_an_attempt_is_reported_once(answer: Answer, told: tuple[bool, int]) -> None:
     attempts = Attempts()
     async with updates_of(source_of(Service(answer), delay=100, attempted=attempts)) as news:
         with anyio.move_on_after(8):
@@ -681,7 +681,7 @@ async def test_an_attempt_is_told_once(answer: Answer, told: tuple[bool, int]) -
     assert attempts.told == [told]
 
 
-async def test_an_end_after_the_data_is_no_failure_and_the_next_attempt_is_another_one() -> None:
+async def test_an_end_after_data_is_not_a_failed_attempt() -> None:
     ends = Answer(200, {"Content-Type": "text/event-stream"}, [sse(*payload("a")), 60.0])
     attempts = Attempts()
     async with updates_of(source_of(Service(ends, Answer(503), GOOD), attempted=attempts)) as news:
@@ -689,7 +689,7 @@ async def test_an_end_after_the_data_is_no_failure_and_the_next_attempt_is_anoth
     assert attempts.told == [(False, 0), (True, 0), (False, 0)]
 
 
-async def test_a_failure_names_the_address_without_its_query() -> None:
+async def test_a_failure_has_the_address_without_the_query() -> None:
     service = Service(Answer(503))
     source = Streaming(base_uri="https://stream.test/eu").build(service.context())
     async with updates_of(source, selecting("basis")) as updates:

@@ -51,7 +51,7 @@ def left_over(path: Path) -> list[str]:
     return sorted(found.name for found in path.parent.iterdir() if found != path)
 
 
-async def test_another_process_reads_what_was_written(path: Path) -> None:
+async def test_another_process_can_read_the_file(path: Path) -> None:
     await fill(path)
     again = on(path)
     assert await again.initialized()
@@ -134,14 +134,14 @@ async def of_somebody_else(path: Path) -> None:
         pytest.param(another_format, "not a file of flags that this release can read", id="of a later release"),
         pytest.param(link, "is a link", id="a link"),
         pytest.param(dangling, "is a link", id="a link to nowhere"),
-        pytest.param(folder, "is no plain file", id="a folder"),
-        pytest.param(pipe, "is no plain file", id="a pipe"),
+        pytest.param(folder, "is not a regular file", id="a folder"),
+        pytest.param(pipe, "is not a regular file", id="a pipe"),
         pytest.param(open_to_others, "can be written to by others", id="others may write to it"),
         pytest.param(of_somebody_else, "belongs to user", id="somebody else's"),
     ],
 )
 @pytest.mark.holds("RB-R22")
-async def test_a_file_is_not_used_that_is(
+async def test_a_file_is_not_used_if_it_is(
     path: Path, prepare: Callable[[Path], Any], problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await prepare(path)
@@ -154,9 +154,7 @@ async def test_a_file_is_not_used_that_is(
         await store.upsert([ITEM])
 
 
-async def test_that_a_file_is_not_used_is_said_once_until_it_was_used_again_or_the_reason_is_another(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_unusable_file_is_logged_once_for_each_reason(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = on(path)
     for prepare, lines in [(cut, 1), (cut, 1), (foreign_environment, 2), (fill, 2), (foreign_environment, 3)]:
         path.unlink(missing_ok=True)
@@ -167,7 +165,7 @@ async def test_that_a_file_is_not_used_is_said_once_until_it_was_used_again_or_t
 
 
 @pytest.mark.parametrize("prepare", [link, dangling, folder, pipe, open_to_others, of_somebody_else])
-async def test_what_others_put_there_is_not_written_over(path: Path, prepare: Callable[[Path], Any]) -> None:
+async def test_a_file_of_another_kind_or_user_is_not_overwritten(path: Path, prepare: Callable[[Path], Any]) -> None:
     await prepare(path)
     before = path.lstat()
     with pytest.raises(StoreError):
@@ -176,7 +174,7 @@ async def test_what_others_put_there_is_not_written_over(path: Path, prepare: Ca
 
 
 @pytest.mark.parametrize("prepare", [foreign_environment, cut, empty, another_format])
-async def test_what_is_ours_and_no_use_is_written_over(path: Path, prepare: Callable[[Path], Any]) -> None:
+async def test_an_unusable_file_of_this_user_is_overwritten(path: Path, prepare: Callable[[Path], Any]) -> None:
     await prepare(path)
     await fill(path)
     assert await on(path).initialized()
@@ -227,7 +225,7 @@ class Failing:
     ],
 )
 @pytest.mark.holds("RB-R22")
-async def test_a_write_that_fails_leaves_what_was_there(path: Path, name: str, number: int) -> None:
+async def test_a_write_that_fails_keeps_the_old_file(path: Path, name: str, number: int) -> None:
     await fill(path)
     newer = StoredItem(FLAG, "a", 2, b'{"version":2}')
     for whole in (True, False):
@@ -239,7 +237,7 @@ async def test_a_write_that_fails_leaves_what_was_there(path: Path, name: str, n
 
 
 @pytest.mark.real_time
-async def test_a_limit_of_the_system_leaves_what_was_there(path: Path) -> None:
+async def test_a_write_over_a_system_limit_keeps_the_old_file(path: Path) -> None:
     """A real one: the process may write no file of more than 100 kB."""
     await fill(path)
     program = f"""
@@ -295,7 +293,7 @@ asyncio.run(main())
 
 @pytest.mark.real_time
 @pytest.mark.holds("RB-R22")
-def test_a_disk_that_is_really_full_and_then_really_locked_keeps_what_was_there(tmp_path: Path) -> None:
+def test_a_real_full_disk_and_a_real_read_only_disk_keep_the_old_file(tmp_path: Path) -> None:
     apart = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
     if shutil.which("unshare") is None or subprocess.run([*apart, "mount -t tmpfs tmpfs /mnt"], check=False).returncode:
         pytest.skip("this system gives nobody a disk of their own")
@@ -306,7 +304,7 @@ def test_a_disk_that_is_really_full_and_then_really_locked_keeps_what_was_there(
 
 @pytest.mark.real_time
 @pytest.mark.holds("RB-R22")
-def test_killed_three_hundred_times_it_leaves_the_old_file_or_the_new_one(path: Path) -> None:
+def test_a_writer_killed_300_times_leaves_the_old_file_or_the_new_one(path: Path) -> None:
     command = [sys.executable, "-m", "tests.support.killed_writer", str(path), "300"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert ran.returncode == 0, ran.stderr
@@ -315,7 +313,7 @@ def test_killed_three_hundred_times_it_leaves_the_old_file_or_the_new_one(path: 
     assert min(outcomes["the old one"], outcomes["the new one"]) > 30
 
 
-async def test_what_killed_processes_left_is_removed_when_it_is_old(path: Path) -> None:
+async def test_old_temporary_files_of_killed_processes_are_removed(path: Path) -> None:
     old, young = path.with_name(f".{path.name}.0123.tmp"), path.with_name(f".{path.name}.4567.tmp")
     for left in (old, young):
         left.touch()
@@ -325,7 +323,7 @@ async def test_what_killed_processes_left_is_removed_when_it_is_old(path: Path) 
 
 
 @pytest.mark.parametrize("name", ["a**b", "*", "[a-z]", "?"])
-async def test_a_name_is_no_pattern(tmp_path: Path, name: str) -> None:
+async def test_a_file_name_is_not_used_as_a_glob_pattern(tmp_path: Path, name: str) -> None:
     path, others = tmp_path / name, tmp_path / ".x.0123.tmp"
     own = path.with_name(f".{name}.0123.tmp")
     for left in (own, others):
@@ -374,7 +372,7 @@ def threads() -> int:
 
 
 @pytest.mark.real_time
-async def test_a_disk_that_hangs_has_one_call_and_refuses_the_others_at_once_until_it_answers(path: Path) -> None:
+async def test_a_disk_that_hangs_has_one_call_and_refuses_others_at_once(path: Path) -> None:
     await fill(path)
     hanging: Any = Hanging()
     store = on(path, system=hanging)
@@ -404,7 +402,7 @@ async def test_a_disk_that_hangs_has_one_call_and_refuses_the_others_at_once_unt
 
 
 @pytest.mark.real_time
-async def test_a_call_that_was_given_up_is_waited_for_while_it_may_just_be_slow(path: Path) -> None:
+async def test_a_call_that_was_given_up_a_moment_ago_is_waited_for(path: Path) -> None:
     """Somebody cancels an evaluation that reads the file. The next one has nothing to do with it."""
     hanging: Any = Hanging()
     store: Any = on(path, system=hanging)
@@ -450,7 +448,7 @@ def test_the_program_ends_although_the_disk_hangs(path: Path) -> None:
     assert (ran.stdout, ran.stderr) == ("given up\ngiven up\n", "")
 
 
-async def test_what_became_of_a_file_that_was_written_is_noticed(path: Path) -> None:
+async def test_a_change_of_the_written_file_is_noticed(path: Path) -> None:
     store = on(path)
     await store.replace({FLAG: {"a": ITEM}})
     assert await store.initialized()
@@ -466,7 +464,7 @@ async def test_what_became_of_a_file_that_was_written_is_noticed(path: Path) -> 
 # -- with a client
 
 
-async def test_a_file_that_was_removed_is_there_again_soon(path: Path) -> None:
+async def test_a_removed_file_is_written_again_soon(path: Path) -> None:
     feed = Feed()
     feed.say(full(a=1, b=1))
     async with started(beside(feed, DiskStore(path))):
@@ -476,7 +474,7 @@ async def test_a_file_that_was_removed_is_there_again_soon(path: Path) -> None:
         assert version_of_a(path) == 1
 
 
-async def test_a_client_starts_with_what_another_left(path: Path) -> None:
+async def test_a_client_starts_with_the_file_of_another_client(path: Path) -> None:
     feed = Feed()
     feed.say(full(a="first"))
     async with started(beside(feed, DiskStore(path))):
@@ -486,7 +484,7 @@ async def test_a_client_starts_with_what_another_left(path: Path) -> None:
         assert (await client.flags(USER)).all() == {"a": "second", "b": 1}
 
 
-async def test_but_not_with_another_key_nor_from_another_service(path: Path) -> None:
+async def test_a_file_of_another_key_or_service_is_not_used(path: Path) -> None:
     feed = Feed()
     feed.say(full(a="first"))
     async with started(beside(feed, DiskStore(path))):
@@ -496,7 +494,7 @@ async def test_but_not_with_another_key_nor_from_another_service(path: Path) -> 
         assert (await client.variation_detail("a", USER, "")).reason.error_kind == "CLIENT_NOT_READY"
 
 
-async def test_changes_that_come_fast_are_collected_for_a_second(path: Path) -> None:
+async def test_changes_are_collected_for_a_second_before_a_write(path: Path) -> None:
     feed = Feed()
     feed.say(full(a=0))
     writes: list[str] = []
@@ -521,7 +519,7 @@ def version_of_a(path: Path) -> int:
     return next(int(version) for _, key, version, _ in items if key == "a")
 
 
-async def test_a_folder_that_is_missing_is_an_outage_until_it_is_there(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_an_outage_until_it_exists(tmp_path: Path) -> None:
     path, feed = tmp_path / "later" / "flags", Feed()
     feed.say(full(a=1))
     async with started(beside(feed, DiskStore(path))) as client:
@@ -549,12 +547,12 @@ def a_loose_link_there(folder: Path) -> None:
     ("prepare", "problem"),
     [
         pytest.param(nothing_there, "the folder {} does not exist", id="nothing"),
-        pytest.param(a_file_there, "{} is no folder", id="a file"),
-        pytest.param(a_loose_link_there, "{} is no folder", id="a link that leads nowhere"),
+        pytest.param(a_file_there, "{} is not a folder", id="a file"),
+        pytest.param(a_loose_link_there, "{} is not a folder", id="a link that leads nowhere"),
     ],
 )
 @pytest.mark.parametrize("mode", ["read_write", "read_only"])
-async def test_a_folder_that_is_missing_is_named_before_there_are_data(
+async def test_a_missing_folder_is_reported_before_the_first_write(
     mode: str, prepare: Callable[[Path], object], problem: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, feed = tmp_path / "missing" / "flags", Feed()
@@ -566,7 +564,7 @@ async def test_a_folder_that_is_missing_is_named_before_there_are_data(
     assert "tmp'" not in caplog.text
 
 
-async def test_a_client_without_sources_says_that_the_folder_is_missing(tmp_path: Path) -> None:
+async def test_a_client_without_sources_reports_a_missing_folder(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "flags"
     async with Client("", Config(start_wait=1, data_system=DataSystem.daemon(DiskStore(path)))) as client:
         assert client.status.status == "ERROR"
@@ -574,14 +572,14 @@ async def test_a_client_without_sources_says_that_the_folder_is_missing(tmp_path
         assert client.status.last_error.message == f"the store of flag data failed: the folder {path.parent} does not exist"
 
 
-async def test_a_folder_that_goes_is_named_by_the_next_write(path: Path) -> None:
+async def test_the_next_write_reports_a_removed_folder(path: Path) -> None:
     store = on(path.parent / "gone" / "flags")
     for write in (store.replace({FLAG: {"a": ITEM}}), store.upsert([ITEM])):
         with pytest.raises(StoreError, match=f"^the folder {path.parent / 'gone'} does not exist$"):
             await write
 
 
-async def test_a_client_without_sources_shows_that_its_file_cannot_be_used(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_without_sources_reports_an_unusable_file(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await foreign_environment(path)
     async with started(beside(Feed(), DiskStore(path), mode="read_only")) as client:
         assert not client.is_initialized
@@ -591,17 +589,17 @@ async def test_a_client_without_sources_shows_that_its_file_cannot_be_used(path:
 
 
 @pytest.mark.parametrize("given", ["", None, 5, b""])
-def test_what_is_no_path_is_refused(given: Any) -> None:
+def test_a_value_that_is_not_a_path_is_refused(given: Any) -> None:
     with pytest.raises(ConfigError, match="path: expected the path of a file"):
         DiskStore(given)
 
 
-def test_a_relative_path_stays_where_it_was_meant() -> None:
+def test_a_relative_path_is_made_absolute_at_once() -> None:
     assert DiskStore("flags").path == Path.cwd() / "flags"
 
 
 @pytest.mark.parametrize("prepare", [link, folder, pipe, open_to_others])
-async def test_a_store_is_not_available_where_the_file_is_refused(path: Path, prepare: Callable[[Path], Any]) -> None:
+async def test_a_store_is_not_available_if_its_file_is_refused(path: Path, prepare: Callable[[Path], Any]) -> None:
     """Otherwise a client would report the store as available while every write fails."""
     await prepare(path)
     with pytest.raises(StoreError):

@@ -60,11 +60,11 @@ def written(text: Mapping[str, object], kind: ObjectKind = FLAG) -> dict[str, ob
     return found
 
 
-def test_a_flag_is_written_as_it_was_sent() -> None:
+def test_a_flag_is_stored_as_it_was_sent() -> None:
     assert written(WHOLE_FLAG) == WHOLE_FLAG
 
 
-def test_what_is_absent_or_null_is_not_written_and_what_others_require_is() -> None:
+def test_absent_and_null_fields_are_left_out_and_required_ones_stored() -> None:
     found = written({"key": "f", "version": 1, "rules": [{"variation": None, "clauses": []}], "offVariation": None})
     assert found["rules"] == [{"clauses": [], "trackEvents": False}]
     assert {"offVariation", "fallthrough", "migration"} & set(found) == set()
@@ -86,7 +86,7 @@ JSON = st.recursive(
 
 
 @given(values=st.lists(JSON, max_size=4))
-def test_values_are_written_as_they_are(values: list[object]) -> None:
+def test_variations_are_stored_unchanged(values: list[object]) -> None:
     assert written({"key": "f", "version": 1, "variations": values})["variations"] == values
 
 
@@ -99,18 +99,18 @@ def test_values_are_written_as_they_are(values: list[object]) -> None:
         pytest.param({"version": 7, "deleted": True}, 3, 7, id="a deleted object's is its own"),
     ],
 )
-def test_the_version_that_is_stored_is(definition: dict[str, object] | None, envelope: int, version: int) -> None:
+def test_the_stored_version(definition: dict[str, object] | None, envelope: int, version: int) -> None:
     found = None if definition is None else read_definition(FLAG, json.dumps(definition).encode())
     (item,) = stored_items([complete(Change(FLAG, "f", envelope, found))])
     assert (item.version, json.loads(item.text)["version"], json.loads(item.text)["key"]) == (version, version, "f")
 
 
-def test_a_deleted_item_is_written_as_others_do() -> None:
+def test_a_deleted_item_is_stored_in_the_common_format() -> None:
     (item,) = stored_items([Change(SEGMENT, "s", 5, None)])
     assert item == StoredItem(SEGMENT, "s", 5, b'{"key":"s","version":5,"deleted":true}')
 
 
-def test_what_is_written_whole_is_read_back_whole() -> None:
+def test_a_whole_data_set_is_read_back_complete() -> None:
     changes = [Change(FLAG, "f", 3, read_definition(FLAG, json.dumps(WHOLE_FLAG).encode())), Change(FLAG, "gone", 4, None)]
     changes += [Change(SEGMENT, f"s{n}", n, read_definition(SEGMENT, b'{"included":["u"]}')) for n in range(1, 200)]
     snapshot = Snapshot.empty().apply(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes)))
@@ -119,14 +119,14 @@ def test_what_is_written_whole_is_read_back_whole() -> None:
     assert Snapshot.empty().apply(ChangeSet(kind=ChangeKind.FULL, changes=again)).items == snapshot.items
 
 
-def test_an_item_has_the_key_that_it_is_stored_by() -> None:
+def test_an_item_has_the_key_under_which_it_is_stored() -> None:
     change = read_item(StoredItem(FLAG, "f", 1, b'{"key":"other","version":1}'), pytest.fail)
     assert change is not None
     assert change.definition is not None
     assert (change.key, change.definition.key) == ("f", "f")
 
 
-def test_an_item_that_cannot_be_read_is_left_out_after_a_complaint() -> None:
+def test_an_unreadable_item_is_reported_and_left_out() -> None:
     complaints: list[str] = []
     items = {FLAG: {"bad": StoredItem(FLAG, "bad", 1, b'{"version":1,"on":"yes"}'), "good": StoredItem(FLAG, "good", 1, b"{}")}}
     assert [change.key for change in run_at_once(read_items(items, complaints.append))] == ["good"]
@@ -136,11 +136,11 @@ def test_an_item_that_cannot_be_read_is_left_out_after_a_complaint() -> None:
 @pytest.mark.parametrize(
     ("text", "version"), [(b'{"version":3}', 3), (b"{}", 0), (b'{"version":null}', None), (b"3", None), (b"", None)]
 )
-def test_a_version_is_found_without_reading_the_rest(text: bytes, version: int | None) -> None:
+def test_a_version_is_read_without_the_rest_of_the_item(text: bytes, version: int | None) -> None:
     assert stored_version(text) == version
 
 
-def test_a_long_chain_of_prerequisites_is_put_in_order() -> None:
+def test_a_long_chain_of_prerequisites_is_sorted() -> None:
     flags = [
         FlagDefinition(key=str(n), version=1, prerequisites=(Prerequisite(key=str(n + 1), variation=0),)) for n in range(20_000)
     ]

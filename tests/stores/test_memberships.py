@@ -28,7 +28,7 @@ def test_a_context_key_is_hashed(key: str, expected: str) -> None:
     assert context_hash(key) == expected
 
 
-def test_a_key_that_no_text_could_carry_is_hashed_all_the_same() -> None:
+def test_a_key_with_a_lone_surrogate_is_hashed() -> None:
     assert context_hash("half a pair: \ud800") != context_hash("half a pair: \ud801")
 
 
@@ -56,14 +56,14 @@ class NoStatus:
         pytest.param({"stale_after": []}, "stale_after: expected int or float", id="a list for seconds"),
     ],
 )
-def test_an_option_of_the_wrong_type_is_refused_by_name(options: Mapping[str, Any], message: str) -> None:
+def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: Mapping[str, Any], message: str) -> None:
     given: dict[str, Any] = {"store": STORE}
     with pytest.raises(ConfigError) as refused:
         BigSegments(**{**given, **options})
     assert message in str(refused.value)
 
 
-def test_a_configuration_takes_these_options_and_nothing_else() -> None:
+def test_a_configuration_accepts_only_a_big_segments_object() -> None:
     assert Config().big_segments is None
     with pytest.raises(ConfigError, match=r"^big_segments: expected BigSegments or None, got Scripted"):
         Config(big_segments=STORE)  # type: ignore[arg-type]  # that is the point
@@ -74,9 +74,7 @@ def test_a_configuration_takes_these_options_and_nothing_else() -> None:
     ("option", "default"),
     [("context_cache_time", 5.0), ("status_poll_interval", 5.0), ("stale_after", 120.0)],
 )
-def test_seconds_that_cannot_be_used_are_replaced(
-    option: str, default: float, unusable: float, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_invalid_seconds_become_the_default(option: str, default: float, unusable: float, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         options: dict[str, Any] = {option: unusable}
         assert getattr(BigSegments(store=STORE, **options), option) == default
@@ -88,6 +86,6 @@ def test_a_cache_holds_at_least_one_context(given: int, used: int) -> None:
     assert BigSegments(store=STORE, context_cache_size=given).context_cache_size == used
 
 
-def test_milliseconds_are_honoured() -> None:
+def test_durations_of_milliseconds_are_kept() -> None:
     options = BigSegments(store=STORE, context_cache_time=0.01, status_poll_interval=0.01, stale_after=0.001)
     assert (options.context_cache_time, options.status_poll_interval, options.stale_after) == (0.01, 0.01, 0.001)

@@ -49,7 +49,7 @@ def sent(made: World) -> ChangeSet:
 
 
 @pytest.mark.parametrize("seed", [f"shared:{n}" for n in range(25)])
-async def test_that_sdk_evaluates_what_is_written_here_as_what_the_service_sent(redis_url: str, seed: str) -> None:
+async def test_the_other_sdk_evaluates_our_stored_flags_like_those_of_the_service(redis_url: str, seed: str) -> None:
     made, feed = world(seed), Feed()
     feed.say(sent(made))
     async with Client(KEY, beside(feed, RedisStore(redis_url))):
@@ -65,7 +65,7 @@ async def test_that_sdk_evaluates_what_is_written_here_as_what_the_service_sent(
 
 
 @pytest.mark.parametrize("seed", [f"shared:{n}" for n in range(25)])
-async def test_what_that_sdk_writes_is_evaluated_here_as_what_the_service_sent(redis_url: str, seed: str) -> None:
+async def test_flags_stored_by_the_other_sdk_are_evaluated_like_those_of_the_service(redis_url: str, seed: str) -> None:
     made = world(seed)
     flags = {one["key"]: one for one in made.flags}
     theirs(redis_url).init({FEATURES: flags, SEGMENTS: {one["key"]: one for one in made.segments}})
@@ -80,7 +80,7 @@ async def test_what_that_sdk_writes_is_evaluated_here_as_what_the_service_sent(r
                 )
 
 
-async def test_that_sdk_serves_what_this_one_wrote_and_sees_it_change(redis_url: str) -> None:
+async def test_the_other_sdk_serves_our_stored_flags_and_their_changes(redis_url: str) -> None:
     feed, user = Feed(), ldclient.Context.create("user-123")
     feed.say(ChangeSet(kind=ChangeKind.FULL, changes=(change("a", "first"), change("b", "second"))))
     config = TheirConfig("", feature_store=theirs(redis_url), use_ldd=True, send_events=False, diagnostic_opt_out=True)
@@ -94,7 +94,7 @@ async def test_that_sdk_serves_what_this_one_wrote_and_sees_it_change(redis_url:
         await anyio.to_thread.run_sync(their_client.close)
 
 
-async def test_each_respects_the_versions_of_the_other(redis_url: str) -> None:
+async def test_each_sdk_respects_the_versions_of_the_other(redis_url: str) -> None:
     feed, store = Feed(), theirs(redis_url)
     feed.say(ChangeSet(kind=ChangeKind.FULL, changes=(change("a", "ours", 5), change("b", "ours", 5))))
     async with Client(KEY, beside(feed, RedisStore(redis_url))):

@@ -133,7 +133,7 @@ async def end_trouble(server: RedisServer, way: Way, trouble: str) -> None:
 
 @pytest.mark.parametrize("trouble", ["killed", "frozen", "garbage", "nonsense"])
 @pytest.mark.holds("DS-135")
-async def test_a_store_that_is_written_is_full_again_soon(
+async def test_a_written_store_is_complete_soon_after_an_outage(
     own_redis: RedisServer, trouble: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -172,7 +172,7 @@ async def test_a_store_that_is_written_is_full_again_soon(
     assert "Traceback" not in caplog.text
 
 
-async def test_a_server_that_was_restarted_and_has_lost_everything_is_full_again_although_no_flag_changes(
+async def test_a_restarted_empty_server_is_filled_although_no_flag_changes(
     own_redis: RedisServer,
 ) -> None:
     feed = Feed()
@@ -190,7 +190,7 @@ async def test_a_server_that_was_restarted_and_has_lost_everything_is_full_again
 
 @pytest.mark.parametrize("cache", ["ttl", "off"])
 @pytest.mark.parametrize("trouble", ["frozen", "garbage", "nonsense"])
-async def test_a_store_that_is_only_read_is_read_again_soon(
+async def test_a_store_that_is_only_read_is_read_soon_after_an_outage(
     own_redis: RedisServer, trouble: str, cache: Literal["ttl", "off"]
 ) -> None:
     way, asked = Way(own_redis), Asked()

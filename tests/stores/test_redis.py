@@ -34,7 +34,7 @@ FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
         pytest.param({"client": "redis://localhost"}, "client: expected a redis.asyncio.Redis", id="no client"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(options: dict[str, Any], problem: str) -> None:
+def test_an_invalid_option_is_refused(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem.replace(".", r"\.")) as raised:
         RedisStore(**options)
     assert "secret" not in str(raised.value)
@@ -48,18 +48,18 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, Any], problem: str) 
         pytest.param(lambda: redis.RedisCluster.__new__(redis.RedisCluster), id="a RedisCluster"),
     ],
 )
-def test_a_client_that_blocks_is_refused(make: Callable[[], Any]) -> None:
+def test_a_synchronous_client_is_refused(make: Callable[[], Any]) -> None:
     with pytest.raises(TypeError, match=r"client: expected a redis\.asyncio\.Redis or RedisCluster, got the synchronous redis\."):
         RedisStore(client=make())
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
-def test_a_time_that_cannot_be_used_becomes_the_default(timeout: float, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_timeout_becomes_the_default(timeout: float, caplog: pytest.LogCaptureFixture) -> None:
     assert RedisStore(timeout=timeout).timeout == 2.0
     assert "timeout" in caplog.text
 
 
-def test_its_repr_shows_no_address() -> None:
+def test_the_repr_does_not_show_the_address() -> None:
     assert repr(RedisStore("redis://user:secret@flags.example", prefix="shop")) == "RedisStore(prefix='shop', timeout=2.0)"
 
 
@@ -97,7 +97,7 @@ async def test_a_prefix_keeps_data_apart(redis_url: str) -> None:
         pytest.param(b"[" * 100_000, None, id="nested without end"),
     ],
 )
-async def test_a_record_is_read_or_left_out_and_hides_no_other(
+async def test_an_unreadable_record_is_left_out_and_the_others_are_read(
     redis_url: str, text: bytes, version: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with _client(redis_url) as client:
@@ -107,14 +107,14 @@ async def test_a_record_is_read_or_left_out_and_hides_no_other(
     assert flags["good"].version == 1
     assert (flags["odd"].version if "odd" in flags else None) == version
     assert await store.get(FLAG, "odd") == flags.get("odd")
-    assert caplog.text.count("the flag odd cannot be read") == (version is None)
+    assert caplog.text.count("flag odd cannot be read") == (version is None)
     await store.upsert([StoredItem(FLAG, "odd", 8, b'{"key":"odd","version":8}')])
     assert (await store.load())[FLAG]["odd"].version == 8
     await store.aclose()
 
 
 @pytest.mark.real_time
-async def test_a_key_that_is_no_text_hides_no_other(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_key_that_is_not_text_is_left_out_and_the_others_are_read(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
     async with _client(redis_url) as client:
         await client.hset("launchdarkly:segments", mapping={b"\xff": b'{"version":1}', b"good": b'{"version":1}'})
     store = RedisStore(redis_url).build(CONTEXT)
@@ -138,7 +138,7 @@ async def test_a_ready_client_is_used_and_left_open(redis_url: str) -> None:
 
 
 @pytest.mark.real_time
-async def test_an_upsert_begins_anew_when_somebody_writes_meanwhile(redis_url: str) -> None:
+async def test_an_upsert_starts_again_if_another_process_writes(redis_url: str) -> None:
     async with _client(redis_url) as other:
         store = RedisStore(client=_Meddled(other, times=3)).build(CONTEXT)
         await store.upsert([StoredItem(FLAG, "a", 5, b'{"version":5}')])
@@ -146,7 +146,7 @@ async def test_an_upsert_begins_anew_when_somebody_writes_meanwhile(redis_url: s
 
 
 @pytest.mark.real_time
-async def test_a_data_set_that_was_not_finished_hides_nothing_and_is_gone_after_a_minute(redis_url: str) -> None:
+async def test_an_unfinished_data_set_is_not_visible_and_expires_in_a_minute(redis_url: str) -> None:
     def flags(version: int) -> dict[ObjectKind, dict[str, StoredItem]]:
         text = b'{"version":%d}' % version
         return {FLAG: {str(number): StoredItem(FLAG, str(number), version, text) for number in range(250)}}
@@ -164,7 +164,7 @@ async def test_a_data_set_that_was_not_finished_hides_nothing_and_is_gone_after_
 
 
 @pytest.mark.real_time
-async def test_a_port_where_nobody_listens_is_noticed_at_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refused_connection_is_noticed_at_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     store = RedisStore("redis://user:secret@127.0.0.1:9").build(CONTEXT)
     with pytest.raises(RedisConnectionError):
@@ -210,7 +210,7 @@ class _Meddled:
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("own", [True, False], ids=["with an address", "with a ready client"])
-async def test_who_takes_connections_and_says_nothing_is_named(own: object) -> None:
+async def test_the_timeout_of_a_silent_server_has_its_address(own: object) -> None:
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()

@@ -89,12 +89,12 @@ def flags_on(client: object, *, chance: float) -> RedisFlags:
         pytest.param(31, 0, 0, id="none, if chance says so"),
     ],
 )
-def test_a_pause_is(lost: int, chance: float, seconds: float) -> None:
+def test_the_pause_after_lost_races(lost: int, chance: float, seconds: float) -> None:
     assert pause(lost, chance) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("chance", [0, 0.5, 0.99])
-async def test_who_loses_races_tries_again_after_pauses_that_grow(chance: float) -> None:
+async def test_an_upsert_tries_again_after_growing_pauses(chance: float) -> None:
     client = Contested(8)
     await flags_on(client, chance=chance).upsert([item("a", 5)])
     assert client.written == {"a": item("a", 5).text}
@@ -102,16 +102,16 @@ async def test_who_loses_races_tries_again_after_pauses_that_grow(chance: float)
     assert pauses == pytest.approx([chance * longest for longest in (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5)])
 
 
-async def test_who_always_loses_gives_up_in_less_time_than_a_store_may_take() -> None:
+async def test_an_upsert_gives_up_before_the_time_limit_of_a_store() -> None:
     client, began = Contested(1000), anyio.current_time()
-    with pytest.raises(StoreError, match="flags:features in Redis changed 32 times while this client wanted to write"):
+    with pytest.raises(StoreError, match="flags:features in Redis changed 32 times while this client tried to write"):
         await flags_on(client, chance=0.7).upsert([item("a", 5)])
     assert len(client.tried) == 32
     assert anyio.current_time() - began < 10
 
 
 @pytest.mark.parametrize("theirs", [pytest.param(5, id="the same"), pytest.param(6, id="something newer")])
-async def test_who_lost_to_somebody_that_wrote(theirs: int) -> None:
+async def test_an_upsert_that_lost_a_race_does_not_write_if_the_other_process_wrote(theirs: int) -> None:
     """Has nothing left to write."""
     client = Contested(1, stored={"a": item("a", theirs).text})
     await flags_on(client, chance=0.5).upsert([item("a", 5)])
@@ -119,7 +119,7 @@ async def test_who_lost_to_somebody_that_wrote(theirs: int) -> None:
     assert client.written == {}
 
 
-async def test_what_is_there_already_is_not_written_and_so_disturbs_nobody() -> None:
+async def test_an_item_that_is_stored_already_is_not_written_again() -> None:
     client = Contested(0, stored={"a": item("a", 5).text})
     flags = flags_on(client, chance=0.5)
     await flags.upsert([item("a", 5)])
@@ -173,14 +173,14 @@ def expected(count: int, version: int) -> dict[str, int]:
 
 @pytest.mark.real_time
 @pytest.mark.timeout(60)
-async def test_two_dozen_clients_write_the_same_and_different_flags_at_once_and_the_newest_versions_remain(redis_url: str) -> None:
+async def test_24_clients_that_write_at_once_leave_the_newest_versions(redis_url: str) -> None:
     async with fleet(redis_url, 24) as stores:
         assert await crowd(stores, rounds=4) == expected(24, 4)
 
 
 @pytest.mark.real_time
 @pytest.mark.timeout(60)
-async def test_a_patch_that_all_of_a_fleet_write_is_written_by_some_and_found_by_the_others(redis_url: str) -> None:
+async def test_a_fleet_that_writes_the_same_patch_at_once_succeeds(redis_url: str) -> None:
     seeing: Any = redis.asyncio.Redis.from_url(redis_url, driver_info=None)
     async with fleet(redis_url, 24) as stores, seeing:
         await seeing.config_resetstat()
@@ -194,6 +194,6 @@ async def test_a_patch_that_all_of_a_fleet_write_is_written_by_some_and_found_by
 
 @pytest.mark.real_time
 @pytest.mark.timeout(60)
-async def test_so_it_is_in_a_cluster(redis_cluster: RedisCluster) -> None:
+async def test_a_fleet_that_writes_to_a_cluster_at_once_succeeds(redis_cluster: RedisCluster) -> None:
     async with fleet_on(redis_cluster, 8) as stores:
         assert await crowd(stores, rounds=4) == expected(8, 4)

@@ -71,7 +71,7 @@ async def write(url: str, included: list[str], excluded: list[str], updated: obj
     ],
 )
 @pytest.mark.parametrize("prefix", ["launchdarkly", "shop"])
-async def test_it_is_read_as_launchdarklys_sdk_reads_it(
+async def test_big_segments_are_read_like_launchdarklys_sdk_does(
     redis_url: str, prefix: str, included: list[str], excluded: list[str], updated: int | None
 ) -> None:
     await write(redis_url, included, excluded, updated, prefix)
@@ -88,7 +88,7 @@ async def test_it_is_read_as_launchdarklys_sdk_reads_it(
 @pytest.mark.parametrize(
     "updated", [pytest.param(now_ms, id="up to date"), pytest.param(lambda: 1, id="stale"), pytest.param(lambda: None, id="never")]
 )
-async def test_both_clients_answer_alike_from_one_database(
+async def test_both_sdks_give_the_same_answers_from_one_database(
     redis_url: str, tmp_path: Path, updated: Callable[[], int | None]
 ) -> None:
     await write(redis_url, ["beta-users.g2"], ["beta-users.g1"], updated())
@@ -111,7 +111,7 @@ def _reference(redis_url: str, data: Path) -> dict[str, tuple[Any, int | None, d
         return {key: (detail.value, detail.variation_index, detail.reason) for key, detail in details.items()}
 
 
-async def test_a_name_that_is_no_text_hides_no_other(redis_url: str) -> None:
+async def test_a_segment_name_that_is_not_text_does_not_hide_others(redis_url: str) -> None:
     async with _client(redis_url) as client:
         await client.sadd(f"launchdarkly:big_segment_include:{HASH}", b"\xff", b"a.g1")
     store = RedisStore(redis_url).build_memberships()
@@ -129,7 +129,7 @@ async def test_a_ready_client_is_used_and_left_open(redis_url: str) -> None:
         assert await client.ping() is True
 
 
-async def test_what_is_stored_decides(redis_url: str) -> None:
+async def test_stored_memberships_decide_evaluations(redis_url: str) -> None:
     await write(redis_url, ["beta-users.g2"], [], now_ms())
     config = Config(big_segments=BigSegments(store=RedisStore(redis_url)))
     async with Client.local(DOCUMENT, config) as one, Client.local(DOCUMENT, config) as other:
@@ -147,7 +147,7 @@ async def test_what_is_stored_decides(redis_url: str) -> None:
         pytest.param("big_segment_include:" + HASH, "no set", StoreStatus(available=True, stale=True), id="a string for a set"),
     ],
 )
-async def test_rubbish_in_the_database_is_a_store_that_fails(redis_url: str, key: str, kind: str, status: StoreStatus) -> None:
+async def test_invalid_data_in_the_database_are_a_store_error(redis_url: str, key: str, kind: str, status: StoreStatus) -> None:
     async with _client(redis_url) as client:
         await client.set(f"launchdarkly:{key}", kind)
     async with Client.local(DOCUMENT, Config(big_segments=BigSegments(store=RedisStore(redis_url)))) as client:
@@ -157,7 +157,7 @@ async def test_rubbish_in_the_database_is_a_store_that_fails(redis_url: str, key
         assert (detail.value, detail.reason.big_segments_status) == (False, expected)
 
 
-async def test_the_database_goes_hangs_talks_rubbish_and_comes_back_while_flags_are_evaluated(own_redis: RedisServer) -> None:
+async def test_evaluations_continue_while_the_database_fails_in_several_ways(own_redis: RedisServer) -> None:
     await write(own_redis.url, ["beta-users.g2"], [], now_ms())
     way = Way(own_redis)
     seen: set[tuple[bool, BigSegmentsStatus | None]] = set()

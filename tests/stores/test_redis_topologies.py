@@ -54,15 +54,13 @@ BIG = {
         pytest.param("upsert", [[ITEM, StoredItem(ObjectKind.SEGMENT, "s", 1, b'{"version":1}')]], id="writing changes"),
     ],
 )
-async def test_a_cluster_refuses_keys_in_several_slots_and_the_error_says_the_way_out(
-    redis_cluster: RedisCluster, call: str, given: list[Any]
-) -> None:
+async def test_the_error_for_keys_in_several_slots_has_advice(redis_cluster: RedisCluster, call: str, given: list[Any]) -> None:
     async with redis_cluster.client() as client:
-        with pytest.raises(StoreError, match=r'braces in the prefix put them in one, as in prefix="{launchdarkly}"'):
+        with pytest.raises(StoreError, match=r'put the prefix in braces, as in prefix="{launchdarkly}"'):
             await getattr(RedisStore(client=client).build(CONTEXT), call)(*given)
 
 
-async def test_a_client_that_is_refused_by_a_cluster_says_so_once_and_goes_on(
+async def test_a_client_refused_by_a_cluster_logs_it_once_and_continues(
     redis_cluster: RedisCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     feed = Feed()
@@ -75,18 +73,18 @@ async def test_a_client_that_is_refused_by_a_cluster_says_so_once_and_goes_on(
         await anyio.sleep(2)
         assert client.store_status is not None
         assert client.store_status.stale
-    assert caplog.text.count("braces in the prefix") == 1
+    assert caplog.text.count("put the prefix in braces") == 1
     assert "Traceback" not in caplog.text
 
 
-async def test_a_client_for_one_server_is_of_no_use_in_a_cluster_and_the_error_says_what_is(redis_cluster: RedisCluster) -> None:
+async def test_the_error_for_a_single_server_client_in_a_cluster_has_advice(redis_cluster: RedisCluster) -> None:
     store = RedisStore(redis_cluster.url).build(CONTEXT)
     with pytest.raises(StoreError, match="one server of a cluster: RedisStore needs client="):
         await store.load()
     await store.aclose()
 
 
-async def test_two_clients_write_to_a_cluster_at_once_and_the_newest_versions_remain(redis_cluster: RedisCluster) -> None:
+async def test_two_clients_that_write_to_a_cluster_leave_the_newest_versions(redis_cluster: RedisCluster) -> None:
     async with redis_cluster.client() as one, redis_cluster.client() as other:
         stores = [RedisStore(client=client, prefix="{flags}").build(CONTEXT) for client in (one, other)]
         async with anyio.create_task_group() as tasks:
@@ -111,7 +109,7 @@ async def test_big_segments_in_a_cluster_need_no_braces(redis_cluster: RedisClus
 # -- a sentinel
 
 
-async def test_a_master_dies_and_its_replica_has_everything_soon(
+async def test_the_replica_of_a_dead_master_has_the_data_soon(
     watched_redis: WatchedRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -167,7 +165,7 @@ def tls_redis(tmp_path: Path, authority: trustme.CA, ca_file: str) -> Iterator[R
 
 
 @pytest.mark.redis
-async def test_flags_are_kept_over_tls_by_a_server_whose_certificate_is_trusted(tls_redis: RedisServer, ca_file: str) -> None:
+async def test_flags_are_stored_over_tls_if_the_certificate_is_trusted(tls_redis: RedisServer, ca_file: str) -> None:
     feed = Feed()
     feed.say(full(n=1))
     async with Client(KEY, beside(feed, RedisStore(f"{tls_redis.url}?ssl_ca_certs={ca_file}"))) as client:
@@ -179,7 +177,7 @@ async def test_flags_are_kept_over_tls_by_a_server_whose_certificate_is_trusted(
 
 
 @pytest.mark.redis
-async def test_and_not_by_one_that_nobody_knows(tls_redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_untrusted_certificate_is_refused(tls_redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     async with Client("", Config(data_system=DataSystem.daemon(RedisStore(tls_redis.url)), start_wait=0.5)) as client:
         assert client.store_status == StoreStatus(available=False, stale=True)
         assert await client.variation("n", USER, -1) == -1

@@ -70,13 +70,13 @@ def items(*several: StoredItem) -> StoredItems:
     return {kind: {one.key: one for one in several if one.kind is kind} for kind in (ObjectKind.SEGMENT, ObjectKind.FLAG)}
 
 
-async def test_a_fresh_one_is_empty_and_unmarked(store: Store) -> None:
+async def test_a_new_store_is_empty_and_has_no_marker(store: Store) -> None:
     assert not await store.initialized()
     assert [found for kind in (await store.load()).values() for found in kind] == []
     assert await store.get(ObjectKind.FLAG, "a") is None
 
 
-async def test_what_was_written_is_read_back_byte_by_byte(store: Store) -> None:
+async def test_items_are_read_back_byte_by_byte(store: Store) -> None:
     written = items(item("a"), item("s/1 ü", 2, ObjectKind.SEGMENT), item("gone", 3, deleted=True))
     await store.replace(written)
     loaded = await store.load()
@@ -85,14 +85,14 @@ async def test_what_was_written_is_read_back_byte_by_byte(store: Store) -> None:
     assert await store.initialized()
 
 
-async def test_kinds_do_not_mix(store: Store) -> None:
+async def test_flags_and_segments_with_one_key_are_kept_apart(store: Store) -> None:
     await store.replace(items(item("a"), item("a", 2, ObjectKind.SEGMENT)))
     assert await store.get(ObjectKind.FLAG, "a") == item("a")
     assert await store.get(ObjectKind.SEGMENT, "a") == item("a", 2, ObjectKind.SEGMENT)
 
 
 @pytest.mark.holds("DS-125")
-async def test_a_whole_data_set_replaces_what_was_there(store: Store) -> None:
+async def test_a_whole_data_set_replaces_the_old_one(store: Store) -> None:
     await store.replace(items(item("old"), item("both", 9), item("s", 1, ObjectKind.SEGMENT)))
     await store.replace(items(item("both", 1), item("new")))
     loaded = await store.load()
@@ -101,7 +101,7 @@ async def test_a_whole_data_set_replaces_what_was_there(store: Store) -> None:
     assert loaded[ObjectKind.FLAG]["both"].version == 1
 
 
-async def test_an_empty_data_set_is_one(store: Store) -> None:
+async def test_an_empty_data_set_sets_the_marker(store: Store) -> None:
     await store.replace(items(item("a")))
     await store.replace(items())
     assert await store.initialized()
@@ -120,7 +120,7 @@ async def test_an_empty_data_set_is_one(store: Store) -> None:
         pytest.param(item("a", 200, deleted=True), item("a", 100), item("a", 200, deleted=True), id="DS-55 older than a delete"),
     ],
 )
-async def test_of_two_versions_the_newer_one_remains(
+async def test_only_a_newer_version_is_written(
     store: Store, stored: StoredItem | None, offered: StoredItem, remains: StoredItem
 ) -> None:
     await store.replace(items() if stored is None else items(stored))
@@ -129,7 +129,7 @@ async def test_of_two_versions_the_newer_one_remains(
     assert (await store.load())[ObjectKind.FLAG]["a"] == remains
 
 
-async def test_several_are_written_with_one_call_each_by_its_version(store: Store) -> None:
+async def test_several_items_in_one_call_are_each_compared_by_version(store: Store) -> None:
     await store.replace(items(item("a", 5), item("b", 5), item("s", 5, ObjectKind.SEGMENT)))
     await store.upsert([item("s", 6, ObjectKind.SEGMENT), item("a", 4), item("b", 6), item("c", 1)])
     loaded = await store.load()
@@ -142,13 +142,13 @@ async def test_writing_nothing_changes_nothing(store: Store) -> None:
     assert not await store.initialized()
 
 
-async def test_single_items_set_no_marker(store: Store) -> None:
+async def test_single_items_do_not_set_the_marker(store: Store) -> None:
     await store.upsert([item("a")])
     assert not await store.initialized()
     assert await store.get(ObjectKind.FLAG, "a") == item("a")
 
 
-async def test_what_was_written_after_the_marker_was_looked_for_is_read(store: Store) -> None:
+async def test_items_written_after_the_marker_was_read_are_loaded(store: Store) -> None:
     await store.replace(items(item("a")))
     assert await store.initialized()
     await store.upsert([item("a", 2)])
@@ -164,11 +164,11 @@ async def test_two_thousand_items_are_kept(store: Store) -> None:
     assert dict((await store.load())[ObjectKind.FLAG]) == dict(written[ObjectKind.FLAG])
 
 
-async def test_it_is_available(store: Store) -> None:
+async def test_a_working_store_is_available(store: Store) -> None:
     assert await store.is_available()
 
 
-async def test_many_may_ask_at_once(store: Store) -> None:
+async def test_many_calls_can_run_at_once(store: Store) -> None:
     await store.replace(items(*(item(f"flag-{n}", 1) for n in range(20))))
     found: list[StoredItem | None] = []
 

@@ -28,7 +28,7 @@ def test_a_delay(initial: float, attempt: int, chance: float, seconds: float) ->
     assert delay(initial, attempt, chance=chance) == pytest.approx(seconds, rel=1e-5)
 
 
-def test_a_wish_of_the_server_is_the_least() -> None:
+def test_retry_after_is_the_least_delay() -> None:
     assert delay(1.0, 1, chance=0.0, at_least=20.0) == 20.0
     assert delay(10.0, 2, chance=0.0, at_least=5.0) == 20.0
 
@@ -58,7 +58,7 @@ def test_attempts_are_counted(lasted: list[float], delays: list[float]) -> None:
         pytest.param("R 59 n", [300, 600, 1200], id="a shorter one does not"),
     ],
 )
-def test_refusals_are_met_with_patience(ends: str, delays: list[float]) -> None:
+def test_refusals_are_followed_by_long_delays(ends: str, delays: list[float]) -> None:
     backoff = Backoff(1.0, patience=300.0)
     found = [
         backoff.after(float(end) if end.isdecimal() else 0.0, chance=0.0, is_refused=end == "R")  # n: nothing lasted
@@ -81,15 +81,15 @@ def test_patience_is_never_shorter_than_the_usual_delay() -> None:
         pytest.param(True, 4000.0, 4000.0, id="the wish outlasts patience"),
     ],
 )
-def test_a_wish_of_the_server_is_heard_with_and_without_patience(is_refused: bool, at_least: float, seconds: float) -> None:
+def test_retry_after_applies_with_and_without_patience(is_refused: bool, at_least: float, seconds: float) -> None:
     assert Backoff(0.5, patience=300.0).after(0, chance=0.0, at_least=at_least, is_refused=is_refused) == seconds
 
 
-def test_nothing_is_wished_for_and_nothing_refused_unless_somebody_says_so() -> None:
+def test_by_default_there_is_no_retry_after_and_no_refusal() -> None:
     assert Backoff(0.5, patience=300.0).after(0, chance=0.0) == 0.5
 
 
-def test_delays_grow_up_to_a_ceiling_of_their_own() -> None:
+def test_delays_grow_up_to_the_given_ceiling() -> None:
     backoff = Backoff(1.0, ceiling=3.0)
     assert [backoff.after(0, chance=0.0) for _ in range(3)] == [1, 2, 3]
 
@@ -131,7 +131,7 @@ def test_retry_after_as_a_date_is_not_in_the_time_of_this_machine(zone: str, mon
         time.tzset()
 
 
-def test_nothing_is_asked_for_without_the_header() -> None:
+def test_without_the_header_there_is_no_retry_after() -> None:
     assert read_retry_after(503, {}) == 0
     assert read_retry_after(503, {"x-retry-after": "5"}) == 0
 

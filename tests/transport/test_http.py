@@ -51,7 +51,7 @@ async def failed(service: Service, url: str = HOME, **options: object) -> Reques
 # -- answers
 
 
-async def test_the_head_is_known_before_the_body() -> None:
+async def test_status_and_headers_are_available_before_the_body() -> None:
     service = Service(Answer(200, {"X-One": "1"}, [5.0, b"bo", b"dy"]))
     async with HttpTransport(service.http()) as transport:
         start = anyio.current_time()
@@ -98,7 +98,7 @@ async def test_a_success_without_a_whole_payload_is_a_failure_that_may_pass(stat
 
 
 @pytest.mark.parametrize("status", [201, 204, 206, 304])
-async def test_a_stream_is_nothing_but_200(status: int) -> None:
+async def test_a_stream_requires_status_200(status: int) -> None:
     service = Service(Answer(status))
     async with HttpTransport(service.http()) as transport:
         with pytest.raises(RequestFailed) as caught:
@@ -113,7 +113,7 @@ async def test_a_stream_is_nothing_but_200(status: int) -> None:
     "url",
     ["home.test/no-scheme", "ftp://home.test/", "https://", "http://[::1", "https://home.test:99999/"],
 )
-async def test_a_url_that_is_none_is_a_failure_of_the_request(url: str) -> None:
+async def test_an_invalid_url_is_a_failure_of_the_request(url: str) -> None:
     http = Http()
     async with HttpTransport(http) as transport:
         with pytest.raises(RequestFailed) as caught:
@@ -122,20 +122,20 @@ async def test_a_url_that_is_none_is_a_failure_of_the_request(url: str) -> None:
     assert caught.value.error.kind is FailureKind.NETWORK_ERROR
 
 
-async def test_a_body_that_breaks_off_leaves_the_headers() -> None:
+async def test_the_failure_of_a_broken_body_has_the_headers() -> None:
     failure = await failed(Service(Answer(200, {"X-LD-FD-Fallback": "true"}, [b"bo", httpx.ReadError("reset")])))
     assert failure.error.kind is FailureKind.NETWORK_ERROR
     assert failure.headers["x-ld-fd-fallback"] == "true"
 
 
-async def test_an_answer_that_does_not_come_is_given_up_in_time() -> None:
+async def test_a_response_that_does_not_arrive_times_out() -> None:
     start = anyio.current_time()
     failure = await failed(Service(Answer(after=HANG)))
     assert anyio.current_time() - start == 25
     assert "25 s" in failure.error.message
 
 
-async def test_a_client_without_time_outs_is_not_given_any() -> None:
+async def test_a_client_without_timeouts_keeps_none() -> None:
     service = Service(Answer(after=10_000.0))
     client = service.client()
     client.timeout = httpx.Timeout(None)
@@ -143,7 +143,7 @@ async def test_a_client_without_time_outs_is_not_given_any() -> None:
         assert reply.status == 200
 
 
-async def test_polls_may_come_compressed_and_streams_may_not() -> None:
+async def test_polls_may_be_compressed_and_streams_may_not() -> None:
     service = Service(FINE, stream_of())
     async with HttpTransport(service.http()) as transport:
         async with transport.get(HOME, IDENTITY):
@@ -163,7 +163,7 @@ async def test_a_stream_may_be_silent_longer_than_a_poll() -> None:
     assert (given["connect"], given["read"]) == (10, 300)
 
 
-async def test_every_stream_has_a_client_of_its_own_which_is_closed_with_it() -> None:
+async def test_each_stream_has_its_own_client_which_is_closed_with_it() -> None:
     service = Service(stream_of(b"data: 1\n\n"))
     async with HttpTransport(service.http()) as transport:
         for count in (1, 2, 3):
@@ -281,7 +281,7 @@ async def test_three_redirects_are_followed_and_no_more(hops: int, followed: boo
     assert len(service.requests) == 4
 
 
-async def test_an_allowed_origin_does_not_learn_who_we_are() -> None:
+async def test_an_allowed_origin_gets_no_identifying_headers() -> None:
     service = Service(to("https://elsewhere.test/a"), to("/b"), to("https://home.test/c"), FINE)
     origins = ["https://elsewhere.test", "https://home.test"]
     assert await got(service, redirect_origins=origins) == b"body"
@@ -297,7 +297,7 @@ async def test_an_allowed_origin_does_not_allow_others() -> None:
     assert len(service.requests) == 2
 
 
-async def test_streams_are_redirected_alike() -> None:
+async def test_streams_follow_redirects_like_polls() -> None:
     service = Service(to("/b"), stream_of(b"data: 1\n\n"))
     async with HttpTransport(service.http()) as transport, transport.open_stream(HOME, IDENTITY) as stream:
         assert (await anext(stream.events())).data == "1"
@@ -315,12 +315,12 @@ async def test_streams_are_redirected_alike() -> None:
         (RequestFailed(http_failure(401)), False),
     ],
 )
-def test_whether_asking_again_may_help(failure: RequestFailed, recoverable: bool) -> None:
+def test_whether_a_failure_is_recoverable(failure: RequestFailed, recoverable: bool) -> None:
     assert (failure.is_recoverable, failure.retry_after, dict(failure.headers)) == (recoverable, 0, {})
 
 
 @pytest.mark.parametrize("option", ["ca_certs", "cert_file"])
-async def test_a_certificate_that_cannot_be_read_is_a_failure_that_names_its_option(option: str, tmp_path: Path) -> None:
+async def test_the_failure_of_an_unreadable_certificate_has_the_option(option: str, tmp_path: Path) -> None:
     junk = tmp_path / "junk.pem"
     junk.write_text("junk")
     for path in (tmp_path / "absent.pem", junk):
@@ -335,7 +335,7 @@ async def test_a_certificate_that_cannot_be_read_is_a_failure_that_names_its_opt
     "proxy",
     ["ftp://user:secret@proxy", "socks5://user:secret@proxy", "http://user:secret@proxy:port", "http://user:secret/word@proxy:80"],
 )
-async def test_a_proxy_that_cannot_be_used_is_a_failure_that_says_so(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unusable_proxy_is_a_failure_of_the_request(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", proxy)
     async with HttpTransport(Http()) as transport:
         with pytest.raises(RequestFailed, match="proxy cannot be used") as caught:
@@ -344,7 +344,7 @@ async def test_a_proxy_that_cannot_be_used_is_a_failure_that_says_so(proxy: str,
     assert "secret" not in caught.value.error.message
 
 
-async def test_turning_verification_off_is_said(caplog: pytest.LogCaptureFixture, respx_mock: respx.MockRouter) -> None:
+async def test_disabled_verification_is_logged(caplog: pytest.LogCaptureFixture, respx_mock: respx.MockRouter) -> None:
     respx_mock.get(HOME).respond(200)
     for off in (False, True):
         async with HttpTransport(Http(disable_ssl_verification=off)) as transport, transport.get(HOME, {}):

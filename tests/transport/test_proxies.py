@@ -57,7 +57,7 @@ def test_the_proxy_of_a_target(url: str, environment: dict[str, str], proxy: str
         ("[::1", "::1", 80, False),
     ],
 )
-def test_hosts_that_go_without_a_proxy(no_proxy: str, host: str, port: int, exempt: bool) -> None:
+def test_hosts_in_no_proxy_are_reached_directly(no_proxy: str, host: str, port: int, exempt: bool) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         found = environment_proxy("http", host, port, {**HTTP, name: no_proxy})
         assert found == (None if exempt else "http://p:1")

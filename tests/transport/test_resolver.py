@@ -23,7 +23,7 @@ LONG = 30.0
 """In seconds: longer than anything takes here that is not held up."""
 
 
-def test_the_attributes_that_httpx_has_no_door_for_are_there() -> None:
+def test_the_private_attributes_of_httpx_exist() -> None:
     """If this fails, ``resolve_with`` has to be changed for the httpx that was installed."""
     transport = httpx.AsyncHTTPTransport(verify=False, trust_env=False)
     proxied = httpx.AsyncHTTPTransport(verify=False, trust_env=False, proxy="http://127.0.0.1:9")
@@ -50,7 +50,7 @@ async def fetched(resolve: Resolve, port: int, connect_timeout: float = 5.0) -> 
         pytest.param(["::1", "127.0.0.1"], id="the first is of the other family"),
     ],
 )
-async def test_the_first_address_that_answers_is_taken(addresses: list[str]) -> None:
+async def test_the_first_address_that_answers_is_used(addresses: list[str]) -> None:
     async with raw_server(answering(ok(b"here"))) as server:
         assert await fetched(finding(*addresses), server.port) == b"here"
     assert f"Host: flags.invalid:{server.port}" in server.heads[0]
@@ -76,12 +76,12 @@ def failing(error: Exception) -> Resolve:
         pytest.param(failing(UnicodeError("label too long")), id="a name that none can be"),
     ],
 )
-async def test_a_host_that_cannot_be_reached_is_an_error_of_the_connection(resolve: Resolve) -> None:
+async def test_an_unreachable_host_is_a_connect_error(resolve: Resolve) -> None:
     with pytest.raises(httpx.ConnectError):
         await fetched(resolve, 9)
 
 
-async def test_a_resolver_that_hangs_is_given_up_in_time_and_is_not_asked_twice() -> None:
+async def test_a_resolver_that_hangs_times_out_and_is_not_called_twice() -> None:
     asked: list[str] = []
     release = threading.Event()
 
@@ -106,7 +106,7 @@ async def test_a_resolver_that_hangs_is_given_up_in_time_and_is_not_asked_twice(
     assert len(asked) == 2
 
 
-async def test_a_look_up_that_never_ends_is_overtaken_by_a_new_one_after_a_while() -> None:
+async def test_a_new_look_up_starts_if_the_last_one_hangs_for_long() -> None:
     asked: list[str] = []
     release = threading.Event()
 
@@ -127,7 +127,7 @@ async def test_a_look_up_that_never_ends_is_overtaken_by_a_new_one_after_a_while
     release.set()
 
 
-async def test_an_address_needs_no_resolver() -> None:
+async def test_an_ip_address_is_not_resolved() -> None:
     def never(host: str, port: int) -> list[str]:
         raise AssertionError(host)
 
@@ -136,7 +136,7 @@ async def test_an_address_needs_no_resolver() -> None:
         await stream.aclose()
 
 
-def test_an_address_that_swallows_packets_leaves_time_for_the_others() -> None:
+def test_an_address_that_drops_packets_leaves_time_for_others() -> None:
     class Network(httpcore.AsyncNetworkBackend):
         def __init__(self) -> None:
             self.limits: list[float | None] = []
@@ -162,7 +162,7 @@ def test_an_address_that_swallows_packets_leaves_time_for_the_others() -> None:
     assert network.limits == [pytest.approx(1), pytest.approx(1)]
 
 
-async def test_what_is_not_about_names_is_left_to_httpcore() -> None:
+async def test_other_operations_are_those_of_httpcore() -> None:
     resolver = DaemonResolver()
     await resolver.sleep(0)
     with pytest.raises(httpcore.ConnectError):

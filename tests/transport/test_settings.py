@@ -41,25 +41,25 @@ from aioflags.transport.settings import Http, origin
         ("max_event_bytes", "1"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_the_name_of_its_option(option: str, value: Any) -> None:
+def test_the_error_for_an_invalid_option_has_its_name(option: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"^{option}:"):
         Http(**{option: value})
 
 
 @pytest.mark.parametrize("option", ["connect_timeout", "read_timeout"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
-def test_a_duration_that_cannot_be_used_becomes_the_default(option: str, value: float, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_duration_becomes_the_default(option: str, value: float, caplog: pytest.LogCaptureFixture) -> None:
     settings = Http(**{option: value})  # type: ignore[arg-type]  # a duration
     assert getattr(settings, option) == getattr(Http(), option)
     assert option in caplog.text
 
 
-def test_a_size_that_cannot_be_used_becomes_the_default() -> None:
+def test_an_invalid_size_becomes_the_default() -> None:
     assert Http(max_response_bytes=0, max_event_bytes=-1) == Http()
     assert Http().max_response_bytes == MAX_RESPONSE_BYTES
 
 
-def test_what_can_be_used_is_kept() -> None:
+def test_valid_options_are_kept() -> None:
     context = ssl.create_default_context()
     settings = Http(connect_timeout=1, read_timeout=2.5, http_proxy="http://u:secret@p:1", ssl_context=context, max_event_bytes=10)
     assert (settings.connect_timeout, settings.read_timeout, settings.max_event_bytes) == (1, 2.5, 10)
@@ -73,7 +73,7 @@ def test_a_password_is_not_shown() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_origins_are_copied_and_brought_into_one_spelling() -> None:
+def test_origins_are_copied_and_normalized() -> None:
     given = ["https://H.test", "http://h.test/", "https://h.test:8443"]
     settings = Http(redirect_origins=given)
     given.clear()

@@ -70,7 +70,7 @@ async def test_a_stream_that_is_cancelled_closes_its_socket(pieces: list[bytes])
 
 
 @pytest.mark.holds("FB-14")
-async def test_a_stream_that_is_left_closes_its_socket() -> None:
+async def test_leaving_a_stream_closes_its_socket() -> None:
     async with raw_server(saying(STREAM, chunk(b"data: 1\n\n"))) as server, HttpTransport(Http()) as transport:
         async with transport.open_stream(f"http://127.0.0.1:{server.port}/", {}) as stream:
             assert (await anext(stream.events())).data == "1"
@@ -85,7 +85,7 @@ KEEPING = [
 
 @pytest.mark.parametrize("settings", KEEPING)
 @pytest.mark.holds("FB-14")
-async def test_a_stream_that_was_read_to_its_end_closes_its_socket_too(settings: Http) -> None:
+async def test_a_stream_read_to_its_end_closes_its_socket(settings: Http) -> None:
     whole = STREAM + chunk(b"data: 1\n\n") + chunk(b"")
     async with raw_server(saying(whole)) as server, HttpTransport(settings) as transport:
         async with transport.open_stream(f"http://127.0.0.1:{server.port}/", {}) as stream:
@@ -94,7 +94,7 @@ async def test_a_stream_that_was_read_to_its_end_closes_its_socket_too(settings:
 
 
 @pytest.mark.holds("FB-14")
-async def test_a_stream_that_was_refused_closes_its_socket() -> None:
+async def test_a_refused_stream_closes_its_socket() -> None:
     refusal = b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
     async with raw_server(answering(refusal, refusal)) as server, HttpTransport(Http()) as transport:
         with pytest.raises(RequestFailed):
@@ -124,7 +124,7 @@ async def failed(server: RawServer, settings: Http) -> RequestFailed:
 
 
 @pytest.mark.holds("FB-8")
-async def test_a_body_that_is_cut_off_is_a_failure_of_the_network() -> None:
+async def test_a_truncated_body_is_a_network_error() -> None:
     async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nX-LD-FD-Fallback: true\r\nContent-Length: 100\r\n\r\n{")
@@ -135,14 +135,14 @@ async def test_a_body_that_is_cut_off_is_a_failure_of_the_network() -> None:
     assert failure.headers["x-ld-fd-fallback"] == "true"
 
 
-async def test_a_read_time_out_is_a_failure_of_the_network() -> None:
+async def test_a_read_timeout_is_a_network_error() -> None:
     async with raw_server(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")) as server:
         failure = await failed(server, Http(read_timeout=0.2))
     assert failure.error.kind is FailureKind.NETWORK_ERROR
 
 
 @pytest.mark.speed
-async def test_a_bomb_of_gzip_is_refused_and_leaves_the_loop_free() -> None:
+async def test_a_gzip_bomb_is_refused_without_blocking_the_loop() -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join([*(packer.compress(bytes(1_000_000)) for _ in range(200)), packer.flush()])
     longest = [0.0]
@@ -165,7 +165,7 @@ async def test_a_bomb_of_gzip_is_refused_and_leaves_the_loop_free() -> None:
 # -- threads
 
 
-async def test_no_thread_is_left_at_rest() -> None:
+async def test_no_idle_thread_remains() -> None:
     before = set(threading.enumerate())
     async with raw_server(answering(ok())) as server, HttpTransport(Http()) as transport:
         async with transport.get(f"http://127.0.0.1:{server.port}/", {}):
@@ -212,9 +212,7 @@ async def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, 
     assert server.heads == []
 
 
-async def test_a_client_certificate_is_shown(
-    authority: trustme.CA, certified: ssl.SSLContext, ca_file: str, tmp_path: Path
-) -> None:
+async def test_a_client_certificate_is_sent(authority: trustme.CA, certified: ssl.SSLContext, ca_file: str, tmp_path: Path) -> None:
     certified.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(certified)
     own = tmp_path / "client.pem"
@@ -238,7 +236,7 @@ async def test_streams_over_tls_are_closed_in_time(certified: ssl.SSLContext, ca
 # -- cookies
 
 
-async def test_no_cookie_is_kept() -> None:
+async def test_cookies_are_not_kept() -> None:
     """A balancer that names a new one in every answer would have the requests grow until they are refused."""
     cookies = [ok(b"{}", f"Set-Cookie: balancer{n}={'x' * 100}") for n in range(3)]
     async with raw_server(answering(*cookies)) as server, HttpTransport(Http()) as transport:
@@ -268,7 +266,7 @@ def proxied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return settings
 
 
-async def test_the_proxy_gets_requests_for_hosts_that_nobody_can_resolve(proxied: Proxied) -> None:
+async def test_a_proxy_resolves_the_host_of_a_request(proxied: Proxied) -> None:
     async with raw_server(answering(ok(b"via"))) as proxy:
         settings = proxied(f"http://us%40er:pass%20word@127.0.0.1:{proxy.port}")
         async with HttpTransport(settings) as transport, transport.get("http://flags.invalid/sdk/poll", {}) as reply:
@@ -320,7 +318,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-async def test_a_host_that_is_exempt_is_asked_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_host_in_no_proxy_is_reached_directly(monkeypatch: pytest.MonkeyPatch) -> None:
     async with raw_server(answering(ok(b"direct"))) as server:
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         monkeypatch.setenv("no_proxy", f"127.0.0.1:{server.port}")
