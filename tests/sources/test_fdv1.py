@@ -40,8 +40,8 @@ async def test_an_fdv1_poll_has_the_headers_of_the_client_and_no_basis() -> None
     ("key", "query"),
     [
         pytest.param("mobile-only", {"filter": "mobile-only"}, id="DS-10 FB-27 a filter key is sent"),
-        pytest.param("no good", {}, id="one that the service would not take is not sent"),
-        pytest.param(None, {}, id="none"),
+        pytest.param("no good", {}, id="an invalid filter key is not sent"),
+        pytest.param(None, {}, id="no filter key"),
     ],
 )
 async def test_the_filter_key(key: str | None, query: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
@@ -76,10 +76,10 @@ async def test_a_directive_in_an_fdv1_response_is_ignored() -> None:
 @pytest.mark.parametrize(
     ("options", "pause"),
     [
-        pytest.param({}, 30, id="30 by default, whatever the client's interval"),
+        pytest.param({}, 30, id="30 s by default, not the client's interval"),
         pytest.param({"interval": 5}, 30, id="DS-19 raised to 30"),
-        pytest.param({"interval": 60.0}, 60, id="60"),
-        pytest.param({"interval": 0.5, "_minimum_interval": 0.1}, 0.5, id="faster, for a demonstration"),
+        pytest.param({"interval": 60.0}, 60, id="60 s"),
+        pytest.param({"interval": 0.5, "_minimum_interval": 0.1}, 0.5, id="below the minimum, for demonstrations"),
     ],
 )
 async def test_the_interval_of_fdv1_polls(options: dict[str, float], pause: float) -> None:
@@ -148,12 +148,12 @@ async def test_no_status_ends_fdv1_polling_as_the_only_source(status: int) -> No
 @pytest.mark.parametrize(
     ("answers", "pauses"),
     [
-        pytest.param("200 200 304", [30, 30, 30], id="good answers: the interval"),
-        pytest.param("503 503 503", [30, 30, 30], id="failures that may pass: the interval"),
+        pytest.param("200 200 304", [30, 30, 30], id="successes: the interval"),
+        pytest.param("503 503 503", [30, 30, 30], id="recoverable failures: the interval"),
         pytest.param("401 401 401 401 401 401", [300, 600, 1200, 2400, 3600, 3600], id="DS-58 refusals: from 5 minutes to an hour"),
-        pytest.param("401 503 401", [300, 600, 1200], id="other failures do not end the patience"),
-        pytest.param("401 200 503 200 401", [300, 30, 600, 30, 1200], id="nor does one success"),
-        pytest.param("401 200 200 503 401", [300, 30, 30, 30, 300], id="DS-58 two in a row do"),
+        pytest.param("401 503 401", [300, 600, 1200], id="other failures after a refusal keep the long delays"),
+        pytest.param("401 200 503 200 401", [300, 30, 600, 30, 1200], id="one success keeps the long delays"),
+        pytest.param("401 200 200 503 401", [300, 30, 30, 30, 300], id="DS-58 two successes in a row restore the interval"),
     ],
 )
 async def test_the_pauses_between_polls_of_fdv1_as_the_only_source(answers: str, pauses: list[float]) -> None:
@@ -167,10 +167,10 @@ async def test_the_pauses_between_polls_of_fdv1_as_the_only_source(answers: str,
 @pytest.mark.parametrize(
     ("interval", "status", "pause"),
     [
-        pytest.param(30.0, 401, 225.0, id="DS-58 chance takes off up to half"),
-        pytest.param(30.0, 503, 30.0, id="but nothing from the interval"),
-        pytest.param(280.0, 401, 280.0, id="which is the least in any case"),
-        pytest.param(4000.0, 401, 4000.0, id="above an hour, too"),
+        pytest.param(30.0, 401, 225.0, id="DS-58 jitter takes off up to half of a long delay"),
+        pytest.param(30.0, 503, 30.0, id="no jitter on the interval"),
+        pytest.param(280.0, 401, 280.0, id="a long delay is at least the interval"),
+        pytest.param(4000.0, 401, 4000.0, id="an interval above an hour is kept after a refusal"),
     ],
 )
 async def test_the_jitter_of_fdv1_polls_as_the_only_source(interval: float, status: int, pause: float) -> None:
@@ -191,8 +191,8 @@ async def test_retry_after_makes_the_pause_longer() -> None:
     ("builder", "pause"),
     [
         pytest.param(Fdv1Polling(), 90, id="the client's interval"),
-        pytest.param(Fdv1Polling(interval=60), 60, id="its own"),
-        pytest.param(Fdv1Polling(interval=5), 30, id="DS-19 30 s or more"),
+        pytest.param(Fdv1Polling(interval=60), 60, id="the interval of the source"),
+        pytest.param(Fdv1Polling(interval=5), 30, id="DS-19 raised to 30 s"),
     ],
 )
 async def test_the_interval_of_fdv1_as_the_only_source(builder: Fdv1Polling, pause: float) -> None:

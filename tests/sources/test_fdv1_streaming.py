@@ -52,7 +52,7 @@ async def updates(service: Service, count: int, *, delay: float = 1.0, chance: f
     [
         pytest.param(None, "https://h.test/x/all", id="DS-1 without a filter"),
         pytest.param("mobile.only", "https://h.test/x/all?filter=mobile.only", id="DS-10 with a filter"),
-        pytest.param("no good", "https://h.test/x/all", id="with one that the service would not take"),
+        pytest.param("no good", "https://h.test/x/all", id="with an invalid filter key"),
     ],
 )
 async def test_the_request_of_a_stream_has_the_filter_and_no_basis(key: str | None, url: str) -> None:
@@ -118,13 +118,15 @@ async def test_no_failure_ends_an_fdv1_stream(answer: Answer, kind: FailureKind)
 @pytest.mark.parametrize(
     ("answers", "pauses"),
     [
-        pytest.param([Answer(503)] * 7, [1, 2, 4, 8, 16, 30, 30], id="failures that may pass: from the initial delay to 30 s"),
-        pytest.param([BROKEN] * 4, [1, 2, 4, 8], id="streams that break count among them"),
+        pytest.param([Answer(503)] * 7, [1, 2, 4, 8, 16, 30, 30], id="recoverable failures: from the initial delay to 30 s"),
+        pytest.param([BROKEN] * 4, [1, 2, 4, 8], id="broken streams: growing delays"),
         pytest.param([Answer(401)] * 6, [300, 600, 1200, 2400, 3600, 3600], id="DS-57 refusals: from 5 minutes to an hour"),
-        pytest.param([Answer(503), Answer(403), Answer(503)], [1, 300, 600], id="other failures do not end the patience"),
-        pytest.param([Answer(403), BROKEN, BROKEN], [300, 600, 1200], id="nor does a short connection"),
-        pytest.param([Answer(403), lasting(60), BROKEN], [300, 61, 2], id="one that lasts a minute does"),
-        pytest.param([Answer(429, {"Retry-After": "20"}), Answer(503)], [20, 2], id="the service may ask for more"),
+        pytest.param(
+            [Answer(503), Answer(403), Answer(503)], [1, 300, 600], id="other failures after a refusal keep the long delays"
+        ),
+        pytest.param([Answer(403), BROKEN, BROKEN], [300, 600, 1200], id="a short connection keeps the long delays"),
+        pytest.param([Answer(403), lasting(60), BROKEN], [300, 61, 2], id="a connection of a minute restores the short delays"),
+        pytest.param([Answer(429, {"Retry-After": "20"}), Answer(503)], [20, 2], id="Retry-After makes a delay longer"),
     ],
 )
 async def test_the_pauses_before_reconnects(answers: list[Answer], pauses: list[float]) -> None:
@@ -160,7 +162,7 @@ async def test_the_patience_can_be_shorter_for_demonstrations() -> None:
     ("events", "value"),
     [
         pytest.param([patch("f", "older", 4)], "first", id="DS-54 an older patch"),
-        pytest.param([patch("f", "same", 5)], "first", id="one of the same version"),
+        pytest.param([patch("f", "same", 5)], "first", id="a patch of the same version"),
         pytest.param([patch("f", "newer", 6)], "newer", id="DS-54 a newer patch"),
         pytest.param([("delete", {"path": "/flags/f", "version": 4})], "first", id="an older delete"),
         pytest.param(

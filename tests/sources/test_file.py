@@ -122,7 +122,7 @@ async def test_a_json_and_a_yaml_file_are_one_data_set(file: Path, tmp_path: Pat
         pytest.param("flags.json", "{", "line 1, column 2: the JSON ends too early", id="half a document"),
         pytest.param("flags.json", '{"flags": []}', "flags: expected object, got array", id="a section of the wrong type"),
         pytest.param("flags.yml", "flags: {a: {on: 1}}", "flags.a.on: expected boolean or null, got number", id="YAML"),
-        pytest.param("flags.yml", "flags: [", "line 2, column 1: did not find expected node content", id="half of some YAML"),
+        pytest.param("flags.yml", "flags: [", "line 2, column 1: did not find expected node content", id="half a YAML document"),
         pytest.param("flags.json", None, "No such file or directory", id="no file"),
     ],
 )
@@ -271,9 +271,9 @@ async def test_the_program_may_change_its_working_directory(file: Path, monkeypa
     ("paths", "options", "message"),
     [
         pytest.param([], {}, "paths: expected at least one file", id="no path"),
-        pytest.param([b"flags.json"], {}, "paths: expected str or PathLike, got bytes", id="no text"),
-        pytest.param(["a"], {"interval": "1"}, "interval: expected int or float, got str", id="an interval that is no number"),
-        pytest.param(["a"], {"notified": 1}, "notified: expected bool, got int", id="a switch that is none"),
+        pytest.param([b"flags.json"], {}, "paths: expected str or PathLike, got bytes", id="bytes as a path"),
+        pytest.param(["a"], {"interval": "1"}, "interval: expected int or float, got str", id="an interval that is not a number"),
+        pytest.param(["a"], {"notified": 1}, "notified: expected bool, got int", id="a switch that is not a boolean"),
     ],
 )
 def test_an_invalid_option_is_refused(paths: list[Any], options: dict[str, Any], message: str) -> None:

@@ -153,8 +153,8 @@ def definition_of(document: dict[str, object]) -> FlagDefinition:
     "document",
     [
         pytest.param(FULL_FLAG, id="with everything"),
-        pytest.param(FULL_FLAG | {"contextTargets": []}, id="with targets of users alone"),
-        pytest.param(FULL_FLAG | {"contextTargets": FULL_FLAG["contextTargets"][:1]}, id="with targets of others alone"),
+        pytest.param(FULL_FLAG | {"contextTargets": []}, id="with targets for users only"),
+        pytest.param(FULL_FLAG | {"contextTargets": FULL_FLAG["contextTargets"][:1]}, id="with targets for other kinds only"),
         pytest.param({}, id="with nothing"),
     ],
 )

@@ -53,10 +53,10 @@ async def found_by(results: AsyncGenerator[Any, None]) -> list[Any]:
     [
         pytest.param(BASIS, BASIS, id="a basis"),
         pytest.param(FAILURE, FAILURE, id="a failure"),
-        pytest.param(NEWS, BASIS, id="news with data are a basis"),
-        pytest.param(QUIET, Basis(change_set=ChangeSet.unchanged(), directive=None), id="news without data are an empty basis"),
+        pytest.param(NEWS, BASIS, id="an update with data is a basis"),
+        pytest.param(QUIET, Basis(change_set=ChangeSet.unchanged(), directive=None), id="an update without data is an empty basis"),
         pytest.param(BROKEN, FAILURE, id="an interruption is a failure"),
-        pytest.param(OFF, FAILURE, id="an end is a failure"),
+        pytest.param(OFF, FAILURE, id="OFF is a failure"),
     ],
 )
 async def test_results_of_a_function_as_an_initializer(result: object, found: object) -> None:
@@ -66,10 +66,10 @@ async def test_results_of_a_function_as_an_initializer(result: object, found: ob
 @pytest.mark.parametrize(
     ("result", "news"),
     [
-        pytest.param(NEWS, NEWS, id="news"),
-        pytest.param(OFF, OFF, id="an end"),
-        pytest.param(BASIS, NEWS, id="a basis is news with data"),
-        pytest.param(Basis(change_set=ChangeSet.unchanged(), directive=None), QUIET, id="an empty basis is news without data"),
+        pytest.param(NEWS, NEWS, id="an update"),
+        pytest.param(OFF, OFF, id="OFF"),
+        pytest.param(BASIS, NEWS, id="a basis is an update with data"),
+        pytest.param(Basis(change_set=ChangeSet.unchanged(), directive=None), QUIET, id="an empty basis is an update without data"),
         pytest.param(FAILURE, BROKEN, id="a failure is an interruption"),
     ],
 )

@@ -221,7 +221,7 @@ DOCUMENT = {
 
 @pytest.mark.parametrize(
     "document",
-    [pytest.param(DOCUMENT, id="a mapping"), pytest.param(read_document(DOCUMENT, name="f.json"), id="one that was read")],
+    [pytest.param(DOCUMENT, id="a mapping"), pytest.param(read_document(DOCUMENT, name="f.json"), id="a document that was read")],
 )
 async def test_a_source_from_a_document_has_its_segments(document: Any) -> None:
     source = MemorySource.from_document(document)

@@ -126,19 +126,21 @@ NOT_MODIFIED = Answer(304)
 @pytest.mark.parametrize(
     ("answers", "sent"),
     [
-        pytest.param([TAGGED, NOT_MODIFIED], [None, '"1"', '"1"'], id="DS-16 sent with the next poll, and after a 304"),
+        pytest.param([TAGGED, NOT_MODIFIED], [None, '"1"', '"1"'], id="DS-16 an ETag is sent with the next poll, and after a 304"),
         pytest.param(
-            [poll_of(intent("none"), etag='"1"'), NOT_MODIFIED], [None, '"1"', '"1"'], id="an answer without changes has one"
+            [poll_of(intent("none"), etag='"1"'), NOT_MODIFIED], [None, '"1"', '"1"'], id="an answer without changes has an ETag"
         ),
-        pytest.param([TAGGED, GOOD], [None, '"1"', None], id="forgotten when an answer has none"),
-        pytest.param([TAGGED, poll_of(*payload("a"), etag='"2"')], [None, '"1"', '"2"'], id="replaced by the next"),
+        pytest.param([TAGGED, GOOD], [None, '"1"', None], id="an ETag is dropped when a response has none"),
+        pytest.param([TAGGED, poll_of(*payload("a"), etag='"2"')], [None, '"1"', '"2"'], id="an ETag is replaced by the next one"),
         pytest.param(
-            [Answer(200, {"ETag": '"1"'}, [b"{oops"])], [None, None, None], id="DS-17 not kept with a body that is invalid"
+            [Answer(200, {"ETag": '"1"'}, [b"{oops"])], [None, None, None], id="DS-17 the ETag of an invalid body is not used"
         ),
         pytest.param(
-            [TAGGED, Answer(200, {"ETag": '"2"'}, [b"{}"])], [None, '"1"', '"1"'], id="DS-17 nor does one replace another"
+            [TAGGED, Answer(200, {"ETag": '"2"'}, [b"{}"])],
+            [None, '"1"', '"1"'],
+            id="DS-17 the ETag of an invalid body does not replace another",
         ),
-        pytest.param([TAGGED, Answer(503)], [None, '"1"', '"1"'], id="kept over an error"),
+        pytest.param([TAGGED, Answer(503)], [None, '"1"', '"1"'], id="an ETag is kept after an error"),
     ],
 )
 async def test_etags(answers: list[Answer], sent: list[str | None]) -> None:
@@ -173,7 +175,7 @@ async def test_an_etag_belongs_to_its_source() -> None:
         pytest.param(15, 30, id="DS-19 raised to 30"),
         pytest.param(45, 45, id="DS-19 45"),
         pytest.param(0, 30, id="not positive"),
-        pytest.param(float("nan"), 30, id="no number"),
+        pytest.param(float("nan"), 30, id="not a number"),
     ],
 )
 async def test_the_interval_of_polls(interval: float, pause: float, caplog: pytest.LogCaptureFixture) -> None:
@@ -211,29 +213,29 @@ async def test_retry_after_of_a_busy_server_is_respected() -> None:
 # -- what an answer is reported as
 
 INVALID = [
-    pytest.param(Answer(200, {}, [b"{oops"]), id="no JSON"),
+    pytest.param(Answer(200, {}, [b"{oops"]), id="not JSON"),
     pytest.param(Answer(200, {}, []), id="an empty body"),
-    pytest.param(Answer(200, {}, [b"\xff\xfe"]), id="no UTF-8"),
-    pytest.param(Answer(200, {}, [b'{"events": 1}']), id="DS-47 events that are no array"),
+    pytest.param(Answer(200, {}, [b"\xff\xfe"]), id="not UTF-8"),
+    pytest.param(Answer(200, {}, [b'{"events": 1}']), id="DS-47 events that are not an array"),
     pytest.param(Answer(200, {}, [b"{}"]), id="DS-47 no events"),
-    pytest.param(Answer(200, {}, [b'{"events": [1]}']), id="DS-47 an event that is no object"),
+    pytest.param(Answer(200, {}, [b'{"events": [1]}']), id="DS-47 an event that is not an object"),
     pytest.param(Answer(200, {}, [poll_body(*payload("a")[:-1])]), id="DS-49 an end after puts"),
     pytest.param(Answer(200, {"Content-Encoding": "br"}, [b"x"]), id="another coding"),
-    pytest.param(Answer(200, {"Content-Encoding": "gzip, gzip"}, [b"x"]), id="a stacked coding"),
-    pytest.param(Answer(200, {"Content-Encoding": "gzip"}, [b"not gzip"]), id="not what its coding says"),
+    pytest.param(Answer(200, {"Content-Encoding": "gzip, gzip"}, [b"x"]), id="several codings"),
+    pytest.param(Answer(200, {"Content-Encoding": "gzip"}, [b"not gzip"]), id="not in the coding of its header"),
     pytest.param(Answer(200, {"Content-Encoding": "gzip"}, [gzip.compress(b'{"events": []}')[:-4]]), id="gzip that is cut off"),
     pytest.param(Answer(200, {}, [b" " * 5000]), id="too large"),
     pytest.param(Answer(200, {"Content-Encoding": "gzip"}, [gzip.compress(b" " * 5000)]), id="too large when inflated"),
 ]
 BROKEN = [
     pytest.param(Answer(after=httpx.ConnectError("refused")), id="DS-79 a refused connection"),
-    pytest.param(Answer(after=httpx.ConnectTimeout("")), id="DS-79 a time-out while connecting"),
+    pytest.param(Answer(after=httpx.ConnectTimeout("")), id="DS-79 a timeout while connecting"),
     pytest.param(Answer(after=httpx.RemoteProtocolError("garbage")), id="DS-79 garbage"),
     pytest.param(Answer(after=OSError("no route")), id="DS-79 an error of the operating system"),
     pytest.param(Answer(after=HANG), id="no answer"),
     pytest.param(Answer(200, {}, [b'{"ev', httpx.ReadError("")]), id="a body that breaks off"),
     pytest.param(Answer(200, {}, [b'{"ev', HANG]), id="a body that stops"),
-    pytest.param(Answer(200, {}, [step for _ in range(60) for step in (14.0, b" ")]), id="a body in drips"),
+    pytest.param(Answer(200, {}, [step for _ in range(60) for step in (14.0, b" ")]), id="a body that arrives too slowly"),
 ]
 PASSING = [pytest.param(Answer(status), id=f"{status}") for status in (302, 400, 408, 429, 500, 503, 599)]
 FINAL = [pytest.param(Answer(status), id=f"{status}") for status in (401, 403, 404, 405, 410)]

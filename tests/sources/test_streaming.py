@@ -187,12 +187,12 @@ FULL = intent("xfer-full")
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param([("server-intent", "{sorry")], id="DS-32 an intent that is no JSON"),
-        pytest.param([("server-intent", {"data": {"flags": True, "segments": {}}})], id="DS-33 an intent that is none"),
+        pytest.param([("server-intent", "{sorry")], id="DS-32 an intent that is not JSON"),
+        pytest.param([("server-intent", {"data": {"flags": True, "segments": {}}})], id="DS-33 an intent without payloads"),
         pytest.param([("payload-transferred", {"state": "s", "version": 1})], id="DS-36 an end without a beginning"),
         pytest.param([FULL, ("put-object", WITHOUT_KEY)], id="DS-38 a put without a key"),
         pytest.param([FULL, ("put-object", {**PUT, "object": {"on": "maybe"}})], id="DS-40 a flag that cannot be decoded"),
-        pytest.param([intent("xfer-novelty")], id="DS-42 an intent that nobody knows"),
+        pytest.param([intent("xfer-novelty")], id="DS-42 an unknown intent"),
         pytest.param([FULL, ("payload-transferred", {"state": 5})], id="an end without a version"),
         pytest.param([FULL, ("put-object", {**PUT, "version": True})], id="a version that is a boolean"),
     ],
@@ -224,7 +224,7 @@ async def test_half_a_transfer_is_discarded_with_its_connection() -> None:
     ("told", "before"),
     [
         pytest.param(payload("a", "b")[:-1], ["INTERRUPTED"], id="half a transfer"),
-        pytest.param(payload("a", "b"), ["VALID", "INTERRUPTED"], id="a whole one"),
+        pytest.param(payload("a", "b"), ["VALID", "INTERRUPTED"], id="a whole transfer"),
     ],
 )
 async def test_a_connection_does_not_continue_the_transfer_of_the_last_one(
@@ -245,9 +245,9 @@ async def test_a_connection_does_not_continue_the_transfer_of_the_last_one(
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param({"reason": "draining"}, id="DS-45 with a reason"),
-        pytest.param("oh no", id="DS-46 that is no JSON"),
-        pytest.param({"reason": "x", "protocolFallbackTTL": "soon"}, id="DS-121 FB-30 whose time to live is no number"),
+        pytest.param({"reason": "draining"}, id="DS-45 a goodbye with a reason"),
+        pytest.param("oh no", id="DS-46 a goodbye that is not JSON"),
+        pytest.param({"reason": "x", "protocolFallbackTTL": "soon"}, id="DS-121 FB-30 a goodbye with an invalid TTL"),
     ],
 )
 async def test_a_goodbye_leads_to_a_reconnect_without_an_interruption(data: object) -> None:
@@ -301,7 +301,7 @@ async def test_heartbeats_keep_a_stream_open_and_silence_closes_it() -> None:
 @pytest.mark.parametrize(
     "before",
     [
-        pytest.param([], id="DS-80 at first"),
+        pytest.param([], id="DS-80 on the first connection"),
         pytest.param([stream_of(sse(*payload("a")), httpx.ReadError(""))], id="DS-81 on a reconnect"),
     ],
 )
@@ -333,8 +333,8 @@ async def test_a_permanent_status_ends_the_source(status: int) -> None:
 @pytest.mark.parametrize(
     ("chance", "bounds"),
     [
-        pytest.param(0.0, [1, 2, 4, 8, 16, 30, 30], id="DS-85 at most"),
-        pytest.param(0.999999, [0.5, 1, 2, 4, 8, 15, 15], id="DS-85 at least"),
+        pytest.param(0.0, [1, 2, 4, 8, 16, 30, 30], id="DS-85 the longest delays"),
+        pytest.param(0.999999, [0.5, 1, 2, 4, 8, 15, 15], id="DS-85 the shortest delays"),
     ],
 )
 async def test_delays_double_up_to_thirty_seconds(chance: float, bounds: list[float]) -> None:
@@ -366,7 +366,10 @@ async def test_every_end_of_a_connection_is_followed_by_the_delay(
 
 @pytest.mark.parametrize(
     ("lasts", "then"),
-    [pytest.param(61.0, 1.0, id="DS-86 a minute starts the delays anew"), pytest.param(59.0, 8.0, id="DS-86 less does not")],
+    [
+        pytest.param(61.0, 1.0, id="DS-86 a connection of a minute resets the delays"),
+        pytest.param(59.0, 8.0, id="DS-86 a shorter connection does not"),
+    ],
 )
 async def test_the_delay_after_a_connection_that_lasted(lasts: float, then: float) -> None:
     service = Service(Answer(500), Answer(500), Answer(500), stream_of(lasts, httpx.ReadError("")), GOOD)
@@ -377,11 +380,11 @@ async def test_the_delay_after_a_connection_that_lasted(lasts: float, then: floa
 @pytest.mark.parametrize(
     ("status", "wish", "pause"),
     [
-        pytest.param(429, "7", 7.0, id="seconds"),
-        pytest.param(503, "7000", 300.0, id="never more than five minutes"),
-        pytest.param(503, "0", 1.0, id="never less than the delay"),
-        pytest.param(503, "soon", 1.0, id="nonsense"),
-        pytest.param(500, "7", 1.0, id="not on other statuses"),
+        pytest.param(429, "7", 7.0, id="a number of seconds"),
+        pytest.param(503, "7000", 300.0, id="at most five minutes"),
+        pytest.param(503, "0", 1.0, id="at least the delay"),
+        pytest.param(503, "soon", 1.0, id="an invalid value is ignored"),
+        pytest.param(500, "7", 1.0, id="ignored for other statuses"),
     ],
 )
 async def test_retry_after_of_a_busy_server_is_respected(status: int, wish: str, pause: float) -> None:
@@ -450,9 +453,9 @@ async def test_the_directive_is_latched_as_soon_as_the_headers_arrive() -> None:
         pytest.param([sse(("error", {"reason": "r"})), httpx.ReadError("")], "INTERRUPTED", id="FB-10 an error and a reset"),
         pytest.param([sse(("error", {"reason": "r"}), *payload("a"))], "VALID", id="FB-10 DS-113 an error and a new transfer"),
         pytest.param([httpx.ReadError("")], "INTERRUPTED", id="FB-8 FB-10 DS-111 a reset"),
-        pytest.param([httpx.ReadTimeout("")], "INTERRUPTED", id="FB-8 FB-10 a time-out"),
+        pytest.param([httpx.ReadTimeout("")], "INTERRUPTED", id="FB-8 FB-10 a timeout"),
         pytest.param([sse(("goodbye", {"reason": "r"}))], "INTERRUPTED", id="FB-10 FB-30 DS-111 a goodbye"),
-        pytest.param([sse(("heart-beat", {})), HANG], "INTERRUPTED", id="FB-12 DS-112 heart-beats alone"),
+        pytest.param([sse(("heart-beat", {})), HANG], "INTERRUPTED", id="FB-12 DS-112 heartbeats alone"),
         pytest.param(
             [b":\n" * 100, *[step for _ in range(90) for step in (0.5, b":\n")]], "INTERRUPTED", id="FB-12 comments alone"
         ),
@@ -579,9 +582,9 @@ async def test_other_tasks_run_while_many_events_are_read() -> None:
         pytest.param([b"\xef\xbb\xbf" + sse(*payload("a"))], "VALID", id="a byte order mark"),
         pytest.param([b"\xef", b"\xbb", b"\xbf" + sse(*payload("a"))], "VALID", id="a byte order mark in pieces"),
         pytest.param([b"retry: -5\n" + sse(*payload("a"))], "VALID", id="a negative retry"),
-        pytest.param([b"id: 1\n\n:hb\n\n:hb\n\n" + sse(*payload("a"))], "VALID", id="heart-beats after an id"),
+        pytest.param([b"id: 1\n\n:hb\n\n:hb\n\n" + sse(*payload("a"))], "VALID", id="heartbeats after an id"),
         pytest.param([b"event: server-intent\n\n" + sse(*payload("a"))], "INTERRUPTED", id="an intent without data"),
-        pytest.param([b"event: heart-beat\n\n" + sse(*payload("a"))], "VALID", id="a heart-beat without data"),
+        pytest.param([b"event: heart-beat\n\n" + sse(*payload("a"))], "VALID", id="a heartbeat without data"),
         pytest.param([sse(*payload("a")).replace(b"\n", b"\r\n")], "VALID", id="CR LF"),
         pytest.param([sse(*payload("a")).replace(b"\n", b"\r")], "VALID", id="CR"),
         pytest.param([bytes([byte]) for byte in sse(*payload("a"))], "VALID", id="byte by byte"),
@@ -663,14 +666,14 @@ class Attempts:
     [
         pytest.param(GOOD, (False, 0), id="data at once"),
         pytest.param(stream_of(2.0, sse(*payload("a"))), (False, 2000), id="data after a while"),
-        pytest.param(stream_of(sse(intent("none"))), (False, 0), id="nothing new"),
+        pytest.param(stream_of(sse(intent("none"))), (False, 0), id="no changes"),
         pytest.param(Answer(503, after=3.0), (True, 3000), id="a refusal"),
-        pytest.param(Answer(401), (True, 0), id="a refusal for good"),
+        pytest.param(Answer(401), (True, 0), id="a permanent refusal"),
         pytest.param(Answer(after=httpx.ConnectError("refused")), (True, 0), id="no connection"),
         pytest.param(Answer(200, {"Content-Type": "text/event-stream"}, [1.5]), (True, 1500), id="the end before the data"),
-        pytest.param(stream_of(sse(("put-object", "{"))), (True, 0), id="EVT-D10 no data that can be read"),
+        pytest.param(stream_of(sse(("put-object", "{"))), (True, 0), id="EVT-D10 data that cannot be read"),
         pytest.param(stream_of(sse(("goodbye", {"reason": "full"}))), (True, 0), id="a goodbye before the data"),
-        pytest.param(stream_of(), (True, 8000), id="EVT-D10 being cancelled before there are data"),
+        pytest.param(stream_of(), (True, 8000), id="EVT-D10 cancelled before data arrive"),
     ],
 )
 async def test_an_attempt_is_reported_once(answer: Answer, told: tuple[bool, int]) -> None:

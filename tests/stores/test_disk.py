@@ -115,7 +115,7 @@ async def open_to_others(path: Path) -> None:
     path.chmod(0o666)
 
 
-async def of_somebody_else(path: Path) -> None:
+async def of_another_user(path: Path) -> None:
     await fill(path)
     try:
         os.chown(path, os.geteuid() + 12345, -1)
@@ -127,7 +127,7 @@ async def of_somebody_else(path: Path) -> None:
     ("prepare", "problem"),
     [
         pytest.param(foreign_environment, "another environment", id="of another environment"),
-        pytest.param(foreign_head, "damaged", id="of another environment, with our name written over its"),
+        pytest.param(foreign_head, "damaged", id="of another environment, with the first line replaced"),
         pytest.param(cut, "damaged", id="a byte too short"),
         pytest.param(grown, "damaged", id="a byte too long"),
         pytest.param(empty, "not a file of flags", id="empty"),
@@ -136,8 +136,8 @@ async def of_somebody_else(path: Path) -> None:
         pytest.param(dangling, "is a link", id="a link to nowhere"),
         pytest.param(folder, "is not a regular file", id="a folder"),
         pytest.param(pipe, "is not a regular file", id="a pipe"),
-        pytest.param(open_to_others, "can be written to by others", id="others may write to it"),
-        pytest.param(of_somebody_else, "belongs to user", id="somebody else's"),
+        pytest.param(open_to_others, "can be written to by others", id="writable by others"),
+        pytest.param(of_another_user, "belongs to user", id="owned by another user"),
     ],
 )
 @pytest.mark.holds("RB-R22")
@@ -164,7 +164,7 @@ async def test_an_unusable_file_is_logged_once_for_each_reason(path: Path, caplo
         assert caplog.text.count("the file of flag data is not used") == lines
 
 
-@pytest.mark.parametrize("prepare", [link, dangling, folder, pipe, open_to_others, of_somebody_else])
+@pytest.mark.parametrize("prepare", [link, dangling, folder, pipe, open_to_others, of_another_user])
 async def test_a_file_of_another_kind_or_user_is_not_overwritten(path: Path, prepare: Callable[[Path], Any]) -> None:
     await prepare(path)
     before = path.lstat()
@@ -217,8 +217,8 @@ class Failing:
 @pytest.mark.parametrize(
     ("name", "number"),
     [
-        pytest.param("open", errno.EROFS, id="a file system that is only read"),
-        pytest.param("open", errno.EACCES, id="a folder of others"),
+        pytest.param("open", errno.EROFS, id="a read-only file system"),
+        pytest.param("open", errno.EACCES, id="a folder of another user"),
         pytest.param("write", errno.ENOSPC, id="a full disk"),
         pytest.param("fsync", errno.EIO, id="a broken disk"),
         pytest.param("replace", errno.EXDEV, id="a move that fails"),

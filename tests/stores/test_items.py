@@ -93,10 +93,10 @@ def test_variations_are_stored_unchanged(values: list[object]) -> None:
 @pytest.mark.parametrize(
     ("definition", "envelope", "version"),
     [
-        pytest.param({"version": 7}, 3, 7, id="its own"),
-        pytest.param({}, 3, 3, id="else its transfer's"),
-        pytest.param(None, 3, 3, id="a delete's is its transfer's"),
-        pytest.param({"version": 7, "deleted": True}, 3, 7, id="a deleted object's is its own"),
+        pytest.param({"version": 7}, 3, 7, id="the definition's own"),
+        pytest.param({}, 3, 3, id="otherwise the transfer's"),
+        pytest.param(None, 3, 3, id="for a delete the transfer's"),
+        pytest.param({"version": 7, "deleted": True}, 3, 7, id="for a deleted object its own"),
     ],
 )
 def test_the_stored_version(definition: dict[str, object] | None, envelope: int, version: int) -> None:

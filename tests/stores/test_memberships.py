@@ -19,9 +19,9 @@ STORE = ScriptedMemberships()
     ("key", "expected"),
     [
         pytest.param("user-key", "CEXjZY7cHJG/ydFy7q4+YEFwVrG3/pkJwA4FAjrbfx0=", id="a key"),
-        pytest.param("user1", "CgQblGLKpKMbrDVn4Lbm/ZEAeH2yq0M9lvbReMq/zpA=", id="EV-E140 the first"),
-        pytest.param("user2", "YCXRj+SKvUUWhSjxioLiZd2Y1CGnCEqgn2GzQXA5AaM=", id="EV-E140 the second"),
-        pytest.param("user3", "WGD68CtrxiIrpaylI1YPDjZMzYtnvuSG/ov3wB1JLMs=", id="EV-E140 the third"),
+        pytest.param("user1", "CgQblGLKpKMbrDVn4Lbm/ZEAeH2yq0M9lvbReMq/zpA=", id="EV-E140 user1"),
+        pytest.param("user2", "YCXRj+SKvUUWhSjxioLiZd2Y1CGnCEqgn2GzQXA5AaM=", id="EV-E140 user2"),
+        pytest.param("user3", "WGD68CtrxiIrpaylI1YPDjZMzYtnvuSG/ov3wB1JLMs=", id="EV-E140 user3"),
     ],
 )
 def test_a_context_key_is_hashed(key: str, expected: str) -> None:
@@ -41,19 +41,19 @@ class NoStatus:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"store": "redis://localhost"}, "store: str is no store", id="an address for a store"),
-        pytest.param({"store": None}, "store: NoneType is no store", id="nothing for a store"),
+        pytest.param({"store": "redis://localhost"}, "store: str is no store", id="an address as a store"),
+        pytest.param({"store": None}, "store: NoneType is no store", id="None as a store"),
         pytest.param({"store": NoStatus()}, "it has no method last_updated_ms", id="a store that lacks a method"),
         pytest.param(
             {"store": ScriptedMemberships},
             "ScriptedMemberships is a class; a store of memberships is made",
             id="a class that was not called",
         ),
-        pytest.param({"context_cache_size": 1.5}, "context_cache_size: expected int", id="a share of a context"),
-        pytest.param({"context_cache_size": True}, "context_cache_size: expected int", id="a boolean for a number"),
-        pytest.param({"context_cache_time": "5"}, "context_cache_time: expected int or float", id="text for seconds"),
-        pytest.param({"status_poll_interval": None}, "status_poll_interval: expected", id="nothing for seconds"),
-        pytest.param({"stale_after": []}, "stale_after: expected int or float", id="a list for seconds"),
+        pytest.param({"context_cache_size": 1.5}, "context_cache_size: expected int", id="a fraction of a context"),
+        pytest.param({"context_cache_size": True}, "context_cache_size: expected int", id="a boolean as a number"),
+        pytest.param({"context_cache_time": "5"}, "context_cache_time: expected int or float", id="text as seconds"),
+        pytest.param({"status_poll_interval": None}, "status_poll_interval: expected", id="None as seconds"),
+        pytest.param({"stale_after": []}, "stale_after: expected int or float", id="a list as seconds"),
     ],
 )
 def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: Mapping[str, Any], message: str) -> None:

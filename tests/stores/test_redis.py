@@ -26,12 +26,16 @@ FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        pytest.param({"url": 1}, "url: expected str, got int", id="an address that is no text"),
+        pytest.param({"url": 1}, "url: expected str, got int", id="an address that is not text"),
         pytest.param({"url": "localhost:6379"}, "url: expected an address that starts with redis://", id="no scheme"),
         pytest.param({"url": "redis://:secret@host:port"}, "url: redis-py cannot read this address", id="no port"),
         pytest.param({"prefix": None}, "prefix: expected str, got NoneType", id="no prefix"),
-        pytest.param({"timeout": "1"}, "timeout: expected int or float, got str", id="a time that is text"),
-        pytest.param({"client": "redis://localhost"}, "client: expected a redis.asyncio.Redis", id="no client"),
+        pytest.param({"timeout": "1"}, "timeout: expected int or float, got str", id="a timeout that is text"),
+        pytest.param(
+            {"client": "redis://localhost"},
+            "client: expected a redis.asyncio.Redis",
+            id="a client that is not an object of redis-py",
+        ),
     ],
 )
 def test_an_invalid_option_is_refused(options: dict[str, Any], problem: str) -> None:
@@ -86,14 +90,14 @@ async def test_a_prefix_keeps_data_apart(redis_url: str) -> None:
     ("text", "version"),
     [
         pytest.param(b'{"version":7,"deleted":true}', 7, id="a tombstone without a key"),
-        pytest.param(b'{"key":"$deleted","version":7,"deleted":true,"on":true}', 7, id="a tombstone that is called so"),
+        pytest.param(b'{"key":"$deleted","version":7,"deleted":true,"on":true}', 7, id="a tombstone with the key $deleted"),
         pytest.param(b'{"key":"other","version":7,"on":true}', 7, id="another key than that of its field"),
         pytest.param(b'{"on":true}', 0, id="no version"),
         pytest.param(b'{"version":"7"}', None, id="a version that is text"),
-        pytest.param(b'{"version":7', None, id="half of it"),
+        pytest.param(b'{"version":7', None, id="half a document"),
         pytest.param(b"[7]", None, id="an array"),
-        pytest.param(b"", None, id="nothing"),
-        pytest.param(b"\xff\x00\x80", None, id="no text"),
+        pytest.param(b"", None, id="empty text"),
+        pytest.param(b"\xff\x00\x80", None, id="not text"),
         pytest.param(b"[" * 100_000, None, id="nested without end"),
     ],
 )

@@ -80,13 +80,13 @@ def flags_on(client: object, *, chance: float) -> RedisFlags:
 @pytest.mark.parametrize(
     ("lost", "chance", "seconds"),
     [
-        pytest.param(0, 0.9, 0, id="none before the first attempt"),
-        pytest.param(1, 0.5, 0.005, id="up to ten milliseconds before the second"),
-        pytest.param(2, 0.5, 0.01, id="up to twice as much before the third"),
-        pytest.param(6, 0.5, 0.16, id="and so on"),
-        pytest.param(7, 0.5, 0.25, id="up to half a second"),
-        pytest.param(31, 0.999, 0.4995, id="and never more"),
-        pytest.param(31, 0, 0, id="none, if chance says so"),
+        pytest.param(0, 0.9, 0, id="no pause before the first attempt"),
+        pytest.param(1, 0.5, 0.005, id="up to 10 ms before the second attempt"),
+        pytest.param(2, 0.5, 0.01, id="up to 20 ms before the third attempt"),
+        pytest.param(6, 0.5, 0.16, id="up to 320 ms before the seventh attempt"),
+        pytest.param(7, 0.5, 0.25, id="up to half a second before the eighth attempt"),
+        pytest.param(31, 0.999, 0.4995, id="never more than half a second"),
+        pytest.param(31, 0, 0, id="no pause for chance 0"),
     ],
 )
 def test_the_pause_after_lost_races(lost: int, chance: float, seconds: float) -> None:
@@ -110,7 +110,10 @@ async def test_an_upsert_gives_up_before_the_time_limit_of_a_store() -> None:
     assert anyio.current_time() - began < 10
 
 
-@pytest.mark.parametrize("theirs", [pytest.param(5, id="the same"), pytest.param(6, id="something newer")])
+@pytest.mark.parametrize(
+    "theirs",
+    [pytest.param(5, id="the other process wrote the same version"), pytest.param(6, id="the other process wrote a newer version")],
+)
 async def test_an_upsert_that_lost_a_race_does_not_write_if_the_other_process_wrote(theirs: int) -> None:
     """Has nothing left to write."""
     client = Contested(1, stored={"a": item("a", theirs).text})

@@ -78,7 +78,7 @@ def test_patience_is_never_shorter_than_the_usual_delay() -> None:
         pytest.param(False, 0.25, 0.5, id="a delay that is longer than the wish stays"),
         pytest.param(False, 20.0, 20.0, id="the wish is the least"),
         pytest.param(True, 20.0, 300.0, id="patience that is longer stays"),
-        pytest.param(True, 4000.0, 4000.0, id="the wish outlasts patience"),
+        pytest.param(True, 4000.0, 4000.0, id="Retry-After is longer than the delay after a refusal"),
     ],
 )
 def test_retry_after_applies_with_and_without_patience(is_refused: bool, at_least: float, seconds: float) -> None:

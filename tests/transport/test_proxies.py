@@ -13,15 +13,17 @@ BOTH = {"http_proxy": "http://p:1", "https_proxy": "http://p:2"}
 @pytest.mark.parametrize(
     ("url", "environment", "proxy"),
     [
-        pytest.param("http h 80", {}, None, id="none is set"),
+        pytest.param("http h 80", {}, None, id="no proxy is set"),
         pytest.param("http h 80", BOTH, "http://p:1", id="http targets"),
         pytest.param("https h 443", BOTH, "http://p:2", id="https targets"),
-        pytest.param("https h 443", HTTP, None, id="one for the other scheme"),
+        pytest.param("https h 443", HTTP, None, id="a proxy for the other scheme"),
         pytest.param("https h 443", {"HTTPS_PROXY": "http://p:3"}, "http://p:3", id="upper case"),
         pytest.param("https h 443", {"HTTPS_PROXY": "http://p:3", **BOTH}, "http://p:2", id="lower case wins"),
-        pytest.param("https h 443", {"HTTPS_PROXY": "http://p:3", "https_proxy": ""}, None, id="even when it is empty"),
+        pytest.param("https h 443", {"HTTPS_PROXY": "http://p:3", "https_proxy": ""}, None, id="lower case wins even if empty"),
         pytest.param("http h 80", {"HTTP_PROXY": "http://p:3"}, "http://p:3", id="upper case for http"),
-        pytest.param("http h 80", {"HTTP_PROXY": "http://evil", "REQUEST_METHOD": "GET"}, None, id="not under CGI"),
+        pytest.param(
+            "http h 80", {"HTTP_PROXY": "http://evil", "REQUEST_METHOD": "GET"}, None, id="upper case is ignored under CGI"
+        ),
         pytest.param("http h 80", {**HTTP, "REQUEST_METHOD": "GET"}, "http://p:1", id="lower case under CGI"),
         pytest.param("https h 443", {"HTTPS_PROXY": "http://p:3", "REQUEST_METHOD": "GET"}, "http://p:3", id="https under CGI"),
         pytest.param("http h 80", {"http_proxy": "p:1"}, "http://p:1", id="without a scheme"),

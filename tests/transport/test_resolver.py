@@ -45,7 +45,7 @@ async def fetched(resolve: Resolve, port: int, connect_timeout: float = 5.0) -> 
 @pytest.mark.parametrize(
     "addresses",
     [
-        pytest.param(["127.0.0.1"], id="one"),
+        pytest.param(["127.0.0.1"], id="one address"),
         pytest.param(["127.0.0.2", "127.0.0.1"], id="the first refuses"),
         pytest.param(["::1", "127.0.0.1"], id="the first is of the other family"),
     ],
@@ -71,9 +71,9 @@ def failing(error: Exception) -> Resolve:
     "resolve",
     [
         pytest.param(finding(), id="no address"),
-        pytest.param(finding("127.0.0.2"), id="nobody answers"),
+        pytest.param(finding("127.0.0.2"), id="no address answers"),
         pytest.param(failing(socket.gaierror(-2, "unknown")), id="an unknown name"),
-        pytest.param(failing(UnicodeError("label too long")), id="a name that none can be"),
+        pytest.param(failing(UnicodeError("label too long")), id="an invalid name"),
     ],
 )
 async def test_an_unreachable_host_is_a_connect_error(resolve: Resolve) -> None:

@@ -78,8 +78,8 @@ async def test_leaving_a_stream_closes_its_socket() -> None:
 
 
 KEEPING = [
-    pytest.param(Http(), id="by a client of ours"),
-    pytest.param(Http(client_factory=lambda: httpx.AsyncClient(trust_env=False)), id="by one that keeps idle connections"),
+    pytest.param(Http(), id="default client"),
+    pytest.param(Http(client_factory=lambda: httpx.AsyncClient(trust_env=False)), id="client that keeps idle connections"),
 ]
 
 

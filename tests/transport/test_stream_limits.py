@@ -122,9 +122,9 @@ async def test_a_gzip_bomb_is_stopped_early() -> None:
 @pytest.mark.parametrize(
     ("steps", "seconds"),
     [
-        pytest.param([299.0, b":", 299.0, b":", 299.0, b":"], None, id="heart-beats keep it alive"),
+        pytest.param([299.0, b":", 299.0, b":", 299.0, b":"], None, id="heartbeats keep the stream open"),
         pytest.param([301.0, b":"], 300, id="silence before the first byte"),
-        pytest.param([b":", 10.0, b":", 400.0, b":"], 310, id="silence after one"),
+        pytest.param([b":", 10.0, b":", 400.0, b":"], 310, id="silence after a heartbeat"),
     ],
 )
 async def test_silence_on_a_stream(steps: list[bytes | float], seconds: float | None) -> None:
@@ -141,9 +141,9 @@ async def test_silence_on_a_stream(steps: list[bytes | float], seconds: float | 
     ("steps", "seconds"),
     [
         pytest.param([b"x" * 150_000, 14.0] * 20, None, id="a slow link that keeps up"),
-        pytest.param([b"x", 14.0] * 20, 60, id="one byte a time-out"),
+        pytest.param([b"x", 14.0] * 20, 60, id="one byte per timeout"),
         pytest.param([b"x", 16.0, b"x"], 15, id="silence"),
-        pytest.param([b"x" * 102_400, *[14.0, b"x"] * 20], 70, id="a start that buys ten seconds"),
+        pytest.param([b"x" * 102_400, *[14.0, b"x"] * 20], 70, id="a fast start allows ten more seconds"),
     ],
 )
 async def test_the_pace_of_a_body(steps: list[bytes | float], seconds: float | None) -> None:
