@@ -110,10 +110,9 @@ PINNED: Final = Bindings(
 )
 """For :class:`Flags`: the context and the data of the object."""
 
-# `by_type` lacks a value whose type differs from the default's, and arrays and objects, which the slow path copies. The context in
-# `hot_context` is valid, and an entry of `increments` counts one more evaluation without a lock. Any exception leads to the slow
-# path, which meets its cause again and handles it. A typed flag without another default fails at first, and is evaluated again
-# with its own.
+# `by_type` lacks a value whose type differs from the default's, and arrays and objects, which the slow path copies. The hot context
+# is valid, and an entry of `increments` counts one more evaluation without a lock. Any exception leads to the slow path, which
+# meets its cause again and handles it. A typed flag without another default fails at first, and is evaluated again with its own.
 _TEMPLATE: Final = """\
 {define} {name}(self, {bound.parameters}, *, expect=None):
     {bound.load_context}

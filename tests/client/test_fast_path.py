@@ -12,7 +12,7 @@ import pytest
 
 from aioflags import Client, ConfigError, Context, Flag, Flags
 from aioflags.client.evaluator import Evaluator
-from aioflags.client.fast_path import FastPath, fast_path, report_target
+from aioflags.client.fast_path import CLIENT, PINNED, FastPath, fast_path, report_target, with_fast_path
 from aioflags.events.options import Events
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 
@@ -84,6 +84,24 @@ def test_tracebacks_show_the_source_of_the_compiled_method() -> None:
         client.variation_nowait("f", "user-1", False)
     lines = [(frame.name, frame.line) for frame in traceback.extract_tb(raised.value.__traceback__)]
     assert ("variation_nowait", "return slow_path(self, key, context, default, expect=expect)") in lines
+
+
+@pytest.mark.parametrize("records_events", [False, True])
+def test_an_evaluation_without_targeting_does_not_reach_the_slow_path(records_events: bool) -> None:
+    def evaluate(*args: object, **options: object) -> Any:
+        raise AssertionError("the slow path was taken")
+
+    client = Client.local({"flagValues": {"f": True}})
+    client.variation_nowait("f", USER, False)  # compiles the flag
+    if records_events:
+        client._recorder.open()
+    of_client: Any = with_fast_path(CLIENT)(evaluate)
+    of_flags: Any = with_fast_path(PINNED)(evaluate)
+    evaluations = [of_client(client, "f", USER, False), of_client(client, "f", USER, False)]
+    evaluations.append(of_flags(client.flags_nowait(USER), "f", False))
+    assert evaluations == [True] * 3
+    batch = client._recorder.drain()
+    assert (0 if batch is None else batch.count()) == (3 if records_events else 0)
 
 
 async def test_a_typed_flag_is_counted_as_a_plain_key_with_its_default_is() -> None:
