@@ -456,7 +456,7 @@ class Client:
         invalid context. Flags that were never asked for are compiled first, in slices that let others run.
         """
         snapshot = await self._newest()
-        await run_cooperatively(snapshot.compiling())
+        await run_cooperatively(snapshot.compile_all())
         found = self._evaluator.context(context)
         known = await self._evaluator.ahead(snapshot, found)
         states = self._evaluator.states(

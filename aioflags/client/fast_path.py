@@ -93,7 +93,7 @@ CLIENT: Final = Bindings(
     load_snapshot="snapshot = self._holder.snapshot",
     context="context",
     snapshot="snapshot",
-    flags="snapshot.plain",
+    flags="snapshot.direct_flags",
     is_valid="context.error is None",
     target="self._report_to",
 )
@@ -104,8 +104,8 @@ PINNED: Final = Bindings(
     arguments="key, default",
     context="self._subject",
     snapshot="self._snapshot",
-    flags="self._plain",
-    is_valid="True",  # for an invalid context `_plain` is empty
+    flags="self._direct_flags",
+    is_valid="True",  # for an invalid context `_direct_flags` is empty
     target="self._evaluator.report_to",
 )
 """For :class:`Flags`: the context and the data of the object."""

@@ -31,7 +31,7 @@ class Flags:
     Plain calls that never wait and never raise; usable from any thread.
     """
 
-    __slots__ = ("_context", "_evaluator", "_known", "_plain", "_snapshot", "_subject")
+    __slots__ = ("_context", "_direct_flags", "_evaluator", "_known", "_snapshot", "_subject")
 
     def __init__(
         self, evaluator: Evaluator, snapshot: Snapshot, context: Context | None, known: FindMembership | None = None
@@ -42,7 +42,7 @@ class Flags:
         self._known = known
         # Nobody stays nobody, also where there is an ambient context later.
         self._subject = _UNKNOWN if context is None else context
-        self._plain = snapshot.plain if context is not None and context.error is None else _NOBODY
+        self._direct_flags = snapshot.direct_flags if context is not None and context.error is None else _NOBODY
 
     @property
     def context(self) -> Context | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aioflags.evaluation.answers import direct
+from aioflags.evaluation.answers import direct_prerequisites
 from aioflags.evaluation.bulk import BulkEvaluation
 from aioflags.evaluation.scope import FindMembership
 from aioflags.model.detail import EvaluationDetail, Reason
@@ -118,20 +118,22 @@ def flags_state(
     """
     found: dict[str, FlagState] = {}
     options = _Options(with_reasons, details_only_for_tracked_flags, now_ms)
-    plain, scope, batch = snapshot.plain, snapshot.scope, BulkEvaluation(snapshot, context, memberships)
+    direct_flags, scope, batch = snapshot.direct_flags, snapshot.scope, BulkEvaluation(snapshot, context, memberships)
     for key, flag in snapshot.flags.items():
         if client_side_only and not flag.is_client_visible:
             continue
         try:
-            answer = plain[key](context, scope)
+            answer = direct_flags[key](context, scope)
         except Exception:  # noqa: BLE001  # what it is, snapshot.evaluate knows
             answer = None
         if answer is None or not answer.by_type:
             evaluation = batch.evaluate(key)
-            prerequisites = direct(evaluation.prerequisites, key)
+            prerequisites = direct_prerequisites(evaluation.prerequisites, key)
             found[key] = FlagState(evaluation.detail, flag, evaluation.is_experiment, options, prerequisites)
         elif answer.prerequisites:
-            found[key] = FlagState(answer.detail, flag, answer.is_experiment, options, direct(answer.prerequisites, key))
+            found[key] = FlagState(
+                answer.detail, flag, answer.is_experiment, options, direct_prerequisites(answer.prerequisites, key)
+            )
         else:
             found[key] = FlagState(answer.detail, flag, answer.is_experiment, options)
     return found
@@ -158,10 +160,10 @@ def given_states(
 def flag_values(snapshot: Snapshot, context: Context, memberships: FindMembership | None = None) -> dict[str, Any]:
     """The value of each flag for a valid context, by key; ``None`` where there is none to serve."""
     found: dict[str, Any] = {}
-    plain, scope, batch = snapshot.plain, snapshot.scope, BulkEvaluation(snapshot, context, memberships)
+    direct_flags, scope, batch = snapshot.direct_flags, snapshot.scope, BulkEvaluation(snapshot, context, memberships)
     for key in snapshot.flags:
         try:
-            answer = plain[key](context, scope)
+            answer = direct_flags[key](context, scope)
         except Exception:  # noqa: BLE001  # what it is, snapshot.evaluate knows
             answer = None
         if answer is None or not answer.by_type:

@@ -15,7 +15,7 @@ import msgspec
 from aioflags.evaluation.value_types import MISMATCH, fit
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 
-__all__ = ["Answer", "PrerequisiteEvaluation", "Tracking", "direct", "malformed"]
+__all__ = ["Answer", "PrerequisiteEvaluation", "Tracking", "direct_prerequisites", "malformed"]
 
 
 class Answer:
@@ -104,6 +104,6 @@ class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):
     prerequisite_of: str
 
 
-def direct(notes: tuple[PrerequisiteEvaluation, ...], key: str) -> tuple[str, ...]:
+def direct_prerequisites(notes: tuple[PrerequisiteEvaluation, ...], key: str) -> tuple[str, ...]:
     """Keys of the prerequisites that the flag itself asked for, in the order of evaluation."""
     return tuple(note.key for note in notes if note.prerequisite_of == key)

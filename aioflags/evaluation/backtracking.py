@@ -22,24 +22,24 @@ from typing import Any, Final, TypeAlias
 from aioflags.evaluation.character_sets import ANY, END, NEWLINE, NULLABLE, characters
 from aioflags.evaluation.pattern_tree import ONE_CHARACTER, Node, Tree
 
-__all__ = ["LONGEST_SUBJECT", "MOST_STEPS", "Steps", "longest_subject", "step_bound", "value"]
+__all__ = ["MAX_STEPS", "MAX_SUBJECT_LENGTH", "Steps", "max_subject_length", "step_bound", "value"]
 
 Steps: TypeAlias = tuple[float, ...]
 """The coefficients of a polynomial in the length of the text, the constant first."""
 
-LONGEST_SUBJECT: Final = 4096
+MAX_SUBJECT_LENGTH: Final = 4096
 """In characters. A pattern with unbounded repetition does not search longer texts on ``re``."""
-MOST_STEPS: Final = 250_000
+MAX_STEPS: Final = 250_000
 """What one search on ``re`` may take. A step is about 10 ns, so this is half of the 5 ms that a search may hold the event loop."""
 
 
-_FEW: Final = 255
+_MAX_COUNTED: Final = 255
 """A repetition of one character up to this count is a constant number of choices; with a higher limit it counts as unbounded."""
-_UNROLLED: Final = 5
+_MAX_UNROLLED: Final = 5
 """A repetition of several characters up to this count is judged as if it were written out."""
-_VISITS: Final = 500
+_MAX_VISITS: Final = 500
 """How many nodes are judged: this number, and two for each character of the pattern."""
-_HIGHEST_DEGREE: Final = 5
+_MAX_DEGREE: Final = 5
 
 # Prices in steps, measured on CPython 3.11 and rounded up.
 _LITERAL: Final = 0.25
@@ -50,8 +50,8 @@ _ITERATION: Final = 5.0
 """One round of a repetition of several characters."""
 
 
-def longest_subject(tree: Tree, length: int) -> int | None:
-    """The longest text that ``re`` searches for the pattern within :data:`MOST_STEPS`; ``None`` for any length.
+def max_subject_length(tree: Tree, length: int) -> int | None:
+    """The longest text that ``re`` searches for the pattern within :data:`MAX_STEPS`; ``None`` for any length.
 
     ``length`` is that of the pattern as it is written. 0 means that no useful bound is proven. Without unbounded repetition the
     time is in proportion to the text, and texts of any length are searched.
@@ -59,17 +59,17 @@ def longest_subject(tree: Tree, length: int) -> int | None:
     Raises :class:`RecursionError` if the pattern is nested too deeply for the stack that is left.
     """
     nodes, flags = tuple(tree), int(tree.state.flags)
-    attempt = _Judge(_VISITS + 2 * length).sequence(nodes, _SUCCESS, flags).steps
+    attempt = _Judge(_MAX_VISITS + 2 * length).sequence(nodes, _SUCCESS, flags).steps
     search = _searched(attempt, nodes, flags)
-    if len(attempt) == 1 and value(search, LONGEST_SUBJECT) <= MOST_STEPS:
+    if len(attempt) == 1 and value(search, MAX_SUBJECT_LENGTH) <= MAX_STEPS:
         return None
-    return bisect_left(range(1, LONGEST_SUBJECT + 1), 1, key=lambda size: int(value(search, size) > MOST_STEPS))
+    return bisect_left(range(1, MAX_SUBJECT_LENGTH + 1), 1, key=lambda size: int(value(search, size) > MAX_STEPS))
 
 
 def step_bound(tree: Tree, length: int) -> Steps:
     """At most how many steps ``re`` takes to search a text for the pattern, as a polynomial in the length of the text."""
     nodes, flags = tuple(tree), int(tree.state.flags)
-    return _searched(_Judge(_VISITS + 2 * length).sequence(nodes, _SUCCESS, flags).steps, nodes, flags)
+    return _searched(_Judge(_MAX_VISITS + 2 * length).sequence(nodes, _SUCCESS, flags).steps, nodes, flags)
 
 
 def _searched(attempt: Steps, nodes: Sequence[Node], flags: int) -> Steps:
@@ -151,7 +151,7 @@ class _Judge:
         if len(body) == 1 and str(body[0][0]) in ONE_CHARACTER:
             operation, argument = str(body[0][0]), body[0][1]
             return _repeat_character(characters(operation, argument, flags), _price(operation, argument, flags), least, most, tail)
-        if most <= _UNROLLED:
+        if most <= _MAX_UNROLLED:
             for number in range(most):
                 once_more = self.sequence(body, tail, flags)
                 tail = _alternatives([once_more, tail]) if number < most - least else once_more
@@ -190,7 +190,7 @@ def _alternatives(costs: Sequence[_Cost]) -> _Cost:
 
 
 def _repeat_character(first: int, price: float, least: int, most: int, tail: _Cost) -> _Cost:
-    if most > _FEW and least != most:
+    if most > _MAX_COUNTED and least != most:
         return _loop(first, price, least, tail)
     if most == 0:
         return tail
@@ -273,7 +273,7 @@ def _most(terms: Sequence[Steps]) -> Steps:
 
 def _summed(steps: Steps) -> Steps:
     """At least the sum over all lengths from 0 up: what it costs to try something from each place of a text."""
-    if len(steps) > _HIGHEST_DEGREE:
+    if len(steps) > _MAX_DEGREE:
         return (math.inf,)
     return _sum(steps, (0.0, *(coefficient / power for power, coefficient in enumerate(steps, 1))))
 

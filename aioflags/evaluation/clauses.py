@@ -108,7 +108,7 @@ def _in_segments(keys: tuple[str, ...], *, wanted: bool) -> Predicate:
 
 def _in_segment(key: str, *, wanted: bool) -> Predicate:
     def is_in(context: Context, scope: Scope) -> bool:
-        segment = scope.forms.segments.get(key) or scope.forms.segment(key)
+        segment = scope.data.segments.get(key) or scope.data.segment(key)
         if segment is None:
             return not wanted
         user = context if context.kind == "user" else context.member("user")

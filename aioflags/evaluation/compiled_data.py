@@ -32,7 +32,7 @@ class DefinitionLog:
         self._log = log
         self._once = Once()
 
-    def about(self, kind: ObjectKind, definition: Definition | CompiledFlag) -> Note:
+    def note_for(self, kind: ObjectKind, definition: Definition | CompiledFlag) -> Note:
         """Takes what there is to say about one version of a definition."""
         key, version = definition.key, definition.version
 
@@ -42,7 +42,7 @@ class DefinitionLog:
 
         return note
 
-    def bug(self, key: object, bug: Exception) -> None:
+    def report_bug(self, key: object, bug: Exception) -> None:
         """Reports an exception that nobody expected: a line once, its traceback for those who look for it."""
         if self._once((str(key), type(bug))):
             self._log.error("evaluating flag %s failed: %r", printable(key), bug)
@@ -52,40 +52,40 @@ class DefinitionLog:
 class CompiledData:
     """What evaluations run on.
 
-    ``flags`` and ``segments`` are those compiled so far, ``plain`` is what :class:`~aioflags.evaluation.snapshot.Snapshot`
+    ``flags`` and ``segments`` are those compiled so far, ``direct_flags`` is what :class:`~aioflags.evaluation.snapshot.Snapshot`
     says.
     """
 
-    __slots__ = ("complaints", "dialect", "flags", "items", "plain", "segments")
+    __slots__ = ("dialect", "direct_flags", "flags", "items", "log", "segments")
 
-    def __init__(self, items: Items, dialect: Dialect, complaints: DefinitionLog) -> None:
+    def __init__(self, items: Items, dialect: Dialect, log: DefinitionLog) -> None:
         self.items: Items = items
         self.dialect: Dialect = dialect
-        self.complaints: DefinitionLog = complaints
-        self.plain: dict[str, Evaluate] = {}
+        self.log: DefinitionLog = log
+        self.direct_flags: dict[str, Evaluate] = {}
         self.flags: dict[str, CompiledFlag] = {}
         self.segments: dict[str, CompiledSegment] = {}
 
-    def renewed(self, items: Items, changed: Iterable[Item] | None = None) -> CompiledData:
+    def updated(self, items: Items, changed: Iterable[Item] | None = None) -> CompiledData:
         """The forms of ``items`` as far as they are known: they differ from the present items in what ``changed`` names.
 
         Without it, they differ in what is another object there, or in one of the two alone.
         """
-        forms, segments = CompiledData(items, self.dialect, self.complaints), set[str]()
+        forms, segments = CompiledData(items, self.dialect, self.log), set[str]()
         # Other threads may compile meanwhile: in this order nothing is plain without being a flag, and only copies are asked below.
         if changed is None and len(items.flags) < len(self.flags):
             # One flag that a store was asked for, say, beside ten thousand: what is picked costs by what there is now.
-            forms.plain = _reuse(self.plain, self.items.flags, items.flags)
+            forms.direct_flags = _reuse(self.direct_flags, self.items.flags, items.flags)
             forms.flags = _reuse(self.flags, self.items.flags, items.flags)
             forms.segments = _reuse(self.segments, self.items.segments, items.segments)
             named = {key for flag in forms.flags.values() for key in flag.segments}
             segments = {key for key in named if items.segments.get(key) is not self.items.segments.get(key)}
         else:
-            forms.plain, forms.flags, forms.segments = dict(self.plain), dict(self.flags), dict(self.segments)
+            forms.direct_flags, forms.flags, forms.segments = dict(self.direct_flags), dict(self.flags), dict(self.segments)
             for kind, key in forms._outdated(self.items) if changed is None else changed:
                 if kind is ObjectKind.FLAG:
                     forms.flags.pop(key, None)
-                    forms.plain.pop(key, None)
+                    forms.direct_flags.pop(key, None)
                 else:
                     forms.segments.pop(key, None)
                     segments.add(key)
@@ -93,9 +93,9 @@ class CompiledData:
         trees: dict[str, Tree] = {}
         for key, flag in forms.flags.items():
             if flag.prerequisites or not segments.isdisjoint(flag.segments):
-                forms.plain.pop(key, None)
+                forms.direct_flags.pop(key, None)
                 if tree_of(items.flags[key], items, trees) is not None:
-                    forms.plain[key] = flag.evaluate
+                    forms.direct_flags[key] = flag.evaluate
         return forms
 
     def _outdated(self, before: Items) -> list[Item]:
@@ -112,11 +112,11 @@ class CompiledData:
             definition = self.items.flags.get(key)
             if definition is None:
                 return None
-            flag = self.dialect.flag(definition, self.complaints.about(ObjectKind.FLAG, definition))
+            flag = self.dialect.flag(definition, self.log.note_for(ObjectKind.FLAG, definition))
             # Other threads may compile it as well. One form stays, in both places, since answers of two are not the same.
             flag = self.flags.setdefault(key, flag)
             if tree_of(definition, self.items) is not None:
-                self.plain[key] = flag.evaluate
+                self.direct_flags[key] = flag.evaluate
         return flag
 
     def segment(self, key: str) -> CompiledSegment | None:
@@ -126,7 +126,7 @@ class CompiledData:
             definition = self.items.segments.get(key)
             if definition is None:
                 return None
-            segment = self.dialect.segment(definition, self.complaints.about(ObjectKind.SEGMENT, definition))
+            segment = self.dialect.segment(definition, self.log.note_for(ObjectKind.SEGMENT, definition))
             self.segments[key] = segment
         return segment
 

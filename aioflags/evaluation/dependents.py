@@ -18,7 +18,7 @@ from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.runtime.cooperative import Cooperative
 
-__all__ = ["Dependents", "changed_flags", "needs", "tracing"]
+__all__ = ["Dependents", "changed_flags", "needs", "updated_index"]
 
 _DEFINITIONS_A_SLICE: Final = 100
 """How many definitions are looked into before others get a turn: a millisecond's work or less."""
@@ -30,13 +30,13 @@ Dependents: TypeAlias = Mapping[Item, AbstractSet[Item]]
 def changed_flags(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> frozenset[str]:
     """Keys of the flags that changed, live or deleted, when ``change_set`` made ``new`` out of ``old``.
 
-    ``index`` is what :func:`tracing` returns for ``new``.
+    ``index`` is what :func:`updated_index` returns for ``new``.
     """
     flags, segments = _changed_keys(old, new, change_set)
     return flags if index is None else flags | _affected(index, _named(flags, segments))
 
 
-def tracing(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> Cooperative[Dependents | None]:
+def updated_index(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> Cooperative[Dependents | None]:
     """The index of ``new``; ``None`` if it is not needed to find what ``change_set`` changes.
 
     ``index`` is that of ``old``, as far as there is one.

@@ -29,7 +29,7 @@ _Gate: TypeAlias = tuple[str, int, Answer]
 """A prerequisite: its key, the variation that is needed, and the answer if it serves another."""
 
 _NOTHING: Final = VariationOrRollout()
-_MOST_WAYS: Final = 256
+_MAX_ANSWERS: Final = 256
 """How many ways to its answers a flag with prerequisites remembers."""
 _ABSENT: Final = malformed("there is no such flag")
 """Stands in a way for a prerequisite that there is not. The end of such a way is remembered, too: answers are told apart by
@@ -192,11 +192,11 @@ def _with_prerequisites(flag: FlagDefinition, outcome: RuleOutcome[Answer]) -> E
     def with_prerequisites(context: Context, scope: Scope) -> Answer:
         if not scope.is_shared:
             return each_once(context, scope)
-        plain = scope.forms.plain
+        direct_flags = scope.data.direct_flags
         way: Any = start
         try:
             for needed, variation in needs:
-                answer = plain[needed](context, scope)
+                answer = direct_flags[needed](context, scope)
                 way = way[answer]
                 if answer.satisfies != variation:
                     break
@@ -212,7 +212,7 @@ def _with_prerequisites(flag: FlagDefinition, outcome: RuleOutcome[Answer]) -> E
         """In the shared scope: makes the answer that names its prerequisites, and keeps it for the next time."""
         notes: list[PrerequisiteEvaluation] = []
         for needed, variation, failed in gates:
-            prerequisite = scope.forms.flag(needed)
+            prerequisite = scope.data.flag(needed)
             if prerequisite is None:
                 return ways.add([*(note.answer for note in notes), _ABSENT], failed.after(notes))
             answer = prerequisite.evaluate(context, scope)
@@ -231,7 +231,7 @@ def _each_once(key: str, gates: Sequence[_Gate], decide: Evaluate) -> Evaluate:
     def each_once(context: Context, scope: Scope) -> Answer:
         flags, notes = scope.flags, scope.notes
         for needed, variation, failed in gates:
-            prerequisite = scope.forms.flag(needed)
+            prerequisite = scope.data.flag(needed)
             if prerequisite is None:
                 return failed
             answer = flags.recall(needed, scope)
@@ -267,7 +267,7 @@ class PrerequisiteAnswers:
         found: Answer = step.setdefault(steps[-1], end)
         if found is end:
             self._count += 1
-            if self._count > _MOST_WAYS:
+            if self._count > _MAX_ANSWERS:
                 self.start.clear()  # prerequisites that changed have left theirs behind
                 self._count = 0
                 return self.add(steps, end)

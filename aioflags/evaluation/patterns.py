@@ -15,32 +15,32 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from aioflags.evaluation.backtracking import LONGEST_SUBJECT, longest_subject
+from aioflags.evaluation.backtracking import MAX_SUBJECT_LENGTH, max_subject_length
 from aioflags.evaluation.compiled import Note
 from aioflags.evaluation.pattern_tree import Tree, compile_tree, is_cramped, parse, shortened
 from aioflags.evaluation.re2_syntax import re2_pattern
 from aioflags.runtime.logs import printable
 
 __all__ = [
-    "LONGEST_PATTERN",
-    "LONGEST_SUBJECT",
-    "SHORTEST_LIMIT",
+    "MAX_PATTERN_LENGTH",
+    "MAX_SUBJECT_LENGTH",
+    "MIN_SUBJECT_LENGTH",
     "Search",
     "compile_pattern",
     "installed_re2",
-    "longest_without_re2",
+    "max_length_without_re2",
 ]
 
 Search: TypeAlias = Callable[[str], bool]
 Compile: TypeAlias = Callable[[str], Any]
 
-LONGEST_PATTERN: Final = 200_000
+MAX_PATTERN_LENGTH: Final = 200_000
 """In characters. A longer pattern is not compiled, which would take more than half a second."""
-SHORTEST_LIMIT: Final = 64
+MIN_SUBJECT_LENGTH: Final = 64
 """In characters. A pattern that could not even search a text of this length never matches."""
-_RE2_STEPS: Final = 300_000
+_MAX_RE2_STEPS: Final = 300_000
 """The most that RE2 may take for a search: instructions of the program times characters of the text, each some 10 ns."""
-_RE2_MEMORY: Final = 1 << 18
+_MAX_RE2_MEMORY: Final = 1 << 18
 """In bytes, for each pattern. With more, RE2 builds states that cost it more than they save on texts of this length."""
 
 
@@ -50,7 +50,7 @@ def compile_pattern(text: str, note: Note, *, compile_re2: Compile | None = None
     ``compile_re2`` replaces the compiler of the extra; ``with_re2=False`` does without it. Raises :class:`RecursionError` only
     if the caller has no stack left.
     """
-    if len(text) > LONGEST_PATTERN:
+    if len(text) > MAX_PATTERN_LENGTH:
         note(f"has a pattern of {len(text)} characters, which is too long, so it never matches: {printable(text)!r}")
         return _never
     try:
@@ -63,7 +63,7 @@ def compile_pattern(text: str, note: Note, *, compile_re2: Compile | None = None
     if limit is None:
         return _unlimited(compiled.search)
     shown = repr(printable(text))
-    if limit == LONGEST_SUBJECT:
+    if limit == MAX_SUBJECT_LENGTH:
         return _limited(compiled, limit, note, f"has a pattern that does not search texts of more than {limit} characters: {shown}")
     engine = (compile_re2 or installed_re2()) if with_re2 else None
     refusal = "install aioflags[re2]"
@@ -73,19 +73,19 @@ def compile_pattern(text: str, note: Note, *, compile_re2: Compile | None = None
             return _by_re2(engine, tree, in_time)
         except Exception as problem:  # noqa: BLE001  # RE2's own error has no name where it is not installed
             refusal = f"RE2 cannot search for it: {problem}"
-    if limit >= SHORTEST_LIMIT:
+    if limit >= MIN_SUBJECT_LENGTH:
         too_long = f"has a pattern that can take too long, so it does not search texts of more than {limit} characters"
         return _limited(compiled, limit, note, f"{too_long}: {shown}; {refusal}")
     note(f"has a pattern that can take too long, so it never matches: {shown}; {refusal}")
     return _never
 
 
-def longest_without_re2(text: str) -> int | None:
+def max_length_without_re2(text: str) -> int | None:
     """The longest subject that a valid pattern searches without RE2; ``None`` for any length, 0 if it never matches."""
-    if len(text) > LONGEST_PATTERN:
+    if len(text) > MAX_PATTERN_LENGTH:
         return 0
     _, _, limit = _compiled(text)
-    return limit if limit is None or limit >= SHORTEST_LIMIT else 0
+    return limit if limit is None or limit >= MIN_SUBJECT_LENGTH else 0
 
 
 @functools.cache
@@ -97,7 +97,7 @@ def installed_re2() -> Compile | None:
         return None
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = _RE2_MEMORY
+    options.max_mem = _MAX_RE2_MEMORY
 
     def compile_re2(text: str) -> Any:
         return re2.compile(text, options)
@@ -113,7 +113,7 @@ def _compiled(text: str) -> tuple[re.Pattern[str], Tree, int | None]:
     tree = shortened(tree)
     compiled = compile_tree(tree)
     try:
-        return compiled, tree, longest_subject(tree, len(text))
+        return compiled, tree, max_subject_length(tree, len(text))
     except RecursionError:
         if is_cramped():
             raise
@@ -141,9 +141,9 @@ def _by_re2(compile_re2: Compile, tree: Tree, otherwise: Search) -> Search:
     """The search by RE2. ``otherwise`` searches the subjects that RE2 does not search quickly or as ``re`` does."""
     pattern = re2_pattern(tree)
     compiled, alphabet = compile_re2(pattern.text), pattern.alphabet
-    search, limit = compiled.search, _RE2_STEPS // compiled.programsize
+    search, limit = compiled.search, _MAX_RE2_STEPS // compiled.programsize
     # A small program takes time in proportion to the text: no text is too long for it.
-    longest = sys.maxsize if limit >= LONGEST_SUBJECT else limit
+    longest = sys.maxsize if limit >= MAX_SUBJECT_LENGTH else limit
 
     def occurs(subject: str) -> bool:
         if len(subject) > longest:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import msgspec
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking
-from aioflags.evaluation.visits import DEEPEST, Visits
+from aioflags.evaluation.visits import MAX_DEPTH, Visits
 from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.membership import Membership
 
@@ -50,12 +50,12 @@ class EvaluableSegment(Protocol):
 class EvaluationData(Protocol):
     """The flags and segments that an evaluation may go into.
 
-    ``plain``: flags that can be evaluated in the shared scope. ``segments``: those compiled so far. :meth:`flag` and
+    ``direct_flags``: flags that can be evaluated in the shared scope. ``segments``: those compiled so far. :meth:`flag` and
     :meth:`segment` compile what is missing, and return ``None`` for a key that does not exist.
     """
 
     @property
-    def plain(self) -> Mapping[str, Evaluate]: ...
+    def direct_flags(self) -> Mapping[str, Evaluate]: ...
     @property
     def segments(self) -> Mapping[str, EvaluableSegment]: ...
     def flag(self, key: str) -> EvaluableFlag | None: ...
@@ -68,10 +68,10 @@ class Scope(msgspec.Struct, eq=False):
     A scope that is not shared may serve several evaluations, one after the other, for the same context: each prerequisite
     and each segment that goes into others is evaluated once for all of them. :meth:`begin` comes between them.
 
-    ``is_shared``: nothing may be noted here, and need not be (:attr:`EvaluationData.plain`).
+    ``is_shared``: nothing may be noted here, and need not be (:attr:`EvaluationData.direct_flags`).
     """
 
-    forms: EvaluationData
+    data: EvaluationData
     memberships: FindMembership | None = None
     """What is known of big segments; ``None`` where no store is configured."""
     notes: list[PrerequisiteEvaluation] = []
@@ -90,7 +90,7 @@ class Scope(msgspec.Struct, eq=False):
         if visits is None:
             visits = self._flags = Visits(
                 circular="needs flag {}, which is a prerequisite of itself",
-                too_deep=f"needs more than {DEEPEST} flags that are prerequisites of one another",
+                too_deep=f"needs more than {MAX_DEPTH} flags that are prerequisites of one another",
             )
         return visits
 
@@ -101,7 +101,7 @@ class Scope(msgspec.Struct, eq=False):
         if visits is None:
             visits = self._segments = Visits(
                 circular="needs segment {}, which refers to itself",
-                too_deep=f"needs more than {DEEPEST} segments that refer to one another",
+                too_deep=f"needs more than {MAX_DEPTH} segments that refer to one another",
             )
         return visits
 

@@ -12,9 +12,9 @@ from aioflags.evaluation.items import Item
 from aioflags.model.change import ChangeSet, Definition
 from aioflags.runtime.cooperative import Cooperative
 
-__all__ = ["LONG", "slow_items"]
+__all__ = ["SLOW_PATTERN_LENGTH", "slow_items"]
 
-LONG: Final = 500
+SLOW_PATTERN_LENGTH: Final = 500
 """In characters, all patterns of a definition together. Up to here they take 1 to 3 ms to compile."""
 _CHANGES_A_SLICE: Final = 500
 
@@ -25,7 +25,7 @@ def slow_items(change_set: ChangeSet) -> Cooperative[list[Item]]:
     for count, change in enumerate(change_set.changes, 1):
         if count % _CHANGES_A_SLICE == 0:
             yield
-        if change.definition is not None and _pattern_length(change.definition) > LONG:
+        if change.definition is not None and _pattern_length(change.definition) > SLOW_PATTERN_LENGTH:
             slow.append((change.kind, change.key))
     return slow
 

@@ -16,7 +16,7 @@ from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.evaluation.compiled_data import CompiledData, DefinitionLog
-from aioflags.evaluation.dependents import Dependents, changed_flags, tracing
+from aioflags.evaluation.dependents import Dependents, changed_flags, updated_index
 from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.items import Item, Items, applied
 from aioflags.evaluation.scope import Evaluate, FindMembership, Scope
@@ -42,25 +42,24 @@ class Snapshot:
 
     ``has_data``: something was applied, or the data is empty on purpose.
 
-    ``plain`` holds the flags that can be evaluated as ``plain[key](context, scope)``, with the shared :attr:`scope`, for
-    a valid context; it fills as flags are asked for. Such a call may raise: then, and for any other flag,
-    :meth:`evaluate` has the answer.
+    ``direct_flags``: the flags that may be called directly, as ``direct_flags[key](context, scope)`` with the shared :attr:`scope`
+    and a valid context. A flag is added when it is compiled. If the call raises, and for every other flag, call :meth:`evaluate`.
 
     ``dependents`` is the index of :mod:`aioflags.evaluation.dependents`: made by :meth:`builder` if changes are followed, and
     otherwise by :meth:`changed_since`.
     """
 
-    __slots__ = ("_big_segment_kinds", "_forms", "dependents", "has_data", "items", "plain", "scope", "selector")
+    __slots__ = ("_big_segment_kinds", "_data", "dependents", "direct_flags", "has_data", "items", "scope", "selector")
 
     def __init__(self, forms: CompiledData, *, selector: Selector, has_data: bool) -> None:
         self.items: Items = forms.items
         self.selector: Selector = selector
         self.has_data: bool = has_data
-        self.plain: dict[str, Evaluate] = forms.plain
+        self.direct_flags: dict[str, Evaluate] = forms.direct_flags
         # The scope sees the forms, not the snapshot: in a circle, every old snapshot would wait for the garbage collector.
         self.scope: Scope = Scope(forms, is_shared=True)
         self.dependents: Dependents | None = None
-        self._forms = forms
+        self._data = forms
         self._big_segment_kinds: frozenset[str] | None = None
 
     @classmethod
@@ -98,39 +97,39 @@ class Snapshot:
             return self
         items = yield from applied(self.items, change_set)
         changed = None if change_set.kind is ChangeKind.FULL else [(change.kind, change.key) for change in change_set.changes]
-        snapshot = Snapshot(self._forms.renewed(items, changed), selector=change_set.selector, has_data=True)
+        snapshot = Snapshot(self._data.updated(items, changed), selector=change_set.selector, has_data=True)
         if traced:
-            snapshot.dependents = yield from tracing(self.dependents, self.items, snapshot.items, change_set)
+            snapshot.dependents = yield from updated_index(self.dependents, self.items, snapshot.items, change_set)
         return snapshot
 
     def changed_since(self, old: Snapshot, change_set: ChangeSet) -> frozenset[str]:
         """Keys of the flags that changed, live or deleted, when ``change_set`` made this snapshot out of ``old``."""
         if self.dependents is None:
-            self.dependents = run_at_once(tracing(old.dependents, old.items, self.items, change_set))
+            self.dependents = run_at_once(updated_index(old.dependents, old.items, self.items, change_set))
         return changed_flags(self.dependents, old.items, self.items, change_set)
 
-    def compiling(self) -> Cooperative[None]:
+    def compile_all(self) -> Cooperative[None]:
         """Compiles every flag that was not asked for yet, and pauses now and then on its way."""
-        for count, key in enumerate(self.items.flags.keys() - self._forms.flags.keys(), 1):
+        for count, key in enumerate(self.items.flags.keys() - self._data.flags.keys(), 1):
             if count % _COMPILED_A_SLICE == 0:
                 yield
-            self._forms.flag(key)
+            self._data.flag(key)
 
     def compile(self, items: Iterable[Item]) -> None:
         """Compile these definitions now, in any thread, and not at their first evaluation."""
         for kind, key in items:
             if kind is ObjectKind.FLAG:
-                self._forms.flag(key)
+                self._data.flag(key)
             else:
-                self._forms.segment(key)
+                self._data.segment(key)
 
     def compiled(self, key: str) -> CompiledFlag | None:
         """The flag of that key, compiled if this is the first time it is asked for; ``None`` if there is none."""
-        return self._forms.flag(key)
+        return self._data.flag(key)
 
     def new_scope(self, memberships: FindMembership | None = None) -> Scope:
         """A scope for evaluations that take notes, one after the other and all for the same context."""
-        return Scope(self._forms, memberships)
+        return Scope(self._data, memberships)
 
     def evaluate(
         self,
@@ -155,7 +154,7 @@ class Snapshot:
             return _refused(default, ErrorKind.CLIENT_NOT_READY)
         flag = None
         try:
-            flag = self._forms.flag(key)
+            flag = self._data.flag(key)
             if flag is None:
                 return _refused(default, ErrorKind.FLAG_NOT_FOUND)
             if scope is None:
@@ -171,7 +170,7 @@ class Snapshot:
                 missing=tuple(scope.missing),
             )
         except Exception as bug:  # noqa: BLE001  # whatever it is: the caller gets a value
-            self._forms.complaints.bug(key, bug)
+            self._data.log.report_bug(key, bug)
             return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[ErrorKind.EXCEPTION]), flag=flag)
 
     def _answer(self, flag: CompiledFlag, context: Context, scope: Scope) -> Answer:
@@ -192,7 +191,7 @@ class Snapshot:
             scope.abandon()
             scope.notes.clear()
         if answer.problem is not None:
-            self._forms.complaints.about(ObjectKind.FLAG, flag)(answer.problem)
+            self._data.log.note_for(ObjectKind.FLAG, flag)(answer.problem)
         return answer
 
 

@@ -15,9 +15,9 @@ from aioflags.model.flag import FlagDefinition
 
 __all__ = ["Tree", "tree_of"]
 
-_HIGHEST: Final = 10
+_MAX_HEIGHT: Final = 10
 """How many flags with prerequisites a small tree has in a row."""
-_MOST_USES: Final = 64
+_MAX_USES: Final = 64
 """How many uses of prerequisites a small tree has. Two paths at each level double them, but real flags share few prerequisites."""
 
 
@@ -48,7 +48,7 @@ def _measured(flag: FlagDefinition, items: Items, known: dict[str, Tree], path: 
     if not flag.prerequisites:
         return _LEAF
     # A chain is followed down to the height of a small tree only, so that a circle ends as well.
-    if flag.key in path or len(path) >= _HIGHEST:
+    if flag.key in path or len(path) >= _MAX_HEIGHT:
         return None
     path.append(flag.key)
     height = uses = 0
@@ -60,10 +60,10 @@ def _measured(flag: FlagDefinition, items: Items, known: dict[str, Tree], path: 
             if tree is None:
                 return None
             height, uses = max(height, tree.height), uses + tree.uses
-        if uses > _MOST_USES:
+        if uses > _MAX_USES:
             return None
     path.pop()
-    if height >= _HIGHEST:
+    if height >= _MAX_HEIGHT:
         return None
     known[flag.key] = Tree(height + 1, uses)
     return known[flag.key]

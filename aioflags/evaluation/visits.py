@@ -11,11 +11,11 @@ from typing import Final, Generic, Protocol, TypeVar, final
 
 from aioflags.model.detail import BigSegmentsStatus
 
-__all__ = ["DEEPEST", "MalformedError", "Noting", "Visits", "worsen"]
+__all__ = ["MAX_DEPTH", "MalformedError", "Noting", "Visits", "worsen"]
 
 T = TypeVar("T")
 
-DEEPEST: Final = 100
+MAX_DEPTH: Final = 100
 """How many prerequisites, and how many segments, may hang on one another: well inside the interpreter's own limit."""
 
 _WORST_LAST: Final = list(BigSegmentsStatus)
@@ -42,7 +42,7 @@ class Visits(Generic[T]):
     """The visits of one scope: those under way, outermost first, and the results of those that have ended.
 
     A result depends on the context and the data alone, so it holds as long as both are the same. The height of a visit, how
-    many levels it went down, is kept with its result: a path that would exceed :data:`DEEPEST` fails whether or not the rest of
+    many levels it went down, is kept with its result: a path that would exceed :data:`MAX_DEPTH` fails whether or not the rest of
     it was visited from a higher level before.
 
     Args:
@@ -75,7 +75,7 @@ class Visits(Generic[T]):
                 raise MalformedError(self._failures[key])
             return None
         result, height, status = visit
-        if len(self._path) + height > DEEPEST:
+        if len(self._path) + height > MAX_DEPTH:
             raise MalformedError(self._too_deep)
         if self._heights and self._heights[-1] <= height:
             self._heights[-1] = height + 1
@@ -92,7 +92,7 @@ class Visits(Generic[T]):
         if not is_leaf:
             if key in self._path:
                 raise MalformedError(self._circular.format(repr(key)))
-            if len(self._path) >= DEEPEST:
+            if len(self._path) >= MAX_DEPTH:
                 raise MalformedError(self._too_deep)
         self._path.append(key)
         self._heights.append(0 if is_leaf else 1)

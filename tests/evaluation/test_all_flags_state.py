@@ -113,7 +113,7 @@ def test_a_plain_flag_that_was_asked_for_before_is_asked_without_an_evaluation()
         asked.append((context, scope))
         return Answer("stand-in", 0, Reason(kind=ReasonKind.FALLTHROUGH))
 
-    snapshot.plain["f"] = stand_in
+    snapshot.direct_flags["f"] = stand_in
     assert flags_state(snapshot, K, now_ms=NOW)["f"].value == "stand-in"
     assert flag_values(snapshot, K) == {"f": "stand-in"}
     assert asked == [(K, snapshot.scope)] * 2

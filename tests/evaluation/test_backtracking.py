@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioflags.evaluation.backtracking import (
-    LONGEST_SUBJECT,
-    MOST_STEPS,
+    MAX_STEPS,
+    MAX_SUBJECT_LENGTH,
     _is_anchored,
     _period,
-    longest_subject,
+    max_subject_length,
     step_bound,
     value,
 )
@@ -65,12 +65,12 @@ HOPELESS = [
 
 
 def longest(pattern: str) -> int | None:
-    return longest_subject(shortened(parse(pattern)), len(pattern))
+    return max_subject_length(shortened(parse(pattern)), len(pattern))
 
 
 @pytest.mark.parametrize("pattern", LINEAR)
 def test_a_linear_pattern_searches_whole_subjects(pattern: str) -> None:
-    assert longest(pattern) in {None, LONGEST_SUBJECT}
+    assert longest(pattern) in {None, MAX_SUBJECT_LENGTH}
 
 
 @pytest.mark.parametrize("pattern", SUPERLINEAR)
@@ -95,7 +95,7 @@ def test_a_hopeless_pattern_searches_next_to_nothing(pattern: str) -> None:
         pytest.param("a+b", None, id="a repetition at the start"),
         pytest.param("a{0,1000}b", None, id="very many at the start"),
         pytest.param("xa{0,1000}b", 627, id="very many in the middle"),
-        pytest.param("^a+$", LONGEST_SUBJECT, id="a repetition before the end of the text"),
+        pytest.param("^a+$", MAX_SUBJECT_LENGTH, id="a repetition before the end of the text"),
         pytest.param("|".join(f"user-{number}" for number in range(20)), None, id="20 names"),
         pytest.param("^(" + "|".join(f"{number:x}-user" for number in range(5000)) + ")$", None, id="5,000 names"),
         pytest.param("https://example.com/a/very/long/path/of/a/page/with/a/long/name/index.html" * 4, None, id="a long text"),
@@ -225,4 +225,4 @@ def test_every_pattern_has_a_bound_that_grows(pattern: str, flags: str) -> None:
     steps = step_bound(shortened(parse(flags + pattern)), len(pattern))
     assert all(coefficient >= 0 for coefficient in steps)
     limit = longest(flags + pattern)
-    assert limit is None or limit == LONGEST_SUBJECT or value(steps, limit + 1) > MOST_STEPS
+    assert limit is None or limit == MAX_SUBJECT_LENGTH or value(steps, limit + 1) > MAX_STEPS

@@ -21,11 +21,11 @@ from aioflags.runtime.logs import logger
 
 
 def test_a_bug_is_told_once_for_each_flag_and_type_and_traced_each_time(caplog: pytest.LogCaptureFixture) -> None:
-    complaints = DefinitionLog(logging.getLogger("aioflags"))
+    log = DefinitionLog(logging.getLogger("aioflags"))
     bugs = [("a\nb", KeyError("x")), ("a\nb", KeyError("y")), ("c", KeyError("x")), ("c", ValueError("x"))]
     with caplog.at_level(logging.DEBUG, "aioflags"):
         for key, bug in bugs:
-            complaints.bug(key, bug)
+            log.report_bug(key, bug)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
         "evaluating flag a\\nb failed: KeyError('x')",
         "evaluating flag c failed: KeyError('x')",
@@ -72,7 +72,7 @@ def test_a_set_of_few_flags_costs_nothing_by_the_many_that_are_compiled() -> Non
     for key in definitions:
         forms.flag(key)
     forms.flags = Unswept(forms.flags)
-    assert forms.renewed(Items({"a": definitions["a"]})).flags == {"a": forms.flags["a"]}
+    assert forms.updated(Items({"a": definitions["a"]})).flags == {"a": forms.flags["a"]}
 
 
 def test_of_two_threads_that_compile_a_flag_one_has_it_compiled() -> None:
@@ -85,7 +85,7 @@ def test_of_two_threads_that_compile_a_flag_one_has_it_compiled() -> None:
 
     forms = CompiledData(Items({"g": definition}), Dialect("test", compile_more_slowly, compile_segment), DefinitionLog(logger))
     assert forms.flag("g") is other
-    assert forms.plain["g"] is other.evaluate
+    assert forms.direct_flags["g"] is other.evaluate
 
 
 def flag_of(key: str, *, version: int = 1, segments: tuple[str, ...] = ()) -> FlagDefinition:
@@ -119,7 +119,7 @@ def test_forms_are_kept_of_what_is_the_same(
     forms = CompiledData(Items(FLAGS, SEGMENTS), LAUNCHDARKLY, DefinitionLog(logger))
     compiled = {key: forms.flag(key) for key in FLAGS}
     t, _ = forms.segment("t"), forms.segment("s")
-    later = forms.renewed(Items(flags, {**SEGMENTS, "s": NEW_S}), changed)
+    later = forms.updated(Items(flags, {**SEGMENTS, "s": NEW_S}), changed)
     assert later.flags == {key: compiled[key] for key in kept}
-    assert later.plain.keys() == kept
+    assert later.direct_flags.keys() == kept
     assert later.segments == {"t": t}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.dependents import tracing
+from aioflags.evaluation.dependents import updated_index
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from tests.evaluation.data import change_set, changes, flag, segment
@@ -154,4 +154,4 @@ ALONE = [f(str(number)) for number in range(300)]
 )
 def test_others_get_a_turn_after_each_hundred_definitions_while_an_index_is(flags: Any, index: Any, step: ChangeSet) -> None:
     old = Snapshot.empty().apply(full(flags))
-    assert sum(1 for _ in tracing(index, old.items, old.apply(step).items, step)) == 2
+    assert sum(1 for _ in updated_index(index, old.items, old.apply(step).items, step)) == 2

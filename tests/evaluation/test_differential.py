@@ -44,7 +44,7 @@ def compare(seed: str, found: Counter[str]) -> None:
             assert same_json(list(ours), list(expected)), where
             assert ours[2]["kind"] == "ERROR" or notes == listed_once(prerequisites), where
             assert explain(snapshot, one["key"], subject).detail == evaluation.detail, where
-            plain = snapshot.plain.get(one["key"])
+            plain = snapshot.direct_flags.get(one["key"])
             if plain is not None and evaluation.detail.reason.error_kind is None:
                 assert plain(subject, snapshot.scope).detail == evaluation.detail, where
             found.update([ours[2]["kind"], *(name for name in ours[2] if name != "kind"), "plain" if plain else "noted"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.answers import direct, malformed
+from aioflags.evaluation.answers import direct_prerequisites, malformed
 from aioflags.evaluation.flags import PrerequisiteAnswers
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.context import Context
@@ -191,7 +191,7 @@ def test_prerequisites_are_noted_depth_first() -> None:
         ("n2", "n1"),
         ("n3", "n1"),
     ]
-    assert direct(evaluation.prerequisites, "n1") == ("n2", "n3")
+    assert direct_prerequisites(evaluation.prerequisites, "n1") == ("n2", "n3")
     assert [note.answer.index for note in evaluation.prerequisites] == [1, 1, 1]
 
 
@@ -209,9 +209,9 @@ def test_whoever_was_asked_for_before_everybody_gets_an_answer_of_their_own() ->
         somebody = Context("k", attributes=dict(zip(("one", "two", "own"), values, strict=True)))
         expected = snapshot_of(*flags, segments=segments).evaluate("top", somebody, None)
         asked = ("one",) if values[0] else ("one", "two")
-        for found in (snapshot.evaluate("top", somebody, None), snapshot.plain["top"](somebody, snapshot.scope)):
+        for found in (snapshot.evaluate("top", somebody, None), snapshot.direct_flags["top"](somebody, snapshot.scope)):
             assert found.detail == expected.detail
-            assert direct(found.prerequisites, "top") == asked
+            assert direct_prerequisites(found.prerequisites, "top") == asked
             assert [note.answer.index for note in found.prerequisites] == [note.answer.index for note in expected.prerequisites]
 
 
@@ -223,8 +223,8 @@ def test_an_evaluation_that_fails_leaves_nothing_behind_in_the_scope_that_all_sh
     snapshot.compiled("top")
     for _ in range(2):
         with pytest.raises(MalformedError, match="invalid attribute reference"):
-            snapshot.plain["top"](people[0], snapshot.scope)
-        assert snapshot.plain["top"](people[1], snapshot.scope).index == 1
+            snapshot.direct_flags["top"](people[0], snapshot.scope)
+        assert snapshot.direct_flags["top"](people[1], snapshot.scope).index == 1
 
 
 def test_a_way_is_found_again_step_by_step() -> None:

@@ -171,12 +171,12 @@ def test_a_flag_in_the_shared_scope_has_few_prerequisites_and_names_the_same_one
     graph, counted = graph_of(levels), Counted()
     snapshot = counted.snapshot(graph)
     evaluation = snapshot.evaluate("flag", K, None)
-    if "flag" not in snapshot.plain:
+    if "flag" not in snapshot.direct_flags:
         return
     # The first time, each level is evaluated once more in order to keep the answer.
     for most in (10 * PLAIN_USES, PLAIN_USES):
         counted.flags.clear()
-        answer = snapshot.plain["flag"](K, snapshot.scope)
+        answer = snapshot.direct_flags["flag"](K, snapshot.scope)
         assert answer.detail == evaluation.detail
         assert [(note.key, note.prerequisite_of) for note in answer.prerequisites] == [
             (note.key, note.prerequisite_of) for note in evaluation.prerequisites
@@ -236,7 +236,7 @@ def test_an_explanation_refers_to_what_it_has_shown_above(flags: Any, segments: 
 def test_what_lies_below_a_prerequisite_that_is_used_again_is_listed_once(is_shared: bool) -> None:
     snapshot = snapshot_of(needs("n1", "n2", "n3", "n2"), needs("n2", "n3"), needs("n3", "n4"), flag("n4"))
     evaluated = snapshot.evaluate("n1", K, None)
-    listed = snapshot.plain["n1"](K, snapshot.scope).prerequisites if is_shared else evaluated.prerequisites
+    listed = snapshot.direct_flags["n1"](K, snapshot.scope).prerequisites if is_shared else evaluated.prerequisites
     assert [(note.key, note.prerequisite_of) for note in listed] == [
         ("n4", "n3"),
         ("n3", "n2"),

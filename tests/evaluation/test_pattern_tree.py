@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from aioflags.evaluation.pattern_tree import is_cramped, parse, shortened
-from aioflags.evaluation.patterns import compile_pattern, longest_without_re2
+from aioflags.evaluation.patterns import compile_pattern, max_length_without_re2
 from tests.evaluation.data import with_frames_left
 
 NESTED = "(?:" * 2000 + "a" + "b)?" * 2000
@@ -44,7 +44,7 @@ def test_a_pattern_that_is_nested_too_deeply_is_refused() -> None:
 
 def test_a_caller_without_stack_gets_the_error() -> None:
     with pytest.raises(RecursionError):
-        with_frames_left(sys.getrecursionlimit() // 4, functools.partial(longest_without_re2, NESTED))
+        with_frames_left(sys.getrecursionlimit() // 4, functools.partial(max_length_without_re2, NESTED))
 
 
 @pytest.mark.parametrize(("used", "expected"), [pytest.param(0.45, False, id="less"), pytest.param(0.55, True, id="more")])

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioflags.evaluation.patterns import (
-    LONGEST_PATTERN,
-    LONGEST_SUBJECT,
+    MAX_PATTERN_LENGTH,
+    MAX_SUBJECT_LENGTH,
     compile_pattern,
     installed_re2,
-    longest_without_re2,
+    max_length_without_re2,
 )
 from tests.evaluation.test_backtracking import FLAGS, HOPELESS, LINEAR, PIECES, SUPERLINEAR
 
@@ -58,7 +58,7 @@ def test_a_search(pattern: str, subject: Any, expected: Any) -> None:
     [
         pytest.param("***", True, "not a valid regular expression", id="no pattern at all"),
         pytest.param("(" * 5000 + ")" * 5000, True, "not a valid regular expression", id="one that is too deep"),
-        pytest.param("x" * (LONGEST_PATTERN + 1), True, "too long", id="one that takes too long to compile"),
+        pytest.param("x" * (MAX_PATTERN_LENGTH + 1), True, "too long", id="one that takes too long to compile"),
         pytest.param("^(a+)+$", False, "install aioflags[re2]", id="a hopeless one, without RE2"),
         pytest.param(r"(.)\1", True, "RE2 cannot search", id="a hopeless one that RE2 cannot search"),
     ],
@@ -73,7 +73,7 @@ def test_it_never_matches_and_says_why(pattern: str, with_re2: bool, phrase: str
 
 
 def test_a_superlinear_pattern_works_without_re2_on_short_subjects() -> None:
-    notes, limit = Notes(), longest_without_re2("foo.*bar")
+    notes, limit = Notes(), max_length_without_re2("foo.*bar")
     assert limit is not None
     search = compile_pattern("foo.*bar", notes, with_re2=False)
     assert search("foo" + "x" * (limit - 6) + "bar")
@@ -96,12 +96,12 @@ def test_a_superlinear_pattern_works_without_re2_on_short_subjects() -> None:
     ],
 )
 def test_long_subjects(pattern: str, expected: bool) -> None:
-    long, notes = "x" * (LONGEST_SUBJECT - 2) + "foo", Notes()
+    long, notes = "x" * (MAX_SUBJECT_LENGTH - 2) + "foo", Notes()
     search = compile_pattern(pattern, notes)
     assert search(long[1:])
     assert notes == []
     assert search(long) is expected
-    assert [f"{LONGEST_SUBJECT} characters" in note for note in notes] == [] if expected else [True]
+    assert [f"{MAX_SUBJECT_LENGTH} characters" in note for note in notes] == [] if expected else [True]
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_re2_answers_as_re_does(pattern: str, subject: str, expected: bool) -> N
     [
         pytest.param(r"foo.*\bbar", "foo é bar", True, [], id="in time: by re"),
         pytest.param(
-            r"foo.*\bbar", "é" * LONGEST_SUBJECT + "foo bar", False, ["did not search a text"], id="not in time: not at all"
+            r"foo.*\bbar", "é" * MAX_SUBJECT_LENGTH + "foo bar", False, ["did not search a text"], id="not in time: not at all"
         ),
-        pytest.param(r"foo.*\bbar", "e" * LONGEST_SUBJECT + "foo bar", True, [], id="of ASCII: by RE2"),
+        pytest.param(r"foo.*\bbar", "e" * MAX_SUBJECT_LENGTH + "foo bar", True, [], id="of ASCII: by RE2"),
     ],
 )
 def test_where_re2_would_answer_differently(pattern: str, subject: str, expected: bool, phrases: list[str]) -> None:
@@ -237,7 +237,7 @@ HOSTILE = [
 @pytest.mark.parametrize("pattern", REAL)
 def test_a_pattern_that_people_write_needs_no_re2(pattern: str) -> None:
     notes = Notes()
-    limit = longest_without_re2(pattern)
+    limit = max_length_without_re2(pattern)
     assert limit is None or limit >= 320  # the longest e-mail address
     compile_pattern(pattern, notes, with_re2=False)
     assert notes == []
@@ -288,7 +288,7 @@ def slowest(search: Callable[[str], bool], lengths: set[int]) -> float:
 @pytest.mark.parametrize("pattern", [*REAL, *HOSTILE, *LINEAR, *SUPERLINEAR, *HOPELESS])
 def test_no_pattern_holds_an_evaluation_up(pattern: str, with_re2: bool) -> None:
     """The bar is 5 ms. A subject of the pattern's own limit costs most without RE2."""
-    limit = longest_without_re2(pattern)
+    limit = max_length_without_re2(pattern)
     search = compile_pattern(pattern, Notes(), with_re2=with_re2)
     assert slowest(search, {4096, limit or 4096}) < 0.005
 
@@ -299,6 +299,6 @@ def test_no_pattern_holds_an_evaluation_up(pattern: str, with_re2: bool) -> None
 @settings(max_examples=30, deadline=None)
 def test_no_generated_pattern_holds_an_evaluation_up(pattern: str, flags: str, ends: tuple[str, str]) -> None:
     whole = f"{flags}{ends[0]}(?:{pattern}){ends[1]}"
-    limit = longest_without_re2(whole)
+    limit = max_length_without_re2(whole)
     for with_re2 in (True, False):
         assert slowest(compile_pattern(whole, Notes(), with_re2=with_re2), {4096, limit or 4096}) < 0.005

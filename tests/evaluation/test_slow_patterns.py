@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.slow_patterns import LONG, slow_items
+from aioflags.evaluation.slow_patterns import SLOW_PATTERN_LENGTH, slow_items
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet, ObjectKind
 from aioflags.protocol.documents.document import read_document
@@ -23,11 +23,13 @@ def change_set(values: list[Any], op: str = "matches") -> ChangeSet:
 @pytest.mark.parametrize(
     ("values", "op", "is_slow"),
     [
-        pytest.param(["x" * (LONG + 1)], "matches", True, id="EV-E171 one long pattern"),
-        pytest.param(["x" * (LONG // 2 + 1)] * 2, "matches", True, id="EV-E171 several patterns that are long together"),
-        pytest.param(["x" * LONG], "matches", False, id="EV-E171 a shorter pattern"),
-        pytest.param(["x" * (LONG + 1)], "in", False, id="EV-E171 a long value of another operator"),
-        pytest.param([5, None, ["x" * LONG]], "matches", False, id="EV-E171 values that are not patterns"),
+        pytest.param(["x" * (SLOW_PATTERN_LENGTH + 1)], "matches", True, id="EV-E171 one long pattern"),
+        pytest.param(
+            ["x" * (SLOW_PATTERN_LENGTH // 2 + 1)] * 2, "matches", True, id="EV-E171 several patterns that are long together"
+        ),
+        pytest.param(["x" * SLOW_PATTERN_LENGTH], "matches", False, id="EV-E171 a shorter pattern"),
+        pytest.param(["x" * (SLOW_PATTERN_LENGTH + 1)], "in", False, id="EV-E171 a long value of another operator"),
+        pytest.param([5, None, ["x" * SLOW_PATTERN_LENGTH]], "matches", False, id="EV-E171 values that are not patterns"),
     ],
 )
 def test_definitions_with_long_patterns_are_slow(values: list[Any], op: str, is_slow: bool) -> None:
@@ -36,9 +38,9 @@ def test_definitions_with_long_patterns_are_slow(values: list[Any], op: str, is_
 
 
 def test_what_is_compiled_beforehand_is_not_compiled_again() -> None:
-    changes = change_set(["x" * (LONG + 1)])
+    changes = change_set(["x" * (SLOW_PATTERN_LENGTH + 1)])
     snapshot = Snapshot.empty().apply(changes)
-    assert snapshot.plain == {}
+    assert snapshot.direct_flags == {}
     snapshot.compile(run_at_once(slow_items(changes)))
-    assert list(snapshot.plain) == ["f"]
-    assert list(snapshot.scope.forms.segments) == ["s"]
+    assert list(snapshot.direct_flags) == ["f"]
+    assert list(snapshot.scope.data.segments) == ["s"]

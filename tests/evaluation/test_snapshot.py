@@ -237,9 +237,9 @@ def test_a_flag_takes_notes_from_when_its_segment_arrives_and_is_a_big_one() -> 
     asking = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}])
     old = snapshot_of(asking)
     old.evaluate("flag", K, None)
-    assert "flag" in old.plain
+    assert "flag" in old.direct_flags
     big = change_set(*changes([asking], [segment(unbounded=True, generation=1)]))
-    assert "flag" not in old.apply(big).plain
+    assert "flag" not in old.apply(big).direct_flags
 
 
 def test_what_is_wrong_with_a_segment_is_said_of_the_segment(caplog: pytest.LogCaptureFixture) -> None:
@@ -255,17 +255,17 @@ def test_the_kinds_of_contexts_that_big_segments_hold_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("segments", "is_plain"),
+    ("segments", "is_direct"),
     [
         pytest.param([segment()], True, id="a list of keys"),
         pytest.param([segment(unbounded=True, generation=1)], False, id="a big one"),
         pytest.param([segment(rules=[{"clauses": [{"op": "segmentMatch", "values": ["t"]}]}])], False, id="one that asks another"),
     ],
 )
-def test_a_flag_is_plain_unless_its_segment_takes_notes(segments: Any, is_plain: bool) -> None:
+def test_a_flag_is_plain_unless_its_segment_takes_notes(segments: Any, is_direct: bool) -> None:
     snapshot = snapshot_of(flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}]), segments=segments)
     snapshot.evaluate("flag", K, None)
-    assert ("flag" in snapshot.plain) is is_plain
+    assert ("flag" in snapshot.direct_flags) is is_direct
 
 
 # -- changes
@@ -296,7 +296,7 @@ def test_a_full_set_keeps_the_compiled_forms_of_what_comes_again_as_it_was() -> 
     # To Python True equals 1, so that only the JSON of it shows the edit.
     after = before.apply(change_set(*changes([same, {**edited, "variations": [1]}])))
     assert after.compiled("same") is forms["same"]
-    assert after.plain.keys() == {"same"}
+    assert after.direct_flags.keys() == {"same"}
     assert after.compiled("edited") is not forms["edited"]
     assert after.evaluate("edited", Context("u"), None).detail.value == 1
     assert after.compiled("gone") is None
@@ -306,10 +306,10 @@ def test_a_full_set_with_another_segment_asks_its_flags_again() -> None:
     flag = {"key": "f", **ON, "rules": [{"variation": 0, "clauses": [{"op": "segmentMatch", "values": ["s"]}]}]}
     before = Snapshot.empty().apply(change_set(*changes([flag], [{"key": "s", "included": ["u"]}])))
     before.compiled("f")
-    assert "f" in before.plain
+    assert "f" in before.direct_flags
     after = before.apply(change_set(*changes([flag], [{"key": "s", "unbounded": True}])))
     assert after.compiled("f") is before.compiled("f")
-    assert "f" not in after.plain
+    assert "f" not in after.direct_flags
 
 
 def test_a_full_set_of_few_flags_picks_what_it_keeps_of_many_forms() -> None:
@@ -317,25 +317,25 @@ def test_a_full_set_of_few_flags_picks_what_it_keeps_of_many_forms() -> None:
     same, looks_into = {"key": "same", **ON}, {"key": "f", **ON, "rules": [{"variation": 0, "clauses": [clause]}]}
     others = [{"key": f"other-{n}", **ON} for n in range(5)]
     before = Snapshot.empty().apply(change_set(*changes([same, looks_into, *others], [{"key": "s"}, {"key": "t"}])))
-    list(before.compiling())
+    list(before.compile_all())
     forms = {key: before.compiled(key) for key in ("same", "f")}
     after = before.apply(change_set(*changes([same, looks_into], [{"key": "s"}])))
     assert {key: after.compiled(key) for key in forms} == forms
-    assert after.plain.keys() == forms.keys()
+    assert after.direct_flags.keys() == forms.keys()
     big = after.apply(change_set(*changes([looks_into], [{"key": "s", "unbounded": True}])))
     assert big.compiled("f") is forms["f"]
-    assert big.plain.keys() == set()
+    assert big.direct_flags.keys() == set()
     edited = before.apply(change_set(*changes([{**same, "version": 2}])))
-    assert edited.plain.keys() == set()
+    assert edited.direct_flags.keys() == set()
     assert edited.compiled("same") is not forms["same"]
 
 
 def test_compiling_in_slices_compiles_everything() -> None:
     flags = [{"key": f"f{n}", **ON} for n in range(29)]
     snapshot = Snapshot.empty().apply(change_set(*changes(flags)))
-    assert len(list(snapshot.compiling())) == 2
-    assert len(snapshot.plain) == 29
-    assert list(snapshot.compiling()) == []
+    assert len(list(snapshot.compile_all())) == 2
+    assert len(snapshot.direct_flags) == 29
+    assert list(snapshot.compile_all()) == []
 
 
 def partial(*flags: Any, segments: Any = (), deletes: Any = ()) -> ChangeSet:
@@ -351,7 +351,7 @@ def test_a_change_keeps_the_compiled_forms_of_all_that_did_not_change() -> None:
     assert new.compiled("g") is not before["g"]
     assert new.compiled("gone") is None
     assert old.compiled("gone") is before["gone"]
-    assert set(new.plain) == {"f", "g"}
+    assert set(new.direct_flags) == {"f", "g"}
 
 
 def needs(key: str, *keys: Any) -> dict[str, Any]:
@@ -378,7 +378,7 @@ def diamonds(levels: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("flags", "segments", "is_plain"),
+    ("flags", "segments", "is_direct"),
     [
         pytest.param([flag("f")], [], True, id="one that is served to all"),
         pytest.param([flag("f", on=False, prerequisites=[{"key": "g", "variation": 0}])], [], True, id="one that is off"),
@@ -400,36 +400,36 @@ def diamonds(levels: int) -> list[dict[str, Any]]:
         pytest.param([ASKS], [BIG], False, id="one that asks for a big segment"),
     ],
 )
-def test_a_flag_that_notes_nothing_is_plain(flags: Any, segments: Any, is_plain: bool) -> None:
+def test_a_flag_that_notes_nothing_is_plain(flags: Any, segments: Any, is_direct: bool) -> None:
     complete = snapshot_of(*flags, segments=segments)
     complete.evaluate("f", K, None)
     step_by_step = snapshot_of(*flags)
     step_by_step.evaluate("f", K, None)
     for snapshot in (complete, step_by_step.apply(partial(segments=segments))):
-        assert ("f" in snapshot.plain) is is_plain
+        assert ("f" in snapshot.direct_flags) is is_direct
         expected = snapshot.evaluate("f", K, "").detail
-        if is_plain:
-            assert snapshot.plain["f"](K, snapshot.scope).detail == expected
+        if is_direct:
+            assert snapshot.direct_flags["f"](K, snapshot.scope).detail == expected
         assert [snapshot.scope.notes, snapshot.scope.missing, snapshot.scope.big_segments_status] == [[], [], None]
 
 
 def test_a_change_of_a_prerequisite_asks_again_whether_a_flag_is_plain() -> None:
     snapshot = snapshot_of(needs("f", "g"), needs("g", "h"))
     snapshot.evaluate("f", K, None)
-    assert "f" in snapshot.plain
+    assert "f" in snapshot.direct_flags
     circle = snapshot.apply(partial(needs("h", "f")))
-    assert "f" not in circle.plain
+    assert "f" not in circle.direct_flags
     assert outcome(circle.evaluate("f", K, None))[2] == error("MALFORMED_FLAG")
-    assert "f" in circle.apply(partial(flag("h", version=2))).plain
+    assert "f" in circle.apply(partial(flag("h", version=2))).direct_flags
 
 
 def test_answers_tell_by_way_of_which_prerequisites_they_came() -> None:
     snapshot = snapshot_of(needs("f", "g", "i"), needs("g", "h"), flag("h"), flag("i", on=False))
     snapshot.evaluate("f", K, None)
-    answer = snapshot.plain["f"](K, snapshot.scope)
+    answer = snapshot.direct_flags["f"](K, snapshot.scope)
     told = [(note.key, note.answer.index, note.prerequisite_of) for note in answer.prerequisites]
     assert told == [("h", 1, "g"), ("g", 1, "f"), ("i", 0, "f")]
-    assert snapshot.plain["f"](K, snapshot.scope) is answer
+    assert snapshot.direct_flags["f"](K, snapshot.scope) is answer
     evaluation = snapshot.evaluate("f", K, None)
     assert [(note.key, note.answer.index, note.prerequisite_of) for note in evaluation.prerequisites] == told
 
@@ -445,7 +445,7 @@ def test_answers_tell_by_way_of_which_prerequisites_they_came() -> None:
 def test_without_a_prerequisite_a_flag_has_one_answer(flags: Any) -> None:
     snapshot = snapshot_of(*flags)
     snapshot.evaluate("f", K, None)
-    answers = [snapshot.plain["f"](K, snapshot.scope) for _ in range(5)]
+    answers = [snapshot.direct_flags["f"](K, snapshot.scope) for _ in range(5)]
     assert {id(answer) for answer in answers} == {id(answers[0])}
     assert answers[0].detail.reason.kind == "PREREQUISITE_FAILED"
     again = snapshot.apply(partial(flag("nowhere")))
@@ -455,7 +455,7 @@ def test_without_a_prerequisite_a_flag_has_one_answer(flags: Any) -> None:
 def test_a_flag_keeps_nothing_of_what_its_prerequisites_were() -> None:
     snapshot = snapshot_of(needs("f", "g"), flag("g"))
     snapshot.evaluate("f", K, None)
-    watched = weakref.ref(snapshot.plain["g"])
+    watched = weakref.ref(snapshot.direct_flags["g"])
     snapshot = snapshot.apply(partial(flag("g", version=2)))
     gc.collect()
     assert watched() is None
@@ -471,7 +471,7 @@ def test_a_flag_does_not_remember_every_answer_of_prerequisites_that_change() ->
     for version in range(600):
         snapshot = snapshot.apply(partial(flag("h", version=version)))
         snapshot.evaluate("f", K, None)
-        assert snapshot.plain["f"](K, snapshot.scope).index == 1
+        assert snapshot.direct_flags["f"](K, snapshot.scope).index == 1
     assert _answers_with_prerequisites() - before < 300
 
 
@@ -481,7 +481,7 @@ def test_old_snapshots_do_not_wait_for_the_garbage_collector() -> None:
         snapshot.evaluate(key, K, None)
     gc.disable()
     try:
-        watched = weakref.ref(snapshot.plain["g"])
+        watched = weakref.ref(snapshot.direct_flags["g"])
         snapshot = snapshot.apply(change_set())
         assert watched() is None
     finally:

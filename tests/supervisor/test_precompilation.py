@@ -75,4 +75,4 @@ async def test_the_first_evaluation_finds_it_compiled(world: World) -> None:
     update = Update(state=SourceState.VALID, change_set=change_set("(alice|bob)" * 100), directive=None)
     async with world.running(synchronizers=[world.source("S1", [update, HANG])]):
         await anyio.sleep(1)
-        assert list(world.holder.snapshot.plain) == ["f"]
+        assert list(world.holder.snapshot.direct_flags) == ["f"]

@@ -34,7 +34,7 @@ _TRUST: Final = {
     BigSegmentsStatus.STORE_ERROR: ", as far as their store can tell, which fails",
     BigSegmentsStatus.NOT_CONFIGURED: "",
 }
-_MOST_VALUES: Final = 5
+_MAX_VALUES: Final = 5
 """How many values of a clause a sentence names."""
 
 
@@ -249,5 +249,5 @@ def _listed(values: Sequence[object]) -> str:
     """The first of some values, and how many there are besides."""
     if not values:
         return "(none)"
-    more = f" or {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
-    return f"{', '.join(map(shown, values[:_MOST_VALUES]))}{more}"
+    more = f" or {len(values) - _MAX_VALUES} more" if len(values) > _MAX_VALUES else ""
+    return f"{', '.join(map(shown, values[:_MAX_VALUES]))}{more}"

@@ -13,7 +13,7 @@ from aioflags.evaluation.attributes import clean_kind, reference
 from aioflags.evaluation.clauses import SEGMENT_MATCH
 from aioflags.evaluation.operators import OPERATORS
 from aioflags.evaluation.parsing import parse_number, parse_time, parse_version
-from aioflags.evaluation.patterns import LONGEST_PATTERN, LONGEST_SUBJECT, longest_without_re2
+from aioflags.evaluation.patterns import MAX_PATTERN_LENGTH, MAX_SUBJECT_LENGTH, max_length_without_re2
 from aioflags.model.context import Context
 from aioflags.model.flag import Clause, Rollout
 from aioflags.model.values import type_name
@@ -101,14 +101,16 @@ def _check_clause(clause: Clause, path: Path) -> Iterator[LintRemark]:
 
 def _check_pattern(pattern: str, path: Path) -> Iterator[LintRemark]:
     try:
-        longest = longest_without_re2(pattern)
+        longest = max_length_without_re2(pattern)
     except (re.error, RecursionError, OverflowError) as problem:
         yield LintRemark("bad-pattern", path, f"{quoted(pattern)} is not a valid regular expression: {problem}")
         return
-    if longest is None or longest >= LONGEST_SUBJECT:
+    if longest is None or longest >= MAX_SUBJECT_LENGTH:
         return
-    if len(pattern) > LONGEST_PATTERN:
-        yield LintRemark("bad-pattern", path, f"{quoted(pattern)} is longer than {LONGEST_PATTERN} characters, so it never matches")
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        yield LintRemark(
+            "bad-pattern", path, f"{quoted(pattern)} is longer than {MAX_PATTERN_LENGTH} characters, so it never matches"
+        )
         return
     limit = f"only matches texts of up to {longest} characters" if longest else "never matches"
     message = f"{quoted(pattern)} can take very long: without RE2 it {limit}"
