@@ -222,7 +222,7 @@ def walk(explanation: Explanation) -> list[ExplanationStep]:
         pytest.param(
             [flag(rules=[{"clauses": [asks("s")], "variation": 2}] * 2)],
             [segment("s")],
-            '    - segment "s", version 1, does not have it, as shown above',
+            '    - segment "s", version 1, does not contain the context, as shown above',
             id="a segment",
         ),
     ],

@@ -1,7 +1,7 @@
-"""Clauses and segments told step by step: what an explanation says of them.
+"""Explains clauses, segments and buckets, step by step.
 
-A clause is asked by the predicate that evaluations use. The way through a segment is walked anew, which is why the tests compare
-every explanation with an evaluation.
+Clauses are evaluated by the predicates that evaluations use. The steps through a segment are implemented again here, so the tests
+compare every explanation with an evaluation.
 
 Source: ``evaluation.md`` 3.4, 3.8 and 3.9.
 """
@@ -31,27 +31,27 @@ __all__ = ["BucketPlacement", "ClauseExplainer"]
 _TRUST: Final = {
     BigSegmentsStatus.HEALTHY: "",
     BigSegmentsStatus.STALE: ", and they are stale",
-    BigSegmentsStatus.STORE_ERROR: ", as far as their store can tell, which fails",
+    BigSegmentsStatus.STORE_ERROR: ", and their store fails",
     BigSegmentsStatus.NOT_CONFIGURED: "",
 }
 _MAX_VALUES: Final = 5
-"""How many values of a clause a sentence names."""
+"""How many values of a clause a text lists."""
 
 
 class BucketPlacement:
-    """Where a context falls in a rollout: its ``bucket`` in [0, 1], and in words why. ``is_found``: there was something to hash."""
+    """Where a context falls in a rollout: its ``bucket`` in [0, 1], and a ``text``. ``is_hashed``: there is a value to hash."""
 
-    __slots__ = ("bucket", "by", "is_found", "kind", "text")
+    __slots__ = ("bucket", "by", "is_hashed", "kind", "text")
 
     def __init__(self, context: Context, *, kind: str | None, by: str | None, key: str, salt: str, seed: int | None = None) -> None:
         self.kind: str = clean_kind(kind)
         self.by: str = by or "key"
-        named = reference(self.by, kind)
-        if by and named.error is not None:
-            raise MalformedError(f"buckets by an invalid attribute reference: {named.error}")
+        attribute = reference(self.by, kind)
+        if by and attribute.error is not None:
+            raise MalformedError(f"buckets by an invalid attribute reference: {attribute.error}")
         single = context.member(self.kind)
-        hashed = None if single is None else bucket_text(finder(named)(single) if by else single.key)
-        self.is_found: bool = hashed is not None
+        hashed = None if single is None else bucket_text(finder(attribute)(single) if by else single.key)
+        self.is_hashed: bool = hashed is not None
         self.bucket: float = 0.0 if hashed is None else bucket(bucket_digest(bucket_prefix(key, salt, seed), hashed))
         if single is None:
             self.text: str = f"the context has no {printable(self.kind)}, so its bucket is 0"
@@ -62,12 +62,12 @@ class BucketPlacement:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the text tells."""
+        """The content of the text, for programs."""
         return {"kind": self.kind, "bucketBy": self.by, "bucket": self.bucket}
 
 
 class ClauseExplainer:
-    """Asks clauses and segments for one context, and appends to ``steps`` what they said."""
+    """Evaluates clauses and segments for one context, and appends an explanation of each to ``steps``."""
 
     def __init__(self, context: Context, scope: Scope, segments: Mapping[str, SegmentDefinition]) -> None:
         self._context = context
@@ -76,50 +76,50 @@ class ClauseExplainer:
         self._answers: dict[str, bool] = {}
 
     def all_match(self, clauses: Iterable[Clause] | None, path: str, steps: list[ExplanationStep]) -> bool:
-        """Whether every clause matches; those after the first that does not are not asked."""
-        # A loop, and few calls from here to a segment's own clauses: definitions that evaluations can follow down to
-        # the last of a hundred have to be told, too, before the interpreter's limit.
+        """Whether every clause matches. Clauses after the first that does not match are not evaluated."""
+        # A loop, with few calls from here to the clauses of a segment: an explanation must reach the end of a chain of a hundred
+        # segments, as an evaluation does, within the interpreter's recursion limit.
         for index, clause in enumerate(clauses or ()):
-            asks = self._is_in_segments if clause.op == SEGMENT_MATCH else self._matches
-            if not asks(clause, f"{path}.clauses[{index}]", steps):
+            evaluate = self._is_in_segments if clause.op == SEGMENT_MATCH else self._matches
+            if not evaluate(clause, f"{path}.clauses[{index}]", steps):
                 return False
         return True
 
     def _matches(self, clause: Clause, path: str, steps: list[ExplanationStep]) -> bool:
         notes: list[str] = []
-        asked, found = self._found(clause)
+        subject, value = self._subject(clause)
         holds = None
         try:
             holds = compile_clause(clause, notes.append)(self._context, self._scope)
         finally:
-            remarks = [*notes, *(["nobody knows this operator"] if clause.op not in OPERATORS else [])]
-            answer = {True: "yes", False: "no", None: "that cannot be told"}[holds]
-            text = f"{asked}; {_question(clause)} {answer}{''.join(f' ({printable(remark)})' for remark in remarks)}"
+            remarks = [*notes, *(["unknown operator"] if clause.op not in OPERATORS else [])]
+            answer = {True: "yes", False: "no", None: "cannot be decided"}[holds]
+            text = f"{subject}; {_question(clause)} {answer}{''.join(f' ({printable(remark)})' for remark in remarks)}"
             facts: dict[str, Any] = {
                 "contextKind": clean_kind(clause.context_kind),
                 "attribute": clause.attribute or "",
                 "op": clause.op,
                 "values": list(clause.values or ()),
                 "negate": bool(clause.negate),
-                "found": as_json(found),
+                "found": as_json(value),
             }
             steps.append(ExplanationStep(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts))
         return bool(holds)
 
-    def _found(self, clause: Clause) -> tuple[str, Any]:
-        """What a clause looks at, in words and as it is."""
-        named, kind = reference(clause.attribute or "", clause.context_kind), clean_kind(clause.context_kind)
+    def _subject(self, clause: Clause) -> tuple[str, Any]:
+        """The text and the value of the attribute that a clause tests."""
+        attribute, kind = reference(clause.attribute or "", clause.context_kind), clean_kind(clause.context_kind)
         name = printable(clause.attribute)
-        if named.error is not None:
-            return f"the attribute reference {shown(clause.attribute)} is invalid: {printable(named.error)}", None
-        if named.path == ("kind",):
+        if attribute.error is not None:
+            return f"the attribute reference {shown(clause.attribute)} is invalid: {printable(attribute.error)}", None
+        if attribute.path == ("kind",):
             kinds = [single.kind for single in self._context]
             return f"the context is of kind {' and '.join(map(printable, kinds))}", kinds
         single = self._context.member(kind)
         if single is None:
             return f"the context has no {printable(kind)}", None
-        found = finder(named)(single)
-        return f"{printable(kind)} {name} is {shown(found)}" if found is not None else f"{printable(kind)} has no {name}", found
+        value = finder(attribute)(single)
+        return f"{printable(kind)} {name} is {shown(value)}" if value is not None else f"{printable(kind)} has no {name}", value
 
     # -- segments
 
@@ -133,14 +133,14 @@ class ClauseExplainer:
                 is_in_one = is_in_one or self._is_in(key, inner)
             holds = is_in_one is not bool(clause.negate)
         finally:
-            answer = {True: "yes", False: "no", None: "that cannot be told"}[holds]
+            answer = {True: "yes", False: "no", None: "cannot be decided"}[holds]
             text = f"is it {'in none' if clause.negate else 'in one'} of the segments {_listed(keys)}? {answer}"
             facts = {"op": clause.op, "values": keys, "negate": bool(clause.negate)}
             steps.append(ExplanationStep(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
         return bool(holds)
 
     def _is_in(self, key: str, steps: list[ExplanationStep]) -> bool:
-        """Whether a segment has the context. The segment's own steps are listed where it is used for the first time."""
+        """Whether a segment contains the context. Its steps are listed at its first use."""
         segment = self._segments.get(key)
         if segment is None:
             text = f"there is no segment {shown(key)}"
@@ -150,20 +150,20 @@ class ClauseExplainer:
         holds, again = self._answers.get(key), ""
         try:
             if holds is None:
-                known = self._membership(segment, inner) if segment.unbounded else self._listing(segment, inner)
-                holds = self._answers[key] = self._rules(segment, inner) if known is None else known
+                listed = self._membership(segment, inner) if segment.unbounded else self._listing(segment, inner)
+                holds = self._answers[key] = self._rules(segment, inner) if listed is None else listed
             else:
                 again = ", as shown above"
-                self._scope.segments.recall(key, self._scope)  # fails if the way to it, and then on, is too long from here
+                self._scope.segments.recall(key, self._scope)  # raises if the path through it is too long from here
         finally:
-            answer = {True: "has it", False: "does not have it", None: "cannot tell"}[holds]
+            answer = {True: "contains the context", False: "does not contain the context", None: "cannot be decided"}[holds]
             text = f"segment {shown(key)}, version {segment.version}, {answer}{again}"
             facts = {"segment": key, "version": segment.version}
             steps.append(ExplanationStep(kind=StepKind.SEGMENT, text=text, holds=holds, facts=facts, steps=tuple(inner)))
         return bool(holds)
 
     def _listing(self, segment: SegmentDefinition, steps: list[ExplanationStep]) -> bool | None:
-        """What the lists of keys say; ``None`` if the context is on none."""
+        """Whether the lists of keys include or exclude the context; ``None`` if they do not name it."""
         for name, users, targets in (
             ("included", segment.included, segment.included_contexts),
             ("excluded", segment.excluded, segment.excluded_contexts),
@@ -194,7 +194,7 @@ class ClauseExplainer:
             try:
                 holds = self.all_match(rule.clauses, path, inner) and self._is_within(segment, rule, path, inner)
             finally:
-                answer = {True: "matches", False: "does not match", None: "cannot be told"}[holds]
+                answer = {True: "matches", False: "does not match", None: "cannot be decided"}[holds]
                 text = f"rule {index} of the segment {answer}"
                 facts = {"index": index}
                 steps.append(
@@ -218,27 +218,27 @@ class ClauseExplainer:
     # -- big segments
 
     def _membership(self, segment: SegmentDefinition, steps: list[ExplanationStep]) -> bool | None:
-        """What is known of a big segment's memberships; ``None`` if its rules have to say."""
+        """Whether the memberships of a big segment include or exclude the context; ``None`` if its rules decide."""
         scope, kind = self._scope, clean_kind(segment.unbounded_context_kind)
         single = self._context.member(kind)
-        known: bool | None = None
+        is_member: bool | None = None
         if segment.generation is None:
             worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
-            known, text = False, "the segment is big, and has no generation to look up"
+            is_member, text = False, "the big segment has no generation to look up"
         elif single is None:
-            known, text = False, f"the segment is big, and the context has no {printable(kind)}"
+            is_member, text = False, f"the context has no {printable(kind)} to look up in the big segment"
         elif scope.memberships is None:
             worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
-            text = "the segment is big, and there is no store of memberships"
-        elif (found := scope.memberships(single.key)) is None:
-            text = f"nothing is known of the memberships of {shown(single.key)}"
+            text = "no store of big segments is configured"
+        elif (membership := scope.memberships(single.key)) is None:
+            text = f"the memberships of {shown(single.key)} are unknown"
         else:
-            worsen(scope, found.status)
-            known = found.segments.get(f"{segment.key}.g{segment.generation}")
-            verb = {True: "include", False: "exclude", None: "do not name"}[known]
-            text = f"the memberships of {shown(single.key)} {verb} it{_TRUST[found.status]}"
-        steps.append(ExplanationStep(kind=StepKind.LISTS, path="unbounded", text=text, holds=known))
-        return known
+            worsen(scope, membership.status)
+            is_member = membership.segments.get(f"{segment.key}.g{segment.generation}")
+            verb = {True: "include", False: "exclude", None: "do not name"}[is_member]
+            text = f"the memberships of {shown(single.key)} {verb} it{_TRUST[membership.status]}"
+        steps.append(ExplanationStep(kind=StepKind.LISTS, path="unbounded", text=text, holds=is_member))
+        return is_member
 
 
 def _question(clause: Clause) -> str:
@@ -246,7 +246,7 @@ def _question(clause: Clause) -> str:
 
 
 def _listed(values: Sequence[object]) -> str:
-    """The first of some values, and how many there are besides."""
+    """The first values, and the number of the others."""
     if not values:
         return "(none)"
     more = f" or {len(values) - _MAX_VALUES} more" if len(values) > _MAX_VALUES else ""

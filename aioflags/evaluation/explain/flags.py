@@ -1,7 +1,7 @@
-"""Why a flag has its value: the walk through a definition that evaluation has compiled away, told step by step.
+"""Explains why a flag has its value, step by step.
 
-Never on the way of an evaluation. It decides anew, from the definitions, so that it can tell what it saw; that it always decides as
-evaluations do is what the differential test holds.
+Evaluations do not use this module. It evaluates the definition itself instead of its compiled form, to record each step. The
+tests compare explanations with evaluations.
 
 Source: ``evaluation.md`` 3.1 to 3.4 and 3.10.
 """
@@ -39,15 +39,15 @@ def explain(
     *,
     memberships: FindMembership | None = None,
 ) -> Explanation:
-    """Why ``snapshot`` answers as it does for the context. Never raises for what is in the data.
+    """Why the flag has its value for the context. Raises nothing, whatever the data contains.
 
-    ``memberships`` finds what is known of big segments.
+    ``memberships`` looks up big-segment memberships.
     """
     if context is None or context.error is not None:
-        why = "there is none" if context is None else printable(context.error)
-        return _refused(key, ErrorKind.USER_NOT_SPECIFIED, f"the context cannot be used: {why}")
+        why = "there is no context" if context is None else f"the context cannot be used: {printable(context.error)}"
+        return _refused(key, ErrorKind.USER_NOT_SPECIFIED, why)
     if not snapshot.has_data:
-        return _refused(key, ErrorKind.CLIENT_NOT_READY, "there are no flag data")
+        return _refused(key, ErrorKind.CLIENT_NOT_READY, "there is no flag data yet")
     flag = snapshot.flags.get(key)
     if flag is None:
         also = did_you_mean(key, snapshot.flags, before="; ", quote=shown)
@@ -64,7 +64,7 @@ def explain(
         answer = malformed("depends on too many flags or segments in a row")
         scope.abandon()
     if answer.problem is not None:
-        steps.append(ExplanationStep(kind=StepKind.PROBLEM, text=f"the flag makes no sense: it {printable(answer.problem)}"))
+        steps.append(ExplanationStep(kind=StepKind.PROBLEM, text=f"the flag is malformed: it {printable(answer.problem)}"))
     reason = answer.detail.reason
     if scope.big_segments_status is not None:
         reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
@@ -78,16 +78,16 @@ def _refused(key: str, kind: ErrorKind, why: str) -> Explanation:
 
 
 class _Walk:
-    """Decides for one context, and appends to ``steps`` what it met on its way. Raises :class:`MalformedError`."""
+    """Evaluates flags for one context, and appends each step to ``steps``. Raises :class:`MalformedError`."""
 
     def __init__(self, snapshot: Snapshot, context: Context, scope: Scope) -> None:
         self._flags = snapshot.flags
         self._context = context
         self._scope = scope
-        self._matching = ClauseExplainer(context, scope, snapshot.segments)
+        self._clauses = ClauseExplainer(context, scope, snapshot.segments)
 
     def flag(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer:
-        """Off, prerequisites, targets, rules, fallthrough: the first that has something to say."""
+        """The answer of the first step that has one: off, prerequisites, targets, rules, fallthrough."""
         text = "the flag is on" if flag.on else "the flag is off"
         steps.append(ExplanationStep(kind=StepKind.SWITCH, path="on", text=text, holds=bool(flag.on)))
         if not flag.on:
@@ -97,33 +97,33 @@ class _Walk:
     # -- prerequisites
 
     def _unmet(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer | None:
-        """The answer, if a prerequisite is not met."""
+        """The answer if a prerequisite is not met."""
         for index, needed in enumerate(flag.prerequisites or ()):
             if not self._is_met(needed, f"prerequisites[{index}]", steps):
                 return off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=needed.key))
         return None
 
     def _is_met(self, needed: Prerequisite, path: str, steps: list[ExplanationStep]) -> bool:
-        """Whether a prerequisite is met. Its own steps are listed where it is used for the first time."""
+        """Whether a prerequisite is met. Its steps are listed at its first use."""
         inner: list[ExplanationStep] = []
-        holds, told = None, "cannot be told"
+        holds, result = None, "cannot be decided"
         visits, scope = self._scope.flags, self._scope
         try:
             prerequisite = self._flags.get(needed.key)
             if prerequisite is None:
-                holds, told = False, "is not met: there is no such flag"
+                holds, result = False, "is not met: there is no such flag"
             else:
                 answer, again = visits.recall(needed.key, scope), ", as shown above"
                 if answer is None:
                     visits.enter(needed.key, scope, is_leaf=_is_leaf(prerequisite))
                     answer, again = visits.leave(self.flag(prerequisite, inner), scope), ""
                 is_off = answer.detail.reason.kind is ReasonKind.OFF
-                # A flag that is off fulfils nothing, even if it serves just the variation that is asked for.
+                # A prerequisite that is off is not met, even if it serves the required variation.
                 holds = answer.index == needed.variation and not is_off
                 serves = f"is off{again}" if is_off else f"serves {_variation(answer.index)}{again}"
-                told = f"{'is' if holds else 'is not'} met: it {serves}, and variation {needed.variation} is needed"
+                result = f"{'is' if holds else 'is not'} met: it {serves}, and variation {needed.variation} is needed"
         finally:
-            text = f"prerequisite {shown(needed.key)} {told}"
+            text = f"prerequisite {shown(needed.key)} {result}"
             facts = {"flag": needed.key, "variation": needed.variation}
             steps.append(
                 ExplanationStep(kind=StepKind.PREREQUISITE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner))
@@ -133,7 +133,7 @@ class _Walk:
     # -- targets
 
     def _targeted(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer | None:
-        """The answer, if a target names the context."""
+        """The answer if a target names the context."""
         targets = targets_in_order(flag)
         for kind, variation, keys in targets:
             single = self._context.member(kind)
@@ -155,29 +155,29 @@ class _Walk:
             answer = self._rule(flag, index, rule, steps)
             if answer is not None:
                 return answer
-        served, inner, told = flag.fallthrough or _NOTHING, list[ExplanationStep](), "serves nothing"
+        served, inner, result = flag.fallthrough or _NOTHING, list[ExplanationStep](), "serves nothing"
         try:
             reason = Reason(kind=ReasonKind.FALLTHROUGH)
             answer = self._served(flag, served, reason, inner)
-            told = f"serves {_variation(answer.index)}"
+            result = f"serves {_variation(answer.index)}"
         finally:
-            text = f"{'no rule matches, so ' if flag.rules else ''}the fallthrough {told}"
+            text = f"{'no rule matches, so ' if flag.rules else ''}the fallthrough {result}"
             steps.append(ExplanationStep(kind=StepKind.FALLTHROUGH, path="fallthrough", text=text, steps=tuple(inner)))
         return answer
 
     def _rule(self, flag: FlagDefinition, index: int, rule: FlagRule, steps: list[ExplanationStep]) -> Answer | None:
         inner: list[ExplanationStep] = []
-        path, answer, holds, told = f"rules[{index}]", None, None, "cannot be told"
+        path, answer, holds, result = f"rules[{index}]", None, None, "cannot be decided"
         try:
-            holds = self._matching.all_match(rule.clauses, path, inner)
-            told = "does not match"
+            holds = self._clauses.all_match(rule.clauses, path, inner)
+            result = "does not match"
             if holds:
-                told = "matches"
+                result = "matches"
                 reason = Reason(kind=ReasonKind.RULE_MATCH, rule_index=index, rule_id=rule.id or None)
                 answer = self._served(flag, rule, reason, inner)
-                told = f"matches and serves {_variation(answer.index)}"
+                result = f"matches and serves {_variation(answer.index)}"
         finally:
-            text = f"rule {index}{f' ({printable(rule.id)})' if rule.id else ''} {told}"
+            text = f"rule {index}{f' ({printable(rule.id)})' if rule.id else ''} {result}"
             facts = {"index": index, **({"id": rule.id} if rule.id else {})}
             steps.append(ExplanationStep(kind=StepKind.RULE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
         return answer
@@ -187,7 +187,7 @@ class _Walk:
     def _served(
         self, flag: FlagDefinition, served: VariationOrRollout | FlagRule, reason: Reason, steps: list[ExplanationStep]
     ) -> Answer:
-        """The answer of a rule or fallthrough that had its turn."""
+        """The answer of the rule or fallthrough that applies."""
         if served.variation is not None:
             return answer_of(flag, served.variation, reason)
         path, rollout = "fallthrough" if reason.rule_index is None else f"rules[{reason.rule_index}]", served.rollout
@@ -197,7 +197,7 @@ class _Walk:
         place = BucketPlacement(
             self._context,
             kind=rollout.context_kind,
-            by=None if is_experiment else rollout.bucket_by,  # an experiment buckets by key, whatever bucket_by says
+            by=None if is_experiment else rollout.bucket_by,  # an experiment buckets by key and ignores bucket_by
             key=flag.key,
             salt=flag.salt or "",
             seed=rollout.seed,
@@ -209,17 +209,17 @@ class _Walk:
                 chosen = weighted
                 break
         else:
-            below = 1.0  # weights that do not add up: the last one has the rest
-        in_experiment = is_experiment and not chosen.untracked and place.is_found
-        what = "experiment" if is_experiment else "rollout"
-        text = f"{what}: {place.text}; variation {chosen.variation} has buckets from {above:g} to {below:g}"
+            below = 1.0  # the weights add up to less than 100%: the last variation gets the rest
+        in_experiment = is_experiment and not chosen.untracked and place.is_hashed
+        name = "experiment" if is_experiment else "rollout"
+        text = f"{name}: {place.text}; variation {chosen.variation} has buckets from {above:g} to {below:g}"
         facts = {**place.facts, "above": above, "below": below, "variation": chosen.variation, "inExperiment": in_experiment}
         steps.append(ExplanationStep(kind=StepKind.BUCKET, path=f"{path}.rollout", text=text, facts=facts))
         return answer_of(flag, chosen.variation, dataclasses.replace(reason, in_experiment=in_experiment))
 
 
 def _is_leaf(flag: FlagDefinition) -> bool:
-    """Whether evaluating the flag goes into no other."""
+    """Whether evaluating the flag evaluates no other flag."""
     return not (flag.on and flag.prerequisites)
 
 

@@ -122,7 +122,7 @@ IN_S = clause("segmentMatch", "s")
                 'flag is "b": FALLTHROUGH, variation 1',
                 "- the flag is on",
                 "- rule 0 (r) does not match",
-                '  - user email is "ann@acme.com"; is that sounds "x"? no (nobody knows this operator)',
+                '  - user email is "ann@acme.com"; is that sounds "x"? no (unknown operator)',
                 "- rule 1 (r) does not match",
                 '  - the context is of kind user; is that in "org"? no',
                 "- no rule matches, so the fallthrough serves variation 1",
@@ -134,9 +134,9 @@ IN_S = clause("segmentMatch", "s")
             [
                 "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
                 "- the flag is on",
-                "- rule 0 (r) cannot be told",
-                f'  - the attribute reference "//" is invalid: {INVALID}; is that in 1? that cannot be told',
-                f"- the flag makes no sense: it has a clause with an invalid attribute reference: {INVALID}",
+                "- rule 0 (r) cannot be decided",
+                f'  - the attribute reference "//" is invalid: {INVALID}; is that in 1? cannot be decided',
+                f"- the flag is malformed: it has a clause with an invalid attribute reference: {INVALID}",
             ],
             id="a reference that is none",
         ),
@@ -158,9 +158,9 @@ IN_S = clause("segmentMatch", "s")
             [
                 "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
                 "- the flag is on",
-                "- rule 0 (r) cannot be told",
-                f"  - the attribute reference null is invalid: {EMPTY}; is that in 1? that cannot be told",
-                f"- the flag makes no sense: it has a clause with an invalid attribute reference: {EMPTY}",
+                "- rule 0 (r) cannot be decided",
+                f"  - the attribute reference null is invalid: {EMPTY}; is that in 1? cannot be decided",
+                f"- the flag is malformed: it has a clause with an invalid attribute reference: {EMPTY}",
             ],
             id="a clause that names no attribute",
         ),
@@ -170,7 +170,7 @@ IN_S = clause("segmentMatch", "s")
                 "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
                 "- the flag is on",
                 "- the fallthrough serves no variation",
-                "- the flag makes no sense: it has neither variation nor rollout in fallthrough",
+                "- the flag is malformed: it has neither variation nor rollout in fallthrough",
             ],
             id="a rollout of nothing",
         ),
@@ -180,7 +180,7 @@ IN_S = clause("segmentMatch", "s")
                 "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
                 "- the flag is on",
                 "- rule 0 matches and serves no variation",
-                "- the flag makes no sense: it has neither variation nor rollout in rules[0]",
+                "- the flag is malformed: it has neither variation nor rollout in rules[0]",
             ],
             id="a rule that serves nothing",
         ),
@@ -190,7 +190,7 @@ IN_S = clause("segmentMatch", "s")
                 "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
                 "- the flag is on",
                 "- the fallthrough serves nothing",
-                f"- the flag makes no sense: it buckets by an invalid attribute reference: {INVALID}",
+                f"- the flag is malformed: it buckets by an invalid attribute reference: {INVALID}",
             ],
             id="a rollout by a reference that is none",
         ),
@@ -200,7 +200,7 @@ IN_S = clause("segmentMatch", "s")
                 "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
                 "- the flag is on",
                 "- rule 0 (r) matches",
-                f"- the flag makes no sense: it buckets by an invalid attribute reference: {INVALID}",
+                f"- the flag is malformed: it buckets by an invalid attribute reference: {INVALID}",
             ],
             id="a rule's rollout by a reference that is none",
         ),
@@ -212,7 +212,7 @@ IN_S = clause("segmentMatch", "s")
                 "- none of 1 target is the context",
                 "- rule 0 (r) matches and serves variation 2",
                 '  - is it in one of the segments "s"? yes',
-                '    - segment "s", version 1, has it',
+                '    - segment "s", version 1, contains the context',
                 '      - user "k" is included by its key',
             ],
             id="a segment, after a target",
@@ -226,7 +226,7 @@ IN_S = clause("segmentMatch", "s")
                 "  - is it in one of the segments (none)? no",
                 "- rule 1 (r) does not match",
                 '  - is it in none of the segments "s"? no',
-                '    - segment "s", version 1, has it',
+                '    - segment "s", version 1, contains the context',
                 '      - user "k" is included by its key',
                 "- no rule matches, so the fallthrough serves variation 1",
             ],
@@ -238,7 +238,7 @@ IN_S = clause("segmentMatch", "s")
                 "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
                 "- the flag is on",
                 "- the fallthrough serves no variation",
-                "- the flag makes no sense: it serves variation 9, but has 3",
+                "- the flag is malformed: it serves variation 9, but has 3",
             ],
             id="a variation that is not there",
         ),
@@ -256,8 +256,8 @@ IN_S = clause("segmentMatch", "s")
             [
                 "flag has no value, so the default is served: ERROR, MALFORMED_FLAG",
                 "- the flag is on",
-                '- prerequisite "flag" cannot be told',
-                "- the flag makes no sense: it needs flag 'flag', which is a prerequisite of itself",
+                '- prerequisite "flag" cannot be decided',
+                "- the flag is malformed: it needs flag 'flag', which is a prerequisite of itself",
             ],
             id="a prerequisite of itself",
         ),
@@ -269,7 +269,7 @@ IN_S = clause("segmentMatch", "s")
                 "- rule 0 (r) matches and serves variation 2",
                 '  - is it in one of the segments "none", "s"? yes',
                 '    - there is no segment "none"',
-                '    - segment "s", version 1, has it',
+                '    - segment "s", version 1, contains the context',
                 '      - user "k" is included by its key',
             ],
             id="segments",
@@ -451,24 +451,22 @@ def test_what_a_rule_serves_is_told_below_the_rule_and_its_clauses() -> None:
             {"rules": [{"clauses": [clause("in", 1, attribute="//")]}]},
             None,
             [
-                "rule 0 of the segment cannot be told",
-                f'the attribute reference "//" is invalid: {INVALID}; is that in 1? that cannot be told',
+                "rule 0 of the segment cannot be decided",
+                f'the attribute reference "//" is invalid: {INVALID}; is that in 1? cannot be decided',
             ],
             id="a reference that is none",
         ),
-        pytest.param(
-            {"unbounded": True}, False, ["the segment is big, and has no generation to look up"], id="big, without generation"
-        ),
+        pytest.param({"unbounded": True}, False, ["the big segment has no generation to look up"], id="big, without generation"),
         pytest.param(
             {"unbounded": True, "generation": 1, "unboundedContextKind": "org"},
             False,
-            ["the segment is big, and the context has no org"],
+            ["the context has no org to look up in the big segment"],
             id="big, of another kind",
         ),
         pytest.param(
             {"unbounded": True, "generation": 1, "rules": [{"clauses": []}]},
             True,
-            ["the segment is big, and there is no store of memberships", "rule 0 of the segment matches"],
+            ["no store of big segments is configured", "rule 0 of the segment matches"],
             id="big, without a store",
         ),
     ],
@@ -477,7 +475,11 @@ def test_a_segment_is_told(properties: dict[str, Any], holds: bool | None, texts
     found = told(flag(rules=[rule(IN_S)]), segments=[segment(**properties)])
     clauses, asked = (next(step for step in walk(found.steps) if step.kind is kind) for kind in (StepKind.CLAUSE, StepKind.SEGMENT))
     assert (clauses.holds, asked.holds) == (holds, holds)
-    ends = {True: ("has it", "yes"), False: ("does not have it", "no"), None: ("cannot tell", "that cannot be told")}[holds]
+    ends = {
+        True: ("contains the context", "yes"),
+        False: ("does not contain the context", "no"),
+        None: ("cannot be decided", "cannot be decided"),
+    }[holds]
     assert asked.text == f'segment "s", version 1, {ends[0]}'
     assert clauses.text == f'is it in one of the segments "s"? {ends[1]}'
     assert [step.text for step in walk(asked.steps)] == texts
@@ -489,7 +491,7 @@ def test_a_segment_is_told(properties: dict[str, Any], holds: bool | None, texts
         pytest.param({"k": {"s.g1": True}}, 'the memberships of "k" include it', "c", id="included"),
         pytest.param({"k": {"s.g1": False}}, 'the memberships of "k" exclude it', "b", id="excluded"),
         pytest.param({"k": {}}, 'the memberships of "k" do not name it', "b", id="not named"),
-        pytest.param({}, 'nothing is known of the memberships of "k"', "b", id="not known"),
+        pytest.param({}, 'the memberships of "k" are unknown', "b", id="not known"),
     ],
 )
 def test_memberships_of_big_segments_are_told(memberships: Mapping[str, Mapping[str, bool]], text: str, value: str) -> None:
@@ -516,7 +518,7 @@ def test_segments_in_a_circle_are_told_as_far_as_the_evaluation_went(length: int
     assert len(segments) == min(length, 100) + 1
     assert {step.holds for step in segments} == {None}
     needs = "more than 100 segments that refer to one another" if length > 100 else "segment 's0', which refers to itself"
-    assert found.steps[-1].text == f"the flag makes no sense: it needs {needs}"
+    assert found.steps[-1].text == f"the flag is malformed: it needs {needs}"
 
 
 @pytest.mark.parametrize("length", [100, 101], ids=["as deep as may be", "one more"])
@@ -526,7 +528,7 @@ def test_prerequisites_may_be_as_deep_as_evaluations_go(length: int) -> None:
     assert (found.detail.value is None) is (length > 100)
     problems = [step.text for step in walk(found.steps) if step.kind is StepKind.PROBLEM]
     needs = "it needs more than 100 flags that are prerequisites of one another"
-    assert problems == ([f"the flag makes no sense: {needs}"] if length > 100 else [])
+    assert problems == ([f"the flag is malformed: {needs}"] if length > 100 else [])
 
 
 def test_where_the_interpreter_can_go_no_deeper_it_says_so() -> None:
@@ -539,7 +541,7 @@ def test_where_the_interpreter_can_go_no_deeper_it_says_so() -> None:
     found, evaluation = with_frames_left(120, ask)
     assert found.detail == evaluation.detail
     assert found.detail.reason.to_dict() == {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"}
-    assert found.steps[-1].text == "the flag makes no sense: it depends on too many flags or segments in a row"
+    assert found.steps[-1].text == "the flag is malformed: it depends on too many flags or segments in a row"
 
 
 @pytest.mark.parametrize(
@@ -547,7 +549,7 @@ def test_where_the_interpreter_can_go_no_deeper_it_says_so() -> None:
     [
         pytest.param("flga", USER, 'there is no flag "flga" among 1; did you mean "flag"?', id="a flag that is not there"),
         pytest.param("entirely else", USER, 'there is no flag "entirely else" among 1', id="nor anything like it"),
-        pytest.param("flag", None, "the context cannot be used: there is none", id="no context"),
+        pytest.param("flag", None, "there is no context", id="no context"),
         pytest.param("flag", Context(""), f"the context cannot be used: {KEYLESS}", id="a context that cannot be used"),
     ],
 )
@@ -561,7 +563,7 @@ def test_where_there_is_nothing_to_evaluate_it_says_why(key: str, subject: Conte
 def test_before_there_are_data_it_says_so() -> None:
     found = explain(Snapshot.empty(), "flag", USER)
     assert found.detail == Snapshot.empty().evaluate("flag", USER, None).detail
-    assert (found.key, [step.text for step in found.steps]) == ("flag", ["there are no flag data"])
+    assert (found.key, [step.text for step in found.steps]) == ("flag", ["there is no flag data yet"])
 
 
 def test_it_is_json() -> None:
