@@ -1,7 +1,8 @@
-"""Which flags change with a change: those in it, and all that depend on them, however indirectly.
+"""Which flags change with a change set: those in it, and all flags that depend on them, directly or through others.
 
-A flag depends on its prerequisites and on the segments its rules name, a segment on the segments its own rules name. The
-index is made when it is first needed and follows the changes from then on: ahead and in slices where somebody follows them.
+A flag depends on its prerequisites and on the segments that its rules name. A segment depends on the segments that its rules name.
+The index is made when it is first needed and updated with each change set from then on. While changes are followed, that happens
+in advance and in slices.
 
 Source: ``data-system.md`` 7.3.
 """
@@ -16,15 +17,15 @@ from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.items import Item, Items
 from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
-from aioflags.runtime.cooperative import Cooperative
+from aioflags.runtime.cooperative import Cooperative, sliced
 
-__all__ = ["Dependents", "changed_flags", "needs", "updated_index"]
+__all__ = ["Dependents", "changed_flags", "dependencies", "updated_index"]
 
-_DEFINITIONS_A_SLICE: Final = 100
-"""How many definitions are looked into before others get a turn: a millisecond's work or less."""
+_DEFINITIONS_PER_SLICE: Final = 100
+"""How many definitions are read between two pauses: at most a millisecond of work."""
 
 Dependents: TypeAlias = Mapping[Item, AbstractSet[Item]]
-"""Who depends on an item directly. Items that are not there yet can have dependents, too. Never changed after it was made."""
+"""The direct dependents of each item, of items that do not exist, too. Never changed after it is made."""
 
 
 def changed_flags(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> frozenset[str]:
@@ -33,13 +34,13 @@ def changed_flags(index: Dependents | None, old: Items, new: Items, change_set: 
     ``index`` is what :func:`updated_index` returns for ``new``.
     """
     flags, segments = _changed_keys(old, new, change_set)
-    return flags if index is None else flags | _affected(index, _named(flags, segments))
+    return flags if index is None else flags | _affected(index, _items(flags, segments))
 
 
 def updated_index(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> Cooperative[Dependents | None]:
-    """The index of ``new``; ``None`` if it is not needed to find what ``change_set`` changes.
+    """The index of ``new``; ``None`` if :func:`changed_flags` does not need it for ``change_set``.
 
-    ``index`` is that of ``old``, as far as there is one.
+    ``index`` is that of ``old``, or ``None`` if it was not made.
     """
     flags, segments = _changed_keys(old, new, change_set)
     if not flags and not segments:
@@ -47,17 +48,17 @@ def updated_index(index: Dependents | None, old: Items, new: Items, change_set: 
     if flags >= new.flags.keys():
         return None
     if index is None:
-        return (yield from _indexed(new))
-    return (yield from _updated(index, old, new, _named(flags, segments)))
+        return (yield from _built(new))
+    return (yield from _updated(index, old, new, _items(flags, segments)))
 
 
-def _named(flags: Iterable[str], segments: Iterable[str]) -> Iterator[Item]:
+def _items(flags: Iterable[str], segments: Iterable[str]) -> Iterator[Item]:
     yield from ((ObjectKind.FLAG, key) for key in flags)
     yield from ((ObjectKind.SEGMENT, key) for key in segments)
 
 
 def _changed_keys(old: Items, new: Items, change_set: ChangeSet) -> tuple[frozenset[str], frozenset[str]]:
-    """Flags and segments. A full set changes what differs; a partial one all it holds, unless it was out of date."""
+    """Keys of flags and of segments. A full set changes what differs; a partial one all its items, except outdated ones."""
     if change_set.kind is ChangeKind.NONE:
         return frozenset(), frozenset()
     if change_set.kind is ChangeKind.FULL:
@@ -73,52 +74,54 @@ def _changed_keys(old: Items, new: Items, change_set: ChangeSet) -> tuple[frozen
 def _differing(before: Mapping[str, Definition], after: Mapping[str, Definition]) -> frozenset[str]:
     if not before:
         return frozenset(after)
-    gone = before.keys() - after.keys()
-    # What did not change is the same object still.
-    return frozenset(gone) | {key for key, found in after.items() if before.get(key) is not found}
+    removed = before.keys() - after.keys()
+    # A definition that did not change is still the same object.
+    return frozenset(removed) | {key for key, definition in after.items() if before.get(key) is not definition}
 
 
 def _affected(dependents: Dependents, changed: Iterable[Item]) -> frozenset[str]:
     seen = set(changed)
-    open_ends = list(seen)
-    while open_ends:
-        news = dependents.get(open_ends.pop(), frozenset()) - seen
-        seen |= news
-        open_ends += news
+    unvisited = list(seen)
+    while unvisited:
+        new = dependents.get(unvisited.pop(), frozenset()) - seen
+        seen |= new
+        unvisited += new
     return frozenset(key for kind, key in seen if kind is ObjectKind.FLAG)
 
 
 # -- the index
 
 
-def needs(definition: Definition | None) -> set[Item]:
-    """What a definition depends on directly."""
+def dependencies(definition: Definition | None) -> set[Item]:
+    """The items that a definition depends on directly."""
     if definition is None:
         return set()
-    found: set[Item] = {(ObjectKind.SEGMENT, key) for key in named_segments(definition.rules)}
+    items: set[Item] = {(ObjectKind.SEGMENT, key) for key in named_segments(definition.rules)}
     if isinstance(definition, FlagDefinition):
-        found.update((ObjectKind.FLAG, wanted.key) for wanted in definition.prerequisites or ())
-    return found
+        items.update((ObjectKind.FLAG, prerequisite.key) for prerequisite in definition.prerequisites or ())
+    return items
 
 
-def _indexed(items: Items) -> Cooperative[Dependents]:
-    found: dict[Item, set[Item]] = {}
-    for count, item in enumerate(_named(items.flags, items.segments), 1):
-        if count % _DEFINITIONS_A_SLICE == 0:
+def _built(items: Items) -> Cooperative[Dependents]:
+    index: dict[Item, set[Item]] = {}
+    for number, batch in enumerate(sliced(_items(items.flags, items.segments), _DEFINITIONS_PER_SLICE)):
+        if number:
             yield
-        for needed in needs(items.get(item)):
-            found.setdefault(needed, set()).add(item)
-    return found
+        for item in batch:
+            for dependency in dependencies(items.get(item)):
+                index.setdefault(dependency, set()).add(item)
+    return index
 
 
 def _updated(dependents: Dependents, old: Items, new: Items, changed: Iterable[Item]) -> Cooperative[Dependents]:
-    found = dict(dependents)
-    for count, item in enumerate(changed, 1):
-        if count % _DEFINITIONS_A_SLICE == 0:
+    index = dict(dependents)
+    for number, batch in enumerate(sliced(changed, _DEFINITIONS_PER_SLICE)):
+        if number:
             yield
-        before, after = needs(old.get(item)), needs(new.get(item))
-        for needed in before - after:
-            found[needed] -= {item}
-        for needed in after - before:
-            found[needed] = found.get(needed, frozenset()) | {item}
-    return found
+        for item in batch:
+            before, after = dependencies(old.get(item)), dependencies(new.get(item))
+            for dependency in before - after:
+                index[dependency] -= {item}
+            for dependency in after - before:
+                index[dependency] = index.get(dependency, frozenset()) | {item}
+    return index

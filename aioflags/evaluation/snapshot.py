@@ -1,6 +1,6 @@
-"""Snapshot: immutable flag data with its selector, caches that fill, and the evaluation of one flag on it.
+"""Snapshot: immutable flag data with its selector, caches that fill, and the evaluation of one flag.
 
-A change makes a new snapshot; whoever holds the older one still sees what it saw.
+A change set makes a new snapshot. The old one does not change.
 
 Source: ``data-system.md`` 7.2; ``evaluation.md`` 5.
 """
@@ -27,46 +27,46 @@ from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
-from aioflags.runtime.cooperative import Cooperative, run_at_once
+from aioflags.runtime.cooperative import Cooperative, run_at_once, sliced
 from aioflags.runtime.logs import logger
 
 __all__ = ["Snapshot"]
 
-_COMPILED_A_SLICE: Final = 10
-"""How many flags are compiled before others get a turn: some two milliseconds' work. Counted, since there is no clock here."""
+_FLAGS_PER_SLICE: Final = 10
+"""How many flags are compiled between two pauses: about two milliseconds of work. Evaluation code reads no clock, so it counts."""
 _ERRORS: Final = {kind: Reason(kind=ReasonKind.ERROR, error_kind=kind) for kind in ErrorKind}
 
 
 class Snapshot:
-    """All flags and segments as of one moment: immutable data, caches that fill. Made by :meth:`empty` and :meth:`apply`.
+    """All flags and segments at one moment: immutable data, and caches that fill. Made by :meth:`empty` and :meth:`apply`.
 
-    ``has_data``: something was applied, or the data is empty on purpose.
+    ``has_data``: a change set was applied, or the data is empty on purpose.
 
     ``direct_flags``: the flags that may be called directly, as ``direct_flags[key](context, scope)`` with the shared :attr:`scope`
     and a valid context. A flag is added when it is compiled. If the call raises, and for every other flag, call :meth:`evaluate`.
 
-    ``dependents`` is the index of :mod:`aioflags.evaluation.dependents`: made by :meth:`builder` if changes are followed, and
-    otherwise by :meth:`changed_since`.
+    ``dependents``: the index of :mod:`aioflags.evaluation.dependents`. :meth:`builder` makes it if it is asked to, and otherwise
+    :meth:`changed_since`.
     """
 
     __slots__ = ("_big_segment_kinds", "_data", "dependents", "direct_flags", "has_data", "items", "scope", "selector")
 
-    def __init__(self, forms: CompiledData, *, selector: Selector, has_data: bool) -> None:
-        self.items: Items = forms.items
+    def __init__(self, data: CompiledData, *, selector: Selector, has_data: bool) -> None:
+        self.items: Items = data.items
         self.selector: Selector = selector
         self.has_data: bool = has_data
-        self.direct_flags: dict[str, Evaluate] = forms.direct_flags
-        # The scope sees the forms, not the snapshot: in a circle, every old snapshot would wait for the garbage collector.
-        self.scope: Scope = Scope(forms, is_shared=True)
+        self.direct_flags: dict[str, Evaluate] = data.direct_flags
+        # The scope refers to the data, not to the snapshot: a reference cycle would leave old snapshots to the garbage collector.
+        self.scope: Scope = Scope(data, is_shared=True)
         self.dependents: Dependents | None = None
-        self._data = forms
+        self._data = data
         self._big_segment_kinds: frozenset[str] | None = None
 
     @classmethod
     def empty(cls, *, has_data: bool = False, dialect: Dialect = LAUNCHDARKLY, log: logging.Logger = logger) -> Snapshot:
-        """No flags; with ``has_data`` that is the truth, not a lack of news. ``log`` is told what is wrong with flags."""
-        forms = CompiledData(Items(), dialect, DefinitionLog(log))
-        return cls(forms, selector=Selector.none(), has_data=has_data)
+        """A snapshot without flags. ``has_data``: it is empty on purpose. ``log`` receives the problems of definitions."""
+        data = CompiledData(Items(), dialect, DefinitionLog(log))
+        return cls(data, selector=Selector.none(), has_data=has_data)
 
     @property
     def flags(self) -> Mapping[str, FlagDefinition]:
@@ -80,19 +80,19 @@ class Snapshot:
 
     @property
     def big_segment_kinds(self) -> frozenset[str]:
-        """The kinds of contexts that big segments can be asked about. Found out when it is first asked for."""
-        found = self._big_segment_kinds
-        if found is None:
+        """The context kinds of the big segments that have a generation. Computed at first use."""
+        kinds = self._big_segment_kinds
+        if kinds is None:
             big = (segment for segment in self.segments.values() if segment.unbounded and segment.generation is not None)
-            found = self._big_segment_kinds = frozenset(clean_kind(segment.unbounded_context_kind) for segment in big)
-        return found
+            kinds = self._big_segment_kinds = frozenset(clean_kind(segment.unbounded_context_kind) for segment in big)
+        return kinds
 
     def apply(self, change_set: ChangeSet) -> Snapshot:
-        """The snapshot after the change set; itself, if that confirms what there is."""
+        """The snapshot after the change set. Returns this snapshot if the change set changes nothing."""
         return run_at_once(self.builder(change_set))
 
     def builder(self, change_set: ChangeSet, *, traced: bool = False) -> Cooperative[Snapshot]:
-        """What :meth:`apply` does, with a pause every millisecond or so. ``traced``: :meth:`changed_since` will be called."""
+        """Does the work of :meth:`apply`, and pauses about every millisecond. ``traced``: :meth:`changed_since` will be called."""
         if change_set.kind is ChangeKind.NONE:
             return self
         items = yield from applied(self.items, change_set)
@@ -109,14 +109,15 @@ class Snapshot:
         return changed_flags(self.dependents, old.items, self.items, change_set)
 
     def compile_all(self) -> Cooperative[None]:
-        """Compiles every flag that was not asked for yet, and pauses now and then on its way."""
-        for count, key in enumerate(self.items.flags.keys() - self._data.flags.keys(), 1):
-            if count % _COMPILED_A_SLICE == 0:
+        """Compiles every flag that is not compiled yet. Pauses after each slice."""
+        for number, keys in enumerate(sliced(self.items.flags.keys() - self._data.flags.keys(), _FLAGS_PER_SLICE)):
+            if number:
                 yield
-            self._data.flag(key)
+            for key in keys:
+                self._data.flag(key)
 
     def compile(self, items: Iterable[Item]) -> None:
-        """Compile these definitions now, in any thread, and not at their first evaluation."""
+        """Compiles these definitions now instead of at their first evaluation. Can be called from any thread."""
         for kind, key in items:
             if kind is ObjectKind.FLAG:
                 self._data.flag(key)
@@ -124,11 +125,11 @@ class Snapshot:
                 self._data.segment(key)
 
     def compiled(self, key: str) -> CompiledFlag | None:
-        """The flag of that key, compiled if this is the first time it is asked for; ``None`` if there is none."""
+        """The flag with that key, compiled if necessary; ``None`` for an unknown key."""
         return self._data.flag(key)
 
     def new_scope(self, memberships: FindMembership | None = None) -> Scope:
-        """A scope for evaluations that take notes, one after the other and all for the same context."""
+        """A scope that takes notes. It serves evaluations for one context, one after the other."""
         return Scope(self._data, memberships)
 
     def evaluate(
@@ -141,12 +142,16 @@ class Snapshot:
         memberships: FindMembership | None = None,
         scope: Scope | None = None,
     ) -> Evaluation:
-        """The flag's answer for the context, or ``default`` with the reason why there is none. Never raises.
+        """The flag's value for the context, or ``default`` with the reason for it. Never raises.
 
-        ``wanted`` is the type asked for, as :func:`~aioflags.evaluation.value_types.fit` knows it; without one it is the type
-        of the default. ``memberships`` finds what is known of big segments. What it does not find is ``missing`` in the
-        evaluation, which then has to be repeated with it: with the first of it, since the others may not be needed then.
-        ``scope`` is that of earlier evaluations for this context, whose memberships count.
+        Args:
+            key: the key of the flag.
+            context: the context; without a valid one, the result is the default.
+            default: the value if the flag has none.
+            wanted: the expected type, as in :func:`~aioflags.evaluation.value_types.fit`; by default, the type of ``default``.
+            memberships: looks up big-segment memberships. A context key for which it returns ``None`` is in ``missing`` of the
+                result: fetch the first of these keys and evaluate again, since the others may not be needed then.
+            scope: the scope of earlier evaluations for this context. It has its own ``memberships``.
         """
         if not isinstance(context, Context) or context.error is not None:
             return _refused(default, ErrorKind.USER_NOT_SPECIFIED)
@@ -169,12 +174,12 @@ class Snapshot:
                 prerequisites=tuple(scope.notes),
                 missing=tuple(scope.missing),
             )
-        except Exception as bug:  # noqa: BLE001  # whatever it is: the caller gets a value
+        except Exception as bug:  # noqa: BLE001  # the caller gets a value whatever fails
             self._data.log.report_bug(key, bug)
             return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[ErrorKind.EXCEPTION]), flag=flag)
 
     def _answer(self, flag: CompiledFlag, context: Context, scope: Scope) -> Answer:
-        """The answer of the flag. A malformed flag is logged once."""
+        """The answer of the flag. The problem of a malformed flag is logged once."""
         try:
             if flag.prerequisites:
                 scope.flags.enter(flag.key, scope)
@@ -199,14 +204,14 @@ def _refused(default: Any, kind: ErrorKind) -> Evaluation:
     return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[kind]))
 
 
-def _detail(answer: Answer, scope: Scope, default: Any, wanted: type) -> EvaluationDetail[Any]:
-    """The caller's detail: the default where there is no variation or its value does not fit, the status where there is one."""
+def _detail(answer: Answer, scope: Scope, default: Any, expected: type) -> EvaluationDetail[Any]:
+    """The caller's detail. It has the default if the answer has no variation or a value of another type."""
     reason = answer.detail.reason
     if scope.big_segments_status is not None:
         reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
     if answer.index is None:
         return EvaluationDetail(default, None, reason)
-    value = fit(answer.value, wanted)
+    value = fit(answer.value, expected)
     if value is MISMATCH:
         return EvaluationDetail(default, None, _ERRORS[ErrorKind.WRONG_TYPE])
     if value is answer.value and reason is answer.detail.reason:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from aioflags.errors import StoreError
-from aioflags.evaluation.dependents import needs
+from aioflags.evaluation.dependents import dependencies
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT
 from aioflags.model.result import ErrorInfo, FailureKind, SourceState
@@ -204,7 +204,7 @@ class StoreReader:
             change = None if item is None else read_item(item, self._complain)
             if change is not None:
                 changes.append(change)
-                news = needs(change.definition) - seen
+                news = dependencies(change.definition) - seen
                 seen |= news
                 open_ends += news
         return changes

@@ -95,13 +95,13 @@ def many(count: int, kind: ChangeKind = ChangeKind.FULL) -> ChangeSet:
 @pytest.mark.parametrize(
     ("stored", "step", "expected"),
     [
-        pytest.param(0, many(499), 0, id="less than a slice"),
-        pytest.param(0, many(999), 1, id="nearly two"),
-        pytest.param(0, many(1000), 2, id="two"),
-        pytest.param(1, many(999, ChangeKind.CHANGES), 1, id="changes of what is there"),
-        pytest.param(1, many(99), 1, id="a full set, to be compared with what is there"),
+        pytest.param(0, many(500), 0, id="one slice of a first set"),
+        pytest.param(0, many(501), 1, id="two slices of a first set"),
+        pytest.param(0, many(1001), 2, id="three slices of a first set"),
+        pytest.param(1, many(1000, ChangeKind.CHANGES), 1, id="two slices of a partial set"),
+        pytest.param(1, many(100), 1, id="two slices of a full set that is compared"),
     ],
 )
-def test_others_get_a_turn_after_each_slice(stored: int, step: ChangeSet, expected: int) -> None:
+def test_work_pauses_between_slices(stored: int, step: ChangeSet, expected: int) -> None:
     items = snapshot_of(*(flag(str(number)) for number in range(stored))).items
     assert sum(1 for _ in applied(items, step)) == expected
