@@ -1,1 +1,1 @@
-"""Floor 1: pure evaluation. Definitions become closures, closures answer details; no I/O, no clock, no event loop."""
+"""Evaluation: definitions are compiled to functions, and functions return answers. No input or output, no clock, no event loop."""

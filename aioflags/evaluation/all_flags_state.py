@@ -1,4 +1,4 @@
-"""Every flag at once, for one context: what a server hands to a front end, so that it need not ask.
+"""All flags for one context: the state that a server sends to a front end.
 
 Source: ``evaluation.md`` 6.
 """
@@ -25,7 +25,7 @@ __all__ = ["FlagState", "flag_values", "flags_state", "given_states", "state_jso
 
 
 class _Options(msgspec.Struct, frozen=True, gc=False):
-    """What the caller wants to know of each flag."""
+    """The options of the caller."""
 
     with_reasons: bool
     details_only_for_tracked_flags: bool
@@ -33,28 +33,28 @@ class _Options(msgspec.Struct, frozen=True, gc=False):
 
 
 class FlagState(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """One flag's value for the context, and what a front end needs to report its evaluations. What does not apply is ``None``."""
+    """One flag's value for the context, and the fields that a front end needs to report evaluations. Unused fields are ``None``."""
 
     detail: EvaluationDetail[Any]
     flag: FlagDefinition
     is_experiment: bool
     options: _Options
     prerequisites: tuple[str, ...] = ()
-    """Keys of those evaluated on the way, in order."""
+    """Keys of the flag's own prerequisites that were evaluated, in order."""
 
     @property
     def value(self) -> Any:
-        """The flag's value; ``None`` also where there was none to serve."""
+        """The flag's value; ``None`` also if it has no value for the context."""
         return self.detail.value
 
     @property
     def variation(self) -> int | None:
-        """Which variation it is."""
+        """The index of the variation."""
         return self.detail.variation_index
 
     @property
     def has_details(self) -> bool:
-        """Whether version and reason are told; otherwise no event will need them."""
+        """Whether version and reason are included. They can be left out if no event needs them."""
         if not self.options.details_only_for_tracked_flags or self.track_events:
             return True
         debug_until = self.debug_events_until_date
@@ -67,37 +67,37 @@ class FlagState(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def reason(self) -> Reason | None:
-        """Why it is this one."""
+        """The reason for the value."""
         return self.detail.reason if (self.options.with_reasons or self.is_experiment) and self.has_details else None
 
     @property
     def track_events(self) -> bool:
-        """Whether each evaluation is to be reported."""
+        """Whether each evaluation sends an event."""
         return self.is_experiment or bool(self.flag.track_events)
 
     @property
     def debug_events_until_date(self) -> float | None:
-        """Until when evaluations are to be reported for debugging, in Unix milliseconds."""
+        """Until when each evaluation sends a debug event, in Unix milliseconds."""
         return self.flag.debug_events_until_date
 
     def meta(self) -> dict[str, Any]:
-        """All but the value, in LaunchDarkly's JSON form."""
-        found: dict[str, Any] = {}
+        """All fields except the value, as LaunchDarkly's JSON."""
+        fields: dict[str, Any] = {}
         if self.variation is not None:
-            found["variation"] = self.variation
+            fields["variation"] = self.variation
         if self.version is not None:
-            found["version"] = self.version
+            fields["version"] = self.version
         if self.reason is not None:
-            found["reason"] = self.reason.to_dict()
+            fields["reason"] = self.reason.to_dict()
         if self.track_events:
-            found["trackEvents"] = True
+            fields["trackEvents"] = True
         if self.is_experiment:
-            found["trackReason"] = True
+            fields["trackReason"] = True
         if self.debug_events_until_date is not None:
-            found["debugEventsUntilDate"] = self.debug_events_until_date
+            fields["debugEventsUntilDate"] = self.debug_events_until_date
         if self.prerequisites:
-            found["prerequisites"] = list(self.prerequisites)
-        return found
+            fields["prerequisites"] = list(self.prerequisites)
+        return fields
 
 
 def flags_state(
@@ -110,13 +110,18 @@ def flags_state(
     now_ms: float,
     memberships: FindMembership | None = None,
 ) -> dict[str, FlagState]:
-    """The state of each flag for a valid context, by key. A flag that fails has no value, and affects no other.
+    """The state of each flag for a valid context, by key. A flag that fails has no value and does not affect the others.
 
-    ``client_side_only`` leaves out what front ends may not see. ``details_only_for_tracked_flags`` leaves out versions and
-    reasons that no event will need, of flags that are neither tracked nor, at ``now_ms``, debugged. ``memberships`` finds what
-    is known of big segments.
+    Args:
+        snapshot: the flag data.
+        context: the context, which must be valid.
+        client_side_only: leave out flags that front ends may not see.
+        with_reasons: include the reason of each value.
+        details_only_for_tracked_flags: leave out version and reason of flags that are neither tracked nor, at ``now_ms``, debugged.
+        now_ms: the current time in Unix milliseconds.
+        memberships: looks up big-segment memberships.
     """
-    found: dict[str, FlagState] = {}
+    states: dict[str, FlagState] = {}
     options = _Options(with_reasons, details_only_for_tracked_flags, now_ms)
     direct_flags, scope, batch = snapshot.direct_flags, snapshot.scope, BulkEvaluation(snapshot, context, memberships)
     for key, flag in snapshot.flags.items():
@@ -124,19 +129,19 @@ def flags_state(
             continue
         try:
             answer = direct_flags[key](context, scope)
-        except Exception:  # noqa: BLE001  # what it is, snapshot.evaluate knows
+        except Exception:  # noqa: BLE001  # snapshot.evaluate handles the cause
             answer = None
         if answer is None or not answer.by_type:
             evaluation = batch.evaluate(key)
             prerequisites = direct_prerequisites(evaluation.prerequisites, key)
-            found[key] = FlagState(evaluation.detail, flag, evaluation.is_experiment, options, prerequisites)
+            states[key] = FlagState(evaluation.detail, flag, evaluation.is_experiment, options, prerequisites)
         elif answer.prerequisites:
-            found[key] = FlagState(
+            states[key] = FlagState(
                 answer.detail, flag, answer.is_experiment, options, direct_prerequisites(answer.prerequisites, key)
             )
         else:
-            found[key] = FlagState(answer.detail, flag, answer.is_experiment, options)
-    return found
+            states[key] = FlagState(answer.detail, flag, answer.is_experiment, options)
+    return states
 
 
 def given_states(
@@ -148,7 +153,7 @@ def given_states(
     details_only_for_tracked_flags: bool,
     now_ms: float,
 ) -> dict[str, FlagState]:
-    """The states of flags whose details come from elsewhere, whether there are such flags or not. Options as above."""
+    """The states of flags with given details, for example overrides; also of unknown flags. Options as in :func:`flags_state`."""
     options = _Options(with_reasons, details_only_for_tracked_flags, now_ms)
     return {
         key: FlagState(detail, snapshot.flags.get(key) or FlagDefinition(key=key), False, options)  # noqa: FBT003 -- no experiment
@@ -158,23 +163,23 @@ def given_states(
 
 
 def flag_values(snapshot: Snapshot, context: Context, memberships: FindMembership | None = None) -> dict[str, Any]:
-    """The value of each flag for a valid context, by key; ``None`` where there is none to serve."""
-    found: dict[str, Any] = {}
+    """The value of each flag for a valid context, by key; ``None`` for a flag without a value."""
+    values: dict[str, Any] = {}
     direct_flags, scope, batch = snapshot.direct_flags, snapshot.scope, BulkEvaluation(snapshot, context, memberships)
     for key in snapshot.flags:
         try:
             answer = direct_flags[key](context, scope)
-        except Exception:  # noqa: BLE001  # what it is, snapshot.evaluate knows
+        except Exception:  # noqa: BLE001  # snapshot.evaluate handles the cause
             answer = None
         if answer is None or not answer.by_type:
-            found[key] = batch.evaluate(key).detail.value
+            values[key] = batch.evaluate(key).detail.value
         else:
-            found[key] = answer.value
-    return found
+            values[key] = answer.value
+    return values
 
 
 def state_json(states: Mapping[str, FlagState], *, is_valid: bool = True) -> dict[str, Any]:
-    """All states in the JSON form that LaunchDarkly's front-end SDKs start from, in containers of its own."""
+    """All states as the JSON that LaunchDarkly's front-end SDKs start from. Arrays and objects are copies."""
     values = {key: fresh(state.value) for key, state in states.items()}
     meta = {key: state.meta() for key, state in states.items()}
     return {**values, "$flagsState": meta, "$valid": is_valid}

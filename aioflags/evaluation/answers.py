@@ -1,7 +1,7 @@
-"""Answers: the possible outcomes of a flag, and the prerequisites that were evaluated on the way to one.
+"""Answers: the possible outcomes of a flag, with the prerequisites that were evaluated for them.
 
-An answer that can be known beforehand is made when the flag is compiled, and handed out each time; an evaluation that needs no
-hash allocates nothing.
+An answer is made when the flag is compiled, and returned by every evaluation with that outcome. An evaluation that computes no hash
+allocates nothing.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ __all__ = ["Answer", "PrerequisiteEvaluation", "Tracking", "direct_prerequisites
 
 
 class Answer:
-    """One possible outcome of a flag: the detail that is handed out, and what the callers want to know of it beforehand.
+    """One possible outcome of a flag. Never changed after it is made.
 
-    ``by_type`` has the value as a caller gets it who asks with a default of one of these classes: a string under ``str``, a
-    number under ``int`` and ``float``. It is empty for arrays, objects, and no value at all. ``is_experiment`` says that
-    events and front ends are to be told the reason. ``satisfies`` is the variation that those get who have the flag as their
-    prerequisite; a flag that is off fulfils nothing. ``prerequisites`` are those that were evaluated on the way to this
-    answer, with their own before them. ``problem`` says to people why the flag is malformed. Never changed after it was made.
+    Attributes:
+        detail: the detail that callers get.
+        by_type: the value converted for a default of each type: a string under ``str``, a number under ``int`` and ``float``, for
+            example ``{int: 3, float: 3.0}``. Empty for arrays, objects, and an answer without a variation.
+        is_experiment: events and front ends need the reason.
+        satisfies: the variation that a flag sees which has this flag as a prerequisite; ``None`` if this flag is off.
+        prerequisites: the prerequisites that were evaluated for this answer, each after its own prerequisites.
+        problem: why the flag is malformed, for the log.
     """
 
     __slots__ = ("by_type", "detail", "index", "is_experiment", "prerequisites", "problem", "satisfies", "value")
@@ -37,52 +40,54 @@ class Answer:
         self.index: int | None = index
         self.detail: EvaluationDetail[Any] = EvaluationDetail(value, index, reason)
         self.is_experiment: bool = is_experiment or reason.in_experiment
-        self.by_type: Mapping[type, Any] = _fits(value) if index is not None else _NOTHING_FITS
+        self.by_type: Mapping[type, Any] = _values_by_type(value) if index is not None else _NO_VALUES
         self.satisfies: int | None = None if reason.kind is ReasonKind.OFF else index
         self.prerequisites: tuple[PrerequisiteEvaluation, ...] = ()
         self.problem: str | None = problem
 
     def after(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
-        """The same answer with the evaluations of a flag's prerequisites, and of theirs, that led to it.
+        """A copy of this answer that lists the evaluations of prerequisites, and of their prerequisites, that led to it.
 
-        A prerequisite is listed each time it is used. Those of the prerequisite itself are listed the first time only.
+        A prerequisite is listed each time it is used. Its own prerequisites are listed the first time only.
         """
         answer, listed, evaluated = copy(self), list[PrerequisiteEvaluation](), set[str]()
         for note in notes:
-            below = note.answer.prerequisites
-            listed += [deeper for deeper in below if deeper.prerequisite_of not in evaluated]
+            inner = note.answer.prerequisites
+            listed += [deeper for deeper in inner if deeper.prerequisite_of not in evaluated]
             listed.append(note)
-            evaluated.update(deeper.prerequisite_of for deeper in below)
+            evaluated.update(deeper.prerequisite_of for deeper in inner)
         answer.prerequisites = tuple(listed)
         return answer
 
 
-_NOTHING_FITS: Final[Mapping[type, Any]] = {}
+_NO_VALUES: Final[Mapping[type, Any]] = {}
 _TRUE: Final[Mapping[type, Any]] = {bool: True}
 _FALSE: Final[Mapping[type, Any]] = {bool: False}
 
 
-def _fits(value: object) -> Mapping[type, Any]:
+def _values_by_type(value: object) -> Mapping[type, Any]:
     if value is True:
         return _TRUE
     if value is False:
         return _FALSE
-    return {kind: found for kind in (str, int, float) if (found := fit(value, kind)) is not MISMATCH}
+    return {kind: converted for kind in (str, int, float) if (converted := fit(value, kind)) is not MISMATCH}
 
 
 _MALFORMED: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.MALFORMED_FLAG)
 
 
 def malformed(problem: str) -> Answer:
-    """The answer of a flag that makes no sense, and why."""
+    """The answer of a malformed flag. ``problem``: why it is malformed."""
     return Answer(None, None, _MALFORMED, problem=problem)
 
 
 class Tracking(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What a flag wants analytics to be told of its evaluations.
+    """Which analytics events a flag's evaluations send.
 
-    ``is_counted``: in summaries. ``is_tracked``: each in full, or one in ``sampling_ratio`` of them. ``debug_until_ms``: each
-    for people who watch, until then.
+    Args:
+        is_counted: evaluations are counted in summaries.
+        is_tracked: each evaluation sends an event, or one in ``sampling_ratio`` of them does.
+        debug_until_ms: each evaluation sends a debug event until this time, in Unix milliseconds.
     """
 
     is_counted: bool = True
@@ -92,9 +97,9 @@ class Tracking(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):
-    """A prerequisite that was evaluated on the way: what it answered, and which flag asked for it.
+    """The evaluation of a prerequisite: its answer, and the key of the flag that has the prerequisite.
 
-    Answers keep these, so that it has what events want to know of the flag, and not what the flag was compiled to.
+    Answers keep these objects. So they hold the fields that events need, and not the compiled flag.
     """
 
     key: str
@@ -105,5 +110,5 @@ class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):
 
 
 def direct_prerequisites(notes: tuple[PrerequisiteEvaluation, ...], key: str) -> tuple[str, ...]:
-    """Keys of the prerequisites that the flag itself asked for, in the order of evaluation."""
+    """Keys of the prerequisites of the flag itself, without those of its prerequisites, in the order of evaluation."""
     return tuple(note.key for note in notes if note.prerequisite_of == key)

@@ -1,4 +1,4 @@
-"""How definitions name a kind of context and an attribute of it, and how the attribute is found.
+"""Context kinds and attributes as definitions name them, and the functions that read the attributes.
 
 Source: ``evaluation.md`` 1.7 and 3.4.
 """
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 __all__ = ["Find", "clean_kind", "finder", "reference"]
 
 Find: TypeAlias = "Callable[[Context], Any]"
-"""Finds one attribute in a context of one kind: its value, or ``None``."""
+"""Reads one attribute of a single-kind context; ``None`` if it is missing."""
 
 
 def clean_kind(kind: str | None) -> str:
-    """The kind of context that is meant, such that ``context.kind == kind`` can be trusted.
+    """The kind that a definition means, safe to compare with ``context.kind``.
 
-    None or an empty one means ``user``. A context of several kinds says ``multi``, which no single one is, and which a
-    definition may still name; it is replaced by ``kind``, which nothing is.
+    ``None`` and the empty string mean ``user``. A multi-kind context has the kind ``multi``. A definition can name that
+    kind, but no single-kind context has it. It is replaced by ``kind``, which is not a valid kind of context.
     """
     return "kind" if kind == "multi" else kind or "user"
 
 
 def reference(text: str, kind: str | None) -> AttributeReference:
-    """What a definition means by ``text``: without a kind beside it, it was written when there were no paths."""
+    """The attribute that a definition means by ``text``. Without a context kind it is a literal name: old data has no paths."""
     return AttributeReference.parse(text) if kind else AttributeReference.literal(text)
 
 
-def finder(wanted: AttributeReference) -> Find:
-    """The function that finds what a reference names."""
-    if len(wanted.path) != 1:
-        return lambda single: single.resolve(wanted)
-    name = wanted.path[0]
+def finder(attribute: AttributeReference) -> Find:
+    """The function that reads the attribute."""
+    if len(attribute.path) != 1:
+        return lambda single: single.resolve(attribute)
+    name = attribute.path[0]
     if name in BUILT_IN:
         return operator.attrgetter(name)
     return lambda single: single.attributes.get(name)

@@ -1,10 +1,10 @@
-"""How long ``re`` can take for a regular expression: an upper bound, read off its syntax tree.
+"""How long ``re`` can take for a regular expression: an upper bound, computed from its syntax tree.
 
 The bound is a polynomial in the length of the text. The tree is walked from its end to its start. At each place where the
-engine has a choice (repeat once more or go on, this alternative or that one) the walk compares the characters that can come
-next in both cases. If no character suits both, the engine never returns to that choice. If one does, what follows may be
-tried again from each place, and its bound is summed over all places of the text. A choice that can be repeated inside a
-repetition multiplies without end: the bound of such a pattern is infinite.
+engine has a choice (repeat once more or continue, this alternative or that one) the walk compares the characters that can come
+next in both cases. If no character suits both, the engine never returns to that choice. If one does, the rest of the pattern can be
+tried again from each place, and its bound is summed over all places of the text. A choice that can be taken again inside a
+repetition multiplies without limit: the bound of such a pattern is infinite.
 
 Every estimate errs on the high side. Source: ``evaluation.md`` 3.7.
 """
@@ -28,20 +28,18 @@ Steps: TypeAlias = tuple[float, ...]
 """The coefficients of a polynomial in the length of the text, the constant first."""
 
 MAX_SUBJECT_LENGTH: Final = 4096
-"""In characters. A pattern with unbounded repetition does not search longer texts on ``re``."""
+"""In characters. A pattern with unbounded repetition does not search longer texts with ``re``."""
 MAX_STEPS: Final = 250_000
-"""What one search on ``re`` may take. A step is about 10 ns, so this is half of the 5 ms that a search may hold the event loop."""
-
-
+"""The maximal cost of one search with ``re``. A step takes about 10 ns, so this is half of the limit of 5 ms."""
 _MAX_COUNTED: Final = 255
-"""A repetition of one character up to this count is a constant number of choices; with a higher limit it counts as unbounded."""
+"""A repetition of one character up to this count is a constant number of choices. With a higher count it counts as unbounded."""
 _MAX_UNROLLED: Final = 5
-"""A repetition of several characters up to this count is judged as if it were written out."""
+"""A repetition of several characters up to this count is analysed as if it were written out."""
 _MAX_VISITS: Final = 500
-"""How many nodes are judged: this number, and two for each character of the pattern."""
+"""The maximal number of visited nodes: this number, plus two for each character of the pattern."""
 _MAX_DEGREE: Final = 5
 
-# Prices in steps, measured on CPython 3.11 and rounded up.
+# Costs in steps, measured on CPython 3.11 and rounded up.
 _LITERAL: Final = 0.25
 _TEST: Final = 1.0
 _SET_MEMBER: Final = 0.125
@@ -53,13 +51,13 @@ _ITERATION: Final = 5.0
 def max_subject_length(tree: Tree, length: int) -> int | None:
     """The longest text that ``re`` searches for the pattern within :data:`MAX_STEPS`; ``None`` for any length.
 
-    ``length`` is that of the pattern as it is written. 0 means that no useful bound is proven. Without unbounded repetition the
-    time is in proportion to the text, and texts of any length are searched.
+    ``length`` is the length of the pattern as it is written. The result 0 means that no useful bound is proven. Without unbounded
+    repetition the time is proportional to the text, and texts of any length are searched.
 
     Raises :class:`RecursionError` if the pattern is nested too deeply for the stack that is left.
     """
     nodes, flags = tuple(tree), int(tree.state.flags)
-    attempt = _Judge(_MAX_VISITS + 2 * length).sequence(nodes, _SUCCESS, flags).steps
+    attempt = _Analysis(_MAX_VISITS + 2 * length).sequence(nodes, _SUCCESS, flags).steps
     search = _searched(attempt, nodes, flags)
     if len(attempt) == 1 and value(search, MAX_SUBJECT_LENGTH) <= MAX_STEPS:
         return None
@@ -69,11 +67,11 @@ def max_subject_length(tree: Tree, length: int) -> int | None:
 def step_bound(tree: Tree, length: int) -> Steps:
     """At most how many steps ``re`` takes to search a text for the pattern, as a polynomial in the length of the text."""
     nodes, flags = tuple(tree), int(tree.state.flags)
-    return _searched(_Judge(_MAX_VISITS + 2 * length).sequence(nodes, _SUCCESS, flags).steps, nodes, flags)
+    return _searched(_Analysis(_MAX_VISITS + 2 * length).sequence(nodes, _SUCCESS, flags).steps, nodes, flags)
 
 
 def _searched(attempt: Steps, nodes: Sequence[Node], flags: int) -> Steps:
-    """The bound of a search, from that of an attempt to match from one place."""
+    """The bound of a search. ``attempt``: the bound of an attempt to match from one place."""
     if _is_anchored(nodes, flags):
         return attempt
     prefix = _literal_prefix(nodes, flags)
@@ -86,10 +84,10 @@ def _searched(attempt: Steps, nodes: Sequence[Node], flags: int) -> Steps:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What it takes to match from some place of the pattern to its end.
+    """The cost of matching from one place of the pattern to its end.
 
-    ``first``: what can come next there. ``steps``: the bound on an attempt, in the length of the text that is left.
-    ``is_certain``: no choice in it is ever taken back. ``looks_far``: it contains an unbounded look-around.
+    ``first``: the characters that can come next. ``steps``: the bound of an attempt, in the length of the remaining text.
+    ``is_certain``: the engine never returns to a choice in it. ``looks_far``: it contains an unbounded look-around.
     """
 
     first: int
@@ -102,14 +100,14 @@ _SUCCESS: Final = _Cost(0)
 _GIVEN_UP: Final = _Cost(ANY, (math.inf,), is_certain=False, looks_far=True)
 
 
-class _Judge:
-    """One walk over one pattern. It gives up after a number of visits to nodes, since unrolled repetitions multiply."""
+class _Analysis:
+    """One walk over one pattern. It stops after a number of visited nodes, since unrolled repetitions multiply."""
 
     def __init__(self, visits: int) -> None:
         self._visits = visits
 
     def sequence(self, nodes: Sequence[Node], tail: _Cost, flags: int) -> _Cost:
-        """The cost of these nodes, one after the other, and then ``tail``."""
+        """The cost of these nodes, one after the other, followed by ``tail``."""
         for operation, argument in reversed(nodes):
             self._visits -= 1
             if self._visits < 0:
@@ -162,12 +160,12 @@ class _Judge:
         inside = self.sequence(body, _Cost(first | tail.first), flags)
         if not inside.is_certain or inside.looks_far:
             return _GIVEN_UP
-        # All that a round repeats inside is paid for by characters that no other round takes.
+        # Repetitions inside one round use up characters that no other round takes.
         return _loop(first, sum(inside.steps) + _ITERATION, least, tail)
 
 
 def _alternatives(costs: Sequence[_Cost]) -> _Cost:
-    """Several ways to go on, tried one after the other, except those that the next character rules out."""
+    """Alternatives, tried one after the other, except those that the next character rules out."""
     by_first: dict[int, Steps] = {}
     for cost in costs:
         others = by_first.get(cost.first)
@@ -178,7 +176,7 @@ def _alternatives(costs: Sequence[_Cost]) -> _Cost:
         is_open = is_open or bool(union & first)
         union |= first
     bits = (1 << number for number in range(union.bit_length()) if union >> number & 1)
-    # The worst next character: all alternatives that take it are tried. Few sets differ, as most begin with one character.
+    # The worst next character: all alternatives that take it are tried. There are few distinct sets: most have one character.
     worst = {tuple(first for first in by_first if first & bit) for bit in bits}
     steps = _most([_sum(*(by_first[first] for first in group)) for group in worst] or [_sum(*by_first.values())])
     return _Cost(
@@ -207,7 +205,7 @@ def _repeat_character(first: int, price: float, least: int, most: int, tail: _Co
 
 
 def _loop(first: int, price: float, least: int, tail: _Cost) -> _Cost:
-    """A repetition without limit. ``price``: of one round. At each place where it may stop, the tail is tried."""
+    """An unbounded repetition. ``price``: the cost of one round. At each place where it can stop, the tail is tried."""
     is_open = bool(first & tail.first)
     return replace(
         tail,
@@ -218,7 +216,7 @@ def _loop(first: int, price: float, least: int, tail: _Cost) -> _Cost:
 
 
 def _is_anchored(nodes: Sequence[Node], flags: int) -> bool:
-    """Whether it can match at the start of the text alone."""
+    """Whether the pattern can match only at the start of the text."""
     if not nodes:
         return False
     operation, argument = nodes[0]
@@ -241,8 +239,8 @@ def _literal_prefix(nodes: Sequence[Node], flags: int) -> Sequence[int]:
 
 
 def _period(text: Sequence[int]) -> int:
-    """The least distance of two places where ``text`` can stand, overlapping or not."""
-    borders = [0]  # of each beginning of the text: the longest proper beginning of it that it also ends with
+    """The smallest distance between two occurrences of ``text``, overlapping or not."""
+    borders = [0]  # for each prefix of the text: the length of its longest proper prefix that is also its suffix
     for end in range(1, len(text)):
         border = borders[-1]
         while border and text[border] != text[end]:
@@ -272,14 +270,14 @@ def _most(terms: Sequence[Steps]) -> Steps:
 
 
 def _summed(steps: Steps) -> Steps:
-    """At least the sum over all lengths from 0 up: what it costs to try something from each place of a text."""
+    """An upper bound of the sum over all lengths from 0: the cost of an attempt from each place of a text."""
     if len(steps) > _MAX_DEGREE:
         return (math.inf,)
     return _sum(steps, (0.0, *(coefficient / power for power, coefficient in enumerate(steps, 1))))
 
 
 def _price(operation: str, argument: Any, flags: int) -> float:
-    """What it takes to compare one character."""
+    """The cost of comparing one character."""
     if operation == "IN":
         return _TEST + len(argument) * _SET_MEMBER
     return _TEST if flags & re.IGNORECASE else _LITERAL

@@ -1,4 +1,4 @@
-"""BulkEvaluation: many flags for one context. Each prerequisite and each segment is evaluated once for all of them."""
+"""BulkEvaluation: evaluates many flags for one context. Each prerequisite and each segment is evaluated once for all of them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["BulkEvaluation"]
 class BulkEvaluation:
     """Evaluates flags of one snapshot for one valid context.
 
-    Prerequisites are evaluated before the flags that need them. So the path never gets long, and that a chain is too long is
-    known after one step instead of a hundred.
+    Prerequisites are evaluated before the flags that have them. So paths stay short, and a chain that is too long is detected after
+    one step instead of a hundred.
     """
 
     __slots__ = ("_context", "_done", "_scope", "_seen", "_snapshot")
@@ -32,7 +32,7 @@ class BulkEvaluation:
         self._done: dict[str, Evaluation] = {}
 
     def evaluate(self, key: str) -> Evaluation:
-        """What :meth:`Snapshot.evaluate` returns for the default ``None``. Once for each key."""
+        """The result of :meth:`Snapshot.evaluate` for the default ``None``. Call it once for each key."""
         for needed in prerequisites_first(self._snapshot.flags, (key,), self._seen):
             self._done[needed] = self._evaluated(needed)
         return self._done.pop(key)

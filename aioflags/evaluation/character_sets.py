@@ -1,6 +1,6 @@
-"""Which characters a part of a regular expression can take, as the bits of an integer.
+"""Character sets: the characters that a part of a regular expression can match, as the bits of an integer.
 
-One bit for each character of ASCII, one for all others, one for the end of the text.
+One bit for each ASCII character, one for all other characters, one for the end of the text.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ ASCII: Final = (1 << 128) - 1
 BEYOND: Final = 1 << 128
 END: Final = 1 << 129
 NULLABLE: Final = 1 << 130
-"""Marks what comes after a part that is judged alone: it is in the set if the part can be empty."""
+"""Stands for the text after a part that is analysed alone. It is in the set if the part can be empty."""
 ANY: Final = ASCII | BEYOND | END
 NEWLINE: Final = 1 << 10
 
 
 def characters(operation: str, argument: Any, flags: int) -> int:
-    """Which characters a node of one character takes, or more than these."""
+    """The characters that a one-character node matches, or a larger set."""
     match operation:
         case "ANY":
             return ASCII | BEYOND if flags & re.DOTALL else (ASCII | BEYOND) & ~NEWLINE
@@ -31,22 +31,22 @@ def characters(operation: str, argument: Any, flags: int) -> int:
         case _:
             is_negated = str(argument[0][0]) == "NEGATE"
             taken = 0
-            for kind, what in argument[is_negated:]:
-                taken |= _set_member(str(kind), what)
+            for kind, member in argument[is_negated:]:
+                taken |= _set_member(str(kind), member)
     if is_negated:
         return (ASCII & ~taken) | BEYOND
     return _either_case(taken) if flags & re.IGNORECASE else taken
 
 
-def _set_member(kind: str, what: Any) -> int:
+def _set_member(kind: str, member: Any) -> int:
     match kind:
         case "LITERAL":
-            return _bit(what)
+            return _bit(member)
         case "RANGE":
-            low, high = what
+            low, high = member
             return sum(1 << code for code in range(low, min(high, 127) + 1)) | (BEYOND if high > 127 else 0)
         case _:
-            return _CATEGORIES[str(what)]
+            return _CATEGORIES[str(member)]
 
 
 def _bit(code: int) -> int:
@@ -54,7 +54,7 @@ def _bit(code: int) -> int:
 
 
 def _either_case(taken: int) -> int:
-    """The same with upper and lower case. Some letters of ASCII have a case beyond ASCII."""
+    """The set with both cases of each letter. Some ASCII letters have another case beyond ASCII."""
     both = taken | BEYOND
     for code in range(128):
         if taken >> code & 1:

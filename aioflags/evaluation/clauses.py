@@ -1,4 +1,4 @@
-"""A clause becomes a predicate, or, in its most usual form, a question that many rules can share.
+"""Compiles a clause to a predicate, or in the most frequent case to an entry of the tables that all rules share.
 
 Source: ``evaluation.md`` 3.4.
 """
@@ -28,7 +28,7 @@ SEGMENT_MATCH = "segmentMatch"
 
 @dataclass(frozen=True, slots=True)
 class InClause:
-    """What a clause asks that wants one plain attribute to be among scalars: the form that rules answer by table."""
+    """A clause that tests whether a top-level attribute is one of some scalars. Rules evaluate it by table."""
 
     kind: str
     name: str
@@ -37,18 +37,18 @@ class InClause:
 
 
 def as_in_clause(clause: Clause) -> InClause | None:
-    """The clause as a question of membership, if it is that simple; such a clause cannot fail."""
+    """The clause as an :class:`InClause`, which cannot fail; ``None`` if it is another kind of clause."""
     if clause.op != "in":
         return None
-    wanted = reference(clause.attribute or "", clause.context_kind)
+    attribute = reference(clause.attribute or "", clause.context_kind)
     scalars = frozenset(map(scalar, clause.values or ()))
-    if len(wanted.path) != 1 or wanted.path == ("kind",) or NO_SCALAR in scalars:
+    if len(attribute.path) != 1 or attribute.path == ("kind",) or NO_SCALAR in scalars:
         return None
-    return InClause(clean_kind(clause.context_kind), wanted.path[0], scalars, bool(clause.negate))
+    return InClause(clean_kind(clause.context_kind), attribute.path[0], scalars, bool(clause.negate))
 
 
 def named_segments(rules: Iterable[FlagRule | SegmentRule] | None) -> frozenset[str]:
-    """Keys of the segments that rules look into."""
+    """Keys of the segments that rules name."""
     return frozenset(
         [
             value
@@ -62,59 +62,59 @@ def named_segments(rules: Iterable[FlagRule | SegmentRule] | None) -> frozenset[
 
 
 def compile_clause(clause: Clause, note: Note) -> Predicate:
-    """The predicate of any clause. One with an invalid reference fails when it is reached, and not before."""
-    wanted = not clause.negate
+    """The predicate of any clause. A clause with an invalid attribute reference raises when it is evaluated."""
+    expected = not clause.negate
     if clause.op == SEGMENT_MATCH:
-        return _in_segments(tuple(value for value in clause.values or () if isinstance(value, str)), wanted=wanted)
-    named = reference(clause.attribute or "", clause.context_kind)
-    if named.error is not None:
-        return _fails(f"has a clause with an invalid attribute reference: {named.error}")
+        return _in_segments(tuple(value for value in clause.values or () if isinstance(value, str)), expected=expected)
+    attribute = reference(clause.attribute or "", clause.context_kind)
+    if attribute.error is not None:
+        return _fails(f"has a clause with an invalid attribute reference: {attribute.error}")
     factory = OPERATORS.get(clause.op)
     test = never if factory is None else factory(clause.values or (), note)
-    if named.path == ("kind",):
-        return _of_kinds(test, wanted=wanted)
-    kind, find = clean_kind(clause.context_kind), finder(named)
+    if attribute.path == ("kind",):
+        return _of_kinds(test, expected=expected)
+    kind, find = clean_kind(clause.context_kind), finder(attribute)
 
     def matches(context: Context, scope: Scope) -> bool:
         single = context if context.kind == kind else context.member(kind)
         if single is None:
             return False
-        found = find(single)
-        if found is None:
+        value = find(single)
+        if value is None:
             return False
-        return (any(map(test, found)) if is_array(found) else test(found)) is wanted
+        return (any(map(test, value)) if is_array(value) else test(value)) is expected
 
     return matches
 
 
-def _of_kinds(test: Test, *, wanted: bool) -> Predicate:
-    """The kind alone is asked of every context at once."""
-    return lambda context, scope: any(test(single.kind) for single in context) is wanted
+def _of_kinds(test: Test, *, expected: bool) -> Predicate:
+    """A clause about the kind tests the kinds of all contexts, whatever its own kind is."""
+    return lambda context, scope: any(test(single.kind) for single in context) is expected
 
 
-def _in_segments(keys: tuple[str, ...], *, wanted: bool) -> Predicate:
+def _in_segments(keys: tuple[str, ...], *, expected: bool) -> Predicate:
     if len(keys) == 1:
-        return _in_segment(keys[0], wanted=wanted)
-    predicates = tuple(_in_segment(key, wanted=True) for key in keys)
+        return _in_segment(keys[0], expected=expected)
+    predicates = tuple(_in_segment(key, expected=True) for key in keys)
 
     def is_in_one(context: Context, scope: Scope) -> bool:
         for is_in in predicates:
             if is_in(context, scope):
-                return wanted
-        return not wanted
+                return expected
+        return not expected
 
     return is_in_one
 
 
-def _in_segment(key: str, *, wanted: bool) -> Predicate:
+def _in_segment(key: str, *, expected: bool) -> Predicate:
     def is_in(context: Context, scope: Scope) -> bool:
         segment = scope.data.segments.get(key) or scope.data.segment(key)
         if segment is None:
-            return not wanted
+            return not expected
         user = context if context.kind == "user" else context.member("user")
         if user is not None and user.key in segment.users:
-            return wanted
-        return segment.holds_also(context, scope) is wanted
+            return expected
+        return segment.holds_also(context, scope) is expected
 
     return is_in
 

@@ -1,4 +1,4 @@
-"""What every dialect compiles to: flags and segments that are ready to answer, and the outcome of an evaluation."""
+"""The results of compilation: compiled flags and segments; and the outcome of an evaluation."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from aioflags.model.detail import EvaluationDetail
 __all__ = ["CompiledFlag", "CompiledSegment", "Evaluation", "Note"]
 
 Note: TypeAlias = Callable[[str], None]
-"""Takes what a compiler has to say to people: a sentence without a subject, which the caller adds."""
+"""Reports a problem of a definition to the log. The text has no subject (\"has a pattern …\"): the log adds the definition."""
 
 _COUNTED: Final = Tracking()
 
 
 @dataclass(slots=True, eq=False, frozen=True)
 class CompiledFlag:
-    """A flag that is ready to answer.
+    """A flag that can be evaluated.
 
-    ``prerequisites`` and ``segments``: keys of the flags and segments it looks into.
+    ``prerequisites`` and ``segments``: the keys of its prerequisites, and of the segments that its rules name.
     """
 
     key: str
@@ -38,16 +38,20 @@ class CompiledFlag:
 
 @dataclass(slots=True, eq=False, frozen=True)
 class CompiledSegment:
-    """A segment that is ready to be asked: these users are in it, and any other context for which ``holds_also`` is true."""
+    """A segment that can be evaluated. It contains ``users``, and every other context for which ``holds_also`` is true."""
 
     users: frozenset[str]
     holds_also: Predicate
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The whole outcome of an evaluation: the detail for the caller, and what the caller does not see.
+    """The outcome of an evaluation: the detail for the caller, and what events and big segments need.
 
-    ``flag`` is ``None`` where there was none to evaluate.
+    Args:
+        flag: the flag; ``None`` if the key is unknown or nothing could be evaluated.
+        is_experiment: events and front ends need the reason.
+        prerequisites: the prerequisites that were evaluated.
+        missing: the context keys whose big-segment memberships are needed and not fetched yet.
     """
 
     detail: EvaluationDetail[Any]

@@ -1,7 +1,8 @@
-"""CompiledData: the compiled flags and segments of some items, each made when it is first asked for.
+"""CompiledData: the compiled flags and segments of some items, each compiled when it is first needed.
 
-Flags name their prerequisites and segments by key, so the forms of what did not change serve the next items, too. The
-caches fill from any thread: two that compile the same flag at once make equal forms, and it does not matter whose stays.
+Compiled flags name their prerequisites and segments by key. So the next items keep all compiled definitions, except those that a
+change set changes. The caches are filled from any thread: two threads that compile the same flag make equal results, and either may
+be kept.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 
 class DefinitionLog:
-    """Tells a log what is wrong with definitions: everything once."""
+    """Logs problems of definitions, each problem once."""
 
     __slots__ = ("_log", "_once")
 
@@ -33,7 +34,7 @@ class DefinitionLog:
         self._once = Once()
 
     def note_for(self, kind: ObjectKind, definition: Definition | CompiledFlag) -> Note:
-        """Takes what there is to say about one version of a definition."""
+        """Returns a function that logs a problem of this version of a definition."""
         key, version = definition.key, definition.version
 
         def note(problem: str) -> None:
@@ -43,17 +44,17 @@ class DefinitionLog:
         return note
 
     def report_bug(self, key: object, bug: Exception) -> None:
-        """Reports an exception that nobody expected: a line once, its traceback for those who look for it."""
+        """Logs an unexpected exception: as an error once for each flag and type, and with its traceback at DEBUG each time."""
         if self._once((str(key), type(bug))):
             self._log.error("evaluating flag %s failed: %r", printable(key), bug)
         self._log.debug("evaluating flag %s failed", printable(key), exc_info=bug)
 
 
 class CompiledData:
-    """What evaluations run on.
+    """The data that evaluations read.
 
-    ``flags`` and ``segments`` are those compiled so far, ``direct_flags`` is what :class:`~aioflags.evaluation.snapshot.Snapshot`
-    says.
+    ``flags`` and ``segments`` are those compiled so far. ``direct_flags`` is described in
+    :class:`~aioflags.evaluation.snapshot.Snapshot`.
     """
 
     __slots__ = ("dialect", "direct_flags", "flags", "items", "log", "segments")
@@ -67,60 +68,61 @@ class CompiledData:
         self.segments: dict[str, CompiledSegment] = {}
 
     def updated(self, items: Items, changed: Iterable[Item] | None = None) -> CompiledData:
-        """The forms of ``items`` as far as they are known: they differ from the present items in what ``changed`` names.
+        """The compiled data of ``items``. It keeps what was compiled before, except for the items in ``changed``.
 
-        Without it, they differ in what is another object there, or in one of the two alone.
+        Without ``changed``, an item has changed if its definition is another object in ``items``, or is in one of the two only.
         """
-        forms, segments = CompiledData(items, self.dialect, self.log), set[str]()
-        # Other threads may compile meanwhile: in this order nothing is plain without being a flag, and only copies are asked below.
+        data, segments = CompiledData(items, self.dialect, self.log), set[str]()
+        # Other threads may compile meanwhile. `direct_flags` is copied first, so that each of them is in the copy of `flags`, too.
+        # Below, only the copies are read.
         if changed is None and len(items.flags) < len(self.flags):
-            # One flag that a store was asked for, say, beside ten thousand: what is picked costs by what there is now.
-            forms.direct_flags = _reuse(self.direct_flags, self.items.flags, items.flags)
-            forms.flags = _reuse(self.flags, self.items.flags, items.flags)
-            forms.segments = _reuse(self.segments, self.items.segments, items.segments)
-            named = {key for flag in forms.flags.values() for key in flag.segments}
+            # Few new flags, perhaps one read from a store, and thousands compiled: the cost depends on the number of new ones.
+            data.direct_flags = _reuse(self.direct_flags, self.items.flags, items.flags)
+            data.flags = _reuse(self.flags, self.items.flags, items.flags)
+            data.segments = _reuse(self.segments, self.items.segments, items.segments)
+            named = {key for flag in data.flags.values() for key in flag.segments}
             segments = {key for key in named if items.segments.get(key) is not self.items.segments.get(key)}
         else:
-            forms.direct_flags, forms.flags, forms.segments = dict(self.direct_flags), dict(self.flags), dict(self.segments)
-            for kind, key in forms._outdated(self.items) if changed is None else changed:
+            data.direct_flags, data.flags, data.segments = dict(self.direct_flags), dict(self.flags), dict(self.segments)
+            for kind, key in data._outdated(self.items) if changed is None else changed:
                 if kind is ObjectKind.FLAG:
-                    forms.flags.pop(key, None)
-                    forms.direct_flags.pop(key, None)
+                    data.flags.pop(key, None)
+                    data.direct_flags.pop(key, None)
                 else:
-                    forms.segments.pop(key, None)
+                    data.segments.pop(key, None)
                     segments.add(key)
-        # Check flags with prerequisites or changed segments again: a change there can make them plain, or not plain.
+        # Check flags with prerequisites or changed segments again: a change there can make them direct, or no longer direct.
         trees: dict[str, Tree] = {}
-        for key, flag in forms.flags.items():
+        for key, flag in data.flags.items():
             if flag.prerequisites or not segments.isdisjoint(flag.segments):
-                forms.direct_flags.pop(key, None)
+                data.direct_flags.pop(key, None)
                 if tree_of(items.flags[key], items, trees) is not None:
-                    forms.direct_flags[key] = flag.evaluate
-        return forms
+                    data.direct_flags[key] = flag.evaluate
+        return data
 
     def _outdated(self, before: Items) -> list[Item]:
         flags, segments = self.items.flags, self.items.segments
-        found: list[Item] = [(ObjectKind.FLAG, key) for key in self.flags if flags.get(key) is not before.flags.get(key)]
+        items: list[Item] = [(ObjectKind.FLAG, key) for key in self.flags if flags.get(key) is not before.flags.get(key)]
         keys = segments.keys() | before.segments.keys()
-        found += [(ObjectKind.SEGMENT, key) for key in keys if segments.get(key) is not before.segments.get(key)]
-        return found
+        items += [(ObjectKind.SEGMENT, key) for key in keys if segments.get(key) is not before.segments.get(key)]
+        return items
 
     def flag(self, key: str) -> CompiledFlag | None:
-        """The flag of that key; ``None`` if there is none."""
+        """The flag with that key, compiled if necessary; ``None`` for an unknown key."""
         flag = self.flags.get(key)
         if flag is None:
             definition = self.items.flags.get(key)
             if definition is None:
                 return None
             flag = self.dialect.flag(definition, self.log.note_for(ObjectKind.FLAG, definition))
-            # Other threads may compile it as well. One form stays, in both places, since answers of two are not the same.
+            # Another thread may compile it, too. Both dictionaries keep the same result: the answers of two results are not equal.
             flag = self.flags.setdefault(key, flag)
             if tree_of(definition, self.items) is not None:
                 self.direct_flags[key] = flag.evaluate
         return flag
 
     def segment(self, key: str) -> CompiledSegment | None:
-        """The segment of that key; ``None`` if there is none."""
+        """The segment with that key, compiled if necessary; ``None`` for an unknown key."""
         segment = self.segments.get(key)
         if segment is None:
             definition = self.items.segments.get(key)
@@ -132,6 +134,6 @@ class CompiledData:
 
 
 def _reuse(compiled: dict[str, T], before: Mapping[str, Definition], now: Mapping[str, Definition]) -> dict[str, T]:
-    """What was compiled of those definitions that are the same objects now."""
+    """The entries of ``compiled`` whose definitions are the same objects before and now."""
     same = (key for key, definition in now.items() if definition is before.get(key))
-    return {key: form for key in same if (form := compiled.get(key)) is not None}
+    return {key: entry for key in same if (entry := compiled.get(key)) is not None}

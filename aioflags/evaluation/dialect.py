@@ -1,6 +1,6 @@
-"""A dialect: how definitions of one origin become compiled flags and segments.
+"""Dialect: how the definitions of one provider are compiled.
 
-A definition that does not compile still compiles: to one that answers ``MALFORMED_FLAG`` and says why.
+If a definition cannot be compiled, the result is a flag that answers ``MALFORMED_FLAG`` with the problem.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = ["LAUNCHDARKLY", "Dialect"]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Compilers of one origin's definitions.
+    """The compilers of one provider's definitions.
 
-    Neither method raises, but for :class:`RecursionError`: that is the trouble of a caller who has no stack left, and the next
-    one is not to find a form that does not work.
+    The methods raise nothing except :class:`RecursionError`. That error depends on the stack of the caller, so it must not be kept
+    as the result for the next caller.
     """
 
     name: str
@@ -37,18 +37,18 @@ class Dialect:
     _compile_segment: Callable[[SegmentDefinition, Note], CompiledSegment]
 
     def flag(self, definition: FlagDefinition, note: Note) -> CompiledFlag:
-        """The flag, ready to answer, if only that it is malformed."""
+        """Compiles a flag. One that does not compile becomes a flag that is always malformed."""
         try:
             return self._compile_flag(definition, note)
         except RecursionError:
             raise
-        except Exception as problem:  # noqa: BLE001  # whatever it is, it is this one flag's trouble
+        except Exception as problem:  # noqa: BLE001  # any error concerns this flag only
             answer = malformed(f"does not compile: {problem!r}")
             tracking = tracking_of(definition)
             return CompiledFlag(definition.key, definition.version, lambda context, scope: answer, tracking=tracking)
 
     def segment(self, definition: SegmentDefinition, note: Note) -> CompiledSegment:
-        """The segment, ready to be asked; one that does not compile makes the flags malformed that ask it."""
+        """Compiles a segment. If it does not compile, the flags that use it are malformed."""
         try:
             return self._compile_segment(definition, note)
         except RecursionError:

@@ -1,6 +1,6 @@
-"""A LaunchDarkly flag becomes one function: off, prerequisites, targets, rules, fallthrough, in this order.
+"""Compiles a LaunchDarkly flag to one function: off, prerequisites, targets, rules, fallthrough, in this order.
 
-Each step is a closure around the next, made only if the flag has that step; a flag without targeting is a constant.
+Each step is a closure around the next, and exists only if the flag has that step. A flag without targeting is a constant.
 
 Source: ``evaluation.md`` 3.1 to 3.4.
 """
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order", "tracking_of"]
 
-_Gate: TypeAlias = tuple[str, int, Answer]
-"""A prerequisite: its key, the variation that is needed, and the answer if it serves another."""
+_Condition: TypeAlias = tuple[str, int, Answer]
+"""A prerequisite: its key, the required variation, and the flag's answer if the prerequisite serves another one."""
 
 _NOTHING: Final = VariationOrRollout()
 _MAX_ANSWERS: Final = 256
-"""How many ways to its answers a flag with prerequisites remembers."""
-_ABSENT: Final = malformed("there is no such flag")
-"""Stands in a way for a prerequisite that there is not. The end of such a way is remembered, too: answers are told apart by
-what they are and not by what they say, and whoever counts them remembers them."""
+"""How many answers :class:`PrerequisiteAnswers` keeps."""
+_ABSENT: Final = malformed("unknown flag")
+"""The answer of a prerequisite that does not exist, as a key in :class:`PrerequisiteAnswers`. The flag's answer is kept there, too:
+events count answers by identity, so the same outcome must be the same object each time."""
 
 
 def compile_flag(flag: FlagDefinition, note: Note) -> CompiledFlag:
-    """The flag, ready to answer."""
+    """Compiles a flag. ``note`` receives problems that its patterns cause."""
     tracking = tracking_of(flag)
     if not flag.on:
         off = served_by(Always(off_answer(flag, Reason(kind=ReasonKind.OFF))))
         return CompiledFlag(flag.key, flag.version, off, tracking=tracking)
     segments = named_segments(flag.rules)
-    prerequisites = tuple(wanted.key for wanted in flag.prerequisites or ())
+    prerequisites = tuple(prerequisite.key for prerequisite in flag.prerequisites or ())
     evaluate = _with_prerequisites(flag, _with_targets(flag, _with_rules(flag, note)))
     return CompiledFlag(flag.key, flag.version, evaluate, prerequisites=prerequisites, segments=segments, tracking=tracking)
 
 
 def tracking_of(flag: FlagDefinition) -> Tracking:
-    """What the flag wants analytics to be told."""
+    """Which analytics events the flag's evaluations send."""
     return Tracking(
         is_counted=not flag.exclude_from_summaries,
         is_tracked=bool(flag.track_events),
@@ -62,7 +62,7 @@ def tracking_of(flag: FlagDefinition) -> Tracking:
 
 
 def answer_of(flag: FlagDefinition, variation: int, reason: Reason, *, is_tracked: bool | None = False) -> Answer:
-    """The answer that one of the flag's variations is, or that it has no such variation."""
+    """The answer for one of the flag's variations; a malformed one if the flag has no variation with that index."""
     variations = flag.variations or ()
     if not 0 <= variation < len(variations):
         return malformed(f"serves variation {variation}, but has {len(variations)}")
@@ -70,7 +70,7 @@ def answer_of(flag: FlagDefinition, variation: int, reason: Reason, *, is_tracke
 
 
 def off_answer(flag: FlagDefinition, reason: Reason) -> Answer:
-    """The answer of the flag where it is off, for whatever ``reason``."""
+    """The answer with the off variation of the flag, for this ``reason``."""
     if flag.off_variation is None:
         return Answer(None, None, reason)
     return answer_of(flag, flag.off_variation, reason)
@@ -86,7 +86,7 @@ def _serve(
     rule_id: str | None = None,
     is_tracked: bool | None,
 ) -> RuleOutcome[Answer]:
-    """One variation, or one of several; ``is_tracked``: its evaluations count as an experiment's in any case."""
+    """A fixed variation, or a rollout. ``is_tracked``: events need the reason, as in an experiment."""
 
     def answer(variation: int, *, in_experiment: bool = False) -> Answer:
         reason = Reason(kind=kind, rule_index=rule_index, rule_id=rule_id, in_experiment=in_experiment)
@@ -131,7 +131,7 @@ def _with_rules(flag: FlagDefinition, note: Note) -> RuleOutcome[Answer]:
 
 
 def _with_targets(flag: FlagDefinition, otherwise: RuleOutcome[Answer]) -> RuleOutcome[Answer]:
-    """Targets become answers by key. Neighbours of one kind share a dictionary, in which the first of them wins."""
+    """Targets become dictionaries of answers by key, one for consecutive targets of a kind. The first target of a key wins."""
     reason = Reason(kind=ReasonKind.TARGET_MATCH)
     steps: list[tuple[str, dict[str, Answer]]] = []
     for kind, variation, keys in targets_in_order(flag):
@@ -143,94 +143,98 @@ def _with_targets(flag: FlagDefinition, otherwise: RuleOutcome[Answer]) -> RuleO
     if not any(answers for _, answers in steps):
         return otherwise
 
-    pass_on = served_by(otherwise)
+    next_step = served_by(otherwise)
 
     def with_targets(context: Context, scope: Scope) -> Answer:
         for kind, answers in steps:
             single = context if context.kind == kind else context.member(kind)
             if single is not None and (answer := answers.get(single.key)) is not None:
                 return answer
-        return pass_on(context, scope)
+        return next_step(context, scope)
 
     return with_targets
 
 
 def targets_in_order(flag: FlagDefinition) -> list[tuple[str, int, tuple[str, ...]]]:
-    """Kind, variation and keys, in the order in which they are asked.
+    """Kind, variation and keys of each target, in the order of evaluation.
 
-    Where there are targets by kind, those for users only say when it is their turn: their keys stand in the older list.
+    If a flag has targets by kind, those for users only give the position: their keys are in the older list of user targets.
     """
     users = [("user", target.variation, target.values or ()) for target in flag.targets or ()]
     if not flag.context_targets:
         return users
     by_variation = {target[1]: target for target in reversed(users)}
-    found: list[tuple[str, int, tuple[str, ...]]] = []
+    ordered: list[tuple[str, int, tuple[str, ...]]] = []
     for target in flag.context_targets:
         kind = clean_kind(target.context_kind)
         if kind != "user":
-            found.append((kind, target.variation, target.values or ()))
+            ordered.append((kind, target.variation, target.values or ()))
         elif target.variation in by_variation:
-            found.append(by_variation[target.variation])
-    return found
+            ordered.append(by_variation[target.variation])
+    return ordered
 
 
 def _with_prerequisites(flag: FlagDefinition, outcome: RuleOutcome[Answer]) -> Evaluate:
     decide = served_by(outcome)
     if not flag.prerequisites:
         return decide
-    # Where prerequisites are all that there is to decide, they lead to the end by themselves.
+    # The flag has one answer if its prerequisites are met: the answers of the prerequisites decide alone.
     is_decided = isinstance(outcome, Always)
     key = flag.key
-    gates = tuple(
-        (wanted.key, wanted.variation, off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=wanted.key)))
-        for wanted in flag.prerequisites
+    conditions = tuple(
+        (
+            prerequisite.key,
+            prerequisite.variation,
+            off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=prerequisite.key)),
+        )
+        for prerequisite in flag.prerequisites
     )
-    needs = tuple((needed, variation) for needed, variation, _ in gates)
-    ways = PrerequisiteAnswers()
-    start, each_once = ways.start, _each_once(key, gates, decide)
+    required = tuple((needed, variation) for needed, variation, _ in conditions)
+    kept_answers = PrerequisiteAnswers()
+    root, with_notes = kept_answers.root, _with_notes(key, conditions, decide)
 
     def with_prerequisites(context: Context, scope: Scope) -> Answer:
         if not scope.is_shared:
-            return each_once(context, scope)
+            return with_notes(context, scope)
         direct_flags = scope.data.direct_flags
-        way: Any = start
+        node: Any = root
         try:
-            for needed, variation in needs:
+            for needed, variation in required:
                 answer = direct_flags[needed](context, scope)
-                way = way[answer]
+                node = node[answer]
                 if answer.satisfies != variation:
                     break
             else:
                 if not is_decided:
-                    way = way[decide(context, scope)]
-        except KeyError:  # these answers have not come together before
+                    node = node[decide(context, scope)]
+        except KeyError:  # the first evaluation with this combination of answers
             return step_by_step(context, scope)
-        found: Answer = way
-        return found
+        result: Answer = node
+        return result
 
     def step_by_step(context: Context, scope: Scope) -> Answer:
-        """In the shared scope: makes the answer that names its prerequisites, and keeps it for the next time."""
+        """Evaluates in the shared scope, makes the answer that lists its prerequisites, and keeps it for the next evaluation."""
         notes: list[PrerequisiteEvaluation] = []
-        for needed, variation, failed in gates:
+        for needed, variation, failed in conditions:
             prerequisite = scope.data.flag(needed)
             if prerequisite is None:
-                return ways.add([*(note.answer for note in notes), _ABSENT], failed.after(notes))
+                return kept_answers.add([*(note.answer for note in notes), _ABSENT], failed.after(notes))
             answer = prerequisite.evaluate(context, scope)
             notes.append(PrerequisiteEvaluation(prerequisite.key, prerequisite.version, prerequisite.tracking, answer, key))
             if answer.satisfies != variation:
-                return ways.add([note.answer for note in notes], failed.after(notes))
+                return kept_answers.add([note.answer for note in notes], failed.after(notes))
         answer = decide(context, scope)
-        return ways.add([note.answer for note in notes] + [answer] * (not is_decided), answer.after(notes))
+        return kept_answers.add([note.answer for note in notes] + [answer] * (not is_decided), answer.after(notes))
 
     return with_prerequisites
 
 
-def _each_once(key: str, gates: Sequence[_Gate], decide: Evaluate) -> Evaluate:
-    """How a flag is evaluated in a scope that takes notes: prerequisites that were evaluated before keep their answers."""
+def _with_notes(key: str, conditions: Sequence[_Condition], decide: Evaluate) -> Evaluate:
+    """Evaluates in a scope that takes notes, where each prerequisite is evaluated once."""
 
-    def each_once(context: Context, scope: Scope) -> Answer:
+    def with_notes(context: Context, scope: Scope) -> Answer:
         flags, notes = scope.flags, scope.notes
-        for needed, variation, failed in gates:
+        for needed, variation, failed in conditions:
             prerequisite = scope.data.flag(needed)
             if prerequisite is None:
                 return failed
@@ -243,32 +247,32 @@ def _each_once(key: str, gates: Sequence[_Gate], decide: Evaluate) -> Evaluate:
                 return failed
         return decide(context, scope)
 
-    return each_once
+    return with_notes
 
 
 class PrerequisiteAnswers:
-    """The ways from a flag's prerequisites to its answers, each made when somebody goes it.
+    """The answers of a flag with prerequisites, by the answers of the prerequisites. Each is added when it first occurs.
 
-    ``start[answer of the first prerequisite][of the second][the flag's own]`` is the flag's answer that names these
-    prerequisites; a prerequisite that is not met ends the way, and so does the last one of a flag that has but one answer.
+    ``root[answer of the first prerequisite][of the second][of the flag without prerequisites]`` is the answer that lists these
+    prerequisites. The path ends earlier at a prerequisite that is not met, and at the last prerequisite if the flag has one answer.
     """
 
-    __slots__ = ("_count", "start")
+    __slots__ = ("_count", "root")
 
     def __init__(self) -> None:
-        self.start: dict[Answer, Any] = {}
+        self.root: dict[Answer, Any] = {}
         self._count = 0
 
-    def add(self, steps: list[Answer], end: Answer) -> Answer:
-        """The end, from now on to be found behind these steps."""
-        step: Any = self.start
-        for answer in steps[:-1]:
-            step = step.setdefault(answer, {})
-        found: Answer = step.setdefault(steps[-1], end)
-        if found is end:
+    def add(self, path: list[Answer], result: Answer) -> Answer:
+        """Keeps ``result`` at the end of ``path``, and returns it; or returns the answer that is already there."""
+        node: Any = self.root
+        for answer in path[:-1]:
+            node = node.setdefault(answer, {})
+        kept: Answer = node.setdefault(path[-1], result)
+        if kept is result:
             self._count += 1
             if self._count > _MAX_ANSWERS:
-                self.start.clear()  # prerequisites that changed have left theirs behind
+                self.root.clear()  # it is full of answers of prerequisites that have changed since
                 self._count = 0
-                return self.add(steps, end)
-        return found
+                return self.add(path, result)
+        return kept

@@ -1,8 +1,7 @@
-"""Where a context falls in a rollout, decided on the bytes of a hash.
+"""Hashing: where a context falls in a rollout.
 
-A bucket is the first 60 bits of a SHA-1, scaled into [0, 1] in double precision. Comparing a bucket with a share comes down
-to comparing the hash with a constant, so no evaluation ever computes a bucket (explanations do): :func:`threshold` finds the
-constant once.
+A bucket is the first 60 bits of a SHA-1, scaled to [0, 1] in double precision. To compare a bucket with a share, it suffices to
+compare the hash with a constant, which :func:`threshold` computes once. So evaluations compute no buckets; explanations do.
 
 Source: ``evaluation.md`` 3.10.
 """
@@ -18,9 +17,9 @@ from typing import Any, Final
 __all__ = ["bucket", "bucket_digest", "bucket_prefix", "bucket_text", "sha1", "threshold"]
 
 try:
-    # The interpreter's own is quicker to set up than OpenSSL's, and there even where a policy takes SHA-1 out of OpenSSL.
+    # CPython's own SHA-1 starts faster than OpenSSL's, and exists even where a policy removes SHA-1 from OpenSSL.
     sha1: Callable[[bytes], Any] = importlib.import_module("_sha1").sha1
-except ImportError:  # an interpreter that was built without it
+except ImportError:  # an interpreter built without this module
     sha1 = hashlib.sha1
 
 _SCALE: Final = float(0xFFFFFFFFFFFFFFF)  # a double holds 53 bits, so this is 2**60
@@ -28,15 +27,12 @@ _ABOVE_ALL: Final = b"\xff" * 21
 
 
 def bucket_prefix(key: str, salt: str, seed: int | None) -> bytes:
-    """What the hash of every context starts with: the seed, if there is one, else key and salt."""
+    """The start of the hashed text: the seed if it is given, otherwise key and salt."""
     return _encoded(f"{key}.{salt}." if seed is None else f"{seed}.")
 
 
 def bucket_text(value: object) -> str | None:
-    """What of an attribute's value goes into the hash; ``None`` for values that nothing can be bucketed by.
-
-    Strings as they are, whole numbers in decimal.
-    """
+    """The text of an attribute's value that is hashed: a string unchanged, a whole number in decimal; ``None`` for other values."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -47,12 +43,12 @@ def bucket_text(value: object) -> str | None:
         return None
     try:
         return str(value)
-    except ValueError:  # more digits than the interpreter writes
+    except ValueError:  # more digits than the interpreter converts
         return None
 
 
 def bucket_digest(prefix: bytes, text: str) -> bytes:
-    """The hash of one context, to be compared with thresholds."""
+    """The hash of one context. Compare it with thresholds."""
     try:
         digest: bytes = sha1(prefix + text.encode()).digest()
     except UnicodeEncodeError:
@@ -61,7 +57,7 @@ def bucket_digest(prefix: bytes, text: str) -> bytes:
 
 
 def bucket(digest: bytes) -> float:
-    """The bucket itself, in [0, 1]: for people to read."""
+    """The bucket, in [0, 1]. Explanations show it."""
     return (int.from_bytes(digest[:8], "big") >> 4) / _SCALE
 
 
@@ -69,8 +65,8 @@ def bucket(digest: bytes) -> float:
 def threshold(share: float) -> bytes:
     """The bytes that are greater than a digest exactly when its bucket is less than ``share``.
 
-    The bucket grows with the hash, so bisection finds the least hash whose bucket reaches the share: bit-exact, since
-    it asks the same division.
+    The bucket grows with the hash, so bisection finds the smallest hash whose bucket is not less than the share. The result is
+    exact to the bit, because it uses the same division.
     """
     low, high = 0, 1 << 60
     while low < high:
@@ -85,5 +81,5 @@ def threshold(share: float) -> bytes:
 def _encoded(text: str) -> bytes:
     try:
         return text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, as JSON can write it: still someone's key
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can contain
         return text.encode("utf-8", "surrogatepass")

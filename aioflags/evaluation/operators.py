@@ -1,7 +1,7 @@
-"""Operators: what a clause may ask of one value, with the clause's own values worked out beforehand.
+"""Operators: the tests of clauses, with the clause's values prepared at compile time.
 
-Each operator is a factory: it takes the clause's values and gives the test of one context value, which is never null and
-never an array (of arrays, each element is tested). A value of a type that the operator does not know is no match.
+Each operator is a factory: it takes the clause's values and returns the test of one context value. That value is never null and
+never an array: each element of an array is tested separately. A value of a type that the operator does not support does not match.
 
 Source: ``evaluation.md`` 3.5.
 """
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def scalar(value: object) -> object:
-    """``value`` as a key under which equal JSON scalars meet, and only they: not ``True`` and 1.
+    """A dictionary key for ``value`` that is equal for equal JSON scalars only: not for ``True`` and 1.
 
     :data:`NO_SCALAR` for null, arrays and objects.
     """
@@ -42,7 +42,7 @@ def scalar(value: object) -> object:
 
 
 def never(value: object) -> bool:
-    """The test of an operator that nobody knows."""
+    """The test of an unknown operator, and of one without a value to compare with: it never matches."""
     return False
 
 
@@ -50,31 +50,31 @@ def _is_one_of(values: Sequence[Any], note: Note) -> Test:
     scalars = frozenset(map(scalar, values)) - {NO_SCALAR}
     others = tuple(value for value in values if scalar(value) is NO_SCALAR)
 
-    def is_one_of(found: Any) -> bool:
-        key = scalar(found)
-        return key in scalars if key is not NO_SCALAR else any(same_json(found, value) for value in others)
+    def is_one_of(value: Any) -> bool:
+        key = scalar(value)
+        return key in scalars if key is not NO_SCALAR else any(same_json(value, other) for other in others)
 
     return is_one_of
 
 
 def _starts_with(values: Sequence[Any], note: Note) -> Test:
-    wanted = tuple(_strings(values))
-    return lambda found: isinstance(found, str) and found.startswith(wanted)
+    prefixes = tuple(_strings(values))
+    return lambda value: isinstance(value, str) and value.startswith(prefixes)
 
 
 def _ends_with(values: Sequence[Any], note: Note) -> Test:
-    wanted = tuple(_strings(values))
-    return lambda found: isinstance(found, str) and found.endswith(wanted)
+    suffixes = tuple(_strings(values))
+    return lambda value: isinstance(value, str) and value.endswith(suffixes)
 
 
 def _contains(values: Sequence[Any], note: Note) -> Test:
-    wanted = tuple(_strings(values))
-    return lambda found: isinstance(found, str) and any(value in found for value in wanted)
+    parts = tuple(_strings(values))
+    return lambda value: isinstance(value, str) and any(part in value for part in parts)
 
 
 def _matches(values: Sequence[Any], note: Note) -> Test:
     searches = tuple(compile_pattern(value, note) for value in _strings(values))
-    return lambda found: isinstance(found, str) and any(search(found) for search in searches)
+    return lambda value: isinstance(value, str) and any(search(value) for search in searches)
 
 
 def _strings(values: Sequence[Any]) -> Iterable[str]:
@@ -82,18 +82,18 @@ def _strings(values: Sequence[Any]) -> Iterable[str]:
 
 
 def _compares(
-    parse: Callable[[object], T | None], holds: Callable[[Any, Any], bool], strictest: Callable[[list[T]], T]
+    parse: Callable[[object], T | None], holds: Callable[[Any, Any], bool], widest: Callable[[list[T]], T]
 ) -> Callable[[Sequence[Any], Note], Test]:
-    """Something is less than any of several values exactly if it is less than the greatest; so one of them is enough."""
+    """A value is less than one of several limits exactly if it is less than the greatest. So the test uses one limit."""
 
     def factory(values: Sequence[Any], note: Note) -> Test:
-        wanted = [parsed for value in values if (parsed := parse(value)) is not None]
-        if not wanted:
+        limits = [parsed for value in values if (parsed := parse(value)) is not None]
+        if not limits:
             return never
-        limit = strictest(wanted)
+        limit = widest(limits)
 
-        def compares(found: Any) -> bool:
-            parsed = parse(found)
+        def compares(value: Any) -> bool:
+            parsed = parse(value)
             return parsed is not None and holds(parsed, limit)
 
         return compares
@@ -102,8 +102,8 @@ def _compares(
 
 
 def _is_same_version(values: Sequence[Any], note: Note) -> Test:
-    wanted = frozenset(map(parse_version, values)) - {None}
-    return lambda found: parse_version(found) in wanted
+    versions = frozenset(map(parse_version, values)) - {None}
+    return lambda value: parse_version(value) in versions
 
 
 OPERATORS: Final[Mapping[str, Callable[[Sequence[Any], Note], Test]]] = {

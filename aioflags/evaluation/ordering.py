@@ -1,4 +1,4 @@
-"""Ordering: flags in the order in which their prerequisites are there before them."""
+"""Ordering: flags after their prerequisites."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ __all__ = ["prerequisites_first"]
 def prerequisites_first(
     flags: Mapping[str, FlagDefinition], keys: Iterable[str] | None = None, seen: set[str] | None = None
 ) -> Iterator[str]:
-    """The keys of flags and of all that they depend on, each once, prerequisites before those who have them.
+    """The keys of flags and of their prerequisites, each once, prerequisites first.
 
-    ``keys``: the flags to start from, all of them by default. ``seen``: keys to leave out; those that are listed are added.
-    A circle is cut where the walk comes back to it. Not recursive: a chain may be longer than the interpreter recurses.
+    A circle of prerequisites is cut where the walk returns to it. The walk is not recursive: a chain can be longer than the
+    interpreter's recursion limit.
+
+    Args:
+        flags: all flags by key.
+        keys: the flags to start from; by default all of them.
+        seen: keys to leave out. The yielded keys are added to it.
     """
     seen = set() if seen is None else seen
     for start in flags if keys is None else keys:
-        waiting: list[tuple[str, bool]] = [(start, False)]
-        while waiting:
-            key, is_ripe = waiting.pop()
-            if is_ripe:
+        stack: list[tuple[str, bool]] = [(start, False)]
+        while stack:
+            key, is_expanded = stack.pop()
+            if is_expanded:
                 yield key
             elif key in flags and key not in seen:
                 seen.add(key)
-                waiting.append((key, True))
-                waiting += [(wanted.key, False) for wanted in reversed(flags[key].prerequisites or ())]
+                stack.append((key, True))
+                stack += [(prerequisite.key, False) for prerequisite in reversed(flags[key].prerequisites or ())]

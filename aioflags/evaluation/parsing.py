@@ -1,4 +1,4 @@
-"""Semantic versions and timestamps, read as clauses mean them.
+"""Parsing: the semantic versions, timestamps and numbers of clauses.
 
 Source: ``evaluation.md`` 3.6.
 """
@@ -14,7 +14,7 @@ __all__ = ["Version", "parse_number", "parse_time", "parse_version"]
 
 _Identifier: TypeAlias = tuple[int, int, str]
 Version: TypeAlias = tuple[_Identifier, _Identifier, _Identifier, bool, tuple[_Identifier, ...]]
-"""A version that compares by precedence: three numbers, whether it is a release, its prerelease identifiers."""
+"""A version, ordered by precedence: three numbers, whether it is a release, and its prerelease identifiers."""
 
 _NUMBER: Final = r"(?:0|[1-9][0-9]*)"
 _PRE: Final = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
@@ -30,11 +30,11 @@ _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 def parse_version(value: object) -> Version | None:
     """A semantic version 2.0.0, in which minor and patch may be missing; ``None`` for anything else.
 
-    Numbers of any size: they are compared by length, then by digits, and never converted.
+    Numbers can have any size: they are compared by length and then by digits, without conversion.
     """
-    if not isinstance(value, str) or (found := _VERSION.fullmatch(value)) is None:
+    if not isinstance(value, str) or (match := _VERSION.fullmatch(value)) is None:
         return None
-    major, minor, patch, prerelease = found.groups()
+    major, minor, patch, prerelease = match.groups()
     identifiers = tuple(map(_identifier, prerelease.split("."))) if prerelease else ()
     return _identifier(major), _identifier(minor or "0"), _identifier(patch or "0"), not prerelease, identifiers
 
@@ -44,13 +44,13 @@ def _identifier(text: str) -> _Identifier:
 
 
 def parse_time(value: object) -> float | None:
-    """Milliseconds since 1970: a number as it is, a string by RFC 3339; ``None`` for anything else."""
+    """Milliseconds since 1970: a number unchanged, a string in the format of RFC 3339; ``None`` for anything else."""
     if not isinstance(value, str):
         return parse_number(value)
-    if (found := _TIME.fullmatch(value)) is None:
+    if (match := _TIME.fullmatch(value)) is None:
         return None
-    year, month, day, hour, minute, second = map(int, found.groups()[:6])
-    fraction, sign, *offset = found.groups()[6:]
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    fraction, sign, *offset = match.groups()[6:]
     offset_hours, offset_minutes = (int(offset[0]), int(offset[1])) if sign else (0, 0)
     if hour > 23 or minute > 59 or second > 59 or offset_hours > 23 or offset_minutes > 59:
         return None
@@ -65,7 +65,7 @@ def parse_time(value: object) -> float | None:
 
 
 def parse_number(value: object) -> float | None:
-    """A number as a double, as JSON means it; ``None`` for anything else, booleans included."""
+    """A number as a double; ``None`` for anything else, booleans included."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     try:

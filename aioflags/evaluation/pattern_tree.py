@@ -1,8 +1,8 @@
 """The syntax tree of a regular expression: parsed, shortened and compiled by Python's own ``re``.
 
-A clause asks only whether a pattern occurs in a text, not where. So a repetition at either end of a pattern may stop at its
-least count: ``a+b`` occurs wherever ``ab`` does, ``xa*`` wherever ``x`` does. Without it, ``re`` has no reason to try the
-same characters again from each place of the text.
+A clause tests whether a pattern occurs in a text, not where. So a repetition at either end of a pattern can be cut to its minimal
+count: ``a+b`` occurs wherever ``ab`` does, ``xa*`` wherever ``x`` does. After that, ``re`` does not try the same characters again
+from each place of the text.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from aioflags.runtime.fork import Lock
 __all__ = ["ONE_CHARACTER", "Node", "Tree", "compile_tree", "is_cramped", "members", "parse", "shortened"]
 
 Node: TypeAlias = tuple[Any, Any]
-"""An operation and its argument, as ``re`` has them."""
+"""An operation and its argument, as in ``re``'s syntax trees."""
 Tree: TypeAlias = Any
 """A ``SubPattern`` of ``re``: a sequence of nodes, and the state of the parser."""
 
 ONE_CHARACTER: Final = frozenset({"LITERAL", "NOT_LITERAL", "ANY", "IN"})
-"""The operations that take exactly one character."""
+"""The operations that match exactly one character."""
 
 try:
-    # The parser and compiler of re have no public names; only they read exactly what re runs.
+    # The parser and compiler of re are private. Only they produce exactly the tree that re runs.
     _parser: Any = importlib.import_module("re._parser")
     _compiler: Any = importlib.import_module("re._compiler")
-except ImportError:  # a later Python without them: patterns are compiled as they are, and none is proven to be fast
+except ImportError:  # a later Python without them: patterns are compiled unchanged, and no bound is proven
     _parser = _compiler = None
 
 _MAY_WARN: Final = re.compile(r"\[\[|--|&&|~~|\|\|")
@@ -38,7 +38,7 @@ _SILENCE: Final = Lock()
 
 
 def parse(text: str) -> Tree | None:
-    """The tree of a pattern, or ``None`` if this Python does not show it.
+    """The tree of a pattern; ``None`` if this Python does not give access to it.
 
     Raises what :func:`re.compile` raises.
     """
@@ -47,9 +47,9 @@ def parse(text: str) -> Tree | None:
         return None
     if not _MAY_WARN.search(text):
         return _parser.parse(text)
-    # The warning filters belong to the whole process: two threads must not change them at the same time.
+    # The warning filters are global to the process: two threads must not change them at the same time.
     with _SILENCE, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about syntax that a later Python may read differently
+        warnings.simplefilter("ignore")  # warnings about syntax that a later Python may parse differently
         return _parser.parse(text)
 
 
@@ -60,16 +60,16 @@ def compile_tree(tree: Tree) -> re.Pattern[str]:
 
 
 def shortened(tree: Tree) -> Tree:
-    """A tree that matches somewhere in a text exactly if the given one does, with less repetition at its two ends.
+    """A tree that occurs in the same texts as the given one, with less repetition at both ends.
 
-    It does not hold for patterns with back-references: the text of a group may change. Such patterns do not run on ``re`` anyway.
+    This is not true for patterns with back-references, since the text of a group can change. Such patterns do not run on ``re``.
     """
     nodes = _cut(tree.data, tree.state, first=True)
     return _tree(_cut(nodes, tree.state, first=False), tree.state)
 
 
 def _cut(nodes: Sequence[Node], state: Any, *, first: bool) -> list[Node]:
-    """The nodes with the first, or else the last, repeated as seldom as it may be."""
+    """The nodes, with the first or the last one cut to its minimal count."""
     nodes = list(nodes)
     while nodes:
         place = slice(0, 1) if first else slice(len(nodes) - 1, len(nodes))
@@ -77,7 +77,7 @@ def _cut(nodes: Sequence[Node], state: Any, *, first: bool) -> list[Node]:
         match str(operation):
             case "MAX_REPEAT" | "MIN_REPEAT" if argument[0] <= 1:
                 nodes[place] = argument[2].data if argument[0] else ()
-                continue  # what comes to this end may be repeated, too
+                continue  # the node that is now at this end can be repeated, too
             case "MAX_REPEAT" | "MIN_REPEAT":
                 least, _, body = argument
                 nodes[place] = [(operation, (least, least, body))]
@@ -101,16 +101,16 @@ def _tree(nodes: Sequence[Node], state: Any) -> Tree:
 
 
 def members(node: Node, flags: int, characters: str) -> str:
-    """Which of the characters a node of one character takes: the answer is that of ``re`` itself."""
+    """The characters that a one-character node matches. ``re`` itself decides."""
     state = _parser.State()
     state.flags = flags
     return "".join(compile_tree(_tree([node], state)).findall(characters))
 
 
 def is_cramped() -> bool:
-    """Whether the caller uses more than half of the interpreter's stack: then a ``RecursionError`` is not the pattern's fault."""
+    """Whether the caller uses more than half of the stack. Then a ``RecursionError`` may not be caused by the pattern."""
     try:
-        sys._getframe(sys.getrecursionlimit() // 2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # asks without counting
+        sys._getframe(sys.getrecursionlimit() // 2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # raises ValueError if there are fewer frames
     except ValueError:
         return False
     return True

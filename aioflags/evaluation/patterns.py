@@ -1,7 +1,8 @@
-"""A regular expression becomes a search that cannot hold an evaluation up.
+"""Compiles a regular expression to a search that takes a bounded time.
 
-``re`` searches a text if the bound on its steps allows that. Other texts are searched by RE2, which never backtracks, if the
-extra ``re2`` is installed and gives the same answers. What neither may search does not match, and the log reports it.
+``re`` searches a text if the bound on its steps allows it. Other texts are searched by RE2, which never backtracks, if the extra
+``re2`` is installed and RE2 gives the same answers for the pattern. A text that neither may search does not match, and the log
+reports it.
 
 Source: ``evaluation.md`` 3.7.
 """
@@ -35,20 +36,26 @@ Search: TypeAlias = Callable[[str], bool]
 Compile: TypeAlias = Callable[[str], Any]
 
 MAX_PATTERN_LENGTH: Final = 200_000
-"""In characters. A longer pattern is not compiled, which would take more than half a second."""
+"""In characters. A longer pattern is not compiled, because that would take more than half a second."""
 MIN_SUBJECT_LENGTH: Final = 64
-"""In characters. A pattern that could not even search a text of this length never matches."""
+"""In characters. A pattern that cannot search texts of this length never matches."""
 _MAX_RE2_STEPS: Final = 300_000
-"""The most that RE2 may take for a search: instructions of the program times characters of the text, each some 10 ns."""
+"""The maximal cost of a search with RE2: instructions of the program times characters of the text, each about 10 ns."""
 _MAX_RE2_MEMORY: Final = 1 << 18
-"""In bytes, for each pattern. With more, RE2 builds states that cost it more than they save on texts of this length."""
+"""In bytes, for each pattern. With more memory, RE2 builds states that cost more time than they save on texts of this length."""
 
 
 def compile_pattern(text: str, note: Note, *, compile_re2: Compile | None = None, with_re2: bool = True) -> Search:
-    """The search for ``text`` anywhere in a subject. ``note`` reports why a pattern never matches, or did not search a subject.
+    """The function that searches a subject for the pattern ``text``.
 
-    ``compile_re2`` replaces the compiler of the extra; ``with_re2=False`` does without it. Raises :class:`RecursionError` only
-    if the caller has no stack left.
+    Args:
+        text: the pattern.
+        note: receives the reason if the pattern never matches or a subject is not searched.
+        compile_re2: replaces the compiler of the extra ``re2``.
+        with_re2: False uses ``re`` only.
+
+    Raises:
+        RecursionError: the caller has almost no stack left.
     """
     if len(text) > MAX_PATTERN_LENGTH:
         note(f"has a pattern of {len(text)} characters, which is too long, so it never matches: {printable(text)!r}")
@@ -71,7 +78,7 @@ def compile_pattern(text: str, note: Note, *, compile_re2: Compile | None = None
         try:
             in_time = _limited(compiled, limit, note, f"has a pattern that can take too long, so it did not search a text: {shown}")
             return _by_re2(engine, tree, in_time)
-        except Exception as problem:  # noqa: BLE001  # RE2's own error has no name where it is not installed
+        except Exception as problem:  # noqa: BLE001  # RE2's error class cannot be imported where RE2 is not installed
             refusal = f"RE2 cannot search for it: {problem}"
     if limit >= MIN_SUBJECT_LENGTH:
         too_long = f"has a pattern that can take too long, so it does not search texts of more than {limit} characters"
@@ -81,7 +88,7 @@ def compile_pattern(text: str, note: Note, *, compile_re2: Compile | None = None
 
 
 def max_length_without_re2(text: str) -> int | None:
-    """The longest subject that a valid pattern searches without RE2; ``None`` for any length, 0 if it never matches."""
+    """The maximal length of subjects that a valid pattern searches without RE2; ``None`` for any length, 0 if it never matches."""
     if len(text) > MAX_PATTERN_LENGTH:
         return 0
     _, _, limit = _compiled(text)
@@ -90,7 +97,7 @@ def max_length_without_re2(text: str) -> int | None:
 
 @functools.cache
 def installed_re2() -> Compile | None:
-    """RE2's compiler, if the extra is there."""
+    """RE2's compiler; ``None`` if the extra is not installed."""
     try:
         re2 = importlib.import_module("re2")
     except ImportError:
@@ -106,7 +113,7 @@ def installed_re2() -> Compile | None:
 
 
 def _compiled(text: str) -> tuple[re.Pattern[str], Tree, int | None]:
-    """The pattern for ``re``, its tree, and the longest subject that ``re`` may search for it."""
+    """The pattern for ``re``, its tree, and the maximal length of subjects that ``re`` may search."""
     tree = parse(text)
     if tree is None:
         return re.compile(text), None, 0
@@ -142,11 +149,11 @@ def _by_re2(compile_re2: Compile, tree: Tree, otherwise: Search) -> Search:
     pattern = re2_pattern(tree)
     compiled, alphabet = compile_re2(pattern.text), pattern.alphabet
     search, limit = compiled.search, _MAX_RE2_STEPS // compiled.programsize
-    # A small program takes time in proportion to the text: no text is too long for it.
-    longest = sys.maxsize if limit >= MAX_SUBJECT_LENGTH else limit
+    # The time of a small program is proportional to the text, so it searches texts of any length.
+    max_length = sys.maxsize if limit >= MAX_SUBJECT_LENGTH else limit
 
     def occurs(subject: str) -> bool:
-        if len(subject) > longest:
+        if len(subject) > max_length:
             return otherwise(subject)
         if not subject.isascii():
             if alphabet is None:

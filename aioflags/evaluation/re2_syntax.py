@@ -1,9 +1,9 @@
-r"""A pattern of ``re`` in the syntax of RE2, so that both give the same answers.
+r"""Translates a pattern of ``re`` to the syntax of RE2, so that both give the same answers.
 
-The two differ in what ``\d``, ``\w``, ``\s``, ``\b`` and ``$`` mean, in letter case beyond ASCII, and in their version of
-Unicode. So RE2 is given no such notation. It searches texts over a small alphabet: ASCII, the characters that the pattern
-names, and one character each for all other digits, word characters, spaces and the rest, which ``re`` treats alike. A part
-of the pattern that takes one character becomes the set of those characters of the alphabet that ``re`` itself takes for it.
+The two differ in the meaning of ``\d``, ``\w``, ``\s``, ``\b`` and ``$``, in letter case beyond ASCII, and in their version of
+Unicode. So the translation uses none of these. RE2 searches texts over a small alphabet: ASCII, the characters that the pattern
+names, and one character each for all other digits, word characters, spaces and the rest, which ``re`` treats alike. A part of the
+pattern that matches one character becomes the set of those characters of the alphabet that ``re`` itself matches with it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["Alphabet", "Re2Pattern", "UntranslatableError", "re2_pattern"]
 _KINDS: Final = ("٠١٢٣٤٥٦٧٨٩", "中文字大小人日本語山", "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009", "←↑→↓↔↕↖↗↘↙")
 """Digits, other word characters, spaces and others beyond ASCII: examples of each kind, in the order of :func:`_kind`."""
 _FOLDED: Final = "\u0130\u0131\u017f\u212a"
-"""The characters beyond ASCII that are letters of ASCII where letter case does not count."""
+"""The characters beyond ASCII that match an ASCII letter if letter case is ignored."""
 _LAST_ASCII: Final = 127
 _TYPES: Final = re.ASCII | re.LOCALE | re.UNICODE
 _NOTHING: Final = r"[^\x{0}-\x{10ffff}]"
 
 _Part: TypeAlias = str | tuple[Node, int]
-"""What is written: text, or a node of one character with the flags in force there."""
+"""A part of the translation: text, or a one-character node with the flags that apply to it."""
 
 
 class UntranslatableError(Exception):
@@ -35,7 +35,7 @@ class UntranslatableError(Exception):
 
 
 class Alphabet(dict[int, int]):
-    """Maps the characters of a text to those that RE2 knows, for :meth:`str.translate`."""
+    """Maps the characters of a text to those of the small alphabet, for :meth:`str.translate`."""
 
     def __init__(self, named: Iterable[str]) -> None:
         super().__init__({code: code for code in range(_LAST_ASCII + 1)})
@@ -55,7 +55,7 @@ def _kind(character: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Re2Pattern:
-    """``text`` for RE2. ``alphabet`` translates subjects beyond ASCII; without one, RE2 may search subjects of ASCII alone."""
+    """``text``: the pattern for RE2. ``alphabet`` maps subjects beyond ASCII; without it, RE2 searches only ASCII subjects."""
 
     text: str
     alphabet: Alphabet | None
@@ -76,7 +76,7 @@ def re2_pattern(tree: Tree) -> Re2Pattern:
 
 
 class _Writer:
-    """Collects the parts of the translation, and what the pattern names beyond ASCII."""
+    """Collects the parts of the translation, and the characters beyond ASCII that the pattern names."""
 
     def __init__(self) -> None:
         self.parts: Final[list[_Part]] = []
@@ -84,7 +84,7 @@ class _Writer:
         self.is_alike_beyond_ascii: bool = True
 
     def sequence(self, nodes: Sequence[Node], flags: int, *, is_last: bool) -> None:
-        """Writes the nodes. ``is_last``: nothing comes after them."""
+        """Writes the nodes. ``is_last``: they are the end of the pattern."""
         for number, (operation, argument) in enumerate(nodes, 1):
             self._node(str(operation), argument, flags, (operation, argument), is_last=is_last and number == len(nodes))
 
@@ -135,19 +135,19 @@ class _Writer:
                 raise UntranslatableError(f"RE2 has no {place.lower().replace('_', ' ')} as re has it")
 
     def _note_names(self, operation: str, argument: Any, flags: int) -> None:
-        """Remembers the characters beyond ASCII that the node names, if these are not too many to list."""
+        """Collects the characters beyond ASCII that the node names, except those of ranges."""
         members_of = argument if operation == "IN" else [(operation, argument)]
-        for kind, what in members_of:
-            if str(kind) in {"LITERAL", "NOT_LITERAL"} and what > _LAST_ASCII:
-                self.named.add(chr(what))
-                # Which other characters are the same letter in another case is not known here.
+        for kind, member in members_of:
+            if str(kind) in {"LITERAL", "NOT_LITERAL"} and member > _LAST_ASCII:
+                self.named.add(chr(member))
+                # The other cases of this letter are unknown here.
                 self.is_alike_beyond_ascii = self.is_alike_beyond_ascii and not flags & re.IGNORECASE
-            elif str(kind) == "RANGE" and what[1] > _LAST_ASCII:
+            elif str(kind) == "RANGE" and member[1] > _LAST_ASCII:
                 self.is_alike_beyond_ascii = False
 
 
 def _set(part: tuple[Node, int], characters: Sequence[str]) -> str:
-    """The set of the codes of those characters that the node takes."""
+    """The set of the codes of the characters that the node matches."""
     (operation, argument), flags = part
     if str(operation) == "LITERAL" and not flags & re.IGNORECASE:
         taken = {chr(argument)}

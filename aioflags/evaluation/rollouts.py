@@ -1,4 +1,4 @@
-"""Weighted choice: rollouts and experiments become a comparison of one hash with constants.
+"""Rollouts: percentage rollouts and experiments, compiled to comparisons of one hash with constants.
 
 Source: ``evaluation.md`` 3.10.
 """
@@ -28,9 +28,9 @@ class AnswerFor(Protocol):
 
 
 def choose(rollout: Rollout, *, key: str, salt: str, answer: AnswerFor) -> Evaluate:
-    """The function that picks one of the rollout's variations, of which there is at least one.
+    """The function that picks one of the rollout's variations. ``rollout`` has at least one.
 
-    An experiment buckets by key, whatever ``bucket_by`` says.
+    An experiment buckets by key and ignores ``bucket_by``.
     """
     is_experiment = rollout.kind == "experiment"
     kind = clean_kind(rollout.context_kind)
@@ -43,7 +43,7 @@ def choose(rollout: Rollout, *, key: str, salt: str, answer: AnswerFor) -> Evalu
         is_tracked = is_experiment and not weighted.untracked
         tracked = answer(weighted.variation, in_experiment=True) if is_tracked else untracked
         shares.append((share, threshold(share), tracked, untracked))
-    # Without a context of that kind, or by a value that cannot be hashed, the bucket is 0.
+    # Without a context of that kind, or if the value cannot be hashed, the bucket is 0.
     lowest = next((choice for choice in shares if choice[0] > 0.0), shares[-1])
     steps = tuple((bound, tracked) for _, bound, tracked, _ in shares)
     last, absent = shares[-1][2], lowest[3]
@@ -54,14 +54,14 @@ def choose(rollout: Rollout, *, key: str, salt: str, answer: AnswerFor) -> Evalu
             single = context if context.kind == kind else context.member(kind)
             if single is None:
                 return absent
-            # What bucket_digest does, spelled out: the hash is most of what a rollout costs, a call the most of the rest.
+            # Inlined from bucket_digest: the hash is most of the cost of a rollout, and a call would be most of the rest.
             try:
                 digest = sha1(prefix + single.key.encode()).digest()
             except UnicodeEncodeError:
                 digest = bucket_digest(prefix, single.key)
-            for bound, found in steps:
+            for bound, tracked in steps:
                 if digest < bound:
-                    return found
+                    return tracked
             return last
 
         return choose_by_key
@@ -73,16 +73,16 @@ def choose(rollout: Rollout, *, key: str, salt: str, answer: AnswerFor) -> Evalu
         if text is None:
             return absent
         digest = bucket_digest(prefix, text)
-        for bound, found in steps:
+        for bound, tracked in steps:
             if digest < bound:
-                return found
+                return tracked
         return last
 
     return choose_by_attribute
 
 
 def within_weight(weight: int, *, key: str, salt: str, bucket_by: str | None, context_kind: str | None) -> Predicate:
-    """Whether a context falls into the share of a segment's rule. Without a context of that kind it does not."""
+    """Whether a context is in the share of a segment rule's ``weight``. False without a context of ``context_kind``."""
     kind = clean_kind(context_kind)
     prefix, share = bucket_prefix(key, salt, None), weight / 100000.0
     bound, holds_zero = threshold(share), share > 0.0
@@ -99,7 +99,7 @@ def within_weight(weight: int, *, key: str, salt: str, bucket_by: str | None, co
 
 
 def _text_of(bucket_by: str, context_kind: str | None) -> Callable[[Context | None], str | None]:
-    """What of a context goes into the hash. An invalid reference is found out when the first context gets here."""
+    """The function that returns the text to hash. An invalid attribute reference raises when the function is called."""
     parsed = reference(bucket_by, context_kind)
     find: Find = finder(parsed)
 

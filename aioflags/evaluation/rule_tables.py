@@ -1,4 +1,4 @@
-"""Tables: which rules the values of a context leave standing, looked up instead of asked for.
+"""Tables: the rules that the value of an attribute matches, found by lookup instead of testing each clause.
 
 Source: ``evaluation.md`` 3.4.
 """
@@ -19,9 +19,10 @@ __all__ = ["KindTables", "Table", "tables_of"]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Which rules the value of one attribute leaves standing: one bit a rule.
+    """The rules that a value of one attribute matches: one bit for each rule.
 
-    ``default_bits`` for values that no clause names, ``absent`` if there is none. Rules without a clause here always stand.
+    ``by_value``: for values that a clause names. ``default_bits``: for other values. ``absent``: for a missing attribute. A rule
+    without a clause in the table has its bit set in all of them.
     """
 
     name: str
@@ -31,11 +32,11 @@ class Table:
 
     @property
     def is_property(self) -> bool:
-        """Whether the name is that of a context's property, not of an attribute."""
+        """Whether the name is a property of contexts (``key``, ``name``, …) and not an attribute."""
         return self.name in BUILT_IN
 
     def matching_bits(self, value: Any) -> int:
-        """The answer for any value, arrays included: of these, any element may be named."""
+        """The bits for any value. A clause names an array if it names one of its elements."""
         if value is None:
             return self.absent
         if not is_array(value):
@@ -48,49 +49,49 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class KindTables:
-    """The tables about contexts of one kind; ``absent`` says which rules stand without such a context."""
+    """The tables for contexts of one kind. ``absent``: the rules that match without a context of that kind."""
 
     kind: str
     absent: int
     tables: tuple[Table, ...]
 
 
-def tables_of(asked: Sequence[tuple[int, InClause]], every: int) -> tuple[KindTables, ...]:
-    """Tables for questions, each with the bit of its rule; ``every`` has all bits.
+def tables_of(in_clauses: Sequence[tuple[int, InClause]], every: int) -> tuple[KindTables, ...]:
+    """The tables of some clauses, each given with the bit of its rule. ``every`` has the bits of all rules.
 
-    A rule that asks about an attribute twice needs two tables for it, since both have to leave it standing.
+    A rule with two clauses about an attribute needs two tables for it, since both clauses must match.
     """
     layers: dict[tuple[str, str], list[list[tuple[int, InClause]]]] = {}
-    for bit, question in asked:
-        layer = layers.setdefault((question.kind, question.name), [])
-        for questions in layer:
-            if questions[-1][0] != bit:
-                questions.append((bit, question))
+    for bit, clause in in_clauses:
+        layer = layers.setdefault((clause.kind, clause.name), [])
+        for clauses in layer:
+            if clauses[-1][0] != bit:
+                clauses.append((bit, clause))
                 break
         else:
-            layer.append([(bit, question)])
+            layer.append([(bit, clause)])
     by_kind: dict[str, list[Table]] = {}
     for (kind, name), layer in layers.items():
-        by_kind.setdefault(kind, []).extend(_table(name, questions, every) for questions in layer)
+        by_kind.setdefault(kind, []).extend(_table(name, clauses, every) for clauses in layer)
     return tuple(KindTables(kind, _all_absent(tables), tuple(tables)) for kind, tables in by_kind.items())
 
 
 def _all_absent(tables: Sequence[Table]) -> int:
-    found = -1
+    bits = -1
     for table in tables:
-        found &= table.absent
-    return found
+        bits &= table.absent
+    return bits
 
 
-def _table(name: str, questions: Sequence[tuple[int, InClause]], every: int) -> Table:
+def _table(name: str, clauses: Sequence[tuple[int, InClause]], every: int) -> Table:
     absent = default_bits = every
-    for bit, question in questions:
+    for bit, clause in clauses:
         absent &= ~bit
-        if not question.negate:
+        if not clause.negate:
             default_bits &= ~bit
     by_value: dict[object, int] = {}
-    for bit, question in questions:
-        for value in question.scalars:
-            # Being named turns the clause's answer around, whichever it is.
+    for bit, clause in clauses:
+        for value in clause.scalars:
+            # A value that the clause names inverts its bit: it sets the bit, or clears it if the clause is negated.
             by_value[value] = by_value.get(value, default_bits) ^ bit
     return Table(name, by_value, default_bits, absent)

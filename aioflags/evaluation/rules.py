@@ -1,11 +1,11 @@
-"""Rules become one function that finds the first that matches. Flags and segments share it.
+"""Compiles rules to one function that finds the first matching rule. Flags and segments use it.
 
-Most clauses ask whether a plain attribute is among some scalars. These are not asked one after the other: for each
-attribute a table says which rules a value leaves standing, as the bits of an integer, so that ten rules over two
-attributes cost two lookups. What a table cannot know (other operators, segments, paths) is asked afterwards, of the
-rules that still stand, in order. Since clauses may fail, only those in front of the first such clause go into a table.
+Most clauses test whether a top-level attribute is one of some scalars. These clauses are not tested one after the other: for each
+attribute, a table gives the rules that a value matches, as the bits of an integer, so that ten rules over two attributes cost two
+lookups. Other clauses (other operators, segments, paths) are tested afterwards, in order, for the rules that the tables leave. They
+can raise an error, so a rule's clauses go into tables only up to its first other clause.
 
-The usual shapes (one attribute, one rule, nothing but constants to serve) have functions of their own, for their speed.
+Frequent shapes (one attribute, one rule, constant outcomes) have their own faster functions.
 
 Source: ``evaluation.md`` 3.4.
 """
@@ -35,7 +35,7 @@ Served: TypeAlias = "Callable[[Context, Scope], T]"
 @final
 @dataclass(frozen=True, slots=True)
 class Always(Generic[T]):
-    """An outcome that is known beforehand."""
+    """An outcome that does not depend on the context."""
 
     value: T
 
@@ -53,7 +53,7 @@ def served_by(outcome: RuleOutcome[T]) -> Served[T]:
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec(Generic[T]):
-    """A rule to compile: clauses that all have to match, perhaps a last condition, and what follows."""
+    """A rule to compile: clauses that all must match, an optional last condition, and the outcome."""
 
     clauses: Sequence[Clause]
     then: RuleOutcome[T]
@@ -61,31 +61,31 @@ class RuleSpec(Generic[T]):
 
 
 def compile_rules(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: Note) -> RuleOutcome[T]:
-    """The function that does what the first matching rule says, or else ``otherwise``."""
-    asked: list[tuple[int, InClause]] = []
+    """The function that returns the outcome of the first matching rule, or of ``otherwise``."""
+    in_clauses: list[tuple[int, InClause]] = []
     rules: list[tuple[Rest, RuleOutcome[T]]] = []
     for number, spec in enumerate(specs):
-        simple = _leading_memberships(spec.clauses)
-        asked += [(1 << number, question) for question in simple]
-        rest = [compile_clause(clause, note) for clause in spec.clauses[len(simple) :]]
+        leading = _leading_in_clauses(spec.clauses)
+        in_clauses += [(1 << number, clause) for clause in leading]
+        rest = [compile_clause(clause, note) for clause in spec.clauses[len(leading) :]]
         rules.append(((*rest, *([spec.last] if spec.last else ())), spec.then))
-    if not asked:
+    if not in_clauses:
         return _in_order(rules, otherwise)
-    kinds = tables_of(asked, (1 << len(specs)) - 1)
-    tables = [table for asked_kind in kinds for table in asked_kind.tables]
+    kinds = tables_of(in_clauses, (1 << len(specs)) - 1)
+    tables = [table for by_kind in kinds for table in by_kind.tables]
     if len(tables) == 1 and not tables[0].is_property and not any(rest for rest, _ in rules):
         return _by_one_attribute(kinds[0], [*(then for _, then in rules), otherwise])
     return _by_tables(kinds, rules, otherwise)
 
 
-def _leading_memberships(clauses: Sequence[Clause]) -> list[InClause]:
-    found: list[InClause] = []
+def _leading_in_clauses(clauses: Sequence[Clause]) -> list[InClause]:
+    leading: list[InClause] = []
     for clause in clauses:
-        question = as_in_clause(clause)
-        if question is None:
+        in_clause = as_in_clause(clause)
+        if in_clause is None:
             break
-        found.append(question)
-    return found
+        leading.append(in_clause)
+    return leading
 
 
 # -- without tables
@@ -97,7 +97,7 @@ def _in_order(rules: Sequence[tuple[Rest, RuleOutcome[T]]], otherwise: RuleOutco
     if len(rules) == 1 and len(rules[0][0]) == 1:
         return _if(*rules[0][0], rules[0][1], otherwise)
     steps = tuple((rest, served_by(then)) for rest, then in rules)
-    finally_served = served_by(otherwise)
+    default = served_by(otherwise)
 
     def first(context: Context, scope: Scope) -> T:
         for rest, then in steps:
@@ -106,7 +106,7 @@ def _in_order(rules: Sequence[tuple[Rest, RuleOutcome[T]]], otherwise: RuleOutco
                     break
             else:
                 return then(context, scope)
-        return finally_served(context, scope)
+        return default(context, scope)
 
     return first
 
@@ -115,42 +115,42 @@ def _if(matches: Predicate, then: RuleOutcome[T], otherwise: RuleOutcome[T]) -> 
     if isinstance(then, Always) and isinstance(otherwise, Always):
         yes, no = then.value, otherwise.value
         return lambda context, scope: yes if matches(context, scope) else no
-    serve, pass_on = served_by(then), served_by(otherwise)
-    return lambda context, scope: serve(context, scope) if matches(context, scope) else pass_on(context, scope)
+    serve, default = served_by(then), served_by(otherwise)
+    return lambda context, scope: serve(context, scope) if matches(context, scope) else default(context, scope)
 
 
 # -- with tables
 
 
-def _by_one_attribute(asked: KindTables, outcomes: Sequence[RuleOutcome[T]]) -> RuleOutcome[T]:
-    """Nothing but one attribute is asked for: behind its value there is the outcome. The last outcome is for no rule."""
+def _by_one_attribute(kind_tables: KindTables, outcomes: Sequence[RuleOutcome[T]]) -> RuleOutcome[T]:
+    """All rules test one attribute: its value gives the outcome. The last outcome applies if no rule matches."""
     values = [outcome.value for outcome in outcomes if isinstance(outcome, Always)]
     if len(values) == len(outcomes):
-        return _value_behind(asked, values)
-    choose = _value_behind(asked, [served_by(outcome) for outcome in outcomes])
+        return _value_of_rule(kind_tables, values)
+    choose = _value_of_rule(kind_tables, [served_by(outcome) for outcome in outcomes])
     return lambda context, scope: choose(context, scope)(context, scope)
 
 
-def _value_behind(asked: KindTables, values: Sequence[T]) -> Served[T]:
-    kind, table = asked.kind, asked.tables[0]
-    name, standing_with = table.name, table.matching_bits
-    by_value = {value: values[_first_bit(matching_bits)] for value, matching_bits in table.by_value.items()}
-    default_bits, absent = values[_first_bit(table.default_bits)], values[_first_bit(asked.absent)]
+def _value_of_rule(kind_tables: KindTables, values: Sequence[T]) -> Served[T]:
+    kind, table = kind_tables.kind, kind_tables.tables[0]
+    name, bits_for = table.name, table.matching_bits
+    by_value = {value: values[_first_bit(bits)] for value, bits in table.by_value.items()}
+    default, absent = values[_first_bit(table.default_bits)], values[_first_bit(kind_tables.absent)]
 
-    def value_behind(context: Context, scope: Scope) -> T:
+    def value_of_rule(context: Context, scope: Scope) -> T:
         single = context if context.kind == kind else context.member(kind)
         if single is None:
             return absent
         value = single.attributes.get(name)
         if value.__class__ is str:
-            return by_value.get(value, default_bits)
-        return values[_first_bit(standing_with(value))]
+            return by_value.get(value, default)
+        return values[_first_bit(bits_for(value))]
 
-    return value_behind
+    return value_of_rule
 
 
 def _first_bit(matching_bits: int) -> int:
-    """The number of the first rule that stands; -1, and so the last of a list, if there is none."""
+    """The number of the first rule that matches; -1, and so the last item of a list, if none does."""
     return (matching_bits & -matching_bits).bit_length() - 1
 
 
@@ -159,30 +159,30 @@ def _by_tables(
 ) -> RuleOutcome[T]:
     by_bit = {1 << number: (rest, served_by(then)) for number, (rest, then) in enumerate(rules)}
     by_bit[0] = ((), served_by(otherwise))
-    # Spelled out, since the loop below is where a long list of rules spends its time.
+    # Tuples instead of objects: evaluating a long list of rules spends most of its time in the loop below.
     groups = tuple(
         (
-            asked.kind,
-            asked.absent,
-            tuple((t.name, t.is_property, t.by_value, t.default_bits, t.matching_bits) for t in asked.tables),
+            by_kind.kind,
+            by_kind.absent,
+            tuple((t.name, t.is_property, t.by_value, t.default_bits, t.matching_bits) for t in by_kind.tables),
         )
-        for asked in kinds
+        for by_kind in kinds
     )
 
     def first(context: Context, scope: Scope) -> T:
-        matching_bits = -1  # every rule, and bits that no table knows
+        matching_bits = -1  # all rules, and higher bits that no table has
         for kind, absent, tables in groups:
             single = context if context.kind == kind else context.member(kind)
             if single is None:
                 matching_bits &= absent
             else:
                 attributes = single.attributes
-                for name, is_property, by_value, default_bits, standing_with in tables:
+                for name, is_property, by_value, default_bits, bits_for in tables:
                     value = getattr(single, name) if is_property else attributes.get(name)
                     if value.__class__ is str:
                         matching_bits &= by_value.get(value, default_bits)
                     else:
-                        matching_bits &= standing_with(value)
+                        matching_bits &= bits_for(value)
         while True:
             bit = matching_bits & -matching_bits
             rest, then = by_bit[bit]

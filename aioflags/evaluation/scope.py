@@ -1,4 +1,4 @@
-"""Scope: what one evaluation may see, and what it notes; and the functions that flags and segments are compiled to."""
+"""Scope: the data that one evaluation reads and the notes it takes; and the types of compiled flags and segments."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["EvaluableFlag", "EvaluableSegment", "Evaluate", "EvaluationData", "F
 Evaluate: TypeAlias = "Callable[[Context, Scope], Answer]"
 Predicate: TypeAlias = "Callable[[Context, Scope], bool]"
 FindMembership: TypeAlias = Callable[[str], Membership | None]
-"""Takes a context key, whatever its kind; ``None`` for a key that the store was not asked for yet."""
+"""Takes a context key of any kind, and returns its big-segment memberships; ``None`` if they are not fetched yet."""
 
 
 class EvaluableFlag(Protocol):
-    """What an evaluation needs of a flag that is a prerequisite."""
+    """A prerequisite, as an evaluation reads it."""
 
     @property
     def key(self) -> str: ...
@@ -39,7 +39,7 @@ class EvaluableFlag(Protocol):
 
 
 class EvaluableSegment(Protocol):
-    """What an evaluation needs of a segment: the users that are in it, and the predicate for any other context."""
+    """A segment, as an evaluation reads it: the users that are in it, and the predicate for any other context."""
 
     @property
     def users(self) -> frozenset[str]: ...
@@ -48,10 +48,10 @@ class EvaluableSegment(Protocol):
 
 
 class EvaluationData(Protocol):
-    """The flags and segments that an evaluation may go into.
+    """The flags and segments that an evaluation can read.
 
     ``direct_flags``: flags that can be evaluated in the shared scope. ``segments``: those compiled so far. :meth:`flag` and
-    :meth:`segment` compile what is missing, and return ``None`` for a key that does not exist.
+    :meth:`segment` compile a definition at its first use, and return ``None`` for an unknown key.
     """
 
     @property
@@ -63,21 +63,20 @@ class EvaluationData(Protocol):
 
 
 class Scope(msgspec.Struct, eq=False):
-    """What one evaluation may see, and what it notes. Flags that note nothing share the scope of their snapshot.
+    """The data that one evaluation reads, and the notes that it takes.
 
-    A scope that is not shared may serve several evaluations, one after the other, for the same context: each prerequisite
-    and each segment that goes into others is evaluated once for all of them. :meth:`begin` comes between them.
-
-    ``is_shared``: nothing may be noted here, and need not be (:attr:`EvaluationData.direct_flags`).
+    Direct flags take no notes: all their evaluations share the scope of the snapshot (:attr:`EvaluationData.direct_flags`), whose
+    ``is_shared`` is true. Any other scope can serve several evaluations for the same context, one after the other: each
+    prerequisite, and each segment that refers to others, is evaluated once for all of them. Call :meth:`begin` between two.
     """
 
     data: EvaluationData
     memberships: FindMembership | None = None
-    """What is known of big segments; ``None`` where no store is configured."""
+    """Looks up big-segment memberships; ``None`` if no store is configured."""
     notes: list[PrerequisiteEvaluation] = []
-    """The uses of prerequisites in this evaluation, in order; those below a prerequisite come before it."""
+    """The uses of prerequisites in this evaluation, in order. The prerequisites of a prerequisite come before it."""
     missing: list[str] = []
-    """Context keys whose big-segment memberships would have been needed."""
+    """Context keys whose big-segment memberships are needed and not fetched yet."""
     big_segments_status: BigSegmentsStatus | None = None
     is_shared: bool = False
     _flags: Visits[Answer] | None = None
@@ -85,7 +84,7 @@ class Scope(msgspec.Struct, eq=False):
 
     @property
     def flags(self) -> Visits[Answer]:
-        """The flags that were evaluated. Made when it is first needed: most evaluations have no prerequisites."""
+        """The flags that were evaluated. Created at first use: most evaluations have no prerequisites."""
         visits = self._flags
         if visits is None:
             visits = self._flags = Visits(
@@ -96,7 +95,7 @@ class Scope(msgspec.Struct, eq=False):
 
     @property
     def segments(self) -> Visits[bool]:
-        """The segments that were evaluated, of those whose rules name others."""
+        """The segments that were evaluated, if their rules name other segments."""
         visits = self._segments
         if visits is None:
             visits = self._segments = Visits(
@@ -106,14 +105,14 @@ class Scope(msgspec.Struct, eq=False):
         return visits
 
     def begin(self) -> None:
-        """Forgets what the evaluation before has noted, except for results."""
+        """Starts the next evaluation: clears the notes of the one before, and keeps its results."""
         self.abandon()
         self.notes.clear()
         self.missing.clear()
         self.big_segments_status = None
 
     def abandon(self) -> None:
-        """Leaves all flags and segments, after an exception. The statuses of big segments that were met count."""
+        """Leaves all flags and segments after an exception. The big-segment statuses noted in them still count."""
         for visits in (self._segments, self._flags):
             if visits is not None:
                 visits.abandon(self)

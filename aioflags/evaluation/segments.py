@@ -1,4 +1,4 @@
-"""A segment becomes its users and a predicate: keys first, then rules; a big segment asks for memberships instead of keys.
+"""Compiles a segment to a set of user keys and a predicate: listed keys first, then rules. A big segment reads memberships instead.
 
 Source: ``evaluation.md`` 3.8 and 3.9.
 """
@@ -28,12 +28,12 @@ _NO: Final = Always(value=False)
 
 
 def takes_notes(segment: SegmentDefinition) -> bool:
-    """Whether asking it writes to the scope: the path into further segments, or what is known of big ones."""
+    """Whether evaluating the segment writes to the scope: the path into further segments, or the status of big segments."""
     return bool(segment.unbounded or named_segments(segment.rules))
 
 
 def compile_segment(segment: SegmentDefinition, note: Note) -> CompiledSegment:
-    """The segment, ready to be asked."""
+    """Compiles a segment. ``note`` receives problems that its patterns cause."""
     rules = _rules(segment, note)
     if segment.unbounded:
         return CompiledSegment(frozenset(), _big(segment, rules))
@@ -51,11 +51,11 @@ def compile_segment(segment: SegmentDefinition, note: Note) -> CompiledSegment:
 
 def _keys(users: Sequence[str] | None, targets: Iterable[SegmentTarget] | None) -> dict[str, frozenset[str]]:
     """Listed keys by kind."""
-    found = {"user": frozenset(users)} if users else {}
+    keys = {"user": frozenset(users)} if users else {}
     for target in targets or ():
         kind = clean_kind(target.context_kind)
-        found[kind] = found.get(kind, frozenset()) | frozenset(target.values or ())
-    return found
+        keys[kind] = keys.get(kind, frozenset()) | frozenset(target.values or ())
+    return keys
 
 
 def _is_listed(context: Context, keys: dict[str, frozenset[str]]) -> bool:
@@ -84,7 +84,7 @@ def _rules(segment: SegmentDefinition, note: Note) -> Predicate:
         return rules
     key = segment.key
 
-    def enters_others(context: Context, scope: Scope) -> bool:
+    def names_segments(context: Context, scope: Scope) -> bool:
         segments = scope.segments
         holds = segments.recall(key, scope)
         if holds is None:
@@ -92,7 +92,7 @@ def _rules(segment: SegmentDefinition, note: Note) -> Predicate:
             holds = segments.leave(rules(context, scope), scope)
         return holds
 
-    return enters_others
+    return names_segments
 
 
 def _big(segment: SegmentDefinition, rules: Predicate) -> Predicate:
@@ -109,13 +109,13 @@ def _big(segment: SegmentDefinition, rules: Predicate) -> Predicate:
         if scope.memberships is None:
             worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
             return rules(context, scope)
-        known = scope.memberships(single.key)
-        if known is None:
+        membership = scope.memberships(single.key)
+        if membership is None:
             if single.key not in scope.missing:
                 scope.missing.append(single.key)
             return rules(context, scope)
-        worsen(scope, known.status)
-        listed = known.segments.get(name)
+        worsen(scope, membership.status)
+        listed = membership.segments.get(name)
         return rules(context, scope) if listed is None else listed
 
     return holds

@@ -1,6 +1,6 @@
-"""Trees: how much there is to evaluate below a flag, if each use of a prerequisite is evaluated anew.
+"""Trees: how many evaluations a flag costs if each use of a prerequisite is evaluated again.
 
-A flag with a small tree notes nothing while it is evaluated, so that one scope serves all threads. Any other flag gets a scope
+A flag with a small tree takes no notes when it is evaluated, so all threads share one scope. Any other flag is evaluated in a scope
 that keeps the path and the results.
 """
 
@@ -16,13 +16,13 @@ from aioflags.model.flag import FlagDefinition
 __all__ = ["Tree", "tree_of"]
 
 _MAX_HEIGHT: Final = 10
-"""How many flags with prerequisites a small tree has in a row."""
+"""The maximal height of a small tree."""
 _MAX_USES: Final = 64
-"""How many uses of prerequisites a small tree has. Two paths at each level double them, but real flags share few prerequisites."""
+"""The maximal number of uses in a small tree. Two paths at each level double it, but real flags share few prerequisites."""
 
 
 class Tree(NamedTuple):
-    """``height``: how many flags with prerequisites stand in a row. ``uses``: how often a prerequisite is evaluated."""
+    """``height``: how many flags with prerequisites form a chain. ``uses``: how often a prerequisite is evaluated."""
 
     height: int
     uses: int
@@ -31,15 +31,15 @@ class Tree(NamedTuple):
 _LEAF: Final = Tree(0, 0)
 
 
-def tree_of(flag: FlagDefinition, items: Items, known: dict[str, Tree] | None = None) -> Tree | None:
-    """The tree below a flag; ``None`` if it is not small, or if evaluating it takes notes for another reason.
+def tree_of(flag: FlagDefinition, items: Items, measured: dict[str, Tree] | None = None) -> Tree | None:
+    """The tree below a flag; ``None`` if it is not small, or if evaluating the flag takes notes for another reason.
 
-    ``known`` has the trees of ``items`` that were measured before, by key; it is added to.
+    ``measured``: the trees of ``items`` that were measured before, by key. New ones are added.
     """
-    return _measured(flag, items, {} if known is None else known, [])
+    return _measure(flag, items, {} if measured is None else measured, [])
 
 
-def _measured(flag: FlagDefinition, items: Items, known: dict[str, Tree], path: list[str]) -> Tree | None:
+def _measure(flag: FlagDefinition, items: Items, measured: dict[str, Tree], path: list[str]) -> Tree | None:
     if not flag.on:
         return _LEAF
     segments = items.segments
@@ -47,16 +47,16 @@ def _measured(flag: FlagDefinition, items: Items, known: dict[str, Tree], path: 
         return None
     if not flag.prerequisites:
         return _LEAF
-    # A chain is followed down to the height of a small tree only, so that a circle ends as well.
+    # Stop at the height of a small tree. This also ends circles.
     if flag.key in path or len(path) >= _MAX_HEIGHT:
         return None
     path.append(flag.key)
     height = uses = 0
-    for wanted in flag.prerequisites:
+    for prerequisite in flag.prerequisites:
         uses += 1
-        prerequisite = items.flags.get(wanted.key)
-        if prerequisite is not None:
-            tree = known.get(wanted.key) or _measured(prerequisite, items, known, path)
+        definition = items.flags.get(prerequisite.key)
+        if definition is not None:
+            tree = measured.get(prerequisite.key) or _measure(definition, items, measured, path)
             if tree is None:
                 return None
             height, uses = max(height, tree.height), uses + tree.uses
@@ -65,5 +65,5 @@ def _measured(flag: FlagDefinition, items: Items, known: dict[str, Tree], path: 
     path.pop()
     if height >= _MAX_HEIGHT:
         return None
-    known[flag.key] = Tree(height + 1, uses)
-    return known[flag.key]
+    measured[flag.key] = Tree(height + 1, uses)
+    return measured[flag.key]

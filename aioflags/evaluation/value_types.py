@@ -1,4 +1,4 @@
-"""Whether a value fits the type that was asked for, and what becomes of it.
+"""Value types: whether the value of a flag has the type that the caller expects, and its conversion to that type.
 
 Source: ``evaluation.md`` 5.
 """
@@ -13,34 +13,36 @@ from aioflags.model.values import fresh, is_array, is_number, type_name
 __all__ = ["EXPECTABLE", "MISMATCH", "expected_type", "fit", "mismatch"]
 
 EXPECTABLE: Final = (bool, int, float, str, dict, list, object)
-"""The types that can be asked for."""
+"""The types that a caller can expect."""
 
 MISMATCH: Final = object()
-"""What :func:`fit` answers for a value of another type."""
+"""What :func:`fit` returns for a value of another type."""
 
 
 def expected_type(default: object) -> type:
-    """The type that a default asks for: ``object`` stands for any."""
-    if default.__class__ in _FITS:
+    """The type that a default implies; ``object`` means any type."""
+    if default.__class__ in _CONVERSIONS:
         return default.__class__
-    return next((asked for asked, types in _DEFAULTS if isinstance(default, types)), object)
+    return next((expected for expected, types in _DEFAULTS if isinstance(default, types)), object)
 
 
-def fit(value: Any, wanted: type) -> Any:
-    """``value`` as the wanted type has it, or :data:`MISMATCH`. Lists and objects come as copies of their own.
+def fit(value: Any, expected: type) -> Any:
+    """``value`` converted to the expected type, or :data:`MISMATCH`. Arrays and objects are copied.
 
-    An ``int`` takes any number and cuts its fraction off, a ``float`` takes any number; a boolean is no number.
-    ``dict`` stands for an object, ``list`` for an array, any type not named here for any value.
+    ``int`` accepts any number and cuts off its fraction. ``float`` accepts any number. A boolean is not a number. ``dict`` accepts
+    an object, ``list`` an array, and a type not named here any value.
     """
-    by_type = _FITS.get(wanted)
-    return fresh(value) if by_type is None else by_type(value)
+    convert = _CONVERSIONS.get(expected)
+    return fresh(value) if convert is None else convert(value)
 
 
-def mismatch(value: object, wanted: type) -> str:
-    """Which two types do not fit, for a message that must not show the value: "a boolean where a string is asked for"."""
-    found, expected = (_ARTICLES.get(name, "a ") + name for name in (type_name(value), type_name(wanted())))
-    # A number that does not fit a number is more than a float can be.
-    return f"{found} that is too large" if found == expected else f"{found} where {expected} is asked for"
+def mismatch(value: object, expected: type) -> str:
+    """Describes a mismatch without showing the value: "a boolean where a string is asked for"."""
+    actual_name, expected_name = (_ARTICLES.get(name, "a ") + name for name in (type_name(value), type_name(expected())))
+    # A number is a mismatch for a number only if it is too large for a float.
+    return (
+        f"{actual_name} that is too large" if actual_name == expected_name else f"{actual_name} where {expected_name} is asked for"
+    )
 
 
 def _as_float(value: Any) -> Any:
@@ -52,7 +54,7 @@ def _as_float(value: Any) -> Any:
         return MISMATCH
 
 
-# For what is not of just these classes: an enum's member, say. A bool has no subclasses.
+# For subclasses of these classes, for example members of an enum. `bool` has no subclasses.
 _DEFAULTS: Final[tuple[tuple[type, Any], ...]] = (
     (int, int),
     (float, float),
@@ -61,7 +63,7 @@ _DEFAULTS: Final[tuple[tuple[type, Any], ...]] = (
     (list, (list, tuple)),
 )
 _ARTICLES: Final = {"array": "an ", "object": "an ", "null": ""}
-_FITS: Final[Mapping[type, Callable[[Any], Any]]] = {
+_CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
     bool: lambda value: value if isinstance(value, bool) else MISMATCH,
     int: lambda value: int(value) if is_number(value) else MISMATCH,
     float: _as_float,

@@ -1,6 +1,6 @@
-"""Visits: the flags, or the segments, that an evaluation goes into. Each is evaluated once, none within itself.
+"""Visits: the flags, or the segments, that an evaluation enters. Each is evaluated once, and never within itself.
 
-Without this memory the work doubles with each level of a graph in which every flag has two paths to the next one.
+Without the stored results, the work doubles with each level of a graph in which every flag has two paths to the next one.
 
 Source: ``evaluation.md`` 3.2 and 3.8.
 """
@@ -16,38 +16,38 @@ __all__ = ["MAX_DEPTH", "MalformedError", "Noting", "Visits", "worsen"]
 T = TypeVar("T")
 
 MAX_DEPTH: Final = 100
-"""How many prerequisites, and how many segments, may hang on one another: well inside the interpreter's own limit."""
+"""The maximal length of a chain of prerequisites, and of a chain of segments; well below the interpreter's recursion limit."""
 
 _WORST_LAST: Final = list(BigSegmentsStatus)
 
 
 class MalformedError(Exception):
-    """Ends an evaluation, however deep, with ``MALFORMED_FLAG``. Never leaves the snapshot."""
+    """Ends an evaluation at any depth with ``MALFORMED_FLAG``. The snapshot catches it."""
 
 
 class Noting(Protocol):
-    """What a visit reads and writes of a scope: the worst status of big segments so far."""
+    """The part of a scope that visits read and write: the worst status of big segments so far."""
 
     big_segments_status: BigSegmentsStatus | None
 
 
 def worsen(scope: Noting, status: BigSegmentsStatus) -> None:
-    """Notes a status. The reason of an evaluation has the worst of several."""
+    """Notes a status of big segments. The scope keeps the worst one, for the reason of the evaluation."""
     if scope.big_segments_status is None or _WORST_LAST.index(status) > _WORST_LAST.index(scope.big_segments_status):
         scope.big_segments_status = status
 
 
 @final
 class Visits(Generic[T]):
-    """The visits of one scope: those under way, outermost first, and the results of those that have ended.
+    """The visits of one scope: the active ones, outermost first, and the results of those that have ended.
 
-    A result depends on the context and the data alone, so it holds as long as both are the same. The height of a visit, how
-    many levels it went down, is kept with its result: a path that would exceed :data:`MAX_DEPTH` fails whether or not the rest of
-    it was visited from a higher level before.
+    A result depends only on the context and the data, so it stays valid while both are the same. The height of a visit (the number
+    of levels below it) is kept with its result: a path that exceeds :data:`MAX_DEPTH` fails, even if its lower part was visited
+    before from a higher level.
 
     Args:
-        circular: the problem with a key that is visited within itself; ``{}`` stands for the key.
-        too_deep: the problem with a path that is too long.
+        circular: the problem text for a key that is visited within itself; ``{}`` stands for the key.
+        too_deep: the problem text for a path that is too long.
     """
 
     __slots__ = ("_circular", "_failures", "_heights", "_path", "_results", "_statuses", "_too_deep")
@@ -55,19 +55,19 @@ class Visits(Generic[T]):
     def __init__(self, *, circular: str, too_deep: str) -> None:
         self._circular = circular
         self._too_deep = too_deep
-        # Of each visit that has ended: its result, its height (a leaf has 0), and the status that was noted in it.
+        # For each visit that has ended: its result, its height (0 for a leaf), and the status that was noted in it.
         self._results: dict[str, tuple[T, int, BigSegmentsStatus | None]] = {}
         self._failures: dict[str, str] = {}
-        # Of the visits under way: the key, the height so far, and the status that was noted before.
+        # For each active visit: the key, the height so far, and the status that was noted before it.
         self._path: list[str] = []
         self._heights: list[int] = []
         self._statuses: list[BigSegmentsStatus | None] = []
 
     def recall(self, key: str, scope: Noting) -> T | None:
-        """The result of an earlier visit; ``None`` if there was none. What that visit noted is noted again.
+        """The result of an earlier visit, whose status is noted again; ``None`` if the key was not visited yet.
 
         Raises:
-            MalformedError: a visit from here would fail, though the earlier one did not, or it failed from the top already.
+            MalformedError: the path from here is too long, or an earlier visit from the top level failed.
         """
         visit = self._results.get(key)
         if visit is None:
@@ -84,10 +84,10 @@ class Visits(Generic[T]):
         return result
 
     def enter(self, key: str, scope: Noting, *, is_leaf: bool = False) -> None:
-        """Begins a visit. ``is_leaf``: it goes into no other, so it can neither be circular nor too deep.
+        """Starts a visit. ``is_leaf``: it enters no other key, so it can be neither circular nor too deep.
 
         Raises:
-            MalformedError: the key is under way, or too many are.
+            MalformedError: a visit of the key is active, or too many visits are.
         """
         if not is_leaf:
             if key in self._path:
@@ -100,7 +100,7 @@ class Visits(Generic[T]):
         scope.big_segments_status = None
 
     def leave(self, result: T, scope: Noting) -> T:
-        """Ends the innermost visit, and keeps its result."""
+        """Ends the innermost visit, and keeps and returns its result."""
         height, before = self._heights.pop(), self._statuses.pop()
         self._results[self._path.pop()] = result, height, scope.big_segments_status
         if self._heights and self._heights[-1] <= height:
@@ -110,13 +110,13 @@ class Visits(Generic[T]):
         return result
 
     def fail(self, key: str, problem: str) -> None:
-        """Keeps the failure of a visit that began at the top. From further down it fails, too."""
+        """Keeps the failure of a visit that began at the top level. Visits of the key from lower levels then fail, too."""
         self._failures[key] = problem
 
     def abandon(self, scope: Noting) -> None:
-        """Ends the visits under way without results, after an exception. What they noted counts."""
+        """Ends the active visits without results after an exception. Their statuses still count."""
         for status in self._statuses:
             if status is not None:
                 worsen(scope, status)
-        for under_way in (self._path, self._heights, self._statuses):
-            under_way.clear()
+        for stack in (self._path, self._heights, self._statuses):
+            stack.clear()

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from aioflags.evaluation.backtracking import _SUCCESS, _Judge
+from aioflags.evaluation.backtracking import _SUCCESS, _Analysis
 from aioflags.evaluation.character_sets import ANY, BEYOND, END, NULLABLE
 from aioflags.evaluation.pattern_tree import parse
 
@@ -15,7 +15,7 @@ from aioflags.evaluation.pattern_tree import parse
 def first(pattern: str) -> int:
     tree = parse(pattern)
     assert tree is not None
-    return _Judge(1000).sequence(tuple(tree), _SUCCESS, tree.state.flags).first
+    return _Analysis(1000).sequence(tuple(tree), _SUCCESS, tree.state.flags).first
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aioflags.evaluation.clauses import InClause, as_in_clause
 from aioflags.evaluation.operators import scalar
-from aioflags.evaluation.rules import _leading_memberships
+from aioflags.evaluation.rules import _leading_in_clauses
 from aioflags.model.context import Context
 from aioflags.model.flag import Clause
 from aioflags.model.values import same_json
@@ -203,7 +203,7 @@ def test_a_question_that_many_rules_can_share(asked: Any, question: InClause | N
 
 def test_leading_questions_are_shared_up_to_the_first_that_cannot_be() -> None:
     clauses = [msgspec.convert(clause(op, [op]), Clause) for op in ("in", "!in", "contains", "in")]
-    asked = [(set(question.scalars), question.negate) for question in _leading_memberships(clauses)]
+    asked = [(set(question.scalars), question.negate) for question in _leading_in_clauses(clauses)]
     assert asked == [({"in"}, False), ({"!in"}, True)]
 
 

@@ -233,7 +233,7 @@ def test_a_way_is_found_again_step_by_step() -> None:
     assert ways.add([one, two, three], end) is end
     assert ways.add([one, two, three], late) is end
     assert ways.add([one, three], late) is late
-    assert ways.start == {one: {two: {three: end}, three: late}}
+    assert ways.root == {one: {two: {three: end}, three: late}}
 
 
 def test_so_many_ways_are_remembered() -> None:
@@ -241,7 +241,7 @@ def test_so_many_ways_are_remembered() -> None:
     sizes: list[int] = []
     for step in steps:
         ways.add([step], step)
-        sizes.append(len(ways.start))
+        sizes.append(len(ways.root))
     assert sizes == [*range(1, 257), *range(1, 257), *range(1, 89)]
 
 
