@@ -71,7 +71,7 @@ class Case:
 
     @property
     def contexts(self) -> list[Context]:
-        """The context, in each form that it can be written in."""
+        """The context, in each JSON form."""
         data = self.data["context"]
         if "kind" not in data:
             return [Context.from_legacy_user(data)]
@@ -134,7 +134,7 @@ def cases() -> tuple[Case, ...]:
 
 
 def wanted_type(case: Mapping[str, Any]) -> type:
-    """The type that a case asks for, said or shown by its default."""
+    """The type that a case asks for, given by name or by the default."""
     named = {"bool": bool, "int": int, "double": float, "string": str, "any": object}
     if "valueType" in case:
         return named[case["valueType"]]

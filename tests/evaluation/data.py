@@ -1,4 +1,4 @@
-"""Flags, segments and contexts from their JSON forms, and what an evaluation of them says in short."""
+"""Flags, segments and contexts from their JSON forms, and the outcome of an evaluation as a tuple."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def segment(key: str = "s", **properties: Any) -> dict[str, Any]:
 
 
 def changes(flags: Sequence[Mapping[str, Any]] = (), segments: Sequence[Mapping[str, Any]] = ()) -> tuple[Change, ...]:
-    """A put for each; decoded from bytes, as a payload is."""
+    """A put for each definition, decoded from bytes like a payload."""
     return (
         *(_put(ObjectKind.FLAG, data, FlagDefinition) for data in flags),
         *(_put(ObjectKind.SEGMENT, data, SegmentDefinition) for data in segments),
@@ -64,24 +64,24 @@ def outcome(evaluation: Evaluation) -> tuple[Any, int | None, dict[str, Any]]:
 
 
 def matches(clause: Mapping[str, Any], subject: Context, segments: Sequence[Mapping[str, Any]] = ()) -> bool | str:
-    """Whether a clause matches; if the evaluation went wrong, its error kind.
+    """Whether a clause matches; the error kind if the evaluation failed.
 
-    Asked twice: in a rule of its own, where the clause is answered by a table if it is that simple, and behind a clause
-    about the kind, where it never is. Both have to agree.
+    Evaluated twice: alone in a rule, where a simple clause is evaluated by a table, and after a clause about the kind, where it
+    is not. Both results must be equal.
     """
     always = {"attribute": "kind", "op": "nope", "negate": True, "values": []}
-    found = set()
+    results = set()
     for clauses in ([clause], [always, clause]):
         one = flag(rules=[{"id": "r", "clauses": clauses, "variation": 2}])
         detail = snapshot_of(one, segments=segments).evaluate("flag", subject, None).detail
         error = detail.reason.error_kind
-        found.add(detail.variation_index == 2 if error is None else error.value)
-    assert len(found) == 1
-    return found.pop()
+        results.add(detail.variation_index == 2 if error is None else error.value)
+    assert len(results) == 1
+    return results.pop()
 
 
 def with_frames_left(frames: int, ask: Callable[[], T]) -> T:
-    """Asks where the interpreter will go only so many frames deeper."""
+    """Calls ``ask`` with only this many frames left on the stack."""
     depth = next(depth for depth in count() if not _has_frame(depth))
 
     def below(more: int) -> T:

@@ -1,7 +1,7 @@
-"""Random worlds: flags, segments and contexts that use all there is, in JSON form.
+"""Random worlds: flags, segments and contexts that use all features, in JSON form.
 
-What the reference decides otherwise on purpose (``evaluation.md`` 10) is left out here and has cases of its own; for that,
-a world knows which kinds all of its contexts have.
+Features in which the reference differs on purpose (``evaluation.md`` 10) are left out and have separate test cases. For that,
+a world records the kinds that all of its contexts have.
 """
 
 from __future__ import annotations
@@ -104,23 +104,23 @@ class _Maker:
         return {"kind": "multi", **singles}
 
     def _single(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"key": self._one(*(f"k{number}" for number in range(12)), "a", "ünï:%")}
+        data: dict[str, Any] = {"key": self._one(*(f"k{number}" for number in range(12)), "a", "ünï:%")}
         if self._is(0.3):
-            found["name"] = self._one(*_STRINGS)
+            data["name"] = self._one(*_STRINGS)
         if self._is(0.3):
-            found["anonymous"] = self._is(0.5)
+            data["anonymous"] = self._is(0.5)
         for name in _ATTRIBUTES:
             if self._is(0.6):
-                found[name] = self._some(_VALUES, 3) if self._is(0.2) else self._one(*_VALUES)
+                data[name] = self._some(_VALUES, 3) if self._is(0.2) else self._one(*_VALUES)
         if self._is(0.5):
-            found["when"] = self._one(*_TIMES)
+            data["when"] = self._one(*_TIMES)
         if self._is(0.5):
-            found["version"] = self._one(*_VERSIONS)
-        found["integer"] = self._one(33333, 0, -5)
-        found["a string"] = self._one("userKeyA", "", "x")
-        found["object"] = {"inner": {"leaf": self._one("a", 1, "userKeyB")}, "list": ["a"]}
-        found["flag"], found["fraction"] = True, 999.999
-        return found
+            data["version"] = self._one(*_VERSIONS)
+        data["integer"] = self._one(33333, 0, -5)
+        data["a string"] = self._one("userKeyA", "", "x")
+        data["object"] = {"inner": {"leaf": self._one("a", 1, "userKeyB")}, "list": ["a"]}
+        data["flag"], data["fraction"] = True, 999.999
+        return data
 
     # -- clauses
 
@@ -141,10 +141,10 @@ class _Maker:
             values += [f"k{number}" for number in range(0, 12, self._one(1, 2, 3))]
         if attribute in {"kind", "/kind"}:
             values += self._some(_KINDS, 2)
-        found: dict[str, Any] = {"op": operator, "attribute": attribute, "values": values, "negate": self._is(0.25)}
+        data: dict[str, Any] = {"op": operator, "attribute": attribute, "values": values, "negate": self._is(0.25)}
         if self._is(0.5):
-            found["contextKind"] = self._one("user", "user", "org", "device", "", "multi")
-        return found
+            data["contextKind"] = self._one("user", "user", "org", "device", "", "multi")
+        return data
 
     def _rule(self) -> dict[str, Any]:
         return {"id": self._one("one", "two", None), "clauses": [self._clause() for _ in range(self._one(0, 1, 1, 1, 2, 3))]}
@@ -153,7 +153,7 @@ class _Maker:
 
     def _flag(self, number: int) -> dict[str, Any]:
         key = f"f{number}"
-        found: dict[str, Any] = {
+        data: dict[str, Any] = {
             "key": key,
             "version": number + 1,
             "on": self._is(0.85),
@@ -166,8 +166,8 @@ class _Maker:
             "prerequisites": [self._prerequisite(number) for _ in range(self._one(0, 0, 0, 1, 2))],
         }
         if self._is(0.8):
-            found["offVariation"] = self._variation()
-        return found
+            data["offVariation"] = self._variation()
+        return data
 
     def _variation(self) -> int:
         return self._chance.choice([0, 0, 1, 1, 2] if self._is(0.97) else [-1, 7])
@@ -199,28 +199,28 @@ class _Maker:
         kind = self._one("user", "org", "device", "", None, present)
         first = self._one(0, 1, 20000, 50000) if present and kind == present else self._one(1, 20000, 50000)
         weights = [first, self._one(0, 10000, 30000), self._one(0, 1, 20000, 50000)]
-        found: dict[str, Any] = {
+        data: dict[str, Any] = {
             "variations": [
                 {"variation": self._variation(), "weight": weight, "untracked": self._is(0.2)}
                 for weight in weights[: self._one(1, 2, 3, 3)]
             ]
         }
         if kind is not None:
-            found["contextKind"] = kind
+            data["contextKind"] = kind
         if self._is(0.5):
-            found["kind"] = self._one("experiment", "experiment", "experiment", "rollout", "else")
+            data["kind"] = self._one("experiment", "experiment", "experiment", "rollout", "else")
         if self._is(0.3):
-            found["seed"] = self._one(0, 61, -7)
+            data["seed"] = self._one(0, 61, -7)
         if self._is(0.4):
-            found["bucketBy"] = self._one(*_BUCKETED)
+            data["bucketBy"] = self._one(*_BUCKETED)
         if present and self._is(0.03):
-            found["contextKind"], found["bucketBy"] = present, self._one(*_BAD[1:])
-        return found
+            data["contextKind"], data["bucketBy"] = present, self._one(*_BAD[1:])
+        return data
 
     # -- segments
 
     def _segment(self, number: int) -> dict[str, Any]:
-        found: dict[str, Any] = {
+        data: dict[str, Any] = {
             "key": f"s{number}",
             "version": 1,
             "salt": self._one("salt", "salty", ""),
@@ -231,20 +231,20 @@ class _Maker:
             "rules": [self._segment_rule() for _ in range(self._one(0, 1, 1, 2))],
         }
         if self._is(0.2):
-            found["unbounded"] = True
-            found["unboundedContextKind"] = self._one("user", "org", "")
+            data["unbounded"] = True
+            data["unboundedContextKind"] = self._one("user", "org", "")
             if self._is(0.7):
-                found["generation"] = self._one(0, 2)
-        return found
+                data["generation"] = self._one(0, 2)
+        return data
 
     def _listed(self) -> dict[str, Any]:
         return {"contextKind": self._one("user", "", "org", "device"), "values": self._keys()}
 
     def _segment_rule(self) -> dict[str, Any]:
-        found = self._rule()
+        data = self._rule()
         if (kind := self._present_kind()) and self._is(0.5):
-            found["weight"] = self._one(0, 1, 30000, 60000, 100000)
-            found["rolloutContextKind"] = kind
+            data["weight"] = self._one(0, 1, 30000, 60000, 100000)
+            data["rolloutContextKind"] = kind
             if self._is(0.4):
-                found["bucketBy"] = self._one(*_BUCKETED, *(["//"] if self._is(0.1) else []))
-        return found
+                data["bucketBy"] = self._one(*_BUCKETED, *(["//"] if self._is(0.1) else []))
+        return data

@@ -1,4 +1,4 @@
-"""What launchdarkly-server-sdk says: the same flags, segments and contexts, given to its evaluator."""
+"""The reference: launchdarkly-server-sdk evaluates the same flags, segments and contexts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Oracle"]
 
 
 class _Prerequisites(EventFactory):
-    """Stands where the reference makes its events, and keeps what they would say."""
+    """Replaces the event factory of the reference, and keeps the prerequisites."""
 
     def new_eval_event(self, flag: Any, context: Any, detail: Any, default_value: Any, prereq_of_flag: Any = None) -> Any:
         return flag.key, detail.variation_index, prereq_of_flag.key

@@ -1,4 +1,4 @@
-"""All flags at once: what is in each entry, and what is left out."""
+"""The state of all flags: the fields of each entry, and the flags that are left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ K = Context("k")
 NOW = 1_000_000
 
 
-def plain(**properties: Any) -> dict[str, Any]:
+def flag_f(**properties: Any) -> dict[str, Any]:
     return flag("f", version=7, variations=["a"], fallthrough={"variation": 0}, **properties)
 
 
@@ -29,10 +29,10 @@ OFF = {"on": False, "offVariation": None}
 @pytest.mark.parametrize(
     ("properties", "options", "meta"),
     [
-        pytest.param({}, {}, {"version": 7, "variation": 0}, id="EV-E157 a plain flag"),
-        pytest.param(OFF, {}, {"version": 7}, id="EV-E158 one with nothing to serve"),
+        pytest.param({}, {}, {"version": 7, "variation": 0}, id="EV-E157 a flag without options"),
+        pytest.param(OFF, {}, {"version": 7}, id="EV-E158 a flag without a value"),
         pytest.param({}, {"details_only_for_tracked_flags": True}, {"variation": 0}, id="EV-E159 without details"),
-        pytest.param(OFF, {"details_only_for_tracked_flags": True}, {}, id="EV-E159 with nothing at all"),
+        pytest.param(OFF, {"details_only_for_tracked_flags": True}, {}, id="EV-E159 without details and without a value"),
         pytest.param({"trackEvents": True}, {}, {"version": 7, "variation": 0, "trackEvents": True}, id="EV-E160 a tracked flag"),
         pytest.param(
             {"trackEventsFallthrough": True},
@@ -77,7 +77,7 @@ OFF = {"on": False, "offVariation": None}
 )
 @pytest.mark.parametrize("times", [pytest.param(1, id="at first"), pytest.param(2, id="again")])
 def test_the_entry(properties: Any, options: dict[str, Any], meta: dict[str, Any], times: int) -> None:
-    snapshot = snapshot_of(plain(**properties), flag("needed"))
+    snapshot = snapshot_of(flag_f(**properties), flag("needed"))
     for _ in range(times - 1):
         flags_state(snapshot, K, now_ms=NOW, **options)
     states = flags_state(snapshot, K, now_ms=NOW, **options)
@@ -86,7 +86,7 @@ def test_the_entry(properties: Any, options: dict[str, Any], meta: dict[str, Any
         assert states["f"].prerequisites == ()
 
 
-def test_values_are_listed_for_all_flags_and_an_ailing_one_hurts_no_other() -> None:
+def test_a_malformed_flag_has_no_value_and_does_not_affect_others() -> None:
     broken = flag("broken", rules=[{"clauses": [{"attribute": "", "op": "in"}]}])
     snapshot = snapshot_of(flag("f"), broken, flag("list", variations=[[1], [2]]))
     values = {"f": "b", "broken": None, "list": [2]}
@@ -105,48 +105,50 @@ def test_values_are_listed_for_all_flags_and_an_ailing_one_hurts_no_other() -> N
     }
 
 
-def test_a_plain_flag_that_was_asked_for_before_is_asked_without_an_evaluation() -> None:
+def test_a_compiled_direct_flag_is_called_directly() -> None:
     snapshot = snapshot_of(flag("f"))
-    asked: list[Any] = []
+    calls: list[Any] = []
 
     def stand_in(context: Context, scope: Scope) -> Answer:
-        asked.append((context, scope))
+        calls.append((context, scope))
         return Answer("stand-in", 0, Reason(kind=ReasonKind.FALLTHROUGH))
 
     snapshot.direct_flags["f"] = stand_in
     assert flags_state(snapshot, K, now_ms=NOW)["f"].value == "stand-in"
     assert flag_values(snapshot, K) == {"f": "stand-in"}
-    assert asked == [(K, snapshot.scope)] * 2
+    assert calls == [(K, snapshot.scope)] * 2
 
 
-def test_big_segments_are_asked_about() -> None:
+def test_big_segment_memberships_are_used() -> None:
     rules = [{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}]
     snapshot = snapshot_of(flag("f", rules=rules), segments=[segment("s", unbounded=True, generation=1)])
-    found = Membership(segments={"s.g1": True}, status=BigSegmentsStatus.HEALTHY)
-    assert flags_state(snapshot, K, now_ms=NOW, memberships={"k": found}.get)["f"].value == "c"
-    assert flag_values(snapshot, K, {"k": found}.get) == {"f": "c"}
+    membership = Membership(segments={"s.g1": True}, status=BigSegmentsStatus.HEALTHY)
+    assert flags_state(snapshot, K, now_ms=NOW, memberships={"k": membership}.get)["f"].value == "c"
+    assert flag_values(snapshot, K, {"k": membership}.get) == {"f": "c"}
     assert flag_values(snapshot, K) == {"f": "b"}
 
 
-def test_values_are_nobody_elses() -> None:
+def test_containers_are_copies_for_each_caller() -> None:
     snapshot = snapshot_of(flag("list", variations=[[1], {"a": [2]}]))
     for values in (flag_values(snapshot, K), state_json(flags_state(snapshot, K, now_ms=NOW))):
         values["list"]["a"].append(3)
     assert flag_values(snapshot, K) == {"list": {"a": [2]}}
 
 
-def test_without_valid_data_there_is_nothing_but_that() -> None:
+def test_the_state_without_valid_data() -> None:
     assert state_json({}, is_valid=False) == {"$flagsState": {}, "$valid": False}
 
 
 @pytest.mark.parametrize(
     ("properties", "is_listed"),
     [
-        pytest.param({}, False, id="not by default"),
-        pytest.param({"clientSide": True}, True, id="the old way"),
-        pytest.param({"clientSideAvailability": {"usingEnvironmentId": True}}, True, id="the new way"),
+        pytest.param({}, False, id="a default flag"),
+        pytest.param({"clientSide": True}, True, id="clientSide"),
+        pytest.param({"clientSideAvailability": {"usingEnvironmentId": True}}, True, id="clientSideAvailability"),
         pytest.param(
-            {"clientSide": True, "clientSideAvailability": {"usingMobileKey": True}}, False, id="the new way overrides the old one"
+            {"clientSide": True, "clientSideAvailability": {"usingMobileKey": True}},
+            False,
+            id="clientSideAvailability overrides clientSide",
         ),
     ],
 )
@@ -191,13 +193,13 @@ def test_the_states_of_given_details(options: dict[str, Any], metas: dict[str, A
     assert {state.value for state in states.values()} == {"given"}
 
 
-def test_a_given_flag_that_there_is_not_is_seen_by_front_ends_and_has_the_version_0() -> None:
+def test_a_given_unknown_flag_is_listed_for_front_ends_with_version_0() -> None:
     (state,) = given_states(snapshot_of(), {"new": GIVEN}, **{**ALL, "client_side_only": True}).values()
     assert state.meta() == {"variation": 1, "version": 0}
     assert state.flag == FlagDefinition(key="new")
 
 
-def test_a_prerequisite_is_named_even_if_front_ends_may_not_see_it() -> None:
+def test_a_prerequisite_is_listed_even_if_front_ends_may_not_see_it() -> None:
     one = flag("f", clientSide=True, prerequisites=[{"key": "hidden", "variation": 1}])
     states = flags_state(snapshot_of(one, flag("hidden")), K, client_side_only=True, now_ms=NOW)
     assert {key: state.prerequisites for key, state in states.items()} == {"f": ("hidden",)}

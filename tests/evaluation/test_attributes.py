@@ -1,4 +1,4 @@
-"""What definitions mean by a kind and by an attribute."""
+"""Context kinds and attributes in definitions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ USER = Context("k", name="N", attributes={"a": {"b": 1}, "/a/b": 2, "kind of": 3
 
 
 @pytest.mark.parametrize(
-    ("kind", "meant"),
+    ("kind", "expected"),
     [
-        pytest.param(None, "user", id="none is a user"),
-        pytest.param("", "user", id="so is an empty one"),
-        pytest.param("org", "org", id="one is itself"),
-        pytest.param("multi", "kind", id="multi is nobody's, and kind can be nobody's"),
+        pytest.param(None, "user", id="None means user"),
+        pytest.param("", "user", id="the empty string means user"),
+        pytest.param("org", "org", id="another kind is unchanged"),
+        pytest.param("multi", "kind", id="multi becomes kind, which no context has"),
     ],
 )
-def test_the_kind_that_is_meant(kind: str | None, meant: str) -> None:
-    assert clean_kind(kind) == meant
+def test_the_kind_that_a_definition_means(kind: str | None, expected: str) -> None:
+    assert clean_kind(kind) == expected
     assert Context("k", "kind").error is not None
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "found"),
+    ("text", "kind", "value"),
     [
         pytest.param("key", None, "k", id="the key"),
         pytest.param("name", "user", "N", id="the name"),
@@ -35,11 +35,11 @@ def test_the_kind_that_is_meant(kind: str | None, meant: str) -> None:
         pytest.param("kind", None, "user", id="the kind"),
         pytest.param("/key", "user", "k", id="a path to the key"),
         pytest.param("a", None, {"b": 1}, id="an attribute"),
-        pytest.param("/a/b", None, 2, id="a literal, where no kind is named"),
-        pytest.param("/a/b", "user", 1, id="a path, where one is"),
+        pytest.param("/a/b", None, 2, id="a literal without a context kind"),
+        pytest.param("/a/b", "user", 1, id="a path with a context kind"),
         pytest.param("/a/c", "user", None, id="a path that leads nowhere"),
-        pytest.param("z", "user", None, id="an attribute that is not there"),
+        pytest.param("z", "user", None, id="a missing attribute"),
     ],
 )
-def test_what_a_reference_finds(text: str, kind: str | None, found: Any) -> None:
-    assert finder(reference(text, kind))(USER) == found
+def test_the_value_that_a_reference_reads(text: str, kind: str | None, value: Any) -> None:
+    assert finder(reference(text, kind))(USER) == value

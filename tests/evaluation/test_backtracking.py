@@ -1,4 +1,4 @@
-"""The bound on the steps of a search. The clock is asked in test_patterns.py."""
+"""The bound on the steps of a search. Measured times are in test_patterns.py."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ HOPELESS = [
     *(r"^(a+)*\d", r"^\w+\b\w+\b\w+\b\w+x", "^(?:a|b|ab)*c", "^((a{1,5}){1,5}){1,5}b", "^(?:(?=b*c)b)*d"),
     *(r"^([a-zA-Z0-9])(([\-.]|[_]+)?([a-zA-Z0-9]+))*(@){1}[a-z0-9]+[.]{1}(([a-z]{2,3})|([a-z]{2,3}[.]{1}[a-z]{2,3}))$",),
 ]
-"""Patterns that search not even 64 characters."""
+"""Patterns that search fewer than 64 characters."""
 
 
 def longest(pattern: str) -> int | None:
@@ -69,7 +69,7 @@ def longest(pattern: str) -> int | None:
 
 
 @pytest.mark.parametrize("pattern", LINEAR)
-def test_a_linear_pattern_searches_whole_subjects(pattern: str) -> None:
+def test_a_linear_pattern_searches_long_subjects(pattern: str) -> None:
     assert longest(pattern) in {None, MAX_SUBJECT_LENGTH}
 
 
@@ -79,7 +79,7 @@ def test_a_superlinear_pattern_searches_short_subjects(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", HOPELESS)
-def test_a_hopeless_pattern_searches_next_to_nothing(pattern: str) -> None:
+def test_a_hopeless_pattern_searches_fewer_than_64_characters(pattern: str) -> None:
     limit = longest(pattern)
     assert limit is not None
     assert limit < 64
@@ -101,7 +101,7 @@ def test_a_hopeless_pattern_searches_next_to_nothing(pattern: str) -> None:
         pytest.param("https://example.com/a/very/long/path/of/a/page/with/a/long/name/index.html" * 4, None, id="a long text"),
     ],
 )
-def test_what_repeats_without_limit_searches_subjects_with_one(pattern: str, expected: int | None) -> None:
+def test_the_maximal_length_of_subjects(pattern: str, expected: int | None) -> None:
     assert longest(pattern) == expected
 
 
@@ -113,7 +113,7 @@ def test_what_repeats_without_limit_searches_subjects_with_one(pattern: str, exp
         *(("(?m)^a", False), ("(?m:^a)", False), (r"(?m)\Aa", True), ("((?m:^a|^b))", False)),
     ],
 )
-def test_a_pattern_is_anchored_that_matches_at_the_start_alone(pattern: str, is_anchored: bool) -> None:
+def test_a_pattern_is_anchored_if_it_matches_only_at_the_start(pattern: str, is_anchored: bool) -> None:
     tree = parse(pattern)
     assert tree is not None
     assert _is_anchored(tuple(tree), tree.state.flags) is is_anchored
@@ -192,7 +192,7 @@ def test_there_is_no_bound_for(pattern: str) -> None:
     assert value(step_bound(shortened(parse(pattern)), len(pattern)), 1) == math.inf
 
 
-def test_a_pattern_that_would_take_long_to_judge_is_given_up() -> None:
+def test_a_pattern_that_takes_long_to_analyse_has_no_bound() -> None:
     assert longest("^(" * 12 + "a" + "b?){1,5}" * 12 + "c") == 0
 
 
@@ -214,7 +214,7 @@ SUBJECTS = ["".join(text) for size in range(4) for text in itertools.product("ab
 
 
 @given(pattern=PIECES, flags=FLAGS)
-def test_a_shorter_pattern_occurs_where_the_whole_one_does(pattern: str, flags: str) -> None:
+def test_a_shortened_pattern_occurs_in_the_same_texts(pattern: str, flags: str) -> None:
     whole, short = re.compile(flags + pattern), compile_tree(shortened(parse(flags + pattern)))
     for subject in SUBJECTS:
         assert (short.search(subject) is None) is (whole.search(subject) is None), subject

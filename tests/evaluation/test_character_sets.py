@@ -1,4 +1,4 @@
-"""Which characters can come first in a match of a pattern."""
+"""The characters that can come first in a match of a pattern."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def first(pattern: str) -> int:
         "(?>a)b",
     ],
 )
-def test_what_can_come_first_is_known(pattern: str) -> None:
+def test_the_first_characters_of_a_pattern(pattern: str) -> None:
     texts = ("".join(text) for size in range(1, 5) for text in itertools.product("abc", repeat=size))
     openings = {text[0] for text in texts if re.fullmatch(pattern, text)}
     assert first(pattern) == sum(1 << ord(character) for character in openings)
@@ -68,15 +68,15 @@ def test_what_can_come_first_is_known(pattern: str) -> None:
     ],
 )
 def test_the_characters_that_a_pattern_takes(pattern: str) -> None:
-    found = first(pattern)
-    wanted = {chr(code) for code in range(128) if re.fullmatch(pattern, chr(code))}
-    known = {chr(code) for code in range(128) if found >> code & 1}
-    assert wanted <= known
-    # One of both cases may be known for each character left out, and of all those beyond ASCII nothing but that there are some.
-    assert known == wanted or "(?i)[^" in pattern
+    characters = first(pattern)
+    matched = {chr(code) for code in range(128) if re.fullmatch(pattern, chr(code))}
+    in_set = {chr(code) for code in range(128) if characters >> code & 1}
+    assert matched <= in_set
+    # For a negated set without letter case, only one case of each character is left out. Characters beyond ASCII share one bit.
+    assert in_set == matched or "(?i)[^" in pattern
     if any(re.fullmatch(pattern, character) for character in "éÜß٣中\u2028\u212a\u017f"):
-        assert found & BEYOND
-    assert not found & (END | NULLABLE)
+        assert characters & BEYOND
+    assert not characters & (END | NULLABLE)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_whether_a_pattern_takes_characters_beyond_ascii(pattern: str, is_beyond
 
 
 @pytest.mark.parametrize(
-    ("pattern", "found"),
+    ("pattern", "expected"),
     [
         pytest.param("$", END | 1 << ord("\n"), id="the end, and a line break before it"),
         pytest.param(r"\Z", END, id="the very end"),
@@ -97,5 +97,5 @@ def test_whether_a_pattern_takes_characters_beyond_ascii(pattern: str, is_beyond
         pytest.param("", 0, id="nothing"),
     ],
 )
-def test_places_take_what_may_come_there(pattern: str, found: int) -> None:
-    assert first(pattern) == found
+def test_the_characters_that_can_follow_a_position(pattern: str, expected: int) -> None:
+    assert first(pattern) == expected

@@ -1,4 +1,4 @@
-"""Clauses, each asked in both ways that it can be compiled."""
+"""Clauses, each evaluated alone and by table."""
 
 from __future__ import annotations
 
@@ -103,21 +103,23 @@ def _cases() -> Iterator[Any]:
         yield pytest.param(value, clause(op, values), expected, id=f"{number} {shown} {op} {str(values)[:40]}: {expected}")
 
 
-@pytest.mark.parametrize(("value", "asked", "expected"), [*_cases()])
-def test_an_attribute(value: Any, asked: Any, expected: Any) -> None:
+@pytest.mark.parametrize(("value", "definition", "expected"), [*_cases()])
+def test_a_clause_about_an_attribute(value: Any, definition: Any, expected: Any) -> None:
     subject = Context("k") if value is MISSING else Context("k", attributes={"a": value})
-    assert matches(asked, subject) is expected
+    assert matches(definition, subject) is expected
 
 
 USER_AND_ORG = {"kind": "multi", "user": {"key": "a"}, "org": {"key": "b"}}
 
 
 @pytest.mark.parametrize(
-    ("asked", "subject", "expected"),
+    ("definition", "subject", "expected"),
     [
         pytest.param(clause("in", ["org"], attribute="kind"), context(USER_AND_ORG), True, id="EV-E78 one of the kinds is enough"),
         pytest.param(clause("!in", ["org"], attribute="kind"), context(USER_AND_ORG), False, id="EV-E78 negated as a whole"),
-        pytest.param(clause("in", ["multi"], attribute="kind"), context(USER_AND_ORG), False, id="EV-E79 multi is no kind"),
+        pytest.param(
+            clause("in", ["multi"], attribute="kind"), context(USER_AND_ORG), False, id="EV-E79 multi is not a kind of its parts"
+        ),
         pytest.param(
             clause("in", ["user"], attribute="kind", contextKind="org"),
             context(USER_AND_ORG),
@@ -134,7 +136,7 @@ USER_AND_ORG = {"kind": "multi", "user": {"key": "a"}, "org": {"key": "b"}}
             clause("in", ["x"], attribute="//", contextKind="org"),
             Context("k"),
             "MALFORMED_FLAG",
-            id="EV-E83 of an absent kind",
+            id="EV-E83 a bad reference of an absent kind",
         ),
         pytest.param(clause("in", ["x"], attribute=""), Context("k"), "MALFORMED_FLAG", id="EV-E84 no attribute"),
         pytest.param({"op": "in", "values": ["x"]}, Context("k"), "MALFORMED_FLAG", id="EV-E84 attribute missing"),
@@ -151,8 +153,8 @@ USER_AND_ORG = {"kind": "multi", "user": {"key": "a"}, "org": {"key": "b"}}
             True,
             id="EV-E86 with a kind, they can be paths",
         ),
-        pytest.param(clause("in", [False], attribute="anonymous"), Context("k"), True, id="EV-E87 everyone is anonymous or is not"),
-        pytest.param(clause("!in", [""], attribute="name"), Context("k"), False, id="EV-E88 not everyone has a name"),
+        pytest.param(clause("in", [False], attribute="anonymous"), Context("k"), True, id="EV-E87 every context has anonymous"),
+        pytest.param(clause("!in", [""], attribute="name"), Context("k"), False, id="EV-E88 a context can lack a name"),
         pytest.param(clause("in", ["k"], attribute="key"), Context("k"), True, id="the key"),
         pytest.param(clause("in", ["b"], attribute="key", contextKind="org"), context(USER_AND_ORG), True, id="of another kind"),
         pytest.param(clause("in", ["a"], attribute="key"), context(USER_AND_ORG), True, id="without a kind, of the user"),
@@ -160,17 +162,17 @@ USER_AND_ORG = {"kind": "multi", "user": {"key": "a"}, "org": {"key": "b"}}
             clause("!in", ["x"], attribute="key", contextKind="multi"),
             context(USER_AND_ORG),
             False,
-            id="nobody is multi",
+            id="no context has the kind multi",
         ),
         pytest.param(clause("in", ["k"], attribute="/key", contextKind="user"), Context("k"), True, id="a path to the key"),
     ],
 )
-def test_a_context(asked: Any, subject: Any, expected: Any) -> None:
-    assert matches(asked, subject) is expected if isinstance(expected, bool) else matches(asked, subject) == expected
+def test_a_clause_about_a_context(definition: Any, subject: Any, expected: Any) -> None:
+    assert matches(definition, subject) is expected if isinstance(expected, bool) else matches(definition, subject) == expected
 
 
 @pytest.mark.parametrize(
-    ("asked", "question"),
+    ("definition", "in_clause"),
     [
         pytest.param(
             clause("in", ["x", 1, True, "x"]),
@@ -189,22 +191,22 @@ def test_a_context(asked: Any, subject: Any, expected: Any) -> None:
         pytest.param(
             clause("in", ["x"], attribute="/a/b"), InClause("user", "/a/b", frozenset({"x"}), negate=False), id="a literal"
         ),
-        pytest.param(clause("in", ["x"], attribute="/a/b", contextKind="user"), None, id="no longer path"),
-        pytest.param(clause("in", ["x", None]), None, id="nothing but scalars"),
-        pytest.param(clause("in", ["x"], attribute="kind"), None, id="not the kind"),
-        pytest.param(clause("in", ["x"], attribute="//", contextKind="user"), None, id="no reference that may fail"),
-        pytest.param(clause("in", ["x"], attribute=None), None, id="nor one to nothing"),
-        pytest.param(clause("startsWith", ["x"]), None, id="no other operator"),
+        pytest.param(clause("in", ["x"], attribute="/a/b", contextKind="user"), None, id="a longer path"),
+        pytest.param(clause("in", ["x", None]), None, id="a value that is not a scalar"),
+        pytest.param(clause("in", ["x"], attribute="kind"), None, id="the kind"),
+        pytest.param(clause("in", ["x"], attribute="//", contextKind="user"), None, id="an invalid reference"),
+        pytest.param(clause("in", ["x"], attribute=None), None, id="no attribute"),
+        pytest.param(clause("startsWith", ["x"]), None, id="another operator"),
     ],
 )
-def test_a_question_that_many_rules_can_share(asked: Any, question: InClause | None) -> None:
-    assert as_in_clause(msgspec.convert(asked, Clause)) == question
+def test_a_clause_that_tables_can_evaluate(definition: Any, in_clause: InClause | None) -> None:
+    assert as_in_clause(msgspec.convert(definition, Clause)) == in_clause
 
 
-def test_leading_questions_are_shared_up_to_the_first_that_cannot_be() -> None:
+def test_tables_take_the_clauses_before_the_first_of_another_kind() -> None:
     clauses = [msgspec.convert(clause(op, [op]), Clause) for op in ("in", "!in", "contains", "in")]
-    asked = [(set(question.scalars), question.negate) for question in _leading_in_clauses(clauses)]
-    assert asked == [({"in"}, False), ({"!in"}, True)]
+    definition = [(set(clause.scalars), clause.negate) for clause in _leading_in_clauses(clauses)]
+    assert definition == [({"in"}, False), ({"!in"}, True)]
 
 
 JSON = st.recursive(
@@ -215,12 +217,12 @@ JSON = st.recursive(
 
 
 @given(value=JSON, values=st.lists(JSON, max_size=4), negate=st.booleans())
-def test_in_is_json_equality_to_any_value(value: Any, values: Any, negate: bool) -> None:
-    """Whatever the clause is compiled to: a set, a table, a comparison of trees."""
+def test_in_is_json_equality_with_one_of_the_values(value: Any, values: Any, negate: bool) -> None:
+    """For each of its compiled forms: a set, a table, a comparison of trees."""
     if value is None:
         expected = False
     else:
         candidates = value if isinstance(value, list) else [value]
         expected = any(same_json(one, other) for one in candidates for other in values) is not negate
-    asked = {"attribute": "a", "op": "in", "values": values, "negate": negate}
-    assert matches(asked, Context("k", attributes={"a": value})) is expected
+    definition = {"attribute": "a", "op": "in", "values": values, "negate": negate}
+    assert matches(definition, Context("k", attributes={"a": value})) is expected

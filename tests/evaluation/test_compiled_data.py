@@ -1,4 +1,4 @@
-"""CompiledData, and what is said of the definitions they are made from. What a change keeps of them is in test_snapshot.py."""
+"""CompiledData, and the log of problems in definitions. Changes of a whole snapshot are in test_snapshot.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aioflags.model.segment import SegmentDefinition
 from aioflags.runtime.logs import logger
 
 
-def test_a_bug_is_told_once_for_each_flag_and_type_and_traced_each_time(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_is_an_error_once_for_each_flag_and_type_with_tracebacks_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     log = DefinitionLog(logging.getLogger("aioflags"))
     bugs = [("a\nb", KeyError("x")), ("a\nb", KeyError("y")), ("c", KeyError("x")), ("c", ValueError("x"))]
     with caplog.at_level(logging.DEBUG, "aioflags"):
@@ -44,48 +44,48 @@ def test_a_bug_is_told_once_for_each_flag_and_type_and_traced_each_time(caplog: 
 def test_a_segment_is_compiled_once() -> None:
     compiled: list[str] = []
 
-    def compile_and_tell(definition: SegmentDefinition, note: Note) -> CompiledSegment:
+    def compile_and_record(definition: SegmentDefinition, note: Note) -> CompiledSegment:
         compiled.append(definition.key)
         return compile_segment(definition, note)
 
     items = Items(segments={key: SegmentDefinition(key=key) for key in "ab"})
-    forms = CompiledData(items, Dialect("test", compile_flag, compile_and_tell), DefinitionLog(logging.getLogger("aioflags")))
-    first = [forms.segment(key) for key in "aba"]
+    data = CompiledData(items, Dialect("test", compile_flag, compile_and_record), DefinitionLog(logging.getLogger("aioflags")))
+    first = [data.segment(key) for key in "aba"]
     assert compiled == ["a", "b"]
-    assert first[0] is first[2] is forms.segments["a"]
-    assert forms.segment("c") is None
+    assert first[0] is first[2] is data.segments["a"]
+    assert data.segment("c") is None
 
 
-class Unswept(dict[str, CompiledFlag]):
-    """What is compiled of very many flags: nobody goes through it, or copies it, for the sake of a few."""
+class NotIterable(dict[str, CompiledFlag]):
+    """The compiled flags of a large snapshot. They must not be iterated or copied to update a few."""
 
     def __iter__(self) -> Iterator[str]:
-        raise AssertionError("somebody goes through all flags")
+        raise AssertionError("iterated over all flags")
 
     def keys(self) -> NoReturn:
-        raise AssertionError("somebody copies all flags")
+        raise AssertionError("copied all flags")
 
 
-def test_a_set_of_few_flags_costs_nothing_by_the_many_that_are_compiled() -> None:
+def test_updating_to_few_flags_does_not_iterate_over_all_compiled_flags() -> None:
     definitions = {key: FlagDefinition(key=key) for key in ("a", "b", "c")}
-    forms = CompiledData(Items(definitions), LAUNCHDARKLY, DefinitionLog(logger))
+    data = CompiledData(Items(definitions), LAUNCHDARKLY, DefinitionLog(logger))
     for key in definitions:
-        forms.flag(key)
-    forms.flags = Unswept(forms.flags)
-    assert forms.updated(Items({"a": definitions["a"]})).flags == {"a": forms.flags["a"]}
+        data.flag(key)
+    data.flags = NotIterable(data.flags)
+    assert data.updated(Items({"a": definitions["a"]})).flags == {"a": data.flags["a"]}
 
 
-def test_of_two_threads_that_compile_a_flag_one_has_it_compiled() -> None:
+def test_two_threads_that_compile_a_flag_keep_the_same_result() -> None:
     definition = FlagDefinition(key="g", version=1)
     other = compile_flag(definition, lambda _: None)
 
     def compile_more_slowly(definition: FlagDefinition, note: Note) -> CompiledFlag:
-        forms.flags["g"] = other
+        data.flags["g"] = other
         return compile_flag(definition, note)
 
-    forms = CompiledData(Items({"g": definition}), Dialect("test", compile_more_slowly, compile_segment), DefinitionLog(logger))
-    assert forms.flag("g") is other
-    assert forms.direct_flags["g"] is other.evaluate
+    data = CompiledData(Items({"g": definition}), Dialect("test", compile_more_slowly, compile_segment), DefinitionLog(logger))
+    assert data.flag("g") is other
+    assert data.direct_flags["g"] is other.evaluate
 
 
 def flag_of(key: str, *, version: int = 1, segments: tuple[str, ...] = ()) -> FlagDefinition:
@@ -109,17 +109,17 @@ NEW_B, NEW_S = flag_of("b", version=2), segment_of("s", version=2)
         pytest.param({**FLAGS, "b": NEW_B, "d": flag_of("d")}, None, {"a", "c"}, id="more flags"),
         pytest.param({"a": FLAGS["a"], "b": NEW_B}, None, {"a"}, id="fewer flags"),
         pytest.param(
-            {**FLAGS, "b": NEW_B}, [(ObjectKind.FLAG, "b"), (ObjectKind.SEGMENT, "s")], {"a", "c"}, id="it is said what has changed"
+            {**FLAGS, "b": NEW_B}, [(ObjectKind.FLAG, "b"), (ObjectKind.SEGMENT, "s")], {"a", "c"}, id="the changed items are given"
         ),
     ],
 )
-def test_forms_are_kept_of_what_is_the_same(
+def test_compiled_definitions_are_kept_if_they_did_not_change(
     flags: dict[str, FlagDefinition], changed: list[tuple[ObjectKind, str]] | None, kept: set[str]
 ) -> None:
-    forms = CompiledData(Items(FLAGS, SEGMENTS), LAUNCHDARKLY, DefinitionLog(logger))
-    compiled = {key: forms.flag(key) for key in FLAGS}
-    t, _ = forms.segment("t"), forms.segment("s")
-    later = forms.updated(Items(flags, {**SEGMENTS, "s": NEW_S}), changed)
+    data = CompiledData(Items(FLAGS, SEGMENTS), LAUNCHDARKLY, DefinitionLog(logger))
+    compiled = {key: data.flag(key) for key in FLAGS}
+    t, _ = data.segment("t"), data.segment("s")
+    later = data.updated(Items(flags, {**SEGMENTS, "s": NEW_S}), changed)
     assert later.flags == {key: compiled[key] for key in kept}
     assert later.direct_flags.keys() == kept
     assert later.segments == {"t": t}

@@ -1,4 +1,4 @@
-"""The cross-SDK evaluation data: every case, in every way it can be asked. And the loader, which has totals to meet."""
+"""The cross-SDK evaluation data: every case, as a single evaluation and with all flags. And its loader."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ LISTED = [pytest.param(case, id=case.id) for case in cases() if not case.suite.d
 
 @needs_data
 @pytest.mark.parametrize("case", ALL)
-def test_the_case(case: Case) -> None:
+def test_a_case_of_the_conformance_data(case: Case) -> None:
     expected = case.data["expect"]
-    default, wanted = case.data.get("default"), wanted_type(case.data)
+    default, expected_type = case.data.get("default"), wanted_type(case.data)
     for context in case.contexts:
         assert context.error is None
         for _ in range(2):
-            value, index, reason = outcome(case.suite.snapshot.evaluate(case.data["flagKey"], context, default, wanted=wanted))
+            value, index, reason = outcome(
+                case.suite.snapshot.evaluate(case.data["flagKey"], context, default, wanted=expected_type)
+            )
             assert same_json(value, expected["value"])
             assert index == expected.get("variationIndex")
-            assert reason == {name: found for name, found in expected["reason"].items() if found is not None and found is not False}
+            assert reason == {name: value for name, value in expected["reason"].items() if value is not None and value is not False}
 
 
 @needs_data
 @pytest.mark.parametrize("case", LISTED)
-def test_all_flags_at_once(case: Case) -> None:
+def test_a_case_is_the_same_for_all_flags_at_once(case: Case) -> None:
     expected, key = case.data["expect"], case.data["flagKey"]
     has_value = expected.get("variationIndex") is not None
     for context in case.contexts:
@@ -68,9 +70,9 @@ TOTALS = {
 
 @needs_data
 @pytest.mark.parametrize(("stem", "totals"), TOTALS.items())
-def test_a_file_holds_as_many_suites_and_evaluations(stem: str, totals: tuple[int, int]) -> None:
-    found = [suite for suite in suites() if suite.stem == stem]
-    assert (len(found), sum(len(suite.data["evaluations"]) for suite in found)) == totals
+def test_the_number_of_suites_and_evaluations_in_a_file(stem: str, totals: tuple[int, int]) -> None:
+    of_file = [suite for suite in suites() if suite.stem == stem]
+    assert (len(of_file), sum(len(suite.data["evaluations"]) for suite in of_file)) == totals
 
 
 @needs_data
@@ -96,12 +98,12 @@ expect: <FOUND>
 """
 
 
-def test_placeholders_are_expanded_the_first_list_fastest() -> None:
+def test_the_first_list_of_parameters_varies_fastest() -> None:
     names = [(suite["name"], suite["expect"]["kind"]) for suite in expand(TEMPLATE)]
     assert names == [("sizes of one", None), ("sizes of two", None), ("sizes of one", "n/a"), ("sizes of two", "n/a")]
 
 
-def test_a_placeholder_alone_in_quotes_is_a_value_and_any_other_is_text() -> None:
+def test_a_placeholder_alone_in_quotes_is_a_value_and_otherwise_text() -> None:
     _, two, *_ = expand(TEMPLATE)
     assert two["on"] == {
         "when": "2017-12-06",
@@ -118,5 +120,5 @@ def test_a_file_without_placeholders_is_one_suite() -> None:
     assert list(expand("name: x\nflags: {on: true}")) == [{"name": "x", "flags": {"on": True}}]
 
 
-def test_the_data_lies_beside_the_project() -> None:
+def test_the_data_is_in_the_folder_beside_the_project() -> None:
     assert DIRECTORY.parents[2] == Path(__file__).resolve().parents[3]

@@ -1,4 +1,4 @@
-"""Which flags change with a change."""
+"""Which flags change with a change set."""
 
 from __future__ import annotations
 
@@ -40,25 +40,27 @@ BASE = full([f("a"), f("b", "a"), f("c", "b"), f("d", segments=["s"]), f("e")], 
     ("steps", "expected"),
     [
         pytest.param([ChangeSet.unchanged()], "", id="a confirmation: none"),
-        pytest.param([partial([f("e")])], "e", id="a put, whatever it changes"),
-        pytest.param([partial([f("a")])], "abc", id="all that need it, however indirectly"),
-        pytest.param([partial([f("b", "a")])], "bc", id="but not what it needs itself"),
+        pytest.param([partial([f("e")])], "e", id="a put of the same version"),
+        pytest.param([partial([f("a")])], "abc", id="direct and indirect dependents"),
+        pytest.param([partial([f("b", "a")])], "bc", id="not the prerequisites of a changed flag"),
         pytest.param([partial(segments=[s("t")])], "d", id="a segment in a segment"),
-        pytest.param([partial(segments=[s("u")])], "", id="a segment that nobody asks for"),
+        pytest.param([partial(segments=[s("u")])], "", id="a segment without dependents"),
         pytest.param([partial(deletes=["a"])], "abc", id="a delete"),
-        pytest.param([partial(deletes=["a"]), partial([f("a")])], "abc", id="one that comes back"),
-        pytest.param([partial([f("b", "new")]), partial([f("new")])], ["b", "c", "new"], id="one that was needed before it came"),
-        pytest.param([partial([f("b")]), partial([f("a")])], "a", id="one that is no longer needed"),
+        pytest.param([partial(deletes=["a"]), partial([f("a")])], "abc", id="a flag that is put after its delete"),
+        pytest.param([partial([f("b", "new")]), partial([f("new")])], ["b", "c", "new"], id="a prerequisite that arrives later"),
+        pytest.param([partial([f("b")]), partial([f("a")])], "a", id="a flag that is no longer a prerequisite"),
         pytest.param(
-            [partial([f("e")]), partial([f("b")]), partial([f("a")])], "a", id="one that is no longer needed, as the index learns"
+            [partial([f("e")]), partial([f("b")]), partial([f("a")])],
+            "a",
+            id="a flag that is no longer a prerequisite, by an updated index",
         ),
         pytest.param([partial([f("a", "c")]), partial([f("b", "a")])], "abc", id="a circle"),
-        pytest.param([partial([f("a", version=1)], versioned=True)], "", id="nothing new"),
+        pytest.param([partial([f("a", version=1)], versioned=True)], "", id="an outdated version"),
         pytest.param([partial([f("a", version=2)], versioned=True)], "abc", id="a newer version"),
         pytest.param([full([f("x")])], "abcdex", id="a full set of something else"),
         pytest.param([BASE], "", id="the same full set again"),
         pytest.param(
-            [full([f("a", version=2), f("b", "a"), f("c", "b"), f("e")])], "abcd", id="a full set with one newer and one gone"
+            [full([f("a", version=2), f("b", "a"), f("c", "b"), f("e")])], "abcd", id="a full set with a newer and a missing flag"
         ),
         pytest.param(
             [full([f("a"), f("b", "a"), f("c", "b"), f("d", segments=["s"]), f("e")], [s("s", "t"), s("t", version=2)])],
@@ -67,24 +69,24 @@ BASE = full([f("a"), f("b", "a"), f("c", "b"), f("d", segments=["s"]), f("e")], 
         ),
     ],
 )
-@pytest.mark.parametrize("is_watched", [True, False], ids=["watched from the first", "watched at the last"])
+@pytest.mark.parametrize("is_watched", [True, False], ids=["followed from the start", "followed at the last step"])
 def test_a_change_reports(steps: list[ChangeSet], expected: Any, is_watched: bool) -> None:
     new = Snapshot.empty()
-    found = frozenset[str]()
+    changed = frozenset[str]()
     for number, step in enumerate([BASE, *steps]):
         old, new = new, new.apply(step)
         if is_watched or number == len(steps):
-            found = new.changed_since(old, step)
-    assert found == set(expected)
+            changed = new.changed_since(old, step)
+    assert changed == set(expected)
 
 
 def test_the_first_full_set_reports_every_flag() -> None:
     new = Snapshot.empty().apply(BASE)
     assert new.changed_since(Snapshot.empty(), BASE) == set("abcde")
-    assert new.dependents is None, "who depends on whom need not be known where all have changed"
+    assert new.dependents is None, "the index is not needed if all flags have changed"
 
 
-def test_where_nothing_changed_the_index_stays() -> None:
+def test_the_index_is_kept_if_nothing_changed() -> None:
     old, step = Snapshot.empty().apply(BASE), partial([f("e")])
     new = old.apply(step)
     new.changed_since(old, step)
@@ -105,7 +107,7 @@ def partial_sets(draw: st.DrawFn) -> ChangeSet:
 
 
 @given(steps=st.lists(partial_sets(), min_size=1, max_size=4))
-def test_an_index_that_followed_the_changes_is_as_good_as_a_new_one(steps: list[ChangeSet]) -> None:
+def test_an_updated_index_gives_the_same_changes_as_a_new_one(steps: list[ChangeSet]) -> None:
     followed = fresh = Snapshot.empty().apply(BASE)
     for step in steps:
         older, followed = followed, followed.apply(step)
@@ -123,11 +125,11 @@ ANOTHER_SEGMENT = partial(segments=[s("s", version=2)])
     ("step", "expected"),
     [
         pytest.param(MANY, 0, id="the same full set"),
-        pytest.param(ONE_NEWER, 1, id="one that is newer"),
-        pytest.param(ANOTHER_SEGMENT, 1000, id="what all depend on"),
+        pytest.param(ONE_NEWER, 1, id="a full set with one newer flag"),
+        pytest.param(ANOTHER_SEGMENT, 1000, id="a segment that all flags depend on"),
     ],
 )
-def test_where_changes_are_followed_what_they_affect_is_found_out_ahead_and_in_slices(step: ChangeSet, expected: int) -> None:
+def test_a_traced_builder_updates_the_index_in_slices(step: ChangeSet, expected: int) -> None:
     old = Snapshot.empty().apply(MANY)
     building = old.builder(step, traced=True)
     pauses = 0
@@ -152,6 +154,6 @@ ALONE = [f(str(number)) for number in range(300)]
         pytest.param(ALONE, {}, partial(ALONE[:299]), id="followed"),
     ],
 )
-def test_others_get_a_turn_after_each_hundred_definitions_while_an_index_is(flags: Any, index: Any, step: ChangeSet) -> None:
+def test_index_work_pauses_after_each_hundred_definitions(flags: Any, index: Any, step: ChangeSet) -> None:
     old = Snapshot.empty().apply(full(flags))
     assert sum(1 for _ in updated_index(index, old.items, old.apply(step).items, step)) == 2

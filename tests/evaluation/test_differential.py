@@ -1,7 +1,7 @@
 """Random worlds, evaluated by aioflags and by launchdarkly-server-sdk: the same values, indexes, reasons and prerequisites.
 
-``AIOFLAGS_DIFFERENTIAL`` says how many evaluations, ``AIOFLAGS_DIFFERENTIAL_SEED`` which. Where aioflags differs on
-purpose, a case of its own shows it: both answers are written down.
+``AIOFLAGS_DIFFERENTIAL`` is the number of evaluations, ``AIOFLAGS_DIFFERENTIAL_SEED`` selects them. Where aioflags differs on
+purpose, a test case has both answers.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ EVALUATIONS = int(os.environ.get("AIOFLAGS_DIFFERENTIAL", "5000"))
 SEED = os.environ.get("AIOFLAGS_DIFFERENTIAL_SEED", "aioflags")
 
 
-def compare(seed: str, found: Counter[str]) -> None:
+def compare(seed: str, counts: Counter[str]) -> None:
     """Every flag of one world for every context of it."""
     made: World = world(seed)
     snapshot, oracle = snapshot_of(*made.flags, segments=made.segments), Oracle(made.flags, made.segments)
     for data in made.contexts:
         subject = Context.from_dict(data)
         assert subject.error is None
-        for one in made.flags:
-            expected, prerequisites = oracle.evaluate(one["key"], data)
-            evaluation = snapshot.evaluate(one["key"], subject, None)
+        for definition in made.flags:
+            expected, prerequisites = oracle.evaluate(definition["key"], data)
+            evaluation = snapshot.evaluate(definition["key"], subject, None)
             ours = outcome(evaluation)
             if ours[2] == {**MALFORMED[2], "bigSegmentsStatus": "NOT_CONFIGURED"}:
                 expected[2].setdefault("bigSegmentsStatus", "NOT_CONFIGURED")  # shown by a case below
             notes = [(note.key, note.answer.index, note.prerequisite_of) for note in evaluation.prerequisites]
-            where = f"seed {seed!r}, flag {one}, context {data}: {ours} instead of {expected}"
+            where = f"seed {seed!r}, flag {definition}, context {data}: {ours} instead of {expected}"
             assert same_json(list(ours), list(expected)), where
             assert ours[2]["kind"] == "ERROR" or notes == listed_once(prerequisites), where
-            assert explain(snapshot, one["key"], subject).detail == evaluation.detail, where
-            plain = snapshot.direct_flags.get(one["key"])
-            if plain is not None and evaluation.detail.reason.error_kind is None:
-                assert plain(subject, snapshot.scope).detail == evaluation.detail, where
-            found.update([ours[2]["kind"], *(name for name in ours[2] if name != "kind"), "plain" if plain else "noted"])
+            assert explain(snapshot, definition["key"], subject).detail == evaluation.detail, where
+            direct = snapshot.direct_flags.get(definition["key"])
+            if direct is not None and evaluation.detail.reason.error_kind is None:
+                assert direct(subject, snapshot.scope).detail == evaluation.detail, where
+            counts.update([ours[2]["kind"], *(name for name in ours[2] if name != "kind"), "direct" if direct else "noted"])
 
 
 def listed_once(prerequisites: list[Any]) -> list[Any]:
-    """What the reference lists, without what it lists again of a prerequisite that is used again."""
+    """The prerequisites that the reference lists, without the repeated ones below a prerequisite that is used again."""
     kept: list[Any] = []
     ended: set[str] = set()
     for key, index, prerequisite_of in prerequisites:
@@ -62,17 +62,19 @@ def listed_once(prerequisites: list[Any]) -> list[Any]:
 
 
 @pytest.mark.timeout(600)
-def test_the_reference_says_the_same(record_property: Callable[[str, object], None], caplog: pytest.LogCaptureFixture) -> None:
+def test_random_worlds_have_the_same_results_in_the_reference(
+    record_property: Callable[[str, object], None], caplog: pytest.LogCaptureFixture
+) -> None:
     print(f"{EVALUATIONS} evaluations, seed {SEED!r}")
     record_property("seed", SEED)
-    found = Counter[str]()
+    counts = Counter[str]()
     caplog.set_level(logging.CRITICAL)
     for number in range(-(-EVALUATIONS // 40)):
-        compare(f"{SEED}:{number}", found)
-    print(dict(found))
+        compare(f"{SEED}:{number}", counts)
+    print(dict(counts))
     kinds = {"OFF", "FALLTHROUGH", "TARGET_MATCH", "RULE_MATCH", "PREREQUISITE_FAILED", "ERROR"}
-    expected = {*kinds, "ruleId", "inExperiment", "prerequisiteKey", "bigSegmentsStatus", "plain", "noted"}
-    assert all(found[name] >= EVALUATIONS // 200 for name in expected), found
+    expected = {*kinds, "ruleId", "inExperiment", "prerequisiteKey", "bigSegmentsStatus", "direct", "noted"}
+    assert all(counts[name] >= EVALUATIONS // 200 for name in expected), counts
 
 
 # -- where the reference differs
@@ -126,13 +128,19 @@ BIG_AND_BAD = (
         pytest.param(
             segment_match(weight=1, rolloutContextKind="org"), {}, FALLTHROUGH, MATCH, id="a segment's weight, by an absent kind"
         ),
-        pytest.param(segment_match(weight=0, rolloutContextKind="org"), {}, FALLTHROUGH, MATCH, id="even a weight of nothing"),
+        pytest.param(
+            segment_match(weight=0, rolloutContextKind="org"),
+            {},
+            FALLTHROUGH,
+            MATCH,
+            id="a segment's weight of 0, by an absent kind",
+        ),
         pytest.param(
             rollout(0, 100000, contextKind="org"),
             {},
             FALLTHROUGH,
             ("a", 0, {"kind": "FALLTHROUGH"}),
-            id="a first share of nothing, by an absent kind",
+            id="a first share of 0, by an absent kind",
         ),
         pytest.param(
             rollout(1, 99999, bucketBy="n"),
@@ -164,38 +172,38 @@ BIG_AND_BAD = (
         ),
     ],
 )
-def test_the_reference_says_something_else(data: Any, attributes: dict[str, Any], ours: Any, theirs: Any) -> None:
+def test_the_reference_differs_on_purpose(data: Any, attributes: dict[str, Any], ours: Any, theirs: Any) -> None:
     flags, segments = data
     context = {"kind": "user", "key": "userKeyA", **attributes}
-    found = snapshot_of(*flags, segments=segments).evaluate("flag", Context.from_dict(context), None)
-    assert outcome(found) == ours
+    evaluation = snapshot_of(*flags, segments=segments).evaluate("flag", Context.from_dict(context), None)
+    assert outcome(evaluation) == ours
     assert Oracle(flags, segments).evaluate("flag", context)[0] == theirs
 
 
-def test_a_rule_without_an_id_has_none_in_its_reason_instead_of_null() -> None:
+def test_the_reason_of_a_rule_without_an_id_has_no_rule_id() -> None:
     """The oracle takes the nulls out of the reference's reasons; this is the one that it finds."""
     one = flag(rules=[{"clauses": [], "variation": 2}])
     assert outcome(snapshot_of(one).evaluate("flag", Context("k"), None))[2] == {"kind": "RULE_MATCH", "ruleIndex": 0}
 
 
-def test_a_missing_prerequisite_is_listed_by_the_reference_alone() -> None:
+def test_only_the_reference_lists_a_missing_prerequisite() -> None:
     one = flag(prerequisites=[{"key": "gone", "variation": 0}])
     assert snapshot_of(one).evaluate("flag", Context("k"), None).prerequisites == ()
     assert Oracle([one], []).direct_prerequisites("flag", {"kind": "user", "key": "k"}) == ["gone"]
 
 
 @pytest.mark.holds("EV-E172")
-def test_what_lies_below_a_prerequisite_is_listed_again_by_the_reference_alone() -> None:
-    wanted = {"n1": ["n2", "n3"], "n2": ["n3"], "n3": ["n4"], "n4": []}
-    flags = [flag(key, prerequisites=[{"key": one, "variation": 1} for one in needed]) for key, needed in wanted.items()]
+def test_only_the_reference_lists_nested_prerequisites_again() -> None:
+    prerequisites = {"n1": ["n2", "n3"], "n2": ["n3"], "n3": ["n4"], "n4": []}
+    flags = [flag(key, prerequisites=[{"key": one, "variation": 1} for one in needed]) for key, needed in prerequisites.items()]
     ours = [("n4", 1, "n3"), ("n3", 1, "n2"), ("n2", 1, "n1"), ("n3", 1, "n1")]
     theirs = [*ours[:3], ("n4", 1, "n3"), ours[3]]
-    found = snapshot_of(*flags).evaluate("n1", Context("k"), None).prerequisites
-    assert [(note.key, note.answer.index, note.prerequisite_of) for note in found] == ours
+    notes = snapshot_of(*flags).evaluate("n1", Context("k"), None).prerequisites
+    assert [(note.key, note.answer.index, note.prerequisite_of) for note in notes] == ours
     assert Oracle(flags, []).evaluate("n1", {"kind": "user", "key": "k"})[1] == theirs
 
 
-def test_the_newer_way_to_say_what_front_ends_may_see_is_followed_by_us_alone() -> None:
+def test_only_aioflags_reads_client_side_availability() -> None:
     one = flag(clientSide=True, clientSideAvailability={"usingEnvironmentId": False})
     assert not snapshot_of(one).flags["flag"].is_client_visible
     assert not hasattr(ReferenceFlag(one), "client_side_availability")

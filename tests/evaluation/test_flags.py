@@ -1,4 +1,4 @@
-"""Whole flags: the order of the steps, and what each answers."""
+"""Whole flags: the order of the steps, and the answer of each step."""
 
 from __future__ import annotations
 
@@ -28,17 +28,23 @@ def targets(*pairs: Any, **properties: Any) -> list[dict[str, Any]]:
     ("properties", "expected"),
     [
         pytest.param({"on": False}, ("a", 0, {"kind": "OFF"}), id="EV-E141 off"),
-        pytest.param({"on": False, "offVariation": None}, (None, None, {"kind": "OFF"}), id="EV-E142 off, with nothing to serve"),
+        pytest.param(
+            {"on": False, "offVariation": None}, (None, None, {"kind": "OFF"}), id="EV-E142 off, without an off variation"
+        ),
         pytest.param({"on": False, "offVariation": 9}, MALFORMED, id="EV-E143 off, with too great an index"),
         pytest.param({"on": False, "offVariation": -1}, MALFORMED, id="EV-E143 off, with a negative index"),
         pytest.param({"fallthrough": None}, MALFORMED, id="EV-E144 no fallthrough"),
         pytest.param({"fallthrough": {}}, MALFORMED, id="EV-E144 an empty fallthrough"),
-        pytest.param({"fallthrough": {"rollout": {"variations": []}}}, MALFORMED, id="EV-E144 a rollout of nothing"),
+        pytest.param({"fallthrough": {"rollout": {"variations": []}}}, MALFORMED, id="EV-E144 a rollout without variations"),
         pytest.param(
             {"fallthrough": {"variation": 1, "rollout": ALL_C}}, ("b", 1, FALLTHROUGH), id="EV-E145 a variation beats a rollout"
         ),
-        pytest.param({"fallthrough": {"variation": None, "rollout": ALL_C}}, ("c", 2, FALLTHROUGH), id="EV-E146 unless it is null"),
-        pytest.param({"rules": [{"clauses": []}]}, MALFORMED, id="EV-E147 a rule that serves nothing"),
+        pytest.param(
+            {"fallthrough": {"variation": None, "rollout": ALL_C}},
+            ("c", 2, FALLTHROUGH),
+            id="EV-E146 a null variation does not beat a rollout",
+        ),
+        pytest.param({"rules": [{"clauses": []}]}, MALFORMED, id="EV-E147 a rule without variation or rollout"),
         pytest.param({"targets": targets((9, "k"))}, MALFORMED, id="EV-E147 a target with too great an index"),
         pytest.param({"targets": targets((2, "k"))}, ("c", 2, TARGET_MATCH), id="EV-E148 a target"),
         pytest.param(
@@ -88,9 +94,15 @@ def test_a_flag(properties: Any, expected: Any) -> None:
         pytest.param({"kind": "org", "key": "o"}, ("a", 0, TARGET_MATCH), id="of another kind"),
         pytest.param({"kind": "org", "key": "k"}, ("b", 1, FALLTHROUGH), id="of another kind, with a user's key"),
         pytest.param(
-            {"kind": "multi", "user": {"key": "k"}, "org": {"key": "o"}}, ("a", 0, TARGET_MATCH), id="of both, in their order"
+            {"kind": "multi", "user": {"key": "k"}, "org": {"key": "o"}},
+            ("a", 0, TARGET_MATCH),
+            id="of both kinds, in the order of targets",
         ),
-        pytest.param({"kind": "multi", "user": {"key": "k"}, "org": {"key": "x"}}, ("c", 2, TARGET_MATCH), id="of which one is"),
+        pytest.param(
+            {"kind": "multi", "user": {"key": "k"}, "org": {"key": "x"}},
+            ("c", 2, TARGET_MATCH),
+            id="of both, only the user is a target",
+        ),
     ],
 )
 def test_targets_by_kind_name(subject: Any, expected: Any) -> None:
@@ -108,19 +120,19 @@ FAILED = {"kind": "PREREQUISITE_FAILED", "prerequisiteKey": "needed"}
 
 
 @pytest.mark.parametrize(
-    ("needed", "wanted", "properties", "expected"),
+    (("needed", "variation", "properties", "expected")),
     [
-        pytest.param(flag("needed"), 1, {}, ("b", 1, FALLTHROUGH), id="EV-E152 serves what is wanted"),
-        pytest.param(flag("needed"), 2, {}, ("a", 0, FAILED), id="EV-E153 serves something else"),
-        pytest.param(OFF, 0, {}, ("a", 0, FAILED), id="EV-E153 is off, with what is wanted"),
+        pytest.param(flag("needed"), 1, {}, ("b", 1, FALLTHROUGH), id="EV-E152 serves the required variation"),
+        pytest.param(flag("needed"), 2, {}, ("a", 0, FAILED), id="EV-E153 serves another variation"),
+        pytest.param(OFF, 0, {}, ("a", 0, FAILED), id="EV-E153 is off, with the required variation"),
         pytest.param(flag("else"), 1, {}, ("a", 0, FAILED), id="EV-E153 is missing"),
         pytest.param(flag("needed", fallthrough={"variation": 99}), 99, {}, ("a", 0, FAILED), id="EV-E153 is malformed"),
-        pytest.param(flag("needed"), 2, {"offVariation": None}, (None, None, FAILED), id="EV-E154 fails, with nothing to serve"),
-        pytest.param(flag("needed"), 2, {"on": False}, ("a", 0, {"kind": "OFF"}), id="is not asked by a flag that is off"),
+        pytest.param(flag("needed"), 2, {"offVariation": None}, (None, None, FAILED), id="EV-E154 fails, without an off variation"),
+        pytest.param(flag("needed"), 2, {"on": False}, ("a", 0, {"kind": "OFF"}), id="is not evaluated by a flag that is off"),
     ],
 )
-def test_a_prerequisite(needed: Any, wanted: Any, properties: Any, expected: Any) -> None:
-    one = flag(prerequisites=[{"key": "needed", "variation": wanted}], **properties)
+def test_a_prerequisite(needed: Any, variation: Any, properties: Any, expected: Any) -> None:
+    one = flag(prerequisites=[{"key": "needed", "variation": variation}], **properties)
     assert outcome(snapshot_of(one, needed).evaluate("flag", K, None)) == expected
 
 
@@ -137,11 +149,11 @@ def needs(key: str, *keys: Any, **properties: Any) -> dict[str, Any]:
         pytest.param([needs("n1", "n2"), needs("n2", "n3"), needs("n3", "n2")], id="EV-E155 a circle further down"),
         pytest.param(
             [needs("n1", "n2"), flag("n2", rules=[{"clauses": [{"attribute": "", "op": "in", "values": []}]}])],
-            id="EV-E155 a clause that names nothing",
+            id="EV-E155 a clause without an attribute",
         ),
     ],
 )
-def test_prerequisites_make_no_sense(flags: Any) -> None:
+def test_a_flag_with_these_prerequisites_is_malformed(flags: Any) -> None:
     assert outcome(snapshot_of(*flags).evaluate("n1", K, None)) == MALFORMED
 
 
@@ -154,7 +166,7 @@ def test_prerequisites_make_no_sense(flags: Any) -> None:
         pytest.param(
             [flag("n1", rules=[{"clauses": [{"attribute": "a", "op": "nope"}], "variation": 0}, {"clauses": []}])],
             "has neither variation nor rollout in rule 1",
-            id="a rule that serves nothing",
+            id="a rule without variation or rollout",
         ),
         pytest.param([needs("n1", "n1")], "needs flag 'n1', which is a prerequisite of itself", id="a flag that needs itself"),
         pytest.param(
@@ -170,20 +182,20 @@ def test_prerequisites_make_no_sense(flags: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("times", [1, 2])
-def test_the_log_hears_once_what_is_wrong_with(flags: Any, problem: str, times: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_problem_is_logged_once(flags: Any, problem: str, times: int, caplog: pytest.LogCaptureFixture) -> None:
     snapshot = snapshot_of(*flags)
     for _ in range(times):
         snapshot.evaluate("n1", K, None)
     assert caplog.messages == [f"flag n1, version 1, {problem}"]
 
 
-def test_a_circle_is_no_trouble_to_those_who_do_not_walk_it() -> None:
+def test_a_circle_that_is_not_reached_does_not_matter() -> None:
     flags = [needs("n1", "off", "n2"), needs("n2", "n1"), flag("off", on=False)]
     assert outcome(snapshot_of(*flags).evaluate("n1", K, None))[2]["kind"] == "PREREQUISITE_FAILED"
 
 
 @pytest.mark.holds("EV-E156")
-def test_prerequisites_are_noted_depth_first() -> None:
+def test_prerequisites_are_listed_depth_first() -> None:
     snapshot = snapshot_of(needs("n1", "n2", "n3"), needs("n2", "n3"), flag("n3"))
     evaluation = snapshot.evaluate("n1", K, None)
     assert [(note.key, note.prerequisite_of) for note in evaluation.prerequisites] == [
@@ -196,56 +208,56 @@ def test_prerequisites_are_noted_depth_first() -> None:
 
 
 def by_attribute(name: str) -> list[dict[str, Any]]:
-    """A rule for those whose attribute is true."""
+    """A rule that matches contexts whose attribute is true."""
     return [{"clauses": [{"attribute": name, "op": "in", "values": [True]}], "variation": 2}]
 
 
-def test_whoever_was_asked_for_before_everybody_gets_an_answer_of_their_own() -> None:
-    in_own = [{"clauses": [{"op": "segmentMatch", "values": ["own"]}], "variation": 2}]
-    flags = [needs("top", "one", "two", rules=in_own), *(flag(key, rules=by_attribute(key)) for key in ("one", "two"))]
+def test_kept_answers_are_correct_for_every_combination_of_prerequisites() -> None:
+    in_segment = [{"clauses": [{"op": "segmentMatch", "values": ["own"]}], "variation": 2}]
+    flags = [needs("top", "one", "two", rules=in_segment), *(flag(key, rules=by_attribute(key)) for key in ("one", "two"))]
     segments = [segment("own", rules=by_attribute("own"))]
     snapshot = snapshot_of(*flags, segments=segments)
     for values in [*itertools.product([False, True], repeat=3)] * 2:
-        somebody = Context("k", attributes=dict(zip(("one", "two", "own"), values, strict=True)))
-        expected = snapshot_of(*flags, segments=segments).evaluate("top", somebody, None)
-        asked = ("one",) if values[0] else ("one", "two")
-        for found in (snapshot.evaluate("top", somebody, None), snapshot.direct_flags["top"](somebody, snapshot.scope)):
-            assert found.detail == expected.detail
-            assert direct_prerequisites(found.prerequisites, "top") == asked
-            assert [note.answer.index for note in found.prerequisites] == [note.answer.index for note in expected.prerequisites]
+        subject = Context("k", attributes=dict(zip(("one", "two", "own"), values, strict=True)))
+        expected = snapshot_of(*flags, segments=segments).evaluate("top", subject, None)
+        used = ("one",) if values[0] else ("one", "two")
+        for result in (snapshot.evaluate("top", subject, None), snapshot.direct_flags["top"](subject, snapshot.scope)):
+            assert result.detail == expected.detail
+            assert direct_prerequisites(result.prerequisites, "top") == used
+            assert [note.answer.index for note in result.prerequisites] == [note.answer.index for note in expected.prerequisites]
 
 
-def test_an_evaluation_that_fails_leaves_nothing_behind_in_the_scope_that_all_share() -> None:
+def test_a_failed_evaluation_leaves_no_notes_in_the_shared_scope() -> None:
     bad = {"attribute": "//", "contextKind": "user", "op": "in", "values": []}
     rules = [{"clauses": [*by_attribute("own")[0]["clauses"], bad], "variation": 2}]
     snapshot = snapshot_of(needs("top", "needed"), flag("needed", rules=rules))
-    people = [Context("k", attributes={"own": own}) for own in (True, False)]
+    contexts = [Context("k", attributes={"own": own}) for own in (True, False)]
     snapshot.compiled("top")
     for _ in range(2):
         with pytest.raises(MalformedError, match="invalid attribute reference"):
-            snapshot.direct_flags["top"](people[0], snapshot.scope)
-        assert snapshot.direct_flags["top"](people[1], snapshot.scope).index == 1
+            snapshot.direct_flags["top"](contexts[0], snapshot.scope)
+        assert snapshot.direct_flags["top"](contexts[1], snapshot.scope).index == 1
 
 
-def test_a_way_is_found_again_step_by_step() -> None:
-    ways = PrerequisiteAnswers()
+def test_prerequisite_answers_keep_the_first_answer_of_a_path() -> None:
+    kept = PrerequisiteAnswers()
     one, two, three, end, late = (malformed(name) for name in ("one", "two", "three", "end", "late"))
-    assert ways.add([one, two, three], end) is end
-    assert ways.add([one, two, three], late) is end
-    assert ways.add([one, three], late) is late
-    assert ways.root == {one: {two: {three: end}, three: late}}
+    assert kept.add([one, two, three], end) is end
+    assert kept.add([one, two, three], late) is end
+    assert kept.add([one, three], late) is late
+    assert kept.root == {one: {two: {three: end}, three: late}}
 
 
-def test_so_many_ways_are_remembered() -> None:
-    ways, steps = PrerequisiteAnswers(), [malformed(str(number)) for number in range(600)]
+def test_prerequisite_answers_keep_at_most_256_answers() -> None:
+    kept, steps = PrerequisiteAnswers(), [malformed(str(number)) for number in range(600)]
     sizes: list[int] = []
     for step in steps:
-        ways.add([step], step)
-        sizes.append(len(ways.root))
+        kept.add([step], step)
+        sizes.append(len(kept.root))
     assert sizes == [*range(1, 257), *range(1, 257), *range(1, 89)]
 
 
-def test_a_missing_prerequisite_is_not_noted() -> None:
+def test_a_missing_prerequisite_is_not_listed() -> None:
     evaluation = snapshot_of(needs("n1", "n2", "n3"), flag("n3")).evaluate("n1", K, None)
     assert evaluation.prerequisites == ()
 
@@ -281,9 +293,11 @@ def test_segments_may_hang_on_one_another_as_deep(depth: int, index: int | None)
         pytest.param({"trackEventsFallthrough": True}, True, id="a tracked fallthrough"),
         pytest.param({"rules": [{"clauses": [], "variation": 0, "trackEvents": True}]}, True, id="a tracked rule"),
         pytest.param(
-            {"rules": [{"clauses": [], "variation": 0}], "trackEventsFallthrough": True}, False, id="not the other way round"
+            {"rules": [{"clauses": [], "variation": 0}], "trackEventsFallthrough": True},
+            False,
+            id="a tracked fallthrough of a flag whose rule matches",
         ),
-        pytest.param({"trackEvents": True}, False, id="a tracked flag alone is none"),
+        pytest.param({"trackEvents": True}, False, id="a tracked flag"),
     ],
 )
 def test_whether_an_evaluation_counts_as_an_experiment(properties: Any, is_experiment: bool) -> None:

@@ -1,4 +1,4 @@
-"""Graphs of prerequisites and segments: the work grows with the uses there are, not with the paths through them."""
+"""Graphs of prerequisites and segments: the work grows with the number of uses, not with the number of paths."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from tests.evaluation.generator import world
 K = Context("k")
 FALLTHROUGH = ("b", 1, {"kind": "FALLTHROUGH"})
 MALFORMED = (None, None, {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"})
-PLAIN_USES = 64
-"""How many evaluations of prerequisites a flag in the shared scope may cost."""
+MAX_DIRECT_USES = 64
+"""The maximal number of evaluations of prerequisites for a direct flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def asks(*keys: str) -> dict[str, Any]:
 
 
 def names(key: str, *keys: str) -> dict[str, Any]:
-    """A segment that has the contexts of others; a rule for each of them, since the first match ends the search."""
+    """A segment that contains other segments, each in a separate rule: the first match ends the search."""
     return segment(key, rules=[{"clauses": [asks(other)]} for other in keys])
 
 
@@ -92,7 +92,7 @@ def segment_pairs(levels: int) -> Graph:
 
 
 def mixed(levels: int) -> Graph:
-    """Each flag needs two of the next level, and each asks for two segments, which name two of the next level."""
+    """Each flag needs two of the next level, and each names two segments, which name two of the next level."""
     flags, segments = pairs(levels), segment_pairs(levels)
     rules = segments.flags[0]["rules"]
     asking = [{**one, "rules": rules} for one in flags.flags]
@@ -112,7 +112,7 @@ EVERY_GRAPH = pytest.mark.parametrize("graph_of", GRAPHS)
 
 @dataclass(slots=True)
 class Counted:
-    """A dialect that counts how often each flag is evaluated, and each segment is asked."""
+    """A dialect that counts how often each flag is evaluated, and each segment."""
 
     flags: Counter[str] = field(default_factory=Counter[str])
     segments: Counter[str] = field(default_factory=Counter[str])
@@ -152,9 +152,7 @@ class Counted:
 
 @EVERY_GRAPH
 @pytest.mark.parametrize("levels", [1, 2, 5, 25, 90])
-def test_an_evaluation_evaluates_each_flag_once_and_asks_for_a_segment_once_a_use(
-    graph_of: Callable[[int], Graph], levels: int
-) -> None:
+def test_an_evaluation_evaluates_each_flag_once_and_a_segment_once_per_use(graph_of: Callable[[int], Graph], levels: int) -> None:
     graph, counted = graph_of(levels), Counted()
     evaluation = counted.snapshot(graph).evaluate("flag", K, None)
     assert outcome(evaluation) == FALLTHROUGH
@@ -165,23 +163,21 @@ def test_an_evaluation_evaluates_each_flag_once_and_asks_for_a_segment_once_a_us
 
 @EVERY_GRAPH
 @pytest.mark.parametrize("levels", range(1, 26))
-def test_a_flag_in_the_shared_scope_has_few_prerequisites_and_names_the_same_ones(
-    graph_of: Callable[[int], Graph], levels: int
-) -> None:
+def test_a_direct_flag_has_few_prerequisites_and_lists_the_same_ones(graph_of: Callable[[int], Graph], levels: int) -> None:
     graph, counted = graph_of(levels), Counted()
     snapshot = counted.snapshot(graph)
     evaluation = snapshot.evaluate("flag", K, None)
     if "flag" not in snapshot.direct_flags:
         return
     # The first time, each level is evaluated once more in order to keep the answer.
-    for most in (10 * PLAIN_USES, PLAIN_USES):
+    for max_uses in (10 * MAX_DIRECT_USES, MAX_DIRECT_USES):
         counted.flags.clear()
         answer = snapshot.direct_flags["flag"](K, snapshot.scope)
         assert answer.detail == evaluation.detail
         assert [(note.key, note.prerequisite_of) for note in answer.prerequisites] == [
             (note.key, note.prerequisite_of) for note in evaluation.prerequisites
         ]
-        assert counted.flags.total() <= 1 + most
+        assert counted.flags.total() <= 1 + max_uses
 
 
 @EVERY_GRAPH
@@ -227,13 +223,15 @@ def walk(explanation: Explanation) -> list[ExplanationStep]:
         ),
     ],
 )
-def test_an_explanation_refers_to_what_it_has_shown_above(flags: Any, segments: Any, line: str) -> None:
+def test_an_explanation_refers_to_steps_shown_above(flags: Any, segments: Any, line: str) -> None:
     assert line in str(explain(snapshot_of(*flags, segments=segments), "flag", K)).splitlines()
 
 
 @pytest.mark.holds("EV-E172")
-@pytest.mark.parametrize("is_shared", [pytest.param(False, id="in a scope of its own"), pytest.param(True, id="in the shared one")])
-def test_what_lies_below_a_prerequisite_that_is_used_again_is_listed_once(is_shared: bool) -> None:
+@pytest.mark.parametrize(
+    "is_shared", [pytest.param(False, id="in a scope with notes"), pytest.param(True, id="in the shared scope")]
+)
+def test_prerequisites_of_a_prerequisite_that_is_used_twice_are_listed_once(is_shared: bool) -> None:
     snapshot = snapshot_of(needs("n1", "n2", "n3", "n2"), needs("n2", "n3"), needs("n3", "n4"), flag("n4"))
     evaluated = snapshot.evaluate("n1", K, None)
     listed = snapshot.direct_flags["n1"](K, snapshot.scope).prerequisites if is_shared else evaluated.prerequisites
@@ -249,16 +247,16 @@ def test_what_lies_below_a_prerequisite_that_is_used_again_is_listed_once(is_sha
 @pytest.mark.real_time
 @pytest.mark.speed
 @EVERY_GRAPH
-@pytest.mark.parametrize("asked", [pytest.param(Snapshot.evaluate, id="evaluated"), pytest.param(explain, id="explained")])
-def test_25_levels_take_less_than_10_ms(graph_of: Callable[[int], Graph], asked: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("function", [pytest.param(Snapshot.evaluate, id="evaluated"), pytest.param(explain, id="explained")])
+def test_25_levels_take_less_than_10_ms(graph_of: Callable[[int], Graph], function: Callable[..., Any]) -> None:
     graph = graph_of(25)
     snapshot = snapshot_of(*graph.flags, segments=graph.segments)
-    arguments = (snapshot, "flag", K, None) if asked is Snapshot.evaluate else (snapshot, "flag", K)
-    asked(*arguments)  # compiles
+    arguments = (snapshot, "flag", K, None) if function is Snapshot.evaluate else (snapshot, "flag", K)
+    function(*arguments)  # compiles
     took: list[float] = []
     for _ in range(5):
         began = thread_time()
-        asked(*arguments)
+        function(*arguments)
         took.append(thread_time() - began)
     assert min(took) < 0.01
 
@@ -280,12 +278,12 @@ DEPTHS = pytest.mark.parametrize(
     ("above", "below", "is_too_deep"),
     [
         pytest.param(49, 50, False, id="100 in a row"),
-        pytest.param(50, 50, True, id="101 in a row, half of them known"),
-        pytest.param(98, 1, False, id="100 in a row, all but one unknown"),
-        pytest.param(99, 1, True, id="101 in a row, all but one unknown"),
+        pytest.param(50, 50, True, id="101 in a row, half of them evaluated before"),
+        pytest.param(98, 1, False, id="100 in a row, one evaluated before"),
+        pytest.param(99, 1, True, id="101 in a row, one evaluated before"),
         pytest.param(99, 0, False, id="100 in a row, above a leaf"),
-        pytest.param(1, 98, False, id="100 in a row, all but two known"),
-        pytest.param(1, 99, True, id="101 in a row, all but two known"),
+        pytest.param(1, 98, False, id="100 in a row, all but two evaluated before"),
+        pytest.param(1, 99, True, id="101 in a row, all but two evaluated before"),
     ],
 )
 ORDERS = pytest.mark.parametrize(
@@ -295,7 +293,7 @@ ORDERS = pytest.mark.parametrize(
 
 @DEPTHS
 @ORDERS
-def test_a_path_of_prerequisites_is_too_long_although_its_end_was_evaluated_before(
+def test_a_long_path_of_prerequisites_fails_even_if_its_end_was_evaluated_before(
     above: int, below: int, is_too_deep: bool, is_short_first: bool
 ) -> None:
     end = "b0" if below else "leaf"
@@ -310,7 +308,7 @@ def test_a_path_of_prerequisites_is_too_long_although_its_end_was_evaluated_befo
 
 @DEPTHS
 @ORDERS
-def test_a_path_of_segments_is_too_long_although_its_end_was_asked_before(
+def test_a_long_path_of_segments_fails_even_if_its_end_was_evaluated_before(
     above: int, below: int, is_too_deep: bool, is_short_first: bool
 ) -> None:
     end = "b0" if below else "leaf"
@@ -322,7 +320,7 @@ def test_a_path_of_segments_is_too_long_although_its_end_was_asked_before(
     assert explain(snapshot, "flag", K).detail.reason.to_dict() == expected[2]
 
 
-def test_the_result_of_a_segment_that_goes_into_others_is_kept_whatever_it_is() -> None:
+def test_the_result_of_a_segment_that_names_others_is_kept() -> None:
     segments = [names("yes", "has"), names("no", "empty"), segment("has", included=["k"]), segment("empty")]
     rules = [{"clauses": [asks(key), asks(key)], "variation": variation} for variation, key in ((0, "no"), (2, "yes"))]
     counted = Counted()
@@ -335,12 +333,12 @@ def test_the_result_of_a_segment_that_goes_into_others_is_kept_whatever_it_is() 
 
 
 def every_one(snapshot: Snapshot, **more: Any) -> dict[str, tuple[EvaluationDetail[Any], list[str]]]:
-    """What each flag answers that is evaluated by itself, and its prerequisites."""
-    found = {}
+    """The detail and the prerequisites of each flag, evaluated alone."""
+    results = {}
     for key in snapshot.flags:
         evaluation = snapshot.evaluate(key, K, None, **more)
-        found[key] = evaluation.detail, [note.key for note in evaluation.prerequisites if note.prerequisite_of == key]
-    return found
+        results[key] = evaluation.detail, [note.key for note in evaluation.prerequisites if note.prerequisite_of == key]
+    return results
 
 
 def all_at_once(snapshot: Snapshot, **more: Any) -> dict[str, tuple[EvaluationDetail[Any], list[str]]]:
@@ -358,7 +356,7 @@ IN_BIG = [{"clauses": [asks("big")], "variation": 1}]
         pytest.param([*reversed(chain("n", 150, "end")), flag("end")], [], id="the same in the opposite order"),
         pytest.param(chain("n", 150, "n0"), [], id="a circle that is too long to be walked"),
         pytest.param(chain("n", 5, "n0"), [], id="a circle"),
-        pytest.param([*chain("a", 20, "b0"), *chain("b", 20, "b9")], [], id="a circle that others lead into"),
+        pytest.param([*chain("a", 20, "b0"), *chain("b", 20, "b9")], [], id="chains that lead into a circle"),
         pytest.param(
             [needs("one", "two"), needs("two", "off", "one"), flag("off", on=False)], [], id="a circle that is not walked"
         ),
@@ -373,7 +371,7 @@ IN_BIG = [{"clauses": [asks("big")], "variation": 1}]
         pytest.param(
             [*chain("n", 20, "end"), needs("end", rules=IN_BIG), *chain("m", 20, "leaf"), flag("leaf"), needs("both", "n3", "m3")],
             [segment("big", unbounded=True, generation=1)],
-            id="big segments, whose status counts for those flags alone that need one",
+            id="big segments, whose status is only in the flags that use them",
         ),
         pytest.param(
             [flag(f"f{number}", rules=[{"clauses": [asks(f"s{number}")], "variation": 2}]) for number in range(30)],
@@ -391,7 +389,7 @@ IN_BIG = [{"clauses": [asks("big")], "variation": 1}]
 @pytest.mark.parametrize(
     "status", [pytest.param(None, id="no store")] + [pytest.param(status, id=status.value) for status in BigSegmentsStatus]
 )
-def test_all_flags_at_once_answer_as_each_does_by_itself(
+def test_all_flags_at_once_have_the_same_results_as_single_evaluations(
     flags: Any, segments: Any, status: BigSegmentsStatus | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
@@ -406,7 +404,9 @@ def test_all_flags_at_once_answer_as_each_does_by_itself(
 
 
 @pytest.mark.parametrize("number", range(60))
-def test_all_flags_of_a_random_world_answer_as_each_does_by_itself(number: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_flags_of_a_random_world_have_the_same_results_as_single_evaluations(
+    number: int, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.CRITICAL)
     made = world(f"all at once:{number}")
     expected = every_one(snapshot_of(*made.flags, segments=made.segments))
@@ -418,7 +418,7 @@ def test_all_flags_of_a_random_world_answer_as_each_does_by_itself(number: int, 
 LONG = Graph([*chain("n", 10_000, "end"), flag("end")], [], 10_000, 0)
 
 
-def test_each_flag_of_a_long_chain_is_evaluated_once_for_all_flags(
+def test_all_flags_at_once_evaluate_each_flag_of_a_long_chain_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL)

@@ -34,7 +34,7 @@ from aioflags.evaluation.hashing import bucket_digest, bucket_prefix, bucket_tex
         pytest.param("s", "salt", None, "userKeyA", "e5a518016903da7", 89705, id="EV-E17 another segment"),
     ],
 )
-def test_a_bucket_is_the_hash_of(key: str, salt: str, seed: int | None, value: object, digits: str, share: int) -> None:
+def test_the_hash_and_bucket_of(key: str, salt: str, seed: int | None, value: object, digits: str, share: int) -> None:
     digest = bucket_digest(bucket_prefix(key, salt, seed), bucket_text(value) or "")
     assert digest.hex()[:15] == digits
     assert not digest < threshold(share / 100000.0)
@@ -45,21 +45,21 @@ def test_a_bucket_is_the_hash_of(key: str, salt: str, seed: int | None, value: o
     ("value", "text"),
     [
         pytest.param("text", "text", id="a string as it is"),
-        pytest.param("", "", id="the empty string, too"),
+        pytest.param("", "", id="the empty string"),
         pytest.param(-12, "-12", id="an integer in decimal"),
         pytest.param(5.0, "5", id="a whole number written as a fraction"),
-        pytest.param(-0.0, "0", id="minus nothing"),
-        pytest.param(999.999, None, id="no fraction"),
-        pytest.param(float("nan"), None, id="no NaN"),
-        pytest.param(float("inf"), None, id="no infinity"),
-        pytest.param(10**5000, None, id="no integer that is too long to be written"),
-        pytest.param(True, None, id="no boolean"),
-        pytest.param([1], None, id="no array"),
-        pytest.param({"a": 1}, None, id="no object"),
-        pytest.param(None, None, id="not nothing"),
+        pytest.param(-0.0, "0", id="minus zero"),
+        pytest.param(999.999, None, id="a fraction"),
+        pytest.param(float("nan"), None, id="NaN"),
+        pytest.param(float("inf"), None, id="infinity"),
+        pytest.param(10**5000, None, id="an integer that is too long to convert"),
+        pytest.param(True, None, id="a boolean"),
+        pytest.param([1], None, id="an array"),
+        pytest.param({"a": 1}, None, id="an object"),
+        pytest.param(None, None, id="None"),
     ],
 )
-def test_contexts_are_bucketed_by(value: Any, text: str | None) -> None:
+def test_the_text_that_is_hashed_for(value: Any, text: str | None) -> None:
     assert bucket_text(value) == text
 
 
@@ -67,7 +67,7 @@ def test_contexts_are_bucketed_by(value: Any, text: str | None) -> None:
     digest=st.binary(min_size=20, max_size=20),
     share=st.floats(-0.5, 1.5) | st.integers(-1000, 101000).map(lambda weight: weight / 100000.0),
 )
-def test_comparing_bytes_is_comparing_buckets(digest: bytes, share: float) -> None:
+def test_comparing_bytes_is_the_same_as_comparing_buckets(digest: bytes, share: float) -> None:
     bucket = int(digest.hex()[:15], 16) / float(0xFFFFFFFFFFFFFFF)
     assert (digest < threshold(share)) == (bucket < share)
 
@@ -81,7 +81,7 @@ def test_the_bucket_next_to_a_share_is_on_the_right_side(share: float) -> None:
         assert (digest < threshold(share)) == (bucket < share)
 
 
-def test_half_a_surrogate_pair_has_a_bucket() -> None:
-    """JSON can write one, and its owner is someone, too."""
+def test_half_a_surrogate_pair_is_hashed() -> None:
+    """JSON can contain one."""
     assert bucket_digest(b"k.s.", "\ud800") == hashlib.sha1(b"k.s.\xed\xa0\x80").digest()
     assert bucket_prefix("\ud800", "s", None) == b"\xed\xa0\x80.s."

@@ -1,4 +1,4 @@
-"""What a change set makes of the definitions."""
+"""Applying change sets to definitions."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ def delete(version: int) -> Change:
 @pytest.mark.parametrize(
     ("stored", "change", "versioned", "after"),
     [
-        pytest.param([put(5)], put(4), False, 4, id="an older version, from a source that knows best"),
-        pytest.param([put(5)], put(4), True, 5, id="an older version, from one that does not"),
+        pytest.param([put(5)], put(4), False, 4, id="an older version, unversioned"),
+        pytest.param([put(5)], put(4), True, 5, id="an older version, versioned"),
         pytest.param([put(5)], put(5), True, 5, id="the same version"),
         pytest.param([put(5)], put(6), True, 6, id="a newer version"),
         pytest.param([], put(1), True, 1, id="the first version"),
-        pytest.param([put(5)], delete(5), True, 5, id="a delete that comes too late"),
+        pytest.param([put(5)], delete(5), True, 5, id="an outdated delete"),
         pytest.param([put(5)], delete(6), True, None, id="a delete"),
-        pytest.param([put(5)], delete(1), False, None, id="a delete from a source that knows best"),
-        pytest.param([put(5), delete(7)], put(6), True, None, id="a put that was overtaken by its delete"),
+        pytest.param([put(5)], delete(1), False, None, id="an older delete, unversioned"),
+        pytest.param([put(5), delete(7)], put(6), True, None, id="an outdated put after a delete"),
         pytest.param([put(5), delete(7)], put(8), True, 8, id="a put after a delete"),
-        pytest.param([delete(7)], put(6), False, 6, id="a put after a delete, from a source that knows best"),
-        pytest.param([put(5)], put(6, deleted=True), True, None, id="a delete that is written as a flag"),
+        pytest.param([delete(7)], put(6), False, 6, id="an older put after a delete, unversioned"),
+        pytest.param([put(5)], put(6, deleted=True), True, None, id="a delete written as a flag"),
     ],
 )
-def test_a_change(stored: list[Change], change: Change, versioned: bool, after: int | None) -> None:
+def test_a_change_of_a_stored_flag(stored: list[Change], change: Change, versioned: bool, after: int | None) -> None:
     old = snapshot_of().apply(change_set(*stored))
     new = old.apply(change_set(change, kind=ChangeKind.CHANGES, versioned=versioned))
-    found = new.flags.get("f")
-    assert (None if found is None else found.version) == after
-    assert ((FLAG, "f") in new.items.tombstones) is (found is None)
+    definition = new.flags.get("f")
+    assert (None if definition is None else definition.version) == after
+    assert ((FLAG, "f") in new.items.tombstones) is (definition is None)
 
 
-def test_changes_of_one_key_count_in_their_order() -> None:
+def test_changes_of_one_key_are_applied_in_order() -> None:
     new = snapshot_of().apply(change_set(put(3), put(1), delete(2), kind=ChangeKind.CHANGES, versioned=True))
     assert new.flags["f"].version == 3
 
 
-def test_what_comes_too_late_holds_up_nothing_behind_it() -> None:
+def test_changes_after_an_outdated_one_are_applied() -> None:
     late, news = put(1), changes([flag("g")])[0]
     new = snapshot_of(flag("f", version=5)).apply(change_set(late, news, kind=ChangeKind.CHANGES, versioned=True))
-    assert {key: found.version for key, found in new.flags.items()} == {"f": 5, "g": 1}
+    assert {key: definition.version for key, definition in new.flags.items()} == {"f": 5, "g": 1}
 
 
-def test_a_delete_that_is_written_as_a_flag_counts_by_the_flags_version() -> None:
+def test_a_delete_written_as_a_flag_has_the_version_of_the_flag() -> None:
     (deleted,) = changes([flag("f", version=6, deleted=True)])
     new = snapshot_of().apply(change_set(Change(FLAG, "f", 2, deleted.definition)))
     assert dict(new.items.tombstones) == {(FLAG, "f"): 6}
 
 
-def test_a_full_set_forgets_what_was_deleted_before() -> None:
+def test_a_full_set_removes_tombstones() -> None:
     assert not snapshot_of().apply(change_set(delete(7))).apply(change_set(*changes([flag("g")]))).items.tombstones
 
 
@@ -76,13 +76,17 @@ def test_a_full_set_replaces_everything() -> None:
     assert set(old.flags) == {"f", "g"}
 
 
-def test_key_and_version_of_the_change_stand_in_for_missing_ones() -> None:
+def test_a_definition_without_key_or_version_gets_those_of_its_change() -> None:
     (bare,) = changes([{"key": "", "on": False}])
     (dated,) = changes([{"key": "", "version": 7}])
     (named,) = changes([{"key": "h"}])
     parts = {"f": bare, "g": dated, "h": named}
-    new = snapshot_of().apply(change_set(*(Change(FLAG, key, 3, found.definition) for key, found in parts.items())))
-    assert [(key, found.key, found.version) for key, found in new.flags.items()] == [("f", "f", 3), ("g", "g", 7), ("h", "h", 3)]
+    new = snapshot_of().apply(change_set(*(Change(FLAG, key, 3, change.definition) for key, change in parts.items())))
+    assert [(key, definition.key, definition.version) for key, definition in new.flags.items()] == [
+        ("f", "f", 3),
+        ("g", "g", 7),
+        ("h", "h", 3),
+    ]
     flag_f = new.compiled("f")
     assert flag_f is not None
     assert (flag_f.key, flag_f.version) == ("f", 3)

@@ -1,4 +1,4 @@
-"""Versions and timestamps: what is one, and how they compare."""
+"""Versions, timestamps and numbers: valid and invalid ones, and the order of versions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NO_VERSIONS = [
 
 
 @pytest.mark.parametrize("value", [pytest.param(v, id=f"EV-E93 {v!r}") for v in NO_VERSIONS])
-def test_no_version_is(value: Any) -> None:
+def test_this_is_not_a_version(value: Any) -> None:
     assert parse_version(value) is None
 
 
@@ -72,12 +72,12 @@ def test_a_version_precedes_another(low: str, high: str) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        pytest.param("2.0.0", "2", id="EV-E94 what is missing is 0"),
+        pytest.param("2.0.0", "2", id="EV-E94 missing numbers are 0"),
         pytest.param("2.0.0+a", "2.0.0+b", id="EV-E95 builds do not count"),
         pytest.param("2-rc", "2.0.0-rc", id="EV-E103 in front of a prerelease, too"),
     ],
 )
-def test_versions_are_the_same(one: Any, other: Any) -> None:
+def test_two_versions_are_equal(one: Any, other: Any) -> None:
     assert parse_version(one) == parse_version(other) != None  # noqa: E711
 
 
@@ -152,7 +152,7 @@ LAX_TIMES = [
         *(pytest.param(value, id=f"EV-E115 {value!r}") for value in LAX_TIMES),
     ],
 )
-def test_no_timestamp_is(value: Any) -> None:
+def test_this_is_not_a_timestamp(value: Any) -> None:
     assert parse_time(value) is None
 
 
@@ -160,13 +160,13 @@ def test_no_timestamp_is(value: Any) -> None:
     st.integers(-62_000_000_000_000_000, 253_000_000_000_000_000),
     st.integers(-23 * 60 - 59, 23 * 60 + 59),
 )
-def test_a_timestamp_is_read_as_it_was_written(microseconds: int, minutes: int) -> None:
+def test_a_formatted_timestamp_is_parsed_to_the_same_time(microseconds: int, minutes: int) -> None:
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     moment = epoch + dt.timedelta(microseconds=microseconds)
     written = moment.astimezone(dt.timezone(dt.timedelta(minutes=minutes))).isoformat()
-    found = parse_time(written)
-    assert found is not None
-    assert abs(found - (moment - epoch) / dt.timedelta(milliseconds=1)) < 0.1
+    milliseconds = parse_time(written)
+    assert milliseconds is not None
+    assert abs(milliseconds - (moment - epoch) / dt.timedelta(milliseconds=1)) < 0.1
 
 
 @given(st.text(max_size=30) | st.text("0123456789-:TtZz.+ ", max_size=30))
@@ -181,8 +181,8 @@ def test_reading_a_timestamp_never_raises(text: str) -> None:
         pytest.param(-0.5, -0.5, id="a fraction"),
         pytest.param(10**400, float("inf"), id="more than doubles hold"),
         pytest.param(-(10**400), float("-inf"), id="less than doubles hold"),
-        pytest.param(True, None, id="no boolean"),
-        pytest.param("3", None, id="no string"),
+        pytest.param(True, None, id="a boolean"),
+        pytest.param("3", None, id="a string"),
     ],
 )
 def test_a_number(value: Any, number: float | None) -> None:

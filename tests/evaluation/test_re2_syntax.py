@@ -115,7 +115,7 @@ NOTATIONS = [
 
 
 @pytest.mark.parametrize("pattern", [pytest.param(pattern, id=f"EV-E170 {pattern}") for pattern in NOTATIONS])
-def test_a_notation_means_to_re2_what_it_means_to_re(pattern: str) -> None:
+def test_a_notation_has_the_same_meaning_in_re2(pattern: str) -> None:
     assert translated(pattern) is not None
     assert differences(pattern, SUBJECTS) == []
     flags = re.match(r"(?:\(\?[aimsx]+\))?", pattern)
@@ -125,11 +125,11 @@ def test_a_notation_means_to_re2_what_it_means_to_re(pattern: str) -> None:
 
 @given(pattern=PIECES, flags=FLAGS, subjects=st.lists(st.text(CHARACTERS, max_size=12), max_size=8))
 @example(pattern="a$|b", flags="", subjects=["a\n", "a\nb"])
-def test_any_pattern_means_to_re2_what_it_means_to_re(pattern: str, flags: str, subjects: list[str]) -> None:
+def test_a_generated_pattern_has_the_same_meaning_in_re2(pattern: str, flags: str, subjects: list[str]) -> None:
     assert differences(flags + pattern, subjects) == []
 
 
-def test_every_character_is_translated_to_one_that_re_treats_alike() -> None:
+def test_a_character_is_mapped_to_one_that_re_treats_alike() -> None:
     """So no character beyond ASCII is a letter of ASCII in another case, except those that the alphabet lists."""
     written = translated("(?i)k")
     assert written is not None
@@ -155,7 +155,7 @@ def test_every_character_is_translated_to_one_that_re_treats_alike() -> None:
         pytest.param("(?:a$)*b", "at end", id="an end of the text in a repetition"),
     ],
 )
-def test_re2_is_not_given(pattern: str, reason: str) -> None:
+def test_a_pattern_that_cannot_be_translated(pattern: str, reason: str) -> None:
     with pytest.raises(UntranslatableError, match=reason):
         re2_pattern(parse(pattern))
 
@@ -172,13 +172,13 @@ def test_re2_is_not_given(pattern: str, reason: str) -> None:
         pytest.param("[" + "".join(map(chr, range(0x660, 0x66A))) + "]", False, id="all digits that stand for others"),
     ],
 )
-def test_re2_searches_texts_beyond_ascii(pattern: str, expected: bool) -> None:
+def test_whether_re2_searches_texts_beyond_ascii(pattern: str, expected: bool) -> None:
     written = translated(pattern)
     assert written is not None
     assert (written.alphabet is not None) is expected
 
 
-def test_a_repetition_that_re2_has_no_room_for_is_its_error() -> None:
+def test_re2_refuses_a_repetition_that_is_too_large() -> None:
     written, compile_re2 = translated("^x{2000}y"), installed_re2()
     assert written is not None
     assert compile_re2 is not None

@@ -37,13 +37,13 @@ def experiment(*weights: int, **properties: Any) -> Any:
         pytest.param(experiment(-60000, 40000), USER_A, ("a", 0, FALLTHROUGH), id="EV-E21 in its untracked part"),
         pytest.param(experiment(9000, 1000, 90000, seed=61), USER_A, ("b", 1, EXPERIMENT), id="EV-E22 with a seed"),
         pytest.param(rollout(9000, 1000, 90000, seed=61), USER_A, ("b", 1, FALLTHROUGH), id="EV-E23 rollouts have seeds, too"),
-        pytest.param(rollout(1, 1), USER_A, ("b", 1, FALLTHROUGH), id="EV-E24 past the end the last one is served"),
+        pytest.param(rollout(1, 1), USER_A, ("b", 1, FALLTHROUGH), id="EV-E24 past the end the last variation is served"),
         pytest.param(experiment(1, 1), USER_A, ("b", 1, EXPERIMENT), id="EV-E25 past the end of an experiment"),
         pytest.param(experiment(1, -1), USER_A, ("b", 1, FALLTHROUGH), id="EV-E26 past the end, untracked"),
         pytest.param(
             experiment(1, 99999, contextKind="org"), USER_A, ("a", 0, FALLTHROUGH), id="EV-E27 an absent kind has bucket 0"
         ),
-        pytest.param(rollout(1, 99999, bucketBy="zz"), USER_A, ("a", 0, FALLTHROUGH), id="EV-E28 so has a missing attribute"),
+        pytest.param(rollout(1, 99999, bucketBy="zz"), USER_A, ("a", 0, FALLTHROUGH), id="EV-E28 a missing attribute has bucket 0"),
         pytest.param(
             rollout(0, 100000, bucketBy="zz"), USER_A, ("b", 1, FALLTHROUGH), id="EV-E29 bucket 0 is not below a share of 0"
         ),
@@ -60,7 +60,7 @@ def experiment(*weights: int, **properties: Any) -> Any:
             experiment(60000, 40000, contextKind="user", bucketBy="//"),
             USER_A,
             ("a", 0, EXPERIMENT),
-            id="EV-E32 at which an experiment does not look",
+            id="EV-E32 an experiment ignores a bad bucketBy",
         ),
         pytest.param(
             rollout(42158, 57842, bucketBy="/zz"),
@@ -72,7 +72,7 @@ def experiment(*weights: int, **properties: Any) -> Any:
             rollout(42157, 57843, bucketBy="/zz"),
             {"kind": "user", "key": "q", "/zz": "userKeyA"},
             ("b", 1, FALLTHROUGH),
-            id="EV-E33 and the attribute is found",
+            id="EV-E33 the literal attribute is used",
         ),
         pytest.param(
             rollout(42157, 57843, contextKind="org"),
@@ -84,7 +84,7 @@ def experiment(*weights: int, **properties: Any) -> Any:
             {"variations": [{"variation": 7, "weight": 100000}]},
             USER_A,
             (None, None, MALFORMED),
-            id="EV-E35 a variation that is not there",
+            id="EV-E35 a missing variation",
         ),
         pytest.param({"variations": []}, USER_A, (None, None, MALFORMED), id="EV-E35 no variations"),
         pytest.param(rollout(0, 0, 0, contextKind="org"), USER_A, ("c", 2, FALLTHROUGH), id="bucket 0 is past an end at 0, too"),
@@ -103,7 +103,7 @@ def experiment(*weights: int, **properties: Any) -> Any:
             rollout(0, 100000, contextKind="multi"),
             {"kind": "multi", "user": {"key": "x"}, "org": {"key": "userKeyA"}},
             ("b", 1, FALLTHROUGH),
-            id="nobody is of the kind multi",
+            id="no context has the kind multi",
         ),
     ],
 )
@@ -113,21 +113,21 @@ def test_a_rollout_serves(served: dict[str, Any], subject: Any, expected: Any) -
 
 
 @pytest.mark.parametrize("value", [pytest.param(v, id=str(v)) for v in (True, 999.999, ["userKeyA"], {"key": "userKeyA"}, None)])
-def test_nothing_is_bucketed_by(value: Any) -> None:
+def test_a_value_that_cannot_be_hashed_has_bucket_0(value: Any) -> None:
     """All of them have bucket 0: the least share suffices."""
     one = flag("hashKey", salt="saltyA", fallthrough={"rollout": rollout(1, 99999, bucketBy="v")})
     assert outcome(snapshot_of(one).evaluate("hashKey", context({**USER_A, "v": value}), None))[1] == 0
 
 
-def test_a_bad_reference_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_reference_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     one = flag("hashKey", fallthrough={"rollout": rollout(1, 99999, bucketBy="//", contextKind="user")})
     snapshot_of(one).evaluate("hashKey", context(USER_A), None)
-    (said,) = caplog.messages
-    assert re.fullmatch(r"flag hashKey, version 1, buckets by an invalid attribute reference: \w.+", said)
-    assert not said.endswith("None")
+    (message,) = caplog.messages
+    assert re.fullmatch(r"flag hashKey, version 1, buckets by an invalid attribute reference: \w.+", message)
+    assert not message.endswith("None")
 
 
-def test_a_rule_can_hold_an_experiment() -> None:
+def test_a_rule_can_serve_an_experiment() -> None:
     rule = {"id": "r", "clauses": [], "rollout": experiment(60000, 40000)}
     one = flag("hashKey", salt="saltyA", rules=[rule])
     evaluation = snapshot_of(one).evaluate("hashKey", context(USER_A), None)
@@ -135,6 +135,6 @@ def test_a_rule_can_hold_an_experiment() -> None:
     assert evaluation.is_experiment
 
 
-def test_a_key_that_is_half_a_surrogate_pair_is_bucketed_as_well() -> None:
+def test_a_key_that_is_half_a_surrogate_pair_is_bucketed() -> None:
     one = flag("hashKey", salt="saltyA", fallthrough={"rollout": rollout(100000)})
     assert outcome(snapshot_of(one).evaluate("hashKey", context({"kind": "user", "key": "\ud800"}), None)) == ("a", 0, FALLTHROUGH)

@@ -1,4 +1,4 @@
-"""Rules: the first that matches, however it is found."""
+"""Rules: the first matching rule decides, with and without tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOT_ONE = {"attribute": "a", "op": "startsWith", "values": ["y"], "negate": True
 
 
 def rules_of(*clauses: Any, **properties: Any) -> list[dict[str, Any]]:
-    return [{"clauses": list(each), "variation": number % 3, **properties} for number, each in enumerate(clauses)]
+    return [{"clauses": list(rule), "variation": number % 3, **properties} for number, rule in enumerate(clauses)]
 
 
 @pytest.mark.parametrize(
@@ -32,25 +32,29 @@ def rules_of(*clauses: Any, **properties: Any) -> list[dict[str, Any]]:
     [
         pytest.param(rules_of([one_of("a", "y")], [one_of("a", "x")]), 1, id="the first that matches"),
         pytest.param(rules_of([one_of("a", "x", "x")]), 0, id="a value that is named twice"),
-        pytest.param(rules_of([one_of("a", "x"), one_of("a", "x", "z")]), 0, id="one attribute asked twice"),
-        pytest.param(rules_of([one_of("a", "x"), one_of("a", "z")], [one_of("b", 1)]), 1, id="asked twice, once in vain"),
-        pytest.param(rules_of([one_of("a", "x"), CYCLE], [one_of("a", "x")]), None, id="a clause that fails when it is reached"),
-        pytest.param(rules_of([one_of("a", "y"), CYCLE], [one_of("a", "x")]), 1, id="and not when it is not"),
+        pytest.param(rules_of([one_of("a", "x"), one_of("a", "x", "z")]), 0, id="two clauses about one attribute"),
         pytest.param(
-            rules_of([CYCLE, one_of("a", "y")], [one_of("a", "x")]), None, id="nor may a later clause keep it from failing"
+            rules_of([one_of("a", "x"), one_of("a", "z")], [one_of("b", 1)]),
+            1,
+            id="two clauses about one attribute, one without a match",
+        ),
+        pytest.param(rules_of([one_of("a", "x"), CYCLE], [one_of("a", "x")]), None, id="a clause that fails when it is reached"),
+        pytest.param(rules_of([one_of("a", "y"), CYCLE], [one_of("a", "x")]), 1, id="a clause that fails is not reached"),
+        pytest.param(
+            rules_of([CYCLE, one_of("a", "y")], [one_of("a", "x")]), None, id="a later clause does not prevent the failure"
         ),
         pytest.param(rules_of([one_of("a", "x"), NOT_ONE]), 0, id="a table and a test"),
         pytest.param(rules_of([one_of("a", "y"), NOT_ONE], [NOT_ONE]), 1, id="a table, a test, and a test alone"),
         pytest.param(rules_of([one_of("a", "x"), STARTS_WITH_Y], [one_of("a", "x")]), 1, id="a table, and a test in vain"),
-        pytest.param(rules_of([one_of("a", "x"), STARTS_WITH_Y], [one_of("b", 2)]), None, id="nothing that holds"),
+        pytest.param(rules_of([one_of("a", "x"), STARTS_WITH_Y], [one_of("b", 2)]), None, id="no rule matches"),
         pytest.param(rules_of([one_of("a", "x"), HELD]), 0, id="a table and a segment"),
         pytest.param(rules_of([], [one_of("a", "x")]), 0, id="no clause at all"),
         pytest.param(rules_of([one_of("a", "x", kind="org")], [one_of("a", "x", kind="user")]), 1, id="an absent kind"),
         pytest.param(rules_of([one_of("key", "k"), one_of("a", "x")]), 0, id="a property and an attribute"),
         pytest.param(rules_of([one_of("a", "y")], [one_of("b", 1.0)]), 1, id="two attributes"),
         pytest.param(rules_of([one_of("d", "x")], [one_of("d", "z")]), 0, id="an array, whose elements two rules name"),
-        pytest.param(rules_of([one_of("d", "u", negate=True)], [one_of("d", "z")]), 0, id="an array that has none of them"),
-        pytest.param(rules_of([one_of("c", True)], [one_of("c", 1)]), 0, id="a boolean is no number"),
+        pytest.param(rules_of([one_of("d", "u", negate=True)], [one_of("d", "z")]), 0, id="an array without the named values"),
+        pytest.param(rules_of([one_of("c", True)], [one_of("c", 1)]), 0, id="a boolean is not a number"),
         pytest.param(rules_of(*[[one_of("a", "y")]] * 200, [one_of("a", "x")]), 200, id="the last of very many"),
         pytest.param(rules_of(*[[NOT_ONE, one_of("a", "y")]] * 1200, [NOT_ONE]), 1200, id="tests in very many rules"),
     ],
@@ -68,13 +72,13 @@ def test_the_rule_that_decides(rules: list[Any], number: int | None) -> None:
 @pytest.mark.parametrize(
     ("kind", "number"),
     [
-        pytest.param("user", 0, id="the one kind"),
-        pytest.param("org", 1, id="the other"),
-        pytest.param(None, 0, id="users, if none is named"),
-        pytest.param("device", None, id="a kind that is not there"),
+        pytest.param("user", 0, id="the first kind"),
+        pytest.param("org", 1, id="the second kind"),
+        pytest.param(None, 0, id="the user, without a kind"),
+        pytest.param("device", None, id="a missing kind"),
     ],
 )
-def test_one_attribute_of_one_of_several_kinds(kind: str | None, number: int | None) -> None:
+def test_an_attribute_of_one_kind_of_a_multi_kind_context(kind: str | None, number: int | None) -> None:
     both = Context.multi(Context("k", attributes={"a": "x"}), Context("o", "org", attributes={"a": "y"}))
     one = flag(rules=rules_of([one_of("a", "x", kind=kind)], [one_of("a", "y", kind=kind)]))
     assert outcome(snapshot_of(one).evaluate("flag", both, None))[2].get("ruleIndex") == number
@@ -112,7 +116,7 @@ def holds(clause: Any, context: Any) -> bool:
     rules=st.lists(st.lists(CLAUSES, max_size=3), min_size=1, max_size=6),
     context=SINGLES | st.tuples(SINGLES, SINGLES).map(lambda pair: Context.multi(*{c.kind: c for c in pair}.values())),
 )
-def test_tables_find_the_rule_that_the_clauses_find(rules: list[Any], context: Any) -> None:
+def test_tables_and_clauses_find_the_same_rule(rules: list[Any], context: Any) -> None:
     expected = next((i for i, clauses in enumerate(rules) if all(holds(c, context) for c in clauses)), None)
     for last in ([], [{"attribute": "kind", "op": "nope", "negate": True}]):  # with a last clause that no table knows
         one = flag(rules=[{"clauses": [*clauses, *last], "variation": 0} for clauses in rules])
@@ -142,8 +146,8 @@ ALL_B = {"rollout": {"variations": [{"variation": 1, "weight": 100000}]}}
         pytest.param({"variation": 2}, ALL_B, id="a rollout behind it"),
     ],
 )
-def test_what_follows_from(clauses: list[Any], then: dict[str, Any], otherwise: dict[str, Any]) -> None:
+def test_outcomes_of_a_rule_and_of_the_fallthrough(clauses: list[Any], then: dict[str, Any], otherwise: dict[str, Any]) -> None:
     held = segment("held", rules=[{"clauses": [one_of("a", "x")]}])
     snapshot = snapshot_of(flag(rules=[{"clauses": clauses, **then}], fallthrough=otherwise), segments=[held])
-    people = {value: Context(value, attributes={"a": value, "b": 1}) for value in "xy"}
-    assert [snapshot.evaluate("flag", people[value], None).detail.variation_index for value in "xy"] == [2, 1]
+    contexts = {value: Context(value, attributes={"a": value, "b": 1}) for value in "xy"}
+    assert [snapshot.evaluate("flag", contexts[value], None).detail.variation_index for value in "xy"] == [2, 1]

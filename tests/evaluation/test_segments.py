@@ -36,7 +36,7 @@ def weighted(weight: int, **properties: Any) -> dict[str, Any]:
         pytest.param({"included": ["userKeyA"], "excluded": ["userKeyA"]}, USER_A, True, id="EV-E116 included before excluded"),
         pytest.param({"excluded": ["userKeyA"], "rules": [ALWAYS]}, USER_A, False, id="EV-E117 excluded before rules"),
         pytest.param({"rules": [ALWAYS]}, USER_A, True, id="EV-E118 a rule that always matches"),
-        pytest.param({}, USER_A, False, id="EV-E118 nothing at all"),
+        pytest.param({}, USER_A, False, id="EV-E118 an empty segment"),
         pytest.param(
             {"includedContexts": [{"contextKind": "user", "values": ["userKeyA"]}]}, USER_A, True, id="EV-E119 included by kind"
         ),
@@ -94,7 +94,7 @@ def weighted(weight: int, **properties: Any) -> dict[str, Any]:
             {"rules": [{"clauses": [], "rolloutContextKind": "user", "bucketBy": "//"}]},
             USER_A,
             True,
-            id="EV-E125 which without a weight nobody reads",
+            id="EV-E125 a bad reference without a weight is ignored",
         ),
         pytest.param(
             {"rules": [{"clauses": [{"attribute": "//", "contextKind": "user", "op": "in", "values": []}]}]},
@@ -116,46 +116,48 @@ def weighted(weight: int, **properties: Any) -> dict[str, Any]:
             {"rules": [{"clauses": [in_segment("everyone", "everyone"), in_segment("everyone")]}]},
             USER_A,
             True,
-            id="EV-E128 the same segment again is no cycle",
+            id="EV-E128 the same segment twice is not a circle",
         ),
         pytest.param(
             {"rules": [{"clauses": [in_segment("through"), in_segment("through")]}]},
             USER_A,
             True,
-            id="EV-E128 nor is one that needs others, in two clauses",
+            id="EV-E128 the same nested segment in two clauses is not a circle",
         ),
         pytest.param(
             {"rules": [{"clauses": [in_segment("nowhere", "nowhere", "through")]}]},
             USER_A,
             True,
-            id="EV-E128 nor is one that needs others, in one clause",
+            id="EV-E128 the same nested segment in one clause is not a circle",
         ),
         pytest.param({"rules": [{"clauses": [in_segment("unknown")]}]}, USER_A, False, id="EV-E129 an unknown segment"),
         pytest.param(
             {"rules": [{"clauses": [in_segment("unknown", negate=True)]}]}, USER_A, True, id="EV-E129 an unknown one, negated"
         ),
-        pytest.param({"rules": [{"clauses": [in_segment(1, None)]}]}, USER_A, False, id="EV-E130 keys that are none"),
-        pytest.param({"rules": [{"clauses": [in_segment("unknown", "everyone")]}]}, USER_A, True, id="one of several is enough"),
+        pytest.param({"rules": [{"clauses": [in_segment(1, None)]}]}, USER_A, False, id="EV-E130 keys that are not strings"),
+        pytest.param(
+            {"rules": [{"clauses": [in_segment("unknown", "everyone")]}]}, USER_A, True, id="one of several segments is enough"
+        ),
         pytest.param(
             {"rules": [{"clauses": [in_segment("unknown", "everyone", negate=True)]}]},
             USER_A,
             False,
-            id="one of several is too much",
+            id="one of several segments, negated",
         ),
         pytest.param({"rules": [weighted(89706)]}, context({"kind": "org", "key": "o"}), False, id="a rollout of users"),
         pytest.param({"included": ["o"]}, context({"kind": "org", "key": "o"}), False, id="listed keys are users'"),
     ],
 )
-def test_a_segment_holds(properties: Any, subject: Any, expected: bool | str) -> None:
+def test_a_segment_contains_a_context(properties: Any, subject: Any, expected: bool | str) -> None:
     others = [
         segment("t", rules=[{"clauses": [in_segment("s")]}]),
         segment("everyone", rules=[ALWAYS]),
         segment("through", rules=[{"clauses": [in_segment("everyone")]}]),
         segment("nowhere", rules=[{"clauses": [in_segment("unknown")]}]),
     ]
-    found = matches(in_segment("s"), subject, [segment(**properties), *others])
-    assert found == expected
-    assert isinstance(found, type(expected))
+    result = matches(in_segment("s"), subject, [segment(**properties), *others])
+    assert result == expected
+    assert isinstance(result, type(expected))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_a_segment_holds(properties: Any, subject: Any, expected: bool | str) ->
         pytest.param(101, "needs more than 100 segments that refer to one another", id="a longer one"),
     ],
 )
-def test_segments_in_a_circle_are_named(length: int, problem: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_segments_in_a_circle(length: int, problem: str, caplog: pytest.LogCaptureFixture) -> None:
     circle = [segment(f"s{n}", rules=[{"clauses": [in_segment(f"s{(n + 1) % length}")]}]) for n in range(length)]
     snapshot_of(flag(rules=[{"clauses": [in_segment("s0")]}]), segments=circle).evaluate("flag", USER_A, None)
     assert caplog.messages == [f"flag flag, version 1, {problem}"]
@@ -176,18 +178,18 @@ NOT_CONFIGURED = {"kind": "RULE_MATCH", "ruleIndex": 0, "bigSegmentsStatus": "NO
 
 
 def ask(big: Any, subject: Any = USER_A, memberships: Any = None, *, variation: int = 2) -> Evaluation:
-    """The evaluation of a flag whose one rule asks for the segment."""
+    """Evaluates a flag with one rule, which names the segment."""
     one = flag(rules=[{"clauses": [in_segment("s")], "variation": variation}])
     return snapshot_of(one, segments=[big]).evaluate("flag", subject, None, memberships=memberships)
 
 
-def known_of(key: str, segments: Mapping[str, bool]) -> FindMembership:
-    """What a healthy store said about one context key."""
+def memberships_of(key: str, segments: Mapping[str, bool]) -> FindMembership:
+    """The memberships of one context key, from a healthy store."""
     return {key: Membership(segments, BigSegmentsStatus.HEALTHY)}.get
 
 
-def nothing_known(key: str) -> None:
-    """Nobody has asked the store yet."""
+def not_fetched(key: str) -> None:
+    """No membership is fetched yet."""
 
 
 def big(**properties: Any) -> dict[str, Any]:
@@ -195,43 +197,49 @@ def big(**properties: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("definition", "expected"),
     [
         pytest.param(
             big(generation=None),
             ("b", 1, {"kind": "FALLTHROUGH", "bigSegmentsStatus": "NOT_CONFIGURED"}),
-            id="one without a generation holds nobody",
+            id="without a generation it contains no context",
         ),
-        pytest.param(big(), ("c", 2, NOT_CONFIGURED), id="by rule if no store is there"),
+        pytest.param(big(), ("c", 2, NOT_CONFIGURED), id="by its rules"),
         pytest.param(
             big(rules=[], included=["userKeyA"]),
             ("b", 1, {"kind": "FALLTHROUGH", "bigSegmentsStatus": "NOT_CONFIGURED"}),
             id="its listed keys do not count",
         ),
-        pytest.param(big(unboundedContextKind="org"), ("b", 1, {"kind": "FALLTHROUGH"}), id="nobody of its kind: nothing is asked"),
+        pytest.param(
+            big(unboundedContextKind="org"),
+            ("b", 1, {"kind": "FALLTHROUGH"}),
+            id="without a context of its kind the store is not used",
+        ),
     ],
 )
-def test_a_big_segment_without_a_store(asked: Any, expected: Any) -> None:
-    assert outcome(ask(asked)) == expected
+def test_a_big_segment_without_a_store(definition: Any, expected: Any) -> None:
+    assert outcome(ask(definition)) == expected
 
 
 @pytest.mark.parametrize(
     "memberships",
     [
         pytest.param(None, id="no store"),
-        pytest.param(nothing_known, id="nothing known yet"),
-        pytest.param(known_of("userKeyA", {}), id="a store that says neither"),
+        pytest.param(not_fetched, id="memberships not fetched yet"),
+        pytest.param(memberships_of("userKeyA", {}), id="a store that does not name the segment"),
     ],
 )
-@pytest.mark.parametrize(("held", "index"), [("userKeyA", 2), ("else", 1)], ids=["one who holds", "one who does not"])
-def test_the_rules_of_a_big_segment_look_at_the_context_and_at_other_segments(memberships: Any, held: str, index: int) -> None:
+@pytest.mark.parametrize(
+    ("held", "index"), [("userKeyA", 2), ("else", 1)], ids=["in the other segment", "not in the other segment"]
+)
+def test_the_rules_of_a_big_segment_can_name_other_segments(memberships: Any, held: str, index: int) -> None:
     both = [big(rules=[{"clauses": [in_segment("t")]}]), segment("t", included=[held])]
     one = flag(rules=[{"clauses": [in_segment("s")], "variation": 2}])
     evaluation = snapshot_of(one, segments=both).evaluate("flag", USER_A, None, memberships=memberships)
     assert evaluation.detail.variation_index == index
 
 
-def test_the_status_of_big_segments_is_told_whatever_the_reason() -> None:
+def test_every_reason_has_the_status_of_big_segments() -> None:
     assert outcome(ask(big(), variation=99)) == (
         None,
         None,
@@ -240,31 +248,31 @@ def test_the_status_of_big_segments_is_told_whatever_the_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "index"),
+    ("membership", "index"),
     [
         pytest.param({"s.g2": True}, 2, id="includes"),
         pytest.param({"s.g2": False}, 1, id="excludes, whatever the rules say"),
         pytest.param({"s.g1": False}, 2, id="of another generation leaves it to the rules"),
     ],
 )
-def test_a_membership(known: dict[str, bool], index: int | None) -> None:
-    evaluation = ask(big(), memberships=known_of("userKeyA", known))
+def test_a_membership(membership: dict[str, bool], index: int | None) -> None:
+    evaluation = ask(big(), memberships=memberships_of("userKeyA", membership))
     assert evaluation.detail.variation_index == index
     assert evaluation.detail.reason.to_dict()["bigSegmentsStatus"] == "HEALTHY"
     assert evaluation.missing == ()
 
 
-def test_a_membership_that_is_needed_and_not_known_is_missing() -> None:
+def test_a_needed_membership_that_is_not_fetched_is_missing() -> None:
     two = flag(rules=[{"clauses": [in_segment("s"), in_segment("s")], "variation": 2}])
-    evaluation = snapshot_of(two, segments=[big()]).evaluate("flag", USER_A, None, memberships=nothing_known)
+    evaluation = snapshot_of(two, segments=[big()]).evaluate("flag", USER_A, None, memberships=not_fetched)
     assert evaluation.missing == ("userKeyA",)
     assert evaluation.detail.reason.big_segments_status is None
 
 
 @pytest.mark.parametrize("keys", [("s", "t"), ("t", "s")])
-def test_the_worst_status_is_told(keys: Any) -> None:
+def test_the_reason_has_the_worst_status(keys: Any) -> None:
     one = flag(rules=[{"clauses": [in_segment(*keys)], "variation": 2}])
     both = [big(rules=[]), {**big(), "key": "t", "generation": None}]
-    known = known_of("userKeyA", {"s.g2": False})
-    evaluation = snapshot_of(one, segments=both).evaluate("flag", USER_A, None, memberships=known)
+    memberships = memberships_of("userKeyA", {"s.g2": False})
+    evaluation = snapshot_of(one, segments=both).evaluate("flag", USER_A, None, memberships=memberships)
     assert outcome(evaluation) == ("b", 1, {"kind": "FALLTHROUGH", "bigSegmentsStatus": "NOT_CONFIGURED"})

@@ -1,4 +1,4 @@
-"""Which definitions are compiled before they are published."""
+"""Definitions with long patterns, which are compiled before they are published."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_definitions_with_long_patterns_are_slow(values: list[Any], op: str, is_
     assert slow == ([(ObjectKind.FLAG, "f"), (ObjectKind.SEGMENT, "s")] if is_slow else [])
 
 
-def test_what_is_compiled_beforehand_is_not_compiled_again() -> None:
+def test_definitions_that_are_compiled_in_advance() -> None:
     changes = change_set(["x" * (SLOW_PATTERN_LENGTH + 1)])
     snapshot = Snapshot.empty().apply(changes)
     assert snapshot.direct_flags == {}

@@ -1,4 +1,4 @@
-"""Snapshots: one evaluation from end to end, and what a change keeps."""
+"""Snapshots: whole evaluations, and what a change set keeps."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def error(kind: Any) -> dict[str, Any]:
     [
         pytest.param(snapshot_of(flag()), "flag", None, "USER_NOT_SPECIFIED", id="no context"),
         pytest.param(snapshot_of(flag()), "flag", Context(""), "USER_NOT_SPECIFIED", id="an invalid context"),
-        pytest.param(snapshot_of(flag()), "flag", {"key": "k"}, "USER_NOT_SPECIFIED", id="something that is no context"),
+        pytest.param(snapshot_of(flag()), "flag", {"key": "k"}, "USER_NOT_SPECIFIED", id="not a context"),
         pytest.param(Snapshot.empty(), "flag", K, "CLIENT_NOT_READY", id="no data"),
         pytest.param(Snapshot.empty(), "flag", None, "USER_NOT_SPECIFIED", id="neither data nor context"),
         pytest.param(Snapshot.empty(has_data=True), "flag", K, "FLAG_NOT_FOUND", id="no flags on purpose"),
         pytest.param(snapshot_of(flag()), "else", K, "FLAG_NOT_FOUND", id="no such flag"),
         pytest.param(snapshot_of(flag(deleted=True)), "flag", K, "FLAG_NOT_FOUND", id="a deleted flag"),
-        pytest.param(snapshot_of(flag()), ["flag"], K, "EXCEPTION", id="a key that is none"),
+        pytest.param(snapshot_of(flag()), ["flag"], K, "EXCEPTION", id="a key that is not a string"),
     ],
 )
-def test_the_default_is_served_for(snapshot: Snapshot, key: str, context: Any, kind: Any) -> None:
+def test_the_default_is_returned_for(snapshot: Snapshot, key: str, context: Any, kind: Any) -> None:
     evaluation = snapshot.evaluate(key, context, "default")
     assert outcome(evaluation) == ("default", None, error(kind))
     assert evaluation.flag is None
@@ -56,27 +56,27 @@ def test_the_default_is_served_for(snapshot: Snapshot, key: str, context: Any, k
     ("variations", "default", "wanted", "expected"),
     [
         pytest.param([1, 2, 3], "x", None, ("x", None, error("WRONG_TYPE")), id="another type than the default's"),
-        pytest.param([1, 2, 3], "x", object, (2, 1, {"kind": "FALLTHROUGH"}), id="unless any type is wanted"),
-        pytest.param([1, 2.5, 3], 0, None, (2, 1, {"kind": "FALLTHROUGH"}), id="a fraction where an integer is wanted"),
-        pytest.param([1, None, 3], 0, None, (0, None, error("WRONG_TYPE")), id="null where something is wanted"),
-        pytest.param([1, None, 3], None, None, (None, 1, {"kind": "FALLTHROUGH"}), id="null where anything is wanted"),
-        pytest.param([1, [2], 3], {}, None, ({}, None, error("WRONG_TYPE")), id="an array where an object is wanted"),
+        pytest.param([1, 2, 3], "x", object, (2, 1, {"kind": "FALLTHROUGH"}), id="any type is expected"),
+        pytest.param([1, 2.5, 3], 0, None, (2, 1, {"kind": "FALLTHROUGH"}), id="a fraction where an integer is expected"),
+        pytest.param([1, None, 3], 0, None, (0, None, error("WRONG_TYPE")), id="null where a number is expected"),
+        pytest.param([1, None, 3], None, None, (None, 1, {"kind": "FALLTHROUGH"}), id="null where any type is expected"),
+        pytest.param([1, [2], 3], {}, None, ({}, None, error("WRONG_TYPE")), id="an array where an object is expected"),
         pytest.param([1], "x", None, ("x", None, error("MALFORMED_FLAG")), id="no value: the default is not tested"),
     ],
 )
-def test_the_type_that_is_asked_for(variations: list[Any], default: Any, wanted: Any, expected: Any) -> None:
-    found = outcome(snapshot_of(flag(variations=variations)).evaluate("flag", K, default, wanted=wanted))
-    assert found == expected
-    assert found[0].__class__ is expected[0].__class__
+def test_the_value_for_an_expected_type(variations: list[Any], default: Any, wanted: Any, expected: Any) -> None:
+    result = outcome(snapshot_of(flag(variations=variations)).evaluate("flag", K, default, wanted=wanted))
+    assert result == expected
+    assert result[0].__class__ is expected[0].__class__
 
 
-def test_containers_are_the_callers_own() -> None:
+def test_containers_are_copies_for_the_caller() -> None:
     snapshot = snapshot_of(flag(variations=[0, {"a": [1]}]))
     snapshot.evaluate("flag", K, {}).detail.value["a"].append(2)
     assert snapshot.evaluate("flag", K, {}).detail.value == {"a": [1]}
 
 
-def test_what_can_be_known_beforehand_is_not_made_again() -> None:
+def test_evaluations_with_the_same_outcome_return_the_same_detail() -> None:
     snapshot = snapshot_of(flag())
     assert snapshot.evaluate("flag", K, "").detail is snapshot.evaluate("flag", K, "").detail
 
@@ -95,7 +95,7 @@ def test_a_malformed_flag_is_reported_once_for_each_version(caplog: pytest.LogCa
     assert len(caplog.messages) == 2
 
 
-def test_a_pattern_that_cannot_be_run_is_reported_with_its_flag(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_pattern_of_a_flag_is_logged_for_the_flag(caplog: pytest.LogCaptureFixture) -> None:
     rule = {"clauses": [{"attribute": "key", "op": "matches", "values": ["***"]}]}
     snapshot = snapshot_of(flag(rules=[rule]))
     with caplog.at_level(logging.ERROR, "aioflags"):
@@ -105,7 +105,7 @@ def test_a_pattern_that_cannot_be_run_is_reported_with_its_flag(caplog: pytest.L
     assert message.startswith("flag flag, version 1, has a pattern that is not a valid regular expression: '***'")
 
 
-def test_a_pattern_of_a_segment_that_cannot_be_run_is_reported_with_the_segment(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_pattern_of_a_segment_is_logged_for_the_segment(caplog: pytest.LogCaptureFixture) -> None:
     one = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}]}])
     two = segment(rules=[{"clauses": [{"attribute": "key", "op": "matches", "values": ["***"]}]}])
     snapshot_of(one, segments=[two]).evaluate("flag", K, None)
@@ -129,7 +129,7 @@ def of_dialect(compile_flag: Any, compile_segment: Any, *flags: Any, segments: A
     return Snapshot.empty(dialect=dialect).apply(change_set(*changes(flags, segments)))
 
 
-def test_a_bug_of_ours_costs_one_evaluation_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_in_an_evaluation_gives_the_default_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     snapshot = of_dialect(_buggy, _unable, flag())
     with caplog.at_level(logging.DEBUG, "aioflags"):
         for _ in range(2):
@@ -151,10 +151,10 @@ def test_a_flag_that_does_not_compile_is_malformed(caplog: pytest.LogCaptureFixt
     [
         pytest.param(compile_flag, {}, id="on"),
         pytest.param(compile_flag, {"on": False}, id="off"),
-        pytest.param(_unable, {}, id="one that does not compile"),
+        pytest.param(_unable, {}, id="a flag that does not compile"),
     ],
 )
-def test_what_analytics_are_to_be_told_of_a_flag_does_not_depend_on_whether_it_is(compiler: Any, properties: Any) -> None:
+def test_the_tracking_of_a_flag_does_not_depend_on_its_state(compiler: Any, properties: Any) -> None:
     wishes: dict[str, Any] = {"trackEvents": True, "excludeFromSummaries": True, "debugEventsUntilDate": 5, "samplingRatio": 3}
     compiled = of_dialect(compiler, _unable, flag(**wishes, **properties, version=7)).compiled("flag")
     assert compiled is not None
@@ -169,11 +169,11 @@ def test_a_flag_that_needs_a_segment_that_does_not_compile_is_malformed(caplog: 
     assert "needs segment 's', which does not compile" in caplog.text
 
 
-def test_a_client_may_have_a_log_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    own = logging.getLogger("somebody.else")
-    snapshot = Snapshot.empty(log=own).apply(change_set(*changes([flag(fallthrough=None)])))
+def test_a_snapshot_logs_to_the_given_logger(caplog: pytest.LogCaptureFixture) -> None:
+    other = logging.getLogger("other.logger")
+    snapshot = Snapshot.empty(log=other).apply(change_set(*changes([flag(fallthrough=None)])))
     snapshot.evaluate("flag", K, None)
-    assert [record.name for record in caplog.records] == ["somebody.else"]
+    assert [record.name for record in caplog.records] == ["other.logger"]
 
 
 def _endless(definition: Any, note: Any) -> CompiledFlag:
@@ -184,7 +184,7 @@ def _endless(definition: Any, note: Any) -> CompiledFlag:
 
 
 def test_a_flag_that_fills_the_stack_is_malformed(caplog: pytest.LogCaptureFixture) -> None:
-    """Or whose caller had filled it nearly: the interpreter's limit counts for both."""
+    """Also if its caller has used most of the stack: the recursion limit applies to both."""
     evaluation = of_dialect(_endless, _unable, flag()).evaluate("flag", K, "default")
     assert outcome(evaluation) == ("default", None, error("MALFORMED_FLAG"))
     assert caplog.messages == ["flag flag, version 1, depends on too many flags or segments in a row"]
@@ -198,13 +198,13 @@ def test_a_flag_that_fills_the_stack_is_malformed(caplog: pytest.LogCaptureFixtu
         pytest.param({"op": "matches", "attribute": "key", "values": ["^(k|[l-n]+)$"]}, id="a pattern"),
     ],
 )
-def test_a_flag_works_after_a_caller_who_had_no_stack_left(clause: Any) -> None:
-    """What is compiled is kept: it must not tell of who was the first to ask."""
+def test_a_flag_works_after_an_evaluation_without_stack(clause: Any) -> None:
+    """Compiled flags are kept, so they must not depend on the stack of the first caller."""
     rules = [{"clauses": [clause], "variation": 2}]
     flags = [flag(rules=rules, prerequisites=[{"key": "needed", "variation": 2}]), flag("needed", rules=rules)]
     data = change_set(*changes(flags, [segment(included=["k"])]))
-    quiet = logging.getLogger("somebody.quiet")
-    quiet.setLevel(logging.CRITICAL)  # to say something takes more of the stack than what it is about
+    quiet = logging.getLogger("quiet.logger")
+    quiet.setLevel(logging.CRITICAL)  # logging needs more of the stack than the evaluation
     for frames in range(2, 120):
         snapshot = Snapshot.empty(log=quiet).apply(data)
         re.purge()
@@ -213,27 +213,28 @@ def test_a_flag_works_after_a_caller_who_had_no_stack_left(clause: Any) -> None:
         assert snapshot.evaluate("flag", K, "default").detail.value == "c", f"{frames} frames left"
 
 
-def test_an_evaluation_says_which_flag_it_was_and_whether_it_is_an_experiment() -> None:
+def test_an_evaluation_has_its_flag_and_whether_it_is_an_experiment() -> None:
     snapshot = snapshot_of(flag(trackEventsFallthrough=True), flag("other"))
-    told = [
-        (found.flag and found.flag.key, found.is_experiment) for found in (snapshot.evaluate(k, K, None) for k in ("flag", "other"))
+    results = [
+        (evaluation.flag and evaluation.flag.key, evaluation.is_experiment)
+        for evaluation in (snapshot.evaluate(k, K, None) for k in ("flag", "other"))
     ]
-    assert told == [("flag", True), ("other", False)]
+    assert results == [("flag", True), ("other", False)]
 
 
-def test_the_scope_that_all_evaluations_of_plain_flags_share_takes_no_notes() -> None:
+def test_only_the_scope_of_the_snapshot_is_shared() -> None:
     snapshot = snapshot_of(flag())
     assert (snapshot.scope.is_shared, snapshot.new_scope().is_shared) == (True, False)
 
 
-def test_who_depends_on_whom_is_not_found_out_unless_somebody_will_ask() -> None:
+def test_the_index_of_dependents_is_made_only_by_a_traced_builder() -> None:
     old = snapshot_of(flag(), flag("other"))
     step = change_set(*changes([flag(version=2)]), kind=ChangeKind.CHANGES)
     untraced, traced = old.apply(step), run_at_once(old.builder(step, traced=True))
     assert (untraced.dependents, traced.dependents) == (None, {})
 
 
-def test_a_flag_takes_notes_from_when_its_segment_arrives_and_is_a_big_one() -> None:
+def test_a_flag_is_no_longer_direct_when_its_big_segment_arrives() -> None:
     asking = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}])
     old = snapshot_of(asking)
     old.evaluate("flag", K, None)
@@ -242,14 +243,14 @@ def test_a_flag_takes_notes_from_when_its_segment_arrives_and_is_a_big_one() -> 
     assert "flag" not in old.apply(big).direct_flags
 
 
-def test_what_is_wrong_with_a_segment_is_said_of_the_segment(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_problem_of_a_segment_is_logged_for_the_segment(caplog: pytest.LogCaptureFixture) -> None:
     asking = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}])
     broken = segment(rules=[{"clauses": [{"op": "matches", "attribute": "key", "values": ["("]}]}])
     assert snapshot_of(asking, segments=[broken]).evaluate("flag", K, None).detail.value == "b"
     assert caplog.messages[0].startswith("segment s, version 1, has a pattern that is not a valid regular expression")
 
 
-def test_the_kinds_of_contexts_that_big_segments_hold_are_known() -> None:
+def test_the_context_kinds_of_big_segments() -> None:
     big = segment(unbounded=True, generation=1, unboundedContextKind="org")
     assert snapshot_of(segments=[big, segment("other")]).big_segment_kinds == {"org"}
 
@@ -258,11 +259,13 @@ def test_the_kinds_of_contexts_that_big_segments_hold_are_known() -> None:
     ("segments", "is_direct"),
     [
         pytest.param([segment()], True, id="a list of keys"),
-        pytest.param([segment(unbounded=True, generation=1)], False, id="a big one"),
-        pytest.param([segment(rules=[{"clauses": [{"op": "segmentMatch", "values": ["t"]}]}])], False, id="one that asks another"),
+        pytest.param([segment(unbounded=True, generation=1)], False, id="a big segment"),
+        pytest.param(
+            [segment(rules=[{"clauses": [{"op": "segmentMatch", "values": ["t"]}]}])], False, id="a segment that names another"
+        ),
     ],
 )
-def test_a_flag_is_plain_unless_its_segment_takes_notes(segments: Any, is_direct: bool) -> None:
+def test_a_flag_is_direct_unless_its_segment_takes_notes(segments: Any, is_direct: bool) -> None:
     snapshot = snapshot_of(flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}]), segments=segments)
     snapshot.evaluate("flag", K, None)
     assert ("flag" in snapshot.direct_flags) is is_direct
@@ -276,7 +279,7 @@ def test_a_confirmation_changes_nothing() -> None:
     assert snapshot.apply(ChangeSet.unchanged()) is snapshot
 
 
-def test_what_is_known_of_the_data() -> None:
+def test_whether_a_snapshot_has_data_and_its_selector() -> None:
     empty = Snapshot.empty()
     partial = empty.apply(change_set(kind=ChangeKind.CHANGES, selector=Selector("p", 1)))
     full = partial.apply(change_set(selector=Selector("f", 2)))
@@ -289,20 +292,20 @@ def test_what_is_known_of_the_data() -> None:
     ]
 
 
-def test_a_full_set_keeps_the_compiled_forms_of_what_comes_again_as_it_was() -> None:
+def test_a_full_set_keeps_the_compiled_flags_that_did_not_change() -> None:
     same, edited, gone = {"key": "same", "version": 1, **ON}, {"key": "edited", "version": 1, **ON}, {"key": "gone", **ON}
     before = Snapshot.empty().apply(change_set(*changes([same, edited, gone])))
-    forms = {key: before.compiled(key) for key in ("same", "edited", "gone")}
+    compiled = {key: before.compiled(key) for key in ("same", "edited", "gone")}
     # To Python True equals 1, so that only the JSON of it shows the edit.
     after = before.apply(change_set(*changes([same, {**edited, "variations": [1]}])))
-    assert after.compiled("same") is forms["same"]
+    assert after.compiled("same") is compiled["same"]
     assert after.direct_flags.keys() == {"same"}
-    assert after.compiled("edited") is not forms["edited"]
+    assert after.compiled("edited") is not compiled["edited"]
     assert after.evaluate("edited", Context("u"), None).detail.value == 1
     assert after.compiled("gone") is None
 
 
-def test_a_full_set_with_another_segment_asks_its_flags_again() -> None:
+def test_a_full_set_with_a_changed_segment_checks_its_flags_again() -> None:
     flag = {"key": "f", **ON, "rules": [{"variation": 0, "clauses": [{"op": "segmentMatch", "values": ["s"]}]}]}
     before = Snapshot.empty().apply(change_set(*changes([flag], [{"key": "s", "included": ["u"]}])))
     before.compiled("f")
@@ -312,22 +315,22 @@ def test_a_full_set_with_another_segment_asks_its_flags_again() -> None:
     assert "f" not in after.direct_flags
 
 
-def test_a_full_set_of_few_flags_picks_what_it_keeps_of_many_forms() -> None:
+def test_a_full_set_of_few_flags_keeps_their_compiled_flags() -> None:
     clause = {"op": "segmentMatch", "values": ["s"]}
     same, looks_into = {"key": "same", **ON}, {"key": "f", **ON, "rules": [{"variation": 0, "clauses": [clause]}]}
     others = [{"key": f"other-{n}", **ON} for n in range(5)]
     before = Snapshot.empty().apply(change_set(*changes([same, looks_into, *others], [{"key": "s"}, {"key": "t"}])))
     list(before.compile_all())
-    forms = {key: before.compiled(key) for key in ("same", "f")}
+    compiled = {key: before.compiled(key) for key in ("same", "f")}
     after = before.apply(change_set(*changes([same, looks_into], [{"key": "s"}])))
-    assert {key: after.compiled(key) for key in forms} == forms
-    assert after.direct_flags.keys() == forms.keys()
+    assert {key: after.compiled(key) for key in compiled} == compiled
+    assert after.direct_flags.keys() == compiled.keys()
     big = after.apply(change_set(*changes([looks_into], [{"key": "s", "unbounded": True}])))
-    assert big.compiled("f") is forms["f"]
+    assert big.compiled("f") is compiled["f"]
     assert big.direct_flags.keys() == set()
     edited = before.apply(change_set(*changes([{**same, "version": 2}])))
     assert edited.direct_flags.keys() == set()
-    assert edited.compiled("same") is not forms["same"]
+    assert edited.compiled("same") is not compiled["same"]
 
 
 def test_compiling_in_slices_compiles_everything() -> None:
@@ -343,7 +346,7 @@ def partial(*flags: Any, segments: Any = (), deletes: Any = ()) -> ChangeSet:
     return change_set(*changes(flags, segments), *deleted, kind=ChangeKind.CHANGES)
 
 
-def test_a_change_keeps_the_compiled_forms_of_all_that_did_not_change() -> None:
+def test_a_partial_set_keeps_the_compiled_flags_that_did_not_change() -> None:
     old = snapshot_of(flag("f"), flag("g"), flag("gone"))
     before = {key: old.compiled(key) for key in ("f", "g", "gone")}
     new = old.apply(partial(flag("g", version=2), deletes=["gone"]))
@@ -373,34 +376,34 @@ CHAIN = [needs(f"f{depth}", f"f{depth + 1}") for depth in range(20)]
 
 
 def diamonds(levels: int) -> list[dict[str, Any]]:
-    """Two flags on each level, which need both of the next one."""
+    """Two flags on each level, each with both flags of the next level as prerequisites."""
     return [needs("f", "a1", "b1"), *(needs(f"{side}{n}", f"a{n + 1}", f"b{n + 1}") for n in range(1, levels) for side in "ab")]
 
 
 @pytest.mark.parametrize(
     ("flags", "segments", "is_direct"),
     [
-        pytest.param([flag("f")], [], True, id="one that is served to all"),
-        pytest.param([flag("f", on=False, prerequisites=[{"key": "g", "variation": 0}])], [], True, id="one that is off"),
-        pytest.param([needs("f", "g"), flag("g")], [], True, id="one with a prerequisite"),
-        pytest.param([needs("f", "g")], [], True, id="one with a prerequisite that is not there"),
-        pytest.param([needs("f", "g"), needs("g", "h"), needs("h", "g")], [], False, id="one whose prerequisites go in a circle"),
+        pytest.param([flag("f")], [], True, id="no targeting"),
+        pytest.param([flag("f", on=False, prerequisites=[{"key": "g", "variation": 0}])], [], True, id="off"),
+        pytest.param([needs("f", "g"), flag("g")], [], True, id="a prerequisite"),
+        pytest.param([needs("f", "g")], [], True, id="a missing prerequisite"),
+        pytest.param([needs("f", "g"), needs("g", "h"), needs("h", "g")], [], False, id="a circle of prerequisites"),
         pytest.param(
             [needs("f", "g"), {**ASKS, "key": "g"}],
             [segment("t", unbounded=True)],
             False,
-            id="one whose prerequisite asks for a big segment",
+            id="a prerequisite that names a big segment",
         ),
-        pytest.param([needs("f", "f0"), *CHAIN], [], False, id="one with a long chain of prerequisites"),
-        pytest.param(diamonds(5), [], True, id="one with prerequisites that share theirs, and are used 62 times"),
-        pytest.param(diamonds(6), [], False, id="one with prerequisites that are used 126 times"),
-        pytest.param([ASKS], [], True, id="one that asks for segments that are not there"),
-        pytest.param([ASKS], [segment("s")], True, id="one that asks for a segment"),
-        pytest.param([ASKS], [NESTED, segment("t")], False, id="one that asks for a segment within another"),
-        pytest.param([ASKS], [BIG], False, id="one that asks for a big segment"),
+        pytest.param([needs("f", "f0"), *CHAIN], [], False, id="a long chain of prerequisites"),
+        pytest.param(diamonds(5), [], True, id="shared prerequisites with 62 uses"),
+        pytest.param(diamonds(6), [], False, id="shared prerequisites with 126 uses"),
+        pytest.param([ASKS], [], True, id="missing segments"),
+        pytest.param([ASKS], [segment("s")], True, id="a segment"),
+        pytest.param([ASKS], [NESTED, segment("t")], False, id="a nested segment"),
+        pytest.param([ASKS], [BIG], False, id="a big segment"),
     ],
 )
-def test_a_flag_that_notes_nothing_is_plain(flags: Any, segments: Any, is_direct: bool) -> None:
+def test_a_flag_that_takes_no_notes_is_direct(flags: Any, segments: Any, is_direct: bool) -> None:
     complete = snapshot_of(*flags, segments=segments)
     complete.evaluate("f", K, None)
     step_by_step = snapshot_of(*flags)
@@ -413,7 +416,7 @@ def test_a_flag_that_notes_nothing_is_plain(flags: Any, segments: Any, is_direct
         assert [snapshot.scope.notes, snapshot.scope.missing, snapshot.scope.big_segments_status] == [[], [], None]
 
 
-def test_a_change_of_a_prerequisite_asks_again_whether_a_flag_is_plain() -> None:
+def test_a_change_of_a_prerequisite_checks_again_whether_a_flag_is_direct() -> None:
     snapshot = snapshot_of(needs("f", "g"), needs("g", "h"))
     snapshot.evaluate("f", K, None)
     assert "f" in snapshot.direct_flags
@@ -423,26 +426,26 @@ def test_a_change_of_a_prerequisite_asks_again_whether_a_flag_is_plain() -> None
     assert "f" in circle.apply(partial(flag("h", version=2))).direct_flags
 
 
-def test_answers_tell_by_way_of_which_prerequisites_they_came() -> None:
+def test_answers_list_their_prerequisites() -> None:
     snapshot = snapshot_of(needs("f", "g", "i"), needs("g", "h"), flag("h"), flag("i", on=False))
     snapshot.evaluate("f", K, None)
     answer = snapshot.direct_flags["f"](K, snapshot.scope)
-    told = [(note.key, note.answer.index, note.prerequisite_of) for note in answer.prerequisites]
-    assert told == [("h", 1, "g"), ("g", 1, "f"), ("i", 0, "f")]
+    prerequisites = [(note.key, note.answer.index, note.prerequisite_of) for note in answer.prerequisites]
+    assert prerequisites == [("h", 1, "g"), ("g", 1, "f"), ("i", 0, "f")]
     assert snapshot.direct_flags["f"](K, snapshot.scope) is answer
     evaluation = snapshot.evaluate("f", K, None)
-    assert [(note.key, note.answer.index, note.prerequisite_of) for note in evaluation.prerequisites] == told
+    assert [(note.key, note.answer.index, note.prerequisite_of) for note in evaluation.prerequisites] == prerequisites
 
 
 @pytest.mark.parametrize(
     "flags",
     [
-        pytest.param([needs("f", "nowhere")], id="one that does not exist"),
-        pytest.param([needs("f", "g", "nowhere"), flag("g")], id="one behind another"),
-        pytest.param([needs("f", "g"), needs("g", "nowhere")], id="one of a prerequisite's own"),
+        pytest.param([needs("f", "nowhere")], id="the only prerequisite is missing"),
+        pytest.param([needs("f", "g", "nowhere"), flag("g")], id="the second prerequisite is missing"),
+        pytest.param([needs("f", "g"), needs("g", "nowhere")], id="a prerequisite of a prerequisite is missing"),
     ],
 )
-def test_without_a_prerequisite_a_flag_has_one_answer(flags: Any) -> None:
+def test_a_flag_with_a_missing_prerequisite_has_one_answer(flags: Any) -> None:
     snapshot = snapshot_of(*flags)
     snapshot.evaluate("f", K, None)
     answers = [snapshot.direct_flags["f"](K, snapshot.scope) for _ in range(5)]
@@ -452,7 +455,7 @@ def test_without_a_prerequisite_a_flag_has_one_answer(flags: Any) -> None:
     assert again.evaluate("f", K, None).detail.variation_index == 1
 
 
-def test_a_flag_keeps_nothing_of_what_its_prerequisites_were() -> None:
+def test_a_flag_keeps_no_reference_to_old_prerequisites() -> None:
     snapshot = snapshot_of(needs("f", "g"), flag("g"))
     snapshot.evaluate("f", K, None)
     watched = weakref.ref(snapshot.direct_flags["g"])
@@ -466,7 +469,7 @@ def _answers_with_prerequisites() -> int:
     return sum(isinstance(one, Answer) and bool(one.prerequisites) for one in gc.get_objects())
 
 
-def test_a_flag_does_not_remember_every_answer_of_prerequisites_that_change() -> None:
+def test_a_flag_keeps_a_limited_number_of_answers() -> None:
     snapshot, before = snapshot_of(needs("f", "g", "h"), flag("g"), flag("h")), _answers_with_prerequisites()
     for version in range(600):
         snapshot = snapshot.apply(partial(flag("h", version=version)))
@@ -475,7 +478,7 @@ def test_a_flag_does_not_remember_every_answer_of_prerequisites_that_change() ->
     assert _answers_with_prerequisites() - before < 300
 
 
-def test_old_snapshots_do_not_wait_for_the_garbage_collector() -> None:
+def test_old_snapshots_are_freed_without_the_garbage_collector() -> None:
     snapshot = snapshot_of(needs("f", "g"), flag("g"))
     for key in ("f", "g"):
         snapshot.evaluate(key, K, None)
@@ -488,7 +491,7 @@ def test_old_snapshots_do_not_wait_for_the_garbage_collector() -> None:
         gc.enable()
 
 
-def test_a_full_set_is_built_with_pauses_and_is_whole_in_the_end() -> None:
+def test_a_full_set_is_built_with_pauses() -> None:
     flags = [flag(f"f{number}") for number in range(10_000)]
     building = Snapshot.empty().builder(change_set(*changes(flags)))
     pauses = 0
@@ -504,17 +507,17 @@ def test_a_full_set_is_built_with_pauses_and_is_whole_in_the_end() -> None:
 
 
 @pytest.mark.real_time
-def test_threads_may_evaluate_the_same_flags_for_the_first_time_at_once() -> None:
+def test_threads_can_evaluate_the_same_flags_for_the_first_time() -> None:
     rules = [{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}]
     snapshot = snapshot_of(*(flag(f"f{number}", rules=rules) for number in range(300)), segments=[segment(included=["k"])])
-    found: list[object] = []
+    values: list[object] = []
 
     def ask() -> None:
-        found.extend(snapshot.evaluate(f"f{number}", K, None).detail.value for number in range(300))
+        values.extend(snapshot.evaluate(f"f{number}", K, None).detail.value for number in range(300))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == ["c"] * 1200
+    assert values == ["c"] * 1200

@@ -1,4 +1,4 @@
-"""Which value fits which type, and as what."""
+"""The conversion of values to an expected type."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ BIG = 10**400
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted", "expected"),
+    (("value", "expected_class", "expected")),
     [
         pytest.param(True, bool, True, id="a boolean"),
-        pytest.param(1, bool, MISMATCH, id="a number is no boolean"),
+        pytest.param(1, bool, MISMATCH, id="a number is not a boolean"),
         pytest.param(3, int, 3, id="a number"),
         pytest.param(3.9, int, 3, id="a fraction is cut off"),
         pytest.param(-3.9, int, -3, id="towards zero"),
-        pytest.param(True, int, MISMATCH, id="a boolean is no integer"),
+        pytest.param(True, int, MISMATCH, id="a boolean is not an integer"),
         pytest.param(3, float, 3.0, id="a whole number as a float"),
-        pytest.param(False, float, MISMATCH, id="a boolean is no float"),
+        pytest.param(False, float, MISMATCH, id="a boolean is not a float"),
         pytest.param(BIG, float, MISMATCH, id="more than a float holds"),
         pytest.param("x", str, "x", id="a string"),
-        pytest.param(1, str, MISMATCH, id="a number is no string"),
+        pytest.param(1, str, MISMATCH, id="a number is not a string"),
         pytest.param({"a": 1}, dict, {"a": 1}, id="an object"),
-        pytest.param([1], dict, MISMATCH, id="an array is no object"),
+        pytest.param([1], dict, MISMATCH, id="an array is not an object"),
         pytest.param((1, [2]), list, [1, [2]], id="an array"),
-        pytest.param("x", list, MISMATCH, id="a string is no array"),
-        pytest.param(None, bool, MISMATCH, id="null is nothing in particular"),
+        pytest.param("x", list, MISMATCH, id="a string is not an array"),
+        pytest.param(None, bool, MISMATCH, id="null is not a boolean"),
         pytest.param(None, object, None, id="null is anything"),
         pytest.param(True, object, True, id="anything is anything"),
-        pytest.param("x", bytes, "x", id="an unknown type asks for anything"),
+        pytest.param("x", bytes, "x", id="an unknown type accepts anything"),
     ],
 )
-def test_a_value_fits(value: Any, wanted: Any, expected: Any) -> None:
-    found = fit(value, wanted)
-    assert found == expected
-    assert found.__class__ is expected.__class__
+def test_a_value_converted_to_an_expected_type(value: Any, expected_class: Any, expected: Any) -> None:
+    converted = fit(value, expected_class)
+    assert converted == expected
+    assert converted.__class__ is expected.__class__
 
 
-@pytest.mark.parametrize("wanted", [list, object])
-def test_containers_are_copies(wanted: Any) -> None:
+@pytest.mark.parametrize("expected_class", [list, object])
+def test_containers_are_copies(expected_class: Any) -> None:
     inner = [1]
-    found = fit([inner], wanted)
-    assert found == [inner]
-    assert found[0] is not inner
+    copied = fit([inner], expected_class)
+    assert copied == [inner]
+    assert copied[0] is not inner
 
 
 @pytest.mark.parametrize(
-    ("default", "wanted"),
+    ("default", "expected"),
     [(True, bool), (1, int), (1.5, float), ("", str), ({}, dict), ([], list), ((), list), (None, object), (b"", object)],
 )
-def test_a_default_asks_for(default: Any, wanted: Any) -> None:
-    assert expected_type(default) is wanted
+def test_the_type_that_a_default_implies(default: Any, expected: Any) -> None:
+    assert expected_type(default) is expected
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted", "said"),
+    ("value", "expected", "text"),
     [
         pytest.param(True, str, "a boolean where a string is asked for", id="a boolean"),
         pytest.param("secret", float, "a string where a number is asked for", id="a string"),
@@ -70,8 +70,8 @@ def test_a_default_asks_for(default: Any, wanted: Any) -> None:
         pytest.param(BIG, float, "a number that is too large", id="more than a float holds"),
     ],
 )
-def test_what_does_not_fit_is_told_by_types(value: Any, wanted: type, said: str) -> None:
-    assert mismatch(value, wanted) == said
+def test_a_mismatch_is_described_by_types(value: Any, expected: type, text: str) -> None:
+    assert mismatch(value, expected) == text
 
 
 SERVED = Reason(kind=ReasonKind.FALLTHROUGH)
@@ -89,18 +89,18 @@ SERVED = Reason(kind=ReasonKind.FALLTHROUGH)
         pytest.param(None, {}, id="null"),
     ],
 )
-def test_an_answer_knows_what_it_is_for_those_who_want_a_type(value: Any, expected: Any) -> None:
+def test_an_answer_has_its_value_by_type(value: Any, expected: Any) -> None:
     by_type = Answer(value, 0, SERVED).by_type
-    assert [(kind, found, type(found)) for kind, found in by_type.items()] == [
-        (kind, found, type(found)) for kind, found in expected.items()
+    assert [(kind, converted, type(converted)) for kind, converted in by_type.items()] == [
+        (kind, converted, type(converted)) for kind, converted in expected.items()
     ]
 
 
-def test_an_answer_without_variation_fits_nobody() -> None:
+def test_an_answer_without_a_variation_has_no_values_by_type() -> None:
     assert Answer("x", None, SERVED).by_type == {}
 
 
-def test_an_answer_is_an_experiments_if_it_is_said_to_be_or_its_reason_says_so() -> None:
+def test_an_answer_is_an_experiment_by_argument_or_by_reason() -> None:
     in_experiment = Reason(kind=ReasonKind.FALLTHROUGH, in_experiment=True)
     answers = Answer(1, 0, SERVED), Answer(1, 0, SERVED, is_experiment=True), Answer(1, 0, in_experiment)
     assert [answer.is_experiment for answer in answers] == [False, True, True]

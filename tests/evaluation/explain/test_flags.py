@@ -78,7 +78,7 @@ IN_S = clause("segmentMatch", "s")
                 "- none of 1 target is the context",
                 "- the fallthrough serves variation 1",
             ],
-            id="one target that is somebody else",
+            id="a target for another context",
         ),
         pytest.param(
             {"targets": [{"variation": 2, "values": ["x", "y"]}], "rules": [rule(clause("endsWith", "@acme.com"))]},
@@ -89,7 +89,7 @@ IN_S = clause("segmentMatch", "s")
                 "- rule 0 (r) matches and serves variation 2",
                 '  - user email is "ann@acme.com"; is that endsWith "@acme.com"? yes',
             ],
-            id="a rule, after targets that are others",
+            id="a rule, after targets for other contexts",
         ),
         pytest.param(
             {"rules": [rule(clause("in", "a", "b", "c", "d", "e", "f", "g"), clause("in", 1)), rule(clause(negate=True), id="")]},
@@ -101,7 +101,7 @@ IN_S = clause("segmentMatch", "s")
                 "- rule 1 matches and serves variation 2",
                 '  - user email is "ann@acme.com"; is that not in (none)? yes',
             ],
-            id="the first clause that does not match ends its rule, and the first rule that does the walk",
+            id="the first clause without a match and the first rule with one",
         ),
         pytest.param(
             {"rules": [rule(clause("in", 1, attribute="size")), rule(clause("in", 1, contextKind="org"))]},
@@ -114,7 +114,7 @@ IN_S = clause("segmentMatch", "s")
                 "  - the context has no org; is that in 1? no",
                 "- no rule matches, so the fallthrough serves variation 1",
             ],
-            id="what the context does not have",
+            id="a missing attribute and a missing kind",
         ),
         pytest.param(
             {"rules": [rule(clause("sounds", "x")), rule(clause("in", "org", attribute="kind"))]},
@@ -127,7 +127,7 @@ IN_S = clause("segmentMatch", "s")
                 '  - the context is of kind user; is that in "org"? no',
                 "- no rule matches, so the fallthrough serves variation 1",
             ],
-            id="an operator that nobody knows, and a question about the kind",
+            id="an unknown operator, and a clause about the kind",
         ),
         pytest.param(
             {"rules": [rule(clause("in", 1, attribute="//"))]},
@@ -138,7 +138,7 @@ IN_S = clause("segmentMatch", "s")
                 f'  - the attribute reference "//" is invalid: {INVALID}; is that in 1? cannot be decided',
                 f"- the flag is malformed: it has a clause with an invalid attribute reference: {INVALID}",
             ],
-            id="a reference that is none",
+            id="an invalid reference",
         ),
         pytest.param(
             {"rules": [rule(clause("in", *"abcde")), rule(clause("matches", "(", "("))]},
@@ -151,7 +151,7 @@ IN_S = clause("segmentMatch", "s")
                 f'  - user email is "ann@acme.com"; is that matches "(", "("? no ({NO_PATTERN}) ({NO_PATTERN})',
                 "- no rule matches, so the fallthrough serves variation 1",
             ],
-            id="as many values as are named, and patterns that are none",
+            id="five values, and invalid patterns",
         ),
         pytest.param(
             {"rules": [rule(clause("in", 1, attribute=None))]},
@@ -172,7 +172,7 @@ IN_S = clause("segmentMatch", "s")
                 "- the fallthrough serves no variation",
                 "- the flag is malformed: it has neither variation nor rollout in fallthrough",
             ],
-            id="a rollout of nothing",
+            id="a rollout without variations",
         ),
         pytest.param(
             {"rules": [{"id": "", "clauses": []}]},
@@ -182,7 +182,7 @@ IN_S = clause("segmentMatch", "s")
                 "- rule 0 matches and serves no variation",
                 "- the flag is malformed: it has neither variation nor rollout in rules[0]",
             ],
-            id="a rule that serves nothing",
+            id="a rule without variation or rollout",
         ),
         pytest.param(
             {"fallthrough": {"rollout": {"variations": SHARES, **NOWHERE}}},
@@ -192,7 +192,7 @@ IN_S = clause("segmentMatch", "s")
                 "- the fallthrough serves nothing",
                 f"- the flag is malformed: it buckets by an invalid attribute reference: {INVALID}",
             ],
-            id="a rollout by a reference that is none",
+            id="a rollout by an invalid reference",
         ),
         pytest.param(
             {"rules": [{"id": "r", "clauses": [], "rollout": {"variations": SHARES, **NOWHERE}}]},
@@ -202,7 +202,7 @@ IN_S = clause("segmentMatch", "s")
                 "- rule 0 (r) matches",
                 f"- the flag is malformed: it buckets by an invalid attribute reference: {INVALID}",
             ],
-            id="a rule's rollout by a reference that is none",
+            id="a rule's rollout by an invalid reference",
         ),
         pytest.param(
             {"targets": [{"variation": 2, "values": ["x"]}], "rules": [rule(IN_S)]},
@@ -230,7 +230,7 @@ IN_S = clause("segmentMatch", "s")
                 '      - user "k" is included by its key',
                 "- no rule matches, so the fallthrough serves variation 1",
             ],
-            id="no segment, and none of one",
+            id="no segment, and a negated segment",
         ),
         pytest.param(
             {"fallthrough": {"variation": 9}},
@@ -240,7 +240,7 @@ IN_S = clause("segmentMatch", "s")
                 "- the fallthrough serves no variation",
                 "- the flag is malformed: it serves variation 9, but has 3",
             ],
-            id="a variation that is not there",
+            id="a missing variation",
         ),
         pytest.param(
             {"prerequisites": [{"key": "gone", "variation": 1}]},
@@ -249,7 +249,7 @@ IN_S = clause("segmentMatch", "s")
                 "- the flag is on",
                 '- prerequisite "gone" is not met: there is no such flag',
             ],
-            id="a prerequisite that is not there",
+            id="a missing prerequisite",
         ),
         pytest.param(
             {"prerequisites": [{"key": "flag", "variation": 1}]},
@@ -281,16 +281,16 @@ IN_S = clause("segmentMatch", "s")
                 "- the flag is on",
                 "- rule 0 (r) matches and serves variation 2",
             ],
-            id="a value that is an object, by a rule that asks nothing",
+            id="an object, by a rule without clauses",
         ),
     ],
 )
-def test_an_explanation_reads(properties: dict[str, Any], lines: list[str]) -> None:
+def test_the_text_of_an_explanation(properties: dict[str, Any], lines: list[str]) -> None:
     found = told(flag(**properties), segments=[segment(included=["k"])])
     assert str(found).splitlines() == lines
 
 
-def test_of_a_context_of_several_kinds_all_are_told() -> None:
+def test_all_kinds_of_a_multi_kind_context_are_explained() -> None:
     several = context({"kind": "multi", "user": {"key": "k"}, "org": {"key": "o", "size": 3}})
     found = told(
         flag(rules=[rule(clause("in", "x", attribute="kind")), rule(clause("in", 3, attribute="size", contextKind="org"))]),
@@ -302,7 +302,7 @@ def test_of_a_context_of_several_kinds_all_are_told() -> None:
     ]
 
 
-def test_a_prerequisite_is_told_with_its_own_steps() -> None:
+def test_a_prerequisite_is_explained_with_its_own_steps() -> None:
     needs = flag(prerequisites=[{"key": "other", "variation": 2}])
     found = told(needs, flag("other", rules=[rule(clause("in", "ann@acme.com"))]))
     _, prerequisite, _ = found.steps
@@ -311,7 +311,7 @@ def test_a_prerequisite_is_told_with_its_own_steps() -> None:
     assert [step.kind for step in prerequisite.steps] == [StepKind.SWITCH, StepKind.RULE]
 
 
-def test_a_prerequisite_that_is_off_is_not_met_whatever_it_serves() -> None:
+def test_a_prerequisite_that_is_off_is_not_met() -> None:
     found = told(flag(prerequisites=[{"key": "other", "variation": 0}]), flag("other", on=False))
     assert found.steps[-1].text == 'prerequisite "other" is not met: it is off, and variation 0 is needed'
 
@@ -347,7 +347,7 @@ def test_a_prerequisite_that_is_off_is_not_met_whatever_it_serves() -> None:
         pytest.param(
             {"bucketBy": "size", "contextKind": "user", "variations": [{"variation": 2, "weight": 0}, *SHARES]},
             "rollout: user has no size to bucket by, so its bucket is 0; variation 0 has buckets from 0 to 0.2",
-            id="a weight of nothing, which nobody is below",
+            id="a weight of 0",
         ),
         pytest.param(
             {"contextKind": "org"},
@@ -357,11 +357,11 @@ def test_a_prerequisite_that_is_off_is_not_met_whatever_it_serves() -> None:
         pytest.param(
             {"variations": [{"variation": 1, "weight": 1}]},
             'rollout: by user key "k" the bucket is 0.584076; variation 1 has buckets from 0 to 1',
-            id="weights that do not add up",
+            id="weights that add up to less than 100%",
         ),
     ],
 )
-def test_a_bucket_is_told(rollout: dict[str, Any], text: str) -> None:
+def test_the_text_of_a_bucket(rollout: dict[str, Any], text: str) -> None:
     found = told(flag(salt="salt", fallthrough={"rollout": {"variations": SHARES, **rollout}}))
     (bucket,) = found.steps[-1].steps
     assert (bucket.kind, bucket.path, bucket.text) == (StepKind.BUCKET, "fallthrough.rollout", text)
@@ -369,7 +369,7 @@ def test_a_bucket_is_told(rollout: dict[str, Any], text: str) -> None:
     assert bucket.facts["variation"] == found.detail.variation_index
 
 
-def test_what_a_rule_serves_is_told_below_the_rule_and_its_clauses() -> None:
+def test_the_bucket_of_a_rule_follows_its_clauses() -> None:
     around = [{"variation": 0, "weight": 90906}, {"variation": 2, "weight": 2}, {"variation": 1, "weight": 9092}]
     experiment = {"kind": "experiment", "variations": around}
     found = told(flag(rules=[{"id": "", "clauses": [clause("in", "ann@acme.com")], "rollout": experiment}]))
@@ -418,7 +418,7 @@ def test_what_a_rule_serves_is_told_below_the_rule_and_its_clauses() -> None:
                 "rule 0 of the segment matches",
                 'by user key "k" the bucket is 0.322993; the rule takes buckets below 1: yes',
             ],
-            id="a key of another kind, and a weight that is everybody",
+            id="a key of another kind, and a weight of 100%",
         ),
         pytest.param(
             {"salt": None, "rules": [{"clauses": [], "weight": 30000, "bucketBy": "/home/town", "rolloutContextKind": "user"}]},
@@ -436,7 +436,7 @@ def test_what_a_rule_serves_is_told_below_the_rule_and_its_clauses() -> None:
                 "rule 0 of the segment does not match",
                 "user has no size to bucket by, so its bucket is 0; the rule takes buckets below 0: no",
             ],
-            id="a weight that is nobody",
+            id="a weight of 0",
         ),
         pytest.param(
             {"rules": [{"clauses": [], "weight": 100000, "rolloutContextKind": "org"}]},
@@ -454,7 +454,7 @@ def test_what_a_rule_serves_is_told_below_the_rule_and_its_clauses() -> None:
                 "rule 0 of the segment cannot be decided",
                 f'the attribute reference "//" is invalid: {INVALID}; is that in 1? cannot be decided',
             ],
-            id="a reference that is none",
+            id="an invalid reference",
         ),
         pytest.param({"unbounded": True}, False, ["the big segment has no generation to look up"], id="big, without generation"),
         pytest.param(
@@ -471,7 +471,7 @@ def test_what_a_rule_serves_is_told_below_the_rule_and_its_clauses() -> None:
         ),
     ],
 )
-def test_a_segment_is_told(properties: dict[str, Any], holds: bool | None, texts: list[str]) -> None:
+def test_the_texts_of_a_segment(properties: dict[str, Any], holds: bool | None, texts: list[str]) -> None:
     found = told(flag(rules=[rule(IN_S)]), segments=[segment(**properties)])
     clauses, asked = (next(step for step in walk(found.steps) if step.kind is kind) for kind in (StepKind.CLAUSE, StepKind.SEGMENT))
     assert (clauses.holds, asked.holds) == (holds, holds)
@@ -494,7 +494,7 @@ def test_a_segment_is_told(properties: dict[str, Any], holds: bool | None, texts
         pytest.param({}, 'the memberships of "k" are unknown', "b", id="not known"),
     ],
 )
-def test_memberships_of_big_segments_are_told(memberships: Mapping[str, Mapping[str, bool]], text: str, value: str) -> None:
+def test_the_text_of_a_big_segment_membership(memberships: Mapping[str, Mapping[str, bool]], text: str, value: str) -> None:
     big = segment(unbounded=True, generation=1)
     known = {key: Membership(segments, BigSegmentsStatus.HEALTHY) for key, segments in memberships.items()}
     found = told(flag(rules=[rule(IN_S)]), segments=[big], memberships=known.get)
@@ -511,7 +511,7 @@ def circle(length: int) -> Any:
 
 
 @pytest.mark.parametrize("length", [1, 3, 150], ids=["itself", "a circle", "too many in a row"])
-def test_segments_in_a_circle_are_told_as_far_as_the_evaluation_went(length: int) -> None:
+def test_segments_in_a_circle_are_explained_up_to_the_failure(length: int) -> None:
     found = told(flag(rules=[rule(clause("segmentMatch", "s0"))]), segments=circle(length))
     assert found.detail.reason.to_dict() == {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"}
     segments = [step for step in walk(found.steps) if step.kind is StepKind.SEGMENT]
@@ -522,7 +522,7 @@ def test_segments_in_a_circle_are_told_as_far_as_the_evaluation_went(length: int
 
 
 @pytest.mark.parametrize("length", [100, 101], ids=["as deep as may be", "one more"])
-def test_prerequisites_may_be_as_deep_as_evaluations_go(length: int) -> None:
+def test_a_chain_of_100_prerequisites_can_be_explained(length: int) -> None:
     flags = [flag(f"f{number}", prerequisites=[{"key": f"f{number + 1}", "variation": 1}]) for number in range(length)]
     found = told(*flags, flag(f"f{length}"), key="f0")
     assert (found.detail.value is None) is (length > 100)
@@ -531,7 +531,7 @@ def test_prerequisites_may_be_as_deep_as_evaluations_go(length: int) -> None:
     assert problems == ([f"the flag is malformed: {needs}"] if length > 100 else [])
 
 
-def test_where_the_interpreter_can_go_no_deeper_it_says_so() -> None:
+def test_a_full_stack_is_explained_as_a_malformed_flag() -> None:
     flags = [flag(f"f{number}", prerequisites=[{"key": f"f{number + 1}", "variation": 1}]) for number in range(100)]
     snapshot = snapshot_of(*flags, flag("f100"))
 
@@ -547,26 +547,26 @@ def test_where_the_interpreter_can_go_no_deeper_it_says_so() -> None:
 @pytest.mark.parametrize(
     ("key", "subject", "text"),
     [
-        pytest.param("flga", USER, 'there is no flag "flga" among 1; did you mean "flag"?', id="a flag that is not there"),
-        pytest.param("entirely else", USER, 'there is no flag "entirely else" among 1', id="nor anything like it"),
+        pytest.param("flga", USER, 'there is no flag "flga" among 1; did you mean "flag"?', id="an unknown flag"),
+        pytest.param("entirely else", USER, 'there is no flag "entirely else" among 1', id="an unknown flag without a similar key"),
         pytest.param("flag", None, "there is no context", id="no context"),
         pytest.param("flag", Context(""), f"the context cannot be used: {KEYLESS}", id="a context that cannot be used"),
     ],
 )
-def test_where_there_is_nothing_to_evaluate_it_says_why(key: str, subject: Context | None, text: str) -> None:
+def test_an_explanation_without_an_evaluation_has_the_reason(key: str, subject: Context | None, text: str) -> None:
     found = told(flag(), key=key, subject=subject)
     assert (found.key, found.version) == (key, None)
     (step,) = found.steps
     assert (step.kind, step.text) == (StepKind.PROBLEM, text)
 
 
-def test_before_there_are_data_it_says_so() -> None:
+def test_an_explanation_before_data_arrives() -> None:
     found = explain(Snapshot.empty(), "flag", USER)
     assert found.detail == Snapshot.empty().evaluate("flag", USER, None).detail
     assert (found.key, [step.text for step in found.steps]) == ("flag", ["there is no flag data yet"])
 
 
-def test_it_is_json() -> None:
+def test_an_explanation_can_be_written_as_json() -> None:
     found = told(flag(rules=[rule(clause("in", 1))], version=7)).to_dict()
     assert json.loads(json.dumps(found)) == found
     assert (found["key"], found["version"], found["value"], found["variationIndex"]) == ("flag", 7, "b", 1)
@@ -595,13 +595,13 @@ def test_it_is_json() -> None:
     }
 
 
-def test_what_a_program_put_into_a_context_need_not_be_json() -> None:
+def test_a_context_value_that_is_not_json_is_described() -> None:
     found = told(flag(rules=[rule(clause("in", 1))]), subject=context(email=object()))
     assert "user email is a value that is not JSON (object)" in str(found)
     assert json.dumps(found.to_dict())
 
 
-def test_a_line_break_in_a_key_makes_no_line() -> None:
+def test_a_line_break_in_a_key_does_not_forge_a_line() -> None:
     forged = "k\n- the flag is off"
     found = told(flag(targets=[{"variation": 2, "values": [forged]}]), subject=Context(forged))
     assert len(str(found).splitlines()) == 3
@@ -609,7 +609,7 @@ def test_a_line_break_in_a_key_makes_no_line() -> None:
 
 @pytest.mark.skipif(not DIRECTORY.is_dir(), reason=REASON)
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in cases()])
-def test_it_agrees_with_the_evaluation_in_the_case(case: Case) -> None:
+def test_the_explanation_of_a_conformance_case_agrees_with_the_evaluation(case: Case) -> None:
     snapshot, key = case.suite.snapshot, case.data["flagKey"]
     for subject in case.contexts:
         assert explain(snapshot, key, subject).detail == snapshot.evaluate(key, subject, None, wanted=object).detail
@@ -647,7 +647,7 @@ FALLTHROUGH: Any = ("fallthrough", "fallthrough", None, {})
             [flag(targets=[{"variation": 0, "values": ["x"]}], fallthrough={"variation": 9})],
             [],
             [ON, ("targets", "targets", False, {}), FALLTHROUGH, ("problem", "", None, {})],
-            id="a target that is somebody else, and what makes no sense",
+            id="a target for another context, and a problem",
         ),
         pytest.param(
             [RULED],
@@ -687,22 +687,22 @@ FALLTHROUGH: Any = ("fallthrough", "fallthrough", None, {})
                     {"kind": "user", "bucketBy": "key", "bucket": pytest.approx(0.322993, abs=1e-6), "below": 0.5},
                 ),
             ],
-            id="a segment that is not there, and the rules of one",
+            id="an unknown segment, and the rules of a segment",
         ),
     ],
 )
-def test_what_steps_tell_in_words_they_have_as_facts(flags: Any, segments: Any, facts: list[Any]) -> None:
+def test_steps_have_facts_for_their_texts(flags: Any, segments: Any, facts: list[Any]) -> None:
     steps = told(*flags, segments=segments).steps
     assert [(step.kind, step.path, step.holds, step.facts) for step in walk(steps)] == facts
 
 
-def test_a_clause_that_names_no_attribute_has_an_empty_one_among_its_facts() -> None:
+def test_the_facts_of_a_clause_without_an_attribute() -> None:
     found = told(flag(rules=[rule(clause("in", 1, attribute=None))]))
     asked = next(step for step in walk(found.steps) if step.kind is StepKind.CLAUSE)
     assert (asked.holds, asked.facts["attribute"], asked.facts["found"]) == (None, "", None)
 
 
-def test_the_repr_of_steps_leaves_out_the_steps_within_them() -> None:
+def test_the_repr_of_a_step_leaves_out_its_inner_steps() -> None:
     names = [segment(f"s{number}", rules=[{"clauses": [clause("segmentMatch", f"s{number + 1}")]}]) for number in range(99)]
     flag_of_many = flag(rules=[rule(clause("segmentMatch", "s0"), id="")])
     found = told(flag_of_many, segments=[*names, segment("s99", included=["k"])])
