@@ -6,12 +6,11 @@ import inspect
 import traceback
 from collections.abc import Callable
 from itertools import product
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from aioflags import Client, ConfigError, Context, Flag, Flags
-from aioflags.client.evaluator import Evaluator
 from aioflags.client.fast_path import CLIENT, PINNED, FastPath, fast_path, report_target, with_fast_path
 from aioflags.events.options import Events
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
@@ -123,28 +122,3 @@ async def test_a_typed_flag_whose_value_has_another_type_has_its_own_default() -
     assert await client.variation(number, USER) == client.variation_nowait(number, USER) == 7
     assert client.flags_nowait(USER).variation(number) == 7
     assert await client.variation(nothing, USER) == client.variation_nowait(nothing, USER) == 1
-
-
-class CountingRecorder(Recorder):
-    """Counts the evaluations that it is told of under its lock."""
-
-    locked = 0
-
-    def answered(self, *arguments: Any, **named: Any) -> None:
-        self.locked += 1
-        super().answered(*arguments, **named)
-
-
-@pytest.mark.parametrize("method", [pytest.param(name, id=name) for name in ("variation_nowait", "variation")])
-@pytest.mark.parametrize("records", [pytest.param(True, id="events are recorded"), pytest.param(False, id="events are off")])
-async def test_a_repeated_evaluation_does_not_reach_the_slow_path(method: str, *, records: bool) -> None:
-    async with Client.local({"flagValues": {"f": True}}) as client:
-        recorder = CountingRecorder(Events())
-        recorder.open()
-        client.variation_nowait("f", USER, False)  # compiles the flag
-        client._report_to = recorder if records else None
-        client._evaluator = cast("Evaluator", None)  # the slow path fails
-        for _ in range(3):
-            value = getattr(client, method)("f", USER, False)
-            assert (await value if method == "variation" else value) is True
-        assert recorder.locked == (1 if records else 0)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import gc
 import logging
-import re
 import threading
 import weakref
 from typing import Any
 
 import pytest
 
-from aioflags.evaluation.answers import Answer, Tracking
-from aioflags.evaluation.compiled import CompiledFlag
-from aioflags.evaluation.dialect import Dialect
-from aioflags.evaluation.flags import compile_flag
+from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
 from aioflags.runtime.cooperative import run_at_once
-from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of, with_frames_left
+from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of
 
 K = Context("k")
 
@@ -113,104 +107,11 @@ def test_an_invalid_pattern_of_a_segment_is_logged_for_the_segment(caplog: pytes
     assert message.startswith("segment s, version 1, has a pattern that is not a valid regular expression: '***'")
 
 
-def _buggy(definition: Any, note: Any) -> CompiledFlag:
-    def evaluate(context: Any, scope: Any) -> Any:
-        raise ZeroDivisionError("a bug")
-
-    return CompiledFlag(definition.key, definition.version, evaluate)
-
-
-def _unable(definition: Any, note: Any) -> Any:
-    raise ZeroDivisionError("a bug")
-
-
-def of_dialect(compile_flag: Any, compile_segment: Any, *flags: Any, segments: Any = ()) -> Snapshot:
-    dialect = Dialect("test", compile_flag, compile_segment)
-    return Snapshot.empty(dialect=dialect).apply(change_set(*changes(flags, segments)))
-
-
-def test_an_exception_in_an_evaluation_gives_the_default_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    snapshot = of_dialect(_buggy, _unable, flag())
-    with caplog.at_level(logging.DEBUG, "aioflags"):
-        for _ in range(2):
-            evaluation = snapshot.evaluate("flag", K, "default")
-            assert outcome(evaluation) == ("default", None, error("EXCEPTION"))
-            assert evaluation.flag is not None
-    assert [record.levelname for record in caplog.records] == ["ERROR", "DEBUG", "DEBUG"]
-    assert caplog.messages[0] == "evaluating flag flag failed: ZeroDivisionError('a bug')"
-    assert caplog.records[1].exc_info is not None
-
-
-def test_a_flag_that_does_not_compile_is_malformed(caplog: pytest.LogCaptureFixture) -> None:
-    assert outcome(of_dialect(_unable, _unable, flag()).evaluate("flag", K, "default"))[2] == error("MALFORMED_FLAG")
-    assert "does not compile: ZeroDivisionError" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("compiler", "properties"),
-    [
-        pytest.param(compile_flag, {}, id="on"),
-        pytest.param(compile_flag, {"on": False}, id="off"),
-        pytest.param(_unable, {}, id="a flag that does not compile"),
-    ],
-)
-def test_the_tracking_of_a_flag_does_not_depend_on_its_state(compiler: Any, properties: Any) -> None:
-    wishes: dict[str, Any] = {"trackEvents": True, "excludeFromSummaries": True, "debugEventsUntilDate": 5, "samplingRatio": 3}
-    compiled = of_dialect(compiler, _unable, flag(**wishes, **properties, version=7)).compiled("flag")
-    assert compiled is not None
-    assert (compiled.key, compiled.version) == ("flag", 7)
-    assert compiled.tracking == Tracking(is_counted=False, is_tracked=True, debug_until_ms=5, sampling_ratio=3)
-
-
-def test_a_flag_that_needs_a_segment_that_does_not_compile_is_malformed(caplog: pytest.LogCaptureFixture) -> None:
-    one = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}])
-    snapshot = of_dialect(compile_flag, _unable, one, segments=[segment()])
-    assert outcome(snapshot.evaluate("flag", K, "default"))[2] == error("MALFORMED_FLAG")
-    assert "needs segment 's', which does not compile" in caplog.text
-
-
 def test_a_snapshot_logs_to_the_given_logger(caplog: pytest.LogCaptureFixture) -> None:
     other = logging.getLogger("other.logger")
     snapshot = Snapshot.empty(log=other).apply(change_set(*changes([flag(fallthrough=None)])))
     snapshot.evaluate("flag", K, None)
     assert [record.name for record in caplog.records] == ["other.logger"]
-
-
-def _endless(definition: Any, note: Any) -> CompiledFlag:
-    def evaluate(context: Any, scope: Any) -> Any:
-        return evaluate(context, scope)
-
-    return CompiledFlag(definition.key, definition.version, evaluate)
-
-
-def test_a_flag_that_fills_the_stack_is_malformed(caplog: pytest.LogCaptureFixture) -> None:
-    """Also if its caller has used most of the stack: the recursion limit applies to both."""
-    evaluation = of_dialect(_endless, _unable, flag()).evaluate("flag", K, "default")
-    assert outcome(evaluation) == ("default", None, error("MALFORMED_FLAG"))
-    assert caplog.messages == ["flag flag, version 1, depends on too many flags or segments in a row"]
-
-
-@pytest.mark.parametrize(
-    "clause",
-    [
-        pytest.param({"op": "in", "attribute": "key", "values": ["k"]}, id="a clause"),
-        pytest.param({"op": "segmentMatch", "values": ["s"]}, id="a segment"),
-        pytest.param({"op": "matches", "attribute": "key", "values": ["^(k|[l-n]+)$"]}, id="a pattern"),
-    ],
-)
-def test_a_flag_works_after_an_evaluation_without_stack(clause: Any) -> None:
-    """Compiled flags are kept, so they must not depend on the stack of the first caller."""
-    rules = [{"clauses": [clause], "variation": 2}]
-    flags = [flag(rules=rules, prerequisites=[{"key": "needed", "variation": 2}]), flag("needed", rules=rules)]
-    data = change_set(*changes(flags, [segment(included=["k"])]))
-    quiet = logging.getLogger("quiet.logger")
-    quiet.setLevel(logging.CRITICAL)  # logging needs more of the stack than the evaluation
-    for frames in range(2, 120):
-        snapshot = Snapshot.empty(log=quiet).apply(data)
-        re.purge()
-        with contextlib.suppress(RecursionError):
-            with_frames_left(frames, functools.partial(snapshot.evaluate, "flag", K, "default"))
-        assert snapshot.evaluate("flag", K, "default").detail.value == "c", f"{frames} frames left"
 
 
 def test_an_evaluation_has_its_flag_and_whether_it_is_an_experiment() -> None:
@@ -253,22 +154,6 @@ def test_a_problem_of_a_segment_is_logged_for_the_segment(caplog: pytest.LogCapt
 def test_the_context_kinds_of_big_segments() -> None:
     big = segment(unbounded=True, generation=1, unboundedContextKind="org")
     assert snapshot_of(segments=[big, segment("other")]).big_segment_kinds == {"org"}
-
-
-@pytest.mark.parametrize(
-    ("segments", "is_direct"),
-    [
-        pytest.param([segment()], True, id="a list of keys"),
-        pytest.param([segment(unbounded=True, generation=1)], False, id="a big segment"),
-        pytest.param(
-            [segment(rules=[{"clauses": [{"op": "segmentMatch", "values": ["t"]}]}])], False, id="a segment that names another"
-        ),
-    ],
-)
-def test_a_flag_is_direct_unless_its_segment_takes_notes(segments: Any, is_direct: bool) -> None:
-    snapshot = snapshot_of(flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}]), segments=segments)
-    snapshot.evaluate("flag", K, None)
-    assert ("flag" in snapshot.direct_flags) is is_direct
 
 
 # -- changes
@@ -367,63 +252,6 @@ def test_a_prerequisite_is_looked_up_in_the_newest_data() -> None:
     new = old.apply(partial(flag("g", on=False)))
     assert outcome(new.evaluate("f", K, None))[1] == 0
     assert outcome(old.evaluate("f", K, None))[1] == 1
-
-
-ASKS = flag("f", rules=[{"clauses": [{"op": "segmentMatch", "values": ["s", "t"]}], "variation": 2}])
-BIG = segment("t", unbounded=True)
-NESTED = segment("s", rules=[{"clauses": [{"op": "segmentMatch", "values": ["t"]}]}])
-CHAIN = [needs(f"f{depth}", f"f{depth + 1}") for depth in range(20)]
-
-
-def diamonds(levels: int) -> list[dict[str, Any]]:
-    """Two flags on each level, each with both flags of the next level as prerequisites."""
-    return [needs("f", "a1", "b1"), *(needs(f"{side}{n}", f"a{n + 1}", f"b{n + 1}") for n in range(1, levels) for side in "ab")]
-
-
-@pytest.mark.parametrize(
-    ("flags", "segments", "is_direct"),
-    [
-        pytest.param([flag("f")], [], True, id="no targeting"),
-        pytest.param([flag("f", on=False, prerequisites=[{"key": "g", "variation": 0}])], [], True, id="off"),
-        pytest.param([needs("f", "g"), flag("g")], [], True, id="a prerequisite"),
-        pytest.param([needs("f", "g")], [], True, id="a missing prerequisite"),
-        pytest.param([needs("f", "g"), needs("g", "h"), needs("h", "g")], [], False, id="a circle of prerequisites"),
-        pytest.param(
-            [needs("f", "g"), {**ASKS, "key": "g"}],
-            [segment("t", unbounded=True)],
-            False,
-            id="a prerequisite that names a big segment",
-        ),
-        pytest.param([needs("f", "f0"), *CHAIN], [], False, id="a long chain of prerequisites"),
-        pytest.param(diamonds(5), [], True, id="shared prerequisites with 62 uses"),
-        pytest.param(diamonds(6), [], False, id="shared prerequisites with 126 uses"),
-        pytest.param([ASKS], [], True, id="missing segments"),
-        pytest.param([ASKS], [segment("s")], True, id="a segment"),
-        pytest.param([ASKS], [NESTED, segment("t")], False, id="a nested segment"),
-        pytest.param([ASKS], [BIG], False, id="a big segment"),
-    ],
-)
-def test_a_flag_that_takes_no_notes_is_direct(flags: Any, segments: Any, is_direct: bool) -> None:
-    complete = snapshot_of(*flags, segments=segments)
-    complete.evaluate("f", K, None)
-    step_by_step = snapshot_of(*flags)
-    step_by_step.evaluate("f", K, None)
-    for snapshot in (complete, step_by_step.apply(partial(segments=segments))):
-        assert ("f" in snapshot.direct_flags) is is_direct
-        expected = snapshot.evaluate("f", K, "").detail
-        if is_direct:
-            assert snapshot.direct_flags["f"](K, snapshot.scope).detail == expected
-        assert [snapshot.scope.notes, snapshot.scope.missing, snapshot.scope.big_segments_status] == [[], [], None]
-
-
-def test_a_change_of_a_prerequisite_checks_again_whether_a_flag_is_direct() -> None:
-    snapshot = snapshot_of(needs("f", "g"), needs("g", "h"))
-    snapshot.evaluate("f", K, None)
-    assert "f" in snapshot.direct_flags
-    circle = snapshot.apply(partial(needs("h", "f")))
-    assert "f" not in circle.direct_flags
-    assert outcome(circle.evaluate("f", K, None))[2] == error("MALFORMED_FLAG")
-    assert "f" in circle.apply(partial(flag("h", version=2))).direct_flags
 
 
 def test_answers_list_their_prerequisites() -> None:
