@@ -326,7 +326,8 @@ def _restore(arguments: Arguments | str) -> Context:
         return invalid_context(arguments)
     if arguments["key"] != "":
         return Context(**arguments)
-    context = Context(**{**arguments, "key": "-"})
+    placeholder: Arguments = {**arguments, "key": "-"}
+    context = Context(**placeholder)
     if context.error is None:
         force_setattr(context, "key", "")
     return context
