@@ -100,7 +100,7 @@ class Client:
         self._backlog = DeferredHooks(self._logger)
         self._series = HookRunner(config.hooks, self._backlog, self._logger)
         # Weakly, since its numbers may be of interest when the client is gone.
-        self._recorder = Recorder(config.events, turned=_weakly(self._update_fast_path), logger=self._logger)
+        self._recorder = Recorder(config.events, on_toggle=_weakly(self._update_fast_path), logger=self._logger)
         wire = ServiceConnection(config, self._key)
         telling = Analytics(config, self._key, wire, self._recorder)
         self._upkeep = DataUpdates(

@@ -30,7 +30,7 @@ from aioflags.evaluation.value_types import EXPECTABLE, MISMATCH, expected_type,
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.hooks.runner import HookRunner
-from aioflags.migration.stages import Stage, staged
+from aioflags.migration.stages import Stage, as_stage
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import DataOrigin, Explanation, ExplanationStep, StepKind
@@ -197,7 +197,7 @@ class Evaluator:
         question = self.question(snapshot, key, context, default.value, object, method="migration_variation")
 
         async def answer() -> EvaluationDetail[Stage]:
-            detail = staged(await self._answer_awaited(question), default)
+            detail = as_stage(await self._answer_awaited(question), default)
             if detail.reason.error_kind is ErrorKind.WRONG_TYPE:
                 self._log_stage(question.key)
             return detail

@@ -33,7 +33,7 @@ from aioflags.events.summarizer import Summarizer
 from aioflags.events.summary import HAS_GIL, NO_CONTEXT, HotContext, Increment, kept, kinds_of
 from aioflags.events.tracked_data import TrackedData
 from aioflags.model.context import Context
-from aioflags.model.defaults import MAX_TICKS, MAX_UNKNOWN_KEYS
+from aioflags.model.defaults import MAX_HOT_ANSWERS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
@@ -48,7 +48,7 @@ __all__ = ["DISABLED_RECORDER", "Recorder"]
 class Recorder:
     """What happened and was not sent yet. Closed until :meth:`open`, and closed again in the child of a fork.
 
-    The fast path of an evaluation reads ``hot_context`` without the lock. ``turned`` is called whenever it was opened or closed.
+    The fast path of an evaluation reads ``hot_context`` without the lock. ``on_toggle`` is called whenever it was opened or closed.
     ``chance`` gives numbers in [0, 1), ``clock`` milliseconds of the wall clock. ``has_gil``: evaluations may be counted without
     the lock.
     """
@@ -58,14 +58,14 @@ class Recorder:
         settings: Events,
         *,
         logger: logging.Logger = package_logger,
-        turned: Callable[[], object] = lambda: None,
+        on_toggle: Callable[[], object] = lambda: None,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], int] = now_ms,
         has_gil: bool = HAS_GIL,
     ) -> None:
         self._settings = settings
         self._has_focus = has_gil and settings.context_keys_capacity > 0
-        self._turned = turned
+        self._on_toggle = on_toggle
         self._logger = logger
         self._chance = chance
         self._clock = clock
@@ -93,20 +93,20 @@ class Recorder:
 
     def after_fork_reset(self) -> None:
         """In the child of a fork, when all is reset: it is closed there, which its client has to know."""
-        self._turned()
+        self._on_toggle()
 
     def open(self) -> None:
         """Records from now on."""
         with self._lock:
             self.is_open = True
-        self._turned()
+        self._on_toggle()
 
     def close(self) -> None:
         """Records no more. What is there can still be drained."""
         with self._lock:
             self.is_open = False
             self.hot_context = NO_CONTEXT
-        self._turned()
+        self._on_toggle()
 
     # -- what happens
 
@@ -146,7 +146,7 @@ class Recorder:
                 prerequisites=answer.prerequisites,
             )
             increment = self._evaluation(key, context, default, evaluation, with_reason=False)
-            if increment is not None and len(hot_context.increments) < MAX_TICKS:
+            if increment is not None and len(hot_context.increments) < MAX_HOT_ANSWERS:
                 hot_context.increments[answer] = increment
         finally:
             self._lock.release()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 
-__all__ = ["READS", "WRITES", "Operation", "Origin", "Stage", "staged"]
+__all__ = ["READS", "WRITES", "Operation", "Origin", "Stage", "as_stage"]
 
 
 class Stage(StrEnum):
@@ -70,7 +70,7 @@ WRITES: Final[Mapping[Stage, tuple[Origin, ...]]] = {
 _NO_STAGE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.WRONG_TYPE)
 
 
-def staged(detail: EvaluationDetail[Any], default: Stage) -> EvaluationDetail[Stage]:
+def as_stage(detail: EvaluationDetail[Any], default: Stage) -> EvaluationDetail[Stage]:
     """What a flag answered as a stage; ``default`` where it is none."""
     try:
         return EvaluationDetail(Stage(detail.value), detail.variation_index, detail.reason)

@@ -16,7 +16,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.batch import Batch
 from aioflags.events.recorder import Recorder
 from aioflags.events.summary import HAS_GIL
-from aioflags.model.defaults import MAX_TICKS, MAX_UNKNOWN_KEYS
+from aioflags.model.defaults import MAX_HOT_ANSWERS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.event import EvaluationEvent, IndexEvent, MigrationEvent
 from aioflags.sources import MemorySource
@@ -306,7 +306,9 @@ def test_the_short_way_is_there_for_so_many_answers_and_all_are_counted() -> Non
     to = recorder()
     short_way(to, "plain", U1)
     (increment,) = to.hot_context.increments.values()
-    to.hot_context.increments.update({Answer(number, 0, Reason(kind=ReasonKind.OFF)): increment for number in range(MAX_TICKS)})
+    to.hot_context.increments.update(
+        {Answer(number, 0, Reason(kind=ReasonKind.OFF)): increment for number in range(MAX_HOT_ANSWERS)}
+    )
     many = len(to.hot_context.increments)
     for _ in range(2):
         short_way(to, "other", U1)
