@@ -1,1 +1,1 @@
-"""Floor 4: what happened, on its way out. Recording never waits; shaping, posting and giving up happen on the event loop."""
+"""Layer 4: analytics and diagnostic events. Recording never waits; encoding, posting and retrying happen on the event loop."""

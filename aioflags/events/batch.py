@@ -1,4 +1,4 @@
-"""Batch: what is sent together.
+"""Batch: the events and the summary that are sent together.
 
 Source: ``events.md`` 10.
 """
@@ -16,8 +16,8 @@ __all__ = ["Batch"]
 class Batch:
     """Events in the order in which they happened, and the summary of a period.
 
-    ``summary`` and how many ``evaluations`` it tells of are known once ``counting`` has come to its end, of which a step takes
-    some microseconds and may take place on any thread.
+    ``summary`` and its number of ``evaluations`` are complete when ``counting`` is exhausted. A step of ``counting`` takes some
+    microseconds, on any thread.
     """
 
     __slots__ = ("counting", "evaluations", "events", "summary")
@@ -29,7 +29,7 @@ class Batch:
         self.counting: Iterator[object] = counting(self)
 
     def count(self) -> int:
-        """Counts at once what is left to count. Answers how many evaluations there are."""
+        """Do the remaining steps of counting at once. Returns the number of evaluations."""
         for _ in self.counting:
             pass
         return self.evaluations

@@ -1,4 +1,4 @@
-"""ContextDeduplicator: whom analytics have been told about, so that nobody is described twice in a row.
+"""ContextDeduplicator: remembers which contexts were described, so that each is described once and not with every event.
 
 Source: ``events.md`` 7.
 """
@@ -14,38 +14,38 @@ __all__ = ["ContextDeduplicator"]
 
 
 class ContextDeduplicator:
-    """The contexts that came last, at most ``capacity`` of them; with 0, nobody is ever known.
+    """The newest contexts, at most ``capacity`` of them. With a capacity of 0 every context is new.
 
-    ``renew`` takes the key of a user and makes it the newest; it raises ``KeyError`` if the key is not in here. It is
+    ``refresh`` takes the key of a user and makes it the newest; it raises ``KeyError`` for a key that is not remembered. It is
     ``OrderedDict.move_to_end``. With a GIL it needs no lock, since it is a single C function: for keys of the class ``str`` no
-    other thread runs in the middle of it. Without a GIL the recorder does not call it, and calls :meth:`meet` under its lock.
+    other thread runs in the middle of it. Without a GIL the recorder does not call it, and calls :meth:`add` under its lock.
     """
 
-    __slots__ = ("_capacity", "_known", "renew")
+    __slots__ = ("_capacity", "_identities", "refresh")
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._known: OrderedDict[Hashable, None] = OrderedDict()
-        self.renew: Callable[[Hashable], None] = self._known.move_to_end
+        self._identities: OrderedDict[Hashable, None] = OrderedDict()
+        self.refresh: Callable[[Hashable], None] = self._identities.move_to_end
 
-    def meet(self, context: Context) -> bool:
-        """Whether a valid context is new. It is the newest of the known ones from now on."""
+    def add(self, context: Context) -> bool:
+        """Whether a valid context is new. It becomes the newest."""
         if context.kind == "user" and context.members is None:
             identity: Hashable = context.key
         else:
-            # Apart from users: their keys stand for themselves, and one may look like the canonical key of somebody else.
+            # In a tuple: the key of a user may look like the canonical key of another kind, such as "org:o".
             identity = (context.canonical_key,)
-        known = self._known
+        identities = self._identities
         try:
-            known.move_to_end(identity)
+            identities.move_to_end(identity)
         except KeyError:
-            known[identity] = None
+            identities[identity] = None
         else:
             return False
-        if len(known) > self._capacity:
-            known.popitem(last=False)
+        if len(identities) > self._capacity:
+            identities.popitem(last=False)
         return True
 
     def clear(self) -> None:
-        """Forgets everybody."""
-        self._known.clear()
+        """Forget all contexts."""
+        self._identities.clear()

@@ -1,6 +1,6 @@
-"""DeliveryLog: what the log hears of payloads that do not go through: that it begins, and what it has cost once it is over.
+"""DeliveryLog: logs that payloads cannot be delivered: once when an outage begins, and once when it ends, with its cost.
 
-Source: ``events.md`` 11.2, which has two warnings for every payload; here that holds for the first one of an outage.
+Source: ``events.md`` 11.2, which has two warnings for each payload; here only the first payload of an outage has them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import logging
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.runtime.fork import reset_after_fork
 
-__all__ = ["DeliveryLog", "amount"]
+__all__ = ["DeliveryLog", "describe_amount"]
 
 
 class DeliveryLog:
-    """Of the payloads of one kind that one client sends. Warns when it begins and when it ends; in between is for debugging.
+    """The log of one kind of payload of one client. It warns when an outage begins and ends; lines in between are for DEBUG.
 
-    A service that is away for hours is one piece of news, not two for each payload.
+    An outage of hours would otherwise be logged twice for each payload.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -25,58 +25,58 @@ class DeliveryLog:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: what the parent could not send is the parent's."""
+        """In the child of a fork: forget the outage of the parent."""
         self._is_refused = False
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._has_failed = self._has_dropped = self._is_refused
         self._events = 0
         self._evaluations = 0
 
-    def failed(self, what: str, why: str) -> None:
-        """A first attempt, after which there is another one."""
+    def failed(self, payload: str, reason: str) -> None:
+        """Log that a first attempt failed; there will be a second one."""
         level = logging.DEBUG if self._has_failed else logging.WARNING
         self._has_failed = True
-        self._logger.log(level, "could not send %s, will retry in %g s: %s", what, EVENT_RETRY_DELAY, why)
+        self._logger.log(level, "could not send %s, will retry in %g s: %s", payload, EVENT_RETRY_DELAY, reason)
 
-    def dropped(self, what: str, why: str, *, events: int = 0, evaluations: int = 0) -> None:
-        """A payload was given up, with so much in it."""
+    def dropped(self, payload: str, reason: str, *, events: int = 0, evaluations: int = 0) -> None:
+        """Log that a payload with this many events and evaluations was dropped."""
         level = logging.DEBUG if self._has_dropped else logging.WARNING
         self._has_failed = self._has_dropped = True
         self._events += events
         self._evaluations += evaluations
-        self._logger.log(level, "dropped %s (more of the same is not told until one goes through): %s", what, why)
+        self._logger.log(level, "dropped %s (more drops are logged at DEBUG until a payload is delivered): %s", payload, reason)
 
-    def over(self) -> None:
-        """A payload went through."""
+    def delivered(self) -> None:
+        """A payload was delivered: log the end of an outage."""
         if self._is_refused:
-            return  # it was on its way already
+            return  # this payload was sent before the refusal
         if self._events or self._evaluations:
-            self._logger.warning("events go through again; dropped meanwhile: %s", self._lost)
-        self._begin()
+            self._logger.warning("events are delivered again; dropped during the outage: %s", self._lost)
+        self._reset()
 
     def refused(self) -> None:
-        """No payload ever will: the service has no use for them. Told once; others may be on their way, and refused as well."""
+        """Log once that the service refuses all payloads. Payloads that are being sent may still be delivered, or refused again."""
         if self._is_refused:
             return
         self._is_refused = True
-        self._logger.error("events are turned off for good: the service refuses them; dropped: %s", self._lost)
-        self._begin()
+        self._logger.error("stopped sending events: the service refuses them permanently; dropped: %s", self._lost)
+        self._reset()
 
     def closed(self) -> None:
-        """None will, since the client closes."""
+        """The client closes: log the cost of an outage that has not ended."""
         if self._events or self._evaluations:
-            self._logger.warning("closed while events did not go through; dropped: %s", self._lost)
-        self._begin()
+            self._logger.warning("closed during an outage of the events service; dropped: %s", self._lost)
+        self._reset()
 
     @property
     def _lost(self) -> str:
-        return amount(self._events, self._evaluations)
+        return describe_amount(self._events, self._evaluations)
 
 
-def amount(events: int, evaluations: int) -> str:
-    """So many single events, and so many evaluations that are counted, in words; what is none is left out."""
+def describe_amount(events: int, evaluations: int) -> str:
+    """Numbers of events and of counted evaluations in words, such as "2 events and the counts of 1 evaluation"."""
     parts = [f"{events} event{_s(events)}"] if events or not evaluations else []
     if evaluations:
         parts.append(f"the counts of {evaluations} evaluation{_s(evaluations)}")

@@ -1,7 +1,7 @@
-"""Diagnostics: tells the service, at the start and every interval, how a client is set up and how it fared.
+"""Diagnostics: sends diagnostic events, at the start and then at every interval: how the client is set up and how it fares.
 
-They have a timer of their own and go beside the events of analytics, never with them: what becomes of the one does not
-concern the other, but that a service that refuses events for good is told nothing more at all.
+They are sent separately from analytics, on their own timer. A failure of diagnostics does not affect analytics; a permanent
+refusal of analytics also stops diagnostics.
 
 Source: ``events.md`` 12.
 """
@@ -20,22 +20,24 @@ from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Sender
 from aioflags.model.event import StreamAttempt
 from aioflags.protocol.diagnostics import Description, Identity, init_event, periodic_event
+from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import logger as package_logger
 
 __all__ = ["Diagnostics"]
 
-_MOST_ATTEMPTS: Final = 1000
-"""How many attempts to establish a stream one event tells of: the newest."""
+_MAX_ATTEMPTS: Final = 1000
+"""Attempts to open a stream that one event reports: the newest."""
 
-_LONGEST_FINISH: Final = 0.5
-"""How many seconds a close waits for diagnostics that are on their way."""
+_MAX_FINISH: Final = 0.5
+"""Seconds that a close waits for a diagnostic event that is being sent."""
 
 
 class Diagnostics:
-    """The diagnostic events of one run of a client; an outlet of its core. At most one is on its way at a time.
+    """The diagnostic events of one run of a client. At most one is being sent at a time.
 
-    ``describe`` is asked once a run, when it begins. ``key_suffix`` is what may be shown of the SDK key, ``interval`` seconds.
+    ``describe`` is called once, when a run begins. ``key_suffix`` is the part of the SDK key that may be shown. ``interval`` is in
+    seconds.
     """
 
     def __init__(
@@ -61,48 +63,54 @@ class Diagnostics:
     def _begin(self) -> None:
         self._identity = Identity(diagnostic_id=str(uuid.uuid4()), sdk_key_suffix=self._key_suffix)
         self._since_ms = self._clock()
-        self._attempts: deque[StreamAttempt] = deque(maxlen=_MOST_ATTEMPTS)
-        self._idle = anyio.Event()
+        self._attempts: deque[StreamAttempt] = deque(maxlen=_MAX_ATTEMPTS)
+        self._is_sending = True
+        self._sent = Signal()
 
     def attempted(self, attempt: StreamAttempt) -> None:
-        """A source has tried to establish a stream. On the event loop."""
+        """Note an attempt of a source to open a stream. Called on the event loop."""
         self._attempts.append(attempt)
 
     # -- the life of a run
 
     def open(self) -> None:
-        """A run begins. The child of a fork is another client to the service: it has a run, and an identity, of its own."""
+        """Begin a run. The child of a fork is another client to the service: it has a run and an identity of its own."""
         self._begin()
 
     def stop(self) -> None:
-        """Nothing is due any more: the recorder, by which that is judged, is closed at the same time."""
+        """Send no more events. The recorder is closed at the same time, and :meth:`run` checks that."""
 
     async def run(self) -> None:
-        """Tells what is due when it is due, until it is cancelled, or nobody is to be told anything any more."""
+        """Send each event when it is due, until the task is cancelled or the recorder is closed or refused."""
         due = anyio.current_time()
         try:
             await self._sender.send_diagnostic(init_event(self._identity, self._describe(), at_ms=self._since_ms))
             while True:
-                self._idle.set()
-                # One that took longer than its interval leaves those out that came meanwhile: the next one counts for them.
+                self._mark_sent()
+                # An event that took longer than the interval replaces those that were due meanwhile: the next one includes them.
                 due = max(due + self._interval, anyio.current_time())
                 await anyio.sleep_until(due)
                 if self._recorder.is_refused or not self._recorder.is_open:
                     return
-                self._idle = anyio.Event()
+                self._is_sending = True
                 await self._sender.send_diagnostic(self._take_period())
         except Exception:
-            self._logger.exception("no diagnostics are sent any more, because of a bug in aioflags")
+            self._logger.exception("stopped sending diagnostic events after an internal error (please report)")
         finally:
-            self._idle.set()
+            self._mark_sent()
 
     async def finish(self, seconds: float) -> None:
-        """What is on its way may arrive, within half a second: nobody waits long for that. A period cut short is not told."""
-        with anyio.move_on_after(min(seconds, _LONGEST_FINISH)):
-            await self._idle.wait()
+        """Wait for an event that is being sent, at most half a second. The unfinished period is not reported."""
+        with anyio.move_on_after(min(seconds, _MAX_FINISH)):
+            if self._is_sending:
+                await self._sent.wait()
+
+    def _mark_sent(self) -> None:
+        self._is_sending = False
+        self._sent.send()
 
     def _take_period(self) -> bytes:
-        """What happened since this was taken last. A new period begins."""
+        """The event for the time since the previous one. A new period begins."""
         period, since_ms, attempts = self._recorder.close_period(), self._since_ms, list(self._attempts)
         self._since_ms = self._clock()
         self._attempts.clear()

@@ -1,4 +1,4 @@
-"""Events: what a client tells about its use, and how, checked once when it is made.
+"""Events: options of analytics and diagnostic events, checked when they are made.
 
 Source: ``events.md`` 13.
 """
@@ -30,18 +30,23 @@ __all__ = ["Events"]
 class Events:
     """Options of analytics and diagnostic events. Durations are in seconds.
 
-    Without ``send_events`` nothing is recorded and nothing sent. At most ``events_max_pending`` events wait to be sent, which
-    happens every ``flush_interval``, or with ``None`` only when a flush is called for, or a close; what comes when they are that
-    many is dropped and counted, while summaries go on.
-    ``private_attributes`` (references such as ``email`` or ``/address/city``), or all with ``all_attributes_private``, leave the
-    process with no event. A context is described again when ``context_keys_capacity`` others came after it, or after
-    ``context_keys_flush_interval``; anonymous ones are not described at all with ``omit_anonymous_contexts``.
-    ``enable_event_compression`` sends gzip. Diagnostic events describe the configuration and how the client fares, and nobody's
-    data: one at the start, then one every ``diagnostic_recording_interval`` (60 or more); none with ``diagnostic_opt_out``.
+    Args:
+        send_events: Without it no events are recorded or sent.
+        events_max_pending: How many events wait to be sent at most. Further events are dropped and counted; summaries go on.
+        flush_interval: Seconds between two flushes. ``None``: send only at ``flush()`` and at the close.
+        context_keys_capacity: A context is described again when this many other contexts came after it.
+        context_keys_flush_interval: Seconds after which every context is described again.
+        all_attributes_private: Events contain no attributes of contexts.
+        private_attributes: Attributes that events do not contain: references such as ``email`` or ``/address/city``.
+        omit_anonymous_contexts: Events do not describe anonymous contexts.
+        enable_event_compression: Compress events with gzip.
+        diagnostic_opt_out: Send no diagnostic events. They describe the configuration and how the client fares, and contain no
+            data of users.
+        diagnostic_recording_interval: Seconds between two diagnostic events, 60 or more. The first one is sent at the start.
 
     Raises:
-        ConfigError: an option is of the wrong type. Numbers that cannot be used are replaced by the default or the minimum,
-            and references that name nothing are left out, both with a warning.
+        ConfigError: An option has the wrong type. A number that cannot be used is replaced by the default or the minimum, and an
+            invalid reference is ignored, both with a warning.
     """
 
     send_events: bool = True
@@ -71,7 +76,7 @@ class Events:
         if capacity < 0:
             logger.warning("context_keys_capacity: %r cannot be used, taking the default %r", capacity, CONTEXT_KEYS_CAPACITY)
             capacity = CONTEXT_KEYS_CAPACITY
-        interval, forgetting = "diagnostic_recording_interval", "context_keys_flush_interval"
+        recording, deduplication = "diagnostic_recording_interval", "context_keys_flush_interval"
         set_all(
             self,
             {
@@ -80,27 +85,27 @@ class Events:
                 if self.flush_interval is None
                 else at_least("flush_interval", self.flush_interval, FLUSH_INTERVAL, MIN_EVENT_INTERVAL, logger),
                 "context_keys_capacity": capacity,
-                forgetting: at_least(
-                    forgetting, self.context_keys_flush_interval, CONTEXT_KEYS_FLUSH_INTERVAL, MIN_EVENT_INTERVAL, logger
+                deduplication: at_least(
+                    deduplication, self.context_keys_flush_interval, CONTEXT_KEYS_FLUSH_INTERVAL, MIN_EVENT_INTERVAL, logger
                 ),
                 "private_attributes": _references(self.private_attributes),
-                interval: at_least(
-                    interval, self.diagnostic_recording_interval, DIAGNOSTIC_INTERVAL, MIN_DIAGNOSTIC_INTERVAL, logger
+                recording: at_least(
+                    recording, self.diagnostic_recording_interval, DIAGNOSTIC_INTERVAL, MIN_DIAGNOSTIC_INTERVAL, logger
                 ),
             },
         )
 
 
-def _references(given: object) -> tuple[str, ...]:
-    require("private_attributes", given, Iterable, wanted="a list of attribute references")
-    if isinstance(given, str):
+def _references(references: object) -> tuple[str, ...]:
+    require("private_attributes", references, Iterable, wanted="a list of attribute references")
+    if isinstance(references, str):
         raise ConfigTypeError("private_attributes: expected a list of attribute references, got str")
-    found: list[str] = []
-    for text in cast("Iterable[object]", given):
+    valid: list[str] = []
+    for text in cast("Iterable[object]", references):
         require("private_attributes", text, str, wanted="strings")
         reference = AttributeReference.parse(str(text))
         if reference.is_valid:
-            found.append(str(text))
+            valid.append(str(text))
         else:
-            logger.warning("private_attributes: %s is left out: %s", printable(repr(text)), reference.error)
-    return tuple(found)
+            logger.warning("private_attributes: ignoring %s: %s", printable(repr(text)), reference.error)
+    return tuple(valid)

@@ -1,6 +1,6 @@
-"""Outbox: when what was recorded is sent, how much at once, and what is left to do at the end.
+"""Outbox: decides when recorded events are sent, how many payloads at once, and what a close still sends.
 
-One task waits for the next thing that is due; every payload has a task of its own.
+One task waits for the next deadline; every batch is delivered by a task of its own.
 
 Source: ``events.md`` 10; ``architecture.md`` 9.
 """
@@ -19,13 +19,14 @@ import anyio
 from anyio.abc import TaskGroup
 
 from aioflags.events.batch import Batch
-from aioflags.events.delivery_log import amount
+from aioflags.events.delivery_log import describe_amount
 from aioflags.events.options import Events
 from aioflags.events.payloads import EVENT_SLICE, payloads
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Sender, SendOutcome
 from aioflags.model.defaults import MAX_DELIVERIES
 from aioflags.protocol.redaction import Redaction
+from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.fork import reset_after_fork
@@ -33,12 +34,12 @@ from aioflags.runtime.logs import logger as package_logger
 
 __all__ = ["Outbox"]
 
-_BEAT: Final = 5.0
-"""How far, in seconds, the end of a summary may be off for evaluations that did not look at the clock."""
+_DATING_INTERVAL: Final = 5.0
+"""Seconds by which the end of a summary may be too late for evaluations that did not read the clock."""
 
 
 class Outbox:
-    """Sends what a recorder has, for one run of a client, on its event loop; :meth:`flush` may be called from any thread."""
+    """Sends what a recorder has, for one run of a client, on its event loop. :meth:`flush` may be called from any thread."""
 
     def __init__(self, recorder: Recorder, settings: Events, sender: Sender, logger: logging.Logger = package_logger) -> None:
         self._recorder = recorder
@@ -51,136 +52,132 @@ class Outbox:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: what is on its way there is the parent's, and nothing here waits for it."""
+        """In the child of a fork: the parent delivers its batches, and its tasks do not run here."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: TaskGroup | None = None
-        self._wanted = anyio.Event()
-        self._is_waking = False
+        self._is_flush_requested = False
+        self._flush_requested = Signal()
+        self._is_wake_up_scheduled = False
         self._deliveries: dict[int, _Delivery] = {}
-        self._forget_at = math.inf
+        self._delivered = Signal()
+        self._reset_deduplication_at = math.inf
 
     # -- the life of a run
 
     def open(self) -> None:
-        """What happens from now on is recorded."""
+        """Start to record."""
         self._loop = asyncio.get_running_loop()
         self._recorder.open()
 
     def stop(self) -> None:
-        """What happens from now on is not."""
+        """Stop to record."""
         self._recorder.close()
 
     async def run(self) -> None:
-        """Sends what is due when it is due, until it is cancelled. What is on its way then is lost, and counted as such."""
+        """Send events when they are due, until the task is cancelled. Batches that are being delivered then count as dropped."""
         try:
             async with anyio.create_task_group() as self._tasks:
-                self._forget_at = anyio.current_time() + self._settings.context_keys_flush_interval
+                self._reset_deduplication_at = anyio.current_time() + self._settings.context_keys_flush_interval
                 interval = self._settings.flush_interval
-                await (self._keep_still() if interval is None else self._keep_time(interval))
+                await (self._run_on_request() if interval is None else self._run_on_timer(interval))
         finally:
             self._tasks = None
             for number in list(self._deliveries):
-                self._end(number)  # its task was cancelled before the first step, and had no chance to
+                self._end_delivery(number)  # a task that was cancelled before its first step did not do it
             self._recorder.close()
             self._recorder.discard()
 
-    async def _keep_time(self, interval: float) -> None:
+    async def _run_on_timer(self, interval: float) -> None:
         now = anyio.current_time()
         flush_at = now + interval
         while True:
-            with anyio.CancelScope(deadline=min(flush_at, self._forget_at, now + _BEAT)):
-                await self._wanted.wait()
+            with anyio.CancelScope(deadline=min(flush_at, self._reset_deduplication_at, now + _DATING_INTERVAL)):
+                await self._wait_for_request()
             now = anyio.current_time()
-            with self._going_on():
-                if self._wanted.is_set() or now >= flush_at:
-                    self._wanted = anyio.Event()
+            with self._logging_bugs():
+                if self._is_flush_requested or now >= flush_at:
+                    self._is_flush_requested = False
                     flush_at = now + interval
                     self._dispatch()
                 else:
-                    self._forget_contexts(now)
+                    self._reset_deduplication_if_due(now)
                 budget = Budget(EVENT_SLICE)
                 for _ in self._recorder.date_pending():
                     await pause_when_spent(budget)
 
-    async def _keep_still(self) -> None:
-        """Sends when it is asked to, and has no timer. Contexts are forgotten, and evaluations dated, when something is sent."""
+    async def _run_on_request(self) -> None:
+        """Send when a flush is requested. There is no timer: deduplication is reset, and evaluations are dated, at a flush."""
         while True:
-            await self._wanted.wait()
-            self._wanted = anyio.Event()
-            with self._going_on():
+            await self._wait_for_request()
+            self._is_flush_requested = False
+            with self._logging_bugs():
                 self._dispatch()
 
+    async def _wait_for_request(self) -> None:
+        if not self._is_flush_requested:
+            await self._flush_requested.wait()
+
     @contextmanager
-    def _going_on(self) -> Generator[None]:
-        """What fails once may be done the next time: it does not end the events of a client."""
+    def _logging_bugs(self) -> Generator[None]:
+        """Log an unexpected exception. The next flush tries again: one failure must not end the events of a client."""
         try:
             yield
         except Exception:
-            self._logger.exception("events are not sent for now, because of a bug in aioflags")
+            self._logger.exception("could not send events after an internal error, will retry at the next flush (please report)")
 
-    def _forget_contexts(self, now: float) -> None:
-        if now >= self._forget_at:
-            self._forget_at = now + self._settings.context_keys_flush_interval
+    def _reset_deduplication_if_due(self, now: float) -> None:
+        if now >= self._reset_deduplication_at:
+            self._reset_deduplication_at = now + self._settings.context_keys_flush_interval
             self._recorder.reset_deduplication()
 
     # -- flushing
 
     def flush(self) -> None:
-        """Asks for all that was recorded so far to be sent now. Does not wait."""
-        # Nobody has to wake the loop whose wake-up has not come yet: it finds what is recorded by now. Two threads may still come
-        # at the same time, and wake it twice.
-        if self._loop is None or self._is_waking or not self._recorder.is_open:
+        """Request that all recorded events are sent now. Does not wait."""
+        # Skip the wake-up if one is already scheduled. Two threads may still pass this check at once; a second wake-up is harmless.
+        if self._loop is None or self._is_wake_up_scheduled or not self._recorder.is_open:
             return
-        self._is_waking = True
+        self._is_wake_up_scheduled = True
         try:
-            self._loop.call_soon_threadsafe(self._want)
-        except RuntimeError:  # the loop is closed, and nothing will ever be sent
+            self._loop.call_soon_threadsafe(self._request_flush)
+        except RuntimeError:  # the loop is closed: no event can be sent any more
             return
 
-    def _want(self) -> None:
-        self._is_waking = False  # first: who comes from here on wakes it again
-        self._wanted.set()
+    def _request_flush(self) -> None:
+        self._is_wake_up_scheduled = False  # first: a flush from here on needs another wake-up
+        self._is_flush_requested = True
+        self._flush_requested.send()
 
     async def flush_and_wait(self, timeout: float | None) -> bool:
-        """Whether all that was recorded so far is sent, or given up, within ``timeout`` seconds."""
+        """Send all recorded events. False if some are still being sent after ``timeout`` seconds."""
         with anyio.move_on_after(timeout):
-            await self._flushed()
+            await self._flush_all()
             return True
         return False
 
     async def finish(self, seconds: float) -> None:
-        """The last flush, which may take that long. What is not sent then is lost, and the log says how much that is."""
+        """Do the last flush, in at most ``seconds``. Logs how many events were not sent in that time and are lost."""
         with anyio.move_on_after(seconds):
-            await self._flushed()
+            await self._flush_all()
         self._sender.close()
         stats = self._recorder.stats
         if stats.events_pending or stats.evaluations_pending:
-            lost = amount(stats.events_pending, stats.evaluations_pending)
+            lost = describe_amount(stats.events_pending, stats.evaluations_pending)
             self._logger.warning("closed before all events were sent; lost: %s", lost)
 
-    async def _flushed(self) -> None:
+    async def _flush_all(self) -> None:
         while self._tasks is not None and len(self._deliveries) >= MAX_DELIVERIES:
-            await self._first_done()
+            await self._delivered.wait()
         self._dispatch()
         for delivery in list(self._deliveries.values()):
             await delivery.done.wait()
 
-    async def _first_done(self) -> None:
-        async with anyio.create_task_group() as waiting:
-
-            async def wait(done: anyio.Event) -> None:
-                await done.wait()
-                waiting.cancel_scope.cancel()
-
-            for delivery in self._deliveries.values():
-                waiting.start_soon(wait, delivery.done)
-
     def _dispatch(self) -> None:
-        """Sends what there is, unless as many payloads as may be are on their way already."""
+        """Start to deliver a batch of all pending events, unless too many batches are being delivered."""
         if self._tasks is None or len(self._deliveries) >= MAX_DELIVERIES:
             return
         batch = self._recorder.drain()
-        self._forget_contexts(anyio.current_time())
+        self._reset_deduplication_if_due(anyio.current_time())
         if batch is not None:
             self._count += 1
             self._deliveries[self._count] = _Delivery(batch)
@@ -192,7 +189,7 @@ class Outbox:
         delivery = self._deliveries[number]
         try:
             if self._recorder.is_refused:
-                await self._count_evaluations(delivery.batch)  # in steps; _end drops it
+                await self._count_evaluations(delivery.batch)  # in steps; _end_delivery drops the batch
                 return
             async with aclosing(payloads(delivery.batch, self._redaction, logger=self._logger)) as packed:
                 async for payload in packed:
@@ -200,32 +197,33 @@ class Outbox:
                     is_sent = outcome is SendOutcome.SENT
                     delivery.events += payload.events
                     delivery.evaluations += payload.evaluations
-                    self._recorder.settle(events=payload.events, evaluations=payload.evaluations, is_sent=is_sent)
+                    self._recorder.mark_settled(events=payload.events, evaluations=payload.evaluations, is_sent=is_sent)
                     if outcome is SendOutcome.STOP:
                         self._recorder.refuse()
                         break
         except Exception:
-            self._logger.exception("a batch of events is dropped, because of a bug in aioflags")
+            self._logger.exception("dropped a batch of events after an internal error (please report)")
         finally:
-            self._end(number)
+            self._end_delivery(number)
 
     async def _count_evaluations(self, batch: Batch) -> None:
         budget = Budget(EVENT_SLICE)
         for _ in batch.counting:
             await pause_when_spent(budget)
 
-    def _end(self, number: int) -> None:
-        """Whatever of a batch did not come to a payload, or was cancelled on its way, is lost."""
+    def _end_delivery(self, number: int) -> None:
+        """Count the events of a batch that did not become a payload, or whose payload was cancelled, as dropped."""
         delivery = self._deliveries.pop(number)
         batch = delivery.batch
         events, evaluations = len(batch.events) - delivery.events, batch.count() - delivery.evaluations
-        self._recorder.settle(events=events, evaluations=evaluations, is_sent=False)
+        self._recorder.mark_settled(events=events, evaluations=evaluations, is_sent=False)
         delivery.done.set()
+        self._delivered.send()
 
 
 @dataclass(slots=True)
 class _Delivery:
-    """A batch on its way, and how much of it is settled."""
+    """A batch that is being delivered. ``events`` and ``evaluations``: how many of it are settled."""
 
     batch: Batch
     done: anyio.Event = field(default_factory=anyio.Event)

@@ -1,4 +1,4 @@
-"""A batch becomes payloads: shaped, joined and compressed in slices, so that the event loop is never held for long.
+"""Payloads: a batch as bodies of requests. It is encoded, joined and compressed in slices, so that other tasks can run in between.
 
 Source: ``events.md`` 2, 4 and 11.3.
 """
@@ -27,13 +27,13 @@ __all__ = ["EVENT_SLICE", "EventPayload", "compressed", "payloads"]
 EVENT_SLICE: Final = 0.00025
 """Seconds of work on a batch between two pauses. Shorter than for flag data, which arrives rarely."""
 _BRACKETS: Final = 2
-_PIECE: Final = 4 * 1024
-"""How much is compressed at once, which takes about as long."""
+_COMPRESSED_SLICE: Final = 4 * 1024
+"""Bytes that are compressed between two pauses, which takes about as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventPayload:
-    """The body of one POST, and of how many events and counted evaluations it tells. ``id`` stays the same in a retry."""
+    """The body of one POST, and its numbers of events and counted evaluations. ``id`` stays the same in a retry."""
 
     body: bytes
     events: int
@@ -42,11 +42,11 @@ class EventPayload:
 
 
 async def payloads(
-    batch: Batch, redaction: Redaction, *, longest: int = MAX_PAYLOAD_BYTES, logger: logging.Logger = package_logger
+    batch: Batch, redaction: Redaction, *, max_bytes: int = MAX_PAYLOAD_BYTES, logger: logging.Logger = package_logger
 ) -> AsyncGenerator[EventPayload, None]:
-    """The payloads of a batch: one, unless its body would be longer than ``longest``; a record that is longer goes alone.
+    """The payloads of a batch. A body has at most ``max_bytes``, unless a single record is longer; that record is sent alone.
 
-    Events that have no shape are left out; the log has the first of them. The summary is the last record of the last one.
+    Events that cannot be encoded are left out; the first of them is logged. The summary is the last record of the last payload.
     """
     shaper = Shaper(redaction)
     records: list[bytes] = []
@@ -61,14 +61,14 @@ async def payloads(
                 await pause_when_spent(budget)
             record = shaper.record(event)
         except Exception:
-            if not has_failed:  # with one of thousands, all may be
+            if not has_failed:  # a batch may have thousands of such events
                 has_failed = True
-                logger.exception("an event is dropped that cannot be shaped, because of a bug in aioflags")
+                logger.exception("dropped an event that cannot be encoded, after an internal error (please report)")
             continue
-        if records and size + len(record) > longest:
+        if records and size + len(record) > max_bytes:
             yield _payload(records, evaluations=0)
             records, size = [], _BRACKETS
-            shaper = Shaper(redaction)  # and with it the contexts that were shaped
+            shaper = Shaper(redaction)  # the old one keeps the contexts that it has encoded
         records.append(record)
         size += len(record) + 1
         await pause_when_spent(budget)
@@ -78,7 +78,7 @@ async def payloads(
             summary.append(piece)
             await pause_when_spent(budget)
         last = b"".join(summary)
-        if records and size + len(last) > longest:
+        if records and size + len(last) > max_bytes:
             yield _payload(records, evaluations=0)
             records = []
         yield _payload([*records, last], evaluations=batch.evaluations)
@@ -92,15 +92,15 @@ def _payload(records: list[bytes], *, evaluations: int) -> EventPayload:
 
 
 async def compressed(body: bytes) -> bytes:
-    """The same as gzip."""
+    """A body compressed with gzip, in slices."""
     deflater = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
     packed: list[bytes] = []
-    for piece in _cut(body):
+    for piece in _slices(body):
         packed.append(deflater.compress(piece))
         await checkpoint()
     packed.append(deflater.flush())
     return b"".join(packed)
 
 
-def _cut(body: bytes) -> Iterator[bytes]:
-    return (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
+def _slices(body: bytes) -> Iterator[bytes]:
+    return (body[start : start + _COMPRESSED_SLICE] for start in range(0, len(body), _COMPRESSED_SLICE))

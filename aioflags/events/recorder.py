@@ -1,11 +1,11 @@
-"""Recorder: takes what happened, from any thread, and hands it over when it is asked to. It never waits and never raises.
+"""Recorder: takes evaluations and events from any thread, and hands them over in batches. It never waits and never raises.
 
-One lock guards all of it, held for a moment and never while something else is waited for. An evaluation like one before, the
-most frequent event, does not take it (:class:`aioflags.events.summary.HotContext`).
+One lock guards the recorder. It is held for a moment, and never during a wait. An evaluation that repeats an earlier one, the
+most frequent input, does not take it (:mod:`aioflags.events.counters`).
 
-Three steps without the lock rely on the global interpreter lock (GIL): to count (``itertools.count.__next__``), to renew a
-context (``OrderedDict.move_to_end``), and to store the context in ``HotContext.context``, which other threads read at the same
-time. On a free-threaded interpreter ``hot_context`` stays empty, so that every evaluation takes the lock.
+Three steps without the lock need the global interpreter lock (GIL): to count (``itertools.count.__next__``), to refresh a context
+(``OrderedDict.move_to_end``), and to replace ``HotContext.context``, which other threads read at the same time. On a free-threaded
+interpreter ``hot_context`` stays empty, so that every evaluation takes the lock.
 
 Source: ``events.md`` 3, 5, 7 to 10; ``architecture.md`` 6.
 """
@@ -20,22 +20,22 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-import msgspec
-
-from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation
-from aioflags.evaluation.compiled import CompiledFlag, Evaluation
+from aioflags.evaluation.answers import Answer
+from aioflags.evaluation.compiled import Evaluation
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.batch import Batch
 from aioflags.events.context_deduplicator import ContextDeduplicator
+from aioflags.events.counters import HAS_GIL, NO_CONTEXT, HotContext, Increment
+from aioflags.events.encoding import encode_data, encode_metric
 from aioflags.events.options import Events
+from aioflags.events.shaping import EvaluatedFlag, EvaluationShaper, evaluated_flags
 from aioflags.events.stats import DiagnosticPeriod, EventCounters, Stats
 from aioflags.events.summarizer import Summarizer
-from aioflags.events.summary import HAS_GIL, NO_CONTEXT, HotContext, Increment, kept, kinds_of
-from aioflags.events.tracked_data import TrackedData
+from aioflags.events.summary import SummaryEntry
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_HOT_ANSWERS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import EvaluationDetail
-from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent
+from aioflags.model.event import AnalyticsEvent, CustomEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.fork import notify_after_fork, reset_after_fork
@@ -46,11 +46,11 @@ __all__ = ["DISABLED_RECORDER", "Recorder"]
 
 
 class Recorder:
-    """What happened and was not sent yet. Closed until :meth:`open`, and closed again in the child of a fork.
+    """Evaluations and events that are not sent yet. Closed until :meth:`open`, and closed again in the child of a fork.
 
-    The fast path of an evaluation reads ``hot_context`` without the lock. ``on_toggle`` is called whenever it was opened or closed.
-    ``chance`` gives numbers in [0, 1), ``clock`` milliseconds of the wall clock. ``has_gil``: evaluations may be counted without
-    the lock.
+    The fast path of an evaluation reads ``hot_context`` without the lock. ``on_toggle`` is called after :meth:`open`, :meth:`close`
+    and a fork. ``chance`` returns numbers in [0, 1), ``clock`` milliseconds of the wall clock. ``has_gil``: evaluations may be
+    counted without the lock.
     """
 
     def __init__(
@@ -64,61 +64,62 @@ class Recorder:
         has_gil: bool = HAS_GIL,
     ) -> None:
         self._settings = settings
-        self._has_focus = has_gil and settings.context_keys_capacity > 0
+        self._uses_hot_context = has_gil and settings.context_keys_capacity > 0
         self._on_toggle = on_toggle
         self._logger = logger
         self._chance = chance
         self._clock = clock
         self._once = Once()
-        self._carried = TrackedData(logger)
+        self._once_per_name = Once()
         self.after_fork()
         reset_after_fork(self)
         notify_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: what the parent recorded, the parent sends."""
+        """In the child of a fork: begin empty. The parent sends the events that the parent recorded."""
         self.hot_context: HotContext = NO_CONTEXT
         self.is_open: bool = False
-        # Reentrant: a finalizer or a signal handler may evaluate a flag on the very thread that is recording.
+        # Reentrant: a finalizer or a signal handler may evaluate a flag on the thread that is recording.
         self._lock = threading.RLock()
         self._pending: list[AnalyticsEvent] = []
-        self._accounts = EventCounters()
-        self._tally = Summarizer(self._lock, self._accounts, self._clock)
-        self._known = ContextDeduplicator(self._settings.context_keys_capacity)
+        self._counters = EventCounters()
+        self._summarizer = Summarizer(self._lock, self._counters, self._clock)
+        self._deduplicator = ContextDeduplicator(self._settings.context_keys_capacity)
         self._server_ms = 0
         self.is_refused: bool = False
-        """Whether the service refuses events for good: what happens is still counted, as dropped."""
-        self._has_no_room: set[str] = set()
-        """For what there is none: events, keys."""
+        """Whether the service refuses events permanently: inputs are still counted, as dropped."""
+        self._full: set[str] = set()
+        """What has no room since the last batch: "events", "keys"."""
 
     def after_fork_reset(self) -> None:
-        """In the child of a fork, when all is reset: it is closed there, which its client has to know."""
+        """In the child of a fork, after all resets: the client has to learn that the recorder is closed."""
         self._on_toggle()
 
     def open(self) -> None:
-        """Records from now on."""
+        """Start to record."""
         with self._lock:
             self.is_open = True
         self._on_toggle()
 
     def close(self) -> None:
-        """Records no more. What is there can still be drained."""
+        """Stop to record. Pending events can still be drained."""
         with self._lock:
             self.is_open = False
             self.hot_context = NO_CONTEXT
         self._on_toggle()
 
-    # -- what happens
+    # -- inputs
 
     def answered(self, snapshot: Snapshot, key: str, context: Context, answer: Answer, default: Any, *, value: Any) -> None:
-        """A plain flag's answer for a valid context. ``value`` fits the type asked for, and nobody wants to know the reason."""
+        """Record an evaluation of the fast path for a valid context, without its reason. ``value`` has the type of the default."""
         increment: Increment | None
         hot_context = self.hot_context
         if context.kind == hot_context.kind:
-            # Somebody who is known, counted as before: where people take turns, this is as hot as it gets.
+            # Another context of the hot kind, described before, with an answer that was counted before: as frequent as the hot
+            # context itself where requests of several users alternate.
             try:
                 increment = hot_context.increments[answer]
-                self._known.renew(context.key)
+                self._deduplicator.refresh(context.key)
             except KeyError:
                 pass
             else:
@@ -132,11 +133,11 @@ class Recorder:
                 return
             hot_context = self.hot_context
             if context is not hot_context.context:
-                hot_context = self._meet(context, inputs=1 + len(answer.prerequisites))
+                hot_context = self._switch_context(context, inputs=1 + len(answer.prerequisites))
             increment = hot_context.increments.get(answer)
             if increment is not None:
                 increment()
-                self._tally.is_behind = True
+                self._summarizer.has_undated = True
                 return
             detail = EvaluationDetail(value, answer.index, answer.detail.reason)
             evaluation = Evaluation(
@@ -145,7 +146,7 @@ class Recorder:
                 is_experiment=answer.is_experiment,
                 prerequisites=answer.prerequisites,
             )
-            increment = self._evaluation(key, context, default, evaluation, with_reason=False)
+            increment = self._record(key, context, default, evaluation, with_reason=False)
             if increment is not None and len(hot_context.increments) < MAX_HOT_ANSWERS:
                 hot_context.increments[answer] = increment
         finally:
@@ -153,300 +154,245 @@ class Recorder:
         self._warn()
 
     def evaluated(self, key: str, context: Context, default: Any, evaluation: Evaluation, *, with_reason: bool) -> None:
-        """One evaluation, whatever came of it, for a valid context."""
+        """Record an evaluation for a valid context, whatever its result."""
         with self._lock:
             if not self.is_open:
                 return
-            self._meet(context, inputs=1 + len(evaluation.prerequisites))
-            self._evaluation(key, context, default, evaluation, with_reason=with_reason)
+            self._switch_context(context, inputs=1 + len(evaluation.prerequisites))
+            self._record(key, context, default, evaluation, with_reason=with_reason)
         self._warn()
 
     def tracked(self, name: str, context: Context, data: Any = None, metric_value: Any = None) -> None:
-        """What the program tracks, for a valid context. What JSON cannot carry is left out, with a warning."""
+        """Record a tracked event for a valid context. Data that JSON cannot represent are left out, with a warning."""
         if not self.is_open:
             return
-        as_it_is, metric = self._carried.data(name, data), self._carried.metric(name, metric_value)
+        once, logger = self._once_per_name, self._logger
+        encoded = encode_data(name, data, once=once, logger=logger)
+        metric = encode_metric(name, metric_value, once=once, logger=logger)
         with self._lock:
             if not self.is_open:
                 return
-            self._accounts.deduplicable += 1
-            self._meet(context)
-            self._add(CustomEvent(at_ms=self._clock(), key=name, context=context, data=as_it_is, metric_value=metric))
+            self._counters.deduplicable += 1
+            self._switch_context(context)
+            self._add(CustomEvent(at_ms=self._clock(), key=name, context=context, data=encoded, metric_value=metric))
         self._warn()
 
     def identified(self, context: Context) -> None:
-        """The program names a valid context."""
+        """Record an identify event for a valid context."""
         with self._lock:
-            shown = self._shown(context)
-            if not self.is_open or shown.error is not None:
+            described = self._described(context)
+            if not self.is_open or described.error is not None:
                 return
-            self._accounts.deduplicable += 1
-            self._accounts.new_contexts += self._known.meet(shown)
+            self._counters.deduplicable += 1
+            self._counters.new_contexts += self._deduplicator.add(described)
             self.hot_context = NO_CONTEXT
-            self._add(IdentifyEvent(at_ms=self._clock(), context=shown))
+            self._add(IdentifyEvent(at_ms=self._clock(), context=described))
         self._warn()
 
     def migrated(self, event: MigrationEvent) -> None:
-        """A read or write of a migration took place. Its context is not described by this."""
+        """Record a read or write of a migration. It does not describe its context."""
         with self._lock:
-            if self.is_open and self._draws(event.sampling_ratio):
+            if self.is_open and self._is_sampled(event.sampling_ratio):
                 self._add(event)
         self._warn()
 
     # -- with the lock
 
-    def _shown(self, context: Context) -> Context:
-        """What of a context is told when it is described; invalid if that is nothing."""
+    def _described(self, context: Context) -> Context:
+        """The part of a context that events describe. It is an invalid context if they describe none of it."""
         return context.without_anonymous() if self._settings.omit_anonymous_contexts else context
 
-    def _meet(self, context: Context, inputs: int = 1) -> HotContext:
-        """Puts the focus on a context, on behalf of so many inputs. One that is new is described first."""
+    def _switch_context(self, context: Context, inputs: int = 1) -> HotContext:
+        """Make a context the hot one, for a number of inputs. Adds an index event if the context is new."""
         if context is self.hot_context.context:
             return self.hot_context
         omits = self._settings.omit_anonymous_contexts
-        summary = self._tally.summary
+        summary = self._summarizer.summary
         kind = "user" if context.kind == "user" and not omits else None
         hot_context = HotContext(context, summary.increments(context), kind, summary.in_use)
-        shown = context
-        if omits and (shown := self._shown(context)).error is not None:
-            self._accounts.deduplicable -= inputs
+        described = context
+        if omits and (described := self._described(context)).error is not None:
+            self._counters.deduplicable -= inputs
             self.hot_context = NO_CONTEXT
             return hot_context
-        if self._known.meet(shown):
-            self._accounts.new_contexts += 1
-            self._add(IndexEvent(at_ms=self._clock(), context=shown))
-        if self._has_focus:
+        if self._deduplicator.add(described):
+            self._counters.new_contexts += 1
+            self._add(IndexEvent(at_ms=self._clock(), context=described))
+        if self._uses_hot_context:
             self.hot_context = hot_context
-            self._tally.is_behind = True
+            self._summarizer.has_undated = True
         return hot_context
 
-    def _evaluation(
-        self, key: str, context: Context, default: Any, evaluation: Evaluation, *, with_reason: bool
-    ) -> Increment | None:
-        """Prerequisites first. Answers how the next evaluation like this one is counted; ``None`` if there is more to it."""
-        at_ms = self._clock()
-        increments: list[Increment | None] = [
-            self._flag(
-                note,
-                context,
-                None,
-                note.answer.detail,
-                at_ms,
-                with_reason=with_reason,
-                is_experiment=note.answer.is_experiment,
-                prerequisite_of=note.prerequisite_of,
-            )
-            for note in evaluation.prerequisites
-        ]
-        if evaluation.flag is not None:
-            is_experiment = evaluation.is_experiment and evaluation.detail.reason.error_kind is None
-            increment = self._flag(
-                evaluation.flag,
-                context,
-                default,
-                evaluation.detail,
-                at_ms,
-                with_reason=with_reason,
-                is_experiment=is_experiment,
-            )
-        elif self._tally.summary.has_room(key):
-            counter = self._tally.summary.count(
-                key, kinds_of(context), default=default, value=default, variation=None, version=None, at_ms=at_ms
-            )
-            increment = counter.increment
-        else:
-            self._accounts.evaluations_taken += 1
-            self._accounts.evaluations_dropped += 1
-            self._has_no_room.add("keys")
-            increment = None
-        return _together([*increments, increment])
+    def _record(self, key: str, context: Context, default: Any, evaluation: Evaluation, *, with_reason: bool) -> Increment | None:
+        """Count an evaluation and add its events, prerequisites first.
 
-    def _flag(
-        self,
-        flag: CompiledFlag | PrerequisiteEvaluation,
-        context: Context,
-        default: Any,
-        detail: EvaluationDetail[Any],
-        at_ms: int,
-        *,
-        with_reason: bool,
-        is_experiment: bool,
-        prerequisite_of: str | None = None,
-    ) -> Increment | None:
-        tracking = flag.tracking
+        Returns the function that counts the next evaluation with the same answer; ``None`` if a count is not enough for it.
+        """
+        shaper = EvaluationShaper(context=context, at_ms=self._clock(), server_ms=self._server_ms, with_reason=with_reason)
+        increments = [self._record_flag(shaper, flag) for flag in evaluated_flags(evaluation, default)]
+        if evaluation.flag is None:
+            increments.append(self._count_unknown(shaper.unknown_entry(key, default)))
+        return _combined(increments)
+
+    def _record_flag(self, shaper: EvaluationShaper, flag: EvaluatedFlag) -> Increment | None:
         increment: Increment | None = None
-        if tracking.is_counted:
-            increment = self._tally.summary.count(
-                flag.key,
-                kinds_of(context),
-                default=default,
-                value=detail.value,
-                variation=detail.variation_index,
-                version=flag.version,
-                at_ms=at_ms,
-            ).increment
+        entry = shaper.entry(flag)
+        if entry is not None:
+            increment = self._summarizer.summary.count(entry).increment
         else:
-            self._accounts.deduplicable += 1
-        is_tracked = tracking.is_tracked or is_experiment
-        until = tracking.debug_until_ms
-        is_debugged = until is not None and until > at_ms and until > self._server_ms
-        if not is_tracked and not is_debugged:
-            return increment
-        event = EvaluationEvent(
-            at_ms=at_ms,
-            key=flag.key,
-            context=context,
-            value=kept(detail.value),
-            default=kept(default),
-            version=flag.version,
-            variation=detail.variation_index,
-            reason=detail.reason if with_reason or is_experiment else None,
-            prerequisite_of=prerequisite_of,
-            sampling_ratio=tracking.sampling_ratio,
-        )
-        if is_tracked and self._draws(tracking.sampling_ratio):
-            self._add(event)
-        if is_debugged and self._draws(tracking.sampling_ratio):
-            self._add(msgspec.structs.replace(event, is_debug=True))
+            self._counters.deduplicable += 1
+        events = shaper.events(flag)
+        for event in events:
+            if self._is_sampled(event.sampling_ratio):
+                self._add(event)
+        return None if events else increment
+
+    def _count_unknown(self, entry: SummaryEntry) -> Increment | None:
+        summary = self._summarizer.summary
+        if summary.has_room(entry.key):
+            return summary.count(entry).increment
+        self._counters.evaluations_taken += 1
+        self._counters.evaluations_dropped += 1
+        self._full.add("keys")
         return None
 
-    def _draws(self, ratio: int | None) -> bool:
-        """Whether this one is among those that are sent."""
+    def _is_sampled(self, ratio: int | None) -> bool:
         return is_drawn(ratio, self._chance)
 
     def _add(self, event: AnalyticsEvent) -> None:
-        self._accounts.events_recorded += 1
+        self._counters.events_recorded += 1
         if self.is_refused:
-            self._accounts.events_dropped += 1
+            self._counters.events_dropped += 1
         elif len(self._pending) < self._settings.events_max_pending:
             self._pending.append(event)
         else:
-            self._accounts.events_dropped += 1
-            self._accounts.dropped_for_room += 1
-            self._has_no_room.add("events")
+            self._counters.events_dropped += 1
+            self._counters.dropped_for_room += 1
+            self._full.add("events")
 
     def _warn(self) -> None:
-        """Logs that there is no room, once until there is. Call it without the lock: a log handler may evaluate flags.
+        """Log that there is no room, once until the next batch. Call it without the lock: a log handler may evaluate flags.
 
-        After a refusal nothing is logged: what is recorded is dropped anyway.
+        After a refusal there is no warning: every event is dropped anyway.
         """
-        if self._has_no_room and not self.is_refused:
-            # What was recorded must not be recorded once more because a filter of the program's log has raised.
+        if self._full and not self.is_refused:
+            # An exception from a filter of the program's log would make the caller record the evaluation a second time.
             with suppress(Exception):
-                self._tell_of_room()
+                self._log_full()
 
-    def _tell_of_room(self) -> None:
-        if "events" in self._has_no_room and self._once("full"):
-            most = self._settings.events_max_pending
-            self._logger.warning("%d events wait to be sent: new ones are dropped until they are", most)
-        if "keys" in self._has_no_room and self._once("many keys"):
+    def _log_full(self) -> None:
+        if "events" in self._full and self._once("events"):
+            capacity = self._settings.events_max_pending
+            self._logger.warning("the event buffer is full (%d events): new events are dropped until the next flush", capacity)
+        if "keys" in self._full and self._once("keys"):
             self._logger.warning(
-                "evaluations of %d keys that are no flag's wait to be sent: those of others are not counted. Are keys made up?",
+                "the summary has %d unknown flag keys: evaluations of more unknown keys are not counted until the next flush. "
+                "Does the program build flag keys?",
                 MAX_UNKNOWN_KEYS,
             )
 
-    # -- handing over
+    # -- batches
 
     def drain(self) -> Batch | None:
-        """All that is there; ``None`` if there is nothing. Recording goes on into new containers."""
+        """All pending events and evaluations; ``None`` if there are none. Recording goes on with an empty buffer."""
         with self._lock:
             self.hot_context = NO_CONTEXT
-            self._has_no_room.clear()
-            self._once.forget("full")
-            if not self._pending and self._tally.is_empty:
+            self._full.clear()
+            self._once.forget("events")
+            if not self._pending and self._summarizer.is_empty:
                 return None
-            batch = self._tally.end_period(self._pending)
+            batch = self._summarizer.end_period(self._pending)
             self._pending = []
             if batch.events or not batch.summary.is_empty:
-                self._accounts.last_batch = len(batch.events)
+                self._counters.last_batch = len(batch.events)
             return batch
 
-    def settle(self, *, events: int = 0, evaluations: int = 0, is_sent: bool) -> None:
-        """So many of those that were drained were sent, or were not and never will be."""
+    def mark_settled(self, *, events: int = 0, evaluations: int = 0, is_sent: bool) -> None:
+        """Count events and evaluations of a drained batch as sent, or as dropped."""
         with self._lock:
             if is_sent:
-                self._accounts.events_sent += events
-                self._accounts.evaluations_sent += evaluations
+                self._counters.events_sent += events
+                self._counters.evaluations_sent += evaluations
             else:
-                self._accounts.events_dropped += events
-                self._accounts.evaluations_dropped += evaluations
+                self._counters.events_dropped += events
+                self._counters.evaluations_dropped += evaluations
 
     def refuse(self) -> None:
-        """Drops what is there, and all that comes: the service refuses events for good."""
+        """Drop pending and future events: the service refuses events permanently."""
         with self._lock:
             self.is_refused = True
         self.discard()
 
     def discard(self) -> None:
-        """Drops what is there."""
+        """Drop pending events."""
         batch = self.drain()
         if batch is not None:
-            self.settle(events=len(batch.events), evaluations=batch.count(), is_sent=False)
+            self.mark_settled(events=len(batch.events), evaluations=batch.count(), is_sent=False)
 
     def date_pending(self) -> Iterator[object]:
-        """Looks at the clock on behalf of the evaluations that did not: they were before now, and the next one will be after.
+        """Extend the period of the summary until now, for evaluations that were counted without reading the clock.
 
-        In steps, as a batch is counted.
+        In steps of some microseconds. Evaluations after the first step read the clock again.
         """
         with self._lock:
-            if not self._tally.is_behind:
+            if not self._summarizer.has_undated:
                 return
             self.hot_context = NO_CONTEXT
-            steps = self._tally.settle()
+            steps = self._summarizer.date_pending()
         yield from steps
 
     def reset_deduplication(self) -> None:
-        """Every context is described again when it comes next."""
+        """Forget which contexts were described: each is described again when it comes next."""
         with self._lock:
-            # In this order: a signal handler in between evaluates for somebody who is forgotten already.
-            self._known.clear()
+            # In this order: a signal handler in between must not find a hot context that is already forgotten.
+            self._deduplicator.clear()
             self.hot_context = NO_CONTEXT
 
     def set_server_time(self, server_ms: int) -> None:
-        """What time it is where the events go: debugging ends by that clock, too."""
+        """Set the time of the service: debugging of a flag ends by that clock, too."""
         with self._lock:
             self._server_ms = server_ms
 
-    # -- accounts
+    # -- statistics
 
     @property
     def stats(self) -> Stats:
-        """What became of everything so far."""
+        """The counts so far."""
         if self.is_refused:
-            self.discard()  # else the evaluations of the current period would count as pending
+            self.discard()  # otherwise the evaluations of the current period would count as pending
         with self._lock:
-            known, sum_up = self._accounts.stats(0), self._tally.waiting()
-        # What is sent or dropped from here on still waits: these are the accounts as they were with the lock.
-        waiting = sum_up()
+            stats, sum_up = self._counters.stats(0), self._summarizer.uncounted()
+        # Without the lock. Evaluations that are sent or dropped meanwhile still count as pending, as they did with the lock.
+        uncounted = sum_up()
         return replace(
-            known,
-            evaluations_recorded=known.evaluations_recorded + waiting,
-            evaluations_pending=known.evaluations_pending + waiting,
+            stats,
+            evaluations_recorded=stats.evaluations_recorded + uncounted,
+            evaluations_pending=stats.evaluations_pending + uncounted,
         )
 
     def close_period(self) -> DiagnosticPeriod:
-        """What happened since this was asked last."""
+        """The counts since the previous call, for diagnostics."""
         with self._lock:
-            counted, sum_up = self._accounts.evaluations_taken, self._tally.waiting()
+            counted, sum_up = self._counters.evaluations_taken, self._summarizer.uncounted()
         counted += sum_up()
         with self._lock:
-            return self._accounts.close_period(counted - self._accounts.evaluations_taken)
+            return self._counters.close_period(counted - self._counters.evaluations_taken)
 
 
-def _together(increments: Sequence[Increment | None]) -> Increment | None:
-    """One function that counts them all; ``None`` if one of them is more than a count."""
-    known = [increment for increment in increments if increment is not None]
-    if len(known) < len(increments):
+def _combined(increments: Sequence[Increment | None]) -> Increment | None:
+    """One function that calls all increments; ``None`` if one of them is ``None``."""
+    present = [increment for increment in increments if increment is not None]
+    if len(present) < len(increments):
         return None
-    if len(known) == 1:
-        return known[0]
+    if len(present) == 1:
+        return present[0]
 
     def increment() -> None:
-        for each in known:
-            each()
+        for count_one in present:
+            count_one()
 
     return increment
 
 
 DISABLED_RECORDER: Final = Recorder(Events())
-"""One that nobody opens: for those who have nothing to record."""
+"""A recorder that is never opened: the fast path treats events as disabled."""

@@ -1,4 +1,4 @@
-"""Sender: posts payloads, once more if that may help, and never again when the service says so.
+"""Sender: posts payloads, retries once if a retry may succeed, and stops when the service refuses events permanently.
 
 Source: ``events.md`` 2 and 11.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import anyio
 
-from aioflags.events.delivery_log import DeliveryLog, amount
+from aioflags.events.delivery_log import DeliveryLog, describe_amount
 from aioflags.events.payloads import EventPayload, compressed
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.protocol.dates import read_date
@@ -22,27 +22,27 @@ from aioflags.protocol.requests import diagnostic_url, events_url
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.answers import RequestFailed, Response
 
-__all__ = ["Post", "SendOutcome", "Sender", "judge"]
+__all__ = ["Post", "SendOutcome", "Sender", "outcome_of"]
 
 
 Post: TypeAlias = Callable[[str, Mapping[str, str], bytes], Awaitable[Response]]
-"""The part of the transport that is needed here: URL, headers, body. Raises :class:`RequestFailed` if there is no answer."""
+"""Posts a body to a URL with headers. Raises :class:`RequestFailed` if there is no response."""
 
 
 class SendOutcome(enum.Enum):
-    """What an answer to a payload of events means."""
+    """What a response to a payload of events means."""
 
     SENT = "sent"
     RETRY = "retry"
-    """The same payload may be taken next time."""
+    """A second attempt with the same payload may succeed."""
     DROP = "drop"
-    """This payload will never be taken, others may."""
+    """The service will never accept this payload; it may accept others."""
     STOP = "stop"
-    """No payload will ever be taken."""
+    """The service will never accept a payload."""
 
 
-def judge(status: int) -> SendOutcome:
-    """What a status means."""
+def outcome_of(status: int) -> SendOutcome:
+    """What an HTTP status means."""
     if 200 <= status < 300:
         return SendOutcome.SENT
     if status == 413:
@@ -51,7 +51,7 @@ def judge(status: int) -> SendOutcome:
 
 
 class Sender:
-    """Posts payloads for one client. ``headers`` identify it; ``set_server_time`` gets the service's time in milliseconds."""
+    """Posts payloads for one client. ``headers`` identify it; ``set_server_time`` takes the time of the service in milliseconds."""
 
     def __init__(
         self,
@@ -67,71 +67,71 @@ class Sender:
         self._base_uri = base_uri
         self._headers = headers  # no copy: a fork changes the instance id
         self._compress = compress
-        self._learn_time = set_server_time
-        self._outage = DeliveryLog(logger)
-        self._diagnostic_outage = DeliveryLog(logger)
+        self._set_server_time = set_server_time
+        self._log = DeliveryLog(logger)
+        self._diagnostic_log = DeliveryLog(logger)
 
     async def send(self, payload: EventPayload) -> SendOutcome:
-        """Posts analytics events. The answer is never ``RETRY``: what failed twice is dropped."""
+        """Post analytics events. Never returns ``RETRY``: a payload that failed twice is dropped."""
         headers = {"X-LaunchDarkly-Event-Schema": EVENT_SCHEMA, "X-LaunchDarkly-Payload-ID": payload.id}
-        what, url = amount(payload.events, payload.evaluations), events_url(self._base_uri)
-        outcome, why = await self._post(url, headers, payload.body, what, self._outage, is_analytics=True)
+        amount, url = describe_amount(payload.events, payload.evaluations), events_url(self._base_uri)
+        outcome, reason = await self._post(url, headers, payload.body, amount, self._log, is_analytics=True)
         if outcome is SendOutcome.SENT:
-            self._outage.over()
+            self._log.delivered()
             return outcome
-        self._outage.dropped(what, why, events=payload.events, evaluations=payload.evaluations)
+        self._log.dropped(amount, reason, events=payload.events, evaluations=payload.evaluations)
         if outcome is SendOutcome.STOP:
-            self._outage.refused()
+            self._log.refused()
             return outcome
         return SendOutcome.DROP
 
     async def send_diagnostic(self, body: bytes) -> None:
-        """Posts one diagnostic event. Whatever comes of it, analytics go on."""
-        what, outage = "a diagnostic event", self._diagnostic_outage
-        outcome, why = await self._post(diagnostic_url(self._base_uri), {}, body, what, outage, is_analytics=False)
+        """Post a diagnostic event. Analytics go on whatever the outcome."""
+        name, log = "a diagnostic event", self._diagnostic_log
+        outcome, reason = await self._post(diagnostic_url(self._base_uri), {}, body, name, log, is_analytics=False)
         if outcome is SendOutcome.SENT:
-            outage.over()
+            log.delivered()
         else:
-            outage.dropped(what, why)
+            log.dropped(name, reason)
 
     def close(self) -> None:
-        """Nothing more is sent. If the log heard that events do not go through, it hears what that has cost."""
-        self._outage.closed()
+        """Send no more events. Logs the cost of an outage that has not ended."""
+        self._log.closed()
 
     async def _post(
-        self, url: str, more: Mapping[str, str], body: bytes, what: str, outage: DeliveryLog, *, is_analytics: bool
+        self, url: str, headers: Mapping[str, str], body: bytes, name: str, log: DeliveryLog, *, is_analytics: bool
     ) -> tuple[SendOutcome, str]:
-        """What became of it, after a second attempt where that may help, and why. Both are the last attempt's."""
-        headers = {**self._headers, "Content-Type": "application/json", **more}
+        """The outcome and its reason, after a second attempt if that may succeed. Both are those of the last attempt."""
+        headers = {**self._headers, "Content-Type": "application/json", **headers}
         if self._compress:
             body = await compressed(body)
             headers["Content-Encoding"] = "gzip"
-        answer = await self._attempt(url, headers, body)
-        if answer.outcome is SendOutcome.RETRY:
-            outage.failed(what, answer.why)
+        attempt = await self._attempt(url, headers, body)
+        if attempt.outcome is SendOutcome.RETRY:
+            log.failed(name, attempt.reason)
             await anyio.sleep(EVENT_RETRY_DELAY)
-            answer = await self._attempt(url, headers, body)
+            attempt = await self._attempt(url, headers, body)
         if is_analytics:
-            self._note_time(answer.headers)
-        return answer.outcome, answer.why
+            self._note_time(attempt.headers)
+        return attempt.outcome, attempt.reason
 
-    async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+    async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes) -> _Attempt:
         try:
             response = await self._transport_post(url, headers, body)
         except RequestFailed as failed:
-            return _Answer(SendOutcome.RETRY, failed.error.message, {})
-        outcome = judge(response.status)
-        why = "" if outcome is SendOutcome.SENT else http_failure(response.status).message
-        return _Answer(outcome, why, response.headers)
+            return _Attempt(SendOutcome.RETRY, failed.error.message, {})
+        outcome = outcome_of(response.status)
+        reason = "" if outcome is SendOutcome.SENT else http_failure(response.status).message
+        return _Attempt(outcome, reason, response.headers)
 
     def _note_time(self, headers: Mapping[str, str]) -> None:
         if (server_ms := read_date(headers.get("date", ""))) is not None:
-            self._learn_time(server_ms)
+            self._set_server_time(server_ms)
 
 
-class _Answer(NamedTuple):
-    """To one attempt; without headers if there was none."""
+class _Attempt(NamedTuple):
+    """The result of one attempt. ``headers`` are empty if there was no response."""
 
     outcome: SendOutcome
-    why: str
+    reason: str
     headers: Mapping[str, str]

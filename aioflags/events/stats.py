@@ -1,4 +1,4 @@
-"""Ledger: what became of everything that was recorded, so that nothing is lost in silence.
+"""Stats: how many events were recorded, sent, dropped and are pending, so that no event is lost without a trace.
 
 Source: ``events.md`` 10 and 12; ``client-surface.md`` 3.
 """
@@ -14,9 +14,9 @@ __all__ = ["DiagnosticPeriod", "EventCounters", "Stats"]
 class Stats:
     """Counts since the client was made, or since the process was forked.
 
-    What was recorded is sent, dropped, or pending. Events are single records; evaluations are those that summaries count, most
-    of which have no event of their own. Dropped is what there was no room for, what the service did not take, what happened after
-    the service had refused events for good, and what a close left behind.
+    ``recorded = sent + dropped + pending``. Events are single records; evaluations are those that summaries count, most of which
+    have no event. Dropped events are those for which the buffer had no room, which the service did not accept, which happened
+    after the service had refused events permanently, and which a close left unsent.
     """
 
     events_recorded: int = 0
@@ -31,9 +31,10 @@ class Stats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiagnosticPeriod:
-    """What diagnostics want to know of the time between two of their events.
+    """Counts for one periodic diagnostic event.
 
-    Events dropped for want of room; inputs whose context was known already; events in the newest batch.
+    ``dropped``: events for which the buffer had no room. ``deduplicated``: inputs whose context was described before.
+    ``last_batch``: events in the newest batch.
     """
 
     dropped: int = 0
@@ -42,7 +43,10 @@ class DiagnosticPeriod:
 
 
 class EventCounters:
-    """The counters behind stats and period, for a recorder that has a lock. They are plain, because recording is hot."""
+    """The counters behind :class:`Stats` and :class:`DiagnosticPeriod`. The recorder changes them under its lock.
+
+    They are plain attributes, because recording is a hot path.
+    """
 
     __slots__ = (
         "deduplicable",
@@ -62,18 +66,19 @@ class EventCounters:
         self.events_sent: int = 0
         self.events_dropped: int = 0
         self.evaluations_taken: int = 0
-        """Those in batches. More may wait in the summary of now."""
+        """Evaluations in batches. More may be in the current summary."""
         self.evaluations_sent: int = 0
         self.evaluations_dropped: int = 0
         self.dropped_for_room: int = 0
         self.deduplicable: int = 0
-        """Inputs that are not counted as evaluations and register a context, less evaluations that register none."""
+        """Corrects ``deduplicatedUsers``: +1 for an input with a context that is not counted as an evaluation, such as track or
+        identify; -1 for an evaluation whose context is not indexed."""
         self.new_contexts: int = 0
         self.last_batch: int = 0
 
-    def stats(self, waiting: int) -> Stats:
-        """What became of everything so far, with ``waiting`` evaluations in the summary of now."""
-        evaluations = self.evaluations_taken + waiting
+    def stats(self, in_summary: int) -> Stats:
+        """The counts so far, with ``in_summary`` evaluations in the current summary."""
+        evaluations = self.evaluations_taken + in_summary
         return Stats(
             events_recorded=self.events_recorded,
             events_sent=self.events_sent,
@@ -85,14 +90,14 @@ class EventCounters:
             evaluations_pending=evaluations - self.evaluations_sent - self.evaluations_dropped,
         )
 
-    def close_period(self, waiting: int) -> DiagnosticPeriod:
-        """What the period came to that ends now, with ``waiting`` evaluations in the summary of now."""
-        counted = self.evaluations_taken + waiting
+    def close_period(self, in_summary: int) -> DiagnosticPeriod:
+        """End a diagnostic period, with ``in_summary`` evaluations in the current summary. Returns its counts."""
+        counted = self.evaluations_taken + in_summary
         period = DiagnosticPeriod(
             dropped=self.dropped_for_room,
             deduplicated=max(counted + self.deduplicable - self.new_contexts, 0),
             last_batch=self.last_batch,
         )
-        self.deduplicable = -counted  # those evaluations were part of this period
+        self.deduplicable = -counted  # these evaluations belong to the period that ends
         self.dropped_for_room = self.new_contexts = self.last_batch = 0
         return period

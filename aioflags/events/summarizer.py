@@ -1,4 +1,4 @@
-"""Summarizer: evaluations, counted period by period, and counted out a few flags at a time.
+"""Summarizer: the summary of the current period, and the counting of those of earlier periods, a few flags at a time.
 
 Source: ``events.md`` 5 and 10.
 """
@@ -20,72 +20,72 @@ T = TypeVar("T")
 
 
 class Summarizer:
-    """The summary of now, and those of periods that ended and that may still be added to.
+    """The summary of the current period, and summaries of earlier periods that may still grow.
 
-    ``lock`` is the recorder's, and who calls has it. What comes of a call, and looks at every counter, is for later and without
-    it: steps and sums take the lock for a few flags at a time.
+    Callers hold ``lock`` (the recorder's). Iterators and functions that a method returns are used later, without the lock: each
+    step takes it for a few flags.
     """
 
-    def __init__(self, lock: AbstractContextManager[object], accounts: EventCounters, clock: Callable[[], int]) -> None:
+    def __init__(self, lock: AbstractContextManager[object], counters: EventCounters, clock: Callable[[], int]) -> None:
         self._lock = lock
-        self._accounts = accounts
+        self._counters = counters
         self._clock = clock
         self.summary: Summary = Summary()
-        self.is_behind: bool = False
-        """Whether evaluations may have been counted that did not look at the clock."""
+        self.has_undated: bool = False
+        """Whether evaluations may have been counted without a date."""
         self._uncounted = [self.summary]
-        """The summaries whose evaluations the accounts do not have yet: those of batches, and at last the one of now."""
+        """Summaries whose evaluations are not in the counters yet: those of batches, and last the current one."""
         self._counted: list[Summary] = []
-        """Those that are counted, while threads that had their focus in hand may still add to them."""
+        """Summaries that are in the counters and may still grow."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to tell, and will be nothing of what was told already."""
+        """Whether there are no evaluations to report, and no earlier summary can grow."""
         return self.summary.is_empty and not self._counted
 
     def end_period(self, events: Sequence[AnalyticsEvent]) -> Batch:
-        """These events with the summary of the period that ends now, as another begins. With the lock."""
+        """End the period and begin the next. Returns a batch of the events and the summary. Call it with the lock."""
         at_ms = self._clock()
         summary, self.summary = self.summary, Summary()
         summary.in_use = None
-        self.is_behind = False
+        self.has_undated = False
         self._uncounted.append(self.summary)
         late, self._counted = self._counted, []
         return Batch(events, summary, lambda batch: self._locked(self._count(batch, late, at_ms)))
 
     def _count(self, batch: Batch, late: Sequence[Summary], at_ms: int) -> Iterator[object]:
-        """The steps of counting what a summary has. Until the last of them, who wants to know its evaluations counts as well."""
+        """Count the evaluations of a batch, in steps. Its summary is among the uncounted ones until the last step."""
         summary = batch.summary
-        for each in late:
-            is_in_hand = each.is_in_hand  # asked first: if it is not, what is found now is all there is
-            yield from summary.add_late(each, at_ms)
-            if is_in_hand:
-                self._counted.append(each)
-        is_in_hand = summary.is_in_hand
+        for earlier in late:
+            can_grow = earlier.can_grow  # read first: if it is false, the counts that follow are final
+            yield from summary.add_late(earlier, at_ms)
+            if can_grow:
+                self._counted.append(earlier)
+        can_grow = summary.can_grow
         for evaluations in summary.take(self._clock):
             batch.evaluations += evaluations
             yield evaluations
-        self._accounts.evaluations_taken += batch.evaluations
+        self._counters.evaluations_taken += batch.evaluations
         self._uncounted.remove(summary)
-        if is_in_hand:
+        if can_grow:
             self._counted.append(summary)
 
-    def settle(self) -> Iterator[object]:
-        """The steps of dating the evaluations that did not look at the clock: the last of them was just now. With the lock."""
-        self.is_behind = False
-        return self._locked(self.summary.settle(self._clock))
+    def date_pending(self) -> Iterator[object]:
+        """Extend the period until now for evaluations that were counted without a date, in steps. Call it with the lock."""
+        self.has_undated = False
+        return self._locked(self.summary.date_pending(self._clock))
 
-    def waiting(self) -> Callable[[], int]:
-        """What sums up the evaluations that the accounts do not have at this moment. With the lock."""
+    def uncounted(self) -> Callable[[], int]:
+        """A function that sums up the evaluations that are not in the counters at this moment. Call it with the lock."""
         summaries = list(self._uncounted)
-        return lambda: sum(sum(self._locked(each.totals())) for each in summaries)
+        return lambda: sum(sum(self._locked(summary.totals())) for summary in summaries)
 
     def _locked(self, steps: Iterator[T]) -> Iterator[T]:
-        """The same, with the lock in every step and without it in between."""
+        """The same steps, each with the lock; between two steps the lock is free."""
         while True:
             with self._lock:
                 try:
-                    found = next(steps)
+                    result = next(steps)
                 except StopIteration:
                     return
-            yield found
+            yield result

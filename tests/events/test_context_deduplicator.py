@@ -27,7 +27,7 @@ def user(key: int) -> Context:
 )
 async def test_the_newest_are_known(capacity: int, met: list[int], new: list[int]) -> None:
     known = ContextDeduplicator(capacity)
-    assert [key for key in met if known.meet(user(key))] == new
+    assert [key for key in met if known.add(user(key))] == new
     # The same by way of a client, whatever it does for them.
     async with telling(context_keys_capacity=capacity) as teller:
         people = {key: user(key) for key in met}
@@ -51,15 +51,15 @@ async def test_the_newest_are_known(capacity: int, met: list[int], new: list[int
 )
 def test_contexts_are_not_mistaken_for_one_another(one: Context, other: Context) -> None:
     known = ContextDeduplicator(10)
-    assert known.meet(one)
-    assert known.meet(other)
-    assert not known.meet(one)
+    assert known.add(one)
+    assert known.add(other)
+    assert not known.add(one)
 
 
 def test_attributes_make_nobody_new() -> None:
     known = ContextDeduplicator(10)
-    known.meet(Context("u"))
-    assert not known.meet(Context("u", name="N", attributes={"a": 1}))
+    known.add(Context("u"))
+    assert not known.add(Context("u", name="N", attributes={"a": 1}))
 
 
 async def test_everybody_is_described_again_after_a_while() -> None:
@@ -77,4 +77,4 @@ def test_one_key_in_several_kinds_is_as_many_contexts() -> None:
     known = ContextDeduplicator(10)
     kinds = [Context.from_dict({"kind": kind, "key": "k"}) for kind in ("user", "org", "device")]
     met = [*kinds, Context("org:k"), *kinds]
-    assert [known.meet(context) for context in met] == [True, True, True, True, False, False, False]
+    assert [known.add(context) for context in met] == [True, True, True, True, False, False, False]

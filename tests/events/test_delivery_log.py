@@ -8,7 +8,7 @@ import logging
 import httpx
 import pytest
 
-from aioflags.events.delivery_log import DeliveryLog, amount
+from aioflags.events.delivery_log import DeliveryLog, describe_amount
 from aioflags.runtime.logs import logger
 from tests.support.events import U1, Told, telling
 from tests.support.scripted_http import Answer, Service
@@ -17,7 +17,7 @@ OK = Answer(202)
 REFUSED = Answer(after=httpx.ConnectError("refused"))
 WHY = "the service answered 503 Service Unavailable"
 RETRY = "could not send {}, will retry in 1 s: {}"
-DROPPED = "dropped {} (more of the same is not told until one goes through): {}"
+DROPPED = "dropped {} (more drops are logged at DEBUG until a payload is delivered): {}"
 
 
 def service_that_takes(*answers: Answer) -> Service:
@@ -48,7 +48,7 @@ async def test_an_outage_is_told_of_when_it_begins_and_when_it_is_over(caplog: p
             await tell(teller, "b")
         assert said(caplog) == begun
         await tell(teller, "c")
-        over = [*begun, "events go through again; dropped meanwhile: 4 events and the counts of 2 evaluations"]
+        over = [*begun, "events are delivered again; dropped during the outage: 4 events and the counts of 2 evaluations"]
         assert said(caplog) == over
         await tell(teller, "d")
     assert said(caplog) == over
@@ -91,7 +91,7 @@ async def test_a_payload_of_counts_alone_is_called_that(caplog: pytest.LogCaptur
     assert said(caplog) == [
         RETRY.format(counts, WHY),
         DROPPED.format(counts, WHY),
-        f"closed while events did not go through; dropped: {counts}",
+        f"closed during an outage of the events service; dropped: {counts}",
     ]
 
 
@@ -100,14 +100,14 @@ async def test_a_close_says_what_an_outage_has_cost(caplog: pytest.LogCaptureFix
         await tell(teller, "a")
         teller.client.track("b", U1)
         begun = said(caplog)
-    assert said(caplog)[len(begun) :] == ["closed while events did not go through; dropped: 3 events"]
+    assert said(caplog)[len(begun) :] == ["closed during an outage of the events service; dropped: 3 events"]
 
 
 async def test_a_service_that_refuses_during_an_outage_ends_it(caplog: pytest.LogCaptureFixture) -> None:
     async with telling(service=service_that_takes(Answer(503), Answer(503), Answer(401))) as teller:
         await tell(teller, "a")
         await tell(teller, "b")
-    assert said(caplog)[2:] == ["events are turned off for good: the service refuses them; dropped: 3 events"]
+    assert said(caplog)[2:] == ["stopped sending events: the service refuses them permanently; dropped: 3 events"]
 
 
 async def test_diagnostics_that_do_not_go_through_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -128,7 +128,7 @@ def test_in_the_child_of_a_fork_it_begins_anew(caplog: pytest.LogCaptureFixture)
     outage = DeliveryLog(logger)
     outage.dropped("1 event", "gone", events=1)
     outage.after_fork()
-    outage.over()
+    outage.delivered()
     outage.closed()
     assert said(caplog) == [DROPPED.format("1 event", "gone")]
 
@@ -144,4 +144,4 @@ def test_in_the_child_of_a_fork_it_begins_anew(caplog: pytest.LogCaptureFixture)
     ],
 )
 def test_an_amount_has_no_part_that_is_none(events: int, evaluations: int, words: str) -> None:
-    assert amount(events, evaluations) == words
+    assert describe_amount(events, evaluations) == words

@@ -8,10 +8,18 @@ from typing import Any
 import pytest
 
 from aioflags import Context
-from aioflags.events.summary import HAS_GIL, Counter, CounterBlock, Summary, has_gil, kept
+from aioflags.events.counters import HAS_GIL, Counter, CounterBlock, has_gil
+from aioflags.events.encoding import frozen_value
+from aioflags.events.summary import Summary, SummaryEntry
 from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 
-ORG, DEVICE = Context("o", "org"), Context("d", "device")
+USER, ORG, DEVICE = Context("u"), Context("o", "org"), Context("d", "device")
+
+
+def entry(key: str = "f", context: Context = USER, **fields: Any) -> SummaryEntry:
+    """An entry for version 1 of a flag that serves "v", its variation 0, unless ``fields`` replace that."""
+    defaults: dict[str, Any] = {"default": "d", "value": "v", "variation": 0, "version": 1, "at_ms": 50}
+    return SummaryEntry(key=key, context=context, **{**defaults, **fields})
 
 
 def test_contexts_share_their_ticks_with_those_of_the_same_kinds() -> None:
@@ -72,8 +80,8 @@ def test_a_taken_summary_has_the_sum_that_was_taken() -> None:
     assert 32 + sum(steps) == 100
 
 
-def settle(summary: Summary, now_ms: int) -> None:
-    for _ in summary.settle(lambda: now_ms):
+def date_pending(summary: Summary, now_ms: int) -> None:
+    for _ in summary.date_pending(lambda: now_ms):
         pass
 
 
@@ -87,7 +95,7 @@ def add_late(later: Summary, earlier: Summary, at_ms: int) -> None:
 
 
 def count(summary: Summary, at_ms: int, key: str = "f") -> None:
-    summary.count(key, ("user",), default="d", value="v", variation=0, version=1, at_ms=at_ms)
+    summary.count(entry(key, at_ms=at_ms))
 
 
 def test_the_dates_of_a_summary_are_those_of_its_first_and_last_evaluation() -> None:
@@ -95,31 +103,31 @@ def test_the_dates_of_a_summary_are_those_of_its_first_and_last_evaluation() -> 
     for at_ms in (50, 40, 60, 45):
         count(summary, at_ms)
     assert (summary.start_ms, summary.end_ms) == (40, 60)
-    settle(summary, 99)
+    date_pending(summary, 99)
     assert summary.end_ms == 60
 
 
 def test_what_was_counted_without_a_look_at_the_clock_was_just_now() -> None:
     summary = Summary()
-    counter = summary.count("f", ("user",), default="d", value="v", variation=0, version=1, at_ms=50)
+    counter = summary.count(entry())
     counter.increment()
-    settle(summary, 70)
-    settle(summary, 90)
+    date_pending(summary, 70)
+    date_pending(summary, 90)
     assert (sum(summary.totals()), summary.end_ms) == (2, 70)
     assert (take(summary, 99), summary.end_ms) == (2, 70)
 
 
 def test_a_summary_ends_with_what_was_counted_without_a_look_at_the_clock() -> None:
     summary = Summary()
-    summary.count("f", ("user",), default="d", value="v", variation=0, version=1, at_ms=50).increment()
+    summary.count(entry()).increment()
     assert (take(summary, 99), summary.end_ms) == (2, 99)
-    late = summary.count("g", ("user",), default="d", value="v", variation=0, version=1, at_ms=20)
-    assert (summary.start_ms, summary.end_ms, late.noted) == (20, 99, 1)
+    late = summary.count(entry("g", at_ms=20))
+    assert (summary.start_ms, summary.end_ms, late.dated) == (20, 99, 1)
 
 
 def test_what_is_counted_late_is_counted_in_the_next() -> None:
     earlier, later = Summary(), Summary()
-    counter = earlier.count("f", ("user", "org"), default=[1], value={"a": 1}, variation=3, version=7, at_ms=50)
+    counter = earlier.count(entry("f", Context.multi(USER, ORG), default=[1], value={"a": 1}, variation=3, version=7))
     assert take(earlier, 55) == 1
     for _ in range(2):
         counter.increment()
@@ -129,7 +137,7 @@ def test_what_is_counted_late_is_counted_in_the_next() -> None:
     add_late(later, earlier, 65)
     assert (take(later, 61), later.start_ms, later.end_ms) == (2, 60, 60)
     (told,), (before,) = later.features(), earlier.features()
-    assert (told.key, told.default, told.context_kinds) == ("f", before.default, ("user", "org"))
+    assert (told.key, told.default, told.context_kinds) == ("f", before.default, ("org", "user"))
     (late,), (first,) = told.counts, before.counts
     assert (late.count, first.count) == (2, 1)
     assert (late.value, late.variation, late.version) == (first.value, 3, 7)
@@ -148,7 +156,7 @@ def test_a_flag_that_was_counted_is_found_again_though_somebody_came_between(whe
             return super().items()
 
     values: dict[str, Any] = {"default": "d", "value": "v", where: Interrupted()}
-    summary.count("f", ("user",), **values, variation=0, version=1, at_ms=50).increment()
+    summary.count(entry("f", **values)).increment()
     assert take(summary, 60) == 3
     (told,) = summary.features()
     assert [each.count for each in told.counts] == [3]
@@ -171,7 +179,7 @@ def test_one_step_looks_at_a_few_flags() -> None:
     for number in range(100):
         count(summary, 50, f"f{number}")
     assert list(summary.totals()) == [100]
-    assert len(list(summary.settle(lambda: 1))) == 4
+    assert len(list(summary.date_pending(lambda: 1))) == 4
     assert list(summary.take(lambda: 60)) == [32, 32, 32, 4]
     assert len(list(later.add_late(summary, 60))) == 4
     assert later.is_empty
@@ -181,7 +189,7 @@ def test_a_summary_has_room_for_so_many_keys_that_are_no_flags() -> None:
     summary = Summary()
     for number in range(MAX_UNKNOWN_KEYS):
         assert summary.has_room(f"f{number}")
-        summary.count(f"f{number}", ("user",), default="d", value="d", variation=None, version=None, at_ms=50)
+        summary.count(entry(f"f{number}", default="d", value="d", variation=None, version=None))
     assert not summary.has_room("another")
     assert summary.has_room("f0")
 
@@ -189,7 +197,7 @@ def test_a_summary_has_room_for_so_many_keys_that_are_no_flags() -> None:
 def test_a_key_that_is_no_flags_takes_its_room_once() -> None:
     summary = Summary()
     for _ in range(MAX_UNKNOWN_KEYS):
-        summary.count("f", ("user",), default="d", value="d", variation=None, version=None, at_ms=50)
+        summary.count(entry("f", default="d", value="d", variation=None, version=None))
     assert summary.has_room("another")
 
 
@@ -197,7 +205,7 @@ def test_outcomes_are_counted_apart() -> None:
     summary = Summary()
     outcomes = [(0, 1), (1, 1), (0, 2), (None, 1), (0, 1)]
     for variation, version in outcomes:
-        summary.count("f", ("user",), default="d", value=variation, variation=variation, version=version, at_ms=50)
+        summary.count(entry("f", default="d", value=variation, variation=variation, version=version))
     (told,) = summary.features()
     assert [each.count for each in told.counts] == [0] * 4  # until it is taken
     assert take(summary, 60) == 5
@@ -208,7 +216,7 @@ def test_outcomes_are_counted_apart() -> None:
 
 @pytest.mark.parametrize("value", [object(), [object()]])
 def test_what_json_cannot_carry_is_told_as_nothing(value: object) -> None:
-    assert kept(value) is None
+    assert frozen_value(value) is None
 
 
 def test_what_comes_late_twice_is_added_twice() -> None:
@@ -226,7 +234,7 @@ def test_a_summary_tells_of_so_many_kinds_and_counts_them_all() -> None:
     summary = Summary()
     contexts = [Context("k", f"kind-{number}") for number in range(MAX_KINDS + 5)]
     for context in contexts:
-        summary.count("f", (context.kind,), default="d", value="v", variation=0, version=1, at_ms=50)
+        summary.count(entry("f", context))
     assert take(summary, 60) == MAX_KINDS + 5
     (told,) = summary.features()
     assert list(told.context_kinds) == [context.kind for context in contexts[:MAX_KINDS]]

@@ -66,7 +66,7 @@ def test_what_a_client_had_stays_when_it_is_gone(is_looked_at: bool) -> None:
     totals = EventTotals()
     kept, gone = Owner().add_to(totals).identify(1), Owner().add_to(totals).identify(3)
     assert gone.recorder.drain() is not None
-    gone.recorder.settle(events=3, is_sent=True)
+    gone.recorder.mark_settled(events=3, is_sent=True)
     if is_looked_at:
         totals.read()
     del gone

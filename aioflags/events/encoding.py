@@ -1,0 +1,59 @@
+"""Encoding: values of the program as JSON, copied when they are recorded, so that later changes do not reach an event.
+
+Source: ``events.md`` 11.3.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import msgspec
+
+from aioflags.model.values import is_number
+from aioflags.protocol.payloads import try_json
+from aioflags.runtime.logs import Once, printable
+
+__all__ = ["encode_data", "encode_metric", "frozen_value"]
+
+_IMMUTABLE: Final = frozenset({bool, int, float, str, type(None), msgspec.Raw})
+
+
+def frozen_value(value: Any) -> Any:
+    """A flag value or default that can no longer change: itself if it is immutable, otherwise its JSON.
+
+    Returns ``None`` for a value that JSON cannot represent.
+    """
+    if value.__class__ in _IMMUTABLE:
+        return value
+    encoded = try_json(value)
+    return None if isinstance(encoded, Exception) else encoded
+
+
+def encode_data(name: str, data: Any, *, once: Once, logger: logging.Logger) -> msgspec.Raw | None:
+    """The data of the tracked event ``name`` as JSON; ``None`` if there are none.
+
+    Data that JSON cannot represent are left out, with one warning for each ``name`` (``once`` remembers the names).
+    """
+    if data is None:
+        return None
+    encoded = try_json(data)
+    if not isinstance(encoded, Exception):
+        return encoded
+    if once(("data", name)):
+        logger.warning("track: %s is sent without its data: %s", printable(name), printable(encoded))
+    return None
+
+
+def encode_metric(name: str, value: Any, *, once: Once, logger: logging.Logger) -> msgspec.Raw | None:
+    """The metric value of the tracked event ``name`` as JSON; ``None`` if there is none.
+
+    A value that is not a number in JSON is left out, with one warning for each ``name`` (``once`` remembers the names).
+    """
+    if value is None:
+        return None
+    if is_number(value) and not isinstance(encoded := try_json(value), Exception):
+        return encoded
+    if once(("metric", name)):
+        logger.warning("track: %s is sent without its metric value, which is not a number in JSON", printable(name))
+    return None
