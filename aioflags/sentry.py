@@ -1,4 +1,4 @@
-"""Flags in Sentry: errors carry the flags that were evaluated before them. It needs the extra ``sentry``.
+"""Sentry: adds the flags that were evaluated before an error to its report. Needs the extra ``sentry``.
 
 ::
 
@@ -23,10 +23,10 @@ __all__ = ["SentryHook"]
 
 
 class SentryHook(Hook):
-    """Tells Sentry's current scope of each boolean flag that is evaluated, and what it answered; the latest go with an error.
+    """Adds each boolean flag that is evaluated, with its value, to Sentry's current scope. An error report has the latest ones.
 
-    Sentry knows boolean flags alone. Its scopes are per task where Sentry's integrations make them so (one a request, say), and so
-    are the flags in them.
+    Sentry supports only boolean flags. Where Sentry's integrations make a scope for each task (such as one for each request), each
+    scope has its own flags.
     """
 
     name = "aioflags.sentry"
@@ -34,7 +34,7 @@ class SentryHook(Hook):
     def after_evaluation(
         self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
     ) -> Mapping[str, object]:
-        """Notes the flag."""
+        """Add the flag to the current scope."""
         if isinstance(detail.value, bool):
             add_feature_flag(series_context.key, detail.value)
         return data

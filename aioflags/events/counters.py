@@ -70,7 +70,7 @@ class HotContext(msgspec.Struct, eq=False, gc=False):
     in_use: InUse | None = None
 
 
-NO_CONTEXT: Final = HotContext(invalid_context("nobody"), {})
+NO_CONTEXT: Final = HotContext(invalid_context("no context was evaluated"), {})
 """Equals no context of an evaluation: every evaluation takes the lock."""
 
 

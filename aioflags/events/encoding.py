@@ -31,7 +31,7 @@ def frozen_value(value: Any) -> Any:
 
 
 def encode_data(name: str, data: Any, *, once: Once, logger: logging.Logger) -> msgspec.Raw | None:
-    """The data of the tracked event ``name`` as JSON; ``None`` if there are none.
+    """The data of the tracked event ``name`` as JSON; ``None`` without data.
 
     Data that JSON cannot represent are left out, with one warning for each ``name`` (``once`` remembers the names).
     """
@@ -46,7 +46,7 @@ def encode_data(name: str, data: Any, *, once: Once, logger: logging.Logger) -> 
 
 
 def encode_metric(name: str, value: Any, *, once: Once, logger: logging.Logger) -> msgspec.Raw | None:
-    """The metric value of the tracked event ``name`` as JSON; ``None`` if there is none.
+    """The metric value of the tracked event ``name`` as JSON; ``None`` without a value.
 
     A value that is not a number in JSON is left out, with one warning for each ``name`` (``once`` remembers the names).
     """

@@ -294,7 +294,7 @@ class Recorder:
     # -- batches
 
     def drain(self) -> Batch | None:
-        """All pending events and evaluations; ``None`` if there are none. Recording goes on with an empty buffer."""
+        """All pending events and evaluations; ``None`` without any. Recording goes on with an empty buffer."""
         with self._lock:
             self.hot_context = NO_CONTEXT
             self._full.clear()

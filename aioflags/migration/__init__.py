@@ -1,7 +1,7 @@
-"""Migrations: from an old system to a new one, in stages that a flag decides.
+"""Migrations from an old system to a new one, in stages that a flag decides.
 
-A :class:`Migrator` reads and writes where the stage of the moment says so, and measures. ``client.migration_variation`` gives the
-stage alone, and an :class:`OpTracker` for programs that do the rest themselves.
+A :class:`Migrator` reads from and writes to the systems of the current stage, and measures both. For programs that do this
+themselves, ``client.migration_variation`` returns the stage and an :class:`OpTracker`.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Migrator: reads and writes that go where the stage of the moment says. Source: ``evaluation.md`` 8.3."""
+"""Migrator: reads from and writes to the systems that the current stage names. Source: ``evaluation.md`` 8.3."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class _MigrationClient(Protocol):
-    """What a migrator calls on its client."""
+    """The methods of the client that a migrator calls."""
 
     async def migration_variation(self, key: str, context: Context | None, default: Stage | str) -> tuple[Stage, OpTracker]: ...
 
@@ -37,26 +37,26 @@ class _MigrationClient(Protocol):
 
 
 class ReadOrder(StrEnum):
-    """How a read asks two systems."""
+    """The order in which a read calls both systems."""
 
     PARALLEL = "parallel"
-    """Both at once."""
+    """Both at the same time."""
     SERIAL = "serial"
-    """The one that decides, then the other."""
+    """The authoritative system, then the other."""
     RANDOM = "random"
-    """One after the other; chance says which comes first."""
+    """One after the other, in random order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a function returns that failed without raising; ``error`` says how."""
+    """Returned by a function to report a failure without raising. ``error`` is its cause."""
 
     error: object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result(Generic[T_co]):
-    """What one system answered: a value, or an error, which is the exception if one was raised."""
+    """The result of one system: a value or an error. The error is the exception, if one was raised."""
 
     origin: Origin
     is_success: bool
@@ -66,7 +66,7 @@ class Result(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult(Generic[T_co]):
-    """What a write came to, in the system that decides and in the other; ``None`` where that was not written to."""
+    """The results of a write. ``nonauthoritative`` is ``None`` if the other system was not written."""
 
     authoritative: Result[T_co]
     nonauthoritative: Result[T_co] | None
@@ -76,16 +76,26 @@ _Function: TypeAlias = Callable[[Any], Any]
 
 
 class Migrator(Generic[P, R, W]):
-    """Reads and writes two systems, as the stage of a flag says, and sends what it measured.
+    """Reads and writes two systems according to the stage of a flag, and sends the measurements.
 
-    The four functions are coroutine functions of a payload; they return a value or a :class:`Failure`, or raise. Plain ones that do
-    not block will do, too: what can be awaited is awaited, and anything else is the answer. Type checkers are not told of them, for
-    they would infer no types from either kind then. ``compare`` gets the two values of a read that asked both systems, the one that
-    decides first. ``order`` is how such a read asks them. Latencies are measured on the event loop's clock; ``track_latency`` and
-    ``track_errors`` say what is sent.
+    The four functions are coroutine functions that take a payload. They return a value or a :class:`Failure`, or raise. A plain
+    function that does not block works too: an awaitable result is awaited, any other result is the value. The type annotations
+    do not include plain functions, because type checkers would then infer no types from either kind.
+
+    Args:
+        client: The client that evaluates the flag and sends the measurements.
+        read_old: Reads the old system.
+        read_new: Reads the new system.
+        write_old: Writes the old system.
+        write_new: Writes the new system.
+        compare: Takes the two values of a read that called both systems, the authoritative one first. True: they are consistent.
+        order: The order in which such a read calls the systems.
+        track_latency: Whether latencies are sent. They are measured on the event loop's clock.
+        track_errors: Whether errors are sent.
+        chance: Returns numbers in [0, 1), for a random order.
 
     Raises:
-        ConfigError: something that is to be called is missing, or cannot be called.
+        ConfigError: A function is missing or not callable, or ``compare`` is a coroutine function.
     """
 
     def __init__(
@@ -109,8 +119,8 @@ class Migrator(Generic[P, R, W]):
         if inspect.iscoroutinefunction(compare):
             raise ConfigTypeError("compare: expected a plain function, got a coroutine function")
         self._client = client
-        self._reading: Final[Mapping[Origin, _Function]] = {Origin.OLD: read_old, Origin.NEW: read_new}
-        self._writing: Final[Mapping[Origin, _Function]] = {Origin.OLD: write_old, Origin.NEW: write_new}
+        self._reads: Final[Mapping[Origin, _Function]] = {Origin.OLD: read_old, Origin.NEW: read_new}
+        self._writes: Final[Mapping[Origin, _Function]] = {Origin.OLD: write_old, Origin.NEW: write_new}
         self._compare = compare
         self._order = require("order", order, ReadOrder)
         self._track_latency = track_latency
@@ -118,51 +128,57 @@ class Migrator(Generic[P, R, W]):
         self._chance = chance
 
     async def read(self, key: str, context: Context | None, default: Stage | str, payload: P) -> Result[R]:
-        """Reads, and gives the answer of the system that decides.
+        """Read, and return the result of the authoritative system.
 
-        ``key`` is the migration's flag, ``default`` the stage that counts where the flag has none. What a function does wrong is in
-        the result. The event is sent also if the read is cancelled.
+        A function that fails does not raise here: its error is in the result. The measurements are sent even if the read is
+        cancelled.
+
+        Args:
+            key: The migration's flag.
+            context: The context to evaluate the flag for.
+            default: The stage if the flag has no stage.
+            payload: Passed to the functions.
         """
         stage, tracker = await self._client.migration_variation(key, context, default)
         tracker.operation(Operation.READ)
         try:
-            found = await self._read(READS[stage], payload, tracker)
+            result = await self._read(READS[stage], payload, tracker)
         finally:
             self._client.track_migration_op(tracker)
-        return found
+        return result
 
     async def write(self, key: str, context: Context | None, default: Stage | str, payload: P) -> WriteResult[W]:
-        """Writes to the system that decides, and then, if that did not fail, to the other one.
+        """Write to the authoritative system, and then, if that succeeded, to the other one.
 
-        Parameters and events are those of :meth:`read`.
+        Parameters and measurements are those of :meth:`read`.
         """
         stage, tracker = await self._client.migration_variation(key, context, default)
         tracker.operation(Operation.WRITE)
         first, *others = WRITES[stage]
         second: Result[W] | None = None
         try:
-            authoritative: Result[W] = await self._run(first, self._writing, payload, tracker)
+            authoritative: Result[W] = await self._run(first, self._writes, payload, tracker)
             if others and authoritative.is_success:
-                second = await self._run(others[0], self._writing, payload, tracker)
+                second = await self._run(others[0], self._writes, payload, tracker)
         finally:
             self._client.track_migration_op(tracker)
         return WriteResult(authoritative=authoritative, nonauthoritative=second)
 
     async def _read(self, origins: tuple[Origin, ...], payload: P, tracker: OpTracker) -> Result[R]:
-        """Asks the systems in the order that was chosen; the first of them decides, whichever is asked first."""
+        """Call the systems in the chosen order. The first of ``origins`` is authoritative, even if it is called second."""
         results: dict[Origin, Result[R]] = {}
 
-        async def ask(origin: Origin) -> None:
-            results[origin] = await self._run(origin, self._reading, payload, tracker)
+        async def call(origin: Origin) -> None:
+            results[origin] = await self._run(origin, self._reads, payload, tracker)
 
         if len(origins) > 1 and self._order is ReadOrder.PARALLEL:
-            async with anyio.create_task_group() as asking:
+            async with anyio.create_task_group() as calls:
                 for origin in origins:
-                    asking.start_soon(ask, origin)
+                    calls.start_soon(call, origin)
         else:
-            turned = self._order is ReadOrder.RANDOM and self._chance() < 0.5
-            for origin in reversed(origins) if turned else origins:
-                await ask(origin)
+            is_reversed = self._order is ReadOrder.RANDOM and self._chance() < 0.5
+            for origin in reversed(origins) if is_reversed else origins:
+                await call(origin)
         authoritative, *others = (results[origin] for origin in origins)
         if self._compare is not None and others and authoritative.is_success and others[0].is_success:
             self._check(authoritative, others[0], tracker)
@@ -173,9 +189,9 @@ class Migrator(Generic[P, R, W]):
         tracker.consistent(lambda: compare(authoritative.value, other.value))
 
     async def _run(self, origin: Origin, functions: Mapping[Origin, _Function], payload: P, tracker: OpTracker) -> Result[Any]:
-        """Asks one system and measures it. What it raises is its answer; only a cancellation of the caller is passed on."""
+        """Call one system and measure it. An exception becomes its result; only a cancellation of the caller is raised."""
         tracker.invoked(origin)
-        began = anyio.current_time()
+        started = anyio.current_time()
         try:
             with contain_cancellation():
                 returned = functions[origin](payload)
@@ -184,7 +200,7 @@ class Migrator(Generic[P, R, W]):
         except Exception as error:  # noqa: BLE001 -- a system that fails is what is being measured
             returned = Failure(error)
         if self._track_latency:
-            tracker.latency(origin, anyio.current_time() - began)
+            tracker.latency(origin, anyio.current_time() - started)
         if not isinstance(returned, Failure):
             return Result(origin=origin, is_success=True, value=returned)
         if self._track_errors:

@@ -12,31 +12,31 @@ __all__ = ["READS", "WRITES", "Operation", "Origin", "Stage", "as_stage"]
 
 
 class Stage(StrEnum):
-    """How far a migration is, in order; the values of its flag."""
+    """The stages of a migration, in order. They are the values of its flag."""
 
     OFF = "off"
-    """The old system alone."""
+    """Reads and writes only the old system."""
     DUALWRITE = "dualwrite"
-    """Reads from the old, writes to both."""
+    """Reads the old system, writes both."""
     SHADOW = "shadow"
-    """Both, and the old one decides."""
+    """Reads and writes both; the old system is authoritative."""
     LIVE = "live"
-    """Both, and the new one decides."""
+    """Reads and writes both; the new system is authoritative."""
     RAMPDOWN = "rampdown"
-    """Reads from the new, writes to both."""
+    """Reads the new system, writes both."""
     COMPLETE = "complete"
-    """The new system alone."""
+    """Reads and writes only the new system."""
 
 
 class Operation(StrEnum):
-    """What is done."""
+    """A read or a write."""
 
     READ = "read"
     WRITE = "write"
 
 
 class Origin(StrEnum):
-    """Which of the two systems."""
+    """One of the two systems."""
 
     OLD = "old"
     NEW = "new"
@@ -55,7 +55,7 @@ READS: Final[Mapping[Stage, tuple[Origin, ...]]] = {
     Stage.RAMPDOWN: _NEW,
     Stage.COMPLETE: _NEW,
 }
-"""Whom a read asks. The first one decides."""
+"""The systems that a read calls. The first one is authoritative."""
 
 WRITES: Final[Mapping[Stage, tuple[Origin, ...]]] = {
     Stage.OFF: _OLD,
@@ -65,13 +65,13 @@ WRITES: Final[Mapping[Stage, tuple[Origin, ...]]] = {
     Stage.RAMPDOWN: _NEW_FIRST,
     Stage.COMPLETE: _NEW,
 }
-"""Whom a write goes to, one after the other. The first one decides."""
+"""The systems that a write calls, one after the other. The first one is authoritative."""
 
 _NO_STAGE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.WRONG_TYPE)
 
 
 def as_stage(detail: EvaluationDetail[Any], default: Stage) -> EvaluationDetail[Stage]:
-    """What a flag answered as a stage; ``default`` where it is none."""
+    """The detail with a stage as its value; with ``default`` if the value is not a stage."""
     try:
         return EvaluationDetail(Stage(detail.value), detail.variation_index, detail.reason)
     except ValueError:

@@ -1,4 +1,4 @@
-"""OpTracker: what is measured of one read or write of a migration. Source: ``evaluation.md`` 8.2."""
+"""OpTracker: the measurements of one read or write of a migration. Source: ``evaluation.md`` 8.2."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ M = TypeVar("M", bound=StrEnum)
 
 
 class OpTracker:
-    """Takes the measurements of one operation, for one event. ``client.migration_variation`` makes it, and
-    ``client.track_migration_op`` sends what it has; a :class:`Migrator` does both by itself. ``key`` is the flag's.
+    """Collects the measurements of one operation for one event.
+
+    ``client.migration_variation`` makes it, and ``client.track_migration_op`` sends its event. A :class:`Migrator` calls both.
+    ``key`` is the key of the flag.
     """
 
     def __init__(
@@ -57,54 +59,57 @@ class OpTracker:
         self._is_consistent: bool | None = None
 
     def operation(self, operation: Operation) -> None:
-        """Whether it is a read or a write."""
+        """Set whether the operation is a read or a write."""
         self._operation = _member("operation", operation, Operation)
 
     def invoked(self, origin: Origin) -> None:
-        """A system was asked, whatever became of it."""
+        """Note that a system was called, whether it succeeded or failed."""
         self._invoked.add(_member("origin", origin, Origin))
 
     def error(self, origin: Origin) -> None:
-        """A system failed."""
+        """Note that a system failed."""
         self._failed.add(_member("origin", origin, Origin))
 
     def latency(self, origin: Origin, seconds: float) -> None:
-        """How long a system took, in seconds. What is no time is left out, with a warning."""
+        """Note how long a system took, in seconds. An invalid latency (negative, infinite, no number) is ignored with a warning."""
         system = _member("origin", origin, Origin)
         millis = float(seconds) * 1000 if is_number(seconds) else math.nan
         if not 0 <= millis < math.inf:
-            self._logger.warning("migration %s: a latency of %r seconds is left out", printable(self.key), seconds)
+            self._logger.warning("migration %s: ignoring a latency of %r seconds", printable(self.key), seconds)
             return
         self._latency_ms[system] = millis
 
     def consistent(self, check: Callable[[], bool]) -> None:
-        """Whether both systems say the same. ``check`` is called as often as the flag wants it; if it raises, nothing is noted."""
+        """Note whether both systems gave the same value.
+
+        ``check`` is called for one in ``check_ratio`` operations, as the flag requires. If it raises, the log has the exception.
+        """
         if not is_drawn(self._check_ratio, self._chance):
             return
         try:
-            found = check()
-            if inspect.iscoroutine(found):
-                found.close()
-                raise TypeError("it is a coroutine function, and nobody waits for what it compares")
-            self._is_consistent = bool(found)
+            result = check()
+            if inspect.iscoroutine(result):
+                result.close()
+                raise TypeError("expected a plain function, got a coroutine function")
+            self._is_consistent = bool(result)
         except Exception:
             self._logger.exception("migration %s: the comparison failed", printable(self.key))
 
     def event(self) -> MigrationEvent | str:
-        """The event, or why there is none: what was measured does not fit together."""
+        """The event, or the reason why it cannot be made: the measurements are incomplete or contradict each other."""
         context, operation = self._context, self._operation
         if operation is None:
-            return "nobody said whether it is a read or a write"
+            return "the operation was not set to read or write"
         if not self.key:
             return "the flag's key is empty"
         if context is None or context.error is not None:
-            return f"the context cannot be used: {context.error if context is not None else 'there is none'}"
+            return f"invalid context: {context.error if context is not None else 'no context'}"
         if not self._invoked:
-            return "neither system was invoked"
+            return "no system was invoked"
         if unknown := (self._latency_ms.keys() | self._failed) - self._invoked:
-            return f"something was measured of the {min(unknown)} system, which was not invoked"
+            return f"a measurement of the {min(unknown)} system, which was not invoked"
         if self._is_consistent is not None and len(self._invoked) < len(Origin):
-            return "both systems were compared, and only one was invoked"
+            return "both systems were compared, but only one was invoked"
         flag, detail = self._flag, self._detail
         return MigrationEvent(
             at_ms=now_ms(),
@@ -126,7 +131,7 @@ class OpTracker:
 
 
 def _member(name: str, value: str, kind: type[M]) -> M:
-    """One of an enumeration, or the word for it."""
+    """The member of an enumeration with this value."""
     try:
         return kind(value)
     except ValueError:

@@ -1,11 +1,11 @@
-"""Flags in OpenTelemetry: an event, a span event or a measurement of each evaluation. It needs the extra ``otel``.
+"""OpenTelemetry: an event, a span event or a measurement for each evaluation. Needs the extra ``otel``.
 
 ::
 
     client = Client("sdk-key", Config(hooks=[EventsHook()], plugins=[MetricsPlugin()]))
 
-Everything goes to the providers that the program has set up, or to those that are given. Attributes that are somebody's business
-alone, such as values and whom a flag was evaluated for, have an option each.
+Data go to the global providers of the program, or to the providers that are passed. Options decide whether attributes contain
+private data: the value of a flag, and the key of the context.
 
 Source: OpenTelemetry's semantic conventions for feature flags; ``client-surface.md`` 6.8.
 """

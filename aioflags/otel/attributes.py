@@ -1,4 +1,4 @@
-"""Attributes of OpenTelemetry's semantic conventions for feature flags, and the words for reasons and errors."""
+"""Attributes: names and values of OpenTelemetry's semantic conventions for feature flags."""
 
 from __future__ import annotations
 
@@ -28,14 +28,11 @@ __all__ = [
 ]
 
 ContextId: TypeAlias = Literal["hash", "key", "omit"]
-"""What is told of whom a flag was evaluated for: a SHA-256, the key itself, or nothing."""
-
+"""How an attribute identifies the context: by the SHA-256 of its canonical key, by the key itself, or not at all."""
 
 SCOPE: Final = "aioflags"
 
-
 PROVIDER_NAME: Final = "LaunchDarkly"
-
 
 REASONS: Final[Mapping[ReasonKind, str]] = {
     ReasonKind.OFF: "disabled",
@@ -47,30 +44,33 @@ REASONS: Final[Mapping[ReasonKind, str]] = {
     ReasonKind.OVERRIDE: "static",
 }
 
-
 ERRORS: Final[Mapping[ErrorKind, tuple[str, str]]] = {
-    ErrorKind.CLIENT_NOT_READY: ("provider_not_ready", "there are no flag data"),
-    ErrorKind.FLAG_NOT_FOUND: ("flag_not_found", "there is no such flag"),
-    ErrorKind.USER_NOT_SPECIFIED: ("targeting_key_missing", "there is no context, or it cannot be used"),
-    ErrorKind.MALFORMED_FLAG: ("parse_error", "the flag makes no sense"),
-    ErrorKind.WRONG_TYPE: ("type_mismatch", "the flag's value is of another type than the default"),
+    ErrorKind.CLIENT_NOT_READY: ("provider_not_ready", "no flag data yet"),
+    ErrorKind.FLAG_NOT_FOUND: ("flag_not_found", "unknown flag"),
+    ErrorKind.USER_NOT_SPECIFIED: ("targeting_key_missing", "missing or invalid context"),
+    ErrorKind.MALFORMED_FLAG: ("parse_error", "malformed flag"),
+    ErrorKind.WRONG_TYPE: ("type_mismatch", "the flag's value has another type than the default"),
     ErrorKind.EXCEPTION: ("general", "the evaluation failed"),
 }
-"""The type and the message of each error. A table for each of the two vocabularies; a test holds them complete."""
-
+"""The type and the message of each error. A test checks that both tables are complete."""
 
 _MAX_VALUE_LENGTH: Final = 256
-"""Characters of a value that go into an attribute."""
+"""Characters of a value in an attribute; the rest is cut off."""
 
 
 def checked_context_id(context_id: ContextId) -> ContextId:
+    """The option ``context_id``.
+
+    Raises:
+        ConfigError: It is not one of the three values.
+    """
     if context_id not in ("hash", "key", "omit"):
         raise ConfigError(f'context_id: expected "hash", "key" or "omit", got {context_id!r}')
     return context_id
 
 
 def context_id_of(context: Context | None, context_id: ContextId) -> str | None:
-    """What may be told of the context; nothing, if it cannot be used."""
+    """The attribute that identifies the context. ``None`` for an invalid context, and with ``"omit"``."""
     if context_id == "omit" or context is None or context.error is not None:
         return None
     key = context.canonical_key
@@ -78,37 +78,39 @@ def context_id_of(context: Context | None, context_id: ContextId) -> str | None:
 
 
 def request_attributes(call: EvaluationCall, context_id: ContextId) -> dict[str, str | bool | int]:
-    """Which flag for whom."""
-    asked: dict[str, str | bool | int] = {"feature_flag.key": call.key}
-    if (whom := context_id_of(call.context, context_id)) is not None:
-        asked["feature_flag.context.id"] = whom
-    return asked
+    """The key of the flag, and the context."""
+    attributes: dict[str, str | bool | int] = {"feature_flag.key": call.key}
+    if (context_value := context_id_of(call.context, context_id)) is not None:
+        attributes["feature_flag.context.id"] = context_value
+    return attributes
 
 
 def result_attributes(call: EvaluationCall, detail: EvaluationDetail[Any]) -> dict[str, str]:
-    """Which answer, in the words of the conventions. A variant is the index of the variation."""
+    """The result, in the words of the conventions. The variant is the index of the variation."""
     reason = detail.reason
-    found = {
+    attributes = {
         "feature_flag.key": call.key,
         "feature_flag.result.reason": "split" if reason.in_experiment else REASONS[reason.kind],
     }
     if detail.variation_index is not None:
-        found["feature_flag.result.variant"] = str(detail.variation_index)
+        attributes["feature_flag.result.variant"] = str(detail.variation_index)
     if reason.error_kind is not None:
-        found["error.type"] = ERRORS[reason.error_kind][0]
-    return found
+        attributes["error.type"] = ERRORS[reason.error_kind][0]
+    return attributes
 
 
 def as_json(value: object) -> str:
+    """A value as JSON; objects that JSON does not have, as their text."""
     return json.dumps(value, default=str)
 
 
 def attribute_value(value: object) -> str | bool | float | None:
+    """A flag value as an attribute: arrays and objects as JSON, text cut after 256 characters."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return (value if isinstance(value, str) else as_json(value))[:_MAX_VALUE_LENGTH]
 
 
 def environment_attributes(environment_id: str | None) -> dict[str, str]:
-    """Which environment, once it is known."""
+    """The environment; no attributes while it is unknown."""
     return {} if environment_id is None else {"feature_flag.set.id": environment_id}

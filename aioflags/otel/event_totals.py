@@ -1,6 +1,6 @@
-"""EventTotals: sums of the event counts of several clients, one for each environment. A sum never falls when a client is gone.
+"""EventTotals: sums of the event counts of several clients, for each environment. A sum never falls when a client is collected.
 
-A metrics collector takes a counter that falls for a restarted one, and would count it twice.
+A metrics collector treats a counter that falls as restarted, and would count its events twice.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["Amount", "EventTotals"]
 
 _KINDS: Final = {"single": "events", "summarized": "evaluations"}
-"""What each kind is called in the stats of a client."""
+"""Each kind, and the prefix of its fields in :class:`aioflags.Stats`."""
 
 
 class Amount(NamedTuple):
-    """What is counted. ``kind``: ``single`` or ``summarized``; ``outcome``: ``recorded``, ``sent``, ``dropped`` or ``pending``."""
+    """The attributes of a sum.
+
+    ``kind``: ``single`` or ``summarized``; ``outcome``: ``recorded``, ``sent``, ``dropped`` or ``pending``.
+    """
 
     environment: str | None
     kind: str
@@ -33,82 +36,83 @@ class Amount(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Share:
-    """Of one client. It keeps what holds the client's numbers, which know nothing of the client, and so not the client."""
+class _ClientCounts:
+    """The counts of one client. They keep its recorder and status cell alive, but not the client itself."""
 
     owner: ref[object]
     recorder: Recorder
     cell: StatusCell
     counted: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
-    """How much of it is in the sums, by kind and outcome."""
+    """How many of the events are in the sums, by kind and outcome."""
 
 
 class EventTotals:
-    """Added up when somebody looks, on any thread. What came since the last look counts for the environment that is known by then.
+    """Sums that are brought up to date by each :meth:`read`, on any thread.
 
-    What waited when a client was collected is dropped. In the child of a fork the sums go on from the parent's.
+    Events since the previous read are added to the environment that is known at the time of the read. Events that were pending
+    when a client was collected count as dropped. In the child of a fork the sums continue from those of the parent.
     """
 
     def __init__(self) -> None:
-        self._shares: list[_Share] = []
+        self._clients: list[_ClientCounts] = []
         self._sums: Counter[Amount] = Counter()
         self._lock = Lock()
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork, where every recorder begins anew."""
-        for share in self._shares:
-            share.counted.clear()
+        """In the child of a fork: every recorder begins again at zero."""
+        for client in self._clients:
+            client.counted.clear()
 
     def add(self, owner: object, recorder: Recorder, cell: StatusCell) -> None:
-        """Counts in what ``recorder`` has, from now on and when ``owner`` is gone. One that is counted in already stays so."""
+        """Include the counts of ``recorder``, also after ``owner`` is collected. A second call for the same owner has no effect."""
         with self._lock:
-            gone = [share for share in self._shares if share.owner() is None]
-            if not any(share.owner() is owner for share in self._shares):
-                self._shares.append(_Share(ref(owner), recorder, cell))
-        for share in gone:  # if nobody ever looks, they do not pile up
-            self._count(share)
+            collected = [client for client in self._clients if client.owner() is None]
+            if not any(client.owner() is owner for client in self._clients):
+                self._clients.append(_ClientCounts(ref(owner), recorder, cell))
+        for client in collected:  # otherwise they would accumulate if there are no reads
+            self._update(client)
 
     def read(self) -> Mapping[Amount, int]:
-        """How much there is of everything: all outcomes of both kinds, for each environment that there was."""
+        """All sums: every outcome of both kinds, for each environment so far."""
         with self._lock:
-            shares = list(self._shares)
-        waiting: Counter[Amount] = Counter()
-        for share in shares:
-            waiting.update(self._count(share))
+            clients = list(self._clients)
+        pending: Counter[Amount] = Counter()
+        for client in clients:
+            pending.update(self._update(client))
         with self._lock:
-            found = dict(self._sums)
-        for environment in {amount.environment for amount in found}:
+            sums = dict(self._sums)
+        for environment in {amount.environment for amount in sums}:
             for kind in _KINDS:
                 amount = Amount(environment, kind, "pending")
-                found[amount] = waiting[amount]
-        return found
+                sums[amount] = pending[amount]
+        return sums
 
-    def _count(self, share: _Share) -> dict[Amount, int]:
-        """Counts what is new of a client. Answers what waits there."""
-        is_gone = share.owner() is None  # seen before the numbers, which are the last ones then
-        # Without the lock: this takes its time where there are many flags, and a client that starts may want the lock.
-        stats = share.recorder.stats
+    def _update(self, client: _ClientCounts) -> dict[Amount, int]:
+        """Add the new events of a client to the sums. Returns its pending events."""
+        is_collected = client.owner() is None  # read before the counts: if it is true, they are final
+        # Without the lock: with many flags this takes a while, and a client that starts must not wait for it.
+        stats = client.recorder.stats
         with self._lock:
-            environment = share.cell.environment_id
-            for (kind, outcome), number in _settled(stats, is_gone=is_gone).items():
-                # Another thread may have seen more of it meanwhile.
-                new = max(0, number - share.counted.get((kind, outcome), 0))
-                share.counted[kind, outcome] = share.counted.get((kind, outcome), 0) + new
+            environment = client.cell.environment_id
+            for (kind, outcome), number in _final(stats, is_collected=is_collected).items():
+                # Another thread may have added more in the meantime.
+                new = max(0, number - client.counted.get((kind, outcome), 0))
+                client.counted[kind, outcome] = client.counted.get((kind, outcome), 0) + new
                 self._sums[Amount(environment, kind, outcome)] += new
-            if is_gone:
-                self._shares = [each for each in self._shares if each is not share]
+            if is_collected:
+                self._clients = [other for other in self._clients if other is not client]
                 return {}
         return {Amount(environment, kind, "pending"): getattr(stats, f"{name}_pending") for kind, name in _KINDS.items()}
 
 
-def _settled(stats: Stats, *, is_gone: bool) -> dict[tuple[str, str], int]:
-    """What never falls, by kind and outcome. Of a client that is gone nothing waits any more."""
-    found = {
+def _final(stats: Stats, *, is_collected: bool) -> dict[tuple[str, str], int]:
+    """The counts that never fall, by kind and outcome. Pending events of a collected client count as dropped."""
+    counts = {
         (kind, outcome): int(getattr(stats, f"{name}_{outcome}"))
         for kind, name in _KINDS.items()
         for outcome in ("recorded", "sent", "dropped")
     }
-    if is_gone:
-        found |= {(kind, "dropped"): found[kind, "recorded"] - found[kind, "sent"] for kind in _KINDS}
-    return found
+    if is_collected:
+        counts |= {(kind, "dropped"): counts[kind, "recorded"] - counts[kind, "sent"] for kind in _KINDS}
+    return counts

@@ -28,21 +28,25 @@ from aioflags.runtime.version import __version__
 
 __all__ = ["EventsHook"]
 
-_MAX_ANSWERS: Final = 1000
-"""How many answers are told within one span: they are remembered for as long as it lasts, which may be long."""
+_MAX_RESULTS_PER_SPAN: Final = 1000
+"""Results that are reported in one span. They are remembered until the span ends, which may be long."""
 
 
 class EventsHook(Hook):
-    """An event ``feature_flag.evaluation`` for each evaluation, as today's conventions want it: a log record, in the trace that is
-    current.
+    """Emits an event ``feature_flag.evaluation`` for each evaluation, as the current conventions specify: a log record in the
+    current trace.
 
-    Within one span the same answer of a flag is told once, and a thousand answers at most; ``repeats=True`` tells every
-    evaluation. ``context_id`` says whom a flag was evaluated for: ``"hash"`` is the SHA-256 of the context's canonical key,
-    ``"key"`` the key itself, ``"omit"`` nothing. ``include_value`` adds the value, at most 256 characters of it, arrays and
-    objects as JSON; the conventions advise against it, since values may be private.
+    Args:
+        context_id: How the event identifies the context. ``"hash"``: by the SHA-256 of its canonical key, ``"key"``: by the key
+            itself, ``"omit"``: not at all.
+        include_value: Add the value: at most 256 characters, arrays and objects as JSON. The conventions advise against it, because
+            values may be private.
+        repeats: Emit an event for every evaluation. Otherwise the same result of a flag is reported once in each span, and at most
+            1000 results in one span.
+        logger_provider: Used instead of the global one.
 
     Raises:
-        ConfigError: ``context_id`` is none of the three.
+        ConfigError: ``context_id`` is not one of the three values.
     """
 
     name = "aioflags.otel events"
@@ -59,16 +63,16 @@ class EventsHook(Hook):
         self._include_value = include_value
         self._repeats = repeats
         self._logger = logs.get_logger(SCOPE, __version__, logger_provider=logger_provider)
-        self._told: WeakKeyDictionary[trace.Span, Once] = WeakKeyDictionary()
+        self._reported: WeakKeyDictionary[trace.Span, Once] = WeakKeyDictionary()
         self._lock = Lock()
 
     def after_evaluation(
         self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
     ) -> Mapping[str, object]:
-        """Emits the event."""
-        if not self._repeats and not self._is_news(series_context, detail):
+        """Emit the event."""
+        if not self._repeats and not self._is_new(series_context, detail):
             return data
-        found: dict[str, str | bool | float | None] = {
+        values: dict[str, str | bool | float | None] = {
             **result_attributes(series_context, detail),
             "feature_flag.provider.name": PROVIDER_NAME,
             "feature_flag.context.id": context_id_of(series_context.context, self._context_id),
@@ -76,21 +80,21 @@ class EventsHook(Hook):
             "feature_flag.version": None if series_context.flag_version is None else str(series_context.flag_version),
         }
         if detail.reason.error_kind is not None:
-            found["feature_flag.error.message"] = ERRORS[detail.reason.error_kind][1]
+            values["feature_flag.error.message"] = ERRORS[detail.reason.error_kind][1]
         if self._include_value:
-            found["feature_flag.result.value"] = attribute_value(detail.value)
-        attributes = {name: value for name, value in found.items() if value is not None}
+            values["feature_flag.result.value"] = attribute_value(detail.value)
+        attributes = {name: value for name, value in values.items() if value is not None}
         self._logger.emit(timestamp=int(now() * 1e9), event_name="feature_flag.evaluation", attributes=attributes)
         return data
 
-    def _is_news(self, call: EvaluationCall, detail: EvaluationDetail[Any]) -> bool:
-        """Whether the current span, if there is one, has not been told of this answer yet."""
+    def _is_new(self, call: EvaluationCall, detail: EvaluationDetail[Any]) -> bool:
+        """Whether the current span has no event with this result yet. Always true without a span."""
         span = trace.get_current_span()
         if not span.get_span_context().is_valid:
             return True
-        answer = call.key, detail.variation_index, detail.reason.kind, detail.reason.error_kind
+        result = call.key, detail.variation_index, detail.reason.kind, detail.reason.error_kind
         with self._lock:
-            is_news = self._told.get(span)
-            if is_news is None:
-                is_news = self._told[span] = Once(_MAX_ANSWERS)
-            return is_news(answer)
+            is_new = self._reported.get(span)
+            if is_new is None:
+                is_new = self._reported[span] = Once(_MAX_RESULTS_PER_SPAN)
+            return is_new(result)

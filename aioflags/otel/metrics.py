@@ -1,4 +1,4 @@
-"""MetricsPlugin: counters of evaluations and events, and gauges of a client's status."""
+"""MetricsPlugin: counters of evaluations and events, and gauges of the status of clients."""
 
 from __future__ import annotations
 
@@ -28,26 +28,25 @@ __all__ = ["MetricsPlugin"]
 
 _OUTCOMES: Final[Mapping[str, str]] = {
     "recorded": "Events that were recorded: each is sent, dropped, or pending.",
-    "sent": "Events that the service has taken.",
+    "sent": "Events that the service has accepted.",
     "dropped": "Events that will never be sent.",
-    "pending": "Events that wait to be sent, or are on their way.",
+    "pending": "Events that wait to be sent, or are being sent.",
 }
 
-
-_FRESH: Final = 1.0
-"""How many seconds the instruments of one collection may lie apart."""
+_MAX_AGE: Final = 1.0
+"""Seconds within which the instruments of one collection share a read."""
 
 
 class MetricsPlugin(Plugin):
-    """Measurements of a client: how often each flag gave which answer, the client's status, and what becomes of its events.
+    """Measures clients: how often each flag had which result, the status of a client, and its events.
 
-    ``aioflags.evaluations`` counts evaluations by flag, variant, reason and error. ``aioflags.status`` is 1 for the status that a
-    client has, and 0 for each other one. ``aioflags.data.age`` is how many seconds ago newer data came.
+    ``aioflags.evaluations`` counts evaluations by flag, variant, reason and error. ``aioflags.status`` is 1 for the current status
+    of a client, and 0 for every other status. ``aioflags.data.age`` is the time since newer flag data arrived, in seconds.
     ``aioflags.events.recorded``, ``.sent``, ``.dropped`` and ``.pending`` are :attr:`Client.stats <aioflags.Client.stats>`, by
-    ``aioflags.event.kind``: ``single`` for records of their own, ``summarized`` for evaluations that are counted.
+    ``aioflags.event.kind``: ``single`` for single records, ``summarized`` for counted evaluations.
 
-    Several clients may share one plugin; their environments tell them apart. The events of those of one environment are added
-    up, and stay so when a client is gone; what it had not sent by then is dropped.
+    Several clients may share one plugin; the environment distinguishes them. The events of all clients of an environment are added
+    up. The sums keep the events of a client that was collected; its pending events then count as dropped.
     """
 
     name = "aioflags.otel metrics"
@@ -60,73 +59,75 @@ class MetricsPlugin(Plugin):
         self._clients: WeakSet[Client] = WeakSet()
         self._lock = Lock()
         self._totals = EventTotals()
-        self._reading = _Reading(self._totals)
+        self._cache = _TotalsCache(self._totals)
         meter.create_observable_gauge("aioflags.status", [self._statuses], description="1 for the status that the client has.")
         meter.create_observable_gauge(
             "aioflags.data.age", [self._ages], unit="s", description="Time since newer flag data came from a source."
         )
-        for outcome, told in _OUTCOMES.items():
+        for outcome, description in _OUTCOMES.items():
             create = meter.create_observable_up_down_counter if outcome == "pending" else meter.create_observable_counter
-            create(f"aioflags.events.{outcome}", [partial(self._events, outcome)], unit="{event}", description=told)
+            create(f"aioflags.events.{outcome}", [partial(self._events, outcome)], unit="{event}", description=description)
 
-    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:  # noqa: ARG002 -- the same everywhere
-        """The one that counts."""
+    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:  # noqa: ARG002 -- the same for all environments
+        """The hook that counts evaluations."""
         return (self._counting,)
 
-    def register(self, client: Client, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client knows its own
-        """Measures the client's status from now on, for as long as the client lives, and what becomes of its events."""
+    def register(self, client: Client, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client has it
+        """Start to measure a client: its status until it is collected, and its events."""
         with self._lock:
             self._clients.add(client)
-        internals = internals_of(client)  # which outlive the client
+        internals = internals_of(client)  # they outlive the client
         self._totals.add(client, internals.recorder, internals.status)
 
     def _statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
-        """Called on the thread that collects. It sees the newest report of each client, as anybody may."""
-        for client, where in self._registered():
-            now_is = client.status.status
-            yield from (metrics.Observation(int(status is now_is), where | {"aioflags.status": status.value}) for status in Status)
+        """The status of each client. Called on the thread that collects, like every callback here."""
+        for client, environment in self._registered():
+            current = client.status.status
+            yield from (
+                metrics.Observation(int(status is current), environment | {"aioflags.status": status.value}) for status in Status
+            )
 
     def _ages(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
-        """As above."""
-        for client, where in self._registered():
+        """The age of the data of each client that has data."""
+        for client, environment in self._registered():
             if (age := client.data_age) is not None:
-                yield metrics.Observation(age, where)
+                yield metrics.Observation(age, environment)
 
     def _events(self, outcome: str, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
-        """As above. One sum for each environment: of two observations with the same attributes a collector keeps one."""
-        for amount, count in self._reading.of(outcome).items():
+        """One sum for each environment: a collector keeps only one of two observations with the same attributes."""
+        for amount, count in self._cache.read_for(outcome).items():
             if amount.outcome == outcome:
                 yield metrics.Observation(count, environment_attributes(amount.environment) | {"aioflags.event.kind": amount.kind})
 
     def _registered(self) -> Iterator[tuple[Client, dict[str, str]]]:
-        """The clients that live, and where each of them is."""
+        """The living clients, each with the attributes of its environment."""
         with self._lock:
             clients = list(self._clients)
         return ((client, environment_attributes(client.environment_id)) for client in clients)
 
 
-class _Reading:
-    """One look at the totals for all instruments of a collection: it takes milliseconds where thousands of flags are evaluated.
+class _TotalsCache:
+    """Reads the totals once for all instruments of a collection: a read takes milliseconds where thousands of flags are evaluated.
 
-    Nobody says when a collection begins. So each instrument is told the same numbers once, and they are new for the next one that
-    would be told them again, or when they are a second old.
+    OpenTelemetry does not report when a collection begins. So the totals are read again when an instrument asks a second time,
+    or when they are a second old.
     """
 
     def __init__(self, totals: EventTotals) -> None:
         self._totals = totals
         self._lock = Lock()
-        self._told: set[str] = set(_OUTCOMES)
+        self._served: set[str] = set(_OUTCOMES)
         self._until = 0.0
         self._amounts: Mapping[Amount, int] = {}
 
-    def of(self, outcome: str) -> Mapping[Amount, int]:
-        """The numbers for the instrument of that outcome, and the others."""
+    def read_for(self, outcome: str) -> Mapping[Amount, int]:
+        """All totals, for the instrument of this outcome."""
         with self._lock:
-            if outcome in self._told or monotonic() > self._until:
+            if outcome in self._served or monotonic() > self._until:
                 self._amounts = self._totals.read()
-                self._until = monotonic() + _FRESH
-                self._told = set()
-            self._told.add(outcome)
+                self._until = monotonic() + _MAX_AGE
+                self._served = set()
+            self._served.add(outcome)
             return self._amounts
 
 

@@ -23,14 +23,18 @@ __all__ = ["TracingHook"]
 
 
 class TracingHook(Hook):
-    """An event ``feature_flag`` on the current span for each evaluation: the older form, which LaunchDarkly's own SDKs have and its
-    observability reads. It names the context by its key, unless ``context_id`` wishes otherwise, as for :class:`EventsHook`.
+    """Adds an event ``feature_flag`` to the current span for each evaluation.
 
-    ``include_value`` adds the value as JSON. With ``spans=True`` each evaluation has a span of its own, too, named after the
-    method; the event stays with its parent.
+    This is the older format, which LaunchDarkly's own SDKs emit and its observability product reads.
+
+    Args:
+        context_id: How the event identifies the context: ``"key"``, ``"hash"`` or ``"omit"``, as for :class:`EventsHook`.
+        include_value: Add the value as JSON.
+        spans: Make a span for each evaluation as well, named after the method. The event stays on the parent span.
+        tracer_provider: Used instead of the global one.
 
     Raises:
-        ConfigError: ``context_id`` is none of the three.
+        ConfigError: ``context_id`` is not one of the three values.
     """
 
     name = "aioflags.otel tracing"
@@ -49,7 +53,7 @@ class TracingHook(Hook):
         self._tracer = trace.get_tracer(SCOPE, __version__, tracer_provider)
 
     def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
-        """Starts the span, if there is to be one. It does not become the current one."""
+        """Start a span if ``spans`` is set. It does not become the current span."""
         if not self._spans:
             return data
         return {
@@ -59,10 +63,8 @@ class TracingHook(Hook):
     def after_evaluation(
         self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
     ) -> Mapping[str, object]:
-        """Adds the event, and ends the span."""
-        own = data.get("span")
-        if isinstance(own, trace.Span):
-            own.end()
+        """End the span of the evaluation, and add the event to the current span."""
+        _end_span(data)
         span = trace.get_current_span()
         if span.is_recording():
             attributes = request_attributes(series_context, self._context_id) | {"feature_flag.provider.name": PROVIDER_NAME}
@@ -77,8 +79,12 @@ class TracingHook(Hook):
             span.add_event("feature_flag", attributes)
         return data
 
-    def evaluation_cancelled(self, series_context: EvaluationCall, data: Mapping[str, object]) -> None:  # noqa: ARG002 -- there is no answer to tell
-        """Ends the span, without an event."""
-        own = data.get("span")
-        if isinstance(own, trace.Span):
-            own.end()
+    def evaluation_cancelled(self, series_context: EvaluationCall, data: Mapping[str, object]) -> None:  # noqa: ARG002 -- the event needs a result
+        """End the span of the evaluation, without an event."""
+        _end_span(data)
+
+
+def _end_span(data: Mapping[str, object]) -> None:
+    span = data.get("span")
+    if isinstance(span, trace.Span):
+        span.end()

@@ -463,9 +463,8 @@ async def test_what_does_not_fit_together_is_not_sent_and_the_log_says_why_once(
             tracker.operation(Operation.READ)
             teller.client.track_migration_op(tracker)
         assert await ops(teller) == []
-    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
-        "migration move: nothing is sent: neither system was invoked"
-    ]
+    (message,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert "no system was invoked" in message
 
 
 async def test_for_nobody_the_default_stage_runs_and_nothing_is_sent() -> None:

@@ -67,27 +67,25 @@ def with_comparison(op: OpTracker) -> None:
 @pytest.mark.parametrize(
     ("op", "measure", "why"),
     [
-        pytest.param(tracker(), None, "nobody said whether it is a read or a write", id="no operation"),
+        pytest.param(tracker(), None, "the operation was not set to read or write", id="no operation"),
         pytest.param(invoked(Origin.OLD, key=""), None, "the flag's key is empty", id="no key"),
-        pytest.param(invoked(), None, "neither system was invoked", id="nothing invoked"),
-        pytest.param(invoked(Origin.OLD, context=None), None, "the context cannot be used: there is none", id="no context"),
-        pytest.param(
-            invoked(Origin.OLD, context=NOBODY), None, f"the context cannot be used: {NOBODY.error}", id="an invalid context"
-        ),
+        pytest.param(invoked(), None, "no system was invoked", id="nothing invoked"),
+        pytest.param(invoked(Origin.OLD, context=None), None, "invalid context: no context", id="no context"),
+        pytest.param(invoked(Origin.OLD, context=NOBODY), None, f"invalid context: {NOBODY.error}", id="an invalid context"),
         pytest.param(
             invoked(Origin.OLD),
             with_latency,
-            "something was measured of the new system, which was not invoked",
+            "a measurement of the new system, which was not invoked",
             id="a latency of what was not invoked",
         ),
         pytest.param(
             invoked(Origin.OLD),
             with_error,
-            "something was measured of the new system, which was not invoked",
+            "a measurement of the new system, which was not invoked",
             id="an error of what was not invoked",
         ),
         pytest.param(
-            invoked(Origin.NEW), with_comparison, "both systems were compared, and only one was invoked", id="a comparison of one"
+            invoked(Origin.NEW), with_comparison, "both systems were compared, but only one was invoked", id="a comparison of one"
         ),
     ],
 )
@@ -162,7 +160,7 @@ def test_a_comparison_that_would_have_to_be_awaited_says_nothing(caplog: pytest.
     op = invoked(*Origin)
     op.consistent(differs)  # type: ignore[arg-type]  # as programs without a type checker do
     assert event_of(op).is_consistent is None
-    assert "nobody waits for what it compares" in caplog.text
+    assert "expected a plain function" in caplog.text
 
 
 class Seconds(float):

@@ -27,7 +27,7 @@ from aioflags.hooks.hook import EvaluationCall
 from aioflags.model.detail import ErrorKind
 from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
 from aioflags.otel.event_totals import Amount, EventTotals
-from aioflags.otel.metrics import _Reading
+from aioflags.otel.metrics import _TotalsCache
 from aioflags.plugins.plugin import EnvironmentMetadata, SdkMetadata
 from aioflags.sources import MemorySource
 from aioflags.testing import overrides
@@ -272,7 +272,7 @@ async def test_spans_that_are_over_are_not_remembered() -> None:
             with traces.get_tracer("tests").start_as_current_span("request"):
                 await client.variation("checkout", USER, False)
     gc.collect()
-    assert len(hook._told) == 0
+    assert len(hook._reported) == 0
 
 
 # -- spans
@@ -498,13 +498,13 @@ async def test_a_collection_looks_once_at_what_became_of_events() -> None:
             return super().read()
 
     totals = Watched()
-    reading, outcomes = _Reading(totals), ("recorded", "sent", "dropped", "pending")
+    reading, outcomes = _TotalsCache(totals), ("recorded", "sent", "dropped", "pending")
     for collections in (1, 2):
         for outcome in outcomes:
-            reading.of(outcome)
+            reading.read_for(outcome)
         assert totals.looks == collections
     for _ in range(3):  # a collector that wants this one alone
-        reading.of("sent")
+        reading.read_for("sent")
     assert totals.looks == 5
 
 
