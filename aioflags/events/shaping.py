@@ -7,7 +7,6 @@ Source: ``events.md`` 4, 5, 8.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -20,10 +19,10 @@ from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import EvaluationEvent
 
-__all__ = ["EvaluatedFlag", "EvaluationShaper", "evaluated_flags"]
+__all__ = ["EvaluatedFlag", "EvaluationShaper", "evaluated_flags", "kinds_of"]
 
 
-class EvaluatedFlag(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class EvaluatedFlag(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """One flag of an evaluation: the flag of the call, or one of its prerequisites, which has no default."""
 
     flag: CompiledFlag | PrerequisiteEvaluation
@@ -33,22 +32,29 @@ class EvaluatedFlag(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     prerequisite_of: str | None = None
 
 
-def evaluated_flags(evaluation: Evaluation, default: Any) -> Iterator[EvaluatedFlag]:
+def evaluated_flags(evaluation: Evaluation, default: Any) -> list[EvaluatedFlag]:
     """The flags of an evaluation, prerequisites first. The flag of the call is missing if it is unknown."""
-    for prerequisite in evaluation.prerequisites:
-        answer = prerequisite.answer
-        yield EvaluatedFlag(
+    flags = [
+        EvaluatedFlag(
             flag=prerequisite,
-            detail=answer.detail,
-            is_experiment=answer.is_experiment,
+            detail=prerequisite.answer.detail,
+            is_experiment=prerequisite.answer.is_experiment,
             prerequisite_of=prerequisite.prerequisite_of,
         )
+        for prerequisite in evaluation.prerequisites
+    ]
     if evaluation.flag is not None:
         is_experiment = evaluation.is_experiment and evaluation.detail.reason.error_kind is None
-        yield EvaluatedFlag(flag=evaluation.flag, detail=evaluation.detail, is_experiment=is_experiment, default=default)
+        flags.append(EvaluatedFlag(flag=evaluation.flag, detail=evaluation.detail, is_experiment=is_experiment, default=default))
+    return flags
 
 
-class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+def kinds_of(context: Context) -> tuple[str, ...]:
+    """The kinds of a valid context."""
+    return (context.kind,) if context.members is None else tuple(context.members)
+
+
+class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """Makes summary entries and events for the flags of one evaluation.
 
     ``at_ms``: when it happened. ``server_ms``: the last known time of the service; debugging of a flag ends by that clock, too.
@@ -67,7 +73,7 @@ class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             return None
         return SummaryEntry(
             key=flag.key,
-            context=self.context,
+            kinds=kinds_of(self.context),
             default=evaluated.default,
             value=detail.value,
             variation=detail.variation_index,
@@ -77,7 +83,7 @@ class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def unknown_entry(self, key: str, default: Any) -> SummaryEntry:
         """The entry for the summary of a flag that is unknown."""
-        return SummaryEntry(key=key, context=self.context, default=default, value=default, at_ms=self.at_ms)
+        return SummaryEntry(key=key, kinds=kinds_of(self.context), default=default, value=default, at_ms=self.at_ms)
 
     def events(self, evaluated: EvaluatedFlag) -> list[EvaluationEvent]:
         """The events before sampling: the tracked event, then the debug event. Most flags have neither."""

@@ -26,16 +26,20 @@ _FLAGS_PER_STEP: Final = 32
 """Flags whose counters are read in one step: about 20 microseconds."""
 
 
-class SummaryEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """One evaluation to count. ``version`` is ``None`` for an unknown flag; ``variation`` is ``None`` for the default."""
+class SummaryEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
+    """An evaluation to count, or several alike. ``kinds``: the kinds of its context.
+
+    ``version`` is ``None`` for an unknown flag; ``variation`` is ``None`` if the value is the default.
+    """
 
     key: str
-    context: Context
+    kinds: Iterable[str]
     default: Any
     value: Any
     variation: int | None = None
     version: int | None = None
     at_ms: int
+    times: int = 1
 
 
 class _FlagCounters:
@@ -96,12 +100,23 @@ class Summary:
             return self._increments.setdefault(kinds, {}) if len(self._increments) < MAX_KINDS else {}
 
     def count(self, entry: SummaryEntry) -> Counter:
-        """Count one evaluation. Returns the counter that has counted it."""
-        context = entry.context
-        flag = self._flag(entry.key, entry.default, is_known=entry.version is not None)
-        kinds = (context.kind,) if context.members is None else context.members
-        counter = self._counter(flag, kinds, entry.value, entry.variation, entry.version)
-        self._count(counter, entry.at_ms)
+        """Count an evaluation, or several alike. Returns the counter that has counted them."""
+        key, at_ms, variation, version = entry.key, entry.at_ms, entry.variation, entry.version
+        flag = self._flags.get(key)
+        if flag is None:
+            # `setdefault`: a signal handler may have added the flag while its counters were made.
+            flag = self._flags.setdefault(key, _FlagCounters(entry.default))
+            self._unknown_keys += version is None
+        for kind in entry.kinds:
+            if len(flag.kinds) < MAX_KINDS:
+                flag.kinds[kind] = None
+        counter = flag.by_outcome.get((variation, version))
+        if counter is None:
+            counter = Counter(entry.value, variation, version, self._block())
+            counter = flag.by_outcome.setdefault((variation, version), counter)
+        self.start_ms = min(self.start_ms or at_ms, at_ms)
+        self.end_ms = max(self.end_ms, at_ms)
+        counter.add(entry.times)
         return counter
 
     def totals(self) -> Iterator[int]:
@@ -156,36 +171,19 @@ class Summary:
                 for late in flag.by_outcome.values():
                     times = late.take()
                     if times:
-                        target = self._flag(key, flag.default, is_known=late.version is not None)
-                        counter = self._counter(target, flag.kinds, late.value, late.variation, late.version)
-                        self._count(counter, at_ms, times)
+                        self.count(
+                            SummaryEntry(
+                                key=key,
+                                kinds=flag.kinds,
+                                default=flag.default,
+                                value=late.value,
+                                variation=late.variation,
+                                version=late.version,
+                                at_ms=at_ms,
+                                times=times,
+                            )
+                        )
             yield
-
-    def _flag(self, key: str, default: Any, *, is_known: bool) -> _FlagCounters:
-        """The counters of a flag, made if necessary."""
-        flag = self._flags.get(key)
-        if flag is None:
-            # `setdefault`: a signal handler may have added the flag while its counters were made.
-            flag = self._flags.setdefault(key, _FlagCounters(default))
-            self._unknown_keys += not is_known
-        return flag
-
-    def _counter(
-        self, flag: _FlagCounters, kinds: Iterable[str], value: Any, variation: int | None, version: int | None
-    ) -> Counter:
-        """The counter of an outcome of a flag, made if necessary."""
-        for kind in kinds:
-            if len(flag.kinds) < MAX_KINDS:
-                flag.kinds[kind] = None
-        counter = flag.by_outcome.get((variation, version))
-        if counter is None:
-            counter = flag.by_outcome.setdefault((variation, version), Counter(value, variation, version, self._block()))
-        return counter
-
-    def _count(self, counter: Counter, at_ms: int, times: int = 1) -> None:
-        self.start_ms = min(self.start_ms or at_ms, at_ms)
-        self.end_ms = max(self.end_ms, at_ms)
-        counter.add(times)
 
     def _block(self) -> CounterBlock:
         """The block for a new counter."""

@@ -89,7 +89,7 @@ class Counting(Service):
 
 @pytest.mark.holds("RB-R20")
 @pytest.mark.parametrize("seed", range(200))
-async def test_what_was_recorded_is_sent_dropped_or_pending(seed: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_recorded_is_sent_plus_dropped_plus_pending(seed: int, caplog: pytest.LogCaptureFixture) -> None:
     chance, made = random.Random(seed), Made()
     answers = [chance.choice(ANSWERS) for _ in range(40)]
     if seed % 5 == 0:

@@ -25,7 +25,7 @@ def user(key: int) -> Context:
         pytest.param(0, [1, 1], [1, 1], id="no room at all"),
     ],
 )
-async def test_the_newest_are_known(capacity: int, met: list[int], new: list[int]) -> None:
+async def test_the_newest_contexts_are_not_described_again(capacity: int, met: list[int], new: list[int]) -> None:
     known = ContextDeduplicator(capacity)
     assert [key for key in met if known.add(user(key))] == new
     # The same by way of a client, whatever it does for them.
@@ -49,20 +49,20 @@ async def test_the_newest_are_known(capacity: int, met: list[int], new: list[int
         pytest.param(Context("a:b", "org"), Context("a%3Ab", "org"), id="an escape in a key"),
     ],
 )
-def test_contexts_are_not_mistaken_for_one_another(one: Context, other: Context) -> None:
+def test_similar_contexts_are_different(one: Context, other: Context) -> None:
     known = ContextDeduplicator(10)
     assert known.add(one)
     assert known.add(other)
     assert not known.add(one)
 
 
-def test_attributes_make_nobody_new() -> None:
+def test_other_attributes_do_not_make_a_context_new() -> None:
     known = ContextDeduplicator(10)
     known.add(Context("u"))
     assert not known.add(Context("u", name="N", attributes={"a": 1}))
 
 
-async def test_everybody_is_described_again_after_a_while() -> None:
+async def test_contexts_are_described_again_after_the_flush_interval() -> None:
     async with telling(context_keys_flush_interval=300.0) as teller:
         ann = Context("ann")
         for _ in range(2):
@@ -73,7 +73,7 @@ async def test_everybody_is_described_again_after_a_while() -> None:
             await asyncio.sleep(301)
 
 
-def test_one_key_in_several_kinds_is_as_many_contexts() -> None:
+def test_one_key_in_several_kinds_is_several_contexts() -> None:
     known = ContextDeduplicator(10)
     kinds = [Context.from_dict({"kind": kind, "key": "k"}) for kind in ("user", "org", "device")]
     met = [*kinds, Context("org:k"), *kinds]

@@ -38,7 +38,7 @@ async def tell(teller: Told, *names: str) -> None:
 
 
 @pytest.mark.holds("EVT-W21")
-async def test_an_outage_is_told_of_when_it_begins_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_beginning_and_the_end_of_an_outage_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with telling(service=service_that_takes(*[Answer(503)] * 6, OK, OK)) as teller:
         await tell(teller, "a")
         begun = [RETRY.format("2 events", WHY), DROPPED.format("2 events", WHY)]
@@ -56,7 +56,7 @@ async def test_an_outage_is_told_of_when_it_begins_and_when_it_is_over(caplog: p
     assert (stats.events_dropped, stats.evaluations_dropped) == (4, 2)
 
 
-async def test_while_it_lasts_the_cause_is_there_for_those_who_debug(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failures_during_an_outage_are_logged_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="aioflags")
     async with telling(service=service_that_takes(Answer(503), Answer(503), REFUSED, REFUSED, OK)) as teller:
         await tell(teller, "a")
@@ -68,20 +68,20 @@ async def test_while_it_lasts_the_cause_is_there_for_those_who_debug(caplog: pyt
     assert ["refused" in record.getMessage().lower() for record in told] == [True, True]
 
 
-async def test_a_second_outage_is_news_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_second_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
     async with telling(service=service_that_takes(*[Answer(503)] * 2, OK, *[Answer(503)] * 2, OK)) as teller:
         for name in "abcd":
             await tell(teller, name)
     assert [message.split(maxsplit=1)[0] for message in said(caplog)] == ["could", "dropped", "events"] * 2
 
 
-async def test_a_payload_that_goes_through_at_the_second_attempt_has_cost_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_payload_delivered_at_the_second_attempt_is_not_logged_as_dropped(caplog: pytest.LogCaptureFixture) -> None:
     async with telling(service=service_that_takes(Answer(503), OK)) as teller:
         await tell(teller, "a")
     assert said(caplog) == [RETRY.format("2 events", WHY)]
 
 
-async def test_a_payload_of_counts_alone_is_called_that(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_payload_with_only_counts_is_described_as_counts(caplog: pytest.LogCaptureFixture) -> None:
     async with telling(service=service_that_takes(OK, *[Answer(503)] * 2)) as teller:
         await tell(teller, "a")
         teller.client.variation_nowait("plain", U1, "")
@@ -95,7 +95,7 @@ async def test_a_payload_of_counts_alone_is_called_that(caplog: pytest.LogCaptur
     ]
 
 
-async def test_a_close_says_what_an_outage_has_cost(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_close_during_an_outage_logs_how_many_events_were_dropped(caplog: pytest.LogCaptureFixture) -> None:
     async with telling(service=service_that_takes(*[Answer(503)] * 4)) as teller:
         await tell(teller, "a")
         teller.client.track("b", U1)
@@ -103,14 +103,14 @@ async def test_a_close_says_what_an_outage_has_cost(caplog: pytest.LogCaptureFix
     assert said(caplog)[len(begun) :] == ["closed during an outage of the events service; dropped: 3 events"]
 
 
-async def test_a_service_that_refuses_during_an_outage_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_during_an_outage_logs_how_many_events_were_dropped(caplog: pytest.LogCaptureFixture) -> None:
     async with telling(service=service_that_takes(Answer(503), Answer(503), Answer(401))) as teller:
         await tell(teller, "a")
         await tell(teller, "b")
     assert said(caplog)[2:] == ["stopped sending events: the service refuses them permanently; dropped: 3 events"]
 
 
-async def test_diagnostics_that_do_not_go_through_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_of_diagnostics_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     service = service_that_takes(*[Answer(503)] * 6, OK)
     async with telling(service=service, diagnostic_opt_out=False, diagnostic_recording_interval=60) as teller:
         await teller.client.wait_ready()
@@ -124,7 +124,7 @@ async def test_diagnostics_that_do_not_go_through_are_told_of_once(caplog: pytes
     ]
 
 
-def test_in_the_child_of_a_fork_it_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
+def test_in_the_child_of_a_fork_the_outage_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
     outage = DeliveryLog(logger)
     outage.dropped("1 event", "gone", events=1)
     outage.after_fork()
@@ -143,5 +143,5 @@ def test_in_the_child_of_a_fork_it_begins_anew(caplog: pytest.LogCaptureFixture)
         (1, 3, "1 event and the counts of 3 evaluations"),
     ],
 )
-def test_an_amount_has_no_part_that_is_none(events: int, evaluations: int, words: str) -> None:
+def test_an_amount_does_not_mention_zero_parts(events: int, evaluations: int, words: str) -> None:
     assert describe_amount(events, evaluations) == words

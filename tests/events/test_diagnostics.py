@@ -53,7 +53,7 @@ def told(service: Service) -> list[dict[str, Any]]:
 
 
 @pytest.mark.holds("EVT-D1", "EVT-D6", "EVT-D7")
-async def test_a_client_tells_once_what_it_is() -> None:
+async def test_a_client_sends_one_init_event() -> None:
     service = Service(Answer(200))
     async with diagnosed(service):
         await anyio.sleep(A_MOMENT)
@@ -71,7 +71,7 @@ async def test_a_client_tells_once_what_it_is() -> None:
 
 
 @pytest.mark.holds("EVT-D2")
-async def test_every_interval_it_tells_how_it_fared_since_the_last_time() -> None:
+async def test_a_periodic_event_is_sent_at_every_interval() -> None:
     service = Service(Answer(200))
     async with diagnosed(service, events_max_pending=3) as client:
         client.track("x", U1)  # with a description of U1: two events
@@ -108,14 +108,14 @@ async def test_the_interval_can_be_chosen() -> None:
         pytest.param("sdk key\n", {}, id="EVT-D3 a key that cannot be sent"),
     ],
 )
-async def test_nothing_is_told(key: str, options: dict[str, Any]) -> None:
+async def test_no_diagnostics_are_sent(key: str, options: dict[str, Any]) -> None:
     service = Service(Answer(200))
     async with diagnosed(service, key=key, **options):
         await anyio.sleep(2 * INTERVAL)
     assert service.posts == []
 
 
-async def test_analytics_and_diagnostics_do_not_mix() -> None:
+async def test_analytics_and_diagnostics_are_sent_separately() -> None:
     service = Service(Answer(200))
     async with diagnosed(service, enable_event_compression=True) as client:
         client.track("x", U1)
@@ -138,7 +138,7 @@ class Refusing(Service):
 
 
 @pytest.mark.holds("EVT-D4")
-async def test_a_service_that_refuses_events_is_told_nothing_more() -> None:
+async def test_a_permanent_refusal_of_analytics_stops_diagnostics() -> None:
     service = Refusing(analytics=401)
     async with diagnosed(service) as client:
         client.track("x", U1)
@@ -154,7 +154,11 @@ async def test_a_service_that_refuses_events_is_told_nothing_more() -> None:
         *[pytest.param(status, 2, id=f"EVT-D6 {status} is tried once more") for status in (400, 429, 500, 503)],
     ],
 )
-async def test_no_answer_to_a_diagnostic_event_ends_anything(status: int, posts: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_diagnostic_event_stops_neither_analytics_nor_diagnostics(
+    status: int,
+    posts: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     service = Refusing(diagnostics=status)
     async with diagnosed(service) as client:
         await anyio.sleep(INTERVAL - 1)
@@ -169,7 +173,7 @@ async def test_no_answer_to_a_diagnostic_event_ends_anything(status: int, posts:
 
 
 @pytest.mark.holds("EVT-D5")
-async def test_closing_tells_nothing_and_lets_what_is_on_its_way_arrive() -> None:
+async def test_a_close_sends_no_event_and_waits_for_the_one_being_sent() -> None:
     service = Service(Answer(200))
     service.takes = [Answer(202, after=1.2)]
     async with diagnosed(service) as client:
@@ -184,7 +188,7 @@ async def test_closing_tells_nothing_and_lets_what_is_on_its_way_arrive() -> Non
 
 @pytest.mark.holds("EVT-D5")
 @pytest.mark.parametrize("answer", [Answer(after=HANG), Answer(503), Answer(after=httpx.ConnectError("refused"))])
-async def test_a_close_does_not_wait_for_longer_than_it_may(answer: Answer) -> None:
+async def test_a_close_does_not_exceed_its_timeout(answer: Answer) -> None:
     service = Service(Answer(200))
     service.takes = [answer]
     async with diagnosed(service) as client:
@@ -206,7 +210,7 @@ async def test_a_close_waits_half_a_second_for_diagnostics_at_most(answer: Answe
         assert anyio.current_time() - began == pytest.approx(0.5)
 
 
-async def test_a_close_while_nothing_is_on_its_way_does_not_wait() -> None:
+async def test_a_close_does_not_wait_if_no_event_is_being_sent() -> None:
     service = Service(Answer(200))
     async with diagnosed(service) as client:
         await anyio.sleep(A_MOMENT)
@@ -217,7 +221,7 @@ async def test_a_close_while_nothing_is_on_its_way_does_not_wait() -> None:
     assert len(service.posts) == 1
 
 
-async def test_a_service_that_takes_its_time_never_has_two_on_their_way() -> None:
+async def test_two_diagnostic_events_are_never_sent_at_once() -> None:
     service = Service(Answer(200))
     service.takes = [Answer(202), Answer(202, after=HANG), Answer(202, after=HANG), Answer(202)]
     async with diagnosed(service, diagnostic_recording_interval=60):
@@ -233,7 +237,7 @@ GOOD = stream_of(sse(*payload("a")))
 
 
 @pytest.mark.parametrize("source", [Streaming, Fdv1Streaming])
-async def test_attempts_at_streams_are_told_once(source: type[SourceBuilder]) -> None:
+async def test_attempts_to_open_a_stream_are_reported_once(source: type[SourceBuilder]) -> None:
     put = sse(("put", {"path": "/", "data": {"flags": {}, "segments": {}}}))
     answer = GOOD if source is Streaming else stream_of(put)
     service = Service(Answer(503), replace(answer, body=[3.0, *answer.body]))
@@ -296,7 +300,7 @@ def alone(post: Post, describe: Any = lambda: DESCRIPTION) -> Diagnostics:
 
 
 @pytest.mark.holds("EVT-D11")
-async def test_of_a_great_many_attempts_the_newest_thousand_are_told() -> None:
+async def test_the_newest_thousand_attempts_are_reported() -> None:
     post = Post()
     diagnostics = alone(post)
     diagnostics.open()
@@ -309,7 +313,7 @@ async def test_of_a_great_many_attempts_the_newest_thousand_are_told() -> None:
 
 
 @pytest.mark.holds("EVT-D6")
-async def test_a_run_that_begins_anew_has_another_id_and_nothing_of_the_one_before() -> None:
+async def test_a_second_run_has_another_id_and_no_attempts_of_the_first() -> None:
     # As in the child of a fork, whose parent tells what happened before.
     post = Post()
     diagnostics = alone(post)
@@ -322,7 +326,7 @@ async def test_a_run_that_begins_anew_has_another_id_and_nothing_of_the_one_befo
     assert [event.get("streamInits") for event in post.events] == [None, [], None, []]
 
 
-async def test_a_name_of_the_system_that_is_no_text_is_told_all_the_same() -> None:
+async def test_an_os_version_with_a_lone_surrogate_is_sent() -> None:
     post = Post()
     diagnostics = alone(post)
     diagnostics.open()
@@ -331,7 +335,7 @@ async def test_a_name_of_the_system_that_is_no_text_is_told_all_the_same() -> No
     assert post.events[0]["platform"]["osVersion"] == "\udce9"
 
 
-async def test_what_cannot_be_described_is_a_line_in_the_log_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_exception_of_describe_is_logged_and_not_raised(caplog: pytest.LogCaptureFixture) -> None:
     def describe() -> Description:
         raise OSError("nobody knows")
 

@@ -23,7 +23,7 @@ def on(service: Service, system: DataSystem, **options: Any) -> Config:
 
 
 @pytest.mark.holds("CS-C3")
-async def test_a_client_that_only_reads_a_store_sends_events_and_asks_for_no_flags() -> None:
+async def test_a_daemon_client_sends_events_and_requests_no_flags() -> None:
     service = Service()
     async with Client(KEY, on(service, DataSystem.daemon(holding(marker=False, a="stored")))) as client:
         assert await client.variation("a", U1, "") == "stored"
@@ -33,7 +33,7 @@ async def test_a_client_that_only_reads_a_store_sends_events_and_asks_for_no_fla
 
 
 @pytest.mark.holds("CS-C4")
-async def test_before_there_are_data_every_flag_is_counted_as_unknown_with_its_default() -> None:
+async def test_without_data_every_flag_is_counted_as_unknown_with_its_default() -> None:
     service = Service(Answer(after=3600.0))
     async with Client(KEY, on(service, DataSystem.polling(), start_wait=0)) as client:
         assert await client.variation("f", U1, "d") == "d"
@@ -45,7 +45,7 @@ async def test_before_there_are_data_every_flag_is_counted_as_unknown_with_its_d
 
 
 @pytest.mark.holds("CS-C8")
-async def test_where_a_configured_default_replaces_the_callers_events_tell_the_configured_one() -> None:
+async def test_events_have_the_configured_default_if_it_replaces_that_of_the_call() -> None:
     flags = MemorySource.from_document({"flags": {"tracked": flag(trackEvents=True)}})
     system = DataSystem.custom(synchronizers=[flags])
     service = Service()
@@ -61,7 +61,7 @@ async def test_where_a_configured_default_replaces_the_callers_events_tell_the_c
 
 @pytest.mark.holds("DS-11", "CS-C24")
 @pytest.mark.parametrize("stream", [False, True])
-async def test_requests_of_fdv1_and_of_diagnostics_carry_the_instance_id_of_all_others(stream: bool) -> None:
+async def test_requests_of_fdv1_and_diagnostics_have_the_same_instance_id(stream: bool) -> None:
     service = Service(Answer(503))
     config = Config(http=service.http(), data_system=DataSystem.fdv1(stream=stream), start_wait=0.01)
     async with Client(KEY, config) as client:
@@ -73,7 +73,7 @@ async def test_requests_of_fdv1_and_of_diagnostics_carry_the_instance_id_of_all_
 
 
 @pytest.mark.holds("CS-O13")
-async def test_with_events_off_nothing_is_recorded_and_nothing_posted() -> None:
+async def test_without_send_events_nothing_is_recorded_or_posted() -> None:
     service = Service()
     system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})])
     async with Client(KEY, on(service, system, events=Events(send_events=False))) as client:
@@ -87,7 +87,7 @@ async def test_with_events_off_nothing_is_recorded_and_nothing_posted() -> None:
 
 
 @pytest.mark.holds("CS-O17")
-async def test_what_is_no_reference_to_an_attribute_hides_nothing_and_spoils_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_invalid_private_attribute_is_ignored_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     private = ["", "/", "//", "/a//b", "/bad~2escape", "email"]
     service = Service()
     events = Events(flush_interval=86_400.0, diagnostic_opt_out=True, private_attributes=private)

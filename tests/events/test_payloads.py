@@ -29,7 +29,7 @@ def bodies(posts: list[Any]) -> list[tuple[int, list[str]]]:
     return [(len(post.content), [short(record) for record in records(post)]) for post in posts]
 
 
-async def test_a_payload_is_cut_before_the_record_that_would_make_it_too_long() -> None:
+async def test_a_payload_ends_before_the_record_that_would_make_it_too_long() -> None:
     async with telling() as teller:
         for number in range(12):
             teller.client.track(str(number), U1, "x" * MEGABYTE)
@@ -45,7 +45,7 @@ async def test_a_payload_is_cut_before_the_record_that_would_make_it_too_long() 
 
 
 @pytest.mark.parametrize("after", [0, 1], ids=["that is the last", "with another behind it"])
-async def test_a_record_that_is_too_long_by_itself_goes_alone(after: int) -> None:
+async def test_a_record_longer_than_the_limit_is_sent_alone(after: int) -> None:
     async with telling() as teller:
         teller.client.track("before", U1)
         teller.client.track("long", U1, "x" * MAX_PAYLOAD_BYTES)
@@ -56,7 +56,7 @@ async def test_a_record_that_is_too_long_by_itself_goes_alone(after: int) -> Non
     assert told == [["index u1", "custom before"], ["custom long"], *([["custom after"]] * after)]
 
 
-async def test_a_summary_that_does_not_fit_any_more_goes_alone() -> None:
+async def test_a_summary_that_does_not_fit_is_sent_alone() -> None:
     async with telling() as teller:
         teller.client.track("long", U1, "x" * (MAX_PAYLOAD_BYTES - 300))
         await teller.client.variation("plain", U1, "")
@@ -75,7 +75,7 @@ async def test_a_summary_that_does_not_fit_any_more_goes_alone() -> None:
         pytest.param("k" * MEGABYTE, id="a megabyte"),
     ],
 )
-async def test_text_of_any_sort_is_evaluated_told_and_holds_up_nothing_else(text: str) -> None:
+async def test_unusual_text_is_evaluated_and_sent(text: str) -> None:
     context = Context(text, attributes={"name": text, text: 1, "no number": float("nan")})
     async with telling() as teller:
         client = teller.client
@@ -92,7 +92,7 @@ async def test_text_of_any_sort_is_evaluated_told_and_holds_up_nothing_else(text
     assert (told[2]["key"], told[2]["data"]) == (text, {text: text})
 
 
-async def test_a_context_of_a_megabyte_is_evaluated_and_told() -> None:
+async def test_a_context_of_a_megabyte_is_evaluated_and_sent() -> None:
     attributes = {"long": "x" * MEGABYTE, "deep": {"secret": SECRET}, "many": list(range(10_000))}
     huge = Context("k" * 1000, attributes=attributes, private=["/deep/secret"])
     async with telling() as teller:
@@ -124,7 +124,7 @@ LARGE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", ["single", "multi"])
-async def test_a_large_context_is_told_in_slices_and_as_any_other_is(kind: str) -> None:
+async def test_a_large_context_is_encoded_in_slices_with_the_same_result(kind: str) -> None:
     single = Context("u", attributes=LARGE, private=["/nested/k7"])
     context = single if kind == "single" else Context.multi(single, Context("o", "org", attributes={"a": [1]}))
     events: list[AnalyticsEvent] = [IndexEvent(at_ms=1, context=context), IdentifyEvent(at_ms=2, context=context)]
@@ -140,7 +140,7 @@ async def test_a_large_context_is_told_in_slices_and_as_any_other_is(kind: str) 
 async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redaction = OPEN, **options: Any) -> list[EventPayload]:
     summary = Summary()
     for number in range(evaluations):
-        summary.count(SummaryEntry(key="f", context=U1, default=None, value=number, variation=0, version=1, at_ms=2))
+        summary.count(SummaryEntry(key="f", kinds=("user",), default=None, value=number, variation=0, version=1, at_ms=2))
 
     def counting(batch: Batch) -> Iterator[object]:
         for found in summary.take(lambda: 3):
@@ -164,7 +164,7 @@ def keys(payload: EventPayload) -> list[str]:
         pytest.param(1, ["u0", "u1", "u2", "u3", "u4"], id="room for none, which go alone"),
     ],
 )
-async def test_a_payload_has_as_many_events_as_there_is_room_for(max_bytes: int, found: list[str]) -> None:
+async def test_a_payload_has_as_many_events_as_fit(max_bytes: int, found: list[str]) -> None:
     made = await packed(*EVENTS, max_bytes=max_bytes)
     assert [" ".join(keys(payload)) for payload in made] == found
     assert [(payload.events, payload.evaluations) for payload in made] == [(len(each.split()), 0) for each in found]
@@ -179,29 +179,29 @@ async def test_a_payload_has_as_many_events_as_there_is_room_for(max_bytes: int,
         pytest.param([], 1, [(0, 3, "summary")], id="alone"),
     ],
 )
-async def test_the_summary_is_the_last_record_of_the_last(events: Any, max_bytes: int, found: list[Any]) -> None:
+async def test_the_summary_is_the_last_record_of_the_last_payload(events: Any, max_bytes: int, found: list[Any]) -> None:
     made = await packed(*events, evaluations=3, max_bytes=max_bytes)
     assert [(payload.events, payload.evaluations, " ".join(keys(payload))) for payload in made] == found
 
 
-async def test_nothing_is_no_payload() -> None:
+async def test_an_empty_batch_has_no_payload() -> None:
     assert await packed() == []
 
 
-async def test_a_summary_for_which_there_is_just_room_is_in_the_same_payload() -> None:
+async def test_a_summary_that_just_fits_is_in_the_same_payload() -> None:
     (whole,) = await packed(*EVENTS, evaluations=3, max_bytes=10_000)
     found = [len(await packed(*EVENTS, evaluations=3, max_bytes=len(whole.body) - short)) for short in (0, 1)]
     assert found == [1, 2]
 
 
 @pytest.mark.parametrize("max_bytes", [1, 10_000], ids=["in payloads of their own", "in one"])
-async def test_what_is_private_is_in_no_payload(max_bytes: int) -> None:
+async def test_private_attributes_are_not_in_a_payload(max_bytes: int) -> None:
     made = await packed(*EVENTS, redaction=HIDDEN, max_bytes=max_bytes)
     assert not any(b"acme" in payload.body for payload in made)
     assert sum(payload.events for payload in made) == 5
 
 
-async def test_events_without_a_shape_are_left_out_and_the_first_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_events_that_cannot_be_encoded_are_left_out_with_one_error(caplog: pytest.LogCaptureFixture) -> None:
     (payload,) = await packed(EVENTS[0], UNFIT, UNFIT, EVENTS[1], UNFIT, logger=logging.getLogger("own"))
     assert keys(payload) == ["u0", "u1"]
     (record,) = caplog.records
@@ -211,6 +211,6 @@ async def test_events_without_a_shape_are_left_out_and_the_first_is_told(caplog:
 
 
 @pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 100_000])
-async def test_what_is_compressed_is_what_was_there(size: int) -> None:
+async def test_compression_is_lossless(size: int) -> None:
     body = bytes(number % 251 for number in range(size))
     assert gzip.decompress(await compressed(body)) == body

@@ -67,7 +67,7 @@ def date_pending(of: Recorder) -> None:
     ("capacity", "events"),
     [pytest.param(5, 5, id="five fit"), pytest.param(1, 1, id="one fits"), pytest.param(100, 7, id="all fit")],
 )
-def test_new_events_are_dropped_when_there_is_no_room_and_counting_goes_on(
+def test_a_full_buffer_drops_new_events_and_still_counts_evaluations(
     capacity: int, events: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     to = recorder(events_max_pending=capacity)
@@ -94,7 +94,7 @@ def test_new_events_are_dropped_when_there_is_no_room_and_counting_goes_on(
         pytest.param(10, 0.1, False, id="one in ten, not drawn"),
     ],
 )
-def test_one_in_so_many_is_kept(ratio: int | None, chance: float, kept: bool) -> None:
+def test_an_event_is_sampled(ratio: int | None, chance: float, kept: bool) -> None:
     to = recorder(chance=lambda: chance)
     event = MigrationEvent(
         at_ms=1,
@@ -110,7 +110,7 @@ def test_one_in_so_many_is_kept(ratio: int | None, chance: float, kept: bool) ->
     assert (to.drain() is not None) is kept
 
 
-def test_the_records_of_one_evaluation_are_drawn_apart() -> None:
+def test_the_feature_and_the_debug_event_are_sampled_separately() -> None:
     draws = [0.9, 0.1]
     to = recorder(chance=lambda: draws.pop(0), clock=Clock())
     snapshot = snapshot_of(
@@ -146,7 +146,7 @@ def test_the_records_of_one_evaluation_are_drawn_apart() -> None:
         pytest.param(1000, 2000, False, id="at the date of the server"),
     ],
 )
-def test_debugging_ends_by_either_clock(now: int, server: int | None, is_debugged: bool) -> None:
+def test_debugging_ends_by_the_local_clock_and_by_that_of_the_service(now: int, server: int | None, is_debugged: bool) -> None:
     to = recorder(clock=Clock(now))
     if server is not None:
         to.set_server_time(server)
@@ -157,7 +157,7 @@ def test_debugging_ends_by_either_clock(now: int, server: int | None, is_debugge
     assert [type(event) for event in drained(to).events] == [IndexEvent, *([EvaluationEvent] if is_debugged else [])]
 
 
-def test_the_dates_of_a_summary_hold_between_them_what_it_counts() -> None:
+def test_all_counted_evaluations_lie_between_the_dates_of_the_summary() -> None:
     clock = Clock(1000)
     to = recorder(clock=clock)
     evaluate(to, "plain")
@@ -189,7 +189,7 @@ def short_way(to: Recorder, key: str, context: Context) -> None:
         pytest.param({"context_keys_capacity": 0}, id="if every context is described again"),
     ],
 )
-def test_evaluations_that_did_not_look_at_the_clock_were_before_the_end_of_the_period(options: dict[str, Any]) -> None:
+def test_evaluations_without_a_date_extend_the_period_until_date_pending(options: dict[str, Any]) -> None:
     clock = Clock(1000)
     to = recorder(clock=clock, **options)
     short_way(to, "plain", U1)
@@ -203,7 +203,7 @@ def test_evaluations_that_did_not_look_at_the_clock_were_before_the_end_of_the_p
     assert (batch.summary.start_ms, batch.summary.end_ms, batch.evaluations) == (1000, 5000, 2)
 
 
-def test_evaluations_without_a_look_at_the_clock_are_dated_even_if_somebody_was_named_since() -> None:
+def test_evaluations_without_a_date_are_dated_after_an_identify() -> None:
     clock = Clock(1000)
     to = recorder(clock=clock)
     short_way(to, "plain", U1)
@@ -220,7 +220,7 @@ def people(batch: Batch) -> list[str]:
     return [event.context.key for event in batch.events if isinstance(event, IndexEvent)]
 
 
-def test_people_by_turns_are_described_once_and_who_came_last_is_known_longest() -> None:
+def test_alternating_users_are_described_once_and_the_oldest_is_forgotten_first() -> None:
     to = recorder(context_keys_capacity=2)
     for key in ("a", "b", "a", "b", "a", "c", "a", "b", "a"):
         short_way(to, "plain", Context(key))
@@ -230,7 +230,7 @@ def test_people_by_turns_are_described_once_and_who_came_last_is_known_longest()
     assert to.close_period().deduplicated == 5
 
 
-def test_who_was_forgotten_is_described_again_whoever_came_last() -> None:
+def test_after_a_reset_of_deduplication_every_user_is_described_again() -> None:
     to = recorder()
     for _ in range(2):
         for key in ("a", "b", "a"):
@@ -239,7 +239,7 @@ def test_who_was_forgotten_is_described_again_whoever_came_last() -> None:
     assert people(drained(to)) == ["a", "b", "a", "b"]
 
 
-def test_a_user_and_something_else_with_the_same_key_are_two() -> None:
+def test_a_user_and_an_org_with_the_same_key_are_two_contexts() -> None:
     to = recorder()
     several = Context.multi(Context("a"), Context("a", "org"))
     for context in (Context("a"), Context("a", "org"), several, Context("a"), Context("a", "org"), several):
@@ -251,7 +251,7 @@ def test_a_user_and_something_else_with_the_same_key_are_two() -> None:
     assert batch.evaluations == 6
 
 
-def test_an_anonymous_user_who_is_left_out_is_not_taken_for_a_known_one() -> None:
+def test_an_omitted_anonymous_user_is_not_mistaken_for_a_described_user() -> None:
     to = recorder(omit_anonymous_contexts=True)
     for context in (Context("a"), Context("a", anonymous=True), Context("b"), Context("a", anonymous=True)):
         short_way(to, "plain", context)
@@ -263,7 +263,7 @@ def test_an_anonymous_user_who_is_left_out_is_not_taken_for_a_known_one() -> Non
     ("has_gil", "waits"),
     [pytest.param(True, False, id="with a GIL without the lock"), pytest.param(False, True, id="without a GIL under the lock")],
 )
-def test_an_evaluation_like_one_before_is_counted(has_gil: bool, waits: bool) -> None:
+def test_a_repeated_evaluation_is_counted(has_gil: bool, waits: bool) -> None:
     to = recorder(has_gil=has_gil)
     for context in (U1, U2):
         short_way(to, "plain", context)
@@ -290,7 +290,7 @@ def test_an_evaluation_like_one_before_is_counted(has_gil: bool, waits: bool) ->
     assert drained(to).evaluations == 4
 
 
-def test_a_filter_of_the_log_that_raises_makes_no_evaluation_count_twice() -> None:
+def test_a_log_filter_that_raises_does_not_make_an_evaluation_count_twice() -> None:
     def refuse(_: logging.LogRecord) -> bool:
         raise OSError("no log")
 
@@ -302,7 +302,7 @@ def test_a_filter_of_the_log_that_raises_makes_no_evaluation_count_twice() -> No
     assert drained(to).evaluations == 2
 
 
-def test_the_short_way_is_there_for_so_many_answers_and_all_are_counted() -> None:
+def test_a_hot_context_has_at_most_max_answers_and_all_evaluations_are_counted() -> None:
     to = recorder()
     short_way(to, "plain", U1)
     (increment,) = to.hot_context.increments.values()
@@ -316,7 +316,7 @@ def test_the_short_way_is_there_for_so_many_answers_and_all_are_counted() -> Non
     assert drained(to).evaluations == 3
 
 
-def test_a_thread_that_counts_while_a_period_ends_is_counted_in_the_next() -> None:
+def test_an_evaluation_counted_after_the_end_of_a_period_is_in_the_next() -> None:
     to = recorder()
     short_way(to, "plain", U1)
     late = to.hot_context
@@ -342,7 +342,7 @@ def test_a_thread_that_counts_while_a_period_ends_is_counted_in_the_next() -> No
 
 
 @pytest.mark.parametrize("key", ["tracked", "exp", "debug", "quiet", "top"])
-def test_what_is_more_than_a_count_never_takes_the_short_way(key: str) -> None:
+def test_an_evaluation_with_events_never_takes_the_fast_path(key: str) -> None:
     to = recorder()
     for _ in range(3):
         short_way(to, key, U1)
@@ -350,7 +350,7 @@ def test_what_is_more_than_a_count_never_takes_the_short_way(key: str) -> None:
     assert not to.hot_context.increments
 
 
-def test_what_was_drained_is_settled_once() -> None:
+def test_a_drained_batch_is_settled_once() -> None:
     to = recorder()
     evaluate(to, "tracked")
     batch = drained(to)
@@ -363,7 +363,7 @@ def test_what_was_drained_is_settled_once() -> None:
     assert (stats.evaluations_dropped, stats.evaluations_pending) == (1, 0)
 
 
-def test_a_period_knows_how_many_contexts_were_known_already() -> None:
+def test_a_diagnostic_period_counts_inputs_with_a_described_context() -> None:
     to = recorder(events_max_pending=3)
     short_way(to, "plain", U1)  # new
     short_way(to, "plain", U1)
@@ -381,7 +381,7 @@ def test_a_period_knows_how_many_contexts_were_known_already() -> None:
     assert to.close_period().deduplicated == 1
 
 
-def test_contexts_that_are_left_out_are_neither_new_nor_known() -> None:
+def test_omitted_contexts_are_neither_new_nor_deduplicated() -> None:
     to = recorder(omit_anonymous_contexts=True)
     for _ in range(2):
         short_way(to, "plain", Context("a", anonymous=True))
@@ -401,7 +401,7 @@ def test_a_closed_recorder_records_nothing(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.records == []
 
 
-def test_keys_that_are_no_flags_are_counted_up_to_a_bound_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_keys_are_counted_up_to_a_limit_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     to = recorder()
     for round_ in (1, 2):
         for number in range(MAX_UNKNOWN_KEYS + 5):
@@ -419,7 +419,7 @@ def test_keys_that_are_no_flags_are_counted_up_to_a_bound_and_told_once(caplog: 
     assert [(record.levelno, record.args) for record in caplog.records] == [(logging.WARNING, (MAX_UNKNOWN_KEYS,))]
 
 
-def test_the_accounts_are_exact_at_every_step_of_counting() -> None:
+def test_the_stats_are_exact_at_every_step_of_counting() -> None:
     """Between two steps others evaluate, look at the accounts and drain the next batch."""
     keys = [f"f{number}" for number in range(100)]
     snapshot = snapshot_of({"flagValues": dict.fromkeys(keys, 1)})
@@ -448,7 +448,7 @@ def test_the_accounts_are_exact_at_every_step_of_counting() -> None:
     assert to.drain() is None
 
 
-def test_whoever_hears_of_a_full_buffer_may_ask_for_flags() -> None:
+def test_the_handler_of_the_full_buffer_warning_can_evaluate_flags() -> None:
     heard: list[str] = []
     log = logging.getLogger("aioflags.test.full")
     to = recorder(events_max_pending=1, logger=log)
@@ -469,7 +469,7 @@ def test_whoever_hears_of_a_full_buffer_may_ask_for_flags() -> None:
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("has_gil", [pytest.param(True, id="with a GIL"), pytest.param(False, id="without a GIL")])
-def test_threads_that_evaluate_while_batches_are_drained_are_all_counted(has_gil: bool) -> None:
+def test_evaluations_of_threads_are_all_counted_while_batches_are_drained(has_gil: bool) -> None:
     to = recorder(events_max_pending=100_000, has_gil=has_gil and HAS_GIL)
     rounds, contexts = 3000, [Context(f"u{number}") for number in range(4)]
     counted: dict[str, int] = {}
@@ -502,7 +502,7 @@ def test_threads_that_evaluate_while_batches_are_drained_are_all_counted(has_gil
 
 
 @pytest.mark.real_time
-async def test_every_door_may_be_used_from_any_thread() -> None:
+async def test_a_client_can_be_used_from_any_thread() -> None:
     async with telling() as teller:
         client = teller.client
         flags = client.flags_nowait(U1)

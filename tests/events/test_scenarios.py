@@ -77,7 +77,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
         ),
     ],
 )
-async def test_an_evaluation_tells(ask: Ask, calls: list[str], detail: bool, told: list[str]) -> None:
+async def test_records_of_evaluations(ask: Ask, calls: list[str], detail: bool, told: list[str]) -> None:
     async with telling() as teller:
         for key in calls:
             await ask(teller.client, key, detail=detail)
@@ -124,7 +124,7 @@ async def test_a_tracked_evaluation_is_told_in_full(ask: Ask, key: str, detail: 
         assert found == {**COMMON, "key": key, **feature}
 
 
-async def test_a_prerequisite_is_told_before_the_flag_that_needs_it(ask: Ask) -> None:
+async def test_the_event_of_a_prerequisite_comes_before_that_of_its_flag(ask: Ask) -> None:
     async with telling() as teller:
         await ask(teller.client, "top")
         _, pre, top, summary = await teller.payload()
@@ -134,7 +134,7 @@ async def test_a_prerequisite_is_told_before_the_flag_that_needs_it(ask: Ask) ->
     assert "reason" not in pre
 
 
-async def test_it_has_a_reason_where_the_caller_wants_one(ask: Ask) -> None:
+async def test_the_event_of_a_prerequisite_has_a_reason_if_the_caller_asks_for_it(ask: Ask) -> None:
     async with telling() as teller:
         await ask(teller.client, "top", detail=True)
         _, pre, _, _ = await teller.payload()
@@ -152,7 +152,7 @@ WHOLE = {"kind": "user", "key": "an", "anonymous": True, "name": "A", "email": "
         pytest.param("debug", ["index", "debug", "summary"], [WHOLE, WHOLE], id="EVT-W11"),
     ],
 )
-async def test_an_anonymous_context_is_shown_where_it_is_described(
+async def test_an_anonymous_context_is_complete_in_index_and_debug_events(
     ask: Ask, key: str, kinds: list[str], contexts: list[dict[str, object]]
 ) -> None:
     async with telling() as teller:
@@ -169,7 +169,7 @@ async def test_an_anonymous_context_is_shown_where_it_is_described(
         pytest.param("variation", ["index u2", "identify u2", "summary plain:1"], id="EVT-W16"),
     ],
 )
-async def test_a_context_that_was_named_is_not_described_again(first: str, told: list[str]) -> None:
+async def test_a_context_that_was_identified_is_not_indexed_again(first: str, told: list[str]) -> None:
     async with telling() as teller:
         if first == "identify":
             teller.client.identify(U2)
@@ -181,7 +181,7 @@ async def test_a_context_that_was_named_is_not_described_again(first: str, told:
 
 
 @pytest.mark.holds("EVT-W17")
-async def test_anonymous_contexts_may_be_left_out(ask: Ask) -> None:
+async def test_omitted_anonymous_contexts_are_counted_but_not_described(ask: Ask) -> None:
     async with telling(omit_anonymous_contexts=True) as teller:
         teller.client.identify(AN)
         teller.client.identify(Context.multi(AN, ORG))
@@ -194,7 +194,7 @@ async def test_anonymous_contexts_may_be_left_out(ask: Ask) -> None:
 
 
 @pytest.mark.holds("EVT-W18", "CS-C23")
-async def test_what_is_tracked_for_nobody_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_event_for_an_invalid_context_is_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     async with telling() as teller:
         teller.client.track("x", Context(""))
         teller.client.identify(Context(""))
@@ -203,7 +203,7 @@ async def test_what_is_tracked_for_nobody_is_not_told(caplog: pytest.LogCaptureF
     assert caplog.text.count("the context cannot be used") == 3
 
 
-async def test_nor_are_evaluations_for_nobody(ask: Ask) -> None:
+async def test_an_evaluation_for_an_invalid_context_is_not_reported(ask: Ask) -> None:
     async with telling() as teller:
         await ask(teller.client, "tracked", Context(""))
         await ask(teller.client, "tracked", None)
@@ -211,7 +211,7 @@ async def test_nor_are_evaluations_for_nobody(ask: Ask) -> None:
 
 
 @pytest.mark.holds("EVT-W19")
-async def test_asking_for_all_flags_tells_nothing() -> None:
+async def test_all_flags_state_and_explain_record_no_events() -> None:
     async with telling() as teller:
         await teller.client.all_flags_state(U1, with_reasons=True)
         teller.client.flags_nowait(U1).all()
@@ -242,7 +242,11 @@ async def test_asking_for_all_flags_tells_nothing() -> None:
         pytest.param({"data": Odd(x=1)}, {}, id="a mapping that raises when it is read"),
     ],
 )
-async def test_what_is_tracked_is_told(given: dict[str, Any], sent: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+async def test_data_and_metric_value_of_a_tracked_event(
+    given: dict[str, Any],
+    sent: dict[str, object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with telling() as teller:
         teller.client.track("x", U1, **given)
         teller.client.track("y", U1, "positional", 3)
@@ -255,7 +259,7 @@ async def test_what_is_tracked_is_told(given: dict[str, Any], sent: dict[str, ob
 
 
 @pytest.mark.parametrize("key", ["nope", "tracked", "object"])
-async def test_a_default_that_raises_when_it_is_read_is_answered_and_told_as_null(key: str) -> None:
+async def test_a_default_that_raises_when_it_is_read_is_null_in_the_summary(key: str) -> None:
     default = Odd(x=1)
     async with telling() as teller:
         # The value of "tracked" is no object, that of "object" is one.
@@ -267,7 +271,7 @@ async def test_a_default_that_raises_when_it_is_read_is_answered_and_told_as_nul
 
 
 @pytest.mark.parametrize("value", [Odd(x=1), 10**5000], ids=["raises when it is read", "has too many digits"])
-async def test_an_attribute_that_json_cannot_carry_takes_nothing_else_with_it(value: object) -> None:
+async def test_an_attribute_that_json_cannot_represent_is_left_out_alone(value: object) -> None:
     person = Context("odd", attributes={"odd": value, "plan": "pro"}, private=["/odd/x"])
     async with telling() as teller:
         teller.client.identify(person)
@@ -276,7 +280,7 @@ async def test_an_attribute_that_json_cannot_carry_takes_nothing_else_with_it(va
     assert identify["context"] == {"kind": "user", "key": "odd", "plan": "pro"}
 
 
-async def test_data_are_told_as_they_were_when_they_were_tracked() -> None:
+async def test_data_and_defaults_are_copied_when_they_are_recorded() -> None:
     data: dict[str, Any] = {"a": [1]}
     default: list[Any] = [1]
     async with telling() as teller:
@@ -289,7 +293,7 @@ async def test_data_are_told_as_they_were_when_they_were_tracked() -> None:
     assert feature["default"] == [1]
 
 
-async def test_data_that_hold_themselves_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+async def test_cyclic_data_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     data: list[Any] = []
     data.append(data)
     async with telling() as teller:
@@ -298,7 +302,7 @@ async def test_data_that_hold_themselves_are_left_out(caplog: pytest.LogCaptureF
     assert "data" not in custom
 
 
-async def test_anonymous_contexts_are_not_shown_by_what_they_do() -> None:
+async def test_a_tracked_event_redacts_an_anonymous_context() -> None:
     async with telling() as teller:
         teller.client.track("x", AN)
         _, custom = await teller.payload()
@@ -319,7 +323,7 @@ async def test_anonymous_contexts_are_not_shown_by_what_they_do() -> None:
         pytest.param("plain", None, {"value": "b", "variation": 1, "version": 7}, id="any value"),
     ],
 )
-async def test_a_summary_says_what_was_served(ask: Ask, key: str, default: Any, entry: dict[str, object]) -> None:
+async def test_counters_of_a_summary(ask: Ask, key: str, default: Any, entry: dict[str, object]) -> None:
     async with telling() as teller:
         for _ in range(3):
             await ask(teller.client, key, U1, default)
@@ -341,7 +345,7 @@ async def test_a_summary_has_the_first_default_and_all_kinds(ask: Ask) -> None:
     assert feature["counters"] == [{"count": 4, "value": "b", "variation": 1, "version": 7}]
 
 
-async def test_a_summary_starts_anew_with_each_payload(ask: Ask) -> None:
+async def test_each_payload_has_a_new_summary(ask: Ask) -> None:
     async with telling() as teller:
         await ask(teller.client, "plain")
         assert await teller.told() == ["index u1", "summary plain:1"]
@@ -351,7 +355,7 @@ async def test_a_summary_starts_anew_with_each_payload(ask: Ask) -> None:
     assert summary["features"]["plain"]["counters"][0]["count"] == 1
 
 
-async def test_before_the_start_and_after_the_close_nothing_is_recorded(ask: Ask) -> None:
+async def test_no_event_is_recorded_before_the_start_and_after_the_close(ask: Ask) -> None:
     async with telling() as teller:
         client = teller.client
     await ask(client, "plain")
@@ -397,7 +401,10 @@ async def test_an_operation_of_a_migration_does_not_describe_its_context() -> No
 
 
 @pytest.mark.parametrize("tell", [track, identify, track_migration_op])
-async def test_what_is_told_too_early_or_too_late_is_warned_of_once_each(tell: Tell, caplog: pytest.LogCaptureFixture) -> None:
+async def test_calls_before_the_start_and_after_the_close_log_one_warning_each(
+    tell: Tell,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     client = telling_client(Service())
     for _ in range(3):
         tell(client)
@@ -425,7 +432,7 @@ async def test_what_is_told_too_early_or_too_late_is_warned_of_once_each(tell: T
         pytest.param(lambda: Client(KEY, Config(events=Events(send_events=False))), id="without events"),
     ],
 )
-async def test_a_client_that_sends_no_events_says_nothing_of_it(
+async def test_a_client_without_events_logs_no_warning(
     client: Callable[[], Client], tell: Tell, caplog: pytest.LogCaptureFixture
 ) -> None:
     silent = client()
@@ -436,7 +443,7 @@ async def test_a_client_that_sends_no_events_says_nothing_of_it(
 
 
 @pytest.mark.parametrize("tell", [track, identify, track_migration_op])
-async def test_what_is_told_after_the_service_refused_is_no_news(tell: Tell, caplog: pytest.LogCaptureFixture) -> None:
+async def test_calls_after_a_refusal_log_no_warning(tell: Tell, caplog: pytest.LogCaptureFixture) -> None:
     service = Service()
     service.takes = [Answer(401)]
     async with telling(service=service) as teller:
@@ -452,7 +459,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("key", ["tracked", "plain top"])
-async def test_what_was_recorded_is_sent_at_the_end(ask: Ask, key: str) -> None:
+async def test_a_close_sends_pending_events(ask: Ask, key: str) -> None:
     teller: Told
     async with telling() as teller:
         await ask(teller.client, key)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from aioflags.events.stats import DiagnosticPeriod, EventCounters, Stats
 
 
-def test_nothing_has_happened_at_first() -> None:
+def test_new_counters_are_zero() -> None:
     accounts = EventCounters()
     assert accounts.stats(0) == Stats()
     assert accounts.close_period(0) == DiagnosticPeriod()
 
 
-def test_what_was_recorded_is_sent_dropped_or_pending() -> None:
+def test_recorded_is_sent_plus_dropped_plus_pending() -> None:
     accounts = EventCounters()
     accounts.events_recorded, accounts.events_sent, accounts.events_dropped = 100, 60, 7
     accounts.evaluations_taken, accounts.evaluations_sent, accounts.evaluations_dropped = 50, 20, 4
@@ -27,7 +27,7 @@ def test_what_was_recorded_is_sent_dropped_or_pending() -> None:
     )
 
 
-def test_a_period_begins_where_the_one_before_ended() -> None:
+def test_a_period_begins_at_the_end_of_the_previous_one() -> None:
     accounts = EventCounters()
     accounts.evaluations_taken, accounts.deduplicable, accounts.new_contexts = 10, 3, 4
     accounts.dropped_for_room, accounts.last_batch = 2, 9
@@ -37,7 +37,7 @@ def test_a_period_begins_where_the_one_before_ended() -> None:
     assert accounts.close_period(6) == DiagnosticPeriod(deduplicated=2)
 
 
-def test_more_new_contexts_than_inputs_are_none_that_were_known() -> None:
+def test_the_number_of_deduplicated_contexts_is_never_negative() -> None:
     accounts = EventCounters()
     accounts.new_contexts = 3
     assert accounts.close_period(1) == DiagnosticPeriod()

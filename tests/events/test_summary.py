@@ -1,15 +1,13 @@
-"""Summaries by themselves. What is told of them is in test_scenarios.py, their dates are in test_recorder.py."""
+"""Summaries alone. Payloads with summaries are in test_scenarios.py, dates in test_recorder.py."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from aioflags import Context
-from aioflags.events.counters import HAS_GIL, Counter, CounterBlock, has_gil
-from aioflags.events.encoding import frozen_value
+from aioflags.events.shaping import kinds_of
 from aioflags.events.summary import Summary, SummaryEntry
 from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 
@@ -19,10 +17,10 @@ USER, ORG, DEVICE = Context("u"), Context("o", "org"), Context("d", "device")
 def entry(key: str = "f", context: Context = USER, **fields: Any) -> SummaryEntry:
     """An entry for version 1 of a flag that serves "v", its variation 0, unless ``fields`` replace that."""
     defaults: dict[str, Any] = {"default": "d", "value": "v", "variation": 0, "version": 1, "at_ms": 50}
-    return SummaryEntry(key=key, context=context, **{**defaults, **fields})
+    return SummaryEntry(key=key, kinds=kinds_of(context), **{**defaults, **fields})
 
 
-def test_contexts_share_their_ticks_with_those_of_the_same_kinds() -> None:
+def test_contexts_of_the_same_kinds_share_their_increments() -> None:
     summary = Summary()
     one, other = Context("one"), Context("other")
     assert summary.increments(one) is summary.increments(other)
@@ -31,34 +29,7 @@ def test_contexts_share_their_ticks_with_those_of_the_same_kinds() -> None:
     assert len({id(summary.increments(context)) for context in different}) == 4
 
 
-def test_looking_does_not_count() -> None:
-    counter = Counter("value", 0, 1, CounterBlock())
-    assert [counter.total(), counter.total()] == [0, 0]
-    counter.increment()
-    counter.increment()
-    assert [counter.total(), counter.total()] == [2, 2]
-    assert [counter.take(), counter.take()] == [2, 0]
-    counter.increment()
-    assert [counter.total(), counter.take(), counter.total()] == [3, 1, 3]
-
-
-def test_counters_are_summed_up_together_however_they_were_read_before() -> None:
-    block = CounterBlock()
-    early = [Counter("value", number, 1, block) for number in range(3)]
-    assert block.total() == 0
-    late = [Counter("value", number, 2, block) for number in range(2)]
-    for number, counter in enumerate([*early, *late], 1):
-        counter.add(1)
-        counter.add(number)
-        counter.increment()
-    assert [counter.total() for counter in (*early, *late)] == [3, 4, 5, 6, 7]
-    assert [block.total(), block.total()] == [25, 25]
-    assert early[0].take() == 3
-    assert [counter.total() for counter in (*early, *late)] == [3, 4, 5, 6, 7]
-    assert block.total() == 25
-
-
-def test_flags_beyond_a_block_begin_another_one() -> None:
+def test_a_full_block_of_counters_is_followed_by_another() -> None:
     summary = Summary()
     for number in range(2500):
         count(summary, 50, f"f{number}")
@@ -68,7 +39,7 @@ def test_flags_beyond_a_block_begin_another_one() -> None:
     assert take(summary, 60) == 2501
 
 
-def test_a_taken_summary_has_the_sum_that_was_taken() -> None:
+def test_the_total_of_a_taken_summary_does_not_change() -> None:
     summary = Summary()
     for number in range(100):
         count(summary, 50, f"f{number}")
@@ -107,7 +78,7 @@ def test_the_dates_of_a_summary_are_those_of_its_first_and_last_evaluation() -> 
     assert summary.end_ms == 60
 
 
-def test_what_was_counted_without_a_look_at_the_clock_was_just_now() -> None:
+def test_evaluations_without_a_date_are_dated_now() -> None:
     summary = Summary()
     counter = summary.count(entry())
     counter.increment()
@@ -117,7 +88,7 @@ def test_what_was_counted_without_a_look_at_the_clock_was_just_now() -> None:
     assert (take(summary, 99), summary.end_ms) == (2, 70)
 
 
-def test_a_summary_ends_with_what_was_counted_without_a_look_at_the_clock() -> None:
+def test_taking_a_summary_extends_it_until_now_for_evaluations_without_a_date() -> None:
     summary = Summary()
     summary.count(entry()).increment()
     assert (take(summary, 99), summary.end_ms) == (2, 99)
@@ -125,7 +96,7 @@ def test_a_summary_ends_with_what_was_counted_without_a_look_at_the_clock() -> N
     assert (summary.start_ms, summary.end_ms, late.dated) == (20, 99, 1)
 
 
-def test_what_is_counted_late_is_counted_in_the_next() -> None:
+def test_late_evaluations_are_counted_in_the_next_summary() -> None:
     earlier, later = Summary(), Summary()
     counter = earlier.count(entry("f", Context.multi(USER, ORG), default=[1], value={"a": 1}, variation=3, version=7))
     assert take(earlier, 55) == 1
@@ -144,7 +115,7 @@ def test_what_is_counted_late_is_counted_in_the_next() -> None:
 
 
 @pytest.mark.parametrize("where", ["default", "value"])
-def test_a_flag_that_was_counted_is_found_again_though_somebody_came_between(where: str) -> None:
+def test_a_signal_handler_that_evaluates_the_same_flag_is_counted(where: str) -> None:
     """A signal handler may evaluate the flag whose first evaluation it interrupts."""
     summary = Summary()
 
@@ -162,7 +133,7 @@ def test_a_flag_that_was_counted_is_found_again_though_somebody_came_between(whe
     assert [each.count for each in told.counts] == [3]
 
 
-def test_what_is_looked_at_may_grow_meanwhile() -> None:
+def test_a_summary_can_grow_while_it_is_read() -> None:
     summary = Summary()
     for number in range(100):
         count(summary, 50, f"f{number}")
@@ -174,7 +145,7 @@ def test_what_is_looked_at_may_grow_meanwhile() -> None:
     assert sum(summary.totals()) == 200
 
 
-def test_one_step_looks_at_a_few_flags() -> None:
+def test_one_step_reads_32_flags() -> None:
     summary, later = Summary(), Summary()
     for number in range(100):
         count(summary, 50, f"f{number}")
@@ -185,7 +156,7 @@ def test_one_step_looks_at_a_few_flags() -> None:
     assert later.is_empty
 
 
-def test_a_summary_has_room_for_so_many_keys_that_are_no_flags() -> None:
+def test_a_summary_has_room_for_a_limited_number_of_unknown_keys() -> None:
     summary = Summary()
     for number in range(MAX_UNKNOWN_KEYS):
         assert summary.has_room(f"f{number}")
@@ -194,14 +165,14 @@ def test_a_summary_has_room_for_so_many_keys_that_are_no_flags() -> None:
     assert summary.has_room("f0")
 
 
-def test_a_key_that_is_no_flags_takes_its_room_once() -> None:
+def test_an_unknown_key_is_counted_once_against_the_limit() -> None:
     summary = Summary()
     for _ in range(MAX_UNKNOWN_KEYS):
         summary.count(entry("f", default="d", value="d", variation=None, version=None))
     assert summary.has_room("another")
 
 
-def test_outcomes_are_counted_apart() -> None:
+def test_variations_and_versions_are_counted_separately() -> None:
     summary = Summary()
     outcomes = [(0, 1), (1, 1), (0, 2), (None, 1), (0, 1)]
     for variation, version in outcomes:
@@ -214,12 +185,7 @@ def test_outcomes_are_counted_apart() -> None:
     assert counted == [(0, 1, 0, 2), (1, 1, 1, 1), (0, 2, 0, 1), (None, 1, None, 1)]
 
 
-@pytest.mark.parametrize("value", [object(), [object()]])
-def test_what_json_cannot_carry_is_told_as_nothing(value: object) -> None:
-    assert frozen_value(value) is None
-
-
-def test_what_comes_late_twice_is_added_twice() -> None:
+def test_late_evaluations_of_two_summaries_are_added() -> None:
     later = Summary()
     for _ in range(2):
         earlier = Summary()
@@ -230,7 +196,7 @@ def test_what_comes_late_twice_is_added_twice() -> None:
     assert take(later, 80) == 5
 
 
-def test_a_summary_tells_of_so_many_kinds_and_counts_them_all() -> None:
+def test_a_summary_lists_a_limited_number_of_kinds_and_counts_all() -> None:
     summary = Summary()
     contexts = [Context("k", f"kind-{number}") for number in range(MAX_KINDS + 5)]
     for context in contexts:
@@ -240,21 +206,8 @@ def test_a_summary_tells_of_so_many_kinds_and_counts_them_all() -> None:
     assert list(told.context_kinds) == [context.kind for context in contexts[:MAX_KINDS]]
 
 
-def test_the_short_way_is_there_for_so_many_kinds() -> None:
+def test_increments_are_kept_for_a_limited_number_of_kinds() -> None:
     summary = Summary()
     contexts = [Context("k", f"kind-{number}") for number in range(MAX_KINDS + 5)]
     shared = [summary.increments(context) is summary.increments(context) for context in contexts]
     assert shared == [True] * MAX_KINDS + [False] * 5
-
-
-@pytest.mark.parametrize(
-    ("interpreter", "expected"),
-    [
-        pytest.param(SimpleNamespace(), True, id="an interpreter that cannot turn it off has it"),
-        pytest.param(SimpleNamespace(_is_gil_enabled=lambda: True), True, id="it is on"),
-        pytest.param(SimpleNamespace(_is_gil_enabled=lambda: False), False, id="it is off"),
-    ],
-)
-def test_whether_there_is_a_global_interpreter_lock(interpreter: object, expected: bool) -> None:
-    assert has_gil(interpreter) is expected
-    assert has_gil() is HAS_GIL

@@ -106,7 +106,7 @@ def now() -> float:
         pytest.param("complete", {"new"}, "from new", id="complete"),
     ],
 )
-async def test_a_read_asks_whom_the_stage_names_and_the_first_decides(
+async def test_a_read_calls_the_systems_of_the_stage_and_the_first_is_authoritative(
     stage: str, asked: set[str], value: str, order: ReadOrder
 ) -> None:
     systems = Systems()
@@ -130,7 +130,7 @@ async def test_a_read_asks_whom_the_stage_names_and_the_first_decides(
         pytest.param("complete", ["new"], id="complete"),
     ],
 )
-async def test_a_write_goes_where_the_stage_says_one_after_the_other(stage: str, asked: list[str]) -> None:
+async def test_a_write_calls_the_systems_of_the_stage_one_after_the_other(stage: str, asked: list[str]) -> None:
     systems = Systems()
     async with migrating(stage) as teller:
         began = now()
@@ -152,7 +152,9 @@ async def test_a_write_goes_where_the_stage_says_one_after_the_other(stage: str,
         pytest.param(ReadOrder.RANDOM, 0.5, ["new p", "old p"], 3, id="tails"),
     ],
 )
-async def test_two_are_asked_in_the_order_that_was_chosen(order: ReadOrder, chance: float, log: list[str], seconds: float) -> None:
+async def test_a_read_calls_two_systems_in_the_chosen_order(
+    order: ReadOrder, chance: float, log: list[str], seconds: float
+) -> None:
     systems = Systems()
     async with migrating("live") as teller:
         began = now()
@@ -167,7 +169,7 @@ async def test_two_are_asked_in_the_order_that_was_chosen(order: ReadOrder, chan
 @pytest.mark.parametrize("failure", [ValueError("no"), Failure("no")], ids=["raised", "returned"])
 @every_order
 @pytest.mark.parametrize("failing", [["old"], ["new"], ["old", "new"]], ids=["old fails", "new fails", "both fail"])
-async def test_a_read_that_fails_is_a_result_and_is_measured(failing: list[str], order: ReadOrder, failure: object) -> None:
+async def test_a_read_that_fails_has_a_result_and_is_measured(failing: list[str], order: ReadOrder, failure: object) -> None:
     systems = Systems(dict.fromkeys(failing, failure))
     async with migrating("shadow") as teller:
         result = await systems.migrator(teller.client, order=order, compare=same).read("move", USER, Stage.OFF, 1)
@@ -190,7 +192,7 @@ async def test_a_read_that_fails_is_a_result_and_is_measured(failing: list[str],
         pytest.param("live", "old", ["new p", "old p"], {"old": True}, id="the new one decides, the old one fails"),
     ],
 )
-async def test_a_write_that_fails_where_it_counts_is_not_tried_elsewhere(
+async def test_a_failed_authoritative_write_skips_the_other_system(
     stage: str, failing: str, log: list[str], errors: dict[str, bool]
 ) -> None:
     systems = Systems({failing: OSError("disk full")})
@@ -254,7 +256,7 @@ def migrator_of(client: Client, function: Callable[[object], Any], **options: An
 
 @functions
 @pytest.mark.parametrize("payload", ["p", None, [], Failure("disk full")], ids=["text", "nothing", "a list", "a failure"])
-async def test_what_can_be_awaited_is_awaited_and_anything_else_is_the_answer(function: Any, payload: Any) -> None:
+async def test_an_awaitable_result_is_awaited_and_any_other_is_the_value(function: Any, payload: Any) -> None:
     async with migrating("live") as teller:
         migrator = migrator_of(teller.client, function)
         found = await migrator.read("move", USER, Stage.OFF, payload)
@@ -266,7 +268,7 @@ async def test_what_can_be_awaited_is_awaited_and_anything_else_is_the_answer(fu
 
 
 @every_order
-async def test_what_a_plain_function_raises_is_its_answer(order: ReadOrder) -> None:
+async def test_an_exception_of_a_plain_function_is_its_result(order: ReadOrder) -> None:
     def refuse(payload: object) -> None:
         raise OSError(f"no {payload}")
 
@@ -279,7 +281,7 @@ async def test_what_a_plain_function_raises_is_its_answer(order: ReadOrder) -> N
 # -- measurements
 
 
-async def test_an_event_has_all_of_it() -> None:
+async def test_an_event_has_all_measurements() -> None:
     async with migrating("live", samplingRatio=1, migration={"checkRatio": 1}) as teller:
         migrator = Systems().migrator(teller.client, compare=same)
         await migrator.read("move", USER, Stage.OFF, None)
@@ -313,7 +315,7 @@ async def test_an_event_has_all_of_it() -> None:
         pytest.param({"track_errors": False}, {"invoked", "latency_ms"}, id="latencies alone"),
     ],
 )
-async def test_what_is_measured_can_be_chosen(options: dict[str, bool], names: set[str]) -> None:
+async def test_latencies_and_errors_can_be_switched_off(options: dict[str, bool], names: set[str]) -> None:
     async with migrating("off") as teller:
         await Systems({"old": ValueError()}).migrator(teller.client, **options).read("move", USER, Stage.OFF, None)
         assert set(await measured(teller)) == names
@@ -321,7 +323,7 @@ async def test_what_is_measured_can_be_chosen(options: dict[str, bool], names: s
 
 @every_order
 @pytest.mark.parametrize("stage", STAGES)
-async def test_answers_are_compared_where_both_were_asked(stage: str, order: ReadOrder) -> None:
+async def test_values_are_compared_if_both_systems_were_read(stage: str, order: ReadOrder) -> None:
     compared: list[tuple[str, str]] = []
 
     def compare(deciding: str, other: str) -> bool:
@@ -335,7 +337,7 @@ async def test_answers_are_compared_where_both_were_asked(stage: str, order: Rea
         assert (await measured(teller)).get("consistent") == ({"value": True} if compared else None)
 
 
-async def test_nothing_is_compared_without_a_comparison_nor_in_a_write() -> None:
+async def test_there_is_no_comparison_without_compare_and_in_a_write() -> None:
     async with migrating("live") as teller:
         await Systems().migrator(teller.client).read("move", USER, Stage.OFF, None)
         assert "consistent" not in await measured(teller)
@@ -343,19 +345,19 @@ async def test_nothing_is_compared_without_a_comparison_nor_in_a_write() -> None
         assert "consistent" not in await measured(teller)
 
 
-async def test_a_check_ratio_of_nothing_compares_nothing() -> None:
+async def test_a_check_ratio_of_0_compares_no_read() -> None:
     async with migrating("live", migration={"checkRatio": 0}) as teller:
         await Systems().migrator(teller.client, compare=same).read("move", USER, Stage.OFF, None)
         assert "consistent" not in await measured(teller)
 
 
-async def test_a_sampling_ratio_of_nothing_sends_nothing() -> None:
+async def test_a_sampling_ratio_of_0_sends_no_event() -> None:
     async with migrating("live", samplingRatio=0) as teller:
         await Systems().migrator(teller.client).read("move", USER, Stage.OFF, None)
         assert await ops(teller) == []
 
 
-async def test_a_context_is_not_described_for_an_operation_alone() -> None:
+async def test_an_operation_does_not_describe_its_context() -> None:
     async with migrating("live") as teller:
         _, tracker = await teller.client.migration_variation("move", USER, Stage.OFF)
         await teller.payload()
@@ -377,7 +379,7 @@ async def test_a_context_is_not_described_for_an_operation_alone() -> None:
         pytest.param("off", {"version": 7, "reason": {"kind": "OFF"}}, id="a flag without a value"),
     ],
 )
-async def test_what_is_no_stage_is_the_default(key: str, evaluation: dict[str, object]) -> None:
+async def test_a_value_that_is_not_a_stage_becomes_the_default(key: str, evaluation: dict[str, object]) -> None:
     async with migrating("off") as teller:
         stage, tracker = await teller.client.migration_variation(key, USER, "live")
         assert stage is Stage.LIVE
@@ -399,7 +401,7 @@ async def test_what_is_no_stage_is_the_default(key: str, evaluation: dict[str, o
     ],
 )
 @pytest.mark.parametrize("hooks", [pytest.param([], id="without hooks"), pytest.param([ToldHook()], id="with hooks")])
-async def test_a_value_that_is_not_a_stage_is_logged_once_a_flag(
+async def test_a_value_that_is_not_a_stage_is_logged_once_for_each_flag(
     key: str, warnings: int, hooks: list[ToldHook], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Client.local(document("live"), Config(hooks=hooks)) as client:
@@ -412,7 +414,7 @@ async def test_a_value_that_is_not_a_stage_is_logged_once_a_flag(
 
 
 @pytest.mark.parametrize("default", ["sideways", "", None, 3])
-async def test_a_default_that_is_no_stage_is_off(default: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_default_that_is_not_a_stage_becomes_off(default: Any, caplog: pytest.LogCaptureFixture) -> None:
     async with Client.local(document("live")) as client:
         stage, _ = await client.migration_variation("missing", USER, default)
     assert stage is Stage.OFF
@@ -421,7 +423,7 @@ async def test_a_default_that_is_no_stage_is_off(default: Any, caplog: pytest.Lo
 
 
 @pytest.mark.holds("CS-C10")
-async def test_hooks_hear_of_the_stage() -> None:
+async def test_hooks_get_the_stage() -> None:
     hook = ToldHook()
     async with Client.local(document("shadow"), Config(hooks=[hook])) as client:
         assert (await client.migration_variation("word", USER, Stage.LIVE))[0] is Stage.LIVE
@@ -439,7 +441,7 @@ async def test_hooks_hear_of_the_stage() -> None:
     assert (right.value, right.variation_index) == ("shadow", 2)
 
 
-async def test_the_ambient_context_counts() -> None:
+async def test_the_ambient_context_is_used() -> None:
     async with migrating("complete") as teller:
         with use_context(USER):
             await Systems().migrator(teller.client).read("move", None, Stage.OFF, None)
@@ -447,7 +449,7 @@ async def test_the_ambient_context_counts() -> None:
         assert op["context"] == redacted("anna")
 
 
-async def test_a_stage_configured_as_default_comes_before_the_callers() -> None:
+async def test_a_configured_default_stage_replaces_that_of_the_call() -> None:
     async with Client.local(document("off"), Config(defaults={"missing": "live", "odd": "sideways"})) as client:
         assert (await client.migration_variation("missing", USER, Stage.OFF))[0] is Stage.LIVE
         assert (await client.migration_variation("odd", USER, Stage.SHADOW))[0] is Stage.SHADOW
@@ -456,7 +458,7 @@ async def test_a_stage_configured_as_default_comes_before_the_callers() -> None:
 # -- what is not sent
 
 
-async def test_what_does_not_fit_together_is_not_sent_and_the_log_says_why_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_incomplete_measurements_are_not_sent_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async with migrating("live") as teller:
         for _ in range(2):
             _, tracker = await teller.client.migration_variation("move", USER, Stage.OFF)
@@ -467,7 +469,7 @@ async def test_what_does_not_fit_together_is_not_sent_and_the_log_says_why_once(
     assert "no system was invoked" in message
 
 
-async def test_for_nobody_the_default_stage_runs_and_nothing_is_sent() -> None:
+async def test_for_an_invalid_context_the_default_stage_runs_and_nothing_is_sent() -> None:
     systems = Systems()
     async with migrating("live") as teller:
         result = await systems.migrator(teller.client).read("move", Context(""), Stage.OFF, "p")
@@ -475,7 +477,7 @@ async def test_for_nobody_the_default_stage_runs_and_nothing_is_sent() -> None:
         assert await teller.payload() == []
 
 
-async def test_what_is_no_tracker_is_refused() -> None:
+async def test_an_argument_that_is_not_a_tracker_is_refused() -> None:
     async with Client.local({}) as client:
         with pytest.raises(ConfigError, match=r"^tracker: expected OpTracker, got str$"):
             client.track_migration_op("tracker")  # type: ignore[arg-type]  # the mistake
@@ -491,7 +493,7 @@ async def test_what_is_no_tracker_is_refused() -> None:
         pytest.param(1.5, {"old": True, "new": True}, id="in the second"),
     ],
 )
-async def test_a_write_that_is_cancelled_sends_what_was_measured(after: float, invoked: dict[str, bool]) -> None:
+async def test_a_cancelled_write_sends_its_measurements(after: float, invoked: dict[str, bool]) -> None:
     systems = Systems()
     async with migrating("shadow") as teller:
         writing = asyncio.create_task(systems.migrator(teller.client).write("move", USER, Stage.OFF, "p"))
@@ -506,7 +508,7 @@ async def test_a_write_that_is_cancelled_sends_what_was_measured(after: float, i
 
 
 @every_order
-async def test_so_does_a_read(order: ReadOrder) -> None:
+async def test_a_cancelled_read_sends_its_measurements(order: ReadOrder) -> None:
     async with migrating("live") as teller:
         migrator = Systems().migrator(teller.client, order=order, chance=lambda: 0.9)
         reading = asyncio.create_task(migrator.read("move", USER, Stage.OFF, "p"))
@@ -522,7 +524,7 @@ async def test_so_does_a_read(order: ReadOrder) -> None:
 
 @pytest.mark.parametrize("name", ["read_old", "read_new", "write_old", "write_new", "compare"])
 @pytest.mark.parametrize("given", [None, "a function"])
-async def test_a_function_that_is_none_is_refused(name: str, given: Any) -> None:
+async def test_an_argument_that_is_not_a_function_is_refused(name: str, given: Any) -> None:
     if (name, given) == ("compare", None):
         given = 3
     async with Client.local({}) as client:
@@ -537,13 +539,13 @@ async def test_a_function_that_is_none_is_refused(name: str, given: Any) -> None
             Migrator(client, **{**functions, name: given})
 
 
-async def test_an_order_that_there_is_not_is_refused() -> None:
+async def test_an_unknown_order_is_refused() -> None:
     async with Client.local({}) as client:
         with pytest.raises(ConfigError, match=r"^order: expected ReadOrder, got str$"):
             Systems().migrator(client, order="sideways")
 
 
-async def test_hooks_and_payloads_pass_through_unchanged() -> None:
+async def test_payloads_pass_through_unchanged() -> None:
     payload, systems = object(), Systems(seconds=(0, 0))
     seen: list[object] = []
 
@@ -571,7 +573,7 @@ CHECKS: Mapping[str, Callable[[str, str], bool]] = {"truthy": truthy, "raises": 
 
 
 @pytest.mark.parametrize("check", CHECKS)
-async def test_a_comparison_counts_as_yes_or_no_or_not_at_all(check: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_result_of_a_comparison_is_a_boolean_or_missing(check: str, caplog: pytest.LogCaptureFixture) -> None:
     async with migrating("shadow") as teller:
         compare = CHECKS[check]
         await Systems().migrator(teller.client, compare=compare).read("move", USER, Stage.OFF, None)
@@ -579,7 +581,7 @@ async def test_a_comparison_counts_as_yes_or_no_or_not_at_all(check: str, caplog
     assert ("the comparison failed" in caplog.text) is (check == "raises")
 
 
-async def test_a_comparison_that_would_have_to_be_awaited_is_refused() -> None:
+async def test_a_coroutine_function_as_comparison_is_refused() -> None:
     async def same(one: object, other: object) -> bool:
         return one == other
 

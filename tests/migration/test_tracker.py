@@ -89,13 +89,17 @@ def with_comparison(op: OpTracker) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_together_is_no_event(op: OpTracker, measure: Callable[[OpTracker], None] | None, why: str) -> None:
+def test_incomplete_or_contradictory_measurements_have_no_event(
+    op: OpTracker,
+    measure: Callable[[OpTracker], None] | None,
+    why: str,
+) -> None:
     if measure is not None:
         measure(op)
     assert op.event() == why
 
 
-def test_an_event_has_what_was_measured_and_what_the_flag_said() -> None:
+def test_an_event_has_the_measurements_and_the_evaluation() -> None:
     op = invoked(
         Origin.NEW,
         Origin.OLD,
@@ -116,7 +120,7 @@ def test_an_event_has_what_was_measured_and_what_the_flag_said() -> None:
     assert event.latency_ms == {"old": 0, "new": 12.5}
 
 
-def test_a_flag_that_does_not_exist_has_no_version() -> None:
+def test_the_event_of_an_unknown_flag_has_no_version() -> None:
     event = event_of(invoked(Origin.OLD))
     assert (event.version, event.sampling_ratio, event.check_ratio) == (None, None, None)
     assert (event.latency_ms, event.failed, event.is_consistent) == ({}, [], None)
@@ -133,7 +137,7 @@ def test_a_flag_that_does_not_exist_has_no_version() -> None:
         pytest.param(4, 0.25, False, id="and not the others"),
     ],
 )
-def test_a_comparison_is_made_as_often_as_the_flag_says(ratio: int | None, chance: float, is_checked: bool) -> None:
+def test_a_comparison_is_made_for_one_in_check_ratio_operations(ratio: int | None, chance: float, is_checked: bool) -> None:
     op = invoked(*Origin, definition=flag(migration=MigrationSettings(check_ratio=ratio)), chance=lambda: chance)
     calls: list[bool] = []
 
@@ -145,7 +149,7 @@ def test_a_comparison_is_made_as_often_as_the_flag_says(ratio: int | None, chanc
     assert (len(calls), event_of(op).is_consistent) == ((1, True) if is_checked else (0, None))
 
 
-def test_a_comparison_that_raises_is_logged_and_not_noted(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_comparison_that_raises_is_logged_and_not_reported(caplog: pytest.LogCaptureFixture) -> None:
     op = invoked(*Origin)
     op.consistent(lambda: 1 // 0 == 0)
     assert event_of(op).is_consistent is None
@@ -153,7 +157,7 @@ def test_a_comparison_that_raises_is_logged_and_not_noted(caplog: pytest.LogCapt
     assert (record.levelno, record.getMessage()) == (logging.ERROR, "migration move: the comparison failed")
 
 
-def test_a_comparison_that_would_have_to_be_awaited_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_coroutine_function_is_not_a_comparison(caplog: pytest.LogCaptureFixture) -> None:
     async def differs() -> bool:
         return False
 
@@ -167,7 +171,7 @@ class Seconds(float):
     """As libraries for numbers have it: a float, and more."""
 
 
-def test_a_latency_is_a_plain_number_whatever_it_was() -> None:
+def test_a_latency_becomes_a_float() -> None:
     op = invoked(Origin.OLD)
     op.latency(Origin.OLD, Seconds(0.25))
     (latency,) = event_of(op).latency_ms.values()
@@ -175,14 +179,14 @@ def test_a_latency_is_a_plain_number_whatever_it_was() -> None:
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e306, -0.1, "0.1", True, None])
-def test_what_is_no_time_is_left_out(seconds: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_latency_is_ignored_with_a_warning(seconds: Any, caplog: pytest.LogCaptureFixture) -> None:
     op = invoked(Origin.OLD)
     op.latency(Origin.OLD, seconds)
     assert event_of(op).latency_ms == {}
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-def test_words_are_taken_for_what_they_name() -> None:
+def test_strings_are_accepted_for_members_of_enumerations() -> None:
     op = tracker()
     op.operation("read")  # type: ignore[arg-type]  # as programs without a type checker do
     op.invoked("new")  # type: ignore[arg-type]  # as above
@@ -214,6 +218,6 @@ def misspelt_latency(op: Any) -> None:
         pytest.param(misspelt_latency, "origin: expected old or new, got ''", id="a system that took its time"),
     ],
 )
-def test_a_word_that_is_none_is_refused(measure: Callable[[OpTracker], object], mistake: str) -> None:
+def test_an_unknown_string_is_refused(measure: Callable[[OpTracker], object], mistake: str) -> None:
     with pytest.raises(ConfigError, match=mistake):
         measure(invoked(Origin.OLD))

@@ -57,12 +57,12 @@ def test_each_outcome_of_each_kind_is_added_up_by_environment() -> None:
     del owners
 
 
-def test_without_clients_there_is_nothing() -> None:
+def test_without_clients_there_are_no_sums() -> None:
     assert EventTotals().read() == {}
 
 
 @pytest.mark.parametrize("is_looked_at", [True, False], ids=["that somebody looked at", "that nobody looked at yet"])
-def test_what_a_client_had_stays_when_it_is_gone(is_looked_at: bool) -> None:
+def test_the_counts_of_a_collected_client_stay(is_looked_at: bool) -> None:
     totals = EventTotals()
     kept, gone = Owner().add_to(totals).identify(1), Owner().add_to(totals).identify(3)
     assert gone.recorder.drain() is not None
@@ -76,7 +76,7 @@ def test_what_a_client_had_stays_when_it_is_gone(is_looked_at: bool) -> None:
     assert kept.recorder.stats.events_recorded == 1
 
 
-def test_what_waited_when_a_client_went_is_dropped() -> None:
+def test_pending_events_of_a_collected_client_count_as_dropped() -> None:
     totals = EventTotals()
     owner = Owner().add_to(totals).identify(3)
     assert single(totals) == {"recorded": 3, "pending": 3}
@@ -85,7 +85,7 @@ def test_what_waited_when_a_client_went_is_dropped() -> None:
     assert single(totals) == {"recorded": 3, "dropped": 3}
 
 
-def test_what_came_before_the_environment_was_known_does_not_move_there() -> None:
+def test_events_before_the_environment_was_known_do_not_move_to_it() -> None:
     totals = EventTotals()
     owner, other = Owner(None).add_to(totals).identify(2), Owner(None).add_to(totals).identify(1)
     assert single(totals, None) == {"recorded": 3, "pending": 3}
@@ -96,14 +96,14 @@ def test_what_came_before_the_environment_was_known_does_not_move_there() -> Non
     del other
 
 
-def test_one_that_is_added_again_counts_once() -> None:
+def test_a_client_that_is_added_twice_counts_once() -> None:
     totals = EventTotals()
     owner = Owner().add_to(totals).identify(1)
     owner.add_to(totals)
     assert single(totals) == {"recorded": 1, "pending": 1}
 
 
-def test_clients_that_are_gone_do_not_pile_up_where_nobody_looks() -> None:
+def test_collected_clients_do_not_accumulate_without_reads() -> None:
     totals = EventTotals()
     recorders = [ref(Owner().add_to(totals).identify(1).recorder) for _ in range(100)]
     gc.collect()
@@ -113,7 +113,7 @@ def test_clients_that_are_gone_do_not_pile_up_where_nobody_looks() -> None:
     assert single(totals) == {"recorded": 100, "dropped": 100}
 
 
-def test_in_the_child_of_a_fork_they_go_on() -> None:
+def test_in_the_child_of_a_fork_the_sums_continue() -> None:
     totals = EventTotals()
     owner = Owner().add_to(totals).identify(3)
     totals.read()

@@ -54,7 +54,7 @@ def flags_of(event: Any) -> dict[str, bool]:
     return {flag["flag"]: flag["result"] for flag in event["contexts"].get("flags", {}).get("values", [])}
 
 
-async def test_an_error_carries_the_boolean_flags_that_were_evaluated() -> None:
+async def test_an_error_has_the_boolean_flags_that_were_evaluated() -> None:
     sent = Captured()
     async with Client.local(FLAGS, Config(hooks=[SentryHook()])) as client:
         with request(sent):
@@ -83,14 +83,14 @@ async def test_each_task_has_its_own_flags() -> None:
     assert [flags_of(event) for event in sent.events] == [{"on": True}, {"off": False}]
 
 
-async def test_without_sentry_set_up_nothing_happens() -> None:
+async def test_without_a_sentry_client_the_hook_has_no_effect() -> None:
     async with Client.local(FLAGS, Config(hooks=[SentryHook()])) as client:
         with sentry_sdk.isolation_scope():
             assert await client.variation("on", USER, False) is True
 
 
 @pytest.mark.real_time
-def test_without_the_extra_an_import_says_what_to_install() -> None:
+def test_without_the_extra_the_import_error_names_it() -> None:
     program = "import sys; sys.modules['sentry_sdk'] = None; import aioflags.sentry"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "aioflags.sentry needs the extra sentry: pip install 'aioflags[sentry]'" in ran.stderr

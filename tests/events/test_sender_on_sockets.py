@@ -159,7 +159,7 @@ def client_on(url: str, *, close_timeout: float = 2.0, **events: Any) -> Client:
         pytest.param(status(401), 1, DROPPED, id="401 is for good"),
     ],
 )
-async def test_a_payload_meets(answer: Answer, posts: int, stats: Stats, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_payload_gets_the_answer(answer: Answer, posts: int, stats: Stats, caplog: pytest.LogCaptureFixture) -> None:
     async with sinking(Sink(answer, OK)) as sink, client_on(f"http://127.0.0.1:{sink.port}") as client:
         happen(client)
         assert await client.flush_and_wait(60)
@@ -192,7 +192,7 @@ def closed_port() -> int:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_where_nobody_listens_events_are_dropped_and_the_client_goes_on(scheme: str) -> None:
+async def test_events_are_dropped_if_no_server_listens(scheme: str) -> None:
     async with client_on(f"{scheme}://127.0.0.1:{closed_port()}") as client:
         for round_ in (1, 2):
             happen(client)
@@ -202,7 +202,7 @@ async def test_where_nobody_listens_events_are_dropped_and_the_client_goes_on(sc
             assert (stats.evaluations_sent, stats.evaluations_dropped) == (0, round_)
 
 
-async def test_a_server_without_tls_where_tls_is_spoken_takes_no_events() -> None:
+async def test_a_server_without_tls_gets_no_events_over_https() -> None:
     async with sinking(Sink(OK)) as sink, client_on(f"https://127.0.0.1:{sink.port}") as client:
         happen(client)
         assert await client.flush_and_wait(60)
@@ -211,7 +211,7 @@ async def test_a_server_without_tls_where_tls_is_spoken_takes_no_events() -> Non
 
 
 @pytest.mark.parametrize("answer", [hang, reset, status(503)], ids=["no answer", "resets", "503"])
-async def test_what_cannot_be_sent_twice_is_dropped_and_the_next_is_sent(answer: Answer) -> None:
+async def test_a_payload_that_fails_twice_is_dropped_and_the_next_is_sent(answer: Answer) -> None:
     async with sinking(Sink(answer, answer, OK)) as sink, client_on(f"http://127.0.0.1:{sink.port}") as client:
         happen(client)
         assert await client.flush_and_wait(60)
@@ -232,7 +232,7 @@ async def test_what_cannot_be_sent_twice_is_dropped_and_the_next_is_sent(answer:
         pytest.param(reset, id="a reset, and the pause after it"),
     ],
 )
-async def test_a_close_gives_up_and_says_what_is_lost(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_close_gives_up_and_logs_how_many_events_are_lost(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
     async with sinking(Sink(answer)) as sink:
         client = client_on(f"http://127.0.0.1:{sink.port}", close_timeout=0.3, diagnostic_opt_out=False)
         await client.start()
@@ -280,7 +280,7 @@ async def test_a_fault_of_the_development_server_loses_nothing(kind: FaultKind, 
 
 
 @pytest.mark.parametrize("code", [401, 413])
-async def test_a_refusal_of_diagnostics_concerns_no_event(code: int) -> None:
+async def test_a_refusal_of_diagnostics_does_not_affect_analytics(code: int) -> None:
     state = ServerState.of({"flagValues": {"f": 1}})
     state.inject(Fault(kind=FaultKind.STATUS, status=code, on=frozenset({Endpoint.DIAGNOSTIC})))
     async with serve(WATCH.app(create_app(state))) as serving:

@@ -1,4 +1,4 @@
-"""What becomes of a payload, whatever the service answers."""
+"""Outbox: when events are sent, and what happens to them after failures, refusals and a close."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aioflags import Events
 from aioflags.client.client import internals_of
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
-from aioflags.events.sender import Post, Sender, SendOutcome, outcome_of
+from aioflags.events.sender import Post, Sender
 from aioflags.transport.answers import Response
 from tests.support.canaries import KEY
 from tests.support.events import U1, U2, telling, telling_client
@@ -41,62 +41,8 @@ def post_to(service: Service) -> Post:
     return post
 
 
-@pytest.mark.parametrize(
-    ("status", "outcome"),
-    [
-        *[pytest.param(status, SendOutcome.SENT, id=f"{status} is sent") for status in (200, 202, 204, 299)],
-        *[pytest.param(status, SendOutcome.RETRY, id=f"{status} may pass") for status in (101, 302, 400, 408, 429, 500, 503, 599)],
-        pytest.param(413, SendOutcome.DROP, id="413 is this payload's"),
-        *[pytest.param(status, SendOutcome.STOP, id=f"{status} is for good") for status in (401, 403, 404, 405, 422, 499)],
-    ],
-)
-def test_a_status_means(status: int, outcome: SendOutcome) -> None:
-    assert outcome_of(status) is outcome
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
-        pytest.param(Answer(503), id="EVT-W20"),
-        pytest.param(Answer(400), id="400"),
-        pytest.param(Answer(429, {"Retry-After": "300"}), id="429, whatever it asks for"),
-        pytest.param(Answer(302, {"Location": "https://elsewhere.test/"}), id="a redirect, which is not followed"),
-        pytest.param(Answer(after=httpx.ConnectError("refused")), id="no connection"),
-        pytest.param(Answer(after=httpx.ReadTimeout("")), id="no answer in time"),
-        pytest.param(Answer(after=HANG), id="no answer at all"),
-    ],
-)
-async def test_what_may_pass_is_tried_once_more(failure: Answer, caplog: pytest.LogCaptureFixture) -> None:
-    async with telling(service=service_that_takes(failure, OK)) as teller:
-        teller.client.track("x", U1)
-        assert await teller.client.flush_and_wait()
-        first, second = teller.service.posts
-        assert first.content == second.content
-        assert first.headers["x-launchdarkly-payload-id"] == second.headers["x-launchdarkly-payload-id"]
-        assert teller.service.post_times[1] - teller.service.post_times[0] >= 1
-        assert teller.client.stats.events_sent == 2
-        assert teller.client.stats.events_dropped == 0
-    assert "will retry" in caplog.text
-
-
-@pytest.mark.holds("EVT-W21")
-async def test_what_fails_twice_is_dropped_and_the_next_payload_is_sent(caplog: pytest.LogCaptureFixture) -> None:
-    async with telling(service=service_that_takes(Answer(503), Answer(503), OK)) as teller:
-        teller.client.track("x", U1)
-        assert await teller.client.flush_and_wait()
-        assert len(teller.service.posts) == 2
-        teller.client.track("y", U1)
-        assert await teller.client.flush_and_wait()
-        lost, again, next_one = teller.service.posts
-        assert lost.content == again.content != next_one.content
-        assert lost.headers["x-launchdarkly-payload-id"] != next_one.headers["x-launchdarkly-payload-id"]
-        stats = teller.client.stats
-        assert (stats.events_recorded, stats.events_dropped, stats.events_sent) == (3, 2, 1)
-    assert "dropped 2 events (" in caplog.text
-
-
 @pytest.mark.parametrize("status", [pytest.param(401, id="EVT-W22"), 403, 404])
-async def test_a_service_that_refuses_for_good_is_never_asked_again(status: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_after_a_permanent_refusal_no_payload_is_posted(status: int, caplog: pytest.LogCaptureFixture) -> None:
     async with telling(service=service_that_takes(Answer(status))) as teller:
         teller.client.track("x", U1)
         await teller.client.flush_and_wait()
@@ -115,7 +61,7 @@ async def test_a_service_that_refuses_for_good_is_never_asked_again(status: int,
 @pytest.mark.parametrize(
     "call", ["track", "identify", "evaluation of a tracked flag", "evaluation", "evaluation of an unknown flag"]
 )
-async def test_after_a_refusal_calls_are_counted_as_dropped_at_once(call: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_after_a_refusal_inputs_are_counted_as_dropped_at_once(call: str, caplog: pytest.LogCaptureFixture) -> None:
     async with telling(service=service_that_takes(Answer(401)), events_max_pending=1) as teller:
         client = teller.client
         client.identify(U1)
@@ -153,7 +99,7 @@ async def test_after_a_refusal_nothing_accumulates_between_flushes() -> None:
     assert len(teller.service.posts) == 1
 
 
-async def test_what_waits_when_the_service_refuses_is_dropped_and_what_is_on_its_way_goes_on() -> None:
+async def test_a_refusal_drops_pending_events_but_not_payloads_being_sent() -> None:
     async with telling(service=service_that_takes(Answer(401, after=5), Answer(202, after=10))) as teller:
         teller.client.track("a", U1)
         teller.client.flush()
@@ -168,7 +114,7 @@ async def test_what_waits_when_the_service_refuses_is_dropped_and_what_is_on_its
     assert (stats.events_recorded, stats.events_sent, stats.events_dropped) == (4, 1, 3)
 
 
-async def test_refusals_of_several_payloads_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_several_refusals_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     service = service_that_takes(Answer(401, after=5), Answer(403, after=10), Answer(202, after=10))
     async with telling(service=service) as teller:
         for name in "abc":
@@ -186,23 +132,13 @@ async def test_refusals_of_several_payloads_are_told_once(caplog: pytest.LogCapt
     ]
 
 
-async def test_a_payload_that_is_too_large_is_dropped_alone() -> None:
-    async with telling(service=service_that_takes(Answer(413), OK)) as teller:
-        teller.client.track("x", U1)
-        await teller.client.flush_and_wait()
-        teller.client.track("y", U1)
-        await teller.client.flush_and_wait()
-        assert (teller.client.stats.events_dropped, teller.client.stats.events_sent) == (2, 1)
-    assert len(teller.service.posts) == 2
-
-
 def outbox_of(recorder: Recorder, settings: Events, service: Service) -> Outbox:
     sender = Sender(post_to(service), "https://events.test", {}, set_server_time=recorder.set_server_time)
     return Outbox(recorder, settings, sender)
 
 
 @pytest.mark.filterwarnings("ignore:coroutine 'Outbox._deliver' was never awaited:RuntimeWarning")
-async def test_a_delivery_that_is_cancelled_before_it_began_is_accounted_for() -> None:
+async def test_a_delivery_cancelled_before_its_first_step_counts_as_dropped() -> None:
     """As everything is by asyncio.run when a program is interrupted."""
     settings = Events(flush_interval=None)
     recorder = Recorder(settings)
@@ -223,7 +159,7 @@ async def test_a_delivery_that_is_cancelled_before_it_began_is_accounted_for() -
     gc.collect()  # and with it the warning, which is right
 
 
-async def test_however_often_a_flush_is_asked_for_the_loop_is_woken_once() -> None:
+async def test_many_flushes_schedule_one_wake_up_of_the_loop() -> None:
     settings, service = Events(flush_interval=None), Service()
     recorder = Recorder(settings)
     outbox = outbox_of(recorder, settings, service)
@@ -244,7 +180,7 @@ async def test_however_often_a_flush_is_asked_for_the_loop_is_woken_once() -> No
 
 
 @pytest.mark.real_time
-async def test_no_flush_is_lost_between_threads() -> None:
+async def test_no_flush_request_of_a_thread_is_lost() -> None:
     """Each says that it wants one after it recorded, while the loop wakes up."""
     settings, service = Events(flush_interval=None, events_max_pending=100_000), Service()
     recorder = Recorder(settings)
@@ -267,7 +203,7 @@ async def test_no_flush_is_lost_between_threads() -> None:
 
 
 @pytest.mark.parametrize("interval", [10.0, None], ids=["at an interval", "when it is asked to"])
-async def test_a_flush_that_fails_is_not_the_last(interval: float | None, caplog: pytest.LogCaptureFixture) -> None:
+async def test_after_a_flush_that_failed_the_next_one_sends(interval: float | None, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever it is that fails: here, the clock."""
     service, moods = Service(), [True]
 
@@ -297,71 +233,6 @@ async def test_a_flush_that_fails_is_not_the_last(interval: float | None, caplog
     assert all("will retry at the next flush" in record.getMessage() and record.exc_info for record in caplog.records)
 
 
-LATER = "Sat, 01 Jan 3001 00:00:00 GMT"
-
-
-@pytest.mark.parametrize(
-    ("answer", "kinds"),
-    [
-        pytest.param(Answer(202, {"Date": LATER}), ["summary"], id="EVT-W23"),
-        pytest.param(Answer(413, {"Date": LATER}), ["summary"], id="of an answer that refuses the payload"),
-        pytest.param(Answer(202, {"Date": "Thu, 01 Jan 1970 00:00:01 GMT"}), ["debug", "summary"], id="an early one"),
-        pytest.param(Answer(202, {"Date": "yesterday"}), ["debug", "summary"], id="no date"),
-        pytest.param(Answer(202), ["debug", "summary"], id="none"),
-    ],
-)
-async def test_debugging_ends_by_the_clock_of_the_service_too(answer: Answer, kinds: list[str]) -> None:
-    async with telling(service=service_that_takes(answer)) as teller:
-        teller.client.variation_nowait("debug", U1, "")
-        assert [record["kind"] for record in await teller.payload()] == ["index", "debug", "summary"]
-        teller.client.variation_nowait("debug", U1, "")
-        assert [record["kind"] for record in await teller.payload()] == kinds
-
-
-@pytest.mark.parametrize(
-    ("dates", "kinds"),
-    [
-        pytest.param((None, LATER), ["summary"], id="EVT-W23 the last one's counts, although it fails"),
-        pytest.param((LATER, None), ["debug", "summary"], id="the first one's does not, since it is not the last word"),
-    ],
-)
-async def test_of_two_answers_that_fail_the_date_of(dates: tuple[str | None, str | None], kinds: list[str]) -> None:
-    service = Service()
-    service.takes = [*(Answer(503, {} if date is None else {"Date": date}) for date in dates), Answer(202)]
-    async with telling(service=service) as teller:
-        teller.client.variation_nowait("debug", U1, "")
-        assert len(await teller.payloads()) == 2
-        teller.client.variation_nowait("debug", U1, "")
-        assert [record["kind"] for record in await teller.payload()] == kinds
-
-
-async def test_a_post_says_who_sends_what() -> None:
-    async with telling() as teller:
-        teller.client.track("x", U1)
-        await teller.client.flush_and_wait()
-        teller.client.track("x", U1)
-        await teller.client.flush_and_wait()
-    first, second = teller.service.posts
-    assert (first.method, str(first.url)) == ("POST", "https://events.launchdarkly.com/bulk")
-    assert first.headers["authorization"] == KEY
-    assert first.headers["content-type"] == "application/json"
-    assert first.headers["x-launchdarkly-event-schema"] == "4"
-    assert first.headers["user-agent"].startswith("AioFlags/")
-    assert first.headers["x-launchdarkly-instance-id"]
-    assert "content-encoding" not in first.headers
-    assert first.headers["x-launchdarkly-payload-id"] != second.headers["x-launchdarkly-payload-id"]
-
-
-async def test_a_body_is_compressed_where_that_is_wanted() -> None:
-    async with telling(enable_event_compression=True) as teller:
-        teller.client.track("x", U1, "x" * 100_000)
-        index, custom = await teller.payload()
-    (post,) = teller.service.posts
-    assert post.headers["content-encoding"] == "gzip"
-    assert int(post.headers["content-length"]) == len(post.content) < 1000
-    assert (index["kind"], custom["data"]) == ("index", "x" * 100_000)
-
-
 @pytest.mark.parametrize(
     "answer",
     [
@@ -371,7 +242,7 @@ async def test_a_body_is_compressed_where_that_is_wanted() -> None:
         pytest.param(Answer(after=httpx.ReadError("reset")), id="a reset, and the pause after it"),
     ],
 )
-async def test_a_close_ends_in_its_time_and_says_what_is_lost(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_close_ends_in_time_and_logs_how_many_events_are_lost(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
     client = telling_client(service_that_takes(answer), {"flagValues": {"f": 1}}, diagnostic_opt_out=False)
     await client.start()
     client.track("bought", U1)

@@ -1,0 +1,105 @@
+"""Shaping: which count and which events an evaluation becomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking
+from aioflags.evaluation.compiled import CompiledFlag, Evaluation
+from aioflags.events.shaping import EvaluatedFlag, EvaluationShaper, evaluated_flags
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+
+USER = Context("u")
+FALLTHROUGH = Reason(kind=ReasonKind.FALLTHROUGH)
+DETAIL = EvaluationDetail("b", 1, FALLTHROUGH)
+NOW, BEFORE, AFTER = 1000, 999, 1001
+
+
+def compiled(tracking: Tracking) -> CompiledFlag:
+    def evaluate(*_: object) -> Answer:
+        raise AssertionError("shaping evaluates nothing")
+
+    return CompiledFlag("f", 7, evaluate, tracking=tracking)
+
+
+def evaluated(*, is_experiment: bool = False, **tracking: Any) -> EvaluatedFlag:
+    return EvaluatedFlag(flag=compiled(Tracking(**tracking)), detail=DETAIL, is_experiment=is_experiment, default="d")
+
+
+def shaper(*, server_ms: int = 0, with_reason: bool = False) -> EvaluationShaper:
+    return EvaluationShaper(context=USER, at_ms=NOW, server_ms=server_ms, with_reason=with_reason)
+
+
+@pytest.mark.parametrize(
+    ("flag", "server_ms", "events"),
+    [
+        pytest.param(evaluated(), 0, [], id="a flag without tracking has no event"),
+        pytest.param(evaluated(is_tracked=True), 0, ["feature"], id="a tracked flag has a feature event"),
+        pytest.param(evaluated(is_experiment=True), 0, ["feature"], id="an experiment has a feature event"),
+        pytest.param(evaluated(debug_until_ms=AFTER), 0, ["debug"], id="a debugged flag has a debug event"),
+        pytest.param(evaluated(debug_until_ms=NOW), 0, [], id="debugging ends at the date"),
+        pytest.param(evaluated(debug_until_ms=AFTER), BEFORE, ["debug"], id="debugged by both clocks"),
+        pytest.param(evaluated(debug_until_ms=AFTER), AFTER, [], id="debugging ended by the clock of the service"),
+        pytest.param(evaluated(is_tracked=True, debug_until_ms=AFTER), 0, ["feature", "debug"], id="feature comes before debug"),
+    ],
+)
+def test_events_of_a_flag(flag: EvaluatedFlag, server_ms: int, events: list[str]) -> None:
+    shaped = shaper(server_ms=server_ms).events(flag)
+    assert ["debug" if event.is_debug else "feature" for event in shaped] == events
+
+
+@pytest.mark.parametrize(
+    ("is_experiment", "with_reason", "has_reason"),
+    [
+        pytest.param(False, False, False, id="not asked for"),
+        pytest.param(False, True, True, id="asked for by the caller"),
+        pytest.param(True, False, True, id="needed by an experiment"),
+    ],
+)
+def test_an_event_has_a_reason_if_it_was(is_experiment: bool, with_reason: bool, has_reason: bool) -> None:
+    (event,) = shaper(with_reason=with_reason).events(evaluated(is_tracked=True, is_experiment=is_experiment))
+    assert event.reason == (FALLTHROUGH if has_reason else None)
+
+
+def test_an_event_has_the_sampling_ratio_of_its_flag() -> None:
+    (event,) = shaper().events(evaluated(is_tracked=True, sampling_ratio=10))
+    assert event.sampling_ratio == 10
+
+
+def test_a_flag_is_counted_unless_it_is_excluded_from_summaries() -> None:
+    entry = shaper().entry(evaluated())
+    assert entry is not None
+    assert (entry.key, entry.kinds, entry.default, entry.value) == ("f", ("user",), "d", "b")
+    assert (entry.variation, entry.version, entry.at_ms, entry.times) == (1, 7, NOW, 1)
+    assert shaper().entry(evaluated(is_counted=False)) is None
+
+
+def test_an_unknown_flag_is_counted_without_a_version() -> None:
+    entry = shaper().unknown_entry("missing", "d")
+    assert (entry.key, entry.value, entry.variation, entry.version) == ("missing", "d", None, None)
+
+
+def test_prerequisites_come_first_and_have_no_default() -> None:
+    answer = Answer("b", 1, FALLTHROUGH, is_experiment=True)
+    prerequisite = PrerequisiteEvaluation("pre", 3, Tracking(), answer, "f")
+    evaluation = Evaluation(detail=DETAIL, flag=compiled(Tracking()), prerequisites=(prerequisite,))
+    first, second = evaluated_flags(evaluation, "d")
+    assert (first.flag.key, first.default, first.prerequisite_of, first.is_experiment) == ("pre", None, "f", True)
+    assert (second.flag.key, second.default, second.prerequisite_of, second.is_experiment) == ("f", "d", None, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_experiment"),
+    [pytest.param(None, True, id="no error"), pytest.param(ErrorKind.WRONG_TYPE, False, id="wrong type")],
+)
+def test_an_experiment_with_an_error_is_not_reported_as_one(error: ErrorKind | None, is_experiment: bool) -> None:
+    detail = EvaluationDetail("d", None, Reason(kind=ReasonKind.ERROR, error_kind=error))
+    (flag,) = evaluated_flags(Evaluation(detail=detail, flag=compiled(Tracking()), is_experiment=True), "d")
+    assert flag.is_experiment is is_experiment
+
+
+def test_an_unknown_flag_has_no_evaluated_flag() -> None:
+    assert evaluated_flags(Evaluation(detail=DETAIL), "d") == []

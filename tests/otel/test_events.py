@@ -1,0 +1,177 @@
+"""EventsHook: the log record of each evaluation."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.trace import TracerProvider
+
+from aioflags import ConfigError, Context, EvaluationDetail, Reason, ReasonKind
+from aioflags.hooks.hook import EvaluationCall
+from aioflags.model.detail import ErrorKind
+from aioflags.otel import EventsHook, TracingHook
+from aioflags.testing import overrides
+from tests.support.otel import ANNA, INVALID, USER, Logs, Traces, client_with
+
+
+async def test_an_evaluation_is_an_event_of_the_semantic_conventions() -> None:
+    logs = Logs()
+    async with client_with(EventsHook(logger_provider=logs.provider)) as client:
+        await client.variation("checkout", USER, False)
+    (record,) = logs.records
+    assert record.event_name == "feature_flag.evaluation"
+    assert record.timestamp > 1_600_000_000 * 10**9
+    assert dict(record.attributes) == {
+        "feature_flag.key": "checkout",
+        "feature_flag.result.reason": "targeting_match",
+        "feature_flag.result.variant": "0",
+        "feature_flag.provider.name": "LaunchDarkly",
+        "feature_flag.context.id": hashlib.sha256(ANNA.encode()).hexdigest(),
+        "feature_flag.version": "7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "context", "default", "told"),
+    [
+        pytest.param("off", USER, "", {"reason": "disabled", "variant": "0"}, id="off"),
+        pytest.param("checkout", Context("bob"), False, {"reason": "default", "variant": "1"}, id="fallthrough"),
+        pytest.param("experiment", USER, "", {"reason": "split", "variant": "0"}, id="an experiment"),
+        pytest.param("missing", USER, "", {"reason": "error", "error": "flag_not_found"}, id="no such flag"),
+        pytest.param("checkout", USER, "", {"reason": "error", "error": "type_mismatch"}, id="another type"),
+        pytest.param("checkout", INVALID, False, {"reason": "error", "error": "targeting_key_missing"}, id="nobody"),
+        pytest.param("checkout", None, False, {"reason": "error", "error": "targeting_key_missing"}, id="no context"),
+        pytest.param("broken", USER, 0, {"reason": "error", "error": "parse_error"}, id="a flag that makes no sense"),
+    ],
+)
+async def test_reasons_and_errors_have_the_words_of_the_conventions(
+    key: str, context: Context | None, default: object, told: Mapping[str, str]
+) -> None:
+    logs = Logs()
+    async with client_with(EventsHook(logger_provider=logs.provider, context_id="omit")) as client:
+        await client.variation(key, context, default)
+    (found,) = logs.attributes
+    names = {"reason": "feature_flag.result.reason", "variant": "feature_flag.result.variant", "error": "error.type"}
+    assert {name: found[attribute] for name, attribute in names.items() if attribute in found} == told
+    assert ("feature_flag.error.message" in found) is ("error" in told)
+
+
+async def test_the_reason_of_an_override_is_static() -> None:
+    logs = Logs()
+    async with client_with(EventsHook(logger_provider=logs.provider)) as client:
+        with overrides({"checkout": False}):
+            await client.variation("checkout", USER, True)
+    assert logs.attributes[0]["feature_flag.result.reason"] == "static"
+
+
+@pytest.mark.parametrize("reason", ReasonKind)
+@pytest.mark.parametrize("error", [None, *ErrorKind])
+async def test_each_reason_and_error_has_a_word(reason: ReasonKind, error: ErrorKind | None) -> None:
+    logs = Logs()
+    call = EvaluationCall(key="f", context=USER, default_value=0, method="variation", environment_id="env", flag_version=None)
+    EventsHook(logger_provider=logs.provider).after_evaluation(
+        call, {}, EvaluationDetail(0, None, Reason(kind=reason, error_kind=error))
+    )
+    (found,) = logs.attributes
+    assert found["feature_flag.set.id"] == "env"
+    assert found["feature_flag.result.reason"].islower()
+    assert ("error.type" in found) is (error is not None)
+
+
+@pytest.mark.parametrize(("context_id", "told"), [("key", ANNA), ("omit", None)])
+async def test_an_event_identifies_the_context_as_configured(context_id: Any, told: str | None) -> None:
+    logs = Logs()
+    async with client_with(EventsHook(logger_provider=logs.provider, context_id=context_id)) as client:
+        await client.variation("checkout", USER, False)
+    assert logs.attributes[0].get("feature_flag.context.id") == told
+
+
+def test_an_unknown_context_id_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r'^context_id: expected "hash", "key" or "omit", got \'name\'$'):
+        EventsHook(context_id="name")  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(ConfigError, match=r"^context_id: "):
+        TracingHook(context_id="name")  # type: ignore[arg-type]  # the mistake
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        pytest.param("checkout", True, id="a boolean"),
+        pytest.param("number", 2.5, id="a number"),
+        pytest.param("text", "t" * 256, id="text, cut"),
+        pytest.param("object", '{"a": [1]}', id="an object as JSON"),
+        pytest.param("null", None, id="null is not told"),
+    ],
+)
+async def test_an_event_has_the_value_if_configured(key: str, told: object) -> None:
+    logs = Logs()
+    hooks = EventsHook(logger_provider=logs.provider), EventsHook(logger_provider=logs.provider, include_value=True)
+    async with client_with(*hooks) as client:
+        await client.variation(key, USER)
+    with_value, without = logs.attributes
+    assert with_value.get("feature_flag.result.value") == told
+    assert "feature_flag.result.value" not in without
+
+
+async def test_an_event_is_in_the_current_trace() -> None:
+    logs, traces = Logs(), Traces()
+    async with client_with(EventsHook(logger_provider=logs.provider)) as client:
+        with traces.tracer.start_as_current_span("request") as span:
+            await client.variation("checkout", USER, False)
+    (record,) = logs.records
+    assert (record.trace_id, record.span_id) == (span.get_span_context().trace_id, span.get_span_context().span_id)
+
+
+@pytest.mark.parametrize(
+    ("options", "events"),
+    [
+        pytest.param({}, 3, id="each answer once"),
+        pytest.param({"repeats": True}, 6, id="or every one"),
+    ],
+)
+async def test_within_a_span_a_result_is_reported_once_unless_repeats_is_set(options: dict[str, Any], events: int) -> None:
+    logs, traces = Logs(), Traces()
+    async with client_with(EventsHook(logger_provider=logs.provider, **options)) as client:
+        with traces.tracer.start_as_current_span("request"):
+            for _ in range(2):
+                await client.variation("checkout", USER, False)
+                await client.variation("checkout", Context("bob"), False)
+                await client.variation("off", USER, "")
+    assert len(logs.records) == events
+
+
+async def test_one_span_has_at_most_1000_results() -> None:
+    logs, traces = Logs(), Traces()
+    async with client_with(EventsHook(logger_provider=logs.provider)) as client:
+        with traces.tracer.start_as_current_span("worker"):
+            for number in range(1010):
+                await client.variation(f"unknown {number}", USER, False)
+        with traces.tracer.start_as_current_span("the next"):
+            await client.variation("checkout", USER, False)
+    assert len(logs.records) == 1001
+
+
+async def test_a_result_is_reported_again_in_another_span_and_without_a_span() -> None:
+    logs, traces = Logs(), Traces()
+    async with client_with(EventsHook(logger_provider=logs.provider)) as client:
+        for _ in range(2):
+            with traces.tracer.start_as_current_span("request"):
+                await client.variation("checkout", USER, False)
+            await client.variation("checkout", USER, False)
+    assert len(logs.records) == 4
+
+
+async def test_spans_that_ended_are_not_remembered() -> None:
+    # Without a processor: an exporter may hold on to a record, and with it to its span.
+    hook, traces = EventsHook(logger_provider=LoggerProvider(shutdown_on_exit=False)), TracerProvider(shutdown_on_exit=False)
+    async with client_with(hook) as client:
+        for _ in range(3):
+            with traces.get_tracer("tests").start_as_current_span("request"):
+                await client.variation("checkout", USER, False)
+    gc.collect()
+    assert len(hook._reported) == 0
