@@ -1,4 +1,4 @@
-"""Nothing is lost in silence: whatever the service does, what was recorded is sent, dropped or pending, and sums are exact."""
+"""Conservation: recorded = sent + dropped + pending at every moment, whatever the service does, and all sums are exact."""
 
 from __future__ import annotations
 

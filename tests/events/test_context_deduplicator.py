@@ -1,4 +1,4 @@
-"""Who has been described already: the least recently met are forgotten first."""
+"""ContextDeduplicator: the least recently used contexts are forgotten first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the log hears while the service of events is away: that it begins, that it is over, and what it has cost."""
+"""DeliveryLog: lines at the beginning and the end of an outage of the events service, with its cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diagnostic events: what is told of a client, when, and when not."""
+"""Diagnostic events: their content, when they are sent, and when not."""
 
 from __future__ import annotations
 

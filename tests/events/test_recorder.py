@@ -1,4 +1,4 @@
-"""The recorder by itself: bounds, sampling, time, threads, and accounts that add up."""
+"""Recorder alone: limits, sampling, clocks, threads, and exact statistics."""
 
 from __future__ import annotations
 

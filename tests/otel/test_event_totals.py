@@ -1,4 +1,4 @@
-"""EventTotals: sums of what became of events, which do not fall."""
+"""EventTotals: sums of recorded, sent and dropped events do not fall when a client is collected."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_without_clients_there_are_no_sums() -> None:
     assert EventTotals().read() == {}
 
 
-@pytest.mark.parametrize("is_looked_at", [True, False], ids=["that somebody looked at", "that nobody looked at yet"])
+@pytest.mark.parametrize("is_looked_at", [True, False], ids=["read before the client is collected", "not read before"])
 def test_the_counts_of_a_collected_client_stay(is_looked_at: bool) -> None:
     totals = EventTotals()
     kept, gone = Owner().add_to(totals).identify(1), Owner().add_to(totals).identify(3)

@@ -1,4 +1,4 @@
-"""Telling: a client whose events end in a list, and what they should look like."""
+"""A client whose events are posted to a scripted service, flags for every kind of event, and short texts for records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AN: Final = Context("an", anonymous=True, name="A", attributes={"email": "x", "/
 
 
 def flag(version: int = 7, **more: object) -> dict[str, object]:
-    """A flag that serves "b", its variation 1, to everybody."""
+    """A flag that serves "b", its variation 1, to all contexts."""
     return {"on": True, "version": version, "variations": ["a", "b"], "fallthrough": {"variation": 1}, **more}
 
 
@@ -44,7 +44,7 @@ _UNTRACKED: Final[Mapping[str, object]] = {
 
 
 def document() -> dict[str, Any]:
-    """Flags of every sort that events tell apart."""
+    """One flag for each way in which evaluations are reported."""
     return {
         "flags": {
             "plain": flag(),
@@ -83,7 +83,7 @@ def document() -> dict[str, Any]:
 
 
 class Told:
-    """A client, and what it tells."""
+    """A client, and the payloads that it posts."""
 
     def __init__(self, client: Client, service: Service) -> None:
         self.client = client
@@ -91,18 +91,18 @@ class Told:
         self._seen = 0
 
     async def payloads(self) -> list[list[dict[str, Any]]]:
-        """What was posted since this was asked last, after a flush."""
+        """The payloads since the previous call, after a flush."""
         assert await self.client.flush_and_wait(60)
         return self.posted()
 
     def posted(self) -> list[list[dict[str, Any]]]:
-        """The same without a flush."""
-        found = [records(post) for post in self.service.posts[self._seen :]]
+        """The payloads since the previous call, without a flush."""
+        payloads = [records(post) for post in self.service.posts[self._seen :]]
         self._seen = len(self.service.posts)
-        return found
+        return payloads
 
     async def payload(self) -> list[dict[str, Any]]:
-        """The one payload; none is empty."""
+        """The single payload after a flush; an empty list if there is none."""
         payloads = await self.payloads()
         assert len(payloads) <= 1
         return payloads[0] if payloads else []
@@ -113,7 +113,7 @@ class Told:
 
 
 def records(post: httpx.Request) -> Any:
-    """What a request carries."""
+    """The records in the body of a request."""
     body = post.content
     return json.loads(gzip.decompress(body) if post.headers.get("content-encoding") == "gzip" else body)
 
@@ -126,7 +126,7 @@ def short(record: Mapping[str, Any]) -> str:
             return f"summary {' '.join(f'{key}:{count}' for key, count in counts.items())}"
         case "index" | "identify" as kind:
             context = record["context"]
-            keys = [context["key"]] if "key" in context else [each["key"] for each in context.values() if isinstance(each, dict)]
+            keys = [context["key"]] if "key" in context else [part["key"] for part in context.values() if isinstance(part, dict)]
             return f"{kind} {'+'.join(keys)}"
         case kind:
             return f"{kind} {record['key']}"
@@ -136,14 +136,14 @@ def short(record: Mapping[str, Any]) -> str:
 async def telling(
     flags: Mapping[str, object] | None = None, service: Service | None = None, **events: Any
 ) -> AsyncGenerator[Told, None]:
-    """A client on these flags, which flushes when it is told to."""
+    """A started client with these flags, which flushes only on request."""
     service = service or Service()
     async with telling_client(service, flags, **events) as client:
         yield Told(client, service)
 
 
 def telling_client(service: Service, flags: Mapping[str, object] | None = None, **events: Any) -> Client:
-    """The same, not started yet."""
+    """A client with these flags that is not started, and flushes only on request."""
     options: dict[str, Any] = {"flush_interval": 86_400.0, "diagnostic_opt_out": True, **events}
     source = MemorySource.from_document(document() if flags is None else flags)
     system = DataSystem.custom(synchronizers=[source])
