@@ -84,14 +84,8 @@ MAX_DELIVERIES: Final = 5
 MAX_UNKNOWN_KEYS: Final = 10_000
 """How many unknown flag keys one summary counts. A program that generates keys by mistake can use any number."""
 MAX_KINDS: Final = 100
-<<<<<<< HEAD
 """How many context kinds a summary lists for one flag, and counts on the fast path. Programs have a handful."""
-MAX_TICKS: Final = 30_000
-"""How many answers a summary counts on the fast path. Ten thousand flags with three variations have as many."""
-=======
-"""How many kinds of contexts a summary tells of for one flag, and has the short way for. Programs have a handful."""
 MAX_HOT_ANSWERS: Final = 30_000
 """Answers that one :class:`HotContext` can count without a lock: more than a few variations of ten thousand flags."""
->>>>>>> 6f74183 (events, migration: clear names for what other folders call)
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
 """The maximum size of a payload of events in bytes. A single record may be longer, and is sent alone."""
