@@ -13,7 +13,7 @@ from typing import Final
 
 import anyio
 
-from aioflags.devserver import ServerState, Serving
+from aioflags.devserver import RunningServer, ServerState
 from aioflags.errors import ConfigError
 
 __all__ = ["COMMANDS", "is_attended", "obey", "read_commands"]
@@ -29,7 +29,7 @@ def is_attended(fd: int) -> bool:
         return False
 
 
-def obey(line: str, state: ServerState, serving: Serving) -> str:
+def obey(line: str, state: ServerState, serving: RunningServer) -> str:
     """Does what the line says, and answers what was done or why not."""
     verb, _, rest = line.strip().partition(" ")
     match verb, *rest.split():

@@ -17,7 +17,7 @@ import anyio
 from aioflags.client.client import Client
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
-from aioflags.devserver import Endpoint, ServerState, Serving, create_app, serve
+from aioflags.devserver import Endpoint, RunningServer, ServerState, create_app, serve
 from aioflags.model.context import Context
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 
@@ -89,7 +89,7 @@ def _config(url: str) -> Config:
 class _Stage:
     """The server, the client, and what is done to them. Each act answers what a person should notice."""
 
-    def __init__(self, state: ServerState, serving: Serving, client: Client, *, patience: float = _PATIENCE) -> None:
+    def __init__(self, state: ServerState, serving: RunningServer, client: Client, *, patience: float = _PATIENCE) -> None:
         self._state = state
         self._serving = serving
         self._client = client

@@ -97,7 +97,7 @@ async def _serve(file: FlagFile, text: bytes, state: ServerState, scenario: Scen
             + f"\nSave {file.path}, and clients see it. {_invitation()}Ctrl-C ends.\n"
         )
 
-        for remark in await asyncio.to_thread(file.remarks, text):
+        for remark in await asyncio.to_thread(file.warnings, text):
             _say(remark)
 
         def obeyed(line: str) -> None:

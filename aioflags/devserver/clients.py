@@ -1,4 +1,6 @@
-"""Who is connected, and what each client was last sent. Clients are told apart by what they say of themselves, never by key.
+"""The clients that sent requests, and what each was sent last.
+
+Clients are distinguished by their instance id, or by program and address. Their SDK key is never stored.
 
 Source: ``data-system.md`` 1.4.
 """
@@ -15,17 +17,17 @@ from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import printable
 
-__all__ = ["SeenClient", "SeenClients", "Sent"]
+__all__ = ["ClientRecord", "ClientRegistry", "SentRecord"]
 
-_MOST_CLIENTS: Final = 1000
-_GONE_STREAM_MS: Final = 60_000
-_GONE_POLLER_MS: Final = 600_000
-_LONGEST_NAME: Final = 200
+_MAX_CLIENTS: Final = 1000
+_STREAM_GONE_AFTER_MS: Final = 60_000
+_POLLER_GONE_AFTER_MS: Final = 600_000
+_MAX_HEADER_LENGTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """What went to a client: the kind of the transfer or message, or the fault; the version of the data; when."""
+class SentRecord:
+    """Something that was sent to a client. ``what``: the kind of transfer, message or fault. ``version``: of the data."""
 
     endpoint: Endpoint
     what: str
@@ -34,8 +36,8 @@ class Sent:
 
 
 @dataclass(slots=True, kw_only=True)
-class SeenClient:
-    """One client. ``streams``: those it has open, by endpoint. ``fault``: the last that it met."""
+class ClientRecord:
+    """One client. ``streams``: how many streams it has open, by endpoint. ``fault``: the last fault that affected it."""
 
     number: int
     agent: str
@@ -45,16 +47,19 @@ class SeenClient:
     last_seen_ms: int
     requests: int = 0
     streams: Counter[Endpoint] = field(default_factory=Counter[Endpoint])
-    sent: Sent | None = None
-    fault: Sent | None = None
+    sent: SentRecord | None = None
+    fault: SentRecord | None = None
 
     @property
     def gone_at_ms(self) -> int | None:
-        """When the client counts as gone unless it asks again; ``None`` while it has a stream open.
+        """When the client counts as gone if it sends no further request; ``None`` while it has a stream open.
 
-        A client that had a stream reconnects within 30 s. One that polls may do so every five minutes.
+        One minute for a client that had a stream, because it reconnects within 30 s. Ten minutes for a client that polls,
+        because it may poll every five minutes.
         """
-        return None if self.is_connected else self.last_seen_ms + (_GONE_STREAM_MS if self.streams else _GONE_POLLER_MS)
+        if self.is_connected:
+            return None
+        return self.last_seen_ms + (_STREAM_GONE_AFTER_MS if self.streams else _POLLER_GONE_AFTER_MS)
 
     @property
     def is_connected(self) -> bool:
@@ -62,40 +67,46 @@ class SeenClient:
         return self.streams.total() > 0
 
 
-class SeenClients:
-    """The clients of a server, in the order in which they came. ``revision`` grows with every news of one."""
+class ClientRegistry:
+    """The clients of a server, in the order of their first requests. ``revision`` grows with each change."""
 
     def __init__(self) -> None:
         self.revision: int = 0
-        self._came: int = 0
-        self._by_name: dict[tuple[str, ...], SeenClient] = {}
+        self._count: int = 0
+        self._by_name: dict[tuple[str, ...], ClientRecord] = {}
 
     @property
-    def all(self) -> Sequence[SeenClient]:
-        """Everyone who is remembered: the newest thousand, and who is connected."""
+    def all(self) -> Sequence[ClientRecord]:
+        """The newest thousand clients; connected clients are kept first."""
         return tuple(self._by_name.values())
 
-    def arrived(self, headers: Mapping[str, str], peer: str) -> SeenClient:
-        """Whose request it is that just arrived: the client of that instance id, or else of that program and address."""
-        agent = _shown(headers, "user-agent") or "unnamed"
-        instance = _shown(headers, "x-launchdarkly-instance-id")
+    def record_request(self, headers: Mapping[str, str], peer: str) -> ClientRecord:
+        """Record a request and return its client: the one with that instance id, or else with that program and address."""
+        agent = _printable_header(headers, "user-agent") or "unnamed"
+        instance = _printable_header(headers, "x-launchdarkly-instance-id")
         name = (instance,) if instance else (agent, peer)
         now = now_ms()
         client = self._by_name.get(name)
         if client is None:
-            self._came += 1
-            tags = _shown(headers, "x-launchdarkly-tags")
-            client = SeenClient(number=self._came, agent=agent, instance=instance, tags=tags, first_seen_ms=now, last_seen_ms=now)
+            self._count += 1
+            client = ClientRecord(
+                number=self._count,
+                agent=agent,
+                instance=instance,
+                tags=_printable_header(headers, "x-launchdarkly-tags"),
+                first_seen_ms=now,
+                last_seen_ms=now,
+            )
             self._by_name[name] = client
-            self._forget()
+            self._forget_oldest()
         client.last_seen_ms = now
         client.requests += 1
         self.revision += 1
         return client
 
     @contextmanager
-    def streaming(self, client: SeenClient, endpoint: Endpoint) -> Generator[None, None, None]:
-        """It has a stream open, for as long as the block lasts."""
+    def record_stream(self, client: ClientRecord, endpoint: Endpoint) -> Generator[None, None, None]:
+        """Record a stream of the client as open until the block ends."""
         client.streams[endpoint] += 1
         self.revision += 1
         try:
@@ -105,24 +116,24 @@ class SeenClients:
             client.last_seen_ms = now_ms()
             self.revision += 1
 
-    def sent(self, client: SeenClient, endpoint: Endpoint, what: str, version: int) -> None:
-        """It was sent something."""
-        client.sent = Sent(endpoint=endpoint, what=what, version=version, at_ms=now_ms())
+    def record_sent(self, client: ClientRecord, endpoint: Endpoint, what: str, version: int) -> None:
+        """Record what was sent to the client, and the version of the data in it."""
+        client.sent = SentRecord(endpoint=endpoint, what=what, version=version, at_ms=now_ms())
         self.revision += 1
 
-    def met(self, client: SeenClient, endpoint: Endpoint, fault: str, version: int) -> None:
-        """It met a fault."""
-        client.fault = Sent(endpoint=endpoint, what=fault, version=version, at_ms=now_ms())
+    def record_fault(self, client: ClientRecord, endpoint: Endpoint, fault: str, version: int) -> None:
+        """Record a fault that affected the client."""
+        client.fault = SentRecord(endpoint=endpoint, what=fault, version=version, at_ms=now_ms())
         self.revision += 1
 
-    def _forget(self) -> None:
-        """Drops the oldest that is not connected, beyond a thousand."""
-        if len(self._by_name) > _MOST_CLIENTS:
-            gone = next((name for name, client in self._by_name.items() if not client.is_connected), None)
-            if gone is not None:
-                del self._by_name[gone]
+    def _forget_oldest(self) -> None:
+        """Drop the oldest client that is not connected, if there are more than a thousand."""
+        if len(self._by_name) > _MAX_CLIENTS:
+            oldest = next((name for name, client in self._by_name.items() if not client.is_connected), None)
+            if oldest is not None:
+                del self._by_name[oldest]
 
 
-def _shown(headers: Mapping[str, str], name: str) -> str | None:
-    found = headers.get(name)
-    return printable(found[:_LONGEST_NAME]) if found else None
+def _printable_header(headers: Mapping[str, str], name: str) -> str | None:
+    value = headers.get(name)
+    return printable(value[:_MAX_HEADER_LENGTH]) if value else None

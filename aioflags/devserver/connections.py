@@ -1,7 +1,7 @@
-"""Limits of the server's connections: how long a request's header may take, and how many connections may be open.
+"""Limits of connections: how long the header of a request may take, and how many connections may be open.
 
-uvicorn drops a connection that is idle between two requests, but waits without a limit for the header of the first one, and for
-the rest of a header that has begun.
+uvicorn closes a connection that is idle between two requests. It waits without a limit for the first header, and for the rest of
+a header that has begun.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from typing import cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-__all__ = ["Limits", "limited"]
+__all__ = ["ConnectionLimits", "limited_protocol"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """``header_timeout``: seconds from the opening of a connection, or the first byte of a later request, to the end of the header.
+class ConnectionLimits:
+    """Limits of one server.
 
-    ``connections``: how many may be open. Beyond that, the one that has waited longest for a header is cut.
+    ``header_timeout``: seconds from the opening of a connection, or from the first byte of a later request, to the end of the
+    header. ``connections``: how many may be open; above that, the connection that has waited longest for a header is closed.
     """
 
     header_timeout: float = 10.0
     connections: int = 1000
 
 
-def limited(limits: Limits) -> type[H11Protocol]:
-    """A protocol for uvicorn that keeps to these limits."""
+def limited_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
+    """An HTTP protocol for uvicorn with these limits."""
 
     class Protocol(_LimitedProtocol):
         _limits = limits
@@ -37,40 +38,40 @@ def limited(limits: Limits) -> type[H11Protocol]:
 
 
 class _LimitedProtocol(H11Protocol):
-    _limits: Limits
+    _limits: ConnectionLimits
     _timer: asyncio.TimerHandle | None = None
-    """Cuts the connection. Set while a header is incomplete."""
+    """Closes the connection. Set while a header is incomplete."""
 
     @property
     def header_due(self) -> float:
-        """When the connection will be cut unless a header is complete; infinite while a request is answered."""
+        """When the connection is closed if no header is complete; infinite while a request is handled."""
         return math.inf if self._timer is None else self._timer.when()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's annotation
         super().connection_made(transport)
-        self._start()
+        self._start_timer()
         if len(self.connections) > self._limits.connections:
-            own: list[_LimitedProtocol] = [other for other in self.connections if isinstance(other, _LimitedProtocol)]
-            min(own, key=lambda other: other.header_due).transport.abort()
+            candidates: list[_LimitedProtocol] = [other for other in self.connections if isinstance(other, _LimitedProtocol)]
+            min(candidates, key=lambda other: other.header_due).transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # uvicorn's types leave out that there is no cycle before the first request.
+        # uvicorn's annotation misses that the cycle is None before the first request.
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        # A complete header makes a new cycle, whose response cannot be complete before the event loop has run.
+        # A complete header makes a new cycle. Its response cannot be complete before the event loop has run.
         if cycle is not None and not cycle.response_complete:
-            self._stop()
+            self._stop_timer()
         elif self._timer is None:
-            self._start()
+            self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
+        self._stop_timer()
         super().connection_lost(exc)
 
-    def _start(self) -> None:
+    def _start_timer(self) -> None:
         self._timer = self.loop.call_later(self._limits.header_timeout, self.transport.abort)
 
-    def _stop(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,6 @@
-"""An ASGI application on a real socket, inside the event loop that is running: for a command, and for a test as well.
+"""Serves an ASGI application on a real socket, in the running event loop: for the command and for tests.
 
-uvicorn's own ``serve`` takes over signals and needs 0.2 s to end, so its server is driven by hand here.
+uvicorn's own ``serve`` installs signal handlers and needs 0.2 s to end, so this module starts and stops its server itself.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ import anyio
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aioflags.devserver.connections import Limits, limited
-from aioflags.devserver.faults.injection import CUT
+from aioflags.devserver.connections import ConnectionLimits, limited_protocol
+from aioflags.devserver.faults.injection import CUT_EXTENSION
 from aioflags.model.defaults import LAST_CYCLES
 from aioflags.runtime.clock import now
 
-__all__ = ["LOOPBACK", "Serving", "serve"]
+__all__ = ["LOOPBACK", "RunningServer", "serve"]
 
 LOOPBACK: Final = "127.0.0.1"
-_LIMITS: Final = Limits()
-_LEAVE_TAKING: Final = 0.2
-_LAST_WORDS: Final = 1.0
-_END: Final = 10.0
-"""For how long a server may end in all."""
-_LINGER_NOT: Final = struct.pack("ii", 1, 0)
-"""The socket option that makes closing a reset."""
-_EVERYWHERE: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - not bound here, but recognised
+_LIMITS: Final = ConnectionLimits()
+_REQUEST_GRACE: Final = 0.2
+"""Seconds in which at least one request must end after its connection was closed; otherwise the rest is cancelled."""
+_DISCONNECT_TIMEOUT: Final = 1.0
+_CLOSE_TIMEOUT: Final = 10.0
+"""Seconds that closing the server may take in total."""
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER that makes closing a reset."""
+_LOOPBACK_OF_WILDCARD: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - not bound here, but recognised
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class RunningServer:
     """A server that is listening."""
 
     server: uvicorn.Server
@@ -46,12 +47,12 @@ class Serving:
 
     @property
     def url(self) -> str:
-        """Where clients of this machine find it, without a slash at the end."""
-        host = _EVERYWHERE.get(self.host, self.host)
+        """The base URL for clients on this machine, without a slash at the end."""
+        host = _LOOPBACK_OF_WILDCARD.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def drop_connections(self) -> int:
-        """Cut every connection without a word, as a failing network would; answers how many there were."""
+        """Abort every connection, as a failing network would. Returns how many there were."""
         connections = list(self.server.server_state.connections)
         for connection in connections:
             connection.transport.abort()
@@ -59,90 +60,96 @@ class Serving:
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp, *, host: str = LOOPBACK, port: int = 0, limits: Limits = _LIMITS) -> AsyncGenerator[Serving, None]:
-    """Serve ``app`` until the block ends; then every connection is cut. Port 0 takes a free one.
+async def serve(
+    app: ASGIApp, *, host: str = LOOPBACK, port: int = 0, limits: ConnectionLimits = _LIMITS
+) -> AsyncGenerator[RunningServer, None]:
+    """Serve ``app`` until the block ends; then every connection is closed.
 
-    ``limits`` hold for each connection: a request whose header does not arrive in time is cut.
+    Args:
+        app: the ASGI application.
+        host: the address to bind.
+        port: the port to bind; 0 takes a free port.
+        limits: the limits of the connections.
 
     Raises:
         OSError: the address cannot be used.
     """
-    # Bound here, since uvicorn would leave the process if it could not bind.
+    # Bound here, because uvicorn exits the process if it cannot bind.
     listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     server: uvicorn.Server
 
-    async def cuttable(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app_with_extensions(scope: Scope, receive: Receive, send: Send) -> None:
         async def cut(*, reset: bool) -> None:
             await _cut(server, scope, receive, reset=reset)
 
-        async def dated(message: Message) -> None:
-            # uvicorn would do that in its own loop, which does not run here.
+        async def send_with_date(message: Message) -> None:
+            # uvicorn adds the date in its own main loop, which does not run here.
             if message["type"] == "http.response.start":
                 date = formatdate(now(), usegmt=True).encode()
                 message = {**message, "headers": [(b"date", date), *message["headers"]]}
             await send(message)
 
-        await app({**scope, "extensions": {**(scope.get("extensions") or {}), CUT: cut}}, receive, dated)
+        await app({**scope, "extensions": {**(scope.get("extensions") or {}), CUT_EXTENSION: cut}}, receive, send_with_date)
 
     config = uvicorn.Config(
-        cuttable,
+        app_with_extensions,
         log_config=None,
         access_log=False,
         lifespan="off",
         ws="none",
-        http=limited(limits),
+        http=limited_protocol(limits),
         loop="none",
-        proxy_headers=False,  # or a header could say that a request comes from this machine
+        proxy_headers=False,  # otherwise a header could claim that a request comes from this machine
         server_header=False,
     )
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])
-    serving = Serving(server, host, listener.getsockname()[1])
+    running = RunningServer(server, host, listener.getsockname()[1])
     try:
-        yield serving
+        yield running
     finally:
-        # Shielded: requests are tasks of their own, and would outlive a block that is cancelled.
-        with anyio.move_on_after(_END, shield=True):
-            await _end(serving)
+        # Shielded, because requests are separate tasks that would outlive a cancelled block.
+        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            await _close(running)
 
 
-async def _end(serving: Serving) -> None:
-    """Ends listening, connections and requests, in this order."""
-    server = serving.server
-    for listening in server.servers:
-        listening.close()
-    serving.drop_connections()
-    # Requests end by themselves once their connection is gone; one that is cancelled at once would be logged as a crash.
-    late = set(server.server_state.tasks)
-    while late:
-        # For as long as some of them end: with hundreds of streams that takes its time.
-        ended, late = await asyncio.wait(late, timeout=_LEAVE_TAKING)
+async def _close(running: RunningServer) -> None:
+    """Stop listening, close the connections, end the requests, in this order."""
+    server = running.server
+    for listener in server.servers:
+        listener.close()
+    running.drop_connections()
+    # Requests end by themselves after their connection is closed. A request cancelled at once would be logged as a crash.
+    pending = set(server.server_state.tasks)
+    while pending:
+        # Continue as long as some requests end: hundreds of streams need a while.
+        ended, pending = await asyncio.wait(pending, timeout=_REQUEST_GRACE)
         if not ended:
-            # Where somebody held the loop, that time is over before anybody had a turn.
+            # If a callback blocked the event loop, the grace is over before any request could run.
             for _ in range(LAST_CYCLES):
                 await asyncio.sleep(0)
-            if not any(task.done() for task in late):
-                for task in late:
+            if not any(task.done() for task in pending):
+                for task in pending:
                     task.cancel()
-                await asyncio.wait(late)
+                await asyncio.wait(pending)
                 break
-    for listening in server.servers:
-        await listening.wait_closed()
+    for listener in server.servers:
+        await listener.wait_closed()
 
 
 async def _cut(server: uvicorn.Server, scope: Scope, receive: Receive, *, reset: bool) -> None:
-    """Ends the connection of a request in the middle: by a reset, or by its end once everything has gone out."""
+    """Close the connection of a request before the response is complete: with a reset, or after the buffered bytes are sent."""
     for connection in list(server.server_state.connections):
         if getattr(connection, "client", None) == scope["client"]:
             if reset:
-                connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+                connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
                 connection.transport.abort()
             else:
                 connection.transport.close()
-            with anyio.move_on_after(_LAST_WORDS) as waiting:
-                # Not before its end may the request end, which would be taken for a crash.
+            with anyio.move_on_after(_DISCONNECT_TIMEOUT) as waiting:
+                # The request must end after its connection. Otherwise uvicorn logs a crash.
                 while (await receive())["type"] != "http.disconnect":
                     pass
             if waiting.cancelled_caught:

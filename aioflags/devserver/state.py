@@ -1,317 +1,261 @@
-"""ServerState: what the server serves now, what changed since when, to whom, and what it does wrong.
+"""ServerState: the flags that the server serves, the clients that it saw, and the faults that it injects.
 
-It knows no HTTP. It belongs to one event loop: edit it there, and everybody who waits for news is told.
+It knows no HTTP. It belongs to one event loop: change it there, because changes wake the tasks that wait for them.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
-import anyio
-import msgspec
-
-from aioflags.devserver.clients import SeenClients
-from aioflags.devserver.control.overrides import Override, gates_of, overridden
-from aioflags.devserver.events.events import SeenEvents
-from aioflags.devserver.faults.faults import Fault, FaultKind, Faults, Injected
+from aioflags.devserver.clients import ClientRegistry
+from aioflags.devserver.data.history import ObjectHistory, Transfer
+from aioflags.devserver.data.objects import ObjectName, Objects, ServedObject, not_found_message, read_objects
+from aioflags.devserver.data.overrides import Override, apply_overrides, gate_keys
+from aioflags.devserver.events.received import ReceivedEvents
+from aioflags.devserver.faults.faults import Fault, FaultKind, Faults, InjectedFault
 from aioflags.devserver.protocol.endpoints import Endpoint
-from aioflags.devserver.protocol.fill_defaults import completed
-from aioflags.devserver.protocol.objects import ObjectName, Objects, ServedObject, absent, read_objects
 from aioflags.errors import ConfigError
-from aioflags.model.change import ChangeKind, ObjectKind
+from aioflags.model.change import ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.result import FallbackDirective
 from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import SECTIONS
+from aioflags.runtime.broadcast import Signal
 
-__all__ = ["ServerState", "Transfer"]
+__all__ = ["ServerState"]
 
-_BASIS: Final = re.compile(r"\(p:(?P<payload>[^:()]+):(?P<version>\d{1,18})\)")
-_REMEMBERED_DELETIONS: Final = 1000
-_FAREWELL: Final = "the server ends its streams"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
-    """What brings a client up to date: everything, what changed since its basis, or nothing."""
-
-    kind: ChangeKind
-    reason: str
-    payload_id: str
-    version: int
-    objects: tuple[ServedObject, ...] = ()
-
-    @property
-    def selector(self) -> str:
-        """The basis with which the client may come back."""
-        return f"(p:{self.payload_id}:{self.version})"
+_GOODBYE_REASON: Final = "the server ends its streams"
 
 
 class ServerState:
-    """One environment. ``payload_id`` and ``environment_id`` are new with every instance: no client may mistake one for another.
+    """One environment of flags. Its ``payload_id`` and ``environment_id`` are random, so that clients notice another server.
 
-    ``requests`` counts what arrived, ``open_streams`` the streams that are open, both by endpoint. ``clients`` is who came,
-    ``events`` what analytics events they sent, ``faults`` what goes wrong for them.
+    ``requests`` counts requests and ``open_streams`` open streams, both by endpoint. ``clients`` lists the clients that sent
+    requests, ``events`` the analytics events that they sent, ``faults`` the faults that are injected into their responses.
     """
 
     def __init__(self, objects: Objects | None = None) -> None:
         self.environment_id: str = uuid.uuid4().hex
-        self.payload_id: str = uuid.uuid4().hex
         self.requests: Counter[Endpoint] = Counter()
         self.open_streams: Counter[Endpoint] = Counter()
-        self.clients: SeenClients = SeenClients()
-        self.events: SeenEvents = SeenEvents()
+        self.clients: ClientRegistry = ClientRegistry()
+        self.events: ReceivedEvents = ReceivedEvents()
         self.faults: Faults = Faults()
-        self._news = anyio.Event()
-        self._edited = anyio.Event()
-        self._version = 0
-        self._forgotten = 1  # the version up to which deletions are not known any more
+        self._changed = Signal()
+        self._edited = Signal()
+        self._history = ObjectHistory()
         self._written: dict[ObjectName, Mapping[str, Any]] = {}
         self._overrides: dict[tuple[str, str, str], Override] = {}
-        self._objects: dict[ObjectName, ServedObject] = {}
         self.replace(objects or {})
 
     @classmethod
     def of(cls, document: bytes | str | Mapping[str, object], *, name: str | None = None) -> ServerState:
-        """A server of that flag document. Raises :class:`DocumentError`."""
+        """A server of that flag document. ``name``: the file name for error messages. Raises :class:`DocumentError`."""
         return cls(read_objects(document, name=name))
 
     # -- what clients get
 
     @property
+    def payload_id(self) -> str:
+        """The payload id of FDv2: part of each selector."""
+        return self._history.payload_id
+
+    @property
     def version(self) -> int:
         """How many times the data changed."""
-        return self._version
+        return self._history.version
 
     @property
     def directive(self) -> FallbackDirective | None:
-        """What FDv2 clients are told, if they are to leave."""
-        standing = [injected.fault for injected in self.faults.active if injected.fault.kind is FaultKind.DIRECTIVE]
-        return FallbackDirective(ttl=standing[-1].ttl, origin="header") if standing else None
+        """The fallback directive that FDv2 clients get, if one is injected."""
+        directives = [injected.fault for injected in self.faults.active if injected.fault.kind is FaultKind.DIRECTIVE]
+        return FallbackDirective(ttl=directives[-1].ttl, origin="header") if directives else None
 
     @property
     def overrides(self) -> tuple[Override, ...]:
-        """The values that single contexts get whatever a flag says, oldest first."""
+        """The overrides of single contexts, oldest first."""
         return tuple(self._overrides.values())
 
     def document(self) -> dict[str, dict[str, Mapping[str, Any]]]:
-        """The flags and segments as they were written, without what overrides make of them."""
+        """The flags and segments as they were written, without overrides."""
         document: dict[str, dict[str, Mapping[str, Any]]] = {}
         for section, kind in SECTIONS.items():
-            document[section] = {key: written for (of, key), written in self._written.items() if of is kind}
+            document[section] = {key: written for (object_kind, key), written in self._written.items() if object_kind is kind}
         return document
 
     def live(self, kind: ObjectKind) -> tuple[ServedObject, ...]:
-        """All objects of a kind that exist."""
-        return tuple(found for found in self._objects.values() if found.kind is kind and found.body is not None)
+        """All objects of a kind that are not deleted."""
+        return self._history.live(kind)
 
     def transfer(self, basis: str | None = None) -> Transfer:
-        """What a client with that basis needs. One that is unknown here counts like none at all, and gets everything."""
-        known = _BASIS.fullmatch(basis or "")
-        since = int(known["version"]) if known and known["payload"] == self.payload_id else None
-        if since == self._version:
-            return self._transfer(ChangeKind.NONE, "up-to-date")
-        if since is not None and self._forgotten <= since < self._version:
-            return self._transfer(ChangeKind.CHANGES, "stale", self.changed_since(since))
-        everything = (*self.live(ObjectKind.FLAG), *self.live(ObjectKind.SEGMENT))
-        return self._transfer(ChangeKind.FULL, "cant-catchup" if basis else "payload-missing", everything)
+        """What a client with that basis needs: everything, if the basis is not one of this server."""
+        return self._history.transfer(basis)
 
     def changed_since(self, version: int) -> tuple[ServedObject, ...]:
-        """The objects whose newest state came after that version, deletions included, in no order."""
-        return tuple(found for found in self._objects.values() if found.since > version)
+        """The objects that changed after that version, deleted objects included, in no particular order."""
+        return self._history.changed_since(version)
 
-    def _transfer(self, kind: ChangeKind, reason: str, objects: tuple[ServedObject, ...] = ()) -> Transfer:
-        return Transfer(kind=kind, reason=reason, payload_id=self.payload_id, version=self._version, objects=objects)
-
-    # -- what changes
+    # -- edits
 
     def replace(self, objects: Objects) -> None:
-        """Serve these objects and no others. What did not change stays as it is; all else changes in one transfer."""
+        """Serve these objects and no others, in one new version. Unchanged objects keep their version."""
         self._written = dict(objects)
-        wanted = self._forms(objects)
-        changes = {name: form for name, form in wanted.items() if form is not None and not self._has(name, form)}
-        gone = {name: None for name, found in self._objects.items() if found.body is not None and wanted.get(name) is None}
-        if changes or gone or self._version == 0:
-            self._apply({**changes, **gone})
+        served = self._with_overrides(objects)
+        changed = {
+            name: definition
+            for name, definition in served.items()
+            if definition is not None and not self._history.is_served(name, definition)
+        }
+        deleted = {name: None for name in self._history.live_names() if served.get(name) is None}
+        if changed or deleted or self.version == 0:
+            self._apply({**changed, **deleted})
 
     def put(self, key: str, flag: Mapping[str, object]) -> None:
-        """Serve that flag, new or in place of the one that has the key. Raises :class:`DocumentError`."""
+        """Add a flag, or replace the flag with that key. Raises :class:`DocumentError`."""
         self.write(read_objects({"flags": {key: flag}}))
 
     def write(self, objects: Objects) -> None:
-        """Serve these objects, too, new or in place of those of the same kind and key."""
+        """Add these objects, or replace those of the same kind and key."""
         self._written.update(objects)
         self._serve(objects)
 
     def flip(self, key: str) -> bool:
-        """Turn a flag off, or on again; answers whether it is on now. Raises :class:`ConfigError` if there is no such flag."""
-        flag = self._found((ObjectKind.FLAG, key))
+        """Turn a flag off if it is on, and on if it is off. Returns whether it is on now.
+
+        Raises :class:`ConfigError` if there is no such flag.
+        """
+        flag = self._require((ObjectKind.FLAG, key))
         is_on = not flag.get("on")
         self.write({(ObjectKind.FLAG, key): {**flag, "on": is_on}})
         return is_on
 
     def delete(self, key: str, kind: ObjectKind = ObjectKind.FLAG) -> None:
-        """Serve that flag or segment no more. Raises :class:`ConfigError` if there is none."""
-        self._found((kind, key))
+        """Delete a flag or segment. Raises :class:`ConfigError` if it does not exist."""
+        self._require((kind, key))
         del self._written[kind, key]
         self._serve([(kind, key)])
 
     def override(self, flag: str, key: str, value: JsonValue, *, kind: str = "user") -> None:
-        """The context of that key and kind gets ``value`` of the flag, whatever the flag says, until that is lifted.
+        """Serve ``value`` of the flag to the context of that key and kind, whatever the flag says, until the override is lifted.
 
-        Raises :class:`ConfigError` if there is no such flag, or no such context.
+        Raises :class:`ConfigError` if there is no such flag, or if the kind or key is not valid.
         """
-        self._found((ObjectKind.FLAG, flag))
+        self._require((ObjectKind.FLAG, flag))
         if problem := Context(key, kind).error:
-            raise ConfigError(f"there is nobody to override for: {problem}")
+            raise ConfigError(f"an override needs a valid context: {problem}")
         self._overrides[flag, kind, key] = Override(flag=flag, kind=kind, key=key, value=value)
         self._serve([(ObjectKind.FLAG, flag)])
 
     def lift_override(self, flag: str, key: str, *, kind: str = "user") -> None:
-        """The context gets what the flag says again. Raises :class:`ConfigError` if there is no such override."""
+        """Remove the override of a context. Raises :class:`ConfigError` if there is no such override."""
         if self._overrides.pop((flag, kind, key), None) is None:
             raise ConfigError(f"{flag!r} is not overridden for the {kind} {key!r}")
         self._serve([(ObjectKind.FLAG, flag)])
 
     def lift_overrides(self) -> None:
-        """All contexts get what the flags say again."""
+        """Remove all overrides."""
         flags = {override.flag for override in self.overrides}
         self._overrides.clear()
         self._serve([(ObjectKind.FLAG, flag) for flag in flags])
 
-    def inject(self, fault: Fault) -> Injected:
-        """Do that wrong from now on. Open streams meet it at once; answers, as they are asked for.
+    # -- faults
 
-        A fault with a time has to be injected in the event loop of the server.
+    def inject(self, fault: Fault) -> InjectedFault:
+        """Inject a fault into open streams at once, and into the responses to later requests.
+
+        Call it in the event loop of the server if the fault has a duration.
         """
         is_streaming = any(self.open_streams[endpoint] for endpoint in fault.endpoints)
-        injected = self.faults.inject(fault, strikes_streams=is_streaming)
-        self._tell()
+        injected = self.faults.inject(fault, affects_streams=is_streaming)
+        self._changed.send()
         return injected
 
     def direct(self, *, ttl: float | None = None) -> None:
-        """From now on FDv2 answers carry the directive, for ``ttl`` seconds if given. Open FDv2 streams end with a goodbye.
+        """Send the fallback directive with all FDv2 responses from now on, with a TTL in seconds if given.
 
-        The header rides on responses alone, so an open stream has to end for its client to meet it; with a ``ttl`` the
-        goodbye itself is a directive to clients that know it. Data that changes afterwards travels with the header.
+        The directive is a response header, so open FDv2 streams end with a goodbye and their clients get it when they
+        reconnect. With a ``ttl`` the goodbye itself carries the directive, for clients that support that. Data that changes
+        afterwards comes with the header.
         """
         self.faults.lift_all(FaultKind.DIRECTIVE)
-        self.inject(Fault(kind=FaultKind.DIRECTIVE, ttl=ttl, reason=_FAREWELL))
+        self.inject(Fault(kind=FaultKind.DIRECTIVE, ttl=ttl, reason=_GOODBYE_REASON))
 
     def stop_directing(self) -> None:
-        """From now on FDv2 answers carry no directive. Who left does not hear of it."""
+        """Send FDv2 responses without the directive from now on. Clients that already left for FDv1 do not notice."""
         self.faults.lift_all(FaultKind.DIRECTIVE)
-        self._tell()
+        self._changed.send()
 
-    def say_goodbye(self) -> None:
-        """End all open FDv2 streams; their clients may come back."""
+    def send_goodbye(self) -> None:
+        """End all open FDv2 streams with a goodbye. Their clients may reconnect."""
         if self.open_streams[Endpoint.STREAM]:
-            self.inject(Fault(kind=FaultKind.GOODBYE, on=frozenset({Endpoint.STREAM}), times=1, reason=_FAREWELL))
+            self.inject(Fault(kind=FaultKind.GOODBYE, on=frozenset({Endpoint.STREAM}), times=1, reason=_GOODBYE_REASON))
 
-    def _forms(self, names: Iterable[ObjectName]) -> dict[ObjectName, Mapping[str, Any] | None]:
-        """What is to be served under these names, overrides included; ``None`` for nothing."""
-        forms: dict[ObjectName, Mapping[str, Any] | None] = {}
+    # -- from what is written to what is served
+
+    def _with_overrides(self, names: Iterable[ObjectName]) -> dict[ObjectName, Mapping[str, Any] | None]:
+        """The definitions to serve under these names, overrides included; ``None`` for an object to delete."""
+        definitions: dict[ObjectName, Mapping[str, Any] | None] = {}
         for kind, key in names:
             written = self._written.get((kind, key))
             overrides = [override for override in self.overrides if override.flag == key] if kind is ObjectKind.FLAG else []
             if written is not None and overrides:
-                forms.update(overridden(key, written, overrides))
+                definitions.update(apply_overrides(key, written, overrides))
             else:
-                forms[kind, key] = written
-        return forms
+                definitions[kind, key] = written
+        return definitions
 
     def _serve(self, names: Iterable[ObjectName]) -> None:
-        """Brings what is served under these names up to date, gates that are not needed any more included."""
-        forms = self._forms(names)
-        for kind, key in list(forms):
-            for gate in gates_of(key) if kind is ObjectKind.FLAG else ():
-                forms.setdefault((kind, gate), self._written.get((kind, gate)))
-        is_live = {name for name, found in self._objects.items() if found.body is not None}
-        self._apply({name: form for name, form in forms.items() if form is not None or name in is_live})
+        """Update the objects that are served under these names, and delete the gates of overrides that are not needed any more."""
+        definitions = self._with_overrides(names)
+        for kind, key in list(definitions):
+            for gate in gate_keys(key) if kind is ObjectKind.FLAG else ():
+                definitions.setdefault((kind, gate), self._written.get((kind, gate)))
+        live = self._history.live_names()
+        self._apply({name: definition for name, definition in definitions.items() if definition is not None or name in live})
 
     def _apply(self, changes: Mapping[ObjectName, Mapping[str, Any] | None]) -> None:
-        self._version += 1
-        for name, written in changes.items():
-            before = self._objects.pop(name, None)  # the newest state stands last, so the oldest deletions come first
-            self._objects[name] = _successor(name, written, before, self._version)
-        self._forget()
-        self._edited.set()
-        self._edited = anyio.Event()
-        self._tell()
+        self._history.apply(changes)
+        self._edited.send()
+        self._changed.send()
 
-    def _forget(self) -> None:
-        """Drops the oldest deletions beyond a thousand; who is older than those gets everything."""
-        deleted = [(name, found) for name, found in self._objects.items() if found.body is None]
-        for name, found in deleted[:-_REMEMBERED_DELETIONS]:
-            self._forgotten = max(self._forgotten, found.since)
-            del self._objects[name]
+    def _require(self, name: ObjectName) -> Mapping[str, Any]:
+        written = self._written.get(name)
+        if written is None:
+            raise ConfigError(not_found_message(*name, (key for kind, key in self._written if kind is name[0])))
+        return written
 
-    def _has(self, name: ObjectName, written: Mapping[str, Any]) -> bool:
-        """Whether ``written`` says what is served already. A version that is not newer says nothing."""
-        served = self._objects.get(name)
-        if served is None or served.body is None or written["version"] > served.version:
-            return False
-        return _body(name, written, served.version) == served.body
+    # -- counting and waiting
 
-    def _found(self, name: ObjectName) -> Mapping[str, Any]:
-        found = self._written.get(name)
-        if found is None:
-            raise ConfigError(absent(*name, (key for kind, key in self._written if kind is name[0])))
-        return found
-
-    # -- who watches
-
-    def arrived(self, endpoint: Endpoint) -> None:
+    def count_request(self, endpoint: Endpoint) -> None:
         """Count a request."""
         self.requests[endpoint] += 1
-        self._tell()
+        self._changed.send()
 
     @contextmanager
-    def streaming(self, endpoint: Endpoint) -> Generator[None, None, None]:
-        """Count a stream for as long as it is open."""
+    def count_stream(self, endpoint: Endpoint) -> Generator[None, None, None]:
+        """Count a stream as open until the block ends."""
         self.open_streams[endpoint] += 1
-        self._tell()
+        self._changed.send()
         try:
             yield
         finally:
             self.open_streams[endpoint] -= 1
-            self._tell()
+            self._changed.send()
 
-    async def newer_than(self, version: int) -> None:
-        """Waits until the data have changed since that version."""
-        while self._version == version:
+    async def wait_for_edit(self, since: int) -> None:
+        """Wait until the data has changed since that version."""
+        while self.version == since:
             await self._edited.wait()
 
-    async def news(self) -> None:
-        """Waits for the next edit, fault, request, or stream that opens or ends."""
-        await self._news.wait()
+    async def wait_for_change(self) -> None:
+        """Wait for the next edit, injected fault, request, or stream that opens or ends."""
+        await self._changed.wait()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Waits until the condition holds, asking it again after all news."""
+        """Wait until the condition is true. It is called again after each change."""
         while not condition():
-            await self.news()
-
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
-
-
-def _successor(name: ObjectName, written: Mapping[str, Any] | None, before: ServedObject | None, since: int) -> ServedObject:
-    """The next state of an object. Versions only grow, whatever the document says, because FDv1 clients go by them."""
-    kind, key = name
-    following = before.version + 1 if before else 1
-    if written is None:
-        return ServedObject(kind=kind, key=key, version=following, body=None, since=since)
-    version = max(written["version"], following) if before else written["version"]
-    return ServedObject(kind=kind, key=key, version=version, body=_body(name, written, version), since=since)
-
-
-def _body(name: ObjectName, written: Mapping[str, Any], version: int) -> msgspec.Raw:
-    """The JSON that clients get of what was written."""
-    return msgspec.Raw(msgspec.json.encode({**completed(name[0], written), "version": version}))
+            await self.wait_for_change()

@@ -13,8 +13,8 @@ import anyio
 
 from aioflags.client.client import Client
 from aioflags.config.config import Config
-from aioflags.devserver import Endpoint, ServerState, Serving, create_app, read_objects, serve
-from aioflags.devserver.protocol.objects import ObjectName
+from aioflags.devserver import Endpoint, RunningServer, ServerState, create_app, read_objects, serve
+from aioflags.devserver.data.objects import ObjectName
 from aioflags.events.options import Events
 from aioflags.model.values import same_json
 from aioflags.testing.session_flags import SessionFlags
@@ -30,7 +30,7 @@ class FlagsService:
     Every client that is made by :meth:`client`, or with :meth:`config`, gets its flags from here.
     """
 
-    def __init__(self, state: ServerState, serving: Serving) -> None:
+    def __init__(self, state: ServerState, serving: RunningServer) -> None:
         self.state: ServerState = state
         self.url: str = serving.url
         self._serving = serving

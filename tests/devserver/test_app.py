@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aioflags.devserver import Endpoint, ServerState, create_app
-from aioflags.devserver.protocol.fill_defaults import completed
+from aioflags.devserver.data.fill_defaults import fill_defaults
 from aioflags.model.change import ObjectKind
 
 DOCUMENT = {"flags": {"a": {"on": True}}, "flagValues": {"long": "x" * 1000}, "segments": {"s": {}}}
-A = completed(ObjectKind.FLAG, {"key": "a", "version": 1, "on": True})
+A = fill_defaults(ObjectKind.FLAG, {"key": "a", "version": 1, "on": True})
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ async def test_latest_all_is_one_object_of_everything(client: httpx.AsyncClient)
     answer = (await client.get("/sdk/latest-all")).json()
     assert answer["flags"]["a"] == A
     assert set(answer["flags"]) == {"a", "long"}
-    assert answer["segments"] == {"s": completed(ObjectKind.SEGMENT, {"key": "s", "version": 1})}
+    assert answer["segments"] == {"s": fill_defaults(ObjectKind.SEGMENT, {"key": "s", "version": 1})}
 
 
 @POLLS
@@ -107,7 +107,7 @@ async def test_events_may_tell_of_the_gates_of_an_override_that_was_lifted(clien
     event = {"kind": "summary", "startDate": 1, "endDate": 2, "features": dict.fromkeys([*served, "b"], counters)}
     headers = {"X-LaunchDarkly-Payload-ID": "p", "X-LaunchDarkly-Event-Schema": "4"}
     await client.post("/bulk", json=[event], headers=headers)
-    assert state.events.newest[0].problems == ("no flag 'b' is served here",)
+    assert state.events.newest[0].problems == ("unknown flag 'b'",)
 
 
 @pytest.mark.parametrize("path", ["/bulk", "/diagnostic", "/diagnostic/more/of/it"])

@@ -3,59 +3,59 @@
 from __future__ import annotations
 
 from aioflags.devserver import Endpoint
-from aioflags.devserver.clients import SeenClients
+from aioflags.devserver.clients import ClientRegistry
 
 KEY = {"authorization": "sdk-canary"}
 
 
 def test_an_instance_is_one_client_whatever_it_asks_for() -> None:
-    clients = SeenClients()
-    one = clients.arrived({"x-launchdarkly-instance-id": "1", "user-agent": "Sdk/1", **KEY}, "127.0.0.1")
-    assert clients.arrived({"x-launchdarkly-instance-id": "1", "user-agent": "Sdk/1 events"}, "127.0.0.1") is one
-    other = clients.arrived({"x-launchdarkly-instance-id": "2", "user-agent": "Sdk/1"}, "127.0.0.1")
+    clients = ClientRegistry()
+    one = clients.record_request({"x-launchdarkly-instance-id": "1", "user-agent": "Sdk/1", **KEY}, "127.0.0.1")
+    assert clients.record_request({"x-launchdarkly-instance-id": "1", "user-agent": "Sdk/1 events"}, "127.0.0.1") is one
+    other = clients.record_request({"x-launchdarkly-instance-id": "2", "user-agent": "Sdk/1"}, "127.0.0.1")
     assert (one.number, other.number, one.requests) == (1, 2, 2)
     assert "canary" not in repr(clients.all)
 
 
 def test_who_names_no_instance_is_known_by_program_and_address() -> None:
-    clients = SeenClients()
-    one = clients.arrived({"user-agent": "curl"}, "127.0.0.1")
-    assert clients.arrived({"user-agent": "curl"}, "127.0.0.1") is one
-    assert clients.arrived({"user-agent": "curl"}, "127.0.0.2") is not one
-    assert clients.arrived({}, "127.0.0.1").agent == "unnamed"
+    clients = ClientRegistry()
+    one = clients.record_request({"user-agent": "curl"}, "127.0.0.1")
+    assert clients.record_request({"user-agent": "curl"}, "127.0.0.1") is one
+    assert clients.record_request({"user-agent": "curl"}, "127.0.0.2") is not one
+    assert clients.record_request({}, "127.0.0.1").agent == "unnamed"
 
 
 def test_what_a_client_says_of_itself_is_fit_for_a_line() -> None:
-    client = SeenClients().arrived({"user-agent": "a\x1b[31m" + "b" * 1000}, "")
+    client = ClientRegistry().record_request({"user-agent": "a\x1b[31m" + "b" * 1000}, "")
     assert client.agent.isprintable()
     assert len(client.agent) < 300
 
 
 def test_a_client_is_connected_while_it_has_a_stream() -> None:
-    clients = SeenClients()
-    client = clients.arrived({}, "")
+    clients = ClientRegistry()
+    client = clients.record_request({}, "")
     revision = clients.revision
-    with clients.streaming(client, Endpoint.STREAM):
+    with clients.record_stream(client, Endpoint.STREAM):
         assert client.is_connected
     assert not client.is_connected
     assert clients.revision == revision + 2
 
 
 def test_a_client_without_a_stream_is_gone_after_a_while() -> None:
-    clients = SeenClients()
-    client = clients.arrived({}, "")
+    clients = ClientRegistry()
+    client = clients.record_request({}, "")
     assert client.gone_at_ms == client.last_seen_ms + 600_000
-    with clients.streaming(client, Endpoint.STREAM):
+    with clients.record_stream(client, Endpoint.STREAM):
         assert client.gone_at_ms is None
     assert client.gone_at_ms == client.last_seen_ms + 60_000
 
 
 def test_the_newest_thousand_are_remembered_and_who_is_connected() -> None:
-    clients = SeenClients()
-    first = clients.arrived({"x-launchdarkly-instance-id": "first"}, "")
-    with clients.streaming(first, Endpoint.ALL):
+    clients = ClientRegistry()
+    first = clients.record_request({"x-launchdarkly-instance-id": "first"}, "")
+    with clients.record_stream(first, Endpoint.ALL):
         for n in range(1500):
-            clients.arrived({"x-launchdarkly-instance-id": str(n)}, "")
+            clients.record_request({"x-launchdarkly-instance-id": str(n)}, "")
         numbers = [client.number for client in clients.all]
     assert len(numbers) == 1000
     assert (numbers[0], numbers[-1]) == (1, 1501)

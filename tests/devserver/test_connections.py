@@ -1,4 +1,4 @@
-"""Limits of connections, on real sockets: a header that does not arrive in time, and connections beyond the limit, are cut."""
+"""Limits of connections, on real sockets: late headers and too many connections."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from aioflags.devserver import ServerState, create_app
-from aioflags.devserver.connections import Limits
-from aioflags.devserver.serve import Serving, serve
+from aioflags.devserver.connections import ConnectionLimits
+from aioflags.devserver.serve import RunningServer, serve
 
 pytestmark = pytest.mark.real_time
 
@@ -24,8 +24,8 @@ SOON: Final = 30.0
 
 
 @asynccontextmanager
-async def server(*, header_timeout: float = SHORT, connections: int = 1000) -> AsyncGenerator[Serving]:
-    limits = Limits(header_timeout=header_timeout, connections=connections)
+async def server(*, header_timeout: float = SHORT, connections: int = 1000) -> AsyncGenerator[RunningServer]:
+    limits = ConnectionLimits(header_timeout=header_timeout, connections=connections)
     async with serve(create_app(ServerState.of({"flagValues": {"a": True}})), limits=limits) as serving:
         yield serving
 
@@ -65,7 +65,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(serving: Serving) -> AsyncGenerator[Connection]:
+async def connected(serving: RunningServer) -> AsyncGenerator[Connection]:
     reader, writer = await asyncio.open_connection(serving.host, serving.port)
     try:
         yield Connection(reader, writer)

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from aioflags.devserver import Endpoint, Fault, ServerState, create_app, serve
-from aioflags.devserver.control.decode import read
+from aioflags.devserver.decode import decode
 from tests.devserver.test_reference_sdk import DOCUMENT, SOON, Make, Sdk, asynchronous, synchronous
 
 pytestmark = pytest.mark.real_time
@@ -35,11 +35,11 @@ makes = pytest.mark.parametrize("sdk_on", [synchronous, asynchronous])
 
 async def spoil(state: ServerState, written: dict[str, Any]) -> None:
     """Injects the fault, and waits until somebody has met it and none stands any more."""
-    injected = state.inject(read(Fault, {**written, "times": 1}))
+    injected = state.inject(decode(Fault, {**written, "times": 1}))
     with anyio.fail_after(SOON):
         while not any(client.fault is not None and client.fault.what == written["kind"] for client in state.clients.all):
             await anyio.sleep(0.01)
-        await state.faults.over(injected)
+        await state.faults.wait_until_inactive(injected)
     state.faults.lift_all()
 
 
@@ -68,7 +68,7 @@ async def sees(sdk: Sdk, value: bool, written: dict[str, Any]) -> None:
 async def test_silence_ends_for_the_reference_sdk_when_it_is_lifted(sdk_on: Make, mode: str) -> None:
     state = ServerState.of(DOCUMENT)
     async with serve(create_app(state)) as serving, sdk_on(serving.url, mode) as sdk:
-        injected = state.inject(read(Fault, {"kind": "silence"}))
+        injected = state.inject(decode(Fault, {"kind": "silence"}))
         await anyio.sleep(0.2)
         state.flip("release")
         await anyio.sleep(0.3)
@@ -86,8 +86,8 @@ async def test_the_reference_sdk_follows_the_directive_whatever_comes_with_it(
     state = ServerState.of(DOCUMENT)
     async with serve(create_app(state)) as serving, sdk_on(serving.url, "FDv2 polling") as sdk:
         if status is not None:
-            state.inject(read(Fault, {"kind": "status", "status": status, "on": [Endpoint.POLL]}))
-        state.inject(read(Fault, {"kind": "directive", "payload": payload}))
+            state.inject(decode(Fault, {"kind": "status", "status": status, "on": [Endpoint.POLL]}))
+        state.inject(decode(Fault, {"kind": "directive", "payload": payload}))
         with anyio.fail_after(SOON):
             await state.until(lambda: state.requests[Endpoint.LATEST_ALL] > 0)
         state.flip("release")

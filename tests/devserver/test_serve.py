@@ -98,7 +98,7 @@ async def test_a_goodbye_ends_a_stream_well(state: ServerState) -> None:
         reading = asyncio.create_task(read_to_the_end(f"{serving.url}/sdk/stream"))
         with anyio.fail_after(SOON):
             await state.until(lambda: state.open_streams[Endpoint.STREAM] == 1)
-            state.say_goodbye()
+            state.send_goodbye()
             assert await reading is None
 
 

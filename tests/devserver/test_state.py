@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, read_objects
-from aioflags.devserver.protocol.fill_defaults import completed
+from aioflags.devserver.data.fill_defaults import fill_defaults
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, ObjectKind
 from aioflags.model.result import FallbackDirective
@@ -92,7 +92,7 @@ def test_a_flip_changes_nothing_but_on_and_the_version(state: ServerState) -> No
     (flag,) = state.changed_since(state.version - 1)
     assert flag.body is not None
     written = {"key": "a", "version": 7, "on": False, "invented": {"x": 1}}
-    assert msgspec.json.decode(flag.body) == completed(ObjectKind.FLAG, written)
+    assert msgspec.json.decode(flag.body) == fill_defaults(ObjectKind.FLAG, written)
     assert state.flip("a") is True
 
 
@@ -161,14 +161,14 @@ def test_the_directive_is_switched_on_and_off(state: ServerState) -> None:
         pytest.param(doing(lambda state: state.direct()), id="the directive"),
         pytest.param(doing(lambda state: state.stop_directing()), id="its end"),
         pytest.param(doing(lambda state: state.inject(Fault(kind=FaultKind.RESET))), id="a fault"),
-        pytest.param(doing(lambda state: state.arrived(Endpoint.POLL)), id="a request"),
+        pytest.param(doing(lambda state: state.count_request(Endpoint.POLL)), id="a request"),
     ],
 )
 async def test_who_waits_for_news_is_told_of(happen: Change, state: ServerState) -> None:
     told: list[int] = []
 
     async def listen() -> None:
-        await state.news()
+        await state.wait_for_change()
         told.append(state.version)
 
     async with anyio.create_task_group() as tasks:
@@ -183,7 +183,7 @@ async def test_streams_are_counted_while_they_are_open(state: ServerState) -> No
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(state.until, lambda: state.open_streams[Endpoint.ALL] == 1)
         await anyio.wait_all_tasks_blocked()
-        with state.streaming(Endpoint.ALL):
+        with state.count_stream(Endpoint.ALL):
             await anyio.wait_all_tasks_blocked()
     assert state.open_streams[Endpoint.ALL] == 0
 

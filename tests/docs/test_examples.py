@@ -19,7 +19,7 @@ import pytest
 
 from aioflags import Client, Config, Context
 from aioflags.devserver import ServerState, create_app, serve
-from aioflags.devserver.protocol.objects import read_objects
+from aioflags.devserver.data.objects import read_objects
 from tests.support.canaries import KEY, WATCH
 
 ROOT = Path(__file__).parents[2]

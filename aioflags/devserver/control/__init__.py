@@ -1,1 +1,1 @@
-"""The development server's page and its HTTP API."""
+"""The control API of the development server, and its page."""

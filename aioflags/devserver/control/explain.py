@@ -1,4 +1,4 @@
-"""What a context gets of a flag, and why: an explanation by what is served, overrides included."""
+"""Explains why a context gets its value of a flag, with the served flags, overrides included."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Explainer"]
 
 
 class Explainer:
-    """Explains with the data of ``state``, compiled once for each version of them."""
+    """Explains evaluations of the flags in ``state``. It compiles the flags once for each version."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
@@ -27,20 +27,26 @@ class Explainer:
         self._version = -1
 
     def explain(self, flag: str, context: Mapping[str, object]) -> dict[str, Any]:
-        """Value, variation, reason and the steps that led there, as JSON. A context without a kind is a legacy user.
+        """Evaluate a flag, and return value, variation, reason and the steps of the evaluation as JSON.
+
+        Args:
+            flag: the key of the flag.
+            context: the context as decoded JSON. Without a ``kind`` it is a legacy user.
 
         Raises:
-            ConfigError: the context cannot be used.
+            ConfigError: the context is not valid.
         """
-        found = Context.from_dict(context) if "kind" in context else Context.from_legacy_user(context)
-        if found.error is not None:
-            raise ConfigError(f"the context cannot be used: {found.error}")
-        return explain(self._current(), flag, found).to_dict()
+        parsed = Context.from_dict(context) if "kind" in context else Context.from_legacy_user(context)
+        if parsed.error is not None:
+            raise ConfigError(f"the context cannot be used: {parsed.error}")
+        return explain(self._current_snapshot(), flag, parsed).to_dict()
 
-    def _current(self) -> Snapshot:
+    def _current_snapshot(self) -> Snapshot:
         if self._version != self._state.version:
-            flags = {found.key: msgspec.json.decode(found.body or b"") for found in self._state.live(ObjectKind.FLAG)}
-            segments = {found.key: msgspec.json.decode(found.body or b"") for found in self._state.live(ObjectKind.SEGMENT)}
-            self._snapshot = Snapshot.empty().apply(read_document({"flags": flags, "segments": segments}))
+            document = {"flags": self._decoded(ObjectKind.FLAG), "segments": self._decoded(ObjectKind.SEGMENT)}
+            self._snapshot = Snapshot.empty().apply(read_document(document))
             self._version = self._state.version
         return self._snapshot
+
+    def _decoded(self, kind: ObjectKind) -> dict[str, Any]:
+        return {served.key: msgspec.json.decode(served.body or b"") for served in self._state.live(kind)}

@@ -1,6 +1,6 @@
-"""The page at ``/``: three files of the package, which need no build and load nothing from elsewhere.
+"""The page at ``/``: three static files of the package. They need no build and load nothing from other servers.
 
-The token is in the fragment of the page's address, which browsers keep to themselves.
+The token is in the fragment of the page's URL, which browsers do not send to servers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HEADERS: Final = {
 
 
 def page_routes() -> list[BaseRoute]:
-    """The routes of the page and its parts."""
+    """The routes of the page, its style sheet and its script."""
     return [_file("/", "page.html"), _file("/page.css", "page.css"), _file("/page.js", "page.js")]
 
 

@@ -1,4 +1,4 @@
-"""What the control API shows of the server, in sections, each with a revision that tells when there is more to show."""
+"""The state of the server as JSON for the control API, in four sections. A revision shows whether a section changed."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from aioflags.devserver.clients import SeenClient
-from aioflags.devserver.faults.faults import Injected
+from aioflags.devserver.clients import ClientRecord
+from aioflags.devserver.faults.faults import InjectedFault
 from aioflags.devserver.state import ServerState
 
-__all__ = ["Report"]
+__all__ = ["StateReport"]
 
 _Revision: TypeAlias = tuple[int, ...]
 
 
-class Report:
-    """The sections of one reader: ``flags``, ``clients``, ``faults``, ``events``. It knows which of them this reader has."""
+class StateReport:
+    """The sections ``flags``, ``clients``, ``faults`` and ``events`` for one reader. It remembers what the reader has."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
-        self._shown: dict[str, _Revision] = {}
+        self._sent: dict[str, _Revision] = {}
         self._sections: Final[dict[str, tuple[Callable[[], _Revision], Callable[[], Any]]]] = {
             "flags": (lambda: (state.version,), self._flags),
             "clients": (lambda: (state.clients.revision,), self._clients),
@@ -30,12 +30,12 @@ class Report:
             "events": (lambda: (state.events.revision,), self._events),
         }
 
-    def news(self) -> Iterator[tuple[str, msgspec.Raw]]:
-        """The sections that changed since this reader had them, by name, as JSON."""
+    def changed_sections(self) -> Iterator[tuple[str, msgspec.Raw]]:
+        """The names and the JSON of the sections that changed since the last call."""
         for name, (revision, build) in self._sections.items():
-            now = revision()
-            if self._shown.get(name) != now:
-                self._shown[name] = now
+            current = revision()
+            if self._sent.get(name) != current:
+                self._sent[name] = current
                 yield name, msgspec.Raw(msgspec.json.encode(build()))
 
     def _flags(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Report:
         }
 
     def _faults(self) -> list[dict[str, Any]]:
-        return [_fault(injected) for injected in self._state.faults.standing]
+        return [_fault(injected) for injected in self._state.faults.in_effect]
 
     def _events(self) -> dict[str, Any]:
         events = self._state.events
@@ -59,7 +59,7 @@ class Report:
         return {"count": events.count, "faulty": events.faulty, "newest": newest}
 
 
-def _client(client: SeenClient) -> dict[str, Any]:
+def _client(client: ClientRecord) -> dict[str, Any]:
     return {
         "number": client.number,
         "agent": client.agent,
@@ -75,7 +75,7 @@ def _client(client: SeenClient) -> dict[str, Any]:
     }
 
 
-def _fault(injected: Injected) -> dict[str, Any]:
+def _fault(injected: InjectedFault) -> dict[str, Any]:
     endpoints = sorted(injected.fault.endpoints)
     written = {**msgspec.to_builtins(injected.fault), "on": endpoints}
-    return {**written, "number": injected.number, "remaining": injected.remaining, "holds": injected.holds}
+    return {**written, "number": injected.number, "remaining": injected.remaining, "holds": injected.held_responses}

@@ -1,1 +1,1 @@
-"""The analytics events that the development server received."""
+"""The analytics events that the development server received, and their validation."""

@@ -1,4 +1,4 @@
-"""What is wrong with an analytics event, place by place: a table of what each kind carries, and one reader of it. Pure."""
+"""Validates analytics events: a table of the properties of each kind, and a function that lists the problems of an event."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ DIAGNOSTIC_KINDS: Final = frozenset({"diagnostic-init", "diagnostic"})
 _Check: TypeAlias = Callable[[str, Any], Iterator[str]]
 
 
-def _must_be(expected: str, is_fine: Callable[[Any], bool]) -> _Check:
+def _must_be(expected: str, is_valid: Callable[[Any], bool]) -> _Check:
     def check(place: str, value: Any) -> Iterator[str]:
-        if not is_fine(value):
+        if not is_valid(value):
             yield f"{place}: expected {expected}, got {type_name(value)}"
 
     return check
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole_number(value: Any) -> bool:
     return is_number(value) and (isinstance(value, int) or float(value).is_integer())
 
 
@@ -36,22 +36,22 @@ def _context(place: str, value: Any) -> Iterator[str]:
     if context.error is not None:
         yield f"{place}: {context.error}"
     elif any(single.private for single in context):
-        yield f"{place}: it declares private attributes, which are to be left out of events, and named as redacted"
+        yield f"{place}: it has privateAttributes; events must omit private attributes and list them as redactedAttributes"
 
 
 _STRING: Final = _must_be("string", lambda value: isinstance(value, str))
 _BOOLEAN: Final = _must_be("boolean", lambda value: isinstance(value, bool))
 _NUMBER: Final = _must_be("number", is_number)
-_WHOLE: Final = _must_be("whole number", _is_whole)
+_WHOLE: Final = _must_be("whole number", _is_whole_number)
 _OBJECT: Final = _must_be("object", lambda value: isinstance(value, Mapping))
 _ARRAY: Final = _must_be("array", is_array)
-_TIME: Final = _must_be("milliseconds since 1970, as a whole number", lambda value: _is_whole(value) and value >= 0)
+_TIME: Final = _must_be("milliseconds since 1970, as a whole number", lambda value: _is_whole_number(value) and value >= 0)
 
 
 def _counter(place: str, value: Any) -> Iterator[str]:
     yield from _members(place, value, _COUNTER)
     if isinstance(value, Mapping) and ("version" in value) is ("unknown" in value):
-        yield f'{place}: expected either "version" or "unknown", since a flag is known or not'
+        yield f'{place}: expected either "version" or "unknown"'
 
 
 def _counters(place: str, value: Any) -> Iterator[str]:
@@ -68,7 +68,7 @@ def _features(place: str, value: Any) -> Iterator[str]:
             yield from _members(f"{place}.{key}", feature, _FEATURE)
 
 
-# By property; those with a question mark may be absent.
+# By property name. A question mark means that the property is optional.
 _COUNTER: Final[dict[str, _Check]] = {
     "count": _WHOLE,
     "value?": _anything,
@@ -77,7 +77,7 @@ _COUNTER: Final[dict[str, _Check]] = {
     "unknown?": _BOOLEAN,
 }
 _FEATURE: Final[dict[str, _Check]] = {"default?": _anything, "contextKinds": _ARRAY, "counters": _counters}
-_ABOUT_A_FLAG: Final[dict[str, _Check]] = {
+_FLAG_PROPERTIES: Final[dict[str, _Check]] = {
     "key": _STRING,
     "value?": _anything,
     "variation?": _WHOLE,
@@ -90,8 +90,8 @@ _ABOUT_A_FLAG: Final[dict[str, _Check]] = {
 _KINDS: Final[dict[str, dict[str, _Check]]] = {
     "index": {"creationDate": _TIME, "context": _context},
     "identify": {"creationDate": _TIME, "context": _context},
-    "feature": {"creationDate": _TIME, "context?": _context, "contextKeys?": _OBJECT, **_ABOUT_A_FLAG},
-    "debug": {"creationDate": _TIME, "context": _context, **_ABOUT_A_FLAG},
+    "feature": {"creationDate": _TIME, "context?": _context, "contextKeys?": _OBJECT, **_FLAG_PROPERTIES},
+    "debug": {"creationDate": _TIME, "context": _context, **_FLAG_PROPERTIES},
     "custom": {
         "creationDate": _TIME,
         "key": _STRING,
@@ -116,47 +116,47 @@ _DIAGNOSTIC: Final[dict[str, _Check]] = {"kind": _STRING, "creationDate": _TIME,
 
 
 def event_problems(event: Any, flags: Collection[str]) -> Iterator[str]:
-    """What is wrong with an event, for a server that has these flags."""
+    """List the problems of an event. ``flags``: the keys of the served flags."""
     if not isinstance(event, Mapping):
         yield f"expected object, got {type_name(event)}"
         return
-    found = cast("Mapping[str, Any]", event)
-    kind = found.get("kind")
+    properties = cast("Mapping[str, Any]", event)
+    kind = properties.get("kind")
     if isinstance(kind, str) and kind in DIAGNOSTIC_KINDS:
         for name, check in _DIAGNOSTIC.items():
-            yield from check(name, found.get(name))
+            yield from check(name, properties.get(name))
         return
     shape = _KINDS.get(kind) if isinstance(kind, str) else None
     if shape is None:
         yield f"kind: expected one of {', '.join(_KINDS)}, got {kind!r:.60}"
         return
-    yield from _members("", found, {"kind": _STRING, **shape})
-    if "context?" in shape and "context" not in found and "contextKeys" not in found:
+    yield from _members("", properties, {"kind": _STRING, **shape})
+    if "context?" in shape and "context" not in properties and "contextKeys" not in properties:
         yield 'expected "context"'
-    for key in _flags_of(found):
+    for key in _flag_keys(properties):
         if key not in flags:
-            yield f"no flag {key!r:.100} is served here"
+            yield f"unknown flag {key!r:.100}"
 
 
 def _members(place: str, value: Any, shape: Mapping[str, _Check]) -> Iterator[str]:
-    """What is wrong with the properties of an object: missing, unknown, or of another type."""
+    """List the properties of an object that are missing, unknown or not valid."""
     if not isinstance(value, Mapping):
         yield f"{place}: expected object, got {type_name(value)}"
         return
-    found = cast("Mapping[str, Any]", value)
-    for name, check in shape.items():
-        plain = name.removesuffix("?")
-        if plain in found:
-            yield from check(f"{place}.{plain}".lstrip("."), found[plain])
-        elif plain == name:
-            yield f"{place}.{plain}: missing".lstrip(".")
-    for name in found:
+    properties = cast("Mapping[str, Any]", value)
+    for entry, check in shape.items():
+        name = entry.removesuffix("?")
+        if name in properties:
+            yield from check(f"{place}.{name}".lstrip("."), properties[name])
+        elif name == entry:
+            yield f"{place}.{name}: missing".lstrip(".")
+    for name in properties:
         if name not in shape and f"{name}?" not in shape:
             yield f"{place}.{name:.100}: unknown property".lstrip(".")
 
 
-def _flags_of(event: Mapping[str, Any]) -> Iterator[str]:
-    """The keys of the flags that an event is about."""
+def _flag_keys(event: Mapping[str, Any]) -> Iterator[str]:
+    """The flag keys in an event."""
     if event["kind"] in {"feature", "debug"} and isinstance(event.get("key"), str):
         yield event["key"]
     features = event.get("features")

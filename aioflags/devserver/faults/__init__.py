@@ -1,1 +1,1 @@
-"""Faults that a test or a person injects into the development server's answers."""
+"""Faults that tests and users inject into the responses of the development server."""

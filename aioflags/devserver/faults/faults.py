@@ -1,6 +1,6 @@
-"""Faults: what the server shall do wrong, on which endpoints, how often and for how long; and those that are in force.
+"""Faults: what goes wrong, on which endpoints, how often and for how long; and the list of injected faults.
 
-What each fault looks like to a client is left to ``disturbance.py``. Nothing here knows HTTP.
+``injection.py`` applies them to HTTP responses.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, get_type_hints
 
-import anyio
 import msgspec
 
-from aioflags.devserver.control.decode import read_field
+from aioflags.devserver.decode import check_field
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.errors import ConfigError
+from aioflags.runtime.broadcast import Signal
 
-__all__ = ["Fault", "FaultKind", "Faults", "Injected"]
+__all__ = ["Fault", "FaultKind", "Faults", "InjectedFault"]
 
-_REMEMBERED: Final = 100
+_MAX_RECENT: Final = 100
 
 
 class FaultKind(StrEnum):
@@ -41,10 +41,10 @@ class FaultKind(StrEnum):
 
 _FDV2: Final = frozenset({Endpoint.POLL, Endpoint.STREAM})
 _DATA: Final = _FDV2 | {Endpoint.LATEST_ALL, Endpoint.ALL}
-_FDV2_ALONE: Final = frozenset({FaultKind.GOODBYE, FaultKind.ERROR})
-_CONTENT: Final = frozenset({FaultKind.DIRECTIVE, FaultKind.MALFORMED, FaultKind.TRUNCATED, FaultKind.DRIP})
-_NOT_NAMED: Final[frozenset[Endpoint]] = frozenset()
-"""No endpoints in a fault: those of its kind. One object, by which msgspec sees a default that it leaves out."""
+_FDV2_ONLY: Final = frozenset({FaultKind.GOODBYE, FaultKind.ERROR})
+_DATA_ONLY: Final = frozenset({FaultKind.DIRECTIVE, FaultKind.MALFORMED, FaultKind.TRUNCATED, FaultKind.DRIP})
+_DEFAULT_ENDPOINTS: Final[frozenset[Endpoint]] = frozenset()
+"""``on`` was not given. One shared object, because msgspec recognizes a default by identity when it omits defaults."""
 
 _Positive = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
@@ -53,22 +53,28 @@ _Status = Annotated[int, msgspec.Meta(ge=200, le=599)]
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One way to go wrong.
+    """A fault to inject into responses.
 
-    ``on``: the endpoints, by their paths; without any those that bring data, which for the directive, ``goodbye`` and
-    ``error`` are FDv2's. ``times``: how many answers it spoils, where all streams that are open count as one. ``lasts``
-    (``for`` in JSON): for how many seconds it stands. Without either it stands until it is lifted.
+    ``kind`` and ``on`` may also be given as strings, as in JSON.
 
-    For the kind of the same name: ``status``, the code; ``delay``, in seconds; ``rate``, in bytes a second, for ``drip``;
-    ``ttl``, in seconds, for the directive and a ``goodbye`` that is one; ``payload``, whether data comes with the
-    directive; ``reason``, of a ``goodbye`` or ``error``. ``kind`` and ``on`` may also be given as the words of JSON.
+    Args:
+        kind: what goes wrong.
+        on: the endpoints. Default: all endpoints with data; for the directive, ``goodbye`` and ``error`` those of FDv2.
+        times: how many responses it affects. All open streams together count as one. Default: no limit.
+        lasts: for how many seconds it is active; ``for`` in JSON. Default: until it is lifted.
+        status: the HTTP status, for ``status``.
+        delay: seconds, for ``delay``.
+        rate: bytes per second, for ``drip``.
+        ttl: seconds, for the directive, and for a ``goodbye`` that carries the directive.
+        payload: whether the directive comes with data.
+        reason: the reason in a ``goodbye`` or ``error``.
 
     Raises:
-        ConfigError: a field has a wrong type or a value outside its limits, or the kind does not exist on these endpoints.
+        ConfigError: a field has a wrong type or a value outside its limits, or the kind is not possible on these endpoints.
     """
 
     kind: FaultKind
-    on: frozenset[Endpoint] = _NOT_NAMED
+    on: frozenset[Endpoint] = _DEFAULT_ENDPOINTS
     times: _Times | None = None
     lasts: _Positive | None = msgspec.field(default=None, name="for")
     status: _Status = 503
@@ -80,23 +86,23 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         for name, shape in _SHAPES.items():
-            read_field(name, getattr(self, name), shape)
-        # The only two that a word may stand for.
+            check_field(name, getattr(self, name), shape)
+        # The two fields that accept strings.
         msgspec.structs.force_setattr(self, "kind", FaultKind(self.kind))
-        msgspec.structs.force_setattr(self, "on", frozenset(map(Endpoint, self.on)) if self.on else _NOT_NAMED)
-        if self.kind in _FDV2_ALONE and not self.on <= _FDV2:
-            raise ConfigError(f'a "{self.kind}" exists in FDv2 alone: "on" is {Endpoint.POLL}, {Endpoint.STREAM} or both')
-        if self.kind in _CONTENT and not self.on <= _DATA:
-            raise ConfigError(f'a "{self.kind}" is for answers with data: {", ".join(sorted(_DATA))}')
+        msgspec.structs.force_setattr(self, "on", frozenset(map(Endpoint, self.on)) if self.on else _DEFAULT_ENDPOINTS)
+        if self.kind in _FDV2_ONLY and not self.on <= _FDV2:
+            raise ConfigError(f'"{self.kind}" is only possible in FDv2: "on" may contain {Endpoint.POLL} and {Endpoint.STREAM}')
+        if self.kind in _DATA_ONLY and not self.on <= _DATA:
+            raise ConfigError(f'"{self.kind}" is only possible on endpoints with data: {", ".join(sorted(_DATA))}')
 
     @property
     def endpoints(self) -> frozenset[Endpoint]:
-        """Where it strikes."""
-        return self.on or (_FDV2 if self.kind in _FDV2_ALONE or self.kind is FaultKind.DIRECTIVE else _DATA)
+        """The endpoints that it affects."""
+        return self.on or (_FDV2 if self.kind in _FDV2_ONLY or self.kind is FaultKind.DIRECTIVE else _DATA)
 
     @property
-    def rides_on_answers(self) -> bool:
-        """Whether it shows at the beginning of an answer alone, so that a stream has to end for its client to meet it."""
+    def only_at_response_start(self) -> bool:
+        """Whether it changes only the start of a response, so that an open stream must end before its client can notice it."""
         return self.kind in {FaultKind.STATUS, FaultKind.DIRECTIVE}
 
 
@@ -104,129 +110,128 @@ _SHAPES: Final[Mapping[str, Any]] = get_type_hints(Fault, include_extras=True)
 """The type of each field of a fault, with its limits."""
 
 
-class Injected:
+class InjectedFault:
     """A fault that was injected.
 
-    ``remaining``: how many answers may still meet it, ``None`` for any number. ``holds``: how many answers that met it are
-    being spoiled now.
+    ``remaining``: how many more responses it affects; ``None`` for no limit. ``held_responses``: how many unfinished responses it
+    affects now.
     """
 
-    __slots__ = ("fault", "holds", "is_lifted", "number", "remaining")
+    __slots__ = ("fault", "held_responses", "is_lifted", "number", "remaining")
 
     def __init__(self, number: int, fault: Fault, remaining: int | None) -> None:
         self.number: int = number
         self.fault: Fault = fault
         self.remaining: int | None = remaining
-        self.holds: int = 0
+        self.held_responses: int = 0
         self.is_lifted: bool = False
 
     @property
     def is_active(self) -> bool:
-        """Whether requests may still meet it."""
+        """Whether it affects new requests."""
         return not self.is_lifted and self.remaining != 0
 
 
 class Faults:
-    """The faults of a server. ``count`` is how many were injected ever; ``revision`` grows with every change."""
+    """The faults of a server. ``count``: how many were injected in total. ``revision`` grows with each change."""
 
     def __init__(self) -> None:
         self.count: int = 0
         self.revision: int = 0
-        self._active: list[Injected] = []
-        self._holding: set[Injected] = set()
-        self._recent: deque[Injected] = deque(maxlen=_REMEMBERED)
-        self._news = anyio.Event()
+        self._active: list[InjectedFault] = []
+        self._holding: set[InjectedFault] = set()
+        self._recent: deque[InjectedFault] = deque(maxlen=_MAX_RECENT)
+        self._changed = Signal()
 
     @property
-    def active(self) -> Sequence[Injected]:
-        """Those that requests may still meet, oldest first."""
+    def active(self) -> Sequence[InjectedFault]:
+        """The faults that affect new requests, oldest first."""
         return tuple(self._active)
 
     @property
-    def standing(self) -> Sequence[Injected]:
-        """Those that requests may still meet, and those that hold answers which met them before, oldest first."""
+    def in_effect(self) -> Sequence[InjectedFault]:
+        """The faults that affect new requests or unfinished responses, oldest first."""
         holding = (injected for injected in self._holding if not injected.is_lifted)
         return sorted({*self._active, *holding}, key=lambda injected: injected.number)
 
-    def inject(self, fault: Fault, *, strikes_streams: bool) -> Injected:
-        """Put it in force. ``strikes_streams``: streams are open that it spoils, which counts as once."""
+    def inject(self, fault: Fault, *, affects_streams: bool) -> InjectedFault:
+        """Inject a fault. ``affects_streams``: it affects open streams, which count together as one response."""
         self.count += 1
-        counts = strikes_streams and not fault.rides_on_answers
-        remaining = fault.times if fault.times is None else fault.times - counts
-        injected = Injected(self.count, fault, remaining)
+        used = affects_streams and not fault.only_at_response_start
+        remaining = fault.times if fault.times is None else fault.times - used
+        injected = InjectedFault(self.count, fault, remaining)
         self._recent.append(injected)
         if injected.is_active:
             self._active.append(injected)
         if fault.lasts is not None:
             asyncio.get_running_loop().call_later(fault.lasts, self._lift, injected)
-        self._tell()
+        self._notify()
         return injected
 
     def lift(self, number: int) -> bool:
-        """End the fault of that number, for streams too that it struck before; answers whether it had not ended yet."""
-        everyone = (*self._active, *self._holding, *self._recent)
-        found = {injected for injected in everyone if injected.number == number and not injected.is_lifted}
-        for injected in found:
+        """Lift the fault with that number, also for the open streams that it affects. Returns False if it was already lifted."""
+        remembered = (*self._active, *self._holding, *self._recent)
+        matching = {injected for injected in remembered if injected.number == number and not injected.is_lifted}
+        for injected in matching:
             self._lift(injected)
-        return bool(found)
+        return bool(matching)
 
     def lift_all(self, kind: FaultKind | None = None) -> int:
-        """End all faults, or all of a kind; answers how many of them stood."""
-        found = [injected for injected in self.standing if kind in {None, injected.fault.kind}]
-        for injected in {*found, *(struck for struck in self._recent if kind in {None, struck.fault.kind})}:
+        """Lift all faults, or all of one kind. Returns how many of them were in effect."""
+        in_effect = [injected for injected in self.in_effect if kind in {None, injected.fault.kind}]
+        for injected in {*in_effect, *(recent for recent in self._recent if kind in {None, recent.fault.kind})}:
             self._lift(injected)
-        return len(found)
+        return len(in_effect)
 
-    def meet(self, endpoint: Endpoint) -> tuple[Injected, ...]:
-        """The faults that a request met which has just arrived; it counts for those that spoil a number of answers."""
-        met = tuple(injected for injected in self._active if endpoint in injected.fault.endpoints)
-        for injected in met:
+    def match_request(self, endpoint: Endpoint) -> tuple[InjectedFault, ...]:
+        """The faults that affect a new request. It counts against their ``times``."""
+        matching = tuple(injected for injected in self._active if endpoint in injected.fault.endpoints)
+        for injected in matching:
             if injected.remaining is not None:
                 injected.remaining -= 1
-        if any(not injected.is_active for injected in met):
+        if any(not injected.is_active for injected in matching):
             self._active = [injected for injected in self._active if injected.is_active]
-        if met:
-            self._tell()
-        return met
+        if matching:
+            self._notify()
+        return matching
 
-    def hold(self, injected: Injected) -> None:
-        """An answer will be spoiled by the fault from now on, until it lets go."""
-        injected.holds += 1
+    def hold_response(self, injected: InjectedFault) -> None:
+        """Record that the fault affects an unfinished response, until :meth:`release_response`."""
+        injected.held_responses += 1
         self._holding.add(injected)
-        self._tell()
+        self._notify()
 
-    def let_go(self, injected: Injected) -> None:
-        """An answer that the fault held is over."""
-        injected.holds -= 1
-        if not injected.holds:
+    def release_response(self, injected: InjectedFault) -> None:
+        """Record that a response that the fault affected is finished."""
+        injected.held_responses -= 1
+        if not injected.held_responses:
             self._holding.discard(injected)
-        self._tell()
+        self._notify()
 
-    def since(self, count: int) -> tuple[Injected, ...]:
-        """The faults that were injected after so many."""
-        return tuple(injected for injected in self._recent if injected.number > count)
+    def injected_since(self, number: int) -> tuple[InjectedFault, ...]:
+        """The faults that were injected after the fault with that number."""
+        return tuple(injected for injected in self._recent if injected.number > number)
 
-    async def news(self) -> None:
-        """Waits until a fault is injected, met or lifted."""
-        await self._news.wait()
+    async def wait_for_change(self) -> None:
+        """Wait until a fault is injected, affects a request, or is lifted."""
+        await self._changed.wait()
 
-    async def gone(self, injected: Injected) -> None:
-        """Waits until the fault is lifted, by somebody or by its time."""
+    async def wait_until_lifted(self, injected: InjectedFault) -> None:
+        """Wait until the fault is lifted, by a call or because its time is over."""
         while not injected.is_lifted:
-            await self.news()
+            await self.wait_for_change()
 
-    async def over(self, injected: Injected) -> None:
-        """Waits until no request can meet the fault any more."""
+    async def wait_until_inactive(self, injected: InjectedFault) -> None:
+        """Wait until the fault does not affect new requests."""
         while injected.is_active:
-            await self.news()
+            await self.wait_for_change()
 
-    def _lift(self, injected: Injected) -> None:
+    def _lift(self, injected: InjectedFault) -> None:
         if not injected.is_lifted:
             injected.is_lifted = True
-            self._active = [standing for standing in self._active if standing is not injected]
-            self._tell()
+            self._active = [active for active in self._active if active is not injected]
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.revision += 1
-        self._news.set()
-        self._news = anyio.Event()
+        self._changed.send()

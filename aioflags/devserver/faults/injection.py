@@ -1,7 +1,7 @@
-"""Faults on the wire: an endpoint's application, spoiled in every way that the fault panel knows.
+"""Applies faults to HTTP responses, as ASGI middleware of an endpoint.
 
-A request meets the faults that are in force when it arrives. A stream that is open meets each as it is injected. Which
-these are is decided in ``faults.py``, and what is sent in place of good data in ``spoiled.py``.
+A request is affected by the faults that are active when it arrives. An open stream is also affected by each fault that is injected
+later. ``faults.py`` has the list of faults, ``payloads.py`` the bytes that they send.
 """
 
 from __future__ import annotations
@@ -16,29 +16,33 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aioflags.devserver.faults.faults import Fault, FaultKind, Faults, Injected
-from aioflags.devserver.faults.payloads import directive_headers, spoiled_body, spoiled_frame
+from aioflags.devserver.faults.faults import Fault, FaultKind, Faults, InjectedFault
+from aioflags.devserver.faults.payloads import directive_headers, fault_body, fault_frame
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
 
-__all__ = ["CUT", "MOST_BYTES", "FaultInjection"]
+__all__ = ["CUT_EXTENSION", "MAX_REQUEST_BYTES", "FaultInjection"]
 
-CUT: Final = "aioflags.cut"
-"""The ASGI extension of a server that lets its applications cut a connection: an async function of ``reset``."""
+CUT_EXTENSION: Final = "aioflags.cut"
+"""The ASGI extension with which an application closes the connection of a request: an async function ``cut(*, reset: bool)``."""
 
-MOST_BYTES: Final = 16 * 1024 * 1024
-"""How much a request may send."""
+MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+"""The largest accepted body of a request."""
 
-_INSTEAD: Final = (FaultKind.DELAY, FaultKind.SILENCE, FaultKind.RESET, FaultKind.CLOSE, FaultKind.STATUS)
-"""Faults that come before an answer or take its place, in the order in which they have their turn."""
+_BEFORE_RESPONSE: Final = (FaultKind.DELAY, FaultKind.SILENCE, FaultKind.RESET, FaultKind.CLOSE, FaultKind.STATUS)
+"""Faults that delay or replace a response, in the order in which they apply."""
 
-_LASTING: Final = frozenset({FaultKind.DELAY, FaultKind.SILENCE, FaultKind.DRIP})
-_SPOILING_BYTES: Final = frozenset({FaultKind.DRIP, FaultKind.TRUNCATED})
-_PIECES_A_SECOND: Final = 10
+_STREAM_LASTING: Final = frozenset({FaultKind.DELAY, FaultKind.SILENCE, FaultKind.DRIP})
+"""Faults that affect an open stream until they are lifted."""
+
+_POLL_LASTING: Final = frozenset({FaultKind.DRIP, FaultKind.TRUNCATED})
+"""Faults that change how the body of a poll response is sent."""
+
+_DRIPS_PER_SECOND: Final = 10
 
 
 class _CutError(Exception):
-    """The connection ends here: with a reset, or with an end that comes too early."""
+    """The connection must be closed now: with a reset, or in the middle of the response."""
 
     def __init__(self, *, reset: bool) -> None:
         super().__init__("a fault cut this connection")
@@ -46,7 +50,7 @@ class _CutError(Exception):
 
 
 class FaultInjection:
-    """The application of an endpoint as its clients find it. It notes who comes, and meets the faults with them."""
+    """ASGI middleware of an endpoint: records the request and its client, and applies the faults of the endpoint."""
 
     def __init__(self, app: ASGIApp, state: ServerState, endpoint: Endpoint) -> None:
         self._app = app
@@ -55,111 +59,112 @@ class FaultInjection:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state, endpoint = self._state, self._endpoint
-        state.arrived(endpoint)
-        client = state.clients.arrived(Headers(scope=scope), (scope.get("client") or ("",))[0])
+        state.count_request(endpoint)
+        client = state.clients.record_request(Headers(scope=scope), (scope.get("client") or ("",))[0])
         scope.setdefault("state", {})["client"] = client
 
-        def note(fault: Fault) -> None:
-            state.clients.met(client, endpoint, fault.kind, state.version)
+        def record_fault(fault: Fault) -> None:
+            state.clients.record_fault(client, endpoint, fault.kind, state.version)
 
-        answer = _Answer(endpoint, state.faults, note, (scope, receive, send))
+        exchange = _Exchange(endpoint, state.faults, record_fault, (scope, receive, send))
         try:
-            await answer.give(self._app)
+            await exchange.run(self._app)
         except _CutError as cut:
             extensions: dict[str, Any] = scope.get("extensions") or {}
-            if CUT not in extensions:
+            if CUT_EXTENSION not in extensions:
                 raise ConnectionAbortedError(str(cut)) from None
-            await extensions[CUT](reset=cut.reset)
+            await extensions[CUT_EXTENSION](reset=cut.reset)
 
 
-class _Answer:
-    """One request on its way to an answer, good or spoiled."""
+class _Exchange:
+    """One request and its response, with the faults that affect it."""
 
     def __init__(
-        self, endpoint: Endpoint, faults: Faults, note: Callable[[Fault], None], request: tuple[Scope, Receive, Send]
+        self, endpoint: Endpoint, faults: Faults, record_fault: Callable[[Fault], None], request: tuple[Scope, Receive, Send]
     ) -> None:
-        self._endpoint, self._faults, self._note = endpoint, faults, note
+        self._endpoint, self._faults, self._record_fault = endpoint, faults, record_fault
         self._scope, self._receive, self._send = request
-        self._seen = faults.count
-        self._met = faults.meet(endpoint)
-        self._lasting: list[Injected] = []
-        self._is_open = anyio.Event()
-        self._one_at_a_time = anyio.Lock()
+        self._last_seen = faults.count
+        self._matching = faults.match_request(endpoint)
+        self._lasting: list[InjectedFault] = []
+        self._headers_sent = anyio.Event()
+        self._send_lock = anyio.Lock()
         self._ending: Literal["end", "close", "reset"] | None = None
 
-    async def give(self, app: ASGIApp) -> None:
-        """Answers the request. Raises :class:`_CutError` where the connection is to be cut."""
+    async def run(self, app: ASGIApp) -> None:
+        """Respond to the request. Raises :class:`_CutError` if a fault closes the connection."""
         try:
-            await self._give(app)
+            await self._respond(app)
         finally:
             for injected in self._lasting:
-                self._faults.let_go(injected)
+                self._faults.release_response(injected)
 
-    def _hold(self, injected: Injected) -> None:
-        """Lets a fault spoil this answer for as long as both last."""
+    def _add_lasting(self, injected: InjectedFault) -> None:
+        """Apply a fault to the rest of this response, until the fault is lifted."""
         self._lasting.append(injected)
-        self._faults.hold(injected)
+        self._faults.hold_response(injected)
 
-    async def _give(self, app: ASGIApp) -> None:
-        for injected in self._met:
-            self._note(injected.fault)
-        for injected in sorted((one for one in self._met if one.fault.kind in _INSTEAD), key=_turn):
-            if await self._is_answered_by(injected):
+    async def _respond(self, app: ASGIApp) -> None:
+        for injected in self._matching:
+            self._record_fault(injected.fault)
+        before = [injected for injected in self._matching if injected.fault.kind in _BEFORE_RESPONSE]
+        for injected in sorted(before, key=_order):
+            if await self._replaces_response(injected):
                 return
-        self._met = tuple(injected for injected in self._met if injected.fault.kind not in _INSTEAD)
+        self._matching = tuple(injected for injected in self._matching if injected.fault.kind not in _BEFORE_RESPONSE)
         if self._endpoint.is_stream:
             await self._stream(app)
             return
-        for injected in self._met:
-            if injected.fault.kind in _SPOILING_BYTES:
-                self._hold(injected)
-        body = spoiled_body(self._endpoint, (injected.fault for injected in self._met))
-        spoiled = None if body is None else Response(body, media_type="application/json")
-        await (spoiled or app)(self._scope, self._receive, self._pass_on)
+        for injected in self._matching:
+            if injected.fault.kind in _POLL_LASTING:
+                self._add_lasting(injected)
+        body = fault_body(self._endpoint, (injected.fault for injected in self._matching))
+        replacement = None if body is None else Response(body, media_type="application/json")
+        await (replacement or app)(self._scope, self._receive, self._send_on)
 
-    # -- before an answer, or in its place
+    # -- before a response, or in its place
 
-    async def _is_answered_by(self, injected: Injected) -> bool:
-        """What the fault does before there is an answer; whether it was the answer."""
+    async def _replaces_response(self, injected: InjectedFault) -> bool:
+        """Apply a fault before the response begins. Returns whether the fault sent the response."""
         fault = injected.fault
         match fault.kind:
             case FaultKind.DELAY:
                 await anyio.sleep(fault.delay)
                 if self._endpoint.is_stream:
-                    self._hold(injected)
+                    self._add_lasting(injected)
                 return False
             case FaultKind.SILENCE:
-                self._hold(injected)
-                await self._say_nothing(injected)
+                self._add_lasting(injected)
+                await self._stay_silent(injected)
                 raise _CutError(reset=False)
             case FaultKind.STATUS:
-                await self._drain()
-                text = b"" if fault.status in {204, 304} else b"asked for on the fault panel"
-                await Response(text, status_code=fault.status)(self._scope, self._receive, self._pass_on)
+                await self._read_request()
+                text = b"" if fault.status in {204, 304} else b"an injected fault"
+                await Response(text, status_code=fault.status)(self._scope, self._receive, self._send_on)
                 return True
             case _:
                 raise _CutError(reset=fault.kind is FaultKind.RESET)
 
-    async def _say_nothing(self, injected: Injected) -> None:
-        """Until the fault is lifted, or the client has enough of it."""
+    async def _stay_silent(self, injected: InjectedFault) -> None:
+        """Wait until the fault is lifted or the client disconnects."""
         async with anyio.create_task_group() as tasks:
 
-            async def notice_the_end() -> None:
+            async def wait_for_disconnect() -> None:
                 while (await self._receive())["type"] != "http.disconnect":
                     pass
                 tasks.cancel_scope.cancel()
 
-            tasks.start_soon(notice_the_end)
-            await self._faults.gone(injected)
+            tasks.start_soon(wait_for_disconnect)
+            await self._faults.wait_until_lifted(injected)
             tasks.cancel_scope.cancel()
 
-    async def _drain(self) -> None:
-        """Takes what the client sends, since many do not look at an answer before."""
+    async def _read_request(self) -> None:
+        """Read the body of the request, because many clients do not read a response before they have sent it."""
         received = 0
         try:
             async for chunk in Request(self._scope, self._receive).stream():
                 received += len(chunk)
-                if received > MOST_BYTES:
+                if received > MAX_REQUEST_BYTES:
                     return
         except ClientDisconnect:
             return
@@ -169,49 +174,49 @@ class _Answer:
     async def _stream(self, app: ASGIApp) -> None:
         async with anyio.create_task_group() as tasks:
 
-            async def strike(injected: Injected) -> None:
-                await self._strike(injected, tasks)
+            async def apply(injected: InjectedFault) -> None:
+                await self._apply_to_stream(injected, tasks)
 
             async def watch() -> None:
                 while True:
-                    for injected in self._faults.since(self._seen):
-                        self._seen = injected.number
+                    for injected in self._faults.injected_since(self._last_seen):
+                        self._last_seen = injected.number
                         if self._endpoint in injected.fault.endpoints:
-                            self._note(injected.fault)
-                            tasks.start_soon(strike, injected)
-                    await self._faults.news()
+                            self._record_fault(injected.fault)
+                            tasks.start_soon(apply, injected)
+                    await self._faults.wait_for_change()
 
-            async def pass_on(message: Message) -> None:
-                await self._pass_on(message)
+            async def send(message: Message) -> None:
+                await self._send_on(message)
                 if message["type"] == "http.response.start":
-                    for injected in self._met:
-                        await self._strike_at_opening(injected, tasks)
+                    for injected in self._matching:
+                        await self._apply_after_headers(injected, tasks)
 
             tasks.start_soon(watch)
-            await app(self._scope, self._receive, pass_on)
+            await app(self._scope, self._receive, send)
             tasks.cancel_scope.cancel()
         if self._ending == "end":
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         elif self._ending is not None:
             raise _CutError(reset=self._ending == "reset")
 
-    async def _strike_at_opening(self, injected: Injected, tasks: TaskGroup) -> None:
-        """A fault that the request met, once the headers are sent. The directive is among these already."""
+    async def _apply_after_headers(self, injected: InjectedFault, tasks: TaskGroup) -> None:
+        """Apply a fault that was active at the request, after the headers were sent. They already contain the directive."""
         if injected.fault.kind is not FaultKind.DIRECTIVE:
-            await self._strike(injected, tasks)
+            await self._apply_to_stream(injected, tasks)
         elif not injected.fault.payload:
-            self._hold(injected)
+            self._add_lasting(injected)
 
-    async def _strike(self, injected: Injected, tasks: TaskGroup) -> None:
-        """What a fault does to a stream that is open."""
+    async def _apply_to_stream(self, injected: InjectedFault, tasks: TaskGroup) -> None:
+        """Apply a fault to an open stream."""
         fault = injected.fault
-        if fault.kind in _LASTING:
-            self._hold(injected)
+        if fault.kind in _STREAM_LASTING:
+            self._add_lasting(injected)
             return
-        await self._is_open.wait()
-        if words := spoiled_frame(self._endpoint, fault):
-            async with self._one_at_a_time:
-                await self._send({"type": "http.response.body", "body": words, "more_body": True})
+        await self._headers_sent.wait()
+        if frame := fault_frame(self._endpoint, fault):
+            async with self._send_lock:
+                await self._send({"type": "http.response.body", "body": frame, "more_body": True})
         match fault.kind:
             case FaultKind.ERROR | FaultKind.MALFORMED:
                 return
@@ -223,21 +228,22 @@ class _Answer:
                 self._ending = "end"
         tasks.cancel_scope.cancel()
 
-    # -- what is passed on, and how fast
+    # -- sending
 
-    async def _pass_on(self, message: Message) -> None:
-        """Sends on what the application sends, as the faults of this answer have it."""
+    async def _send_on(self, message: Message) -> None:
+        """Send a message of the application, changed by the faults of this response."""
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(directive_headers(injected.fault for injected in self._met))
+            MutableHeaders(scope=message).update(directive_headers(injected.fault for injected in self._matching))
             await self._send(message)
-            self._is_open.set()
+            self._headers_sent.set()
             return
         while any(_is_silent(injected) for injected in self._lasting):
-            await self._faults.news()
-        async with self._one_at_a_time:
-            await self._slowly(message)
+            await self._faults.wait_for_change()
+        async with self._send_lock:
+            await self._send_body(message)
 
-    async def _slowly(self, message: Message) -> None:
+    async def _send_body(self, message: Message) -> None:
+        """Send a part of the body: delayed, in small pieces, or truncated, as the lasting faults require."""
         body: bytes = message.get("body", b"")
         for injected in self._lasting:
             if injected.is_lifted:
@@ -254,9 +260,9 @@ class _Answer:
                     pass
         await self._send({**message, "body": body})
 
-    async def _drip(self, body: bytes, injected: Injected) -> bytes:
-        """Sends the body bit by bit while the fault lasts; answers what is left of it."""
-        size = max(1, round(injected.fault.rate / _PIECES_A_SECOND))
+    async def _drip(self, body: bytes, injected: InjectedFault) -> bytes:
+        """Send the body in small pieces until the fault is lifted. Returns the rest of the body."""
+        size = max(1, round(injected.fault.rate / _DRIPS_PER_SECOND))
         while len(body) > size and not injected.is_lifted:
             await self._send({"type": "http.response.body", "body": body[:size], "more_body": True})
             body = body[size:]
@@ -264,11 +270,11 @@ class _Answer:
         return body
 
 
-def _turn(injected: Injected) -> int:
-    return _INSTEAD.index(injected.fault.kind)
+def _order(injected: InjectedFault) -> int:
+    return _BEFORE_RESPONSE.index(injected.fault.kind)
 
 
-def _is_silent(injected: Injected) -> bool:
+def _is_silent(injected: InjectedFault) -> bool:
     if injected.is_lifted:
         return False
     fault = injected.fault

@@ -1,4 +1,4 @@
-"""What is sent in place of good data: the bytes of faults that spoil what an answer says. All of it is pure."""
+"""The bytes that faults send in place of flag data, or in addition to it. No input or output."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.model.result import FallbackDirective
 from aioflags.protocol.directive import shape_directive, shape_goodbye
 
-__all__ = ["directive_headers", "spoiled_body", "spoiled_frame"]
+__all__ = ["directive_headers", "fault_body", "fault_frame"]
 
-_NOTHING_NEW: Final = {"id": "", "target": 0, "intentCode": "none", "reason": "up-to-date"}
-_NO_DATA: Final = {Endpoint.POLL: poll_body([("server-intent", {"payloads": [_NOTHING_NEW]})]), Endpoint.LATEST_ALL: b"{}"}
-_BROKEN: Final = {Endpoint.POLL: b'{"events": [{"event": ', Endpoint.LATEST_ALL: b'{"flags": {"a": '}
-_BROKEN_EVENT: Final = {Endpoint.STREAM: b"event: server-intent\n", Endpoint.ALL: b"event: put\n"}
+_NO_CHANGES: Final = {"id": "", "target": 0, "intentCode": "none", "reason": "up-to-date"}
+_NO_DATA: Final = {Endpoint.POLL: poll_body([("server-intent", {"payloads": [_NO_CHANGES]})]), Endpoint.LATEST_ALL: b"{}"}
+_MALFORMED_BODY: Final = {Endpoint.POLL: b'{"events": [{"event": ', Endpoint.LATEST_ALL: b'{"flags": {"a": '}
+_MALFORMED_EVENT: Final = {Endpoint.STREAM: b"event: server-intent\n", Endpoint.ALL: b"event: put\n"}
 
 
 def directive_headers(faults: Iterable[Fault]) -> dict[str, str]:
-    """The headers of the newest directive among the faults; none without one."""
+    """The headers of the newest directive among the faults; empty without a directive."""
     directives = [fault for fault in faults if fault.kind is FaultKind.DIRECTIVE]
     return shape_directive(FallbackDirective(ttl=directives[-1].ttl, origin="header") if directives else None)
 
 
-def spoiled_body(endpoint: Endpoint, faults: Iterable[Fault]) -> bytes | None:
-    """What a poll answers in place of its data; ``None`` if no fault asks for that."""
+def fault_body(endpoint: Endpoint, faults: Iterable[Fault]) -> bytes | None:
+    """The body of a poll response if a fault replaces it; otherwise ``None``."""
     for fault in faults:
         match fault.kind:
             case FaultKind.GOODBYE | FaultKind.ERROR:
                 return poll_body([_message(fault)])
             case FaultKind.MALFORMED:
-                return _BROKEN[endpoint]
+                return _MALFORMED_BODY[endpoint]
             case FaultKind.DIRECTIVE if not fault.payload:
                 return _NO_DATA[endpoint]
             case _:
@@ -42,17 +42,17 @@ def spoiled_body(endpoint: Endpoint, faults: Iterable[Fault]) -> bytes | None:
     return None
 
 
-def spoiled_frame(endpoint: Endpoint, fault: Fault) -> bytes:
-    """What a stream sends because of a fault; nothing, if the fault needs no words."""
+def fault_frame(endpoint: Endpoint, fault: Fault) -> bytes:
+    """The bytes that a fault sends into a stream; empty for a fault that sends none."""
     match fault.kind:
         case FaultKind.GOODBYE | FaultKind.ERROR:
             return frame(_message(fault))
         case FaultKind.DIRECTIVE if endpoint is Endpoint.STREAM:
             return frame(_message(fault))
         case FaultKind.MALFORMED:
-            return _BROKEN_EVENT[endpoint] + b'data: {"payloads": [{"id": \n\n'
+            return _MALFORMED_EVENT[endpoint] + b'data: {"payloads": [{"id": \n\n'
         case FaultKind.TRUNCATED:
-            return _BROKEN_EVENT[endpoint] + b'data: {"payloads": [{"id'
+            return _MALFORMED_EVENT[endpoint] + b'data: {"payloads": [{"id'
         case _:
             return b""
 
@@ -60,6 +60,6 @@ def spoiled_frame(endpoint: Endpoint, fault: Fault) -> bytes:
 def _message(fault: Fault) -> Message:
     if fault.kind is FaultKind.ERROR:
         return "error", {"payloadId": "", "reason": fault.reason}
-    # A time in a goodbye makes it a directive to clients that know it.
+    # A goodbye with a TTL is a directive to clients that support it.
     directive = None if fault.ttl is None else FallbackDirective(ttl=fault.ttl, origin="goodbye")
     return "goodbye", msgspec.Raw(shape_goodbye(fault.reason, directive))

@@ -1,4 +1,4 @@
-"""Scenarios: faults and edits that are played in order, from a file or over the control API."""
+"""Scenarios: a list of faults and edits to play in order, from a file or the control API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import anyio
 import msgspec
 
-from aioflags.devserver.control.decode import read
+from aioflags.devserver.decode import decode
 from aioflags.devserver.faults.faults import Fault, FaultKind
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.suggest import did_you_mean
@@ -23,9 +23,10 @@ _UNITS: Final = {"for": "s", "delay": "s", "ttl": "s", "rate": "bytes/s"}
 
 
 class ScenarioStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One thing to do, ``after`` so many seconds: a ``fault``, faults to ``lift`` (a kind, or ``all``), or a flag to ``flip``.
+    """One step: a ``fault`` to inject, faults to ``lift`` (a kind, or ``all``), or a flag to ``flip``.
 
-    A fault with an end, by ``times`` or ``for``, is waited for. One without stands while the scenario goes on.
+    ``after``: seconds to wait first. A fault with ``times`` or ``for`` must end before the next step begins; other faults stay
+    active.
     """
 
     after: _Pause = 0
@@ -34,8 +35,8 @@ class ScenarioStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     flip: str | None = None
 
     def __post_init__(self) -> None:
-        if sum(what is not None for what in (self.fault, self.lift, self.flip)) != 1:
-            raise ValueError('a step has one of "fault", "lift" and "flip"')
+        if sum(action is not None for action in (self.fault, self.lift, self.flip)) != 1:
+            raise ValueError('a step needs exactly one of "fault", "lift" and "flip"')
         kinds = [_ALL, *FaultKind]
         if self.lift is not None and self.lift not in kinds:
             hint = did_you_mean(self.lift, kinds, quote='"{}"'.format) or f"expected one of {', '.join(kinds)}"
@@ -50,33 +51,36 @@ class ScenarioStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def _with_unit(name: str, value: object) -> str:
-    """A property of a fault as text: numbers without a fraction of zero, and with their unit."""
+    """A property of a fault as text: a number has its unit, and no ``.0``."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return f"{text} {_UNITS[name]}" if name in _UNITS else text
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to do, in order."""
+    """Steps to play in order."""
 
     steps: tuple[ScenarioStep, ...]
 
 
 def read_scenario(written: object, *, name: str | None = None) -> Scenario:
-    """The scenario in JSON text (bytes), or in what such text decodes to. Raises :class:`ConfigError`."""
-    return read(Scenario, written, name=name)
+    """Decode a scenario from JSON text (bytes), or from decoded JSON. ``name``: the file name for errors.
+
+    Raises :class:`ConfigError`.
+    """
+    return decode(Scenario, written, name=name)
 
 
 async def play(scenario: Scenario, state: ServerState) -> AsyncGenerator[ScenarioStep, None]:
-    """Plays it; yields each step when it has been done. Whoever stops in the middle leaves standing what stands.
+    """Play the scenario, and yield each step after it is complete. Closing the generator does not lift faults.
 
-    Raises :class:`ConfigError` at a flag that is not there.
+    Raises :class:`ConfigError` if a step flips a flag that does not exist.
     """
     for step in scenario.steps:
         await anyio.sleep(step.after)
         if step.fault is not None:
             injected = state.inject(step.fault)
             if step.fault.times is not None or step.fault.lasts is not None:
-                await state.faults.over(injected)
+                await state.faults.wait_until_inactive(injected)
         elif step.flip is not None:
             state.flip(step.flip)
         else:

@@ -1,1 +1,1 @@
-"""How the development server speaks LaunchDarkly's protocols."""
+"""LaunchDarkly's protocols on the side of the server: endpoints, messages, streams."""

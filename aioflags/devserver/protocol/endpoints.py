@@ -1,4 +1,4 @@
-"""Where clients of the server ask: the paths of LaunchDarkly's services.
+"""The endpoints for SDKs: the paths of LaunchDarkly's services.
 
 Source: ``data-system.md`` 1.1.
 """
@@ -11,7 +11,7 @@ __all__ = ["Endpoint"]
 
 
 class Endpoint(StrEnum):
-    """What clients ask for, by path."""
+    """An endpoint, by its path."""
 
     POLL = "/sdk/poll"
     STREAM = "/sdk/stream"
@@ -22,5 +22,5 @@ class Endpoint(StrEnum):
 
     @property
     def is_stream(self) -> bool:
-        """Whether its answers stay open."""
+        """Whether its responses are event streams."""
         return self in {Endpoint.STREAM, Endpoint.ALL}

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from aioflags.devserver import LOOPBACK_HOSTS, ServerState, create_app
-from aioflags.devserver.control.access import host_name, is_this_machine, judge
+from aioflags.devserver.control.access import check_access, host_name, is_this_machine
 
 TOKEN = "the-token"
 LOCAL = {"host": "127.0.0.1:8765"}
@@ -52,7 +52,7 @@ KEY = {"authorization": f"Bearer {TOKEN}"}
     ],
 )
 def test_a_request_is_judged(path: str, headers: dict[str, str], is_local: bool, status: int | None) -> None:
-    refusal = judge(path, headers, is_local=is_local, hosts=LOOPBACK_HOSTS, token=TOKEN)
+    refusal = check_access(path, headers, is_local=is_local, hosts=LOOPBACK_HOSTS, token=TOKEN)
     assert (refusal and refusal.status) == status
 
 
@@ -100,12 +100,14 @@ def test_a_request_is_judged(path: str, headers: dict[str, str], is_local: bool,
 )
 def test_a_host_header_is_parsed_strictly(host: str, name: str | None) -> None:
     assert host_name(host) == name
-    refusal = judge("/sdk/poll", {"host": host}, is_local=True, hosts=[*LOOPBACK_HOSTS, name or "localhost"], token=TOKEN)
+    refusal = check_access("/sdk/poll", {"host": host}, is_local=True, hosts=[*LOOPBACK_HOSTS, name or "localhost"], token=TOKEN)
     assert (refusal is None) is (name is not None)
 
 
 def test_without_a_token_nothing_opens_the_api() -> None:
-    refusal = judge("/control/state", LOCAL | {"authorization": "Bearer None"}, is_local=True, hosts=LOOPBACK_HOSTS, token=None)
+    refusal = check_access(
+        "/control/state", LOCAL | {"authorization": "Bearer None"}, is_local=True, hosts=LOOPBACK_HOSTS, token=None
+    )
     assert refusal is not None
     assert refusal.status == 401
 

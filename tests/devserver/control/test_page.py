@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Status
-from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, Serving, create_app, serve
+from aioflags.devserver import Endpoint, Fault, FaultKind, RunningServer, ServerState, create_app, serve
 from aioflags.sources import Polling, Streaming
 from tests.support.browser import CHROMIUM, Page, browse
 from tests.support.canaries import KEY, WATCH
@@ -30,7 +30,7 @@ ITEM = "#flags [data-key='checkout']"
 class Scene:
     """A server, a client of it, and a browser at its page."""
 
-    def __init__(self, state: ServerState, serving: Serving, client: Client, page: Page) -> None:
+    def __init__(self, state: ServerState, serving: RunningServer, client: Client, page: Page) -> None:
         self.state, self.serving, self.client, self.page = state, serving, client, page
 
     async def sees(self, value: str) -> None:
@@ -242,7 +242,7 @@ async def test_a_client_that_is_gone_leaves_the_table(scene: Scene) -> None:
 
 async def test_numbers_of_clients_do_not_wrap(scene: Scene) -> None:
     for number in range(1200):
-        scene.state.clients.arrived({"x-launchdarkly-instance-id": str(number), "user-agent": "x" * 200}, "")
+        scene.state.clients.record_request({"x-launchdarkly-instance-id": str(number), "user-agent": "x" * 200}, "")
     cell = "document.querySelector('#clients tr[data-key=\"1200\"] td')"
     await scene.page.until(cell)
     lines = f"(() => {{ const r = document.createRange(); r.selectNodeContents({cell}); return r.getClientRects().length; }})()"

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from aioflags.devserver import Endpoint, Fault, FaultKind
-from aioflags.devserver.control.decode import read
+from aioflags.devserver.decode import decode
 from aioflags.devserver.faults.faults import Faults
 from aioflags.errors import ConfigError
 
@@ -24,8 +24,8 @@ def doing(change: Callable[[Faults], Any]) -> Callable[[Faults], Any]:
     return change
 
 
-def injected_into(faults: Faults, fault: Fault = RESET, *, strikes_streams: bool = False) -> int:
-    return faults.inject(fault, strikes_streams=strikes_streams).number
+def injected_into(faults: Faults, fault: Fault = RESET, *, affects_streams: bool = False) -> int:
+    return faults.inject(fault, affects_streams=affects_streams).number
 
 
 def numbers(faults: Faults) -> list[int]:
@@ -43,7 +43,7 @@ def numbers(faults: Faults) -> list[int]:
     ],
 )
 def test_a_fault_strikes(written: object, endpoints: set[Endpoint]) -> None:
-    assert read(Fault, written).endpoints == endpoints
+    assert decode(Fault, written).endpoints == endpoints
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,10 @@ def test_a_fault_strikes(written: object, endpoints: set[Endpoint]) -> None:
         pytest.param({"kind": "reset", "for": -1}, "for: expected number > 0", id="a time that is over"),
         pytest.param({"kind": "status", "status": 99}, "status: expected whole number >= 200", id="no status"),
         pytest.param({"kind": "status", "status": "503"}, "status: expected whole number, got string", id="a status in words"),
-        pytest.param({"kind": "goodbye", "on": ["/all"]}, 'a "goodbye" exists in FDv2 alone', id="what FDv1 does not know"),
-        pytest.param({"kind": "malformed", "on": ["/bulk"]}, 'a "malformed" is for answers with data', id="data where none are"),
+        pytest.param({"kind": "goodbye", "on": ["/all"]}, '"goodbye" is only possible in FDv2', id="what FDv1 does not know"),
+        pytest.param(
+            {"kind": "malformed", "on": ["/bulk"]}, '"malformed" is only possible on endpoints with data', id="data where none are"
+        ),
         pytest.param(
             {"kind": "reset", "xyz": 1}, "xyz: unknown property: expected one of kind, on, times", id="a property like no other"
         ),
@@ -70,7 +72,7 @@ def test_a_fault_strikes(written: object, endpoints: set[Endpoint]) -> None:
 )
 def test_a_mistake_is_named_with_the_way_out(written: object, message: str) -> None:
     with pytest.raises(ConfigError) as mistake:
-        read(Fault, written)
+        decode(Fault, written)
     assert message in str(mistake.value)
 
 
@@ -100,9 +102,11 @@ def test_a_mistake_is_named_with_the_way_out(written: object, message: str) -> N
         pytest.param({"kind": "directive", "ttl": -1}, "ttl: expected number >= 0", id="a negative time to live"),
         pytest.param({"kind": "directive", "payload": 1}, "payload: expected boolean, got number", id="a number for a boolean"),
         pytest.param({"kind": "goodbye", "reason": 1}, "reason: expected string, got number", id="a number for a reason"),
-        pytest.param({"kind": "goodbye", "on": ["/all"]}, 'a "goodbye" exists in FDv2 alone', id="an FDv2 event on FDv1"),
+        pytest.param({"kind": "goodbye", "on": ["/all"]}, '"goodbye" is only possible in FDv2', id="an FDv2 event on FDv1"),
         pytest.param(
-            {"kind": "drip", "on": {Endpoint.EVENTS}}, 'a "drip" is for answers with data', id="data on an events endpoint"
+            {"kind": "drip", "on": {Endpoint.EVENTS}},
+            '"drip" is only possible on endpoints with data',
+            id="data on an events endpoint",
         ),
     ],
 )
@@ -134,7 +138,7 @@ def test_endpoints_may_be_written_as_paths(on: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "strikes_streams", "fault", "met"),
+    ("times", "affects_streams", "fault", "met"),
     [
         pytest.param(None, False, RESET, 5, id="until it is lifted everybody meets it"),
         pytest.param(2, False, RESET, 2, id="twice is two requests"),
@@ -143,28 +147,28 @@ def test_endpoints_may_be_written_as_paths(on: Any) -> None:
         pytest.param(1, True, Fault(kind=FaultKind.STATUS), 1, id="what only answers show is met by one all the same"),
     ],
 )
-def test_a_fault_is_met(times: int | None, strikes_streams: bool, fault: Fault, met: int) -> None:
+def test_a_fault_is_met(times: int | None, affects_streams: bool, fault: Fault, met: int) -> None:
     faults = Faults()
     fault = Fault(kind=fault.kind, times=times)
-    injected_into(faults, fault, strikes_streams=strikes_streams)
-    assert sum(bool(faults.meet(Endpoint.POLL)) for _ in range(5)) == met
+    injected_into(faults, fault, affects_streams=affects_streams)
+    assert sum(bool(faults.match_request(Endpoint.POLL)) for _ in range(5)) == met
     assert bool(faults.active) is (times is None)
 
 
 def test_a_fault_is_not_met_elsewhere() -> None:
     faults = Faults()
     injected_into(faults, Fault(kind=FaultKind.RESET, on=frozenset({Endpoint.POLL}), times=1))
-    assert faults.meet(Endpoint.STREAM) == ()
-    assert len(faults.meet(Endpoint.POLL)) == 1
+    assert faults.match_request(Endpoint.STREAM) == ()
+    assert len(faults.match_request(Endpoint.POLL)) == 1
 
 
 async def test_a_fault_for_a_time_ends_with_it() -> None:
     faults = Faults()
-    injected = faults.inject(Fault(kind=FaultKind.RESET, lasts=10), strikes_streams=False)
+    injected = faults.inject(Fault(kind=FaultKind.RESET, lasts=10), affects_streams=False)
     began = anyio.current_time()
-    await faults.gone(injected)
+    await faults.wait_until_lifted(injected)
     assert anyio.current_time() - began == pytest.approx(10)
-    assert faults.meet(Endpoint.POLL) == ()
+    assert faults.match_request(Endpoint.POLL) == ()
 
 
 @pytest.mark.parametrize(
@@ -186,7 +190,7 @@ def test_a_fault_is_lifted(lift: Callable[[Faults], Any], left: list[int]) -> No
 
 def test_a_fault_that_is_used_up_can_still_be_lifted_for_the_streams_it_struck() -> None:
     faults = Faults()
-    injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), strikes_streams=True)
+    injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), affects_streams=True)
     assert not injected.is_active
     assert faults.lift(injected.number)
     assert injected.is_lifted
@@ -195,38 +199,38 @@ def test_a_fault_that_is_used_up_can_still_be_lifted_for_the_streams_it_struck()
 
 def test_a_fault_that_is_used_up_stands_while_it_holds_an_answer() -> None:
     faults = Faults()
-    injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), strikes_streams=True)
+    injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), affects_streams=True)
     for _ in range(2):
-        faults.hold(injected)
-    faults.let_go(injected)
-    assert (faults.active, list(faults.standing), injected.holds) == ((), [injected], 1)
-    faults.let_go(injected)
-    assert faults.standing == []
+        faults.hold_response(injected)
+    faults.release_response(injected)
+    assert (faults.active, list(faults.in_effect), injected.held_responses) == ((), [injected], 1)
+    faults.release_response(injected)
+    assert faults.in_effect == []
 
 
 def test_a_fault_that_is_lifted_stands_no_more_although_its_answers_are_not_over() -> None:
     faults = Faults()
-    injected = faults.inject(Fault(kind=FaultKind.SILENCE), strikes_streams=True)
-    faults.hold(injected)
+    injected = faults.inject(Fault(kind=FaultKind.SILENCE), affects_streams=True)
+    faults.hold_response(injected)
     assert faults.lift_all() == 1
-    assert (faults.standing, faults.lift_all()) == ([], 0)
+    assert (faults.in_effect, faults.lift_all()) == ([], 0)
 
 
 def test_who_looks_again_learns_what_was_injected_meanwhile() -> None:
     faults = Faults()
     injected_into(faults)
     seen = faults.count
-    injected_into(faults, Fault(kind=FaultKind.CLOSE, times=1), strikes_streams=True)
-    assert [injected.fault.kind for injected in faults.since(seen)] == [FaultKind.CLOSE]
+    injected_into(faults, Fault(kind=FaultKind.CLOSE, times=1), affects_streams=True)
+    assert [injected.fault.kind for injected in faults.injected_since(seen)] == [FaultKind.CLOSE]
 
 
 @pytest.mark.parametrize(
     "happen",
     [
         pytest.param(doing(injected_into), id="injected"),
-        pytest.param(doing(lambda faults: faults.meet(Endpoint.POLL)), id="met"),
+        pytest.param(doing(lambda faults: faults.match_request(Endpoint.POLL)), id="met"),
         pytest.param(doing(lambda faults: faults.lift(1)), id="lifted"),
-        pytest.param(doing(lambda faults: faults.hold(faults.active[0])), id="holding an answer"),
+        pytest.param(doing(lambda faults: faults.hold_response(faults.active[0])), id="holding an answer"),
     ],
 )
 async def test_who_waits_is_told_that_a_fault_was(happen: Callable[[Faults], Any]) -> None:
@@ -235,7 +239,7 @@ async def test_who_waits_is_told_that_a_fault_was(happen: Callable[[Faults], Any
     revision = faults.revision
     with anyio.fail_after(1):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(faults.news)
+            tasks.start_soon(faults.wait_for_change)
             await anyio.wait_all_tasks_blocked()
             happen(faults)
     assert faults.revision > revision

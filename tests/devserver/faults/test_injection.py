@@ -11,8 +11,8 @@ import httpx
 import pytest
 from anyio.abc import SocketStream
 
-from aioflags.devserver import Endpoint, ServerState, Serving, create_app, serve
-from aioflags.devserver.control.decode import read
+from aioflags.devserver import Endpoint, RunningServer, ServerState, create_app, serve
+from aioflags.devserver.decode import decode
 from aioflags.devserver.faults.faults import Fault
 
 pytestmark = pytest.mark.real_time
@@ -24,7 +24,7 @@ SOON = 60.0
 
 
 def fault(written: dict[str, Any]) -> Fault:
-    return read(Fault, written)
+    return decode(Fault, written)
 
 
 class Wire:
@@ -66,7 +66,7 @@ class Wire:
 class Stage:
     """A server that can be asked, and spoiled."""
 
-    def __init__(self, state: ServerState, serving: Serving) -> None:
+    def __init__(self, state: ServerState, serving: RunningServer) -> None:
         self.state, self.serving = state, serving
 
     @asynccontextmanager
@@ -126,7 +126,7 @@ async def test_a_status_is_the_answer_to_events_whose_body_is_taken(stage: Stage
     async with stage.connection() as wire:
         await wire.ask("/bulk", b"[" + b" " * 500_000 + b"]")
         await wire.until(b"503")
-        await wire.until(b"fault panel")
+        await wire.until(b"injected fault")
         await wire.ask("/bulk", b"[]")
         await wire.until(b"202")
 
@@ -427,7 +427,7 @@ async def test_the_directive_given_while_streams_are_open_ends_them_and_waits_fo
 
 
 async def test_a_goodbye_to_nobody_waits_for_nobody(stage: Stage) -> None:
-    stage.state.say_goodbye()
+    stage.state.send_goodbye()
     async with stage.stream(Endpoint.STREAM):
         assert stage.state.faults.count == 0
 
@@ -473,12 +473,12 @@ async def test_once_stands_until_what_it_spoils_is_over(stage: Stage, written: d
         if not opens_before:
             await wire.ask(Endpoint.STREAM)
         with anyio.fail_after(SOON):
-            while not injected.holds:
-                await faults.news()
-        assert (injected.remaining, list(faults.standing)) == (0, [injected])
+            while not injected.held_responses:
+                await faults.wait_for_change()
+        assert (injected.remaining, list(faults.in_effect)) == (0, [injected])
     with anyio.fail_after(SOON):
-        while faults.standing:
-            await faults.news()
+        while faults.in_effect:
+            await faults.wait_for_change()
 
 
 async def test_what_a_client_met_is_noted(stage: Stage) -> None:

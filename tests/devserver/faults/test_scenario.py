@@ -39,9 +39,9 @@ async def played(steps: list[dict[str, Any]], state: ServerState) -> list[tuple[
         ),
         pytest.param({"steps": [{"lift": "resets"}]}, 'lift: "resets" is unknown, did you mean "reset"?', id="in what is lifted"),
         pytest.param({"step": []}, 's.json: step: unknown property, did you mean "steps"?', id="around the steps"),
-        pytest.param({"steps": [{"after": 1}]}, 'a step has one of "fault", "lift" and "flip"', id="a step that does nothing"),
+        pytest.param({"steps": [{"after": 1}]}, 'a step needs exactly one of "fault"', id="a step that does nothing"),
         pytest.param(
-            {"steps": [{"flip": "a", "lift": "all"}]}, 'a step has one of "fault", "lift" and "flip"', id="one that does two things"
+            {"steps": [{"flip": "a", "lift": "all"}]}, 'a step needs exactly one of "fault"', id="one that does two things"
         ),
         pytest.param({"steps": [{"flip": "a", "after": -1}]}, "steps[0].after: expected number >= 0", id="one that was before"),
         pytest.param(b"{", "s.json: line 1, column 2: the JSON ends too early", id="half a file"),
@@ -91,7 +91,7 @@ async def test_a_fault_for_some_answers_is_waited_for_until_they_are_spoiled() -
         for _ in range(2):
             await anyio.sleep(10)
             assert done == []
-            state.faults.meet(Endpoint.POLL)
+            state.faults.match_request(Endpoint.POLL)
     assert done == [(20, "status (times 2)")]
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import ServerState
-from aioflags.devserver.protocol.fill_defaults import completed
+from aioflags.devserver.data.fill_defaults import fill_defaults
 from aioflags.devserver.protocol.streams import fdv1_stream, fdv2_stream
 from aioflags.model.change import ObjectKind
 
@@ -137,15 +137,15 @@ async def test_fdv1_begins_with_everything_and_goes_on_with_patches_and_deletion
             {
                 "path": "/",
                 "data": {
-                    "flags": {"a": completed(ObjectKind.FLAG, {"key": "a", "version": 1, "on": True})},
-                    "segments": {"s": completed(ObjectKind.SEGMENT, {"key": "s", "version": 1})},
+                    "flags": {"a": fill_defaults(ObjectKind.FLAG, {"key": "a", "version": 1, "on": True})},
+                    "segments": {"s": fill_defaults(ObjectKind.SEGMENT, {"key": "s", "version": 1})},
                 },
             }
         ]
         patch = await then(frames, state, lambda state: state.flip("a"))
         assert (names(patch), data(patch)) == (
             ["patch"],
-            [{"path": "/flags/a", "data": completed(ObjectKind.FLAG, {"key": "a", "version": 2, "on": False})}],
+            [{"path": "/flags/a", "data": fill_defaults(ObjectKind.FLAG, {"key": "a", "version": 2, "on": False})}],
         )
         delete = await then(frames, state, lambda state: state.replace({}))
         assert names(delete) == ["delete", "delete"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.devserver.events.events import SeenEvents
+from aioflags.devserver.events.received import ReceivedEvents
 from aioflags.devserver.events.schema import event_problems
 
 USER = {"kind": "user", "key": "u"}
@@ -70,16 +70,16 @@ def test_there_is_no_problem_in(event: dict[str, Any]) -> None:
         pytest.param(feature(context="u"), ["context: a context is an object"], id="a context that is none"),
         pytest.param(
             feature(context={**USER, "_meta": {"privateAttributes": ["x"]}}),
-            ["context: it declares private attributes"],
+            ["context: it has privateAttributes"],
             id="declared privacy",
         ),
-        pytest.param(feature(key="b"), ["no flag 'b' is served here"], id="a flag that is not there"),
+        pytest.param(feature(key="b"), ["unknown flag 'b'"], id="a flag that is not there"),
         pytest.param(summary(count="1"), ["features.a.counters[0].count: expected whole number"], id="a count in words"),
         pytest.param(
             summary(unknown=True), ['features.a.counters[0]: expected either "version" or "unknown"'], id="known and unknown"
         ),
         pytest.param({**summary(), "features": []}, ["features: expected object, got array"], id="features as a list"),
-        pytest.param({**summary(), "features": {"b": 1}}, ["features.b: expected object", "no flag 'b'"], id="two problems"),
+        pytest.param({**summary(), "features": {"b": 1}}, ["features.b: expected object", "unknown flag 'b'"], id="two problems"),
         pytest.param(
             {"kind": "diagnostic", "creationDate": 1}, ["id: expected object, got null"], id="a diagnostic event without an id"
         ),
@@ -91,9 +91,9 @@ def test_a_problem_is_named(event: Any, problems: list[str]) -> None:
     assert all(each.startswith(start) for each, start in zip(found, problems, strict=True))
 
 
-def accepted(body: bytes, headers: dict[str, str] | None = None, *, is_analytics: bool = True) -> SeenEvents:
-    events = SeenEvents()
-    events.accept(body, {**HEADERS, **(headers or {})}, client=3, flags=["a"], is_analytics=is_analytics)
+def accepted(body: bytes, headers: dict[str, str] | None = None, *, is_analytics: bool = True) -> ReceivedEvents:
+    events = ReceivedEvents()
+    events.add_payload(body, {**HEADERS, **(headers or {})}, client=3, flags=["a"], is_analytics=is_analytics)
     return events
 
 
@@ -104,12 +104,12 @@ def accepted(body: bytes, headers: dict[str, str] | None = None, *, is_analytics
         pytest.param(b"[", {}, "the payload: line 1, column 2: the JSON ends too early", id="half of it"),
         pytest.param(b"\xff", {}, "the payload: ", id="no text"),
         pytest.param(b"{}", {}, "the payload: expected an array", id="one event alone"),
-        pytest.param(b"[]", {}, "the payload: without an event", id="no event"),
-        pytest.param(b"plain", {"content-encoding": "gzip"}, "the payload is not gzip", id="no gzip"),
+        pytest.param(b"[]", {}, "the payload: it has no events", id="no event"),
+        pytest.param(b"plain", {"content-encoding": "gzip"}, "the payload is not valid gzip", id="no gzip"),
         pytest.param(
             gzip.compress(b" " * 20_000_000),
             {"content-encoding": "gzip"},
-            "the payload is not gzip that can be taken: it inflates",
+            "the payload is not valid gzip: more than 16 MiB",
             id="a bomb",
         ),
     ],
@@ -122,8 +122,8 @@ def test_a_payload_that_makes_no_sense_is_listed(body: bytes, headers: dict[str,
 
 def test_what_is_wrong_with_a_payload_stands_beside_its_first_event() -> None:
     body = msgspec.json.encode([feature(), feature()])
-    events = SeenEvents()
-    events.accept(body, {}, client=1, flags=["a"], is_analytics=True)
+    events = ReceivedEvents()
+    events.add_payload(body, {}, client=1, flags=["a"], is_analytics=True)
     second, first = events.newest
     assert second.problems == ()
     assert first.problems == (
@@ -143,9 +143,9 @@ def test_what_is_wrong_with_a_payload_stands_beside_its_first_event() -> None:
     ],
 )
 def test_a_payload_with_a_lone_surrogate_is_readable(value: str, shown: str) -> None:
-    events = SeenEvents()
+    events = ReceivedEvents()
     body = f'[{{"kind":"custom","creationDate":0,"key":"ev","context":{{"kind":"user","key":"u"}},"data":{value}}}]'
-    events.accept(body.encode(), HEADERS, client=1, flags=[], is_analytics=True)
+    events.add_payload(body.encode(), HEADERS, client=1, flags=[], is_analytics=True)
     (event,) = events.newest
     assert (event.kind, event.problems) == ("custom", ())
     assert event.text.endswith(f'"data":{shown}}}')
@@ -154,8 +154,8 @@ def test_a_payload_with_a_lone_surrogate_is_readable(value: str, shown: str) -> 
 
 @pytest.mark.parametrize("body", [rb'["\ud800", NaN]', rb'["\ud800"', rb'["\ud800", -Infinity]', b'["\\ud800\xff"]'])
 def test_a_payload_that_is_not_json_stays_unreadable_with_a_lone_surrogate(body: bytes) -> None:
-    events = SeenEvents()
-    events.accept(body, HEADERS, client=1, flags=[], is_analytics=True)
+    events = ReceivedEvents()
+    events.add_payload(body, HEADERS, client=1, flags=[], is_analytics=True)
     assert [event.kind for event in events.newest] == ["unreadable"]
 
 

@@ -1,4 +1,4 @@
-"""What people write for the server (a fault, a scenario, a control call) becomes a value, and a mistake one sentence."""
+"""Decodes what people write for the server: a fault, a scenario, a call of the control API. A mistake becomes a one-line error."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from aioflags.protocol.documents.problems import UNREADABLE, located_problem, re
 from aioflags.runtime.logs import printable
 from aioflags.runtime.suggest import did_you_mean
 
-__all__ = ["read", "read_field"]
+__all__ = ["check_field", "decode"]
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 _AT: Final = r"(?: - at `\$\.?(?P<path>.*)`)?"
-_UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<word>.*?)`" + _AT, re.DOTALL)
-_NO_WORD: Final = re.compile(r"Invalid enum value '(?P<word>.*?)'" + _AT, re.DOTALL)
+_UNKNOWN_FIELD: Final = re.compile(r"Object contains unknown field `(?P<word>.*?)`" + _AT, re.DOTALL)
+_UNKNOWN_VALUE: Final = re.compile(r"Invalid enum value '(?P<word>.*?)'" + _AT, re.DOTALL)
 _STEP: Final = re.compile(r"\[[^\]]*\]|[^.\[\]]+")
 
 
-def read(shape: type[_T], written: object, *, name: str | None = None) -> _T:
-    """The value of that shape that is described by JSON text in bytes, or by what such text decodes to.
+def decode(shape: type[_T], written: object, *, name: str | None = None) -> _T:
+    """Convert JSON text (bytes), or decoded JSON, to a struct of type ``shape``.
 
-    ``name`` is for messages: the file's.
+    ``name`` is the file name for error messages.
 
     Raises:
-        ConfigError: it describes none. The message names the place, and what a word that is unknown may have meant.
+        ConfigError: the JSON does not fit. The message has the place, and a suggestion for an unknown word.
     """
     text = written if isinstance(written, bytes) else b""
     try:
@@ -42,11 +42,11 @@ def read(shape: type[_T], written: object, *, name: str | None = None) -> _T:
     raise ConfigError(f"{name}: {problem}" if name else problem)
 
 
-def read_field(name: str, value: object, shape: Any) -> Any:
-    """``value`` as that type, for a field that code has given: msgspec checks types when it decodes, not in constructors.
+def check_field(name: str, value: object, shape: Any) -> Any:
+    """Convert a field that Python code set: msgspec checks types when it decodes, not in constructors.
 
     Raises:
-        ConfigError: the value does not fit. The message names the field, and what an unknown word may have meant.
+        ConfigError: the value does not fit. The message has the field, and a suggestion for an unknown word.
     """
     try:
         return msgspec.convert(value, shape)
@@ -56,44 +56,44 @@ def read_field(name: str, value: object, shape: Any) -> Any:
 
 
 def _unknown_word(message: str, shape: Any) -> str | None:
-    """The sentence about a property, or one of a few words, that is unknown; ``None`` if the message is about something else."""
-    if found := _UNKNOWN.fullmatch(message):
-        place, what = ".".join(filter(None, (found["path"], found["word"]))), "unknown property"
-    elif found := _NO_WORD.fullmatch(message):
-        place, what = found["path"] or "", f'"{found["word"]}" is unknown'
+    """The error for an unknown property or enum value, with a suggestion; ``None`` if msgspec's message is about something else."""
+    if match := _UNKNOWN_FIELD.fullmatch(message):
+        place, what = ".".join(filter(None, (match["path"], match["word"]))), "unknown property"
+    elif match := _UNKNOWN_VALUE.fullmatch(message):
+        place, what = match["path"] or "", f'"{match["word"]}" is unknown'
     else:
         return None
-    words = _words(_at(shape, found["path"] or ""))
-    hint = did_you_mean(found["word"], words, before=", ", quote='"{}"'.format) or f": expected one of {', '.join(words)}"
+    words = _words(_type_at(shape, match["path"] or ""))
+    hint = did_you_mean(match["word"], words, before=", ", quote='"{}"'.format) or f": expected one of {', '.join(words)}"
     return printable(": ".join(filter(None, (place, what)))) + hint
 
 
-def _at(info: Any, path: str) -> Any:
+def _type_at(info: Any, path: str) -> Any:
     """The type at a JSON path."""
     for step in _STEP.findall(path):
-        info = _inner(info, step)
+        info = _inner_type(info, step)
     return info
 
 
-def _inner(info: Any, step: str) -> Any:
+def _inner_type(info: Any, step: str) -> Any:
     match info:
         case msgspec.inspect.StructType():
             return next((member.type for member in info.fields if member.encode_name == step), None)
         case msgspec.inspect.UnionType():
-            found: list[Any] = [_inner(one, step) for one in info.types]
-            return next((one for one in found if one is not None), None)
+            inner: list[Any] = [_inner_type(alternative, step) for alternative in info.types]
+            return next((info for info in inner if info is not None), None)
         case _:
             return getattr(info, "item_type", None)
 
 
 def _words(info: Any) -> list[str]:
-    """The names or words that a type knows."""
+    """The property names of a struct type, or the values of an enum type."""
     match info:
         case msgspec.inspect.StructType():
             return [member.encode_name for member in info.fields]
         case msgspec.inspect.EnumType():
-            return [str(word.value) for word in info.cls]
+            return [str(member.value) for member in info.cls]
         case msgspec.inspect.UnionType():
-            return [word for one in info.types for word in _words(one)]
+            return [word for alternative in info.types for word in _words(alternative)]
         case _:
             return []

@@ -1,7 +1,7 @@
-"""What is served is complete: where people leave a property out, because its default is meant, the server writes the default.
+"""Fills in the default of each property that a flag or segment leaves out.
 
-LaunchDarkly writes these properties always, and so SDKs rely on them: some refuse all data when a single clause has no
-``attribute``. What has no default, such as the variation of a target, a document has to state anyway.
+LaunchDarkly always writes these properties, so SDKs rely on them: some refuse the whole payload if one clause has no
+``attribute``. A property without a default, such as the variation of a target, is required in a document.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from aioflags.model.change import ObjectKind
 
-__all__ = ["completed"]
+__all__ = ["fill_defaults"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What an object has in any case, and the shapes of its parts: lists of them, but for those in ``_SINGLE``."""
+    """The defaults of an object, and the shapes of its nested objects: lists of objects, except for the names in ``_SINGLE``."""
 
     defaults: Mapping[str, object]
     parts: Mapping[str, _Shape] = field(default_factory=dict[str, "_Shape"])
@@ -26,7 +26,7 @@ class _Shape:
 
 _SINGLE: Final = frozenset({"fallthrough", "rollout"})
 _CLAUSE: Final = _Shape({"attribute": "", "op": "", "values": []})
-"""No ``contextKind``: the attribute of a clause that has one is a reference, and a plain name without."""
+"""Without ``contextKind``, because it changes the meaning of ``attribute`` from a plain name to a reference."""
 _TARGET: Final = _Shape({"values": []})
 _TARGET_OF_KIND: Final = _Shape({"contextKind": "user", "values": []})
 _FALLTHROUGH: Final = _Shape({}, {"rollout": _Shape({"variations": []})})
@@ -45,26 +45,26 @@ _SHAPES: Final = {
 }
 
 
-def completed(kind: ObjectKind, written: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A flag or segment, as JSON has it, with what it leaves out or has as ``null``; it means the same.
+def fill_defaults(kind: ObjectKind, written: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A flag or segment as decoded JSON, with defaults for properties that are missing or ``null``. Its meaning does not change.
 
-    ``written`` stays as it is, and where nothing is missing, the result is the same object.
+    ``written`` is not modified. If nothing is missing, it is returned itself.
     """
     return _filled(written, _SHAPES[kind])
 
 
 def _filled(written: Mapping[str, Any], shape: _Shape) -> Mapping[str, Any]:
-    """The object itself where nothing is missing: most of a large document is never copied."""
+    """Returns the object itself if nothing is missing, so that most of a large document is not copied."""
     filled: dict[str, Any] = {name: default for name, default in shape.defaults.items() if written.get(name) is None}
     for name, part in shape.parts.items():
-        found: Any = written.get(name)
-        if found is None:
+        nested: Any = written.get(name)
+        if nested is None:
             continue
         if name in _SINGLE:
-            if (whole := _filled(found, part)) is not found:
-                filled[name] = whole
+            if (complete := _filled(nested, part)) is not nested:
+                filled[name] = complete
             continue
-        wholes = [_filled(each, part) for each in found]
-        if not all(map(is_, wholes, found)):
-            filled[name] = wholes
+        complete_items = [_filled(item, part) for item in nested]
+        if not all(map(is_, complete_items, nested)):
+            filled[name] = complete_items
     return {**written, **filled} if filled else written

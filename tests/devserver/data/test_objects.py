@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.devserver.protocol.objects import read_objects
+from aioflags.devserver.data.objects import read_objects
 from aioflags.model.change import ObjectKind
 from aioflags.protocol.documents.document import DocumentError
 

@@ -1,6 +1,6 @@
-"""A flag document taken apart: every object as it was written, unknown properties included.
+"""Splits a flag document into its flags and segments, each as it was written, unknown properties included.
 
-Whether the document makes sense is for ``protocol/document.py`` to say; here it is only taken apart.
+``aioflags/protocol/documents`` validates the document.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from aioflags.protocol.documents.document import DocumentError, decoded, plain_j
 from aioflags.protocol.documents.problems import UNREADABLE, read_problem
 from aioflags.runtime.suggest import did_you_mean
 
-__all__ = ["ObjectName", "Objects", "ServedObject", "absent", "read_objects", "serving"]
+__all__ = ["ObjectName", "Objects", "ServedObject", "constant_flag", "not_found_message", "read_objects"]
 
 ObjectName: TypeAlias = tuple[ObjectKind, str]
 Objects: TypeAlias = Mapping[ObjectName, Mapping[str, Any]]
-"""JSON objects of flags and segments; each has its ``key`` and a ``version``."""
+"""Flags and segments as JSON objects. Each has its ``key`` and a ``version``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedObject:
-    """A flag or segment in the state in which clients get it, or the memory that it was deleted.
+    """A flag or segment as clients get it, or a deleted one.
 
-    ``body`` is its JSON, ``None`` once it is deleted. ``since`` is the version of the payload that brought this state.
+    ``body`` is its JSON; ``None`` if it is deleted. ``since`` is the payload version in which it got this state.
     """
 
     kind: ObjectKind
@@ -40,7 +40,11 @@ class ServedObject:
 
 
 def read_objects(document: bytes | str | Mapping[str, object], *, name: str | None = None) -> Objects:
-    """The objects of a document, as text or as what JSON text decodes to; ``name`` is the file's, as ``read_document`` takes it.
+    """The flags and segments of a document.
+
+    Args:
+        document: JSON or YAML text, or decoded JSON.
+        name: the file name, which selects the format and appears in errors.
 
     Raises:
         DocumentError: the document has a mistake.
@@ -48,28 +52,28 @@ def read_objects(document: bytes | str | Mapping[str, object], *, name: str | No
     document = decoded(document, name)
     read_document(document, name=name)
     sections = _sections(document, name)
-    found: dict[ObjectName, Mapping[str, Any]] = {}
+    objects: dict[ObjectName, Mapping[str, Any]] = {}
     for section, kind in SECTIONS.items():
         for key, written in sections.get(section, {}).items():
             if not written.get("deleted"):
-                found[kind, key] = {"key": key, "version": 1, **written}
+                objects[kind, key] = {"key": key, "version": 1, **written}
     for key, value in sections.get("flagValues", {}).items():
-        found[ObjectKind.FLAG, key] = serving(key, value)
-    return found
+        objects[ObjectKind.FLAG, key] = constant_flag(key, value)
+    return objects
 
 
-def absent(kind: ObjectKind, key: str, keys: Iterable[str]) -> str:
-    """The sentence about a key that nothing has, and which of those there are may have been meant."""
+def not_found_message(kind: ObjectKind, key: str, keys: Iterable[str]) -> str:
+    """The error for an unknown key, with a suggestion from the known keys."""
     return f"there is no {kind.value} {key!r}{did_you_mean(key, keys, before=', ')}"
 
 
-def serving(key: str, value: object) -> dict[str, Any]:
-    """The flag that an entry of ``flagValues`` stands for: it serves one value to everybody."""
+def constant_flag(key: str, value: object) -> dict[str, Any]:
+    """The flag for an entry of ``flagValues``: it serves one value to every context."""
     return {"key": key, "version": 1, "on": True, "variations": [value], "fallthrough": {"variation": 0}, "offVariation": None}
 
 
 def _sections(document: bytes | str | Mapping[str, object], name: str | None) -> dict[str, dict[str, Any]]:
-    """The sections of a document that has been read without a complaint."""
+    """The sections of a valid document, decoded."""
     try:
         if isinstance(document, Mapping):
             decoded: Any = plain_json(document)
@@ -79,5 +83,5 @@ def _sections(document: bytes | str | Mapping[str, object], name: str | None) ->
             decoded = msgspec.json.decode(text)
         return {section: content for section, content in decoded.items() if content is not None}
     except UNREADABLE as error:
-        # Only what reading skips, in properties it does not know, can still be unusable here.
+        # Validation skips unknown properties, so only their content can fail here.
         raise DocumentError(str(read_problem(error)), file=name) from None

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import ServerState, create_app, save_to, serve
-from aioflags.devserver.faults.injection import MOST_BYTES
+from aioflags.devserver.faults.injection import MAX_REQUEST_BYTES
 
 TOKEN = "the-token"
 RULE = {"variation": 0, "clauses": [{"attribute": "plan", "op": "in", "values": ["pro"]}]}
@@ -227,10 +227,10 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
             'missing required property "value"',
             id="an override without a value",
         ),
-        pytest.param("DELETE", "overrides?flag=a", None, 400, "which override?", id="half an override lifted"),
+        pytest.param("DELETE", "overrides?flag=a", None, 400, "expected the query parameters", id="half an override lifted"),
         pytest.param("DELETE", "overrides?flag=a&key=u", None, 400, "not overridden", id="no override lifted"),
         pytest.param("POST", "faults", {"kind": "stauts"}, 400, 'did you mean "status"', id="a fault with a typo"),
-        pytest.param("DELETE", "faults/7", None, 404, "no fault 7", id="a fault that is not there"),
+        pytest.param("DELETE", "faults/7", None, 404, "there is no fault 7", id="a fault that is not there"),
         pytest.param(
             "POST",
             "scenario",
@@ -249,10 +249,10 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
         ),
         pytest.param("POST", "save", None, 400, "there is no file to save to", id="nowhere to save to"),
         pytest.param("POST", "flip", {"flag": "with slash and ?"}, 404, "did you mean 'with/slash and ?'", id="a key with a typo"),
-        pytest.param("PUT", "flags/", {}, 400, "an empty key is no key", id="a flag without a key"),
-        pytest.param("PUT", "segments/", {}, 400, "an empty key is no key", id="a segment without a key"),
+        pytest.param("PUT", "flags/", {}, 400, "is empty", id="a flag without a key"),
+        pytest.param("PUT", "segments/", {}, 400, "is empty", id="a segment without a key"),
         pytest.param(
-            "PUT", "overrides", {"flag": "a", "key": "", "value": 1}, 400, "nobody to override for", id="a keyless override"
+            "PUT", "overrides", {"flag": "a", "key": "", "value": 1}, 400, "needs a valid context", id="a keyless override"
         ),
         pytest.param(
             "PUT", "overrides", {"flag": "a", "kind": "kind", "key": "u", "value": 1}, 400, "'kind' is reserved", id="no such kind"
@@ -262,7 +262,7 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
         ),
         pytest.param("GET", "flip", None, 405, "/control/flip takes POST, not GET", id="no write by GET"),
         pytest.param("HEAD", "state", None, 405, "", id="nor HEAD"),
-        pytest.param("GET", "nothing", None, 404, "there is no call /control/nothing", id="no such call"),
+        pytest.param("GET", "nothing", None, 404, "unknown path /control/nothing", id="no such call"),
         pytest.param("PUT", "flags/../../sdk/poll", {}, 405, "/sdk/poll takes GET, not PUT", id="a path that climbs"),
     ],
 )
@@ -288,7 +288,7 @@ async def test_more_than_any_call_needs_is_refused_while_it_arrives(control: htt
             yield b" " * 1024 * 1024
 
     assert (await control.put("document", content=endless())).status_code == 413
-    assert sent <= MOST_BYTES + 2 * 1024 * 1024
+    assert sent <= MAX_REQUEST_BYTES + 2 * 1024 * 1024
     assert state.version == 1
 
 

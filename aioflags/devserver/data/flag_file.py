@@ -1,4 +1,4 @@
-"""A flag file that is served as it is edited. A mistake in it is reported, and the data before it stay."""
+"""The flag file of the server: its edits are served at once. A mistake is reported, and the last valid data stays."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aioflags.devserver.control.warnings import remarks_on_file
-from aioflags.devserver.protocol.objects import Objects, read_objects
+from aioflags.devserver.data.objects import Objects, read_objects
+from aioflags.devserver.data.warnings import file_warnings
 from aioflags.devserver.state import ServerState
 from aioflags.protocol.documents.document import DocumentError
 from aioflags.sources.file_watching import Files, follow
@@ -19,7 +19,7 @@ __all__ = ["FlagFile", "watch"]
 
 @dataclass(frozen=True, slots=True)
 class FlagFile:
-    """A flag document in a file, and what was in it when it was last read. It blocks: read it in a thread."""
+    """A flag document in a file. Its methods block: call them in a thread."""
 
     path: Path
     files: Files = field(init=False, repr=False)
@@ -28,32 +28,32 @@ class FlagFile:
         object.__setattr__(self, "files", Files([self.path]))
 
     def read(self) -> Objects:
-        """What it says now.
+        """Read the file, and return its flags and segments.
 
         Raises:
-            DocumentError: it has a mistake.
-            OSError: it cannot be read.
+            DocumentError: the file has a mistake.
+            OSError: the file cannot be read.
         """
         return self.objects(self.text())
 
     def text(self) -> bytes:
-        """What is in it now. Raises :class:`OSError`."""
+        """Read the content of the file. Raises :class:`OSError`."""
         ((_, text),) = self.files.read()
         return text
 
     def objects(self, text: bytes) -> Objects:
-        """What it says if that is in it. Raises :class:`DocumentError`."""
+        """The flags and segments in ``text``, the content of the file. Raises :class:`DocumentError`."""
         return read_objects(text, name=str(self.path))
 
-    def remarks(self, text: bytes) -> list[str]:
-        """What lint would say if that is in it, a line each."""
-        return remarks_on_file(str(self.path), text)
+    def warnings(self, text: bytes) -> list[str]:
+        """The findings of ``aioflags lint`` in ``text``, the content of the file, one line for each."""
+        return file_warnings(str(self.path), text)
 
 
 async def watch(file: FlagFile, state: ServerState, report: Callable[[str], None]) -> None:
-    """Brings every edit of the file into the state, until it is cancelled.
+    """Apply every edit of the file to the state, until cancelled.
 
-    ``report`` gets one line for each edit and mistake, and for each remark of lint's on what is served then.
+    ``report`` is called with one line for each edit, mistake and lint warning.
     """
     async with aclosing(follow(file.files)) as edits:
         async for edit in edits:
@@ -69,5 +69,5 @@ async def watch(file: FlagFile, state: ServerState, report: Callable[[str], None
             before = state.version
             state.replace(objects)
             report(f"{file.path} read again: {'served now' if state.version != before else 'nothing changed'}")
-            for remark in await asyncio.to_thread(file.remarks, text):
-                report(remark)
+            for warning in await asyncio.to_thread(file.warnings, text):
+                report(warning)

@@ -64,7 +64,7 @@ async def test_a_file_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["flags.yaml", "flags.yml", "flags"])
 async def test_a_file_that_may_have_comments_is_left_alone(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    with pytest.raises(ConfigError, match=r"only files that end in \.json are"):
+    with pytest.raises(ConfigError, match=r"only \.json files"):
         await save_to(path, ServerState.of(DOCUMENT))()
     assert not path.exists()
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import ServerState, read_objects
-from aioflags.devserver.protocol.fill_defaults import completed
+from aioflags.devserver.data.fill_defaults import fill_defaults
 from aioflags.model.change import ObjectKind
 from aioflags.protocol.definitions import read_definition
 
@@ -103,7 +103,7 @@ WHOLE_SEGMENT: dict[str, Any] = {
 def test_it_is_completed(kind: ObjectKind, whole: dict[str, Any], written: dict[str, Any], served: dict[str, Any]) -> None:
     document = {**whole, **written}
     before = msgspec.json.encode(document)
-    assert completed(kind, document) == {**whole, **served}
+    assert fill_defaults(kind, document) == {**whole, **served}
     assert msgspec.json.encode(document) == before
 
 
@@ -111,12 +111,12 @@ def test_it_is_completed(kind: ObjectKind, whole: dict[str, Any], written: dict[
     ("kind", "whole"), [pytest.param(FLAG, WHOLE_FLAG, id="a flag"), pytest.param(SEGMENT, WHOLE_SEGMENT, id="a segment")]
 )
 def test_what_is_whole_is_not_even_copied(kind: ObjectKind, whole: dict[str, Any]) -> None:
-    assert completed(kind, whole) is whole
+    assert fill_defaults(kind, whole) is whole
 
 
 def test_it_reads_like_what_was_written() -> None:
     written = {"fallthrough": {}, "rules": [{"variation": 0, "clauses": [{"op": "segmentMatch", "values": ["beta"]}]}]}
-    as_written, as_served = (read_definition(FLAG, msgspec.json.encode(form)) for form in (written, completed(FLAG, written)))
+    as_written, as_served = (read_definition(FLAG, msgspec.json.encode(form)) for form in (written, fill_defaults(FLAG, written)))
     assert as_served == as_written
 
 

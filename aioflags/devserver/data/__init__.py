@@ -1,0 +1,1 @@
+"""The flags and segments that the development server serves: documents, overrides, versions, and the flag file."""

@@ -1,0 +1,69 @@
+"""Writes the served flags and segments back to their flag file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from aioflags.devserver.data.objects import constant_flag
+from aioflags.devserver.state import ServerState
+from aioflags.errors import ConfigError
+
+__all__ = ["document_text", "save_to"]
+
+_JSON: Final = ".json"
+
+
+def save_to(path: Path, state: ServerState) -> Callable[[], Awaitable[str]]:
+    """Make a function that writes the flags and segments of ``state`` to the file, and returns the path.
+
+    The file is replaced atomically. The function raises :class:`ConfigError` if the file name does not end in ``.json``, because
+    a rewrite would lose the comments of other formats, and :class:`OSError` if the file cannot be written.
+    """
+
+    async def save() -> str:
+        if path.suffix.lower() != _JSON:
+            raise ConfigError(f"cannot save to {path}: only {_JSON} files can be saved, since others would lose their comments")
+        await asyncio.to_thread(_replace_file, path, document_text(state.document()))
+        return str(path)
+
+    return save
+
+
+def document_text(document: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """A document as people write it: constant flags in ``flagValues``, and no ``version`` of 1."""
+    flags: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for key, flag in document["flags"].items():
+        if flag == constant_flag(key, next(iter(flag.get("variations") or [None]), None)):
+            values[key] = flag["variations"][0]
+        else:
+            flags[key] = _without_default_version(flag)
+    segments = {key: _without_default_version(segment) for key, segment in document["segments"].items()}
+    sections = {"flags": flags, "flagValues": values, "segments": segments}
+    return json.dumps({name: section for name, section in sections.items() if section}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _without_default_version(written: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in written.items() if (name, value) != ("version", 1)}
+
+
+def _replace_file(path: Path, text: str) -> None:
+    target = path.resolve()
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        if target.exists():
+            Path(name).chmod(target.stat().st_mode & 0o777)
+        Path(name).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

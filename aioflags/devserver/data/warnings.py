@@ -1,0 +1,71 @@
+"""Lint warnings about the served flags, as text. A flag with warnings is served, as LaunchDarkly does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias, cast
+
+import msgspec
+
+from aioflags.model.values import is_array
+from aioflags.tools.lint import LintFinding, lint
+from aioflags.tools.lint.findings import spelled
+
+__all__ = ["document_warnings", "file_warnings", "object_warnings"]
+
+_Document: TypeAlias = Mapping[str, Mapping[str, Any]]
+
+_MAX_WARNINGS: Final = 20
+
+
+def file_warnings(name: str, text: bytes) -> list[str]:
+    """The lint findings in a file, with line and column, one line for each. Slow: call it in a thread."""
+    findings = lint([(name, text)])
+    lines = [f"{finding.level}: {finding}" for finding in findings[:_MAX_WARNINGS]]
+    if len(findings) > _MAX_WARNINGS:
+        lines.append(f"and {len(findings) - _MAX_WARNINGS} more: aioflags lint {name}")
+    return lines
+
+
+def document_warnings(document: _Document) -> list[str]:
+    """The lint findings in a document, one line for each. Slow: call it in a thread."""
+    return [_line(finding) for finding in lint([("", msgspec.json.encode(document))])[:_MAX_WARNINGS]]
+
+
+def object_warnings(document: _Document, section: str, key: str) -> list[str]:
+    """The lint findings in one flag or segment. Lints only the object and the objects that it refers to."""
+    path = spelled((section, key))
+    findings = lint([("", msgspec.json.encode(_with_references(document, section, key)))])
+    findings = [finding for finding in findings if finding.path.startswith((f"{path}.", f"{path}[")) or finding.path == path]
+    return [_line(finding) for finding in findings[:_MAX_WARNINGS]]
+
+
+def _line(finding: LintFinding) -> str:
+    hint = f"; {finding.suggestion}" if finding.suggestion else ""
+    return f"{finding.path}: {finding.message}{hint} [{finding.rule}]"
+
+
+def _with_references(document: _Document, section: str, key: str) -> _Document:
+    """The object, and all objects whose key is a string anywhere in it, recursively: perhaps too many, never too few."""
+    objects: dict[str, dict[str, Any]] = {name: {} for name in document}
+    pending = [(section, key)]
+    while pending:
+        section, key = pending.pop()
+        if key in objects[section] or key not in document[section]:
+            continue
+        objects[section][key] = document[section][key]
+        pending += [(name, text) for text in _strings(document[section][key]) for name in document]
+    return objects
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a JSON value, except property names."""
+    pending: list[Any] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            pending += cast("Mapping[str, Any]", item).values()
+        elif is_array(item):
+            pending += item
