@@ -1,4 +1,4 @@
-"""The page in a real browser: a rule is edited, a flag flipped, a fault turned on, and a client that is connected changes."""
+"""The page in a real browser, with a connected client that shows the effect of each action."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ITEM = "#flags [data-key='checkout']"
 
 
 class Scene:
-    """A server, a client of it, and a browser at its page."""
+    """A server, a connected client, and a browser that shows the page."""
 
     def __init__(self, state: ServerState, serving: RunningServer, client: Client, page: Page) -> None:
         self.state, self.serving, self.client, self.page = state, serving, client, page
 
-    async def sees(self, value: str) -> None:
-        """Waits until the client evaluates the flag so."""
+    async def client_gets(self, value: str) -> None:
+        """Wait until the client evaluates the flag to this value."""
         with anyio.fail_after(60):
             while await self.client.variation("checkout", PRO, "") != value:
                 await anyio.sleep(0.01)
@@ -55,25 +55,25 @@ async def scene() -> AsyncIterator[Scene]:
         yield Scene(state, serving, client, page)
 
 
-async def test_a_rule_a_flip_and_a_fault_reach_a_connected_client(scene: Scene) -> None:
+async def test_edits_flips_and_faults_reach_a_connected_client(scene: Scene) -> None:
     page = scene.page
-    await scene.sees("old")
+    await scene.client_gets("old")
     # A rule is edited.
     await page.act(f"{ITEM} summary")
     await page.write(f"{ITEM} textarea", json.dumps({**FLAG, "rules": [RULE]}))
     await page.act(f"{ITEM} [data-act=store]")
-    await scene.sees("new")
+    await scene.client_gets("new")
     await page.until(f'document.querySelector({json.dumps(ITEM)}).innerText.includes(\'if plan in "pro" → "new"\')')
     # The flag is flipped.
     await page.act(f"{ITEM} [data-act=flip]", "Space")
-    await scene.sees("old")
-    await page.until(f"document.querySelector({json.dumps(ITEM)}).innerText.includes('serves \"old\" to everybody')")
-    # The connected client is shown with what it was sent.
+    await scene.client_gets("old")
+    await page.until(f"document.querySelector({json.dumps(ITEM)}).innerText.includes('serves \"old\" to all contexts')")
+    # The page lists the client with the last transfer.
     await page.until("[...document.querySelectorAll('#clients tr')].some((row) => row.innerText.includes('/sdk/stream'))")
     await page.until(
         f"document.querySelector('#clients').innerText.includes('xfer-changes on /sdk/stream, version {scene.state.version}')"
     )
-    # A fault is turned on: the stream is cut, and the way back is closed until it is lifted.
+    # A fault is injected: the stream is cut, and the client cannot reconnect until the fault is lifted.
     await page.ask("document.querySelector('[name=fault-length][value=lifted]').click()")
     await page.act("#fault button")
     await page.until("document.querySelector('#faults li')?.innerText.includes('until lifted')")
@@ -83,11 +83,11 @@ async def test_a_rule_a_flip_and_a_fault_reach_a_connected_client(scene: Scene) 
     assert scene.state.open_streams[Endpoint.STREAM] == 0
     await page.act(f"{ITEM} [data-act=flip]")
     await page.act("#faults [data-act=lift]")
-    await scene.sees("new")
+    await scene.client_gets("new")
     WATCH.text("the page", await page.ask("document.documentElement.outerHTML"))
 
 
-async def test_a_context_gets_its_value_explained_and_overridden(scene: Scene) -> None:
+async def test_a_value_is_explained_and_overridden(scene: Scene) -> None:
     page = scene.page
     await page.write("#ask-flag", "checkout")
     await page.write("#ask-context", '{"kind": "user", "key": "u"}')
@@ -96,34 +96,34 @@ async def test_a_context_gets_its_value_explained_and_overridden(scene: Scene) -
     await page.until("document.querySelector('#answer li')")
     await page.write("#override-value", '"mine"')
     await page.press("Enter")
-    await scene.sees("mine")
+    await scene.client_gets("mine")
     await page.until("document.querySelector('#answer').innerText.includes('this context is targeted')")
     await page.act("#overrides [data-act=lift]")
-    await scene.sees("old")
+    await scene.client_gets("old")
 
 
-async def test_a_stream_that_once_fell_silent_is_shown_until_it_speaks(scene: Scene) -> None:
+async def test_a_used_up_fault_is_listed_while_a_stream_is_silent(scene: Scene) -> None:
     page = scene.page
     await page.ask("document.querySelector('#fault-kind').value = 'silence'")
     await page.act("#fault button")
-    await page.until("document.querySelector('#faults li')?.innerText.includes('holds 1 answer until it ends or it is lifted')")
+    await page.until("document.querySelector('#faults li')?.innerText.includes('affects 1 open response')")
     await page.act("#faults [data-act=lift]")
     await page.until("!document.querySelector('#faults li')")
     scene.state.flip("checkout")
     scene.state.put("checkout", {**FLAG, "fallthrough": {"variation": 0}})
-    await scene.sees("new")
+    await scene.client_gets("new")
 
 
-async def test_a_mistake_is_said_on_the_page(scene: Scene) -> None:
+async def test_a_mistake_in_a_flag_is_shown_at_its_field(scene: Scene) -> None:
     page = scene.page
     await page.act(f"{ITEM} summary")
     await page.write(f"{ITEM} textarea", '{"on": "yes"}')
     await page.act(f"{ITEM} [data-act=store]")
     await page.until(
-        f"document.querySelector({json.dumps(f'{ITEM} .said')}).innerText.includes('flags.checkout.on: expected boolean')"
+        f"document.querySelector({json.dumps(f'{ITEM} .message')}).innerText.includes('flags.checkout.on: expected boolean')"
     )
-    assert await page.ask("document.querySelector('#said').innerText") == ""
-    assert await page.ask(f"document.querySelector({json.dumps(f'{ITEM} textarea')}).nextSibling.className") == "said bad"
+    assert await page.ask("document.querySelector('#message').innerText") == ""
+    assert await page.ask(f"document.querySelector({json.dumps(f'{ITEM} textarea')}).nextSibling.className") == "message bad"
     assert scene.state.version == 1
 
 
@@ -136,7 +136,7 @@ async def test_a_scenario_is_played_from_the_page(scene: Scene) -> None:
     assert scene.state.version == 3
 
 
-async def test_everything_can_be_reached_by_the_tab_key(scene: Scene) -> None:
+async def test_all_controls_can_be_reached_by_the_tab_key(scene: Scene) -> None:
     page = scene.page
     reached: set[str] = set()
     await page.ask("document.activeElement?.blur()")
@@ -164,7 +164,7 @@ async def test_everything_can_be_reached_by_the_tab_key(scene: Scene) -> None:
         pytest.param("checkout", id="when the flag itself changes"),
     ],
 )
-async def test_who_is_writing_goes_on_writing(scene: Scene, edited: str) -> None:
+async def test_unsaved_text_survives_an_update_of_the_page(scene: Scene, edited: str) -> None:
     page, area = scene.page, f"{ITEM} textarea"
     await page.act(f"{ITEM} summary")
     await page.write(area, "what I ")
@@ -175,52 +175,52 @@ async def test_who_is_writing_goes_on_writing(scene: Scene, edited: str) -> None
     assert await page.ask(f"document.querySelector({json.dumps(area)}).value") == "what I write"
     is_replaced = await page.ask(f"!document.querySelector({json.dumps(ITEM)}).dataset.seen")
     assert is_replaced == (edited == "checkout")
-    said = await page.ask(f"document.querySelector({json.dumps(f'{ITEM} .said')}).innerText")
-    assert ("has changed on the server" in said) == is_replaced
+    message = await page.ask(f"document.querySelector({json.dumps(f'{ITEM} .message')}).innerText")
+    assert ("has changed on the server" in message) == is_replaced
 
 
 @pytest.mark.parametrize("key", ["constructor", "__proto__", "a/b?c#d%20", "\"';--", "ключ 日本", "../faults"])
-async def test_a_flag_may_be_called_anything(scene: Scene, key: str) -> None:
+async def test_a_flag_key_may_contain_any_character(scene: Scene, key: str) -> None:
     page, item = scene.page, f"#flags [data-key={json.dumps(key, ensure_ascii=False)}]"
     await page.write("#add-key", key)
     await page.press("Enter")
     await page.act(f"{item} [data-act=flip]")
-    await page.until("document.querySelector('#said').innerText.endsWith('is on now.')")
+    await page.until("document.querySelector('#message').innerText.endsWith('is now on.')")
     assert scene.state.document()["flags"][key]["on"] is True
 
 
 @pytest.mark.parametrize(
-    ("context", "value", "place", "said"),
+    ("context", "value", "place", "message"),
     [
-        pytest.param("null", "1", "#ask-said", "The context is no object", id="a context that is none"),
-        pytest.param("{", "1", "#ask-said", "The context is not JSON", id="half a context"),
-        pytest.param('{"kind": "multi", "user": {"key": "u"}}', "1", "#ask-said", "a context of one kind", id="several kinds"),
+        pytest.param("null", "1", "#ask-message", "The context must be an object", id="a context that is null"),
+        pytest.param("{", "1", "#ask-message", "The context is not JSON", id="a context of incomplete JSON"),
+        pytest.param('{"kind": "multi", "user": {"key": "u"}}', "1", "#ask-message", "a single kind", id="a multi-context"),
         pytest.param(
-            '{"kind": "user", "key": "u"}', "new", "#override-said", "The value is not JSON", id="a value without its quotes"
+            '{"kind": "user", "key": "u"}', "new", "#override-message", "The value is not JSON", id="a value without its quotes"
         ),
-        pytest.param('{"kind": "user", "key": ""}', "1", "#override-said", "nobody to override for", id="no key"),
+        pytest.param('{"kind": "user", "key": ""}', "1", "#override-message", "needs a valid context", id="an empty key"),
     ],
 )
-async def test_an_override_with_a_mistake_is_refused(scene: Scene, context: str, value: str, place: str, said: str) -> None:
+async def test_a_wrong_override_shows_an_error(scene: Scene, context: str, value: str, place: str, message: str) -> None:
     page = scene.page
     await page.write("#ask-flag", "checkout")
     await page.write("#ask-context", context)
     await page.write("#override-value", value)
     await page.press("Enter")
-    await page.until(f"document.querySelector('{place}').innerText.includes({json.dumps(said)})")
+    await page.until(f"document.querySelector('{place}').innerText.includes({json.dumps(message)})")
     assert scene.state.overrides == ()
 
 
-async def test_half_a_json_is_reported_at_its_field_until_it_is_mended(scene: Scene) -> None:
-    page, message = scene.page, f"document.querySelector({json.dumps(f'{ITEM} .said')}).innerText"
+async def test_a_json_error_is_shown_until_it_is_corrected(scene: Scene) -> None:
+    page, message = scene.page, f"document.querySelector({json.dumps(f'{ITEM} .message')}).innerText"
     await page.act(f"{ITEM} summary")
     await page.write(f"{ITEM} textarea", '{"on": ')
     await page.act(f"{ITEM} [data-act=store]")
     await page.until(message)
     await page.write(f"{ITEM} textarea", json.dumps({**FLAG, "fallthrough": {"variation": 0}}))
     await page.act(f"{ITEM} [data-act=store]")
-    await scene.sees("new")
-    await page.until(f"{message} === 'checkout is served as edited.'")
+    await scene.client_gets("new")
+    await page.until(f"{message} === 'checkout is updated.'")
 
 
 async def test_a_fault_is_shown_with_its_units(scene: Scene) -> None:
@@ -228,7 +228,7 @@ async def test_a_fault_is_shown_with_its_units(scene: Scene) -> None:
     await scene.page.until("document.querySelector('#faults li')?.innerText.includes('for 60 s · delay 2 s')")
 
 
-async def test_a_client_that_is_gone_leaves_the_table(scene: Scene) -> None:
+async def test_a_disconnected_client_leaves_the_table(scene: Scene) -> None:
     page = scene.page
     await page.until("document.querySelectorAll('#clients tr').length === 1")
     await scene.client.aclose()
@@ -240,7 +240,7 @@ async def test_a_client_that_is_gone_leaves_the_table(scene: Scene) -> None:
     await page.until("document.querySelectorAll('#clients tr').length === 0")
 
 
-async def test_numbers_of_clients_do_not_wrap(scene: Scene) -> None:
+async def test_client_numbers_do_not_wrap(scene: Scene) -> None:
     for number in range(1200):
         scene.state.clients.record_request({"x-launchdarkly-instance-id": str(number), "user-agent": "x" * 200}, "")
     cell = "document.querySelector('#clients tr[data-key=\"1200\"] td')"
@@ -267,23 +267,23 @@ async def test_long_texts_stay_within_the_page(scene: Scene) -> None:
     assert await scene.page.ask("document.documentElement.scrollWidth <= innerWidth")
 
 
-async def test_it_says_so_where_there_is_nothing() -> None:
+async def test_empty_lists_show_a_hint() -> None:
     async with serve(create_app(ServerState.of({}), token=TOKEN)) as serving, browse() as page:
         await page.open(f"{serving.url}/#token={TOKEN}")
         await page.until("document.body.dataset.connection === 'live'")
         lists = ("flags", "segments", "faults", "clients", "events")
         hints = [await page.ask(f"getComputedStyle(document.querySelector('#{name}'), '::before').content") for name in lists]
         assert hints == [
-            '"No flag, or none that is called so."',
-            '"No segment, or none that is called so."',
-            '"Nothing goes wrong."',
-            '"No client is there."',
-            '"None."',
+            '"No matching flags."',
+            '"No matching segments."',
+            '"No active faults."',
+            '"No clients."',
+            '"No events."',
         ]
         await page.until("document.querySelector('#summary').innerText === 'version 1 · 0 flags · 0 segments'")
 
 
-async def test_texts_of_clients_are_no_html(scene: Scene) -> None:
+async def test_texts_are_not_interpreted_as_html(scene: Scene) -> None:
     scene.state.put(
         "<img src=x onerror=alert(1)>", {"on": True, "variations": ["<script>alert(1)</script>"], "fallthrough": {"variation": 0}}
     )
@@ -291,14 +291,14 @@ async def test_texts_of_clients_are_no_html(scene: Scene) -> None:
     assert await scene.page.ask("document.querySelectorAll('main img, main script').length") == 0
 
 
-async def test_it_says_plainly_when_the_server_is_gone_and_comes_back_with_it() -> None:
+async def test_the_page_reports_a_lost_server_and_reconnects() -> None:
     state = ServerState.of({"flags": {"checkout": FLAG}})
     async with browse() as page:
         async with serve(create_app(state, token=TOKEN)) as serving:
             await page.open(f"{serving.url}/#token={TOKEN}")
             await page.until("document.body.dataset.connection === 'live'")
             assert "token" not in await page.ask("location.href")
-        await page.until("document.querySelector('#connection').innerText.startsWith('The server is gone.')")
+        await page.until("document.querySelector('#connection').innerText.startsWith('The server cannot be reached.')")
         async with serve(create_app(state, token=TOKEN), port=serving.port):
             await page.until("document.body.dataset.connection === 'live'")
         async with serve(create_app(state, token="another"), port=serving.port):

@@ -1,25 +1,25 @@
-// The page of the development server. It shows what /control/live tells, and calls the control API.
+// The page of the development server. It shows the events of /control/live, and calls the control API.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
 const TOKEN = token();
-const EXPECTED_EVERY_MS = 15000; // the server says something every five seconds, if only that it is there
+const SILENCE_LIMIT_MS = 15000; // the server sends a heartbeat every five seconds
 
 const FDV2 = ["/sdk/poll", "/sdk/stream"];
 const DATA = [...FDV2, "/sdk/latest-all", "/all"];
 const EVENTS = ["/bulk", "/diagnostic"];
 const FAULTS = {
-  status: { says: "HTTP status", on: [...DATA, ...EVENTS], options: [["status", "code", "number", 503]] },
-  directive: { says: "fallback directive", on: DATA, options: [["ttl", "TTL in s (empty: none)", "number", ""], ["payload", "with payload", "checkbox", true]] },
-  goodbye: { says: "goodbye", on: FDV2, options: [["ttl", "TTL in s (empty: none)", "number", ""]] },
-  error: { says: "error event", on: FDV2, options: [] },
-  malformed: { says: "malformed JSON", on: DATA, options: [] },
-  truncated: { says: "truncated body", on: DATA, options: [] },
-  silence: { says: "silence", on: [...DATA, ...EVENTS], options: [] },
-  drip: { says: "slow drip", on: DATA, options: [["rate", "bytes/s", "number", 50]] },
-  delay: { says: "delay", on: [...DATA, ...EVENTS], options: [["delay", "seconds", "number", 2]] },
-  reset: { says: "connection reset", on: [...DATA, ...EVENTS], options: [] },
-  close: { says: "connection closed", on: [...DATA, ...EVENTS], options: [] },
+  status: { label: "HTTP status", on: [...DATA, ...EVENTS], options: [["status", "code", "number", 503]] },
+  directive: { label: "fallback directive", on: DATA, options: [["ttl", "TTL in s (empty: none)", "number", ""], ["payload", "with payload", "checkbox", true]] },
+  goodbye: { label: "goodbye", on: FDV2, options: [["ttl", "TTL in s (empty: none)", "number", ""]] },
+  error: { label: "error event", on: FDV2, options: [] },
+  malformed: { label: "malformed JSON", on: DATA, options: [] },
+  truncated: { label: "truncated body", on: DATA, options: [] },
+  silence: { label: "silence", on: [...DATA, ...EVENTS], options: [] },
+  drip: { label: "slow drip", on: DATA, options: [["rate", "bytes/s", "number", 50]] },
+  delay: { label: "delay", on: [...DATA, ...EVENTS], options: [["delay", "seconds", "number", 2]] },
+  reset: { label: "connection reset", on: [...DATA, ...EVENTS], options: [] },
+  close: { label: "connection closed", on: [...DATA, ...EVENTS], options: [] },
 };
 const UNITS = { for: " s", delay: " s", ttl: " s", rate: " bytes/s" };
 const EXAMPLE = {
@@ -31,15 +31,15 @@ const EXAMPLE = {
   ],
 };
 
-// -- talking to the server
+// -- requests to the server
 
 function token() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given) {
-    sessionStorage.setItem("token", given);
+  const fragmentToken = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (fragmentToken) {
+    sessionStorage.setItem("token", fragmentToken);
     history.replaceState(null, "", location.pathname);
   }
-  return given || sessionStorage.getItem("token") || "";
+  return fragmentToken || sessionStorage.getItem("token") || "";
 }
 
 async function request(method, path, body, signal) {
@@ -47,69 +47,69 @@ async function request(method, path, body, signal) {
   if (body !== undefined) init.body = typeof body === "string" ? body : JSON.stringify(body);
   const answer = await fetch(`/control${path}`, init);
   if (!answer.ok) {
-    const told = await answer.json().catch(() => ({}));
-    throw Object.assign(new Error(told.error || `status ${answer.status}`), { status: answer.status });
+    const problem = await answer.json().catch(() => ({}));
+    throw Object.assign(new Error(problem.error || `status ${answer.status}`), { status: answer.status });
   }
   return answer;
 }
 
-/** A call, whose result is shown on the page; answers undefined if it failed. `place` answers where to show it: the field it is about. */
-async function call(method, path, body, done, place = () => $("said")) {
+/** Calls the control API and shows the result. Returns undefined if the call failed. `place` returns the element for the message. */
+async function call(method, path, body, done, place = () => $("message")) {
   try {
     const answer = await (await request(method, path, body)).json();
     const warnings = answer?.warnings ?? [];
-    say([done, ...warnings].filter(Boolean).join("\n"), warnings.length ? "bad" : "good", place());
+    showMessage([done, ...warnings].filter(Boolean).join("\n"), warnings.length ? "bad" : "good", place());
     return answer ?? true;
   } catch (problem) {
-    say(problem instanceof TypeError ? "The server does not answer." : problem.message, "bad", place());
+    showMessage(problem instanceof TypeError ? "The server does not answer." : problem.message, "bad", place());
     return undefined;
   }
 }
 
-/** Shows a message in place of the last one: at the top, or at the field that it is about. */
-function say(text, how = "", place = $("said")) {
-  for (const other of document.querySelectorAll(".said")) if (other !== place) other.textContent = "";
+/** Shows a message at the top, or at the field that it is about. Removes the previous message. */
+function showMessage(text, kind = "", place = $("message")) {
+  for (const other of document.querySelectorAll(".message")) if (other !== place) other.textContent = "";
   place.textContent = text;
-  place.className = `said ${how}`;
+  place.className = `message ${kind}`;
 }
 
-/** What has arrived of a body, piece by piece, cut at a separator; what has no end yet is kept back. */
-async function* pieces(answer, separator, arrived = () => {}) {
+/** The parts of a streamed body between separators. An incomplete part waits for its end. */
+async function* splitBody(answer, separator, onData = () => {}) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let pending = "";
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
-    arrived();
-    const found = (pending + value).split(separator);
-    pending = found.pop();
-    yield* found;
+    onData();
+    const complete = (pending + value).split(separator);
+    pending = complete.pop();
+    yield* complete;
   }
 }
 
 async function follow() {
   for (;;) {
-    const giving_up = new AbortController();
+    const silence = new AbortController();
     let timer;
-    const is_there = () => {
+    const restartTimer = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => giving_up.abort(), EXPECTED_EVERY_MS);
+      timer = setTimeout(() => silence.abort(), SILENCE_LIMIT_MS);
     };
     try {
-      is_there();
-      const answer = await request("GET", "/live", undefined, giving_up.signal);
+      restartTimer();
+      const answer = await request("GET", "/live", undefined, silence.signal);
       connected();
-      for await (const event of pieces(answer, "\n\n", is_there)) {
+      for await (const event of splitBody(answer, "\n\n", restartTimer)) {
         const name = /^event: (.*)$/m.exec(event)?.[1];
         if (name in SHOW) SHOW[name](JSON.parse(/^data: (.*)$/m.exec(event)[1]));
       }
-      gone("The server is gone. Nothing here is up to date. Trying again every second…");
+      disconnected("The server cannot be reached. This page is out of date. Reconnecting every second…");
     } catch (problem) {
       if (problem.status === 401) {
-        gone("This page has no valid token. Open the address that the server printed when it started.");
+        disconnected("This page has no valid token. Open the address that the server printed when it started.");
         return;
       }
-      gone(problem.status ? problem.message : "The server is gone. Nothing here is up to date. Trying again every second…");
+      disconnected(problem.status ? problem.message : "The server cannot be reached. This page is out of date. Reconnecting every second…");
     } finally {
       clearTimeout(timer);
     }
@@ -118,72 +118,72 @@ async function follow() {
 }
 
 function connected() {
-  $("connection").textContent = "Connected: this page is live.";
+  $("connection").textContent = "Connected. This page updates live.";
   $("connection").className = "";
   document.body.dataset.connection = "live";
 }
 
-function gone(why) {
-  $("connection").textContent = why;
-  $("connection").className = "gone";
-  document.body.dataset.connection = "gone";
+function disconnected(reason) {
+  $("connection").textContent = reason;
+  $("connection").className = "disconnected";
+  document.body.dataset.connection = "disconnected";
 }
 
 // -- building the page
 
-/** An element: its properties (`on…` are listeners), and its children. Texts are never taken for HTML. */
+/** Creates an element with properties (`on…` are listeners) and children. Strings become text, never HTML. */
 function el(name, properties = {}, ...children) {
-  const made = document.createElement(name);
+  const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else if (key.includes("-")) made.setAttribute(key, value);
-    else made[key] = value;
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (key.includes("-")) element.setAttribute(key, value);
+    else element[key] = value;
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
 }
 
-/** Replaces the children of a list by key. Those that did not change are not even moved, which would take the keyboard from them. */
+/** Updates the children of a list by key. Unchanged children are not moved, because moving an element removes the focus from it. */
 function fill(list, entries, make) {
   const old = new Map([...list.children].map((child) => [child.dataset.key, child]));
-  let takeKeyboard = () => {};
+  let restoreFocus = () => {};
   const next = entries.map(([key, entry]) => {
     const text = JSON.stringify(entry);
-    const there = old.get(key);
-    if (there && there.dataset.entry === text) return there;
-    const made = make(key, entry);
-    made.dataset.key = key;
-    made.dataset.entry = text;
-    if (there) takeKeyboard = goOn(there, made) ?? takeKeyboard;
-    return made;
+    const existing = old.get(key);
+    if (existing && existing.dataset.entry === text) return existing;
+    const replacement = make(key, entry);
+    replacement.dataset.key = key;
+    replacement.dataset.entry = text;
+    if (existing) restoreFocus = carryOver(existing, replacement) ?? restoreFocus;
+    return replacement;
   });
   const kept = new Set(next);
   for (const child of [...list.children]) if (!kept.has(child)) child.remove();
   next.forEach((child, i) => {
     if (list.children[i] !== child) list.insertBefore(child, list.children[i] ?? null);
   });
-  takeKeyboard();
+  restoreFocus();
 }
 
-/** What a person does in an element goes on in the one that replaces it. Answers how the keyboard gets there, if it was in the old one. */
-function goOn(there, made) {
-  const [before, after] = [there, made].map((item) => item.querySelector("textarea"));
-  const [message, place] = [there, made].map((item) => item.querySelector(".said"));
+/** Copies messages, open editors and unsaved text to the replacement of an element. Returns a function that restores the focus, or null. */
+function carryOver(existing, replacement) {
+  const [before, after] = [existing, replacement].map((item) => item.querySelector("textarea"));
+  const [message, place] = [existing, replacement].map((item) => item.querySelector(".message"));
   if (message?.textContent) [place.textContent, place.className] = [message.textContent, message.className];
-  if (there.querySelector("details[open]")) made.querySelector("details").open = true;
+  if (existing.querySelector("details[open]")) replacement.querySelector("details").open = true;
   if (before && before.value !== before.defaultValue) {
     after.value = before.value;
-    say("What you are editing has changed on the server; saving will replace that.", "bad", place);
+    showMessage("This object has changed on the server. Applying your text replaces that change.", "bad", place);
   }
   const focused = document.activeElement;
-  if (!there.contains(focused)) return null;
+  if (!existing.contains(focused)) return null;
   const { selectionStart, selectionEnd, scrollTop } = focused;
   return () => {
-    const heir = made.querySelector(`[data-act="${focused.dataset.act}"]`);
-    heir?.focus();
-    if (heir && heir === after) {
-      heir.setSelectionRange(selectionStart, selectionEnd);
-      heir.scrollTop = scrollTop;
+    const target = replacement.querySelector(`[data-act="${focused.dataset.act}"]`);
+    target?.focus();
+    if (target && target === after) {
+      target.setSelectionRange(selectionStart, selectionEnd);
+      target.scrollTop = scrollTop;
     }
   };
 }
@@ -196,21 +196,21 @@ const time = (ms) => new Date(ms).toLocaleTimeString();
 
 let flags = { flags: {}, segments: {}, overrides: [] };
 
-function showFlags(told) {
-  flags = told;
+function showFlags(section) {
+  flags = section;
   drawFlags();
-  $("summary").textContent = `version ${told.version} · ${count(told.flags, "flag")} · ${count(told.segments, "segment")}`;
-  $("flag-keys").replaceChildren(...Object.keys(told.flags).map((value) => el("option", { value })));
-  fill($("overrides"), told.overrides.map((one) => [`${one.flag} ${one.kind} ${one.key}`, one]), (_, one) =>
+  $("summary").textContent = `version ${section.version} · ${count(section.flags, "flag")} · ${count(section.segments, "segment")}`;
+  $("flag-keys").replaceChildren(...Object.keys(section.flags).map((value) => el("option", { value })));
+  fill($("overrides"), section.overrides.map((override) => [`${override.flag} ${override.kind} ${override.key}`, override]), (_, override) =>
     el("li", { className: "row" },
-      el("span", { className: "key" }, one.flag),
-      `is ${JSON.stringify(one.value)} for ${one.kind} ${one.key}`,
-      el("button", { type: "button", "data-act": "lift", onclick: () => call("DELETE", `/overrides?${new URLSearchParams({ flag: one.flag, kind: one.kind, key: one.key })}`, undefined, "Lifted.") }, "Lift")));
+      el("span", { className: "key" }, override.flag),
+      `is ${JSON.stringify(override.value)} for ${override.kind} ${override.key}`,
+      el("button", { type: "button", "data-act": "lift", onclick: () => call("DELETE", `/overrides?${new URLSearchParams({ flag: override.flag, kind: override.kind, key: override.key })}`, undefined, "Lifted.") }, "Lift")));
 }
 
 function drawFlags() {
-  const wanted = $("find").value.toLowerCase();
-  const matching = (objects) => Object.entries(objects).filter(([key]) => key.toLowerCase().includes(wanted));
+  const text = $("find").value.toLowerCase();
+  const matching = (objects) => Object.entries(objects).filter(([key]) => key.toLowerCase().includes(text));
   fill($("flags"), matching(flags.flags), flagItem);
   fill($("segments"), matching(flags.segments), (key, segment) => el("li", {}, el("div", { className: "row" }, el("span", { className: "key" }, key)), editor("segments", key, segment)));
 }
@@ -220,7 +220,7 @@ function flagItem(key, flag) {
     el("div", { className: "row" },
       el("span", { className: "key" }, key),
       el("span", { className: flag.on ? "good" : "quiet" }, flag.on ? "on" : "off"),
-      el("button", { type: "button", "data-act": "flip", "aria-label": `Turn ${key} ${flag.on ? "off" : "on"}`, onclick: () => call("POST", "/flip", { flag: key }, `${key} is ${flag.on ? "off" : "on"} now.`) }, flag.on ? "Turn off" : "Turn on"),
+      el("button", { type: "button", "data-act": "flip", "aria-label": `Turn ${key} ${flag.on ? "off" : "on"}`, onclick: () => call("POST", "/flip", { flag: key }, `${key} is now ${flag.on ? "off" : "on"}.`) }, flag.on ? "Turn off" : "Turn on"),
       el("button", { type: "button", "data-act": "ask", "aria-label": `Explain ${key}`, onclick: () => { $("ask-flag").value = key; $("ask").requestSubmit(); } }, "Explain")),
     el("div", { className: "quiet" }, ...sentences(flag).map((sentence) => el("div", {}, sentence))),
     editor("flags", key, flag));
@@ -229,48 +229,48 @@ function flagItem(key, flag) {
 function editor(section, key, object) {
   const area = el("textarea", { rows: 14, spellcheck: false, defaultValue: pretty(object), "data-act": "json", "aria-label": `JSON of ${key}` });
   const path = `/${section}/${encodeURIComponent(key)}`;
-  const message = el("p", { className: "said", "aria-live": "polite" });
-  // The item may have been replaced by a newer one when an answer arrives.
-  const place = () => message.isConnected ? message : [...$(section).children].find((item) => item.dataset.key === key)?.querySelector(".said") ?? $("said");
+  const message = el("p", { className: "message", "aria-live": "polite" });
+  // The item may have been replaced before the response arrives.
+  const place = () => message.isConnected ? message : [...$(section).children].find((item) => item.dataset.key === key)?.querySelector(".message") ?? $("message");
   return el("details", {},
     el("summary", { "data-act": "edit" }, "Edit"),
     area,
     message,
     el("p", {},
-      el("button", { type: "button", "data-act": "store", onclick: async () => { if (await call("PUT", path, area.value, `${key} is served as edited.`, place)) area.defaultValue = area.value; } }, "Serve this"),
+      el("button", { type: "button", "data-act": "store", onclick: async () => { if (await call("PUT", path, area.value, `${key} is updated.`, place)) area.defaultValue = area.value; } }, "Apply"),
       " ",
-      el("button", { type: "button", "data-act": "undo", onclick: () => { area.value = area.defaultValue; message.textContent = ""; } }, "Undo"),
+      el("button", { type: "button", "data-act": "undo", onclick: () => { area.value = area.defaultValue; message.textContent = ""; } }, "Revert"),
       " ",
-      el("button", { type: "button", "data-act": "delete", onclick: () => { if (confirm(`Serve ${key} no more?`)) call("DELETE", path, undefined, `${key} is served no more.`); } }, "Delete")));
+      el("button", { type: "button", "data-act": "delete", onclick: () => { if (confirm(`Delete ${key}?`)) call("DELETE", path, undefined, `${key} is deleted.`); } }, "Delete")));
 }
 
-/** The targeting of a flag in words. */
+/** The targeting of a flag as sentences. */
 function sentences(flag) {
   const served = (what) => what?.rollout
     ? `a rollout of ${what.rollout.variations?.map((part) => `${(part.weight ?? 0) / 1000} % ${show(part.variation)}`).join(", ")}`
     : what?.variation === undefined || what?.variation === null ? "the default" : show(what.variation);
-  const show = (index) => JSON.stringify(flag.variations?.[index]) ?? `variation ${index}, which there is none of`;
-  const found = [];
-  if (!flag.on) return [`serves ${served({ variation: flag.offVariation })} to everybody`];
-  for (const one of flag.prerequisites ?? []) found.push(`needs ${one.key} to serve variation ${one.variation}`);
-  for (const one of [...(flag.contextTargets ?? []), ...(flag.targets ?? [])]) {
-    if (one.values?.length) found.push(`${one.contextKind ?? "user"} ${one.values.slice(0, 5).join(", ")}${one.values.length > 5 ? "…" : ""} → ${show(one.variation)}`);
+  const show = (index) => JSON.stringify(flag.variations?.[index]) ?? `variation ${index} (does not exist)`;
+  const lines = [];
+  if (!flag.on) return [`serves ${served({ variation: flag.offVariation })} to all contexts`];
+  for (const prerequisite of flag.prerequisites ?? []) lines.push(`requires ${prerequisite.key} to serve variation ${prerequisite.variation}`);
+  for (const target of [...(flag.contextTargets ?? []), ...(flag.targets ?? [])]) {
+    if (target.values?.length) lines.push(`${target.contextKind ?? "user"} ${target.values.slice(0, 5).join(", ")}${target.values.length > 5 ? "…" : ""} → ${show(target.variation)}`);
   }
-  for (const rule of flag.rules ?? []) found.push(`if ${(rule.clauses ?? []).map(clause).join(" and ") || "anybody"} → ${served(rule)}`);
-  found.push(`${found.length ? "all others" : "everybody"} → ${served(flag.fallthrough)}`);
-  return found;
+  for (const rule of flag.rules ?? []) lines.push(`if ${(rule.clauses ?? []).map(clauseText).join(" and ") || "any context"} → ${served(rule)}`);
+  lines.push(`${lines.length ? "all other contexts" : "all contexts"} → ${served(flag.fallthrough)}`);
+  return lines;
 }
 
-function clause(one) {
-  const who = one.contextKind && one.contextKind !== "user" ? `${one.contextKind} ` : "";
-  const values = (one.values ?? []).slice(0, 5).map((value) => JSON.stringify(value)).join(", ");
-  const what = one.op === "segmentMatch" ? "segment" : `${who}${one.attribute ?? ""}`;
-  return `${one.negate ? "not " : ""}${what} ${one.op === "segmentMatch" ? "" : `${one.op} `}${values}`;
+function clauseText(clause) {
+  const who = clause.contextKind && clause.contextKind !== "user" ? `${clause.contextKind} ` : "";
+  const values = (clause.values ?? []).slice(0, 5).map((value) => JSON.stringify(value)).join(", ");
+  const what = clause.op === "segmentMatch" ? "segment" : `${who}${clause.attribute ?? ""}`;
+  return `${clause.negate ? "not " : ""}${what} ${clause.op === "segmentMatch" ? "" : `${clause.op} `}${values}`;
 }
 
 // -- the context editor
 
-/** The context that stands in the field. Throws what is wrong with it. */
+/** The context in the field. Throws an error if it is not valid. */
 function context() {
   let written;
   try {
@@ -278,35 +278,35 @@ function context() {
   } catch (problem) {
     throw new Error(`The context is not JSON: ${problem.message}`);
   }
-  if (written === null || typeof written !== "object") throw new Error('The context is no object, such as {"kind": "user", "key": "user-123"}.');
+  if (written === null || typeof written !== "object") throw new Error('The context must be an object, such as {"kind": "user", "key": "user-123"}.');
   return written;
 }
 
 async function ask(event) {
   event.preventDefault();
-  let asked;
+  let evaluated;
   try {
-    asked = context();
+    evaluated = context();
   } catch (problem) {
-    say(problem.message, "bad", $("ask-said"));
+    showMessage(problem.message, "bad", $("ask-message"));
     return;
   }
-  const answer = await call("POST", "/explain", { flag: $("ask-flag").value, context: asked }, undefined, () => $("ask-said"));
+  const answer = await call("POST", "/explain", { flag: $("ask-flag").value, context: evaluated }, undefined, () => $("ask-message"));
   if (!answer) return;
   $("answer").replaceChildren(
     el("strong", {}, answer.variationIndex === null ? "the default of the call" : JSON.stringify(answer.value)),
-    ` — ${because(answer.reason)}`,
-    told(answer.steps));
+    ` — ${reasonText(answer.reason)}`,
+    stepList(answer.steps));
 }
 
-/** The steps of an explanation, and within each those that it is made of. */
-function told(steps) {
+/** The steps of an explanation as a nested list. */
+function stepList(steps) {
   const mark = { true: "yes", false: "no" };
   return el("ol", {}, ...steps.map((step) =>
-    el("li", { className: mark[step.holds] ?? "" }, step.text, step.steps ? told(step.steps) : null)));
+    el("li", { className: mark[step.holds] ?? "" }, step.text, step.steps ? stepList(step.steps) : null)));
 }
 
-function because(reason) {
+function reasonText(reason) {
   switch (reason.kind) {
     case "OFF": return "the flag is off";
     case "FALLTHROUGH": return "no target and no rule matched";
@@ -321,42 +321,42 @@ function because(reason) {
 async function override(event) {
   event.preventDefault();
   let value;
-  let asked;
+  let evaluated;
   try {
-    asked = context();
-    if (asked.kind === "multi") throw new Error("An override is for a context of one kind: write that one alone.");
+    evaluated = context();
+    if (evaluated.kind === "multi") throw new Error("An override needs a context of a single kind, not a multi-context.");
   } catch (problem) {
-    say(problem.message, "bad", $("ask-said"));
+    showMessage(problem.message, "bad", $("ask-message"));
     return;
   }
   try {
     value = JSON.parse($("override-value").value);
   } catch (problem) {
-    say(`The value is not JSON: ${problem.message}`, "bad", $("override-said"));
+    showMessage(`The value is not JSON: ${problem.message}`, "bad", $("override-message"));
     return;
   }
-  if (await call("PUT", "/overrides", { flag: $("ask-flag").value, kind: asked.kind ?? "user", key: asked.key, value }, "Overridden.", () => $("override-said"))) $("ask").requestSubmit();
+  if (await call("PUT", "/overrides", { flag: $("ask-flag").value, kind: evaluated.kind ?? "user", key: evaluated.key, value }, "Overridden.", () => $("override-message"))) $("ask").requestSubmit();
 }
 
 // -- faults
 
-function showFaults(told) {
-  fill($("faults"), told.map((fault) => [String(fault.number), fault]), (number, fault) => {
+function showFaults(section) {
+  fill($("faults"), section.map((fault) => [String(fault.number), fault]), (number, fault) => {
     const { kind, on, remaining, holds, number: _, ...rest } = fault;
     const details = Object.entries(rest).filter(([name]) => name !== "times").map(([name, value]) => `${name} ${value}${UNITS[name] ?? ""}`);
     const length = remaining === null ? (fault.for ? "" : "until lifted") : remaining ? `${remaining} more` : "";
-    const held = holds ? `holds ${holds} ${holds === 1 ? "answer" : "answers"} until ${holds === 1 ? "it ends" : "they end"} or it is lifted` : "";
+    const affected = holds ? `affects ${holds} open ${holds === 1 ? "response" : "responses"}` : "";
     return el("li", { className: "row" },
-      el("span", { className: "key" }, FAULTS[kind].says),
-      el("span", { className: "quiet" }, [...details, length, held, `on ${on.join(", ")}`].filter(Boolean).join(" · ")),
-      el("button", { type: "button", "data-act": "lift", "aria-label": `Lift ${FAULTS[kind].says}`, onclick: () => call("DELETE", `/faults/${number}`, undefined, "Lifted.") }, "Lift"));
+      el("span", { className: "key" }, FAULTS[kind].label),
+      el("span", { className: "quiet" }, [...details, length, affected, `on ${on.join(", ")}`].filter(Boolean).join(" · ")),
+      el("button", { type: "button", "data-act": "lift", "aria-label": `Lift ${FAULTS[kind].label}`, onclick: () => call("DELETE", `/faults/${number}`, undefined, "Lifted.") }, "Lift"));
   });
 }
 
 function drawFaultForm() {
   const fault = FAULTS[$("fault-kind").value];
-  $("fault-options").replaceChildren(...fault.options.map(([name, says, type, value]) =>
-    el("label", {}, `${says} `, el("input", { name, type, step: "any", ...(type === "checkbox" ? { checked: value } : { value }) }))));
+  $("fault-options").replaceChildren(...fault.options.map(([name, label, type, value]) =>
+    el("label", {}, `${label} `, el("input", { name, type, step: "any", ...(type === "checkbox" ? { checked: value } : { value }) }))));
   $("fault-on").replaceChildren(...fault.on.map((value) =>
     el("label", {}, el("input", { type: "checkbox", name: "on", value }), ` ${value}`)));
 }
@@ -373,7 +373,7 @@ function inject(event) {
   const length = new FormData($("fault")).get("fault-length");
   if (length === "once") fault.times = 1;
   if (length === "for") fault.for = Number($("fault-for").value);
-  call("POST", "/faults", fault, `Injected: ${FAULTS[fault.kind].says}.`, () => $("fault-said"));
+  call("POST", "/faults", fault, `Injected: ${FAULTS[fault.kind].label}.`, () => $("fault-message"));
 }
 
 let playing = null;
@@ -386,13 +386,13 @@ async function play(event) {
   $("scenario-stop").disabled = false;
   try {
     const answer = await request("POST", "/scenario", $("scenario-steps").value, playing.signal);
-    for await (const line of pieces(answer, "\n")) {
+    for await (const line of splitBody(answer, "\n")) {
       const { done, error } = JSON.parse(line);
       $("scenario-done").append(el("li", { className: error ? "bad" : "" }, error ?? done));
     }
-    say("The scenario is over.", "good", $("scenario-said"));
+    showMessage("The scenario is complete.", "good", $("scenario-message"));
   } catch (problem) {
-    say(problem.name === "AbortError" ? "The scenario was stopped." : problem.message, "bad", $("scenario-said"));
+    showMessage(problem.name === "AbortError" ? "The scenario was stopped." : problem.message, "bad", $("scenario-message"));
   } finally {
     $("scenario-play").disabled = false;
     $("scenario-stop").disabled = true;
@@ -403,14 +403,14 @@ async function play(event) {
 
 let clients = [];
 
-function showClients(told) {
-  clients = told.clients;
+function showClients(section) {
+  clients = section.clients;
   drawClients();
 }
 
-/** The clients that are there. One without a stream that has been silent for a while is gone, and leaves the table. */
+/** Shows the clients. A client without a stream is removed some time after its last request. */
 function drawClients() {
-  const sent = (one) => one ? el("span", {}, `${one.what} on ${one.endpoint}, version ${one.version} `, el("span", { className: "quiet" }, time(one.at_ms))) : el("span", { className: "quiet" }, "nothing");
+  const sent = (record) => record ? el("span", {}, `${record.what} on ${record.endpoint}, version ${record.version} `, el("span", { className: "quiet" }, time(record.at_ms))) : el("span", { className: "quiet" }, "nothing");
   const rows = clients.filter((client) => client.goneAt === null || client.goneAt > Date.now()).sort((a, b) => b.streams.length - a.streams.length || b.lastSeen - a.lastSeen).slice(0, 200);
   fill($("clients"), rows.map((client) => [String(client.number), client]), (_, client) =>
     el("tr", {},
@@ -424,10 +424,10 @@ function drawClients() {
 
 let events = { count: 0, faulty: 0, newest: [] };
 
-function showEvents(told) {
-  events = told;
-  $("events-count").textContent = `${told.count} came, ${told.faulty} of them with problems. `;
-  const shown = told.newest.filter((event) => !$("events-faulty").checked || event.problems.length);
+function showEvents(section) {
+  events = section;
+  $("events-count").textContent = `${section.count} received, ${section.faulty} with problems. `;
+  const shown = section.newest.filter((event) => !$("events-faulty").checked || event.problems.length);
   fill($("events"), shown.map((event) => [String(event.number), event]), (_, event) =>
     el("tr", {},
       el("td", { className: "number" }, time(event.at_ms)),
@@ -437,27 +437,27 @@ function showEvents(told) {
       el("td", { className: "bad" }, ...event.problems.map((problem) => el("div", {}, problem)))));
 }
 
-// -- beginning
+// -- start
 
 const SHOW = { flags: showFlags, clients: showClients, faults: showFaults, events: showEvents };
 
 $("find").addEventListener("input", drawFlags);
 $("save").addEventListener("click", async () => {
   const saved = await call("POST", "/save");
-  if (saved) say(`Saved to ${saved.saved}.`, "good");
+  if (saved) showMessage(`Saved to ${saved.saved}.`, "good");
 });
 $("add").addEventListener("submit", async (event) => {
   event.preventDefault();
   const [section, key] = [$("add-section").value, $("add-key").value];
-  if (Object.hasOwn(flags[section], key)) return say(`There is a ${key} already.`, "bad", $("add-said"));
+  if (Object.hasOwn(flags[section], key)) return showMessage(`${key} already exists.`, "bad", $("add-message"));
   const fresh = section === "flags"
     ? { on: false, variations: [true, false], offVariation: 1, fallthrough: { variation: 0 }, rules: [] }
     : { included: [], rules: [] };
-  if (await call("PUT", `/${section}/${encodeURIComponent(key)}`, fresh, `${key} is served.`, () => $("add-said"))) $("add").reset();
+  if (await call("PUT", `/${section}/${encodeURIComponent(key)}`, fresh, `${key} is added.`, () => $("add-message"))) $("add").reset();
 });
 $("ask").addEventListener("submit", ask);
 $("override").addEventListener("submit", override);
-$("fault-kind").append(...Object.entries(FAULTS).map(([value, { says }]) => el("option", { value }, says)));
+$("fault-kind").append(...Object.entries(FAULTS).map(([value, { label }]) => el("option", { value }, label)));
 $("fault-kind").addEventListener("change", drawFaultForm);
 $("fault").addEventListener("submit", inject);
 $("lift-all").addEventListener("click", () => call("DELETE", "/faults", undefined, "All faults are lifted."));
