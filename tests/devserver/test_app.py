@@ -1,4 +1,4 @@
-"""Requests and answers, without a socket."""
+"""The SDK endpoints: requests and responses, without a socket."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_a_poll_with_a_basis_brings_the_difference(client: httpx.AsyncClie
     assert [event["event"] for event in events] == ["server-intent", "put-object", "payload-transferred"]
 
 
-async def test_latest_all_is_one_object_of_everything(client: httpx.AsyncClient) -> None:
+async def test_latest_all_returns_all_flags_and_segments(client: httpx.AsyncClient) -> None:
     answer = (await client.get("/sdk/latest-all")).json()
     assert answer["flags"]["a"] == A
     assert set(answer["flags"]) == {"a", "long"}
@@ -59,7 +59,7 @@ async def test_latest_all_is_one_object_of_everything(client: httpx.AsyncClient)
 
 
 @POLLS
-async def test_an_unchanged_answer_is_304_until_something_changes(client: httpx.AsyncClient, state: ServerState, path: str) -> None:
+async def test_an_unchanged_response_is_304_until_an_edit(client: httpx.AsyncClient, state: ServerState, path: str) -> None:
     tag = (await client.get(path)).headers["ETag"]
     for known in (tag, f'"other", W/{tag}'):
         unchanged = await client.get(path, headers={"If-None-Match": known})
@@ -72,7 +72,7 @@ async def test_an_unchanged_answer_is_304_until_something_changes(client: httpx.
 
 
 @POLLS
-async def test_an_answer_is_compressed_only_when_asked(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_response_is_compressed_on_request_only(client: httpx.AsyncClient, path: str) -> None:
     plain = await client.get(path, headers={"Accept-Encoding": "identity"})
     assert "Content-Encoding" not in plain.headers
     async with client.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as squeezed:
@@ -83,13 +83,13 @@ async def test_an_answer_is_compressed_only_when_asked(client: httpx.AsyncClient
 @pytest.mark.parametrize(
     ("path", "headers", "carried"),
     [
-        pytest.param("/sdk/poll", {}, True, id="a poll carries it"),
-        pytest.param("/sdk/poll", {"If-None-Match": "{tag}"}, True, id="so does a 304"),
-        pytest.param("/sdk/latest-all", {}, False, id="FDv1 does not"),
+        pytest.param("/sdk/poll", {}, True, id="a poll"),
+        pytest.param("/sdk/poll", {"If-None-Match": "{tag}"}, True, id="a 304"),
+        pytest.param("/sdk/latest-all", {}, False, id="not with FDv1"),
     ],
 )
 @pytest.mark.parametrize("ttl", [None, 60])
-async def test_the_directive_rides_on_fdv2_answers(
+async def test_the_directive_is_sent_with_fdv2_responses(
     client: httpx.AsyncClient, state: ServerState, path: str, headers: dict[str, str], carried: bool, ttl: float | None
 ) -> None:
     tag = (await client.get(path)).headers["ETag"]
@@ -101,7 +101,7 @@ async def test_the_directive_rides_on_fdv2_answers(
     assert "X-LD-FD-Fallback" not in (await client.get(path)).headers
 
 
-async def test_events_may_tell_of_the_gates_of_an_override_that_was_lifted(client: httpx.AsyncClient, state: ServerState) -> None:
+async def test_events_about_gates_of_lifted_overrides_have_no_problem(client: httpx.AsyncClient, state: ServerState) -> None:
     served = ["a", "a.override-gate", "a.override-conditions"]
     counters = {"contextKinds": ["user"], "counters": [{"count": 1, "variation": 0, "version": 1}]}
     event = {"kind": "summary", "startDate": 1, "endDate": 2, "features": dict.fromkeys([*served, "b"], counters)}
@@ -111,11 +111,11 @@ async def test_events_may_tell_of_the_gates_of_an_override_that_was_lifted(clien
 
 
 @pytest.mark.parametrize("path", ["/bulk", "/diagnostic", "/diagnostic/more/of/it"])
-async def test_events_are_taken_whatever_is_in_them(client: httpx.AsyncClient, path: str) -> None:
+async def test_events_are_accepted_with_any_content(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.post(path, content=b"not even JSON")).status_code == 202
 
 
-async def test_events_beyond_all_measure_are_refused_while_they_arrive(client: httpx.AsyncClient) -> None:
+async def test_events_that_are_too_large_are_refused_while_they_arrive(client: httpx.AsyncClient) -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -131,15 +131,15 @@ async def test_events_beyond_all_measure_are_refused_while_they_arrive(client: h
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        pytest.param("GET", "/", 404, id="nothing is at the root"),
-        pytest.param("GET", "/sdk/../../etc/passwd", 404, id="nor outside"),
-        pytest.param("GET", "/sdk/poll/", 404, id="nor below an endpoint, to which nobody is led back"),
-        pytest.param("POST", "/sdk/poll", 405, id="a poll is asked for"),
-        pytest.param("GET", "/bulk", 405, id="events are posted"),
-        pytest.param("HEAD", "/sdk/stream", 405, id="a stream has no head alone"),
+        pytest.param("GET", "/", 404, id="the root without a token"),
+        pytest.param("GET", "/sdk/../../etc/passwd", 404, id="a path with dots"),
+        pytest.param("GET", "/sdk/poll/", 404, id="a slash at the end is not redirected"),
+        pytest.param("POST", "/sdk/poll", 405, id="POST on a poll"),
+        pytest.param("GET", "/bulk", 405, id="GET on the events endpoint"),
+        pytest.param("HEAD", "/sdk/stream", 405, id="HEAD on a stream"),
     ],
 )
-async def test_what_makes_no_sense_is_refused(client: httpx.AsyncClient, method: str, path: str, status: int) -> None:
+async def test_unknown_paths_and_methods_are_refused(client: httpx.AsyncClient, method: str, path: str, status: int) -> None:
     assert (await client.request(method, path)).status_code == status
 
 
@@ -155,7 +155,7 @@ async def test_what_makes_no_sense_is_refused(client: httpx.AsyncClient, method:
         ("", 400),
     ],
 )
-async def test_a_foreign_host_name_is_turned_away(client: httpx.AsyncClient, host: str, status: int) -> None:
+async def test_a_foreign_host_name_is_refused(client: httpx.AsyncClient, host: str, status: int) -> None:
     assert (await client.get("/sdk/poll", headers={"Host": host})).status_code == status
 
 
@@ -178,7 +178,7 @@ async def test_requests_are_counted_by_endpoint(client: httpx.AsyncClient, state
     ),
     body=st.binary(),
 )
-async def test_no_garbage_is_an_error_of_ours(
+async def test_garbage_never_causes_a_5xx(
     client: httpx.AsyncClient, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes
 ) -> None:
     answer = await client.request(method, path, params=query, headers=headers, content=body)

@@ -1,4 +1,4 @@
-"""Clients are told apart, remembered for a while, and never by their key."""
+"""How clients are distinguished and how long they are kept; their SDK key is never stored."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from aioflags.devserver.clients import ClientRegistry
 KEY = {"authorization": "sdk-canary"}
 
 
-def test_an_instance_is_one_client_whatever_it_asks_for() -> None:
+def test_requests_of_one_instance_id_are_one_client() -> None:
     clients = ClientRegistry()
-    one = clients.record_request({"x-launchdarkly-instance-id": "1", "user-agent": "Sdk/1", **KEY}, "127.0.0.1")
-    assert clients.record_request({"x-launchdarkly-instance-id": "1", "user-agent": "Sdk/1 events"}, "127.0.0.1") is one
+    client = clients.record_request({"x-launchdarkly-instance-id": "1", "user-agent": "Sdk/1", **KEY}, "127.0.0.1")
+    assert clients.record_request({"x-launchdarkly-instance-id": "1", "user-agent": "Sdk/1 events"}, "127.0.0.1") is client
     other = clients.record_request({"x-launchdarkly-instance-id": "2", "user-agent": "Sdk/1"}, "127.0.0.1")
-    assert (one.number, other.number, one.requests) == (1, 2, 2)
+    assert (client.number, other.number, client.requests) == (1, 2, 2)
     assert "canary" not in repr(clients.all)
 
 
-def test_who_names_no_instance_is_known_by_program_and_address() -> None:
+def test_without_an_instance_id_clients_differ_by_program_and_address() -> None:
     clients = ClientRegistry()
-    one = clients.record_request({"user-agent": "curl"}, "127.0.0.1")
-    assert clients.record_request({"user-agent": "curl"}, "127.0.0.1") is one
-    assert clients.record_request({"user-agent": "curl"}, "127.0.0.2") is not one
+    client = clients.record_request({"user-agent": "curl"}, "127.0.0.1")
+    assert clients.record_request({"user-agent": "curl"}, "127.0.0.1") is client
+    assert clients.record_request({"user-agent": "curl"}, "127.0.0.2") is not client
     assert clients.record_request({}, "127.0.0.1").agent == "unnamed"
 
 
-def test_what_a_client_says_of_itself_is_fit_for_a_line() -> None:
+def test_headers_of_clients_are_printable_and_short() -> None:
     client = ClientRegistry().record_request({"user-agent": "a\x1b[31m" + "b" * 1000}, "")
     assert client.agent.isprintable()
     assert len(client.agent) < 300
@@ -50,7 +50,7 @@ def test_a_client_without_a_stream_is_gone_after_a_while() -> None:
     assert client.gone_at_ms == client.last_seen_ms + 60_000
 
 
-def test_the_newest_thousand_are_remembered_and_who_is_connected() -> None:
+def test_the_newest_1000_and_the_connected_clients_are_kept() -> None:
     clients = ClientRegistry()
     first = clients.record_request({"x-launchdarkly-instance-id": "first"}, "")
     with clients.record_stream(first, Endpoint.ALL):

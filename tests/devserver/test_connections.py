@@ -49,14 +49,14 @@ class Connection:
         return head.partition(b"\r\n")[0]
 
     async def cut(self) -> bool:
-        """Whether the server cuts it."""
+        """Wait until the server closes the connection. Returns False if data came first."""
         try:
             return not await asyncio.wait_for(self._reader.read(), SOON)
         except ConnectionError:
             return True
 
     async def is_open(self, seconds: float) -> bool:
-        """Whether it stays open that long, whatever arrives."""
+        """Whether it stays open for that many seconds."""
         with anyio.move_on_after(seconds):
             while await self._reader.read(65536):
                 pass
@@ -96,7 +96,7 @@ async def test_a_connection_without_a_complete_header_is_cut(pieces: list[bytes]
             group.cancel_scope.cancel()
 
 
-async def test_a_second_request_whose_header_does_not_end_is_cut() -> None:
+async def test_an_incomplete_second_request_is_cut() -> None:
     async with server() as serving, connected(serving) as connection:
         connection.send(POLL)
         assert await connection.status() == b"HTTP/1.1 200 OK"
@@ -104,7 +104,7 @@ async def test_a_second_request_whose_header_does_not_end_is_cut() -> None:
         assert await connection.cut()
 
 
-async def test_a_stream_and_a_slow_body_outlive_the_limit_of_a_header() -> None:
+async def test_streams_and_slow_bodies_are_not_limited() -> None:
     async with server() as serving, connected(serving) as stream, connected(serving) as post:
         stream.send(STREAM)
         post.send(b"POST /bulk HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n[")

@@ -1,6 +1,6 @@
-"""LaunchDarkly's own SDK, synchronous and asynchronous, lives on this server: over FDv1 and FDv2, polling and streaming.
+"""LaunchDarkly's own SDK, synchronous and asynchronous, uses this server: over FDv1 and FDv2, polling and streaming.
 
-What our own client makes of the server is tested elsewhere; here somebody else says whether it speaks the protocol.
+Other tests use the client of this package; these show that an independent client understands the server.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ SPARSE: dict[str, Any] = {
         }
     },
 }
-"""What people leave out, wherever a document of flags may leave something out."""
+"""Flags and segments that leave out every optional property."""
 SPARSE_VALUES = {
     "of-a-segment": True,
     "of-targets": True,
@@ -83,7 +83,7 @@ FDV2 = ["FDv2 polling", "FDv2 streaming", "FDv2 polling and then streaming"]
 
 
 def untyped(builder: Any) -> Any:
-    """These have no annotations."""
+    """Hides missing annotations of the SDK from the type checker."""
     return builder
 
 
@@ -197,7 +197,7 @@ async def test_the_reference_sdk_reads_the_flags_and_sees_a_flip(sdk_on: Make, m
 
 @makes
 @pytest.mark.parametrize("mode", FDV1 + FDV2[:2])
-async def test_the_reference_sdk_reads_what_leaves_much_out(sdk_on: Make, mode: str) -> None:
+async def test_the_reference_sdk_reads_sparse_definitions(sdk_on: Make, mode: str) -> None:
     state = ServerState.of(SPARSE)
     async with serve(create_app(state)) as serving, sdk_on(serving.url, mode) as sdk:
         assert {key: await sdk.value(key) for key in SPARSE_VALUES} == SPARSE_VALUES

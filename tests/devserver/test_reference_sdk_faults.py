@@ -1,6 +1,6 @@
-"""Every fault of the panel is played to LaunchDarkly's own SDK, synchronous and asynchronous; each time it recovers.
+"""LaunchDarkly's own SDK, synchronous and asynchronous, recovers from each fault.
 
-Recovery is seen by its own means: a flag that was flipped during the fault has its new value afterwards.
+Recovery means that a flag that was flipped during the fault has its new value afterwards.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ ONCE: list[dict[str, Any]] = [
     {"kind": "close"},
 ]
 LETHAL = {"FDv2 polling": ["malformed"], "FDv2 streaming": []}
-"""What this release of the SDK does not survive: a poll that is no JSON ends its source for good, with an exception."""
+"""Faults that this release of the SDK does not survive: a malformed poll ends its source with an exception."""
 
 makes = pytest.mark.parametrize("sdk_on", [synchronous, asynchronous])
 
 
-async def spoil(state: ServerState, written: dict[str, Any]) -> None:
-    """Injects the fault, and waits until somebody has met it and none stands any more."""
+async def inject_once(state: ServerState, written: dict[str, Any]) -> None:
+    """Inject the fault once, wait until it has affected a client, and lift all faults."""
     injected = state.inject(decode(Fault, {**written, "times": 1}))
     with anyio.fail_after(SOON):
         while not any(client.fault is not None and client.fault.what == written["kind"] for client in state.clients.all):
@@ -45,12 +45,12 @@ async def spoil(state: ServerState, written: dict[str, Any]) -> None:
 
 @makes
 @pytest.mark.parametrize("mode", ["FDv2 polling", "FDv2 streaming"])
-async def test_the_reference_sdk_meets_each_fault_and_recovers(sdk_on: Make, mode: str) -> None:
+async def test_the_reference_sdk_recovers_from_each_fault(sdk_on: Make, mode: str) -> None:
     state = ServerState.of(DOCUMENT)
     async with serve(create_app(state)) as serving, sdk_on(serving.url, mode) as sdk:
         on = True
         for written in (written for written in ONCE if written["kind"] not in LETHAL[mode]):
-            await spoil(state, written)
+            await inject_once(state, written)
             state.flip("release")
             on = not on
             await sees(sdk, on, written)
@@ -65,7 +65,7 @@ async def sees(sdk: Sdk, value: bool, written: dict[str, Any]) -> None:
 
 @makes
 @pytest.mark.parametrize("mode", ["FDv2 polling", "FDv2 streaming"])
-async def test_silence_ends_for_the_reference_sdk_when_it_is_lifted(sdk_on: Make, mode: str) -> None:
+async def test_the_reference_sdk_recovers_when_silence_is_lifted(sdk_on: Make, mode: str) -> None:
     state = ServerState.of(DOCUMENT)
     async with serve(create_app(state)) as serving, sdk_on(serving.url, mode) as sdk:
         injected = state.inject(decode(Fault, {"kind": "silence"}))
@@ -80,9 +80,7 @@ async def test_silence_ends_for_the_reference_sdk_when_it_is_lifted(sdk_on: Make
 @makes
 @pytest.mark.parametrize("payload", [pytest.param(True, id="with a payload"), pytest.param(False, id="without one")])
 @pytest.mark.parametrize("status", [None, 503])
-async def test_the_reference_sdk_follows_the_directive_whatever_comes_with_it(
-    sdk_on: Make, payload: bool, status: int | None
-) -> None:
+async def test_the_reference_sdk_follows_the_directive_with_any_response(sdk_on: Make, payload: bool, status: int | None) -> None:
     state = ServerState.of(DOCUMENT)
     async with serve(create_app(state)) as serving, sdk_on(serving.url, "FDv2 polling") as sdk:
         if status is not None:
@@ -96,8 +94,8 @@ async def test_the_reference_sdk_follows_the_directive_whatever_comes_with_it(
 
 @makes
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_a_poll_that_is_no_json_leaves_the_reference_sdk_with_the_data_it_had(sdk_on: Make) -> None:
+async def test_the_reference_sdk_keeps_its_data_after_a_malformed_poll(sdk_on: Make) -> None:
     state = ServerState.of(DOCUMENT)
     async with serve(create_app(state)) as serving, sdk_on(serving.url, "FDv2 polling") as sdk:
-        await spoil(state, {"kind": "malformed"})
+        await inject_once(state, {"kind": "malformed"})
         assert await sdk.value("release") is True

@@ -1,4 +1,4 @@
-"""A real socket in the test's loop: how it opens, how it is cut, and how it ends."""
+"""The server on a real socket: starting, dropped connections, and closing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def state() -> ServerState:
     return ServerState.of({"flagValues": {"a": 1}})
 
 
-async def test_it_answers_on_a_port_of_its_own(state: ServerState) -> None:
+async def test_each_server_gets_a_free_port(state: ServerState) -> None:
     async with serve(create_app(state)) as one, serve(create_app(state)) as other, httpx.AsyncClient() as client:
         assert one.port != other.port
         for serving in (one, other):
@@ -50,14 +50,14 @@ async def test_it_answers_on_a_port_of_its_own(state: ServerState) -> None:
         socket.create_connection(("127.0.0.1", one.port))
 
 
-async def test_answers_tell_the_time(state: ServerState) -> None:
+async def test_responses_have_a_date(state: ServerState) -> None:
     before = now()
     async with serve(create_app(state)) as serving, httpx.AsyncClient() as client:
         there = parsedate_to_datetime((await client.get(f"{serving.url}/sdk/poll")).headers["Date"]).timestamp()
     assert int(before) <= there <= now()
 
 
-async def test_a_port_that_is_taken_is_an_error_of_the_call(state: ServerState) -> None:
+async def test_a_port_in_use_raises(state: ServerState) -> None:
     async with serve(create_app(state)) as serving:
         with pytest.raises(OSError, match="in use"):
             async with serve(create_app(state), port=serving.port):
@@ -65,7 +65,7 @@ async def test_a_port_that_is_taken_is_an_error_of_the_call(state: ServerState) 
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
-async def test_ipv6_stands_in_brackets(state: ServerState) -> None:
+async def test_an_ipv6_url_has_brackets(state: ServerState) -> None:
     try:
         async with serve(create_app(state), host="::1") as serving, httpx.AsyncClient() as client:
             assert serving.url == f"http://[::1]:{serving.port}"
@@ -74,13 +74,13 @@ async def test_ipv6_stands_in_brackets(state: ServerState) -> None:
         pytest.skip(f"the IPv6 loopback cannot be used: {error}")
 
 
-async def test_an_address_that_means_every_one_is_reached_by_loopback(state: ServerState) -> None:
+async def test_the_url_of_a_wildcard_address_is_loopback(state: ServerState) -> None:
     async with serve(create_app(state), host="0.0.0.0") as serving:
         assert serving.url == f"http://127.0.0.1:{serving.port}"
 
 
 @pytest.mark.parametrize("endpoint", [Endpoint.STREAM, Endpoint.ALL])
-async def test_a_dropped_stream_breaks_off_without_an_end(
+async def test_a_dropped_stream_ends_with_a_transport_error(
     state: ServerState, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(create_app(state)) as serving:
@@ -93,7 +93,7 @@ async def test_a_dropped_stream_breaks_off_without_an_end(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_goodbye_ends_a_stream_well(state: ServerState) -> None:
+async def test_a_goodbye_ends_a_stream_without_an_error(state: ServerState) -> None:
     async with serve(create_app(state)) as serving:
         reading = asyncio.create_task(read_to_the_end(f"{serving.url}/sdk/stream"))
         with anyio.fail_after(SOON):
@@ -102,7 +102,7 @@ async def test_a_goodbye_ends_a_stream_well(state: ServerState) -> None:
             assert await reading is None
 
 
-async def test_it_ends_with_streams_open_and_leaves_nothing(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
+async def test_closing_with_open_streams_leaves_no_tasks(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
         serving = await stack.enter_async_context(serve(create_app(state)))
@@ -117,7 +117,7 @@ async def test_it_ends_with_streams_open_and_leaves_nothing(state: ServerState, 
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_block_that_is_cancelled_leaves_nothing_either(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_cancelled_block_leaves_no_tasks(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
     before, readings = asyncio.all_tasks(), list[asyncio.Task[Exception | None]]()
     with anyio.CancelScope() as scope:
         async with serve(create_app(state)) as serving:
@@ -132,7 +132,7 @@ async def test_a_block_that_is_cancelled_leaves_nothing_either(state: ServerStat
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_hundreds_of_streams_end_without_a_complaint(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
+async def test_closing_with_300_streams_logs_no_warning(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
     async with AsyncExitStack() as sockets:
         async with serve(create_app(state)) as serving:
             for _ in range(300):
@@ -144,7 +144,7 @@ async def test_hundreds_of_streams_end_without_a_complaint(state: ServerState, c
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_streams_end_without_a_complaint_while_somebody_holds_the_loop(
+async def test_closing_while_the_event_loop_is_blocked_logs_no_warning(
     state: ServerState, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(create_app(state)) as serving:
@@ -156,7 +156,7 @@ async def test_streams_end_without_a_complaint_while_somebody_holds_the_loop(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_request_that_does_not_notice_its_end_is_cancelled() -> None:
+async def test_a_request_that_does_not_end_is_cancelled() -> None:
     asked, ended = anyio.Event(), anyio.Event()
 
     async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,14 +177,14 @@ async def test_a_request_that_does_not_notice_its_end_is_cancelled() -> None:
 @pytest.mark.parametrize(
     "request_text",
     [
-        pytest.param(b"\x00\xff\r\n\r\n", id="no HTTP at all"),
-        pytest.param(b"GET /sdk/poll HTTP/1.1\r\n\r\n", id="no Host"),
-        pytest.param(b"GET /%ff%fe?basis=%ff%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", id="bytes that are no text"),
+        pytest.param(b"\x00\xff\r\n\r\n", id="not HTTP"),
+        pytest.param(b"GET /sdk/poll HTTP/1.1\r\n\r\n", id="without a Host header"),
+        pytest.param(b"GET /%ff%fe?basis=%ff%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", id="bytes that are not UTF-8"),
         pytest.param(b"POST /bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", id="an impossible length"),
         pytest.param(b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", id="an endless path"),
     ],
 )
-async def test_garbage_on_the_wire_gets_a_4xx(state: ServerState, request_text: bytes) -> None:
+async def test_invalid_http_gets_a_4xx(state: ServerState, request_text: bytes) -> None:
     async with serve(create_app(state)) as serving, await anyio.connect_tcp("127.0.0.1", serving.port) as connection:
         await connection.send(request_text)
         with anyio.fail_after(SOON):
@@ -192,7 +192,7 @@ async def test_garbage_on_the_wire_gets_a_4xx(state: ServerState, request_text: 
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 431"))
 
 
-async def test_a_body_that_breaks_off_is_nobodys_error(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_incomplete_body_logs_no_warning(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
     async with serve(create_app(state)) as serving:
         connection = await anyio.connect_tcp("127.0.0.1", serving.port)
         await connection.send(b"POST /bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
@@ -205,7 +205,7 @@ async def test_a_body_that_breaks_off_is_nobodys_error(state: ServerState, caplo
 
 
 @pytest.mark.parametrize("absent", ["starlette", "uvicorn"])
-def test_without_its_extra_it_says_what_to_install(absent: str) -> None:
+def test_a_missing_extra_is_named_in_the_error(absent: str) -> None:
     code = f"import sys; sys.modules[{absent!r}] = None; import aioflags.devserver"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.stderr.splitlines()[-1] == (

@@ -1,4 +1,4 @@
-"""What changed since when, for whom; and who is told."""
+"""ServerState: what a client with a basis gets, versions of objects, and waking of tasks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Change = Callable[[ServerState], object]
 
 
 def doing(change: Change) -> Change:
-    """A lambda whose argument has a type."""
+    """Gives a lambda a typed argument."""
     return change
 
 
-def seen(state: ServerState, basis: str | None) -> tuple[str, dict[str, int | None]]:
+def transferred(state: ServerState, basis: str | None) -> tuple[str, dict[str, int | None]]:
     """The kind of the transfer, and the versions it brings; ``None`` for a deletion."""
     transfer = state.transfer(basis)
-    return transfer.kind, {found.key: None if found.body is None else found.version for found in transfer.objects}
+    return transfer.kind, {served.key: None if served.body is None else served.version for served in transfer.objects}
 
 
 @pytest.fixture
@@ -42,36 +42,36 @@ def state() -> ServerState:
     "basis",
     [
         pytest.param(None, id="no basis"),
-        pytest.param("", id="an empty one"),
-        pytest.param("(p:another:1)", id="one of another server"),
-        pytest.param("(p:{payload}:99)", id="one of the future"),
-        pytest.param("(p:{payload}:0)", id="one from before the beginning"),
-        pytest.param("(p:{payload}:-1)", id="one that is no number"),
-        pytest.param("(p:{payload}:" + "9" * 5000 + ")", id="one that is a very long number"),
+        pytest.param("", id="an empty basis"),
+        pytest.param("(p:another:1)", id="a basis of another server"),
+        pytest.param("(p:{payload}:99)", id="a future version"),
+        pytest.param("(p:{payload}:0)", id="version 0"),
+        pytest.param("(p:{payload}:-1)", id="a negative version"),
+        pytest.param("(p:{payload}:" + "9" * 5000 + ")", id="a very long version"),
         pytest.param("\x00\ud800", id="garbage"),
     ],
 )
-def test_who_has_no_basis_that_is_known_here_gets_everything(state: ServerState, basis: str | None) -> None:
+def test_an_unknown_basis_gets_everything(state: ServerState, basis: str | None) -> None:
     filled = basis and basis.replace("{payload}", state.payload_id)
-    assert seen(state, filled) == ("xfer-full", {"a": 5, "b": 1, "s": 1})
+    assert transferred(state, filled) == ("xfer-full", {"a": 5, "b": 1, "s": 1})
 
 
-def test_who_is_up_to_date_gets_nothing(state: ServerState) -> None:
-    assert seen(state, state.transfer().selector) == ("none", {})
+def test_the_newest_basis_gets_nothing(state: ServerState) -> None:
+    assert transferred(state, state.transfer().selector) == ("none", {})
 
 
-def test_who_lags_gets_what_changed_since(state: ServerState) -> None:
+def test_an_older_basis_gets_the_changes_since(state: ServerState) -> None:
     first = state.transfer().selector
     state.flip("a")
     second = state.transfer().selector
     state.delete("b")
     state.put("c", {"on": True})
-    assert seen(state, first) == ("xfer-changes", {"a": 6, "b": None, "c": 1})
-    assert seen(state, second) == ("xfer-changes", {"b": None, "c": 1})
-    assert seen(state, None) == ("xfer-full", {"a": 6, "c": 1, "s": 1})
+    assert transferred(state, first) == ("xfer-changes", {"a": 6, "b": None, "c": 1})
+    assert transferred(state, second) == ("xfer-changes", {"b": None, "c": 1})
+    assert transferred(state, None) == ("xfer-full", {"a": 6, "c": 1, "s": 1})
 
 
-def test_who_lags_behind_forgotten_deletions_gets_everything(state: ServerState) -> None:
+def test_a_basis_before_forgotten_deletions_gets_everything(state: ServerState) -> None:
     first = state.transfer().selector
     state.delete("b")
     after = state.transfer().selector
@@ -82,7 +82,7 @@ def test_who_lags_behind_forgotten_deletions_gets_everything(state: ServerState)
     assert state.transfer(after).kind is ChangeKind.CHANGES
 
 
-def test_two_servers_of_one_document_do_not_know_each_others_selectors(state: ServerState) -> None:
+def test_a_selector_of_another_server_is_unknown(state: ServerState) -> None:
     assert state.transfer(ServerState.of(DOCUMENT).transfer().selector).kind is ChangeKind.FULL
 
 
@@ -97,9 +97,9 @@ def test_a_flip_changes_nothing_but_on_and_the_version(state: ServerState) -> No
 
 
 @pytest.mark.parametrize("act", [ServerState.flip, ServerState.delete])
-def test_a_flag_that_is_not_there_cannot_be(act: Callable[[ServerState, str], object], state: ServerState) -> None:
+def test_an_unknown_flag_raises(act: Callable[[ServerState, str], object], state: ServerState) -> None:
     state.delete("b")
-    for key in ("nobody", "b"):
+    for key in ("unknown", "b"):
         with pytest.raises(ConfigError, match=re.escape(f"there is no flag '{key}'")):
             act(state, key)
 
@@ -109,7 +109,7 @@ def test_a_flag_that_is_not_there_cannot_be(act: Callable[[ServerState, str], ob
     [
         pytest.param(DOCUMENT, {}, id="the same document changes nothing"),
         pytest.param({**DOCUMENT, "segments": {"s": {"version": 1}}}, {}, id="a version that is stated now changes nothing"),
-        pytest.param({**DOCUMENT, "segments": {"s": {"version": 0}}}, {}, id="nor does one that is older"),
+        pytest.param({**DOCUMENT, "segments": {"s": {"version": 0}}}, {}, id="an older version changes nothing"),
         pytest.param({**DOCUMENT, "segments": {"s": {"version": 9}}}, {"s": 9}, id="a newer version is a change"),
         pytest.param({**DOCUMENT, "segments": {"s": {"included": ["x"]}}}, {"s": 2}, id="an edit gets the next version"),
         pytest.param({"segments": {"s": {}}, "flags": {"b": {"on": False}}}, {"a": None}, id="what is missing is deleted"),
@@ -117,13 +117,13 @@ def test_a_flag_that_is_not_there_cannot_be(act: Callable[[ServerState, str], ob
         pytest.param({}, {"a": None, "b": None, "s": None}, id="an empty document deletes everything"),
     ],
 )
-def test_a_new_document_changes_what_differs_in_one_transfer(
+def test_replacing_a_document_makes_one_version_of_the_differences(
     state: ServerState, document: Any, changed: dict[str, int | None]
 ) -> None:
     before = state.version
     state.replace(read_objects(document))
     assert state.version == before + bool(changed)
-    assert {found.key: None if found.body is None else found.version for found in state.changed_since(before)} == changed
+    assert {served.key: None if served.body is None else served.version for served in state.changed_since(before)} == changed
 
 
 def test_true_is_not_one_and_the_difference_is_a_change() -> None:
@@ -159,24 +159,24 @@ def test_the_directive_is_switched_on_and_off(state: ServerState) -> None:
     [
         pytest.param(doing(lambda state: state.flip("a")), id="an edit"),
         pytest.param(doing(lambda state: state.direct()), id="the directive"),
-        pytest.param(doing(lambda state: state.stop_directing()), id="its end"),
+        pytest.param(doing(lambda state: state.stop_directing()), id="the end of the directive"),
         pytest.param(doing(lambda state: state.inject(Fault(kind=FaultKind.RESET))), id="a fault"),
         pytest.param(doing(lambda state: state.count_request(Endpoint.POLL)), id="a request"),
     ],
 )
-async def test_who_waits_for_news_is_told_of(happen: Change, state: ServerState) -> None:
-    told: list[int] = []
+async def test_waiting_tasks_are_woken_by(happen: Change, state: ServerState) -> None:
+    versions: list[int] = []
 
-    async def listen() -> None:
+    async def wait() -> None:
         await state.wait_for_change()
-        told.append(state.version)
+        versions.append(state.version)
 
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
-            tasks.start_soon(listen)
+            tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         happen(state)
-    assert len(told) == 3
+    assert len(versions) == 3
 
 
 async def test_streams_are_counted_while_they_are_open(state: ServerState) -> None:
@@ -188,7 +188,7 @@ async def test_streams_are_counted_while_they_are_open(state: ServerState) -> No
     assert state.open_streams[Endpoint.ALL] == 0
 
 
-def test_the_living_are_listed_by_kind(state: ServerState) -> None:
+def test_live_objects_are_listed_by_kind(state: ServerState) -> None:
     state.delete("a")
-    assert [found.key for found in state.live(ObjectKind.FLAG)] == ["b"]
-    assert [found.key for found in state.live(ObjectKind.SEGMENT)] == ["s"]
+    assert [served.key for served in state.live(ObjectKind.FLAG)] == ["b"]
+    assert [served.key for served in state.live(ObjectKind.SEGMENT)] == ["s"]

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over two pipes by its own protocol: no driver and no library needed."""
+"""Drives headless Chromium by the DevTools protocol over two pipes, without a driver or library."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ import anyio
 __all__ = ["CHROMIUM", "Page", "browse"]
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_PATIENCE: Final = 20.0
-_FLAGS: Final = (
+_TIMEOUT: Final = 20.0
+_CHROMIUM_FLAGS: Final = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -31,78 +31,78 @@ _FLAGS: Final = (
 )
 
 _LAUNCH: Final = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
-"""The protocol is spoken over descriptors 3 and 4, which is where the pipes are put."""
+"""Chromium reads DevTools commands from descriptor 3 and writes responses to descriptor 4."""
 
 
 class Page:
-    """A tab. What it is told to do, it does as a person would, with the keyboard; what it shows, it is asked in JavaScript."""
+    """A browser tab. Tests use it by keyboard, as a user does, and read its content by JavaScript."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: int) -> None:
         self._reader, self._writer = reader, writer
         self._numbers = itertools.count(1)
         self._session: str | None = None
         self.errors: list[str] = []
-        """What the browser logged as errors since :meth:`record_errors`: of scripts, of the network, and of policies."""
+        """Errors of scripts, the network and security policies that the browser logged since :meth:`record_errors`."""
 
     async def begin(self) -> None:
-        """Opens the tab."""
+        """Open the tab."""
         target = (await self._call("Target.createTarget", url="about:blank"))["targetId"]
         self._session = (await self._call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
 
     async def open(self, url: str) -> None:
-        """Goes to an address."""
+        """Go to a URL, and wait until it is loaded."""
         await self._call("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'")
 
     async def record_errors(self) -> None:
-        """Records errors from now on."""
+        """Record errors from now on."""
         await self._call("Log.enable")
         await self._call("Runtime.enable")
 
     async def ask(self, expression: str) -> Any:
-        """The value of an expression, awaited. Fails as the expression does."""
+        """Evaluate a JavaScript expression, and await its result. Fails if the expression throws."""
         answer = await self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     async def until(self, expression: str) -> None:
-        """Waits until the expression is true."""
-        with anyio.move_on_after(_PATIENCE):
+        """Wait until a JavaScript expression is true."""
+        with anyio.move_on_after(_TIMEOUT):
             while not await self.ask(f"Boolean({expression})"):
                 await asyncio.sleep(0.02)
             return
         raise AssertionError(f"never true: {expression}\n{await self.ask('document.body.innerText')}")
 
     async def focus(self, selector: str) -> None:
-        """Puts the keyboard there, once it is there."""
-        found = f"document.querySelector({json.dumps(selector)})"
-        await self.until(found)
-        await self.ask(f"{found}.focus()")
+        """Wait for an element, and focus it."""
+        element = f"document.querySelector({json.dumps(selector)})"
+        await self.until(element)
+        await self.ask(f"{element}.focus()")
 
     async def write(self, selector: str, text: str) -> None:
-        """Replaces what stands in a field."""
+        """Replace the text of a field."""
         await self.focus(selector)
         await self.ask("document.activeElement.select()")
         await self.type(text)
 
     async def type(self, text: str) -> None:
-        """Writes where the keyboard is."""
+        """Type text into the focused element."""
         await self._call("Input.insertText", text=text)
 
     async def press(self, key: str) -> None:
-        """Presses a key: Enter, Space or Tab."""
+        """Press a key: Enter, Space or Tab."""
         code, text = {"Enter": (13, "\r"), "Space": (32, " "), "Tab": (9, "")}[key]
-        named = {"key": " " if key == "Space" else key, "code": key, "windowsVirtualKeyCode": code}
-        await self._call("Input.dispatchKeyEvent", type="keyDown", text=text, **named)
-        await self._call("Input.dispatchKeyEvent", type="keyUp", **named)
+        properties = {"key": " " if key == "Space" else key, "code": key, "windowsVirtualKeyCode": code}
+        await self._call("Input.dispatchKeyEvent", type="keyDown", text=text, **properties)
+        await self._call("Input.dispatchKeyEvent", type="keyUp", **properties)
 
     async def act(self, selector: str, key: str = "Enter") -> None:
-        """Goes to a control and presses it."""
+        """Focus a control, and press a key on it."""
         await self.focus(selector)
         await self.press(key)
 
     async def screenshot(self) -> bytes:
-        """What it looks like, as PNG, from top to bottom."""
+        """A PNG of the whole page."""
         answer = await self._call("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(answer["data"])
 
@@ -126,11 +126,11 @@ class Page:
 
 @asynccontextmanager
 async def browse() -> AsyncGenerator[Page, None]:
-    """A browser with one tab, which leaves nothing behind."""
-    to_browser, our_end = os.pipe()
-    their_end, from_browser = os.pipe()
+    """A browser with one tab. Its processes and files are removed at the end."""
+    to_browser, commands = os.pipe()
+    responses, from_browser = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        arguments = (CHROMIUM or "chromium", *_FLAGS, f"--user-data-dir={Path(profile)}", "--remote-debugging-pipe")
+        arguments = (CHROMIUM or "chromium", *_CHROMIUM_FLAGS, f"--user-data-dir={Path(profile)}", "--remote-debugging-pipe")
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _LAUNCH, str(to_browser), str(from_browser), *arguments,
             pass_fds=(to_browser, from_browser), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
@@ -139,15 +139,15 @@ async def browse() -> AsyncGenerator[Page, None]:
         os.close(from_browser)
         reader = asyncio.StreamReader(limit=64 * 1024 * 1024)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(their_end, "rb")
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(responses, "rb")
         )
         try:
-            page = Page(reader, our_end)
-            with anyio.fail_after(3 * _PATIENCE):
+            page = Page(reader, commands)
+            with anyio.fail_after(3 * _TIMEOUT):
                 await page.begin()
             yield page
         finally:
             transport.close()
-            os.close(our_end)
+            os.close(commands)
             process.kill()
             await process.wait()

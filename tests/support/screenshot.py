@@ -1,4 +1,4 @@
-"""Draws the picture of the page in the docs: ``python -m tests.support.screenshot docs/how-to/dev-server.png``."""
+"""Makes the screenshot of the page in the docs: ``python -m tests.support.screenshot docs/how-to/dev-server.png``."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ EVENTS = [
 ]
 
 
-async def draw() -> bytes:
-    """The page with a client, an override, a fault and some events."""
+async def screenshot() -> bytes:
+    """A PNG of the page with a client, an override, a fault and some events."""
     state = ServerState.of(FLAGS)
-    async with serve(create_app(state, token="token")) as serving:
-        url = serving.url
+    async with serve(create_app(state, token="token")) as server:
+        url = server.url
         system = DataSystem.custom(synchronizers=[Streaming()])
         config = Config(base_uri=url, stream_uri=url, events_uri=url, application_id="shop", data_system=system)
         async with Client("any-key", config), httpx.AsyncClient(base_url=url) as sender, browse() as page:
@@ -57,4 +57,4 @@ async def draw() -> bytes:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_bytes(asyncio.run(draw()))
+    Path(sys.argv[1]).write_bytes(asyncio.run(screenshot()))

@@ -1,4 +1,4 @@
-"""Who may ask for what, as a table; and that nothing is done for the others."""
+"""Which requests are allowed, as a table; refused requests have no effect."""
 
 from __future__ import annotations
 
@@ -16,42 +16,48 @@ KEY = {"authorization": f"Bearer {TOKEN}"}
 @pytest.mark.parametrize(
     ("path", "headers", "is_local", "status"),
     [
-        pytest.param("/sdk/poll", LOCAL, True, None, id="an SDK needs nothing"),
-        pytest.param("/sdk/poll", LOCAL, False, None, id="nor does one of another machine, if it is let in at all"),
-        pytest.param("/control/state", LOCAL | KEY, True, None, id="the API opens to the token"),
-        pytest.param("/control/state", LOCAL | {"authorization": f"bearer  {TOKEN} "}, True, None, id="however it is spelled"),
-        pytest.param("/control/state", LOCAL, True, 401, id="not without"),
-        pytest.param("/control", LOCAL, True, 401, id="not at its root"),
-        pytest.param("/control/state", LOCAL | {"authorization": "Bearer other"}, True, 401, id="not to another"),
-        pytest.param("/control/state", LOCAL | {"authorization": "Bearer \xff"}, True, 401, id="not to one that is no ASCII"),
-        pytest.param("/control/state", LOCAL | {"authorization": f"Basic {TOKEN}"}, True, 401, id="not to another scheme"),
-        pytest.param("/control/state", LOCAL | KEY, False, 403, id="not to another machine"),
-        pytest.param("/", LOCAL, True, None, id="the page needs no token"),
-        pytest.param("/page.js", LOCAL, False, 403, id="but this machine"),
-        pytest.param("/", LOCAL | {"sec-fetch-site": "cross-site"}, True, None, id="it may be linked to"),
-        pytest.param("/sdk/poll", LOCAL | {"sec-fetch-site": "cross-site"}, True, 403, id="an image of another site may not ask"),
-        pytest.param("/sdk/poll", LOCAL | {"sec-fetch-site": "same-site"}, True, 403, id="nor of another port"),
-        pytest.param("/control/state", LOCAL | KEY | {"sec-fetch-site": "same-origin"}, True, None, id="the page itself may"),
-        pytest.param("/control/state", LOCAL | KEY | {"origin": "http://127.0.0.1:8765"}, True, None, id="and names its origin"),
+        pytest.param("/sdk/poll", LOCAL, True, None, id="SDK endpoints need no token"),
+        pytest.param("/sdk/poll", LOCAL, False, None, id="SDK endpoints are open to other machines"),
+        pytest.param("/control/state", LOCAL | KEY, True, None, id="the control API accepts the token"),
         pytest.param(
-            "/control/state", LOCAL | KEY | {"origin": "http://127.0.0.1:1"}, True, 403, id="an origin on another port may not"
+            "/control/state", LOCAL | {"authorization": f"bearer  {TOKEN} "}, True, None, id="the scheme may be in lower case"
         ),
-        pytest.param("/bulk", LOCAL | {"origin": "https://attacker.example"}, True, 403, id="nor a foreign one"),
-        pytest.param("/bulk", LOCAL | {"origin": "null"}, True, 403, id="nor one that hides"),
-        pytest.param("/control/state", KEY | {"host": "attacker.example"}, True, 400, id="a foreign name is none of ours"),
+        pytest.param("/control/state", LOCAL, True, 401, id="the control API needs a token"),
+        pytest.param("/control", LOCAL, True, 401, id="the root of the control API needs a token"),
+        pytest.param("/control/state", LOCAL | {"authorization": "Bearer other"}, True, 401, id="a wrong token"),
+        pytest.param("/control/state", LOCAL | {"authorization": "Bearer \xff"}, True, 401, id="a token that is not ASCII"),
+        pytest.param("/control/state", LOCAL | {"authorization": f"Basic {TOKEN}"}, True, 401, id="the Basic scheme"),
+        pytest.param("/control/state", LOCAL | KEY, False, 403, id="the control API from another machine"),
+        pytest.param("/", LOCAL, True, None, id="the page needs no token"),
+        pytest.param("/page.js", LOCAL, False, 403, id="the page from another machine"),
+        pytest.param("/", LOCAL | {"sec-fetch-site": "cross-site"}, True, None, id="other sites may link to the page"),
+        pytest.param("/sdk/poll", LOCAL | {"sec-fetch-site": "cross-site"}, True, 403, id="a request from another site"),
+        pytest.param("/sdk/poll", LOCAL | {"sec-fetch-site": "same-site"}, True, 403, id="a request from another port"),
+        pytest.param("/control/state", LOCAL | KEY | {"sec-fetch-site": "same-origin"}, True, None, id="a request from the page"),
+        pytest.param(
+            "/control/state",
+            LOCAL | KEY | {"origin": "http://127.0.0.1:8765"},
+            True,
+            None,
+            id="a request with the origin of the page",
+        ),
+        pytest.param("/control/state", LOCAL | KEY | {"origin": "http://127.0.0.1:1"}, True, 403, id="an origin on another port"),
+        pytest.param("/bulk", LOCAL | {"origin": "https://attacker.example"}, True, 403, id="a foreign origin"),
+        pytest.param("/bulk", LOCAL | {"origin": "null"}, True, 403, id="a null origin"),
+        pytest.param("/control/state", KEY | {"host": "attacker.example"}, True, 400, id="a foreign host name"),
         pytest.param(
             "/control/state",
             KEY | {"host": "attacker.example", "origin": "http://attacker.example"},
             True,
             400,
-            id="even from its own page",
+            id="a foreign host name with the same origin",
         ),
-        pytest.param("/sdk/poll", {"host": "[::1]:8765"}, True, None, id="an address in brackets is one of ours"),
-        pytest.param("/sdk/poll", {"host": "[::1"}, True, 400, id="not in half of them"),
-        pytest.param("/sdk/poll", {}, True, 400, id="no name is none"),
+        pytest.param("/sdk/poll", {"host": "[::1]:8765"}, True, None, id="an IPv6 loopback address"),
+        pytest.param("/sdk/poll", {"host": "[::1"}, True, 400, id="an IPv6 address without the closing bracket"),
+        pytest.param("/sdk/poll", {}, True, 400, id="no Host header"),
     ],
 )
-def test_a_request_is_judged(path: str, headers: dict[str, str], is_local: bool, status: int | None) -> None:
+def test_requests_are_allowed_or_refused(path: str, headers: dict[str, str], is_local: bool, status: int | None) -> None:
     refusal = check_access(path, headers, is_local=is_local, hosts=LOOPBACK_HOSTS, token=TOKEN)
     assert (refusal and refusal.status) == status
 
@@ -104,7 +110,7 @@ def test_a_host_header_is_parsed_strictly(host: str, name: str | None) -> None:
     assert (refusal is None) is (name is not None)
 
 
-def test_without_a_token_nothing_opens_the_api() -> None:
+def test_a_server_without_a_token_refuses_all_control_calls() -> None:
     refusal = check_access(
         "/control/state", LOCAL | {"authorization": "Bearer None"}, is_local=True, hosts=LOOPBACK_HOSTS, token=None
     )
@@ -113,7 +119,7 @@ def test_without_a_token_nothing_opens_the_api() -> None:
 
 
 @pytest.mark.parametrize(
-    ("peer", "server", "found"),
+    ("peer", "server", "is_local"),
     [
         ("127.0.0.1", "0.0.0.0", True),
         ("127.8.9.1", None, True),
@@ -126,12 +132,12 @@ def test_without_a_token_nothing_opens_the_api() -> None:
         (None, None, False),
     ],
 )
-def test_this_machine_is_known_by_its_address(peer: str | None, server: str | None, found: bool) -> None:
-    assert is_this_machine(peer, server) is found
+def test_requests_of_this_machine_are_recognized_by_address(peer: str | None, server: str | None, is_local: bool) -> None:
+    assert is_this_machine(peer, server) is is_local
 
 
 @pytest.mark.parametrize("token", [None, TOKEN])
-async def test_without_a_token_there_is_no_page(token: str | None) -> None:
+async def test_a_server_without_a_token_has_no_page(token: str | None) -> None:
     transport = httpx.ASGITransport(app=create_app(ServerState(), token=token))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         assert (await client.get("/")).status_code == (404 if token is None else 200)
@@ -147,7 +153,7 @@ async def test_without_a_token_there_is_no_page(token: str | None) -> None:
         pytest.param({}, "192.0.2.1", 403, id="another machine"),
     ],
 )
-async def test_nothing_is_done_for_who_is_refused(headers: dict[str, str], peer: str, status: int) -> None:
+async def test_refused_requests_have_no_effect(headers: dict[str, str], peer: str, status: int) -> None:
     state = ServerState.of({"flagValues": {"a": 1}})
     transport = httpx.ASGITransport(app=create_app(state, token=TOKEN), client=(peer, 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=KEY) as client:

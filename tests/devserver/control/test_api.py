@@ -1,4 +1,4 @@
-"""The control API, call by call."""
+"""Each call of the control API: its response, its effect, and its errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def value(control: httpx.AsyncClient, flag: str = "a", context: dict[str, 
     return (await control.post("explain", json={"flag": flag, "context": context})).json()["value"]
 
 
-async def test_a_rule_is_written_read_and_served(control: httpx.AsyncClient, state: ServerState) -> None:
+async def test_a_flag_is_written_read_and_served(control: httpx.AsyncClient, state: ServerState) -> None:
     written = await control.put("flags/a", json={**FLAG, "rules": [RULE], "invented": 1})
     assert written.json()["written"] == (await control.get("flags/a")).json()
     assert written.json() == {"written": {"key": "a", "version": 1, **FLAG, "rules": [RULE], "invented": 1}, "warnings": []}
@@ -55,38 +55,38 @@ async def test_a_rule_is_written_read_and_served(control: httpx.AsyncClient, sta
             [
                 'flags["with/slash and ?"].offVariation: "with/slash and ?" has no variation 9: ',
             ],
-            id="a variation that is not there",
+            id="an unknown variation",
         ),
         pytest.param(
             "flags/a",
             {**FLAG, "prerequisites": [{"key": "with/slash and ?", "variation": 1}, {"key": "b", "variation": 0}]},
             ['flags.a.prerequisites[1].key: there is no flag "b" [missing-prerequisite]'],
-            id="what it needs, of which one is there",
+            id="an unknown prerequisite",
         ),
         pytest.param(
             "segments/s",
             {"rules": [{"clauses": [{"attribute": "plan", "op": "beginsWith", "values": ["p"]}]}]},
             ['segments.s.rules[0].clauses[0].op: unknown operator "beginsWith"; did you mean "startsWith"? [unknown-operator]'],
-            id="an operator in a segment",
+            id="an unknown operator in a segment",
         ),
         pytest.param(
             "document",
             {"flags": {"a": {**FLAG, "fallthrough": {"variation": 2}}, "b": {"on": True, "variations": []}}},
             ["flags.a.fallthrough.variation", "flags.b"],
-            id="anything in a document",
+            id="mistakes in a document",
         ),
     ],
 )
-async def test_what_makes_no_sense_is_served_with_a_warning(
+async def test_a_mistake_in_a_definition_is_served_with_a_warning(
     control: httpx.AsyncClient, path: str, written: dict[str, Any], warnings: list[str]
 ) -> None:
     answer = await control.put(path, json=written)
     assert answer.status_code == 200
-    found = answer.json()["warnings"]
-    assert [text for text, start in zip(found, warnings, strict=True) if not text.startswith(start)] == []
+    received = answer.json()["warnings"]
+    assert [text for text, start in zip(received, warnings, strict=True) if not text.startswith(start)] == []
 
 
-async def test_the_warnings_of_others_are_not_repeated(control: httpx.AsyncClient) -> None:
+async def test_warnings_about_other_flags_are_left_out(control: httpx.AsyncClient) -> None:
     await control.put("flags/ab", json={**FLAG, "offVariation": 9})
     assert (await control.put("flags/a", json={**FLAG, "note": "ab"})).json()["warnings"] == []
 
@@ -98,14 +98,14 @@ async def test_a_segment_is_written_read_and_deleted(control: httpx.AsyncClient)
     assert (await control.get("segments/new")).status_code == 404
 
 
-async def test_a_key_may_hold_anything(control: httpx.AsyncClient) -> None:
+async def test_a_key_may_contain_any_character(control: httpx.AsyncClient) -> None:
     path = "flags/with%2Fslash%20and%20%3F"
     assert (await control.get(path)).json()["key"] == "with/slash and ?"
     assert (await control.delete(path)).status_code == 200
     assert (await control.get(path)).status_code == 404
 
 
-async def test_the_whole_document_is_read_and_replaced(control: httpx.AsyncClient) -> None:
+async def test_the_document_is_read_and_replaced(control: httpx.AsyncClient) -> None:
     assert list((await control.get("document")).json()["flags"]) == ["a", "with/slash and ?"]
     assert (await control.put("document", json={"flagValues": {"v": 7}})).status_code == 200
     assert await value(control, "v") == 7
@@ -133,7 +133,7 @@ async def test_all_overrides_are_lifted(control: httpx.AsyncClient) -> None:
     assert (await control.get("state")).json()["flags"]["overrides"] == []
 
 
-async def test_a_fault_is_injected_shown_and_lifted(control: httpx.AsyncClient, state: ServerState) -> None:
+async def test_a_fault_is_injected_listed_and_lifted(control: httpx.AsyncClient, state: ServerState) -> None:
     number = (await control.post("faults", json={"kind": "status", "status": 500, "on": ["/sdk/poll"]})).json()["number"]
     shown = (await control.get("state")).json()["faults"]
     assert shown == [{"kind": "status", "status": 500, "on": ["/sdk/poll"], "number": number, "remaining": None, "holds": 0}]
@@ -150,7 +150,7 @@ async def test_all_faults_are_lifted(control: httpx.AsyncClient, state: ServerSt
     assert state.faults.active == ()
 
 
-async def test_clients_are_shown_with_what_they_were_last_sent(control: httpx.AsyncClient) -> None:
+async def test_clients_are_listed_with_the_last_transfer(control: httpx.AsyncClient) -> None:
     headers = {
         "User-Agent": "Sdk/1",
         "X-LaunchDarkly-Instance-Id": "i",
@@ -188,8 +188,14 @@ async def test_events_are_listed_with_their_problems_and_cleared(control: httpx.
     assert (await control.get("state")).json()["events"]["newest"] == []
 
 
-async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, state: ServerState) -> None:
-    steps = [{"flip": "a"}, {"after": 5, "fault": {"kind": "status", "for": 3}}, {"lift": "all"}, {"flip": "nobody"}, {"flip": "a"}]
+async def test_a_scenario_reports_each_step(control: httpx.AsyncClient, state: ServerState) -> None:
+    steps = [
+        {"flip": "a"},
+        {"after": 5, "fault": {"kind": "status", "for": 3}},
+        {"lift": "all"},
+        {"flip": "unknown"},
+        {"flip": "a"},
+    ]
     began = anyio.current_time()
     answer = await control.post("scenario", json={"steps": steps})
     assert anyio.current_time() - began == pytest.approx(8)
@@ -197,7 +203,7 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
         {"done": "flip a"},
         {"done": "status (for 3 s)"},
         {"done": "lift all"},
-        {"error": "there is no flag 'nobody'"},
+        {"error": "there is no flag 'unknown'"},
     ]
     assert state.document()["flags"]["a"]["on"] is False
 
@@ -207,17 +213,22 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
     [
         pytest.param("PUT", "flags/a", {"on": "yes"}, 400, "flags.a.on: expected boolean", id="a flag with a mistake"),
         pytest.param("PUT", "flags/a", {"key": "b"}, 400, 'flags.a.key: expected "a"', id="a flag of another key"),
-        pytest.param("PUT", "flags/a", b'{"on": ', 400, "the JSON ends too early", id="half a flag"),
-        pytest.param("PUT", "flags/a", b"\xff", 400, "malformed|UTF-8|invalid", id="no text"),
-        pytest.param("PUT", "flags/a", b"[" * 100_000, 400, "deep|early", id="bottomless nesting"),
+        pytest.param("PUT", "flags/a", b'{"on": ', 400, "the JSON ends too early", id="incomplete JSON"),
+        pytest.param("PUT", "flags/a", b"\xff", 400, "malformed|UTF-8|invalid", id="not UTF-8"),
+        pytest.param("PUT", "flags/a", b"[" * 100_000, 400, "deep|early", id="deep nesting"),
         pytest.param("PUT", "document", b'{"flags":\n{"a": }}', 400, "line 2, column 7", id="bad syntax in a document"),
         pytest.param("PUT", "document", {"flgas": {}}, 400, 'did you mean "flags"', id="an unknown section"),
-        pytest.param("GET", "flags/nobody", None, 404, "there is no flag 'nobody'", id="a flag that is not there"),
-        pytest.param("DELETE", "segments/nobody", None, 404, "there is no segment 'nobody'", id="a segment that is not there"),
-        pytest.param("POST", "flip", {"flag": "nobody"}, 404, "there is no flag 'nobody'", id="flipping what is not there"),
+        pytest.param("GET", "flags/unknown", None, 404, "there is no flag 'unknown'", id="reading an unknown flag"),
+        pytest.param("DELETE", "segments/unknown", None, 404, "there is no segment 'unknown'", id="deleting an unknown segment"),
+        pytest.param("POST", "flip", {"flag": "unknown"}, 404, "there is no flag 'unknown'", id="flipping an unknown flag"),
         pytest.param("POST", "flip", {"flga": "a"}, 400, 'did you mean "flag"', id="a property with a typo"),
         pytest.param(
-            "PUT", "overrides", {"flag": "nobody", "key": "u", "value": 1}, 404, "there is no flag", id="overriding nothing"
+            "PUT",
+            "overrides",
+            {"flag": "unknown", "key": "u", "value": 1},
+            404,
+            "there is no flag",
+            id="overriding an unknown flag",
         ),
         pytest.param(
             "PUT",
@@ -227,10 +238,12 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
             'missing required property "value"',
             id="an override without a value",
         ),
-        pytest.param("DELETE", "overrides?flag=a", None, 400, "expected the query parameters", id="half an override lifted"),
-        pytest.param("DELETE", "overrides?flag=a&key=u", None, 400, "not overridden", id="no override lifted"),
+        pytest.param(
+            "DELETE", "overrides?flag=a", None, 400, "expected the query parameters", id="lifting an override without a key"
+        ),
+        pytest.param("DELETE", "overrides?flag=a&key=u", None, 400, "not overridden", id="lifting an unknown override"),
         pytest.param("POST", "faults", {"kind": "stauts"}, 400, 'did you mean "status"', id="a fault with a typo"),
-        pytest.param("DELETE", "faults/7", None, 404, "there is no fault 7", id="a fault that is not there"),
+        pytest.param("DELETE", "faults/7", None, 404, "there is no fault 7", id="lifting an unknown fault"),
         pytest.param(
             "POST",
             "scenario",
@@ -247,26 +260,41 @@ async def test_a_scenario_is_played_step_by_step(control: httpx.AsyncClient, sta
             "the context cannot be used",
             id="a context without a key",
         ),
-        pytest.param("POST", "save", None, 400, "there is no file to save to", id="nowhere to save to"),
+        pytest.param("POST", "save", None, 400, "there is no file to save to", id="saving without a file"),
         pytest.param("POST", "flip", {"flag": "with slash and ?"}, 404, "did you mean 'with/slash and ?'", id="a key with a typo"),
-        pytest.param("PUT", "flags/", {}, 400, "is empty", id="a flag without a key"),
-        pytest.param("PUT", "segments/", {}, 400, "is empty", id="a segment without a key"),
+        pytest.param("PUT", "flags/", {}, 400, "is empty", id="a flag with an empty key"),
+        pytest.param("PUT", "segments/", {}, 400, "is empty", id="a segment with an empty key"),
         pytest.param(
-            "PUT", "overrides", {"flag": "a", "key": "", "value": 1}, 400, "needs a valid context", id="a keyless override"
+            "PUT",
+            "overrides",
+            {"flag": "a", "key": "", "value": 1},
+            400,
+            "needs a valid context",
+            id="an override with an empty key",
         ),
         pytest.param(
-            "PUT", "overrides", {"flag": "a", "kind": "kind", "key": "u", "value": 1}, 400, "'kind' is reserved", id="no such kind"
+            "PUT",
+            "overrides",
+            {"flag": "a", "kind": "kind", "key": "u", "value": 1},
+            400,
+            "'kind' is reserved",
+            id="an override of the kind kind",
         ),
         pytest.param(
-            "PUT", "overrides", {"flag": "a", "kind": "multi", "key": "u", "value": 1}, 400, "'multi' is reserved", id="many kinds"
+            "PUT",
+            "overrides",
+            {"flag": "a", "kind": "multi", "key": "u", "value": 1},
+            400,
+            "'multi' is reserved",
+            id="an override of the kind multi",
         ),
-        pytest.param("GET", "flip", None, 405, "/control/flip takes POST, not GET", id="no write by GET"),
-        pytest.param("HEAD", "state", None, 405, "", id="nor HEAD"),
-        pytest.param("GET", "nothing", None, 404, "unknown path /control/nothing", id="no such call"),
-        pytest.param("PUT", "flags/../../sdk/poll", {}, 405, "/sdk/poll takes GET, not PUT", id="a path that climbs"),
+        pytest.param("GET", "flip", None, 405, "/control/flip takes POST, not GET", id="GET on a path for POST"),
+        pytest.param("HEAD", "state", None, 405, "", id="HEAD on a path for GET"),
+        pytest.param("GET", "nothing", None, 404, "unknown path /control/nothing", id="an unknown path"),
+        pytest.param("PUT", "flags/../../sdk/poll", {}, 405, "/sdk/poll takes GET, not PUT", id="a path with dots"),
     ],
 )
-async def test_a_mistaken_call_is_told_so_and_changes_nothing(
+async def test_a_wrong_call_gets_an_error_and_changes_nothing(
     control: httpx.AsyncClient, state: ServerState, method: str, path: str, body: Any, status: int, message: str
 ) -> None:
     content = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
@@ -278,7 +306,7 @@ async def test_a_mistaken_call_is_told_so_and_changes_nothing(
     assert state.faults.count == 0
 
 
-async def test_more_than_any_call_needs_is_refused_while_it_arrives(control: httpx.AsyncClient, state: ServerState) -> None:
+async def test_a_body_that_is_too_large_is_refused_while_it_arrives(control: httpx.AsyncClient, state: ServerState) -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -292,7 +320,7 @@ async def test_more_than_any_call_needs_is_refused_while_it_arrives(control: htt
     assert state.version == 1
 
 
-async def test_what_is_served_is_saved_when_that_is_asked_for(state: ServerState, tmp_path: Path) -> None:
+async def test_the_served_flags_are_saved_on_request(state: ServerState, tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     transport = httpx.ASGITransport(app=create_app(state, token=TOKEN, save=save_to(path, state)))
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -304,7 +332,7 @@ async def test_what_is_served_is_saved_when_that_is_asked_for(state: ServerState
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("path", ["document", "scenario"])
-async def test_a_call_that_breaks_off_changes_nothing(state: ServerState, path: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_incomplete_request_changes_nothing(state: ServerState, path: str, caplog: pytest.LogCaptureFixture) -> None:
     method = b"PUT" if path == "document" else b"POST"
     async with serve(create_app(state, token=TOKEN)) as serving:
         async with await anyio.connect_tcp("127.0.0.1", serving.port) as socket:
@@ -323,7 +351,7 @@ async def test_a_call_that_breaks_off_changes_nothing(state: ServerState, path: 
 
 
 @pytest.mark.real_time
-async def test_the_live_stream_tells_each_section_and_then_what_changes(state: ServerState) -> None:
+async def test_the_live_stream_sends_all_sections_and_then_changed_ones(state: ServerState) -> None:
     names: list[str] = []
     async with serve(create_app(state, token=TOKEN)) as serving, httpx.AsyncClient(trust_env=False) as client:
         headers = {"Authorization": f"Bearer {TOKEN}"}

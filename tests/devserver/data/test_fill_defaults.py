@@ -1,4 +1,4 @@
-"""What is served has all that SDKs rely on, and means what was written."""
+"""Served flags have all properties that SDKs rely on, and the same meaning as written."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ WHOLE_SEGMENT: dict[str, Any] = {
             {},
             {},
             {"on": False, "variations": [], "fallthrough": {}, "prerequisites": [], "targets": [], "rules": [], "salt": ""},
-            id="a flag that says nothing",
+            id="an empty flag",
         ),
-        pytest.param(SEGMENT, {}, {}, {"included": [], "excluded": [], "rules": [], "salt": ""}, id="a segment that says nothing"),
-        pytest.param(FLAG, WHOLE_FLAG, {"rules": None}, {"rules": []}, id="a null is nothing said"),
+        pytest.param(SEGMENT, {}, {}, {"included": [], "excluded": [], "rules": [], "salt": ""}, id="an empty segment"),
+        pytest.param(FLAG, WHOLE_FLAG, {"rules": None}, {"rules": []}, id="a null counts as missing"),
         pytest.param(
             FLAG,
             WHOLE_FLAG,
@@ -65,7 +65,7 @@ WHOLE_SEGMENT: dict[str, Any] = {
             WHOLE_FLAG,
             {"rules": [{"variation": 0, "trackEvents": True, "clauses": None}, *WHOLE_FLAG["rules"]]},
             {"rules": [{"variation": 0, "trackEvents": True, "clauses": []}, *WHOLE_FLAG["rules"]]},
-            id="a rule without clauses, beside a whole one",
+            id="a rule without clauses and a complete rule",
         ),
         pytest.param(
             FLAG,
@@ -85,7 +85,7 @@ WHOLE_SEGMENT: dict[str, Any] = {
                 "targets": [{"variation": 0, "values": []}],
                 "contextTargets": [{"variation": 0, "contextKind": "user", "values": []}],
             },
-            id="targets of nobody",
+            id="targets without values",
         ),
         pytest.param(
             SEGMENT,
@@ -97,10 +97,12 @@ WHOLE_SEGMENT: dict[str, Any] = {
             },
             id="a segment's rules and targets",
         ),
-        pytest.param(FLAG, WHOLE_FLAG, {"new": [{}]}, {"new": [{}]}, id="what nobody knows is left alone"),
+        pytest.param(FLAG, WHOLE_FLAG, {"new": [{}]}, {"new": [{}]}, id="unknown properties are kept"),
     ],
 )
-def test_it_is_completed(kind: ObjectKind, whole: dict[str, Any], written: dict[str, Any], served: dict[str, Any]) -> None:
+def test_missing_properties_get_their_defaults(
+    kind: ObjectKind, whole: dict[str, Any], written: dict[str, Any], served: dict[str, Any]
+) -> None:
     document = {**whole, **written}
     before = msgspec.json.encode(document)
     assert fill_defaults(kind, document) == {**whole, **served}
@@ -110,17 +112,17 @@ def test_it_is_completed(kind: ObjectKind, whole: dict[str, Any], written: dict[
 @pytest.mark.parametrize(
     ("kind", "whole"), [pytest.param(FLAG, WHOLE_FLAG, id="a flag"), pytest.param(SEGMENT, WHOLE_SEGMENT, id="a segment")]
 )
-def test_what_is_whole_is_not_even_copied(kind: ObjectKind, whole: dict[str, Any]) -> None:
+def test_a_complete_object_is_not_copied(kind: ObjectKind, whole: dict[str, Any]) -> None:
     assert fill_defaults(kind, whole) is whole
 
 
-def test_it_reads_like_what_was_written() -> None:
+def test_defaults_do_not_change_the_meaning() -> None:
     written = {"fallthrough": {}, "rules": [{"variation": 0, "clauses": [{"op": "segmentMatch", "values": ["beta"]}]}]}
     as_written, as_served = (read_definition(FLAG, msgspec.json.encode(form)) for form in (written, fill_defaults(FLAG, written)))
     assert as_served == as_written
 
 
-def test_serving_the_same_again_is_no_change() -> None:
+def test_serving_the_same_document_again_changes_nothing() -> None:
     document: dict[str, Any] = {"flags": {"a": {"rules": [{"variation": 0}]}}, "segments": {"b": {}}}
     state = ServerState.of(document)
     version = state.version

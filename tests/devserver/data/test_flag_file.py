@@ -1,4 +1,4 @@
-"""A file that is edited in all the ways in which people and tools edit files."""
+"""A served flag file is edited in the ways that people and tools edit files."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ TWO = '{"flagValues": {"a": 2, "b": 3}}'
 
 
 class Watched:
-    """A file, the state that follows it, and what was reported."""
+    """A file, the state that follows it, and the reported lines."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.file = FlagFile(path)
         self.state = ServerState(self.file.read())
-        self._said, self._heard = anyio.create_memory_object_stream[str](100)
+        self._send_line, self._lines = anyio.create_memory_object_stream[str](100)
 
     def report(self, line: str) -> None:
-        self._said.send_nowait(line)
+        self._send_line.send_nowait(line)
 
     async def reported(self) -> str:
         with anyio.fail_after(60):
-            return await self._heard.receive()
+            return await self._lines.receive()
 
     @property
     def flags(self) -> set[str]:
-        return {found.key for found in self.state.live(ObjectKind.FLAG)}
+        return {flag.key for flag in self.state.live(ObjectKind.FLAG)}
 
     def close(self) -> None:
-        self._said.close()
-        self._heard.close()
+        self._send_line.close()
+        self._lines.close()
 
 
 @pytest.fixture
 async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     path = tmp_path / "flags.json"
     path.write_text(ONE)
-    found = await asyncio.to_thread(Watched, path)
-    watching = asyncio.create_task(watch(found.file, found.state, found.report))
-    yield found
+    watched = await asyncio.to_thread(Watched, path)
+    watching = asyncio.create_task(watch(watched.file, watched.state, watched.report))
+    yield watched
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
-    found.close()
+    watched.close()
 
 
 def rewrite(path: Path) -> None:
@@ -90,7 +90,7 @@ async def test_a_rewrite_that_changes_no_flag_changes_no_version(watched: Watche
         pytest.param('{"flags": {"a": {"on": 1}}}', "flags.a.on: expected boolean or null, got number", id="of the wrong type"),
     ],
 )
-async def test_a_mistake_is_named_and_the_data_before_it_stay(watched: Watched, mistake: str, place: str) -> None:
+async def test_a_mistake_is_reported_and_the_last_data_stays(watched: Watched, mistake: str, place: str) -> None:
     watched.path.write_text(mistake)
     assert await watched.reported() == f"{watched.path}: {place}; serving the data before this mistake"
     assert watched.flags == {"a"}
@@ -98,18 +98,18 @@ async def test_a_mistake_is_named_and_the_data_before_it_stay(watched: Watched, 
     assert await watched.reported() == f"{watched.path} read again: served now"
 
 
-async def test_what_lint_finds_in_an_edit_is_told_once_it_is_served(watched: Watched) -> None:
+async def test_lint_warnings_are_reported_after_an_edit_is_served(watched: Watched) -> None:
     flags = {f"f{number:02}": {"on": True, "variations": [1], "fallthrough": {"variation": 9}} for number in range(22)}
     watched.path.write_text(json.dumps({"flags": flags}))
     assert await watched.reported() == f"{watched.path} read again: served now"
     assert watched.flags == set(flags)
-    said = [await watched.reported() for _ in range(21)]
-    assert said[0].startswith(f"error: {watched.path}:1:")
-    assert 'flags.f00.fallthrough.variation: "f00" has no variation 9' in said[0]
-    assert said[-1] == f"and 2 more: aioflags lint {watched.path}"
+    warnings = [await watched.reported() for _ in range(21)]
+    assert warnings[0].startswith(f"error: {watched.path}:1:")
+    assert 'flags.f00.fallthrough.variation: "f00" has no variation 9' in warnings[0]
+    assert warnings[-1] == f"and 2 more: aioflags lint {watched.path}"
 
 
-async def test_a_file_that_vanishes_is_told_once_and_its_data_stay(watched: Watched) -> None:
+async def test_a_deleted_file_is_reported_once_and_its_data_stays(watched: Watched) -> None:
     watched.path.unlink()
     assert await watched.reported() == f"{watched.path}: No such file or directory; serving what was in it"
     (watched.path.parent / "another file").write_text("and a reason to look again")
@@ -121,12 +121,12 @@ async def test_a_file_that_vanishes_is_told_once_and_its_data_stay(watched: Watc
 async def test_yaml_is_served(tmp_path: Path) -> None:
     path = tmp_path / "flags.yaml"
     path.write_text("flagValues: {a: 1}")
-    found = await asyncio.to_thread(Watched, path)
-    assert found.flags == {"a"}
-    found.close()
+    watched = await asyncio.to_thread(Watched, path)
+    assert watched.flags == {"a"}
+    watched.close()
 
 
-async def test_a_client_hears_of_what_differs_and_of_nothing_else(watched: Watched) -> None:
+async def test_a_client_gets_only_the_flags_that_differ(watched: Watched) -> None:
     watched.path.write_text(TWO)
     await watched.reported()
     async with serve(WATCH.app(create_app(watched.state))) as service:

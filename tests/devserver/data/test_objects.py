@@ -1,4 +1,4 @@
-"""A document is taken apart without losing a word of it."""
+"""A document is split into its objects without losing a property."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def with_a_byte_order_mark(document: object) -> bytes:
         pytest.param(
             {"flags": {"a": {"on": True, "invented": [1, {"x": None}]}}},
             {(FLAG, "a"): {"key": "a", "version": 1, "on": True, "invented": [1, {"x": None}]}},
-            id="a flag gets its key and a version, and keeps what nobody knows",
+            id="a flag gets its key and a version, and keeps unknown properties",
         ),
         pytest.param(
             {"flags": {"a": {"key": "a", "version": 7}}}, {(FLAG, "a"): {"key": "a", "version": 7}}, id="a stated version stays"
@@ -47,18 +47,18 @@ def with_a_byte_order_mark(document: object) -> bytes:
                     "offVariation": None,
                 }
             },
-            id="a value becomes a flag that serves it to everybody",
+            id="a value becomes a flag that serves it to all contexts",
         ),
         pytest.param(
             {"segments": {"a": {"included": ["x"]}}, "flags": {"a": {}}},
             {(FLAG, "a"): {"key": "a", "version": 1}, (SEGMENT, "a"): {"key": "a", "version": 1, "included": ["x"]}},
             id="a segment may have the key of a flag",
         ),
-        pytest.param({"flags": {"a": {"deleted": True}}}, {}, id="a tombstone is no object"),
+        pytest.param({"flags": {"a": {"deleted": True}}}, {}, id="a tombstone is left out"),
     ],
 )
 @pytest.mark.parametrize("form", [dict, json.dumps, with_a_byte_order_mark])
-def test_a_document_is_taken_apart(document: Any, objects: object, form: Callable[[Any], Any]) -> None:
+def test_a_document_is_split_into_objects(document: Any, objects: object, form: Callable[[Any], Any]) -> None:
     assert read_objects(form(document)) == objects
 
 
@@ -67,16 +67,16 @@ def test_a_document_is_taken_apart(document: Any, objects: object, form: Callabl
     [
         pytest.param(b'{"flags":\n{"a": }}', r"flags\.json: line 2, column 7", id="bad syntax names the line"),
         pytest.param({"flags": {"a": {"on": 3}}}, r"flags\.json: flags\.a\.on: expected boolean", id="bad content names the path"),
-        pytest.param(b'{"flags": {"a": {"invented": 1e999}}}', r"flags\.json", id="an impossible number nobody would read"),
-        pytest.param(b'{"flags": {"a": {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}}", r"flags\.json", id="bottomless nesting"),
+        pytest.param(b'{"flags": {"a": {"invented": 1e999}}}', r"flags\.json", id="an impossible number in an unknown property"),
+        pytest.param(b'{"flags": {"a": {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}}", r"flags\.json", id="deep nesting"),
     ],
 )
-def test_a_mistake_is_named_with_the_file(document: Any, message: str) -> None:
+def test_a_mistake_is_reported_with_the_file_name(document: Any, message: str) -> None:
     with pytest.raises(DocumentError, match=message):
         read_objects(document, name="flags.json")
 
 
 @given(st.binary() | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps))
-def test_whatever_it_is_given_it_raises_nothing_else(document: Any) -> None:
+def test_any_input_raises_only_document_errors(document: Any) -> None:
     with suppress(DocumentError):
         read_objects(document)

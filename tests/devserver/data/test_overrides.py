@@ -1,4 +1,4 @@
-"""An override holds for its context whatever the flag says, in any SDK, and for nobody else."""
+"""An override changes the value of its context only, whatever the flag says."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ FLAGS: dict[str, dict[str, Any]] = {
 
 
 def doing(change: Callable[[ServerState], object]) -> Callable[[ServerState], object]:
-    """A lambda whose argument has a type."""
+    """Gives a lambda a typed argument."""
     return change
 
 
 def served(state: ServerState) -> Snapshot:
     sections: dict[str, Any] = {"flags": {}, "segments": {}}
-    for found in state.transfer().objects:
-        sections[f"{found.kind}s"][found.key] = msgspec.json.decode(found.body or b"")
+    for transferred in state.transfer().objects:
+        sections[f"{transferred.kind}s"][transferred.key] = msgspec.json.decode(transferred.body or b"")
     return Snapshot.empty().apply(read_document(sections))
 
 
@@ -73,31 +73,29 @@ flags = pytest.mark.parametrize("flag", [pytest.param(flag, id=name) for name, f
 
 
 @flags
-@pytest.mark.parametrize("wanted", ["b", "a", {"quite": "new"}, None, False])
+@pytest.mark.parametrize("override_value", ["b", "a", {"quite": "new"}, None, False])
 @pytest.mark.parametrize(
-    ("kind", "mine"), [pytest.param("user", [ME, BOTH], id="a user"), pytest.param("org", [ORG, BOTH], id="of another kind")]
+    ("kind", "mine"), [pytest.param("user", [ME, BOTH], id="a user"), pytest.param("org", [ORG, BOTH], id="an org")]
 )
-def test_an_override_holds_and_lifting_it_leaves_no_trace(
-    flag: dict[str, Any], wanted: Any, kind: str, mine: list[Context]
-) -> None:
+def test_lifting_an_override_restores_all_values(flag: dict[str, Any], override_value: Any, kind: str, mine: list[Context]) -> None:
     state = of(flag)
     before = state.document()
     states = {context: value(state, context) for context in (ME, OTHER, ORG)}
-    state.override("f", "me", wanted, kind=kind)
-    assert [value(state, context) for context in mine] == [wanted, wanted]
+    state.override("f", "me", override_value, kind=kind)
+    assert [value(state, context) for context in mine] == [override_value, override_value]
     for context in (ME, OTHER, ORG):
         if context not in mine:
             assert value(state, context) == states[context]
     assert state.document() == before
     state.lift_override("f", "me", kind=kind)
     assert {context: value(state, context) for context in (ME, OTHER, ORG)} == states
-    assert {found.key for found in state.transfer().objects} == {"f", "always", "never"}
+    assert {transferred.key for transferred in state.transfer().objects} == {"f", "always", "never"}
 
 
 @flags
 @settings(deadline=None, max_examples=30)
 @given(users=st.lists(st.sampled_from(["me", "you", "they"]), unique=True), value_of=st.sampled_from(["a", "b", "c"]))
-def test_for_everybody_else_nothing_changes(flag: dict[str, Any], users: list[str], value_of: str) -> None:
+def test_other_contexts_keep_their_values(flag: dict[str, Any], users: list[str], value_of: str) -> None:
     state = of(flag)
     others = [Context(f"user-{n}") for n in range(20)]
     before = [value(state, context) for context in others]
@@ -107,14 +105,14 @@ def test_for_everybody_else_nothing_changes(flag: dict[str, Any], users: list[st
     assert all(value(state, Context(user)) == value_of for user in users)
 
 
-def test_a_flag_that_needs_no_gate_keeps_its_reasons() -> None:
+def test_a_flag_without_a_gate_keeps_its_reasons() -> None:
     state = of(FLAGS["with a rule"])
     state.override("f", "me", "a")
     details = [served(state).evaluate("f", context, None, wanted=object).detail for context in (ME, OTHER)]
     assert [detail.reason.kind for detail in details] == [ReasonKind.TARGET_MATCH, ReasonKind.FALLTHROUGH]
 
 
-def test_an_override_outlives_edits_of_its_flag() -> None:
+def test_an_override_survives_edits_of_its_flag() -> None:
     state = of(BASE)
     state.override("f", "me", "mine")
     state.flip("f")
@@ -123,10 +121,10 @@ def test_an_override_outlives_edits_of_its_flag() -> None:
     assert (value(state, ME), value(state, OTHER)) == ("mine", "b")
     state.delete("f")
     assert value(state, ME) == "the default"
-    assert {found.key for found in state.transfer().objects} == {"always", "never"}
+    assert {transferred.key for transferred in state.transfer().objects} == {"always", "never"}
 
 
-def test_a_document_that_is_replaced_by_itself_changes_nothing_under_an_override() -> None:
+def test_replacing_a_document_by_itself_keeps_the_version_and_overrides() -> None:
     state = of(FLAGS["with a prerequisite that is not"])
     state.override("f", "me", "mine")
     version = state.version
@@ -151,14 +149,14 @@ def test_all_overrides_are_lifted_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "mistaken",
+    "call",
     [
-        pytest.param(doing(lambda state: state.override("nobody", "me", 1)), id="of a flag that is not there"),
-        pytest.param(doing(lambda state: state.lift_override("f", "me")), id="that there is none of"),
+        pytest.param(doing(lambda state: state.override("unknown", "me", 1)), id="an unknown flag"),
+        pytest.param(doing(lambda state: state.lift_override("f", "me")), id="an override that was never set"),
     ],
 )
-def test_a_mistaken_override_is_refused(mistaken: Callable[[ServerState], object]) -> None:
+def test_a_wrong_override_raises(call: Callable[[ServerState], object]) -> None:
     state = of(BASE)
-    with pytest.raises(ConfigError, match=r"nobody|not overridden"):
-        mistaken(state)
+    with pytest.raises(ConfigError, match=r"unknown|not overridden"):
+        call(state)
     assert state.version == 1

@@ -1,4 +1,4 @@
-"""What is served is written as people write it, in one step."""
+"""Saving the served flags to their file: the format, the atomic replacement, and errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-async def test_what_was_read_is_written(tmp_path: Path) -> None:
+async def test_a_document_is_saved_as_it_was_read(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     state = ServerState.of(DOCUMENT)
     assert await save_to(path, state)() == str(path)
@@ -35,7 +35,7 @@ async def test_what_was_read_is_written(tmp_path: Path) -> None:
     assert state.version == 1
 
 
-async def test_edits_are_written_and_overrides_are_not(tmp_path: Path) -> None:
+async def test_edits_are_saved_and_overrides_are_not(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     state = ServerState.of(DOCUMENT)
     state.flip("b")
@@ -49,7 +49,7 @@ async def test_edits_are_written_and_overrides_are_not(tmp_path: Path) -> None:
     assert written["flags"]["a"] == DOCUMENT["flags"]["a"]
 
 
-async def test_a_file_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
+async def test_saving_keeps_the_mode_and_a_symbolic_link(tmp_path: Path) -> None:
     path, link = tmp_path / "real.json", tmp_path / "flags.json"
     path.write_text("{}")
     path.chmod(0o640)
@@ -62,19 +62,19 @@ async def test_a_file_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["flags.yaml", "flags.yml", "flags"])
-async def test_a_file_that_may_have_comments_is_left_alone(tmp_path: Path, name: str) -> None:
+async def test_a_file_that_may_have_comments_is_not_saved(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with pytest.raises(ConfigError, match=r"only \.json files"):
         await save_to(path, ServerState.of(DOCUMENT))()
     assert not path.exists()
 
 
-async def test_a_folder_that_is_not_there_is_an_error_of_the_call(tmp_path: Path) -> None:
+async def test_saving_into_an_unknown_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await save_to(tmp_path / "absent" / "flags.json", ServerState.of(DOCUMENT))()
 
 
-async def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_a_failed_save_leaves_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.mkdir()
     with pytest.raises(OSError, match="directory"):

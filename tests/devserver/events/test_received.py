@@ -1,4 +1,4 @@
-"""Events are taken whatever they are, and each problem in them is named with its place."""
+"""All events are accepted, and each problem in them is listed with its place."""
 
 from __future__ import annotations
 
@@ -50,45 +50,49 @@ def summary(**changes: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_there_is_no_problem_in(event: dict[str, Any]) -> None:
+def test_a_valid_event_has_no_problems(event: dict[str, Any]) -> None:
     assert list(event_problems(event, ["a"])) == []
 
 
 @pytest.mark.parametrize(
     ("event", "problems"),
     [
-        pytest.param(3, ["expected object, got number"], id="no object"),
-        pytest.param({"kind": "fature"}, ["kind: expected one of index, identify, feature"], id="no kind of event"),
-        pytest.param({"kind": ["feature"]}, ["kind: expected one of"], id="a kind that is no word"),
-        pytest.param(feature(creationDate="now"), ["creationDate: expected milliseconds since 1970"], id="a time in words"),
-        pytest.param(feature(creationDate=1.5), ["creationDate: expected milliseconds since 1970"], id="part of a millisecond"),
+        pytest.param(3, ["expected object, got number"], id="not an object"),
+        pytest.param({"kind": "fature"}, ["kind: expected one of index, identify, feature"], id="an unknown kind"),
+        pytest.param({"kind": ["feature"]}, ["kind: expected one of"], id="a kind that is not a string"),
+        pytest.param(feature(creationDate="now"), ["creationDate: expected milliseconds since 1970"], id="a time that is a string"),
+        pytest.param(
+            feature(creationDate=1.5), ["creationDate: expected milliseconds since 1970"], id="a fraction of a millisecond"
+        ),
         pytest.param(feature(key=...), ["key: missing"], id="a key that is missing"),
         pytest.param(feature(variation=True), ["variation: expected whole number, got boolean"], id="a boolean for a number"),
-        pytest.param(feature(user="u"), ["user: unknown property"], id="a property too many"),
+        pytest.param(feature(user="u"), ["user: unknown property"], id="an unknown property"),
         pytest.param(feature(context=...), ['expected "context"'], id="no context"),
         pytest.param(feature(context={"key": "u"}), ["context: a context has a"], id="a context without a kind"),
-        pytest.param(feature(context="u"), ["context: a context is an object"], id="a context that is none"),
+        pytest.param(feature(context="u"), ["context: a context is an object"], id="a context that is a string"),
         pytest.param(
             feature(context={**USER, "_meta": {"privateAttributes": ["x"]}}),
             ["context: it has privateAttributes"],
-            id="declared privacy",
+            id="private attributes in a context",
         ),
-        pytest.param(feature(key="b"), ["unknown flag 'b'"], id="a flag that is not there"),
-        pytest.param(summary(count="1"), ["features.a.counters[0].count: expected whole number"], id="a count in words"),
+        pytest.param(feature(key="b"), ["unknown flag 'b'"], id="an unknown flag"),
+        pytest.param(summary(count="1"), ["features.a.counters[0].count: expected whole number"], id="a count that is a string"),
         pytest.param(
-            summary(unknown=True), ['features.a.counters[0]: expected either "version" or "unknown"'], id="known and unknown"
+            summary(unknown=True),
+            ['features.a.counters[0]: expected either "version" or "unknown"'],
+            id="a counter with version and unknown",
         ),
-        pytest.param({**summary(), "features": []}, ["features: expected object, got array"], id="features as a list"),
+        pytest.param({**summary(), "features": []}, ["features: expected object, got array"], id="features that are an array"),
         pytest.param({**summary(), "features": {"b": 1}}, ["features.b: expected object", "unknown flag 'b'"], id="two problems"),
         pytest.param(
             {"kind": "diagnostic", "creationDate": 1}, ["id: expected object, got null"], id="a diagnostic event without an id"
         ),
     ],
 )
-def test_a_problem_is_named(event: Any, problems: list[str]) -> None:
-    found = list(event_problems(event, ["a"]))
-    assert len(found) == len(problems)
-    assert all(each.startswith(start) for each, start in zip(found, problems, strict=True))
+def test_a_problem_is_listed_with_its_place(event: Any, problems: list[str]) -> None:
+    listed = list(event_problems(event, ["a"]))
+    assert len(listed) == len(problems)
+    assert all(problem.startswith(start) for problem, start in zip(listed, problems, strict=True))
 
 
 def accepted(body: bytes, headers: dict[str, str] | None = None, *, is_analytics: bool = True) -> ReceivedEvents:
@@ -100,27 +104,27 @@ def accepted(body: bytes, headers: dict[str, str] | None = None, *, is_analytics
 @pytest.mark.parametrize(
     ("body", "headers", "problem"),
     [
-        pytest.param(b"not JSON", {}, "the payload: ", id="no JSON"),
-        pytest.param(b"[", {}, "the payload: line 1, column 2: the JSON ends too early", id="half of it"),
-        pytest.param(b"\xff", {}, "the payload: ", id="no text"),
-        pytest.param(b"{}", {}, "the payload: expected an array", id="one event alone"),
-        pytest.param(b"[]", {}, "the payload: it has no events", id="no event"),
-        pytest.param(b"plain", {"content-encoding": "gzip"}, "the payload is not valid gzip", id="no gzip"),
+        pytest.param(b"not JSON", {}, "the payload: ", id="not JSON"),
+        pytest.param(b"[", {}, "the payload: line 1, column 2: the JSON ends too early", id="incomplete JSON"),
+        pytest.param(b"\xff", {}, "the payload: ", id="not UTF-8"),
+        pytest.param(b"{}", {}, "the payload: expected an array", id="an event without an array"),
+        pytest.param(b"[]", {}, "the payload: it has no events", id="an empty array"),
+        pytest.param(b"plain", {"content-encoding": "gzip"}, "the payload is not valid gzip", id="not gzip"),
         pytest.param(
             gzip.compress(b" " * 20_000_000),
             {"content-encoding": "gzip"},
             "the payload is not valid gzip: more than 16 MiB",
-            id="a bomb",
+            id="too large when uncompressed",
         ),
     ],
 )
-def test_a_payload_that_makes_no_sense_is_listed(body: bytes, headers: dict[str, str], problem: str) -> None:
+def test_an_unreadable_payload_is_listed(body: bytes, headers: dict[str, str], problem: str) -> None:
     (event,) = accepted(body, headers).newest
     assert (event.kind, event.client) == ("unreadable", 3)
     assert event.problems[0].startswith(problem)
 
 
-def test_what_is_wrong_with_a_payload_stands_beside_its_first_event() -> None:
+def test_problems_of_a_payload_are_listed_with_its_first_event() -> None:
     body = msgspec.json.encode([feature(), feature()])
     events = ReceivedEvents()
     events.add_payload(body, {}, client=1, flags=["a"], is_analytics=True)
@@ -153,32 +157,32 @@ def test_a_payload_with_a_lone_surrogate_is_readable(value: str, shown: str) -> 
 
 
 @pytest.mark.parametrize("body", [rb'["\ud800", NaN]', rb'["\ud800"', rb'["\ud800", -Infinity]', b'["\\ud800\xff"]'])
-def test_a_payload_that_is_not_json_stays_unreadable_with_a_lone_surrogate(body: bytes) -> None:
+def test_invalid_json_with_a_lone_surrogate_is_unreadable(body: bytes) -> None:
     events = ReceivedEvents()
     events.add_payload(body, HEADERS, client=1, flags=[], is_analytics=True)
     assert [event.kind for event in events.newest] == ["unreadable"]
 
 
-def test_the_newest_two_hundred_are_kept_and_all_are_counted() -> None:
+def test_200_events_are_kept_and_all_are_counted() -> None:
     events = accepted(msgspec.json.encode([feature()] * 300))
     assert (events.count, len(events.newest), events.newest[0].number) == (300, 200, 300)
     events.clear()
     assert (events.count, events.faulty, events.newest) == (0, 0, ())
 
 
-def test_of_a_payload_beyond_measure_the_beginning_is_looked_at() -> None:
+def test_only_the_first_1000_events_of_a_payload_are_checked() -> None:
     events = accepted(msgspec.json.encode([1] * 5000))
     assert events.count == 1000
     assert events.newest[-1].number == 801
 
 
-def test_diagnostic_events_are_kept_without_what_they_say_of_the_key() -> None:
+def test_diagnostic_events_are_kept_without_their_id() -> None:
     body = msgspec.json.encode({"kind": "diagnostic-init", "creationDate": 1, "id": {"sdkKeySuffix": "secret"}})
     (event,) = accepted(body, is_analytics=False).newest
     assert (event.kind, event.text, event.problems) == ("diagnostic-init", '{"kind":"diagnostic-init","creationDate":1}', ())
 
 
-def test_a_diagnostic_event_among_the_others_is_kept_like_that_too() -> None:
+def test_a_diagnostic_event_among_others_is_kept_without_its_id() -> None:
     (event,) = accepted(msgspec.json.encode([{"kind": "diagnostic", "id": {"sdkKeySuffix": "secret"}}])).newest
     assert "secret" not in repr(event)
 
@@ -190,11 +194,11 @@ json = st.recursive(
 
 
 @given(json, st.sampled_from(["feature", "summary", "index", "custom", "migration_op", "diagnostic", "debug"]))
-def test_whatever_comes_is_only_listed(value: Any, kind: str) -> None:
+def test_any_json_value_is_checked_without_an_exception(value: Any, kind: str) -> None:
     for event in (value, {"kind": kind, "context": value, "features": {"a": {"counters": [value]}}, "creationDate": value}):
         list(event_problems(event, ["a"]))
 
 
 @given(st.binary())
-def test_whatever_bytes_come_they_are_only_listed(body: bytes) -> None:
+def test_any_bytes_are_accepted_without_an_exception(body: bytes) -> None:
     assert accepted(body).count >= 1

@@ -1,4 +1,4 @@
-"""Which faults are in force: how often they are met, when they end, and who is told."""
+"""Which faults are active: how many requests they affect, when they end, and which tasks they wake."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESET = Fault(kind=FaultKind.RESET)
 
 
 def doing(change: Callable[[Faults], Any]) -> Callable[[Faults], Any]:
-    """A lambda whose argument has a type."""
+    """Gives a lambda a typed argument."""
     return change
 
 
@@ -35,14 +35,14 @@ def numbers(faults: Faults) -> list[int]:
 @pytest.mark.parametrize(
     ("written", "endpoints"),
     [
-        pytest.param({"kind": "reset"}, DATA, id="any of them strikes where data come from"),
-        pytest.param({"kind": "directive"}, FDV2, id="the directive strikes FDv2"),
-        pytest.param({"kind": "goodbye"}, FDV2, id="a goodbye strikes FDv2"),
-        pytest.param({"kind": "directive", "on": ["/all"]}, {Endpoint.ALL}, id="the directive elsewhere if that is asked for"),
-        pytest.param({"kind": "status", "on": ["/bulk"]}, {Endpoint.EVENTS}, id="events if that is asked for"),
+        pytest.param({"kind": "reset"}, DATA, id="a reset affects all endpoints with data"),
+        pytest.param({"kind": "directive"}, FDV2, id="the directive affects FDv2"),
+        pytest.param({"kind": "goodbye"}, FDV2, id="a goodbye affects FDv2"),
+        pytest.param({"kind": "directive", "on": ["/all"]}, {Endpoint.ALL}, id="the directive on FDv1"),
+        pytest.param({"kind": "status", "on": ["/bulk"]}, {Endpoint.EVENTS}, id="a status on the events endpoint"),
     ],
 )
-def test_a_fault_strikes(written: object, endpoints: set[Endpoint]) -> None:
+def test_a_fault_affects_its_endpoints(written: object, endpoints: set[Endpoint]) -> None:
     assert decode(Fault, written).endpoints == endpoints
 
 
@@ -53,24 +53,32 @@ def test_a_fault_strikes(written: object, endpoints: set[Endpoint]) -> None:
         pytest.param({"kind": "stauts"}, 'kind: "stauts" is unknown, did you mean "status"?', id="a kind with a typo"),
         pytest.param({"kind": "reset", "tims": 1}, 'tims: unknown property, did you mean "times"?', id="a property with a typo"),
         pytest.param(
-            {"kind": "reset", "on": ["/sdk/pol"]}, 'on[0]: "/sdk/pol" is unknown, did you mean "/sdk/poll"?', id="no endpoint"
+            {"kind": "reset", "on": ["/sdk/pol"]},
+            'on[0]: "/sdk/pol" is unknown, did you mean "/sdk/poll"?',
+            id="an unknown endpoint",
         ),
-        pytest.param({"kind": "reset", "times": 0}, "times: expected whole number >= 1", id="no times"),
-        pytest.param({"kind": "reset", "for": -1}, "for: expected number > 0", id="a time that is over"),
-        pytest.param({"kind": "status", "status": 99}, "status: expected whole number >= 200", id="no status"),
-        pytest.param({"kind": "status", "status": "503"}, "status: expected whole number, got string", id="a status in words"),
-        pytest.param({"kind": "goodbye", "on": ["/all"]}, '"goodbye" is only possible in FDv2', id="what FDv1 does not know"),
+        pytest.param({"kind": "reset", "times": 0}, "times: expected whole number >= 1", id="zero times"),
+        pytest.param({"kind": "reset", "for": -1}, "for: expected number > 0", id="a duration that is not positive"),
+        pytest.param({"kind": "status", "status": 99}, "status: expected whole number >= 200", id="an impossible status"),
         pytest.param(
-            {"kind": "malformed", "on": ["/bulk"]}, '"malformed" is only possible on endpoints with data', id="data where none are"
+            {"kind": "status", "status": "503"}, "status: expected whole number, got string", id="a status that is a string"
+        ),
+        pytest.param({"kind": "goodbye", "on": ["/all"]}, '"goodbye" is only possible in FDv2', id="a goodbye on FDv1"),
+        pytest.param(
+            {"kind": "malformed", "on": ["/bulk"]},
+            '"malformed" is only possible on endpoints with data',
+            id="malformed data on an events endpoint",
         ),
         pytest.param(
-            {"kind": "reset", "xyz": 1}, "xyz: unknown property: expected one of kind, on, times", id="a property like no other"
+            {"kind": "reset", "xyz": 1},
+            "xyz: unknown property: expected one of kind, on, times",
+            id="an unknown property without a suggestion",
         ),
-        pytest.param([], "expected object, got array", id="no object"),
-        pytest.param(b'{"kind": ', "the JSON ends too early", id="half of one"),
+        pytest.param([], "expected object, got array", id="not an object"),
+        pytest.param(b'{"kind": ', "the JSON ends too early", id="incomplete JSON"),
     ],
 )
-def test_a_mistake_is_named_with_the_way_out(written: object, message: str) -> None:
+def test_a_mistake_in_json_is_reported_with_a_suggestion(written: object, message: str) -> None:
     with pytest.raises(ConfigError) as mistake:
         decode(Fault, written)
     assert message in str(mistake.value)
@@ -89,13 +97,13 @@ def test_a_mistake_is_named_with_the_way_out(written: object, message: str) -> N
         pytest.param({"times": 0}, "times: expected whole number >= 1", id="zero times"),
         pytest.param({"times": True}, "times: expected whole number or null, got boolean", id="a boolean for a number of times"),
         pytest.param({"times": 1.5}, "times: expected whole number or null, got fractional number", id="one and a half times"),
-        pytest.param({"lasts": 0}, "lasts: expected number > 0", id="a time that is over"),
+        pytest.param({"lasts": 0}, "lasts: expected number > 0", id="a duration that is not positive"),
         pytest.param({"lasts": 86_401}, "lasts: expected number <= 86400", id="more than a day"),
         pytest.param({"lasts": float("nan")}, "lasts: expected number > 0", id="a duration that is not a number"),
         pytest.param({"lasts": timedelta(seconds=1)}, "lasts: expected number or null, got duration", id="a timedelta"),
         pytest.param({"status": 9999}, "status: expected whole number <= 599", id="a status above all"),
         pytest.param({"status": 199}, "status: expected whole number >= 200", id="an informational status"),
-        pytest.param({"status": "503"}, "status: expected whole number, got string", id="a status in words"),
+        pytest.param({"status": "503"}, "status: expected whole number, got string", id="a status that is a string"),
         pytest.param({"kind": "delay", "delay": -1.0}, "delay: expected number > 0", id="a negative delay"),
         pytest.param({"kind": "delay", "delay": float("inf")}, "delay: expected number <= 86400", id="an endless delay"),
         pytest.param({"kind": "drip", "rate": 0}, "rate: expected number > 0", id="a drip without a rate"),
@@ -110,7 +118,7 @@ def test_a_mistake_is_named_with_the_way_out(written: object, message: str) -> N
         ),
     ],
 )
-def test_a_fault_that_code_makes_is_checked_when_it_is_made(given: dict[str, Any], message: str) -> None:
+def test_the_constructor_checks_all_fields(given: dict[str, Any], message: str) -> None:
     given = {"kind": "status", **given}
     with pytest.raises(ConfigError) as mistake:
         Fault(**given)
@@ -125,44 +133,44 @@ def test_a_fault_that_code_makes_is_checked_when_it_is_made(given: dict[str, Any
         pytest.param({"kind": FaultKind.DELAY, "delay": 2.0, "on": set()}, id="an empty set of endpoints"),
     ],
 )
-def test_a_fault_may_be_written_as(given: Any) -> None:
+def test_the_constructor_converts_its_arguments(given: Any) -> None:
     assert Fault(**given) == Fault(kind=FaultKind.DELAY, delay=2.0)
     assert Fault(**given).kind is FaultKind.DELAY
 
 
 @pytest.mark.parametrize("on", [["/sdk/poll"], {"/sdk/poll"}, (Endpoint.POLL,), frozenset({Endpoint.POLL})])
-def test_endpoints_may_be_written_as_paths(on: Any) -> None:
+def test_endpoints_may_be_given_as_paths(on: Any) -> None:
     fault = Fault(kind=FaultKind.RESET, on=on)
     assert fault.on == {Endpoint.POLL}
     assert all(isinstance(endpoint, Endpoint) for endpoint in fault.on)
 
 
 @pytest.mark.parametrize(
-    ("times", "affects_streams", "fault", "met"),
+    ("times", "affects_streams", "fault", "affected"),
     [
-        pytest.param(None, False, RESET, 5, id="until it is lifted everybody meets it"),
-        pytest.param(2, False, RESET, 2, id="twice is two requests"),
-        pytest.param(2, True, RESET, 1, id="all open streams together are one time"),
-        pytest.param(1, True, RESET, 0, id="so that once can be over at once"),
-        pytest.param(1, True, Fault(kind=FaultKind.STATUS), 1, id="what only answers show is met by one all the same"),
+        pytest.param(None, False, RESET, 5, id="without times all requests are affected"),
+        pytest.param(2, False, RESET, 2, id="two times are two requests"),
+        pytest.param(2, True, RESET, 1, id="all open streams together count once"),
+        pytest.param(1, True, RESET, 0, id="open streams use up one time"),
+        pytest.param(1, True, Fault(kind=FaultKind.STATUS), 1, id="a status does not count open streams"),
     ],
 )
-def test_a_fault_is_met(times: int | None, affects_streams: bool, fault: Fault, met: int) -> None:
+def test_a_fault_affects_some_requests(times: int | None, affects_streams: bool, fault: Fault, affected: int) -> None:
     faults = Faults()
     fault = Fault(kind=fault.kind, times=times)
     injected_into(faults, fault, affects_streams=affects_streams)
-    assert sum(bool(faults.match_request(Endpoint.POLL)) for _ in range(5)) == met
+    assert sum(bool(faults.match_request(Endpoint.POLL)) for _ in range(5)) == affected
     assert bool(faults.active) is (times is None)
 
 
-def test_a_fault_is_not_met_elsewhere() -> None:
+def test_a_fault_does_not_affect_other_endpoints() -> None:
     faults = Faults()
     injected_into(faults, Fault(kind=FaultKind.RESET, on=frozenset({Endpoint.POLL}), times=1))
     assert faults.match_request(Endpoint.STREAM) == ()
     assert len(faults.match_request(Endpoint.POLL)) == 1
 
 
-async def test_a_fault_for_a_time_ends_with_it() -> None:
+async def test_a_fault_with_a_duration_ends() -> None:
     faults = Faults()
     injected = faults.inject(Fault(kind=FaultKind.RESET, lasts=10), affects_streams=False)
     began = anyio.current_time()
@@ -176,8 +184,8 @@ async def test_a_fault_for_a_time_ends_with_it() -> None:
     [
         pytest.param(doing(lambda faults: faults.lift(1)), [2, 3], id="by its number"),
         pytest.param(doing(lambda faults: faults.lift_all(FaultKind.RESET)), [2], id="by its kind"),
-        pytest.param(doing(lambda faults: faults.lift_all()), [], id="with all others"),
-        pytest.param(doing(lambda faults: faults.lift(7)), [1, 2, 3], id="not by a number that is none"),
+        pytest.param(doing(lambda faults: faults.lift_all()), [], id="all at once"),
+        pytest.param(doing(lambda faults: faults.lift(7)), [1, 2, 3], id="an unknown number"),
     ],
 )
 def test_a_fault_is_lifted(lift: Callable[[Faults], Any], left: list[int]) -> None:
@@ -188,7 +196,7 @@ def test_a_fault_is_lifted(lift: Callable[[Faults], Any], left: list[int]) -> No
     assert numbers(faults) == left
 
 
-def test_a_fault_that_is_used_up_can_still_be_lifted_for_the_streams_it_struck() -> None:
+def test_a_used_up_fault_can_be_lifted_for_open_streams() -> None:
     faults = Faults()
     injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), affects_streams=True)
     assert not injected.is_active
@@ -197,7 +205,7 @@ def test_a_fault_that_is_used_up_can_still_be_lifted_for_the_streams_it_struck()
     assert not faults.lift(injected.number)
 
 
-def test_a_fault_that_is_used_up_stands_while_it_holds_an_answer() -> None:
+def test_a_used_up_fault_is_in_effect_while_a_response_is_open() -> None:
     faults = Faults()
     injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), affects_streams=True)
     for _ in range(2):
@@ -208,7 +216,7 @@ def test_a_fault_that_is_used_up_stands_while_it_holds_an_answer() -> None:
     assert faults.in_effect == []
 
 
-def test_a_fault_that_is_lifted_stands_no_more_although_its_answers_are_not_over() -> None:
+def test_a_lifted_fault_is_not_in_effect_while_responses_are_open() -> None:
     faults = Faults()
     injected = faults.inject(Fault(kind=FaultKind.SILENCE), affects_streams=True)
     faults.hold_response(injected)
@@ -216,7 +224,7 @@ def test_a_fault_that_is_lifted_stands_no_more_although_its_answers_are_not_over
     assert (faults.in_effect, faults.lift_all()) == ([], 0)
 
 
-def test_who_looks_again_learns_what_was_injected_meanwhile() -> None:
+def test_faults_injected_since_a_number_are_returned() -> None:
     faults = Faults()
     injected_into(faults)
     seen = faults.count
@@ -228,12 +236,12 @@ def test_who_looks_again_learns_what_was_injected_meanwhile() -> None:
     "happen",
     [
         pytest.param(doing(injected_into), id="injected"),
-        pytest.param(doing(lambda faults: faults.match_request(Endpoint.POLL)), id="met"),
+        pytest.param(doing(lambda faults: faults.match_request(Endpoint.POLL)), id="affects a request"),
         pytest.param(doing(lambda faults: faults.lift(1)), id="lifted"),
-        pytest.param(doing(lambda faults: faults.hold_response(faults.active[0])), id="holding an answer"),
+        pytest.param(doing(lambda faults: faults.hold_response(faults.active[0])), id="affects an open response"),
     ],
 )
-async def test_who_waits_is_told_that_a_fault_was(happen: Callable[[Faults], Any]) -> None:
+async def test_a_waiting_task_is_woken_when_a_fault_is(happen: Callable[[Faults], Any]) -> None:
     faults = Faults()
     injected_into(faults)
     revision = faults.revision

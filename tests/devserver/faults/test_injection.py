@@ -1,4 +1,4 @@
-"""What a client sees of each fault: as it asks, and with a stream open. On real sockets, since most faults live there."""
+"""The effect of each fault on new requests and on open streams. On real sockets, because most faults need them."""
 
 from __future__ import annotations
 
@@ -27,55 +27,55 @@ def fault(written: dict[str, Any]) -> Fault:
     return decode(Fault, written)
 
 
-class Wire:
-    """A raw connection: what came over it, and how it ended."""
+class RawConnection:
+    """A raw connection: the bytes received, and how it ends."""
 
     def __init__(self, socket: SocketStream) -> None:
         self._socket = socket
-        self.came = b""
+        self.received = b""
 
     async def ask(self, path: str, body: bytes | None = None) -> None:
         method, length = ("GET", b"") if body is None else ("POST", b"Content-Length: %d\r\n" % len(body))
         await self._socket.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + length + b"\r\n" + (body or b""))
 
     async def until(self, text: bytes) -> bytes:
-        """What came up to that text, which is taken."""
+        """Wait for the text, and remove and return the bytes up to it."""
         with anyio.fail_after(SOON):
-            while text not in self.came:
-                self.came += await self._socket.receive()
-        before, _, self.came = self.came.partition(text)
+            while text not in self.received:
+                self.received += await self._socket.receive()
+        before, _, self.received = self.received.partition(text)
         return before + text
 
     async def end(self) -> str:
-        """How the connection ends; what comes before is kept."""
+        """Wait for the end of the connection, and return how it ended. Keeps the bytes received."""
         with anyio.fail_after(SOON):
             while True:
                 try:
-                    self.came += await self._socket.receive()
+                    self.received += await self._socket.receive()
                 except anyio.EndOfStream:
                     return "closed"
                 except anyio.BrokenResourceError:
                     return "reset"
 
-    async def says_nothing(self, within: float = 0.15) -> bool:
+    async def is_silent(self, within: float = 0.15) -> bool:
         with anyio.move_on_after(within):
-            self.came += await self._socket.receive()
-        return not self.came
+            self.received += await self._socket.receive()
+        return not self.received
 
 
 class Stage:
-    """A server that can be asked, and spoiled."""
+    """A server with connections to it."""
 
     def __init__(self, state: ServerState, serving: RunningServer) -> None:
         self.state, self.serving = state, serving
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Wire, None]:
+    async def connection(self) -> AsyncGenerator[RawConnection, None]:
         async with await anyio.connect_tcp("127.0.0.1", self.serving.port) as socket:
-            yield Wire(socket)
+            yield RawConnection(socket)
 
     @asynccontextmanager
-    async def stream(self, endpoint: Endpoint) -> AsyncGenerator[Wire, None]:
+    async def stream(self, endpoint: Endpoint) -> AsyncGenerator[RawConnection, None]:
         """A stream that has sent its data."""
         async with self.connection() as wire:
             await wire.ask(endpoint)
@@ -96,8 +96,8 @@ async def stage() -> AsyncIterator[Stage]:
         yield Stage(state, serving)
 
 
-async def until_noted(stage: Stage) -> None:
-    """Until the only client has met the newest fault."""
+async def until_fault_recorded(stage: Stage) -> None:
+    """Wait until the only client is affected by a fault."""
     with anyio.fail_after(SOON):
         while (client := stage.state.clients.all[0]).fault is None:
             await anyio.sleep(0.001)
@@ -109,19 +109,19 @@ streams = pytest.mark.parametrize("endpoint", STREAMS)
 data = pytest.mark.parametrize("endpoint", POLLS + STREAMS)
 
 
-# -- who asks
+# -- new requests
 
 
 @data
 @pytest.mark.parametrize("status", [204, 304, 401, 429, 500, 503])
-async def test_a_status_is_the_answer_once(stage: Stage, endpoint: Endpoint, status: int) -> None:
+async def test_a_status_affects_one_request(stage: Stage, endpoint: Endpoint, status: int) -> None:
     stage.state.inject(fault({"kind": "status", "status": status, "times": 1, "on": [endpoint]}))
     assert (await stage.get(endpoint)).status_code == status
     async with httpx.AsyncClient(base_url=stage.serving.url, trust_env=False) as client, client.stream("GET", endpoint) as good:
         assert good.status_code == 200
 
 
-async def test_a_status_is_the_answer_to_events_whose_body_is_taken(stage: Stage) -> None:
+async def test_a_status_is_sent_after_the_body_of_events_is_read(stage: Stage) -> None:
     stage.state.inject(fault({"kind": "status", "status": 503, "times": 1, "on": ["/bulk"]}))
     async with stage.connection() as wire:
         await wire.ask("/bulk", b"[" + b" " * 500_000 + b"]")
@@ -147,7 +147,7 @@ async def test_a_status_does_not_wait_for_endless_events(stage: Stage) -> None:
     assert sent < 30
 
 
-async def test_who_goes_in_the_middle_of_its_events_meets_no_status(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_that_disconnects_during_a_request_gets_no_status(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.state.inject(fault({"kind": "status", "status": 503, "on": ["/bulk"]}))
     async with await anyio.connect_tcp("127.0.0.1", stage.serving.port) as socket:
         await socket.send(b"POST /bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
@@ -161,27 +161,29 @@ async def test_who_goes_in_the_middle_of_its_events_meets_no_status(stage: Stage
 
 @data
 @pytest.mark.parametrize(("kind", "end"), [("reset", "reset"), ("close", "closed")])
-async def test_a_connection_ends_without_an_answer(stage: Stage, endpoint: Endpoint, kind: str, end: str) -> None:
+async def test_a_reset_or_close_ends_the_connection_without_a_response(
+    stage: Stage, endpoint: Endpoint, kind: str, end: str
+) -> None:
     stage.state.inject(fault({"kind": kind, "times": 1}))
     async with stage.connection() as wire:
         await wire.ask(endpoint)
         assert await wire.end() == end
-        assert wire.came == b""
+        assert wire.received == b""
 
 
 @polls
-async def test_a_truncated_body_promises_more_than_it_holds(stage: Stage, endpoint: Endpoint) -> None:
+async def test_a_truncated_body_is_shorter_than_its_content_length(stage: Stage, endpoint: Endpoint) -> None:
     stage.state.inject(fault({"kind": "truncated", "times": 1}))
     async with stage.connection() as wire:
         await wire.ask(endpoint)
         head = await wire.until(b"\r\n\r\n")
         assert await wire.end() == "closed"
     length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-    assert len(wire.came) == length // 2
+    assert len(wire.received) == length // 2
 
 
 @polls
-async def test_malformed_json_is_whole_to_http(stage: Stage, endpoint: Endpoint) -> None:
+async def test_malformed_json_is_a_complete_http_response(stage: Stage, endpoint: Endpoint) -> None:
     stage.state.inject(fault({"kind": "malformed", "times": 1}))
     answer = await stage.get(endpoint)
     assert answer.status_code == 200
@@ -191,27 +193,27 @@ async def test_malformed_json_is_whole_to_http(stage: Stage, endpoint: Endpoint)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("goodbye", "goodbye"), ("error", "error")])
-async def test_a_poll_may_bring_an_event_in_place_of_data(stage: Stage, kind: str, name: str) -> None:
+async def test_a_poll_gets_a_goodbye_or_error_instead_of_data(stage: Stage, kind: str, name: str) -> None:
     stage.state.inject(fault({"kind": kind, "reason": "so", "times": 1}))
     (event,) = (await stage.get("/sdk/poll")).json()["events"]
     assert (event["event"], event["data"]["reason"]) == (name, "so")
 
 
 @data
-async def test_silence_says_nothing_and_hangs_up_when_it_is_lifted(stage: Stage, endpoint: Endpoint) -> None:
+async def test_silence_closes_the_connection_when_it_is_lifted(stage: Stage, endpoint: Endpoint) -> None:
     injected = stage.state.inject(fault({"kind": "silence"}))
     async with stage.connection() as wire:
         await wire.ask(endpoint)
-        assert await wire.says_nothing()
+        assert await wire.is_silent()
         stage.state.faults.lift(injected.number)
         assert await wire.end() == "closed"
 
 
-async def test_silence_ends_for_a_client_that_goes(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_silence_ends_when_the_client_disconnects(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.state.inject(fault({"kind": "silence"}))
     async with stage.connection() as wire:
         await wire.ask("/sdk/poll")
-        assert await wire.says_nothing()
+        assert await wire.is_silent()
     with anyio.fail_after(SOON):
         while stage.serving.server.server_state.tasks:
             await anyio.sleep(0.01)
@@ -219,7 +221,7 @@ async def test_silence_ends_for_a_client_that_goes(stage: Stage, caplog: pytest.
 
 
 @data
-async def test_a_delay_comes_before_the_answer(stage: Stage, endpoint: Endpoint) -> None:
+async def test_a_delay_comes_before_the_response(stage: Stage, endpoint: Endpoint) -> None:
     stage.state.inject(fault({"kind": "delay", "delay": 0.3, "times": 1}))
     began = anyio.current_time()
     async with stage.connection() as wire:
@@ -241,7 +243,7 @@ async def test_a_drip_is_complete_in_the_end(stage: Stage, endpoint: Endpoint) -
 
 
 @polls
-async def test_a_drip_that_is_lifted_comes_to_its_end_at_once(stage: Stage, endpoint: Endpoint) -> None:
+async def test_a_lifted_drip_sends_the_rest_at_once(stage: Stage, endpoint: Endpoint) -> None:
     whole = (await stage.get(endpoint)).content
     injected = stage.state.inject(fault({"kind": "drip", "rate": 1}))
     async with stage.connection() as wire:
@@ -260,7 +262,7 @@ async def test_a_drip_that_is_lifted_comes_to_its_end_at_once(stage: Stage, endp
         pytest.param([{"kind": "malformed"}], 200, id="malformed JSON"),
     ],
 )
-async def test_the_directive_rides_on(stage: Stage, beside: list[dict[str, Any]], status: int, ttl: int | None) -> None:
+async def test_the_directive_is_sent_with(stage: Stage, beside: list[dict[str, Any]], status: int, ttl: int | None) -> None:
     for written in ({"kind": "directive", "ttl": ttl}, *beside):
         stage.state.inject(fault(written))
     answer = await stage.get("/sdk/poll")
@@ -278,10 +280,10 @@ async def test_the_directive_may_come_without_a_payload(stage: Stage) -> None:
     async with stage.connection() as wire:
         await wire.ask("/sdk/stream")
         assert b"x-ld-fd-fallback: true" in (await wire.until(b"\r\n\r\n")).lower()
-        assert await wire.says_nothing()
+        assert await wire.is_silent()
 
 
-# -- who has a stream open
+# -- open streams
 
 
 @streams
@@ -290,14 +292,14 @@ async def test_an_open_stream_is_cut(stage: Stage, endpoint: Endpoint, kind: str
     async with stage.stream(endpoint) as wire:
         stage.state.inject(fault({"kind": kind, "times": 1}))
         assert await wire.end() == end
-        assert wire.came == b""
+        assert wire.received == b""
     async with stage.stream(endpoint):
         assert stage.state.faults.active == ()
 
 
 @streams
 @pytest.mark.parametrize("kind", ["status", "directive"])
-async def test_an_open_stream_ends_well_for_what_rides_on_answers(stage: Stage, endpoint: Endpoint, kind: str) -> None:
+async def test_an_open_stream_ends_for_a_status_or_directive(stage: Stage, endpoint: Endpoint, kind: str) -> None:
     async with stage.stream(endpoint) as wire:
         stage.state.inject(fault({"kind": kind, "times": 1, "on": [endpoint]}))
         said = await wire.until(b"0\r\n\r\n")
@@ -310,13 +312,13 @@ async def test_an_open_stream_ends_well_for_what_rides_on_answers(stage: Stage, 
     ("ttl", "words"),
     [pytest.param(None, b'{"reason":"so"}', id="plain"), pytest.param(90, b'"protocolFallbackTTL":90', id="a directive")],
 )
-async def test_an_open_stream_is_told_goodbye(stage: Stage, ttl: int | None, words: bytes) -> None:
+async def test_an_open_stream_gets_a_goodbye(stage: Stage, ttl: int | None, words: bytes) -> None:
     async with stage.stream(Endpoint.STREAM) as wire:
         stage.state.inject(fault({"kind": "goodbye", "ttl": ttl, "reason": "so", "times": 1}))
         assert words in await wire.until(b"0\r\n\r\n")
 
 
-async def test_an_open_stream_is_told_of_an_error_and_goes_on(stage: Stage) -> None:
+async def test_an_open_stream_gets_an_error_event_and_continues(stage: Stage) -> None:
     async with stage.stream(Endpoint.STREAM) as wire:
         stage.state.inject(fault({"kind": "error", "reason": "so", "times": 1}))
         assert b"event: error" in await wire.until(b'"reason":"so"')
@@ -333,21 +335,21 @@ async def test_an_open_stream_gets_malformed_json(stage: Stage, endpoint: Endpoi
 
 
 @streams
-async def test_an_open_stream_breaks_off_in_an_event(stage: Stage, endpoint: Endpoint) -> None:
+async def test_an_open_stream_is_truncated_within_an_event(stage: Stage, endpoint: Endpoint) -> None:
     async with stage.stream(endpoint) as wire:
         stage.state.inject(fault({"kind": "truncated", "times": 1}))
         assert await wire.end() == "closed"
-        assert b"data: " in wire.came
-        assert b"\n\n" not in wire.came
+        assert b"data: " in wire.received
+        assert b"\n\n" not in wire.received
 
 
 @streams
-async def test_an_open_stream_falls_silent_and_has_the_newest_when_that_is_lifted(stage: Stage, endpoint: Endpoint) -> None:
+async def test_a_silent_stream_sends_the_newest_data_after_silence_is_lifted(stage: Stage, endpoint: Endpoint) -> None:
     async with stage.stream(endpoint) as wire:
         injected = stage.state.inject(fault({"kind": "silence"}))
-        await until_noted(stage)
+        await until_fault_recorded(stage)
         stage.state.flip("a")
-        assert await wire.says_nothing()
+        assert await wire.is_silent()
         stage.state.faults.lift(injected.number)
         await wire.until(b'"on":false')
 
@@ -366,7 +368,7 @@ async def test_an_open_stream_is_slowed(stage: Stage, endpoint: Endpoint, writte
         await anext(pieces)
         injected = stage.state.inject(fault(written))
         with anyio.fail_after(SOON):
-            await until_noted(stage)
+            await until_fault_recorded(stage)
             began = anyio.current_time()
             stage.state.flip("a")
             came = b""
@@ -380,14 +382,14 @@ async def test_an_open_stream_is_slowed(stage: Stage, endpoint: Endpoint, writte
 async def test_a_silent_stream_can_be_cut(stage: Stage, endpoint: Endpoint) -> None:
     async with stage.stream(endpoint) as wire:
         stage.state.inject(fault({"kind": "silence"}))
-        await until_noted(stage)
+        await until_fault_recorded(stage)
         stage.state.flip("a")
         stage.state.inject(fault({"kind": "reset", "times": 1}))
         assert await wire.end() == "reset"
 
 
 @streams
-async def test_an_open_stream_is_left_alone_by_what_strikes_elsewhere(stage: Stage, endpoint: Endpoint) -> None:
+async def test_faults_of_other_endpoints_do_not_affect_an_open_stream(stage: Stage, endpoint: Endpoint) -> None:
     async with stage.stream(endpoint) as wire:
         stage.state.inject(fault({"kind": "reset", "on": ["/sdk/poll"]}))
         stage.state.flip("a")
@@ -395,17 +397,17 @@ async def test_an_open_stream_is_left_alone_by_what_strikes_elsewhere(stage: Sta
 
 
 @streams
-async def test_a_delay_that_is_lifted_delays_no_more(stage: Stage, endpoint: Endpoint) -> None:
+async def test_a_lifted_delay_has_no_effect_on_a_stream(stage: Stage, endpoint: Endpoint) -> None:
     async with stage.stream(endpoint) as wire:
         injected = stage.state.inject(fault({"kind": "delay", "delay": 60}))
-        await until_noted(stage)
+        await until_fault_recorded(stage)
         stage.state.faults.lift(injected.number)
         stage.state.flip("a")
         await wire.until(b'"on":false')
 
 
 @streams
-async def test_a_stream_that_opens_meets_what_stands(stage: Stage, endpoint: Endpoint) -> None:
+async def test_a_new_stream_is_affected_by_active_faults(stage: Stage, endpoint: Endpoint) -> None:
     stage.state.inject(fault({"kind": "malformed"}))
     async with stage.connection() as wire:
         await wire.ask(endpoint)
@@ -414,7 +416,7 @@ async def test_a_stream_that_opens_meets_what_stands(stage: Stage, endpoint: End
         await wire.until(b'"x')
 
 
-async def test_the_directive_given_while_streams_are_open_ends_them_and_waits_for_their_return(stage: Stage) -> None:
+async def test_the_directive_ends_open_streams_and_is_sent_at_reconnection(stage: Stage) -> None:
     async with stage.stream(Endpoint.STREAM) as wire:
         stage.state.direct(ttl=90)
         stage.state.flip("a")
@@ -426,13 +428,13 @@ async def test_the_directive_given_while_streams_are_open_ends_them_and_waits_fo
         await wire.until(b'"on":false')
 
 
-async def test_a_goodbye_to_nobody_waits_for_nobody(stage: Stage) -> None:
+async def test_a_goodbye_without_open_streams_has_no_effect_later(stage: Stage) -> None:
     stage.state.send_goodbye()
     async with stage.stream(Endpoint.STREAM):
         assert stage.state.faults.count == 0
 
 
-async def test_no_fault_leaves_a_complaint(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_faults_log_nothing(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     for kind in ("reset", "close", "truncated", "goodbye", "status"):
         async with stage.stream(Endpoint.STREAM) as wire:
             stage.state.inject(fault({"kind": kind, "times": 1, "on": ["/sdk/stream"]}))
@@ -445,7 +447,7 @@ async def test_no_fault_leaves_a_complaint(stage: Stage, caplog: pytest.LogCaptu
 
 
 @pytest.mark.parametrize("kind", ["reset", "close", "truncated"])
-async def test_elsewhere_a_cut_is_an_exception(kind: str) -> None:
+async def test_a_cut_raises_on_servers_without_the_extension(kind: str) -> None:
     state = ServerState.of(DOCUMENT)
     state.inject(fault({"kind": kind}))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=create_app(state)), base_url="http://localhost") as client:
@@ -463,7 +465,9 @@ async def test_elsewhere_a_cut_is_an_exception(kind: str) -> None:
         pytest.param({"kind": "directive", "payload": False}, False, id="a directive with nothing after it"),
     ],
 )
-async def test_once_stands_until_what_it_spoils_is_over(stage: Stage, written: dict[str, Any], opens_before: bool) -> None:
+async def test_a_fault_for_one_response_is_in_effect_until_its_end(
+    stage: Stage, written: dict[str, Any], opens_before: bool
+) -> None:
     faults = stage.state.faults
     async with stage.connection() as wire:
         if opens_before:
@@ -481,7 +485,7 @@ async def test_once_stands_until_what_it_spoils_is_over(stage: Stage, written: d
             await faults.wait_for_change()
 
 
-async def test_what_a_client_met_is_noted(stage: Stage) -> None:
+async def test_the_fault_of_a_client_is_recorded(stage: Stage) -> None:
     stage.state.inject(fault({"kind": "status", "times": 1}))
     await stage.get("/sdk/poll")
     (client,) = stage.state.clients.all

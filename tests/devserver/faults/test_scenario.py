@@ -1,4 +1,4 @@
-"""Scenarios are read with care and played in order."""
+"""Scenarios: decoding with all errors, and playing the steps in order."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ async def played(steps: list[dict[str, Any]], state: ServerState) -> list[tuple[
         pytest.param(
             {"steps": [{"fault": {"kind": "rest"}}]},
             's.json: steps[0].fault.kind: "rest" is unknown, did you mean "reset"?',
-            id="in a fault",
+            id="a typo in a fault",
         ),
         pytest.param(
             {"steps": [{"fault": {"kind": "reset", "tims": 1}}]},
             's.json: steps[0].fault.tims: unknown property, did you mean "times"?',
-            id="in a property of a fault",
+            id="a typo in a property of a fault",
         ),
-        pytest.param({"steps": [{"lift": "resets"}]}, 'lift: "resets" is unknown, did you mean "reset"?', id="in what is lifted"),
-        pytest.param({"step": []}, 's.json: step: unknown property, did you mean "steps"?', id="around the steps"),
-        pytest.param({"steps": [{"after": 1}]}, 'a step needs exactly one of "fault"', id="a step that does nothing"),
+        pytest.param({"steps": [{"lift": "resets"}]}, 'lift: "resets" is unknown, did you mean "reset"?', id="a typo in lift"),
+        pytest.param({"step": []}, 's.json: step: unknown property, did you mean "steps"?', id="a typo in steps"),
+        pytest.param({"steps": [{"after": 1}]}, 'a step needs exactly one of "fault"', id="a step without an action"),
         pytest.param(
-            {"steps": [{"flip": "a", "lift": "all"}]}, 'a step needs exactly one of "fault"', id="one that does two things"
+            {"steps": [{"flip": "a", "lift": "all"}]}, 'a step needs exactly one of "fault"', id="a step with two actions"
         ),
-        pytest.param({"steps": [{"flip": "a", "after": -1}]}, "steps[0].after: expected number >= 0", id="one that was before"),
-        pytest.param(b"{", "s.json: line 1, column 2: the JSON ends too early", id="half a file"),
+        pytest.param({"steps": [{"flip": "a", "after": -1}]}, "steps[0].after: expected number >= 0", id="a negative pause"),
+        pytest.param(b"{", "s.json: line 1, column 2: the JSON ends too early", id="incomplete JSON"),
     ],
 )
-def test_a_mistake_in_a_scenario_is_named(written: object, message: str) -> None:
+def test_a_mistake_in_a_scenario_is_reported(written: object, message: str) -> None:
     with pytest.raises(ConfigError) as mistake:
         read_scenario(written, name="s.json")
     assert message in str(mistake.value)
@@ -63,14 +63,14 @@ async def test_steps_are_played_in_order_with_their_pauses() -> None:
     assert state.version == 4
 
 
-async def test_a_fault_with_a_time_is_waited_for() -> None:
+async def test_the_next_step_waits_for_a_fault_with_a_duration() -> None:
     state = ServerState.of(DOCUMENT)
     steps: list[dict[str, Any]] = [{"fault": {"kind": "silence", "for": 5}}, {"flip": "a"}]
     assert await played(steps, state) == [(5, "silence (for 5 s)"), (5, "flip a")]
     assert state.faults.active == ()
 
 
-async def test_a_fault_that_stands_is_not_waited_for_but_lifted() -> None:
+async def test_a_fault_without_an_end_stays_active_until_lifted() -> None:
     state = ServerState.of(DOCUMENT)
     steps: list[dict[str, Any]] = [{"fault": {"kind": "reset"}}, {"fault": {"kind": "close"}}, {"after": 3, "lift": "reset"}]
     assert await played(steps, state) == [(0, "reset"), (0, "close"), (3, "lift reset")]
@@ -79,7 +79,7 @@ async def test_a_fault_that_stands_is_not_waited_for_but_lifted() -> None:
     assert state.faults.active == ()
 
 
-async def test_a_fault_for_some_answers_is_waited_for_until_they_are_spoiled() -> None:
+async def test_the_next_step_waits_for_a_fault_with_times() -> None:
     state = ServerState.of(DOCUMENT)
     done: list[tuple[float, str]] = []
 
@@ -95,6 +95,6 @@ async def test_a_fault_for_some_answers_is_waited_for_until_they_are_spoiled() -
     assert done == [(20, "status (times 2)")]
 
 
-async def test_a_flag_that_is_not_there_ends_it() -> None:
-    with pytest.raises(ConfigError, match="there is no flag 'nobody'"):
-        await played([{"flip": "nobody"}], ServerState.of(DOCUMENT))
+async def test_an_unknown_flag_ends_the_scenario() -> None:
+    with pytest.raises(ConfigError, match="there is no flag 'unknown'"):
+        await played([{"flip": "unknown"}], ServerState.of(DOCUMENT))

@@ -1,4 +1,4 @@
-"""What the server shapes, the readers of the package read: nothing is lost or added between them."""
+"""The client's readers read what the server encodes, without loss."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DOCUMENT = {
 
 
 def outcome(reading: Generator[None, None, Effect]) -> ChangeSet:
-    """What a reader that pauses comes to in the end."""
+    """The result of a reader that pauses."""
     effect: Effect | None = None
 
     def run() -> Generator[None, None, None]:
@@ -72,10 +72,10 @@ def test_changes_follow_on_the_same_stream_without_a_new_intent(state: ServerSta
     basis = state.transfer().selector
     state.flip("a")
     state.delete("v")
-    found = streamed(reader, [frame(message) for message in fdv2_messages(state.transfer(basis), announced=True)])
-    assert found is not None
-    assert found.kind is ChangeKind.CHANGES
-    assert [(change.kind, change.key, change.version, change.definition is None) for change in found.changes] == [
+    change_set = streamed(reader, [frame(message) for message in fdv2_messages(state.transfer(basis), announced=True)])
+    assert change_set is not None
+    assert change_set.kind is ChangeKind.CHANGES
+    assert [(change.kind, change.key, change.version, change.definition is None) for change in change_set.changes] == [
         (ObjectKind.FLAG, "a", 2, False),
         (ObjectKind.FLAG, "v", 2, True),
     ]
@@ -94,17 +94,17 @@ def test_a_directive_survives_its_headers(ttl: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("directive", "found"),
+    ("directive", "expected"),
     [
-        pytest.param(None, None, id="none"),
-        pytest.param(FallbackDirective(ttl=None, origin="header"), None, id="one without a time, which a goodbye cannot carry"),
+        pytest.param(None, None, id="no directive"),
+        pytest.param(FallbackDirective(ttl=None, origin="header"), None, id="a directive without a TTL"),
         pytest.param(
-            FallbackDirective(ttl=60.0, origin="header"), FallbackDirective(ttl=60.0, origin="goodbye"), id="one with a time"
+            FallbackDirective(ttl=60.0, origin="header"), FallbackDirective(ttl=60.0, origin="goodbye"), id="a directive with a TTL"
         ),
     ],
 )
-def test_a_goodbye_carries(directive: FallbackDirective | None, found: FallbackDirective | None) -> None:
-    assert read_goodbye(shape_goodbye("so long", directive)) == ("so long", found)
+def test_a_goodbye_carries(directive: FallbackDirective | None, expected: FallbackDirective | None) -> None:
+    assert read_goodbye(shape_goodbye("so long", directive)) == ("so long", expected)
 
 
 def _encoded(state: ServerState) -> bytes:

@@ -1,4 +1,4 @@
-"""What the two streams say and when, frame by frame, and what our own reader makes of it."""
+"""The frames of both streams, and when they are sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DOCUMENT = {"flags": {"a": {"on": True}}, "segments": {"s": {}}}
 
 
 def doing(change: Change) -> Change:
-    """A lambda whose argument has a type."""
+    """Gives a lambda a typed argument."""
     return change
 
 
@@ -31,8 +31,8 @@ def flip_and_add(state: ServerState) -> None:
     state.put("b", {})
 
 
-def unnoted(_what: str, _version: int) -> None:
-    """Nobody wants to know what was sent."""
+def ignore(_what: str, _version: int) -> None:
+    """Ignores what was sent."""
 
 
 def names(frames: bytes) -> list[str]:
@@ -44,18 +44,18 @@ def data(frames: bytes) -> list[Any]:
 
 
 async def then(frames: AsyncGenerator[bytes, None], state: ServerState, change: Change) -> bytes:
-    """What the stream says to a change that is made while it waits."""
-    found = b""
+    """The frames that the stream sends after a change."""
+    received = b""
 
     async def read() -> None:
-        nonlocal found
-        found = await anext(frames)
+        nonlocal received
+        received = await anext(frames)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(read)
         await anyio.wait_all_tasks_blocked()
         change(state)
-    return found
+    return received
 
 
 @pytest.fixture
@@ -81,15 +81,15 @@ def state() -> ServerState:
         ),
     ],
 )
-async def test_fdv2_begins_with_what_the_client_lacks(state: ServerState, basis_of: Change, code: str, events: list[str]) -> None:
-    async with aclosing(fdv2_stream(state, basis_of(state), HEARTBEAT, unnoted)) as frames:
+async def test_fdv2_begins_with_what_the_client_needs(state: ServerState, basis_of: Change, code: str, events: list[str]) -> None:
+    async with aclosing(fdv2_stream(state, basis_of(state), HEARTBEAT, ignore)) as frames:
         first = await anext(frames)
     assert names(first) == events
     assert data(first)[0]["payloads"][0]["intentCode"] == code
 
 
 async def test_fdv2_sends_each_change_without_a_new_intent(state: ServerState) -> None:
-    async with aclosing(fdv2_stream(state, None, HEARTBEAT, unnoted)) as frames:
+    async with aclosing(fdv2_stream(state, None, HEARTBEAT, ignore)) as frames:
         await anext(frames)
         changed = await then(frames, state, flip_and_add)
         assert names(changed) == ["put-object", "put-object", "payload-transferred"]
@@ -97,13 +97,13 @@ async def test_fdv2_sends_each_change_without_a_new_intent(state: ServerState) -
         assert names(await then(frames, state, lambda state: state.delete("b"))) == ["delete-object", "payload-transferred"]
 
 
-async def test_fdv2_starts_over_when_the_delta_is_forgotten(state: ServerState) -> None:
+async def test_fdv2_sends_everything_if_deletions_were_forgotten(state: ServerState) -> None:
     def bury(state: ServerState) -> None:
         for n in range(1001):
             state.put(f"temporary-{n}", {})
             state.delete(f"temporary-{n}")
 
-    async with aclosing(fdv2_stream(state, None, HEARTBEAT, unnoted)) as frames:
+    async with aclosing(fdv2_stream(state, None, HEARTBEAT, ignore)) as frames:
         await anext(frames)
         again = await then(frames, state, bury)
     assert names(again) == ["server-intent", "put-object", "put-object", "payload-transferred"]
@@ -113,11 +113,11 @@ async def test_fdv2_starts_over_when_the_delta_is_forgotten(state: ServerState) 
 @pytest.mark.parametrize(
     "open_stream",
     [
-        doing(lambda state: fdv2_stream(state, None, HEARTBEAT, unnoted)),
-        doing(lambda state: fdv1_stream(state, HEARTBEAT, unnoted)),
+        doing(lambda state: fdv2_stream(state, None, HEARTBEAT, ignore)),
+        doing(lambda state: fdv1_stream(state, HEARTBEAT, ignore)),
     ],
 )
-async def test_a_comment_breaks_every_silence(
+async def test_a_stream_without_data_sends_heartbeats(
     state: ServerState, open_stream: Callable[[ServerState], AsyncGenerator[bytes, None]]
 ) -> None:
     async with aclosing(open_stream(state)) as frames:
@@ -129,8 +129,8 @@ async def test_a_comment_breaks_every_silence(
         assert names(await then(frames, state, lambda state: state.flip("a")))
 
 
-async def test_fdv1_begins_with_everything_and_goes_on_with_patches_and_deletions(state: ServerState) -> None:
-    async with aclosing(fdv1_stream(state, HEARTBEAT, unnoted)) as frames:
+async def test_fdv1_sends_everything_then_patches_and_deletions(state: ServerState) -> None:
+    async with aclosing(fdv1_stream(state, HEARTBEAT, ignore)) as frames:
         first = await anext(frames)
         assert names(first) == ["put"]
         assert data(first) == [
@@ -153,7 +153,7 @@ async def test_fdv1_begins_with_everything_and_goes_on_with_patches_and_deletion
 
 
 @pytest.mark.parametrize("protocol", ["FDv2", "FDv1"])
-async def test_what_was_sent_is_noted_once_it_has_been_sent(state: ServerState, protocol: str) -> None:
+async def test_a_transfer_is_recorded_after_it_was_sent(state: ServerState, protocol: str) -> None:
     noted: list[tuple[str, int]] = []
 
     def note(what: str, version: int) -> None:
