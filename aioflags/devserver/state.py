@@ -214,7 +214,7 @@ class ServerState:
         for kind, key in list(definitions):
             for gate in gate_keys(key) if kind is ObjectKind.FLAG else ():
                 definitions.setdefault((kind, gate), self._written.get((kind, gate)))
-        live = self._history.live_names()
+        live = set(self._history.live_names())
         self._apply({name: definition for name, definition in definitions.items() if definition is not None or name in live})
 
     def _apply(self, changes: Mapping[ObjectName, Mapping[str, Any] | None]) -> None:

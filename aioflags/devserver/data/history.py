@@ -58,9 +58,9 @@ class ObjectHistory:
         """All objects of a kind that are not deleted."""
         return tuple(served for served in self._objects.values() if served.kind is kind and served.body is not None)
 
-    def live_names(self) -> set[ObjectName]:
-        """The names of all objects that are not deleted."""
-        return {name for name, served in self._objects.items() if served.body is not None}
+    def live_names(self) -> tuple[ObjectName, ...]:
+        """The names of all objects that are not deleted, in the order of their last change."""
+        return tuple(name for name, served in self._objects.items() if served.body is not None)
 
     def is_served(self, name: ObjectName, written: Mapping[str, Any]) -> bool:
         """Whether clients already get what ``written`` says. A version that is not newer is ignored."""
