@@ -69,7 +69,7 @@ class BigSegmentLookup:
         """What can be said without a wait: what was fetched lately, else that nothing is known. From any thread."""
         return self._from_cache(key) or _UNKNOWN
 
-    async def fetched(
+    async def fetch_for(
         self, snapshot: Snapshot, context: Context, missing: Callable[[FindMembership], tuple[str, ...]]
     ) -> FindMembership:
         """What an evaluation needs. ``missing`` makes it with what is known, and says what it lacks.
@@ -86,7 +86,7 @@ class BigSegmentLookup:
         known.find = self.cached
         return known
 
-    async def ahead(self, snapshot: Snapshot, context: Context) -> FindMembership:
+    async def prefetch(self, snapshot: Snapshot, context: Context) -> FindMembership:
         """Whatever evaluations of ``snapshot`` for ``context`` may need, fetched at once, within the same limit."""
         known, lacking = _Known(self.cached), list[str]()
         for key in _keys(snapshot, context):
@@ -108,7 +108,7 @@ class BigSegmentLookup:
                         group.start_soon(fetch, key)
         return known
 
-    def pinned(self, snapshot: Snapshot, context: Context) -> FindMembership:
+    def frozen(self, snapshot: Snapshot, context: Context) -> FindMembership:
         """What is at hand now, for evaluations that are to agree with one another."""
         known = _Known(self.cached)
         for key in _keys(snapshot, context):

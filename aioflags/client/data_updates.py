@@ -106,7 +106,7 @@ class DataUpdates:
         if self._config.offline or not (self._has_sources or self.keeper):
             # There is nothing to wait for, so it is decided already.
             self._cell.report(SourceState.VALID)
-            self._cell.ready()
+            self._cell.mark_ready()
         if self.memberships is not None:
             self.memberships.open()
 

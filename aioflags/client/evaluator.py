@@ -239,7 +239,7 @@ class Evaluator:
         def missing(find: FindMembership) -> tuple[str, ...]:
             return snapshot.evaluate(key, context, None, memberships=find).missing
 
-        return await memberships.fetched(snapshot, context, missing)
+        return await memberships.fetch_for(snapshot, context, missing)
 
     def _answer(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
         """The override of a test, otherwise the answer of the data. Notifies the observers of tests."""
@@ -295,13 +295,13 @@ class Evaluator:
         """The memberships that any flag may need, fetched before somebody asks."""
         if self._memberships is None or context is None or context.error is not None:
             return None
-        return await self._memberships.ahead(snapshot, context)
+        return await self._memberships.prefetch(snapshot, context)
 
     def pinned(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
         """The memberships that are at hand now, for any flag."""
         if self._memberships is None or context is None or context.error is not None:
             return None
-        return self._memberships.pinned(snapshot, context)
+        return self._memberships.frozen(snapshot, context)
 
     def states(
         self,

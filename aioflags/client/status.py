@@ -101,15 +101,15 @@ class StatusCell:
         """Whether anybody follows the changes of flags."""
         return self._feed.is_followed
 
-    def environment(self, environment_id: str) -> None:
+    def set_environment(self, environment_id: str) -> None:
         """Which environment the flags are of, as the newest response said."""
         self.environment_id = environment_id
 
-    def origin(self, source: str) -> None:
+    def set_source(self, source: str) -> None:
         """Which source the data are from that are reported next."""
         self.source = source
 
-    def ready(self) -> None:
+    def mark_ready(self) -> None:
         """Whoever waits for the start may go on."""
         self.readiness.set()
 
@@ -119,7 +119,7 @@ class StatusCell:
         """A source that polls on demand has polled, so that nothing more comes before it is asked: a start need not wait on."""
         if not self.readiness.is_set():
             self.start_timed_out()
-            self.ready()
+            self.mark_ready()
 
     def start_timed_out(self) -> None:
         """As long as starting may wait for data, nothing came."""
@@ -135,7 +135,7 @@ class StatusCell:
         """A bug ended what keeps the data current. What is there goes on being served."""
         if not self.is_closed:
             self._publish(SourceState.OFF, error)
-        self.ready()
+        self.mark_ready()
 
     def close(self) -> None:
         """The last step: source state ``OFF``, status ``NOT_READY``, no error."""
@@ -143,7 +143,7 @@ class StatusCell:
             return
         self.is_closed = True
         self._put(replace(self._dated(SourceState.OFF), status=Status.NOT_READY, since=_loop_time(), next_attempt=None))
-        self.ready()
+        self.mark_ready()
         self._feed.close()
 
     def after_fork(self) -> None:

@@ -173,10 +173,10 @@ class StoreReader:
         if before.has_data and snapshot.items == before.items:
             self._facts.report(state)
         else:
-            self._facts.origin("store")
+            self._facts.set_source("store")
             self._facts.report(state, snapshot=snapshot, change_set=change_set)
         if self._alone:
-            self._facts.ready()
+            self._facts.mark_ready()
 
     # -- a single flag
 

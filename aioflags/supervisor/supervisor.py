@@ -236,7 +236,7 @@ class Supervisor:
     async def _absorb(self, name: str, result: Result) -> Verdict:
         """Environment, data, state, readiness, in this order, and then what the result means."""
         if not isinstance(result, FetchFailure) and result.environment_id:
-            self._facts.environment(result.environment_id)
+            self._facts.set_environment(result.environment_id)
         snapshot = None
         change_set = None if isinstance(result, FetchFailure) else result.change_set
         try:
@@ -267,7 +267,7 @@ class Supervisor:
             self._last_error = error or self._last_error
         elif state is not None or snapshot is not None:
             if snapshot is not None:
-                self._facts.origin(name)
+                self._facts.set_source(name)
             self._report(state, error=error, snapshot=snapshot, change_set=None if snapshot is None else change_set)
             if self._applied is not None and snapshot is not None and change_set is not None:
                 self._applied(change_set, snapshot)
@@ -313,7 +313,7 @@ class Supervisor:
         # The state first: who wakes is to find it.
         if not self._has_woken and is_ready(state, sources_left=sources_left):
             self._has_woken = True
-            self._facts.ready()
+            self._facts.mark_ready()
 
 
 def _is_on_demand(entry: RotationEntry | None) -> bool:

@@ -37,14 +37,14 @@ class UpdateSink(Protocol):
         """
         ...
 
-    def environment(self, environment_id: str) -> None:
+    def set_environment(self, environment_id: str) -> None:
         """A source learned which environment the data belong to."""
         ...
 
-    def origin(self, source: str) -> None:
+    def set_source(self, source: str) -> None:
         """The data that are reported next come from the source of that name."""
         ...
 
-    def ready(self) -> None:
+    def mark_ready(self) -> None:
         """Whoever waits for data may wake: they are there, or none are to come. Called once, after the state was reported."""
         ...

@@ -513,7 +513,7 @@ async def test_in_the_child_of_a_fork_the_store_is_built_anew_and_asked_after_a_
     memberships.open()
     await memberships.status()
     snapshot = snapshot_of(segments=[{"key": "s", "version": 1, **segment()}])
-    known = await memberships.fetched(snapshot, USER, lambda find: () if find("user-key") else ("user-key",))
+    known = await memberships.fetch_for(snapshot, USER, lambda find: () if find("user-key") else ("user-key",))
     assert (known("user-key"), builder.built) == (Membership({"s.g2": True}, BigSegmentsStatus.HEALTHY), 1)
     memberships.after_fork()
     assert builder.built == 1
@@ -521,7 +521,7 @@ async def test_in_the_child_of_a_fork_the_store_is_built_anew_and_asked_after_a_
     for opened, status in ((False, BigSegmentsStatus.STORE_ERROR), (True, BigSegmentsStatus.HEALTHY)):
         if opened:
             memberships.open()
-        known = await memberships.fetched(snapshot, Context("a"), lambda find: () if find("a") else ("a",))
+        known = await memberships.fetch_for(snapshot, Context("a"), lambda find: () if find("a") else ("a",))
         assert (found := known("a")) is not None
         assert found.status is status
     assert builder.built == 2

@@ -201,7 +201,7 @@ async def test_readiness_comes_after_the_status(cell: StatusCell) -> None:
     task = asyncio.create_task(wait())
     await asyncio.sleep(0)
     data(cell)
-    cell.ready()
+    cell.mark_ready()
     await task
     assert found == ["VALID"]
 

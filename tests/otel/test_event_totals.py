@@ -89,7 +89,7 @@ def test_events_before_the_environment_was_known_do_not_move_to_it() -> None:
     totals = EventTotals()
     owner, other = Owner(None).add_to(totals).identify(2), Owner(None).add_to(totals).identify(1)
     assert single(totals, None) == {"recorded": 3, "pending": 3}
-    owner.cell.environment("e")
+    owner.cell.set_environment("e")
     owner.identify(1)
     assert single(totals, None) == {"recorded": 3, "pending": 1}
     assert single(totals) == {"recorded": 1, "pending": 3}

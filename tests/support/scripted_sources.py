@@ -162,13 +162,13 @@ class World:
             self.holder.publish(snapshot)
         self.note("", "reported", Report(state, error, self.served, change_set, next_attempt))
 
-    def environment(self, environment_id: str) -> None:
+    def set_environment(self, environment_id: str) -> None:
         self.note("", "environment", environment_id)
 
-    def origin(self, source: str) -> None:
+    def set_source(self, source: str) -> None:
         self.note(source, "origin")
 
-    def ready(self) -> None:
+    def mark_ready(self) -> None:
         self.note("", "ready")
 
     # -- what can be asked
