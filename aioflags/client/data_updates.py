@@ -17,6 +17,7 @@ from aioflags.model.result import SourceState
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import StoreStatus
 from aioflags.persistence.health import AVAILABLE
+from aioflags.persistence.options import StoreOptions
 from aioflags.persistence.session import StoreSession
 from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.cancellation import contain_cancellation
@@ -195,18 +196,15 @@ class DataUpdates:
         # Whoever sees the name cannot tell the key from it.
         place = "\n".join((config.base_uri, config.stream_uri, config.payload_filter_key or ""))
         environment = hmac.new(key.value.encode(), place.encode(), hashlib.sha256).hexdigest()
-        return StoreSession(
-            chosen.store,
-            writes=chosen.mode == "read_write",
-            alone=not self._has_sources,
+        options = StoreOptions(
+            store=chosen.store,
+            is_written=chosen.mode == "read_write",
+            has_sources=self._has_sources,
             cache=chosen.cache,
-            ttl=chosen.cache_ttl,
-            context=StoreContext(environment=environment, logger=self._logger),
-            holder=self._holder,
-            facts=self._cell,
-            report=self.store_statuses.put,
-            turned=turned,
+            cache_ttl=chosen.cache_ttl,
         )
+        context = StoreContext(environment=environment, logger=self._logger)
+        return StoreSession(options, context, self._cell, on_status=self.store_statuses.put, on_lookup=turned)
 
 
 def first_snapshot(config: Config) -> Snapshot:

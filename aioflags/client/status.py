@@ -97,6 +97,11 @@ class StatusCell:
             self._feed.publish(before, snapshot, change_set)
 
     @property
+    def snapshot(self) -> Snapshot:
+        """The newest published snapshot."""
+        return self._holder.snapshot
+
+    @property
     def is_followed(self) -> bool:
         """Whether anybody follows the changes of flags."""
         return self._feed.is_followed

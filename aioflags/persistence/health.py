@@ -1,6 +1,6 @@
-"""StoreHealth: every call of a store goes through here, so that one place notices when it fails, and when it is back.
+"""StoreHealth: all calls of a store go through it, so that one place notices when the store fails and when it works again.
 
-While it is away nobody else calls it. Whoever needs it waits until it is asked successfully whether it is there.
+After a failure the store is not called until its ``is_available`` returns true. Readers and writers wait for that.
 
 Source: ``data-system.md`` 7.5.
 """
@@ -9,52 +9,43 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import anyio
 
 from aioflags.errors import StoreError
 from aioflags.model.defaults import MAX_STORE_POLL_INTERVAL, STORE_LOOKUP_TIMEOUT, STORE_POLL_INTERVAL, STORE_TIMEOUT
 from aioflags.model.status import StoreStatus
-from aioflags.runtime.cancellation import contain_cancellation
-from aioflags.runtime.logs import describe_error, printable
+from aioflags.runtime.broadcast import Signal
 from aioflags.stores.base import Paced, Store
+from aioflags.stores.guest import GuestStore
 
 __all__ = ["AVAILABLE", "StoreHealth"]
 
 T = TypeVar("T")
 
-AVAILABLE = StoreStatus(available=True, stale=False)
-_AWAY = StoreStatus(available=False, stale=True)
-_BACK = StoreStatus(available=True, stale=True)
+AVAILABLE: Final = StoreStatus(available=True, stale=False)
+_UNAVAILABLE: Final = StoreStatus(available=False, stale=True)
+_BACK: Final = StoreStatus(available=True, stale=True)
+"""The store works again. What was written, or read, during the outage is missing."""
 
 
 class StoreHealth:
-    """How one store is doing during one run of a client. ``report`` is told of every status, at first ``AVAILABLE``.
+    """The status of one store during one run of a client. ``on_status`` is called with each status, first with ``AVAILABLE``.
 
-    Without a ``store`` ``build`` gives it when it is first asked for something. One that cannot be built is one that fails: what
-    it needs may not be there yet, so it is tried again like any other.
+    A store that cannot be built counts as a store that fails: its server or its folder may appear later.
     """
 
-    def __init__(
-        self,
-        store: Store | None,
-        build: Callable[[], Store],
-        report: Callable[[StoreStatus], object],
-        logger: logging.Logger,
-    ) -> None:
-        self.store: Store | None = store
-        """What there is to close."""
-        self._build = build
-        self._report = report
-        self._is_available = True
-        self._is_told = False
+    def __init__(self, store: GuestStore[Store], on_status: Callable[[StoreStatus], object], logger: logging.Logger) -> None:
+        self._store = store
+        self._on_status = on_status
         self._logger = logger
-        self._failed = anyio.Event()
-        self._back = anyio.Event()
-        self._pause = STORE_POLL_INTERVAL
+        self._is_available = True
         self._is_needed = True
-        report(AVAILABLE)
+        self._failed = Signal()
+        self._recovered = Signal()
+        self._poll_interval = STORE_POLL_INTERVAL
+        on_status(AVAILABLE)
 
     @property
     def is_available(self) -> bool:
@@ -64,95 +55,76 @@ class StoreHealth:
     @property
     def pace(self) -> float:
         """For how many seconds the store wants single changes collected."""
-        store: object = self.store
+        store: object = self._store.store
         return store.pace if isinstance(store, Paced) else 0.0
 
-    async def call(self, ask: Callable[[Store], Awaitable[T]], *, limit: float = STORE_TIMEOUT) -> T:
-        """What the store answers within ``limit`` seconds.
+    async def call(self, operation: Callable[[Store], Awaitable[T]], *, limit: float = STORE_TIMEOUT) -> T:
+        """The result of ``operation``, which gets the store and has ``limit`` seconds.
 
         Raises:
-            StoreError: it failed, or took too long. That is known by then: nobody else has to say so.
+            StoreError: The store failed or took too long. The failure is logged and the status changed already.
         """
         try:
-            with contain_cancellation(), anyio.fail_after(limit):
-                return await ask(self._built())
-        except TimeoutError:
-            # The store's own limit, or ours: either way it hangs.
-            raise self._failure(f"no answer within {limit:g} s") from None
+            return await self._store.call(operation, limit=limit)
         except StoreError as error:
             raise self._failure(str(error)) from error
-        except Exception as error:
-            raise self._failure(describe_error(error)) from error
 
-    async def look_up(self, ask: Callable[[Store], Awaitable[T]]) -> T:
-        """:meth:`call` for what is to be quick."""
-        return await self.call(ask, limit=STORE_LOOKUP_TIMEOUT)
+    async def look_up(self, operation: Callable[[Store], Awaitable[T]]) -> T:
+        """:meth:`call` with the shorter limit, for operations that an evaluation waits for."""
+        return await self.call(operation, limit=STORE_LOOKUP_TIMEOUT)
 
     def refreshed(self) -> None:
-        """Everything was written, or read, since the store came back."""
-        self._pause = STORE_POLL_INTERVAL
+        """Everything was written, or read, since the store works again."""
+        self._poll_interval = STORE_POLL_INTERVAL
         if self.is_available:
-            self._report(AVAILABLE)
-            if self._is_told:
-                self._is_told = False
-                self._logger.warning("the store of flag data is available again")
+            self._on_status(AVAILABLE)
+            self._store.log_recovery("is available again")
 
-    def lost(self) -> None:
-        """It answers, but does not have any more what was written. Until that is there again it is :meth:`refreshed`."""
-        if not self._is_told:
-            self._is_told = True
-            self._logger.warning("the store of flag data has lost what was written, and gets everything again")
-        self._report(_BACK)
+    def lost_data(self) -> None:
+        """The store answers, but lacks what was written. It is stale until :meth:`refreshed`."""
+        self._store.log_failure("lost what was written; everything is written again")
+        self._on_status(_BACK)
 
     def retire(self) -> None:
-        """Nobody is going to write or read any more, so that nothing in it can be out of date."""
+        """The store will not be read or written any more, so it cannot be stale."""
         self._is_needed = False
         self.refreshed()
 
     async def until_available(self) -> None:
-        """Returns at once if it is."""
-        while not self.is_available:
-            await self._back.wait()
+        """Return when the store may be called: at once if it is available."""
+        while not self._is_available:
+            await self._recovered.wait()
 
-    async def until_away(self) -> None:
-        """Returns when a call has failed."""
-        await self._failed.wait()
+    async def until_unavailable(self) -> None:
+        """Return when a call has failed: at once during an outage."""
+        if self._is_available:
+            await self._failed.wait()
 
     async def run(self) -> None:
-        """Asks a store that failed until it is back, again and again, until cancelled."""
+        """After each failure, poll the store until it is available. Runs until cancelled."""
         while True:
-            await self._failed.wait()
+            await self.until_unavailable()
             await self._recovery()
-            self._failed = anyio.Event()
             self._is_available = True
-            self._report(_BACK)
+            self._on_status(_BACK)
             if not self._is_needed:
                 self.refreshed()
-            back, self._back = self._back, anyio.Event()
-            back.set()
+            self._recovered.send()
 
     async def _recovery(self) -> None:
-        """Until the store says that it is back. One that says so and fails at once is asked less and less often."""
-        pause, self._pause = self._pause, min(self._pause * 2, MAX_STORE_POLL_INTERVAL)
+        """Poll until the store reports that it is available. If its next call fails again, the next recovery polls less often."""
+        interval, self._poll_interval = self._poll_interval, min(self._poll_interval * 2, MAX_STORE_POLL_INTERVAL)
         while True:
-            await anyio.sleep(pause)
+            await anyio.sleep(interval)
             try:
-                with contain_cancellation(), anyio.fail_after(STORE_LOOKUP_TIMEOUT):
-                    if await self._built().is_available():
-                        return
-            except Exception as error:  # noqa: BLE001  # whatever it is, the store is not back
-                self._logger.debug("the store of flag data is not back: %s", describe_error(error))
+                if await self._store.call(lambda store: store.is_available(), limit=STORE_LOOKUP_TIMEOUT):
+                    return
+            except StoreError as error:
+                self._logger.debug("%s is not available yet: %s", self._store.name, error)
 
-    def _built(self) -> Store:
-        if self.store is None:
-            self.store = self._build()
-        return self.store
-
-    def _failure(self, why: str) -> StoreError:
-        if not self._is_told:
-            self._is_told = True
-            self._logger.warning("the store of flag data failed, and is left alone until it is back: %s", printable(why))
+    def _failure(self, reason: str) -> StoreError:
+        self._store.log_failure(f"failed and is not called until it is available again: {reason}")
         self._is_available = False
-        self._report(_AWAY)
-        self._failed.set()
-        return StoreError(f"the store of flag data failed: {printable(why)}")
+        self._on_status(_UNAVAILABLE)
+        self._failed.send()
+        return StoreError(f"{self._store.name} failed: {reason}")

@@ -1,7 +1,7 @@
-"""StoreReader: the store serves while no source has delivered, and for good where there are no sources.
+"""StoreReader: makes snapshots of what a store holds until a source has delivered, or for good if there are no sources.
 
-What it holds becomes a snapshot like any other, so that evaluations do not know the difference. How it is kept fresh is the mode:
-read again after some time, never again, or, for calls that can wait, with every evaluation.
+The snapshots are like those of sources, so evaluations do not know the difference. The cache mode decides how they are kept fresh:
+the store is read again after some time, never, or by every call that can wait.
 
 Source: ``data-system.md`` 5.4, 7.6.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -22,13 +22,13 @@ from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT
 from aioflags.model.result import ErrorInfo, FailureKind, SourceState
 from aioflags.model.values import plain_text
 from aioflags.persistence.health import StoreHealth
+from aioflags.persistence.options import StoreOptions
 from aioflags.runtime import clock
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import Once
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, read_items
-from aioflags.supervisor.holder import SnapshotHolder
-from aioflags.supervisor.precompilation import compile_slow
+from aioflags.supervisor.next_snapshot import next_snapshot
 from aioflags.supervisor.update_sink import UpdateSink
 
 if TYPE_CHECKING:
@@ -40,41 +40,32 @@ __all__ = ["StoreReader"]
 
 
 class StoreReader:
-    """What one store stands in for during one run of a client.
-
-    ``alone``: there are no sources, so that the store needs no marker, its data are as good as a source's, and it never has to
-    step back. ``ttl`` is how old its data may be, in seconds. ``first_read`` is set after the first attempt to read it.
-    """
+    """Reads one store during one run of a client. Sets ``first_read`` after the first attempt to read it."""
 
     def __init__(
-        self,
-        health: StoreHealth,
-        holder: SnapshotHolder,
-        facts: UpdateSink,
-        *,
-        alone: bool,
-        cache: Literal["ttl", "off", "infinite"],
-        ttl: float,
-        first_read: anyio.Event,
-        logger: logging.Logger,
+        self, health: StoreHealth, sink: UpdateSink, options: StoreOptions, first_read: anyio.Event, logger: logging.Logger
     ) -> None:
         self._health = health
-        self._holder = holder
-        self._facts = facts
-        self._alone = alone
-        self._cache = cache
-        self._ttl = ttl
+        self._sink = sink
+        self._cache = options.cache
+        self._cache_ttl = options.cache_ttl
+        self._has_sources = options.has_sources
+        self._first_read = first_read
         self._logger = logger
         self._once = Once()
-        self._is_marked = alone
-        self._was_read_for_caller = not alone
-        """Whether anybody has asked yet. Before, that there was nothing is no answer that would have to be kept."""
+        self._is_marked = not options.has_sources
+        """The marker was seen. Without sources no marker is needed."""
+        self._was_read_for_caller = options.has_sources
+        """True once a call has used the store. Until then an empty store is read again instead of being cached as empty.
+
+        With sources it is true from the start: an empty store is normal there.
+        """
         self._has_ended = False
         self._reads_started = 0
+        """The number of the last complete read that was started."""
         self._reads_finished = 0
-        """The number of the last reading of everything that was begun, and of the last that came to its end."""
+        """The number of the last complete read that succeeded."""
         self._loading = anyio.Lock()
-        self._first_read = first_read
         self._scope = anyio.CancelScope()
 
     @property
@@ -83,13 +74,13 @@ class StoreReader:
         return self._cache == "off" and not self._has_ended
 
     def end(self) -> None:
-        """A source has delivered. The store is not asked for data again."""
+        """A source has delivered: stop reading the store."""
         self._has_ended = True
         self._first_read.set()
         self._scope.cancel()
 
     async def run(self) -> None:
-        """Keeps the holder's snapshot as fresh as the mode says, until a source has delivered."""
+        """Read the store as often as the cache mode requires, until :meth:`end`."""
         with self._scope:
             while True:
                 await self._health.until_available()
@@ -98,154 +89,151 @@ class StoreReader:
                 if has_loaded and self._cache == "infinite":
                     return
                 if has_loaded:
-                    await self._lapse()
+                    await self._until_expired()
 
     def give_up_first_read(self) -> None:
-        """Somebody has waited for the first reading, in vain: nobody waits again for what it may find."""
+        """A call reached its time limit during the first read, so no later call waits for that read."""
         self._was_read_for_caller = True
 
     async def snapshot(self, key: str | None) -> Snapshot:
-        """The data that flag ``key`` is to be evaluated on now, or, without a key, all flags.
+        """The data to evaluate flag ``key`` on; without a key the data to evaluate all flags on.
 
-        With the cache off it waits for the store; with any cache, once, for one that was empty before anybody asked. It waits
-        for ``STORE_LOOKUP_TIMEOUT`` at most, and not at all for a store that is away: what was read last has to do then.
+        With the cache off it waits for the store. With any cache it waits once, if the store was empty before the first call.
+        It waits for ``STORE_LOOKUP_TIMEOUT`` at most, and not at all during an outage: it returns the data of the last read then.
         """
         if self._health.is_available and _can_be_stored(key):
             with contextlib.suppress(StoreError):
                 if self.looks_up and key is not None:
                     return await self._looked_up(plain_text(key))
-                if self.looks_up or not (self._was_read_for_caller or self._holder.snapshot.flags):
-                    # That this takes longer does not say that the store hangs: it is asked for everything.
+                if self.looks_up or not (self._was_read_for_caller or self._sink.snapshot.flags):
+                    # A complete read may take longer than a call waits. That alone does not mean that the store hangs.
                     with anyio.move_on_after(STORE_LOOKUP_TIMEOUT):
                         await self._load_anew()
                 self._was_read_for_caller = True
-        return self._holder.snapshot
+        return self._sink.snapshot
 
-    # -- everything
+    # -- complete reads
 
     async def _attempt(self) -> bool:
-        """Whether the store could be read."""
+        """Read everything; false if the store failed."""
         try:
             async with self._loading:
                 await self._load()
         except StoreError as error:
-            if self._alone and not self._holder.snapshot.has_data:
+            if not self._has_sources and not self._sink.snapshot.has_data:
                 info = ErrorInfo(kind=FailureKind.STORE_ERROR, message=str(error), time=clock.now())
-                self._facts.report(SourceState.INTERRUPTED, error=info)
+                self._sink.report(SourceState.INTERRUPTED, error=info)
             return False
         self._health.refreshed()
         return True
 
     async def _load(self) -> None:
-        """Everything, published if it is news; nothing, if the marker lacks."""
+        """Read everything and publish it, unless the marker is missing."""
         self._reads_started += 1
         number = self._reads_started
         if await self._health.look_up(self._has_marker):
-            await self._publish(await self._health.call(_loaded))
+            await self._publish(await self._health.call(_load_items))
         self._reads_finished = number
 
     async def _load_anew(self) -> None:
-        """Everything, read after this call began. Several who ask at once share one reading.
+        """Wait for a complete read that starts after this call. Concurrent calls share one read.
 
-        One that was given up does not count: the next who wanted to share it reads.
+        If the read that they share fails or is cancelled, the next of them reads.
         """
-        mine = self._reads_started + 1
+        number = self._reads_started + 1
         async with self._loading:
-            if self._reads_finished < mine and self._health.is_available:
+            if self._reads_finished < number and self._health.is_available:
                 await self._load()
 
     async def _publish(self, items: StoredItems) -> None:
-        changes = await run_cooperatively(read_items(items, self._complain))
+        changes = await run_cooperatively(read_items(items, self._log_unreadable))
         change_set = ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
         while True:
-            before = self._holder.snapshot
-            snapshot = await run_cooperatively(before.builder(change_set, traced=self._facts.is_followed))
-            await compile_slow(snapshot, change_set)
+            before = self._sink.snapshot
+            snapshot = await next_snapshot(before, change_set, traced=self._sink.is_followed)
             if self._has_ended:
                 return
-            if self._holder.snapshot is before:
+            if self._sink.snapshot is before:
                 break
         if snapshot.flags:
             self._once.forget("empty")
-        elif self._alone and self._once("empty"):
-            self._logger.warning("the store of flag data has no flags at all: does anybody write there, and under that prefix?")
-        state = SourceState.VALID if self._alone else None
+        elif not self._has_sources and self._once("empty"):
+            self._logger.warning("the store of flag data is empty: check its prefix, and that a program writes to it")
+        state = None if self._has_sources else SourceState.VALID
         if before.has_data and snapshot.items == before.items:
-            self._facts.report(state)
+            self._sink.report(state)
         else:
-            self._facts.set_source("store")
-            self._facts.report(state, snapshot=snapshot, change_set=change_set)
-        if self._alone:
-            self._facts.mark_ready()
+            self._sink.set_source("store")
+            self._sink.report(state, snapshot=snapshot, change_set=change_set)
+        if not self._has_sources:
+            self._sink.mark_ready()
 
     # -- a single flag
 
     async def _looked_up(self, key: str) -> Snapshot:
-        """A snapshot with the flag, and with what it stands on, as the store has them now. One limit holds for all of it."""
-        changes = await self._health.look_up(lambda store: self._found(store, key))
+        """A snapshot of the flag and its dependencies as the store has them now, read within one time limit."""
+        changes = await self._health.look_up(lambda store: self._get_flag(store, key))
         if changes is None:
-            return self._holder.snapshot
+            return self._sink.snapshot
         change_set = ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes), persist=False)
-        before = self._holder.snapshot
-        snapshot = await run_cooperatively(before.builder(change_set))
-        await compile_slow(snapshot, change_set)
-        return self._holder.snapshot if self._has_ended else snapshot
+        snapshot = await next_snapshot(self._sink.snapshot, change_set)
+        return self._sink.snapshot if self._has_ended else snapshot
 
-    async def _found(self, store: Store, key: str) -> list[Change] | None:
-        """The flag and what it stands on; ``None`` if the marker lacks."""
+    async def _get_flag(self, store: Store, key: str) -> list[Change] | None:
+        """The flag with its prerequisites and segments; ``None`` if the marker is missing."""
         if not await self._has_marker(store):
             return None
         changes: list[Change] = []
-        open_ends: list[Item] = [(ObjectKind.FLAG, key)]
-        seen = set(open_ends)
-        while open_ends:
-            kind, name = open_ends.pop()
-            item = await _got(store, kind, name)
-            change = None if item is None else read_item(item, self._complain)
+        queue: list[Item] = [(ObjectKind.FLAG, key)]
+        seen = set(queue)
+        while queue:
+            kind, name = queue.pop()
+            item = await _get_item(store, kind, name)
+            change = None if item is None else read_item(item, self._log_unreadable)
             if change is not None:
                 changes.append(change)
-                news = dependencies(change.definition) - seen
-                seen |= news
-                open_ends += news
+                unseen = dependencies(change.definition) - seen
+                seen |= unseen
+                queue += unseen
         return changes
 
-    # -- what both need
+    # -- both
 
     async def _has_marker(self, store: Store) -> bool:
-        """Whether the data count. Once they do they do for good."""
+        """Whether the store has a complete data set. It is not asked again after it had one."""
         if not self._is_marked:
             self._is_marked = await store.initialized()
         return self._is_marked
 
-    async def _lapse(self) -> None:
-        """Until the data have to be read again: too old, or read before an outage that is over."""
-        with anyio.move_on_after(self._ttl):
-            await self._health.until_away()
+    async def _until_expired(self) -> None:
+        """Wait until the data are too old, or the store fails: they are read again after the outage."""
+        with anyio.move_on_after(self._cache_ttl):
+            await self._health.until_unavailable()
 
-    def _complain(self, why: str) -> None:
-        if self._once(why):
-            self._logger.warning("the store has an item that cannot be read, and is left out: %s", why)
+    def _log_unreadable(self, reason: str) -> None:
+        if self._once(reason):
+            self._logger.warning("the store of flag data has an item that cannot be read and is left out: %s", reason)
 
 
-async def _loaded(store: Store) -> StoredItems:
-    """Everything, if it is what a store has to answer. A program's own may answer anything."""
-    found: object = await store.load()
-    if isinstance(found, Mapping) and all(isinstance(those, Mapping) for those in found.values()):
-        items: StoredItems = found
-        if all(isinstance(item, StoredItem) for those in items.values() for item in those.values()):
+async def _load_items(store: Store) -> StoredItems:
+    """Everything in the store. Checks its type: a store of the program may return anything."""
+    result: object = await store.load()
+    if isinstance(result, Mapping) and all(isinstance(by_key, Mapping) for by_key in result.values()):
+        items: StoredItems = result
+        if all(isinstance(item, StoredItem) for by_key in items.values() for item in by_key.values()):
             return items
-    raise StoreError(f"{type(store).__name__}.load answered something else than stored items")
+    raise StoreError(f"{type(store).__name__}.load: expected StoredItem by kind and key, got something else")
 
 
-async def _got(store: Store, kind: ObjectKind, key: str) -> StoredItem | None:
-    found: object = await store.get(kind, key)
-    if found is None or isinstance(found, StoredItem):
-        return found
-    raise StoreError(f"{type(store).__name__}.get answered something else than a stored item")
+async def _get_item(store: Store, kind: ObjectKind, key: str) -> StoredItem | None:
+    result: object = await store.get(kind, key)
+    if result is None or isinstance(result, StoredItem):
+        return result
+    raise StoreError(f"{type(store).__name__}.get: expected StoredItem or None, got {type(result).__name__}")
 
 
 def _can_be_stored(key: object) -> bool:
-    """Whether a store can be asked for a key. What is no text, or none that can be written, is not in there anyway."""
+    """Whether a store can have the key: not if it is not a string, or cannot be encoded."""
     try:
         return key is None or (isinstance(key, str) and bool(key.encode()))
     except UnicodeEncodeError:

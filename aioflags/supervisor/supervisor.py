@@ -20,14 +20,13 @@ import anyio
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, Result, SourceState, Update
 from aioflags.runtime import clock
-from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import display_name
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.sources.base import SourceBuilder, SourceContext
 from aioflags.supervisor.fallback_state import FallbackState, lifetime
 from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.next_snapshot import next_snapshot
 from aioflags.supervisor.policy import SERVER, Policy
-from aioflags.supervisor.precompilation import compile_slow
 from aioflags.supervisor.rotation import Rotation, RotationEntry
 from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, SourceRun
 from aioflags.supervisor.state_timer import StateTimer
@@ -243,9 +242,7 @@ class Supervisor:
             # The data go in before the directive is judged: a server that sends us away may still have sent the newest
             # data on the same connection, and FDv1 may take its time to answer.
             if change_set is not None and change_set.kind is not ChangeKind.NONE:
-                built = await run_cooperatively(self._holder.snapshot.builder(change_set, traced=self._facts.is_followed))
-                await compile_slow(built, change_set)
-                snapshot = built
+                snapshot = await next_snapshot(self._holder.snapshot, change_set, traced=self._facts.is_followed)
         except Exception as bug:
             self._logger.exception("%s brought data that could not be applied", name)
             result = _rejected(result, f"{name} brought data that could not be applied: {type(bug).__name__}")

@@ -1,4 +1,7 @@
-"""UpdateSink: how this floor tells the one above what happened. What that means for the public status is decided there."""
+"""UpdateSink: what the supervisor and the store reader report to, and where they find the current snapshot.
+
+The client's status cell implements it and derives the public status.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,16 @@ __all__ = ["UpdateSink"]
 
 
 class UpdateSink(Protocol):
-    """What the supervisor and the stand-in report. Every call returns at once, and is made on the client's event loop."""
+    """Receives data and states. Every method returns at once, and is called on the client's event loop."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest published snapshot."""
+        ...
 
     @property
     def is_followed(self) -> bool:
-        """Whether anybody will be told which flags new data affect."""
+        """Whether a listener wants to know which flags new data affect."""
         ...
 
     def report(
@@ -30,21 +38,25 @@ class UpdateSink(Protocol):
         change_set: ChangeSet | None = None,
         next_attempt: float | None = None,
     ) -> None:
-        """One step: ``snapshot`` is to be published, if there is one, then the state changes.
+        """Publish ``snapshot``, if given, then change the state, in one step.
 
-        ``state`` is ``None`` for data that change no state; ``change_set`` is what made the snapshot of the one before.
-        ``next_attempt``: with ``OFF``, when the sources start again, in Unix seconds; without it ``OFF`` is the last state.
+        Args:
+            state: ``None`` for data that do not change the state.
+            error: Why the state changed.
+            snapshot: The new data.
+            change_set: The change set that led from the current snapshot to ``snapshot``.
+            next_attempt: With ``OFF``: when the sources start again, in Unix seconds. ``OFF`` without it is the last state.
         """
         ...
 
     def set_environment(self, environment_id: str) -> None:
-        """A source learned which environment the data belong to."""
+        """A source reported the environment of the data."""
         ...
 
     def set_source(self, source: str) -> None:
-        """The data that are reported next come from the source of that name."""
+        """The data of the next :meth:`report` come from the source of that name."""
         ...
 
     def mark_ready(self) -> None:
-        """Whoever waits for data may wake: they are there, or none are to come. Called once, after the state was reported."""
+        """Wake the tasks that wait for data: there are data, or none will come. Called once, after the state was reported."""
         ...

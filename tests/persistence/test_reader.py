@@ -72,7 +72,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
-EMPTY = "the store of flag data has no flags at all: does anybody write there, and under that prefix?"
+EMPTY = "the store of flag data is empty: check its prefix, and that a program writes to it"
 
 
 @pytest.mark.parametrize("cache", ["ttl", "off", "infinite"])

@@ -13,7 +13,7 @@ from tests.support.feed import Feed, change, changes, full
 from tests.support.memory_store import MemoryStore
 
 TOLD = [
-    "the store of flag data has lost what was written, and gets everything again",
+    "the store of flag data lost what was written; everything is written again",
     "the store of flag data is available again",
 ]
 

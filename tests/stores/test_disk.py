@@ -560,7 +560,7 @@ async def test_a_missing_folder_is_reported_before_the_first_write(
     async with started(beside(feed, DiskStore(path), mode=mode)) as client:
         assert client.store_status == StoreStatus(available=False, stale=True)
     said = [record.getMessage() for record in caplog.records if "store" in record.getMessage()]
-    assert said[0] == f"the store of flag data failed, and is left alone until it is back: {problem.format(path.parent)}"
+    assert said[0] == f"the store of flag data failed and is not called until it is available again: {problem.format(path.parent)}"
     assert "tmp'" not in caplog.text
 
 

@@ -145,9 +145,13 @@ class World:
             group.cancel_scope.cancel()
         assert self.live == []
 
-    # -- Facts
+    # -- UpdateSink
 
     is_followed: bool = False
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.holder.snapshot
 
     def report(
         self,

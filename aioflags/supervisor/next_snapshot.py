@@ -1,0 +1,43 @@
+"""next_snapshot: applies a change set to a snapshot without holding the event loop.
+
+Long patterns are compiled in a thread, before the flags that use them are published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from aioflags.evaluation.slow_patterns import slow_items
+from aioflags.runtime.checkpoints import run_cooperatively
+from aioflags.runtime.daemon_threads import DaemonThreads
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.model.change import ChangeSet
+
+__all__ = ["next_snapshot"]
+
+_THREADS: Final = DaemonThreads("aioflags-patterns")
+
+
+async def next_snapshot(before: Snapshot, change_set: ChangeSet, *, traced: bool = False) -> Snapshot:
+    """The snapshot that ``change_set`` makes of ``before``. ``traced``: it records which flags the change set affects."""
+    snapshot = await run_cooperatively(before.builder(change_set, traced=traced))
+    await _compile_slow(snapshot, change_set)
+    return snapshot
+
+
+async def _compile_slow(snapshot: Snapshot, change_set: ChangeSet) -> None:
+    """Compile the definitions of the change set whose patterns would hold the event loop at their first evaluation.
+
+    If no thread can be started, they are compiled at their first evaluation.
+    """
+    items = await run_cooperatively(slow_items(change_set))
+    if not items:
+        return
+    try:
+        compilation = asyncio.get_running_loop().run_in_executor(_THREADS, snapshot.compile, items)
+    except RuntimeError:
+        return
+    await compilation
