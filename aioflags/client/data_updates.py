@@ -27,6 +27,7 @@ from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.stores.base import StoreContext
 from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.options import SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
 
 __all__ = ["DataUpdates", "first_snapshot"]
@@ -56,7 +57,7 @@ class DataUpdates:
         self._cell = cell
         self._attempted = attempted
         self._logger = config.logger
-        self._engagement = FallbackState()
+        self._fallback = FallbackState()
         self.system: DataSystem = config.data_system
         """May be replaced before the start."""
         self.demand: PollOnDemand = PollOnDemand(cell.polled_on_demand)
@@ -153,19 +154,15 @@ class DataUpdates:
 
     async def _follow_sources(self) -> None:
         system = self.system
-        supervisor = Supervisor(
+        options = SourceOptions(
             initializers=system.initializers,
             synchronizers=system.synchronizers,
             fdv1_fallback=system.fdv1_fallback,
-            recovery=system.fdv1_fallback_recovery,
-            refused_retry=system.refused_retry,
-            context=self._source_context(),
-            holder=self._holder,
-            facts=self._cell,
-            engagement=self._engagement,
-            applied=None if self.keeper is None else self.keeper.applied,
-            logger=self._logger,
+            recovers_fdv2=system.fdv1_fallback_recovery == "ttl",
+            retries_refused=system.refused_retry == "extended",
         )
+        on_applied = None if self.keeper is None else self.keeper.applied
+        supervisor = Supervisor(options, self._source_context(), self._cell, self._fallback, on_applied=on_applied)
         try:
             await supervisor.run()
         finally:

@@ -1,1 +1,1 @@
-"""Floor 5: who runs, until when, and what to do next. Decisions are pure functions; one loop does what they say."""
+"""Decides which data source runs, for how long, and which one is next. Decisions are pure functions; one loop acts on them."""

@@ -1,7 +1,7 @@
-"""FallbackState: the client's memory that a directive was obeyed, and for how long it holds.
+"""FallbackState: whether the client obeys a fallback directive, and until when.
 
-It belongs to the client and outlives sources, tenures and supervisors: a client that is restarted, after a fork say, stays
-on FDv1.
+It belongs to the client and outlives sources and supervisors: a client that is started again, after a fork for example, stays on
+FDv1.
 
 Source: ``data-system.md`` 6.3 and 6.6, FB-26.
 """
@@ -18,9 +18,9 @@ __all__ = ["FallbackState", "lifetime"]
 
 
 def lifetime(directive: FallbackDirective, random: Callable[[], float]) -> float:
-    """For how many seconds a directive holds, where it does not hold for ever.
+    """For how many seconds a directive holds, if directives do not hold until the client is closed.
 
-    The server's own number if it is in (0, 3600]: the server has spread it already. Else between 1800 and 3600.
+    The server's own number if it is in (0, 3600]: the server has added jitter to it. Otherwise a random number from 1800 to 3600.
     """
     ttl = directive.ttl
     if ttl is not None and 0 < ttl <= MAX_TTL:
@@ -29,7 +29,7 @@ def lifetime(directive: FallbackDirective, random: Callable[[], float]) -> float
 
 
 class FallbackState:
-    """Whether FDv2 has been left, and until when. Read by anybody, changed by the supervisor alone."""
+    """Whether the client has left FDv2, and until when. Only the supervisor changes it."""
 
     __slots__ = ("_until",)
 
@@ -38,19 +38,19 @@ class FallbackState:
 
     @property
     def is_on_fdv1(self) -> bool:
-        """Whether the client is to stay off FDv2."""
+        """Whether the client has to stay off FDv2."""
         return self._until is not None
 
     @property
     def until(self) -> float:
-        """When FDv2 may be tried again, on the event loop's clock: infinity for never, or if FDv2 was not left at all."""
+        """When FDv2 may be tried again, on the event loop's clock. Infinity: never, or the client has not left FDv2."""
         return math.inf if self._until is None else self._until
 
-    def engage(self, *, until: float) -> None:
-        """A directive was received. One that comes while another holds changes nothing, so that a deadline cannot be put off."""
+    def start(self, *, until: float) -> None:
+        """A directive was received. A second directive does not move the deadline of the first one."""
         if self._until is None:
             self._until = until
 
     def end(self) -> None:
-        """Back to FDv2: the next directive counts anew."""
+        """The client is back on FDv2. The next directive sets a new deadline."""
         self._until = None

@@ -1,4 +1,4 @@
-"""SnapshotHolder: the one cell that says which snapshot is current."""
+"""SnapshotHolder: refers to the current snapshot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["SnapshotHolder"]
 
 
 class SnapshotHolder:
-    """Holds the newest snapshot. Any thread may read :attr:`snapshot`: take it once, then use what was taken."""
+    """Holds the newest snapshot. Any thread may read :attr:`snapshot`: read it once, then use the same snapshot throughout."""
 
     __slots__ = ("snapshot",)
 
@@ -19,5 +19,5 @@ class SnapshotHolder:
         self.snapshot: Snapshot = snapshot
 
     def publish(self, snapshot: Snapshot) -> None:
-        """From now on evaluations see ``snapshot``."""
+        """Evaluations use ``snapshot`` from now on."""
         self.snapshot = snapshot

@@ -1,4 +1,4 @@
-"""Policy: the limits that the supervisor is given. Durations are in seconds.
+"""Policy: the limits and pauses of a supervisor. Durations are in seconds.
 
 Source: ``data-system.md`` 5.5.
 """
@@ -16,14 +16,20 @@ __all__ = ["SERVER", "Policy"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How long the supervisor waits, and for what.
+    """Limits on the states of a source, and pauses between runs of sources.
 
-    ``startup``: from the start of its tenure to its first ``VALID``. ``interruption``: since it stopped being ``VALID``.
-    ``recovery``: for how long one that is not the first has to be ``VALID`` before the first gets another chance.
-    ``after_rejection``: how long to wait for the next tenure after data that could not be applied, alone or not.
-    ``after_round``: the first pause after each source has run once and none was ``VALID``; it doubles with each such round, up
-    to ``longest_after_round``. ``after_refusal``: the first pause after the last source was refused; it doubles each time that
-    happens again, up to ``longest_after_refusal``. The first three limits do not hold for a source that is alone.
+    The first three are limits. They do not apply to the only source that is left:
+
+    - ``startup``: from the start of a run to its first ``VALID``.
+    - ``interruption``: from the end of ``VALID`` to the next ``VALID``.
+    - ``recovery``: how long a source other than the first stays ``VALID`` before the first source is tried again.
+
+    The others are pauses before the next run:
+
+    - ``after_rejection``: after data that could not be applied, also if only one source is left.
+    - ``after_round``: after each source has run once and none was ``VALID``. It doubles with each such round, up to
+      ``max_after_round``.
+    - ``after_refusal``: after the service refused the last source. It doubles with each such refusal, up to ``max_after_refusal``.
     """
 
     startup: float
@@ -31,17 +37,17 @@ class Policy:
     recovery: float
     after_rejection: float
     after_round: float
-    longest_after_round: float
+    max_after_round: float
     after_refusal: float
-    longest_after_refusal: float
+    max_after_refusal: float
 
     def pause_after_round(self, rounds: int, *, chance: float) -> float:
-        """Seconds after so many rounds in a row without a ``VALID``; ``chance`` in [0, 1) takes off up to half."""
-        return delay(self.after_round, rounds, chance=chance, ceiling=self.longest_after_round)
+        """Seconds after ``rounds`` rounds in a row without a ``VALID``. ``chance`` in [0, 1) subtracts up to half."""
+        return delay(self.after_round, rounds, chance=chance, ceiling=self.max_after_round)
 
     def pause_after_refusal(self, refusals: int, *, chance: float) -> float:
-        """Seconds after no source was left so many times in a row; ``chance`` as above."""
-        return delay(self.after_refusal, refusals, chance=chance, ceiling=self.longest_after_refusal)
+        """Seconds after no source was left ``refusals`` times in a row. ``chance`` as above."""
+        return delay(self.after_refusal, refusals, chance=chance, ceiling=self.max_after_refusal)
 
 
 SERVER: Final = Policy(
@@ -50,7 +56,7 @@ SERVER: Final = Policy(
     recovery=300.0,
     after_rejection=30.0,
     after_round=1.0,
-    longest_after_round=30.0,
+    max_after_round=30.0,
     after_refusal=PATIENCE,
-    longest_after_refusal=MAX_PATIENCE,
+    max_after_refusal=MAX_PATIENCE,
 )

@@ -1,6 +1,6 @@
-"""Rotation: which synchronizers there are, and which one runs. An immutable value: each verdict leads to another one.
+"""Rotation: which synchronizers are left, and which one is current. An immutable value: a verdict leads to another rotation.
 
-This is where a directive is acted on, and nowhere else.
+This is the only place where a fallback directive is acted on.
 
 Source: ``data-system.md`` 5.5, 5.6, 6.3 and 6.6; ``architecture.md`` 7.
 """
@@ -18,7 +18,7 @@ __all__ = ["Rotation", "RotationEntry"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RotationEntry:
-    """A place in the list of synchronizers: the builder of the source, and its back-off, which outlives the runs of the source."""
+    """One synchronizer: the builder of the source, and its back-off, which outlives the runs of the source."""
 
     builder: SourceBuilder
     retry_state: RetryState = field(default_factory=RetryState)
@@ -26,16 +26,16 @@ class RotationEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """The synchronizers that are left, in order.
+    """The synchronizers that may run.
 
-    ``configured`` is the whole FDv2 list, ``fallback`` the FDv1 synchronizer. Once ``on_fdv1``, the fallback alone is left,
-    or nothing. ``failed_runs`` counts runs in a row that ended without a ``VALID``. ``was_refused``: one of the sources that were
-    removed was refused by the service, so that a later attempt may succeed.
+    ``configured``: the whole FDv2 list. ``fallback``: the FDv1 synchronizer. ``remaining``: the entries that were not removed, in
+    order; with ``on_fdv1`` the fallback alone, or nothing. ``index``: which of them is current. ``failed_runs``: runs in a row that
+    ended without a ``VALID``. ``was_refused``: the service refused one of the removed sources, so a later attempt may succeed.
     """
 
     configured: tuple[RotationEntry, ...]
     fallback: RotationEntry | None
-    left: tuple[RotationEntry, ...]
+    remaining: tuple[RotationEntry, ...]
     index: int = 0
     on_fdv1: bool = False
     failed_runs: int = 0
@@ -43,61 +43,68 @@ class Rotation:
 
     @classmethod
     def of(cls, synchronizers: tuple[SourceBuilder, ...], fallback: SourceBuilder | None) -> Rotation:
-        """The roster that a client starts with."""
+        """The rotation that a client starts with."""
         entries = tuple(RotationEntry(builder) for builder in synchronizers)
-        return cls(configured=entries, fallback=None if fallback is None else RotationEntry(fallback), left=entries)
+        return cls(configured=entries, fallback=None if fallback is None else RotationEntry(fallback), remaining=entries)
 
     @property
     def current(self) -> RotationEntry | None:
         """The entry of the source that runs now; ``None`` if no source is left."""
-        return self.left[self.index] if self.left else None
+        return self.remaining[self.index] if self.remaining else None
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is no other source that could take over."""
-        return len(self.left) == 1
+        """Whether the current source is the only one that is left."""
+        return len(self.remaining) == 1
 
     @property
     def is_primary(self) -> bool:
-        """Whether the current one is the first of those that are left."""
+        """Whether the current source is the first of those that are left."""
         return self.index == 0
 
     @property
+    def active(self) -> tuple[RotationEntry, ...]:
+        """The entries that start again after refusals: the FDv2 list, or the FDv1 fallback alone."""
+        if not self.on_fdv1:
+            return self.configured
+        return () if self.fallback is None else (self.fallback,)
+
+    @property
     def failed_rounds(self) -> int:
-        """How many times in a row every source has run without a ``VALID``, when the last of them has just ended; else 0."""
-        rounds, rest = divmod(self.failed_runs, max(len(self.left), 1))
+        """How many times in a row every source has run without a ``VALID``, if the last of them has just ended; otherwise 0."""
+        rounds, rest = divmod(self.failed_runs, max(len(self.remaining), 1))
         return 0 if rest else rounds
 
     def after(self, verdict: Verdict, *, was_valid: bool = False, was_refused: bool = False) -> Rotation:
-        """The roster after a verdict on the current source.
+        """The rotation after a verdict on the current source.
 
-        ``was_valid``: it was ``VALID`` at some time of its run. ``was_refused``: it ended since the service refused its request.
+        ``was_valid``: the source was ``VALID`` during its run. ``was_refused``: it ended because the service refused its request.
         """
         match verdict:
             case Verdict.FDV1 if not self.on_fdv1:
-                return self._with(() if self.fallback is None else (self.fallback,), on_fdv1=True)
+                return self._restarted(on_fdv1=True)
             case Verdict.RECOVER if self.on_fdv1:
-                return self._with(self.configured, on_fdv1=False)
+                return self._restarted(on_fdv1=False)
             case Verdict.RECOVER:
                 return replace(self, index=0, failed_runs=0)
-            case Verdict.RETRY if self.on_fdv1:
-                return self._with(() if self.fallback is None else (self.fallback,), on_fdv1=True)
             case Verdict.RETRY:
-                return self._with(self.configured, on_fdv1=False)
-            case Verdict.NEXT if self.left:
-                return replace(self, index=(self.index + 1) % len(self.left), failed_runs=0 if was_valid else self.failed_runs + 1)
-            case Verdict.REMOVE if self.left:
-                left = self.left[: self.index] + self.left[self.index + 1 :]
+                return self._restarted(on_fdv1=self.on_fdv1)
+            case Verdict.NEXT if self.remaining:
+                failed_runs = 0 if was_valid else self.failed_runs + 1
+                return replace(self, index=(self.index + 1) % len(self.remaining), failed_runs=failed_runs)
+            case Verdict.REMOVE if self.remaining:
+                remaining = self.remaining[: self.index] + self.remaining[self.index + 1 :]
                 return replace(
                     self,
-                    left=left,
-                    index=self.index if self.index < len(left) else 0,
+                    remaining=remaining,
+                    index=self.index if self.index < len(remaining) else 0,
                     failed_runs=0 if was_valid else self.failed_runs,
                     was_refused=self.was_refused or was_refused,
                 )
             case _:
                 return self
 
-    def _with(self, left: tuple[RotationEntry, ...], *, on_fdv1: bool) -> Rotation:
-        """A fresh start with these sources. What their back-off has come to stays with them."""
-        return replace(self, left=left, index=0, on_fdv1=on_fdv1, failed_runs=0, was_refused=False)
+    def _restarted(self, *, on_fdv1: bool) -> Rotation:
+        """All sources of one protocol, from the first one. Their back-off is kept."""
+        restarted = replace(self, index=0, on_fdv1=on_fdv1, failed_runs=0, was_refused=False)
+        return replace(restarted, remaining=restarted.active)

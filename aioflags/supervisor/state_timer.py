@@ -1,6 +1,6 @@
-"""StateTimer: a deadline that moves while a task waits for it.
+"""StateTimer: limits how long a source may stay in its state. Its deadline moves while a task waits for it.
 
-What a lease that ran out means is decided in ``verdict.py``.
+What an expired timer means is decided in ``verdict.py``.
 
 Source: ``data-system.md`` 5.5; ``architecture.md`` 7.
 """
@@ -20,45 +20,45 @@ __all__ = ["StateTimer"]
 
 
 class StateTimer:
-    """For how long a tenure may go on as it does. It starts when it is made, in the state ``INITIALIZING``.
+    """The timer of one run of a source. It starts when it is created, in the state ``INITIALIZING``.
 
-    ``limits``: for how many seconds the source may stay in a state; for ever in those that are not named.
-    ``until``: when it ends in any case, on the event loop's clock.
+    ``limits``: for how many seconds the source may stay in a state; states that are not listed have no limit.
+    ``until``: when the timer expires in any state, on the event loop's clock.
     """
 
     def __init__(self, limits: Mapping[SourceState, float], *, until: float = math.inf) -> None:
         self.state: SourceState = SourceState.INITIALIZING
         self._limits = limits
         self._until = until
-        self._held = False
+        self._is_held = False
         self._scope: anyio.CancelScope | None = None
-        self._begin()
+        self._restart()
 
-    def renew(self, state: SourceState) -> None:
+    def enter(self, state: SourceState) -> None:
         """The source reported ``state``. Only a change of state moves the deadline.
 
-        An interruption before the first ``VALID`` is none: the source is still starting. ``OFF`` ends a tenure by itself.
+        An interruption before the first ``VALID`` does not count: the source is still starting. ``OFF`` ends the run by itself.
         """
         still_starting = self.state is SourceState.INITIALIZING and state is SourceState.INTERRUPTED
         if state in {SourceState.VALID, SourceState.INTERRUPTED} and state is not self.state and not still_starting:
             self.state = state
-            self._begin()
+            self._restart()
 
     @contextmanager
     def held(self) -> Generator[None, None, None]:
-        """While held, the lease may run out but does not expire: a result that is being absorbed is not lost to a timer."""
-        self._held = True
+        """The timer does not expire inside this block, so that a result that is being applied is not lost."""
+        self._is_held = True
         self._move()
         try:
             yield
         finally:
-            self._held = False
+            self._is_held = False
             self._move()
 
-    async def expired(self) -> None:
-        """Returns when the lease has expired.
+    async def until_expired(self) -> None:
+        """Return when the timer has expired.
 
-        A result that is there at the very moment wins: the loop turns once more, and the deadline is looked at again.
+        A result that arrives at the deadline wins: the event loop runs once more, then the deadline is compared again.
         """
         while True:
             with anyio.CancelScope(deadline=self._effective) as self._scope:
@@ -69,9 +69,9 @@ class StateTimer:
 
     @property
     def _effective(self) -> float:
-        return math.inf if self._held else self._deadline
+        return math.inf if self._is_held else self._deadline
 
-    def _begin(self) -> None:
+    def _restart(self) -> None:
         self._deadline = min(anyio.current_time() + self._limits.get(self.state, math.inf), self._until)
         self._move()
 

@@ -1,38 +1,36 @@
-"""Supervisor: runs the initializers, then one tenure after another, by verdict, until nothing is left to run.
+"""Supervisor: runs the initializers, then one synchronizer after another, until no source is left to run.
 
-It asks ``verdict.py`` what a result means and the roster whose turn it is, and does what they say. What the public gets to
-see is left to the status cell behind :class:`UpdateSink`.
+``verdict.py`` decides what a result means, :class:`Rotation` which source is next. The supervisor acts on both, and reports data
+and states to the :class:`UpdateSink`, which derives the public status.
 
 Source: ``data-system.md`` 5, 6.3 and 6.6; ``architecture.md`` 4, 7 and 9.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import random as _random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import anyio
 
-from aioflags.model.change import ChangeKind, ChangeSet, Selector
+from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, Result, SourceState, Update
 from aioflags.runtime import clock
 from aioflags.runtime.logs import display_name
-from aioflags.runtime.logs import logger as package_logger
-from aioflags.sources.base import SourceBuilder, SourceContext
+from aioflags.sources.base import SourceContext
 from aioflags.supervisor.fallback_state import FallbackState, lifetime
-from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.next_snapshot import next_snapshot
-from aioflags.supervisor.policy import SERVER, Policy
+from aioflags.supervisor.options import SourceOptions
 from aioflags.supervisor.rotation import Rotation, RotationEntry
 from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, SourceRun
+from aioflags.supervisor.state_reporter import StateReporter
 from aioflags.supervisor.state_timer import StateTimer
 from aioflags.supervisor.update_log import UpdateLog
 from aioflags.supervisor.update_sink import UpdateSink
-from aioflags.supervisor.verdict import Verdict, is_ready, is_refusal, judge, limits, reported
+from aioflags.supervisor.verdict import Verdict, is_refusal, judge, limits, state_after
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -41,285 +39,258 @@ __all__ = ["Supervisor"]
 
 
 class Supervisor:
-    """The data sources of one client, for one run.
+    """Runs the data sources of one client, once.
 
-    ``recovery``: whether a directive holds until the client is closed (``"never"``) or for as long as the server said (``"ttl"``).
-    ``refused_retry``: whether the sources start again after the service refused all of them (``"extended"``) or not (``"never"``).
-    ``engagement`` remembers directives between runs. ``applied`` is called with each change set that was applied and the snapshot
-    that it made, once that is published. ``random`` gives a number in [0, 1), for jitter.
+    Args:
+        options: The sources, and when they are tried again.
+        context: What the sources are built with.
+        sink: Receives data and states.
+        fallback: Remembers fallback directives between runs of the client.
+        on_applied: Called with each change set that was applied and the snapshot that it led to, after the snapshot is published.
+        random: Returns a number in [0, 1), for jitter.
     """
 
     def __init__(
         self,
-        *,
-        initializers: Sequence[SourceBuilder],
-        synchronizers: Sequence[SourceBuilder],
-        fdv1_fallback: SourceBuilder | None,
-        recovery: Literal["never", "ttl"],
-        refused_retry: Literal["extended", "never"],
+        options: SourceOptions,
         context: SourceContext,
-        holder: SnapshotHolder,
-        facts: UpdateSink,
-        engagement: FallbackState,
-        policy: Policy = SERVER,
-        applied: Callable[[ChangeSet, Snapshot], None] | None = None,
+        sink: UpdateSink,
+        fallback: FallbackState,
+        *,
+        on_applied: Callable[[ChangeSet, Snapshot], None] | None = None,
         random: Callable[[], float] = _random.random,
-        logger: logging.Logger = package_logger,
     ) -> None:
-        self._initializers = tuple(initializers)
-        self._roster = Rotation.of(tuple(synchronizers), fdv1_fallback)
-        self._recovers = recovery == "ttl"
-        self._retries_refused = refused_retry == "extended"
+        self._options = options
+        self._policy = options.policy
         self._context = context
-        self._holder = holder
-        self._facts = facts
-        self._engagement = engagement
-        self._policy = policy
-        self._applied = applied
+        self._sink = sink
+        self._fallback = fallback
+        self._on_applied = on_applied
         self._random = random
-        self._logger = logger
-        self._log = UpdateLog(logger)
-        self._state = SourceState.INITIALIZING
+        self._logger = context.logger
+        self._log = UpdateLog(context.logger)
+        self._reporter = StateReporter(sink)
+        self._rotation = Rotation.of(tuple(options.synchronizers), options.fdv1_fallback)
         self._has_data = False
-        self._last_error: ErrorInfo | None = None
+        """A source has brought data in this run."""
         self._pause = 0.0
+        """Seconds before the next synchronizer starts."""
         self._was_valid = False
         """Whether the source that runs now, or ran last, was ``VALID`` in this run."""
         self._was_refused = False
-        """Whether it ended since the service refused its request."""
+        """Whether it ended because the service refused its request."""
         self._refusals = 0
         """How many times in a row no source was left after refusals."""
         self._last_name = ""
         """The name of the synchronizer that ran last."""
-        self._has_woken = False
 
     async def run(self) -> None:
-        """Until nothing is left to run, or until cancelled; no source is open afterwards. Raises nothing that sources do."""
-        if anyio.current_time() >= self._engagement.until:
-            self._engagement.end()
-        self._turn(Verdict.FDV1 if self._engagement.is_on_fdv1 else await self._initialize())
+        """Run until no source is left, or until cancelled; no source is open afterwards. Raises nothing that a source raises."""
+        if anyio.current_time() >= self._fallback.until:
+            self._fallback.end()
+        self._rotate(Verdict.FDV1 if self._fallback.is_on_fdv1 else await self._initialize())
         while True:
-            verdict = await (self._rest() if self._roster.current is None else self._synchronize(self._roster.current))
+            entry = self._rotation.current
+            verdict = await (self._wait_without_source() if entry is None else self._synchronize(entry))
             if verdict is Verdict.DONE:
                 return
-            self._turn(verdict)
+            self._rotate(verdict)
 
-    # -- the phases
+    # -- phases
 
     async def _initialize(self) -> Verdict:
-        """Runs initializers until one completes the initialization or brings a directive. Returns ``FDV1`` or ``DONE``."""
+        """Run initializers until one completes the initialization or brings a directive. Returns ``FDV1`` or ``DONE``."""
         verdict = Verdict.DONE
-        for builder in self._initializers:
-            verdict = await self._serve(SourceRun(builder, INITIALIZER, StateTimer({}), self._absorb, self._logger), self._context)
+        for builder in self._options.initializers:
+            run = SourceRun(builder, INITIALIZER, StateTimer({}), self._absorb, self._logger)
+            verdict = await self._run_source(run, self._context)
             if verdict is not Verdict.NEXT:
                 break
         if self._has_data:
-            # No initializer is left that could bring better data, so that these complete the initialization.
+            # No initializer is left that could bring better data, so these data complete the initialization.
             self._log.flush()
-            self._report(SourceState.VALID)
-        # The list of synchronizers stays as it is, unless there was a directive.
+            self._reporter.report(SourceState.VALID)
+        # The rotation of synchronizers does not change, unless there was a directive.
         return verdict if verdict is Verdict.FDV1 else Verdict.DONE
 
     async def _synchronize(self, entry: RotationEntry) -> Verdict:
-        """Runs a synchronizer, after the pause that the last verdict asked for."""
+        """Run a synchronizer, after the pause that the last verdict requires."""
         pause, self._pause = self._pause, 0.0
         await anyio.sleep(pause)
         self._was_valid = self._was_refused = False
-        roster = self._roster
-        if roster.on_fdv1:
-            role, lease = FDV1, StateTimer({}, until=self._engagement.until)
+        rotation = self._rotation
+        if rotation.on_fdv1:
+            role, timer = FDV1, StateTimer({}, until=self._fallback.until)
         else:
-            role, lease = SYNCHRONIZER, StateTimer(limits(self._policy, alone=roster.is_alone, primary=roster.is_primary))
-        tenure = SourceRun(entry.builder, role, lease, self._absorb, self._logger)
-        verdict = await self._serve(tenure, replace(self._context, retry_state=entry.retry_state))
-        self._last_name = tenure.name
+            bounds = limits(self._policy, alone=rotation.is_alone, primary=rotation.is_primary)
+            role, timer = SYNCHRONIZER, StateTimer(bounds)
+        run = SourceRun(entry.builder, role, timer, self._absorb, self._logger)
+        verdict = await self._run_source(run, replace(self._context, retry_state=entry.retry_state))
+        self._last_name = run.name
         return verdict
 
-    async def _serve(self, tenure: SourceRun, context: SourceContext) -> Verdict:
+    async def _run_source(self, run: SourceRun, context: SourceContext) -> Verdict:
         try:
-            return await tenure.run(context, self._selector)
+            return await run.run(context, lambda: self._sink.snapshot.selector)
         finally:
-            # Also when the client is closed meanwhile: one that is started again has to stay on FDv1.
-            if (directive := tenure.directive) is not None:
-                self._engage(tenure.name, directive)
+            # Also when the client is being closed: after a restart it has to stay on FDv1.
+            if run.directive is not None:
+                self._start_fallback(run.name, run.directive)
 
-    async def _rest(self) -> Verdict:
-        """No source is left: the end, or a pause until FDv2 may be tried again, or until sources that were refused may be.
+    async def _wait_without_source(self) -> Verdict:
+        """No source is left: return ``DONE``, or wait until FDv2 or the refused sources may be tried again.
 
-        While a directive holds for a time the state is not ``OFF``: it ends with that time, whatever becomes of FDv1.
+        While a directive holds for a limited time the state is not ``OFF``: FDv2 is tried after that time, even if FDv1 has ended.
         """
         retry_in = self._retry_in()
-        if self._roster.on_fdv1 and self._engagement.until < math.inf:
+        until = self._fallback.until
+        if self._rotation.on_fdv1 and until < math.inf:
             self._log.flush()
-            self._report(SourceState.INTERRUPTED, sources_left=False)
-            until = self._engagement.until
+            self._reporter.report(SourceState.INTERRUPTED, sources_left=False)
             if retry_in is None or anyio.current_time() + retry_in >= until:
                 await anyio.sleep_until(until)
                 return Verdict.RECOVER
             await anyio.sleep(retry_in)
             return Verdict.RETRY
-        if self._roster.on_fdv1:
-            self._off(self._last_error, retry_in)
-        elif self._roster.configured:
-            self._off(self._last_error or self._exhausted(), retry_in)
-        elif self._initializers and not self._has_data:
-            self._off(self._exhausted())
+        last_error = self._reporter.last_error
+        if self._rotation.on_fdv1:
+            self._report_off(last_error, retry_in)
+        elif self._rotation.configured:
+            self._report_off(last_error or self._reporter.exhausted(), retry_in)
+        elif self._options.initializers and not self._has_data:
+            self._report_off(self._reporter.exhausted(), None)
         else:
             self._log.flush()
-            self._report(SourceState.VALID)
+            self._reporter.report(SourceState.VALID)
         if retry_in is None:
             return Verdict.DONE
         await self._wait_for_retry(retry_in)
         return Verdict.RETRY
 
+    def _report_off(self, error: ErrorInfo | None, retry_in: float | None) -> None:
+        self._log.exhausted(error, has_data=self._serves_data, retry_in=retry_in)
+        self._reporter.report_off(error, retry_in=retry_in)
+
     def _retry_in(self) -> float | None:
-        """Seconds until sources that were refused start again; ``None`` if they do not."""
-        if not (self._retries_refused and self._roster.was_refused):
+        """Seconds until refused sources start again; ``None`` if they do not."""
+        if not (self._options.retries_refused and self._rotation.was_refused):
             return None
         self._refusals += 1
         return self._policy.pause_after_refusal(self._refusals, chance=self._random())
 
     async def _wait_for_retry(self, seconds: float) -> None:
-        """A timer, unless all sources poll on demand: these have none, and start again with a ``refresh()`` after that time."""
-        demand, roster = self._context.demand, self._roster
-        entries = roster.configured if not roster.on_fdv1 else () if roster.fallback is None else (roster.fallback,)
-        if all(_is_on_demand(entry) for entry in entries):
+        """Sleep. If all sources poll on demand, wait for the first ``refresh()`` after that time instead."""
+        demand = self._context.demand
+        if all(_is_on_demand(entry) for entry in self._rotation.active):
             await demand.wait_for_request(seconds)
         else:
             demand.sources_stopped()
             await anyio.sleep(seconds)
 
-    # -- what follows from a verdict
+    # -- after a verdict
 
-    def _engage(self, name: str, directive: FallbackDirective) -> None:
-        holds = lifetime(directive, self._random) if self._recovers else math.inf
-        self._engagement.engage(until=anyio.current_time() + holds)
-        self._logger.warning("%s was told to leave FDv2 for FDv1 (%s)", name, directive.origin)
+    def _start_fallback(self, name: str, directive: FallbackDirective) -> None:
+        seconds = lifetime(directive, self._random) if self._options.recovers_fdv2 else math.inf
+        self._fallback.start(until=anyio.current_time() + seconds)
+        self._logger.warning("%s received a fallback directive (%s): leaving FDv2 for FDv1", name, directive.origin)
 
-    def _turn(self, verdict: Verdict) -> None:
-        before = self._roster
-        self._roster = before.after(verdict, was_valid=self._was_valid, was_refused=self._was_refused)
-        self._rotate(verdict, was_engaged=before.on_fdv1)
-        if before.on_fdv1 and not self._roster.on_fdv1:
-            self._engagement.end()
-            self._logger.info("returning to FDv2: the time that the server named is over")
-        elif self._roster.on_fdv1 and not before.on_fdv1:
-            action = "halting: no FDv1 fallback is configured" if self._roster.fallback is None else "switching to FDv1 polling"
-            if math.isinf(self._engagement.until):
+    def _rotate(self, verdict: Verdict) -> None:
+        """Change to the rotation that follows from the verdict."""
+        before = self._rotation
+        self._rotation = before.after(verdict, was_valid=self._was_valid, was_refused=self._was_refused)
+        self._prepare_next(verdict, was_on_fdv1=before.on_fdv1)
+        if before.on_fdv1 and not self._rotation.on_fdv1:
+            self._fallback.end()
+            self._logger.info("returning to FDv2: the fallback directive has expired")
+        elif self._rotation.on_fdv1 and not before.on_fdv1:
+            has_fallback = self._rotation.fallback is not None
+            action = "switching to FDv1 polling" if has_fallback else "flag updates stop: no FDv1 fallback is configured"
+            if math.isinf(self._fallback.until):
                 self._logger.warning("%s", action)
             else:
-                self._logger.warning("%s; FDv2 again in %.0f s", action, self._engagement.until - anyio.current_time())
+                self._logger.warning("%s; FDv2 again in %.0f s", action, self._fallback.until - anyio.current_time())
 
-    def _rotate(self, verdict: Verdict, *, was_engaged: bool) -> None:
-        """What a change of source brings: a line in the log, and a pause after a whole round without a valid source."""
-        following = self._roster.current
-        if following is None:
+    def _prepare_next(self, verdict: Verdict, *, was_on_fdv1: bool) -> None:
+        """Log the change of source. After a whole round without a valid source, pause."""
+        entry = self._rotation.current
+        if entry is None:
             return
+        next_name = display_name(entry.builder)
         match verdict:
             case Verdict.NEXT:
-                if rounds := self._roster.failed_rounds:
+                if rounds := self._rotation.failed_rounds:
                     self._pause = max(self._pause, self._policy.pause_after_round(rounds, chance=self._random()))
-                if self._state is SourceState.OFF:
-                    # The sources that started again were not refused, so that what goes on is an interruption.
-                    self._report(SourceState.INTERRUPTED)
-                self._log.handed_over(self._last_name, display_name(following.builder), pause=self._pause)
-            case Verdict.RECOVER if not was_engaged:
-                self._log.recovering(self._last_name, display_name(following.builder))
+                if self._reporter.state is SourceState.OFF:
+                    # The sources started again and were not refused, so the outage is now an interruption.
+                    self._reporter.report(SourceState.INTERRUPTED)
+                self._log.handed_over(self._last_name, next_name, pause=self._pause)
+            case Verdict.RECOVER if not was_on_fdv1:
+                self._log.recovering(self._last_name, next_name)
             case Verdict.REMOVE:
-                self._log.removed(display_name(following.builder))
+                self._log.removed(next_name)
             case _:
                 pass
 
-    # -- from one result to its verdict
+    # -- from a result to its verdict
 
     async def _absorb(self, name: str, result: Result) -> Verdict:
-        """Environment, data, state, readiness, in this order, and then what the result means."""
+        """Apply and report one result: environment, data, state, readiness, in this order. Returns the verdict on it."""
         if not isinstance(result, FetchFailure) and result.environment_id:
-            self._facts.set_environment(result.environment_id)
-        snapshot = None
+            self._sink.set_environment(result.environment_id)
         change_set = None if isinstance(result, FetchFailure) else result.change_set
+        snapshot = None
         try:
-            # The data go in before the directive is judged: a server that sends us away may still have sent the newest
-            # data on the same connection, and FDv1 may take its time to answer.
+            # The data are applied before the directive is judged: a server that sends a directive may have sent the newest data
+            # on the same connection, and FDv1 may take some time to answer.
             if change_set is not None and change_set.kind is not ChangeKind.NONE:
-                snapshot = await next_snapshot(self._holder.snapshot, change_set, traced=self._facts.is_followed)
+                snapshot = await next_snapshot(self._sink.snapshot, change_set, traced=self._sink.is_followed)
         except Exception as bug:
             self._logger.exception("%s brought data that could not be applied", name)
             result = _rejected(result, f"{name} brought data that could not be applied: {type(bug).__name__}")
             verdict = judge(result)
             if verdict is Verdict.STAY and isinstance(result, Update):
-                # The source believes that we have the data. Another run of it, or of the next one, asks for them anew.
+                # The source assumes that the client has the data. Another run of it, or of the next source, requests them again.
                 verdict, self._pause = Verdict.NEXT, self._policy.after_rejection
         else:
             verdict = judge(result)
-            self._log.result(name, result, verdict, has_data=self._serves_data, is_on_demand=_is_on_demand(self._roster.current))
-        self._has_data = self._has_data or snapshot is not None
-        state = reported(result, verdict, applied=snapshot is not None)
+            is_on_demand = _is_on_demand(self._rotation.current)
+            self._log.result(name, result, verdict, has_data=self._serves_data, is_on_demand=is_on_demand)
+        state = state_after(result, verdict, applied=snapshot is not None)
         error = None if isinstance(result, Basis) else result.error
         self._was_refused = verdict is Verdict.REMOVE and is_refusal(error)
         if state is SourceState.VALID:
             self._was_valid, self._refusals = True, 0
-        if verdict is Verdict.REMOVE and snapshot is None and (self._is_last or self._state is SourceState.OFF):
-            # OFF follows as soon as the last source is closed, or has been reported before. Nothing is interrupted in between.
-            self._last_error = error or self._last_error
-        elif state is not None or snapshot is not None:
-            if snapshot is not None:
-                self._facts.set_source(name)
-            self._report(state, error=error, snapshot=snapshot, change_set=None if snapshot is None else change_set)
-            if self._applied is not None and snapshot is not None and change_set is not None:
-                self._applied(change_set, snapshot)
+        if snapshot is not None and change_set is not None:
+            self._has_data = True
+            self._sink.set_source(name)
+            self._reporter.report(state, error=error, snapshot=snapshot, change_set=change_set)
+            if self._on_applied is not None:
+                self._on_applied(change_set, snapshot)
+        elif verdict is Verdict.REMOVE and (self._is_last or self._reporter.state is SourceState.OFF):
+            # OFF follows when this source is closed, or was reported before. An interruption in between would be wrong.
+            self._reporter.last_error = error or self._reporter.last_error
+        elif state is not None:
+            self._reporter.report(state, error=error)
         return verdict
 
     @property
     def _is_last(self) -> bool:
-        """Whether no source is left when the current one is removed, and no directive ends that would bring others."""
-        return self._roster.is_alone and not (self._roster.on_fdv1 and self._engagement.until < math.inf)
+        """Whether no source is left if the current one is removed, and no directive expires later that would bring others back."""
+        return self._rotation.is_alone and not (self._rotation.on_fdv1 and self._fallback.until < math.inf)
 
     @property
     def _serves_data(self) -> bool:
-        """Whether evaluations are served from flag data, of sources or of a store."""
-        return self._holder.snapshot.has_data
-
-    def _selector(self) -> Selector:
-        return self._holder.snapshot.selector
-
-    # -- reports
-
-    def _off(self, error: ErrorInfo | None, retry_in: float | None = None) -> None:
-        self._log.exhausted(error, has_data=self._serves_data, retry_in=retry_in)
-        next_attempt = None if retry_in is None else clock.now() + retry_in
-        self._report(SourceState.OFF, error=error, sources_left=False, next_attempt=next_attempt)
-
-    def _exhausted(self) -> ErrorInfo:
-        last = f"; the last error: {self._last_error.message}" if self._last_error else ""
-        return ErrorInfo(kind=FailureKind.UNKNOWN, message=f"all data sources exhausted{last}", time=clock.now())
-
-    def _report(
-        self,
-        state: SourceState | None,
-        *,
-        error: ErrorInfo | None = None,
-        snapshot: Snapshot | None = None,
-        change_set: ChangeSet | None = None,
-        sources_left: bool = True,
-        next_attempt: float | None = None,
-    ) -> None:
-        self._facts.report(state, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt)
-        self._state = state or self._state
-        self._last_error = error or self._last_error
-        # The state first: who wakes is to find it.
-        if not self._has_woken and is_ready(state, sources_left=sources_left):
-            self._has_woken = True
-            self._facts.mark_ready()
+        """Whether evaluations have flag data, of a source or of a store."""
+        return self._sink.snapshot.has_data
 
 
 def _is_on_demand(entry: RotationEntry | None) -> bool:
-    """Whether the source does nothing by itself. Builders need not have that attribute."""
+    """Whether the source polls only when it is asked to. The attribute is optional."""
     return entry is not None and getattr(entry.builder, "on_demand", False) is True
 
 
 def _rejected(result: Result, message: str) -> Result:
-    """What a result comes to when its data cannot be applied: a failure of our own, with the directive it carried."""
+    """The result without its data, which could not be applied: a failure that carries the same directive."""
     error = ErrorInfo(kind=FailureKind.UNKNOWN, message=message, time=clock.now())
     if isinstance(result, Update):
         state = SourceState.OFF if result.state is SourceState.OFF else SourceState.INTERRUPTED

@@ -1,6 +1,6 @@
-"""UpdateLog: what a supervisor logs about its sources: each cause of an outage once, and the end of the outage.
+"""UpdateLog: logs what happens to sources: each cause of an outage once, and the end of the outage.
 
-A line about a source that is removed waits for what comes next. If no source is left, one line reports all of it.
+The line about a source that is removed is held back until it is clear what follows. If no source is left, one line reports both.
 
 Source: ``architecture.md`` 9.
 """
@@ -24,7 +24,7 @@ _MAX_CAUSES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line about a source that is not asked again. ``event`` completes the name of the source."""
+    """A line about a source that stopped. The name of the source comes before ``event``."""
 
     level: int
     name: str
@@ -33,18 +33,18 @@ class _Line:
 
 
 class UpdateLog:
-    """The log of one supervisor. ``has_data`` means that there are flags to serve."""
+    """The log of one supervisor. ``has_data`` in its methods: evaluations have flag data."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._is_valid = False
         self._outage_level = logging.NOTSET
-        """The highest level at which the current outage was reported."""
+        """The highest level at which the current outage was logged."""
         self._is_new_cause = Once(_MAX_CAUSES)
         self._last_error: ErrorInfo | None = None
         self._held_back: list[_Line] = []
         self._exhausted_by: Hashable = None
-        """Why no source was left, the last time."""
+        """Why no source was left the last time."""
 
     # -- results of sources
 
@@ -60,25 +60,25 @@ class UpdateLog:
                 )
             case Update(state=SourceState.INTERRUPTED, error=ErrorInfo() as error):
                 self.flush()
-                again = "polls again when refresh() is called" if is_on_demand else "will retry"
-                level = logging.WARNING if self._is_news(name, error) else logging.DEBUG
-                self._log(level, "%s interrupted, %s; serving %s: %s", name, again, _served(has_data=has_data), error)
+                retry = "polls again when refresh() is called" if is_on_demand else "will retry"
+                level = logging.WARNING if self._is_new(name, error) else logging.DEBUG
+                self._log(level, "%s interrupted, %s; serving %s: %s", name, retry, _served(has_data=has_data), error)
                 self._is_valid, self._last_error = False, error
             case Update(state=SourceState.VALID):
                 if not self._is_valid:
-                    self._works("%s keeps the flag data current%s", name, has_data=has_data)
+                    self._log_working("%s is receiving flag updates%s", name, has_data=has_data)
                 else:
                     self._logger.debug("%s is up to date", name)
             case Basis() if verdict in {Verdict.DONE, Verdict.FDV1} and self._outage_level:
-                self._works("%s returned flag data%s", name, has_data=has_data)
+                self._log_working("%s returned flag data%s", name, has_data=has_data)
             case Basis():
                 self._is_valid = self._is_valid or verdict is Verdict.DONE
-                self._logger.debug("%s returned flag data, or that there are no newer ones", name)
+                self._logger.debug("%s returned flag data, or confirmed that they are up to date", name)
             case _:
-                self._logger.debug("%s is interrupted, and gave no reason", name)
+                self._logger.debug("%s is interrupted without a reason", name)
 
-    def _works(self, message: str, name: str, *, has_data: bool) -> None:
-        """The end of an outage, at the level at which the outage was reported, or the first data."""
+    def _log_working(self, message: str, name: str, *, has_data: bool) -> None:
+        """Log the first data, or the end of an outage at the level at which the outage was logged."""
         self.flush()
         again = " again" if has_data and self._outage_level else ""
         self._logger.log(max(self._outage_level, logging.INFO), message, name, again)
@@ -92,33 +92,33 @@ class UpdateLog:
             self.flush()
         self._is_valid, self._last_error = False, line.error
 
-    def _is_news(self, name: str, error: ErrorInfo) -> bool:
-        """Whether a failure is a warning: each cause is, once an outage.
+    def _is_new(self, name: str, error: ErrorInfo) -> bool:
+        """Whether a failure is logged as a warning: each cause is, once in an outage.
 
-        Data that are wrong in another way than before are one each time: a person may be correcting them just now.
+        Invalid data are, each time that the error differs from the last one: a person may be correcting them at this moment.
         """
         if error.kind is FailureKind.INVALID_DATA:
             return self._last_error is None or _cause(self._last_error) != _cause(error)
         return self._is_new_cause((name, _cause(error)))
 
-    # -- what the supervisor does about them
+    # -- actions of the supervisor
 
-    def removed(self, following: str) -> None:
-        """The source that stopped last is removed, and ``following`` takes over."""
+    def removed(self, next_name: str) -> None:
+        """The source that stopped last is removed; ``next_name`` takes over."""
         if self._held_back:
-            self._held_back[-1] = replace(self._held_back[-1], event=f"stopped, and {following} takes over")
+            self._held_back[-1] = replace(self._held_back[-1], event=f"stopped, and {next_name} takes over")
 
-    def handed_over(self, name: str, following: str, *, pause: float) -> None:
-        """The source ``name`` was not valid for too long. ``following`` starts after ``pause`` seconds."""
+    def handed_over(self, name: str, next_name: str, *, pause: float) -> None:
+        """The source ``name`` was not valid for too long. ``next_name`` starts after ``pause`` seconds."""
         self.flush()
         if pause:
-            self._logger.info("%s is not valid, and no other source is; %s starts in %.3g s", name, following, pause)
+            self._logger.info("%s is not valid, nor is any other source; %s starts in %.3g s", name, next_name, pause)
         else:
-            self._logger.info("%s is not valid; %s takes over", name, following)
+            self._logger.info("%s is not valid; %s takes over", name, next_name)
 
-    def recovering(self, name: str, following: str) -> None:
-        """The source ``name`` was valid for so long that the first one, ``following``, gets another chance."""
-        self._logger.info("%s has been valid for a while; %s is tried again", name, following)
+    def recovering(self, name: str, next_name: str) -> None:
+        """The source ``name`` has been valid for so long that the first source, ``next_name``, is tried again."""
+        self._logger.info("%s has been valid for a while; trying %s again", name, next_name)
 
     def exhausted(self, error: ErrorInfo | None, *, has_data: bool, retry_in: float | None) -> None:
         """No source is left. ``retry_in``: seconds until all of them start again; ``None`` if they do not."""
@@ -129,17 +129,17 @@ class UpdateLog:
             self._held_back.clear()
         self.flush()
         reason = "FDv2 was left, and there is no FDv1 fallback" if error is None else error
-        again = "no further attempt" if retry_in is None else f"next attempt in {retry_in:.0f} s"
-        # The same answer to a further attempt is not news: a person has to act on the first one.
+        retry = "no further attempt" if retry_in is None else f"next attempt in {retry_in:.0f} s"
+        # The same failure of a further attempt is not an error again: the first line asked a person to act.
         level = logging.INFO if is_repeated else logging.ERROR
-        self._log(level, "no data source is left; serving %s; %s: %s", _served(has_data=has_data), again, reason)
+        self._log(level, "no data source is left; serving %s; %s: %s", _served(has_data=has_data), retry, reason)
         self._is_valid, self._exhausted_by = False, cause
 
     def flush(self) -> None:
-        """Writes the lines that were held back."""
+        """Log the lines that were held back."""
         lines, self._held_back = self._held_back, []
         for line in lines:
-            reason = "it gave no reason" if line.error is None else line.error
+            reason = "no reason given" if line.error is None else line.error
             self._log(line.level, "%s %s: %s", line.name, line.event, reason)
 
     def _log(self, level: int, message: str, *args: object) -> None:
@@ -153,5 +153,5 @@ def _served(*, has_data: bool) -> str:
 
 
 def _cause(error: ErrorInfo) -> Hashable:
-    """What two failures have in common that are one cause: the HTTP status, or else kind and message."""
+    """Equal for failures with the same cause: the HTTP status, or kind and message."""
     return error.status_code or (error.kind, error.message)

@@ -1,4 +1,4 @@
-"""Every decision about sources, each a pure function. Acting on a verdict is left to the roster and the supervisor.
+"""Every decision about sources, each a pure function. :class:`Rotation` and the supervisor act on the verdicts.
 
 Source: ``data-system.md`` 5.3 to 5.5 and 6.2; ``architecture.md`` 7.
 """
@@ -16,30 +16,30 @@ from aioflags.protocol.failures import is_recoverable
 if TYPE_CHECKING:
     from aioflags.supervisor.policy import Policy
 
-__all__ = ["Verdict", "concluded", "expired", "is_ready", "is_refusal", "judge", "limits", "reported"]
+__all__ = ["Verdict", "final_verdict", "is_ready", "is_refusal", "judge", "judge_expiry", "limits", "state_after"]
 
 
 class Verdict(StrEnum):
-    """The supervisor's word on a source."""
+    """The decision about the source that runs now."""
 
     STAY = "STAY"
     """It goes on."""
     DONE = "DONE"
     """Initialization is complete: no other initializer runs."""
     NEXT = "NEXT"
-    """The source after this one takes over; this one may have another turn."""
+    """The next source takes over. This one may run again."""
     RECOVER = "RECOVER"
     """Back to the first synchronizer; from FDv1, back to FDv2."""
     REMOVE = "REMOVE"
-    """It does not run again, unless all of them start anew."""
+    """It does not run again, unless all sources start again."""
     RETRY = "RETRY"
     """No source was left after refusals: all that were removed start again."""
     FDV1 = "FDV1"
-    """The server orders us off FDv2."""
+    """The server directs the client off FDv2."""
 
 
 def judge(result: Result) -> Verdict:
-    """What a result means for the source that yielded it. A directive outranks every other finding."""
+    """The verdict on the source that yielded a result. A directive outranks everything else in the result."""
     match result:
         case object(directive=FallbackDirective()):
             return Verdict.FDV1
@@ -51,11 +51,11 @@ def judge(result: Result) -> Verdict:
             return Verdict.STAY
 
 
-def reported(result: Result, verdict: Verdict, *, applied: bool) -> SourceState | None:
-    """The state of the data system that follows from a result; ``None`` if it changes none.
+def state_after(result: Result, verdict: Verdict, *, applied: bool) -> SourceState | None:
+    """The state of the data system after a result; ``None`` if the result does not change it.
 
-    One source's ``OFF`` is an interruption, since others may be left. An initializer's data make us ``VALID`` when they end
-    the initializer phase: a directive ends it, too. ``applied``: the result brought data, and they were applied.
+    ``OFF`` of one source is an interruption, since other sources may be left. Data of an initializer lead to ``VALID`` if they end
+    the initializer phase; a directive ends that phase too. ``applied``: the result had data, and they were applied.
     """
     match result:
         case Update(state=SourceState.VALID):
@@ -72,24 +72,26 @@ def is_refusal(error: ErrorInfo | None) -> bool:
 
 
 def is_ready(state: SourceState | None, *, sources_left: bool) -> bool:
-    """Whether those who wait for data may go on, asked after each report: the data are there, or none are to come."""
+    """Whether tasks that wait for data may go on after a report: there are data, or none will come."""
     return state is SourceState.VALID or not sources_left
 
 
-def concluded(verdict: Verdict, latched: FallbackDirective | None) -> Verdict:
-    """What a tenure ends with. A directive that no result carried any more counts all the same."""
-    return verdict if latched is None else Verdict.FDV1
+def final_verdict(verdict: Verdict, directive: FallbackDirective | None) -> Verdict:
+    """The verdict at the end of a run. ``directive``: one that the source received, whether or not a result carried it."""
+    return verdict if directive is None else Verdict.FDV1
 
 
-def expired(state: SourceState, latched: FallbackDirective | None, *, fdv1: bool) -> Verdict:
-    """What it means that a lease ran out: of a source in ``state``, or of the FDv1 fallback, whose lease is the directive's."""
-    return Verdict.RECOVER if fdv1 else concluded(Verdict.RECOVER if state is SourceState.VALID else Verdict.NEXT, latched)
+def judge_expiry(state: SourceState, directive: FallbackDirective | None, *, fdv1: bool) -> Verdict:
+    """The verdict on a source in ``state`` whose timer expired. ``fdv1``: the FDv1 fallback, whose timer is the directive's."""
+    if fdv1:
+        return Verdict.RECOVER
+    return final_verdict(Verdict.RECOVER if state is SourceState.VALID else Verdict.NEXT, directive)
 
 
 def limits(policy: Policy, *, alone: bool, primary: bool) -> Mapping[SourceState, float]:
-    """For how many seconds a synchronizer may be in a state; for ever in those that are not named.
+    """For how many seconds a synchronizer may stay in a state. States that are not listed have no limit.
 
-    One that is ``alone`` has nowhere to go. The ``primary`` has nothing better to go back to.
+    If the source is ``alone``, there is no other source to change to. If it is ``primary``, there is no better one to return to.
     """
     if alone:
         return {}

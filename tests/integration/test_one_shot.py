@@ -454,7 +454,7 @@ def test_one_loop_that_is_left_and_entered_again_serves_call_after_call(caplog: 
         runner.run(client.aclose())
     assert client.stats.evaluations_sent == 3
     said = [record.getMessage() for record in caplog.records if record.name == "aioflags"]
-    assert said == ["polling keeps the flag data current", "started: READY, 1 flag from polling", "closed"]
+    assert said == ["polling is receiving flag updates", "started: READY, 1 flag from polling", "closed"]
 
 
 @pytest.mark.real_time

@@ -35,21 +35,21 @@ def test_a_directive_holds_for(ttl: float | None, exact: float | None, random: f
 
 
 def test_nothing_is_remembered_at_first() -> None:
-    engagement = FallbackState()
-    assert (engagement.is_on_fdv1, engagement.until) == (False, math.inf)
+    state = FallbackState()
+    assert (state.is_on_fdv1, state.until) == (False, math.inf)
 
 
 def test_a_second_directive_does_not_put_the_deadline_off() -> None:
-    engagement = FallbackState()
-    engagement.engage(until=60)
-    engagement.engage(until=120)
-    assert (engagement.is_on_fdv1, engagement.until) == (True, 60)
+    state = FallbackState()
+    state.start(until=60)
+    state.start(until=120)
+    assert (state.is_on_fdv1, state.until) == (True, 60)
 
 
 def test_after_its_end_a_directive_counts_anew() -> None:
-    engagement = FallbackState()
-    engagement.engage(until=60)
-    engagement.end()
-    assert not engagement.is_on_fdv1
-    engagement.engage(until=120)
-    assert engagement.until == 120
+    state = FallbackState()
+    state.start(until=60)
+    state.end()
+    assert not state.is_on_fdv1
+    state.start(until=120)
+    assert state.until == 120

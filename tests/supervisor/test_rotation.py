@@ -18,7 +18,7 @@ A, B, C, F = (WORLD.source(name) for name in "ABCF")
 def named(roster: Rotation) -> str:
     """The sources that are left, the current one in upper case."""
     letters: dict[SourceBuilder, str] = {A: "a", B: "b", C: "c", F: "f"}
-    names = [letters[entry.builder] for entry in roster.left]
+    names = [letters[entry.builder] for entry in roster.remaining]
     if names:
         names[roster.index] = names[roster.index].upper()
     return "".join(names)
@@ -30,7 +30,7 @@ def roster(names: str, *, fallback: SourceBuilder | None = F) -> Rotation:
     entries = dict(zip("abcf", (*new.configured, new.fallback or RotationEntry(F)), strict=True))
     left = tuple(entries[name.lower()] for name in names)
     index = next((index for index, name in enumerate(names) if name.isupper()), 0)
-    return replace(new, left=left, index=index, on_fdv1=names in {"F", ""})
+    return replace(new, remaining=left, index=index, on_fdv1=names in {"F", ""})
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_a_directive_after_a_recovery_is_acted_on_as_the_first_was() -> None:
 
 @pytest.mark.holds("FB-29")
 def test_the_fallback_is_never_taken_from_the_synchronizers() -> None:
-    assert Rotation.of((A, F), None).after(Verdict.FDV1).left == ()
+    assert Rotation.of((A, F), None).after(Verdict.FDV1).remaining == ()
 
 
 def test_one_builder_may_stand_in_the_list_twice() -> None:
     twice = Rotation.of((A, B, A), None).after(Verdict.NEXT).after(Verdict.NEXT).after(Verdict.REMOVE)
-    assert [entry.builder for entry in twice.left] == [A, B]
+    assert [entry.builder for entry in twice.remaining] == [A, B]
 
 
 @pytest.mark.parametrize(
@@ -128,5 +128,5 @@ def test_a_refusal_is_remembered_until_all_start_again() -> None:
 def test_the_back_off_of_a_place_outlives_whatever_happens_to_it() -> None:
     new = roster("Abc")
     later = new.after(Verdict.REMOVE, was_refused=True).after(Verdict.NEXT).after(Verdict.FDV1).after(Verdict.RECOVER)
-    assert [entry.retry_state for entry in later.left] == [entry.retry_state for entry in new.left]
-    assert len({id(entry.retry_state) for entry in new.left}) == 3
+    assert [entry.retry_state for entry in later.remaining] == [entry.retry_state for entry in new.remaining]
+    assert len({id(entry.retry_state) for entry in new.remaining}) == 3

@@ -40,8 +40,8 @@ class Absorbing:
         return judge(result)
 
 
-async def run(tenure: SourceRun) -> Verdict:
-    return await tenure.run(SourceContext(), Selector.none)
+async def run(source_run: SourceRun) -> Verdict:
+    return await source_run.run(SourceContext(), Selector.none)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ async def test_a_synchronizers_tenure_ends(
     world: World, script: Script, bounds: dict[SourceState, float], verdict: Verdict, after: float
 ) -> None:
     start = anyio.current_time()
-    tenure = SourceRun(world.source("S1", script), SYNCHRONIZER, StateTimer(bounds), Absorbing(), LOGGER)
-    assert await run(tenure) is verdict
+    source_run = SourceRun(world.source("S1", script), SYNCHRONIZER, StateTimer(bounds), Absorbing(), LOGGER)
+    assert await run(source_run) is verdict
     assert anyio.current_time() - start == pytest.approx(after)
     assert world.live == []
 
@@ -126,17 +126,17 @@ async def test_an_initializers_tenure_ends(world: World, script: Script, verdict
 )
 async def test_the_fdv1_fallbacks_tenure_ends(world: World, script: Script, until: float, verdict: Verdict, after: float) -> None:
     start, absorbing = anyio.current_time(), Absorbing()
-    tenure = SourceRun(world.source("F1", script), FDV1, StateTimer({}, until=start + until), absorbing, LOGGER)
-    assert await run(tenure) is verdict
+    source_run = SourceRun(world.source("F1", script), FDV1, StateTimer({}, until=start + until), absorbing, LOGGER)
+    assert await run(source_run) is verdict
     assert anyio.current_time() - start == pytest.approx(after)
-    assert tenure.directive is None
+    assert source_run.directive is None
     assert all(result.directive is None for result in absorbing.results)
 
 
 async def test_what_is_being_absorbed_is_not_lost_to_the_limit(world: World) -> None:
     start, absorbing = anyio.current_time(), Absorbing(slow=5)
-    tenure = SourceRun(world.source("S1", [8, down(), HANG]), SYNCHRONIZER, StateTimer(FIRST), absorbing, LOGGER)
-    assert await run(tenure) is Verdict.NEXT
+    source_run = SourceRun(world.source("S1", [8, down(), HANG]), SYNCHRONIZER, StateTimer(FIRST), absorbing, LOGGER)
+    assert await run(source_run) is Verdict.NEXT
     assert absorbing.results == [down()]
     assert anyio.current_time() - start == pytest.approx(13)
 
@@ -194,8 +194,8 @@ class Failing:
 async def test_what_a_source_raises_on_its_way_out_changes_no_verdict(
     results: list[Update], verdict: Verdict, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tenure = SourceRun(Building(Failing(*results)), SYNCHRONIZER, StateTimer(LATER), Absorbing(), LOGGER)
-    assert await run(tenure) is verdict
+    source_run = SourceRun(Building(Failing(*results)), SYNCHRONIZER, StateTimer(LATER), Absorbing(), LOGGER)
+    assert await run(source_run) is verdict
     assert "failing failed while it was closed" in caplog.text
 
 
@@ -204,9 +204,9 @@ async def test_what_a_source_raises_on_its_way_out_changes_no_verdict(
     [pytest.param([valid(1)], id="while it waits"), pytest.param([valid(1), valid(2)], id="while its result is absorbed")],
 )
 async def test_what_a_source_raises_on_its_way_out_stops_no_cancellation(results: list[Update]) -> None:
-    tenure = SourceRun(Building(Failing(*results)), SYNCHRONIZER, StateTimer({}), Absorbing(slow=2), LOGGER)
+    source_run = SourceRun(Building(Failing(*results)), SYNCHRONIZER, StateTimer({}), Absorbing(slow=2), LOGGER)
     with anyio.move_on_after(3) as scope:
-        await run(tenure)
+        await run(source_run)
     assert scope.cancelled_caught
 
 
@@ -228,9 +228,9 @@ async def test_a_cancellation_that_a_source_swallows_arrives_all_the_same() -> N
 
 
 async def test_a_source_that_never_waits_leaves_the_loop_to_others(world: World) -> None:
-    tenure = SourceRun(world.source("S1", [valid()] * 10_000), SYNCHRONIZER, StateTimer({}), Absorbing(), LOGGER)
+    source_run = SourceRun(world.source("S1", [valid()] * 10_000), SYNCHRONIZER, StateTimer({}), Absorbing(), LOGGER)
     async with anyio.create_task_group() as group:
-        group.start_soon(run, tenure)
+        group.start_soon(run, source_run)
         await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()
     assert 0 < len(world.times("S1", "yielded")) < 100
@@ -238,8 +238,8 @@ async def test_a_source_that_never_waits_leaves_the_loop_to_others(world: World)
 
 async def test_a_source_may_take_a_second_to_close(world: World) -> None:
     start = anyio.current_time()
-    tenure = SourceRun(world.source("S1", [valid(), off(), HANG], closing=5), SYNCHRONIZER, StateTimer({}), Absorbing(), LOGGER)
-    assert await run(tenure) is Verdict.REMOVE
+    source_run = SourceRun(world.source("S1", [valid(), off(), HANG], closing=5), SYNCHRONIZER, StateTimer({}), Absorbing(), LOGGER)
+    assert await run(source_run) is Verdict.REMOVE
     assert anyio.current_time() - start == pytest.approx(1)
     assert world.live == []
 
@@ -253,11 +253,11 @@ async def test_a_source_may_take_a_second_to_close(world: World) -> None:
     ],
 )
 async def test_a_tenure_that_is_cancelled_knows_the_directive(world: World, script: Script, known: bool) -> None:
-    tenure = SourceRun(world.source("S1", script), SYNCHRONIZER, StateTimer({}), Absorbing(slow=5), LOGGER)
+    source_run = SourceRun(world.source("S1", script), SYNCHRONIZER, StateTimer({}), Absorbing(slow=5), LOGGER)
     with anyio.move_on_after(1) as scope:
-        await run(tenure)
+        await run(source_run)
     assert scope.cancelled_caught
-    assert tenure.directive is (DIRECTIVE if known else None)
+    assert source_run.directive is (DIRECTIVE if known else None)
     assert world.live == []
 
 
@@ -265,8 +265,8 @@ async def test_a_bug_in_the_absorbing_is_not_blamed_on_the_source(world: World) 
     async def absorb(name: str, result: Result) -> Verdict:
         raise ZeroDivisionError
 
-    tenure = SourceRun(world.source("S1", [valid(), HANG]), SYNCHRONIZER, StateTimer({}), absorb, LOGGER)
+    source_run = SourceRun(world.source("S1", [valid(), HANG]), SYNCHRONIZER, StateTimer({}), absorb, LOGGER)
     with pytest.raises(ExceptionGroup) as raised:
-        await run(tenure)
+        await run(source_run)
     assert raised.group_contains(ZeroDivisionError)
     assert world.live == []

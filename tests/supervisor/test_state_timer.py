@@ -29,20 +29,20 @@ LIMITS = {INITIALIZING: 10.0, INTERRUPTED: 60.0, VALID: 300.0}
     ],
 )
 async def test_a_lease_expires(script: list[float | SourceState], expires: float, state: SourceState) -> None:
-    start, lease = anyio.current_time(), StateTimer(LIMITS)
+    start, timer = anyio.current_time(), StateTimer(LIMITS)
 
     async def report() -> None:
         for step in script:
             if isinstance(step, SourceState):
-                lease.renew(step)
+                timer.enter(step)
             else:
                 await anyio.sleep(step)
 
     async with anyio.create_task_group() as group:
         group.start_soon(report)
-        await lease.expired()
+        await timer.until_expired()
     assert anyio.current_time() - start == pytest.approx(expires)
-    assert lease.state is state
+    assert timer.state is state
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ async def test_a_lease_expires(script: list[float | SourceState], expires: float
 )
 async def test_a_lease_ends_with(limits: dict[SourceState, float], until: float, expires: float | None) -> None:
     start = anyio.current_time()
-    lease = StateTimer(limits, until=start + until)
+    timer = StateTimer(limits, until=start + until)
     with anyio.move_on_after(86_400) as day:
-        await lease.expired()
+        await timer.until_expired()
     assert day.cancelled_caught is (expires is None)
     if expires is not None:
         assert anyio.current_time() - start == pytest.approx(expires)
@@ -73,44 +73,44 @@ async def test_a_lease_ends_with(limits: dict[SourceState, float], until: float,
     ],
 )
 async def test_a_lease_that_runs_out_while_it_is_held(meanwhile: SourceState, expires: float) -> None:
-    start, lease = anyio.current_time(), StateTimer(LIMITS)
+    start, timer = anyio.current_time(), StateTimer(LIMITS)
 
     async def absorb() -> None:
         await anyio.sleep(8)
-        with lease.held():
-            lease.renew(meanwhile)
+        with timer.held():
+            timer.enter(meanwhile)
             await anyio.sleep(7)
 
     async with anyio.create_task_group() as group:
         group.start_soon(absorb)
-        await lease.expired()
+        await timer.until_expired()
     assert anyio.current_time() - start == pytest.approx(expires)
 
 
 async def test_a_lease_may_be_held_before_anybody_waits_for_it() -> None:
-    start, lease = anyio.current_time(), StateTimer(LIMITS)
-    with lease.held():
+    start, timer = anyio.current_time(), StateTimer(LIMITS)
+    with timer.held():
         await anyio.sleep(20)
-    await lease.expired()
+    await timer.until_expired()
     assert anyio.current_time() - start == pytest.approx(20)
 
 
 @pytest.mark.holds("FB-31")
 async def test_a_result_that_arrives_at_the_very_moment_wins() -> None:
-    lease = StateTimer(LIMITS)
+    timer = StateTimer(LIMITS)
     expired = absorbed = False
 
     async def watch() -> None:
         nonlocal expired
-        await lease.expired()
+        await timer.until_expired()
         expired = True
 
     async def pump() -> None:
         nonlocal absorbed
         await anyio.sleep(10)
-        with lease.held():
+        with timer.held():
             await anyio.lowlevel.checkpoint()
-            lease.renew(VALID)
+            timer.enter(VALID)
             absorbed = True
 
     async with anyio.create_task_group() as group:
@@ -118,5 +118,5 @@ async def test_a_result_that_arrives_at_the_very_moment_wins() -> None:
         group.start_soon(watch)
         group.start_soon(pump)
         await anyio.sleep(300)
-        assert (expired, absorbed, lease.state) == (False, True, VALID)
+        assert (expired, absorbed, timer.state) == (False, True, VALID)
         group.cancel_scope.cancel()

@@ -794,7 +794,7 @@ async def test_a_restarted_client_stays_on_fdv1(world: World, script: Script) ->
     parts = {"initializers": [world.source("I1", [failure()])], "synchronizers": [world.source("S1", script)]}
     async with world.running(**parts, fallback=world.source("F1", SILENT)):
         await anyio.sleep(1)
-    assert world.engagement.is_on_fdv1
+    assert world.fallback_state.is_on_fdv1
     world.journal.clear()
     async with world.running(**parts, fallback=world.source("F1", [valid(2), HANG])):
         await anyio.sleep(86_400)
@@ -843,7 +843,7 @@ async def test_fdv2_returns_after(world: World, seconds: float | None, returns: 
         assert (world.opened, world.served) == (["I1", "S1", "F1", "S1"], 3)
         assert world.times("S1") == [0, returns]
         assert [entry.detail.state for entry in world.journal if entry.what == "opened"][-1] == "", "there is no basis to send"
-        assert not world.engagement.is_on_fdv1
+        assert not world.fallback_state.is_on_fdv1
 
 
 @pytest.mark.holds("DS-123")
@@ -893,14 +893,14 @@ async def test_a_deadline_may_pass_while_nothing_runs(world: World) -> None:
     async with world.running(**parts):
         await anyio.sleep(1)
         assert world.opened == ["S1", "F1", "S1"]
-        assert not world.engagement.is_on_fdv1
+        assert not world.fallback_state.is_on_fdv1
 
 
 async def test_by_default_the_directives_time_means_nothing(world: World) -> None:
     async with world.running(synchronizers=[world.source("S1", [valid(1, ttl(60)), HANG])], fallback=world.source("F1", SILENT)):
         await anyio.sleep(86_400)
         assert world.opened == ["S1", "F1"]
-        assert world.engagement.until == math.inf
+        assert world.fallback_state.until == math.inf
 
 
 # -- what is said
@@ -911,7 +911,7 @@ async def test_by_default_the_directives_time_means_nothing(world: World) -> Non
     ("fallback", "recovery", "action"),
     [
         pytest.param(True, "never", "switching to FDv1 polling", id="with a fallback"),
-        pytest.param(False, "never", "halting: no FDv1 fallback is configured", id="without one"),
+        pytest.param(False, "never", "flag updates stop: no FDv1 fallback is configured", id="without one"),
         pytest.param(True, "ttl", "switching to FDv1 polling; FDv2 again in 60 s", id="for a time"),
     ],
 )
@@ -926,7 +926,7 @@ async def test_a_directive_is_logged(
     ):
         await anyio.sleep(5)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warnings == ["S1 was told to leave FDv2 for FDv1 (header)", action]
+    assert warnings == ["S1 received a fallback directive (header): leaving FDv2 for FDv1", action]
 
 
 async def test_trouble_is_logged_once_a_change(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -935,7 +935,7 @@ async def test_trouble_is_logged_once_a_change(world: World, caplog: pytest.LogC
     async with world.running(synchronizers=[world.source("S1", script)]):
         await anyio.sleep(60)
     warning = "S1 interrupted, will retry; serving the last flag data: status 503"
-    assert [record.getMessage() for record in caplog.records] == [warning, "S1 keeps the flag data current again", warning]
+    assert [record.getMessage() for record in caplog.records] == [warning, "S1 is receiving flag updates again", warning]
 
 
 async def test_data_that_are_wrong_in_another_way_are_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -956,7 +956,7 @@ async def test_data_that_are_wrong_in_another_way_are_logged(world: World, caplo
     ("result", "level", "message"),
     [
         pytest.param(off(401, DIRECTIVE), logging.WARNING, "S1 stopped: status 401", id="after which FDv1 takes over"),
-        pytest.param(Update(state=OFF, directive=None), logging.ERROR, "S1 stopped: it gave no reason", id="without a reason"),
+        pytest.param(Update(state=OFF, directive=None), logging.ERROR, "S1 stopped: no reason given", id="without a reason"),
     ],
 )
 async def test_a_last_word_is_logged(

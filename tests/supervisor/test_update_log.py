@@ -64,7 +64,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
             300,
             [
                 (E, "no data source is left; serving defaults; next attempt in 225 s: status 401"),
-                (E, "S1 keeps the flag data current"),
+                (E, "S1 is receiving flag updates"),
             ],
             id="the end of refusals is reported where they were",
         ),
@@ -72,14 +72,14 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
             [[failure(404)]],
             [[valid(1), HANG]],
             1,
-            [(W, "I1 returned no data: status 404"), (W, "S1 keeps the flag data current")],
+            [(W, "I1 returned no data: status 404"), (W, "S1 is receiving flag updates")],
             id="a refusal that others make good",
         ),
         pytest.param(
             [],
             [[off(404)], [valid(1), HANG]],
             1,
-            [(E, "S1 stopped, and S2 takes over: status 404"), (E, "S2 keeps the flag data current")],
+            [(E, "S1 stopped, and S2 takes over: status 404"), (E, "S2 is receiving flag updates")],
             id="a source that is removed",
         ),
         pytest.param(
@@ -87,10 +87,10 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
             [[valid(1), network("closed"), 1, network("refused"), 1, network("refused"), 1, network("closed"), valid(), HANG]],
             5,
             [
-                (I, "S1 keeps the flag data current"),
+                (I, "S1 is receiving flag updates"),
                 (W, f"S1 interrupted, will retry; serving the last flag data: closed ({ADDRESS})"),
                 (W, f"S1 interrupted, will retry; serving the last flag data: refused ({ADDRESS})"),
-                (W, "S1 keeps the flag data current again"),
+                (W, "S1 is receiving flag updates again"),
             ],
             id="the failed reconnect has its own cause",
         ),
@@ -100,7 +100,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
             32,
             [
                 (I, "S1 is not valid; S2 takes over"),
-                (I, "S2 is not valid, and no other source is; S1 starts in 0.75 s"),
+                (I, "S2 is not valid, nor is any other source; S1 starts in 0.75 s"),
                 (I, "S1 is not valid; S2 takes over"),
             ],
             id="sources that give way",
@@ -111,8 +111,8 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
             315,
             [
                 (I, "S1 is not valid; S2 takes over"),
-                (I, "S2 keeps the flag data current"),
-                (I, "S2 has been valid for a while; S1 is tried again"),
+                (I, "S2 is receiving flag updates"),
+                (I, "S2 has been valid for a while; trying S1 again"),
             ],
             id="back to the first source",
         ),
@@ -146,11 +146,11 @@ async def test_a_source_that_is_removed_while_a_directive_holds_for_a_time_is_lo
         await anyio.sleep(101)
     assert lines(caplog) == [
         (W, "S1 stopped: status 500"),
-        (W, "S1 was told to leave FDv2 for FDv1 (header)"),
+        (W, "S1 received a fallback directive (header): leaving FDv2 for FDv1"),
         (W, "switching to FDv1 polling; FDv2 again in 100 s"),
         (E, "F1 stopped: status 401"),
-        (I, "returning to FDv2: the time that the server named is over"),
-        (E, "S1 keeps the flag data current"),
+        (I, "returning to FDv2: the fallback directive has expired"),
+        (E, "S1 is receiving flag updates"),
     ]
 
 

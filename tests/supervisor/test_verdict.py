@@ -6,7 +6,7 @@ import pytest
 
 from aioflags.model.result import Result, SourceState
 from aioflags.supervisor.policy import SERVER
-from aioflags.supervisor.verdict import Verdict, concluded, expired, is_ready, judge, limits, reported
+from aioflags.supervisor.verdict import Verdict, final_verdict, is_ready, judge, judge_expiry, limits, state_after
 from tests.support.scripted_sources import DIRECTIVE, basis, down, failure, off, valid
 
 INITIALIZING, VALID, INTERRUPTED = SourceState.INITIALIZING, SourceState.VALID, SourceState.INTERRUPTED
@@ -57,7 +57,7 @@ def test_a_result_means(result: Result, verdict: Verdict) -> None:
     ],
 )
 def test_the_state_that_follows_from(result: Result, applied: bool, state: SourceState | None) -> None:
-    assert reported(result, judge(result), applied=applied) is state
+    assert state_after(result, judge(result), applied=applied) is state
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_the_state_that_follows_from(result: Result, applied: bool, state: Sourc
     ],
 )
 def test_a_lease_that_ran_out_means(state: SourceState, latched: None, fdv1: bool, verdict: Verdict) -> None:
-    assert expired(state, latched, fdv1=fdv1) is verdict
+    assert judge_expiry(state, latched, fdv1=fdv1) is verdict
 
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_a_latched_directive_outranks_every_verdict(verdict: Verdict) -> None:
-    assert concluded(verdict, DIRECTIVE) is Verdict.FDV1
-    assert concluded(verdict, None) is verdict
+    assert final_verdict(verdict, DIRECTIVE) is Verdict.FDV1
+    assert final_verdict(verdict, None) is verdict
 
 
 @pytest.mark.parametrize(

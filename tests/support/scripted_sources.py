@@ -23,6 +23,7 @@ from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirecti
 from aioflags.sources.base import SourceContext
 from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.options import SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
 
 HANG: Final = math.inf
@@ -101,8 +102,7 @@ class World:
         self.live: list[str] = []
         self.most_live = 0
         self.holder = SnapshotHolder(Snapshot.empty())
-        self.engagement = FallbackState()
-        self.supervisor: Supervisor | None = None
+        self.fallback_state = FallbackState()
         self._start: float | None = None
 
     # -- making it run
@@ -123,18 +123,14 @@ class World:
     ) -> None:
         """Runs a new supervisor until it has nothing left to run."""
         self._start = anyio.current_time() if self._start is None else self._start
-        await Supervisor(
+        options = SourceOptions(
             initializers=initializers,
             synchronizers=synchronizers,
             fdv1_fallback=fallback,
-            recovery=recovery,
-            refused_retry=refused_retry,
-            context=SourceContext(),
-            holder=self.holder,
-            facts=self,
-            engagement=self.engagement,
-            random=random,
-        ).run()
+            recovers_fdv2=recovery == "ttl",
+            retries_refused=refused_retry == "extended",
+        )
+        await Supervisor(options, SourceContext(), self, self.fallback_state, random=random).run()
 
     @asynccontextmanager
     async def running(self, **parts: Any) -> AsyncGenerator[World, None]:

@@ -1,0 +1,27 @@
+"""SourceOptions: the sources of a client, and when a source that was left or removed is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aioflags.sources.base import SourceBuilder
+from aioflags.supervisor.policy import SERVER, Policy
+
+__all__ = ["SourceOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """The sources that a supervisor runs.
+
+    ``recovers_fdv2``: a fallback directive holds for as long as the server set, otherwise until the client is closed.
+    ``retries_refused``: the sources start again after the service refused all of them, otherwise flag updates end.
+    """
+
+    initializers: Sequence[SourceBuilder] = ()
+    synchronizers: Sequence[SourceBuilder] = ()
+    fdv1_fallback: SourceBuilder | None = None
+    recovers_fdv2: bool = False
+    retries_refused: bool = False
+    policy: Policy = SERVER
