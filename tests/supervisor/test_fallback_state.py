@@ -1,4 +1,4 @@
-"""For how long a directive holds, and that it is remembered."""
+"""FallbackState: for how long a directive holds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from aioflags.supervisor.fallback_state import FallbackState, lifetime
 @pytest.mark.parametrize(
     ("ttl", "exact"),
     [
-        pytest.param(60.0, 60.0, id="DS-122 a number is taken as it is"),
-        pytest.param(0.5, 0.5, id="a small one, too"),
-        pytest.param(3600.0, 3600.0, id="the longest one"),
+        pytest.param(60.0, 60.0, id="DS-122 a number in range is used"),
+        pytest.param(0.5, 0.5, id="a small number"),
+        pytest.param(3600.0, 3600.0, id="the maximum"),
         pytest.param(0.0, None, id="DS-122 zero"),
         pytest.param(-5.0, None, id="DS-122 a negative number"),
         pytest.param(7200.0, None, id="DS-122 too long"),
         pytest.param(math.nan, None, id="not a number"),
-        pytest.param(math.inf, None, id="for ever"),
+        pytest.param(math.inf, None, id="infinity"),
         pytest.param(None, None, id="DS-122 absent"),
     ],
 )
@@ -34,19 +34,19 @@ def test_a_directive_holds_for(ttl: float | None, exact: float | None, random: f
         assert seconds == exact
 
 
-def test_nothing_is_remembered_at_first() -> None:
+def test_a_new_state_is_on_fdv2() -> None:
     state = FallbackState()
     assert (state.is_on_fdv1, state.until) == (False, math.inf)
 
 
-def test_a_second_directive_does_not_put_the_deadline_off() -> None:
+def test_a_second_directive_does_not_move_the_deadline() -> None:
     state = FallbackState()
     state.start(until=60)
     state.start(until=120)
     assert (state.is_on_fdv1, state.until) == (True, 60)
 
 
-def test_after_its_end_a_directive_counts_anew() -> None:
+def test_a_directive_after_the_end_sets_a_new_deadline() -> None:
     state = FallbackState()
     state.start(until=60)
     state.end()

@@ -1,4 +1,4 @@
-"""Long patterns are compiled in a thread, before the flags that use them are published."""
+"""next_snapshot: long patterns are compiled in a thread before the flags that use them are published."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Recording:
     ("pattern", "expected"),
     [
         pytest.param("(alice|bob)" * 100, [([(ObjectKind.FLAG, "f")], False, 0)], id="EV-E171 a long pattern"),
-        pytest.param("alice|bob", [], id="EV-E171 a short pattern, which is left for the first evaluation"),
+        pytest.param("alice|bob", [], id="EV-E171 a short pattern is compiled at the first evaluation"),
     ],
 )
 async def test_a_long_pattern_is_compiled_in_a_thread_before_its_flag_is_published(
@@ -72,7 +72,7 @@ async def test_a_long_pattern_is_compiled_in_a_thread_before_its_flag_is_publish
     assert world.states == [SourceState.VALID]
 
 
-async def test_the_first_evaluation_finds_it_compiled(world: World) -> None:
+async def test_a_published_flag_with_a_long_pattern_is_compiled(world: World) -> None:
     update = Update(state=SourceState.VALID, change_set=change_set("(alice|bob)" * 100), directive=None)
     async with world.running(synchronizers=[world.source("S1", [update, HANG])]):
         await anyio.sleep(1)

@@ -1,4 +1,4 @@
-"""One run of one source: when it ends, with which verdict, and in which order things are closed."""
+"""SourceRun: when it ends, with which verdict, and how its source is closed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LATER = limits(SERVER, alone=False, primary=False)
 
 
 class Absorbing:
-    """What a supervisor does with results, without the doing; ``slow`` says how long it takes."""
+    """Judges results as a supervisor does. ``slow``: seconds that each result takes."""
 
     def __init__(self, slow: float = 0) -> None:
         self.results: list[Result] = []
@@ -47,35 +47,41 @@ async def run(source_run: SourceRun) -> Verdict:
 @pytest.mark.parametrize(
     ("script", "bounds", "verdict", "after"),
     [
-        pytest.param([HANG], FIRST, Verdict.NEXT, 10, id="DS-68 ten seconds of silence"),
-        pytest.param([5, down(), 3, down(), HANG], FIRST, Verdict.NEXT, 10, id="ten seconds of failing"),
-        pytest.param([9, valid(), 10, off()], FIRST, Verdict.REMOVE, 19, id="starting in time, and the last word later"),
-        pytest.param([valid(), 5, down(), HANG], FIRST, Verdict.NEXT, 65, id="DS-72 a minute of interruption"),
-        pytest.param([valid(), down(), 59, valid(), down(), 59, off()], FIRST, Verdict.REMOVE, 118, id="DS-72 recovering in time"),
-        pytest.param([valid(), down(), 30, down(), HANG], FIRST, Verdict.NEXT, 60, id="DS-72 errors do not put it off"),
-        pytest.param([valid(), 3600, off()], FIRST, Verdict.REMOVE, 3600, id="the first has nothing to recover to"),
-        pytest.param([valid(), HANG], LATER, Verdict.RECOVER, 300, id="DS-70 five minutes of success elsewhere"),
-        pytest.param([valid(), 299, down(), 50, off()], LATER, Verdict.REMOVE, 349, id="DS-74 four minutes and 59 seconds of it"),
-        pytest.param([valid(), 3600, down(), 3600, off()], {}, Verdict.REMOVE, 7200, id="DS-73 no limit holds for a lone one"),
-        pytest.param([2, off()], FIRST, Verdict.REMOVE, 2, id="DS-69 the last word at once"),
-        pytest.param([valid(), 2], FIRST, Verdict.REMOVE, 2, id="DS-78 an end without a last word"),
-        pytest.param([], FIRST, Verdict.REMOVE, 0, id="nothing at all"),
+        pytest.param([HANG], FIRST, Verdict.NEXT, 10, id="DS-68 10 s without a result"),
+        pytest.param([5, down(), 3, down(), HANG], FIRST, Verdict.NEXT, 10, id="10 s of interruptions"),
+        pytest.param([9, valid(), 10, off()], FIRST, Verdict.REMOVE, 19, id="VALID in time, then OFF"),
+        pytest.param([valid(), 5, down(), HANG], FIRST, Verdict.NEXT, 65, id="DS-72 60 s of interruption"),
+        pytest.param([valid(), down(), 59, valid(), down(), 59, off()], FIRST, Verdict.REMOVE, 118, id="DS-72 VALID again in time"),
+        pytest.param(
+            [valid(), down(), 30, down(), HANG], FIRST, Verdict.NEXT, 60, id="DS-72 repeated errors do not move the deadline"
+        ),
+        pytest.param([valid(), 3600, off()], FIRST, Verdict.REMOVE, 3600, id="the first source has no recovery limit"),
+        pytest.param([valid(), HANG], LATER, Verdict.RECOVER, 300, id="DS-70 300 s of VALID of a later source"),
+        pytest.param(
+            [valid(), 299, down(), 50, off()], LATER, Verdict.REMOVE, 349, id="DS-74 299 s of VALID, then an interruption"
+        ),
+        pytest.param([valid(), 3600, down(), 3600, off()], {}, Verdict.REMOVE, 7200, id="DS-73 the only source has no limits"),
+        pytest.param([2, off()], FIRST, Verdict.REMOVE, 2, id="DS-69 OFF before VALID"),
+        pytest.param([valid(), 2], FIRST, Verdict.REMOVE, 2, id="DS-78 an end without OFF"),
+        pytest.param([], FIRST, Verdict.REMOVE, 0, id="an end without a result"),
         pytest.param([2, OSError("lost")], FIRST, Verdict.REMOVE, 2, id="an exception"),
-        pytest.param([2, asyncio.CancelledError()], FIRST, Verdict.REMOVE, 2, id="a cancellation that nobody asked for"),
-        pytest.param(["nonsense", HANG], FIRST, Verdict.REMOVE, 0, id="something that is no result"),
-        pytest.param([basis(1), HANG], FIRST, Verdict.REMOVE, 0, id="a result that only initializers have"),
+        pytest.param([2, asyncio.CancelledError()], FIRST, Verdict.REMOVE, 2, id="a CancelledError of its own"),
+        pytest.param(["nonsense", HANG], FIRST, Verdict.REMOVE, 0, id="an object that is not a result"),
+        pytest.param([basis(1), HANG], FIRST, Verdict.REMOVE, 0, id="a result of an initializer"),
         pytest.param([2, valid(1, DIRECTIVE), HANG], FIRST, Verdict.FDV1, 2, id="a directive with data"),
-        pytest.param([2, off(401, DIRECTIVE)], FIRST, Verdict.FDV1, 2, id="DS-114 a directive with the last word"),
-        pytest.param([DIRECTIVE, HANG], FIRST, Verdict.FDV1, 10, id="DS-112 a latched directive and silence"),
-        pytest.param([DIRECTIVE, 2], FIRST, Verdict.FDV1, 2, id="DS-111 a latched directive and the end"),
-        pytest.param([DIRECTIVE, OSError("lost")], FIRST, Verdict.FDV1, 0, id="DS-111 a latched directive and an exception"),
-        pytest.param([valid(), DIRECTIVE, down(), HANG], FIRST, Verdict.FDV1, 60, id="a latched directive and a minute of trouble"),
+        pytest.param([2, off(401, DIRECTIVE)], FIRST, Verdict.FDV1, 2, id="DS-114 a directive with OFF"),
+        pytest.param([DIRECTIVE, HANG], FIRST, Verdict.FDV1, 10, id="DS-112 a latched directive, then no result"),
+        pytest.param([DIRECTIVE, 2], FIRST, Verdict.FDV1, 2, id="DS-111 a latched directive, then the end"),
+        pytest.param([DIRECTIVE, OSError("lost")], FIRST, Verdict.FDV1, 0, id="DS-111 a latched directive, then an exception"),
+        pytest.param(
+            [valid(), DIRECTIVE, down(), HANG], FIRST, Verdict.FDV1, 60, id="a latched directive and 60 s of interruption"
+        ),
         pytest.param([valid(), DIRECTIVE, HANG], LATER, Verdict.FDV1, 300, id="FB-16 a latched directive outranks recovery"),
-        pytest.param([10, down(500, DIRECTIVE)], FIRST, Verdict.FDV1, 10, id="FB-31 a directive at the very moment of the limit"),
-        pytest.param([10, valid(1), 20, off()], FIRST, Verdict.REMOVE, 30, id="data at the very moment of the limit"),
+        pytest.param([10, down(500, DIRECTIVE)], FIRST, Verdict.FDV1, 10, id="FB-31 a directive at the deadline"),
+        pytest.param([10, valid(1), 20, off()], FIRST, Verdict.REMOVE, 30, id="data at the deadline"),
     ],
 )
-async def test_a_synchronizers_tenure_ends(
+async def test_a_run_of_a_synchronizer_ends_after(
     world: World, script: Script, bounds: dict[SourceState, float], verdict: Verdict, after: float
 ) -> None:
     start = anyio.current_time()
@@ -86,29 +92,39 @@ async def test_a_synchronizers_tenure_ends(
 
 
 @pytest.mark.parametrize(
-    ("script", "verdict", "heard"),
+    ("script", "verdict", "result_types"),
     [
         pytest.param([basis(1), HANG], Verdict.DONE, [Basis], id="a complete basis"),
-        pytest.param([basis(1, selector=False)], Verdict.NEXT, [Basis], id="an incomplete one"),
-        pytest.param([basis(1, selector=False), 1, basis(2), HANG], Verdict.DONE, [Basis, Basis], id="the best last"),
-        pytest.param([basis(None)], Verdict.NEXT, [Basis], id="DS-63 an unchanged one"),
+        pytest.param([basis(1, selector=False)], Verdict.NEXT, [Basis], id="a basis without a selector"),
+        pytest.param(
+            [basis(1, selector=False), 1, basis(2), HANG],
+            Verdict.DONE,
+            [Basis, Basis],
+            id="a basis without a selector, then one with it",
+        ),
+        pytest.param([basis(None)], Verdict.NEXT, [Basis], id="DS-63 a basis without data"),
         pytest.param([failure(404)], Verdict.NEXT, [FetchFailure], id="DS-60 a failure"),
-        pytest.param([failure(404), basis(1)], Verdict.DONE, [FetchFailure, Basis], id="a failure, and then success"),
-        pytest.param([], Verdict.NEXT, [FetchFailure], id="nothing at all is a failure"),
+        pytest.param([failure(404), basis(1)], Verdict.DONE, [FetchFailure, Basis], id="a failure, then a basis"),
+        pytest.param([], Verdict.NEXT, [FetchFailure], id="no result is a failure"),
         pytest.param([ValueError("bug")], Verdict.NEXT, [FetchFailure], id="an exception is a failure"),
-        pytest.param([basis(1, selector=False), ValueError("bug")], Verdict.NEXT, [Basis, FetchFailure], id="an exception later"),
-        pytest.param([valid(1)], Verdict.NEXT, [FetchFailure], id="a result that only synchronizers have"),
+        pytest.param(
+            [basis(1, selector=False), ValueError("bug")],
+            Verdict.NEXT,
+            [Basis, FetchFailure],
+            id="a basis without a selector, then an exception",
+        ),
+        pytest.param([valid(1)], Verdict.NEXT, [FetchFailure], id="a result of a synchronizer"),
         pytest.param([failure(500, DIRECTIVE), HANG], Verdict.FDV1, [FetchFailure], id="DS-100 a failure with a directive"),
         pytest.param([basis(1, directive=DIRECTIVE), HANG], Verdict.FDV1, [Basis], id="DS-103 a basis with a directive"),
-        pytest.param([DIRECTIVE, ValueError("bug")], Verdict.FDV1, [FetchFailure], id="a latched directive and an exception"),
+        pytest.param([DIRECTIVE, ValueError("bug")], Verdict.FDV1, [FetchFailure], id="a latched directive, then an exception"),
         pytest.param([DIRECTIVE, basis(None)], Verdict.FDV1, [Basis], id="a latched directive that no result carries"),
-        pytest.param([3600, basis(1)], Verdict.DONE, [Basis], id="however long it takes"),
+        pytest.param([3600, basis(1)], Verdict.DONE, [Basis], id="no limit for an initializer"),
     ],
 )
-async def test_an_initializers_tenure_ends(world: World, script: Script, verdict: Verdict, heard: list[type]) -> None:
+async def test_a_run_of_an_initializer_ends_after(world: World, script: Script, verdict: Verdict, result_types: list[type]) -> None:
     absorbing = Absorbing()
     assert await run(SourceRun(world.source("I1", script), INITIALIZER, StateTimer({}), absorbing, LOGGER)) is verdict
-    assert [type(result) for result in absorbing.results] == heard
+    assert [type(result) for result in absorbing.results] == result_types
     assert world.live == []
 
 
@@ -116,15 +132,17 @@ async def test_an_initializers_tenure_ends(world: World, script: Script, verdict
     ("script", "until", "verdict", "after"),
     [
         pytest.param(
-            [valid(1, DIRECTIVE), 50, off()], 1800, Verdict.REMOVE, 50, id="DS-115 FB-22 a directive of its own means nothing"
+            [valid(1, DIRECTIVE), 50, off()], 1800, Verdict.REMOVE, 50, id="DS-115 FB-22 a directive from FDv1 is ignored"
         ),
-        pytest.param([DIRECTIVE, 50, OSError("lost")], 1800, Verdict.REMOVE, 50, id="nor does a latched one"),
-        pytest.param([valid(1), HANG], 1800, Verdict.RECOVER, 1800, id="DS-122 its time is over"),
-        pytest.param([down(), HANG], 1800, Verdict.RECOVER, 1800, id="its time is over, in trouble as well"),
-        pytest.param([valid(), down(), 3600, off()], 7200, Verdict.REMOVE, 3600, id="FB-21 no other limit holds"),
+        pytest.param([DIRECTIVE, 50, OSError("lost")], 1800, Verdict.REMOVE, 50, id="a latched directive from FDv1 is ignored"),
+        pytest.param([valid(1), HANG], 1800, Verdict.RECOVER, 1800, id="DS-122 the time of the directive is over"),
+        pytest.param([down(), HANG], 1800, Verdict.RECOVER, 1800, id="the time of the directive is over during an interruption"),
+        pytest.param([valid(), down(), 3600, off()], 7200, Verdict.REMOVE, 3600, id="FB-21 no other limit applies"),
     ],
 )
-async def test_the_fdv1_fallbacks_tenure_ends(world: World, script: Script, until: float, verdict: Verdict, after: float) -> None:
+async def test_a_run_of_the_fdv1_fallback_ends_after(
+    world: World, script: Script, until: float, verdict: Verdict, after: float
+) -> None:
     start, absorbing = anyio.current_time(), Absorbing()
     source_run = SourceRun(world.source("F1", script), FDV1, StateTimer({}, until=start + until), absorbing, LOGGER)
     assert await run(source_run) is verdict
@@ -133,7 +151,7 @@ async def test_the_fdv1_fallbacks_tenure_ends(world: World, script: Script, unti
     assert all(result.directive is None for result in absorbing.results)
 
 
-async def test_what_is_being_absorbed_is_not_lost_to_the_limit(world: World) -> None:
+async def test_the_timer_does_not_interrupt_the_absorbing_of_a_result(world: World) -> None:
     start, absorbing = anyio.current_time(), Absorbing(slow=5)
     source_run = SourceRun(world.source("S1", [8, down(), HANG]), SYNCHRONIZER, StateTimer(FIRST), absorbing, LOGGER)
     assert await run(source_run) is Verdict.NEXT
@@ -142,19 +160,23 @@ async def test_what_is_being_absorbed_is_not_lost_to_the_limit(world: World) -> 
 
 
 @pytest.mark.parametrize(
-    ("role", "verdict", "heard"),
+    ("role", "verdict", "result_type"),
     [
         pytest.param(SYNCHRONIZER, Verdict.REMOVE, Update, id="DS-77 a synchronizer"),
         pytest.param(INITIALIZER, Verdict.NEXT, FetchFailure, id="an initializer"),
         pytest.param(FDV1, Verdict.REMOVE, Update, id="the fallback"),
     ],
 )
-@pytest.mark.parametrize("is_source", [pytest.param(True, id="its builder raises"), pytest.param(False, id="it is no source")])
-async def test_a_source_that_cannot_be_built(world: World, is_source: bool, role: Role, verdict: Verdict, heard: type) -> None:
+@pytest.mark.parametrize(
+    "is_source", [pytest.param(True, id="its builder raises"), pytest.param(False, id="it builds something else")]
+)
+async def test_a_source_that_cannot_be_built(
+    world: World, is_source: bool, role: Role, verdict: Verdict, result_type: type
+) -> None:
     builder = world.source("X", build=OSError("no such host")) if is_source else Building(object())
     absorbing = Absorbing()
     assert await run(SourceRun(builder, role, StateTimer({}), absorbing, LOGGER)) is verdict
-    assert [type(result) for result in absorbing.results] == [heard]
+    assert [type(result) for result in absorbing.results] == [result_type]
 
 
 class Building:
@@ -181,7 +203,7 @@ class Failing:
                 yield result
             await anyio.sleep_forever()
         finally:
-            raise RuntimeError("cannot let go")
+            raise RuntimeError("cannot close")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +213,7 @@ class Failing:
         pytest.param([valid(1)], Verdict.RECOVER, id="while it waits"),
     ],
 )
-async def test_what_a_source_raises_on_its_way_out_changes_no_verdict(
+async def test_an_exception_of_a_source_that_is_closed_does_not_change_the_verdict(
     results: list[Update], verdict: Verdict, caplog: pytest.LogCaptureFixture
 ) -> None:
     source_run = SourceRun(Building(Failing(*results)), SYNCHRONIZER, StateTimer(LATER), Absorbing(), LOGGER)
@@ -203,7 +225,7 @@ async def test_what_a_source_raises_on_its_way_out_changes_no_verdict(
     "results",
     [pytest.param([valid(1)], id="while it waits"), pytest.param([valid(1), valid(2)], id="while its result is absorbed")],
 )
-async def test_what_a_source_raises_on_its_way_out_stops_no_cancellation(results: list[Update]) -> None:
+async def test_an_exception_of_a_source_that_is_closed_does_not_stop_a_cancellation(results: list[Update]) -> None:
     source_run = SourceRun(Building(Failing(*results)), SYNCHRONIZER, StateTimer({}), Absorbing(slow=2), LOGGER)
     with anyio.move_on_after(3) as scope:
         await run(source_run)
@@ -211,7 +233,7 @@ async def test_what_a_source_raises_on_its_way_out_stops_no_cancellation(results
 
 
 class Stubborn:
-    """A source that takes a cancellation for the end of its work."""
+    """A source that ends normally when it is cancelled."""
 
     name = "stubborn"
 
@@ -221,13 +243,13 @@ class Stubborn:
             await anyio.sleep_forever()
 
 
-async def test_a_cancellation_that_a_source_swallows_arrives_all_the_same() -> None:
+async def test_a_cancellation_that_a_source_suppresses_still_reaches_the_caller() -> None:
     with anyio.move_on_after(3) as scope:
         await run(SourceRun(Building(Stubborn()), INITIALIZER, StateTimer({}), Absorbing(), LOGGER))
     assert scope.cancelled_caught
 
 
-async def test_a_source_that_never_waits_leaves_the_loop_to_others(world: World) -> None:
+async def test_a_source_that_never_waits_does_not_block_the_event_loop(world: World) -> None:
     source_run = SourceRun(world.source("S1", [valid()] * 10_000), SYNCHRONIZER, StateTimer({}), Absorbing(), LOGGER)
     async with anyio.create_task_group() as group:
         group.start_soon(run, source_run)
@@ -236,7 +258,7 @@ async def test_a_source_that_never_waits_leaves_the_loop_to_others(world: World)
     assert 0 < len(world.times("S1", "yielded")) < 100
 
 
-async def test_a_source_may_take_a_second_to_close(world: World) -> None:
+async def test_a_source_has_one_second_to_close(world: World) -> None:
     start = anyio.current_time()
     source_run = SourceRun(world.source("S1", [valid(), off(), HANG], closing=5), SYNCHRONIZER, StateTimer({}), Absorbing(), LOGGER)
     assert await run(source_run) is Verdict.REMOVE
@@ -245,23 +267,23 @@ async def test_a_source_may_take_a_second_to_close(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "known"),
+    ("script", "has_directive"),
     [
         pytest.param([DIRECTIVE, HANG], True, id="latched"),
         pytest.param([valid(1, DIRECTIVE), HANG], True, id="carried by the result that is being absorbed"),
         pytest.param([valid(1), HANG], False, id="none"),
     ],
 )
-async def test_a_tenure_that_is_cancelled_knows_the_directive(world: World, script: Script, known: bool) -> None:
+async def test_a_cancelled_run_has_the_directive(world: World, script: Script, has_directive: bool) -> None:
     source_run = SourceRun(world.source("S1", script), SYNCHRONIZER, StateTimer({}), Absorbing(slow=5), LOGGER)
     with anyio.move_on_after(1) as scope:
         await run(source_run)
     assert scope.cancelled_caught
-    assert source_run.directive is (DIRECTIVE if known else None)
+    assert source_run.directive is (DIRECTIVE if has_directive else None)
     assert world.live == []
 
 
-async def test_a_bug_in_the_absorbing_is_not_blamed_on_the_source(world: World) -> None:
+async def test_an_exception_of_absorb_is_not_a_failure_of_the_source(world: World) -> None:
     async def absorb(name: str, result: Result) -> Verdict:
         raise ZeroDivisionError
 

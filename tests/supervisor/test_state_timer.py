@@ -1,4 +1,4 @@
-"""A deadline that moves while somebody waits for it, in virtual time."""
+"""StateTimer: a deadline that moves while a task waits for it, in virtual time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ LIMITS = {INITIALIZING: 10.0, INTERRUPTED: 60.0, VALID: 300.0}
 @pytest.mark.parametrize(
     ("script", "expires", "state"),
     [
-        pytest.param([], 10, INITIALIZING, id="from the start"),
+        pytest.param([], 10, INITIALIZING, id="no state is reported"),
         pytest.param([5, INTERRUPTED], 10, INITIALIZING, id="an interruption before the first success is still the start"),
-        pytest.param([5, VALID], 305, VALID, id="success begins a new limit"),
-        pytest.param([5, VALID, 200, VALID], 305, VALID, id="the same state again moves nothing"),
-        pytest.param([5, VALID, 200, INTERRUPTED], 265, INTERRUPTED, id="an interruption begins a shorter one"),
-        pytest.param([5, VALID, 5, INTERRUPTED, 30, INTERRUPTED], 70, INTERRUPTED, id="repeated interruptions move nothing"),
-        pytest.param([5, VALID, 5, INTERRUPTED, 59, VALID], 369, VALID, id="recovering begins a longer one"),
-        pytest.param([5, VALID, 5, OFF, INITIALIZING], 305, VALID, id="the last word, or none, moves nothing"),
+        pytest.param([5, VALID], 305, VALID, id="VALID starts its limit"),
+        pytest.param([5, VALID, 200, VALID], 305, VALID, id="the same state again does not move the deadline"),
+        pytest.param([5, VALID, 200, INTERRUPTED], 265, INTERRUPTED, id="an interruption starts a shorter limit"),
+        pytest.param(
+            [5, VALID, 5, INTERRUPTED, 30, INTERRUPTED], 70, INTERRUPTED, id="repeated interruptions do not move the deadline"
+        ),
+        pytest.param([5, VALID, 5, INTERRUPTED, 59, VALID], 369, VALID, id="VALID again starts a longer limit"),
+        pytest.param([5, VALID, 5, OFF, INITIALIZING], 305, VALID, id="OFF and INITIALIZING do not move the deadline"),
     ],
 )
-async def test_a_lease_expires(script: list[float | SourceState], expires: float, state: SourceState) -> None:
+async def test_a_timer_expires_after_the_limit_of_its_state(
+    script: list[float | SourceState], expires: float, state: SourceState
+) -> None:
     start, timer = anyio.current_time(), StateTimer(LIMITS)
 
     async def report() -> None:
@@ -48,14 +52,16 @@ async def test_a_lease_expires(script: list[float | SourceState], expires: float
 @pytest.mark.parametrize(
     ("limits", "until", "expires"),
     [
-        pytest.param({}, 500, 500, id="its end, where no limit holds"),
-        pytest.param(LIMITS, 5, 5, id="its end, where that comes first"),
-        pytest.param(LIMITS, 50, 10, id="a limit, where that comes first"),
-        pytest.param({}, -1, 0, id="at once, if its end has passed"),
-        pytest.param({}, math.inf, None, id="never"),
+        pytest.param({}, 500, 500, id="no limit: at the end"),
+        pytest.param(LIMITS, 5, 5, id="the end comes first"),
+        pytest.param(LIMITS, 50, 10, id="the limit comes first"),
+        pytest.param({}, -1, 0, id="the end has passed: at once"),
+        pytest.param({}, math.inf, None, id="no limit and no end: never"),
     ],
 )
-async def test_a_lease_ends_with(limits: dict[SourceState, float], until: float, expires: float | None) -> None:
+async def test_a_timer_expires_at_the_earlier_of_limit_and_end(
+    limits: dict[SourceState, float], until: float, expires: float | None
+) -> None:
     start = anyio.current_time()
     timer = StateTimer(limits, until=start + until)
     with anyio.move_on_after(86_400) as day:
@@ -68,11 +74,11 @@ async def test_a_lease_ends_with(limits: dict[SourceState, float], until: float,
 @pytest.mark.parametrize(
     ("meanwhile", "expires"),
     [
-        pytest.param(INTERRUPTED, 15, id="it expires when it is let go"),
-        pytest.param(VALID, 308, id="a renewal meanwhile counts from its own moment"),
+        pytest.param(INTERRUPTED, 15, id="it expires at the end of the hold"),
+        pytest.param(VALID, 308, id="a change of state inside starts its limit"),
     ],
 )
-async def test_a_lease_that_runs_out_while_it_is_held(meanwhile: SourceState, expires: float) -> None:
+async def test_a_held_timer_does_not_expire(meanwhile: SourceState, expires: float) -> None:
     start, timer = anyio.current_time(), StateTimer(LIMITS)
 
     async def absorb() -> None:
@@ -87,7 +93,7 @@ async def test_a_lease_that_runs_out_while_it_is_held(meanwhile: SourceState, ex
     assert anyio.current_time() - start == pytest.approx(expires)
 
 
-async def test_a_lease_may_be_held_before_anybody_waits_for_it() -> None:
+async def test_a_timer_may_be_held_before_a_task_waits_for_it() -> None:
     start, timer = anyio.current_time(), StateTimer(LIMITS)
     with timer.held():
         await anyio.sleep(20)
@@ -96,7 +102,7 @@ async def test_a_lease_may_be_held_before_anybody_waits_for_it() -> None:
 
 
 @pytest.mark.holds("FB-31")
-async def test_a_result_that_arrives_at_the_very_moment_wins() -> None:
+async def test_a_result_that_arrives_at_the_deadline_wins() -> None:
     timer = StateTimer(LIMITS)
     expired = absorbed = False
 

@@ -1,4 +1,4 @@
-"""What a supervisor logs: one line for one cause, each hand-over, and the end of an outage where its beginning was reported."""
+"""UpdateLog: one line for each cause and each change of source, and the end of an outage at the level of its start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from aioflags.model.result import ErrorInfo, FailureKind, FallbackDirective, SourceState, Update
-from tests.support.scripted_sources import HANG, Script, World, down, error, failure, off, valid
+from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, error, failure, off, valid
 
 D, I, W, E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR  # noqa: E741  # a column of levels
 ADDRESS: Final = "https://flags.test/sdk/stream"
@@ -34,7 +34,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
             [[off(401)], [off(401)]],
             1,
             [(E, "no data source is left; serving defaults; next attempt in 225 s: status 401")],
-            id="one line for a key that is refused everywhere",
+            id="one line if all sources refuse the key",
         ),
         pytest.param(
             [],
@@ -66,14 +66,14 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
                 (E, "no data source is left; serving defaults; next attempt in 225 s: status 401"),
                 (E, "S1 is receiving flag updates"),
             ],
-            id="the end of refusals is reported where they were",
+            id="the end of refusals at their level",
         ),
         pytest.param(
             [[failure(404)]],
             [[valid(1), HANG]],
             1,
             [(W, "I1 returned no data: status 404"), (W, "S1 is receiving flag updates")],
-            id="a refusal that others make good",
+            id="a refused initializer, then a working source",
         ),
         pytest.param(
             [],
@@ -92,7 +92,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
                 (W, f"S1 interrupted, will retry; serving the last flag data: refused ({ADDRESS})"),
                 (W, "S1 is receiving flag updates again"),
             ],
-            id="the failed reconnect has its own cause",
+            id="a failed reconnect is another cause",
         ),
         pytest.param(
             [],
@@ -103,7 +103,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
                 (I, "S2 is not valid, nor is any other source; S1 starts in 0.75 s"),
                 (I, "S1 is not valid; S2 takes over"),
             ],
-            id="sources that give way",
+            id="sources that never become valid",
         ),
         pytest.param(
             [],
@@ -127,10 +127,10 @@ async def test_the_log_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "aioflags")
-    scripts = [given if isinstance(given[0], list) else [given] for given in synchronizers]
+    scripts = [script if isinstance(script[0], list) else [script] for script in synchronizers]
     async with world.running(
         initializers=[world.source(f"I{n}", script) for n, script in enumerate(initializers, 1)],
-        synchronizers=[world.source(f"S{n}", *given) for n, given in enumerate(scripts, 1)],
+        synchronizers=[world.source(f"S{n}", *script) for n, script in enumerate(scripts, 1)],
         refused_retry="extended",
     ):
         await anyio.sleep(seconds)
@@ -154,14 +154,14 @@ async def test_a_source_that_is_removed_while_a_directive_holds_for_a_time_is_lo
     ]
 
 
-async def test_an_outage_with_ever_new_causes_does_not_fill_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_logs_at_most_20_causes(world: World, caplog: pytest.LogCaptureFixture) -> None:
     script = [valid(1), *[network(f"port {n}") for n in range(1000)], HANG]
     async with world.running(synchronizers=[world.source("S1", script)]):
         await anyio.sleep(1)
     assert len(lines(caplog, W)) == 20
 
 
-async def test_each_result_is_a_sentence_at_debug(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_repeated_result_is_logged_at_debug(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "aioflags")
     async with world.running(synchronizers=[world.source("S1", [valid(1), valid(), down(), 1, down(), HANG])]):
         await anyio.sleep(2)
@@ -173,11 +173,50 @@ async def test_each_result_is_a_sentence_at_debug(world: World, caplog: pytest.L
     ("message", "address", "text"),
     [
         pytest.param("status 503", None, "status 503", id="without an address"),
-        pytest.param("status 503", ADDRESS, f"status 503 ({ADDRESS})", id="with one"),
+        pytest.param("status 503", ADDRESS, f"status 503 ({ADDRESS})", id="with an address"),
         pytest.param("ConnectError (flags.test)", ADDRESS, f"ConnectError ({ADDRESS})", id="the host is named once"),
-        pytest.param("two\nlines", None, "two\\nlines", id="fit for one line"),
+        pytest.param("two\nlines", None, "two\\nlines", id="a line break is escaped"),
         pytest.param("x" * 300, ADDRESS, f"{'x' * 200}… ({ADDRESS})", id="a long message leaves room for the address"),
     ],
 )
-def test_an_error_as_text(message: str, address: str | None, text: str) -> None:
+def test_the_text_of_an_error(message: str, address: str | None, text: str) -> None:
     assert str(replace(error(), message=message, address=address)) == text
+
+
+async def test_an_interruption_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "aioflags")
+    script = [valid(1), *[down(), 1] * 20, valid(), down(), HANG]
+    async with world.running(synchronizers=[world.source("S1", script)]):
+        await anyio.sleep(60)
+    warning = "S1 interrupted, will retry; serving the last flag data: status 503"
+    assert [record.getMessage() for record in caplog.records] == [warning, "S1 is receiving flag updates again", warning]
+
+
+async def test_each_different_error_in_the_data_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "aioflags")
+
+    def wrong(message: str) -> Update:
+        error = ErrorInfo(kind=FailureKind.INVALID_DATA, message=message, time=0.0)
+        return Update(state=SourceState.INTERRUPTED, error=error, directive=None)
+
+    script = [valid(1), wrong("line 1"), wrong("line 1"), wrong("line 2"), down(), wrong("line 2"), HANG]
+    async with world.running(synchronizers=[world.source("S1", script)]):
+        await anyio.sleep(1)
+    errors = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
+    assert errors == ["line 1", "line 2", "status 503", "line 2"]
+
+
+@pytest.mark.parametrize(
+    ("result", "level", "message"),
+    [
+        pytest.param(off(401, DIRECTIVE), logging.WARNING, "S1 stopped: status 401", id="with a directive"),
+        pytest.param(
+            Update(state=SourceState.OFF, directive=None), logging.ERROR, "S1 stopped: no reason given", id="without a reason"
+        ),
+    ],
+)
+async def test_off_of_a_source_is_logged(
+    world: World, result: Update, level: int, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.run(synchronizers=[world.source("S1", [result])])
+    assert ("aioflags", level, message) in caplog.record_tuples

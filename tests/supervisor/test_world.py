@@ -1,6 +1,6 @@
-"""Random worlds: sources that deliver, fail, stall, latch, end and raise as a seed has it, under rules that always hold.
+"""Supervisor with random sources: they deliver, fail, hang, latch, end and raise as a seed decides. Some rules always hold.
 
-``AIOFLAGS_SEEDS`` says how many worlds are tried, ``AIOFLAGS_SEED`` the first of their seeds. A world that breaks a rule
+``AIOFLAGS_SEEDS``: how many worlds are tried, ``AIOFLAGS_SEED`` the first of their seeds. A world that breaks a rule
 prints the command that replays it.
 """
 
@@ -46,7 +46,7 @@ BROKEN = ChangeSet(kind=ChangeKind.FULL, changes=cast("tuple[Change, ...]", (Non
 
 
 class RandomWorld(World):
-    """A world that a seed describes. All its data have a version of their own, in the order in which they are yielded."""
+    """A world that a seed describes. Each change set has its own version, in the order in which they are yielded."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -128,11 +128,11 @@ class RandomWorld(World):
             assert self.live == [], "a source is left open"
             entries = len(self.journal)
             await anyio.sleep(4000)
-            assert len(self.journal) == entries, "something goes on after the client was closed"
+            assert len(self.journal) == entries, "the journal grows after the client was closed"
 
 
-def nobody_else_is_live(world: RandomWorld) -> None:
-    """One source at a time: the next is not even built before the last is closed."""
+def one_source_at_a_time(world: RandomWorld) -> None:
+    """The next source is not built before the last one is closed."""
     live: set[str] = set()
     for entry in world.journal:
         if entry.what == "built":
@@ -144,8 +144,8 @@ def nobody_else_is_live(world: RandomWorld) -> None:
     assert world.most_live <= 1
 
 
-def a_directive_wins(world: RandomWorld) -> None:
-    """Once an FDv2 source has brought one, no FDv2 source is built again before its time, and the fallback is the next."""
+def a_directive_outranks_fdv2(world: RandomWorld) -> None:
+    """After a directive no FDv2 source is built before the time of the directive is over, and the fallback runs next."""
     until, closed = 0.0, False
     latest: FallbackDirective | None = None
     for index, entry in enumerate(world.journal):
@@ -177,8 +177,8 @@ def the_fallback_is_next(world: RandomWorld, index: int) -> None:
         assert names[0] in {("F", "built"), ("", "stopped")}, f"{names[0]} comes after a directive"
 
 
-def no_data_go_back(world: RandomWorld) -> None:
-    """What is published is what was yielded, in the same order, each once; but for the last one of a life that was cut off."""
+def data_are_published_in_order(world: RandomWorld) -> None:
+    """Change sets are published in the order in which they were yielded, each once, except the last of a run that was cut off."""
     waiting: list[ChangeSet] = []
     served = 0
     for entry in world.journal:
@@ -198,8 +198,8 @@ def no_data_go_back(world: RandomWorld) -> None:
                 pass
 
 
-def reports_make_sense(world: RandomWorld) -> None:
-    """``OFF`` without a next attempt is the last state of a life; waiters wake once a life, and not before the state says why."""
+def reports_are_consistent(world: RandomWorld) -> None:
+    """``OFF`` without a next attempt is the last state of a run. Waiters wake once, after the state was reported."""
     state: SourceState | None = None
     ready = is_over = False
     for entry in world.journal:
@@ -215,12 +215,12 @@ def reports_make_sense(world: RandomWorld) -> None:
             assert state in {SourceState.VALID, SourceState.OFF} or (state, world.recovery) == (SourceState.INTERRUPTED, "ttl")
 
 
-RULES = [nobody_else_is_live, a_directive_wins, no_data_go_back, reports_make_sense]
+RULES = [one_source_at_a_time, a_directive_outranks_fdv2, data_are_published_in_order, reports_are_consistent]
 
 
 @pytest.mark.holds("FB-16", "FB-20")
 @pytest.mark.timeout(180 + SEEDS // 50)
-async def test_whatever_sources_do_the_rules_hold(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_rules_hold_for_all_random_sources(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "aioflags")
     print(f"{SEEDS} worlds, first seed {FIRST_SEED}")
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
@@ -235,8 +235,8 @@ async def test_whatever_sources_do_the_rules_hold(caplog: pytest.LogCaptureFixtu
             raise AssertionError(RULES_BROKEN.format(seed=seed)) from error
 
 
-def test_worlds_see_everything_that_may_happen() -> None:
-    """The rules would hold in an empty world, too: these are not empty."""
+def test_random_worlds_cover_all_configurations() -> None:
+    """The rules would also hold in empty worlds. These worlds are not empty."""
     worlds = [RandomWorld(seed) for seed in range(500)]
     assert {len(world.initializers) for world in worlds} == {0, 1, 2, 3}
     assert {len(world.synchronizers) for world in worlds} == {0, 1, 2, 3, 4}
@@ -248,23 +248,25 @@ def test_worlds_see_everything_that_may_happen() -> None:
 @pytest.mark.parametrize(
     ("rule", "journal"),
     [
-        pytest.param(nobody_else_is_live, [("S1", "opened"), ("S2", "built")], id="two at a time"),
+        pytest.param(one_source_at_a_time, [("S1", "opened"), ("S2", "built")], id="two at a time"),
         pytest.param(
-            a_directive_wins,
+            a_directive_outranks_fdv2,
             [("S1", "opened"), ("S1", "yielded", valid(1, DIRECTIVE)), ("S1", "closed"), ("", "stopped"), ("S2", "built")],
             id="FDv2 after a directive",
         ),
         pytest.param(
-            a_directive_wins,
+            a_directive_outranks_fdv2,
             [("S1", "opened"), ("S1", "latched", DIRECTIVE), ("S1", "closed"), ("", "stopped"), ("S2", "built")],
             id="FDv2 after a latched directive",
         ),
         pytest.param(
-            no_data_go_back, [("S1", "yielded", valid(1)), ("S1", "yielded", valid(2)), ("", "stopped")], id="data forgotten"
+            data_are_published_in_order,
+            [("S1", "yielded", valid(1)), ("S1", "yielded", valid(2)), ("", "stopped")],
+            id="data forgotten",
         ),
     ],
 )
-async def test_a_rule_notices(rule: Callable[[RandomWorld], None], journal: list[tuple[Any, ...]]) -> None:
+async def test_a_rule_fails_for(rule: Callable[[RandomWorld], None], journal: list[tuple[Any, ...]]) -> None:
     world = RandomWorld(0)
     world.recovery, world.fallback = "never", None
     for entry in journal:

@@ -1,4 +1,4 @@
-"""A store of memberships that answers as a test says, and notes what it was asked."""
+"""ScriptedMemberships: a store of memberships with scripted answers that records its calls."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["ScriptedMemberships"]
 
 
 class ScriptedMemberships:
-    """``known`` has memberships by context key, ``updated`` is when the store was last brought up to date.
+    """``known``: memberships by context key. ``updated``: when the store was last updated.
 
-    An exception in place of an answer is raised. ``delay`` is how many seconds an answer takes.
+    An exception in place of an answer is raised. ``delay``: seconds that an answer takes.
     """
 
     def __init__(self, known: Mapping[str, Any] | None = None, *, updated: Any = 1_000_000, delay: float = 0) -> None:
@@ -24,12 +24,12 @@ class ScriptedMemberships:
         self.delay = delay
         self.failure: Exception | None = None
         self.asked: list[str] = []
-        """Context keys, in the order they were asked for."""
+        """The context keys of the queries, in order."""
         self.polls = 0
         self.closed = 0
 
     async def memberships(self, context_hash: str) -> Any:
-        """What is known of the key with this hash."""
+        """The scripted memberships of the key with this hash."""
         key = self._key(context_hash)
         self.asked.append(key)
         return await self._answered(self.known.get(key))
@@ -40,11 +40,11 @@ class ScriptedMemberships:
         return await self._answered(self.updated)
 
     async def aclose(self) -> None:
-        """Counts."""
+        """Count the calls."""
         self.closed += 1
 
     def _key(self, hashed: str) -> str:
-        keys = {*self.known, "user-key", "nobody", "org-key", "a", "b", "c"}
+        keys = {*self.known, "user-key", "org-key", "a", "b", "c"}
         return next(key for key in keys if context_hash(key) == hashed)
 
     async def _answered(self, answer: Any) -> Any:

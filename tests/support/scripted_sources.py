@@ -1,8 +1,8 @@
-"""A small world in virtual time: sources that follow a script, and a cell that records what the supervisor reports.
+"""World: sources that follow a script in virtual time, and an UpdateSink that records what the supervisor reports.
 
 A script is a list of steps: a number waits that many seconds, a result is yielded, a directive is latched, an exception is
-raised, a function is called for the step to take, ``HANG`` waits for ever. A script that is over ends its source. A source
-that is built again plays its next script; the last one is played again and again.
+raised, a function is called for the step to take, ``HANG`` never ends. A script that is over ends its source. A source
+that is built again plays its next script; the last one is repeated.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def error(status: int = 503) -> ErrorInfo:
 
 
 def data(version: int, kind: ChangeKind = ChangeKind.FULL, *, selector: bool = True) -> ChangeSet:
-    """A transfer with one flag, whose version is the number by which tests know the data."""
+    """A transfer with one flag. Tests identify the data by the version of the flag."""
     flag = FlagDefinition(key="flag", version=version)
     return ChangeSet(
         kind=kind,
@@ -49,9 +49,9 @@ def data(version: int, kind: ChangeKind = ChangeKind.FULL, *, selector: bool = T
 
 
 def basis(version: int | None, *, selector: bool = True, directive: FallbackDirective | None = None) -> Basis:
-    """What an initializer finds; without a version, that we are up to date."""
-    found = ChangeSet.unchanged() if version is None else data(version, selector=selector)
-    return Basis(change_set=found, directive=directive)
+    """The basis of an initializer; without a version, one without data."""
+    change_set = ChangeSet.unchanged() if version is None else data(version, selector=selector)
+    return Basis(change_set=change_set, directive=directive)
 
 
 def failure(status: int = 503, directive: FallbackDirective | None = None) -> FetchFailure:
@@ -59,9 +59,9 @@ def failure(status: int = 503, directive: FallbackDirective | None = None) -> Fe
 
 
 def valid(version: int | None = None, directive: FallbackDirective | None = None, *, selector: bool = True) -> Update:
-    """A synchronizer's success; without a version, that we are up to date."""
-    found = None if version is None else data(version, selector=selector)
-    return Update(state=SourceState.VALID, change_set=found, directive=directive)
+    """``VALID`` of a synchronizer; without a version, an update without data."""
+    change_set = None if version is None else data(version, selector=selector)
+    return Update(state=SourceState.VALID, change_set=change_set, directive=directive)
 
 
 def down(status: int = 503, directive: FallbackDirective | None = None) -> Update:
@@ -74,18 +74,19 @@ def off(status: int = 401, directive: FallbackDirective | None = None) -> Update
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the journal: when it happened, in seconds since the start, to whom, and what."""
+    """One line of the journal: the time in seconds since the start, the name of the source, and the event."""
 
     time: float
     name: str
     what: str
-    """``built``, ``opened``, ``latched``, ``yielded``, ``closed`` of a source; ``reported``, ``environment``, ``ready``."""
+    """``built``, ``opened``, ``latched``, ``yielded``, ``origin``, ``closed`` of a source; or ``reported``, ``environment``,
+    ``ready``."""
     detail: Any = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """A call of :meth:`Facts.report`. ``version`` is the one of the data that are served afterwards."""
+    """A call of :meth:`UpdateSink.report`. ``version``: the version of the data that are served afterwards."""
 
     state: SourceState | None
     error: ErrorInfo | None
@@ -95,7 +96,7 @@ class Report:
 
 
 class World:
-    """Scripted sources, the journal of what they did, and the facts that the supervisor reported."""
+    """Scripted sources, and the journal of what they did and of what the supervisor reported."""
 
     def __init__(self) -> None:
         self.journal: list[Entry] = []
@@ -105,10 +106,10 @@ class World:
         self.fallback_state = FallbackState()
         self._start: float | None = None
 
-    # -- making it run
+    # -- running
 
     def source(self, name: str, *scripts: Script, closing: float = 0, build: Exception | None = None) -> ScriptedBuilder:
-        """A builder. ``closing`` is how long its sources take to close; ``build`` is raised by building one."""
+        """A builder. ``closing``: seconds that its sources take to close. ``build``: raised by ``build()``."""
         return ScriptedBuilder(self, name, scripts or ([],), closing, build)
 
     async def run(
@@ -121,7 +122,7 @@ class World:
         refused_retry: Literal["extended", "never"] = "never",
         random: Callable[[], float] = lambda: 0.5,
     ) -> None:
-        """Runs a new supervisor until it has nothing left to run."""
+        """Run a new supervisor until no source is left."""
         self._start = anyio.current_time() if self._start is None else self._start
         options = SourceOptions(
             initializers=initializers,
@@ -134,7 +135,7 @@ class World:
 
     @asynccontextmanager
     async def running(self, **parts: Any) -> AsyncGenerator[World, None]:
-        """The world while a supervisor runs in it; it is cancelled afterwards, and nothing is to be left of it."""
+        """The world while a supervisor runs in it. Afterwards the supervisor is cancelled, and no source may be open."""
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: self.run(**parts))
             yield self
@@ -171,7 +172,7 @@ class World:
     def mark_ready(self) -> None:
         self.note("", "ready")
 
-    # -- what can be asked
+    # -- results
 
     @property
     def now(self) -> float:
@@ -180,7 +181,7 @@ class World:
 
     @property
     def served(self) -> int | None:
-        """The version of the data that evaluations would see."""
+        """The version of the data that evaluations would use."""
         flag = self.holder.snapshot.flags.get("flag")
         return flag.version if flag else None
 
@@ -190,7 +191,7 @@ class World:
 
     @property
     def states(self) -> list[SourceState]:
-        """The states that were reported, each once for as long as it was reported again and again."""
+        """The states that were reported, without repetitions of the same state."""
         states = [report.state for report in self.reports if report.state is not None]
         return [state for index, state in enumerate(states) if index == 0 or states[index - 1] is not state]
 
@@ -200,13 +201,13 @@ class World:
 
     @property
     def ready_at(self) -> float | None:
-        """When waiters could wake."""
+        """When waiters were woken."""
         times = [entry.time for entry in self.journal if entry.what == "ready"]
         assert len(times) <= 1, "waiters are woken once"
         return times[0] if times else None
 
     def times(self, name: str, what: str = "opened") -> list[float]:
-        """When something happened to a source."""
+        """The times of an event of a source."""
         return [entry.time for entry in self.journal if entry.name == name and entry.what == what]
 
     @property
@@ -273,7 +274,7 @@ class ScriptedSource:
                         yield step
         finally:
             try:
-                # As what holds a connection does: it shields its exit, and ends it in time. One that takes longer does not.
+                # As a source with a connection does: it shields its exit, if the exit ends within the grace.
                 with anyio.CancelScope(shield=self._closing <= CLOSE_GRACE):
                     await anyio.sleep(self._closing)
             finally:

@@ -1,4 +1,4 @@
-"""What follows when the service refuses every source: pauses, further attempts, and what a status reports meanwhile."""
+"""Supervisor when the service refuses every source: pauses, further attempts, and the status in between."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_refused_sources_start_again(world: World, random: Callable[[], fl
 
 
 @pytest.mark.holds("DS-152")
-async def test_meanwhile_the_status_names_the_next_attempt_and_nothing_else_changes(world: World) -> None:
+async def test_the_status_after_refusals_has_the_time_of_the_next_attempt(world: World) -> None:
     sources = [world.source("S1", [valid(1), 5, off(401)], REFUSED), world.source("S2", [off(403)])]
     async with world.running(synchronizers=sources, refused_retry="extended", random=whole):
         await anyio.sleep(6)
@@ -57,17 +57,19 @@ async def test_meanwhile_the_status_names_the_next_attempt_and_nothing_else_chan
 
 @pytest.mark.holds("DS-153")
 @pytest.mark.parametrize(
-    ("then", "states", "times"),
+    ("scripts", "states", "times"),
     [
         pytest.param([GOOD], [OFF, VALID], [0, 300], id="data"),
-        pytest.param([[down(503), 5, valid(1), HANG]], [OFF, INTERRUPTED, VALID], [0, 300], id="trouble that passes"),
+        pytest.param([[down(503), 5, valid(1), HANG]], [OFF, INTERRUPTED, VALID], [0, 300], id="an interruption, then data"),
         pytest.param([REFUSED, GOOD], [OFF, VALID], [0, 300, 900], id="another refusal, then data"),
         pytest.param([[valid(1), 5, off(401)], GOOD], [OFF, VALID, OFF, VALID], [0, 300, 605], id="a success between refusals"),
         pytest.param([[OSError("a bug")]], [OFF], [0, 300], id="a source that fails ends the updates"),
     ],
 )
-async def test_after_refusals_comes(world: World, then: list[Script], states: list[SourceState], times: list[float]) -> None:
-    async with world.running(synchronizers=[world.source("S1", REFUSED, *then)], refused_retry="extended", random=whole):
+async def test_states_after_refusals_and_then(
+    world: World, scripts: list[Script], states: list[SourceState], times: list[float]
+) -> None:
+    async with world.running(synchronizers=[world.source("S1", REFUSED, *scripts)], refused_retry="extended", random=whole):
         await anyio.sleep(1000)
         assert world.times("S1") == times
         assert world.states == states
@@ -87,18 +89,18 @@ async def test_sources_that_start_again_and_stay_silent_are_an_interruption(worl
 @pytest.mark.parametrize(
     ("scripts", "refused_retry"),
     [
-        pytest.param([REFUSED, REFUSED], "never", id="it is switched off"),
+        pytest.param([REFUSED, REFUSED], "never", id="refused_retry is never"),
         pytest.param([[], [OSError("a bug")]], "extended", id="no source was refused"),
         pytest.param([[Update(state=OFF, directive=None)]], "extended", id="a source stopped without a reason"),
     ],
 )
-async def test_updates_end_where(world: World, scripts: list[Script], refused_retry: Any) -> None:
+async def test_updates_end_if(world: World, scripts: list[Script], refused_retry: Any) -> None:
     sources = [world.source(f"S{n}", script) for n, script in enumerate(scripts, 1)]
     await world.run(synchronizers=sources, refused_retry=refused_retry)
     assert (world.now, world.states[-1], world.reports[-1].next_attempt) == (0, OFF, None)
 
 
-async def test_one_refusal_is_enough_for_all_to_start_again(world: World) -> None:
+async def test_all_sources_start_again_after_one_refusal(world: World) -> None:
     sources = [world.source("S1", [], GOOD), world.source("S2", REFUSED)]
     async with world.running(synchronizers=sources, refused_retry="extended", random=whole):
         await anyio.sleep(301)
@@ -106,7 +108,7 @@ async def test_one_refusal_is_enough_for_all_to_start_again(world: World) -> Non
 
 
 @pytest.mark.holds("DS-155")
-async def test_a_directive_holds_across_refusals(world: World) -> None:
+async def test_a_directive_still_holds_after_refusals(world: World) -> None:
     sources = [world.source("S1", [valid(1, DIRECTIVE), HANG]), world.source("S2", GOOD)]
     fallback = world.source("F1", REFUSED, REFUSED, [valid(2, selector=False), HANG])
     async with world.running(synchronizers=sources, fallback=fallback, refused_retry="extended", random=whole):
@@ -134,7 +136,7 @@ async def test_without_an_fdv1_source_a_directive_ends_the_updates(world: World)
         pytest.param(1000, [0, 300, 900], 1000, id="FDv1 starts again before"),
     ],
 )
-async def test_while_a_directive_holds_for_a_time(world: World, seconds: float, fallback: list[float], second: float) -> None:
+async def test_refusals_while_a_directive_holds(world: World, seconds: float, fallback: list[float], second: float) -> None:
     first = world.source("S1", [off(500, FallbackDirective(ttl=seconds, origin="header")), HANG], GOOD)
     fdv1 = world.source("F1", REFUSED)
     async with world.running(synchronizers=[first], fallback=fdv1, recovery="ttl", refused_retry="extended", random=whole):

@@ -1,0 +1,144 @@
+"""Supervisor: which data are applied and published, and which selector sources get."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import ClassVar, cast
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import ChangeKind, ChangeSet, Selector
+from aioflags.model.flag import FlagDefinition
+from aioflags.model.result import Basis, FallbackDirective, SourceState, Update
+from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, data, failure, off, valid
+
+VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF
+GOOD: Script = [valid(1), HANG]
+SILENT: Script = [HANG]
+
+
+@pytest.mark.parametrize(
+    ("initializers", "selectors"),
+    [
+        pytest.param([basis(1)], ["", "s1"], id="DS-5 the selector of the initializer"),
+        pytest.param([failure(404), basis(2)], ["", "", "s2"], id="DS-60 the selector of the second initializer"),
+        pytest.param([basis(1, selector=False), basis(2)], ["", "", "s2"], id="DS-61 the selector of the initializer that had one"),
+    ],
+)
+async def test_the_first_synchronizer_is_given_a_selector(world: World, initializers: Script, selectors: list[str]) -> None:
+    async with world.running(
+        initializers=[world.source(f"I{n}", [result]) for n, result in enumerate(initializers, 1)],
+        synchronizers=[world.source("S1", SILENT)],
+    ):
+        await anyio.sleep(1)
+        assert [entry.detail.state for entry in world.journal if entry.what == "opened"] == selectors
+
+
+async def test_sources_see_the_selector_of_the_newest_data(world: World) -> None:
+    sources = [world.source("S1", [valid(2), 5, off(401)]), world.source("S2", GOOD)]
+    async with world.running(initializers=[world.source("I1", [basis(1)])], synchronizers=sources):
+        await anyio.sleep(10)
+        selectors = {entry.name: entry.detail.state for entry in world.journal if entry.what == "opened"}
+        assert selectors == {"I1": "", "S1": "s1", "S2": "s2"}
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        pytest.param(Update(state=VALID, change_set=ChangeSet.unchanged(), directive=None), id="an update"),
+        pytest.param(Basis(change_set=ChangeSet.unchanged(), directive=None), id="a basis"),
+    ],
+)
+async def test_a_result_without_data_publishes_nothing(world: World, result: Update | Basis) -> None:
+    initial = world.holder.snapshot
+    source = world.source("X", [result, HANG] if isinstance(result, Update) else [result])
+    parts = {"synchronizers": [source]} if isinstance(result, Update) else {"initializers": [source]}
+    async with world.running(**parts):
+        await anyio.sleep(1)
+        assert world.holder.snapshot is initial
+        assert all(report.change_set is None for report in world.reports)
+
+
+async def test_a_delta_is_applied_to_the_current_data(world: World) -> None:
+    delta = Update(state=VALID, change_set=ChangeSet(kind=ChangeKind.CHANGES, selector=Selector("s2", 2)), directive=None)
+    async with world.running(synchronizers=[world.source("S1", [valid(1), delta, HANG])]):
+        await anyio.sleep(1)
+        assert (world.served, world.holder.snapshot.selector.state) == (1, "s2")
+        assert [report.change_set for report in world.reports] == [data(1), delta.change_set]
+
+
+class Slow:
+    """A snapshot that pauses three times while it applies changes, and records how many ticks happened before."""
+
+    selector = Selector.none()
+    has_data = False
+    flags: ClassVar[dict[str, FlagDefinition]] = {}
+
+    def __init__(self, ticks: list[int]) -> None:
+        self.ticks = ticks
+        self.seen: list[int] = []
+        self.is_traced: bool | None = None
+
+    def builder(self, change_set: ChangeSet, *, traced: bool) -> Generator[None, None, Slow]:
+        self.is_traced = traced
+        for _ in range(3):
+            yield
+            self.seen.append(len(self.ticks))
+        return self
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+async def test_large_data_are_applied_in_slices_between_which_other_tasks_run(world: World, is_followed: bool) -> None:
+    ticks: list[int] = []
+    slow = Slow(ticks)
+    world.is_followed = is_followed
+    world.holder.snapshot = cast("Snapshot", slow)
+
+    async def tick() -> None:
+        for number in range(20):
+            ticks.append(number)
+            await anyio.lowlevel.checkpoint()
+
+    async with world.running(synchronizers=[world.source("S1", GOOD)]), anyio.create_task_group() as group:
+        group.start_soon(tick)
+    assert slow.seen[0] < slow.seen[1] < slow.seen[2]
+    assert slow.is_traced is is_followed
+    assert world.holder.snapshot is cast("Snapshot", slow)
+    assert world.states == [VALID]
+
+
+def broken(directive: FallbackDirective | None = None, state: SourceState = VALID) -> Update:
+    """Data that cannot be applied."""
+    return Update(state=state, change_set=ChangeSet(kind=ChangeKind.FULL, changes=(None,)), directive=directive)  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize(
+    ("script", "opened"),
+    [
+        pytest.param([valid(1), broken(), HANG], [("S1", 0), ("S2", 30)], id="the next source starts after a pause"),
+        pytest.param([valid(1), broken(DIRECTIVE), HANG], [("S1", 0), ("F1", 0)], id="FB-7 a directive is obeyed"),
+        pytest.param([valid(1), broken(state=OFF), HANG], [("S1", 0), ("S2", 0)], id="OFF ends the source"),
+    ],
+)
+async def test_data_that_cannot_be_applied_change_nothing(world: World, script: Script, opened: list[tuple[str, float]]) -> None:
+    async with world.running(
+        synchronizers=[world.source("S1", script), world.source("S2", SILENT)], fallback=world.source("F1", SILENT)
+    ):
+        await anyio.sleep(35)
+        assert (world.served, world.holder.snapshot.selector.state) == (1, "s1")
+        assert world.states == [VALID, INTERRUPTED]
+        assert [(entry.name, entry.time) for entry in world.journal if entry.what == "opened"] == opened
+        assert world.last_error is not None
+        assert "could not be applied" in world.last_error.message
+
+
+async def test_an_initializers_data_that_cannot_be_applied_are_a_failure(world: World) -> None:
+    change_set = broken().change_set
+    assert change_set is not None
+    bad = world.source("I1", [Basis(change_set=change_set, directive=None)])
+    async with world.running(initializers=[bad, world.source("I2", [basis(1)])], synchronizers=[world.source("S1", SILENT)]):
+        await anyio.sleep(1)
+        assert (world.opened, world.served) == (["I1", "I2", "S1"], 1)
