@@ -1,4 +1,4 @@
-"""Big segments as a program meets them: what each door answers, what the store is asked, and how it is said to be doing."""
+"""BigSegmentLookup in a client: the values of flags, the queries of the store, and the status of the store."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def segment(**properties: Any) -> dict[str, Any]:
 
 
 def flag(*segments: str, variation: int = 0, **properties: Any) -> dict[str, Any]:
-    """True for whom one of the segments holds."""
+    """A flag that is true for the members of the segments."""
     rules = [{"clauses": [{"op": "segmentMatch", "values": list(segments)}], "variation": variation}]
     return {"on": True, "variations": [True, False], "fallthrough": {"variation": 1}, "rules": rules, **properties}
 
 
-def fresh(known: Mapping[str, Any] | None = None, **more: Any) -> ScriptedMemberships:
-    """A store that was just brought up to date."""
-    return ScriptedMemberships(known, updated=now_ms(), **more)
+def fresh(memberships: Mapping[str, Any] | None = None, **more: Any) -> ScriptedMemberships:
+    """A store that was just updated."""
+    return ScriptedMemberships(memberships, updated=now_ms(), **more)
 
 
 @asynccontextmanager
@@ -55,14 +55,14 @@ IN, BY_RULE = {"s.g2": True}, {"kind": "RULE_MATCH", "ruleIndex": 0}
 OUT, NO_RULE = {"s.g2": False}, {"kind": "FALLTHROUGH"}
 
 
-@pytest.mark.parametrize("door", ["variation_detail", "flags"])
+@pytest.mark.parametrize("method", ["variation_detail", "flags"])
 @pytest.mark.parametrize(
-    ("asked", "answer", "value", "reason", "queries"),
+    ("definition", "answer", "value", "reason", "queries"),
     [
-        pytest.param(segment(generation=None), IN, False, {**NO_RULE, "status": "NOT_CONFIGURED"}, [], id="EV-E131"),
-        pytest.param(segment(rules=[]), IN, True, {**BY_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E132 in"),
-        pytest.param(segment(), OUT, False, {**NO_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E132 out"),
-        pytest.param(segment(rules=[]), {}, False, {**NO_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E133 nothing"),
+        pytest.param(segment(generation=None), IN, False, {**NO_RULE, "status": "NOT_CONFIGURED"}, [], id="EV-E131 no generation"),
+        pytest.param(segment(rules=[]), IN, True, {**BY_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E132 included"),
+        pytest.param(segment(), OUT, False, {**NO_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E132 excluded"),
+        pytest.param(segment(rules=[]), {}, False, {**NO_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E133 an empty mapping"),
         pytest.param(segment(rules=[]), None, False, {**NO_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E133 null"),
         pytest.param(
             segment(rules=[]),
@@ -77,29 +77,43 @@ OUT, NO_RULE = {"s.g2": False}, {"kind": "FALLTHROUGH"}
             segment(), OSError("gone"), True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="EV-E135 the query fails"
         ),
         pytest.param(
-            segment(rules=[], included=["user-key"]), {}, False, {**NO_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E136"
+            segment(rules=[], included=["user-key"]),
+            {},
+            False,
+            {**NO_RULE, "status": "HEALTHY"},
+            ["user-key"],
+            id="EV-E136 lists of the segment are ignored",
         ),
         pytest.param(segment(unboundedContextKind="org"), IN, False, NO_RULE, [], id="EV-E137 an absent kind"),
         pytest.param(
-            segment(generation=0, rules=[]), {"s.g0": True}, True, {**BY_RULE, "status": "HEALTHY"}, ["user-key"], id="EV-E138"
+            segment(generation=0, rules=[]),
+            {"s.g0": True},
+            True,
+            {**BY_RULE, "status": "HEALTHY"},
+            ["user-key"],
+            id="EV-E138 generation 0",
         ),
-        pytest.param(segment(), ["s.g2"], True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="an array for an answer"),
         pytest.param(
-            segment(), {"s.g2": 1}, True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="a number for a membership"
+            segment(), ["s.g2"], True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="a list instead of a mapping"
         ),
-        pytest.param(segment(), {2: True}, True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="a number for a name"),
+        pytest.param(
+            segment(), {"s.g2": 1}, True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="a number instead of a boolean"
+        ),
+        pytest.param(
+            segment(), {2: True}, True, {**BY_RULE, "status": "STORE_ERROR"}, ["user-key"], id="a number instead of a name"
+        ),
     ],
 )
-async def test_a_big_segment_holds_whom_its_store_says(
-    door: str, asked: Any, answer: Any, value: bool, reason: dict[str, Any], queries: list[str]
+async def test_a_big_segment_has_the_members_of_the_store(
+    method: str, definition: Any, answer: Any, value: bool, reason: dict[str, Any], queries: list[str]
 ) -> None:
     store = fresh({"user-key": answer})
-    async with running(store, {"s": asked}) as client:
-        if door == "flags":
+    async with running(store, {"s": definition}) as client:
+        if method == "flags":
             detail = (await client.flags(USER)).variation_detail("flag", None)
         else:
             detail = await client.variation_detail("flag", USER, None)
-    expected = {("bigSegmentsStatus" if name == "status" else name): told for name, told in reason.items()}
+    expected = {("bigSegmentsStatus" if name == "status" else name): value for name, value in reason.items()}
     assert (detail.value, detail.reason.to_dict()) == (value, expected)
     assert store.asked == queries
 
@@ -107,14 +121,14 @@ async def test_a_big_segment_holds_whom_its_store_says(
 @pytest.mark.parametrize(
     ("updated", "status"),
     [
-        pytest.param(None, "STALE", id="EV-E134 never brought up to date"),
+        pytest.param(None, "STALE", id="EV-E134 never updated"),
         pytest.param(1, "STALE", id="EV-E134 long ago"),
-        pytest.param(OSError("gone"), "STORE_ERROR", id="CS-C22 the poll fails, and what is known still counts"),
-        pytest.param("yesterday", "STORE_ERROR", id="a word for a time"),
-        pytest.param(True, "STORE_ERROR", id="a boolean for a time"),
+        pytest.param(OSError("gone"), "STORE_ERROR", id="CS-C22 the poll fails, and memberships still count"),
+        pytest.param("yesterday", "STORE_ERROR", id="text instead of a time"),
+        pytest.param(True, "STORE_ERROR", id="a boolean instead of a time"),
     ],
 )
-async def test_a_store_that_is_not_well_is_told_beside_its_answer(updated: Any, status: str) -> None:
+async def test_the_reason_has_the_status_of_a_store_that_fails_or_is_stale(updated: Any, status: str) -> None:
     store = ScriptedMemberships({"user-key": {"s.g2": True}}, updated=updated)
     async with running(store, {"s": segment(rules=[])}) as client:
         detail = await client.variation_detail("flag", USER, False)
@@ -129,7 +143,7 @@ async def test_a_store_whose_poll_fails_is_not_available_and_not_stale() -> None
 
 
 @pytest.mark.holds("EV-E139")
-async def test_the_status_is_told_beside_an_error() -> None:
+async def test_an_error_reason_has_the_status_of_the_store() -> None:
     async with running(fresh({"user-key": IN}), {"s": segment()}, {"flag": flag("s", variation=99)}) as client:
         reason = (await client.variation_detail("flag", USER, None)).reason
     assert reason.to_dict() == {"kind": "ERROR", "errorKind": "MALFORMED_FLAG", "bigSegmentsStatus": "HEALTHY"}
@@ -143,7 +157,7 @@ async def test_without_a_store_the_rules_decide_and_the_reason_says_so() -> None
     assert (detail.value, detail.reason.big_segments_status) == (True, BigSegmentsStatus.NOT_CONFIGURED)
 
 
-# -- what is asked, and how often
+# -- queries
 
 
 SEGMENTS = {
@@ -155,23 +169,25 @@ SEGMENTS = {
 
 
 @pytest.mark.parametrize(
-    ("named", "known", "asked"),
+    ("segments", "memberships", "queries"),
     [
-        pytest.param(["s", "t"], {}, ["user-key"], id="a key is asked for once"),
-        pytest.param(["s", "o"], {}, ["user-key", "org-key"], id="each kind has its key"),
+        pytest.param(["s", "t"], {}, ["user-key"], id="one query for each key"),
+        pytest.param(["s", "o"], {}, ["user-key", "org-key"], id="one query for each kind"),
         pytest.param(["o", "s"], {}, ["org-key", "user-key"], id="in the order of the flag"),
-        pytest.param(["s", "o"], {"user-key": {"s.g2": True}}, ["user-key"], id="what is settled is not asked for"),
+        pytest.param(["s", "o"], {"user-key": {"s.g2": True}}, ["user-key"], id="no query that is not needed"),
     ],
 )
-async def test_an_evaluation_asks_for_what_it_needs(named: list[str], known: Mapping[str, Any], asked: list[str]) -> None:
-    store = fresh(known)
-    async with running(store, SEGMENTS, {"flag": flag(*named)}) as client:
+async def test_an_evaluation_queries_the_keys_that_it_needs(
+    segments: list[str], memberships: Mapping[str, Any], queries: list[str]
+) -> None:
+    store = fresh(memberships)
+    async with running(store, SEGMENTS, {"flag": flag(*segments)}) as client:
         await client.variation("flag", BOTH, False)
         await client.variation("flag", BOTH, False)
-    assert store.asked == asked
+    assert store.asked == queries
 
 
-async def test_two_kinds_with_one_key_are_one_question() -> None:
+async def test_two_kinds_with_the_same_key_are_one_query() -> None:
     store = fresh()
     both = Context.multi(Context("a"), Context("a", "org"))
     async with running(store, SEGMENTS, {"flag": flag("s", "o")}) as client:
@@ -179,7 +195,7 @@ async def test_two_kinds_with_one_key_are_one_question() -> None:
     assert store.asked == ["a"]
 
 
-async def test_prerequisites_ask_and_are_asked_for_once() -> None:
+async def test_a_prerequisite_shares_the_query_of_its_flag() -> None:
     store = fresh({"user-key": {"s.g2": True, "t.g2": True}})
     flags = {"flag": flag("s", prerequisites=[{"key": "first", "variation": 0}]), "first": flag("t")}
     async with running(store, SEGMENTS, flags) as client:
@@ -187,7 +203,7 @@ async def test_prerequisites_ask_and_are_asked_for_once() -> None:
     assert store.asked == ["user-key"]
 
 
-async def test_a_flag_that_needs_no_membership_asks_for_none() -> None:
+async def test_a_flag_without_big_segments_makes_no_query() -> None:
     store = fresh()
     flags = {"flag": flag("s"), "plain": flag(), "off": {**flag("s"), "on": False, "offVariation": 1}}
     async with running(store, SEGMENTS, flags) as client:
@@ -198,7 +214,7 @@ async def test_a_flag_that_needs_no_membership_asks_for_none() -> None:
     assert store.asked == []
 
 
-async def test_memberships_are_forgotten_after_their_time() -> None:
+async def test_memberships_expire_from_the_cache() -> None:
     store = fresh({"user-key": {"s.g2": True}})
     async with running(store, SEGMENTS, context_cache_time=0.01) as client:
         assert await client.variation("flag", USER, False) is True
@@ -210,7 +226,7 @@ async def test_memberships_are_forgotten_after_their_time() -> None:
     assert store.asked == ["user-key", "user-key"]
 
 
-async def test_those_that_were_asked_for_least_lately_make_room() -> None:
+async def test_the_cache_drops_the_least_recently_used_context() -> None:
     store = fresh()
     async with running(store, SEGMENTS, context_cache_size=2) as client:
         for key in ("a", "b", "a", "c", "a", "b"):
@@ -218,7 +234,7 @@ async def test_those_that_were_asked_for_least_lately_make_room() -> None:
     assert store.asked == ["a", "b", "c", "b"]
 
 
-async def test_an_answer_of_nothing_is_kept_and_a_failure_is_not() -> None:
+async def test_an_empty_answer_is_cached_and_a_failure_is_not() -> None:
     store = fresh({"a": None, "b": OSError("gone")})
     async with running(store, SEGMENTS) as client:
         for key in ("a", "a", "b", "b"):
@@ -226,7 +242,7 @@ async def test_an_answer_of_nothing_is_kept_and_a_failure_is_not() -> None:
     assert store.asked == ["a", "b", "b"]
 
 
-async def test_many_who_ask_at_once_share_one_question() -> None:
+async def test_concurrent_evaluations_share_one_query() -> None:
     store = fresh({"user-key": {"s.g2": True}}, delay=0.5)
     async with running(store, SEGMENTS) as client:
         answers = await asyncio.gather(*(client.variation("flag", USER, False) for _ in range(100)))
@@ -234,7 +250,7 @@ async def test_many_who_ask_at_once_share_one_question() -> None:
     assert store.asked == ["user-key"]
 
 
-async def test_they_share_a_failure_too() -> None:
+async def test_concurrent_evaluations_share_a_failure() -> None:
     store = fresh({"user-key": OSError("gone")}, delay=0.5)
     async with running(store, SEGMENTS) as client:
         began = asyncio.get_running_loop().time()
@@ -244,7 +260,7 @@ async def test_they_share_a_failure_too() -> None:
     assert store.asked == ["user-key"]
 
 
-async def test_whoever_asked_may_give_up_without_harm_to_the_others() -> None:
+async def test_a_cancelled_evaluation_does_not_cancel_the_query_of_others() -> None:
     store = fresh({"user-key": {"s.g2": True}}, delay=0.5)
     async with running(store, SEGMENTS) as client:
         await client.big_segments_status()
@@ -256,7 +272,7 @@ async def test_whoever_asked_may_give_up_without_harm_to_the_others() -> None:
     assert store.asked == ["user-key", "user-key"]
 
 
-async def test_a_store_that_hangs_delays_nobody_for_long_and_is_left_alone_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+async def test_after_a_timeout_the_store_is_not_queried_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
     store = fresh({"user-key": {"s.g2": True}})
     loop = asyncio.get_running_loop()
     async with running(store, SEGMENTS, status_poll_interval=3600) as client:
@@ -279,18 +295,16 @@ DEVICE = Context("device-key", "device")
 THREE = Context.multi(Context("user-key"), Context("org-key", "org"), DEVICE)
 
 
-@pytest.mark.parametrize("door", ["variation_detail", "flags"])
-async def test_an_evaluation_waits_for_two_seconds_however_many_questions_it_has(
-    door: str, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("method", ["variation_detail", "flags"])
+async def test_an_evaluation_waits_two_seconds_for_all_its_queries(method: str, caplog: pytest.LogCaptureFixture) -> None:
     kinds = ["user", "org", "device"]
     segments = {kind: segment(unboundedContextKind=kind, rules=[]) for kind in kinds}
     store = fresh({f"{kind}-key": {f"{kind}.g2": False} for kind in kinds})
     loop = asyncio.get_running_loop()
     async with running(store, segments, {"flag": flag(*kinds)}, status_poll_interval=3600) as client:
         await client.big_segments_status()
-        store.delay, began = 1.9 if door == "variation_detail" else 2.5, loop.time()
-        if door == "flags":
+        store.delay, began = 1.9 if method == "variation_detail" else 2.5, loop.time()
+        if method == "flags":
             detail = (await client.flags(THREE)).variation_detail("flag", True)
         else:
             detail = await client.variation_detail("flag", THREE, True)
@@ -301,7 +315,7 @@ async def test_an_evaluation_waits_for_two_seconds_however_many_questions_it_has
     assert caplog.text.count("store of big segments failed") == 1
 
 
-async def test_who_gives_up_earlier_says_nothing_of_the_store() -> None:
+async def test_a_cancelled_query_is_not_a_failure_of_the_store() -> None:
     store = fresh({"user-key": {"s.g2": True}})
     async with running(store, SEGMENTS, status_poll_interval=3600) as client:
         await client.big_segments_status()
@@ -311,10 +325,10 @@ async def test_who_gives_up_earlier_says_nothing_of_the_store() -> None:
         assert await client.variation("flag", USER, False) is True
 
 
-# -- the doors that do not wait
+# -- calls that do not wait
 
 
-async def test_a_plain_door_goes_by_what_is_at_hand() -> None:
+async def test_a_call_that_does_not_wait_uses_cached_memberships() -> None:
     store = fresh({"user-key": {"s.g2": True}})
     async with running(store, SEGMENTS) as client:
         before = client.variation_detail_nowait("flag", USER, False)
@@ -329,7 +343,7 @@ async def test_a_plain_door_goes_by_what_is_at_hand() -> None:
     assert store.asked == ["user-key"]
 
 
-async def test_pinned_flags_keep_what_was_fetched_for_them() -> None:
+async def test_flags_keep_the_memberships_that_were_fetched_for_them() -> None:
     store = fresh({"user-key": {"s.g2": True}, "org-key": {"o.g2": True}}, delay=0.5)
     loop = asyncio.get_running_loop()
     async with running(store, SEGMENTS, {"flag": flag("s"), "org": flag("o")}) as client:
@@ -346,7 +360,7 @@ async def test_pinned_flags_keep_what_was_fetched_for_them() -> None:
         assert again.all() == {"flag": False, "org": False}
 
 
-async def test_the_state_of_all_flags_has_memberships_in_it() -> None:
+async def test_the_state_of_all_flags_uses_memberships() -> None:
     store = fresh({"user-key": {"s.g2": True}})
     async with running(store, SEGMENTS) as client:
         state = (await client.all_flags_state(USER, with_reasons=True)).to_json_dict()
@@ -354,7 +368,7 @@ async def test_the_state_of_all_flags_has_memberships_in_it() -> None:
     assert state["$flagsState"]["flag"]["reason"] == {**BY_RULE, "bigSegmentsStatus": "HEALTHY"}
 
 
-async def test_an_explanation_tells_of_them() -> None:
+async def test_an_explanation_shows_memberships() -> None:
     async with running(fresh({"user-key": {"s.g2": True}}), SEGMENTS) as client:
         assert 'the memberships of "user-key" include it' in str(await client.explain("flag", USER))
     async with running(ScriptedMemberships({"user-key": {}}, updated=1), SEGMENTS) as client:
@@ -367,7 +381,7 @@ async def test_an_explanation_tells_of_them() -> None:
     "key",
     [pytest.param("flag", id="the ambient context"), pytest.param(Flag("flag", default=False), id="a declared flag")],
 )
-async def test_the_usual_ways_of_asking_wait_too(key: Any) -> None:
+async def test_variation_fetches_memberships_for_every_kind_of_call(key: Any) -> None:
     store = fresh({"user-key": {"s.g2": True}})
     async with running(store, SEGMENTS) as client:
         with use_context(USER):
@@ -375,7 +389,7 @@ async def test_the_usual_ways_of_asking_wait_too(key: Any) -> None:
 
 
 @pytest.mark.parametrize("subject", [Context(""), None])
-async def test_a_context_that_cannot_be_used_is_nobody(subject: Context | None) -> None:
+async def test_an_invalid_context_makes_no_query(subject: Context | None) -> None:
     store = fresh()
     async with running(store, SEGMENTS) as client:
         assert (await client.variation_detail("flag", subject, True)).reason.to_dict()["errorKind"] == "USER_NOT_SPECIFIED"
@@ -385,7 +399,7 @@ async def test_a_context_that_cannot_be_used_is_nobody(subject: Context | None) 
     assert store.asked == []
 
 
-# -- how the store is doing
+# -- the status of the store
 
 
 async def test_the_store_is_polled_at_once_and_then_every_interval() -> None:
@@ -399,7 +413,7 @@ async def test_the_store_is_polled_at_once_and_then_every_interval() -> None:
     assert store.polls == 4
 
 
-async def test_a_status_that_nobody_knows_yet_is_asked_for_once() -> None:
+async def test_concurrent_calls_share_the_first_poll() -> None:
     store = fresh(delay=0.2)
     async with running(store, SEGMENTS, status_poll_interval=3600) as client:
         first, second, detail = await asyncio.gather(
@@ -410,7 +424,7 @@ async def test_a_status_that_nobody_knows_yet_is_asked_for_once() -> None:
         assert store.polls == 1
 
 
-async def test_each_change_of_the_status_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_change_of_the_status_is_reported_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     store = fresh()
     seen: list[StoreStatus] = []
 
@@ -436,17 +450,17 @@ async def test_each_change_of_the_status_is_told_and_logged(caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize(
-    ("age", "stale"), [pytest.param(119, False, id="not quite so long ago"), pytest.param(121, True, id="longer ago than that")]
+    ("age", "stale"), [pytest.param(119, False, id="less than stale_after"), pytest.param(121, True, id="more than stale_after")]
 )
-async def test_a_store_is_stale_after_its_time(age: int, stale: bool) -> None:
+async def test_a_store_is_stale_after_stale_after(age: int, stale: bool) -> None:
     async with running(ScriptedMemberships(updated=now_ms() - age * 1000), SEGMENTS) as client:
         assert await client.big_segments_status() == StoreStatus(available=True, stale=stale)
 
 
-# -- life
+# -- life cycle
 
 
-async def test_the_store_is_asked_as_soon_as_the_client_has_started_and_closed_with_it() -> None:
+async def test_the_store_is_called_from_the_start_to_the_close_of_the_client() -> None:
     store = fresh({"user-key": {"s.g2": True}, "a": {"s.g2": True}})
     document = {"flags": {"flag": flag("s")}, "segments": SEGMENTS}
     client = Client.local(document, Config(big_segments=BigSegments(store=store)))
@@ -462,7 +476,7 @@ async def test_the_store_is_asked_as_soon_as_the_client_has_started_and_closed_w
     assert store.asked == ["user-key"]
 
 
-async def test_offline_the_store_is_not_touched() -> None:
+async def test_an_offline_client_does_not_call_the_store() -> None:
     store = fresh()
     async with Client("", Config(offline=True, big_segments=BigSegments(store=store))) as client:
         assert await client.variation("flag", USER, 7) == 7
@@ -483,7 +497,7 @@ class Stubborn(ScriptedMemberships):
         pytest.param(None, 3600, "did not close within", id="a store that hangs"),
     ],
 )
-async def test_a_store_that_does_not_close_is_given_up(
+async def test_a_store_that_does_not_close_is_abandoned(
     failure: Exception | None, delay: float, warning: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Stubborn(updated=now_ms())
@@ -496,7 +510,7 @@ async def test_a_store_that_does_not_close_is_given_up(
     assert warning in caplog.text
 
 
-async def test_two_clients_may_have_one_configuration() -> None:
+async def test_two_clients_may_share_a_configuration() -> None:
     store = fresh({"user-key": {"s.g2": True}})
     config = Config(big_segments=BigSegments(store=store))
     document = {"flags": {"flag": flag("s")}, "segments": SEGMENTS}
@@ -506,35 +520,35 @@ async def test_two_clients_may_have_one_configuration() -> None:
     assert store.asked == ["user-key", "user-key"]
 
 
-async def test_in_the_child_of_a_fork_the_store_is_built_anew_and_asked_after_a_start() -> None:
+async def test_the_child_of_a_fork_builds_a_store_when_it_starts() -> None:
     store = fresh({"user-key": {"s.g2": True}, "a": {"s.g2": True}})
     builder = Builder(store)
     memberships = BigSegmentLookup(BigSegments(store=builder), logging.getLogger("aioflags"))
     memberships.open()
     await memberships.status()
     snapshot = snapshot_of(segments=[{"key": "s", "version": 1, **segment()}])
-    known = await memberships.fetch_for(snapshot, USER, lambda find: () if find("user-key") else ("user-key",))
-    assert (known("user-key"), builder.built) == (Membership({"s.g2": True}, BigSegmentsStatus.HEALTHY), 1)
+    pinned = await memberships.fetch_for(snapshot, USER, lambda find: () if find("user-key") else ("user-key",))
+    assert (pinned("user-key"), builder.built) == (Membership({"s.g2": True}, BigSegmentsStatus.HEALTHY), 1)
     memberships.after_fork()
     assert builder.built == 1
     assert memberships.cached("user-key").status is BigSegmentsStatus.HEALTHY
     for opened, status in ((False, BigSegmentsStatus.STORE_ERROR), (True, BigSegmentsStatus.HEALTHY)):
         if opened:
             memberships.open()
-        known = await memberships.fetch_for(snapshot, Context("a"), lambda find: () if find("a") else ("a",))
-        assert (found := known("a")) is not None
-        assert found.status is status
+        pinned = await memberships.fetch_for(snapshot, Context("a"), lambda find: () if find("a") else ("a",))
+        assert (membership := pinned("a")) is not None
+        assert membership.status is status
     assert builder.built == 2
 
 
-class WordlessError(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
-        raise ValueError("no words")
+        raise ValueError("no text")
 
 
-async def test_an_error_that_cannot_say_what_it_is_costs_the_memberships_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_whose_text_cannot_be_read_fails_the_store_alone(caplog: pytest.LogCaptureFixture) -> None:
     store = fresh()
-    store.failure = WordlessError()
+    store.failure = UnprintableError()
     async with running(
         store, SEGMENTS, {"flag": flag("s"), "plain": {"on": False, "variations": [1], "offVariation": 0}}
     ) as client:
@@ -545,11 +559,11 @@ async def test_an_error_that_cannot_say_what_it_is_costs_the_memberships_and_not
         store.failure = None
         await asyncio.sleep(60)
         assert (await client.big_segments_status()).available
-    assert "does not answer: WordlessError" in caplog.text
+    assert "does not answer: UnprintableError" in caplog.text
     assert "bug" not in caplog.text
 
 
-async def test_a_bug_around_the_memberships_leaves_the_flags_alone(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_internal_error_in_the_lookup_does_not_stop_the_flags(caplog: pytest.LogCaptureFixture) -> None:
     store, source = fresh(), MemorySource({"f": 1})
     config = Config(data_system=DataSystem.custom(synchronizers=[source]), big_segments=BigSegments(store=store))
     client = Client("", config)
@@ -564,7 +578,7 @@ async def test_a_bug_around_the_memberships_leaves_the_flags_alone(caplog: pytes
     assert store.closed == 1
 
 
-async def test_a_store_that_cannot_be_built_is_one_that_does_not_answer_and_is_tried_again(
+async def test_a_store_that_cannot_be_built_is_unavailable_and_built_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(Builder):
@@ -586,7 +600,7 @@ async def test_a_store_that_cannot_be_built_is_one_that_does_not_answer_and_is_t
 
 
 class Builder:
-    """Builds the one store, and counts."""
+    """Builds the same store each time, and counts."""
 
     def __init__(self, store: ScriptedMemberships) -> None:
         self.store, self.built = store, 0
@@ -597,7 +611,7 @@ class Builder:
 
 
 @pytest.mark.real_time
-def test_on_another_event_loop_an_awaited_door_goes_by_what_is_at_hand() -> None:
+def test_a_call_on_another_event_loop_uses_cached_memberships() -> None:
     store = fresh({"user-key": {"s.g2": True}})
     document = {"flags": {"flag": flag("s")}, "segments": SEGMENTS}
 

@@ -1,4 +1,4 @@
-"""The whole client over a scripted service: what a program gets when servers do what servers do."""
+"""A whole client on a scripted service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STREAM_AND_FALLBACK = DataSystem.custom(synchronizers=[Streaming()], fdv1_fallba
 
 @pytest.mark.parametrize("status", [403, 500])
 @pytest.mark.holds("DS-98", "DS-102", "FB-6")
-async def test_a_stream_that_is_refused_with_the_directive_leads_to_fdv1_and_is_not_asked_again(status: int) -> None:
+async def test_a_refused_stream_with_a_directive_leads_to_fdv1(status: int) -> None:
     service = Service(Answer(status).directed(), latest_all(f="from fdv1"))
     async with client_of(service, STREAM_AND_FALLBACK) as client:
         assert await client.variation("f", USER, "") == "from fdv1"
@@ -50,12 +50,12 @@ async def test_a_stream_that_is_refused_with_the_directive_leads_to_fdv1_and_is_
         pytest.param(Answer(500), 0, id="DS-100 a failure"),
         pytest.param(poll_of(*payload("f", state="s1")), 1, id="DS-103 FB-18 a payload"),
         pytest.param(poll_of(*payload("f", state="")), 1, id="DS-104 FB-19 a payload without a selector"),
-        pytest.param(Answer(200, {}, [b"{oops"]), 0, id="DS-105 a body that is no JSON"),
-        pytest.param(poll_of(intent("none")), 0, id="FB-5 nothing new"),
+        pytest.param(Answer(200, {}, [b"{oops"]), 0, id="DS-105 a body that is not JSON"),
+        pytest.param(poll_of(intent("none")), 0, id="FB-5 no changes"),
     ],
 )
 @pytest.mark.holds("FB-17")
-async def test_an_initializer_with_the_directive_leads_to_fdv1_whatever_else_it_says(answer: Answer, before: int) -> None:
+async def test_an_initializer_with_a_directive_leads_to_fdv1(answer: Answer, before: int) -> None:
     fdv1 = latest_all(f=2)
     service = Service(answer.directed(), Answer(200, {}, fdv1.body, after=2))
     system = DataSystem.custom(
@@ -75,7 +75,7 @@ async def test_an_initializer_with_the_directive_leads_to_fdv1_whatever_else_it_
 @pytest.mark.parametrize(
     "answer", [pytest.param(Answer(304), id="DS-106 FB-5 not modified"), pytest.param(Answer(503), id="FB-6 a failure")]
 )
-async def test_a_later_poll_with_the_directive_leads_to_fdv1(answer: Answer) -> None:
+async def test_a_later_poll_with_a_directive_leads_to_fdv1(answer: Answer) -> None:
     service = Service(poll_of(*payload("f")), answer.directed(), latest_all(f=2))
     system = DataSystem.custom(synchronizers=[Polling(), Streaming()], fdv1_fallback=Fdv1FallbackOptions())
     async with client_of(service, system) as client:
@@ -89,7 +89,7 @@ async def test_a_later_poll_with_the_directive_leads_to_fdv1(answer: Answer) -> 
 
 
 @pytest.mark.holds("DS-101", "FB-23", "FB-24")
-async def test_without_a_fallback_the_directive_ends_all_requests() -> None:
+async def test_without_a_fallback_a_directive_ends_all_requests() -> None:
     service = Service(Answer(500).directed())
     system = DataSystem.custom(synchronizers=[Streaming(initial_reconnect_delay=0.001)])
     async with client_of(service, system) as client:
@@ -101,7 +101,7 @@ async def test_without_a_fallback_the_directive_ends_all_requests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "synchronizer", "asked"),
+    ("answers", "synchronizer", "selectors"),
     [
         pytest.param([poll_of(*payload("f", state="initial"))], Streaming(), [None, "initial"], id="DS-5 DS-59 a stream"),
         pytest.param([poll_of(*payload("f", state="polled"))], Polling(), [None, "polled"], id="DS-6 a poll"),
@@ -115,23 +115,23 @@ async def test_without_a_fallback_the_directive_ends_all_requests() -> None:
             [poll_of(*payload("f", state="")), poll_of(*payload("f", state="second"))],
             Streaming(),
             [None, None, "second"],
-            id="DS-61 after one without a selector",
+            id="DS-61 after an initializer without a selector",
         ),
     ],
 )
-async def test_the_first_synchronizer_names_the_data_of_the_initializer_that_delivered(
-    answers: list[Answer], synchronizer: Streaming | Polling, asked: list[str | None]
+async def test_the_first_synchronizer_sends_the_selector_of_the_initializer(
+    answers: list[Answer], synchronizer: Streaming | Polling, selectors: list[str | None]
 ) -> None:
     service = Service(*answers, stream_of())
     system = DataSystem.custom(initializers=[Polling() for _ in answers], synchronizers=[synchronizer])
     async with client_of(service, system) as client:
         assert await client.variation("f", USER, 0) == 1
         await asyncio.sleep(1)
-    assert [query.get("basis") for query in service.queries] == asked
+    assert [query.get("basis") for query in service.queries] == selectors
 
 
 @pytest.mark.holds("DS-94")
-async def test_offline_nobody_is_asked_anything() -> None:
+async def test_an_offline_client_makes_no_requests() -> None:
     service = Service(poll_of(*payload("f")))
     system = DataSystem.custom(
         initializers=[Polling()], synchronizers=[Streaming(), Polling()], fdv1_fallback=Fdv1FallbackOptions()
@@ -144,7 +144,7 @@ async def test_offline_nobody_is_asked_anything() -> None:
 
 
 @pytest.mark.holds("DS-66")
-async def test_a_client_that_is_closed_while_its_initializer_waits_applies_nothing() -> None:
+async def test_a_client_that_is_closed_during_initialization_applies_nothing() -> None:
     service = Service(Answer(200, {}, [5, poll_body(*payload("f"))]))
     client = client_of(service, DataSystem.custom(initializers=[Polling()], synchronizers=[Streaming()]))
     await client.start(1)
@@ -156,7 +156,7 @@ async def test_a_client_that_is_closed_while_its_initializer_waits_applies_nothi
 
 
 @pytest.mark.holds("DS-23")
-async def test_nothing_of_a_transfer_shows_before_it_is_complete() -> None:
+async def test_a_transfer_is_not_visible_before_it_is_complete() -> None:
     change = [
         ("delete-object", {"version": 2, "kind": "flag", "key": "a"}),
         ("put-object", {"version": 2, "kind": "flag", "key": "b", "object": flag("b", 2, version=2)}),
@@ -171,7 +171,7 @@ async def test_nothing_of_a_transfer_shows_before_it_is_complete() -> None:
 
 
 @pytest.mark.holds("DS-25")
-async def test_a_full_transfer_takes_away_what_it_does_not_name() -> None:
+async def test_a_full_transfer_removes_the_flags_that_it_does_not_contain() -> None:
     service = Service(stream_of(sse(*payload("a", "b")), 1, sse(*payload("a", state="s2"))))
     async with client_of(service, DataSystem.custom(synchronizers=[Streaming()])) as client:
         assert await client.variation("b", USER, 0) == 1
@@ -180,7 +180,7 @@ async def test_a_full_transfer_takes_away_what_it_does_not_name() -> None:
 
 
 @pytest.mark.holds("DS-141")
-async def test_a_flag_that_lost_its_prerequisite_is_not_told_of_it_any_more() -> None:
+async def test_a_removed_prerequisite_does_not_change_the_flag_any_more() -> None:
     def put(key: str, **more: object) -> tuple[str, object]:
         return "put-object", {"version": 2, "kind": "flag", "key": key, "object": {**flag(key, 1, version=2), **more}}
 
@@ -196,7 +196,7 @@ async def test_a_flag_that_lost_its_prerequisite_is_not_told_of_it_any_more() ->
 
 
 @pytest.mark.holds("DS-142")
-async def test_the_same_data_again_is_no_change() -> None:
+async def test_the_same_data_again_are_not_a_change() -> None:
     service = Service(stream_of(sse(*payload("a", "b")), 1, sse(*payload("a", "b", state="s2"))))
     async with client_of(service, DataSystem.custom(synchronizers=[Streaming()])) as client:
         changes = client.changes()
@@ -220,7 +220,7 @@ async def test_data_are_kept_until_fdv1_answers() -> None:
 
 
 @pytest.mark.holds("DS-9")
-async def test_a_payload_filter_has_no_effect_on_fdv2_and_a_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_payload_filter_on_fdv2_has_no_effect_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     service = Service(poll_of(*payload("f")).directed(), latest_all(f=2))
     system = DataSystem.custom(synchronizers=[Polling()], fdv1_fallback=Fdv1FallbackOptions())
     with caplog.at_level(logging.WARNING):
@@ -234,7 +234,7 @@ async def test_a_payload_filter_has_no_effect_on_fdv2_and_a_warning_says_so(capl
     "broken",
     [
         pytest.param(b'{"events": [', id="truncated"),
-        pytest.param(b"not JSON", id="no JSON"),
+        pytest.param(b"not JSON", id="not JSON"),
         pytest.param(poll_body(intent("xfer-full"), ("put-object", {"version": 1, "kind": "flag"})), id="a put without a key"),
         pytest.param(
             poll_body(
@@ -247,7 +247,7 @@ async def test_a_payload_filter_has_no_effect_on_fdv2_and_a_warning_says_so(capl
     ],
 )
 @pytest.mark.holds("DS-40")
-async def test_a_payload_that_cannot_be_used_is_refused_whole_and_the_next_good_one_counts(broken: bytes) -> None:
+async def test_an_invalid_payload_is_rejected_completely(broken: bytes) -> None:
     service = Service(poll_of(*payload("f", state="s1")), Answer(200, {}, [broken]), poll_of(*payload("f", "g", state="s3")))
     async with client_of(service, DataSystem.custom(synchronizers=[Polling()])) as client:
         await asyncio.sleep(31)
@@ -262,7 +262,7 @@ async def test_a_payload_that_cannot_be_used_is_refused_whole_and_the_next_good_
     assert service.all_closed
 
 
-async def test_a_flag_that_makes_no_sense_harms_no_other() -> None:
+async def test_a_malformed_flag_does_not_affect_other_flags() -> None:
     senseless = {"version": 1, "kind": "flag", "key": "bad", "object": {**flag("bad"), "fallthrough": {"variation": 5}}}
     events = payload("good")
     service = Service(poll_of(*events[:-1], ("put-object", senseless), events[-1]))
@@ -271,7 +271,7 @@ async def test_a_flag_that_makes_no_sense_harms_no_other() -> None:
         assert await client.variation("good", USER, 0) == 1
 
 
-async def test_the_environment_is_known_once_the_service_said_it() -> None:
+async def test_the_environment_id_comes_from_the_service() -> None:
     service = Service(poll_of(*payload("f"), X_LD_EnvID="env-1"), poll_of(intent("none")))
     client = client_of(service, DataSystem.custom(synchronizers=[Polling()]))
     assert client.environment_id is None
@@ -281,7 +281,7 @@ async def test_the_environment_is_known_once_the_service_said_it() -> None:
         assert client.environment_id == "env-1"
 
 
-async def test_the_key_goes_into_one_header_and_nowhere_else(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_key_is_in_one_header_and_nowhere_else(caplog: pytest.LogCaptureFixture) -> None:
     service = Service(Answer(401))
     with caplog.at_level(logging.DEBUG):
         async with Client("canary-key", Config(http=service.http(), data_system=DataSystem.streaming())) as client:
@@ -293,7 +293,7 @@ async def test_the_key_goes_into_one_header_and_nowhere_else(caplog: pytest.LogC
     assert "canary" not in f"{request.url}{others}{caplog.text}{shown}"
 
 
-async def test_data_of_a_newer_transfer_are_a_change_whatever_version_the_flag_claims() -> None:
+async def test_a_newer_transfer_is_a_change_even_if_the_flag_version_is_equal() -> None:
     def transfer(version: int, value: object) -> list[tuple[str, object]]:
         put = {"version": version, "kind": "flag", "key": "f", "object": flag("f", value, version=1)}
         return [intent("xfer-full"), ("put-object", put), ("payload-transferred", {"state": f"s{version}", "version": version})]
@@ -305,7 +305,7 @@ async def test_data_of_a_newer_transfer_are_a_change_whatever_version_the_flag_c
 
 
 @pytest.mark.holds("DS-11", "CS-C24")
-async def test_a_client_has_one_instance_id_on_all_its_requests_and_another_client_another() -> None:
+async def test_each_client_sends_its_own_instance_id_with_all_requests() -> None:
     ids: list[set[str]] = []
     for _ in range(2):
         service = Service(poll_of(*payload("f")), stream_of(sse(*payload("f"))), Answer(500))

@@ -1,4 +1,4 @@
-"""The directive on real sockets: who closes what, and in which order."""
+"""The fallback directive on real sockets: the order of requests and closed streams."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def client_of(service: RawService) -> Client:
 
 
 @pytest.mark.holds("DS-99", "FB-13", "FB-14", "FB-15")
-async def test_after_the_directive_the_stream_is_closed_first_then_fdv1_is_asked_and_no_stream_follows() -> None:
+async def test_after_a_directive_the_stream_is_closed_before_fdv1_is_polled() -> None:
     service = RawService(
         stream_headers="X-LD-FD-Fallback: true\r\n", stream_body=transfer({"f": "from fdv2"}), fdv1_values={"f": "from fdv1"}
     )
@@ -58,7 +58,7 @@ async def test_closing_the_client_closes_its_stream() -> None:
 
 
 @pytest.mark.holds("FB-14")
-async def test_a_latched_stream_without_a_payload_is_closed_by_us() -> None:
+async def test_a_stream_with_a_latched_directive_and_no_payload_is_closed() -> None:
     service = RawService(
         stream_headers="X-LD-FD-Fallback: true\r\n", stream_body=b"event: goodbye\ndata: {}\n\n", fdv1_values={"f": 2}
     )

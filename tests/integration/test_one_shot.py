@@ -1,4 +1,4 @@
-"""Programs that run once, or are frozen between two calls: one poll, no timer, and a limit for all that waits."""
+"""Programs that run once, or are frozen between two calls: one poll, no timer, and time limits."""
 
 from __future__ import annotations
 
@@ -61,24 +61,24 @@ def test_the_options_of_a_program_that_runs_once() -> None:
     )
 
 
-def test_a_store_that_was_chosen_stays() -> None:
+def test_one_shot_keeps_the_store() -> None:
     beside = DataSystem.persistent_store(DiskStore("flags"))
     assert Config(data_system=beside).one_shot().data_system == replace(DataSystem.on_demand(), persistence=beside.persistence)
     alone = DataSystem.daemon(DiskStore("flags"))
     assert Config(data_system=alone).one_shot().data_system == alone
 
 
-def test_a_deadline_that_cannot_be_meant(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_deadline(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ConfigError, match="deadline: expected int or float, got str"):
         Config().one_shot("soon")  # type: ignore[arg-type]
     assert Config().one_shot(-1).close_timeout == Config().one_shot().close_timeout == 2
     assert "deadline: -1 cannot be used" in caplog.text
 
 
-# -- asking
+# -- polls
 
 
-async def test_one_poll_and_no_stream_however_long_the_program_runs() -> None:
+async def test_a_client_that_runs_for_a_day_makes_one_poll() -> None:
     service = Service(FLAGS)
     async with one_shot(service) as client:
         assert client.status.status is Status.READY
@@ -89,7 +89,7 @@ async def test_one_poll_and_no_stream_however_long_the_program_runs() -> None:
     assert service.all_closed
 
 
-async def test_a_refresh_brings_what_changed_since() -> None:
+async def test_a_refresh_gets_the_changes() -> None:
     service = Service(FLAGS, UP_TO_DATE, poll_of(*payload("g", state="s2", code="xfer-changes")))
     async with one_shot(service) as client:
         await asyncio.sleep(30)
@@ -101,7 +101,7 @@ async def test_a_refresh_brings_what_changed_since() -> None:
     assert service.queries == [{}, {"basis": "s1"}, {"basis": "s1"}]
 
 
-async def test_flags_that_were_just_confirmed_are_not_asked_for_again() -> None:
+async def test_a_refresh_within_the_poll_interval_makes_no_poll() -> None:
     service = Service(FLAGS)
     async with one_shot(service, data_system=DataSystem.polling(60)) as client:
         for _ in range(61):
@@ -110,7 +110,7 @@ async def test_flags_that_were_just_confirmed_are_not_asked_for_again() -> None:
     assert service.pauses == [60]
 
 
-async def test_refreshes_at_the_same_time_share_one_poll() -> None:
+async def test_concurrent_refreshes_share_one_poll() -> None:
     service = Service(replace(FLAGS, after=1))
     async with one_shot(service) as client:
         await asyncio.sleep(30)
@@ -120,7 +120,7 @@ async def test_refreshes_at_the_same_time_share_one_poll() -> None:
     assert len(service.requests) == 2
 
 
-async def test_a_refresh_before_the_first_answer_waits_for_that() -> None:
+async def test_a_refresh_before_the_first_answer_waits_for_it() -> None:
     service = Service(replace(FLAGS, after=1))
     async with one_shot(service, deadline=4) as client:
         pass
@@ -131,7 +131,7 @@ async def test_a_refresh_before_the_first_answer_waits_for_that() -> None:
     assert len(service.requests) == 2
 
 
-async def test_a_refresh_ends_in_time_and_its_answer_counts_when_it_comes() -> None:
+async def test_an_answer_after_the_time_limit_of_a_refresh_is_applied() -> None:
     service = Service(FLAGS, replace(poll_of(*payload("g", code="xfer-changes")), after=9))
     async with one_shot(service) as client:
         await asyncio.sleep(30)
@@ -147,14 +147,12 @@ async def test_a_refresh_ends_in_time_and_its_answer_counts_when_it_comes() -> N
 @pytest.mark.parametrize(
     "failure",
     [
-        pytest.param(Answer(503), id="it is down"),
-        pytest.param(Answer(after=httpx.ConnectError("refused")), id="nobody is there"),
-        pytest.param(Answer(200, {}, [b"{oops"]), id="it answers nonsense"),
+        pytest.param(Answer(503), id="a service error"),
+        pytest.param(Answer(after=httpx.ConnectError("refused")), id="a refused connection"),
+        pytest.param(Answer(200, {}, [b"{oops"]), id="an invalid body"),
     ],
 )
-async def test_a_start_without_an_answer_goes_on_at_once_and_a_refresh_tries_again(
-    failure: Answer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_after_a_failed_start_a_refresh_polls_again(failure: Answer, caplog: pytest.LogCaptureFixture) -> None:
     service = Service(failure, failure, FLAGS, failure)
     began = seconds()
     async with one_shot(service) as client:
@@ -171,7 +169,7 @@ async def test_a_start_without_an_answer_goes_on_at_once_and_a_refresh_tries_aga
     assert "will retry" not in caplog.text
 
 
-async def test_a_service_that_asks_for_patience_gets_it() -> None:
+async def test_a_refresh_respects_retry_after() -> None:
     service = Service(Answer(429, {"Retry-After": "20"}), FLAGS)
     async with one_shot(service) as client:
         await asyncio.sleep(19)
@@ -181,14 +179,14 @@ async def test_a_service_that_asks_for_patience_gets_it() -> None:
     assert service.pauses == [20]
 
 
-async def test_a_key_that_is_refused_is_not_tried_again() -> None:
+async def test_a_refresh_after_a_refused_key_makes_no_poll() -> None:
     service = Service(Answer(401))
     async with one_shot(service) as client:
         assert (await client.refresh()).status is Status.FATAL
     assert len(service.requests) == 1
 
 
-async def test_the_fallback_directive_leads_to_fdv1_which_is_asked_on_demand_too() -> None:
+async def test_after_a_directive_fdv1_is_polled_on_demand() -> None:
     service = Service(FLAGS.directed(), FDV1)
     async with one_shot(service) as client:
         await client.refresh()
@@ -199,7 +197,7 @@ async def test_the_fallback_directive_leads_to_fdv1_which_is_asked_on_demand_too
     assert paths(service) == ["/sdk/poll", "/sdk/latest-all", "/sdk/latest-all"]
 
 
-async def test_a_directive_that_comes_with_a_refresh_is_obeyed_before_it_returns() -> None:
+async def test_a_refresh_returns_after_its_directive_was_obeyed() -> None:
     service = Service(FLAGS, Answer(304).directed(), replace(FDV1, after=1))
     async with one_shot(service) as client:
         await asyncio.sleep(30)
@@ -208,7 +206,7 @@ async def test_a_directive_that_comes_with_a_refresh_is_obeyed_before_it_returns
     assert paths(service) == ["/sdk/poll", "/sdk/poll", "/sdk/latest-all"]
 
 
-async def test_fdv1_alone_can_be_asked_on_demand() -> None:
+async def test_fdv1_alone_can_be_polled_on_demand() -> None:
     service = Service(FDV1)
     system = DataSystem.custom(synchronizers=[Fdv1Polling(on_demand=True)])
     async with Client(KEY, Config(http=service.http(), data_system=system)) as client:
@@ -217,7 +215,7 @@ async def test_fdv1_alone_can_be_asked_on_demand() -> None:
     assert paths(service) == ["/sdk/latest-all"] * 2
 
 
-async def test_a_refresh_of_sources_that_keep_the_flags_current_asks_nobody() -> None:
+async def test_a_refresh_of_sources_that_are_not_on_demand_makes_no_request() -> None:
     service = Service(FLAGS)
     system = DataSystem.custom(synchronizers=[Polling(), Streaming()])
     async with Client(KEY, Config(http=service.http(), data_system=system)) as client:
@@ -227,7 +225,7 @@ async def test_a_refresh_of_sources_that_keep_the_flags_current_asks_nobody() ->
         assert (await client.refresh()).status is Status.READY
 
 
-async def test_a_refresh_needs_a_client_that_runs() -> None:
+async def test_a_refresh_needs_a_started_client() -> None:
     service = Service(FLAGS, Answer(after=HANG))
     client = one_shot(service)
     with pytest.raises(LifecycleError, match="was not started"):
@@ -242,7 +240,7 @@ async def test_a_refresh_needs_a_client_that_runs() -> None:
     assert (await client.refresh()).source_state == "OFF"
 
 
-async def test_what_a_refresh_brings_reaches_followers() -> None:
+async def test_changes_of_a_refresh_reach_followers() -> None:
     service = Service(FLAGS, poll_of(*payload("g", code="xfer-changes")))
     async with one_shot(service) as client:
         await asyncio.sleep(30)
@@ -254,7 +252,7 @@ async def test_what_a_refresh_brings_reaches_followers() -> None:
 # -- the clocks of a process that was frozen
 
 
-async def test_a_frozen_process_goes_by_the_clock_that_moved_further() -> None:
+async def test_a_frozen_process_uses_the_clock_that_moved_further() -> None:
     wall = 0.0
     demand = PollOnDemand(wall_clock=lambda: wall)
     polls = 0
@@ -284,7 +282,7 @@ async def test_a_frozen_process_goes_by_the_clock_that_moved_further() -> None:
 # -- events
 
 
-async def test_events_are_sent_by_a_flush_and_by_the_close_alone() -> None:
+async def test_events_are_sent_only_by_a_flush_and_by_closing() -> None:
     service = Service(FLAGS)
     async with one_shot(service) as client:
         client.track("a", USER)
@@ -301,7 +299,7 @@ async def test_events_are_sent_by_a_flush_and_by_the_close_alone() -> None:
     assert (client.stats.events_sent, client.stats.events_dropped) == (client.stats.events_recorded, 0)
 
 
-async def test_contexts_are_described_again_by_a_flush_that_comes_late_enough() -> None:
+async def test_a_context_is_indexed_again_after_five_minutes() -> None:
     service = Service(FLAGS)
     async with one_shot(service) as client:
         for pause in (299, 2, 0):
@@ -313,7 +311,7 @@ async def test_contexts_are_described_again_by_a_flush_that_comes_late_enough() 
 
 
 @pytest.mark.parametrize(("takes", "lost"), [pytest.param(1.5, 0, id="enough"), pytest.param(2.5, 2, id="too little")])
-async def test_the_last_flush_gets_half_of_the_deadline_and_no_more(takes: float, lost: int) -> None:
+async def test_the_last_flush_has_half_of_the_deadline(takes: float, lost: int) -> None:
     service = Service(FLAGS)
     service.takes = (Answer(202, after=takes),)
     async with one_shot(service, deadline=4) as client:
@@ -323,7 +321,7 @@ async def test_the_last_flush_gets_half_of_the_deadline_and_no_more(takes: float
     assert client.stats.events_dropped == lost
 
 
-async def test_a_service_that_does_not_answer_holds_up_nobody_longer_than_the_deadline(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_service_that_does_not_answer_delays_until_the_deadline(caplog: pytest.LogCaptureFixture) -> None:
     service = Service(Answer(after=HANG))
     service.takes = (Answer(after=HANG),)
     began = seconds()
@@ -343,7 +341,7 @@ async def test_a_service_that_does_not_answer_holds_up_nobody_longer_than_the_de
 
 
 class Counting(asyncio.SelectorEventLoop):
-    """Writes down its timers."""
+    """Records its timers."""
 
     def __init__(self) -> None:
         self.timers: list[asyncio.TimerHandle] = []
@@ -361,7 +359,7 @@ class CountingVirtual(Counting, VirtualTimeLoop):
 
 
 def waiting() -> list[asyncio.TimerHandle]:
-    """The timers of the loop that will ever ring: who sleeps for ever has one, too."""
+    """The timers of the loop with a finite deadline. ``sleep_forever`` has an infinite one."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, Counting)
     assert loop.timers
@@ -374,10 +372,10 @@ def waiting() -> list[asyncio.TimerHandle]:
         pytest.param([FLAGS], Status.READY, id="with flags"),
         pytest.param([Answer(503)], Status.ERROR, id="without"),
         pytest.param([FLAGS.directed(), FDV1], Status.READY, id="on FDv1"),
-        pytest.param([Answer(429, {"Retry-After": "60"})], Status.ERROR, id="told to be patient"),
+        pytest.param([Answer(429, {"Retry-After": "60"})], Status.ERROR, id="with Retry-After"),
     ],
 )
-def test_a_client_that_is_idle_has_no_timer(answers: list[Answer], state: Status) -> None:
+def test_an_idle_client_has_no_timer(answers: list[Answer], state: Status) -> None:
     async def idle() -> None:
         async with one_shot(Service(*answers)) as client:
             client.track("a", USER)
@@ -395,7 +393,7 @@ def test_a_client_that_is_idle_has_no_timer(answers: list[Answer], state: Status
 
 @contextmanager
 def a_service(*, takes: bool = True) -> Generator[tuple[str, list[str]]]:
-    """A flag service in a thread of its own: its address, and what it was asked. Unless it takes events, it keeps silent."""
+    """A flag service in a thread: its address, and the paths of its requests. Without ``takes`` it does not answer events."""
     asked: list[str] = []
     answering = threading.Event()
     if takes:
@@ -420,7 +418,7 @@ def a_service(*, takes: bool = True) -> Generator[tuple[str, list[str]]]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-            """Says nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -434,7 +432,7 @@ def a_service(*, takes: bool = True) -> Generator[tuple[str, list[str]]]:
 
 
 @pytest.mark.real_time
-def test_one_loop_that_is_left_and_entered_again_serves_call_after_call(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loop_that_runs_again_serves_the_next_call(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
     async def handle(client: Client) -> int:
@@ -453,12 +451,12 @@ def test_one_loop_that_is_left_and_entered_again_serves_call_after_call(caplog: 
         assert asked == ["/sdk/poll", "/bulk", "/bulk", "/bulk"]
         runner.run(client.aclose())
     assert client.stats.evaluations_sent == 3
-    said = [record.getMessage() for record in caplog.records if record.name == "aioflags"]
-    assert said == ["polling is receiving flag updates", "started: READY, 1 flag from polling", "closed"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "aioflags"]
+    assert messages == ["polling is receiving flag updates", "started: READY, 1 flag from polling", "closed"]
 
 
 @pytest.mark.real_time
-def test_the_program_ends_although_the_service_never_takes_the_last_events() -> None:
+def test_a_program_ends_if_the_service_never_accepts_the_last_events() -> None:
     async def run(url: str) -> Client:
         async with Client(KEY, Config(base_uri=url, stream_uri=url, events_uri=url).one_shot(deadline=1)) as client:
             client.track("a", USER)

@@ -1,4 +1,4 @@
-"""What an outage costs the service and how a client comes back: hours of it in virtual time, with the default data system."""
+"""Outages of hours in virtual time: how many requests a client makes, and how soon it recovers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STREAM: Final = stream_of(sse(*payload("f")))
 
 
 class Flaky(Service):
-    """A service that works, until ``failure`` is set; then every request fails like that."""
+    """A service that works until ``failure`` is set. Then every request gets it as its answer."""
 
     def __init__(self, failure: Answer | None = None) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Flaky(Service):
         return await super().answer(request)
 
     def fail_now(self, failure: Answer) -> None:
-        """The streams that are open break, and every request fails from now on."""
+        """Break the open streams, and answer every request with ``failure``."""
         self.failure = failure
         self._broken.set()
         self._broken = anyio.Event()
@@ -82,8 +82,8 @@ FAILURES: Final = [
 
 @pytest.mark.holds("DS-147")
 @pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("had_data", [pytest.param(True, id="after good times"), pytest.param(False, id="from the start")])
-async def test_an_outage_costs_few_attempts_an_hour(failure: Answer, had_data: bool) -> None:
+@pytest.mark.parametrize("had_data", [pytest.param(True, id="after an hour of service"), pytest.param(False, id="from the start")])
+async def test_an_outage_costs_few_requests_an_hour(failure: Answer, had_data: bool) -> None:
     service = Flaky(None if had_data else failure)
     client = client_of(service)
     await client.start()
@@ -108,7 +108,7 @@ async def test_an_outage_costs_few_attempts_an_hour(failure: Answer, had_data: b
         pytest.param(DataSystem.custom(synchronizers=[Polling(), Polling()]), id="two pollers"),
     ],
 )
-async def test_other_data_systems_ask_as_rarely(system: DataSystem) -> None:
+async def test_other_data_systems_make_as_few_requests(system: DataSystem) -> None:
     service = Flaky(Answer(503))
     async with client_of(service, system):
         begin = asyncio.get_running_loop().time()
@@ -117,7 +117,7 @@ async def test_other_data_systems_ask_as_rarely(system: DataSystem) -> None:
 
 
 @pytest.mark.holds("DS-148")
-async def test_the_first_round_is_not_slowed_down() -> None:
+async def test_the_first_round_of_sources_has_no_pause() -> None:
     service = Flaky(Answer(503))
     async with client_of(service):
         begin = service.times[0]
@@ -133,7 +133,7 @@ async def test_the_first_round_is_not_slowed_down() -> None:
 @pytest.mark.holds("DS-149")
 @pytest.mark.parametrize("minutes", [1, 2, 7, 61])
 @pytest.mark.parametrize("failure", FAILURES)
-async def test_a_client_comes_back_soon_after_an_outage(failure: Answer, minutes: int) -> None:
+async def test_a_client_recovers_soon_after_an_outage(failure: Answer, minutes: int) -> None:
     service = Flaky(failure)
     client = client_of(service)
     await client.start()
@@ -145,7 +145,7 @@ async def test_a_client_comes_back_soon_after_an_outage(failure: Answer, minutes
 
 
 @pytest.mark.holds("DS-150")
-async def test_a_wish_of_the_service_outlives_the_run_of_a_source() -> None:
+async def test_retry_after_outlives_the_run_of_a_source() -> None:
     service = Flaky(Answer(429, {"Retry-After": "200"}))
     async with client_of(service, DataSystem.custom(synchronizers=[Streaming(), Polling()])):
         await asyncio.sleep(190)
@@ -155,7 +155,7 @@ async def test_a_wish_of_the_service_outlives_the_run_of_a_source() -> None:
 
 
 @pytest.mark.holds("DS-150")
-async def test_a_connection_that_has_proven_itself_starts_the_delays_anew() -> None:
+async def test_a_stable_connection_resets_the_delays() -> None:
     service = Flaky(Answer(503))
     client = client_of(service, DataSystem.custom(synchronizers=[Streaming(), Streaming()]))
     await client.start()
@@ -176,7 +176,7 @@ async def test_a_connection_that_has_proven_itself_starts_the_delays_anew() -> N
 
 @pytest.mark.holds("DS-153")
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 418])
-@pytest.mark.parametrize("had_data", [pytest.param(True, id="after good times"), pytest.param(False, id="from the start")])
+@pytest.mark.parametrize("had_data", [pytest.param(True, id="after an hour of service"), pytest.param(False, id="from the start")])
 async def test_updates_return_after_a_short_refusal(status: int, had_data: bool) -> None:
     service = Flaky(None if had_data else Answer(status))
     client = client_of(service)
@@ -199,7 +199,7 @@ async def test_updates_return_after_a_short_refusal(status: int, had_data: bool)
 
 
 @pytest.mark.holds("DS-151")
-async def test_a_refusal_that_stays_costs_a_handful_of_requests_an_hour() -> None:
+async def test_a_lasting_refusal_costs_few_requests_an_hour() -> None:
     service = Flaky(Answer(401))
     async with client_of(service) as client:
         await asyncio.sleep(10 * HOUR)
@@ -209,7 +209,7 @@ async def test_a_refusal_that_stays_costs_a_handful_of_requests_an_hour() -> Non
 
 
 @pytest.mark.holds("DS-154")
-async def test_refusals_may_be_the_end() -> None:
+async def test_refusals_end_the_updates_if_configured() -> None:
     service = Flaky(Answer(401))
     system = DataSystem.custom(synchronizers=[Streaming()], refused_retry="never")
     async with client_of(service, system) as client:
@@ -219,7 +219,7 @@ async def test_refusals_may_be_the_end() -> None:
 
 
 @pytest.mark.holds("DS-156")
-async def test_a_client_that_polls_on_demand_starts_again_with_a_refresh() -> None:
+async def test_a_refused_client_on_demand_starts_again_with_a_refresh() -> None:
     service = Flaky(Answer(401))
     async with client_of(service, DataSystem.on_demand()) as client:
         assert client.status.status is Status.FATAL
@@ -234,7 +234,7 @@ async def test_a_client_that_polls_on_demand_starts_again_with_a_refresh() -> No
         assert (await client.refresh()).status is Status.READY
 
 
-async def test_a_second_start_of_refused_sources_can_be_closed() -> None:
+async def test_a_client_can_be_closed_while_refused_sources_wait() -> None:
     service = Flaky(Answer(401))
     client = client_of(service)
     await client.start()
@@ -248,7 +248,7 @@ async def test_a_second_start_of_refused_sources_can_be_closed() -> None:
 # -- the log
 
 
-async def test_a_refused_key_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refused_key_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async with client_of(Flaky(Answer(401))) as client:
         await client.variation("f", USER, 0)
         await asyncio.sleep(60)
@@ -261,7 +261,7 @@ async def test_a_refused_key_is_one_line(caplog: pytest.LogCaptureFixture) -> No
     assert KEY not in caplog.text
 
 
-async def test_without_data_an_evaluation_does_not_promise_any(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_evaluation_without_data_is_logged_once_a_flag(caplog: pytest.LogCaptureFixture) -> None:
     async with client_of(Flaky(Answer(401))) as client:
         for _ in range(3):
             await client.variation("f", USER, 0)
@@ -270,7 +270,7 @@ async def test_without_data_an_evaluation_does_not_promise_any(caplog: pytest.Lo
     assert messages == [f"{key}: there are no flag data; serving the default" for key in "fg"], "once a flag"
 
 
-async def test_a_start_reports_how_many_flags_came_from_where(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_start_logs_the_number_of_flags_and_their_source(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aioflags")
     async with client_of(Flaky()):
         pass

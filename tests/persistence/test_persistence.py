@@ -1,4 +1,4 @@
-"""A client with a store: what it serves, what it writes, and what becomes of it when the store fails."""
+"""A client with a store: what it serves, what it writes, and how it handles a store that fails."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ A_MOMENT = 0.01
 
 
 def put(store: MemoryStore, key: str, value: object, version: int = 1, **rest: object) -> None:
-    """Somebody else writes a flag."""
+    """Write a flag as another program does."""
     store.items[FLAG][key] = StoredItem(FLAG, key, version, flag_json(key, value, version, **rest))
 
 
 def holding(*, marker: bool = True, **values: object) -> MemoryStore:
-    """A store to which somebody else has written flags at version 1."""
+    """A store to which another program has written flags at version 1."""
     store = MemoryStore()
     store.marker = marker
     for key, value in values.items():
@@ -45,9 +45,9 @@ def holding(*, marker: bool = True, **values: object) -> MemoryStore:
 
 
 def kept(store: MemoryStore) -> dict[str, object]:
-    """What the flags in a store serve; ``None`` for one that was deleted."""
-    found = {key: json.loads(item.text) for key, item in store.items[FLAG].items()}
-    return {key: None if text.get("deleted") else text["variations"][0] for key, text in found.items()}
+    """The values of the flags in a store; ``None`` for a deleted flag."""
+    flags = {key: json.loads(item.text) for key, item in store.items[FLAG].items()}
+    return {key: None if text.get("deleted") else text["variations"][0] for key, text in flags.items()}
 
 
 def daemon(store: MemoryStore, **options: Any) -> Config:
@@ -97,12 +97,12 @@ NEVER_WRITTEN = "persistence: nothing will be written to the store"
     [
         pytest.param([MemorySource()], "read_write", True, id="a memory source"),
         pytest.param([FileSource("flags.json"), MemorySource()], "read_write", True, id="a file and a memory source"),
-        pytest.param([MemorySource(), Polling()], "read_write", False, id="one of two that is the service"),
-        pytest.param([Feed()], "read_write", False, id="a source of a program's own"),
-        pytest.param([MemorySource()], "read_only", False, id="a store that is only read"),
+        pytest.param([MemorySource(), Polling()], "read_write", False, id="a memory source and the service"),
+        pytest.param([Feed()], "read_write", False, id="a custom source"),
+        pytest.param([MemorySource()], "read_only", False, id="a read-only store"),
     ],
 )
-def test_a_store_that_nothing_will_be_written_to_is_warned_of(
+def test_a_store_that_will_never_be_written_is_logged(
     sources: list[Any], mode: Literal["read_only", "read_write"], warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     persistence = Persistence(store=MemoryStore(), mode=mode)
@@ -113,12 +113,12 @@ def test_a_store_that_nothing_will_be_written_to_is_warned_of(
 @pytest.mark.parametrize(
     ("cache", "unchanged", "changed"),
     [
-        pytest.param("off", None, 0.0, id="DS-132 without a cache at once"),
-        pytest.param("ttl", 0.9, 1.1, id="with one when its time is over"),
-        pytest.param("infinite", 3600, None, id="with one for ever never"),
+        pytest.param("off", None, 0.0, id="DS-132 cache off: at once"),
+        pytest.param("ttl", 0.9, 1.1, id="cache ttl: after its time"),
+        pytest.param("infinite", 3600, None, id="cache infinite: never"),
     ],
 )
-async def test_a_change_in_the_store_shows(cache: str, unchanged: float | None, changed: float | None) -> None:
+async def test_a_change_in_the_store_is_served(cache: str, unchanged: float | None, changed: float | None) -> None:
     store = holding(marker=False, a="old")
     async with Client("", daemon(store, cache=cache, cache_ttl=1)) as client:
         assert await client.variation("a", USER, "") == "old"
@@ -136,28 +136,28 @@ async def test_a_change_in_the_store_shows(cache: str, unchanged: float | None, 
 
 
 @pytest.mark.parametrize("cache", ["ttl", "infinite"])
-async def test_a_store_that_was_empty_before_anybody_asked_is_read_again_for_the_first_who_do(cache: str) -> None:
+async def test_a_store_that_was_empty_is_read_again_by_the_first_call(cache: str) -> None:
     store = holding(marker=False)
     async with Client("", daemon(store, cache=cache, cache_ttl=3600)) as client:
         await anyio.sleep(1)
         assert client.variation_nowait("a", USER, "") == ""
         put(store, "a", "first")
-        found: list[str] = []
+        values: list[str] = []
 
         async def ask() -> None:
-            found.append(await client.variation("a", USER, ""))
+            values.append(await client.variation("a", USER, ""))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             tasks.start_soon(ask)
-        assert found == ["first", "first"]
+        assert values == ["first", "first"]
         put(store, "a", "second", 2)
         assert await client.variation("a", USER, "") == "first"
         assert store.calls.count("load") <= 3
 
 
 @pytest.mark.parametrize("cache", ["ttl", "infinite"])
-async def test_that_it_was_empty_is_kept_once_somebody_has_asked(cache: str) -> None:
+async def test_an_empty_store_is_cached_after_the_first_call(cache: str) -> None:
     store = holding(marker=False)
     async with Client("", daemon(store, cache=cache, cache_ttl=3600)) as client:
         assert await client.variation("a", USER, "") == ""
@@ -166,23 +166,23 @@ async def test_that_it_was_empty_is_kept_once_somebody_has_asked(cache: str) -> 
         assert store.calls.count("load") == 2
 
 
-async def test_who_follows_changes_hears_of_those_in_the_store() -> None:
+async def test_changes_in_the_store_reach_followers() -> None:
     store = holding(a="old")
     async with Client("", daemon(store, cache_ttl=1)) as client:
         with client.changes("a", USER) as seen:
             put(store, "a", "new", 2)
-            found = await anext(seen)
-            assert (found.old_value, found.new_value) == ("old", "new")
+            flag_change = await anext(seen)
+            assert (flag_change.old_value, flag_change.new_value) == ("old", "new")
 
 
-async def test_data_that_are_the_same_are_published_once() -> None:
+async def test_unchanged_data_are_not_published_again() -> None:
     async with Client("", daemon(holding(a=1), cache_ttl=1)) as client:
         before = client._holder.snapshot
         await anyio.sleep(10)
         assert client._holder.snapshot is before
 
 
-async def test_a_store_that_is_away_at_the_start_is_waited_for_and_comes_later() -> None:
+async def test_a_store_that_fails_at_the_start_is_read_later() -> None:
     store = holding(a="stored")
     store.fails = OSError("refused")
     async with Client("", daemon(store)) as client:
@@ -198,13 +198,13 @@ async def test_a_store_that_is_away_at_the_start_is_waited_for_and_comes_later()
         assert client.store_status == StoreStatus(available=True, stale=False)
 
 
-async def test_a_start_that_does_not_wait_lets_the_first_call_wait() -> None:
+async def test_after_a_start_that_does_not_wait_the_first_call_waits() -> None:
     async with Client("", Config(start_wait=0, data_system=DataSystem.daemon(holding(a="stored")))) as client:
         assert client.variation_nowait("a", USER, "") == ""
         assert await client.variation("a", USER, "") == "stored"
 
 
-async def test_an_offline_client_leaves_the_store_alone() -> None:
+async def test_an_offline_client_does_not_call_the_store() -> None:
     store = holding(a="stored")
     async with Client("", Config(offline=True, data_system=DataSystem.daemon(store))) as client:
         assert await client.variation("a", USER, "default") == "default"
@@ -216,7 +216,7 @@ async def test_an_offline_client_leaves_the_store_alone() -> None:
 # -- with the cache off
 
 
-async def test_without_a_cache_a_call_reads_the_flag_and_what_it_stands_on() -> None:
+async def test_without_a_cache_a_call_reads_the_flag_and_its_dependencies() -> None:
     store = MemoryStore()
     clause = {"attribute": "", "op": "segmentMatch", "values": ["s"]}
     put(store, "top", "top", prerequisites=[{"key": "below", "variation": 0}])
@@ -232,7 +232,7 @@ async def test_without_a_cache_a_call_reads_the_flag_and_what_it_stands_on() -> 
         assert (await client.variation_detail("below", USER, "")).reason.kind == "FALLTHROUGH"
 
 
-async def test_without_a_cache_a_migration_goes_by_the_stage_that_the_store_has_now() -> None:
+async def test_without_a_cache_a_migration_reads_its_stage_from_the_store() -> None:
     store = holding(move="off")
     async with Client("", daemon(store, cache="off")) as client:
         put(store, "move", "live", 2)
@@ -245,7 +245,7 @@ async def test_without_a_cache_a_migration_goes_by_the_stage_that_the_store_has_
     assert event.version == 2
 
 
-async def test_without_a_cache_calls_that_do_not_wait_answer_from_the_last_reading() -> None:
+async def test_without_a_cache_calls_that_do_not_wait_use_the_last_read() -> None:
     store = holding(a="old")
     async with Client("", daemon(store, cache="off", cache_ttl=15)) as client:
         put(store, "a", "new", 2)
@@ -255,7 +255,7 @@ async def test_without_a_cache_calls_that_do_not_wait_answer_from_the_last_readi
         assert client.variation_nowait("a", USER, "") == "new"
 
 
-async def test_calls_for_all_flags_at_the_same_time_share_a_reading() -> None:
+async def test_concurrent_calls_for_all_flags_share_a_read() -> None:
     store = holding(a="old")
     async with Client("", daemon(store, cache="off")) as client:
         store.calls.clear()
@@ -268,19 +268,19 @@ async def test_calls_for_all_flags_at_the_same_time_share_a_reading() -> None:
 
 
 @pytest.mark.parametrize("key", ["\ud800", "", "no-such-flag"])
-async def test_a_key_that_no_store_can_have_is_an_unknown_flag(key: str) -> None:
+async def test_a_key_that_cannot_be_stored_is_an_unknown_flag(key: str) -> None:
     async with Client("", daemon(holding(a=1), cache="off")) as client:
         assert (await client.variation_detail(key, USER, 0)).reason.error_kind == "FLAG_NOT_FOUND"
         assert client.store_status == StoreStatus(available=True, stale=False)
 
 
-async def test_what_is_no_key_is_a_mistake_whatever_the_cache() -> None:
+async def test_a_key_that_is_not_a_string_raises_without_a_cache() -> None:
     async with Client("", daemon(holding(a=1), cache="off")) as client:
         with pytest.raises(ConfigError, match="key: expected a string"):
             await client.variation(5, USER, 0)  # type: ignore[call-overload]  # a program that no type checker has seen
 
 
-async def test_a_store_that_goes_away_leaves_the_last_data() -> None:
+async def test_the_last_data_are_served_when_the_store_fails() -> None:
     store = holding(a="stored")
     async with Client("", daemon(store, cache="off")) as client:
         store.hangs = True
@@ -303,7 +303,7 @@ async def test_a_store_that_goes_away_leaves_the_last_data() -> None:
 @pytest.mark.parametrize("mode", ["read_only", "read_write"])
 @pytest.mark.parametrize("cache", ["ttl", "off", "infinite"])
 @pytest.mark.holds("DS-130")
-async def test_the_store_serves_until_a_source_has_delivered_and_never_again(
+async def test_the_store_serves_until_a_source_has_delivered(
     mode: Literal["read_only", "read_write"], cache: Literal["ttl", "off", "infinite"]
 ) -> None:
     feed, store = Feed(), holding(a="stored", b="stored")
@@ -325,7 +325,7 @@ async def test_the_store_serves_until_a_source_has_delivered_and_never_again(
         store.marker = False
         await anyio.sleep(60)
         assert (await client.flags(USER)).all() == {"a": "streamed"}
-        # One that is written is asked whether it has everything, and filled if it has not. What is in it is no matter.
+        # A store that is written is asked for its marker, and written again if it has none. Its flags are not read.
         assert set(store.calls) == ({"initialized", "replace"} if mode == "read_write" else set())
 
 
@@ -361,7 +361,7 @@ async def test_the_store_serves_although_every_source_was_refused_before_it_was_
         assert await client.variation("a", USER, "") == "stored"
 
 
-async def test_a_part_of_the_data_does_not_end_the_time_of_the_store() -> None:
+async def test_a_partial_change_set_does_not_replace_the_store() -> None:
     feed, store = Feed(), holding(a="stored")
     async with started(beside(feed, store, mode="read_only", cache_ttl=1)) as client:
         feed.say(changes(change("b", "streamed")))
@@ -401,7 +401,7 @@ async def test_a_deleted_segment_matches_nothing(key: str) -> None:
         assert (await client.variation_detail("a", USER, 0)).reason.kind == "FALLTHROUGH"
 
 
-# -- what is written
+# -- writes
 
 
 @pytest.mark.holds("DS-125")
@@ -416,10 +416,10 @@ async def test_a_basis_replaces_what_is_stored_and_sets_the_marker() -> None:
 @pytest.mark.parametrize(
     ("stored", "offered", "remains"),
     [
-        pytest.param(1, change("a", "new", 2), "new", id="DS-126 a newer one is written"),
-        pytest.param(100, change("a", "new", 2), "edited", id="DS-127 an older one is not"),
-        pytest.param(100, change("a", "new", 100), "edited", id="DS-127 nor the same version"),
-        pytest.param(100, change("a", "new", 200), "new", id="DS-127 only a newer one"),
+        pytest.param(1, change("a", "new", 2), "new", id="DS-126 a newer version is written"),
+        pytest.param(100, change("a", "new", 2), "edited", id="DS-127 an older version is not"),
+        pytest.param(100, change("a", "new", 100), "edited", id="DS-127 the same version is not"),
+        pytest.param(100, change("a", "new", 200), "new", id="DS-127 a much newer version is"),
         pytest.param(100, change("a", None, 2), "edited", id="DS-128 an older delete is not"),
         pytest.param(100, change("a", None, 200), None, id="DS-128 a newer delete is"),
     ],
@@ -448,7 +448,7 @@ async def test_a_store_that_is_only_read_is_not_written() -> None:
 
 
 @pytest.mark.holds("DS-138")
-async def test_data_that_are_not_the_services_are_not_written() -> None:
+async def test_data_of_a_memory_source_are_not_written() -> None:
     store = MemoryStore()
     source = MemorySource({"a": 1})
     config = Config(data_system=DataSystem.custom(synchronizers=[source], persistence=Persistence(store=store, mode="read_write")))
@@ -461,7 +461,7 @@ async def test_data_that_are_not_the_services_are_not_written() -> None:
 
 
 @pytest.mark.holds("DS-136")
-async def test_what_others_stand_on_is_written_first() -> None:
+async def test_dependencies_are_written_first() -> None:
     feed, store = Feed(), MemoryStore()
     chain = [
         change("a", 1, prerequisites=[{"key": "b", "variation": 0}, {"key": "c", "variation": 0}]),
@@ -473,14 +473,14 @@ async def test_what_others_stand_on_is_written_first() -> None:
     feed.say(full(*chain))
     async with started(beside(feed, store)):
         assert store.written == [[(SEGMENT, "s"), (FLAG, "d"), (FLAG, "b"), (FLAG, "c"), (FLAG, "a")]]
-        newer = [change(one.key, {}, 2, kind=one.kind) for one in chain[4:]]
+        newer = [change(item.key, {}, 2, kind=item.kind) for item in chain[4:]]
         newer += [change("a", 2, 2, prerequisites=[{"key": "b", "variation": 0}]), change("b", 2, 2), change("c", None, 2)]
         feed.say(changes(*newer))
         await anyio.sleep(A_MOMENT)
         assert store.written[1] == [(SEGMENT, "s"), (FLAG, "b"), (FLAG, "a"), (FLAG, "c")]
 
 
-async def test_flags_that_stand_on_each_other_in_a_circle_are_written_all_the_same() -> None:
+async def test_flags_with_circular_prerequisites_are_written() -> None:
     feed, store = Feed(), MemoryStore()
     feed.say(full(*(change(key, 1, prerequisites=[{"key": below, "variation": 0}]) for key, below in ("ab", "bc", "ca", "dd"))))
     async with started(beside(feed, store)):
@@ -501,7 +501,7 @@ async def test_many_changes_while_the_store_is_slow_become_one_write() -> None:
         assert store.calls.count("upsert") <= 3
 
 
-async def test_changes_without_end_become_one_write_of_everything() -> None:
+async def test_too_many_changes_become_one_write_of_everything() -> None:
     feed, store = Feed(), MemoryStore()
     feed.say(full(a=0))
     async with started(beside(feed, store)):
@@ -519,7 +519,7 @@ async def test_changes_without_end_become_one_write_of_everything() -> None:
 
 
 @pytest.mark.holds("DS-119", "FB-28")
-async def test_fdv1_data_are_written_like_others() -> None:
+async def test_fdv1_data_are_written() -> None:
     service = Service(poll_of(*payload("f", state="s1")).directed(), _latest_all(f="from fdv1"))
     store = MemoryStore()
     system = DataSystem.custom(
@@ -536,7 +536,7 @@ async def test_fdv1_data_are_written_like_others() -> None:
 
 @pytest.mark.real_time
 @pytest.mark.holds("DS-119", "FB-28")
-async def test_fdv1_data_take_the_place_of_what_was_in_redis(redis_url: str) -> None:
+async def test_fdv1_data_replace_the_data_in_redis(redis_url: str) -> None:
     service = Service(poll_of(*payload("f", "gone", state="s1")).directed(), _latest_all(f="from fdv1", new=1))
     system = DataSystem.custom(
         initializers=[Polling()],
@@ -600,7 +600,7 @@ async def test_a_store_that_recovers_gets_everything_again() -> None:
         assert store.marker
 
 
-async def test_it_is_full_again_half_a_second_after_it_came_back() -> None:
+async def test_a_store_is_written_half_a_second_after_it_works_again() -> None:
     feed, store = Feed(), MemoryStore()
     feed.say(full(a=1))
     async with started(beside(feed, store)) as client:
@@ -616,24 +616,24 @@ async def test_it_is_full_again_half_a_second_after_it_came_back() -> None:
         assert kept(store) == {"a": 2}
 
 
-async def test_an_outage_is_said_once_and_its_end_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_and_its_end_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     feed, store = Feed(), MemoryStore()
     async with started(beside(feed, store)):
         feed.say(full(a=1))
-        store.fails = OSError("refused\nby nobody")
+        store.fails = OSError("refused\nagain")
         for version in range(2, 20):
             feed.say(changes(change("a", version, version)))
             await anyio.sleep(1)
         store.fails = None
         await anyio.sleep(1)
     assert [record.getMessage() for record in caplog.records if "store" in record.getMessage()] == [
-        "the store of flag data failed and is not called until it is available again: OSError: refused\\nby nobody",
+        "the store of flag data failed and is not called until it is available again: OSError: refused\\nagain",
         "the store of flag data is available again",
     ]
 
 
-async def test_a_store_that_says_that_it_is_back_and_is_not_is_asked_less_and_less_often() -> None:
+async def test_a_store_that_only_claims_to_be_available_is_called_less_often() -> None:
     feed, store = Feed(), MemoryStore()
     feed.say(full(a=1))
     store.fails, store.pretends = OSError("full"), True
@@ -645,7 +645,7 @@ async def test_a_store_that_says_that_it_is_back_and_is_not_is_asked_less_and_le
         assert kept(store) == {"a": 1}
 
 
-async def test_an_outage_that_ends_when_the_store_is_not_needed_any_more_leaves_nothing_stale() -> None:
+async def test_a_store_that_is_not_needed_any_more_is_not_stale_after_an_outage() -> None:
     feed, store = Feed(), holding(a="stored")
     store.fails = OSError("refused")
     async with started(beside(feed, store, mode="read_only")) as client:
@@ -656,7 +656,7 @@ async def test_an_outage_that_ends_when_the_store_is_not_needed_any_more_leaves_
         assert client.store_status == StoreStatus(available=True, stale=False)
 
 
-async def test_a_store_that_comes_back_before_a_source_has_delivered_is_read_at_once() -> None:
+async def test_a_store_that_works_again_is_read_before_a_source_has_delivered() -> None:
     store = holding(a="stored")
     store.fails = OSError("refused")
     async with started(beside(Feed(), store, cache_ttl=3600)) as client:
@@ -667,10 +667,8 @@ async def test_a_store_that_comes_back_before_a_source_has_delivered_is_read_at_
 
 
 @pytest.mark.parametrize("times", [1, 3, 10])
-async def test_changes_that_others_were_too_fast_for_are_written_with_everything_else(
-    times: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """As in a Redis that others write to without a pause: it is there, and gives up on changes alone."""
+async def test_after_a_rejected_change_everything_is_written(times: int, caplog: pytest.LogCaptureFixture) -> None:
+    """As a Redis store that other clients write to all the time: it is available, but rejects changes."""
 
     class Contested(MemoryStore):
         left = times
@@ -698,10 +696,10 @@ async def test_changes_that_others_were_too_fast_for_are_written_with_everything
     assert caplog.text.count("it changed 32 times") == times
 
 
-# -- life
+# -- life cycle
 
 
-async def test_closing_writes_what_waits_and_closes_the_store() -> None:
+async def test_closing_writes_pending_changes_and_closes_the_store() -> None:
     feed, store = Feed(), MemoryStore()
     client = Client(KEY, beside(feed, store))
     feed.say(full(a=1))
@@ -720,7 +718,7 @@ async def test_closing_writes_what_waits_and_closes_the_store() -> None:
 
 
 @pytest.mark.parametrize("when", ["reading", "writing", "away"])
-async def test_a_store_that_hangs_does_not_hold_up_closing(when: str) -> None:
+async def test_a_store_that_hangs_does_not_delay_closing(when: str) -> None:
     feed, store = Feed(), MemoryStore()
     client = Client(KEY, replace(beside(feed, store), events=Events(send_events=False)))
     if when != "reading":
@@ -737,13 +735,15 @@ async def test_a_store_that_hangs_does_not_hold_up_closing(when: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("closes_after", "says"),
+    ("closes_after", "warning"),
     [
-        pytest.param(0.1, "before everything was written", id="is closed, which takes a while"),
-        pytest.param(3600, "did not close within", id="is given up where closing hangs, too"),
+        pytest.param(0.1, "before everything was written", id="closing takes 0.1 s"),
+        pytest.param(3600, "did not close within", id="closing hangs as well"),
     ],
 )
-async def test_a_store_that_hangs_over_the_last_write(closes_after: float, says: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_closing_a_store_that_hangs_in_the_last_write(
+    closes_after: float, warning: str, caplog: pytest.LogCaptureFixture
+) -> None:
     class Slow(MemoryStore):
         async def aclose(self) -> None:
             await anyio.sleep(closes_after)
@@ -761,11 +761,11 @@ async def test_a_store_that_hangs_over_the_last_write(closes_after: float, says:
     await client.aclose()
     assert store.is_closed is (closes_after < 1)
     assert anyio.current_time() - began <= 2
-    assert caplog.text.count(says) == 1
+    assert caplog.text.count(warning) == 1
     assert "closing took longer" not in caplog.text
 
 
-async def test_an_error_at_the_very_end_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_of_closing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     class Sticky(MemoryStore):
         async def aclose(self) -> None:
             raise OSError("stuck")
@@ -777,7 +777,7 @@ async def test_an_error_at_the_very_end_is_a_line_in_the_log(caplog: pytest.LogC
 
 @pytest.mark.parametrize("cache", ["ttl", "off"])
 @pytest.mark.parametrize(
-    "rubbish",
+    "answer",
     [
         pytest.param(["rubbish"], id="a list"),
         pytest.param({FLAG: ["rubbish"]}, id="lists by kind"),
@@ -785,17 +785,17 @@ async def test_an_error_at_the_very_end_is_a_line_in_the_log(caplog: pytest.LogC
         pytest.param({FLAG: {"a": StoredItem(FLAG, "a", 1, 5)}}, id="an item without text"),  # type: ignore[arg-type]  # so it is
     ],
 )
-async def test_a_store_that_answers_rubbish_costs_nobody_anything(
-    rubbish: Any, cache: Literal["ttl", "off"], caplog: pytest.LogCaptureFixture
+async def test_an_answer_of_a_wrong_type_is_a_failure_of_the_store(
+    answer: Any, cache: Literal["ttl", "off"], caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Rubbish(MemoryStore):
+    class WrongAnswers(MemoryStore):
         async def load(self) -> Any:
-            return rubbish
+            return answer
 
         async def get(self, kind: ObjectKind, key: str) -> Any:
-            return rubbish if isinstance(rubbish, list) else rubbish[FLAG]
+            return answer if isinstance(answer, list) else answer[FLAG]
 
-    feed, store = Feed(), Rubbish()
+    feed, store = Feed(), WrongAnswers()
     store.marker = True
     async with started(beside(feed, store, cache=cache, mode="read_only")) as client:
         assert await client.variation("a", USER, "default") == "default"
@@ -806,14 +806,14 @@ async def test_a_store_that_answers_rubbish_costs_nobody_anything(
     assert "expected StoredItem" in caplog.text or "is left out" in caplog.text
 
 
-async def test_the_child_of_a_fork_leaves_the_store_of_its_parent_alone() -> None:
+async def test_the_child_of_a_fork_does_not_call_the_store_of_the_parent() -> None:
     store = holding(a="stored")
     async with Client("", daemon(store, cache="off")) as client:
         assert await client.variation("a", USER, "") == "stored"
-        keeper = client._keeper
-        assert keeper is not None
+        session = client._keeper
+        assert session is not None
         store.calls.clear()
-        keeper.after_fork()
+        session.after_fork()
         assert await client.variation("a", USER, "") == "stored"
         assert store.calls == []
 
@@ -843,8 +843,8 @@ async def test_a_builder_builds_a_store_for_each_client_and_names_its_environmen
     assert [store.is_closed for store in builder.stores] == [True, True, True]
 
 
-class Unlucky:
-    """A builder that raises, or builds what is no store, until ``problem`` is ``None``."""
+class FailingBuilder:
+    """A builder that raises, or builds something else than a store, until ``problem`` is ``None``."""
 
     def __init__(self, problem: object) -> None:
         self.problem = problem
@@ -856,23 +856,21 @@ class Unlucky:
         return self.store if self.problem is None else self.problem
 
 
-unlucky = pytest.mark.parametrize(
-    ("problem", "says"),
+failing_builds = pytest.mark.parametrize(
+    ("problem", "reason"),
     [
         pytest.param(OSError("no secret mounted"), "could not build it: OSError: no secret mounted", id="raises"),
-        pytest.param(KeyError(), "could not build it: KeyError", id="raises without words"),
-        pytest.param("redis", "Unlucky.build: str is no store (it has no method initialized)", id="builds something else"),
-        pytest.param(asyncio.CancelledError(), "something that it waited for was cancelled", id="is cancelled by nobody"),
+        pytest.param(KeyError(), "could not build it: KeyError", id="raises without a text"),
+        pytest.param("redis", "FailingBuilder.build: str is no store (it has no method initialized)", id="builds something else"),
+        pytest.param(asyncio.CancelledError(), "something that it waited for was cancelled", id="raises CancelledError"),
     ],
 )
 
 
-@unlucky
-async def test_a_store_that_cannot_be_built_is_one_that_is_away(
-    problem: object, says: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Flags come from the network all the same; as soon as it can be built it is used."""
-    feed, builder = Feed(), Unlucky(problem)
+@failing_builds
+async def test_a_store_that_cannot_be_built_is_unavailable(problem: object, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Flags come from the network, and the store is used as soon as it can be built."""
+    feed, builder = Feed(), FailingBuilder(problem)
     async with started(beside(feed, builder)) as client:
         assert client.store_status == StoreStatus(available=False, stale=True)
         feed.say(full(a="streamed"))
@@ -888,26 +886,26 @@ async def test_a_store_that_cannot_be_built_is_one_that_is_away(
         assert client.store_status == StoreStatus(available=True, stale=False)
     assert builder.store.is_closed
     assert caplog.text.count("the store of flag data failed") == 1
-    assert says in caplog.text
+    assert reason in caplog.text
     assert "bug" not in caplog.text
 
 
-@unlucky
-async def test_a_client_that_has_nothing_else_is_ready_as_soon_as_it_can_be_built(problem: object, says: str) -> None:
-    builder = Unlucky(problem)
+@failing_builds
+async def test_a_client_without_sources_is_ready_when_its_store_can_be_built(problem: object, reason: str) -> None:
+    builder = FailingBuilder(problem)
     async with Client("", Config(start_wait=1, data_system=DataSystem.daemon(builder))) as client:
         before = client.status
         assert before.status is Status.ERROR
         assert before.last_error is not None
-        assert says in before.last_error.message
+        assert reason in before.last_error.message
         builder.problem = None
         await anyio.sleep(1)
         assert await client.variation("a", USER, "") == "stored"
         assert client.status.status is Status.READY
 
 
-async def test_a_store_that_could_never_be_built_is_not_closed_either(caplog: pytest.LogCaptureFixture) -> None:
-    builder = Unlucky(OSError("no secret mounted"))
+async def test_a_store_that_was_never_built_is_not_closed(caplog: pytest.LogCaptureFixture) -> None:
+    builder = FailingBuilder(OSError("no secret mounted"))
     async with started(beside(Feed(), builder)):
         pass
     assert not builder.store.is_closed
@@ -919,23 +917,23 @@ async def test_a_store_that_could_never_be_built_is_not_closed_either(caplog: py
     [
         pytest.param({"store": None}, "store: NoneType is no store (it has no method initialized)", id="no store"),
         pytest.param({"store": RedisStore}, "store: RedisStore is a class", id="a class"),
-        pytest.param({"mode": "write"}, "mode: expected 'read_only' or 'read_write', got 'write'", id="another mode"),
+        pytest.param({"mode": "write"}, "mode: expected 'read_only' or 'read_write', got 'write'", id="an unknown mode"),
         pytest.param({"cache": 15}, "cache: expected 'ttl' or 'off' or 'infinite', got 15", id="a cache that is a number"),
         pytest.param({"cache_ttl": "15"}, "cache_ttl: expected int or float, got str", id="a time that is text"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(options: dict[str, Any], problem: str) -> None:
+def test_an_invalid_option_raises(options: dict[str, Any], problem: str) -> None:
     chosen: dict[str, Any] = {"store": MemoryStore(), **options}
     with pytest.raises(ConfigError) as raised:
         Persistence(**chosen)
     assert str(raised.value).startswith(problem)
 
 
-def test_a_time_that_cannot_be_used_becomes_the_default() -> None:
+def test_an_invalid_time_becomes_the_default() -> None:
     assert Persistence(store=MemoryStore(), cache_ttl=0).cache_ttl == 15
 
 
-def test_the_named_configurations_are_these() -> None:
+def test_the_named_configurations() -> None:
     store = MemoryStore()
     assert DataSystem.daemon(store) == DataSystem(persistence=Persistence(store=store, mode="read_only"))
     kept_up = DataSystem.persistent_store(store)

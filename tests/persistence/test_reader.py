@@ -1,4 +1,4 @@
-"""Who shares a reading of a store with somebody who gives up, or whose reading fails; and what is said of a store without flags."""
+"""StoreReader: concurrent calls share a read of the store; an empty store is logged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def put(store: MemoryStore, value: str, version: int) -> None:
 
 @asynccontextmanager
 async def reading(store: MemoryStore) -> AsyncGenerator[Client]:
-    """A client on a store that has changed since it was read, and whose next reading takes a second."""
+    """A client whose store has changed since it was read, and whose next read takes a second."""
     put(store, "old", 1)
     async with Client("", Config(data_system=DataSystem.daemon(store, cache="off"))) as client:
         put(store, "new", 2)
@@ -39,7 +39,7 @@ async def value(client: Client) -> str:
     return (await client.flags(USER)).variation("a", "")
 
 
-async def test_the_next_one_reads_if_the_one_who_reads_gives_up() -> None:
+async def test_the_next_call_reads_if_the_reading_call_is_cancelled() -> None:
     store = MemoryStore()
     async with reading(store) as client:
         first, *others = (asyncio.create_task(value(client)) for _ in range(3))
@@ -49,7 +49,7 @@ async def test_the_next_one_reads_if_the_one_who_reads_gives_up() -> None:
         assert store.calls == ["load", "load"]
 
 
-async def test_who_comes_during_a_reading_waits_for_one_that_began_later() -> None:
+async def test_a_call_during_a_read_waits_for_a_later_read() -> None:
     store = MemoryStore()
     async with reading(store) as client:
         first = asyncio.create_task(value(client))
@@ -60,7 +60,7 @@ async def test_who_comes_during_a_reading_waits_for_one_that_began_later() -> No
         assert store.calls == ["load", "load"]
 
 
-async def test_a_reading_that_fails_is_not_tried_again_by_each_who_shared_it() -> None:
+async def test_calls_that_share_a_failed_read_do_not_repeat_it() -> None:
     store = MemoryStore()
     async with reading(store) as client:
         store.fails = OSError("refused")
@@ -76,7 +76,7 @@ EMPTY = "the store of flag data is empty: check its prefix, and that a program w
 
 
 @pytest.mark.parametrize("cache", ["ttl", "off", "infinite"])
-async def test_a_store_that_nobody_writes_is_warned_of_once_however_often_it_is_read(
+async def test_a_store_that_stays_empty_is_logged_once(
     cache: Literal["ttl", "off", "infinite"], caplog: pytest.LogCaptureFixture
 ) -> None:
     store = MemoryStore()
@@ -86,25 +86,25 @@ async def test_a_store_that_nobody_writes_is_warned_of_once_however_often_it_is_
     assert warnings_of(caplog) == [EMPTY]
 
 
-async def test_a_store_that_is_emptied_is_warned_of_each_time_and_believed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_store_that_is_emptied_is_logged_each_time(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
     put(store, "old", 1)
     async with Client("", Config(data_system=DataSystem.daemon(store, cache_ttl=10))) as client:
-        told: list[tuple[str, int]] = []
+        values: list[tuple[str, int]] = []
         for version in (2, 3):
             store.items[ObjectKind.FLAG].clear()
             await anyio.sleep(25)
-            told.append((await value(client), len(warnings_of(caplog))))
+            values.append((await value(client), len(warnings_of(caplog))))
             put(store, "new", version)
             await anyio.sleep(25)
-            told.append((await value(client), len(warnings_of(caplog))))
+            values.append((await value(client), len(warnings_of(caplog))))
         assert client.status.status == "READY"
         assert client.store_status == StoreStatus(available=True, stale=False)
-    assert told == [("", 1), ("new", 1), ("", 2), ("new", 2)]
+    assert values == [("", 1), ("new", 1), ("", 2), ("new", 2)]
     assert warnings_of(caplog) == [EMPTY] * 2
 
 
-async def test_an_empty_store_beside_a_source_that_is_still_silent_is_no_reason_to_warn(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_empty_store_of_a_client_with_sources_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
     store.marker = True
     system = DataSystem.custom(synchronizers=[Feed()], persistence=Persistence(store=store, cache_ttl=10))

@@ -1,4 +1,4 @@
-"""How long a call that can wait does wait for a store."""
+"""StoreSession: how long a call waits for the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USER = secretive("user-123")
 
 
 class SlowStore(MemoryStore):
-    """Takes its time for everything, and for a single item."""
+    """Takes ``for_all`` seconds to load everything, ``for_one`` seconds for an item."""
 
     def __init__(self, *, for_all: float = 0.0, for_one: float = 0.0) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def client_of(store: MemoryStore, cache: Any) -> Client:
 
 
 async def waited(client: Client, *, all_flags: bool = False) -> float:
-    """For how many seconds a call waits."""
+    """The seconds that a call takes."""
     began = anyio.current_time()
     await (client.flags(USER) if all_flags else client.variation("a", USER, ""))
     return anyio.current_time() - began
@@ -50,16 +50,19 @@ async def waited(client: Client, *, all_flags: bool = False) -> float:
 
 @pytest.mark.parametrize(
     ("cache", "waits"),
-    [pytest.param("ttl", [2, 0, 0], id="for its first reading"), pytest.param("off", [2, 2, 0], id="and for a flag")],
+    [
+        pytest.param("ttl", [2, 0, 0], id="for the first read"),
+        pytest.param("off", [2, 2, 0], id="for the first read and for a flag"),
+    ],
 )
-async def test_a_store_that_hangs_from_the_start_is_waited_for_a_moment(cache: str, waits: list[float]) -> None:
+async def test_calls_wait_two_seconds_for_a_store_that_hangs_from_the_start(cache: str, waits: list[float]) -> None:
     store = MemoryStore()
     store.hangs = True
     async with client_of(store, cache) as client:
         assert [await waited(client) for _ in waits] == pytest.approx(waits)
 
 
-async def test_who_waits_for_a_slow_first_reading_gives_up_and_the_reading_goes_on() -> None:
+async def test_a_slow_first_read_goes_on_after_a_call_stops_waiting() -> None:
     store = SlowStore(for_all=5)
     put(store, "a", "stored")
     async with client_of(store, "ttl") as client:
@@ -69,7 +72,7 @@ async def test_who_waits_for_a_slow_first_reading_gives_up_and_the_reading_goes_
         assert client.store_status == StoreStatus(available=True, stale=False)
 
 
-async def test_what_a_flag_stands_on_has_to_be_there_in_the_same_time() -> None:
+async def test_a_flag_and_its_prerequisites_share_one_time_limit() -> None:
     store = SlowStore(for_one=0.9)
     put(store, "a", "top", prerequisites=[{"key": "b", "variation": 0}])
     put(store, "b", "middle", prerequisites=[{"key": "c", "variation": 0}])
@@ -81,7 +84,7 @@ async def test_what_a_flag_stands_on_has_to_be_there_in_the_same_time() -> None:
         assert await waited(client) == 0
 
 
-async def test_everything_may_take_longer_than_anybody_waits_without_an_outage() -> None:
+async def test_a_complete_read_may_take_longer_than_a_call_waits() -> None:
     store = SlowStore()
     put(store, "a", "stored")
     async with client_of(store, "off") as client:

@@ -1,4 +1,4 @@
-"""A store that loses what was written, without an outage that anybody notices: it gets everything again."""
+"""StoreWriter: a store that loses its data without a failed call gets everything again."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.persistence.test_persistence import A_MOMENT, FLAG, beside, kept, sta
 from tests.support.feed import Feed, change, changes, full
 from tests.support.memory_store import MemoryStore
 
-TOLD = [
+LOGGED = [
     "the store of flag data lost what was written; everything is written again",
     "the store of flag data is available again",
 ]
 
 
 class Forgetful(MemoryStore):
-    """Never has a marker, whatever is written."""
+    """Never has a marker."""
 
     async def initialized(self) -> bool:
         await super().initialized()
@@ -31,8 +31,8 @@ def lose(store: MemoryStore) -> None:
     store.marker = False
 
 
-@pytest.mark.parametrize("has_news", [pytest.param(True, id="while flags change"), pytest.param(False, id="while none does")])
-async def test_a_store_that_was_emptied_is_full_again_in_five_seconds(has_news: object, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("has_news", [pytest.param(True, id="while flags change"), pytest.param(False, id="while no flag changes")])
+async def test_a_store_that_was_emptied_is_written_within_five_seconds(has_news: object, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     feed, store, version = Feed(), MemoryStore(), 1
     feed.say(full(a=1, b=1))
@@ -50,10 +50,10 @@ async def test_a_store_that_was_emptied_is_full_again_in_five_seconds(has_news: 
         assert kept(store) == {"a": version, "b": 1}
         assert store.marker
         assert client.store_status == StoreStatus(available=True, stale=False)
-    assert [record.getMessage() for record in caplog.records if "store" in record.getMessage()] == TOLD
+    assert [record.getMessage() for record in caplog.records if "store" in record.getMessage()] == LOGGED
 
 
-async def test_until_it_is_full_again_it_counts_as_stale() -> None:
+async def test_a_store_that_lost_its_data_is_stale_until_it_is_written() -> None:
     feed, store = Feed(), MemoryStore()
     feed.say(full(a=1))
     async with started(beside(feed, store)) as client:
@@ -65,7 +65,7 @@ async def test_until_it_is_full_again_it_counts_as_stale() -> None:
         assert await anext(statuses) == StoreStatus(available=True, stale=False)
 
 
-async def test_an_outage_shows_although_no_flag_changes() -> None:
+async def test_an_outage_is_noticed_while_no_flag_changes() -> None:
     feed, store = Feed(), MemoryStore()
     feed.say(full(a=1))
     async with started(beside(feed, store)) as client:
@@ -78,7 +78,7 @@ async def test_an_outage_shows_although_no_flag_changes() -> None:
         assert kept(store) == {"a": 1}
 
 
-async def test_one_that_never_keeps_its_marker_gets_everything_less_and_less_often() -> None:
+async def test_a_store_that_loses_its_marker_each_time_is_written_less_often() -> None:
     feed, store = Feed(), Forgetful()
     feed.say(full(a=1))
     async with started(beside(feed, store)):
@@ -86,7 +86,7 @@ async def test_one_that_never_keeps_its_marker_gets_everything_less_and_less_oft
     assert store.calls.count("replace") < 3600 / 300 + 10
 
 
-async def test_a_store_to_which_nothing_was_written_yet_is_not_asked() -> None:
+async def test_a_store_that_was_not_written_is_not_asked_for_its_marker() -> None:
     store = MemoryStore()
     async with started(beside(Feed(), store, cache="infinite")):
         store.calls.clear()
