@@ -8,10 +8,10 @@ import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.sources import MemorySource
-from tests.persistence.test_persistence import holding
 from tests.support.canaries import KEY
 from tests.support.events import U1, Told, flag
 from tests.support.scripted_http import Answer, Service
+from tests.support.store_clients import holding
 
 FLUSHED_BY_HAND = Events(flush_interval=86_400.0, diagnostic_opt_out=True)
 INSTANCE_ID = "X-LaunchDarkly-Instance-Id"

@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from aioflags import StoreStatus
-from tests.persistence.test_persistence import A_MOMENT, FLAG, beside, kept, started
 from tests.support.feed import Feed, change, changes, full
 from tests.support.memory_store import MemoryStore
+from tests.support.store_clients import A_MOMENT, FLAG, beside, kept, started
 
 LOGGED = [
     "the store of flag data lost what was written; everything is written again",

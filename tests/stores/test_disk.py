@@ -23,9 +23,9 @@ import pytest
 from aioflags import Client, Config, ConfigError, DataSystem, StoreError, StoreStatus
 from aioflags.model.change import ObjectKind
 from aioflags.stores import DiskStore, Store, StoreContext, StoredItem
-from tests.persistence.test_persistence import beside, started
 from tests.support.canaries import secretive
 from tests.support.feed import Feed, change, changes, full
+from tests.support.store_clients import beside, started
 
 FLAG = ObjectKind.FLAG
 USER = secretive("user-123")

@@ -23,9 +23,9 @@ from aioflags.stores import RedisStore
 from tests.evaluation.data import outcome
 from tests.evaluation.generator import World, world
 from tests.evaluation.oracle import Oracle
-from tests.persistence.test_persistence import beside
 from tests.support.canaries import KEY
 from tests.support.feed import Feed, change, changes
+from tests.support.store_clients import beside
 
 pytestmark = [pytest.mark.real_time, pytest.mark.holds("DS-137")]
 

@@ -17,10 +17,10 @@ import redis
 from aioflags import Client, Config, DataSystem, StoreStatus
 from aioflags.model.defaults import STORE_CHECK_INTERVAL, STORE_LOOKUP_TIMEOUT
 from aioflags.stores import RedisStore
-from tests.persistence.test_persistence import beside
 from tests.support.canaries import KEY, secretive
 from tests.support.feed import Feed, change, changes, flag_json, full
 from tests.support.redis_server import RedisServer
+from tests.support.store_clients import beside
 
 pytestmark = pytest.mark.real_time
 

@@ -18,10 +18,10 @@ from aioflags.model.change import ObjectKind
 from aioflags.runtime.clock import now_ms
 from aioflags.stores import RedisStore, StoreContext, StoredItem
 from aioflags.stores.memberships import context_hash
-from tests.persistence.test_persistence import beside
 from tests.support.canaries import KEY
 from tests.support.feed import Feed, change, changes, full
 from tests.support.redis_server import RedisCluster, RedisServer, WatchedRedis
+from tests.support.store_clients import beside
 
 pytestmark = [pytest.mark.real_time, pytest.mark.timeout(60)]
 

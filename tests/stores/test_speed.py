@@ -22,9 +22,9 @@ from aioflags.protocol.definitions import read_definition
 from aioflags.stores import DiskStore, RedisStore, Store, StoreContext, StoredItem
 from tests.benchmarks.flagset import thousand
 from tests.benchmarks.formats import launchdarkly
-from tests.persistence.test_persistence import beside
 from tests.support.canaries import KEY
 from tests.support.feed import Feed
+from tests.support.store_clients import beside
 
 pytestmark = [pytest.mark.real_time, pytest.mark.speed]
 
