@@ -108,7 +108,7 @@ class StoreSession:
         return self._sink.snapshot if self._reader is None else await self._reader.snapshot(key)
 
     async def run(self, work: Callable[[], Awaitable[None]] | None) -> None:
-        """Keep the store while ``work`` runs, and after it has ended, until cancelled. ``None``: there are no sources."""
+        """Read and write the store until cancelled, and run ``work``, which runs the sources, if there are any."""
         bug: Exception | None = None
         self._is_open = True
         self._store.open()

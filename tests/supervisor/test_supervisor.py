@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from aioflags.model.result import FailureKind, FallbackDirective, SourceState, Update

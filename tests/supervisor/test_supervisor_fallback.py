@@ -6,7 +6,6 @@ import logging
 import math
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from aioflags.model.result import FallbackDirective, SourceState
