@@ -91,8 +91,8 @@ class Recorder:
         self._full: set[str] = set()
         """What has no room since the last batch: "events", "keys"."""
 
-    def after_fork_reset(self) -> None:
-        """In the child of a fork, after all resets: the client has to learn that the recorder is closed."""
+    def after_all_fork_resets(self) -> None:
+        """In the child of a fork the recorder is closed: let the client choose its evaluation path again."""
         self._on_toggle()
 
     def open(self) -> None:

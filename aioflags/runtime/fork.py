@@ -1,4 +1,7 @@
-"""What is made anew in the child of a fork, where no thread but one goes on and no task does.
+"""Resets locks and other state in the child of a fork. There, one thread continues, and no task does.
+
+First ``after_fork()`` of every object of :func:`reset_after_fork` is called, then ``after_all_fork_resets()`` of every object of
+:func:`notify_after_fork`.
 
 Source: ``client-surface.md`` 16; ``architecture.md`` 10.
 """
@@ -21,7 +24,7 @@ class _Resettable(Protocol):
 
 
 class _Notified(Protocol):
-    def after_fork_reset(self) -> None: ...
+    def after_all_fork_resets(self) -> None: ...
 
 
 _RESETTABLE: Final[WeakSet[_Resettable]] = WeakSet()
@@ -29,22 +32,22 @@ _NOTIFIED: Final[WeakSet[_Notified]] = WeakSet()
 
 
 def reset_after_fork(thing: _Resettable) -> None:
-    """Calls ``thing.forked()`` in every child, before anything else runs there; for as long as ``thing`` lives.
+    """Call ``thing.after_fork()`` in the child of every later fork, before anything else runs there. Keeps a weak reference.
 
-    It resets ``thing``, and uses nothing else that a fork has to reset: nobody knows what comes first.
+    ``after_fork`` resets ``thing`` alone. It must not use other objects that need a reset: the order of the resets is undefined.
     """
     _RESETTABLE.add(thing)
 
 
 def notify_after_fork(thing: _Notified) -> None:
-    """Calls ``thing.adapt()`` in every child, once everything there is reset; for as long as ``thing`` lives."""
+    """Call ``thing.after_all_fork_resets()`` in the child of every later fork, after all resets. Keeps a weak reference."""
     _NOTIFIED.add(thing)
 
 
 class Lock:
-    """A ``threading.RLock`` that is free in the child of a fork, whoever held it in the parent.
+    """A ``threading.RLock`` that is free in the child of a fork, even if a thread of the parent held it.
 
-    Reentrant, since a finalizer or a signal handler may evaluate a flag on the very thread that holds it.
+    It is reentrant, because a finalizer or a signal handler may evaluate a flag on the thread that holds the lock.
     """
 
     __slots__ = ("__weakref__", "_lock")
@@ -54,7 +57,7 @@ class Lock:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child: nobody who held it is here to let it go."""
+        """In the child of a fork: the thread that held the lock may not exist here, so it would never release it."""
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:
@@ -65,13 +68,15 @@ class Lock:
 
 
 def _after_fork() -> None:
-    """One that fails keeps nobody else from being told; the log hears of it last."""
+    """Run all callbacks, even if some of them fail. Log the failures last, when the locks of the log are usable."""
     failures: list[tuple[str, Exception]] = []
-    for step in (*(thing.after_fork for thing in tuple(_RESETTABLE)), *(thing.after_fork_reset for thing in tuple(_NOTIFIED))):
+    resets = [thing.after_fork for thing in tuple(_RESETTABLE)]
+    notifications = [thing.after_all_fork_resets for thing in tuple(_NOTIFIED)]
+    for callback in (*resets, *notifications):
         try:
-            step()
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the others still have the parent's locks
-            failures.append((step.__qualname__, error))
+            callback()
+        except Exception as error:  # noqa: BLE001 -- the other objects still need their reset
+            failures.append((callback.__qualname__, error))
     for name, failure in failures:
         logger.error("%s failed in the child of a fork, because of a bug in aioflags", name, exc_info=failure)
 

@@ -82,7 +82,7 @@ def test_an_exception_that_was_never_asked_for_is(statement: str, shown: str) ->
     assert ended.stdout.strip() == shown
 
 
-def test_importing_the_package_loads_nothing_but_what_loads_the_rest() -> None:
+def test_importing_the_package_loads_only_the_lazy_loader() -> None:
     program = "import sys, aioflags; print(sorted(name for name in sys.modules if name.startswith('aioflags')))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "['aioflags', 'aioflags.runtime', 'aioflags.runtime.lazy']"

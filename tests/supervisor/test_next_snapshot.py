@@ -36,7 +36,6 @@ class Recording:
     """A snapshot that records what it compiles, in which thread, and whether it was published by then."""
 
     selector = Selector.none()
-    has_data = False
     flags: ClassVar[dict[str, FlagDefinition]] = {}
     has_data = False
 
