@@ -47,7 +47,7 @@ def setup(app: web.Application, client: ClientOrMaker, *, context: ContextOf[web
         ConfigError: an argument of the wrong type, or an application that has been set up.
     """
     __tracebackhide__ = True
-    require("app", app, web.Application, wanted="an aiohttp Application, and after it the client, as in setup(app, client)")
+    require("app", app, web.Application, expected="an aiohttp Application, and after it the client, as in setup(app, client)")
     if _SERVICE in app:
         raise ConfigError("app: it has been set up for flags before; one client serves it and its subapplications")
     service = app[_SERVICE] = Service(client, context, remedy="setup(app, lambda: Client(...))")

@@ -27,7 +27,7 @@ from aioflags.model.values import fresh
 from aioflags.plugins.plugin import Plugin
 from aioflags.protocol.requests import header_text
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import address, each, positive, require, require_methods, require_name, set_all
+from aioflags.runtime.validation import address, positive, require, require_items, require_methods, require_name, set_all
 from aioflags.stores.memberships import BigSegments
 from aioflags.transport.settings import Http
 
@@ -81,16 +81,16 @@ class Config:
         require("http", self.http, Http)
         require("big_segments", self.big_segments, BigSegments, type(None))
         require("events", self.events, Events)
-        require("defaults", self.defaults, Mapping, wanted="a mapping of flag keys to values")
+        require("defaults", self.defaults, Mapping, expected="a mapping of flag keys to values")
         for name in ("payload_filter_key", "wrapper_name", "wrapper_version"):
             require(name, getattr(self, name), str, type(None))
         header_text("wrapper_name", self.wrapper_name)
         header_text("wrapper_version", self.wrapper_version)
         for key in self.defaults:
-            require("defaults", key, str, wanted="flag keys, which are strings")
+            require("defaults", key, str, expected="flag keys, which are strings")
         values: dict[str, object] = {
             "defaults": MappingProxyType(fresh(self.defaults)),
-            "hooks": each("hooks", self.hooks, Hook),
+            "hooks": require_items("hooks", self.hooks, Hook),
             "plugins": _plugins(self.plugins),
         }
         for name, default in _ADDRESSES.items():

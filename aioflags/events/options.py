@@ -97,12 +97,12 @@ class Events:
 
 
 def _references(references: object) -> tuple[str, ...]:
-    require("private_attributes", references, Iterable, wanted="a list of attribute references")
+    require("private_attributes", references, Iterable, expected="a list of attribute references")
     if isinstance(references, str):
         raise ConfigTypeError("private_attributes: expected a list of attribute references, got str")
     valid: list[str] = []
     for text in cast("Iterable[object]", references):
-        require("private_attributes", text, str, wanted="strings")
+        require("private_attributes", text, str, expected="strings")
         reference = AttributeReference.parse(str(text))
         if reference.is_valid:
             valid.append(str(text))

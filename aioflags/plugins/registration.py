@@ -16,7 +16,7 @@ from aioflags.model.defaults import GUEST_LIMIT
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import display_name
-from aioflags.runtime.validation import each
+from aioflags.runtime.validation import require_items
 
 __all__ = ["Registration"]
 
@@ -35,7 +35,7 @@ class Registration:
         for plugin in self._plugins:
             try:
                 with contain_cancellation():
-                    found += each("get_hooks", plugin.get_hooks(self._environment), Hook)
+                    found += require_items("get_hooks", plugin.get_hooks(self._environment), Hook)
             except Exception as error:  # noqa: BLE001 -- a plugin is no reason for a client not to start
                 self._failed(plugin, "get_hooks", error)
         return found

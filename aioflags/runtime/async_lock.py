@@ -1,4 +1,4 @@
-"""ForkSafeAsyncLock: one task after the other, as with a lock of anyio's, which in the child of a fork nobody has."""
+"""ForkSafeAsyncLock: an ``anyio.Lock`` that is free in the child of a fork."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["ForkSafeAsyncLock"]
 
 
 class ForkSafeAsyncLock:
-    """What is done in ``async with`` is done by one task at a time, on whatever event loop. Cancelling who waits harms nobody."""
+    """At most one task is inside ``async with``. Works on any event loop; a waiting task can be cancelled."""
 
     def __init__(self) -> None:
         self._lock = anyio.Lock()
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the task that had it goes on in the parent alone, and would never let it go here."""
+        """In the child of a fork: the task that held the lock runs in the parent only, so it would never release it."""
         self._lock = anyio.Lock()
 
     async def __aenter__(self) -> None:

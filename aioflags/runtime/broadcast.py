@@ -1,6 +1,6 @@
-"""Broadcast: one task wakes all that wait (:class:`Signal`), or gives them its newest value (:class:`Latest`).
+"""Broadcast: one task wakes all waiting tasks (:class:`Signal`), or sends them its newest value (:class:`Latest`).
 
-Set and awaited on one event loop; a value can be read from any thread.
+Send and wait on one event loop. A value can be read from any thread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Signal:
-    """Wakes every task that waits at this moment. A task that waits later waits for the next call of :meth:`send`."""
+    """Wakes every task that is waiting now. A task that starts to wait later waits for the next :meth:`send`."""
 
     __slots__ = ("_event",)
 
@@ -24,7 +24,7 @@ class Signal:
         self._event = anyio.Event()
 
     def send(self) -> None:
-        """Wake the tasks that wait."""
+        """Wake the waiting tasks."""
         event, self._event = self._event, anyio.Event()
         event.set()
 
@@ -33,23 +33,23 @@ class Signal:
         await self._event.wait()
 
     def after_fork(self) -> None:
-        """In the child of a fork: the tasks that wait are the parent's."""
+        """In the child of a fork: the waiting tasks exist in the parent only."""
         self._event = anyio.Event()
 
 
 class Latest(Generic[T]):
-    """The newest value; ``None`` before the first. It skips values that equal the newest."""
+    """The newest value; ``None`` before the first. A value that equals the newest is ignored."""
 
     def __init__(self) -> None:
         self.value: T | None = None
         self.seq: int = 0
-        """How often the value has changed."""
+        """Number of changes of the value."""
         self.is_closed: bool = False
         self.changed: Signal = Signal()
-        """Sent at each change, and at the end."""
+        """Sent at each change, and by :meth:`close`."""
 
     def put(self, value: T) -> bool:
-        """Set the value and wake all that follow it. False if the value is not new, or after :meth:`close`."""
+        """Set the value and wake the waiting iterators. False if it equals the newest value, or after :meth:`close`."""
         if self.is_closed or value == self.value:
             return False
         self.value, self.seq = value, self.seq + 1
@@ -57,23 +57,24 @@ class Latest(Generic[T]):
         return True
 
     def close(self) -> None:
-        """End every iteration after the newest value."""
+        """End every iterator after the newest value."""
         self.is_closed = True
         self.changed.send()
 
     def after_fork(self) -> None:
-        """In the child of a fork: the tasks that wait are the parent's."""
+        """In the child of a fork: the waiting tasks exist in the parent only."""
         self.changed.after_fork()
 
 
 class LatestIterator(Generic[T]):
-    """An async iterator: the value of now, if there is one, then the newest whenever there is a newer. Ends after the last.
+    """An async iterator over a :class:`Latest`: its current value, then the newest value after each change.
 
-    ``check_loop`` raises where the iterator cannot wait: on another event loop than the client's.
+    It skips values that were replaced before they were read, and ends when the :class:`Latest` is closed. ``check_loop`` is
+    called before each wait; it raises on an event loop that is not the client's.
     """
 
-    def __init__(self, newest: Latest[T], check_loop: Callable[[], None] = lambda: None) -> None:
-        self._newest = newest
+    def __init__(self, latest: Latest[T], check_loop: Callable[[], None] = lambda: None) -> None:
+        self._latest = latest
         self._check_loop = check_loop
         self._seen = 0
 
@@ -81,11 +82,11 @@ class LatestIterator(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        newest = self._newest
-        while (value := newest.value) is None or newest.seq == self._seen:
-            if newest.is_closed:
+        latest = self._latest
+        while (value := latest.value) is None or latest.seq == self._seen:
+            if latest.is_closed:
                 raise StopAsyncIteration
             self._check_loop()
-            await newest.changed.wait()
-        self._seen = newest.seq
+            await latest.changed.wait()
+        self._seen = latest.seq
         return value

@@ -1,7 +1,7 @@
-"""Stray cancellations: a ``CancelledError`` from code of a program, although the task that awaited it was not cancelled.
+"""Stray cancellations: a ``CancelledError`` from a hook, plugin or store whose task was not cancelled.
 
-A hook, a plugin or a store may await something of its own that is cancelled. ``CancelledError`` is not an ``Exception``, so it
-would end the client's task, and a task group would treat it as its own cancellation and say nothing.
+Such code may await a task or future that is cancelled. ``CancelledError`` is not an ``Exception``, so it would end the client's
+task, and a task group would treat it as its own cancellation and report nothing.
 
 Source: ``architecture.md`` 9.
 """
@@ -17,14 +17,14 @@ __all__ = ["StrayCancellationError", "contain_cancellation", "is_cancelled"]
 
 
 class StrayCancellationError(Exception):
-    """The awaited code was cancelled, and the task that awaited it was not: a failure of that code."""
+    """The awaited code raised ``CancelledError`` although the awaiting task was not cancelled: a failure of that code."""
 
     def __init__(self) -> None:
-        super().__init__("something that it waited for was cancelled")
+        super().__init__("a task or future that it awaited was cancelled")
 
 
 def is_cancelled() -> bool:
-    """Whether the running task, or the scope that it is in, is cancelled."""
+    """Whether the running task, or a cancel scope around it, is cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -44,8 +44,8 @@ _CONTAINMENT: Final = _Containment()
 
 
 def contain_cancellation() -> AbstractContextManager[None]:
-    """A block around the awaiting of a program's code. A stray cancellation leaves it as :class:`StrayCancellationError`.
+    """Turn a stray ``CancelledError`` of the code in the block into :class:`StrayCancellationError`.
 
-    Put it outside of a time limit: inside, the cancellation by the limit counts as one of the task.
+    Put this block outside of a time limit. Inside, the cancellation by the limit counts as one of the task.
     """
     return _CONTAINMENT

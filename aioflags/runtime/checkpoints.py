@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def run_cooperatively(work: Cooperative[T]) -> T:
-    """Do all the work, with one cycle of the event loop at each pause, and return its result."""
+    """Do all the work and return its result. Each pause lets the event loop run one cycle."""
     while True:
         try:
             next(work)
@@ -25,7 +25,7 @@ async def run_cooperatively(work: Cooperative[T]) -> T:
 
 
 async def pause_when_spent(budget: Budget) -> None:
-    """Let other tasks run if the time of the slice is over. The next slice begins afterwards."""
+    """Let other tasks run if the time of the slice is over, then start the next slice."""
     if budget.is_spent():
         await checkpoint()
         budget.restart()

@@ -1,4 +1,4 @@
-"""The one reader of the wall clock. Durations are measured on the event loop's clock instead."""
+"""The wall clock, for timestamps. Durations are measured on the event loop's clock instead."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def now() -> float:
 
 
 def now_ms() -> int:
-    """Unix time in whole milliseconds, as events and flags carry it."""
+    """Unix time in whole milliseconds, for events and flags."""
     return int(time.time() * 1000)

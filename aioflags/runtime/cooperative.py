@@ -1,8 +1,8 @@
 """Cooperative work: long work in slices, so that the event loop can run other tasks in between.
 
-Work is a generator that yields after each slice. Its caller decides what happens at a pause: nothing (:func:`run_at_once`), or
-other tasks run (:func:`aioflags.runtime.checkpoints.run_cooperatively`). A slice is a number of items (:func:`sliced`) where code
-must not read a clock, and otherwise a time (:class:`Budget`).
+Work is a generator that yields after each slice. :func:`run_at_once` ignores the pauses;
+:func:`aioflags.runtime.checkpoints.run_cooperatively` lets other tasks run. A slice is a number of items (:func:`sliced`) in code
+that must not read a clock, otherwise a time (:class:`Budget`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["SLICE", "Budget", "Cooperative", "run_at_once", "sliced"]
 T = TypeVar("T")
 
 Cooperative: TypeAlias = Generator[None, None, T]
-"""Yields after every slice, and returns the result of all the work."""
+"""A generator that yields after every slice and returns the result of all the work."""
 
 SLICE: Final = 0.002
 """Seconds of work between two pauses."""
@@ -34,7 +34,7 @@ def run_at_once(work: Cooperative[T]) -> T:
 
 
 def sliced(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of ``size``; the last list may be shorter."""
+    """Split ``items`` into lists of ``size``; the last list may be shorter."""
     remaining = iter(items)
     while batch := list(islice(remaining, size)):
         yield batch

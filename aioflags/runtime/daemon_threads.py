@@ -1,6 +1,6 @@
-"""Daemon threads for calls that may hang: such a call holds neither the end of an event loop nor the end of the process.
+"""Daemon threads for calls that may hang: such a call delays neither the end of the event loop nor the exit of the process.
 
-The threads of a program's own executor are joined when the loop closes, and again when the interpreter exits.
+The threads of asyncio's default executor are joined when the loop closes, and again when the interpreter exits.
 
 Source: ``data-system.md`` 1.7; ``client-surface.md`` 1.4.
 """
@@ -23,21 +23,21 @@ T = TypeVar("T")
 
 
 class DaemonThreads(Executor):
-    """For ``loop.run_in_executor``: each call has a thread of its own, called ``name``, which ends when the call ends."""
+    """An executor for ``loop.run_in_executor`` that starts one thread per call, called ``name``. It ends with the call."""
 
     def __init__(self, name: str) -> None:
         self._name: Final = name
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Start the call. Raises ``RuntimeError`` if the system has no more threads."""
+        """Start the call. Raises ``RuntimeError`` if the system cannot start another thread."""
         future: Future[T] = Future()
-        # A call cannot be taken back. Marked before the thread starts, or a cancellation could get in between.
+        # A started call cannot be cancelled. Mark it before the thread starts, so that a cancellation cannot come in between.
         future.set_running_or_notify_cancel()
 
         def work() -> None:
             try:
                 result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            except BaseException as error:  # noqa: BLE001 -- raised where the result is awaited
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -51,10 +51,10 @@ class ThreadBusyError(TimeoutError):
 
 
 class SerialThread:
-    """One call at a time, in a daemon thread called ``name``. While a call hangs no other starts, so threads do not pile up."""
+    """Runs one call at a time in a daemon thread called ``name``. While a call hangs, no other starts: threads do not pile up."""
 
     def __init__(self, name: str) -> None:
-        self._threads: Final = _RememberingThreads(name)
+        self._threads: Final = _ThreadsWithNewestCall(name)
         self._started_at = 0.0
         """When the newest call started, on the event loop's clock."""
         reset_after_fork(self)
@@ -101,8 +101,8 @@ async def _wait(call: Future[Any], deadline: float | None) -> None:
         raise
 
 
-class _RememberingThreads(DaemonThreads):
-    """Keeps the newest call."""
+class _ThreadsWithNewestCall(DaemonThreads):
+    """Keeps the future of the newest call."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

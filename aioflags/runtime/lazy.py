@@ -1,4 +1,4 @@
-"""Names of a package that are loaded at their first use, and that show the public path they are imported from."""
+"""Loads public names of a package at their first use, and gives them their public import path as ``__module__``."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any, ForwardRef
 __all__ = ["on_demand", "publish"]
 
 
-def on_demand(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package: ``homes`` maps its modules, by their full names, to the public names that each defines.
+def on_demand(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package. ``modules`` maps the full name of each module to the public names that it defines.
 
-    Type checkers must not see it, or they accept any name as one of the package's: bind it where ``TYPE_CHECKING`` is false.
+    Bind it only where ``TYPE_CHECKING`` is false. A type checker that sees it accepts every name of the package.
     """
-    home_of = {name: module for module, names in homes.items() for name in names}
+    module_of = {name: module for module, names in modules.items() for name in names}
 
     def load(name: str) -> Any:
-        """Load a name, once."""
-        if name not in home_of:
+        """Import the module of a name and keep the value in the package."""
+        if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(home_of[name]), name)
-        # All that is imported by now: an exception is raised and shown although its name was never asked for.
-        for module, names in homes.items():
+        value = getattr(import_module(module_of[name]), name)
+        # Publish the names of all modules that are imported by now: an exception may be raised before its name is used.
+        for module, names in modules.items():
             if module in sys.modules:
                 publish(package, vars(sys.modules[module]), names)
         setattr(sys.modules[package], name, value)
@@ -34,9 +34,9 @@ def on_demand(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str
 
 
 def publish(package: str, defined: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Let classes and functions name ``package`` as their module, in reprs, tracebacks and pickles.
+    """Set the ``__module__`` of classes and functions to ``package``, for reprs, tracebacks and pickles.
 
-    Of two packages that export a name, the shorter path stays. A name that its module has not defined yet is left alone.
+    If two packages export a name, the shorter path wins. A name that its module does not define yet is skipped.
     """
     for name in names:
         value = defined.get(name)
@@ -47,7 +47,7 @@ def publish(package: str, defined: Mapping[str, Any], names: Sequence[str]) -> N
 
 
 def _bind_annotations(cls: type) -> None:
-    """Keep ``typing.get_type_hints`` working: it looks up the text of an annotation in the module that the class names."""
+    """Keep ``typing.get_type_hints`` working: it evaluates an annotation's text in the module named by ``__module__``."""
     annotations: Mapping[str, object] = cls.__annotations__
     if annotations:
         cls.__annotations__ = {

@@ -1,6 +1,6 @@
-"""Logging: one logger for the package, control characters made visible, and a latch for lines that are logged once a change.
+"""Logging: the logger of the package, text that is safe to log, and :class:`Once` for lines that are logged once.
 
-The logger has no handler, not even a ``NullHandler``: where the program configures no logging, Python's handler of last resort
+The logger has no handler, not even a ``NullHandler``: if the program does not configure logging, Python's handler of last resort
 prints warnings and errors to stderr, so that a wrong SDK key is seen. Text from outside (flag keys, server messages) passes
 through :func:`printable`, so that a line break in a key cannot forge a line in the log.
 """
@@ -13,40 +13,40 @@ __all__ = ["Once", "describe_error", "display_name", "logger", "printable"]
 
 logger: logging.Logger = logging.getLogger("aioflags")
 
-_LONGEST = 200
+_MAX_LENGTH = 200
 
 
 def printable(text: object) -> str:
-    """``text`` fit for one line of a log: control characters escaped, cut after 200 characters."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)[:_LONGEST])
-    return f"{shown}…" if len(str(text)) > _LONGEST else shown
+    """``text`` for one line of a log: control characters escaped, cut after 200 characters."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)[:_MAX_LENGTH])
+    return f"{shown}…" if len(str(text)) > _MAX_LENGTH else shown
 
 
 def display_name(thing: object) -> str:
-    """What a log calls a program's own object: its ``name``, or its type where that cannot be had. Raises nothing.
+    """The ``name`` of a user's object, or the name of its type if ``name`` is missing or fails. Never raises.
 
-    Whoever tells of a failure must not fail over who it was.
+    It is used to log failures, so it must not fail itself.
     """
     try:
-        return printable(thing.name)  # type: ignore[attr-defined]  # if not, the type will do
-    except Exception:  # noqa: BLE001 -- somebody else's code
+        return printable(thing.name)  # type: ignore[attr-defined]  # AttributeError: use the type
+    except Exception:  # noqa: BLE001 -- a property of the user may raise anything
         return printable(type(thing).__name__)
 
 
 def describe_error(error: BaseException) -> str:
-    """An exception's type and words, fit for a line; without the words, if it has none or cannot say them. Raises nothing."""
+    """The type and message of an exception on one line; only the type if the message is empty or fails. Never raises."""
     kind = type(error).__name__
     try:
-        words = str(error)
-    except Exception:  # noqa: BLE001 -- somebody else's exception: whoever tells of it must not fail over it
-        words = ""
-    return printable(f"{kind}: {words}" if words else kind)
+        message = str(error)
+    except Exception:  # noqa: BLE001 -- ``__str__`` of the user's exception may raise anything
+        message = ""
+    return printable(f"{kind}: {message}" if message else kind)
 
 
 class Once:
-    """Says yes the first time it is asked about a thing, at most ``capacity`` things; then no.
+    """True at the first call with a value, False at later calls with it and after ``capacity`` values.
 
-    For conditions that repeat with every call and deserve one line: ``if once("cached data"): logger.warning(…)``.
+    For conditions that repeat with every call and are logged once: ``if once("cached data"): logger.warning(…)``.
     """
 
     __slots__ = ("_capacity", "_seen")
@@ -62,5 +62,5 @@ class Once:
         return True
 
     def forget(self, thing: object) -> None:
-        """The condition ended: the next occurrence is news again."""
+        """The condition ended: the next call with this value returns True again."""
         self._seen.discard(thing)

@@ -1,7 +1,7 @@
-"""Regular files, read within a time and a size.
+"""Reads regular files, with a limit on time and size.
 
-A FIFO, a device or a network drive that does not answer can hold ``open`` and ``read`` for any time. Therefore only regular files
-are read, and a program that waits on an event loop reads them in a daemon thread.
+``open`` and ``read`` of a FIFO, a device or an unreachable network drive can block without limit. Therefore only regular files are
+read, and code on an event loop reads them in a daemon thread.
 
 Source: ``data-system.md`` 9.1; ``client-surface.md`` 1.4.
 """
@@ -19,7 +19,7 @@ from aioflags.runtime.daemon_threads import SerialThread
 
 __all__ = [
     "FILE_TIMEOUT",
-    "LARGEST_FILE",
+    "MAX_FILE_BYTES",
     "check_regular",
     "open_to_read",
     "read_at_most",
@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 FILE_TIMEOUT: Final = 10.0
-"""Seconds that one reading of files may take."""
-LARGEST_FILE: Final = 512 * 1024 * 1024
+"""Seconds that one read of files may take."""
+MAX_FILE_BYTES: Final = 512 * 1024 * 1024
 """Bytes. A larger file is refused."""
 
 _CHUNK: Final = 1024 * 1024
@@ -51,20 +51,20 @@ _TYPES: Final = (
 T = TypeVar("T")
 
 
-def read_regular(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
-    """The bytes of a regular file. Links are followed.
+def read_regular(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of a regular file. Follows links.
 
     Raises:
-        OSError: it is not a regular file, has more than ``limit`` bytes, or cannot be read. With ``filename`` and ``strerror``.
+        OSError: the file is not regular, has more than ``limit`` bytes, or cannot be read. ``filename`` and ``strerror`` are set.
     """
-    # Asked before opening as well: to open a device can set something off.
+    # Check before opening, too: opening a device can have effects.
     check_regular(path, path.stat())
     descriptor = open_to_read(path)
     try:
-        found = os.fstat(descriptor)
-        check_regular(path, found)
-        # Not the size that the file system names: a file below /proc has more, and a file may grow.
-        data = read_at_most(descriptor, limit + 1) if found.st_size <= limit else None
+        status = os.fstat(descriptor)
+        check_regular(path, status)
+        # Do not trust st_size: it is 0 for files in /proc, and a file may grow.
+        data = read_at_most(descriptor, limit + 1) if status.st_size <= limit else None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
@@ -75,22 +75,22 @@ def read_regular(path: Path, *, limit: int = LARGEST_FILE) -> bytes:
 
 
 def check_regular(path: Path, status: os.stat_result) -> None:
-    """Raises ``OSError`` if the status is not that of a regular file."""
+    """Raise ``OSError`` unless ``status`` is that of a regular file."""
     if stat.S_ISREG(status.st_mode):
         return
     if stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    kind = next((name for matches, name in _TYPES if matches(status.st_mode)), "something else")
+    kind = next((name for matches, name in _TYPES if matches(status.st_mode)), "an unknown type")
     raise OSError(errno.EINVAL, f"expected a regular file, got {kind}", str(path))
 
 
 def open_to_read(path: Path, flags: int = 0) -> int:
-    """A descriptor for reading, opened without waiting: the caller checks what was opened. Raises ``OSError``."""
+    """Open for reading without blocking. The caller checks the type of the opened file. Raises ``OSError``."""
     return os.open(path, _FLAGS | flags)
 
 
 def read_at_most(descriptor: int, size: int) -> bytes:
-    """The bytes up to the end of the file, but not more than ``size``. Raises ``OSError``."""
+    """Read up to the end of the file, at most ``size`` bytes. Raises ``OSError``."""
     data = bytearray()
     while len(data) < size and (piece := os.read(descriptor, min(size - len(data), _CHUNK))):
         data += piece
@@ -98,19 +98,19 @@ def read_at_most(descriptor: int, size: int) -> bytes:
 
 
 async def read_in_time(path: Path) -> bytes:
-    """:func:`read_regular` in a thread of its own. Raises ``OSError``, also after ``FILE_TIMEOUT`` seconds."""
+    """Call :func:`read_regular` in a daemon thread. Raises ``OSError``, also after ``FILE_TIMEOUT`` seconds."""
     return await within_file_timeout(SerialThread("aioflags-files"), lambda: read_regular(path), path)
 
 
 async def within_file_timeout(thread: SerialThread, work: Callable[[], T], path: Path) -> T:
-    """What ``work``, which reads ``path``, returns or raises.
+    """Run ``work``, which reads ``path``, in ``thread``.
 
     Raises:
-        OSError: it did not end within ``FILE_TIMEOUT`` seconds, or an earlier reading of the thread still hangs.
+        OSError: ``work`` raised it, did not end within ``FILE_TIMEOUT`` seconds, or an earlier read in the thread still hangs.
     """
     try:
         return await thread.run(work, timeout=FILE_TIMEOUT)
     except TimeoutError as error:
-        if error.errno is not None:  # the file system's own
+        if error.errno is not None:  # raised by the file system, not by the timeout
             raise
         raise OSError(errno.ETIMEDOUT, f"not read within {FILE_TIMEOUT:g} s", str(path)) from None

@@ -1,4 +1,4 @@
-"""The repr of frozen values: only the fields that are set, so that a log line shows what matters."""
+"""The repr of frozen dataclasses: only the fields that differ from their default."""
 
 from __future__ import annotations
 

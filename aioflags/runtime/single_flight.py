@@ -1,4 +1,4 @@
-"""SingleFlight: a question that many ask at once is asked once, and all of them get its answer."""
+"""SingleFlight: concurrent calls with the same key share one call and its result."""
 
 from __future__ import annotations
 
@@ -13,38 +13,39 @@ T = TypeVar("T")
 
 
 class SingleFlight:
-    """The questions that are on their way, by what they ask for. For one event loop."""
+    """The calls that are running, by key. For one event loop."""
 
     def __init__(self) -> None:
-        self._under_way: dict[Hashable, _Call] = {}
+        self._running: dict[Hashable, _Call] = {}
 
-    async def share(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
-        """What ``ask`` gives; who wants the same meanwhile waits for that answer. If the one who asks gives up, the next asks.
+    async def share(self, key: Hashable, function: Callable[[], Awaitable[T]]) -> T:
+        """Call ``function``, or wait for the running call with the same ``key``, and return its result.
 
-        One ``key`` stands for one type of answer.
+        If the running call fails or is cancelled, one of the waiting tasks calls its own ``function``. Calls with the same ``key``
+        must return the same type.
         """
-        while (flight := self._under_way.get(key)) is not None:
-            await flight.landed.wait()
-            if flight.answers:
-                return cast("T", flight.answers[0])
-        flight = self._under_way[key] = _Call()
+        while (call := self._running.get(key)) is not None:
+            await call.done.wait()
+            if call.results:
+                return cast("T", call.results[0])
+        call = self._running[key] = _Call()
         try:
-            answer = await ask()
-            flight.answers.append(answer)
-            return answer
+            result = await function()
+            call.results.append(result)
+            return result
         finally:
-            if self._under_way.get(key) is flight:
-                del self._under_way[key]
-            flight.landed.set()
+            if self._running.get(key) is call:
+                del self._running[key]
+            call.done.set()
 
     def forget(self) -> None:
-        """Nobody who asked is here any more, as in the child of a fork."""
-        self._under_way = {}
+        """Forget all running calls. In the child of a fork their tasks do not exist."""
+        self._running = {}
 
 
 class _Call:
-    """A question on its way, and its answer, unless whoever asked gave up."""
+    """A running call. ``results`` has one item once it returned, and none if it failed or was cancelled."""
 
     def __init__(self) -> None:
-        self.landed = anyio.Event()
-        self.answers: list[object] = []
+        self.done = anyio.Event()
+        self.results: list[object] = []

@@ -1,4 +1,4 @@
-"""Which name was probably meant where a name does not exist, and the sentence that suggests it."""
+"""Suggestions for a name that does not exist: the nearest name, and the text "did you mean …?"."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ from typing import Final
 
 __all__ = ["did_you_mean", "nearest", "suggestion"]
 
-_LOOKED_AT: Final = 300
-"""Comparing one name takes some ten microseconds, and this may happen on an event loop."""
-_LONGEST: Final = 100
+_MAX_COMPARED: Final = 300
+"""Comparing one name takes about ten microseconds, possibly on an event loop."""
+_MAX_LENGTH: Final = 100
+"""Characters of a name that are compared."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The one of ``names`` that is most like ``name``, whatever their case; ``None`` if none is like it.
+    """The name of ``names`` that is most similar to ``name``, ignoring case; ``None`` if no name is similar.
 
-    Of many names, only those are compared that begin alike and are about as long, and of these the first few hundred.
+    Only names with the same first letter and a similar length are compared, at most 300 of them.
     """
-    wanted = name[:_LONGEST].casefold()
-    alike = (one for one in names if one[:1].casefold() == wanted[:1] and abs(len(one) - len(wanted)) <= len(wanted) // 2)
-    by_form = {one.casefold(): one for one in islice(alike, _LOOKED_AT)}
-    found = difflib.get_close_matches(wanted, by_form, n=1, cutoff=0.7)
-    return by_form[found[0]] if found else None
+    target = name[:_MAX_LENGTH].casefold()
+    similar = (
+        candidate
+        for candidate in names
+        if candidate[:1].casefold() == target[:1] and abs(len(candidate) - len(target)) <= len(target) // 2
+    )
+    by_casefold = {candidate.casefold(): candidate for candidate in islice(similar, _MAX_COMPARED)}
+    matches = difflib.get_close_matches(target, by_casefold, n=1, cutoff=0.7)
+    return by_casefold[matches[0]] if matches else None
 
 
 def suggestion(name: str, quote: Callable[[str], str] = repr) -> str:
-    """``did you mean 'theme'?``. ``quote`` puts the name in the quotes that the rest of the line uses."""
+    """The text ``did you mean 'theme'?``. ``quote`` puts the name into the quotes that the rest of the line uses."""
     return f"did you mean {quote(name)}?"
 
 
 def did_you_mean(name: str, names: Iterable[str], *, before: str = "", quote: Callable[[str], str] = repr) -> str:
-    """:func:`suggestion` of the :func:`nearest` name, after the text ``before``; an empty text if no name is like ``name``."""
-    near = nearest(name, names)
-    return "" if near is None else before + suggestion(near, quote)
+    """``before`` and the :func:`suggestion` of the :func:`nearest` name; an empty text if no name is similar."""
+    match = nearest(name, names)
+    return "" if match is None else before + suggestion(match, quote)

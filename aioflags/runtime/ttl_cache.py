@@ -1,4 +1,4 @@
-"""Recent: what was learned of things that were asked for lately, for as long as it may be believed."""
+"""TtlCache: a least-recently-used cache whose entries expire."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ V = TypeVar("V")
 
 
 class TtlCache(Generic[K, V]):
-    """At most ``size`` values by key, each for ``seconds`` from when it was put there. What nobody asked for longest goes first.
+    """At most ``size`` values by key, each for ``seconds`` after its :meth:`put`. The least recently used value is evicted first.
 
-    For any thread, and for a signal handler that asks while its thread does.
+    Can be used from any thread, and from a signal handler that interrupts a call.
     """
 
     def __init__(self, size: int, seconds: float) -> None:
         self.time: Callable[[], float] = float
-        """The clock, in seconds: 0 for ever until somebody sets another, such as that of an event loop that does not run yet."""
+        """The clock, in seconds. It returns 0 until it is replaced, for example by the clock of an event loop that starts later."""
         self._size = size
         self._seconds = seconds
         self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
         self._lock = Lock()
 
     def get(self, key: K) -> V | None:
-        """What was put there, unless that is too long ago, or others have taken its place."""
+        """The value of ``key``; ``None`` if it was never put, has expired or was evicted."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -40,14 +40,14 @@ class TtlCache(Generic[K, V]):
                 return None
             try:
                 self._entries.move_to_end(key)
-            except KeyError:  # gone again: a signal handler on this thread has looked a moment later
+            except KeyError:  # a signal handler on this thread removed the expired entry meanwhile
                 return None
             return value
 
     def put(self, key: K, value: V) -> None:
-        """From now on this is known of ``key``, and for the whole time."""
+        """Set the value of ``key`` and restart its time."""
         with self._lock:
-            # The key leaves its old place first: a signal handler on this thread might make others of it in between.
+            # Remove the key first, so that a signal handler on this thread that puts other keys in between does not evict it.
             self._entries.pop(key, None)
             self._entries[key] = (self.time() + self._seconds, value)
             while len(self._entries) > self._size:

@@ -1,4 +1,4 @@
-"""How options are checked: a wrong type is an error that names the option; an unusable number becomes a usable one, said once.
+"""Validation of options. A wrong type raises an error that names the option. An unusable number is replaced, with a warning.
 
 Source: ``client-surface.md`` 13.
 """
@@ -19,9 +19,9 @@ __all__ = [
     "TEXT",
     "address",
     "at_least",
-    "each",
     "positive",
     "require",
+    "require_items",
     "require_methods",
     "require_name",
     "set_all",
@@ -36,48 +36,48 @@ TEXT: Final = (str, type(None))
 _USERINFO: Final = re.compile(r"(?:(?<=://)|^(?!\w+://)).*(?:@|%40)", re.DOTALL | re.IGNORECASE)
 
 
-def require(option: str, value: T, *kinds: type, wanted: str | None = None) -> T:
-    """``value``, if it is of one of the types; a bool is none of the numbers.
+def require(option: str, value: T, *kinds: type, expected: str | None = None) -> T:
+    """``value``, if it has one of the types. A bool does not count as a number. ``expected`` replaces the names of the types in the message.
 
     Raises:
-        ConfigTypeError: it is of another type. The message names the option, and the type, not the value.
+        ConfigTypeError: it has another type. The message names the option and the type, not the value.
     """
     __tracebackhide__ = True
     fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
     if not fits:
-        names = wanted or " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+        names = expected or " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
         raise ConfigTypeError(f"{option}: expected {names}, got {type(value).__name__}")
     return value
 
 
-def each(option: str, values: Sequence[T], kind: type[T]) -> tuple[T, ...]:
-    """The values of a sequence, if each is of the type.
+def require_items(option: str, values: Sequence[T], kind: type[T]) -> tuple[T, ...]:
+    """The values of a sequence as a tuple, if each has the type ``kind``.
 
     Raises:
-        ConfigTypeError: it is not a sequence, or an item is of another type. A class in place of an object is named as such.
+        ConfigTypeError: it is not a sequence, or an item has another type or is a class instead of an object.
     """
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ConfigTypeError(f"{option}: expected a sequence of {kind.__name__}, got {type(values).__name__}")
     for value in values:
-        _refuse_class(option, value, "what is wanted")
+        _refuse_class(option, value, "an object")
         require(option, value, kind)
     return tuple(values)
 
 
 def require_methods(option: str, value: object, protocol: type, what: str) -> None:
-    """Whether ``value`` has the methods of ``protocol``; ``what`` it would be then, as in "store".
+    """Check that ``value`` has the methods of ``protocol``. ``what`` is its noun in a message, such as "store".
 
     Raises:
-        ConfigTypeError: a method is missing; the message names it. A class in place of an object is named as such.
+        ConfigTypeError: a method is missing (the message names it), or ``value`` is a class instead of an object.
     """
     _refuse_class(option, value, f"a {what}")
     for name in vars(protocol):
         if not name.startswith("_") and not callable(getattr(value, name, None)):
-            raise ConfigTypeError(f"{option}: {type(value).__name__} is no {what} (it has no method {name})")
+            raise ConfigTypeError(f"{option}: {type(value).__name__} is not a {what} (it has no method {name})")
 
 
 def require_name(option: str, value: object, what: str) -> None:
-    """Whether ``value`` has a ``name`` that a log can show; ``what`` it would be then, as in "plugin".
+    """Check that ``value`` has a ``name`` for logs. ``what`` is its noun in a message, such as "plugin".
 
     Raises:
         ConfigTypeError: ``name`` is missing, raises, or is not a string.
@@ -88,64 +88,66 @@ def require_name(option: str, value: object, what: str) -> None:
         if name is None:
             problem = "it has no attribute name"
         elif not isinstance(name, str):
-            problem = f"its name is no string, but {type(name).__name__}"
+            problem = f"its name is not a string but {type(name).__name__}"
     except Exception as error:  # noqa: BLE001 -- a property may raise anything
-        problem = f"its name fails: {printable(f'{type(error).__name__}: {error}')}"
+        problem = f"reading its name raised {printable(f'{type(error).__name__}: {error}')}"
     if problem is not None:
-        raise ConfigTypeError(f"{option}: {type(value).__name__} is no {what} ({problem})")
+        raise ConfigTypeError(f"{option}: {type(value).__name__} is not a {what} ({problem})")
 
 
-def _refuse_class(option: str, value: object, wanted: str) -> None:
+def _refuse_class(option: str, value: object, expected: str) -> None:
     if isinstance(value, type):
-        raise ConfigTypeError(f"{option}: {value.__name__} is a class; {wanted} is made by calling it: {value.__name__}(…)")
+        raise ConfigTypeError(
+            f"{option}: {value.__name__} is a class; expected {expected}, made by calling it: {value.__name__}(…)"
+        )
 
 
 def address(option: str, value: object, default: str) -> str:
-    """``value`` without the slashes at its end, or ``default`` where it is empty.
+    """An HTTP address: ``value`` without the slashes at its end, or ``default`` if it is empty.
 
     Raises:
-        ConfigError: the value is not a string, not an HTTP address with a host and a valid port, or has a user name or a password.
-            The message does not repeat these two.
+        ConfigError: ``value`` is not a string, is not an HTTP address with a host and a valid port, or has a user name or password.
+            The message does not repeat a user name or password.
     """
-    given = str(require(option, value, str)).rstrip("/") or default
-    shown = printable(without_userinfo(given))
-    if not given.startswith(("http://", "https://")):
+    text = str(require(option, value, str)).rstrip("/") or default
+    shown = printable(without_userinfo(text))
+    if not text.startswith(("http://", "https://")):
         raise ConfigError(f"{option}: expected an address that starts with http:// or https://, got {shown!r}")
     try:
-        parts = urlsplit(given)
-        is_whole, has_userinfo = bool(parts.hostname) and parts.port != 0, "@" in parts.netloc
-    except ValueError:  # half an IPv6 address, or a port above 65535 or of letters
-        is_whole = has_userinfo = False
-    if not is_whole:
+        parts = urlsplit(text)
+        is_complete, has_userinfo = bool(parts.hostname) and parts.port != 0, "@" in parts.netloc
+    except ValueError:  # an incomplete IPv6 address, or a port that is above 65535 or not a number
+        is_complete = has_userinfo = False
+    if not is_complete:
         raise ConfigError(f"{option}: expected an address with a host, and a port from 1 to 65535, got {shown!r}")
     if has_userinfo:
         raise ConfigError(f"{option}: remove the user name and password from {shown!r}; the SDK key is the only credential")
-    return given
+    return text
 
 
 def without_userinfo(text: str) -> str:
-    """An address for a message: all that may be a user name or a password is replaced by ``***``.
+    """An address for a message: ``***`` replaces what may be a user name or a password.
 
-    The text may be malformed, so everything from the scheme to the last ``@`` is replaced, whatever it is.
+    The text may be malformed, so everything from the scheme to the last ``@`` is replaced.
     """
     return _USERINFO.sub("***@", text)
 
 
 def positive(option: str, value: float, default: float, logger: logging.Logger) -> float:
-    """``value`` in seconds (or bytes), or ``default`` with a warning where it is no finite number above 0."""
+    """``value``, or ``default`` with a warning if it is not a finite number above 0."""
     require(option, value, int, float)
     if math.isfinite(value) and value > 0:
         return value
-    logger.warning("%s: %r cannot be used, taking the default %r", option, value, default)
+    logger.warning("%s: %r cannot be used; using the default %r", option, value, default)
     return default
 
 
 def at_least(option: str, value: float, default: float, minimum: float, logger: logging.Logger) -> float:
-    """Like :func:`positive`, and ``minimum`` with a warning where the value is below it."""
+    """Like :func:`positive`; ``minimum`` with a warning if the value is below it."""
     usable = positive(option, value, default, logger)
     if usable >= minimum:
         return usable
-    logger.warning("%s: %r is below the minimum, taking %r", option, value, minimum)
+    logger.warning("%s: %r is below the minimum; using %r", option, value, minimum)
     return minimum
 
 
@@ -153,7 +155,7 @@ def time_limit(option: str, value: float | None) -> float | None:
     """``value``, if it is a number of seconds or ``None``.
 
     Raises:
-        ConfigTypeError: it is of another type.
+        ConfigTypeError: it has another type.
         ConfigError: it is NaN.
     """
     if require(option, value, int, float, type(None)) != value:
@@ -162,6 +164,6 @@ def time_limit(option: str, value: float | None) -> float | None:
 
 
 def set_all(target: Any, values: Mapping[str, object]) -> None:
-    """Writes checked values into a frozen dataclass that is being made."""
+    """Set fields of a frozen dataclass in its ``__post_init__``."""
     for name, value in values.items():
         object.__setattr__(target, name, value)

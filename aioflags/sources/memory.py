@@ -77,7 +77,9 @@ class MemorySource:
     """
 
     def __init__(self, values: Mapping[str, object] | None = None) -> None:
-        plain = plain_json(require("values", {} if values is None else values, Mapping, wanted="a mapping of flag keys to values"))
+        plain = plain_json(
+            require("values", {} if values is None else values, Mapping, expected="a mapping of flag keys to values")
+        )
         flags = {key: value_flag(key, value) for key, value in cast("dict[str, JsonValue]", plain).items()}
         self._memory = _Memory(_Contents({key: put(ObjectKind.FLAG, key, 1, flag) for key, flag in flags.items()}))
 
@@ -102,7 +104,7 @@ class MemorySource:
         Raises:
             ConfigTypeError: ``flag`` is not a :class:`FlagBuilder`, such as :meth:`flag` returns.
         """
-        self._memory.put(require("flag", flag, FlagBuilder, wanted=WANTED))
+        self._memory.put(require("flag", flag, FlagBuilder, expected=WANTED))
 
     def set(self, key: str, value: object) -> None:
         """Serve ``value`` to all contexts from now on."""

@@ -23,7 +23,7 @@ from aioflags.model.change import ObjectKind
 from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.runtime.daemon_threads import SerialThread, ThreadBusyError
 from aioflags.runtime.logs import printable
-from aioflags.runtime.regular_files import LARGEST_FILE
+from aioflags.runtime.regular_files import MAX_FILE_BYTES
 from aioflags.runtime.validation import require, set_all
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
 from aioflags.stores.files import FolderMissingError, System, check_place, read_own, replace_own
@@ -72,7 +72,7 @@ class DiskStore:
     _system: System | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not require("path", self.path, str, os.PathLike, wanted="the path of a file"):
+        if not require("path", self.path, str, os.PathLike, expected="the path of a file"):
             raise ConfigError("path: expected the path of a file, got an empty one")
         set_all(self, {"path": Path(self.path).absolute()})
 
@@ -180,7 +180,7 @@ class DiskFlags:
         return True
 
     def _read(self) -> _Contents:
-        data = read_own(self._path, LARGEST_FILE)
+        data = read_own(self._path, MAX_FILE_BYTES)
         return _EMPTY if data is None else self._decode(data)
 
     def _is_whole_if_untouched(self) -> bool | None:

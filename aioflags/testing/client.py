@@ -85,7 +85,7 @@ class MemoryClient(Client):
         Raises:
             ConfigTypeError: ``flag`` is not a builder, as :meth:`flag` returns one.
         """
-        require("flag", flag, FlagBuilder, wanted=WANTED)
+        require("flag", flag, FlagBuilder, expected=WANTED)
         self._put(flag.key, lambda _, version: flag.definition(version))
 
     def _put(self, key: str, make: Callable[[FlagDefinition | None, int], FlagDefinition]) -> None:

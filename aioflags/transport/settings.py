@@ -82,12 +82,12 @@ def origin(scheme: str, host: str, port: int | None) -> str:
 
 
 def _origins(value: object) -> tuple[str, ...]:
-    require("redirect_origins", value, Sequence, wanted="a list of origins")
+    require("redirect_origins", value, Sequence, expected="a list of origins")
     if isinstance(value, str):
         raise ConfigTypeError("redirect_origins: expected a list of origins, got str")
     origins: list[str] = []
     for text in cast("Sequence[object]", value):
-        parts = _split("redirect_origins", require("redirect_origins", text, str, wanted="strings"))
+        parts = _split("redirect_origins", require("redirect_origins", text, str, expected="strings"))
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.path.strip("/") or parts.query or "@" in parts.netloc:
             shown = without_userinfo(str(text))
             raise ConfigError(f"redirect_origins: expected origins such as https://flags.example, got {shown!r}")

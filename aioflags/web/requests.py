@@ -73,7 +73,7 @@ class Service(Generic[R]):
 
     def __init__(self, client: ClientOrMaker, context: ContextOf[R] | None, *, remedy: str) -> None:
         if not callable(client):
-            require("client", client, Client, wanted="a Client, or a function that makes one")
+            require("client", client, Client, expected="a Client, or a function that makes one")
         self._client = client
         self._context = _function(context)
         self._remedy = remedy

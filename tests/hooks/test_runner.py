@@ -741,7 +741,7 @@ async def test_a_hook_that_comes_during_a_call_sees_the_next_one() -> None:
     ("hooks", "problem"),
     [
         pytest.param([print], "hooks: expected Hook, got builtin_function_or_method", id="a function"),
-        pytest.param([Told], r"hooks: Told is a class; what is wanted is made by calling it: Told\(…\)", id="a class"),
+        pytest.param([Told], r"hooks: Told is a class; expected an object, made by calling it: Told\(…\)", id="a class"),
         pytest.param(Told(), "hooks: expected a sequence of Hook, got Told", id="one by itself"),
         pytest.param("abc", "hooks: expected a sequence of Hook, got str", id="text"),
         pytest.param(None, "hooks: expected a sequence of Hook, got NoneType", id="nothing"),

@@ -423,20 +423,24 @@ class Metadata:
 @pytest.mark.parametrize(
     ("plugins", "problem"),
     [
-        pytest.param([print], r"plugins: builtin_function_or_method is no plugin \(it has no method get_hooks\)", id="a function"),
-        pytest.param([Noting], r"plugins: Noting is a class; a plugin is made by calling it: Noting\(…\)", id="a class"),
-        pytest.param([Hook()], r"plugins: Hook is no plugin \(it has no method get_hooks\)", id="a hook"),
+        pytest.param(
+            [print], r"plugins: builtin_function_or_method is not a plugin \(it has no method get_hooks\)", id="a function"
+        ),
+        pytest.param([Noting], r"plugins: Noting is a class; expected a plugin, made by calling it: Noting\(…\)", id="a class"),
+        pytest.param([Hook()], r"plugins: Hook is not a plugin \(it has no method get_hooks\)", id="a hook"),
         pytest.param({}, "plugins: expected a sequence of Plugin, got dict", id="a mapping"),
         pytest.param("ab", "plugins: expected a sequence of Plugin, got str", id="text"),
         pytest.param(
-            [cast("type", Nameless)()], r"plugins: Nameless is no plugin \(it has no attribute name\)", id="one without a name"
+            [cast("type", Nameless)()], r"plugins: Nameless is not a plugin \(it has no attribute name\)", id="one without a name"
         ),
-        pytest.param([Metadata()], r"plugins: Metadata is no plugin \(it has no attribute name\)", id="one of another SDK"),
+        pytest.param([Metadata()], r"plugins: Metadata is not a plugin \(it has no attribute name\)", id="one of another SDK"),
         pytest.param(
-            [Unreadable()], r"plugins: Unreadable is no plugin \(its name fails: ValueError: not today\)", id="a name that fails"
+            [Unreadable()],
+            r"plugins: Unreadable is not a plugin \(reading its name raised ValueError: not today\)",
+            id="a name that fails",
         ),
         pytest.param(
-            [Numbered()], r"plugins: Numbered is no plugin \(its name is no string, but int\)", id="a name that is no text"
+            [Numbered()], r"plugins: Numbered is not a plugin \(its name is not a string but int\)", id="a name that is no text"
         ),
     ],
 )

@@ -61,12 +61,14 @@ async def test_an_earlier_call_that_was_cancelled_and_fails_does_not_disturb_the
     assert earlier.cancelled()
 
 
-async def test_calls_made_at_once_run_one_after_another() -> None:
-    thread, most = SerialThread(NAME), list[int]()
+async def test_concurrent_calls_run_one_after_another() -> None:
+    thread, running, most = SerialThread(NAME), [0], list[int]()
 
     def work() -> None:
-        most.append(threads())
+        running[0] += 1
         time.sleep(0.01)
+        most.append(running[0])
+        running[0] -= 1
 
     await asyncio.gather(*(thread.run(work, timeout=30) for _ in range(5)))
     assert most == [1] * 5

@@ -41,12 +41,12 @@ class NoStatus:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"store": "redis://localhost"}, "store: str is no store", id="an address as a store"),
-        pytest.param({"store": None}, "store: NoneType is no store", id="None as a store"),
+        pytest.param({"store": "redis://localhost"}, "store: str is not a store", id="an address as a store"),
+        pytest.param({"store": None}, "store: NoneType is not a store", id="None as a store"),
         pytest.param({"store": NoStatus()}, "it has no method last_updated_ms", id="a store that lacks a method"),
         pytest.param(
             {"store": ScriptedMemberships},
-            "ScriptedMemberships is a class; a store of memberships is made",
+            "ScriptedMemberships is a class; expected a store of memberships, made",
             id="a class that was not called",
         ),
         pytest.param({"context_cache_size": 1.5}, "context_cache_size: expected int", id="a fraction of a context"),
