@@ -9,7 +9,7 @@
         flags = await aioflags.aiohttp.flags_of(request)
         return web.Response(text="new" if flags.variation("new-checkout", False) else "old")
 
-aiohttp is the user's own dependency: there is no extra for it.
+aiohttp is a dependency of the program; aioflags has no extra for it.
 """
 
 from __future__ import annotations
@@ -33,23 +33,25 @@ __all__ = ["client_of", "flags_of", "setup"]
 
 _SERVICE: Final = web.AppKey("aioflags.service", Service[web.Request])
 _REQUESTS: Final = web.AppKey("aioflags.requests", RequestFlags[web.Request])
-# Keys of requests have a type of their own since aiohttp 3.14; before, any would do.
-_FLAGS: Final[Any] = getattr(web, "RequestKey", web.AppKey)("aioflags.client.flags", Flags)
+# aiohttp 3.14 introduced RequestKey. Earlier versions accept any key for a request.
+_FLAGS: Final[Any] = getattr(web, "RequestKey", web.AppKey)("aioflags.flags", Flags)
 
 
 def setup(app: web.Application, client: ClientOrMaker, *, context: ContextOf[web.Request] | None = None) -> None:
-    """Starts the client with the application, and closes it in the end; the application's subapplications share it.
+    """Start the client with the application and close it at the end. Subapplications share the client.
 
-    ``client`` may be a function that makes one. ``context`` says whom a request is for, as a plain or coroutine function of
-    it; without it the ambient context counts.
+    Args:
+        app: the main application.
+        client: a client, or a function that makes one.
+        context: a plain or coroutine function of the request that returns its context. ``None``: the ambient context.
 
     Raises:
-        ConfigError: an argument of the wrong type, or an application that has been set up.
+        ConfigError: an argument has the wrong type, or the application was set up before.
     """
     __tracebackhide__ = True
-    require("app", app, web.Application, expected="an aiohttp Application, and after it the client, as in setup(app, client)")
+    require("app", app, web.Application, expected="an aiohttp Application, as in setup(app, client)")
     if _SERVICE in app:
-        raise ConfigError("app: it has been set up for flags before; one client serves it and its subapplications")
+        raise ConfigError("app: it was set up before; one client serves an application and its subapplications")
     service = app[_SERVICE] = Service(client, context, remedy="setup(app, lambda: Client(...))")
 
     async def run(app: web.Application) -> AsyncIterator[None]:
@@ -61,11 +63,11 @@ def setup(app: web.Application, client: ClientOrMaker, *, context: ContextOf[web
 
 
 async def flags_of(request: web.Request) -> Flags:
-    """The flags of a request, pinned when they are first asked for: every evaluation sees the same data.
+    """The flags of a request, pinned at the first call: every evaluation of the request sees the same data.
 
     Raises:
-        LifecycleError: the application has not been set up, or has not started.
-        ConfigError: nobody says whom the request is for.
+        LifecycleError: the application was not set up, or has not started.
+        ConfigError: the request has no context.
     """
     __tracebackhide__ = True
     flags: Flags | None = request.get(_FLAGS)
@@ -75,10 +77,10 @@ async def flags_of(request: web.Request) -> Flags:
 
 
 def client_of(request: web.Request) -> Client:
-    """The client of the application: for its status, and for evaluations in another context than the request's.
+    """The client of the application: for its status, and for evaluations with another context than that of the request.
 
     Raises:
-        LifecycleError: the application has not been set up, or has not started.
+        LifecycleError: the application was not set up, or has not started.
     """
     __tracebackhide__ = True
     return _requests_of(request).client
@@ -86,7 +88,7 @@ def client_of(request: web.Request) -> Client:
 
 def _requests_of(request: web.Request) -> RequestFlags[web.Request]:
     __tracebackhide__ = True
-    # Through all applications around the handler's, from the inside.
+    # config_dict looks in the application of the handler, then in the applications around it.
     requests: RequestFlags[web.Request] | None = request.config_dict.get(_REQUESTS)
     if requests is None:
         raise LifecycleError(

@@ -1,7 +1,7 @@
 """Flags for ASGI applications: a lifespan, and a middleware that pins the flags of each request. Needs no framework.
 
-The lifespan is what Starlette and FastAPI take by that name; ``aioflags.fastapi`` has it for functions of a ``Request``.
-Here a request is what ASGI calls a connection's *scope*.
+Starlette and FastAPI take the lifespan as their ``lifespan``; ``aioflags.fastapi`` has one whose ``context`` function takes a
+``Request``. In this module a request is the *scope* of an ASGI connection.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ _KEY: Final = "aioflags"
 def lifespan(
     client: ClientOrMaker, *, context: ContextOf[Scope] | None = None, around: Lifespan | None = None
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
-    """What an application takes as its lifespan: starts the client, and closes it in the end.
+    """A lifespan that starts the client with the application and closes it at the end.
 
-    ``client`` may be a function that makes one; an application that runs more than once, as under tests, needs that.
-    ``context`` says whom a request is for, as a plain or coroutine function of its scope; without it the ambient context
-    counts. ``around`` is the lifespan that the application has otherwise: it begins when the flags have, and ends before
-    them. The state has ``flags_client``, and what ``around`` yields.
+    The state of the application has ``flags_client``, and the state that ``around`` yields.
+
+    Args:
+        client: a client, or a function that makes one. An application that runs more than once, as in tests, needs a function.
+        context: a plain or coroutine function of the scope that returns the context of a request. ``None``: the ambient context.
+        around: another lifespan of the application. It starts after the client and ends before it.
 
     Raises:
-        ConfigError: an argument of the wrong type.
+        ConfigError: an argument has the wrong type.
     """
     service = Service(client, context, remedy="lifespan(lambda: Client(...))")
 
@@ -50,49 +52,51 @@ def lifespan(
     async def run(app: Any) -> AsyncGenerator[dict[str, Any], None]:
         async with AsyncExitStack() as stack:
             requests = await stack.enter_async_context(service.running())
-            # The application's own state, too: who enters the lifespan by hand, as tests do, may not pass on what it yields.
+            # Set it on app.state, too: a test that enters the lifespan itself may not pass on the state that it yields.
             if (state := getattr(app, "state", None)) is not None:
                 setattr(state, _KEY, requests)
-                stack.callback(_forget, state, requests)
-            others = None if around is None else await stack.enter_async_context(around(app))
-            yield {**(others or {}), "flags_client": requests.client, _KEY: requests}
+                stack.callback(_remove, state, requests)
+            extra = None if around is None else await stack.enter_async_context(around(app))
+            yield {**(extra or {}), "flags_client": requests.client, _KEY: requests}
 
     return run
 
 
 class FlagsMiddleware:
-    """Pins the flags of each request before the application sees it: ``scope["state"]["flags"]``, ``request.state.flags``.
+    """Pins the flags of each request before the application runs: ``scope["state"]["flags"]``, ``request.state.flags``.
 
-    Whom the request is for is ambient meanwhile, so that evaluations anywhere in it need not name a context. Without a
-    ``client``, those of the lifespan count. A ``client`` given here is started and closed by others, and ``context`` is a
-    plain or coroutine function of the scope.
+    During the request its context is ambient, so evaluations need no ``context`` argument.
+
+    Args:
+        client: a client that the program starts and closes itself. ``None``: the client and ``context`` of the lifespan.
+        context: a plain or coroutine function of the scope that returns the context of a request. Only with ``client``.
 
     Raises:
-        ConfigError: an argument of the wrong type, or a ``context`` without a client.
+        ConfigError: an argument has the wrong type, or ``context`` is given without a client.
     """
 
     def __init__(self, app: App, client: Client | None = None, *, context: ContextOf[Scope] | None = None) -> None:
         if client is None and context is not None:
-            raise ConfigError("context: it goes with a client; without one, that of the lifespan counts")
+            raise ConfigError("context: it needs a client; without one, the client and the context of the lifespan are used")
         self._app = app
-        self._own = None if client is None else RequestFlags(client, context)
+        self._requests = None if client is None else RequestFlags(client, context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands a request on, with its flags; anything else as it is."""
+        """Call the application; for a request or websocket, with its flags pinned."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        flags = await (flags_of(scope) if self._own is None else _pin(scope, self._own))
-        with use_context(cast("Context", flags.context)):  # a request without one was refused
+        flags = await (flags_of(scope) if self._requests is None else _pin(scope, self._requests))
+        with use_context(cast("Context", flags.context)):  # pin() raises if there is none
             await self._app(scope, receive, send)
 
 
 async def flags_of(scope: Scope) -> Flags:
-    """The flags of a request: those that are pinned already, or else pinned now.
+    """The pinned flags of a request. Pins them at the first call.
 
     Raises:
         LifecycleError: the application runs without the lifespan.
-        ConfigError: nobody says whom the request is for.
+        ConfigError: the request has no context.
     """
     __tracebackhide__ = True
     pinned = scope.get(_KEY)
@@ -100,31 +104,31 @@ async def flags_of(scope: Scope) -> Flags:
 
 
 def requests_of(scope: Scope) -> RequestFlags[Scope]:
-    """What the lifespan left for the requests of its application.
+    """The :class:`RequestFlags` that the lifespan set for its application.
 
     Raises:
         LifecycleError: the application runs without the lifespan.
     """
     __tracebackhide__ = True
-    found: RequestFlags[Scope] | None = scope.get("state", {}).get(_KEY)
-    found = found or getattr(getattr(scope.get("app"), "state", None), _KEY, None)
-    if found is None:
+    requests: RequestFlags[Scope] | None = scope.get("state", {}).get(_KEY)
+    requests = requests or getattr(getattr(scope.get("app"), "state", None), _KEY, None)
+    if requests is None:
         raise LifecycleError(
-            "the flags of this application have not started: give it the lifespan of aioflags, and let that run. A test client runs"
-            " it inside `with TestClient(app)`; httpx.ASGITransport does not, so enter app.router.lifespan_context(app) around it"
+            "the flags of this application have not started: use the lifespan of aioflags, and run it. A test client runs it inside"
+            " `with TestClient(app)`; httpx.ASGITransport does not run it, so enter app.router.lifespan_context(app) around it"
         )
-    return found
+    return requests
 
 
-def _forget(state: Any, requests: RequestFlags[Scope]) -> None:
-    """Unless another run of the application has taken the place; runs need not end in the order in which they began."""
+def _remove(state: Any, requests: RequestFlags[Scope]) -> None:
+    """Remove ``requests`` from the state, unless a later run replaced it: runs may end in any order."""
     if getattr(state, _KEY, None) is requests:
         delattr(state, _KEY)
 
 
 async def _pin(scope: Scope, requests: RequestFlags[Scope]) -> Flags:
     __tracebackhide__ = True
-    # Beside the state as well as in it: the scope is surely this request's alone, and nobody mistakes another's flags for its own.
+    # Keep the flags in the scope: it belongs to this request alone. The state may be shared by requests.
     flags = scope[_KEY] = await requests.pin(scope)
     scope.setdefault("state", {})["flags"] = flags
     return flags

@@ -8,7 +8,7 @@
     async def checkout(flags: CurrentFlags) -> str:
         return "new" if flags.variation("new-checkout", False) else "old"
 
-FastAPI is the user's own dependency: there is no extra for it.
+FastAPI is a dependency of the program; aioflags has no extra for it.
 """
 
 from __future__ import annotations
@@ -36,15 +36,18 @@ __all__ = ["CurrentClient", "CurrentFlags", "current_client", "current_flags", "
 def lifespan(
     client: ClientOrMaker, *, context: ContextOf[Request] | None = None, around: asgi.Lifespan | None = None
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
-    """``FastAPI(lifespan=…)``: starts the client with the application, and closes it in the end.
+    """For ``FastAPI(lifespan=…)``: a lifespan that starts the client with the application and closes it at the end.
 
-    ``client`` may be a function that makes one; an application that runs more than once, as under tests, needs that.
-    ``context`` says whom a request is for, as a plain or coroutine function of the ``Request`` (of the ``HTTPConnection``, if
-    it is a websocket); without it the ambient context counts. ``around`` is the lifespan that the application has otherwise:
-    it begins when the flags have, and ends before them. The state has ``flags_client``, and what ``around`` yields.
+    The state of the application has ``flags_client``, and the state that ``around`` yields.
+
+    Args:
+        client: a client, or a function that makes one. An application that runs more than once, as in tests, needs a function.
+        context: a plain or coroutine function that returns the context of a request. Its argument is the ``Request``, or the
+            ``HTTPConnection`` of a websocket. ``None``: the ambient context.
+        around: another lifespan of the application. It starts after the client and ends before it.
 
     Raises:
-        ConfigError: an argument of the wrong type.
+        ConfigError: an argument has the wrong type.
     """
     if not callable(context):
         return asgi.lifespan(client, context=context, around=around)
@@ -69,7 +72,7 @@ async def current_client(connection: HTTPConnection) -> Client:
 
 
 CurrentFlags: TypeAlias = Annotated[Flags, Depends(current_flags)]
-"""The flags of a request or websocket, pinned when they are first asked for: every evaluation sees the same data."""
+"""The flags of a request or websocket, pinned at first use: every evaluation of the request sees the same data."""
 
 CurrentClient: TypeAlias = Annotated[Client, Depends(current_client)]
-"""The client of the application: for its status, and for evaluations in another context than the request's."""
+"""The client of the application: for its status, and for evaluations with another context than that of the request."""

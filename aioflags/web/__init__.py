@@ -1,1 +1,1 @@
-"""What the integrations with web frameworks share."""
+"""Code that the integrations with web frameworks share."""

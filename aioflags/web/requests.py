@@ -1,6 +1,6 @@
-"""What every framework's integration shares: a client for as long as an application runs, and the flags of one request.
+"""Runs a client with a web application, and pins the flags of each request. Shared by all framework integrations.
 
-How a framework says "it starts", "it ends" and "this is the request" is left to the module that is named after it.
+The start, the end and the request of a framework are handled in the module with its name.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ ClientOrMaker: TypeAlias = Client | Callable[[], Client]
 """A client for one run of an application, or a function that makes one for each run."""
 
 ContextOf: TypeAlias = Callable[[R], Context | Awaitable[Context]]
-"""Whom a request is for: a plain or a coroutine function of the request."""
+"""A plain or coroutine function that returns the context of a request."""
 
 
 class RequestFlags(Generic[R]):
     """Pins the flags of requests, on one client.
 
     Raises:
-        ConfigError: ``context`` is no function.
+        ConfigError: ``context`` is not a function.
     """
 
     __slots__ = ("_context", "client")
 
     def __init__(self, client: Client, context: ContextOf[R] | None) -> None:
         self.client: Client = require("client", client, Client)
-        self._context = _function(context)
+        self._context = _checked_function(context)
 
     async def pin(self, request: R) -> Flags:
-        """The flags for whom ``request`` is for, on the data of this moment.
+        """The flags for the context of ``request``, on the current data.
 
         Raises:
-            ConfigError: the function of the request made no context, or there is none, and nothing is ambient either.
+            ConfigError: there is no context: no function of the request returned one, and none is ambient.
         """
         __tracebackhide__ = True
         context: Any = None
@@ -56,16 +56,16 @@ class RequestFlags(Generic[R]):
         flags = await self.client.flags(context)
         if flags.context is None:
             raise ConfigError(
-                "context: this request has none. Say whom requests are for, by context=function_of_the_request where the client is"
-                ' given, or by use_context around the request; Context("anyone", anonymous=True) will do for one without a user'
+                "context: this request has none. Pass context=function_of_the_request, or enter use_context around"
+                ' the request. For a request without a user, use Context("anyone", anonymous=True)'
             )
         return flags
 
 
 class Service(Generic[R]):
-    """What an application was given: a client, or a function that makes one for each run, and whom its requests are for.
+    """The client of an application, or a function that makes one for each run, and the function for the contexts of requests.
 
-    ``remedy``: how a function is given in this framework, for a message.
+    ``remedy`` is an example for a message: how to pass a function in this framework.
 
     Raises:
         ConfigError: an argument of the wrong type.
@@ -75,23 +75,23 @@ class Service(Generic[R]):
         if not callable(client):
             require("client", client, Client, expected="a Client, or a function that makes one")
         self._client = client
-        self._context = _function(context)
+        self._context = _checked_function(context)
         self._remedy = remedy
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[RequestFlags[R], None]:
-        """Starts the client, and closes it in the end.
+        """Start the client, and close it at the end of the block.
 
         Raises:
-            LifecycleError: the client has had its run, or belongs to another event loop.
+            LifecycleError: the client was used for an earlier run, or belongs to another event loop.
         """
         client = self._client if isinstance(self._client, Client) else require("client", self._client(), Client)
-        if client in _HAD_THEIRS:
+        if client in _USED_CLIENTS:
             raise LifecycleError(
-                "this client has been given to an application's run before, and is closed when that ends: give each run its own,"
-                f" by a function that makes one, as in {self._remedy}"
+                "this client was used for an earlier run of an application, which closes it at its end. Pass a function that makes"
+                f" a client for each run: {self._remedy}"
             )
-        _HAD_THEIRS.add(client)
+        _USED_CLIENTS.add(client)
         try:
             await client.start()
             yield RequestFlags(client, self._context)
@@ -99,10 +99,10 @@ class Service(Generic[R]):
             await client.aclose()
 
 
-_HAD_THEIRS: Final[WeakSet[Client]] = WeakSet()
+_USED_CLIENTS: Final[WeakSet[Client]] = WeakSet()
 
 
-def _function(context: ContextOf[R] | None) -> ContextOf[R] | None:
+def _checked_function(context: ContextOf[R] | None) -> ContextOf[R] | None:
     if context is not None and not callable(context):
         raise ConfigTypeError(f"context: expected a function of the request, got {type(context).__name__}")
     return context

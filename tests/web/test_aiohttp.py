@@ -1,4 +1,4 @@
-"""Flags for aiohttp: in every sort of handler, and under its own test client."""
+"""Flags for aiohttp: in every kind of handler, and with its test client."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def calling(app: web.Application) -> TestClient[web.Request, web.Application]:
     ("path", "answer"),
     [
         pytest.param("/plain", "red", id="flags"),
-        pytest.param("/twice", "[true]", id="the same flags, whoever asks"),
+        pytest.param("/twice", "[true]", id="the same flags at every call"),
         pytest.param("/other", "blue", id="the client itself"),
         pytest.param("/ready", "", id="a readiness probe"),
     ],
@@ -135,7 +135,7 @@ async def test_a_function_makes_the_client() -> None:
         assert await response.text() == "green"
 
 
-async def test_a_subapplication_shares_the_flags_of_the_one_around_it(client: Client) -> None:
+async def test_a_subapplication_shares_the_flags_of_its_parent(client: Client) -> None:
     app, inner = app_of(client, context=user_of), web.Application()
     inner.add_routes(ROUTES)
     app.add_subapp("/inner", inner)
@@ -143,7 +143,7 @@ async def test_a_subapplication_shares_the_flags_of_the_one_around_it(client: Cl
         assert await response.text() == "red"
 
 
-async def test_a_subapplication_may_have_flags_of_its_own(client: Client) -> None:
+async def test_a_subapplication_can_be_set_up_with_another_client(client: Client) -> None:
     app = app_of(Client.local({"flagValues": {"colour": "green"}}), context=user_of)
     app.add_subapp("/inner", app_of(client, context=user_of))
     async with calling(app) as http:
@@ -154,7 +154,7 @@ async def test_a_subapplication_may_have_flags_of_its_own(client: Client) -> Non
     assert texts == ["green", "red"]
 
 
-async def test_without_a_function_the_ambient_context_counts(client: Client) -> None:
+async def test_without_a_function_the_ambient_context_is_used(client: Client) -> None:
     @web.middleware
     async def ambient(request: web.Request, handler: Any) -> web.StreamResponse:
         with use_context(Context("anna")):
@@ -168,7 +168,7 @@ async def test_without_a_function_the_ambient_context_counts(client: Client) -> 
 
 
 def told(app: web.Application, kind: type[Exception]) -> list[str]:
-    """What handlers of ``app`` are told by an exception of this kind."""
+    """The messages of the exceptions of this kind that handlers of ``app`` raise."""
     seen: list[str] = []
 
     @web.middleware
@@ -184,7 +184,7 @@ def told(app: web.Application, kind: type[Exception]) -> list[str]:
     return seen
 
 
-async def test_a_request_without_a_context_is_told_so(client: Client) -> None:
+async def test_a_request_without_a_context_is_refused(client: Client) -> None:
     app = app_of(client)
     messages = told(app, ConfigError)
     async with calling(app) as http, http.get("/plain") as response:
@@ -193,7 +193,7 @@ async def test_a_request_without_a_context_is_told_so(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/plain", "/other"])
-async def test_an_application_that_was_not_set_up_is_told_so(path: str) -> None:
+async def test_an_application_that_was_not_set_up_is_refused(path: str) -> None:
     app = web.Application()
     app.add_routes(ROUTES)
     messages = told(app, LifecycleError)
@@ -205,7 +205,7 @@ async def test_an_application_that_was_not_set_up_is_told_so(path: str) -> None:
 async def test_a_second_application_for_one_client_does_not_start(client: Client) -> None:
     async with calling(app_of(client)):
         second = web.AppRunner(app_of(client))
-        with pytest.raises(LifecycleError, match=r"give each run its own.* as in setup\(app, lambda: Client"):
+        with pytest.raises(LifecycleError, match=r"a function that makes a client for each run: setup\(app, lambda: Client"):
             await second.setup()
         await second.cleanup()
         assert client.status.status is Status.READY
@@ -213,28 +213,28 @@ async def test_a_second_application_for_one_client_does_not_start(client: Client
 
 def test_an_application_is_set_up_once(client: Client) -> None:
     app = app_of(client)
-    with pytest.raises(ConfigError, match="it has been set up for flags before"):
+    with pytest.raises(ConfigError, match="it was set up before"):
         setup(app, client)
 
 
 @pytest.mark.parametrize(
     ("client", "context", "message"),
     [
-        pytest.param("sdk-key", None, "client: expected a Client", id="a key for a client"),
-        pytest.param(lambda: None, Context("anna"), "context: expected a function of the request", id="a mere context"),
+        pytest.param("sdk-key", None, "client: expected a Client", id="a key instead of a client"),
+        pytest.param(
+            lambda: None, Context("anna"), "context: expected a function of the request", id="a context instead of a function"
+        ),
     ],
 )
-def test_a_wrong_argument_is_named_at_once(client: Any, context: Any, message: str) -> None:
+def test_a_wrong_argument_is_refused_at_setup(client: Any, context: Any, message: str) -> None:
     app = web.Application()
     with pytest.raises(ConfigError, match=message):
         setup(app, client, context=context)
     setup(app, Client.local({}))
 
 
-def test_arguments_the_wrong_way_round_are_put_right() -> None:
-    with pytest.raises(
-        ConfigError, match=r"app: expected an aiohttp Application, and after it the client, as in setup\(app, client\)"
-    ):
+def test_swapped_arguments_are_refused_with_an_example() -> None:
+    with pytest.raises(ConfigError, match=r"app: expected an aiohttp Application, as in setup\(app, client\)"):
         setup(Client.local({}), web.Application())  # type: ignore[arg-type]  # what is tested
 
 

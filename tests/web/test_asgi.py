@@ -33,12 +33,12 @@ def source() -> MemorySource:
 
 @pytest.fixture
 def client(source: MemorySource) -> Client:
-    """A client for one lifespan, or for none."""
+    """A client that has not started."""
     return Client("", Config(data_system=DataSystem.custom(synchronizers=[source])))
 
 
 def user_of(scope: Any) -> Context:
-    """Whom a connection is for, by its header."""
+    """The context of a connection, from its header."""
     return Context(dict(scope["headers"])[b"user"].decode())
 
 
@@ -46,7 +46,7 @@ ANNA = {"type": "http", "headers": [(b"user", b"anna")]}
 
 
 class Handler:
-    """An application that keeps what it was called with, and does what it is told."""
+    """An application that records the scopes it is called with, and runs a given function."""
 
     def __init__(self) -> None:
         self.scope: Any = None
@@ -64,7 +64,7 @@ class Handler:
 
 
 async def call(app: Any, scope: Any) -> list[Any]:
-    """Calls an application as a server would; gives what it sent."""
+    """Call an application as a server does, and return the messages that it sent."""
     sent: list[Any] = []
 
     async def receive() -> str:
@@ -88,7 +88,7 @@ async def test_the_lifespan_starts_the_client_and_closes_it(client: Client) -> N
     assert [*seen, client.status.status] == [Status.READY, Status.NOT_READY]
 
 
-async def test_a_lifespan_that_is_there_already_runs_while_the_flags_do(client: Client) -> None:
+async def test_another_lifespan_runs_inside_that_of_the_client(client: Client) -> None:
     seen: list[Any] = []
 
     @asynccontextmanager
@@ -103,7 +103,7 @@ async def test_a_lifespan_that_is_there_already_runs_while_the_flags_do(client: 
     assert seen == [("the application", Status.READY), Status.READY]
 
 
-async def test_one_that_yields_no_state_will_do(client: Client) -> None:
+async def test_the_other_lifespan_may_yield_no_state(client: Client) -> None:
     @asynccontextmanager
     async def own(_app: Any) -> AsyncGenerator[None, None]:
         yield
@@ -123,7 +123,7 @@ async def test_the_client_is_closed_when_the_other_lifespan_fails(client: Client
     assert client.status.status is Status.NOT_READY
 
 
-async def test_it_can_be_entered_inside_one_of_your_own(client: Client) -> None:
+async def test_it_can_be_entered_inside_another_lifespan(client: Client) -> None:
     flags = lifespan(client, context=user_of)
 
     @asynccontextmanager
@@ -152,14 +152,14 @@ async def test_the_middleware_pins_the_flags_of_a_request(client: Client, source
     assert handler.flags.variation("colour", "") == "red"
 
 
-async def test_whom_a_request_is_for_is_ambient_in_it_and_not_after_it(client: Client) -> None:
+async def test_the_context_of_a_request_is_ambient_during_the_request(client: Client) -> None:
     handler = Handler()
     await call(FlagsMiddleware(handler, client, context=user_of), {**ANNA})
     assert handler.ambient == Context("anna")
     assert current_context() is None
 
 
-async def test_requests_at_the_same_time_have_their_own(client: Client) -> None:
+async def test_concurrent_requests_have_different_contexts(client: Client) -> None:
     met = asyncio.Barrier(2)
 
     async def app(scope: Any, _receive: Any, send: Any) -> None:
@@ -172,14 +172,14 @@ async def test_requests_at_the_same_time_have_their_own(client: Client) -> None:
     assert await asyncio.gather(*requests) == [[("red", Context("anna"))], [("blue", Context("bert"))]]
 
 
-async def test_a_client_of_ones_own_needs_no_lifespan(client: Client) -> None:
+async def test_a_client_that_the_program_starts_needs_no_lifespan(client: Client) -> None:
     handler = Handler()
     async with client:
         await call(FlagsMiddleware(handler, client, context=user_of), {**ANNA})
     assert handler.flags.variation("colour", "") == "red"
 
 
-async def test_an_inner_middleware_keeps_what_the_outer_pinned(client: Client) -> None:
+async def test_an_inner_middleware_keeps_the_flags_of_the_outer(client: Client) -> None:
     inner, handler = Handler(), Handler()
 
     async def both(scope: Any, receive: Any, send: Any) -> None:
@@ -192,8 +192,8 @@ async def test_an_inner_middleware_keeps_what_the_outer_pinned(client: Client) -
     assert inner.flags.variation("colour", "") == "red"
 
 
-async def test_the_flags_of_another_request_are_never_taken_for_this_ones(client: Client) -> None:
-    """Not even where a server shares one state among all requests, which it should not."""
+async def test_a_request_never_gets_the_flags_of_another_request(client: Client) -> None:
+    """Not even if a server wrongly shares one state among all requests."""
     handler = Handler()
     async with lifespan(client, context=user_of)(None) as state:
         for user, colour in (("anna", "red"), ("bert", "blue")):
@@ -201,7 +201,7 @@ async def test_the_flags_of_another_request_are_never_taken_for_this_ones(client
             assert handler.flags.variation("colour", "") == colour
 
 
-async def test_without_a_function_the_ambient_context_counts(client: Client) -> None:
+async def test_without_a_function_the_ambient_context_is_used(client: Client) -> None:
     handler = Handler()
     with use_context(Context("anna")):
         await call(FlagsMiddleware(handler, client), {"type": "http"})
@@ -215,7 +215,7 @@ async def test_a_request_without_a_context_does_not_reach_the_application(client
     assert handler.scope is None
 
 
-async def test_what_is_no_request_passes(client: Client) -> None:
+async def test_a_scope_that_is_not_a_request_is_passed_on(client: Client) -> None:
     handler, scope = Handler(), {"type": "lifespan"}
     await call(FlagsMiddleware(handler, client), scope)
     assert handler.scope is scope == {"type": "lifespan"}
@@ -224,16 +224,16 @@ async def test_what_is_no_request_passes(client: Client) -> None:
 @pytest.mark.parametrize(
     ("client", "context", "message"),
     [
-        pytest.param("sdk-key", None, "client: expected Client, got str", id="a key for a client"),
-        pytest.param(None, user_of, "context: it goes with a client", id="a context without a client"),
+        pytest.param("sdk-key", None, "client: expected Client, got str", id="a key instead of a client"),
+        pytest.param(None, user_of, "context: it needs a client", id="a context without a client"),
     ],
 )
-def test_a_wrong_argument_of_the_middleware_is_named(client: Any, context: Any, message: str) -> None:
+def test_a_wrong_argument_of_the_middleware_is_refused(client: Any, context: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         FlagsMiddleware(Handler(), client, context=context)
 
 
-async def test_a_missing_lifespan_is_named_with_the_way_out() -> None:
+async def test_a_missing_lifespan_is_reported_with_its_remedy() -> None:
     with pytest.raises(LifecycleError, match=r"have not started.*with TestClient\(app\).*lifespan_context"):
         await call(FlagsMiddleware(Handler()), {"type": "http"})
 
@@ -276,7 +276,7 @@ async def ready(request: Request) -> PlainTextResponse:
 
 @pytest.fixture
 def app(client: Client, source: MemorySource) -> Starlette:
-    """An application with a lifespan of its own, and another application mounted in it."""
+    """An application with a lifespan, and another application mounted in it."""
 
     @asynccontextmanager
     async def own(_app: Starlette) -> AsyncGenerator[dict[str, Any], None]:
@@ -319,7 +319,7 @@ def test_a_websocket_has_flags(app: Starlette) -> None:
         assert connection.receive_text() == "red"
 
 
-async def test_httpx_talks_to_it_when_the_lifespan_is_entered_by_hand(app: Starlette) -> None:
+async def test_httpx_works_if_the_test_enters_the_lifespan(app: Starlette) -> None:
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app", headers={"user": "anna"}) as http,
@@ -343,7 +343,7 @@ async def test_runs_of_one_application_may_overlap(source: MemorySource, first_o
 
 
 @pytest.mark.real_time
-def test_nothing_is_left_of_a_lifespan_that_ended(app: Starlette) -> None:
+def test_a_lifespan_that_ended_leaves_nothing_in_the_state(app: Starlette) -> None:
     with TestClient(app, headers={"user": "anna"}) as http:
         http.get("/awaiting")
     with pytest.raises(LifecycleError, match="have not started"):
@@ -351,7 +351,7 @@ def test_nothing_is_left_of_a_lifespan_that_ended(app: Starlette) -> None:
 
 
 @pytest.mark.real_time
-def test_a_mere_asgi_application_may_stand_behind_it(client: Client) -> None:
+def test_the_middleware_wraps_an_application_without_a_framework(client: Client) -> None:
     async def bare(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse(scope["state"]["flags"].variation("colour", ""))(scope, receive, send)
 

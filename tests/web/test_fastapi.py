@@ -1,4 +1,4 @@
-"""Flags for FastAPI: dependencies in every sort of endpoint, and under its own test client."""
+"""Flags for FastAPI: dependencies in every kind of endpoint, and with its test client."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def deep(found: Annotated[str, Depends(colour)], flags: CurrentFlags, requ
     return [found, request.state.flags is flags]
 
 
-@router.get("/for-somebody-else")
+@router.get("/for-another-context")
 async def other(client: CurrentClient) -> str:
     return await client.variation("colour", Context("bert"), "")
 
@@ -102,7 +102,7 @@ def app_of(client: Any, **options: Any) -> FastAPI:
         pytest.param("/def", '"red"', id="a plain endpoint, in a thread"),
         pytest.param("/stream", "it is red", id="a response that streams"),
         pytest.param("/deep", '["red",true]', id="a dependency of an endpoint, with the same flags"),
-        pytest.param("/for-somebody-else", '"blue"', id="the client itself"),
+        pytest.param("/for-another-context", '"blue"', id="the client itself"),
         pytest.param("/ready", "", id="a readiness probe"),
     ],
 )
@@ -121,7 +121,7 @@ def test_a_websocket_has_flags(context: Any) -> None:
 
 
 @pytest.mark.real_time
-def test_a_readiness_probe_says_no_while_there_are_no_data() -> None:
+def test_a_readiness_probe_fails_while_there_is_no_data() -> None:
     async def silent(_context: SourceContext, _selector: Any) -> AsyncGenerator[Update, None]:
         await asyncio.Event().wait()
         yield Update(state=SourceState.OFF, directive=None)
@@ -132,7 +132,7 @@ def test_a_readiness_probe_says_no_while_there_are_no_data() -> None:
 
 
 @pytest.mark.real_time
-def test_routers_and_applications_keep_the_lifespans_they_have() -> None:
+def test_other_lifespans_of_routers_and_applications_run() -> None:
     @asynccontextmanager
     async def database(_app: FastAPI) -> AsyncGenerator[dict[str, Any], None]:
         yield {"database": "open"}
@@ -154,7 +154,7 @@ def test_routers_and_applications_keep_the_lifespans_they_have() -> None:
 
 
 @pytest.mark.real_time
-def test_the_middleware_and_the_dependency_share_what_they_pin() -> None:
+def test_the_middleware_and_the_dependency_share_pinned_flags() -> None:
     asked: list[Request] = []
 
     def counted(request: Request) -> Context:
@@ -169,7 +169,7 @@ def test_the_middleware_and_the_dependency_share_what_they_pin() -> None:
 
 
 @pytest.mark.real_time
-def test_a_mounted_application_has_them_too() -> None:
+def test_a_mounted_application_has_flags() -> None:
     app, inner = app_of(Client.local(FLAGS), context=user_of), FastAPI()
     inner.include_router(router)
     app.mount("/inner", inner)
@@ -178,7 +178,7 @@ def test_a_mounted_application_has_them_too() -> None:
 
 
 @pytest.mark.real_time
-def test_an_application_that_is_run_again_makes_a_client_again() -> None:
+def test_an_application_that_runs_again_makes_another_client() -> None:
     app = app_of(lambda: Client.local(FLAGS), context=user_of)
     for _ in range(2):
         with TestClient(app, headers=ANNA) as http:
@@ -186,7 +186,7 @@ def test_an_application_that_is_run_again_makes_a_client_again() -> None:
 
 
 @pytest.mark.real_time
-def test_with_one_client_it_is_told_how_to() -> None:
+def test_a_second_run_with_one_client_is_refused_with_a_remedy() -> None:
     app = app_of(Client.local(FLAGS), context=user_of)
     with TestClient(app):
         pass
@@ -201,10 +201,10 @@ def test_dependencies_can_be_overridden() -> None:
     app.dependency_overrides[current_flags] = lambda: elsewhere.flags_nowait(Context("anna"))
     app.dependency_overrides[current_client] = lambda: elsewhere
     http = TestClient(app)
-    assert [http.get(path).json() for path in ("/async", "/for-somebody-else")] == ["green", "green"]
+    assert [http.get(path).json() for path in ("/async", "/for-another-context")] == ["green", "green"]
 
 
-async def test_httpx_talks_to_it_when_the_lifespan_is_entered_by_hand() -> None:
+async def test_httpx_works_if_the_test_enters_the_lifespan() -> None:
     app = app_of(Client.local(FLAGS), context=user_of)
     async with (
         app.router.lifespan_context(app),
@@ -213,7 +213,7 @@ async def test_httpx_talks_to_it_when_the_lifespan_is_entered_by_hand() -> None:
         assert (await http.get("/async")).json() == "red"
 
 
-async def test_without_a_function_the_ambient_context_counts() -> None:
+async def test_without_a_function_the_ambient_context_is_used() -> None:
     app = app_of(Client.local(FLAGS))
     async with (
         app.router.lifespan_context(app),
@@ -226,12 +226,12 @@ async def test_without_a_function_the_ambient_context_counts() -> None:
 
 
 @pytest.mark.real_time
-def test_a_request_without_the_lifespan_is_told_so() -> None:
+def test_a_request_without_the_lifespan_is_refused() -> None:
     with pytest.raises(LifecycleError, match=r"with TestClient\(app\)"):
         TestClient(app_of(Client.local(FLAGS)), headers=ANNA).get("/async")
 
 
-def test_what_the_documentation_of_the_service_shows_has_no_trace_of_flags() -> None:
+def test_the_openapi_schema_does_not_mention_flags() -> None:
     operation = app_of(Client.local(FLAGS)).openapi()["paths"]["/async"]["get"]
     assert "parameters" not in operation
     assert "requestBody" not in operation

@@ -1,4 +1,4 @@
-"""What all integrations share: one run for a client, and flags for somebody."""
+"""Code that all integrations share: one run for each client, and the flags of a request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLAGS: dict[str, Any] = {
     "flags": {
         "who": {
             "on": True,
-            "variations": ["nobody in particular", "anna"],
+            "variations": ["no name", "anna"],
             "fallthrough": {"variation": 0},
             "targets": [{"variation": 1, "values": ["anna"]}],
         }
@@ -27,7 +27,7 @@ def a_client() -> Client:
     return Client.local(FLAGS)
 
 
-@pytest.mark.parametrize("make", [pytest.param(lambda: a_client, id="made for it"), pytest.param(a_client, id="given")])
+@pytest.mark.parametrize("make", [pytest.param(lambda: a_client, id="a function"), pytest.param(a_client, id="a client")])
 async def test_a_client_runs_as_long_as_the_application(make: Callable[[], Any]) -> None:
     service: Service[str] = Service(make(), None, remedy="")
     async with service.running() as requests:
@@ -51,11 +51,11 @@ async def test_a_client_is_closed_when_the_application_fails() -> None:
     assert client.status.status is Status.NOT_READY
 
 
-@pytest.mark.parametrize("overlap", [pytest.param(True, id="while the first goes on"), pytest.param(False, id="after the first")])
-async def test_a_second_run_of_one_client_is_refused_and_the_way_out_is_named(*, overlap: bool) -> None:
+@pytest.mark.parametrize("overlap", [pytest.param(True, id="during the first"), pytest.param(False, id="after the first")])
+async def test_a_second_run_of_one_client_is_refused_with_a_remedy(*, overlap: bool) -> None:
     client = a_client()
     service: Service[str] = Service(client, None, remedy="begin(lambda: Client(...))")
-    message = r"has been given to an application's run before.*, as in begin\(lambda: Client"
+    message = r"was used for an earlier run.*: begin\(lambda: Client"
     async with service.running() as requests:
         if overlap:
             with pytest.raises(LifecycleError, match=message):
@@ -66,7 +66,7 @@ async def test_a_second_run_of_one_client_is_refused_and_the_way_out_is_named(*,
             await service.running().__aenter__()
 
 
-async def test_a_client_that_runs_already_is_taken_over() -> None:
+async def test_a_client_that_runs_already_is_used_and_closed() -> None:
     client = await a_client()
     service: Service[str] = Service(client, None, remedy="")
     async with service.running() as requests:
@@ -92,29 +92,29 @@ class Callme:
     [
         pytest.param(plain, id="a plain function"),
         pytest.param(waiting, id="a coroutine function"),
-        pytest.param(partial(waiting), id="a partial one"),
+        pytest.param(partial(waiting), id="a partial function"),
         pytest.param(Callme(), id="an object that can be called"),
     ],
 )
-async def test_a_request_is_for_whom_the_function_says(context: Any) -> None:
+async def test_the_function_returns_the_context_of_a_request(context: Any) -> None:
     requests: RequestFlags[str] = RequestFlags(a_client(), context)
     flags = await requests.pin("anna")
     assert flags.context == Context("anna")
     assert flags.variation("who", "") == "anna"
 
 
-async def test_without_a_function_the_ambient_context_counts() -> None:
+async def test_without_a_function_the_ambient_context_is_used() -> None:
     requests: RequestFlags[str] = RequestFlags(a_client(), None)
     with use_context(Context("anna")):
         assert (await requests.pin("")).variation("who", "") == "anna"
 
 
-def nobody(_request: str) -> Any:
+def no_context(_request: str) -> Any:
     return None
 
 
-@pytest.mark.parametrize("context", [pytest.param(None, id="no function"), pytest.param(nobody, id="a function that makes none")])
-async def test_a_request_without_a_context_is_refused_and_the_way_out_is_named(context: Any) -> None:
+@pytest.mark.parametrize("context", [pytest.param(None, id="no function"), pytest.param(no_context, id="returns none")])
+async def test_a_request_without_a_context_is_refused_with_a_remedy(context: Any) -> None:
     requests: RequestFlags[str] = RequestFlags(a_client(), context)
     with pytest.raises(ConfigError, match=r"this request has none.*context=function_of_the_request.*use_context"):
         await requests.pin("")
@@ -124,18 +124,18 @@ def unread(request: str) -> Any:
     return {"key": request}
 
 
-async def test_a_context_that_is_none_is_refused() -> None:
+async def test_a_context_of_another_type_is_refused() -> None:
     requests: RequestFlags[str] = RequestFlags(a_client(), unread)
     with pytest.raises(ConfigError, match=r"expected a Context, got dict .*Context\.from_dict"):
         await requests.pin("")
 
 
-async def test_a_context_that_cannot_be_used_answers_defaults() -> None:
+async def test_an_invalid_context_gets_defaults() -> None:
     flags = await RequestFlags(a_client(), plain).pin("")
     assert flags.variation("who", "the default") == "the default"
 
 
-async def test_what_a_function_raises_is_its_callers_to_see() -> None:
+async def test_an_exception_of_the_function_reaches_the_caller() -> None:
     def no_such_user(request: str) -> Context:
         raise KeyError(request)
 
@@ -146,11 +146,18 @@ async def test_what_a_function_raises_is_its_callers_to_see() -> None:
 @pytest.mark.parametrize(
     ("client", "context", "message"),
     [
-        pytest.param("sdk-key", None, "client: expected a Client, or a function that makes one, got str", id="a key for a client"),
-        pytest.param(a_client, Context("anna"), "context: expected a function of the request, got Context", id="a mere context"),
+        pytest.param(
+            "sdk-key", None, "client: expected a Client, or a function that makes one, got str", id="a key instead of a client"
+        ),
+        pytest.param(
+            a_client,
+            Context("anna"),
+            "context: expected a function of the request, got Context",
+            id="a context instead of a function",
+        ),
     ],
 )
-def test_a_wrong_argument_is_named_at_once(client: Any, context: Any, message: str) -> None:
+def test_a_wrong_argument_is_refused_at_once(client: Any, context: Any, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         Service(client, context, remedy="")
     assert str(raised.value) == message
@@ -160,7 +167,7 @@ def nothing() -> Any:
     return None
 
 
-async def test_a_function_that_makes_no_client_is_named_when_it_is_called() -> None:
+async def test_a_function_that_returns_no_client_is_refused_when_it_is_called() -> None:
     service: Service[str] = Service(nothing, None, remedy="")
     with pytest.raises(ConfigError, match="client: expected Client, got NoneType"):
         await service.running().__aenter__()
