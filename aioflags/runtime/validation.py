@@ -37,7 +37,9 @@ _USERINFO: Final = re.compile(r"(?:(?<=://)|^(?!\w+://)).*(?:@|%40)", re.DOTALL 
 
 
 def require(option: str, value: T, *kinds: type, expected: str | None = None) -> T:
-    """``value``, if it has one of the types. A bool does not count as a number. ``expected`` replaces the names of the types in the message.
+    """``value``, if it has one of the types. A bool does not count as a number.
+
+    ``expected`` replaces the names of the types in the message.
 
     Raises:
         ConfigTypeError: it has another type. The message names the option and the type, not the value.

@@ -1,4 +1,4 @@
-"""Why do flags not arrive? One check after another, from the key to the first event of a stream, each with what to do about it."""
+"""Checks why flags do not arrive, from the SDK key to the first event of a stream, and gives advice for each problem."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ from aioflags.transport.settings import DEFAULT_PORTS
 
 __all__ = ["Check", "CheckResult", "run_checks"]
 
-_PATIENCE: Final = 10.0
-"""How long the first event of a stream may take: a service sends one at once."""
-_SKEW: Final = 60.0
-_FEW_DAYS: Final = 14.0
+_FIRST_EVENT_TIMEOUT: Final = 10.0
+"""Seconds until the first event of a stream. A service sends one at once."""
+_MAX_CLOCK_SKEW: Final = 60.0
+"""Seconds."""
+_MIN_CERTIFICATE_DAYS: Final = 14.0
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class CheckResult(StrEnum):
-    """What a check came to."""
+    """The result of a check."""
 
     GOOD = "good"
     WARNING = "warning"
@@ -51,7 +52,7 @@ class CheckResult(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What one check found, and what to do about it; ``None`` where there is nothing to do."""
+    """One check: its result, and advice; ``None`` if nothing has to be done."""
 
     check: str
     verdict: CheckResult
@@ -60,11 +61,11 @@ class Check:
 
 
 async def run_checks(
-    sdk_key: str, config: Config, environment: Mapping[str, str] = os.environ, *, patience: float = _PATIENCE
+    sdk_key: str, config: Config, environment: Mapping[str, str] = os.environ, *, patience: float = _FIRST_EVENT_TIMEOUT
 ) -> AsyncGenerator[Check, None]:
-    """Every finding, as soon as it is there. It asks the service for one poll and the beginning of one stream.
+    """Yield each check when it is done. Requests one poll and the start of one stream from the service.
 
-    ``patience``: for how many seconds it waits for the first event.
+    ``patience``: seconds to wait for the first event of the stream.
     """
     key = SdkKey(sdk_key)
     yield _key(key)
@@ -78,16 +79,16 @@ async def run_checks(
         proxy = config.http.http_proxy or environment_proxy(target.scheme, target.hostname or "", _port(target), environment)
         yield _route(name, target, proxy)
         if proxy is not None:
-            reachable[name] = True  # what is behind the proxy shows when it is asked
+            reachable[name] = True  # the requests below show whether the proxy reaches the address
             continue
-        found = await _reach(name, target, config)
-        reachable[name] = found.verdict is not CheckResult.PROBLEM
-        yield found
+        connection = await _reach(name, target, config)
+        reachable[name] = connection.verdict is not CheckResult.PROBLEM
+        yield connection
     headers = identity_headers(key, instance_id="doctor", logger=config.logger)
     async with HttpTransport(config.http, config.logger) as transport:
         if reachable["base_uri"]:
-            for found in await _poll(transport, config.base_uri, headers, config.logger):
-                yield found
+            for check in await _poll(transport, config.base_uri, headers, config.logger):
+                yield check
         if reachable["stream_uri"]:
             yield await _stream(transport, config.stream_uri, headers, patience)
 
@@ -95,24 +96,24 @@ async def run_checks(
 def _key(key: SdkKey) -> Check:
     if key.discarded:
         advice = "look for spaces, quotes or line breaks around it"
-        return Check(check="key", verdict=CheckResult.PROBLEM, text="the SDK key has characters that no key has", advice=advice)
+        return Check(check="key", verdict=CheckResult.PROBLEM, text="the SDK key has invalid characters", advice=advice)
     if not key:
         advice = "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key"
-        return Check(check="key", verdict=CheckResult.PROBLEM, text="there is no SDK key", advice=advice)
+        return Check(check="key", verdict=CheckResult.PROBLEM, text="the SDK key is missing", advice=advice)
     if key.value.startswith("mob-"):
         advice = "use the server-side SDK key (sdk-…) of the environment"
         return Check(check="key", verdict=CheckResult.WARNING, text="this looks like a mobile key", advice=advice)
-    return Check(check="key", verdict=CheckResult.GOOD, text="there is an SDK key, and it can be sent")
+    return Check(check="key", verdict=CheckResult.GOOD, text="the SDK key is set, and has only valid characters")
 
 
 def _divided(moved: Sequence[str], left: Sequence[str]) -> Check:
-    there, here = (" and ".join(f"LAUNCHDARKLY_{name.upper()}" for name in names) for names in (moved, left))
-    text = f"{there} {'is' if len(moved) == 1 else 'are'} set, {here} {'is' if len(left) == 1 else 'are'} not"
-    advice = f"set {here}, too, unless what goes there is meant for LaunchDarkly's own service"
+    set_names, unset_names = (" and ".join(f"LAUNCHDARKLY_{name.upper()}" for name in names) for names in (moved, left))
+    text = f"{set_names} {'is' if len(moved) == 1 else 'are'} set, {unset_names} {'is' if len(left) == 1 else 'are'} not"
+    advice = f"set {unset_names}, too, unless these requests are meant for LaunchDarkly's own service"
     return Check(check="addresses", verdict=CheckResult.WARNING, text=text, advice=advice)
 
 
-# -- the way there
+# -- the connection
 
 
 def _port(target: SplitResult) -> int:
@@ -120,16 +121,16 @@ def _port(target: SplitResult) -> int:
 
 
 def _route(name: str, target: SplitResult, proxy: str | None) -> Check:
-    place = f"{target.scheme}://{target.hostname}:{_port(target)}{target.path}"
+    address = f"{target.scheme}://{target.hostname}:{_port(target)}{target.path}"
     if proxy is None:
-        return Check(check=f"{name} route", verdict=CheckResult.GOOD, text=f"{place}, without a proxy")
-    advice = f"if this proxy is not meant, add {target.hostname} to NO_PROXY"
+        return Check(check=f"{name} route", verdict=CheckResult.GOOD, text=f"{address}, without a proxy")
+    advice = f"if no proxy is meant for this address, add {target.hostname} to NO_PROXY"
     # Print the host and the port of a proxy only: its address may have a password, and so may the text of the error.
     try:
         through = urlsplit(proxy)
-        text = f"{place}, through the proxy {through.hostname}:{through.port or DEFAULT_PORTS.get(through.scheme, 1080)}"
+        text = f"{address}, through the proxy {through.hostname}:{through.port or DEFAULT_PORTS.get(through.scheme, 1080)}"
     except ValueError:
-        text, advice = f"{place}, through a proxy whose address is not a valid URL", "correct http_proxy, or HTTPS_PROXY"
+        text, advice = f"{address}, through a proxy whose address is not a valid URL", "correct http_proxy, or HTTPS_PROXY"
         return Check(check=f"{name} route", verdict=CheckResult.PROBLEM, text=text, advice=advice)
     return Check(check=f"{name} route", verdict=CheckResult.GOOD, text=text, advice=advice)
 
@@ -141,29 +142,31 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Check:
     except ProbeFailed as failure:
         advice = {
             "name": "check the name, the DNS of this machine, and whether a proxy is needed (HTTPS_PROXY)",
-            "connection": "a firewall may be in the way, or a proxy be needed (HTTPS_PROXY)",
-            "tls": "if a proxy inspects TLS here, name its certificate: Http(ca_certs=...), or SSL_CERT_FILE",
+            "connection": "check the firewall, and whether a proxy is needed (HTTPS_PROXY)",
+            "tls": "if a proxy inspects TLS, set its certificate: Http(ca_certs=...), or SSL_CERT_FILE",
             "plain": f"the server does not speak TLS on port {_port(target)}: use http://, or the port for https",
         }[failure.stage]
         if failure.stage == "connection" and host in _LOOPBACK:
-            advice = "nothing listens there: is the port right, and is `aioflags serve` running?"
-        # The message about a name names it already.
+            advice = "no server listens there: is the port right, and is `aioflags serve` running?"
+        # The message of a failed name lookup has the name already.
         missing = "tls" if failure.stage == "plain" else failure.stage
         text = printable(failure) if failure.stage == "name" else f"no {missing} for {host}: {printable(failure)}"
         return Check(check=check, verdict=CheckResult.PROBLEM, text=text, advice=advice)
     except ConfigError as mistake:
-        return Check(check=check, verdict=CheckResult.PROBLEM, text=printable(mistake), advice="mend the option, or its file")
+        return Check(check=check, verdict=CheckResult.PROBLEM, text=printable(mistake), advice="correct the option, or its file")
     if target.scheme == "http":
         if host in _LOOPBACK:
-            return Check(check=check, verdict=CheckResult.GOOD, text="it takes connections, on this machine")
-        text = "it takes connections, but the key and the flags travel unencrypted"
+            return Check(check=check, verdict=CheckResult.GOOD, text="it accepts connections, on this machine")
+        text = "it accepts connections, but the key and the flags are sent unencrypted"
         return Check(check=check, verdict=CheckResult.WARNING, text=text, advice="use https")
     if reached.days_left is None:
-        text = "it takes TLS connections, but nobody verifies who answers"
-        return Check(check=check, verdict=CheckResult.WARNING, text=text, advice="leave out disable_ssl_verification")
-    text = f"it takes TLS connections; its certificate is good for {reached.days_left:.0f} days"
-    if reached.days_left < _FEW_DAYS:
-        return Check(check=check, verdict=CheckResult.WARNING, text=text, advice="tell those who run the service, or the proxy")
+        text = "it accepts TLS connections, but its certificate is not verified"
+        return Check(check=check, verdict=CheckResult.WARNING, text=text, advice="remove disable_ssl_verification")
+    text = f"it accepts TLS connections; its certificate is valid for {reached.days_left:.0f} days"
+    if reached.days_left < _MIN_CERTIFICATE_DAYS:
+        return Check(
+            check=check, verdict=CheckResult.WARNING, text=text, advice="renew the certificate of the service, or of the proxy"
+        )
     return Check(check=check, verdict=CheckResult.GOOD, text=text)
 
 
@@ -171,22 +174,22 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Check:
 
 
 async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str], logger: logging.Logger) -> list[Check]:
-    """What a poll returns, and how far the clocks are apart."""
+    """Check one poll, and the difference of the clocks."""
     began = time.perf_counter()
     try:
         async with transport.get(poll_url(base, Selector.none()), headers) as reply:
             body, seen = await reply.read(), reply.headers
         text = f"it answered with {len(body):,} bytes in {time.perf_counter() - began:.2f} s"
-        found = await _answer(text, body, seen, logger)
+        check = await _answer(text, body, seen, logger)
     except RequestFailed as failure:
         seen = failure.headers
-        found = _refused("poll", failure)
+        check = _refused("poll", failure)
     skew = _skew(seen)
-    return [found] if skew is None else [found, skew]
+    return [check] if skew is None else [check, skew]
 
 
 async def _answer(text: str, body: bytes, headers: Mapping[str, str], logger: logging.Logger) -> Check:
-    """What a poll's answer contains: ``text`` with the number of flags and the environment, or why it cannot be read."""
+    """Check the body of a poll: ``text`` with the number of flags and the environment, or why the body is not flag data."""
     effect = await run_cooperatively(read_poll(body, logger=logger))
     directs = read_directive(headers) is not None
     if isinstance(effect, Completed):
@@ -205,20 +208,22 @@ async def _answer(text: str, body: bytes, headers: Mapping[str, str], logger: lo
 
 
 def _skew(headers: Mapping[str, str]) -> Check | None:
-    """How far the clocks are apart; ``None`` if the service does not say what time it is."""
-    if (there_ms := read_date(headers.get("date", ""))) is None:
+    """Check the difference of the clocks; ``None`` if the response has no ``Date`` header."""
+    if (server_ms := read_date(headers.get("date", ""))) is None:
         return None
-    skew = now() - there_ms / 1000
-    if abs(skew) <= _SKEW:
-        return Check(check="clock", verdict=CheckResult.GOOD, text=f"this machine and the service agree within {_SKEW:g} s")
+    skew = now() - server_ms / 1000
+    if abs(skew) <= _MAX_CLOCK_SKEW:
+        return Check(
+            check="clock", verdict=CheckResult.GOOD, text=f"this machine and the service differ by less than {_MAX_CLOCK_SKEW:g} s"
+        )
     text = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the service's"
     return Check(
-        check="clock", verdict=CheckResult.WARNING, text=text, advice="set it by NTP: certificates and experiments go by it"
+        check="clock", verdict=CheckResult.WARNING, text=text, advice="set it with NTP: certificates and experiments depend on it"
     )
 
 
 async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str], patience: float) -> Check:
-    """Whether the first event comes, and soon."""
+    """Check that the first event arrives in time."""
     began = time.perf_counter()
     try:
         with anyio.fail_after(patience):
@@ -231,10 +236,10 @@ async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str
     except RequestFailed as failure:
         return _refused("stream", failure)
     except TimeoutError:
-        advice = "a proxy may hold streams back: have it pass text/event-stream unbuffered, or use DataSystem.polling()"
+        advice = "a proxy may buffer streams: let it pass text/event-stream unbuffered, or use DataSystem.polling()"
         return Check(check="stream", verdict=CheckResult.PROBLEM, text=f"no event within {patience:g} s", advice=advice)
     if first is None:
-        advice = "something ends streams at once: look at the proxy, or use DataSystem.polling()"
+        advice = "a server or proxy ends streams at once: check the proxy, or use DataSystem.polling()"
         return Check(check="stream", verdict=CheckResult.PROBLEM, text="it ended before its first event", advice=advice)
     text = f"its first event came after {time.perf_counter() - began:.2f} s"
     return Check(check="stream", verdict=CheckResult.GOOD, text=text)
@@ -243,14 +248,14 @@ async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str
 def _refused(check: str, failure: RequestFailed) -> Check:
     status = failure.error.status_code
     if status in {401, 403}:
-        advice = "check that it is the server-side SDK key of the environment that is meant, and has not been reset"
+        advice = "check that this is the server-side SDK key of the right environment, and that it was not reset"
     elif status == 404:
         variable = "LAUNCHDARKLY_STREAM_URI" if check == "stream" else "LAUNCHDARKLY_BASE_URI"
         advice = f"check {variable}: is this the service, or a relay that speaks FDv2?"
     elif status == 407:
-        advice = "the proxy wants a name and password: Http(http_proxy=...)"
+        advice = "the proxy requires a user name and password: Http(http_proxy=...)"
     elif status:
-        advice = "the service, or what stands in front of it, has trouble: try again in a minute"
+        advice = "the service, or a proxy before it, fails: try again in a minute"
     else:
-        advice = "check the proxy, and what its logs say"
+        advice = "check the proxy and its log"
     return Check(check=check, verdict=CheckResult.PROBLEM, text=printable(failure.error.message), advice=advice)

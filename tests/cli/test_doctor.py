@@ -26,11 +26,11 @@ def test_a_problem_is_told_with_what_to_do_and_ends_with_status_1() -> None:
     result = run(LAUNCHDARKLY_SDK_KEY=KEY)
     lines = result.output.splitlines()
     assert lines[:2] == [
-        "ok       key: there is an SDK key, and it can be sent",
+        "ok       key: the SDK key is set, and has only valid characters",
         "ok       base_uri route: http://127.0.0.1:1, without a proxy",
     ]
     assert lines[2].startswith("PROBLEM  base_uri connection: no connection for 127.0.0.1")
-    assert lines[3].startswith("         nothing listens there: is the port right")
+    assert lines[3].startswith("         no server listens there: is the port right")
     assert result.exit_code == 1
 
 
@@ -40,7 +40,7 @@ def test_the_same_as_json() -> None:
     assert first == {
         "check": "key",
         "verdict": "problem",
-        "text": "there is no SDK key",
+        "text": "the SDK key is missing",
         "advice": "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key",
     }
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""The module that declares flags: names that survive any key, nothing in it but literals, and two checkers that take it."""
+"""The generated module: valid names for any key, literals only, and no errors from two type checkers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def declared(source: str) -> dict[str, Flag[Any]]:
 
 
 def is_nothing_but_declarations(source: str) -> bool:
-    """Whether a module has nothing but a docstring, an import, and names for calls of ``Flag`` with literals."""
+    """Whether a module has only a docstring, an import, and assignments of ``Flag`` calls with literals."""
     first, *others = ast.parse(source).body
     assert isinstance(first, ast.Expr)
     for one in others:
@@ -92,22 +92,22 @@ def is_nothing_but_declarations(source: str) -> bool:
     ("key", "name"),
     [
         pytest.param("new-checkout", "NEW_CHECKOUT", id="words"),
-        pytest.param("newCheckout", "NEW_CHECKOUT", id="humps"),
+        pytest.param("newCheckout", "NEW_CHECKOUT", id="camel case"),
         pytest.param("checkout.v2/eu", "CHECKOUT_V2_EU", id="other separators"),
         pytest.param("class", "CLASS", id="a keyword"),
         pytest.param("None", "NONE", id="a constant"),
-        pytest.param("2fa", "FLAG_2FA", id="a digit in front"),
-        pytest.param("-", "FLAG", id="nothing that a name could have"),
+        pytest.param("2fa", "FLAG_2FA", id="a leading digit"),
+        pytest.param("-", "FLAG", id="no valid character"),
         pytest.param('"; import os #', "IMPORT_OS", id="code"),
         pytest.param("größe", "GR_E", id="letters beyond ASCII"),
         pytest.param("_private", "PRIVATE", id="underscores around"),
     ],
 )
-def test_a_key_gets_the_name(key: str, name: str) -> None:
+def test_a_key_becomes_a_constant_name(key: str, name: str) -> None:
     assert constant_names([key]) == {key: name}
 
 
-def test_keys_that_would_share_a_name_are_told_apart_by_a_hash() -> None:
+def test_keys_with_the_same_name_get_a_hash() -> None:
     names = constant_names(["a-b", "a.b", "c"])
     assert names["c"] == "C"
     assert all(name.startswith("A_B_") and len(name) == 10 for key, name in names.items() if key != "c")
@@ -116,14 +116,14 @@ def test_keys_that_would_share_a_name_are_told_apart_by_a_hash() -> None:
     assert constant_names(["a-b", "a.b", "a b", "c"]).items() > names.items()
 
 
-def test_a_key_that_is_written_like_a_name_with_its_hash_takes_no_other_flags_name() -> None:
+def test_a_key_that_looks_like_a_name_with_a_hash_stays_distinct() -> None:
     taken = constant_names(["a-b", "a.b"])["a-b"]
     names = constant_names(["a-b", "a.b", taken])
     assert len(set(names.values())) == 3
 
 
 @given(st.lists(st.one_of(st.text(), st.sampled_from(WILD)), unique=True))
-def test_whatever_the_keys_are_each_has_a_name_of_its_own(keys: list[str]) -> None:
+def test_every_key_gets_a_different_valid_name(keys: list[str]) -> None:
     names = constant_names(keys)
     assert set(names) == set(keys)
     assert len(set(names.values())) == len(keys)
@@ -142,7 +142,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.one_of(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.sampled_from(WILD)), JSON))
-def test_whatever_the_flags_are_they_are_declared_and_nothing_else_happens(values: dict[str, Any]) -> None:
+def test_any_flags_are_declared_with_literals_only(values: dict[str, Any]) -> None:
     source = declarations(read_document({"flagValues": values}))
     assert is_nothing_but_declarations(source)
     found = declared(source)
@@ -161,32 +161,34 @@ def test_whatever_the_flags_are_they_are_declared_and_nothing_else_happens(value
         pytest.param([1, 2.5], "float", id="numbers"),
         pytest.param([{"a": 1}, {}], "dict[str, object]", id="objects"),
         pytest.param([[1], []], "list[object]", id="arrays"),
-        pytest.param([True, 1], "object", id="a boolean is no number"),
-        pytest.param(["a", None], "object", id="nothing in common"),
+        pytest.param([True, 1], "object", id="a boolean is not a number"),
+        pytest.param(["a", None], "object", id="several types"),
         pytest.param([None], "object", id="null"),
-        pytest.param([], "object", id="nothing"),
+        pytest.param([], "object", id="no variations"),
     ],
 )
-def test_the_type_is_that_of_all_variations(variations: list[Any], written: str) -> None:
+def test_the_declared_type_is_the_type_of_all_variations(variations: list[Any], written: str) -> None:
     assert declared_type(variations) == written
 
 
 @pytest.mark.parametrize(
     ("flag", "default"),
     [
-        pytest.param({"variations": ["a", "b"], "offVariation": 1}, "b", id="what is served while it is off"),
-        pytest.param({"variations": ["a", "b"]}, "a", id="else the first variation"),
-        pytest.param({"variations": ["a"], "offVariation": 7}, "a", id="also where the off variation is not there"),
-        pytest.param({"variations": []}, None, id="None without any"),
-        pytest.param({"variations": [False, True], "offVariation": 1}, True, id="True of a flag that is true while it is off"),
-        pytest.param({"variations": [True, False]}, False, id="False of a boolean that nobody can turn off"),
-        pytest.param({"variations": [True, False], "offVariation": 7}, False, id="False where the off variation is not there"),
-        pytest.param({"variations": [1, 2.5]}, 1.0, id="a float among numbers, so that no fraction is cut off"),
-        pytest.param({"variations": [10**400, 2.5]}, 2.5, id="the first that a float can hold"),
-        pytest.param({"variations": ["a", 1], "offVariation": 0}, None, id="None of several types, which asks for any"),
+        pytest.param({"variations": ["a", "b"], "offVariation": 1}, "b", id="the off variation"),
+        pytest.param({"variations": ["a", "b"]}, "a", id="the first variation if there is no off variation"),
+        pytest.param({"variations": ["a"], "offVariation": 7}, "a", id="the first variation if the off variation does not exist"),
+        pytest.param({"variations": []}, None, id="None without variations"),
+        pytest.param({"variations": [False, True], "offVariation": 1}, True, id="True for a boolean whose off variation is true"),
+        pytest.param({"variations": [True, False]}, False, id="False for a boolean without an off variation"),
+        pytest.param(
+            {"variations": [True, False], "offVariation": 7}, False, id="False for a boolean whose off variation does not exist"
+        ),
+        pytest.param({"variations": [1, 2.5]}, 1.0, id="a float if one variation is a float"),
+        pytest.param({"variations": [10**400, 2.5]}, 2.5, id="the first number that a float can hold"),
+        pytest.param({"variations": ["a", 1], "offVariation": 0}, None, id="None for several types"),
     ],
 )
-def test_the_default_is(flag: dict[str, Any], default: object) -> None:
+def test_the_default_of_a_flag(flag: dict[str, Any], default: object) -> None:
     (found,) = declared(declarations(read_document({"flags": {"f": flag}}))).values()
     assert (type(found.default), found.default) == (type(default), default)
 
@@ -208,24 +210,24 @@ async def test_a_flag_of_several_types_serves_each_of_them() -> None:
     ("value", "written"),
     [
         pytest.param("dark", r'"dark"', id="double quotes"),
-        pytest.param("it's", r'''"it's"''', id="around single ones"),
-        pytest.param('say "hi"', r"""'say "hi"'""", id="single ones around double ones"),
-        pytest.param("""it's "so" """, r"""'it\'s "so" '""", id="those that take fewer backslashes"),
-        pytest.param("""'"'""", r'''"'\"'"''', id="or the double ones again"),
+        pytest.param("it's", r'''"it's"''', id="double quotes around single quotes"),
+        pytest.param('say "hi"', r"""'say "hi"'""", id="single quotes around double quotes"),
+        pytest.param("""it's "so" """, r"""'it\'s "so" '""", id="the quotes that need fewer backslashes"),
+        pytest.param("""'"'""", r'''"'\"'"''', id="double quotes if both need the same"),
         pytest.param("\\'\\\"", r'''"\\'\\\""''', id="backslashes before quotes"),
-        pytest.param("\u202e\n", r'"\u202e\n"', id="what cannot be seen"),
-        pytest.param({"a": ["b", {}]}, r'{"a": ["b", {}]}', id="in arrays and objects, too"),
+        pytest.param("\u202e\n", r'"\u202e\n"', id="invisible characters"),
+        pytest.param({"a": ["b", {}]}, r'{"a": ["b", {}]}', id="strings in arrays and objects"),
     ],
 )
-def test_a_text_is_written_as_formatters_have_it(value: object, written: str) -> None:
+def test_a_string_has_the_quotes_that_formatters_prefer(value: object, written: str) -> None:
     source = declarations(read_document({"flagValues": {"f": value}}))
     assert source.splitlines()[-1].partition("default=")[2] == f"{written})"
 
 
-def test_a_module_reads() -> None:
+def test_the_generated_module() -> None:
     document = {"flagValues": {"new-checkout": False, "limits": {"items": 10}}, "segments": {"s": {}}}
     assert declarations(read_document(document)) == (
-        '"""Flags, declared by ``aioflags codegen``. Made anew whenever flags come or go; not to be edited."""\n'
+        '"""Flags, generated by ``aioflags codegen``. Do not edit."""\n'
         "\n"
         "from aioflags import Flag\n"
         "\n"
@@ -235,7 +237,7 @@ def test_a_module_reads() -> None:
 
 
 @pytest.mark.real_time
-def test_a_formatter_finds_nothing_to_do(tmp_path: Path) -> None:
+def test_a_formatter_changes_nothing(tmp_path: Path) -> None:
     values: dict[str, Any] = dict.fromkeys(WILD, 'it\'s "so"') | {"list": ["a", 1, 1e30, None], "object": {"k'": {'"': -1.5}}}
     module = tmp_path / "made.py"
     module.write_text(declarations(read_document({"flagValues": values})), encoding="utf-8")
@@ -251,16 +253,16 @@ def test_a_formatter_finds_nothing_to_do(tmp_path: Path) -> None:
         pytest.param(b'from aioflags import Flag\nA = Flag[str](\n  "a",\n  default="b",  # so it is\n)', True, id="other lines"),
         pytest.param(b'from aioflags import Flag\n\nA = Flag[str]("a", default="c")\n', False, id="another default"),
         pytest.param(b'from aioflags import Flag\n\nB = Flag[str]("a", default="b")\n', False, id="another name"),
-        pytest.param(b'from aioflags import Flag\n\nA = Flag[str]("a", default=', False, id="no module"),
-        pytest.param(b"\0", False, id="no text"),
+        pytest.param(b'from aioflags import Flag\n\nA = Flag[str]("a", default=', False, id="invalid syntax"),
+        pytest.param(b"\0", False, id="a null byte"),
     ],
 )
-def test_two_modules_declare_the_same_however_they_are_laid_out(module: bytes, is_same: bool) -> None:
+def test_two_modules_are_compared_without_their_formatting(module: bytes, is_same: bool) -> None:
     made = b'from aioflags import Flag\n\nA = Flag[str]("a", default="b")\n'
     assert declare_the_same(module, made) is is_same
 
 
-def test_what_is_no_module_is_the_same_as_itself_alone() -> None:
+def test_a_text_that_is_not_python_equals_only_itself() -> None:
     assert declare_the_same(b"(", b"(")
     assert not declare_the_same(b"(", b"((")
 
@@ -277,7 +279,7 @@ def test_a_document_without_flags_makes_an_empty_module() -> None:
         pytest.param(["pyright", "--pythonpath", sys.executable], id="pyright"),
     ],
 )
-def test_both_type_checkers_take_it(checker: list[str], tmp_path: Path) -> None:
+def test_type_checkers_accept_the_module(checker: list[str], tmp_path: Path) -> None:
     values: dict[str, Any] = dict.fromkeys(WILD, True)
     values |= {"text": "a'b\"c", "number": 1, "ratio": 1.5, "list": [1, {"a": None}], "object": {"k": [True]}, "null": None}
     (tmp_path / "generated.py").write_text(declarations(read_document({"flagValues": values})), encoding="utf-8")
@@ -307,11 +309,11 @@ def test_both_type_checkers_take_it(checker: list[str], tmp_path: Path) -> None:
 DOCUMENT = {"flagValues": {"checkout": True, "theme": "dark", "limits": {"items": 1}}}
 
 
-def test_flags_that_are_there_are_let_pass() -> None:
+def test_flags_that_exist_pass() -> None:
     assert_flags_exist([Flag[bool]("checkout", default=False), Flag("theme", default="light")], document=DOCUMENT)
 
 
-def test_a_module_that_was_made_from_a_file_passes_with_it(tmp_path: Path) -> None:
+def test_a_module_generated_from_a_file_passes_with_that_file(tmp_path: Path) -> None:
     file = tmp_path / "flags.json"
     flags = {
         "flagValues": {"checkout": True, "limits": {"items": [1]}, "list": [1], "nothing": None},
@@ -334,7 +336,7 @@ def test_a_module_that_was_made_from_a_file_passes_with_it(tmp_path: Path) -> No
         pytest.param(
             [Flag("chekout", default=False)],
             ["the flag 'chekout' is not in the document; did you mean 'checkout'?"],
-            id="a key that is not there, with the nearest",
+            id="an unknown key, with the nearest key",
         ),
         pytest.param(
             [Flag("theme", default=False), Flag("x", default=1), Flag("limits", default={})],
@@ -342,12 +344,12 @@ def test_a_module_that_was_made_from_a_file_passes_with_it(tmp_path: Path) -> No
                 "the flag 'theme' is declared with the default False, a boolean, and can serve 'dark', a string",
                 "the flag 'x' is not in the document",
             ],
-            id="all of them, and a value of another type",
+            id="several mistakes, and a value of another type",
         ),
         pytest.param([], ["no flag is declared there"], id="nothing to check"),
     ],
 )
-def test_what_is_not_as_declared_fails(flags: list[Flag[Any]], messages: list[str]) -> None:
+def test_flags_that_differ_from_their_declaration_fail(flags: list[Flag[Any]], messages: list[str]) -> None:
     with pytest.raises(AssertionError) as failure:
         assert_flags_exist(flags, document=DOCUMENT)
     assert str(failure.value).splitlines() == messages

@@ -1,4 +1,4 @@
-"""What is wrong is found where it is, and told with what to do: on real sockets, since these are what is looked at."""
+"""The checks of doctor, on real sockets: each reports its problem with advice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOCAL = {"no_proxy": "*"}
 
 
 async def findings(config: Config, key: str = KEY, *, patience: float = 30, **more: str) -> dict[str, Check]:
-    """The findings by what was checked, in order."""
+    """The checks by name, in order."""
     return {found.check: found async for found in run_checks(key, config, {**LOCAL, **more}, patience=patience)}
 
 
@@ -38,7 +38,7 @@ async def of_server(*faults: Fault) -> dict[str, Check]:
         return await findings(at(serving.url), patience=0.3 if any(fault.kind is FaultKind.SILENCE for fault in faults) else 30)
 
 
-async def test_where_nothing_is_wrong_everything_is_good() -> None:
+async def test_without_a_problem_all_checks_are_good() -> None:
     found = await of_server()
     assert list(found) == [
         *("key", "base_uri route", "base_uri connection", "stream_uri route", "stream_uri connection"),
@@ -55,12 +55,12 @@ async def test_where_nothing_is_wrong_everything_is_good() -> None:
 @pytest.mark.parametrize(
     ("key", "verdict", "text"),
     [
-        pytest.param("", CheckResult.PROBLEM, "there is no SDK key", id="none"),
-        pytest.param("sdk-1\n", CheckResult.PROBLEM, "the SDK key has characters that no key has", id="a line break"),
+        pytest.param("", CheckResult.PROBLEM, "the SDK key is missing", id="none"),
+        pytest.param("sdk-1\n", CheckResult.PROBLEM, "the SDK key has invalid characters", id="a line break"),
         pytest.param("mob-123", CheckResult.WARNING, "this looks like a mobile key", id="a mobile key"),
     ],
 )
-async def test_a_key_is_looked_at(key: str, verdict: CheckResult, text: str) -> None:
+async def test_the_sdk_key_is_checked(key: str, verdict: CheckResult, text: str) -> None:
     found = (await findings(at("http://127.0.0.1:1"), key))["key"]
     assert (found.verdict, found.text) == (verdict, text)
     assert found.advice
@@ -70,27 +70,29 @@ async def test_a_key_is_looked_at(key: str, verdict: CheckResult, text: str) -> 
     ("fault", "check", "verdict", "text"),
     [
         pytest.param(Fault(kind=FaultKind.STATUS, status=401), "poll", CheckResult.PROBLEM, "401", id="the key is refused"),
-        pytest.param(Fault(kind=FaultKind.STATUS, status=404), "poll", CheckResult.PROBLEM, "404", id="no such address"),
-        pytest.param(Fault(kind=FaultKind.STATUS, status=407), "poll", CheckResult.PROBLEM, "407", id="a proxy wants a password"),
-        pytest.param(Fault(kind=FaultKind.STATUS, status=503), "stream", CheckResult.PROBLEM, "503", id="the service has trouble"),
+        pytest.param(Fault(kind=FaultKind.STATUS, status=404), "poll", CheckResult.PROBLEM, "404", id="unknown path"),
+        pytest.param(
+            Fault(kind=FaultKind.STATUS, status=407), "poll", CheckResult.PROBLEM, "407", id="a proxy requires a password"
+        ),
+        pytest.param(Fault(kind=FaultKind.STATUS, status=503), "stream", CheckResult.PROBLEM, "503", id="the service fails"),
         pytest.param(Fault(kind=FaultKind.DIRECTIVE), "poll", CheckResult.WARNING, "directs clients off FDv2", id="the directive"),
         pytest.param(
             Fault(kind=FaultKind.SILENCE, on=frozenset({Endpoint.STREAM})),
             "stream",
             CheckResult.PROBLEM,
             "no event within 0.3 s",
-            id="silence",
+            id="no event",
         ),
         pytest.param(Fault(kind=FaultKind.RESET, on=frozenset({Endpoint.POLL})), "poll", CheckResult.PROBLEM, "Read", id="a reset"),
     ],
 )
-async def test_what_the_service_does_is_told_with_what_to_do(fault: Fault, check: str, verdict: CheckResult, text: str) -> None:
+async def test_a_failure_of_the_service_is_reported_with_advice(fault: Fault, check: str, verdict: CheckResult, text: str) -> None:
     found = (await of_server(fault))[check]
     assert (found.verdict, text in found.text) == (verdict, True), found
     assert found.advice
 
 
-async def test_a_stream_that_ends_at_once_is_no_stream() -> None:
+async def test_a_stream_that_ends_at_once_is_a_problem() -> None:
     stream = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 0\r\n\r\n"
     async with raw_server(saying(stream)) as server:
         found = (await findings(at(f"http://127.0.0.1:{server.port}")))["stream"]
@@ -100,7 +102,7 @@ async def test_a_stream_that_ends_at_once_is_no_stream() -> None:
 @pytest.mark.parametrize(
     ("ahead", "text"),
     [
-        pytest.param(0, "this machine and the service agree within 60 s", id="right"),
+        pytest.param(0, "this machine and the service differ by less than 60 s", id="equal"),
         pytest.param(600, "this machine's clock is 600 s behind the service's", id="slow"),
         pytest.param(-600, "this machine's clock is 600 s ahead of the service's", id="fast"),
     ],
@@ -112,7 +114,7 @@ async def test_clocks_are_compared(ahead: float, text: str) -> None:
     assert (found.verdict is CheckResult.GOOD) is (ahead == 0)
 
 
-async def test_a_poll_is_read() -> None:
+async def test_a_poll_reports_flags_and_environment() -> None:
     body = b"""{"events": [
         {"event": "server-intent", "data": {"payloads": [{"id": "p", "target": 1, "intentCode": "xfer-full", "reason": "r"}]}},
         {"event": "put-object", "data": {"version": 1, "kind": "flag", "key": "a", "object": {"key": "a", "version": 1}}},
@@ -125,14 +127,14 @@ async def test_a_poll_is_read() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>sign in</html>", b"{}"], ids=["nothing", "a page", "another document"])
-async def test_an_answer_without_flag_data_is_a_problem(body: bytes) -> None:
+async def test_a_poll_without_flag_data_is_a_problem(body: bytes) -> None:
     async with raw_server(answering(ok(body), ok())) as server:
         found = (await findings(at(f"http://127.0.0.1:{server.port}")))["poll"]
     assert (found.verdict, "that are not flag data" in found.text) == (CheckResult.PROBLEM, True)
     assert "check the address" in (found.advice or "")
 
 
-async def test_a_missing_stream_is_not_blamed_on_the_address_of_polls() -> None:
+async def test_a_missing_stream_names_the_variable_for_streams() -> None:
     found = await of_server(Fault(kind=FaultKind.STATUS, status=404, on=frozenset({Endpoint.STREAM})))
     assert "404" in found["stream"].text
     assert "LAUNCHDARKLY_STREAM_URI" in (found["stream"].advice or "")
@@ -144,7 +146,7 @@ async def test_the_path_of_an_address_is_part_of_its_route() -> None:
     assert found["base_uri route"].text == "http://127.0.0.1:1/eu/flags, without a proxy"
 
 
-async def test_a_service_that_does_not_tell_the_time_is_not_asked_for_it() -> None:
+async def test_without_a_date_header_the_clock_is_not_checked() -> None:
     async with raw_server(answering(ok(), ok())) as server:
         assert "clock" not in await findings(at(f"http://127.0.0.1:{server.port}"))
 
@@ -152,12 +154,16 @@ async def test_a_service_that_does_not_tell_the_time_is_not_asked_for_it() -> No
 @pytest.mark.parametrize(
     ("url", "text", "advice"),
     [
-        pytest.param("http://127.0.0.1:1", "no connection for 127.0.0.1", "is `aioflags serve` running?", id="nobody listens here"),
-        pytest.param("http://127.0.0.2:1", "no connection for 127.0.0.2", "a firewall may be in the way", id="nor there"),
-        pytest.param("https://nowhere.invalid", "no address of nowhere.invalid: [", "the DNS of this machine", id="no such name"),
+        pytest.param(
+            "http://127.0.0.1:1", "no connection for 127.0.0.1", "is `aioflags serve` running?", id="no server on this machine"
+        ),
+        pytest.param("http://127.0.0.2:1", "no connection for 127.0.0.2", "check the firewall", id="no server at another address"),
+        pytest.param(
+            "https://nowhere.invalid", "no address of nowhere.invalid: [", "the DNS of this machine", id="unknown host name"
+        ),
     ],
 )
-async def test_a_service_that_cannot_be_reached_is_not_asked(url: str, text: str, advice: str) -> None:
+async def test_a_service_that_cannot_be_reached_gets_no_requests(url: str, text: str, advice: str) -> None:
     found = await findings(at(url))
     reached = found["base_uri connection"]
     assert reached.verdict is CheckResult.PROBLEM
@@ -172,16 +178,16 @@ async def test_a_service_that_cannot_be_reached_is_not_asked(url: str, text: str
         pytest.param(
             ["base_uri"],
             "LAUNCHDARKLY_BASE_URI is set, LAUNCHDARKLY_STREAM_URI and LAUNCHDARKLY_EVENTS_URI are not",
-            id="one",
+            id="one address is missing",
         ),
         pytest.param(
             ["base_uri", "events_uri"],
             "LAUNCHDARKLY_BASE_URI and LAUNCHDARKLY_EVENTS_URI are set, LAUNCHDARKLY_STREAM_URI is not",
-            id="two",
+            id="two addresses are missing",
         ),
     ],
 )
-async def test_addresses_that_lead_to_two_services_are_remarked(options: list[str], text: str) -> None:
+async def test_a_mixture_of_custom_and_default_addresses_is_a_warning(options: list[str], text: str) -> None:
     config = Config(http=Http(http_proxy="http://127.0.0.1:1"), **dict.fromkeys(options, "http://127.0.0.1:1"))  # type: ignore[arg-type]  # options by name
     found = (await findings(config))["addresses"]
     assert (found.verdict, found.text) == (CheckResult.WARNING, text)
@@ -189,7 +195,7 @@ async def test_addresses_that_lead_to_two_services_are_remarked(options: list[st
     assert found.advice.startswith("set LAUNCHDARKLY_STREAM_URI")
 
 
-async def test_a_proxy_is_named_without_its_password() -> None:
+async def test_a_proxy_is_shown_without_its_password() -> None:
     found = await findings(at("https://flags.invalid", http_proxy="http://anna:secret@127.0.0.1:1"))
     assert found["base_uri route"].text == "https://flags.invalid:443, through the proxy 127.0.0.1:1"
     assert "NO_PROXY" in (found["base_uri route"].advice or "")
@@ -208,7 +214,7 @@ async def test_a_proxy_of_the_environment_that_is_not_a_url_is_a_problem(proxy: 
     assert not any("secret" in f"{one.text} {one.advice}" for one in found)
 
 
-async def test_a_proxy_of_the_environment_is_named() -> None:
+async def test_a_proxy_of_the_environment_is_shown() -> None:
     config = at("http://127.0.0.1:1")
     found = [one async for one in run_checks(KEY, config, {"HTTP_PROXY": "http://proxy.test"}, patience=0.1)]
     assert found[1].text == "http://127.0.0.1:1, through the proxy proxy.test:80"
@@ -222,34 +228,34 @@ async def connection(tls: ssl.SSLContext, **http: object) -> Check:
         return (await findings(at(f"https://127.0.0.1:{server.port}", **http)))["base_uri connection"]
 
 
-async def test_a_good_certificate_is_good_for_so_many_days(certified: ssl.SSLContext, ca_file: str) -> None:
+async def test_a_valid_certificate_shows_its_remaining_days(certified: ssl.SSLContext, ca_file: str) -> None:
     found = await connection(certified, ca_certs=ca_file)
-    assert (found.verdict, found.text[:51]) == (CheckResult.GOOD, "it takes TLS connections; its certificate is good f")
+    assert (found.verdict, found.text[:51]) == (CheckResult.GOOD, "it accepts TLS connections; its certificate is vali")
 
 
-async def test_one_that_nobody_vouches_for_is_a_problem(certified: ssl.SSLContext) -> None:
+async def test_a_certificate_of_an_unknown_authority_is_a_problem(certified: ssl.SSLContext) -> None:
     found = await connection(certified)
     assert (found.verdict, "certificate" in found.text) == (CheckResult.PROBLEM, True)
     assert "ca_certs" in (found.advice or "")
 
 
-async def test_one_that_nobody_verifies_is_remarked(certified: ssl.SSLContext) -> None:
+async def test_a_certificate_that_is_not_verified_is_a_warning(certified: ssl.SSLContext) -> None:
     found = await connection(certified, disable_ssl_verification=True)
-    assert (found.verdict, found.text) == (CheckResult.WARNING, "it takes TLS connections, but nobody verifies who answers")
+    assert (found.verdict, found.text) == (CheckResult.WARNING, "it accepts TLS connections, but its certificate is not verified")
 
 
-async def test_a_certificate_that_cannot_be_read_is_named(certified: ssl.SSLContext, tmp_path: Path) -> None:
+async def test_a_ca_file_that_cannot_be_read_is_a_problem(certified: ssl.SSLContext, tmp_path: Path) -> None:
     found = await connection(certified, ca_certs=str(tmp_path / "absent.pem"))
     assert (found.verdict, found.text.startswith("ca_certs: ")) == (CheckResult.PROBLEM, True)
 
 
-async def test_a_server_that_speaks_no_tls_is_reached_but_not_trusted() -> None:
+async def test_plain_http_to_another_machine_is_a_warning() -> None:
     async with raw_server(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         found = (await findings(at(f"https://127.0.0.1:{server.port}", connect_timeout=1.0)))["base_uri connection"]
     assert (found.verdict, found.text.startswith("no tls for 127.0.0.1")) == (CheckResult.PROBLEM, True)
 
 
-async def test_https_to_a_server_of_plain_http_is_not_blamed_on_a_proxy() -> None:
+async def test_https_to_a_plain_http_server_gets_the_right_advice() -> None:
     async with serve(WATCH.app(create_app(ServerState.of({})))) as serving:
         found = (await findings(at(serving.url.replace("http://", "https://"))))["base_uri connection"]
     assert (found.verdict, found.text.startswith("no tls for ")) == (CheckResult.PROBLEM, True)
@@ -259,7 +265,7 @@ async def test_https_to_a_server_of_plain_http_is_not_blamed_on_a_proxy() -> Non
     assert "proxy" not in found.advice
 
 
-async def test_a_probe_hangs_up() -> None:
+async def test_a_probe_closes_its_connection() -> None:
     async with raw_server(saying()) as server:
         assert (await probe("http", "127.0.0.1", server.port, Http())).days_left is None
         await server.ended.wait()

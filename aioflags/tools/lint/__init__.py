@@ -1,4 +1,4 @@
-"""What is wrong, or cannot be meant, in flag files. Pure: texts in, findings out; ``aioflags lint`` is its command."""
+"""Finds mistakes in flag files. No input or output: :func:`lint` takes texts and returns findings. Command: ``aioflags lint``."""
 
 from __future__ import annotations
 

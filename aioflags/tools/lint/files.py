@@ -1,4 +1,4 @@
-"""Files become findings: texts are read as far as they can be, and all that they say is looked at together.
+"""Lints files: reads each as far as possible, and checks the flags and segments of all files together.
 
 Source: ``data-system.md`` 9.1.
 """
@@ -33,7 +33,7 @@ from aioflags.tools.lint.references import (
     segment_edges,
 )
 from aioflags.tools.lint.segments import check_segment
-from aioflags.tools.lint.shapes import shaped
+from aioflags.tools.lint.shapes import check_shape
 
 __all__ = ["lint"]
 
@@ -42,7 +42,7 @@ _SECTIONS: Final = (*SECTIONS, _VALUES)
 
 
 def lint(files: Iterable[tuple[str, bytes]]) -> list[LintFinding]:
-    """Every mistake in files, given as names and contents, that are one data set; in order of file and line."""
+    """Every mistake in a data set of one or several files, sorted by file and line. ``files`` has names and contents."""
     linted = [_File(name, text) for name, text in files]
     entries = {kind: _entries(linted, kind) for kind in ObjectKind}
     _check_each(entries)
@@ -52,7 +52,7 @@ def lint(files: Iterable[tuple[str, bytes]]) -> list[LintFinding]:
 
 @dataclass(slots=True)
 class _Entry:
-    """A flag or segment at its place, with what was wrong about its form."""
+    """A flag or segment with its path, and the paths in it that are malformed."""
 
     file: _File
     path: Path
@@ -60,7 +60,7 @@ class _Entry:
     malformed: tuple[Path, ...]
 
     def remark(self, remarks: Iterable[LintRemark]) -> None:
-        """Takes in what makes sense: a place that is malformed has been told of, and so has all that follows from it."""
+        """Add remarks, except those at malformed places: these already have a remark."""
         self.file.remarks += [remark for remark in remarks if not any(_touch(remark.path, path) for path in self.malformed)]
 
 
@@ -79,9 +79,7 @@ class _File:
         except DocumentError as mistake:
             self.unreadable = mistake
             return
-        self.remarks += [
-            LintRemark("repeated-name", path, f"{quoted(path[-1])} stands here twice") for path in self.places.repeated
-        ]
+        self.remarks += [LintRemark("repeated-name", path, f"{quoted(path[-1])} is here twice") for path in self.places.repeated]
         if not isinstance(document, dict):
             self.remarks.append(LintRemark("wrong-type", (), f"expected object, got {type_name(document)}"))
             return
@@ -90,18 +88,18 @@ class _File:
                 suggestion = did_you_mean(name, _SECTIONS, quote=quoted) or f"expected {', '.join(_SECTIONS)}"
                 self.remarks.append(LintRemark("unknown-section", (name,), f"unknown property {quoted(name)}", suggestion))
             elif isinstance(section, dict):
-                for key, written in cast("dict[str, Any]", section).items():
-                    self._take(name, key, written)
+                for key, data in cast("dict[str, Any]", section).items():
+                    self._add_entry(name, key, data)
             elif section is not None:
                 self.remarks.append(LintRemark("wrong-type", (name,), f"expected object, got {type_name(section)}"))
 
-    def _take(self, section: str, key: str, written: Any) -> None:
+    def _add_entry(self, section: str, key: str, data: Any) -> None:
         path = (section, key)
         if section == _VALUES:
-            self.entries.append((ObjectKind.FLAG, key, _Entry(self, path, value_flag(key, written), ())))
+            self.entries.append((ObjectKind.FLAG, key, _Entry(self, path, value_flag(key, data), ())))
             return
         kind = SECTIONS[section]
-        definition, remarks = shaped(kind, written, path)
+        definition, remarks = check_shape(kind, data, path)
         self.remarks += remarks
         malformed = tuple(remark.path for remark in remarks if remark.rule != "unknown-property")
         if definition.key not in {"", key}:
@@ -120,7 +118,7 @@ class _File:
             yield self._finding(LintRemark("syntax", (), mistake.problem), mistake.path or "", place)
         if self.places is not None:
             placed = [(self.places.at(remark.path), remark) for remark in self.remarks]
-            for place, remark in sorted(placed, key=lambda found: (found[0].line, found[0].column)):
+            for place, remark in sorted(placed, key=lambda placed: (placed[0].line, placed[0].column)):
                 yield self._finding(remark, spelled(remark.path), place)
 
     def _finding(self, remark: LintRemark, path: str, place: Place | None) -> LintFinding:
@@ -138,40 +136,40 @@ class _File:
 
 
 def _read(text: bytes, name: str) -> tuple[Any, Places]:
-    """What a text says, and where. Raises :class:`DocumentError`."""
+    """The document in a text, and the places of its values. Raises :class:`DocumentError`."""
     content = utf8(text, name)
     if is_yaml(name):
         try:
-            found = read_yaml(content.decode())
+            yaml = read_yaml(content.decode())
         except YamlError as mistake:
             raise DocumentError(mistake.problem, file=name, line=mistake.line, column=mistake.column) from None
-        return plain_json(found.value), found.places
+        return plain_json(yaml.value), yaml.places
     try:
         check_depth(content)
         document = msgspec.json.decode(content)
     except UNREADABLE as error:
-        read_document(content, name=name)  # it knows the place
+        read_document(content, name=name)  # raises with the place of the mistake
         raise DocumentError(str(read_problem(error)), file=name) from None
     return document, places_of_json(content.decode())
 
 
 def _entries(files: Iterable[_File], kind: ObjectKind) -> dict[str, _Entry]:
     """The entries of a kind in all files; one whose key is taken is told of, and left out."""
-    found: dict[str, _Entry] = {}
+    by_key: dict[str, _Entry] = {}
     for file in files:
         for other_kind, key, entry in file.entries:
             if other_kind is not kind:
                 continue
-            first = found.setdefault(key, entry)
+            first = by_key.setdefault(key, entry)
             if first is not entry:
                 where = spelled(first.path) if first.file is file else first.file.name
                 file.remarks.append(LintRemark("duplicate-key", entry.path, f"this {kind} is in {where}, too"))
-    return {key: entry for key, entry in found.items() if not entry.definition.deleted}
+    return {key: entry for key, entry in by_key.items() if not entry.definition.deleted}
 
 
 def _check_each(entries: dict[ObjectKind, dict[str, _Entry]]) -> None:
-    for found in entries.values():
-        for entry in found.values():
+    for by_key in entries.values():
+        for entry in by_key.values():
             match entry.definition:
                 case FlagDefinition() as flag:
                     entry.remark(check_flag(flag, entry.path))
@@ -182,23 +180,23 @@ def _check_each(entries: dict[ObjectKind, dict[str, _Entry]]) -> None:
 def _check_together(entries: dict[ObjectKind, dict[str, _Entry]]) -> None:
     flags = {key: cast("FlagDefinition", entry.definition) for key, entry in entries[ObjectKind.FLAG].items()}
     segments = {key: cast("SegmentDefinition", entry.definition) for key, entry in entries[ObjectKind.SEGMENT].items()}
-    needed: dict[ObjectKind, dict[str, list[Edge]]] = {ObjectKind.FLAG: {}, ObjectKind.SEGMENT: {}}
-    for kind, found in entries.items():
-        for key, entry in found.items():
+    graphs: dict[ObjectKind, dict[str, list[Edge]]] = {ObjectKind.FLAG: {}, ObjectKind.SEGMENT: {}}
+    for kind, by_key in entries.items():
+        for key, entry in by_key.items():
             rules = [rule.clauses for rule in entry.definition.rules or ()]
-            looked_into = segment_edges(rules, entry.path)
-            entry.remark(check_segments_of(looked_into, segments))
+            used_segments = segment_edges(rules, entry.path)
+            entry.remark(check_segments_of(used_segments, segments))
             if isinstance(entry.definition, FlagDefinition):
                 entry.remark(check_prerequisites(entry.definition, entry.path, flags))
-                needed[kind][key] = prerequisite_edges(entry.definition, entry.path)
+                graphs[kind][key] = prerequisite_edges(entry.definition, entry.path)
             else:
-                needed[kind][key] = looked_into
-    for kind, graph in needed.items():
+                graphs[kind][key] = used_segments
+    for kind, graph in graphs.items():
         for key, remark in check_cycles(graph):
             entries[kind][key].remark([remark])
 
 
-def _touch(one: Path, other: Path) -> bool:
-    """Whether one path leads to, or through, where the other leads."""
-    shared = min(len(one), len(other))
-    return one[:shared] == other[:shared]
+def _touch(path: Path, other: Path) -> bool:
+    """Whether one of two paths starts with the other."""
+    shared = min(len(path), len(other))
+    return path[:shared] == other[:shared]

@@ -1,4 +1,4 @@
-"""What is found: the rules with their weight, a remark at a path, and a finding in a file."""
+"""The rules of lint with their levels, a remark at a path, and a finding in a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RULES", "Level", "LintFinding", "LintRemark", "quoted", "spelled"]
 
 
 class Level(StrEnum):
-    """An error refuses the file, or makes something in it fail; a warning is about what can hardly be meant."""
+    """Error: the file is refused, or a part of it fails. Warning: a part of it is probably not intended."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -59,7 +59,7 @@ RULES: Final[dict[str, tuple[Level, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class LintRemark:
-    """What is wrong with the value at ``path``, and what may have been meant."""
+    """A mistake at ``path``, and a suggestion."""
 
     rule: str
     path: Path
@@ -69,7 +69,7 @@ class LintRemark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintFinding:
-    """A remark on a file. Lines and columns count from 1; ``None`` where there is no telling."""
+    """A remark with its file and place. Lines and columns count from 1; ``None`` if unknown."""
 
     rule: str
     level: Level
@@ -88,7 +88,7 @@ class LintFinding:
 
 
 def spelled(path: Path) -> str:
-    """A path as people read it: ``flags.checkout.rules[0]``."""
+    """A path as text: ``flags.checkout.rules[0]``."""
     text = ""
     for part in path:
         text = f"{text}[{part}]" if isinstance(part, int) else joined(text, part)
@@ -96,5 +96,5 @@ def spelled(path: Path) -> str:
 
 
 def quoted(value: object) -> str:
-    """A text in quotes, fit for a line."""
+    """A text in quotes, with control characters escaped."""
     return f'"{printable(value)}"'

@@ -1,4 +1,4 @@
-"""What flags and segments say about one another: whom they need, and whether that ends."""
+"""Checks references between flags and segments: missing prerequisites, missing segments, cycles."""
 
 from __future__ import annotations
 
@@ -16,63 +16,65 @@ from aioflags.tools.lint.flags import check_variation
 __all__ = ["Edge", "check_cycles", "check_prerequisites", "check_segments_of", "prerequisite_edges", "segment_edges"]
 
 Edge: TypeAlias = tuple[str, Path]
-"""A key that is needed, and where that is said."""
+"""A key that a flag or segment refers to, and the path of the reference."""
 
 
 def prerequisite_edges(flag: FlagDefinition, path: Path) -> list[Edge]:
-    """The flags that a flag needs."""
-    return [(needed.key, (*path, "prerequisites", index, "key")) for index, needed in enumerate(flag.prerequisites or ())]
+    """The prerequisites of a flag."""
+    return [
+        (prerequisite.key, (*path, "prerequisites", index, "key")) for index, prerequisite in enumerate(flag.prerequisites or ())
+    ]
 
 
 def segment_edges(rules: Iterable[Iterable[Clause] | None], path: Path) -> list[Edge]:
-    """The segments that rules look into."""
+    """The segments in the clauses of rules."""
     return [
-        (value, (*path, "rules", number, "clauses", index, "values", place))
+        (value, (*path, "rules", number, "clauses", index, "values", position))
         for number, clauses in enumerate(rules)
         for index, clause in enumerate(clauses or ())
         if clause.op == SEGMENT_MATCH
-        for place, value in enumerate(clause.values or ())
+        for position, value in enumerate(clause.values or ())
         if isinstance(value, str)
     ]
 
 
 def check_prerequisites(flag: FlagDefinition, path: Path, flags: Mapping[str, FlagDefinition]) -> Iterator[LintRemark]:
-    """Whether the flags are there that a flag needs, with the variations that it needs."""
-    for needed, (key, at) in zip(flag.prerequisites or (), prerequisite_edges(flag, path), strict=True):
-        found = flags.get(key)
-        if found is None:
+    """Check that the prerequisites of a flag exist, with their variations."""
+    for prerequisite, (key, at) in zip(flag.prerequisites or (), prerequisite_edges(flag, path), strict=True):
+        needed = flags.get(key)
+        if needed is None:
             yield LintRemark(
-                "missing-prerequisite", at, f"there is no flag {quoted(key)}", did_you_mean(key, flags, quote=quoted) or None
+                "missing-prerequisite", at, f"unknown flag {quoted(key)}", did_you_mean(key, flags, quote=quoted) or None
             )
         else:
-            yield from check_variation(found, needed.variation, (*at[:-1], "variation"))
+            yield from check_variation(needed, prerequisite.variation, (*at[:-1], "variation"))
 
 
 def check_segments_of(edges: Iterable[Edge], segments: Mapping[str, SegmentDefinition]) -> Iterator[LintRemark]:
-    """Whether the segments are there that somebody looks into."""
+    """Check that the segments of these references exist."""
     for key, at in edges:
         if key not in segments:
             yield LintRemark(
-                "missing-segment", at, f"there is no segment {quoted(key)}", did_you_mean(key, segments, quote=quoted) or None
+                "missing-segment", at, f"unknown segment {quoted(key)}", did_you_mean(key, segments, quote=quoted) or None
             )
 
 
 def check_cycles(graph: Mapping[str, list[Edge]]) -> Iterator[tuple[str, LintRemark]]:
-    """Each way on which something comes back to itself, told where the way closes; with the key that this stands in."""
+    """Each cycle of references: the key with the reference that closes it, and a remark at that reference."""
     done: set[str] = set()
     for start in graph:
-        # By hand and not by recursion: a chain may be longer than the interpreter recurses.
-        way: dict[str, Iterator[Edge]] = {} if start in done else {start: iter(graph[start])}
-        while way:
-            key, edges = next(reversed(way.items()))
+        # Not recursive: a chain may be longer than the recursion limit.
+        stack: dict[str, Iterator[Edge]] = {} if start in done else {start: iter(graph[start])}
+        while stack:
+            key, edges = next(reversed(stack.items()))
             for needed, at in edges:
-                if needed in way:
-                    keys = list(way)
-                    circle = " → ".join([*keys[keys.index(needed) :], needed])
-                    yield key, LintRemark("cycle", at, f"this goes in a circle: {circle}")
+                if needed in stack:
+                    keys = list(stack)
+                    cycle = " → ".join([*keys[keys.index(needed) :], needed])
+                    yield key, LintRemark("cycle", at, f"this is a cycle: {cycle}")
                 elif needed in graph and needed not in done:
-                    way[needed] = iter(graph[needed])
+                    stack[needed] = iter(graph[needed])
                     break
             else:
-                way.popitem()
+                stack.popitem()
                 done.add(key)

@@ -1,4 +1,4 @@
-"""Findings in SARIF 2.1.0, the form that code hosts and editors show beside the lines."""
+"""Findings in SARIF 2.1.0, the format that code hosts and editors show beside the lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["sarif"]
 
 
 def sarif(findings: Iterable[LintFinding]) -> dict[str, Any]:
-    """One run of this tool."""
+    """A SARIF document with one run of this tool."""
     driver = {"name": "aioflags", "version": __version__, "rules": [_rule(name) for name in RULES]}
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": [_result(finding) for finding in findings]}
     return {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
@@ -43,6 +43,6 @@ def _result(finding: LintFinding) -> dict[str, Any]:
 
 
 def _uri(file: str) -> str:
-    """A file as a URI; a relative one stays relative to wherever the reader is."""
+    """A file as a URI. A relative path stays relative."""
     path = Path(file)
     return path.as_uri() if path.is_absolute() else quote(path.as_posix())

@@ -1,6 +1,6 @@
-"""Whether a definition has the properties and types that it has to have: every mistake, not the first.
+"""Checks the properties and types of a definition, and reports every mistake, not only the first.
 
-The types are read off the structs that definitions are decoded to, so the two cannot disagree.
+The expected types are those of the structs that definitions are decoded to, so the two cannot disagree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import LintRemark, quoted
 
-__all__ = ["shaped"]
+__all__ = ["check_shape"]
 
 _STRUCTS: Final[dict[ObjectKind, type[Definition]]] = {ObjectKind.FLAG: FlagDefinition, ObjectKind.SEGMENT: SegmentDefinition}
 _NAMES: Final[tuple[tuple[type[inspect.Type], str], ...]] = (
@@ -35,12 +35,12 @@ _NAMES: Final[tuple[tuple[type[inspect.Type], str], ...]] = (
 _UNUSABLE: Final = object()
 
 
-def shaped(kind: ObjectKind, written: object, path: Path) -> tuple[Definition, list[LintRemark]]:
-    """The definition that is written at ``path``, and its mistakes; where these are, it has a default or nothing in particular."""
+def check_shape(kind: ObjectKind, data: object, path: Path) -> tuple[Definition, list[LintRemark]]:
+    """The definition in ``data`` at ``path``, and its mistakes. A placeholder or default replaces a wrong value."""
     struct = _STRUCTS[kind]
     walk = _Walk()
-    found = walk.value(_type_of(struct), written, path)
-    return msgspec.convert({} if found is _UNUSABLE else found, struct), walk.remarks
+    value = walk.value(_type_of(struct), data, path)
+    return msgspec.convert({} if value is _UNUSABLE else value, struct), walk.remarks
 
 
 @functools.cache
@@ -49,13 +49,13 @@ def _type_of(struct: type[Definition]) -> inspect.Type:
 
 
 class _Walk:
-    """One walk through one definition: answers each value without its mistakes, and collects these."""
+    """One walk through a definition: returns each value without its mistakes, and collects remarks on them."""
 
     def __init__(self) -> None:
         self.remarks: list[LintRemark] = []
 
-    def value(self, wanted: inspect.Type, value: Any, path: Path) -> Any:
-        options = wanted.types if isinstance(wanted, inspect.UnionType) else (wanted,)
+    def value(self, expected_type: inspect.Type, value: Any, path: Path) -> Any:
+        options = expected_type.types if isinstance(expected_type, inspect.UnionType) else (expected_type,)
         for option in options:
             if _fits(option, value):
                 return self._inside(option, value, path)
@@ -64,36 +64,36 @@ class _Walk:
         self.remarks.append(LintRemark("wrong-type", path, f"expected {expected}, got {got}"))
         return _UNUSABLE
 
-    def _inside(self, wanted: inspect.Type, value: Any, path: Path) -> Any:
-        match wanted:
+    def _inside(self, expected_type: inspect.Type, value: Any, path: Path) -> Any:
+        match expected_type:
             case inspect.StructType():
-                return self._struct(wanted, value, path)
+                return self._struct(expected_type, value, path)
             case inspect.VarTupleType():
-                found = [self.value(wanted.item_type, inner, (*path, index)) for index, inner in enumerate(value)]
-                return [_stand_in(wanted.item_type) if inner is _UNUSABLE else inner for inner in found]
+                items = [self.value(expected_type.item_type, inner, (*path, index)) for index, inner in enumerate(value)]
+                return [_placeholder(expected_type.item_type) if inner is _UNUSABLE else inner for inner in items]
             case _:
                 return value
 
-    def _struct(self, wanted: inspect.StructType, value: Mapping[str, Any], path: Path) -> dict[str, Any]:
-        fields = {field.encode_name: field for field in wanted.fields}
-        found: dict[str, Any] = {}
+    def _struct(self, expected_type: inspect.StructType, value: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        fields = {field.encode_name: field for field in expected_type.fields}
+        values: dict[str, Any] = {}
         for name, inner in value.items():
             if name in fields:
-                found[name] = self.value(fields[name].type, inner, (*path, name))
-            # The service writes properties that nobody here needs, so only what looks like a slip is worth a word.
+                values[name] = self.value(fields[name].type, inner, (*path, name))
+            # The service sends properties that aioflags does not use, so report only names that look like a misspelling.
             elif suggestion := did_you_mean(name, set(fields) - set(value), quote=quoted):
                 self.remarks.append(LintRemark("unknown-property", (*path, name), "unknown property", suggestion))
         for name, field in fields.items():
-            if field.required and name not in found:
+            if field.required and name not in values:
                 self.remarks.append(LintRemark("missing-property", path, f"missing required property {quoted(name)}"))
-                found[name] = _UNUSABLE
-        usable = {name: inner for name, inner in found.items() if inner is not _UNUSABLE}
-        return usable | {name: _stand_in(fields[name].type) for name in found if fields[name].required and name not in usable}
+                values[name] = _UNUSABLE
+        usable = {name: inner for name, inner in values.items() if inner is not _UNUSABLE}
+        return usable | {name: _placeholder(fields[name].type) for name in values if fields[name].required and name not in usable}
 
 
-def _fits(wanted: inspect.Type, value: object) -> bool:
-    """Whether the outside of a value is of that type."""
-    match wanted:
+def _fits(expected_type: inspect.Type, value: object) -> bool:
+    """Whether a value has the type, without a look at the values inside it."""
+    match expected_type:
         case inspect.AnyType():
             return True
         case inspect.NoneType():
@@ -111,14 +111,14 @@ def _fits(wanted: inspect.Type, value: object) -> bool:
         case inspect.StructType():
             return isinstance(value, dict)
         case _:
-            raise AssertionError(f"no definition has a {wanted!r}")
+            raise AssertionError(f"unexpected type in a definition: {expected_type!r}")
 
 
-def _stand_in(wanted: inspect.Type) -> Any:
-    """Something of that type, for the walk to go on."""
-    match wanted:
+def _placeholder(expected_type: inspect.Type) -> Any:
+    """A value of the type, to replace an unusable one."""
+    match expected_type:
         case inspect.StructType():
-            return {field.encode_name: _stand_in(field.type) for field in wanted.fields if field.required}
+            return {field.encode_name: _placeholder(field.type) for field in expected_type.fields if field.required}
         case inspect.IntType():
             return 0
         case _:

@@ -1,4 +1,4 @@
-"""Files become findings with lines; and what is found agrees with what evaluation does."""
+"""Findings in files have lines and columns, and agree with evaluation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from aioflags.model.context import Context
 from aioflags.protocol.documents.document import read_document
 from aioflags.tools.lint import Level, LintFinding, lint
 from tests.evaluation.generator import World, world
-from tests.tools.lint.documents import GOOD, asking, findings, segment
+from tests.tools.lint.documents import GOOD, findings, segment, with_clause
 
 
-def test_a_long_chain_is_no_circle() -> None:
+def test_a_long_chain_of_prerequisites_is_not_a_cycle() -> None:
     chain = {f"f{n}": {**GOOD, "prerequisites": [{"key": f"f{n + 1}", "variation": 0}]} for n in range(5000)}
     assert findings({"flags": {**chain, "f5000": GOOD}}) == []
     closed = {**GOOD, "prerequisites": [{"key": "f0", "variation": 0}]}
@@ -21,7 +21,7 @@ def test_a_long_chain_is_no_circle() -> None:
 
 
 def test_several_files_are_one_data_set() -> None:
-    flags, segments = asking(op="segmentMatch", values=["s"]), segment(included=["x"])
+    flags, segments = with_clause(op="segmentMatch", values=["s"]), segment(included=["x"])
     assert findings(flags, segments) == []
     (twice,) = findings(flags, segments, segment())
     assert (twice.file, twice.path, twice.message) == ("2.json", "segments.s", "this segment is in 1.json, too")
@@ -53,7 +53,7 @@ flags:
 def test_a_finding_has_a_line_and_a_column(name: str, text: str, lines: list[str]) -> None:
     found = [str(finding) for finding in lint([(name, text.encode())])]
     assert found == [
-        f'{lines[0]}: "on" stands here twice [repeated-name]',
+        f'{lines[0]}: "on" is here twice [repeated-name]',
         f'{lines[1]}: unknown property; did you mean "on"? [unknown-property]',
     ]
 
@@ -62,14 +62,14 @@ def test_a_finding_has_a_line_and_a_column(name: str, text: str, lines: list[str
     ("name", "text", "shown"),
     [
         pytest.param("f.json", b'{"flags":\n }', "f.json:2:2: invalid character", id="bad JSON"),
-        pytest.param("f.json", b"", "f.json:1:1: the JSON ends too early", id="nothing"),
+        pytest.param("f.json", b"", "f.json:1:1: the JSON ends too early", id="an empty file"),
         pytest.param("f.json", b'{"a": "\\ud800"}', "f.json:1:16: the JSON ends too early", id="half a surrogate pair"),
         pytest.param("f.json", b'{"\xff": 1}', "f.json:1:3: text that is not UTF-8", id="another encoding"),
         pytest.param("f.json", b'{"flags":' * 100_000, "f.json: nested too deeply", id="deep nesting"),
         pytest.param("f.yaml", b"flags: [", "f.yaml:2:1: did not find expected node content", id="bad YAML"),
     ],
 )
-def test_a_text_that_cannot_be_read_is_one_finding(name: str, text: bytes, shown: str) -> None:
+def test_an_unreadable_file_is_one_finding(name: str, text: bytes, shown: str) -> None:
     (finding,) = lint([(name, text)])
     assert (finding.rule, finding.level) == ("syntax", Level.ERROR)
     assert str(finding).startswith(shown)
@@ -79,11 +79,11 @@ def test_a_text_that_cannot_be_read_is_one_finding(name: str, text: bytes, shown
 
 
 FATAL = {"variation-out-of-range", "nothing-served", "invalid-reference", "cycle"}
-"""Rules about what makes an evaluation fail."""
+"""Rules for mistakes that make an evaluation fail."""
 
 
 def suspects(made: World, found: list[LintFinding]) -> set[str]:
-    """Keys of flags that may fail: by themselves, by a segment, or by a prerequisite that may."""
+    """Keys of flags whose evaluation may fail: because of themselves, a segment or a prerequisite."""
     fatal = [finding.path for finding in found if finding.rule in FATAL]
     known = {one["key"] for one in made.flags if any(path.startswith(f"flags.{one['key']}.") for path in fatal)}
     if any(path.startswith("segments.") for path in fatal):
@@ -93,8 +93,8 @@ def suspects(made: World, found: list[LintFinding]) -> set[str]:
     return known
 
 
-def test_evaluation_agrees() -> None:
-    """Nothing fails that is not said to, and no rule matches that is said to be out of reach or to match nothing."""
+def test_findings_agree_with_evaluation() -> None:
+    """Only flags with an error fail, and a rule that is unreachable or never matches does not match."""
     sound = matches = 0
     for number in range(60):
         made = world(f"lint:{number}")

@@ -1,4 +1,4 @@
-"""What is found in flags and segments, what is suggested, and what is left alone."""
+"""Findings in flags and segments, their suggestions, and documents without findings."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from typing import Any
 import pytest
 
 from aioflags.tools.lint import RULES
-from tests.tools.lint.documents import GOOD, ROLLOUT, Found, asking, clause, findings, flag, rule, said, segment
+from tests.tools.lint.documents import GOOD, ROLLOUT, Found, clause, findings, flag, rule, rule_path_text, segment, with_clause
 
 IN_PERCENT = "weights are thousandths of a percent: 50 % is 50000"
 
 CASES: list[Any] = [
     pytest.param(
-        {"flgs": {}}, ("unknown-section", "flgs", 'unknown property "flgs"; did you mean "flags"?'), id="a section misspelled"
+        {"flgs": {}}, ("unknown-section", "flgs", 'unknown property "flgs"; did you mean "flags"?'), id="a misspelled section"
     ),
     pytest.param(
         {"x": {}}, ("unknown-section", "x", 'unknown property "x"; expected flags, segments, flagValues'), id="another section"
     ),
-    pytest.param({"flags": []}, ("wrong-type", "flags", "expected object, got array"), id="a section that is no object"),
-    pytest.param([], ("wrong-type", "", "expected object, got array"), id="a document that is no object"),
-    pytest.param({"flags": {"a": 1}}, ("wrong-type", "flags.a", "expected object, got number"), id="a flag that is no object"),
-    pytest.param(flag(on="yes"), ("wrong-type", "flags.a.on", "expected boolean or null, got string"), id="a type"),
+    pytest.param({"flags": []}, ("wrong-type", "flags", "expected object, got array"), id="a section that is not an object"),
+    pytest.param([], ("wrong-type", "", "expected object, got array"), id="a document that is not an object"),
+    pytest.param({"flags": {"a": 1}}, ("wrong-type", "flags.a", "expected object, got number"), id="a flag that is not an object"),
+    pytest.param(flag(on="yes"), ("wrong-type", "flags.a.on", "expected boolean or null, got string"), id="a wrong type"),
     pytest.param(
         flag(version=1.5), ("wrong-type", "flags.a.version", "expected whole number, got fractional number"), id="a fraction"
     ),
     pytest.param(
         flag(targets=[{"variation": 0, "values": ["x", 2]}]),
         ("wrong-type", "flags.a.targets[0].values[1]", "expected string, got number"),
-        id="a type deep inside",
+        id="a wrong type deep inside",
     ),
     pytest.param(
         flag(targets=[{"values": ["x"]}]),
         ("missing-property", "flags.a.targets[0]", 'missing required property "variation"'),
-        id="a property that lacks",
+        id="a missing property",
     ),
     pytest.param(
         flag(trackevents=True),
         ("unknown-property", "flags.a.trackevents", 'unknown property; did you mean "trackEvents"?'),
-        id="a property misspelled",
+        id="a misspelled property",
     ),
     pytest.param(flag(key="b"), ("key-mismatch", "flags.a.key", 'expected "a", the key of the entry, got "b"'), id="another key"),
     pytest.param(
@@ -49,22 +49,22 @@ CASES: list[Any] = [
     pytest.param(
         flag(offVariation=2),
         ("variation-out-of-range", "flags.a.offVariation", '"a" has no variation 2: its variations are 0 to 1'),
-        id="the off variation",
+        id="an off variation out of range",
     ),
     pytest.param(
         flag(variations=[True]),
-        ("variation-out-of-range", "flags.a.offVariation", '"a" has no variation 1: it has variation 0 alone'),
-        id="one variation",
+        ("variation-out-of-range", "flags.a.offVariation", '"a" has no variation 1: it has only variation 0'),
+        id="out of range with one variation",
     ),
     pytest.param(
         flag(targets=[{"variation": 5, "values": []}]),
         ("variation-out-of-range", "flags.a.targets[0].variation", '"a" has no variation 5: its variations are 0 to 1'),
-        id="a target's variation",
+        id="a target's variation out of range",
     ),
     pytest.param(
         {"flags": {"a": {"on": False, "offVariation": 0}}},
         ("variation-out-of-range", "flags.a.offVariation", '"a" has no variation 0: it has none'),
-        id="no variations",
+        id="out of range without variations",
     ),
     pytest.param(
         flag(fallthrough={"rollout": {"variations": [{"variation": 0, "weight": 100000}, {"variation": 2, "weight": 0}]}}),
@@ -73,7 +73,7 @@ CASES: list[Any] = [
             "flags.a.fallthrough.rollout.variations[1].variation",
             '"a" has no variation 2: its variations are 0 to 1',
         ),
-        id="a rollout's variation",
+        id="a rollout's variation out of range",
     ),
     pytest.param(
         flag(fallthrough=None),
@@ -87,7 +87,7 @@ CASES: list[Any] = [
     ),
     pytest.param(
         flag(fallthrough={"variation": 0, "rollout": ROLLOUT}),
-        ("rollout-ignored", "flags.a.fallthrough.rollout", "the variation beside it is served, and this rollout is not"),
+        ("rollout-ignored", "flags.a.fallthrough.rollout", "this rollout is ignored: the variation beside it is served"),
         id="a variation and a rollout",
     ),
     pytest.param(
@@ -97,7 +97,7 @@ CASES: list[Any] = [
             "flags.a.fallthrough.rollout.variations",
             "the weights add up to 99999, not to 100000: the last variation gets the rest",
         ),
-        id="weights that are too little",
+        id="weights below 100000",
     ),
     pytest.param(
         flag(fallthrough={"rollout": {"variations": [{"variation": 0, "weight": 50}, {"variation": 1, "weight": 50}]}}),
@@ -110,22 +110,22 @@ CASES: list[Any] = [
     ),
     pytest.param(
         flag(fallthrough={"rollout": {"variations": [{"variation": 0, "weight": 100001}, {"variation": 1, "weight": -1}]}}),
-        ("weights", "flags.a.fallthrough.rollout.variations[1].weight", "a weight below zero: -1"),
+        ("weights", "flags.a.fallthrough.rollout.variations[1].weight", "expected a weight of at least 0, got -1"),
         id="a weight below zero",
     ),
     pytest.param(
         flag(fallthrough={"rollout": {**ROLLOUT, "kind": "experimnt"}}),
         ("unknown-rollout-kind", "flags.a.fallthrough.rollout.kind", 'unknown kind "experimnt"; did you mean "experiment"?'),
-        id="a rollout's kind",
+        id="an unknown rollout kind",
     ),
     pytest.param(
         flag(variations=[True, "false", None]),
-        ("mixed-types", "flags.a.variations", "the variations are of several types: boolean, string"),
+        ("mixed-types", "flags.a.variations", "the variations have several types: boolean, string"),
         id="variations of several types",
     ),
     pytest.param(
         flag(targets=[{"variation": 0, "values": ["x"]}, {"variation": 1, "values": ["y", "x"]}]),
-        ("duplicate-target", "flags.a.targets[1].values[1]", '"x" is in targets[0] already, which counts'),
+        ("duplicate-target", "flags.a.targets[1].values[1]", '"x" is in targets[0] already; that entry is used'),
         id="a target twice",
     ),
     pytest.param(
@@ -136,22 +136,22 @@ CASES: list[Any] = [
                 {"contextKind": "org", "variation": 1, "values": ["x"]},
             ]
         ),
-        ("duplicate-target", "flags.a.contextTargets[2].values[0]", '"x" is in contextTargets[0] already, which counts'),
-        id="a target of a kind twice",
+        ("duplicate-target", "flags.a.contextTargets[2].values[0]", '"x" is in contextTargets[0] already; that entry is used'),
+        id="a context target twice",
     ),
     pytest.param(
         flag(targets=[{"variation": 0, "values": ["x"], "contextKind": "org"}]),
         (
             "ignored-target",
             "flags.a.targets[0].contextKind",
-            'keys in targets are of users, so "org" does not count; contextTargets are for other kinds',
+            'targets has keys of users only, so "org" is ignored; use contextTargets for other kinds',
         ),
-        id="a kind among targets",
+        id="another kind in targets",
     ),
     pytest.param(
         flag(contextTargets=[{"variation": 0, "values": ["x"]}]),
-        ("ignored-target", "flags.a.contextTargets[0].values", "keys of users stand in targets, and do not count here"),
-        id="users among contextTargets",
+        ("ignored-target", "flags.a.contextTargets[0].values", "keys of users are ignored here; they belong in targets"),
+        id="users in contextTargets",
     ),
     pytest.param(
         flag(targets=[{"variation": 1, "values": ["x"]}], contextTargets=[{"contextKind": "org", "variation": 0, "values": ["x"]}]),
@@ -159,47 +159,47 @@ CASES: list[Any] = [
             "ignored-target",
             "flags.a.targets[0]",
             (
-                "contextTargets do not say when it is the turn of users with variation 1, so these never get it;"
+                "contextTargets has no entry for users with variation 1, so this target is ignored;"
                 ' add {"contextKind": "user", "variation": 1, "values": []} to contextTargets'
             ),
         ),
-        id="targets whose turn never comes",
+        id="targets without an entry in contextTargets",
     ),
     pytest.param(
-        asking(op="startWith"),
+        with_clause(op="startWith"),
         ("unknown-operator", "flags.a.rules[0].clauses[0].op", 'unknown operator "startWith"; did you mean "startsWith"?'),
-        id="an operator misspelled",
+        id="a misspelled operator",
     ),
     pytest.param(
-        asking(op="is one of"),
+        with_clause(op="is one of"),
         ("unknown-operator", "flags.a.rules[0].clauses[0].op", 'unknown operator "is one of"; did you mean "in"?'),
-        id="an operator by another name",
+        id="the operator of another product",
     ),
     pytest.param(
-        asking(op="zzz"),
+        with_clause(op="zzz"),
         ("unknown-operator", "flags.a.rules[0].clauses[0].op", 'unknown operator "zzz"'),
-        id="an operator like no other",
+        id="an unknown operator",
     ),
     pytest.param(
-        asking(attribute=""),
+        with_clause(attribute=""),
         ("invalid-reference", "flags.a.rules[0].clauses[0].attribute", "an attribute reference cannot be empty"),
         id="no attribute",
     ),
     pytest.param(
-        asking(attribute="/a//b", contextKind="user"),
+        with_clause(attribute="/a//b", contextKind="user"),
         (
             "invalid-reference",
             "flags.a.rules[0].clauses[0].attribute",
             "a double or trailing slash leaves a part of the path empty",
         ),
-        id="a path that is none",
+        id="an invalid path",
     ),
     pytest.param(
-        asking(attribute="/address/city"),
+        with_clause(attribute="/address/city"),
         (
             "literal-path",
             "flags.a.rules[0].clauses[0].attribute",
-            'this is the attribute called "/address/city", and no path; add "contextKind": "user"',
+            'without a contextKind this is the attribute "/address/city", not a path; add "contextKind": "user"',
         ),
         id="a path without a kind",
     ),
@@ -210,15 +210,15 @@ CASES: list[Any] = [
             "flags.a.fallthrough.rollout.bucketBy",
             "a double or trailing slash leaves a part of the path empty",
         ),
-        id="what a rollout goes by",
+        id="an invalid bucketBy of a rollout",
     ),
     pytest.param(
-        asking(contextKind="multi"),
-        ("invalid-kind", "flags.a.rules[0].clauses[0].contextKind", 'no context can be of the kind "multi"'),
-        id="a kind that cannot be",
+        with_clause(contextKind="multi"),
+        ("invalid-kind", "flags.a.rules[0].clauses[0].contextKind", 'a context cannot have the kind "multi"'),
+        id="an invalid kind",
     ),
     pytest.param(
-        asking(values=[]),
+        with_clause(values=[]),
         ("never-matches", "flags.a.rules[0].clauses[0]", "a clause without values never matches"),
         id="a clause without values",
     ),
@@ -227,17 +227,17 @@ CASES: list[Any] = [
         (
             "never-matches",
             "flags.a.rules[0].clauses[1]",
-            "another clause asks for just what this one excludes, so the rule never matches",
+            "another clause requires the values that this one excludes, so the rule never matches",
         ),
         id="clauses that exclude each other",
     ),
     pytest.param(
-        asking(op="lessThan", values=["5"]),
+        with_clause(op="lessThan", values=["5"]),
         ("useless-value", "flags.a.rules[0].clauses[0].values[0]", 'lessThan expects a number, got "5"'),
         id="a number in quotes",
     ),
     pytest.param(
-        asking(op="before", values=["2026-01-31"]),
+        with_clause(op="before", values=["2026-01-31"]),
         (
             "useless-value",
             "flags.a.rules[0].clauses[0].values[0]",
@@ -246,97 +246,97 @@ CASES: list[Any] = [
         id="a date without a time",
     ),
     pytest.param(
-        asking(op="semVerEqual", values=["1.2.3", "v1"]),
+        with_clause(op="semVerEqual", values=["1.2.3", "v1"]),
         ("useless-value", "flags.a.rules[0].clauses[0].values[1]", 'semVerEqual expects a semantic version, like 1.2.3, got "v1"'),
-        id="no version",
+        id="not a version",
     ),
     pytest.param(
-        asking(op="contains", values=[5]),
+        with_clause(op="contains", values=[5]),
         ("useless-value", "flags.a.rules[0].clauses[0].values[0]", "contains expects a string, got number"),
-        id="no string",
+        id="not a string",
     ),
     pytest.param(
-        asking(values=["de", None]),
+        with_clause(values=["de", None]),
         ("useless-value", "flags.a.rules[0].clauses[0].values[1]", "in expects a value that an attribute can have, got null"),
         id="null",
     ),
     pytest.param(
-        asking(op="matches", values=["("]),
+        with_clause(op="matches", values=["("]),
         (
             "bad-pattern",
             "flags.a.rules[0].clauses[0].values[0]",
             '"(" is not a valid regular expression: missing ), unterminated subpattern at position 0',
         ),
-        id="no pattern",
+        id="not a pattern",
     ),
     pytest.param(
-        asking(op="matches", values=["^de", "^(a+)+$"]),
+        with_clause(op="matches", values=["^de", "^(a+)+$"]),
         (
             "risky-pattern",
             "flags.a.rules[0].clauses[0].values[1]",
             (
                 '"^(a+)+$" can take very long: without RE2 it never matches; '
-                'repeat nothing that repeats itself, or install "aioflags[re2]"'
+                'avoid a repetition inside a repetition, or install "aioflags[re2]"'
             ),
         ),
         id="a risky pattern",
     ),
     pytest.param(
-        asking(op="matches", values=["@.*\\.com"]),
+        with_clause(op="matches", values=["@.*\\.com"]),
         (
             "risky-pattern",
             "flags.a.rules[0].clauses[0].values[0]",
             (
                 '"@.*\\.com" can take very long: without RE2 it only matches texts of up to 467 characters; '
-                'repeat nothing that repeats itself, or install "aioflags[re2]"'
+                'avoid a repetition inside a repetition, or install "aioflags[re2]"'
             ),
         ),
         id="a pattern that takes more than linear time",
     ),
     pytest.param(
         flag(rules=[rule(clause(values=["de", "at"])), rule(clause(values=["at"], contextKind="user"), clause(attribute="x"))]),
-        ("unreachable-rule", "flags.a.rules[1]", "rule 0 matches whenever this one does, and comes first"),
-        id="a rule that asks for less comes first",
+        ("unreachable-rule", "flags.a.rules[1]", "rule 0 comes first and matches whenever this rule does"),
+        id="an earlier rule with fewer clauses",
     ),
     pytest.param(
         flag(rules=[rule(clause()), rule(), rule(clause(attribute="x"))]),
-        ("unreachable-rule", "flags.a.rules[2]", "rule 1 matches whenever this one does, and comes first"),
-        id="a rule for everybody comes first",
+        ("unreachable-rule", "flags.a.rules[2]", "rule 1 comes first and matches whenever this rule does"),
+        id="an earlier rule that always matches",
     ),
     pytest.param(
         flag(rules=[rule(clause(negate=True)), rule(clause(negate=True, values=["de", "at"]))]),
-        ("unreachable-rule", "flags.a.rules[1]", "rule 0 matches whenever this one does, and comes first"),
-        id="a rule that excludes less comes first",
+        ("unreachable-rule", "flags.a.rules[1]", "rule 0 comes first and matches whenever this rule does"),
+        id="an earlier rule that excludes fewer values",
     ),
     pytest.param(
         flag(prerequisites=[{"key": "b", "variation": 0}]),
-        ("missing-prerequisite", "flags.a.prerequisites[0].key", 'there is no flag "b"'),
-        id="a prerequisite that is not there",
+        ("missing-prerequisite", "flags.a.prerequisites[0].key", 'unknown flag "b"'),
+        id="an unknown prerequisite",
     ),
     pytest.param(
         {"flags": {"a": {**GOOD, "prerequisites": [{"key": "chekcout", "variation": 0}]}, "checkout": GOOD}},
-        ("missing-prerequisite", "flags.a.prerequisites[0].key", 'there is no flag "chekcout"; did you mean "checkout"?'),
-        id="a prerequisite misspelled",
+        ("missing-prerequisite", "flags.a.prerequisites[0].key", 'unknown flag "chekcout"; did you mean "checkout"?'),
+        id="a misspelled prerequisite",
     ),
     pytest.param(
         {"flags": {"a": {**GOOD, "prerequisites": [{"key": "b", "variation": 0}]}, "b": {"deleted": True}}},
-        ("missing-prerequisite", "flags.a.prerequisites[0].key", 'there is no flag "b"'),
-        id="a prerequisite that was deleted",
+        ("missing-prerequisite", "flags.a.prerequisites[0].key", 'unknown flag "b"'),
+        id="a deleted prerequisite",
     ),
     pytest.param(
         {"flags": {"a": {**GOOD, "prerequisites": [{"key": "b", "variation": 1}]}}, "flagValues": {"b": 1}},
-        ("variation-out-of-range", "flags.a.prerequisites[0].variation", '"b" has no variation 1: it has variation 0 alone'),
-        id="a prerequisite's variation",
+        ("variation-out-of-range", "flags.a.prerequisites[0].variation", '"b" has no variation 1: it has only variation 0'),
+        id="a prerequisite's variation out of range",
     ),
     pytest.param(
-        asking(op="segmentMatch", values=["s"]),
-        ("missing-segment", "flags.a.rules[0].clauses[0].values[0]", 'there is no segment "s"'),
-        id="a segment that is not there",
+        with_clause(op="segmentMatch", values=["s"]),
+        ("missing-segment", "flags.a.rules[0].clauses[0].values[0]", 'unknown segment "s"'),
+        id="an unknown segment",
     ),
     pytest.param(
         {"flags": {"a b": {**GOOD, "prerequisites": [{"key": "a b", "variation": 0}]}}},
-        ("cycle", 'flags["a b"].prerequisites[0].key', "this goes in a circle: a b → a b"),
-        id="a flag that needs itself",
+        ("cycle", 'flags["a b"].prerequisites[0].key', "this is a cycle: a b → a b"),
+        id="a flag that is its own prerequisite",
     ),
     pytest.param(
         {
@@ -345,8 +345,8 @@ CASES: list[Any] = [
                 "t": {"rules": [{"clauses": [{"op": "segmentMatch", "values": ["s"]}]}]},
             }
         },
-        ("cycle", "segments.t.rules[0].clauses[0].values[0]", "this goes in a circle: s → t → s"),
-        id="segments in a circle",
+        ("cycle", "segments.t.rules[0].clauses[0].values[0]", "this is a cycle: s → t → s"),
+        id="a cycle of segments",
     ),
     pytest.param(
         segment(included=["x", "y"], excluded=["x"]),
@@ -367,25 +367,25 @@ CASES: list[Any] = [
     ),
     pytest.param(
         segment(rules=[{"clauses": [clause()], "weight": 100001}]),
-        ("weights", "segments.s.rules[0].weight", "a weight is between 0 and 100000, got 100001"),
-        id="a segment's weight",
+        ("weights", "segments.s.rules[0].weight", "expected a weight between 0 and 100000, got 100001"),
+        id="a segment's weight out of range",
     ),
     pytest.param(
         segment(rules=[{"clauses": [clause()], "weight": 5, "bucketBy": "/x", "rolloutContextKind": "kind"}]),
-        ("invalid-kind", "segments.s.rules[0].rolloutContextKind", 'no context can be of the kind "kind"'),
-        id="what a segment goes by",
+        ("invalid-kind", "segments.s.rules[0].rolloutContextKind", 'a context cannot have the kind "kind"'),
+        id="an invalid rolloutContextKind of a segment",
     ),
     pytest.param(
         segment(rules=[{"clauses": [clause()], "weight": 5}, {"clauses": [clause()]}, {"clauses": [clause()]}]),
-        ("unreachable-rule", "segments.s.rules[2]", "rule 1 matches whenever this one does, and comes first"),
-        id="a segment's rule",
+        ("unreachable-rule", "segments.s.rules[2]", "rule 1 comes first and matches whenever this rule does"),
+        id="an unreachable rule of a segment",
     ),
 ]
 
 
 @pytest.mark.parametrize(("document", "expected"), CASES)
-def test_it_finds(document: Any, expected: Found) -> None:
-    assert list(map(said, findings(document))) == [expected]
+def test_lint_finds(document: Any, expected: Found) -> None:
+    assert list(map(rule_path_text, findings(document))) == [expected]
 
 
 def test_every_rule_has_a_case() -> None:
@@ -401,18 +401,17 @@ def test_every_rule_has_a_case() -> None:
         pytest.param(
             flag(sel="x", clientSideAvailability={"usingEnvironmentId": True}, version=3, salt="s"), id="what a service writes"
         ),
-        pytest.param(flag(variations=[1, 2.5, None]), id="numbers of two sorts, and null"),
+        pytest.param(flag(variations=[1, 2.5, None]), id="ints, floats and null"),
         pytest.param(
-            flag(fallthrough={"rollout": {**ROLLOUT, "kind": "experiment", "bucketBy": "//"}}), id="what an experiment ignores"
+            flag(fallthrough={"rollout": {**ROLLOUT, "kind": "experiment", "bucketBy": "//"}}),
+            id="a bucketBy that an experiment ignores",
         ),
-        pytest.param({"flags": {"a": {"on": False}}}, id="off, and nothing served"),
-        pytest.param(asking(values=[], negate=True), id="whoever has the attribute"),
-        pytest.param(asking(op="matches", values=[".*a.*"]), id="a pattern with idle ends"),
+        pytest.param({"flags": {"a": {"on": False}}}, id="off without variations"),
+        pytest.param(with_clause(values=[], negate=True), id="a negated clause without values"),
+        pytest.param(with_clause(op="matches", values=[".*a.*"]), id="a pattern with .* at both ends"),
         pytest.param(flag(rules=[rule(clause()), rule(clause(values=["at"]))]), id="rules for different values"),
         pytest.param(flag(rules=[rule(clause()), rule(clause(contextKind="org"))]), id="rules for different kinds"),
-        pytest.param(
-            flag(rules=[rule(clause(), clause(attribute="x")), rule(clause())]), id="a rule that asks for more comes first"
-        ),
+        pytest.param(flag(rules=[rule(clause(), clause(attribute="x")), rule(clause())]), id="an earlier rule with more clauses"),
         pytest.param(flag(rules=[rule(clause(values=[1])), rule(clause(values=[True]))]), id="1 is not true"),
         pytest.param(
             flag(
@@ -424,7 +423,7 @@ def test_every_rule_has_a_case() -> None:
             ),
             id="targets of two kinds",
         ),
-        pytest.param({"flags": {"a": {"deleted": True, "offVariation": 7}}}, id="what was deleted"),
+        pytest.param({"flags": {"a": {"deleted": True, "offVariation": 7}}}, id="a deleted flag"),
         pytest.param(
             {
                 "flags": {
@@ -433,15 +432,15 @@ def test_every_rule_has_a_case() -> None:
                     "c": GOOD,
                 }
             },
-            id="prerequisites that meet again",
+            id="a shared prerequisite",
         ),
     ],
 )
-def test_it_finds_nothing_in(document: Any) -> None:
+def test_lint_finds_nothing_in(document: Any) -> None:
     assert findings(document) == []
 
 
-def test_every_mistake_is_found_and_none_that_only_follows_from_another() -> None:
+def test_every_mistake_is_reported_but_not_its_consequences() -> None:
     document = flag(
         on=1,
         variations="x",

@@ -1,4 +1,4 @@
-"""Findings as code hosts read them."""
+"""Findings in SARIF."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_finding_is_a_result_of_a_rule() -> None:
     }
 
 
-def test_the_tool_says_who_it_is_and_what_it_knows() -> None:
+def test_the_tool_has_its_name_version_and_rules() -> None:
     log = sarif([])
     (run,) = log["runs"]
     driver = run["tool"]["driver"]
@@ -47,11 +47,11 @@ def test_the_tool_says_who_it_is_and_what_it_knows() -> None:
 
 
 @pytest.mark.parametrize(("name", "uri"), [("/etc/flags.json", "file:///etc/flags.json"), ("a/é.json", "a/%C3%A9.json")])
-def test_a_file_is_named_by_a_uri(name: str, uri: str) -> None:
+def test_a_file_is_a_uri(name: str, uri: str) -> None:
     (result,) = results(name, b"[]")
     assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == uri
 
 
-def test_what_has_no_line_has_no_region() -> None:
+def test_a_finding_without_a_line_has_no_region() -> None:
     (result,) = results("f.json", b'{"flags":' * 100_000)
     assert result["locations"] == [{"physicalLocation": {"artifactLocation": {"uri": "f.json"}}}]

@@ -1,4 +1,4 @@
-"""Linting finds fault with the form of a definition exactly where reading does."""
+"""Lint reports a malformed definition exactly if reading refuses it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REFUSING = {"wrong-type", "missing-property", "key-mismatch", "unknown-section",
 @example("flags", {"version": 2**70})
 @example("flags", {"offVariation": -(2**63)})
 @example("segments", {"generation": 1e300})
-def test_what_is_refused_is_what_has_a_finding(section: str, written: dict[str, Any]) -> None:
+def test_a_definition_has_a_finding_exactly_if_reading_refuses_it(section: str, written: dict[str, Any]) -> None:
     text = json.dumps({section: {"a": written}}).encode()
     try:
         read_document(text)
