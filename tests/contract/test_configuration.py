@@ -14,7 +14,7 @@ from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Po
 from aioflags.stores import RedisStore
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.configuration import config_for
-from tests.contract.service.wire import Configuration
+from tests.contract.service.service_params import SdkConfigParams
 
 LOGGER = logging.getLogger("test")
 NULLS = dict.fromkeys(
@@ -36,7 +36,7 @@ NULLS = dict.fromkeys(
 
 def config(**said: Any) -> Config:
     nobody = Callbacks(httpx.AsyncClient())
-    return config_for(msgspec.convert({"credential": "k", **said}, Configuration), nobody, LOGGER)
+    return config_for(msgspec.convert({"credential": "k", **said}, SdkConfigParams), nobody, LOGGER)
 
 
 def test_what_is_null_is_absent() -> None:
@@ -65,7 +65,7 @@ def test_the_network_options_are_taken_over() -> None:
 
 
 def test_the_options_of_events_are_taken_over() -> None:
-    wanted = {
+    params = {
         "baseUri": "http://e/",
         "capacity": 20,
         "enableDiagnostics": False,
@@ -75,7 +75,7 @@ def test_the_options_of_events_are_taken_over() -> None:
         "omitAnonymousContexts": True,
         "enableGzip": True,
     }
-    found = config(events=wanted)
+    found = config(events=params)
     assert found.events_uri == "http://e"
     assert found.events == Events(
         events_max_pending=20,

@@ -1,4 +1,4 @@
-"""``python -m tests.contract.service --side server``: the service that LaunchDarkly's contract harness drives, as a program."""
+"""``python -m tests.contract.service --side server``: the test service for LaunchDarkly's contract test harness."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--side", choices=list(SIDES), default="server", help="which SDK's suites are to be run")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--log-level", default="WARNING", help="what clients log, each under the name of its test")
+    parser.add_argument("--log-level", default="WARNING", help="log level of the clients; each logs under the name of its test")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""The service's HTTP interface: what it can do, clients made and ended, commands."""
+"""The HTTP interface of the test service: its capabilities, creation and deletion of clients, commands."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from starlette.routing import Route
 from aioflags import Client, ConfigError
 from aioflags.runtime.version import __version__
 from tests.contract.service.callbacks import Callbacks
-from tests.contract.service.commands import CommandError, Entity, obey
+from tests.contract.service.commands import CommandError, Entity, run_command
 from tests.contract.service.configuration import config_for
-from tests.contract.service.wire import Configuration, Wire
+from tests.contract.service.service_params import Params, SdkConfigParams
 
 __all__ = ["SERVER_SIDE", "Service", "running"]
 
@@ -71,8 +71,8 @@ SERVER_SIDE: Final = (
 """What a server-side client can do, in the harness's words."""
 
 
-class _Creation(Wire):
-    configuration: Configuration
+class CreateInstanceParams(Params):
+    configuration: SdkConfigParams
     tag: str | None = None
 
 
@@ -113,15 +113,15 @@ class Service:
 
     async def _create(self, request: Request) -> Response:
         try:
-            wanted = msgspec.json.decode(await request.body(), type=_Creation)
+            params = msgspec.json.decode(await request.body(), type=CreateInstanceParams)
             # Named after the test, so that a line in the log says which one it belongs to.
-            logger = logging.getLogger(f"contract.{wanted.tag}")
-            client = Client(wanted.configuration.credential, config_for(wanted.configuration, self._callbacks, logger))
+            logger = logging.getLogger(f"contract.{params.tag}")
+            client = Client(params.configuration.credential, config_for(params.configuration, self._callbacks, logger))
         except (msgspec.DecodeError, ConfigError) as error:
             return PlainTextResponse(str(error), 400)
         entity = Entity(client, self._callbacks, self._tasks)
         report = await client.start()
-        if not client.is_initialized and not wanted.configuration.init_can_fail:
+        if not client.is_initialized and not params.configuration.init_can_fail:
             await entity.aclose()
             return PlainTextResponse(f"not initialized: {report}", 500)
         number = next(self._numbers)
@@ -133,7 +133,7 @@ class Service:
         if entity is None:
             return _unknown(request)
         try:
-            answer = await obey(entity, await request.body())
+            answer = await run_command(entity, await request.body())
         except (msgspec.DecodeError, CommandError, ConfigError) as error:
             return PlainTextResponse(str(error), 400)
         return Response(status_code=204) if answer is None else _json(answer)

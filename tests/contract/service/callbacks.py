@@ -1,4 +1,4 @@
-"""Callbacks: what the service tells the harness, or asks it."""
+"""Callbacks: HTTP requests of the test service to the harness."""
 
 from __future__ import annotations
 

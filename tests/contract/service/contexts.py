@@ -1,4 +1,4 @@
-"""Commands about contexts alone: built, converted, compared."""
+"""The commands that build, convert and compare contexts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import msgspec
 
 from aioflags import Context
 from aioflags.model.reference import AttributeReference
-from tests.contract.service.wire import Wire
+from tests.contract.service.service_params import Params
 
-__all__ = ["ContextBuild", "ContextComparison", "ContextConvert", "build", "compare", "convert"]
+__all__ = ["ContextBuildParams", "ContextComparisonPairParams", "ContextConvertParams", "build", "compare", "convert"]
 
 
-class SingleParams(Wire):
+class ContextBuildSingleParams(Params):
     key: str
     kind: str | None = None
     name: str | None = None
@@ -22,94 +22,94 @@ class SingleParams(Wire):
     custom: dict[str, Any] | None = None
 
 
-class ContextBuild(Wire):
-    single: SingleParams | None = None
-    multi: list[SingleParams] | None = None
+class ContextBuildParams(Params):
+    single: ContextBuildSingleParams | None = None
+    multi: list[ContextBuildSingleParams] | None = None
 
 
-class ContextConvert(Wire):
+class ContextConvertParams(Params):
     input: str
 
 
-class Attribute(Wire):
+class Attribute(Params):
     name: str
     value: Any = None
 
 
-class PrivateAttribute(Wire):
+class PrivateAttribute(Params):
     value: str
     literal: bool | None = None
 
 
-class ComparedSingle(Wire):
+class ContextComparisonSingleParams(Params):
     key: str
     kind: str
     attributes: list[Attribute] | None = None
     private_attributes: list[PrivateAttribute] | None = None
 
 
-class Compared(Wire):
-    single: ComparedSingle | None = None
-    multi: list[ComparedSingle] | None = None
+class ContextComparisonParams(Params):
+    single: ContextComparisonSingleParams | None = None
+    multi: list[ContextComparisonSingleParams] | None = None
 
 
-class ContextComparison(Wire):
-    context1: Compared
-    context2: Compared
+class ContextComparisonPairParams(Params):
+    context1: ContextComparisonParams
+    context2: ContextComparisonParams
 
 
-def build(wanted: ContextBuild) -> dict[str, str]:
+def build(params: ContextBuildParams) -> dict[str, str]:
     """The context that a program would build, as JSON text, or why it is none."""
-    if wanted.single is not None:
-        return _told(_single(wanted.single))
-    return _told(Context.multi(*(_single(single) for single in wanted.multi or ())))
+    if params.single is not None:
+        return _encoded(_single(params.single))
+    return _encoded(Context.multi(*(_single(single) for single in params.multi or ())))
 
 
-def convert(wanted: ContextConvert) -> dict[str, str]:
+def convert(params: ContextConvertParams) -> dict[str, str]:
     """The context that a JSON text describes, as JSON text, or why it describes none."""
     try:
-        data = msgspec.json.decode(wanted.input)
+        data = msgspec.json.decode(params.input)
     except msgspec.DecodeError as error:
         return {"error": str(error)}
     is_of_old = isinstance(data, dict) and "kind" not in data
-    return _told(Context.from_legacy_user(data) if is_of_old else Context.from_dict(data))
+    return _encoded(Context.from_legacy_user(data) if is_of_old else Context.from_dict(data))
 
 
-def compare(wanted: ContextComparison) -> dict[str, bool]:
+def compare(params: ContextComparisonPairParams) -> dict[str, bool]:
     """Whether two contexts are equal."""
-    return {"equals": _compared(wanted.context1) == _compared(wanted.context2)}
+    return {"equals": _compared(params.context1) == _compared(params.context2)}
 
 
-def _single(wanted: SingleParams) -> Context:
+def _single(params: ContextBuildSingleParams) -> Context:
     return Context(
-        wanted.key,
-        "user" if wanted.kind is None else wanted.kind,
-        name=wanted.name,
-        anonymous=bool(wanted.anonymous),
-        attributes=wanted.custom or {},
-        private=wanted.private or (),
+        params.key,
+        "user" if params.kind is None else params.kind,
+        name=params.name,
+        anonymous=bool(params.anonymous),
+        attributes=params.custom or {},
+        private=params.private or (),
     )
 
 
-def _compared(wanted: Compared) -> Context:
-    if wanted.single is not None:
-        return _compared_single(wanted.single)
-    return Context.multi(*(_compared_single(single) for single in wanted.multi or ()))
+def _compared(params: ContextComparisonParams) -> Context:
+    if params.single is not None:
+        return _compared_single(params.single)
+    return Context.multi(*(_compared_single(single) for single in params.multi or ()))
 
 
-def _compared_single(wanted: ComparedSingle) -> Context:
+def _compared_single(params: ContextComparisonSingleParams) -> Context:
     return Context(
-        wanted.key,
-        wanted.kind,
-        attributes={attribute.name: attribute.value for attribute in wanted.attributes or ()},
+        params.key,
+        params.kind,
+        attributes={attribute.name: attribute.value for attribute in params.attributes or ()},
         private=[
             str(AttributeReference.literal(private.value)) if private.literal else private.value
-            for private in wanted.private_attributes or ()
+            for private in params.private_attributes or ()
         ],
     )
 
 
-def _told(context: Context) -> dict[str, str]:
+def _encoded(context: Context) -> dict[str, str]:
     if context.error is not None:
         return {"error": context.error}
     return {"output": msgspec.json.encode(context.to_dict()).decode()}

@@ -1,4 +1,4 @@
-"""Hooks that tell the harness of each of their stages, and do there what it wants: pass data on, or fail."""
+"""Hooks that post each of their stages to the harness, then return data or fail as the harness configured."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from aioflags import EvaluationDetail
 from aioflags.hooks.hook import EvaluationCall, Hook, TrackCall
 from tests.contract.service.callbacks import Callbacks
-from tests.contract.service.wire import HookParams
+from tests.contract.service.service_params import HookParams
 
-__all__ = ["ToldHook"]
+__all__ = ["CallbackHook"]
 
 
-class ToldHook(Hook):
+class CallbackHook(Hook):
     """One hook of a client."""
 
-    def __init__(self, wanted: HookParams, callbacks: Callbacks) -> None:
-        self.name = wanted.name or "hook"
-        self._wanted = wanted
+    def __init__(self, params: HookParams, callbacks: Callbacks) -> None:
+        self.name = params.name or "hook"
+        self._wanted = params
         self._callbacks = callbacks
 
     async def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:

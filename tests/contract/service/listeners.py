@@ -1,4 +1,4 @@
-"""Listeners: whoever follows changes on behalf of the harness, and posts them to it."""
+"""Listeners: tasks that follow changes, and post them to the harness."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from anyio.abc import TaskGroup
 from aioflags import Client, Context, FlagChange, ValueChange
 from aioflags.client.flag_changes import Changes
 from tests.contract.service.callbacks import Callbacks
-from tests.contract.service.wire import Wire
+from tests.contract.service.service_params import Params
 
-__all__ = ["Listeners", "RegisterFlagListener", "RegisterValueListener", "Unregister"]
+__all__ = ["Listeners", "RegisterFlagChangeListenerParams", "RegisterFlagValueChangeListenerParams", "UnregisterListenerParams"]
 
 
-class RegisterFlagListener(Wire):
+class RegisterFlagChangeListenerParams(Params):
     listener_id: str
     callback_uri: str
 
 
-class RegisterValueListener(Wire):
+class RegisterFlagValueChangeListenerParams(Params):
     listener_id: str
     callback_uri: str
     flag_key: str
     context: dict[str, Any]
 
 
-class Unregister(Wire):
+class UnregisterListenerParams(Params):
     listener_id: str
 
 
@@ -39,14 +39,14 @@ class Listeners:
         self._tasks = tasks
         self._followed: dict[str, Changes[Any]] = {}
 
-    def follow_flags(self, wanted: RegisterFlagListener) -> None:
+    def follow_flags(self, params: RegisterFlagChangeListenerParams) -> None:
         """Every flag's configuration."""
-        self._follow(wanted.listener_id, wanted.callback_uri, self._client.changes())
+        self._follow(params.listener_id, params.callback_uri, self._client.changes())
 
-    def follow_value(self, wanted: RegisterValueListener) -> None:
+    def follow_value(self, params: RegisterFlagValueChangeListenerParams) -> None:
         """One flag's value for one context."""
-        changes = self._client.changes(wanted.flag_key, Context.from_dict(wanted.context))
-        self._follow(wanted.listener_id, wanted.callback_uri, changes)
+        changes = self._client.changes(params.flag_key, Context.from_dict(params.context))
+        self._follow(params.listener_id, params.callback_uri, changes)
 
     def _follow(self, listener_id: str, uri: str, changes: Changes[Any]) -> None:
         self.unregister(listener_id)

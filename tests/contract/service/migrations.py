@@ -1,4 +1,4 @@
-"""Migrations between two back ends that the harness plays."""
+"""Migrations between two systems that the harness simulates."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any, Literal
 from aioflags import Client, Context
 from aioflags.migration import Migrator, ReadOrder, Stage
 from tests.contract.service.callbacks import Callbacks
-from tests.contract.service.wire import Wire
+from tests.contract.service.service_params import Params
 
-__all__ = ["MigrationOperation", "MigrationVariation", "operate", "stage_of"]
+__all__ = ["MigrationOperationParams", "MigrationVariationParams", "operate", "stage_of"]
 
 _ORDERS = {"serial": ReadOrder.SERIAL, "random": ReadOrder.RANDOM, "concurrent": ReadOrder.PARALLEL}
 
 
-class MigrationVariation(Wire):
+class MigrationVariationParams(Params):
     key: str
     context: dict[str, Any]
     default_stage: Stage
 
 
-class MigrationOperation(Wire):
+class MigrationOperationParams(Params):
     key: str
     context: dict[str, Any]
     default_stage: Stage
@@ -35,33 +35,33 @@ class MigrationOperation(Wire):
     track_consistency: bool = False
 
 
-async def stage_of(client: Client, wanted: MigrationVariation) -> dict[str, str]:
+async def stage_of(client: Client, params: MigrationVariationParams) -> dict[str, str]:
     """The stage that a flag says."""
-    stage, _ = await client.migration_variation(wanted.key, Context.from_dict(wanted.context), wanted.default_stage)
+    stage, _ = await client.migration_variation(params.key, Context.from_dict(params.context), params.default_stage)
     return {"result": stage.value}
 
 
-async def operate(client: Client, callbacks: Callbacks, wanted: MigrationOperation) -> dict[str, str]:
+async def operate(client: Client, callbacks: Callbacks, params: MigrationOperationParams) -> dict[str, str]:
     """One read or write; the value of the back end that decides, or its error."""
 
     def asking(uri: str) -> Callable[[str | None], Awaitable[str]]:
         return lambda payload: callbacks.exchange(uri, payload or "")
 
-    old, new = asking(wanted.old_endpoint), asking(wanted.new_endpoint)
+    old, new = asking(params.old_endpoint), asking(params.new_endpoint)
     migrator = Migrator(
         client,
         read_old=old,
         read_new=new,
         write_old=old,
         write_new=new,
-        compare=str.__eq__ if wanted.track_consistency else None,
-        order=_ORDERS[wanted.read_execution_order],
-        track_latency=wanted.track_latency,
-        track_errors=wanted.track_errors,
+        compare=str.__eq__ if params.track_consistency else None,
+        order=_ORDERS[params.read_execution_order],
+        track_latency=params.track_latency,
+        track_errors=params.track_errors,
     )
-    context = Context.from_dict(wanted.context)
-    if wanted.operation == "read":
-        result = await migrator.read(wanted.key, context, wanted.default_stage, wanted.payload)
+    context = Context.from_dict(params.context)
+    if params.operation == "read":
+        result = await migrator.read(params.key, context, params.default_stage, params.payload)
     else:
-        result = (await migrator.write(wanted.key, context, wanted.default_stage, wanted.payload)).authoritative
+        result = (await migrator.write(params.key, context, params.default_stage, params.payload)).authoritative
     return {"result": str(result.value if result.is_success else result.error)}

@@ -1,4 +1,4 @@
-"""A store of big-segment memberships that asks the harness."""
+"""A big segment store that requests its data from the harness."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from tests.contract.service.callbacks import Callbacks
 
-__all__ = ["AskedStore"]
+__all__ = ["CallbackBigSegmentStore"]
 
 
-class AskedStore:
+class CallbackBigSegmentStore:
     """A program's own store, as the client sees it. An answer other than 200 is the store's failure."""
 
     def __init__(self, uri: str, callbacks: Callbacks) -> None:

@@ -1,6 +1,6 @@
-"""What a harness says about the client it wants, as it says it.
+"""The parameters of a client, as the harness sends them.
 
-What is absent may also be ``null``, and means the SDK's default. Durations are in milliseconds.
+An absent property may also be ``null``, and means the default of the SDK. Durations are in milliseconds.
 """
 
 from __future__ import annotations
@@ -11,106 +11,106 @@ import msgspec
 
 __all__ = [
     "BigSegmentsParams",
-    "Configuration",
     "DataSystemParams",
     "EventsParams",
     "HookParams",
     "Hooks",
+    "Params",
+    "PersistentStoreLocation",
     "PersistentStoreParams",
     "PollingParams",
-    "Proxy",
-    "ServiceEndpoints",
+    "ProxyParams",
+    "SdkConfigParams",
+    "ServiceEndpointsParams",
     "SourceParams",
-    "StorePlace",
     "StreamingParams",
-    "Tags",
-    "Tls",
-    "Wire",
-    "Wrapper",
+    "TagsParams",
+    "TlsParams",
+    "WrapperParams",
 ]
 
 
-class Wire(msgspec.Struct, rename="camel"):
-    """An object of the harness. What it says beyond these fields is none of our business."""
+class Params(msgspec.Struct, rename="camel"):
+    """A JSON object of the harness. Unknown properties are ignored."""
 
 
-class PollingParams(Wire):
+class PollingParams(Params):
     base_uri: str | None = None
     poll_interval_ms: float | None = None
     filter: str | None = None
 
 
-class StreamingParams(Wire):
+class StreamingParams(Params):
     base_uri: str | None = None
     initial_retry_delay_ms: float | None = None
     filter: str | None = None
 
 
-class StoreParams(Wire):
-    """Where the store is: its type, and what names it there."""
+class StoreParams(Params):
+    """The location of a persistent store: its type, address and prefix."""
 
     type: str
     dsn: str
     prefix: str | None = None
 
 
-class CacheParams(Wire):
+class CacheParams(Params):
     """``ttl`` is in seconds."""
 
     mode: Literal["off", "ttl", "infinite"]
     ttl: float | None = None
 
 
-class PersistentStoreParams(Wire):
+class PersistentStoreParams(Params):
     store: StoreParams
     cache: CacheParams
 
 
-class StorePlace(Wire):
+class PersistentStoreLocation(Params):
     persistent_data_store: PersistentStoreParams | None = None
 
 
-class SourceParams(Wire):
+class SourceParams(Params):
     """An initializer polls; a synchronizer does one of both."""
 
     streaming: StreamingParams | None = None
     polling: PollingParams | None = None
 
 
-class DataSystemParams(Wire):
+class DataSystemParams(Params):
     initializers: list[SourceParams] | None = None
     synchronizers: list[SourceParams] | None = None
     fdv1_fallback: PollingParams | None = None
-    store: StorePlace | None = None
+    store: PersistentStoreLocation | None = None
     store_mode: Literal[0, 1] = 0
 
 
-class ServiceEndpoints(Wire):
+class ServiceEndpointsParams(Params):
     streaming: str | None = None
     polling: str | None = None
     events: str | None = None
 
 
-class Tags(Wire):
+class TagsParams(Params):
     application_id: str | None = None
     application_version: str | None = None
 
 
-class Wrapper(Wire):
+class WrapperParams(Params):
     name: str | None = None
     version: str | None = None
 
 
-class Tls(Wire):
+class TlsParams(Params):
     skip_verify_peer: bool | None = None
     custom_ca_file: str | None = msgspec.field(default=None, name="customCAFile")
 
 
-class Proxy(Wire):
+class ProxyParams(Params):
     http_proxy: str | None = None
 
 
-class HookParams(Wire):
+class HookParams(Params):
     """``data``: what a stage passes on. ``errors``: the stages that fail, each with its message."""
 
     name: str
@@ -119,7 +119,7 @@ class HookParams(Wire):
     errors: dict[str, str | None] | None = None
 
 
-class BigSegmentsParams(Wire):
+class BigSegmentsParams(Params):
     callback_uri: str
     user_cache_size: int | None = None
     user_cache_time_ms: float | None = None
@@ -127,11 +127,11 @@ class BigSegmentsParams(Wire):
     stale_after_ms: float | None = None
 
 
-class Hooks(Wire):
+class Hooks(Params):
     hooks: list[HookParams] | None = None
 
 
-class EventsParams(Wire):
+class EventsParams(Params):
     """Without these a client sends no events."""
 
     base_uri: str | None = None
@@ -144,7 +144,7 @@ class EventsParams(Wire):
     enable_gzip: bool | None = None
 
 
-class Configuration(Wire):
+class SdkConfigParams(Params):
     """A client. ``streaming`` and ``polling`` beside the credential are FDv1, as the harness's branch ``v2`` has it."""
 
     credential: str
@@ -153,11 +153,11 @@ class Configuration(Wire):
     data_system: DataSystemParams | None = None
     streaming: StreamingParams | None = None
     polling: PollingParams | None = None
-    service_endpoints: ServiceEndpoints | None = None
-    tags: Tags | None = None
-    wrapper: Wrapper | None = None
-    tls: Tls | None = None
-    proxy: Proxy | None = None
+    service_endpoints: ServiceEndpointsParams | None = None
+    tags: TagsParams | None = None
+    wrapper: WrapperParams | None = None
+    tls: TlsParams | None = None
+    proxy: ProxyParams | None = None
     hooks: Hooks | None = None
     big_segments: BigSegmentsParams | None = None
     events: EventsParams | None = None
