@@ -1,1 +1,1 @@
-"""The command line: ``aioflags``. One file a command; it needs the extra ``cli``."""
+"""The command line ``aioflags``, with one module for each command. Needs the extra ``cli``."""

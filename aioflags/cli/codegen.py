@@ -1,4 +1,4 @@
-"""``aioflags codegen``: the flags of files as a Python module that declares them, typed."""
+"""``aioflags codegen``: generates a Python module that declares the flags of files, with types."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from aioflags.tools.codegen import declarations, declare_the_same
 __all__ = ["command"]
 
 
-@click.command("codegen", short_help="Declare the flags of a file, typed.")
+@click.command("codegen", short_help="Generate typed flag declarations from files.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="The module to write. [standard output]")
-@click.option("--check", is_flag=True, help="Write nothing: does the module of --output declare these flags?")
+@click.option("--check", is_flag=True, help="Write nothing; check that the module of --output declares these flags.")
 @click.pass_context
 def command(ctx: click.Context, files: tuple[Path, ...], output: Path | None, *, check: bool) -> None:
     """Print a Python module that declares every flag in the FILEs: its key, the type of its variations, its default.
 
-    The default is what the flag serves while it is off; without that it is False for a boolean flag, whatever it serves, and
-    otherwise its first value. With --check the exit status is 1 if the module declares anything else; its layout is free.
+    The default is the variation that the flag serves while it is off. Without one it is False for a boolean flag, otherwise
+    the first variation. With --check the exit status is 1 if the module differs; its formatting does not matter.
     """
     if check and output is None:
         raise click.UsageError("--check needs the module: --output")

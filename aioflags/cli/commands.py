@@ -1,4 +1,4 @@
-"""The group of all commands. A command is imported when it is asked for, so each needs only its own extras."""
+"""The group of all commands. A command is imported when it is used, so each needs only its own extras."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ __all__ = ["commands"]
 
 _COMMANDS: Final = ("codegen", "demo", "doctor", "evaluate", "explain", "lint", "serve", "watch")
 
-_OF_CLI: Final = frozenset({"click", "rich"})
-"""What the extra ``cli`` brings. All else that a command may lack belongs to the server, which ``demo`` brings as well."""
+_CLI_PACKAGES: Final = frozenset({"click", "rich"})
+"""The packages of the extra ``cli``. All other packages that a command may need are in the extra ``demo``."""
 
 
 class _Commands(click.Group):
-    """Finds each command as ``command`` in the module of its name."""
+    """Loads each command from ``command`` of the module with its name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- the same
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- click's signature
         if cmd_name not in _COMMANDS:
             return None
         try:
-            found = importlib.import_module(f"aioflags.cli.{cmd_name}").command
+            command = importlib.import_module(f"aioflags.cli.{cmd_name}").command
         except ModuleNotFoundError as missing:
-            absent = (missing.name or "").partition(".")[0]
-            if absent == "aioflags":
+            package = (missing.name or "").partition(".")[0]
+            if package == "aioflags":
                 raise
-            extra = "cli" if absent in _OF_CLI else "demo"
-            return _unavailable(cmd_name, f'{cmd_name} needs {absent}: pip install "aioflags[{extra}]"')
-        return found if isinstance(found, click.Command) else None
+            extra = "cli" if package in _CLI_PACKAGES else "demo"
+            return _unavailable(cmd_name, f'{cmd_name} needs {package}: pip install "aioflags[{extra}]"')
+        return command if isinstance(command, click.Command) else None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,11 +44,11 @@ def commands() -> None:
     """Feature flags for asyncio programs, from the command line."""
 
 
-def _unavailable(name: str, why: str) -> click.Command:
-    """A command whose extra is not installed: it can be listed, and says what to install."""
+def _unavailable(name: str, reason: str) -> click.Command:
+    """A command whose extra is not installed. It is listed, and fails with the extra to install."""
 
     def refuse() -> None:
-        raise UsageMistake(why)
+        raise UsageMistake(reason)
 
     settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-    return click.Command(name, callback=refuse, context_settings=settings, add_help_option=False, short_help=f"({why})")
+    return click.Command(name, callback=refuse, context_settings=settings, add_help_option=False, short_help=f"({reason})")

@@ -1,6 +1,6 @@
-"""What a person may type while the server runs: flip a flag, order clients off FDv2, cut the connections.
+"""Commands that can be typed while ``aioflags serve`` runs: flip a flag, direct clients off FDv2, cut the connections.
 
-Commands come from the terminal and never over HTTP, so that no web page can give one.
+Commands are read from the terminal and never from HTTP, so that a web page cannot send one.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import anyio
 from aioflags.devserver import RunningServer, ServerState
 from aioflags.errors import ConfigError
 
-__all__ = ["COMMANDS", "is_attended", "obey", "read_commands"]
+__all__ = ["COMMANDS", "is_attended", "read_commands", "run_command"]
 
 COMMANDS: Final = "flip KEY | directive on [SECONDS] | directive off | drop"
 
 
 def is_attended(fd: int) -> bool:
-    """Whether somebody can type there: it is a terminal, and the program is in its foreground."""
+    """Whether commands can be typed: ``fd`` is a terminal, and the program is in its foreground."""
     try:
         return os.isatty(fd) and (sys.platform == "win32" or os.tcgetpgrp(fd) == os.getpgrp())
     except OSError:
         return False
 
 
-def obey(line: str, state: ServerState, serving: RunningServer) -> str:
-    """Does what the line says, and answers what was done or why not."""
+def run_command(line: str, state: ServerState, serving: RunningServer) -> str:
+    """Run the command in ``line``, and return a line about its effect or its mistake."""
     verb, _, rest = line.strip().partition(" ")
     match verb, *rest.split():
         case "flip", _, *_:
@@ -41,12 +41,12 @@ def obey(line: str, state: ServerState, serving: RunningServer) -> str:
             state.direct(ttl=float(seconds))
         case "directive", "off":
             state.stop_directing()
-            return "FDv2 carries no directive any more"
+            return "FDv2 responses have no directive now"
         case ("drop",):
             return f"connections cut: {serving.drop_connections()}"
         case _:
             return f"commands: {COMMANDS}"
-    return "FDv2 orders its clients to FDv1 now"
+    return "FDv2 directs its clients to FDv1 now"
 
 
 def _flip(key: str, state: ServerState) -> str:
@@ -56,13 +56,13 @@ def _flip(key: str, state: ServerState) -> str:
         return str(mistake)
 
 
-async def read_commands(fd: int, obeyed: Callable[[str], None]) -> None:
-    """Hands over every line of a terminal or pipe, until it ends. A plain file as input is not read."""
+async def read_commands(fd: int, handle: Callable[[str], None]) -> None:
+    """Call ``handle`` with every line of a terminal or pipe, until it ends. A regular file is not read."""
     pending = b""
     while True:
         try:
             await anyio.wait_readable(fd)
-            chunk = await asyncio.to_thread(os.read, fd, 4096)  # returns at once, since there is something
+            chunk = await asyncio.to_thread(os.read, fd, 4096)  # returns at once: fd is readable
         except OSError:
             return
         if not chunk:
@@ -70,4 +70,4 @@ async def read_commands(fd: int, obeyed: Callable[[str], None]) -> None:
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             if line.strip():
-                obeyed(line.decode(errors="replace"))
+                handle(line.decode(errors="replace"))

@@ -1,4 +1,4 @@
-"""Whom a command is about: a context as a person writes it, in the option ``--context`` or in a line of a batch."""
+"""Reads the context of a command from the option ``--context`` or from a line of a batch."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from aioflags.model.context import LEGACY_ATTRIBUTES, Context
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 
-__all__ = ["context_of", "read_context", "written_context"]
+__all__ = ["context_of", "read_context", "read_object"]
 
-_WRITTEN: Final = msgspec.json.Decoder(dict[str, Any])
-_OF_USERS: Final = frozenset({"key", "anonymous", "custom", "privateAttributeNames", "secondary", *LEGACY_ATTRIBUTES})
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
+_USER_PROPERTIES: Final = frozenset({"key", "anonymous", "custom", "privateAttributeNames", "secondary", *LEGACY_ATTRIBUTES})
 
 
 def read_context(text: str) -> Context:
-    """The context of an option. Raises :class:`Mistake` for what is no JSON object or no context."""
-    context = context_of(written_context(text))
+    """The context in ``--context``. Raises :class:`UsageMistake` if it is not a JSON object or not a valid context."""
+    context = context_of(read_object(text))
     if context.error is not None:
         raise context_mistake(context.error)
     return context
 
 
-def written_context(text: str) -> dict[str, Any]:
-    """What an option says. Raises :class:`Mistake` for what is no JSON object."""
+def read_object(text: str) -> dict[str, Any]:
+    """The JSON object in ``--context``. Raises :class:`UsageMistake` for anything else."""
     try:
         check_depth(text)
-        return _WRITTEN.decode(text)
+        return _OBJECT.decode(text)
     except UNREADABLE as error:
         if is_word(text):
             raise context_mistake(f"not JSON: {text}", key=text) from None
@@ -38,13 +38,13 @@ def written_context(text: str) -> dict[str, Any]:
 
 
 def context_of(data: Mapping[str, Any]) -> Context:
-    """The context that is written so; it may have an error. Without a kind it is a user of the old form."""
+    """The context of a JSON object; it may have an error. Without a ``kind`` it is read as a legacy user."""
     if "kind" in data:
         return Context.from_dict(data)
-    # A user's own attributes stand in "custom". They are easily written beside it, and lost.
-    for name in sorted(data.keys() - _OF_USERS):
+    # Custom attributes of a legacy user belong in "custom". Outside of it they are ignored.
+    for name in sorted(data.keys() - _USER_PROPERTIES):
         remark(
-            f'"{name}" is not looked at: a context without "kind" is an old user, whose own attributes stand under "custom"; '
+            f'"{name}" is ignored: a context without "kind" is a legacy user, whose custom attributes are in "custom"; '
             'add "kind": "user"'
         )
     return Context.from_legacy_user(data)

@@ -1,4 +1,4 @@
-"""``aioflags demo``: how the scenes of ``scenario.py`` look on a terminal, in a pipe, and as JSON."""
+"""``aioflags demo``: prints the scenes of ``scenario.py`` for a terminal, a pipe, or as JSON."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from aioflags.cli.scenario import MissedError, Scene, perform
 __all__ = ["command", "present"]
 
 Performance = Callable[[Callable[[Scene], None]], Awaitable[None]]
-"""Shows scenes, or raises :class:`MissedError`."""
+"""Calls its argument with each scene, or raises :class:`MissedError`."""
 
-_NARROWEST = 60
-"""In columns. A narrower terminal has no room for four of them."""
+_MIN_WIDTH = 60
+"""Characters. A narrower terminal gets one line for each scene instead of columns."""
 _COLOURS = {"fdv2": "cyan", "fdv1": "magenta"}
 
 
-@click.command("demo", short_help="Watch a client survive what servers do.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: step, protocol, directive, ms, notice.")
+@click.command("demo", short_help="Watch a client survive server failures.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line: step, protocol, directive, ms, notice.")
 @click.pass_context
 def command(ctx: click.Context, *, as_json: bool) -> None:
-    """Run a flag server and a client on real sockets of this machine, and tell what happens between them.
+    """Run a flag server and a client on sockets of this machine, and print what happens between them.
 
-    No account and no network are needed; it takes a few seconds.
+    Needs no account and no network, and takes a few seconds.
     """
-    # Everything is on this machine, which a proxy named by the environment could not reach.
+    # Server and client are on this machine, which a proxy from the environment cannot reach.
     os.environ["no_proxy"] = "127.0.0.1"
     ctx.exit(present(perform, None if as_json else Console(highlight=False)))
 
 
 def present(performance: Performance, console: Console | None) -> int:
-    """Prints each scene as it happens, as JSON without a console; answers the exit status."""
+    """Print each scene as it happens, as JSON if ``console`` is ``None``. Returns the exit status."""
     began = perf_counter()
     if console:
         console.print("A flag server and a client, on real sockets of this machine.\n")
     try:
-        anyio.run(performance, _in_words(console) if console else _as_json)
+        anyio.run(performance, _as_text(console) if console else _as_json)
     except MissedError as missed:
         click.echo(f"aioflags: {missed}", err=True)
         return 1
@@ -57,12 +57,12 @@ def _as_json(scene: Scene) -> None:
     click.echo(msgspec.json.encode(scene))
 
 
-def _in_words(console: Console) -> Callable[[Scene], None]:
-    """Columns and colours where a person looks; one plain line a scene where a program reads."""
+def _as_text(console: Console) -> Callable[[Scene], None]:
+    """Show scenes in columns and colours on a terminal, otherwise as one line each."""
 
     def show(scene: Scene) -> None:
         directive = " directive" if scene.directive else ""
-        if not console.is_terminal or console.width < _NARROWEST:
+        if not console.is_terminal or console.width < _MIN_WIDTH:
             console.print(f"{scene.step}: {scene.protocol}{directive}, {scene.ms:.0f} ms. {scene.notice}", soft_wrap=True)
             return
         row = Table.grid(padding=(0, 2))

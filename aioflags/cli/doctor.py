@@ -1,4 +1,4 @@
-"""``aioflags doctor``: whether this machine gets its flags, and if not, why and what to do."""
+"""``aioflags doctor``: checks whether flags arrive on this machine, and gives advice if they do not."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ _MARKS: Final = {CheckResult.GOOD: "ok     ", CheckResult.WARNING: "warning", Ch
 
 
 @click.command("doctor", short_help="Find out why flags do not arrive.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a finding: check, verdict, text, advice.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per check: check, verdict, text, advice.")
 @click.pass_context
 def command(ctx: click.Context, *, as_json: bool) -> None:
-    """Check the key, the addresses, the way there (proxy, name, connection, TLS), a poll, the clock, and a stream.
+    """Check the key, the addresses, the connection (proxy, DNS, TCP, TLS), a poll, the clock, and a stream.
 
-    Key and addresses are those of the environment: LAUNCHDARKLY_SDK_KEY, LAUNCHDARKLY_BASE_URI, LAUNCHDARKLY_STREAM_URI,
+    Key and addresses are read from the environment: LAUNCHDARKLY_SDK_KEY, LAUNCHDARKLY_BASE_URI, LAUNCHDARKLY_STREAM_URI,
     LAUNCHDARKLY_EVENTS_URI.
     The exit status is 1 if there is a problem.
     """
-    # What the options would warn of is among the findings.
-    key, config = service(logging.Logger("doctor", logging.ERROR))  # noqa: LOG001 - this command's alone
+    # The checks cover the warnings of the options, so do not log these.
+    key, config = service(logging.Logger("doctor", logging.ERROR))  # noqa: LOG001 -- used by this command only
 
-    async def checking() -> bool:
+    async def check_all() -> bool:
         has_problem = False
-        async with aclosing(run_checks(key, config)) as findings:
-            async for finding in findings:
-                has_problem = has_problem or finding.verdict is CheckResult.PROBLEM
-                click.echo(msgspec.json.encode(finding) if as_json else _lines(finding))
+        async with aclosing(run_checks(key, config)) as checks:
+            async for check in checks:
+                has_problem = has_problem or check.verdict is CheckResult.PROBLEM
+                click.echo(msgspec.json.encode(check) if as_json else _lines(check))
         return has_problem
 
-    ctx.exit(1 if anyio.run(checking) else 0)
+    ctx.exit(1 if anyio.run(check_all) else 0)
 
 
-def _lines(finding: Check) -> str:
-    advice = "" if finding.advice is None else f"\n         {finding.advice}"
-    return f"{_MARKS[finding.verdict]}  {finding.check}: {finding.text}{advice}"
+def _lines(check: Check) -> str:
+    advice = "" if check.advice is None else f"\n         {check.advice}"
+    return f"{_MARKS[check.verdict]}  {check.check}: {check.text}{advice}"

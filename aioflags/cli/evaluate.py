@@ -1,6 +1,6 @@
-"""``aioflags evaluate``: what a flag of a file is for a context, once or for every line of standard input.
+"""``aioflags evaluate``: evaluates a flag of a file for a context, once or for every line of standard input.
 
-No client and no network take part: the document becomes a snapshot, and a snapshot answers.
+Without a client and a network: the document becomes a snapshot, which is evaluated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from aioflags.cli.contexts import context_of, written_context
+from aioflags.cli.contexts import context_of, read_object
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes, is_word, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.detail import EvaluationDetail
@@ -28,68 +28,68 @@ from aioflags.runtime.suggest import did_you_mean
 __all__ = ["command"]
 
 
-class _Question(msgspec.Struct):
-    """One line of a batch."""
+class _Evaluation(msgspec.Struct):
+    """One evaluation; in a batch, one line."""
 
     key: str
     context: dict[str, Any]
     default: Any = None
 
 
-_QUESTION = msgspec.json.Decoder(_Question)
+_EVALUATION = msgspec.json.Decoder(_Evaluation)
 _AS_PYTHON: Final = {"True": "true", "False": "false", "None": "null"}
 
 
 @click.command("evaluate", short_help="Evaluate flags of a file.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("key", required=False)
-@click.option("--context", "context_json", metavar="JSON", help='Whom for: \'{"kind": "user", "key": "user-123"}\'.')
-@click.option("--default", "default_json", metavar="JSON", default="null", help="What is answered if the flag cannot be. [null]")
-@click.option("--batch", is_flag=True, help='Answer every line {"key": ..., "context": ..., "default": ...} of standard input.')
+@click.option("--context", "context_json", metavar="JSON", help='The context: \'{"kind": "user", "key": "user-123"}\'.')
+@click.option("--default", "default_json", metavar="JSON", default="null", help="The value if the flag cannot be evaluated. [null]")
+@click.option("--batch", is_flag=True, help='Evaluate every line {"key": ..., "context": ..., "default": ...} of standard input.')
 @click.pass_context
 def command(ctx: click.Context, file: Path, key: str | None, context_json: str | None, default_json: str, *, batch: bool) -> None:
     """Print the value of flag KEY in FILE for a context, with its variation and the reason, as JSON.
 
-    FILE holds {"flags": {...}, "flagValues": {...}, "segments": {...}}. A context without a "kind" is read as a user
-    of the old form. Any answer comes with exit status 0, whatever its reason; a line of a batch that cannot be read makes it 2.
+    FILE has {"flags": {...}, "flagValues": {...}, "segments": {...}}. A context without a "kind" is read as a legacy
+    user. The exit status is 0 for every evaluation, whatever its reason, and 2 if a line of a batch cannot be read.
     """
     if batch and (key is not None or context_json is not None):
         raise click.UsageError("--batch reads keys and contexts from standard input")
     if not batch and (key is None or context_json is None):
-        raise click.UsageError("a KEY and a --context are needed, or --batch")
-    # What the library has to say of a flag is for whoever runs the command.
+        raise click.UsageError("expected a KEY and --context, or --batch")
+    # Print warnings of the library about a flag.
     logging.basicConfig(format="aioflags: %(message)s", level=logging.WARNING)
     with file_mistakes(file):
         snapshot = Snapshot.empty().apply(read_document(read_regular(file), name=str(file)))
     if batch:
-        ctx.exit(_answer_all(snapshot, () if sys.stdin is None else sys.stdin.buffer))
-    question = _Question(key or "", written_context(context_json or ""), _default(default_json))
-    click.echo(_answer(snapshot, question))
-    if question.key not in snapshot.flags:
-        hint = did_you_mean(question.key, snapshot.flags, before="; ", quote=shown)
-        remark(f"there is no flag {shown(question.key)}{hint}")
+        ctx.exit(_evaluate_all(snapshot, () if sys.stdin is None else sys.stdin.buffer))
+    evaluation = _Evaluation(key or "", read_object(context_json or ""), _default(default_json))
+    click.echo(_evaluate(snapshot, evaluation))
+    if evaluation.key not in snapshot.flags:
+        hint = did_you_mean(evaluation.key, snapshot.flags, before="; ", quote=shown)
+        remark(f"unknown flag {shown(evaluation.key)}{hint}")
 
 
-def _answer_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
-    """Prints one line for each line, in order; answers the exit status."""
+def _evaluate_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
+    """Print one line for each input line, in order. Returns the exit status."""
     status = 0
     for line in lines:
         try:
             check_depth(line)
-            question = _QUESTION.decode(line)
+            evaluation = _EVALUATION.decode(line)
         except UNREADABLE as error:
             click.echo(msgspec.json.encode({"error": placed(error)}))
             status = 2
         else:
-            click.echo(_answer(snapshot, question))
+            click.echo(_evaluate(snapshot, evaluation))
     return status
 
 
-def _answer(snapshot: Snapshot, question: _Question) -> bytes:
-    context = context_of(question.context)
+def _evaluate(snapshot: Snapshot, evaluation: _Evaluation) -> bytes:
+    context = context_of(evaluation.context)
     if context.error is not None:
         remark(f"the context cannot be used: {context.error}")
-    detail: EvaluationDetail[Any] = snapshot.evaluate(question.key, context, question.default, wanted=object).detail
+    detail: EvaluationDetail[Any] = snapshot.evaluate(evaluation.key, context, evaluation.default, wanted=object).detail
     return msgspec.json.encode({"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()})
 
 
@@ -99,6 +99,6 @@ def _default(text: str) -> Any:
         return msgspec.json.decode(text)
     except UNREADABLE as error:
         if is_word(text):
-            meant = _AS_PYTHON.get(text, f"'\"{text}\"'")
-            raise UsageMistake(f"--default: not JSON: {text}; for example {meant}") from None
+            example = _AS_PYTHON.get(text, f"'\"{text}\"'")
+            raise UsageMistake(f"--default: not JSON: {text}; for example {example}") from None
         raise UsageMistake(f"--default: {placed(error)}") from None

@@ -1,4 +1,4 @@
-"""Which flags a command is about: those of a file, or, with ``--live``, those of the service. No network without that option."""
+"""The flags of a command: those of a file, or, with ``--live``, those of the service. No network without that option."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["FlagData", "data_of", "service"]
 
 @dataclass(frozen=True, slots=True)
 class FlagData:
-    """The file, or ``None`` for the service."""
+    """The file with the flags; ``None`` for the service."""
 
     file: Path | None
 
     def client(self) -> Client:
-        """A client that follows these flags. Raises :class:`UsageMistake` if the environment names no key."""
+        """A client with these flags. Raises :class:`UsageMistake` if the environment has no SDK key."""
         if self.file is not None:
             return Client("", Config(data_system=DataSystem.custom(synchronizers=[FileSource(self.file)])))
         key, config = service()
@@ -41,29 +41,29 @@ class FlagData:
 
 
 def service(logger: logging.Logger = package_logger) -> tuple[str, Config]:
-    """Key and options of the service, from environment variables: a key on the command line would be seen by others.
+    """The SDK key and the options from environment variables: other users can see a key on the command line.
 
-    ``logger`` hears what the options warn of.
-    The key is empty if there is none. Raises :class:`UsageMistake` for a variable that cannot be meant.
+    The key is empty if it is not set. ``logger`` gets the warnings of the options. Raises :class:`UsageMistake` for an invalid
+    variable.
     """
     try:
-        key, found = from_environment(os.environ)
-        return key, replace(Config(), logger=logger, **found)
+        key, options = from_environment(os.environ)
+        return key, replace(Config(), logger=logger, **options)
     except ConfigError as mistake:
         raise UsageMistake(str(mistake)) from None
 
 
 def data_of(words: Sequence[str], *, is_live: bool) -> tuple[FlagData, list[str]]:
-    """The flags that a command is about, and the words after them: without ``--live`` the first word is a file.
+    """The flags of a command, and the remaining words. Without ``--live`` the first word is a file.
 
     Raises:
-        click.UsageError: there is neither.
+        click.UsageError: there is neither a file nor ``--live``.
         UsageMistake: the file cannot be read, or has a mistake.
     """
     if is_live:
         return FlagData(None), list(words)
     if not words:
-        raise click.UsageError("which flags? name a FILE, or use --live for those of the service")
+        raise click.UsageError("expected a FILE, or --live for the flags of the service")
     file = Path(words[0])
     with file_mistakes(file):
         read_document(read_regular(file), name=str(file))

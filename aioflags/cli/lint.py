@@ -1,4 +1,4 @@
-"""``aioflags lint``: what is wrong in flag files, for people, programs and code hosts."""
+"""``aioflags lint``: finds mistakes in flag files, with output as text, JSON or SARIF."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["command"]
 
 @click.command("lint", short_help="Find mistakes in flag files.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a finding, each on a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line and finding.")
 @click.option("--sarif", "as_sarif", is_flag=True, help="SARIF 2.1.0, for code hosts and editors.")
 @click.pass_context
 def command(ctx: click.Context, files: tuple[Path, ...], *, as_json: bool, as_sarif: bool) -> None:
-    """Name every mistake in the FILEs, with its line, its path and what may have been meant.
+    """Print every mistake in the FILEs, with its line, its path and a suggestion.
 
-    Files that end in .yaml or .yml are YAML, others JSON. Several are one data set, as a program reads them that is given
-    all of them. The exit status is 0 if nothing was found, 1 if something was, and 2 if a file cannot be read.
+    Files that end in .yaml or .yml are YAML, others JSON. Several files are checked as one data set. The exit status is 0
+    without findings, 1 with findings, and 2 if a file cannot be read.
     """
     if as_json and as_sarif:
-        raise click.UsageError("--json and --sarif are two forms of the same: choose one")
+        raise click.UsageError("--json and --sarif cannot be used together")
     findings = _lint([(str(file), _content(file)) for file in files])
     if as_sarif:
         click.echo(msgspec.json.format(msgspec.json.encode(sarif(findings)), indent=2))
@@ -37,7 +37,7 @@ def command(ctx: click.Context, files: tuple[Path, ...], *, as_json: bool, as_sa
         for finding in findings:
             click.echo(msgspec.json.encode(finding))
     else:
-        _tell(findings)
+        _print(findings)
     ctx.exit(1 if findings else 0)
 
 
@@ -53,8 +53,8 @@ def _content(file: Path) -> bytes:
         return read_regular(file)
 
 
-def _tell(findings: Sequence[LintFinding]) -> None:
+def _print(findings: Sequence[LintFinding]) -> None:
     for finding in findings:
         click.echo(str(finding))
     count = len(findings)
-    click.echo("nothing found" if not count else f"{count} finding{'s' if count > 1 else ''}", err=True)
+    click.echo("no findings" if not count else f"{count} finding{'s' if count > 1 else ''}", err=True)

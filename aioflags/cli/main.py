@@ -1,4 +1,4 @@
-"""The entry point: runs a command, or says in one line what is missing."""
+"""The entry point: runs a command, or prints in one line which package is missing."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The command ``aioflags``. Exit status: 0 done, 1 something did not happen, 2 a mistake in the call or in a file."""
+    """Run the command ``aioflags``. Exit status: 0 success, 1 failure or findings, 2 a mistake in the call or in a file."""
     try:
         commands = importlib.import_module("aioflags.cli.commands").commands
     except ModuleNotFoundError as missing:
-        absent = (missing.name or "").partition(".")[0]
-        if absent == "aioflags":
+        package = (missing.name or "").partition(".")[0]
+        if package == "aioflags":
             raise
-        print(f'aioflags: the command line needs {absent}: pip install "aioflags[cli]"', file=sys.stderr)
+        print(f'aioflags: the command line needs {package}: pip install "aioflags[cli]"', file=sys.stderr)
         sys.exit(2)
     try:
         commands.main(prog_name="aioflags")
     finally:
-        _let_go_of_stdout()
+        _flush_stdout()
 
 
-def _let_go_of_stdout() -> None:
-    """A reader that went away (``aioflags … | head``) is no error, so the interpreter shall not find it at its last flush."""
+def _flush_stdout() -> None:
+    """Flush stdout, and ignore a reader that closed its pipe (``aioflags … | head``), which the interpreter would report."""
     if sys.stdout is None:
-        return  # it was closed before the program began
+        return  # stdout was closed before the program started
     try:
         sys.stdout.flush()
     except OSError:

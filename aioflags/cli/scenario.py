@@ -1,7 +1,7 @@
-"""What ``aioflags demo`` shows: the life of a client whose server fails, and then sends it from FDv2 to FDv1.
+"""The scenes of ``aioflags demo``: a client whose server fails, and then directs it from FDv2 to FDv1.
 
-Everything is observed, at the client's public doors and in the server's counters; nothing is waited for by the clock.
-How it looks is left to ``demo.py``.
+Each scene waits for its effect, in the public interface of the client or the counters of the server, never for a time.
+``demo.py`` prints the scenes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _DOCUMENT: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One thing that happened: over which protocol, whether the directive was in force, and how long it took."""
+    """One step of the demo: its protocol, whether the directive was in force, its duration, and a sentence about it."""
 
     step: str
     protocol: Literal["fdv2", "fdv1"]
@@ -52,11 +52,11 @@ class Scene:
 
 
 class MissedError(Exception):
-    """A step that did not happen, or not in the way that was to be shown."""
+    """A step did not happen, or not as expected."""
 
 
 async def perform(show: Callable[[Scene], None]) -> None:
-    """Runs server and client on real sockets, and shows each scene as it happens.
+    """Run server and client on real sockets, and call ``show`` with each scene as it happens.
 
     Raises:
         MissedError: a scene did not happen within a few seconds.
@@ -77,7 +77,7 @@ def _config(url: str) -> Config:
         base_uri=url,
         stream_uri=url,
         events_uri=url,
-        logger=logging.Logger("demo", logging.CRITICAL),  # noqa: LOG001 - the demo shows by itself what the client would log
+        logger=logging.Logger("demo", logging.CRITICAL),  # noqa: LOG001 -- the demo prints the events that the client would log
         data_system=DataSystem.custom(
             initializers=[Polling()],
             synchronizers=[Streaming()],
@@ -87,7 +87,7 @@ def _config(url: str) -> Config:
 
 
 class _Stage:
-    """The server, the client, and what is done to them. Each act answers what a person should notice."""
+    """The server, the client, and the acts of the demo. Each act returns a sentence for its scene."""
 
     def __init__(self, state: ServerState, serving: RunningServer, client: Client, *, patience: float = _PATIENCE) -> None:
         self._state = state
@@ -106,7 +106,7 @@ class _Stage:
         }
 
     async def play(self, step: str, act: Callable[[], Awaitable[str]]) -> Scene:
-        """One act, timed."""
+        """Run one act, and measure its time."""
         began = perf_counter()
         try:
             with anyio.fail_after(self._patience):
@@ -130,7 +130,7 @@ class _Stage:
     async def _first_data(self) -> str:
         await self._client.start()
         await self._client.wait_ready()
-        _insist(self._state.requests[Endpoint.POLL] == 1, "the first data did not come by one FDv2 poll")
+        _require(self._state.requests[Endpoint.POLL] == 1, "the first data did not come by one FDv2 poll")
         return f"Client started: one FDv2 poll brought the flags. {await self._now()}"
 
     async def _stream(self) -> str:
@@ -139,9 +139,9 @@ class _Stage:
 
     async def _flip(self) -> str:
         requests = self._state.requests.total()
-        await self._sees_a_flip()
-        _insist(self._state.requests.total() == requests, "the change was asked for instead of pushed")
-        return f"A flag was flipped on the server, and the stream told us. {await self._now()}"
+        await self._flip_and_wait()
+        _require(self._state.requests.total() == requests, "the client requested the change; it was not pushed")
+        return f"A flag was flipped on the server, and the stream pushed the change. {await self._now()}"
 
     async def _drop(self) -> str:
         streams, before = self._state.requests[Endpoint.STREAM], self._client.status
@@ -153,10 +153,10 @@ class _Stage:
                     break
             meanwhile = await self._value()
             await anext(changes)
-        _insist(self._state.requests[Endpoint.STREAM] > streams, "the change came without a new stream")
+        _require(self._state.requests[Endpoint.STREAM] > streams, "the change came without a new stream")
         return (
             f"The connection was cut and the flag flipped meanwhile: flags kept answering ({meanwhile}), "
-            f"the client came back by itself and got what it had missed. {await self._now()}"
+            f"the client reconnected and got the change that it had missed. {await self._now()}"
         )
 
     async def _directive(self) -> str:
@@ -164,8 +164,8 @@ class _Stage:
             self._state.direct()
             self._state.flip(_KEY)
             await anext(changes)
-        _insist(not self._state.requests[Endpoint.LATEST_ALL], "FDv1 was asked before the payload of FDv2 was used")
-        return f"The server orders us off FDv2; the data that came with the order are used first. {await self._now()}"
+        _require(not self._state.requests[Endpoint.LATEST_ALL], "FDv1 was polled before the payload of FDv2 was used")
+        return f"The server directs the client off FDv2; the data that came with the directive is used first. {await self._now()}"
 
     async def _fdv1(self) -> str:
         await self._state.until(
@@ -178,18 +178,18 @@ class _Stage:
 
     async def _flip_over_fdv1(self) -> str:
         requests = self._fdv2_requests()
-        await self._sees_a_flip()
-        _insist(self._fdv2_requests() == requests, "FDv2 was asked again")
-        return f"Flipped once more: seen by the next FDv1 poll, and FDv2 is left alone. {await self._now()}"
+        await self._flip_and_wait()
+        _require(self._fdv2_requests() == requests, "FDv2 was requested again")
+        return f"Flipped once more: seen by the next FDv1 poll, and FDv2 is not used. {await self._now()}"
 
     async def _close(self) -> str:
         await self._client.aclose()
         await self._state.until(lambda: not self._state.open_streams.total())
         return f"Client closed: no stream is left open. It still answers from its last data: {await self._value()}."
 
-    # -- what they have in common
+    # -- helpers
 
-    async def _sees_a_flip(self) -> None:
+    async def _flip_and_wait(self) -> None:
         with self._client.changes(_KEY, _USER) as changes:
             self._state.flip(_KEY)
             await anext(changes)
@@ -205,6 +205,6 @@ class _Stage:
         return self._state.requests[Endpoint.POLL] + self._state.requests[Endpoint.STREAM]
 
 
-def _insist(condition: bool, otherwise: str) -> None:
+def _require(condition: bool, problem: str) -> None:
     if not condition:
-        raise MissedError(otherwise)
+        raise MissedError(problem)

@@ -1,4 +1,4 @@
-"""``aioflags serve``: the flags of a file for every SDK on this machine, as the file is edited."""
+"""``aioflags serve``: serves the flags of a file to the SDKs on this machine, and follows edits of the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 import anyio
 import click
 
-from aioflags.cli.console import COMMANDS, is_attended, obey, read_commands
+from aioflags.cli.console import COMMANDS, is_attended, read_commands, run_command
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.devserver import (
     LOOPBACK_HOSTS,
@@ -40,16 +40,16 @@ _LOOPBACK: Final = frozenset({*LOOPBACK_HOSTS, "::1"})
 
 @click.command("serve", short_help="Serve the flags of a file to SDKs.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 chooses a free port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--directive", is_flag=True, help="Order FDv2 clients to FDv1 from the start.")
+@click.option("--directive", is_flag=True, help="Direct FDv2 clients to FDv1 from the start.")
 @click.option("--scenario", "script", type=click.Path(path_type=Path), help="A file of faults and edits to play in order.")
 def command(file: Path, port: int, host: str, script: Path | None, *, directive: bool) -> None:
     """Serve the flags in FILE over FDv2 and FDv1, streaming and polling, and follow every edit of it.
 
-    What lint finds in it is told, and served all the same. Any SDK key will do, so the server listens on this machine alone
-    unless --host says otherwise. Its page, where flags are edited and faults are injected, is for this machine in any case:
-    its address is printed, with the token it needs.
+    Findings of lint are printed; the flags are served anyway. The server accepts any SDK key, so it listens on this machine
+    only, unless --host is given. Its page, where flags are edited and faults are injected, is always for this machine only:
+    its address is printed, with its token.
     """
     flag_file = FlagFile(file)
     with file_mistakes(file):
@@ -62,16 +62,16 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
     if directive:
         state.direct()
     if sys.platform != "win32":
-        # In the background of a terminal, looking at its input must fail and not stop the process.
+        # In the background of a terminal, reading stdin must fail and not stop the process.
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     try:
         anyio.run(_serve, flag_file, text, state, scenario, (host, port))
     except KeyboardInterrupt:
-        _say("stopped")
+        _print("stopped")
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UsageMistake(f"port {port} of {host} is taken; --port 0 takes a free one") from None
-        # Python says again what it tried.
+            raise UsageMistake(f"port {port} of {host} is in use; --port 0 chooses a free port") from None
+        # Remove the address that Python repeats.
         raise UsageMistake(
             f"cannot listen on {host}, port {port}: {str(error.strerror or error).partition(' (while ')[0]}"
         ) from None
@@ -84,11 +84,11 @@ async def _serve(file: FlagFile, text: bytes, state: ServerState, scenario: Scen
     save = save_to(file.path, state)
     app = create_app(state, token=token, save=save, allowed_hosts=LOOPBACK_HOSTS if is_local else ["*"])
     async with serve(app, host=host, port=port) as serving:
-        _say(f"Serving {file.path} ({_count(state, ObjectKind.FLAG)}, {_count(state, ObjectKind.SEGMENT)}) on {serving.url}")
-        _say(f"Its page, for this machine alone: {serving.url}/#token={token}")
+        _print(f"Serving {file.path} ({_count(state, ObjectKind.FLAG)}, {_count(state, ObjectKind.SEGMENT)}) on {serving.url}")
+        _print(f"Its page, for this machine only: {serving.url}/#token={token}")
         if not is_local:
-            _say(f"Warning: whoever reaches {host} can read these flags.")
-        _say(
+            _print(f"Warning: every client that can reach {host} can read these flags.")
+        _print(
             "\nConnect with any key:\n"
             f'  Client("any-key", Config(base_uri="{serving.url}", stream_uri="{serving.url}", events_uri="{serving.url}"))\n'
             "or by the environment, with Client.from_env():\n"
@@ -98,20 +98,20 @@ async def _serve(file: FlagFile, text: bytes, state: ServerState, scenario: Scen
         )
 
         for remark in await asyncio.to_thread(file.warnings, text):
-            _say(remark)
+            _print(remark)
 
-        def obeyed(line: str) -> None:
-            _say(obey(line, state, serving))
+        def handle(line: str) -> None:
+            _print(run_command(line, state, serving))
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch, file, state, _say)
+            tasks.start_soon(watch, file, state, _print)
             tasks.start_soon(_play, scenario, state)
             if sys.stdin is not None:
-                tasks.start_soon(read_commands, sys.stdin.fileno(), obeyed)
+                tasks.start_soon(read_commands, sys.stdin.fileno(), handle)
 
 
 def _invitation() -> str:
-    """What may be typed, where somebody can type."""
+    """The commands that can be typed, if the program has a terminal."""
     return f"Or type: {COMMANDS}. " if sys.stdin is not None and is_attended(sys.stdin.fileno()) else ""
 
 
@@ -121,16 +121,16 @@ def _count(state: ServerState, kind: ObjectKind) -> str:
 
 
 async def _play(scenario: Scenario, state: ServerState) -> None:
-    """Plays the scenario, and tells of each step as it is done."""
+    """Play the scenario, and print each step when it is done."""
     try:
         async with aclosing(play(scenario, state)) as steps:
             async for step in steps:
-                _say(f"scenario: {step}")
+                _print(f"scenario: {step}")
     except ConfigError as mistake:
-        _say(f"scenario: {mistake}; the rest is not played")
+        _print(f"scenario: {mistake}; the remaining steps are skipped")
 
 
-def _say(text: str) -> None:
-    # Nobody may be left to read it; the flags are served nevertheless.
+def _print(text: str) -> None:
+    # The terminal may be closed; the server goes on.
     with contextlib.suppress(OSError):
         click.echo(text)

@@ -1,4 +1,4 @@
-"""What a person is told who made an ordinary mistake: one line, and exit status 2; or who may have made one: one line."""
+"""Messages about mistakes of the user. An error is one line and exit status 2; a remark is one line."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class UsageMistake(click.ClickException):
     exit_code = 2
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Without click's "Error: ", which says less than the name of the program."""
+        """Print the message after the name of the program, without click's "Error: "."""
         click.echo(f"aioflags: {self.format_message()}", file=file, err=file is None)
 
 
 def context_mistake(problem: str, *, key: str = "user-123") -> UsageMistake:
-    """What is wrong with the option ``--context``, and how one is written: as somebody with that key."""
+    """The problem with the option ``--context``, and an example of a context with that key."""
     return UsageMistake(f"""--context: {problem}; for example '{{"kind": "user", "key": "{key}"}}'""")
 
 
 @contextmanager
 def file_mistakes(path: Path) -> Generator[None, None, None]:
-    """What is wrong with a flag file, or with the attempt to read it, becomes a :class:`UsageMistake`."""
+    """Turn mistakes in a flag file, and failures to read it, into :class:`UsageMistake`."""
     try:
         yield
     except ConfigError as mistake:
@@ -47,16 +47,16 @@ def file_mistakes(path: Path) -> Generator[None, None, None]:
 
 
 def placed(error: Exception) -> str:
-    """What is wrong with a piece of JSON, and in bad syntax where."""
+    """The problem with a JSON text, with its place if the syntax is wrong."""
     problem = read_problem(error)
     return str(problem) if problem.offset is None else f"byte {problem.offset + 1}: {problem}"
 
 
 def is_word(text: str) -> bool:
-    """Whether that is a mere word, and no JSON: its writer forgot, or the shell took away, what belongs around it."""
+    """Whether the text is a word and not JSON: its quotes are missing, or the shell removed them."""
     return _WORD.fullmatch(text) is not None and text not in _JSON_WORDS
 
 
 def remark(text: str) -> None:
-    """One line on standard error; the command goes on."""
+    """Print one line on standard error. The command goes on."""
     click.echo(f"aioflags: {printable(text)}", err=True)

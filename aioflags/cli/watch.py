@@ -1,4 +1,4 @@
-"""``aioflags watch``: what becomes of flags and of their source, a line each time, as it happens."""
+"""``aioflags watch``: prints changes of flags and of the client's status, one line each."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ __all__ = ["command", "follow"]
 _ANYONE: Final = Context("anyone", anonymous=True)
 
 News: TypeAlias = dict[str, Any]
-"""One line, as JSON: a ``status``, or a ``flag``, with a context its ``value`` and the one ``before``, or that it is ``absent``."""
+"""One line, as JSON: a ``status``; or a ``flag``, with its ``value`` and the ``before`` value for a context, or ``absent``."""
 
 
 @click.command("watch", short_help="Follow flags and statuses live.")
 @click.argument("words", metavar="[FILE] [KEY]...", nargs=-1)
-@click.option("--live", "is_live", is_flag=True, help="The flags of the service; its key is in LAUNCHDARKLY_SDK_KEY.")
-@click.option("--context", "context_json", metavar="JSON", help="Whose values to show. Without, it is told which flags change.")
-@click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="How long. [until Ctrl-C]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--live", "is_live", is_flag=True, help="Use the flags of the service. The SDK key is in LAUNCHDARKLY_SDK_KEY.")
+@click.option(
+    "--context", "context_json", metavar="JSON", help="Print values for this context. Without it, only the keys of changed flags."
+)
+@click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="Duration. [until Ctrl-C]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def command(words: tuple[str, ...], context_json: str | None, seconds: float | None, *, is_live: bool, as_json: bool) -> None:
-    """Tell whenever a flag changes, or the client's status: of the flags in FILE, or, with --live, of those of the service.
+    """Print each change of a flag and of the client's status, for the flags in FILE, or, with --live, those of the service.
 
-    With KEYs only these flags are told of. Prerequisites and segments count: a flag changes with them.
+    With KEYs, only these flags are printed. A change of a prerequisite or segment counts as a change of the flag.
     """
     data, keys = data_of(words, is_live=is_live)
     context = None if context_json is None else read_context(context_json)
@@ -42,30 +44,28 @@ def command(words: tuple[str, ...], context_json: str | None, seconds: float | N
     def show(news: News) -> None:
         click.echo(msgspec.json.encode(news) if as_json else _line(news))
 
-    async def watching() -> None:
+    async def watch() -> None:
         with anyio.move_on_after(seconds):
             await follow(data.client(), keys, context, show)
 
     try:
-        anyio.run(watching)
+        anyio.run(watch)
     except KeyboardInterrupt:
         return
 
 
 async def follow(client: Client, keys: Sequence[str], context: Context | None, show: Callable[[News], None]) -> None:
-    """Starts the client and shows its news until it is cancelled: first the status, the keys that no flag has, and, for a
-    context, all values asked for.
-    """
+    """Start the client and call ``show`` for each change until cancelled. Starts with the status, unknown keys and values."""
     async with client, anyio.create_task_group() as tasks:
-        changes = client.changes()  # registered before the values are read, so that no change is lost in between
+        changes = client.changes()  # before reading the values: no change is lost in between
         tasks.start_soon(_statuses, client, show)
-        known: dict[str, Any] = {}
+        shown_values: dict[str, Any] = {}
         values = client.flags_nowait(context or _ANYONE).all()
         for key in keys or sorted(values):
             if key in values:
                 if context is not None:
-                    known[key] = values[key]
-                    show({"flag": key, "value": known[key]})
+                    shown_values[key] = values[key]
+                    show({"flag": key, "value": shown_values[key]})
             elif client.is_initialized:
                 show({"flag": key, "absent": True, "nearest": nearest(key, values)})
         async for change in changes:
@@ -74,9 +74,9 @@ async def follow(client: Client, keys: Sequence[str], context: Context | None, s
             if context is None:
                 show({"flag": change.key})
                 continue
-            value, before = client.variation_nowait(change.key, context, expect=object), known.get(change.key)
-            if change.key not in known or not same_json(value, before):
-                known[change.key] = value
+            value, before = client.variation_nowait(change.key, context, expect=object), shown_values.get(change.key)
+            if change.key not in shown_values or not same_json(value, before):
+                shown_values[change.key] = value
                 show({"flag": change.key, "value": value, "before": before})
 
 
@@ -89,11 +89,11 @@ async def _statuses(client: Client, show: Callable[[News], None]) -> None:
 def _line(news: News) -> str:
     match news:
         case {"status": status, "sourceState": state, "lastError": error}:
-            return f"status {status}, source {state}{f'; the last error: {shown(error)}' if error else ''}"
+            return f"status {status}, source {state}{f'; last error: {shown(error)}' if error else ''}"
         case {"flag": key, "value": value, "before": before}:
             return f"{shown(key)} is {shown(value)} now, and was {shown(before)}"
-        case {"flag": key, "absent": True, "nearest": near}:
-            return f"there is no flag {shown(key)}{'' if near is None else f', {suggestion(near, shown)}'}"
+        case {"flag": key, "absent": True, "nearest": match}:
+            return f"unknown flag {shown(key)}{'' if match is None else f', {suggestion(match, shown)}'}"
         case {"flag": key, "value": value}:
             return f"{shown(key)} is {shown(value)}"
         case _:

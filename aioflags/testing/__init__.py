@@ -1,6 +1,6 @@
-"""What tests of programs with flags need. The pytest plugin of the same name gives most of it as fixtures.
+"""Tools for tests of programs that use flags. The pytest plugin offers most of them as fixtures.
 
-Names are loaded when they are first asked for: pytest imports this package in every project that has aioflags installed.
+Names are loaded at their first use: pytest imports this package in every project that has aioflags installed.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""FlagChangeLog: which flags changed on a client, to be looked at or waited for."""
+"""FlagChangeLog: records which flags changed on a client, and waits for a change."""
 
 from __future__ import annotations
 
@@ -12,62 +12,62 @@ __all__ = ["FlagChangeLog"]
 
 
 class FlagChangeLog:
-    """The keys of flags whose configuration changed, in order, prerequisites and segments counted; see :meth:`Client.changes`.
+    """The keys of flags whose configuration changed, in order. As in :meth:`Client.changes`, prerequisites and segments count.
 
     The fixture ``flag_changes`` follows the client ``flags``; :meth:`follow` adds another one.
     """
 
     def __init__(self) -> None:
         self.keys: list[str] = []
-        self._news = anyio.Event()
+        self._changed = anyio.Event()
 
     def follow(self, client: Client) -> None:
-        """Records that client's changes, too, from now on."""
+        """Record the changes of another client, from now on."""
         internals_of(client).changes.add(self)
 
     def clear(self) -> None:
-        """Forgets what changed so far."""
+        """Forget the recorded changes."""
         self.keys.clear()
 
     async def wait_for(self, key: str, *, timeout: float = 5) -> None:
-        """Waits until the flag has changed, be it before this call; fails after ``timeout`` seconds."""
+        """Wait until the flag has changed, before or after this call. Fails after ``timeout`` seconds."""
         __tracebackhide__ = True
         with anyio.move_on_after(timeout):
             while key not in self.keys:
-                await self._news.wait()
+                await self._changed.wait()
             return
         raise AssertionError(f"the flag {key!r} did not change within {timeout:g} s{self._others(key)}")
 
     def assert_changed(self, key: str) -> None:
-        """Fails unless the flag has changed."""
+        """Fail unless the flag has changed."""
         __tracebackhide__ = True
         if key not in self.keys:
             raise AssertionError(f"the flag {key!r} did not change{self._others(key)}")
 
     def assert_unchanged(self, key: str) -> None:
-        """Fails if the flag has changed."""
+        """Fail if the flag has changed."""
         __tracebackhide__ = True
         if times := self.keys.count(key):
             raise AssertionError(f"the flag {key!r} changed, {times} times")
 
-    def tell(self, keys: frozenset[str], snapshot: Snapshot) -> None:  # noqa: ARG002 -- for values alone
-        """These changed. Called by the client."""
+    def tell(self, keys: frozenset[str], snapshot: Snapshot) -> None:  # noqa: ARG002 -- needed by followers of values only
+        """Record changed flags. Called by the client."""
         self.keys += sorted(keys)
         self._wake()
 
     def finish(self) -> None:
-        """No more will come. Called by the client."""
+        """The client is closed: no more changes. Called by the client."""
         self._wake()
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
+        self._changed.set()
+        self._changed = anyio.Event()
 
     def _others(self, key: str) -> str:
         return (
-            f"; what did: {', '.join(dict.fromkeys(self.keys))}{did_you_mean(key, self.keys, before='; ')}"
+            f"; changed flags: {', '.join(dict.fromkeys(self.keys))}{did_you_mean(key, self.keys, before='; ')}"
             if self.keys
-            else "; none did"
+            else "; no flag changed"
         )
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
-"""MemoryClient: a client on flags that the test sets, which counts at once.
+"""MemoryClient: a client whose flags the test sets, with immediate effect.
 
-It can be evaluated as soon as it is made, from sync and async tests alike, and be handed to an application that starts it.
+It can be evaluated without a start, from sync and async tests, and be passed to an application that starts it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ __all__ = ["MemoryClient", "serving"]
 
 
 class MemoryClient(Client):
-    """A :class:`Client` without key and network, whose flags the test sets: ``flags.set("new-checkout", True)``.
+    """A :class:`Client` without SDK key and network, whose flags the test sets: ``flags.set("new-checkout", True)``.
 
-    ``document`` is one in LaunchDarkly's file form, as of :meth:`Client.local`. What is set is seen by the next evaluation, in
-    whatever thread or task; those who follow changes hear of it on the client's event loop.
+    ``document`` has the format of LaunchDarkly's flag files, as in :meth:`Client.local`. The next evaluation in any thread or task
+    sees a new value. Iterators over changes get it on the client's event loop.
 
     Raises:
         ConfigError: the document has a mistake.
     """
 
-    # It sends nothing and holds nothing open, and a fixture cannot close what an application under test has started.
+    # It has no connections to close, and a fixture cannot close a client that the application under test has started.
     _warns_if_unclosed: ClassVar[bool] = False
 
     def __init__(self, document: Mapping[str, object] | ChangeSet | None = None, config: Config | None = None) -> None:
@@ -53,34 +53,34 @@ class MemoryClient(Client):
         self._cell.report(SourceState.VALID)
 
     async def start(self, start_wait: float | None = None) -> StatusReport:
-        """:meth:`Client.start`, which here never has to wait."""
+        """:meth:`Client.start`, which returns at once here."""
         self._home = asyncio.get_running_loop()
         return await super().start(start_wait)
 
     def set(self, key: str, value: object) -> None:
-        """The flag has this value for everybody from now on, whatever targets, rules and prerequisites said.
+        """Serve this value to all contexts from now on. Targets, rules and prerequisites of the flag are removed.
 
         Raises:
             ConfigError: ``value`` is not a JSON value, or ``key`` is not a string.
         """
         key = plain_key(key)
         plain = plain_json(value, key)
-        self._put(key, lambda known, version: serving(key, plain, known, version))
+        self._put(key, lambda definition, version: serving(key, plain, definition, version))
 
     def remove(self, key: str) -> None:
-        """There is no such flag any more, if there was one."""
+        """Remove the flag, if it exists."""
         key = plain_key(key)
         with self._lock:
-            if (known := self._holder.snapshot.flags.get(key)) is not None:
-                self._apply(Change(ObjectKind.FLAG, key, known.version + 1, None))
+            if (definition := self._holder.snapshot.flags.get(key)) is not None:
+                self._apply(Change(ObjectKind.FLAG, key, definition.version + 1, None))
 
     def flag(self, key: str) -> FlagBuilder:
-        """A builder that continues from the flag as it is, or from a new boolean one. It counts once :meth:`update` has it."""
+        """A builder that starts from the current flag, or from a new boolean flag. Pass it to :meth:`update`."""
         key = plain_key(key)
         return FlagBuilder(key, self._holder.snapshot.flags.get(key))
 
     def update(self, flag: FlagBuilder) -> None:
-        """Puts the flag as built so far, targets and rules included, in place of the one with its key.
+        """Add the built flag, with its targets and rules, or replace the flag with its key.
 
         Raises:
             ConfigTypeError: ``flag`` is not a builder, as :meth:`flag` returns one.
@@ -90,9 +90,9 @@ class MemoryClient(Client):
 
     def _put(self, key: str, make: Callable[[FlagDefinition | None, int], FlagDefinition]) -> None:
         with self._lock:
-            known = self._holder.snapshot.flags.get(key)
-            version = known.version + 1 if known else 1
-            self._apply(put(ObjectKind.FLAG, key, version, make(known, version)))
+            definition = self._holder.snapshot.flags.get(key)
+            version = definition.version + 1 if definition else 1
+            self._apply(put(ObjectKind.FLAG, key, version, make(definition, version)))
 
     def _apply(self, change: Change) -> None:
         change_set = ChangeSet(kind=ChangeKind.CHANGES, changes=(change,), persist=False)
@@ -102,18 +102,18 @@ class MemoryClient(Client):
         if self._home is None or self._home is _running():
             self._feed.publish(before, after, change_set)
         else:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody follows any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: there are no iterators
                 self._home.call_soon_threadsafe(self._feed.publish, before, after, change_set)
 
 
-def serving(key: str, value: Any, known: FlagDefinition | None, version: int = 1) -> FlagDefinition:
-    """The flag that gives everybody ``value``: as one of its variations, if it is one; else as the only one."""
-    if known is None:
+def serving(key: str, value: Any, definition: FlagDefinition | None, version: int = 1) -> FlagDefinition:
+    """The flag that serves ``value`` to all contexts: as one of its variations if possible, otherwise as the only one."""
+    if definition is None:
         return value_flag(key, value, version)
-    variations = tuple(known.variations or ())
-    index = next((index for index, one in enumerate(variations) if same_json(one, value)), None)
+    variations = tuple(definition.variations or ())
+    index = next((index for index, variation in enumerate(variations) if same_json(variation, value)), None)
     return msgspec.structs.replace(
-        known,
+        definition,
         version=version,
         on=True,
         prerequisites=(),
@@ -122,7 +122,7 @@ def serving(key: str, value: Any, known: FlagDefinition | None, version: int = 1
         rules=(),
         variations=(value,) if index is None else variations,
         fallthrough=VariationOrRollout(variation=index or 0),
-        off_variation=None if index is None else known.off_variation,
+        off_variation=None if index is None else definition.off_variation,
     )
 
 

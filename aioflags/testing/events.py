@@ -1,4 +1,4 @@
-"""EventRecorder: what the program tracked and whom it identified, for assertions in one line."""
+"""EventRecorder: records ``track()`` and ``identify()`` calls, for assertions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from aioflags.runtime.suggest import did_you_mean
 __all__ = ["EventRecorder"]
 
 _ANY: Final = object()
-_SHOWN: Final = 20
+_MAX_SHOWN: Final = 20
 
 
 class EventRecorder:
     """Every ``track()`` and ``identify()`` on every client of the process, in order. Iterate it for :class:`ObservedEvent` values.
 
-    It records calls, not deliveries: a client without a key or a network is enough. A call with a context that cannot be used is
-    not recorded, since it sends nothing.
+    It records calls, not deliveries, so a client without SDK key and network is enough. A call with an invalid context is not
+    recorded, because it sends nothing.
     """
 
     def __init__(self) -> None:
         self._events: list[ObservedEvent] = []
 
     def __call__(self, event: ObservedEvent) -> None:
-        """Records one more event."""
+        """Record an event."""
         self._events.append(event)
 
     def __iter__(self) -> Iterator[ObservedEvent]:
@@ -38,15 +38,15 @@ class EventRecorder:
 
     @property
     def keys(self) -> list[str]:
-        """The names of the events that were tracked, each once, in the order of the first time."""
+        """The keys of the tracked events, without repetitions, in order of their first call."""
         return list(dict.fromkeys(event.key for event in self if event.kind == "track"))
 
     def of(self, key: str) -> list[ObservedEvent]:
-        """The events that were tracked under that name."""
+        """The tracked events with this key."""
         return [event for event in self if event.kind == "track" and event.key == key]
 
     def clear(self) -> None:
-        """Forgets what was recorded so far."""
+        """Forget the recorded events."""
         self._events.clear()
 
     def assert_tracked(
@@ -58,10 +58,10 @@ class EventRecorder:
         context: Context | None = None,
         times: int | None = None,
     ) -> None:
-        """Fails unless the event was tracked; with ``times``, exactly that often.
+        """Fail unless the event was tracked; with ``times``, exactly that often.
 
-        ``data``, ``metric_value`` and ``context`` narrow down which calls count, as far as they are given. Values are compared as
-        JSON: ``True`` is not 1, and 1 is 1.0.
+        Only calls with the given ``data``, ``metric_value`` and ``context`` count. Values are compared as JSON: ``True`` is not 1,
+        and 1 is 1.0.
         """
         __tracebackhide__ = True
         counted = [
@@ -71,50 +71,54 @@ class EventRecorder:
         ]
         if bool(counted) if times is None else len(counted) == times:
             return
-        wanted = [f"with the data {data!r}"] if data is not _ANY else []
-        wanted += [f"with the metric value {metric_value!r}"] if metric_value is not _ANY else []
-        wanted += [f"for {context.canonical_key}"] if context is not None else []
-        verb = " ".join(["was not tracked", *wanted])
+        expected = [f"with the data {data!r}"] if data is not _ANY else []
+        expected += [f"with the metric value {metric_value!r}"] if metric_value is not _ANY else []
+        expected += [f"for {context.canonical_key}"] if context is not None else []
+        verb = " ".join(["was not tracked", *expected])
         often = "" if times is None else f" {times} times, but {len(counted)} times"
         raise AssertionError(f"the event {key!r} {verb}{often}{self._shown(key)}")
 
     def assert_not_tracked(self, key: str) -> None:
-        """Fails if the event was tracked."""
+        """Fail if the event was tracked."""
         __tracebackhide__ = True
         if events := self.of(key):
             raise AssertionError(f"the event {key!r} was tracked {len(events)} times{_listed(':', events)}")
 
     def assert_identified(self, context: Context, *, times: int | None = None) -> None:
-        """Fails unless the program identified the context; with ``times``, exactly that often."""
+        """Fail unless the program identified the context; with ``times``, exactly that often."""
         __tracebackhide__ = True
         identified = [event for event in self if event.kind == "identify"]
         count = sum(event.context == context for event in identified)
         if count if times is None else count == times:
             return
         often = "" if times is None else f" {times} times, but {count} times"
-        shown = _listed("\nidentified were:", identified) if identified else "; no context was"
+        shown = _listed("\nidentified contexts:", identified) if identified else "; no context was identified"
         raise AssertionError(f"{context.canonical_key} was not identified{often}{shown}")
 
     def _shown(self, key: str) -> str:
-        """What a failure shows: the calls with that name, else the nearest name, and what was tracked instead."""
+        """For a failure: the calls with this key, or the nearest key and the events that were tracked."""
         if events := self.of(key):
             return _listed(":", events)
         tracked = [event for event in self if event.kind == "track"]
-        return did_you_mean(key, self.keys, before="; ") + _listed("\ntracked were:", tracked) if tracked else "; no event was"
+        return (
+            did_you_mean(key, self.keys, before="; ") + _listed("\ntracked events:", tracked)
+            if tracked
+            else "; no event was tracked"
+        )
 
     def __repr__(self) -> str:
         return f"<EventRecorder, {len(self)} events>"
 
 
 def _listed(title: str, events: list[ObservedEvent]) -> str:
-    lines = [title, *(_line(event) for event in events[-_SHOWN:])]
-    if len(events) > _SHOWN:
-        lines.insert(1, f"… {len(events) - _SHOWN} before")
+    lines = [title, *(_line(event) for event in events[-_MAX_SHOWN:])]
+    if len(events) > _MAX_SHOWN:
+        lines.insert(1, f"… {len(events) - _MAX_SHOWN} before")
     return "\n  ".join(lines)
 
 
 def _line(event: ObservedEvent) -> str:
-    """An event on one line."""
+    """An event as one line."""
     if event.kind == "identify":
         return event.context.canonical_key
     data = "" if event.data is None else f" with the data {event.data!r}"
@@ -122,5 +126,5 @@ def _line(event: ObservedEvent) -> str:
     return f"{event.key} for {event.context.canonical_key}{data}{metric}"
 
 
-def _is(value: object, wanted: object) -> bool:
-    return wanted is _ANY or same_json(value, wanted)
+def _is(value: object, expected: object) -> bool:
+    return expected is _ANY or same_json(value, expected)

@@ -1,4 +1,4 @@
-"""The plugin's fixtures. What they are made of is imported when a test asks for them."""
+"""The fixtures of the plugin. Their modules are imported when a test uses them."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _ON_ANYIO: Final = "_aioflags_service_on_anyio"
 
 
 def fixtures(config: pytest.Config) -> ModuleType:
-    """A plugin that holds the fixtures, under the names that the project wants for them."""
-    found = ModuleType("aioflags fixtures")
+    """A plugin with the fixtures, under the names that the project configured."""
+    module = ModuleType("aioflags fixtures")
     for function in (flags, flag_overrides, flag_recorder, flag_events, flag_changes, flags_service):
-        setattr(found, function.__name__, pytest.fixture(name=named(config, function.__name__))(function))
+        setattr(module, function.__name__, pytest.fixture(name=named(config, function.__name__))(function))
     name = named(config, flags_factory.__name__)
-    setattr(found, flags_factory.__name__, pytest.fixture(scope="session", name=name)(flags_factory))
-    setattr(found, _ON_ANYIO, pytest.fixture(name=_ON_ANYIO)(_service()))
+    setattr(module, flags_factory.__name__, pytest.fixture(scope="session", name=name)(flags_factory))
+    setattr(module, _ON_ANYIO, pytest.fixture(name=_ON_ANYIO)(_service()))
     if _runs_asyncio(config):
-        import pytest_asyncio  # noqa: PLC0415 -- it is there, since it is a plugin of this run
+        import pytest_asyncio  # noqa: PLC0415 -- installed: it is a plugin of this run
 
-        setattr(found, _ON_ASYNCIO, pytest_asyncio.fixture(name=_ON_ASYNCIO)(_service()))
-    return found
+        setattr(module, _ON_ASYNCIO, pytest_asyncio.fixture(name=_ON_ASYNCIO)(_service()))
+    return module
 
 
 def named(config: pytest.Config, name: str) -> str:
-    """What the project calls a fixture."""
+    """The name of a fixture in this project."""
     return f"{config.getini('aioflags_fixture_prefix')}{name}"
 
 
@@ -50,19 +50,19 @@ def flags(request: pytest.FixtureRequest) -> MemoryClient:
     """A client whose flags the test sets: flags.set("new-checkout", True). Works in sync and async tests, started or not."""
     from aioflags.testing.client import MemoryClient  # noqa: PLC0415
 
-    return MemoryClient(_given(request).change_set())
+    return MemoryClient(_flags_of_test(request).change_set())
 
 
 def flags_factory(request: pytest.FixtureRequest) -> Callable[..., MemoryClient]:
-    """Makes more clients like `flags`, also for fixtures of the session; takes values as the marker flags does."""
+    """Makes more clients like `flags`, also for session fixtures. Takes values like the marker flags."""
     from aioflags.testing.client import MemoryClient  # noqa: PLC0415
     from aioflags.testing.flag_overrides import checked  # noqa: PLC0415
-    from aioflags.testing.session_flags import given_of  # noqa: PLC0415
+    from aioflags.testing.session_flags import session_flags_of  # noqa: PLC0415
 
-    given = given_of(request.config)
+    session_flags = session_flags_of(request.config)
 
     def make(values: Mapping[str, object] | None = None, /, **more: object) -> MemoryClient:
-        return MemoryClient(given.with_values(checked(values, more)).change_set())
+        return MemoryClient(session_flags.with_values(checked(values, more)).change_set())
 
     return make
 
@@ -71,12 +71,12 @@ def flag_overrides() -> Generator[FlagOverrides, None, None]:
     """Values that flags have during the test, on every client of the process: flag_overrides["new-checkout"] = True."""
     from aioflags.testing.flag_overrides import FlagOverrides  # noqa: PLC0415
 
-    with FlagOverrides().in_force() as overriding:
-        yield overriding
+    with FlagOverrides().in_force() as mapping:
+        yield mapping
 
 
 def flag_recorder() -> Generator[FlagRecorder, None, None]:
-    """Which flags were asked for during the test: flag_recorder.assert_evaluated("new-checkout", value=True)."""
+    """The evaluations of the test: flag_recorder.assert_evaluated("new-checkout", value=True)."""
     from aioflags.client.overrides import OVERRIDES  # noqa: PLC0415
     from aioflags.testing.recorder import FlagRecorder  # noqa: PLC0415
 
@@ -86,7 +86,7 @@ def flag_recorder() -> Generator[FlagRecorder, None, None]:
 
 
 def flag_events() -> Generator[EventRecorder, None, None]:
-    """What was tracked and identified during the test: flag_events.assert_tracked("purchase", metric_value=9.5)."""
+    """The track() and identify() calls of the test: flag_events.assert_tracked("purchase", metric_value=9.5)."""
     from aioflags.client.overrides import OVERRIDES  # noqa: PLC0415
     from aioflags.testing.events import EventRecorder  # noqa: PLC0415
 
@@ -96,7 +96,7 @@ def flag_events() -> Generator[EventRecorder, None, None]:
 
 
 def flag_changes(request: pytest.FixtureRequest) -> FlagChangeLog:
-    """Which flags changed on `flags`, and on clients it is told to follow: await flag_changes.wait_for("theme")."""
+    """The flags that changed on `flags`, and on other clients that it follows: await flag_changes.wait_for("theme")."""
     from aioflags.testing.changes import FlagChangeLog  # noqa: PLC0415
 
     log = FlagChangeLog()
@@ -111,39 +111,39 @@ def flags_service(request: pytest.FixtureRequest) -> FlagsService:
     function = getattr(getattr(function, "hypothesis", None), "inner_test", function)
     name = request.fixturename or flags_service.__name__
     if not inspect.iscoroutinefunction(function):
-        pytest.fail(f"{name} runs in the test's own event loop, so that {request.node.name} has to be async", pytrace=False)
+        pytest.fail(f"{name} runs in the test's own event loop, so {request.node.name} must be async", pytrace=False)
     if "anyio_backend" in request.fixturenames:
         name = _ON_ANYIO
     elif _runs_asyncio(request.config):
         name = _ON_ASYNCIO
     else:
         pytest.fail(f"{name} needs a plugin that runs async tests: pytest-asyncio, or anyio with @pytest.mark.anyio", pytrace=False)
-    import_module("aioflags.testing.service")  # here, since importing it on the event loop would hold that up
+    import_module("aioflags.testing.service")  # import here: on the event loop it would block
     service: FlagsService = request.getfixturevalue(name)
     return service
 
 
 def _runs_asyncio(config: pytest.Config) -> bool:
-    """Whether pytest-asyncio is a plugin of this run, under whatever name it was loaded."""
+    """Whether pytest-asyncio is a plugin of this run, under any name."""
     plugin = sys.modules.get("pytest_asyncio.plugin")
     return plugin is not None and config.pluginmanager.is_registered(plugin)
 
 
 def _service() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FlagsService, None]]:
-    """The server as an async fixture; each plugin that runs such marks a function of its own."""
+    """A function for an async fixture with the server. Each async plugin needs its own function object."""
 
     async def service(request: pytest.FixtureRequest) -> AsyncGenerator[FlagsService, None]:
         from aioflags.testing.service import FlagsService  # noqa: PLC0415
 
-        async with FlagsService.running(_given(request)) as running:
+        async with FlagsService.running(_flags_of_test(request)) as running:
             yield running
 
     return service
 
 
-def _given(request: pytest.FixtureRequest) -> SessionFlags:
-    """What the session gives, and the markers of the test."""
+def _flags_of_test(request: pytest.FixtureRequest) -> SessionFlags:
+    """The flags of the session, and the values of the markers of the test."""
     from aioflags.testing.markers import marked_values  # noqa: PLC0415
-    from aioflags.testing.session_flags import given_of  # noqa: PLC0415
+    from aioflags.testing.session_flags import session_flags_of  # noqa: PLC0415
 
-    return given_of(request.config).with_values(marked_values(request.node))
+    return session_flags_of(request.config).with_values(marked_values(request.node))

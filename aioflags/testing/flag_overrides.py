@@ -1,7 +1,7 @@
-"""Overrides: a flag has a value because the test says so, on every client of the process and at every door.
+"""Overrides: values that a test sets for flags, on every client of the process and for every evaluation method.
 
-:func:`overrides` holds for a task, :class:`FlagOverrides` (the fixture ``flag_overrides``) everywhere. The reason of such a value
-is ``OVERRIDE``; a flag that has an overridden one as a prerequisite goes by the data.
+:func:`overrides` is limited to a task; :class:`FlagOverrides` (the fixture ``flag_overrides``) is not. The reason of an overridden
+value is ``OVERRIDE``. A flag with an overridden prerequisite is evaluated with the data of the prerequisite.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ __all__ = ["FlagOverrides", "OverrideScope", "checked", "overrides"]
 
 
 def overrides(values: Mapping[str, object] | None = None, /, **more: object) -> OverrideScope:
-    """A block in which flags have these values, in the task that is running and in those it starts.
+    """A block in which flags have these values, in the current task and the tasks that it starts.
 
-    ``with overrides({"new-checkout": True}):`` holds on every client and at every door. Other tasks see nothing of it. Threads
-    see it if they were given the task's context, as ``asyncio.to_thread`` does. Blocks nest; the inner one wins. Keys that are
-    names may be keywords: ``overrides(theme="dark")``.
+    ``with overrides({"new-checkout": True}):`` applies to every client and every evaluation method. Other tasks are not affected.
+    A thread is affected if it runs with the context of the task, as in ``asyncio.to_thread``. Blocks nest; the inner one wins.
+    Keys that are Python names can be keywords: ``overrides(theme="dark")``.
 
     Raises:
-        ConfigError: a value is no JSON value.
+        ConfigError: a value is not a JSON value.
     """
     return OverrideScope(checked(values, more))
 
 
 class OverrideScope:
-    """What :func:`overrides` gives: a block in which values hold. It is no decorator, since it could not hold for a coroutine."""
+    """The block of :func:`overrides`. It cannot be a decorator, because it would not cover the run of a coroutine."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -41,7 +41,7 @@ class OverrideScope:
 
     def __enter__(self) -> None:
         if self._block is not None:
-            raise LifecycleError("overrides: this block is entered already; make another by another call")
+            raise LifecycleError("overrides: this block is already entered; call overrides() again for another block")
         self._block = OVERRIDES.in_task(self._values)
         self._block.__enter__()
 
@@ -52,17 +52,17 @@ class OverrideScope:
 
 
 class FlagOverrides(MutableMapping[str, Any]):
-    """A mapping of flag keys to the values they have, on every client of the process, as long as the test runs.
+    """A mapping of flag keys to their values, on every client of the process, until the test ends.
 
-    ``flag_overrides["new-checkout"] = True`` counts at once; ``del`` lets the data speak again. Called, it gives a block:
-    ``with flag_overrides(theme="dark"):``. Tests that run at the same time in one process share it; they want :func:`overrides`.
+    ``flag_overrides["new-checkout"] = True`` has immediate effect; ``del`` removes the override. Call it for a block:
+    ``with flag_overrides(theme="dark"):``. Tests that run concurrently in one process share it; use :func:`overrides` there.
     """
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
 
     def __call__(self, values: Mapping[str, object] | None = None, /, **more: object) -> AbstractContextManager[None]:
-        """A block in which these values hold besides. Raises :class:`ConfigError` for what is no JSON value."""
+        """A block with additional values. Raises :class:`ConfigError` if one is not a JSON value."""
         return self._block(checked(values, more))
 
     @contextmanager
@@ -78,7 +78,7 @@ class FlagOverrides(MutableMapping[str, Any]):
 
     @contextmanager
     def in_force(self) -> Generator[FlagOverrides, None, None]:
-        """Inside the block the mapping counts. The fixture's affair."""
+        """A block in which the mapping applies. Used by the fixture."""
         with OVERRIDES.everywhere(self._values):
             yield self
 
@@ -102,9 +102,9 @@ class FlagOverrides(MutableMapping[str, Any]):
 
 
 def checked(values: Mapping[str, object] | None, more: Mapping[str, object]) -> dict[str, Any]:
-    """A copy of the values. Raises :class:`ConfigError` for what is no mapping, or no JSON value."""
+    """A copy of the values. Raises :class:`ConfigError` if ``values`` is not a mapping, or a value is not a JSON value."""
     if not isinstance(cast("Any", values), Mapping | None):
         raise ConfigTypeError(f"expected a mapping of flag keys to values, or keywords, got {type_name(values)}")
-    found = plain_json({**(values or {}), **more})
-    assert isinstance(found, dict)  # noqa: S101 -- what plain_json makes of a mapping
-    return found
+    copy = plain_json({**(values or {}), **more})
+    assert isinstance(copy, dict)  # noqa: S101 -- plain_json returns a dict for a mapping
+    return copy

@@ -1,4 +1,4 @@
-"""Whether the flags that a program declares are there, in files or a document, and of the type that they were declared with."""
+"""Checks that declared flags exist in files or a document, with the declared type."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ __all__ = ["assert_flags_exist"]
 def assert_flags_exist(
     declared: ModuleType | Iterable[Flag[Any]], *files: str | os.PathLike[str], document: Mapping[str, object] | None = None
 ) -> None:
-    """Every declared flag is in the files (JSON, or YAML with its extra) or the document, and no value of it is of another type.
+    """Assert that every declared flag is in the files (JSON, or YAML with its extra) or the document, with values of its type.
 
-    ``declared`` are typed flags, or a module with some among its names. ``assert_flags_exist(my_app.flags, "flags.json")``
-    makes a test of its own.
+    ``declared`` has typed flags, or is a module with typed flags. A test can be just
+    ``assert_flags_exist(my_app.flags, "flags.json")``.
 
     Raises:
-        AssertionError: a flag is missing, or serves what its default does not ask for. All of them are named.
+        AssertionError: a flag is missing, or can serve a value of another type. The message names all of them.
         ConfigError: a file has a mistake.
         OSError: a file cannot be read.
     """
     __tracebackhide__ = True
     flags = _flags(declared)
     if not flags:
-        raise AssertionError("no flag is declared there")
+        raise AssertionError("no flag is declared")
     change_set = read_documents((str(file), read_regular(Path(file))) for file in files)
     changes = (*change_set.changes, *(read_document(document).changes if document is not None else ()))
-    known = {change.key: change.definition for change in changes if isinstance(change.definition, FlagDefinition)}
+    definitions = {change.key: change.definition for change in changes if isinstance(change.definition, FlagDefinition)}
     where = ", ".join([*map(str, files), *(["the document"] if document is not None else [])])
-    problems = [problem for flag in flags for problem in _problems(flag, known, where)]
+    problems = [problem for flag in flags for problem in _problems(flag, definitions, where)]
     if problems:
         raise AssertionError("\n".join(problems))
 
 
 def _flags(declared: ModuleType | Iterable[Flag[Any]]) -> Sequence[Flag[Any]]:
     names: Iterable[Any] = vars(declared).values() if isinstance(declared, ModuleType) else declared
-    return [cast("Any", found) for found in names if isinstance(found, Flag)]
+    return [cast("Any", value) for value in names if isinstance(value, Flag)]
 
 
-def _problems(flag: Flag[Any], known: Mapping[str, FlagDefinition], where: str) -> Iterator[str]:
-    definition = known.get(flag)
+def _problems(flag: Flag[Any], definitions: Mapping[str, FlagDefinition], where: str) -> Iterator[str]:
+    definition = definitions.get(flag)
     if definition is None:
-        yield f"the flag {flag.key!r} is not in {where}{did_you_mean(flag, known, before='; ')}"
+        yield f"the flag {flag.key!r} is not in {where}{did_you_mean(flag, definitions, before='; ')}"
         return
-    wanted = expected_type(flag.default)
+    expected = expected_type(flag.default)
     for value in definition.variations or ():
-        if fit(value, wanted) is MISMATCH:
+        if fit(value, expected) is MISMATCH:
             yield (
                 f"the flag {flag.key!r} is declared with the default {flag.default!r}, a {type_name(flag.default)}, "
                 f"and can serve {value!r}, a {type_name(value)}"

@@ -1,4 +1,4 @@
-"""What the markers of a test say; a marker that cannot be meant fails its test with a message that names it."""
+"""Reads the markers of a test. An invalid marker fails its test with a message that names the marker."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ _VARIATIONS: Final = 'for example @pytest.mark.flag_variations("theme", values=[
 
 
 def marked_values(item: pytest.Item) -> dict[str, Any]:
-    """The values that the ``flags`` markers of a test give, its own over its class's and module's, and those of its variation."""
-    found: dict[str, Any] = {}
+    """The values of the ``flags`` markers of a test, over those of its class and module, and of its ``flag_variations`` run."""
+    values: dict[str, Any] = {}
     for marker in reversed(list(item.iter_markers("flags"))):
-        found.update(_values(marker, item))
+        values.update(_values(marker, item))
     chosen: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {}).get(VARIATION, {})
     if not chosen and item.get_closest_marker("flag_variations"):
-        _refuse("flag_variations", item, "pytest runs no variations of a unittest.TestCase or a doctest; make it a function")
-    found.update(fresh(chosen))
-    return found
+        _refuse("flag_variations", item, "pytest cannot parametrize a unittest.TestCase or a doctest; use a function")
+    values.update(fresh(chosen))
+    return values
 
 
 def _values(marker: pytest.Mark, item: pytest.Item) -> Mapping[str, Any]:
     if len(marker.args) > 1 or not all(isinstance(arg, Mapping) for arg in marker.args) or not (marker.args or marker.kwargs):
         _refuse("flags", item, f"expected a mapping of flag keys to values, or keywords; {_FLAGS}")
-    given = cast("tuple[Mapping[Any, Any], ...]", marker.args)
+    mappings = cast("tuple[Mapping[Any, Any], ...]", marker.args)
     try:
-        return cast("dict[str, Any]", plain_json({**(given[0] if given else {}), **marker.kwargs}))
+        return cast("dict[str, Any]", plain_json({**(mappings[0] if mappings else {}), **marker.kwargs}))
     except ConfigError as mistake:
         _refuse("flags", item, f"{mistake}; {_FLAGS}")
 
 
 def check_strict(item: pytest.Item) -> None:
-    """``flags_strict`` takes nothing."""
+    """Check that ``flags_strict`` has no arguments."""
     if any(marker.args or marker.kwargs for marker in item.iter_markers("flags_strict")):
         _refuse("flags_strict", item, "expected no arguments; values go to the marker flags")
 
 
 def variation_cases(
-    markers: Sequence[pytest.Mark], item: pytest.Item, known: Mapping[str, FlagDefinition]
+    markers: Sequence[pytest.Mark], item: pytest.Item, definitions: Mapping[str, FlagDefinition]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The runs that the ``flag_variations`` markers of a test ask for, each with its id and its values: every combination."""
+    """The runs of a test with ``flag_variations`` markers: id and values of every combination."""
     keys = [_key(marker, item) for marker in markers]
     for key in keys:
         if keys.count(key) > 1:
             _refuse("flag_variations", item, f"the flag {key!r} is marked twice")
-    choices = [_variations(key, marker, item, known) for key, marker in zip(keys, markers, strict=True)]
+    choices = [_variations(key, marker, item, definitions) for key, marker in zip(keys, markers, strict=True)]
     for chosen in itertools.product(*(enumerate(values) for values in choices)):
         named = [f"{key}={_shown(index, value)}" for key, (index, value) in zip(keys, chosen, strict=True)]
         yield ",".join(named), {key: value for key, (_, value) in zip(keys, chosen, strict=True)}
@@ -72,14 +72,14 @@ def _key(marker: pytest.Mark, item: pytest.Item) -> str:
     return marker.args[0]
 
 
-def _variations(key: str, marker: pytest.Mark, item: pytest.Item, known: Mapping[str, FlagDefinition]) -> list[Any]:
+def _variations(key: str, marker: pytest.Mark, item: pytest.Item, definitions: Mapping[str, FlagDefinition]) -> list[Any]:
     if "values" not in marker.kwargs:
-        if key not in known:
-            why = f"there is no flag {key!r} in a --flags-file{did_you_mean(key, known, before='; ')}"
-            _refuse("flag_variations", item, f"{why}; give the file, or the values: {_VARIATIONS}")
-        if not (found := known[key].variations):
+        if key not in definitions:
+            reason = f"there is no flag {key!r} in a --flags-file{did_you_mean(key, definitions, before='; ')}"
+            _refuse("flag_variations", item, f"{reason}; pass the file, or the values: {_VARIATIONS}")
+        if not (variations := definitions[key].variations):
             _refuse("flag_variations", item, f"the flag {key!r} has no variations in its file")
-        return list(found)
+        return list(variations)
     try:
         values = plain_json(marker.kwargs["values"], "values")
     except ConfigError as mistake:
@@ -90,11 +90,11 @@ def _variations(key: str, marker: pytest.Mark, item: pytest.Item, known: Mapping
 
 
 def _shown(index: int, value: object) -> str:
-    """A value as part of a test's id."""
+    """A value for the id of a test."""
     if isinstance(value, str):
         return value
     return f"#{index}" if isinstance(value, (list, dict)) else json.dumps(value)
 
 
-def _refuse(name: str, item: pytest.Item, why: str) -> NoReturn:
-    pytest.fail(f"marker {name} of {item.nodeid}: {why}", pytrace=False)
+def _refuse(name: str, item: pytest.Item, reason: str) -> NoReturn:
+    pytest.fail(f"marker {name} of {item.nodeid}: {reason}", pytrace=False)

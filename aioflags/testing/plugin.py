@@ -1,6 +1,6 @@
-"""The pytest plugin: options, markers, and what they do around a test. Fixtures are in ``fixtures.py``.
+"""The pytest plugin: its options and markers, and their effect on a test. Fixtures are in ``fixtures.py``.
 
-pytest imports this file in every project that has aioflags installed, so that it imports nothing of aioflags at the top.
+pytest imports this file in every project that has aioflags installed, so it imports aioflags modules only when they are needed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _STACK: Final = pytest.StashKey[ExitStack]()
 _STRICT: Final = pytest.StashKey[Any]()
 
 _MARKERS: Final = (
-    "flags(values, **more): what flags are in this test: in its fixtures flags and flags_service, else on every client there is",
-    "flag_variations(key, *, values): runs the test once for each variation of a flag, those of --flags-file unless given",
-    "flags_strict: fails the test if a flag could not be evaluated: unknown, of another type, without a context",
+    "flags(values, **more): values of flags in this test: in its fixtures flags and flags_service, otherwise on every client",
+    "flag_variations(key, *, values): runs the test once for each variation of a flag, those of --flags-file by default",
+    "flags_strict: fails the test if a flag could not be evaluated: unknown, of another type, without a valid context",
 )
 
 
@@ -41,13 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--flags-unused-report",
         action="store_true",
-        help="tell in the end which of these flags no test asked for",
+        help="report at the end which of these flags no test evaluated",
     )
-    parser.addini("aioflags_fixture_prefix", "what the names of aioflags' fixtures begin with", default="")
+    parser.addini("aioflags_fixture_prefix", "prefix of the names of the fixtures of aioflags", default="")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Markers, fixtures, and what the options say."""
+    """Register markers and fixtures, and read the options."""
     from aioflags.testing.fixtures import fixtures  # noqa: PLC0415
 
     for marker in _MARKERS:
@@ -55,31 +55,31 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures(config), "aioflags fixtures")
     wants_report = config.getoption("--flags-unused-report")
     if config.getoption("--flags-file") or config.getoption("--flags"):
-        from aioflags.testing.session_flags import given_of  # noqa: PLC0415
+        from aioflags.testing.session_flags import session_flags_of  # noqa: PLC0415
 
-        given = given_of(config)  # a mistake in it is to be told before any test runs
+        session_flags = session_flags_of(config)  # report a mistake before any test runs
         if wants_report:
             from aioflags.testing.unused import UnusedReport  # noqa: PLC0415
 
-            config.pluginmanager.register(UnusedReport(given), "aioflags unused report")
+            config.pluginmanager.register(UnusedReport(session_flags), "aioflags unused report")
     elif wants_report:
-        raise pytest.UsageError("--flags-unused-report needs to know the flags: give --flags-file, or --flags")
+        raise pytest.UsageError("--flags-unused-report needs --flags-file or --flags")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``flag_variations`` runs a test once for each."""
+    """Parametrize tests with ``flag_variations``."""
     if markers := list(metafunc.definition.iter_markers("flag_variations")):
         from aioflags.testing.markers import VARIATION, variation_cases  # noqa: PLC0415
-        from aioflags.testing.session_flags import given_of  # noqa: PLC0415
+        from aioflags.testing.session_flags import session_flags_of  # noqa: PLC0415
 
-        cases = dict(variation_cases(markers[::-1], metafunc.definition, given_of(metafunc.config).definitions))
+        cases = dict(variation_cases(markers[::-1], metafunc.definition, session_flags_of(metafunc.config).definitions))
         metafunc.fixturenames.append(VARIATION)
         metafunc.parametrize(VARIATION, list(cases.values()), ids=list(cases))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What markers say holds from before the first fixture."""
+    """Apply the markers before the first fixture."""
     is_marked = any(item.get_closest_marker(name) for name in ("flags", "flag_variations"))
     is_strict = item.get_closest_marker("flags_strict") is not None
     if is_marked or is_strict:
@@ -100,7 +100,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """A strict test that passes so far fails if an evaluation did."""
+    """Fail a strict test that passed if an evaluation failed."""
     result = yield
     if (strict := item.stash.get(_STRICT, None)) is not None:
         strict.check()
@@ -109,7 +109,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """It holds until after the last fixture."""
+    """Remove the effect of the markers after the last fixture."""
     try:
         return (yield)
     finally:

@@ -1,4 +1,4 @@
-"""FlagRecorder: which flags were asked for, by whom, and what they answered."""
+"""FlagRecorder: records evaluations, for assertions."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from aioflags.model.context import Context
 from aioflags.model.values import same_json
 from aioflags.runtime.suggest import did_you_mean
 
-__all__ = ["FlagRecorder", "told"]
+__all__ = ["FlagRecorder", "describe"]
 
 _ANY: Final = object()
-_SHOWN: Final = 20
+_MAX_SHOWN: Final = 20
 
 
 class FlagRecorder:
     """Every evaluation of one flag on every client of the process, in order. Iterate it for :class:`Observation` values.
 
-    ``Flags.all`` and ``all_flags_state`` hand out everything and ask for nothing, so they leave no trace here.
+    ``Flags.all`` and ``all_flags_state`` return all flags, and are not recorded.
     """
 
     def __init__(self) -> None:
         self._observations: list[Observation] = []
 
     def __call__(self, observation: Observation) -> None:
-        """Takes one more evaluation."""
+        """Record an evaluation."""
         self._observations.append(observation)
 
     def __iter__(self) -> Iterator[Observation]:
@@ -37,73 +37,78 @@ class FlagRecorder:
 
     @property
     def keys(self) -> list[str]:
-        """The flags that were asked for, each once, in the order of the first time."""
-        return list(dict.fromkeys(one.key for one in self))
+        """The keys of the evaluated flags, without repetitions, in order of their first evaluation."""
+        return list(dict.fromkeys(observation.key for observation in self))
 
     def of(self, key: str) -> list[Observation]:
         """The evaluations of one flag."""
-        return [one for one in self if one.key == key]
+        return [observation for observation in self if observation.key == key]
 
     def clear(self) -> None:
-        """Forgets what was recorded so far."""
+        """Forget the recorded evaluations."""
         self._observations.clear()
 
     def assert_evaluated(
         self, key: str, *, value: object = _ANY, context: Context | None = None, default: object = _ANY, times: int | None = None
     ) -> None:
-        """Fails unless the flag was asked for; with ``times``, just so often.
+        """Fail unless the flag was evaluated; with ``times``, exactly that often.
 
-        Only evaluations count that answered ``value``, were made for ``context``, and came with ``default``, as far as these
-        are given. In a value ``True`` is not 1.
+        Only evaluations with the given ``value``, ``context`` and ``default`` count. Values are compared as JSON: ``True`` is
+        not 1.
         """
         __tracebackhide__ = True
-        counted = [one for one in self.of(key) if _is(one.detail.value, value) and _is(one.default, default)]
+        counted = [
+            observation
+            for observation in self.of(key)
+            if _is(observation.detail.value, value) and _is(observation.default, default)
+        ]
         if context is not None:
-            counted = [one for one in counted if one.context == context]
+            counted = [observation for observation in counted if observation.context == context]
         if bool(counted) if times is None else len(counted) == times:
             return
-        wanted = [f"with the value {value!r}"] if value is not _ANY else []
-        wanted += [f"with the default {default!r}"] if default is not _ANY else []
-        wanted += [f"for {_name(context)}"] if context is not None else []
+        expected = [f"with the value {value!r}"] if value is not _ANY else []
+        expected += [f"with the default {default!r}"] if default is not _ANY else []
+        expected += [f"for {_name(context)}"] if context is not None else []
         often = "" if times is None else f" {times} times, but {len(counted)} times"
-        verb = "was not evaluated" if times is None else "was to be evaluated"
-        raise AssertionError(f"the flag {key!r} {' '.join([verb, *wanted])}{often}{self._seen(key)}")
+        verb = "was not evaluated" if times is None else "was expected to be evaluated"
+        raise AssertionError(f"the flag {key!r} {' '.join([verb, *expected])}{often}{self._seen(key)}")
 
     def assert_not_evaluated(self, key: str) -> None:
-        """Fails if the flag was asked for."""
+        """Fail if the flag was evaluated."""
         __tracebackhide__ = True
-        if found := self.of(key):
-            raise AssertionError(f"the flag {key!r} was evaluated {len(found)} times{self._seen(key)}")
+        if evaluations := self.of(key):
+            raise AssertionError(f"the flag {key!r} was evaluated {len(evaluations)} times{self._seen(key)}")
 
     def _seen(self, key: str) -> str:
-        """What to show with a failure: the evaluations of the flag, else the nearest keys, and what was asked for instead."""
-        if found := self.of(key):
-            return _listed(":", found)
+        """For a failure: the evaluations of the flag, or the nearest key and the flags that were evaluated."""
+        if evaluations := self.of(key):
+            return _listed(":", evaluations)
         everything = list(self)
         if not everything:
-            return "; no flag was"
-        return did_you_mean(key, self.keys, before="; ") + _listed("\nevaluated were:", everything)
+            return "; no flag was evaluated"
+        return did_you_mean(key, self.keys, before="; ") + _listed("\nevaluated flags:", everything)
 
     def __repr__(self) -> str:
         return f"<FlagRecorder, {len(self)} evaluations of {len(self.keys)} flags>"
 
 
-def told(one: Observation) -> str:
-    """An evaluation on one line."""
-    reason = one.detail.reason
+def describe(observation: Observation) -> str:
+    """An evaluation as one line."""
+    reason = observation.detail.reason
     why = f"{reason.kind}: {reason.error_kind}" if reason.error_kind else str(reason.kind)
-    return f"{one.key} = {one.detail.value!r} for {_name(one.context)} with the default {one.default!r} ({why})"
+    call = f"for {_name(observation.context)} with the default {observation.default!r}"
+    return f"{observation.key} = {observation.detail.value!r} {call} ({why})"
 
 
-def _listed(title: str, found: list[Observation]) -> str:
-    lines = [title, *(told(one) for one in found[-_SHOWN:])]
-    if len(found) > _SHOWN:
-        lines.insert(1, f"… {len(found) - _SHOWN} before")
+def _listed(title: str, evaluations: list[Observation]) -> str:
+    lines = [title, *(describe(observation) for observation in evaluations[-_MAX_SHOWN:])]
+    if len(evaluations) > _MAX_SHOWN:
+        lines.insert(1, f"… {len(evaluations) - _MAX_SHOWN} before")
     return "\n  ".join(lines)
 
 
-def _is(found: object, wanted: object) -> bool:
-    return wanted is _ANY or same_json(found, wanted)
+def _is(value: object, expected: object) -> bool:
+    return expected is _ANY or same_json(value, expected)
 
 
 def _name(context: Context | None) -> str:

@@ -1,4 +1,4 @@
-"""What a test session starts from: the flags of ``--flags-file`` and ``--flags``, and the values of a test's markers."""
+"""The flags of a test session: those of ``--flags-file`` and ``--flags``, and the values of the markers of a test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aioflags.protocol.documents.document import plain_json, read_document
 from aioflags.runtime.regular_files import read_regular
 from aioflags.testing.client import serving
 
-__all__ = ["SessionFlags", "given_of"]
+__all__ = ["SessionFlags", "session_flags_of"]
 
 _FILES: Final = "--flags-file"
 _VALUES: Final = "--flags"
@@ -26,14 +26,14 @@ _VALUES: Final = "--flags"
 
 @dataclass(frozen=True, slots=True)
 class SessionFlags:
-    """Flags and segments of files, and values that outrank them."""
+    """Flags and segments of files, and values that override them."""
 
     documents: tuple[tuple[str, bytes], ...] = ()
-    """Each file's name and text."""
+    """Name and text of each file."""
     values: Mapping[str, Any] | None = None
 
     def with_values(self, values: Mapping[str, Any]) -> SessionFlags:
-        """These values outrank those before."""
+        """A copy with more values, which override earlier ones."""
         return SessionFlags(self.documents, {**(self.values or {}), **values})
 
     @property
@@ -43,23 +43,23 @@ class SessionFlags:
         return {change.key: change.definition for change in changes if isinstance(change.definition, FlagDefinition)}
 
     def change_set(self) -> ChangeSet:
-        """All of it, for a client."""
+        """All flags and segments, for a client."""
         changes = [change for name, text in self.documents for change in read_document(text, name=name).changes]
-        found: dict[tuple[ObjectKind, str], Change] = {(change.kind, change.key): change for change in changes}
+        by_key: dict[tuple[ObjectKind, str], Change] = {(change.kind, change.key): change for change in changes}
         for key, value in (self.values or {}).items():
-            before = found.get((ObjectKind.FLAG, key))
+            before = by_key.get((ObjectKind.FLAG, key))
             known = before.definition if before else None
             version = known.version if isinstance(known, FlagDefinition) else 1
             flag = serving(key, value, known if isinstance(known, FlagDefinition) else None, version)
-            found[ObjectKind.FLAG, key] = put(ObjectKind.FLAG, key, version, flag)
-        return ChangeSet(kind=ChangeKind.FULL, changes=tuple(found.values()), persist=False)
+            by_key[ObjectKind.FLAG, key] = put(ObjectKind.FLAG, key, version, flag)
+        return ChangeSet(kind=ChangeKind.FULL, changes=tuple(by_key.values()), persist=False)
 
 
 _GIVEN: Final = pytest.StashKey[SessionFlags]()
 
 
-def given_of(config: pytest.Config) -> SessionFlags:
-    """What the command line gives, read once.
+def session_flags_of(config: pytest.Config) -> SessionFlags:
+    """The flags of the command line. They are read at the first call.
 
     Raises:
         pytest.UsageError: a file cannot be read or has a mistake, or a value is not written as ``KEY=VALUE``.
@@ -78,12 +78,12 @@ def given_of(config: pytest.Config) -> SessionFlags:
             read_document(text, name=name)
     except ConfigError as mistake:
         raise pytest.UsageError(f"{_FILES}: {mistake}") from None
-    given = config.stash[_GIVEN] = SessionFlags(documents, dict(map(_pair, values)))
-    return given
+    session_flags = config.stash[_GIVEN] = SessionFlags(documents, dict(map(_pair, values)))
+    return session_flags
 
 
 def _pair(text: str) -> tuple[str, Any]:
-    """``new-checkout=true``: what comes after the first equals sign is JSON, or else a string as it stands."""
+    """Split ``new-checkout=true``. The text after the first equals sign is JSON, or a string if it is not valid JSON."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise pytest.UsageError(f"{_VALUES} {text}: expected KEY=VALUE, for example {_VALUES} new-checkout=true")

@@ -1,4 +1,4 @@
-"""The marker ``flags_strict``: an evaluation that could not be made fails its test, whatever the program made of the default."""
+"""The marker ``flags_strict``: a test fails if an evaluation of it fails."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import pytest
 from aioflags.client.overrides import Observation
 from aioflags.model.detail import ErrorKind, ReasonKind
 from aioflags.runtime.suggest import did_you_mean
-from aioflags.testing.recorder import told
+from aioflags.testing.recorder import describe
 
 __all__ = ["StrictObserver"]
 
 
 class StrictObserver:
-    """Notes evaluations that served the default because there was no such flag, no usable context, another type …"""
+    """Records evaluations that served the default because of an error: unknown flag, invalid context, wrong type."""
 
     def __init__(self) -> None:
         self._mistakes: dict[str, None] = {}
 
     def __call__(self, observation: Observation) -> None:
-        """Takes one more evaluation."""
+        """Record an evaluation, if it failed."""
         reason = observation.detail.reason
         if reason.kind is ReasonKind.ERROR:
-            near = (
+            hint = (
                 did_you_mean(observation.key, {**observation.flags, **observation.overrides}, before="; ")
                 if reason.error_kind is ErrorKind.FLAG_NOT_FOUND
                 else ""
             )
-            self._mistakes[told(observation) + near] = None
+            self._mistakes[describe(observation) + hint] = None
 
     def check(self) -> None:
-        """Fails the test if there was one."""
+        """Fail the test if an evaluation failed."""
         __tracebackhide__ = True
         if self._mistakes:
             lines = [
-                "flags_strict: evaluations that could not be made, so that the default was served:",
+                "flags_strict: evaluations that failed and served the default:",
                 *self._mistakes,
-                "set the flag (marker flags, fixture flags, --flags-file), or mend its key, its type or the context",
+                "set the flag (marker flags, fixture flags, --flags-file), or correct its key, its type or the context",
             ]
             pytest.fail("\n  ".join(lines), pytrace=False)

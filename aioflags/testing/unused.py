@@ -1,4 +1,4 @@
-"""The report of ``--flags-unused-report``: flags of the session that no test asked for, nor any flag as its prerequisite."""
+"""The report of ``--flags-unused-report``: flags of the session that no test evaluated, also not as a prerequisite."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from aioflags.testing.session_flags import SessionFlags
 
 __all__ = ["UnusedReport", "unused"]
 
-_ASKED: Final = "aioflags_asked"
+_WORKER_KEY: Final = "aioflags_evaluated"
 
 
-def unused(given: SessionFlags, asked: set[str]) -> list[str]:
-    """Keys of the flags given that were not asked for, sorted. Whoever asks for a flag asks for its prerequisites."""
-    known: Mapping[str, FlagDefinition] = given.definitions
-    reached, waiting = set[str](), list(asked)
+def unused(session_flags: SessionFlags, evaluated: set[str]) -> list[str]:
+    """The sorted keys of flags that were not evaluated. An evaluation of a flag counts for its prerequisites."""
+    definitions: Mapping[str, FlagDefinition] = session_flags.definitions
+    reached, waiting = set[str](), list(evaluated)
     while waiting:
         key = waiting.pop()
         if key not in reached:
             reached.add(key)
-            if key in known:
-                waiting += [prerequisite.key for prerequisite in known[key].prerequisites or ()]
-    return sorted({*known, *(given.values or {})} - reached)
+            if key in definitions:
+                waiting += [prerequisite.key for prerequisite in definitions[key].prerequisites or ()]
+    return sorted({*definitions, *(session_flags.values or {})} - reached)
 
 
 class UnusedReport:
-    """A plugin of its own, there only when the report was asked for. Workers of pytest-xdist hand in what they saw."""
+    """The plugin that prints the report. Workers of pytest-xdist send it the keys that they evaluated."""
 
-    def __init__(self, given: SessionFlags) -> None:
-        self._given = given
-        self._asked: set[str] = set()
+    def __init__(self, session_flags: SessionFlags) -> None:
+        self._session_flags = session_flags
+        self._evaluated: set[str] = set()
 
     def observe(self, observation: Observation) -> None:
-        """Takes one more evaluation."""
-        self._asked.add(observation.key)
+        """Record an evaluation."""
+        self._evaluated.add(observation.key)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
-        """All tests, with somebody who listens."""
+        """Observe the evaluations of all tests."""
         with OVERRIDES.observed(self.observe):
             return (yield)
 
     @pytest.hookimpl
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """A worker hands in its keys."""
+        """In a worker: send its keys."""
         output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
         if output is not None:
-            output[_ASKED] = sorted(self._asked)
+            output[_WORKER_KEY] = sorted(self._evaluated)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """The keys of a worker. One that crashed has none to give."""
-        self._asked.update(getattr(node, "workeroutput", {}).get(_ASKED, ()))
+        """Add the keys of a worker. A worker that crashed sends none."""
+        self._evaluated.update(getattr(node, "workeroutput", {}).get(_WORKER_KEY, ()))
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The report."""
-        found = unused(self._given, self._asked)
-        terminalreporter.section("flags that no test asked for")
-        terminalreporter.line("\n".join(found) if found else "none")
+        """Print the report."""
+        keys = unused(self._session_flags, self._evaluated)
+        terminalreporter.section("flags that no test evaluated")
+        terminalreporter.line("\n".join(keys) if keys else "none")

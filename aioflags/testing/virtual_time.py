@@ -1,7 +1,7 @@
-"""VirtualTimeLoop: an event loop whose clock jumps to the next deadline as soon as nobody can run.
+"""VirtualTimeLoop: an event loop whose clock jumps to the next deadline when no task can run.
 
-Work in ``asyncio.to_thread`` is waited for. Sockets, processes and other threads are not: a test with such needs the wall clock.
-The plugin never installs it, since only a project knows which of its tests are fit for it; docs/how-to/testing.md shows the hook.
+It waits for calls in ``asyncio.to_thread``, but not for sockets, processes and other threads: tests with these need real time.
+The plugin does not install it, because only a project knows which tests can use it. docs/how-to/testing.md shows the hook.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Instead of sleeping until the next deadline, moves the loop's clock there."""
+    """Moves the clock of the loop to the next deadline instead of waiting."""
 
     loop: VirtualTimeLoop
 
@@ -38,9 +38,9 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """For tests: ``await asyncio.sleep(3600)`` takes no time, and deadlines come in their order.
+    """An event loop for tests: ``await asyncio.sleep(3600)`` takes no time, and deadlines keep their order.
 
-    A program in which nothing is scheduled and nobody can run is told so by a ``RuntimeError``.
+    It raises ``RuntimeError`` if no task can run and nothing is scheduled.
     """
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         selector = _JumpingSelector()
         selector.loop = self
         super().__init__(selector)
-        # asyncio runs what is due within this time. Its own nanosecond gets lost in rounding after a few virtual months, and
-        # then nothing is ever due.
+        # asyncio runs handles that are due within this time. The default, a nanosecond, is lost in rounding after a few virtual
+        # months, and then no handle is ever due.
         self._clock_resolution = 1e-6
 
     def time(self) -> float:
@@ -58,7 +58,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Nobody can run before that much time has passed, so it has."""
+        """Move the clock forward."""
         self._now += seconds
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:

@@ -9,13 +9,13 @@ import sys
 import anyio
 import pytest
 
-from aioflags.cli.console import COMMANDS, is_attended, obey, read_commands
+from aioflags.cli.console import COMMANDS, is_attended, read_commands, run_command
 from aioflags.devserver import ServerState, create_app, serve
 from aioflags.model.result import FallbackDirective
 
 pytestmark = pytest.mark.real_time
 
-ORDERED = "FDv2 orders its clients to FDv1 now"
+ORDERED = "FDv2 directs its clients to FDv1 now"
 
 
 @pytest.mark.parametrize(
@@ -29,14 +29,14 @@ ORDERED = "FDv2 orders its clients to FDv1 now"
         pytest.param(["flip"], f"commands: {COMMANDS}", id="half a command"),
         pytest.param(["directive"], f"commands: {COMMANDS}", id="half a directive"),
         pytest.param(["directive on soon"], f"commands: {COMMANDS}", id="a time that is no number"),
-        pytest.param(["directive off"], "FDv2 carries no directive any more", id="no directive"),
+        pytest.param(["directive off"], "FDv2 responses have no directive now", id="no directive"),
         pytest.param(["help"], f"commands: {COMMANDS}", id="anything else"),
     ],
 )
 async def test_a_command_is_obeyed_and_answered(lines: list[str], said: str) -> None:
     state = ServerState.of({"flagValues": {"a": 1, "with a space": 2}})
     async with serve(create_app(state)) as serving:
-        assert [obey(line, state, serving) for line in lines][-1] == said
+        assert [run_command(line, state, serving) for line in lines][-1] == said
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ async def test_a_command_is_obeyed_and_answered(lines: list[str], said: str) -> 
 async def test_the_directive_is_switched(line: str, ttl: float | None) -> None:
     state = ServerState()
     async with serve(create_app(state)) as serving:
-        assert obey(line, state, serving) == ORDERED
+        assert run_command(line, state, serving) == ORDERED
         assert state.directive == FallbackDirective(ttl=ttl, origin="header")
-        obey("directive off", state, serving)
+        run_command("directive off", state, serving)
         assert state.directive is None
 
 

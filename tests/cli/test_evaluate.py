@@ -218,8 +218,8 @@ def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path, text: byt
             ["{file}", "a", "--context", "{}", "--default", "{x}"], "aioflags: --default: byte 2: ", id="a default that is no JSON"
         ),
         pytest.param(["{file}", "a", "--context", '{"key": "\udcff"}'], "aioflags: --context: ", id="bytes of another encoding"),
-        pytest.param(["{file}", "a"], "a KEY and a --context are needed, or --batch", id="no context"),
-        pytest.param(["{file}"], "a KEY and a --context are needed, or --batch", id="no key"),
+        pytest.param(["{file}", "a"], "expected a KEY and --context, or --batch", id="no context"),
+        pytest.param(["{file}"], "expected a KEY and --context, or --batch", id="no key"),
         pytest.param(["{file}", "a", "--batch"], "--batch reads keys and contexts from standard input", id="a key and a batch"),
         pytest.param([], "Missing argument 'FILE'", id="nothing at all"),
     ],
@@ -236,13 +236,13 @@ def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], m
     ("key", "context", "said"),
     [
         pytest.param("broken", {"kind": "user", "key": "u"}, "serves variation 9, but has 1", id="why a flag is malformed"),
-        pytest.param("cuont", {"kind": "user", "key": "u"}, 'no flag "cuont"; did you mean "count"?', id="a misspelled key"),
-        pytest.param("xyz", {"kind": "user", "key": "u"}, 'there is no flag "xyz"\n', id="a key like no other"),
+        pytest.param("cuont", {"kind": "user", "key": "u"}, 'unknown flag "cuont"; did you mean "count"?', id="a misspelled key"),
+        pytest.param("xyz", {"kind": "user", "key": "u"}, 'unknown flag "xyz"\n', id="a key like no other"),
         pytest.param("count", {"kind": "user"}, "key: expected a string, got None", id="why a context cannot be used"),
         pytest.param(
             "count",
             {"key": "u", "plan": "pro"},
-            'aioflags: "plan" is not looked at: a context without "kind" is an old user, '
+            'aioflags: "plan" is ignored: a context without "kind" is an old user, '
             'whose own attributes stand under "custom"; add "kind": "user"\n',
             id="what an old user loses",
         ),

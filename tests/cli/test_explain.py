@@ -100,9 +100,9 @@ async def explained_live(url: str) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param([], "which flags? name a FILE, or use --live", id="nothing"),
-        pytest.param(["{file}"], "one KEY is needed", id="no key"),
-        pytest.param(["{file}", "a", "b"], "one KEY is enough, got 2", id="two keys"),
+        pytest.param([], "expected a FILE, or --live", id="nothing"),
+        pytest.param(["{file}"], "expected one KEY, got 0", id="no key"),
+        pytest.param(["{file}", "a", "b"], "expected one KEY, got 2", id="two keys"),
         pytest.param(["--live", "a"], "no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY", id="no SDK key"),
         pytest.param(["{file}.absent", "a"], ".absent: No such file or directory", id="no such file"),
     ],
@@ -129,7 +129,7 @@ def test_a_context_that_is_none_is_refused(file: str, context: str, message: str
 
 def test_what_an_old_user_loses_is_said(file: str) -> None:
     result = run(file, "release", "--context", '{"key": "ann", "plan": "pro"}')
-    assert result.stderr.startswith('aioflags: "plan" is not looked at: a context without "kind" is an old user')
+    assert result.stderr.startswith('aioflags: "plan" is ignored: a context without "kind" is an old user')
     assert result.exit_code == 0
 
 

@@ -84,7 +84,7 @@ def test_one_finding_is_one(tmp_path: Path) -> None:
     [
         pytest.param([], "Missing argument", id="no file"),
         pytest.param(["{good}", "absent.json"], "absent.json: No such file or directory", id="a file that is not there"),
-        pytest.param(["--json", "--sarif", "{good}"], "choose one", id="two forms at once"),
+        pytest.param(["--json", "--sarif", "{good}"], "cannot be used together", id="two forms at once"),
     ],
 )
 def test_a_mistake_in_the_call_is_one_message(good: str, arguments: list[str], message: str) -> None:

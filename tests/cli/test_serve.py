@@ -125,7 +125,7 @@ def test_a_scenario_is_played_from_the_start(file: Path, tmp_path: Path) -> None
     with Server(str(file), "--port", "0", "--scenario", str(script)) as server:
         assert server.says("scenario: ") == "scenario: flip a"
         assert server.says("scenario: ") == "scenario: status (status 500)"
-        assert server.says("scenario: ") == "scenario: there is no flag 'nobody'; the rest is not played"
+        assert server.says("scenario: ") == "scenario: there is no flag 'nobody'; the remaining steps are skipped"
         assert httpx.get(f"{server.url}/sdk/poll", **ASK).status_code == 500
 
 
@@ -144,7 +144,7 @@ def test_it_listens_on_this_machine_alone(server: Server) -> None:
 
 def test_a_server_for_others_warns(file: Path) -> None:
     with Server(str(file), "--port", "0", "--host", "0.0.0.0") as server:
-        server.says("Warning: whoever reaches 0.0.0.0 can read these flags.")
+        server.says("Warning: every client that can reach 0.0.0.0 can read these flags.")
         assert httpx.get(f"{server.url}/sdk/poll", headers={"Host": "my-laptop.local"}, **ASK).status_code == 200
 
 
@@ -164,7 +164,7 @@ def test_an_input_that_ends_does_not_end_it(server: Server) -> None:
     [
         pytest.param(
             ["{file}", "--port", "{taken}"],
-            "aioflags: port {taken} of 127.0.0.1 is taken; --port 0 takes a free one\n",
+            "aioflags: port {taken} of 127.0.0.1 is in use; --port 0 chooses a free port\n",
             id="a port that is taken",
         ),
         pytest.param(

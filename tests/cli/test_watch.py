@@ -128,4 +128,4 @@ def test_news_are_told_in_words() -> None:
     assert _line({"flag": "b", "absent": True, "nearest": None}) == 'there is no flag "b"'
     assert _line({"flag": "b", "absent": True, "nearest": "a"}) == 'there is no flag "b", did you mean "a"?'
     assert _line({"flag": "a\nb"}) == '"a\\nb" has changed'
-    assert _line({"status": "STALE", "sourceState": "INTERRUPTED", "lastError": "gone"}).endswith('; the last error: "gone"')
+    assert _line({"status": "STALE", "sourceState": "INTERRUPTED", "lastError": "gone"}).endswith('; last error: "gone"')

@@ -43,11 +43,11 @@ def test_it_follows_several(client: MemoryClient, log: FlagChangeLog) -> None:
 
 
 def test_failures_tell_what_did_change(client: MemoryClient, log: FlagChangeLog) -> None:
-    with pytest.raises(AssertionError, match=r"the flag 'theme' did not change; none did$"):
+    with pytest.raises(AssertionError, match=r"the flag 'theme' did not change; no flag changed$"):
         log.assert_changed("theme")
     client.set("themes", 1)
     client.set("themes", 2)
-    with pytest.raises(AssertionError, match="did not change; what did: themes; did you mean 'themes'"):
+    with pytest.raises(AssertionError, match="did not change; changed flags: themes; did you mean 'themes'"):
         log.assert_changed("theme")
     with pytest.raises(AssertionError, match="the flag 'themes' changed, 2 times"):
         log.assert_unchanged("themes")
@@ -70,6 +70,6 @@ async def test_a_change_is_waited_for(client: MemoryClient, log: FlagChangeLog) 
 async def test_one_that_does_not_come_fails_in_time(client: MemoryClient, log: FlagChangeLog) -> None:
     began = asyncio.get_running_loop().time()
     async with client:
-        with pytest.raises(AssertionError, match="the flag 'theme' did not change within 3 s; none did"):
+        with pytest.raises(AssertionError, match="the flag 'theme' did not change within 3 s; no flag changed"):
             await log.wait_for("theme", timeout=3)
     assert asyncio.get_running_loop().time() - began == pytest.approx(3, abs=0.1)

@@ -74,7 +74,7 @@ def test_an_assertion_holds(
             "assert_tracked",
             ["purchases"],
             {},
-            "the event 'purchases' was not tracked; did you mean 'purchase'?\ntracked were:\n"
+            "the event 'purchases' was not tracked; did you mean 'purchase'?\ntracked events:\n"
             "  purchase for anna with the data {'items': 2} with the metric value 9.5",
             id="a name that is near",
         ),
@@ -102,7 +102,7 @@ def test_an_assertion_holds(
             id="an event that was tracked",
         ),
         pytest.param(
-            "assert_identified", [BERT], {}, "org:bert was not identified\nidentified were:\n  anna", id="another context"
+            "assert_identified", [BERT], {}, "org:bert was not identified\nidentified contexts:\n  anna", id="another context"
         ),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_failure_shows(
 
 
 def test_a_failure_without_any_event_says_so(events: EventRecorder) -> None:
-    with pytest.raises(AssertionError, match=r"^the event 'purchase' was not tracked; no event was$"):
+    with pytest.raises(AssertionError, match=r"^the event 'purchase' was not tracked; no event was tracked$"):
         events.assert_tracked("purchase")
     with pytest.raises(AssertionError, match=r"^anna was not identified; no context was$"):
         events.assert_identified(ANNA)

@@ -35,7 +35,7 @@ def test_a_block_may_be_entered_again_but_not_twice() -> None:
     for _ in range(2):
         with block:
             assert value("theme") == "dark"
-    with block, pytest.raises(LifecycleError, match="make another"), block:
+    with block, pytest.raises(LifecycleError, match="call overrides"), block:
         raise AssertionError("entered twice")
     assert value("theme") is None
 

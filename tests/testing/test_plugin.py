@@ -154,7 +154,9 @@ ONE_LOOP = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = session\na
 )
 def test_every_fixture_works_under(project: Project, style: tuple[str, str], plugins: str, ini: str, options: list[str]) -> None:
     setup, mark = style
-    ran = project(PROJECT.format(setup=setup, mark=mark), *options, plugins=plugins, ini=ini, apart=bool(options))
+    ran = project(
+        PROJECT.replace("{setup}", setup).replace("{mark}", mark), *options, plugins=plugins, ini=ini, apart=bool(options)
+    )
     ran.assert_outcomes(passed=SYNC + ASYNC + RUNS)
 
 
@@ -260,7 +262,7 @@ def test_a_strict_test_fails_for_what_could_not_be_evaluated(project: Project) -
     assert "(ERROR: WRONG_TYPE)" in shown
     assert "for no context with the default False (ERROR: USER_NOT_SPECIFIED)" in shown
     assert "its own" in shown
-    assert shown.count("flags_strict: evaluations that could not be made") == 3
+    assert shown.count("flags_strict: evaluations that failed") == 3
 
 
 # -- markers that cannot be meant
@@ -335,13 +337,13 @@ def test_what_pytest_cannot_vary_is_refused(project: Project) -> None:
         """
     )
     ran.assert_outcomes(errors=1, passed=1)
-    assert "marker flag_variations of test_project.py::Tests::test_varied: pytest runs no variations" in ran.stdout.str()
+    assert "marker flag_variations of test_project.py::Tests::test_varied: pytest cannot parametrize" in ran.stdout.str()
 
 
 def test_a_service_in_a_sync_test_says_why_not(project: Project) -> None:
     ran = project("def test_it(flags_service): pass")
     ran.assert_outcomes(errors=1)
-    ran.stdout.fnmatch_lines(["flags_service runs in the test's own event loop, so that test_it has to be async"])
+    ran.stdout.fnmatch_lines(["flags_service runs in the test's own event loop, so test_it must be async"])
 
 
 def test_a_service_without_a_runner_of_async_tests_says_whom_to_ask(project: Project) -> None:
@@ -411,7 +413,7 @@ def test_variations_come_from_a_file(project: Project, document: str) -> None:
 
 def test_a_variation_of_an_unknown_flag_says_which_is_near(project: Project, document: str) -> None:
     ran = project("import pytest\n@pytest.mark.flag_variations('teme')\ndef test_it(flags): pass", "--flags-file=flags.json")
-    assert "there is no flag 'teme' in a --flags-file; did you mean 'theme'?; give the file" in ran.stdout.str()
+    assert "there is no flag 'teme' in a --flags-file; did you mean 'theme'?; pass the file" in ran.stdout.str()
 
 
 @pytest.mark.parametrize(
@@ -422,7 +424,7 @@ def test_a_variation_of_an_unknown_flag_says_which_is_near(project: Project, doc
         pytest.param(["--flags=a=NaN"], "nan is not a number in JSON", id="a value that is not JSON"),
         pytest.param(["--flags-file=none.json"], "none.json: No such file", id="no file"),
         pytest.param(["--flags-file=bad.json"], "--flags-file: bad.json: line 2, column 1", id="a file with a mistake"),
-        pytest.param(["--flags-unused-report"], "give --flags-file, or --flags", id="a report on nothing"),
+        pytest.param(["--flags-unused-report"], "needs --flags-file or --flags", id="a report on nothing"),
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused(
@@ -455,4 +457,4 @@ def test_flags_that_no_test_asked_for_are_reported(project: Project, document: s
         apart=bool(workers),
     )
     ran.assert_outcomes(passed=2)
-    ran.stdout.fnmatch_lines(["*= flags that no test asked for =*", "old-banner", "rest"], consecutive=True)
+    ran.stdout.fnmatch_lines(["*= flags that no test evaluated =*", "old-banner", "rest"], consecutive=True)

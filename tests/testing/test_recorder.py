@@ -69,7 +69,7 @@ def test_an_assertion_holds(recorder: FlagRecorder, client: Client, check: str, 
             "assert_evaluated",
             "new_checkout",
             dict[str, Any](),
-            "the flag 'new_checkout' was not evaluated; did you mean 'new-checkout'?\nevaluated were:\n"
+            "the flag 'new_checkout' was not evaluated; did you mean 'new-checkout'?\nevaluated flags:\n"
             "  new-checkout = True for anna with the default False (FALLTHROUGH)\n"
             "  theme = '' for no context with the default '' (ERROR: USER_NOT_SPECIFIED)",
             id="a key that is near",
@@ -86,7 +86,7 @@ def test_an_assertion_holds(recorder: FlagRecorder, client: Client, check: str, 
             "assert_evaluated",
             "theme",
             dict[str, Any](times=2),
-            "the flag 'theme' was to be evaluated 2 times, but 1 times:\n"
+            "the flag 'theme' was expected to be evaluated 2 times, but 1 times:\n"
             "  theme = '' for no context with the default '' (ERROR: USER_NOT_SPECIFIED)",
             id="how often",
         ),
@@ -108,7 +108,7 @@ def test_a_failure_tells(recorder: FlagRecorder, client: Client, check: str, key
 
 
 def test_a_failure_without_any_evaluation_says_so(recorder: FlagRecorder) -> None:
-    with pytest.raises(AssertionError, match=r"the flag 'theme' was not evaluated; no flag was$"):
+    with pytest.raises(AssertionError, match=r"the flag 'theme' was not evaluated; no flag was evaluated$"):
         recorder.assert_evaluated("theme")
 
 
