@@ -242,9 +242,9 @@ def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], m
         pytest.param(
             "count",
             {"key": "u", "plan": "pro"},
-            'aioflags: "plan" is ignored: a context without "kind" is an old user, '
-            'whose own attributes stand under "custom"; add "kind": "user"\n',
-            id="what an old user loses",
+            'aioflags: "plan" is ignored: a context without "kind" is a legacy user, '
+            'whose custom attributes are in "custom"; add "kind": "user"\n',
+            id="a lost attribute of a legacy user",
         ),
     ],
 )

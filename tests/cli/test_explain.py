@@ -127,9 +127,9 @@ def test_a_context_that_is_none_is_refused(file: str, context: str, message: str
     assert (result.stdout, result.exit_code) == ("", 2)
 
 
-def test_what_an_old_user_loses_is_said(file: str) -> None:
+def test_a_lost_attribute_of_a_legacy_user_is_reported(file: str) -> None:
     result = run(file, "release", "--context", '{"key": "ann", "plan": "pro"}')
-    assert result.stderr.startswith('aioflags: "plan" is ignored: a context without "kind" is an old user')
+    assert result.stderr.startswith('aioflags: "plan" is ignored: a context without "kind" is a legacy user')
     assert result.exit_code == 0
 
 

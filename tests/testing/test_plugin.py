@@ -154,9 +154,7 @@ ONE_LOOP = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = session\na
 )
 def test_every_fixture_works_under(project: Project, style: tuple[str, str], plugins: str, ini: str, options: list[str]) -> None:
     setup, mark = style
-    ran = project(
-        PROJECT.format(setup=setup, mark=mark), *options, plugins=plugins, ini=ini, apart=bool(options)
-    )
+    ran = project(PROJECT.format(setup=setup, mark=mark), *options, plugins=plugins, ini=ini, apart=bool(options))
     ran.assert_outcomes(passed=SYNC + ASYNC + RUNS)
 
 

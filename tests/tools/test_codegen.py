@@ -346,7 +346,7 @@ def test_a_module_generated_from_a_file_passes_with_that_file(tmp_path: Path) ->
             ],
             id="several mistakes, and a value of another type",
         ),
-        pytest.param([], ["no flag is declared there"], id="nothing to check"),
+        pytest.param([], ["no flag is declared"], id="nothing to check"),
     ],
 )
 def test_flags_that_differ_from_their_declaration_fail(flags: list[Flag[Any]], messages: list[str]) -> None:
