@@ -91,8 +91,9 @@ def _retrieve(call: asyncio.Future[Any]) -> None:
 
 async def _wait(call: Future[Any], deadline: float | None) -> None:
     """Wait for the end of ``call``. Raises :class:`ThreadBusyError` at ``deadline``, on the event loop's clock."""
+    limit = asyncio.timeout_at(deadline)
     try:
-        async with asyncio.timeout_at(deadline) as limit:
+        async with limit:
             with contextlib.suppress(Exception):  # the caller of that call got it, or gave up
                 await asyncio.wrap_future(call)
     except TimeoutError:

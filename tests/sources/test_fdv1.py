@@ -1,4 +1,4 @@
-"""FDv1 polls: after the fallback, and on their own."""
+"""FDv1 polling: as the fallback, and as the only source."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ async def test_a_directive_in_an_fdv1_response_is_ignored() -> None:
     source = Fdv1FallbackOptions().build(service.context())
     assert not isinstance(source, Latching)
     async with updates_of(source) as news:
-        found = await first(news, 5)
-    assert [update.directive for update in found] == [None] * 5
-    assert [update.state.value for update in found] == ["VALID", "VALID", "INTERRUPTED", "INTERRUPTED", "VALID"]
+        results = await first(news, 5)
+    assert [update.directive for update in results] == [None] * 5
+    assert [update.state.value for update in results] == ["VALID", "VALID", "INTERRUPTED", "INTERRUPTED", "VALID"]
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ async def test_the_interval_of_fdv1_polls(options: dict[str, float], pause: floa
 async def test_recoverable_failures_do_not_stop_the_polls() -> None:
     service = Service(*[Answer(503)] * 120, everything())
     async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
-        found = await first(news, 121)
-    assert {update.state for update in found[:-1]} == {SourceState.INTERRUPTED}
-    assert found[-1].state is SourceState.VALID
+        results = await first(news, 121)
+    assert {update.state for update in results[:-1]} == {SourceState.INTERRUPTED}
+    assert results[-1].state is SourceState.VALID
 
 
 @pytest.mark.holds("DS-117")
 async def test_a_permanent_status_ends_the_source() -> None:
     service = Service(everything(), Answer(401))
     async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
-        found = await first(news, 9)
-    assert [update.state.value for update in found] == ["VALID", "OFF"]
+        results = await first(news, 9)
+    assert [update.state.value for update in results] == ["VALID", "OFF"]
 
 
 @pytest.mark.parametrize("body", [b'{"flags": []}', b'{"flags": {"a": {"on": true}}}', b"", b"[]"])

@@ -1,4 +1,4 @@
-"""FDv1 streams in virtual time, in a client that speaks FDv1 alone."""
+"""FDv1 streams in virtual time, as the only source of a client."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ async def test_no_request_is_sent_before_the_source_is_iterated() -> None:
 
 async def test_the_whole_data_set_is_reported_and_then_each_update() -> None:
     service = Service(stream_of(sse(put(f=1)), 5.0, sse(patch("f", 2, 6), ("delete", {"path": "/flags/f", "version": 7}))))
-    found = await updates(service, 3)
-    assert [(update.state, update.directive, update.error) for update in found] == [(SourceState.VALID, None, None)] * 3
-    kinds = [update.change_set and (update.change_set.kind, update.change_set.versioned) for update in found]
+    results = await updates(service, 3)
+    assert [(update.state, update.directive, update.error) for update in results] == [(SourceState.VALID, None, None)] * 3
+    kinds = [update.change_set and (update.change_set.kind, update.change_set.versioned) for update in results]
     assert kinds == [(ChangeKind.FULL, False), (ChangeKind.CHANGES, True), (ChangeKind.CHANGES, True)]
 
 
@@ -150,8 +150,8 @@ async def test_the_patience_can_be_shorter_for_demonstrations() -> None:
     service = Service(Answer(401), Answer(401), Answer(401), GOOD)
     builder = Fdv1Streaming(initial_reconnect_delay=0.001, _patience=0.5)
     async with updates_of(builder.build(service.context())) as news:
-        found = await first(news, 4)
-    assert [update.state.value for update in found] == ["INTERRUPTED"] * 3 + ["VALID"]
+        results = await first(news, 4)
+    assert [update.state.value for update in results] == ["INTERRUPTED"] * 3 + ["VALID"]
     assert all(0.1 < pause <= 3 for pause in service.pauses)
 
 

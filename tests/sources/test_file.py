@@ -1,4 +1,4 @@
-"""FileSource: what clients see of files, as they are at the start and as they are edited."""
+"""FileSource: what clients read from files at the start and after edits."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ async def following(builder: FileSource) -> AsyncGenerator[AsyncGenerator[Update
         yield updates
 
 
-def served(found: Basis | Update | FetchFailure) -> dict[str, Any]:
+def served(result: Basis | Update | FetchFailure) -> dict[str, Any]:
     """The first variation of each flag of a full set."""
-    assert not isinstance(found, FetchFailure), found
-    assert isinstance(found.change_set, ChangeSet), found
-    assert found.change_set.kind is ChangeKind.FULL
-    flags = [change.definition for change in found.change_set.changes]
+    assert not isinstance(result, FetchFailure), result
+    assert isinstance(result.change_set, ChangeSet), result
+    assert result.change_set.kind is ChangeKind.FULL
+    flags = [change.definition for change in result.change_set.changes]
     return {flag.key: (flag.variations or (None,))[0] for flag in flags if isinstance(flag, FlagDefinition)}
 
 
@@ -95,15 +95,15 @@ async def test_a_file_as_the_only_source_makes_a_client_ready(file: Path) -> Non
 @pytest.mark.holds("DS-144")
 async def test_two_files_are_one_data_set_and_a_key_in_both_is_an_error(file: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "more.json", {"flagValues": {"b": 2}, "segments": {"a": {}}})
-    found = await fetched(file, other)
-    assert isinstance(found, Basis)
-    assert [(change.kind, change.key) for change in found.change_set.changes] == [
+    result = await fetched(file, other)
+    assert isinstance(result, Basis)
+    assert [(change.kind, change.key) for change in result.change_set.changes] == [
         (ObjectKind.FLAG, "a"),
         (ObjectKind.FLAG, "b"),
         (ObjectKind.SEGMENT, "a"),
     ]
-    assert not found.change_set.selector.is_defined
-    assert not found.change_set.persist
+    assert not result.change_set.selector.is_defined
+    assert not result.change_set.persist
     write(other, {"flags": {"a": {}}})
     failed = await fetched(file, other)
     assert isinstance(failed, FetchFailure)

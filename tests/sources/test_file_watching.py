@@ -1,4 +1,4 @@
-"""Files in all the ways in which people, editors and Kubernetes change them, with and without the system's word."""
+"""Watching files that people, editors and Kubernetes change, with and without reports of the operating system."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from aioflags.sources.file_watching import Files, Texts, follow
 Edits = AsyncGenerator[Texts | OSError, None]
 
 
-def texts(found: Texts | OSError | None) -> list[bytes]:
-    assert isinstance(found, tuple), found
-    return [text for _, text in found]
+def texts(result: Texts | OSError | None) -> list[bytes]:
+    assert isinstance(result, tuple), result
+    return [text for _, text in result]
 
 
 async def read(path: Path) -> Files:

@@ -1,4 +1,4 @@
-"""The flag builder, judged by what the flags that it builds evaluate to."""
+"""FlagBuilder: tested by evaluating the flags that it builds."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def everybody(value: object, **others: object) -> dict[str, object]:
 
 
 BUILT: dict[str, tuple[Build, dict[str, object]]] = {
-    "a new flag is true for everybody": (lambda flag: flag, everybody(True)),
+    "a new flag is true for all contexts": (lambda flag: flag, everybody(True)),
     "and false when it is off": (lambda flag: flag.on(False), everybody(False)),
     "the fallthrough": (lambda flag: flag.fallthrough_variation(False), everybody(False)),
     "the off variation": (lambda flag: flag.on(False).off_variation(0), everybody(True)),
-    "variations of one's own": (lambda flag: flag.variations("a", "b", "c").fallthrough_variation(2), everybody("c")),
+    "other variations": (lambda flag: flag.variations("a", "b", "c").fallthrough_variation(2), everybody("c")),
     "off with one's own": (lambda flag: flag.variations("a", "b").off_variation(1).on(False), everybody("b")),
     "a boolean makes it boolean": (lambda flag: flag.variations("a", "b").fallthrough_variation(False), everybody(False)),
     "the same variation for all": (
@@ -184,8 +184,8 @@ def test_a_definition_does_not_change_with_its_builder() -> None:
 REFUSED: dict[str, Callable[[FlagBuilder], object]] = {
     "a negative index": lambda flag: flag.fallthrough_variation(-1),
     "a value where an index is meant": lambda flag: flag.off_variation(cast("int", "b")),
-    "a variation that is no JSON": lambda flag: flag.variations({1}),
-    "a clause's value that is no JSON": lambda flag: flag.if_match("a", object()),
+    "a variation that is not JSON": lambda flag: flag.variations({1}),
+    "a clause's value that is not JSON": lambda flag: flag.if_match("a", object()),
     "a clause without values": lambda flag: flag.if_match("country"),
     "a negated clause without values": lambda flag: flag.if_not_match("country"),
     "a second clause without values": lambda flag: flag.if_match("country", "de").and_match("plan", kind="org"),

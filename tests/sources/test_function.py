@@ -1,4 +1,4 @@
-"""Sources of one's own, as one function."""
+"""from_function: sources that are one function."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def found_by(results: AsyncGenerator[Any, None]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("result", "found"),
+    ("result", "expected"),
     [
         pytest.param(BASIS, BASIS, id="a basis"),
         pytest.param(FAILURE, FAILURE, id="a failure"),
@@ -59,8 +59,8 @@ async def found_by(results: AsyncGenerator[Any, None]) -> list[Any]:
         pytest.param(OFF, FAILURE, id="OFF is a failure"),
     ],
 )
-async def test_results_of_a_function_as_an_initializer(result: object, found: object) -> None:
-    assert await found_by(yielding(result).fetch(nothing_selected)) == [found]
+async def test_results_of_a_function_as_an_initializer(result: object, expected: object) -> None:
+    assert await found_by(yielding(result).fetch(nothing_selected)) == [expected]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""MemorySource: what clients that follow it see of updates, from any thread, before and after they start."""
+"""MemorySource: which updates its clients get, from any thread, before and after they start."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from aioflags.sources.memory import MemorySource, _Queue
 
 
 class Client:
-    """A reader with a snapshot, which keeps what it was told."""
+    """A reader with a snapshot. ``received`` has its change sets."""
 
     def __init__(self, source: MemorySource) -> None:
         self.snapshot = Snapshot.empty()
         self.updates: AsyncGenerator[Update, None] = source.build(SourceContext()).sync(lambda: self.snapshot.selector)
-        self.told: list[ChangeSet] = []
+        self.received: list[ChangeSet] = []
 
     async def hear(self, times: int = 1) -> None:
         for _ in range(times):
@@ -33,7 +33,7 @@ class Client:
             assert update.state is SourceState.VALID
             assert update.directive is None
             assert update.change_set is not None
-            self.told.append(update.change_set)
+            self.received.append(update.change_set)
             self.snapshot = self.snapshot.apply(update.change_set)
 
     def value(self, key: str) -> Any:
@@ -66,9 +66,9 @@ async def test_each_client_gets_updates_in_order_until_it_is_closed() -> None:
     source.set("a", "second")
     await late.hear()
     await early.hear(2)
-    assert [told.selector.version for told in early.told] == [1, 2, 3]
-    assert [told.kind for told in early.told] == [ChangeKind.FULL, ChangeKind.CHANGES, ChangeKind.CHANGES]
-    assert [change.version for told in early.told for change in told.changes] == [1, 2, 3]
+    assert [change_set.selector.version for change_set in early.received] == [1, 2, 3]
+    assert [change_set.kind for change_set in early.received] == [ChangeKind.FULL, ChangeKind.CHANGES, ChangeKind.CHANGES]
+    assert [change.version for change_set in early.received for change in change_set.changes] == [1, 2, 3]
     assert (early.value("a"), late.value("a")) == ("second", "second")
     await early.updates.aclose()
     source.set("a", "third")
@@ -101,7 +101,7 @@ async def test_a_reader_waits_for_updates() -> None:
         assert not waiting.done()
         source.set("a", 2)
         await waiting
-    assert [told.selector.version for told in client.told] == [0, 1, 2]
+    assert [change_set.selector.version for change_set in client.received] == [0, 1, 2]
 
 
 async def test_a_client_whose_queue_overflows_gets_the_whole_data_set() -> None:
@@ -112,12 +112,12 @@ async def test_a_client_whose_queue_overflows_gets_the_whole_data_set() -> None:
         for number in range(1500):
             source.set("a", number)
         await client.hear()
-        everything = client.told[-1]
+        everything = client.received[-1]
         assert (everything.kind, everything.selector.version) == (ChangeKind.FULL, 1500)
         assert (client.value("a"), client.value("other")) == (1499, 1)
         source.set("a", "and on")
         await client.hear()
-        assert client.told[-1].kind is ChangeKind.CHANGES
+        assert client.received[-1].kind is ChangeKind.CHANGES
         assert client.value("a") == "and on"
 
 
@@ -133,7 +133,7 @@ async def test_a_client_whose_queue_overflows_while_it_reads_misses_nothing() ->
             source.set("a", number)
         while client.value("a") != 1699:
             await client.hear()
-    versions = [told.selector.version for told in client.told]
+    versions = [change_set.selector.version for change_set in client.received]
     assert versions == sorted(set(versions))
 
 
@@ -172,7 +172,7 @@ async def test_updates_may_come_from_any_thread() -> None:
         while client.snapshot.selector.version < 800:
             await client.hear()
         assert [client.value(name) for name in "abcd"] == [199] * 4
-        versions = [told.selector.version for told in client.told]
+        versions = [change_set.selector.version for change_set in client.received]
         assert versions == sorted(set(versions))
         await client.updates.aclose()
     for thread in threads:
@@ -232,7 +232,7 @@ async def test_a_source_from_a_document_has_its_segments(document: Any) -> None:
         source.update(source.flag("f").clear_rules())
         await client.hear()
         assert client.value("f") == "out"
-        assert client.told[-1].changes[0].version == 6
+        assert client.received[-1].changes[0].version == 6
 
 
 def test_a_document_with_a_mistake_is_refused() -> None:

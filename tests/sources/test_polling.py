@@ -44,9 +44,9 @@ def source_of(service: Service, *, interval: float = 30.0, **context: Any) -> Po
 
 async def fetched(service: Service, selector: Callable[[], Selector] = nothing_selected, **context: Any) -> Basis | FetchFailure:
     async with closing(source_of(service, **context).fetch(selector)) as results:
-        found = await first(results, 9)
-    assert len(found) == 1
-    return found[0]
+        outcomes = await first(results, 9)
+    assert len(outcomes) == 1
+    return outcomes[0]
 
 
 async def updates(service: Service, count: int, **options: Any) -> list[Update]:

@@ -1,4 +1,4 @@
-"""Streams in virtual time: what every happening is reported as, and what is done next."""
+"""FDv2 streams in virtual time: which updates they report, and when they reconnect."""
 
 from __future__ import annotations
 
@@ -221,17 +221,17 @@ async def test_half_a_transfer_is_discarded_with_its_connection() -> None:
 
 @pytest.mark.holds("DS-36", "DS-44")
 @pytest.mark.parametrize(
-    ("told", "before"),
+    ("events", "before"),
     [
         pytest.param(payload("a", "b")[:-1], ["INTERRUPTED"], id="half a transfer"),
         pytest.param(payload("a", "b"), ["VALID", "INTERRUPTED"], id="a whole transfer"),
     ],
 )
 async def test_a_connection_does_not_continue_the_transfer_of_the_last_one(
-    told: list[tuple[str, object]], before: list[str]
+    events: list[tuple[str, object]], before: list[str]
 ) -> None:
     without_intent = payload("c", state="s2")[1:]
-    service = Service(stream_of(sse(*told), httpx.ReadError("reset")), stream_of(sse(*without_intent)), GOOD)
+    service = Service(stream_of(sse(*events), httpx.ReadError("reset")), stream_of(sse(*without_intent)), GOOD)
     *earlier, refused, good = await updates(service, len(before) + 2)
     assert states(earlier) == before
     assert (refused.state, refused.change_set) == (SourceState.INTERRUPTED, None)
@@ -548,7 +548,7 @@ async def test_an_internal_error_interrupts_and_the_source_continues(caplog: pyt
             raise ZeroDivisionError("no cursor")
         return nothing_selected()
 
-    async with updates_of(source_of(Service(GOOD)), selector) as news:  # type: ignore[arg-type]  # a bug is what is wanted
+    async with updates_of(source_of(Service(GOOD)), selector) as news:  # type: ignore[arg-type]  # causes an internal error
         broken, good = await first(news, 2)
     assert broken.error is not None
     assert (broken.state, broken.error.kind) == (SourceState.INTERRUPTED, FailureKind.UNKNOWN)
@@ -560,7 +560,7 @@ async def test_an_internal_error_interrupts_and_the_source_continues(caplog: pyt
 async def test_other_tasks_run_while_many_events_are_read() -> None:
     puts = [("put-object", {**PUT, "key": f"f{i}"}) for i in range(3000)]
     script = sse(FULL, *puts, ("payload-transferred", {"state": "s", "version": 1}))
-    turns, found, began = 0, list[Update](), thread_time()
+    turns, results, began = 0, list[Update](), thread_time()
 
     async def count() -> None:
         nonlocal turns
@@ -570,14 +570,14 @@ async def test_other_tasks_run_while_many_events_are_read() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(count)
-        found = await updates(Service(stream_of(script)), 1)
+        results = await updates(Service(stream_of(script)), 1)
         group.cancel_scope.cancel()
-    assert [len(update.change_set.changes) for update in found if update.change_set] == [3000]
+    assert [len(update.change_set.changes) for update in results if update.change_set] == [3000]
     assert turns > (thread_time() - began) / SLICE / 3
 
 
 @pytest.mark.parametrize(
-    ("steps", "found"),
+    ("steps", "state"),
     [
         pytest.param([b"\xef\xbb\xbf" + sse(*payload("a"))], "VALID", id="a byte order mark"),
         pytest.param([b"\xef", b"\xbb", b"\xbf" + sse(*payload("a"))], "VALID", id="a byte order mark in pieces"),
@@ -592,10 +592,10 @@ async def test_other_tasks_run_while_many_events_are_read() -> None:
         pytest.param([b"data: " + b"x" * 30 + b"\n"] * 200, "INTERRUPTED", id="lines without an end"),
     ],
 )
-async def test_unusual_event_streams(steps: list[bytes], found: str) -> None:
+async def test_unusual_event_streams(steps: list[bytes], state: str) -> None:
     service = Service(stream_of(*steps, content_type="text/event-stream; charset=latin-1"))
     (update,) = await updates(service, 1, http=service.http(max_event_bytes=4000))
-    assert update.state.value == found
+    assert update.state.value == state
 
 
 # -- options
@@ -652,17 +652,17 @@ async def test_an_error_event_with_empty_data_discards_the_transfer() -> None:
 
 
 class Attempts:
-    """What was told of attempts: whether they failed, and after how many milliseconds."""
+    """The reported attempts: whether they failed, and after how many milliseconds."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[bool, int]] = []
+        self.reported: list[tuple[bool, int]] = []
 
     def __call__(self, attempt: StreamAttempt) -> None:
-        self.told.append((attempt.is_failed, attempt.took_ms))
+        self.reported.append((attempt.is_failed, attempt.took_ms))
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reported"),
     [
         pytest.param(GOOD, (False, 0), id="data at once"),
         pytest.param(stream_of(2.0, sse(*payload("a"))), (False, 2000), id="data after a while"),
@@ -676,12 +676,12 @@ class Attempts:
         pytest.param(stream_of(), (True, 8000), id="EVT-D10 cancelled before data arrive"),
     ],
 )
-async def test_an_attempt_is_reported_once(answer: Answer, told: tuple[bool, int]) -> None:
+async def test_an_attempt_is_reported_once(answer: Answer, reported: tuple[bool, int]) -> None:
     attempts = Attempts()
     async with updates_of(source_of(Service(answer), delay=100, attempted=attempts)) as news:
         with anyio.move_on_after(8):
             await first(news, 2)
-    assert attempts.told == [told]
+    assert attempts.reported == [reported]
 
 
 async def test_an_end_after_data_is_not_a_failed_attempt() -> None:
@@ -689,7 +689,7 @@ async def test_an_end_after_data_is_not_a_failed_attempt() -> None:
     attempts = Attempts()
     async with updates_of(source_of(Service(ends, Answer(503), GOOD), attempted=attempts)) as news:
         await first(news, 4)
-    assert attempts.told == [(False, 0), (True, 0), (False, 0)]
+    assert attempts.reported == [(False, 0), (True, 0), (False, 0)]
 
 
 async def test_a_failure_has_the_address_without_the_query() -> None:

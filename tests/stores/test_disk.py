@@ -1,6 +1,6 @@
-"""DiskStore: one file, whole or not at all, ours or not used."""
+"""DiskStore: one file that is written completely or not at all, and not used if it cannot be trusted."""
 
-# ruff: noqa: ASYNC240 -- the files of these tests are small, and nobody waits for the loop
+# ruff: noqa: ASYNC240 -- the files of these tests are small, so blocking the loop does no harm
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def fill(path: Path, item: StoredItem = ITEM) -> None:
 
 
 def left_over(path: Path) -> list[str]:
-    return sorted(found.name for found in path.parent.iterdir() if found != path)
+    return sorted(file.name for file in path.parent.iterdir() if file != path)
 
 
 async def test_another_process_can_read_the_file(path: Path) -> None:
@@ -288,7 +288,7 @@ async def main():
 old = flags(1, b'{"key":"a","version":1}')
 asyncio.run(main())
 """
-"""What is run on a disk of its own: it fills it, and then may only read it."""
+"""Runs on its own disk: fills it, and then makes it read-only."""
 
 
 @pytest.mark.real_time
@@ -296,7 +296,7 @@ asyncio.run(main())
 def test_a_real_full_disk_and_a_real_read_only_disk_keep_the_old_file(tmp_path: Path) -> None:
     apart = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
     if shutil.which("unshare") is None or subprocess.run([*apart, "mount -t tmpfs tmpfs /mnt"], check=False).returncode:
-        pytest.skip("this system gives nobody a disk of their own")
+        pytest.skip("this system does not let a process mount a disk")
     program = 'mount -t tmpfs -o size=256k tmpfs "$0" && exec "$1" -c "$2" "$0"'
     ran = subprocess.run([*apart, program, str(tmp_path), sys.executable, FULL_AND_LOCKED], capture_output=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, b"")
@@ -363,11 +363,11 @@ class Hanging:
 
 
 AT_ONCE = 20
-"""Turns of the event loop, which a machine that is busy has as many of."""
+"""Cycles of the event loop: their number does not depend on the load of the machine."""
 
 
 def threads() -> int:
-    """How many wait for a disk."""
+    """The number of threads that wait for a disk."""
     return sum(thread.name == "aioflags-disk" for thread in threading.enumerate())
 
 
@@ -381,7 +381,7 @@ async def test_a_disk_that_hangs_has_one_call_and_refuses_others_at_once(path: P
         await store.replace({FLAG: {"a": newer}})
     assert given_up.cancelled_caught
     with pytest.raises(StoreError, match="has not answered an earlier call"):
-        await store.is_available()  # who comes first waits until the call is old
+        await store.is_available()  # the first call waits until the hanging one is old
     for _ in range(5):
         for call in (store.replace({}), store.upsert([newest]), store.initialized(), store.load(), store.is_available()):
             calling = asyncio.ensure_future(call)
@@ -403,7 +403,7 @@ async def test_a_disk_that_hangs_has_one_call_and_refuses_others_at_once(path: P
 
 @pytest.mark.real_time
 async def test_a_call_that_was_given_up_a_moment_ago_is_waited_for(path: Path) -> None:
-    """Somebody cancels an evaluation that reads the file. The next one has nothing to do with it."""
+    """An evaluation that reads the file is cancelled. The next one must not fail because of it."""
     hanging: Any = Hanging()
     store: Any = on(path, system=hanging)
     slow = asyncio.ensure_future(store.replace({FLAG: {"a": StoredItem(FLAG, "a", 2, b'{"version":2}')}}))
@@ -559,8 +559,8 @@ async def test_a_missing_folder_is_reported_before_the_first_write(
     prepare(path.parent)
     async with started(beside(feed, DiskStore(path), mode=mode)) as client:
         assert client.store_status == StoreStatus(available=False, stale=True)
-    said = [record.getMessage() for record in caplog.records if "store" in record.getMessage()]
-    assert said[0] == f"the store of flag data failed and is not called until it is available again: {problem.format(path.parent)}"
+    messages = [record.getMessage() for record in caplog.records if "store" in record.getMessage()]
+    assert messages[0] == f"the store of flag data failed and is not called until it is available again: {problem.format(path.parent)}"
     assert "tmp'" not in caplog.text
 
 
@@ -588,10 +588,10 @@ async def test_a_client_without_sources_reports_an_unusable_file(path: Path, cap
         assert "another environment" in client.status.last_error.message
 
 
-@pytest.mark.parametrize("given", ["", None, 5, b""])
-def test_a_value_that_is_not_a_path_is_refused(given: Any) -> None:
+@pytest.mark.parametrize("path", ["", None, 5, b""])
+def test_a_value_that_is_not_a_path_is_refused(path: Any) -> None:
     with pytest.raises(ConfigError, match="path: expected the path of a file"):
-        DiskStore(given)
+        DiskStore(path)
 
 
 def test_a_relative_path_is_made_absolute_at_once() -> None:

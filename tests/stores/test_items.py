@@ -1,4 +1,4 @@
-"""How definitions become text for a store, and text becomes definitions again."""
+"""Encoding of definitions for a store, and decoding."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def written(text: Mapping[str, object], kind: ObjectKind = FLAG) -> dict[str, ob
     """What is stored of a definition that was sent."""
     definition = read_definition(kind, json.dumps(text).encode())
     (item,) = stored_items([complete(Change(kind, str(text["key"]), 99, definition))])
-    found: dict[str, object] = json.loads(item.text)
-    return found
+    stored: dict[str, object] = json.loads(item.text)
+    return stored
 
 
 def test_a_flag_is_stored_as_it_was_sent() -> None:
@@ -65,10 +65,10 @@ def test_a_flag_is_stored_as_it_was_sent() -> None:
 
 
 def test_absent_and_null_fields_are_left_out_and_required_ones_stored() -> None:
-    found = written({"key": "f", "version": 1, "rules": [{"variation": None, "clauses": []}], "offVariation": None})
-    assert found["rules"] == [{"clauses": [], "trackEvents": False}]
-    assert {"offVariation", "fallthrough", "migration"} & set(found) == set()
-    assert {"key", "version", "on", "salt", "variations"} <= set(found)
+    stored = written({"key": "f", "version": 1, "rules": [{"variation": None, "clauses": []}], "offVariation": None})
+    assert stored["rules"] == [{"clauses": [], "trackEvents": False}]
+    assert {"offVariation", "fallthrough", "migration"} & set(stored) == set()
+    assert {"key", "version", "on", "salt", "variations"} <= set(stored)
     clause = {"op": "segmentMatch", "attribute": "", "values": ["s"]}
     segment = {"key": "s", "version": 1, "rules": [{"clauses": [clause], "weight": 5, "rolloutContextKind": "org"}]}
     assert written(segment, SEGMENT)["rules"] == [
@@ -100,8 +100,8 @@ def test_variations_are_stored_unchanged(values: list[object]) -> None:
     ],
 )
 def test_the_stored_version(definition: dict[str, object] | None, envelope: int, version: int) -> None:
-    found = None if definition is None else read_definition(FLAG, json.dumps(definition).encode())
-    (item,) = stored_items([complete(Change(FLAG, "f", envelope, found))])
+    decoded = None if definition is None else read_definition(FLAG, json.dumps(definition).encode())
+    (item,) = stored_items([complete(Change(FLAG, "f", envelope, decoded))])
     assert (item.version, json.loads(item.text)["version"], json.loads(item.text)["key"]) == (version, version, "f")
 
 

@@ -1,4 +1,4 @@
-"""The options of big segments, and the names of contexts in a store."""
+"""BigSegments: its options, and the hash of context keys."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class NoStatus:
     ],
 )
 def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: Mapping[str, Any], message: str) -> None:
-    given: dict[str, Any] = {"store": STORE}
+    defaults: dict[str, Any] = {"store": STORE}
     with pytest.raises(ConfigError) as refused:
-        BigSegments(**{**given, **options})
+        BigSegments(**{**defaults, **options})
     assert message in str(refused.value)
 
 
@@ -81,9 +81,9 @@ def test_invalid_seconds_become_the_default(option: str, default: float, unusabl
     assert option in caplog.text
 
 
-@pytest.mark.parametrize(("given", "used"), [(1, 1), (0, 1000), (-5, 1000)])
-def test_a_cache_holds_at_least_one_context(given: int, used: int) -> None:
-    assert BigSegments(store=STORE, context_cache_size=given).context_cache_size == used
+@pytest.mark.parametrize(("size", "used"), [(1, 1), (0, 1000), (-5, 1000)])
+def test_a_cache_holds_at_least_one_context(size: int, used: int) -> None:
+    assert BigSegments(store=STORE, context_cache_size=size).context_cache_size == used
 
 
 def test_durations_of_milliseconds_are_kept() -> None:

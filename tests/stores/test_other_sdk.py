@@ -1,4 +1,4 @@
-"""Redis is shared: what LaunchDarkly's SDK writes is read here, and what is written here that SDK reads."""
+"""Redis shared with LaunchDarkly's SDK: each SDK reads the flags that the other one writes."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 def sent(made: World) -> ChangeSet:
     """The world as a service sends it."""
-    those = [*((ObjectKind.FLAG, one) for one in made.flags), *((ObjectKind.SEGMENT, one) for one in made.segments)]
-    puts = [Change(kind, one["key"], one["version"], read_definition(kind, json.dumps(one).encode())) for kind, one in those]
+    objects = [*((ObjectKind.FLAG, flag) for flag in made.flags), *((ObjectKind.SEGMENT, segment) for segment in made.segments)]
+    puts = [Change(kind, item["key"], item["version"], read_definition(kind, json.dumps(item).encode())) for kind, item in objects]
     return ChangeSet(kind=ChangeKind.FULL, changes=tuple(puts))
 
 
@@ -109,5 +109,5 @@ async def test_each_sdk_respects_the_versions_of_the_other(redis_url: str) -> No
             assert await reader.variation("a", Context("user-123"), "gone") == "gone"
 
 
-def _itself(found: Any) -> Any:
-    return found
+def _itself(value: Any) -> Any:
+    return value

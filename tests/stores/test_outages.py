@@ -1,4 +1,4 @@
-"""A real Redis that is killed, freezes or talks rubbish while a thousand evaluations a second go on."""
+"""A real Redis that is killed, hangs or sends invalid answers during a thousand evaluations per second."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ pytestmark = pytest.mark.real_time
 
 USER = secretive("user-123")
 AWAY = 3.0
-"""For how many seconds there is trouble: longer than a connection may be silent."""
+"""Seconds of an outage: longer than a connection may be silent."""
 FULL_WITHIN = 5.0
 A_MOMENT = 0.5
-"""Longer than an evaluation waits on a machine that has much to do, and shorter than any store may hang."""
+"""Longer than an evaluation takes on a busy machine, and shorter than the time limit of a store."""
 RUBBISH = {"garbage": b"\x00\xffgarbage\r\n$-7\r\n*\r\n" * 20, "nonsense": b":1\r\n"}
 
 
 class Way:
-    """A way to the server, on which somebody else can sit who answers whatever he is asked with the same words."""
+    """A proxy in front of the server, which can answer every command with the same invalid bytes."""
 
     def __init__(self, server: RedisServer) -> None:
         self._server = server
@@ -96,18 +96,18 @@ class Asked:
 
 
 async def ask(client: Client, asked: Asked) -> None:
-    """A thousand times a second, by both kinds of doors: what one answers never goes back, and is nothing that nobody said."""
+    """Evaluate a thousand times per second, awaited and not: versions never go back, and every value was sent by the service."""
     last, began = [0, 0], anyio.current_time()
     while True:
         while asked.count < (anyio.current_time() - began) * 1000:
             asked.count += 1
             asks = anyio.current_time()
-            found = await client.variation("n", USER, -1) if asked.count % 2 else client.variation_nowait("n", USER, -1)
+            value = await client.variation("n", USER, -1) if asked.count % 2 else client.variation_nowait("n", USER, -1)
             asked.longest = max(asked.longest, anyio.current_time() - asks)
             door = asked.count % 2
-            if not last[door] <= found <= asked.newest:
-                asked.wrong += f" {found} after {last[door]}, when {asked.newest} was the newest;"
-            last[door] = found
+            if not last[door] <= value <= asked.newest:
+                asked.wrong += f" {value} after {last[door]}, when {asked.newest} was the newest;"
+            last[door] = value
         await anyio.sleep(0.005)
 
 
@@ -217,12 +217,12 @@ async def test_a_store_that_is_only_read_is_read_soon_after_an_outage(
                     await anyio.sleep(0.01)
             tasks.cancel_scope.cancel()
     assert asked.wrong == ""
-    # Where nothing is cached the first who ask wait, until it is known that nobody answers; so do they after each false hope.
+    # Without a cache the first evaluations wait until the store is known to fail, and again after each short recovery.
     assert asked.count > AWAY * (900 if cache == "ttl" else 1)
     assert asked.longest < (A_MOMENT if cache == "ttl" else STORE_LOOKUP_TIMEOUT + A_MOMENT)
 
 
-async def _until(client: Client, wanted: StoreStatus) -> None:
+async def _until(client: Client, expected: StoreStatus) -> None:
     async for status in client.store_statuses():
-        if status == wanted:
+        if status == expected:
             return

@@ -1,4 +1,4 @@
-"""RedisStore: its options, and what it makes of what others left in a database."""
+"""RedisStore: its options, and data that other programs wrote to the database."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class _Cut:
 
 
 class _Meddled:
-    """A client whose transactions find, ``times`` times, that somebody else has written to what they watch."""
+    """A client whose first ``times`` transactions fail because another client has written to the watched keys."""
 
     def __init__(self, client: Any, *, times: int) -> None:
         self._client, self._times = client, times

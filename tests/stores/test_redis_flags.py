@@ -1,4 +1,4 @@
-"""RedisFlags where many write at once: nobody starves, nothing is lost, and what is there already is not written."""
+"""RedisFlags with many writers at once: every writer succeeds, no write is lost, and stored items are not written again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def item(key: str, version: int) -> StoredItem:
 
 
 class Contested:
-    """A client of a Redis where somebody else is faster ``times`` times. ``tried`` has when a transaction was begun.
+    """A client of a Redis where another client writes first ``times`` times. ``tried`` has when a transaction was begun.
 
     ``stored`` is what is there after each of them, by key; it is read by who asks next.
     """
@@ -115,7 +115,7 @@ async def test_an_upsert_gives_up_before_the_time_limit_of_a_store() -> None:
     [pytest.param(5, id="the other process wrote the same version"), pytest.param(6, id="the other process wrote a newer version")],
 )
 async def test_an_upsert_that_lost_a_race_does_not_write_if_the_other_process_wrote(theirs: int) -> None:
-    """Has nothing left to write."""
+    """The stored version is the same or newer, so there is nothing left to write."""
     client = Contested(1, stored={"a": item("a", theirs).text})
     await flags_on(client, chance=0.5).upsert([item("a", 5)])
     assert len(client.tried) == 2
@@ -166,7 +166,7 @@ async def crowd(stores: Sequence[Store], *, rounds: int) -> dict[str, int]:
     async with anyio.create_task_group() as tasks:
         for number, store in enumerate(stores):
             tasks.start_soon(write, number, store)
-    return {key: found.version for key, found in (await stores[0].load())[FLAG].items()}
+    return {key: stored.version for key, stored in (await stores[0].load())[FLAG].items()}
 
 
 def expected(count: int, version: int) -> dict[str, int]:
@@ -190,7 +190,7 @@ async def test_a_fleet_that_writes_the_same_patch_at_once_succeeds(redis_url: st
         async with anyio.create_task_group() as tasks:
             for store in stores:
                 tasks.start_soon(store.upsert, [item("a", 7)])
-        # Whoever loses a race has sent its command, too. It is not called.
+        # A writer that loses a race has sent its command, too, but Redis does not execute it.
         assert (await seeing.info("commandstats"))["cmdstat_hset"]["calls"] == 1
         assert await seeing.hget("{flags}:features", "a") == item("a", 7).text
 

@@ -1,4 +1,4 @@
-"""Memberships in Redis: what a Relay Proxy writes there is read as LaunchDarkly's own SDK reads it."""
+"""RedisMemberships: reads the data of a Relay Proxy like LaunchDarkly's SDK does."""
 
 from __future__ import annotations
 

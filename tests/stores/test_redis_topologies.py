@@ -1,4 +1,4 @@
-"""Redis in other shapes than one server: a cluster, a sentinel that changes masters, TLS."""
+"""Redis clusters, Sentinel, and TLS."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ BIG = {
 
 
 @pytest.mark.parametrize(
-    ("call", "given"),
+    ("call", "arguments"),
     [
         pytest.param("load", [], id="reading"),
         pytest.param("replace", [{FLAG: {"a": ITEM}}], id="writing everything"),
         pytest.param("upsert", [[ITEM, StoredItem(ObjectKind.SEGMENT, "s", 1, b'{"version":1}')]], id="writing changes"),
     ],
 )
-async def test_the_error_for_keys_in_several_slots_has_advice(redis_cluster: RedisCluster, call: str, given: list[Any]) -> None:
+async def test_the_error_for_keys_in_several_slots_has_advice(redis_cluster: RedisCluster, call: str, arguments: list[Any]) -> None:
     async with redis_cluster.client() as client:
         with pytest.raises(StoreError, match=r'put the prefix in braces, as in prefix="{launchdarkly}"'):
-            await getattr(RedisStore(client=client).build(CONTEXT), call)(*given)
+            await getattr(RedisStore(client=client).build(CONTEXT), call)(*arguments)
 
 
 async def test_a_client_refused_by_a_cluster_logs_it_once_and_continues(
@@ -118,9 +118,9 @@ async def test_the_replica_of_a_dead_master_has_the_data_soon(
 
     async def ask(client: Client) -> None:
         while True:
-            found = await client.variation("n", USER, -1)
-            if not 0 <= found <= newest:
-                wrong.append(found)
+            value = await client.variation("n", USER, -1)
+            if not 0 <= value <= newest:
+                wrong.append(value)
             await anyio.sleep(0.001)
 
     async with (
@@ -184,7 +184,7 @@ async def test_an_untrusted_certificate_is_refused(tls_redis: RedisServer, caplo
     assert "certificate" in caplog.text.lower()
 
 
-async def _until(client: Client, wanted: StoreStatus) -> None:
+async def _until(client: Client, expected: StoreStatus) -> None:
     async for status in client.store_statuses():
-        if status == wanted:
+        if status == expected:
             return

@@ -1,4 +1,4 @@
-"""How long a start from a file takes, and how long a store holds the event loop: in the processor's time, without garbage."""
+"""How long a start from a file takes, and how long a store blocks the event loop: CPU time, without garbage collection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.real_time, pytest.mark.speed]
 MOST = 2.5
 """Times the standard library's reading. That is 50 ms where it takes 20."""
 LONGEST = 0.015
-"""For how many seconds of the processor's time nobody else gets a turn."""
+"""Seconds of CPU time for which a store may block the event loop."""
 
 
 async def test_loading_5000_flags_takes_little_more_time_than_reading_json(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ async def test_10000_flags_are_written_to_redis_and_read_in_slices(redis_url: st
 
 
 async def held(call: Callable[[], Awaitable[object]]) -> float:
-    """For how long, at most, nobody else had a turn."""
+    """The longest time for which the event loop was blocked."""
     turns: list[float] = []
 
     async def look() -> None:

@@ -1,4 +1,4 @@
-"""What every store does, whatever it is made of: one suite for all of them."""
+"""The behaviour that all stores have in common: one suite for all of them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def items(*several: StoredItem) -> StoredItems:
 
 async def test_a_new_store_is_empty_and_has_no_marker(store: Store) -> None:
     assert not await store.initialized()
-    assert [found for kind in (await store.load()).values() for found in kind] == []
+    assert [key for kind in (await store.load()).values() for key in kind] == []
     assert await store.get(ObjectKind.FLAG, "a") is None
 
 
@@ -133,7 +133,7 @@ async def test_several_items_in_one_call_are_each_compared_by_version(store: Sto
     await store.replace(items(item("a", 5), item("b", 5), item("s", 5, ObjectKind.SEGMENT)))
     await store.upsert([item("s", 6, ObjectKind.SEGMENT), item("a", 4), item("b", 6), item("c", 1)])
     loaded = await store.load()
-    assert {key: found.version for key, found in loaded[ObjectKind.FLAG].items()} == {"a": 5, "b": 6, "c": 1}
+    assert {key: item.version for key, item in loaded[ObjectKind.FLAG].items()} == {"a": 5, "b": 6, "c": 1}
     assert loaded[ObjectKind.SEGMENT]["s"].version == 6
 
 
@@ -170,14 +170,14 @@ async def test_a_working_store_is_available(store: Store) -> None:
 
 async def test_many_calls_can_run_at_once(store: Store) -> None:
     await store.replace(items(*(item(f"flag-{n}", 1) for n in range(20))))
-    found: list[StoredItem | None] = []
+    results: list[StoredItem | None] = []
 
     async def ask(key: str) -> None:
-        found.append(await store.get(ObjectKind.FLAG, key))
+        results.append(await store.get(ObjectKind.FLAG, key))
 
     async with anyio.create_task_group() as askers:
         for n in range(20):
             askers.start_soon(ask, f"flag-{n}")
             askers.start_soon(store.upsert, [item(f"flag-{n}", 2)])
-    assert len([one for one in found if one is not None]) == 20
+    assert len([result for result in results if result is not None]) == 20
     assert {one.version for one in (await store.load())[ObjectKind.FLAG].values()} == {2}

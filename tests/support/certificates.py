@@ -1,4 +1,4 @@
-"""Certificates for servers of this machine, by an authority that nobody knows but who is given its file."""
+"""Certificates for servers of this machine, signed by an authority that only clients with its file trust."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["authority", "ca_file", "certified"]
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
-    """Who signs them."""
+    """The authority that signs the certificates."""
     return trustme.CA()
 
 
@@ -27,7 +27,7 @@ def certified(authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    """The file by which clients trust the authority."""
+    """The file that makes clients trust the authority."""
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(path))
     return str(path)

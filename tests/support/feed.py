@@ -1,4 +1,4 @@
-"""Feed: a source that says what a test tells it to say, when it tells it to."""
+"""Feed: a source that yields the updates that a test passes to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Feed", "change", "changes", "flag_json", "full"]
 
 
 def flag_json(key: str, value: object, version: int = 1, **rest: object) -> bytes:
-    """A flag that serves ``value`` to everybody, as JSON."""
+    """A flag that serves ``value`` to all contexts, as JSON."""
     served = {"on": True, "variations": [value], "fallthrough": {"variation": 0}, "offVariation": 0}
     return msgspec.json.encode({"key": key, "version": version, **served, **rest})
 
@@ -38,12 +38,12 @@ def full(*several: Change, persist: bool = True, **values: object) -> ChangeSet:
 
 
 def changes(*several: Change) -> ChangeSet:
-    """A part of one."""
+    """A partial change set."""
     return ChangeSet(kind=ChangeKind.CHANGES, changes=several, selector=Selector("s", 2))
 
 
 class Feed:
-    """A builder of a synchronizer that yields what :meth:`say` is given; for one client at a time."""
+    """A builder of a synchronizer that yields what is passed to :meth:`say`; for one client at a time."""
 
     def __init__(self) -> None:
         self._updates: asyncio.Queue[Update] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""A program that is killed while it writes a file of flags, again and again, at every system call; what is left has to be whole.
+"""Kills a program while it writes a file of flags, again and again, at each system call, and checks that the file is whole.
 
 ``python -m tests.support.killed_writer FILE COUNT`` prints how often it was killed, and where.
 """
@@ -25,7 +25,7 @@ ITEMS = 30
 
 
 class Deadly:
-    """The system, which kills the process in the middle of its ``at``-th call."""
+    """Functions of ``os`` that kill the process in the middle of call number ``at``."""
 
     def __init__(self, at: int) -> None:
         self._left = at
@@ -52,8 +52,8 @@ async def write(store: Store, items: Sequence[StoredItem], *, whole: bool) -> No
     await (store.replace({ObjectKind.FLAG: {item.key: item for item in items}}) if whole else store.upsert(items))
 
 
-async def found(path: Path) -> int:
-    """The generation that is in the file; fails if there are two, or only a part of one."""
+async def read_generation(path: Path) -> int:
+    """The generation in the file; fails if there are two, or only a part of one."""
     store = DiskStore(path).build(CONTEXT)
     assert await store.initialized()
     items = (await store.load())[ObjectKind.FLAG]
@@ -74,7 +74,7 @@ def main(path: Path, count: int) -> Counter[str]:
             asyncio.run(write(store, generation(number + 1), whole=outcomes.total() % 2 == 0))
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        now = asyncio.run(found(path))
+        now = asyncio.run(read_generation(path))
         assert now in {number, number + 1}, f"{now} after {number}"
         if os.WIFSIGNALED(status):
             outcomes["the new one" if now > number else "the old one"] += 1

@@ -1,4 +1,4 @@
-"""A store in a dictionary, as a program would write its own; and what can go wrong with one."""
+"""MemoryStore: a custom store in a dictionary, which can fail, hang and be slow."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["MemoryStore"]
 
 
 class MemoryStore:
-    """Keeps items in memory. ``fails``, ``hangs`` and ``delay`` say what its calls do from now on; ``calls`` which were made.
+    """Keeps items in memory. ``fails``, ``hangs`` and ``delay`` change its next calls; ``calls`` has the names of past calls.
 
-    With ``pretends`` it claims to be available whatever it does.
+    With ``pretends`` it always reports that it is available.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class MemoryStore:
 
     async def replace(self, items: StoredItems) -> None:
         await self._called("replace")
-        self.written.append([(kind, key) for kind, those in items.items() for key in those])
+        self.written.append([(kind, key) for kind, items_of_kind in items.items() for key in items_of_kind])
         self.items = {kind: dict(items.get(kind, {})) for kind in ObjectKind}
         self.marker = True
 
@@ -62,7 +62,7 @@ class MemoryStore:
 
     @property
     def is_closed(self) -> bool:
-        """Whether anybody has closed it."""
+        """Whether it has been closed."""
         return self.closed > 0
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""RawServer: bare sockets that answer as they are told, and write down what came and when it went."""
+"""RawServer: a server of plain sockets that sends scripted bytes and records requests and closed connections."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Talk: TypeAlias = "Callable[[RawServer, asyncio.StreamReader, asyncio.StreamWrit
 
 @dataclass
 class RawServer:
-    """``heads``: the head of every request. ``asked``: set when a request has been answered, as far as it is answered at all.
+    """``heads``: request line and headers of every request. ``asked``: set when the scripted answer has been sent.
 
-    ``ended``: set when a connection was closed by the client.
+    ``ended``: set when the client has closed a connection.
     """
 
     heads: list[str] = field(default_factory=list[str])
@@ -31,7 +31,7 @@ class RawServer:
 
 
 def saying(*pieces: bytes) -> Talk:
-    """Answers the first request of a connection with these bytes, then waits for the client to go."""
+    """Answer the first request of a connection with these bytes, then wait until the client closes it."""
 
     async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -48,7 +48,7 @@ def saying(*pieces: bytes) -> Talk:
 
 
 def answering(*answers: bytes) -> Talk:
-    """One answer for each request, over one connection or several."""
+    """Answer each request with the next of these answers, on one connection or several."""
 
     async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -62,14 +62,14 @@ def answering(*answers: bytes) -> Talk:
 
 
 def ok(body: bytes = b"{}", *headers: str) -> bytes:
-    """A whole answer."""
+    """A complete response with status 200."""
     lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 @asynccontextmanager
 async def raw_server(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncGenerator[RawServer, None]:
-    """The server on a port of its own, for as long as the block lasts."""
+    """Run the server on a free port until the block ends."""
     server = RawServer()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""RawService: a flag service of bare sockets that writes down who came and went, and in what order."""
+"""RawService: a flag service of plain sockets that records requests and closed connections in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RawService", "flag", "raw_service", "sse", "transfer"]
 
 
 def flag(key: str, value: object, version: int = 1) -> dict[str, object]:
-    """A flag that serves one value to everybody."""
+    """A flag that serves one value to all contexts."""
     return {"key": key, "version": version, "on": True, "variations": [value], "fallthrough": {"variation": 0}}
 
 
@@ -34,7 +34,7 @@ def transfer(values: Mapping[str, object], state: str = "s1", intent: str = "xfe
 
 @dataclass
 class RawService:
-    """What the service answers, and what it saw: ``log`` holds ``(what, loop time)`` in order."""
+    """The responses of the service, and its record: ``log`` has ``(event, loop time)`` in order."""
 
     stream_headers: str = ""
     stream_body: bytes = b""
@@ -54,7 +54,7 @@ class RawService:
 
     def when(self, what: str) -> float:
         """The loop time at which that happened first."""
-        return next(time for found, time in self.log if found == what)
+        return next(time for event, time in self.log if event == what)
 
     def note(self, what: str) -> None:
         self.log.append((what, asyncio.get_running_loop().time()))
@@ -97,7 +97,7 @@ class RawService:
 
 @asynccontextmanager
 async def raw_service(service: RawService) -> AsyncGenerator[RawService, None]:
-    """The service on a port of its own, for as long as the block lasts."""
+    """Run the service on a free port until the block ends."""
     server = await asyncio.start_server(service.answer, "127.0.0.1", 0)
     service.port = server.sockets[0].getsockname()[1]
     try:

@@ -1,4 +1,4 @@
-"""Redis of the tests' own, on free ports, with nothing kept on disk: one server, a cluster, a pair that a sentinel watches."""
+"""Redis servers for tests, on free ports and without files: one server, a cluster, a master and a replica with a sentinel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["REDIS_SERVER", "RedisCluster", "RedisServer", "WatchedRedis", "free_
 REDIS_SERVER = shutil.which("redis-server")
 
 _CLIENT: dict[str, Any] = {
-    # redis-py would look its own version up on the disk for every connection.
+    # Without it redis-py reads its own version from the disk for every connection.
     "driver_info": DriverInfo(lib_version=redis.__version__),
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
@@ -31,7 +31,7 @@ _CLIENT: dict[str, Any] = {
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A port of this machine that is not in use."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -53,30 +53,30 @@ class RedisServer:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Until it takes connections."""
+        """Start the server, and return when it accepts connections."""
         assert REDIS_SERVER is not None
         address = [*self._ports, str(self.port), "--bind", "127.0.0.1"]
         nothing_kept = ["--save", "", "--appendonly", "no", "--dir", str(self._folder)]
         command = [REDIS_SERVER, *address, *nothing_kept, *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self._process.stdout is not None
-        said: list[str] = []
+        output: list[str] = []
         for line in self._process.stdout:
-            said.append(line)
+            output.append(line)
             if "Ready to accept connections" in line:
                 return
-        raise RuntimeError("".join(said))
+        raise RuntimeError("".join(output))
 
     def freeze(self) -> None:
-        """From now on it takes connections, and answers nothing."""
+        """Accept connections and answer nothing from now on."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It goes on, and answers what it was asked meanwhile."""
+        """Continue, and answer the commands that arrived meanwhile."""
         self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Its connections break, its data are lost."""
+        """Break all connections and lose all data."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -94,7 +94,7 @@ class RedisCluster:
 
     def __init__(self, folder: Path) -> None:
         self._nodes: list[tuple[RedisServer, str]] = []
-        """With the ports where they talk to each other."""
+        """The servers, with their ports for the cluster bus."""
         for number in range(3):
             place = folder / f"node-{number}"
             place.mkdir()
@@ -103,15 +103,15 @@ class RedisCluster:
 
     @property
     def url(self) -> str:
-        """Of one of them."""
+        """The URL of one of the servers."""
         return self._nodes[0][0].url
 
     def client(self) -> ClusterClient:
-        """A client that a program might bring."""
+        """A client of a program."""
         return ClusterClient(host="127.0.0.1", port=self._nodes[0][0].port, **_CLIENT)
 
     def start(self) -> None:
-        """Until all of them know that they are one."""
+        """Start the servers, and return when they have formed the cluster."""
         for node, _ in self._nodes:
             node.start()
         clients: list[Any] = [redis.Redis(port=node.port) for node, _ in self._nodes]
@@ -128,7 +128,7 @@ class RedisCluster:
                 client.close()
 
     def empty(self) -> None:
-        """Forgets everything."""
+        """Delete all data."""
         for node, _ in self._nodes:
             with redis.Redis.from_url(node.url) as client:
                 client.flushall()
@@ -139,8 +139,8 @@ class RedisCluster:
 
 
 def _is_whole(client: Any) -> bool:
-    told: bytes = client.execute_command("CLUSTER", "INFO")
-    return b"cluster_state:ok" in told and b"cluster_size:3" in told
+    info: bytes = client.execute_command("CLUSTER", "INFO")
+    return b"cluster_state:ok" in info and b"cluster_size:3" in info
 
 
 _NAME = "flags"
@@ -157,7 +157,7 @@ class WatchedRedis:
         at_once = ("--repl-diskless-sync-delay", "0")
         self.master = RedisServer(places[0], *at_once)
         self.replica = RedisServer(places[1], *at_once, "--replicaof", "127.0.0.1", str(self.master.port))
-        # It writes down there what it learns.
+        # The sentinel writes its state to this file.
         self._notes = places[2] / "sentinel.conf"
         self._notes.write_text(
             f"sentinel monitor {_NAME} 127.0.0.1 {self.master.port} 1\n"
@@ -168,7 +168,7 @@ class WatchedRedis:
         self._sentinel: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Until the sentinel knows both of them."""
+        """Start the servers, and return when the sentinel knows both."""
         self.master.start()
         self.replica.start()
         with redis.Redis.from_url(self.replica.url) as replica:
@@ -185,13 +185,13 @@ class WatchedRedis:
 
     @asynccontextmanager
     async def client(self) -> AsyncGenerator[AsyncRedis]:
-        """A client that a program might bring: it goes where the sentinel says that the master is."""
-        watched: Any = Sentinel  # redis-py's own types say nothing of it
+        """A client of a program: it connects to the master that the sentinel reports."""
+        watched: Any = Sentinel  # redis-py has no types for it
         watcher = watched([("127.0.0.1", self._port)], sentinel_kwargs=_CLIENT)
         async with watcher.master_for(_NAME, **_CLIENT) as master:
             yield master
-        for one in watcher.sentinels:
-            await one.aclose()
+        for sentinel in watcher.sentinels:
+            await sentinel.aclose()
 
     def stop(self) -> None:
         if self._sentinel is not None:

@@ -1,4 +1,4 @@
-"""Service: a flag service that is a script. It stands under httpx, so that everything above it is real but the sockets."""
+"""Service: a scripted flag service below httpx, so that everything except the sockets is real."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 
 T = TypeVar("T")
 Step: TypeAlias = "bytes | float | Exception | anyio.Event"
-"""Of a body: bytes to send, seconds to wait, how it breaks, or what has to happen first."""
+"""A step of a body: bytes to send, seconds to wait, an exception to raise, or an event to wait for."""
 
 HANG: Final = float("inf")
 DIRECTED: Final = {"X-LD-FD-Fallback": "true"}
@@ -73,7 +73,7 @@ async def _wait(seconds: float) -> None:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. ``after``: seconds until its head comes, or an exception that comes instead."""
+    """One response. ``after``: seconds until its headers arrive, or an exception to raise instead."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -89,9 +89,9 @@ class Answer:
 
 
 class Service:
-    """Gives its answers in order, the last one again and again, and writes down what it was asked, and when.
+    """Sends its answers in order, and then the last one again; records the requests and their times.
 
-    That is about flags. Events are taken as they come, and kept apart in ``posts``; ``takes`` has other answers to them.
+    This applies to requests for flags. Requests with events are recorded in ``posts`` and answered with ``takes``.
     """
 
     def __init__(self, *answers: Answer) -> None:
@@ -130,8 +130,8 @@ class Service:
         return Http(client_factory=self.client, **options)
 
     def context(self, **options: Any) -> SourceContext:
-        given: dict[str, Any] = {"http": self.http(), "base_uri": "https://poll.test", "stream_uri": "https://stream.test"}
-        return SourceContext(**{**given, **options})
+        defaults: dict[str, Any] = {"http": self.http(), "base_uri": "https://poll.test", "stream_uri": "https://stream.test"}
+        return SourceContext(**{**defaults, **options})
 
     @property
     def pauses(self) -> list[float]:
@@ -147,11 +147,11 @@ class Service:
         return all(body.closed for body in self.bodies) and all(client.is_closed for client in self.clients)
 
 
-# -- what is on the wire
+# -- messages
 
 
 def flag(key: str, value: object = 1, version: int = 1) -> dict[str, object]:
-    """A flag that serves one value to everybody."""
+    """A flag that serves one value to all contexts."""
     return {"key": key, "version": version, "on": True, "variations": [value], "fallthrough": {"variation": 0}}
 
 
@@ -166,7 +166,7 @@ def payload(*keys: str, state: str = "s1", code: str = "xfer-full") -> list[tupl
 
 
 def sse(*events: tuple[str, object]) -> bytes:
-    """Events of a stream; data that are a string stand there as they are."""
+    """Events of a stream. Data that is a string is sent unchanged."""
     shown = [(name, data if isinstance(data, str) else json.dumps(data)) for name, data in events]
     return "".join(f"event: {name}\ndata: {data}\n\n" for name, data in shown).encode()
 
@@ -186,7 +186,7 @@ def poll_of(*events: tuple[str, object], **headers: str) -> Answer:
     return Answer(200, {"Content-Type": "application/json", **named}, [poll_body(*events)])
 
 
-# -- what sources are asked
+# -- helpers for sources
 
 
 def nothing_selected() -> Selector:
@@ -194,7 +194,7 @@ def nothing_selected() -> Selector:
 
 
 def selecting(*states: str) -> Callable[[], Selector]:
-    """Answers with these states in order, and with the last one for ever."""
+    """A function that returns selectors with these states in order, and then the last one again."""
     left = list(states)
     return lambda: Selector(left.pop(0) if len(left) > 1 else left[0], 1)
 
@@ -209,7 +209,7 @@ async def updates_of(
 
 async def first(results: AsyncGenerator[T, None], count: int) -> list[T]:
     """The first ``count`` results, or as many as there are."""
-    found: list[T] = []
-    while len(found) < count and (result := await anext(results, None)) is not None:
-        found.append(result)
-    return found
+    items: list[T] = []
+    while len(items) < count and (item := await anext(results, None)) is not None:
+        items.append(item)
+    return items

@@ -1,4 +1,4 @@
-"""Delays, as plain numbers."""
+"""Backoff: the delays, and Retry-After."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aioflags.transport.backoff import Backoff, RetryState, delay, read_retry_af
         pytest.param(1.0, 1, 0.999999, 0.5, id="DS-85 or half of it"),
         pytest.param(1.0, 4, 0.0, 8.0, id="DS-85 each doubles"),
         pytest.param(1.0, 6, 0.0, 30.0, id="DS-85 up to 30 s"),
-        pytest.param(1.0, 10_000, 0.5, 22.5, id="for ever"),
+        pytest.param(1.0, 10_000, 0.5, 22.5, id="after 10000 attempts"),
         pytest.param(0.001, 3, 0.0, 0.004, id="from a millisecond"),
         pytest.param(40.0, 1, 0.0, 40.0, id="an initial delay above 30 s is the ceiling"),
         pytest.param(40.0, 5, 0.0, 40.0, id="for every attempt"),
@@ -60,11 +60,11 @@ def test_attempts_are_counted(lasted: list[float], delays: list[float]) -> None:
 )
 def test_refusals_are_followed_by_long_delays(ends: str, delays: list[float]) -> None:
     backoff = Backoff(1.0, patience=300.0)
-    found = [
+    actual = [
         backoff.after(float(end) if end.isdecimal() else 0.0, chance=0.0, is_refused=end == "R")  # n: nothing lasted
         for end in ends.split()
     ]
-    assert found == delays
+    assert actual == delays
 
 
 def test_patience_is_never_shorter_than_the_usual_delay() -> None:

@@ -1,4 +1,4 @@
-"""HttpTransport over a scripted service: what becomes of answers and redirects, and what a failure carries."""
+"""HttpTransport with a scripted service: responses, redirects and failures."""
 
 from __future__ import annotations
 
@@ -159,8 +159,8 @@ async def test_a_stream_may_be_silent_longer_than_a_poll() -> None:
     async with HttpTransport(service.http()) as transport, transport.open_stream(HOME, {}) as stream:
         event = await anext(stream.events())
         assert (event.event, event.data) == ("message", "1")
-    given = service.requests[0].extensions["timeout"]
-    assert (given["connect"], given["read"]) == (10, 300)
+    timeouts = service.requests[0].extensions["timeout"]
+    assert (timeouts["connect"], timeouts["read"]) == (10, 300)
 
 
 async def test_each_stream_has_its_own_client_which_is_closed_with_it() -> None:
@@ -190,7 +190,7 @@ async def test_closing_is_bounded_when_a_connection_does_not_close() -> None:
 
 async def test_a_transport_that_was_not_used_has_nothing_to_close() -> None:
     def factory() -> httpx.AsyncClient:
-        raise AssertionError("nobody asked for one")
+        raise AssertionError("no client was needed")
 
     async with HttpTransport(Http(client_factory=factory)):
         pass
@@ -359,5 +359,5 @@ def test_httpx_is_not_imported_before_the_first_request() -> None:
         "http.HttpTransport(http.Http());"
         "print([name for name in ('httpx', 'httpcore', 'httpx_sse') if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=150)
-    assert found.stdout.strip() == "[]"
+    completed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=150)
+    assert completed.stdout.strip() == "[]"

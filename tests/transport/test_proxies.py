@@ -1,4 +1,4 @@
-"""The environment's rules for proxies."""
+"""Proxies from environment variables."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def test_the_proxy_of_a_target(url: str, environment: dict[str, str], proxy: str
 )
 def test_hosts_in_no_proxy_are_reached_directly(no_proxy: str, host: str, port: int, exempt: bool) -> None:
     for name in ("no_proxy", "NO_PROXY"):
-        found = environment_proxy("http", host, port, {**HTTP, name: no_proxy})
-        assert found == (None if exempt else "http://p:1")
+        proxy = environment_proxy("http", host, port, {**HTTP, name: no_proxy})
+        assert proxy == (None if exempt else "http://p:1")

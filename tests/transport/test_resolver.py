@@ -1,4 +1,4 @@
-"""Names are resolved in threads that nobody waits for."""
+"""DaemonResolver: names are resolved in daemon threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.raw_server import answering, ok, raw_server
 pytestmark = pytest.mark.real_time
 
 LONG = 30.0
-"""In seconds: longer than anything takes here that is not held up."""
+"""Seconds: longer than any step of these tests takes unless it hangs."""
 
 
 def test_the_private_attributes_of_httpx_exist() -> None:
@@ -186,5 +186,5 @@ async def main():
             print(failed.error.kind.value)
 asyncio.run(main())
 """
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100)
-    assert found.stdout.strip() == "NETWORK_ERROR"
+    completed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100)
+    assert completed.stdout.strip() == "NETWORK_ERROR"

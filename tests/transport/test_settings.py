@@ -1,4 +1,4 @@
-"""Http: what is checked when it is made."""
+"""Http: the checks of its constructor."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_a_password_is_not_shown() -> None:
 
 
 def test_origins_are_copied_and_normalized() -> None:
-    given = ["https://H.test", "http://h.test/", "https://h.test:8443"]
-    settings = Http(redirect_origins=given)
-    given.clear()
+    origins = ["https://H.test", "http://h.test/", "https://h.test:8443"]
+    settings = Http(redirect_origins=origins)
+    origins.clear()
     assert settings.redirect_origins == ("https://h.test:443", "http://h.test:80", "https://h.test:8443")
     assert origin("https", "H.test", None) == settings.redirect_origins[0]

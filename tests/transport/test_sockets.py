@@ -1,4 +1,4 @@
-"""The transport on real sockets: who closes what, certificates, proxies, bombs."""
+"""HttpTransport with real sockets: closing, certificates, proxies, gzip bombs."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ async def test_cookies_are_not_kept() -> None:
 
 @pytest.fixture(params=["option", "environment"], ids=["DS-20 CS-C17 by the option", "DS-20 by the environment"])
 def proxied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Http]:
-    """Settings that lead through a proxy: said by the option, or by the environment."""
+    """Settings with a proxy: from the option, or from the environment."""
 
     def settings(url: str, **options: object) -> Http:
         if request.param == "option":

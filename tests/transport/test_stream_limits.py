@@ -1,4 +1,4 @@
-"""Bytes before anybody reads them."""
+"""Limits on response bodies and event streams."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("coding", "found"),
+    ("coding", "expected"),
     [("", "identity"), ("identity", "identity"), ("gzip", "gzip"), (" GZIP ", "gzip"), ("x-gzip", "gzip")],
 )
-def test_requested_content_codings_are_accepted(coding: str, found: str) -> None:
-    assert check_coding(coding, "gzip") == found
+def test_requested_content_codings_are_accepted(coding: str, expected: str) -> None:
+    assert check_coding(coding, "gzip") == expected
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "deflate", "gzip, gzip", "identity, gzip", "gzip,"])
