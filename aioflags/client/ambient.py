@@ -1,4 +1,4 @@
-"""The ambient evaluation context: set around a piece of work, found by every call in it that names no context."""
+"""The ambient context: set around a block of code, used by every call in it that names no context."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _AMBIENT: Final[ContextVar[Context | None]] = ContextVar("aioflags ambient conte
 
 @contextmanager
 def use_context(context: Context) -> Generator[Context, None, None]:
-    """Evaluations inside the block, and in tasks started in it, are made for ``context`` unless they name another.
+    """Makes ``context`` the default of evaluations inside the block and in tasks started in it.
 
-    Blocks nest; each task and each thread started by ``asyncio.to_thread`` sees its own.
+    Blocks nest. Tasks, and threads started by ``asyncio.to_thread``, do not affect each other.
 
     Raises:
         ConfigTypeError: ``context`` is not a :class:`Context`.

@@ -1,4 +1,4 @@
-"""Analytics: what a client tells the service about itself and its use; nothing, where nobody is to be told."""
+"""Analytics: the parts of one client that send events and diagnostics to the service."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ __all__ = ["Analytics"]
 
 
 class Analytics:
-    """Of one client."""
+    """Sends the events of ``recorder``, and diagnostics. Without a key, offline, or if ``Config`` says so, it sends nothing."""
 
-    def __init__(self, config: Config, key: SdkKey, wire: ServiceConnection, recorder: Recorder) -> None:
+    def __init__(self, config: Config, key: SdkKey, service: ServiceConnection, recorder: Recorder) -> None:
         self._config = config
         self._key = key
         self._recorder = recorder
-        self.outlets: list[Background] = []
-        """What leaves the client by this."""
+        self.background: list[Background] = []
+        """The tasks that send events and diagnostics."""
         self.outbox: Outbox | None = None
-        """Where analytics events wait to be sent; ``None`` if none are."""
-        self.attempted: Callable[[StreamAttempt], object] = lambda _: None
-        """Is to be told of every attempt to establish a stream."""
+        """Where events wait to be sent; ``None`` if events are off."""
+        self.on_stream_attempt: Callable[[StreamAttempt], object] = lambda _: None
+        """To be called for each attempt to establish a stream: diagnostics count them."""
         settings = config.events
         if not settings.send_events or not key or config.offline:
             return
         sender = Sender(
-            wire.post,
+            service.post,
             config.events_uri,
-            wire.headers,
+            service.headers,
             compress=settings.enable_event_compression,
             set_server_time=recorder.set_server_time,
             logger=config.logger,
         )
         self.outbox = Outbox(recorder, settings, sender, config.logger)
-        self.outlets.append(self.outbox)
+        self.background.append(self.outbox)
         if not settings.diagnostic_opt_out:
             diagnostics = self._diagnostics(sender)
-            self.attempted = diagnostics.attempted
-            self.outlets.append(diagnostics)
+            self.on_stream_attempt = diagnostics.attempted
+            self.background.append(diagnostics)
 
     def _diagnostics(self, sender: Sender) -> Diagnostics:
-        from aioflags.client.diagnostics import describe_client  # noqa: PLC0415 - who opted out does not pay for it
+        from aioflags.client.diagnostics import describe_client  # noqa: PLC0415 - not imported if diagnostics are off
         from aioflags.events.diagnostics import Diagnostics  # noqa: PLC0415 - as above
 
         return Diagnostics(

@@ -1,4 +1,4 @@
-"""DataUpdates: what keeps the data of one client current: its sources, its store, and the memberships of its big segments."""
+"""DataUpdates: keeps the data of one client current: its sources, its store and its big segments."""
 
 from __future__ import annotations
 
@@ -34,40 +34,46 @@ __all__ = ["DataUpdates", "first_snapshot"]
 
 
 class DataUpdates:
-    """Runs what ``config`` says, into ``holder`` and ``cell``.
+    """Runs the data system of ``config``. Its results go to ``holder`` and ``cell``.
 
-    ``attempted`` is told of attempts to establish a stream. ``turned`` is called when calls that can wait have to read the store,
-    and when they have not any more.
+    Args:
+        config: The client's options.
+        key: The SDK key.
+        service: The headers and connections of requests.
+        holder: Where snapshots are published.
+        cell: Where the status is reported.
+        on_stream_attempt: Called for each attempt to establish a stream.
+        on_store_mode_change: Called when evaluations begin, or need no longer, to read the store (:attr:`StoreSession.looks_up`).
     """
 
     def __init__(
         self,
         config: Config,
         key: SdkKey,
-        wire: ServiceConnection,
+        service: ServiceConnection,
         holder: SnapshotHolder,
         cell: StatusCell,
         *,
-        attempted: Callable[[StreamAttempt], object],
-        turned: Callable[[], None],
+        on_stream_attempt: Callable[[StreamAttempt], object],
+        on_store_mode_change: Callable[[], None],
     ) -> None:
         self._config = config
-        self._wire = wire
+        self._service = service
         self._holder = holder
         self._cell = cell
-        self._attempted = attempted
+        self._on_stream_attempt = on_stream_attempt
         self._logger = config.logger
-        self._fallback = FallbackState()
+        self._fallback_state = FallbackState()
         self.system: DataSystem = config.data_system
         """May be replaced before the start."""
-        self.demand: PollOnDemand = PollOnDemand(cell.polled_on_demand)
+        self.poll_on_demand: PollOnDemand = PollOnDemand(cell.polled_on_demand)
         self.store_statuses: Latest[StoreStatus] = Latest()
-        self.keeper: StoreSession | None = self._make_keeper(key, turned)
-        """What keeps the store; ``None`` without one, and offline."""
-        big = None if config.offline else config.big_segments
-        self.memberships: BigSegmentLookup | None = None if big is None else BigSegmentLookup(big, self._logger)
-        reset_after_fork(self.demand)
-        if self.keeper is None:
+        self.store_session: StoreSession | None = self._make_store_session(key, on_store_mode_change)
+        """Reads and writes the store; ``None`` without a store, and offline."""
+        options = None if config.offline else config.big_segments
+        self.big_segments: BigSegmentLookup | None = None if options is None else BigSegmentLookup(options, self._logger)
+        reset_after_fork(self.poll_on_demand)
+        if self.store_session is None:
             self.store_statuses.close()
         else:
             self.store_statuses.put(AVAILABLE)
@@ -82,14 +88,13 @@ class DataUpdates:
             )
         if self._config.payload_filter_key is not None and self._has(Polling, Streaming):
             self._logger.warning("payload_filter_key: it has no effect on FDv2, only on the FDv1 fallback")
-
-        if self.keeper is not None and self._stays_empty():
+        if self.store_session is not None and self._stays_empty():
             self._logger.warning(
                 "persistence: nothing will be written to the store: the flags of a FileSource or a MemorySource are not persisted"
             )
 
     def _stays_empty(self) -> bool:
-        """Whether the store is to be written, and no source has flags that may be."""
+        """Whether the store is to be written, although no source has flags that may be written."""
         persistence, sources = self.system.persistence, (*self.system.initializers, *self.system.synchronizers)
         writes = persistence is not None and persistence.mode == "read_write"
         return writes and bool(sources) and all(isinstance(source, (FileSource, MemorySource)) for source in sources)
@@ -101,58 +106,58 @@ class DataUpdates:
     def _has_sources(self) -> bool:
         return bool(self.system.initializers or self.system.synchronizers)
 
-    # -- life
+    # -- life cycle
 
     def open(self) -> None:
-        """The client starts; nobody was shown it yet."""
-        if self._config.offline or not (self._has_sources or self.keeper):
-            # There is nothing to wait for, so it is decided already.
+        """The client starts. Plugins have not seen it yet."""
+        if self._config.offline or not (self._has_sources or self.store_session):
+            # There are no data to wait for.
             self._cell.report(SourceState.VALID)
             self._cell.mark_ready()
-        if self.memberships is not None:
-            self.memberships.open()
+        if self.big_segments is not None:
+            self.big_segments.open()
 
     async def run(self) -> None:
-        """Keeps the data current, until it is cancelled, or nothing is left to do.
+        """Keeps the data current until it is cancelled, or until it has nothing left to do.
 
         Raises:
-            RuntimeError: it has ended although there was something left to do, so that the data get old. That is a bug.
+            RuntimeError: the store session ended although it should run until it is cancelled. That is a bug.
         """
         if self._config.offline:
             return
-        if self.keeper is None:
-            await self._follow_sources()
+        if self.store_session is None:
+            await self._run_sources()
             return
-        await self.keeper.run(self._follow_sources if self._has_sources else None)
-        # Task groups say nothing of a task that ends them by a cancellation of its own.
-        raise RuntimeError("what keeps the flag data current has ended without a word")
+        await self.store_session.run(self._run_sources if self._has_sources else None)
+        # A task group that a task cancels by itself ends without an exception.
+        raise RuntimeError("the store session ended unexpectedly")
 
-    async def poll(self) -> None:
-        """Asks how the store of big segments is doing, until it is cancelled. A bug there stops nothing else."""
-        if self.memberships is None:
+    async def poll_big_segments(self) -> None:
+        """Polls the status of the big segment store until it is cancelled. An internal error stops nothing else."""
+        if self.big_segments is None:
             return
         try:
             with contain_cancellation():
-                await self.memberships.run()
+                await self.big_segments.run()
         except Exception:
-            self._logger.exception("the store of big segments is no longer asked, because of a bug in aioflags")
+            self._logger.exception("stopped polling the big segment store after an internal error (please report)")
 
     def stop(self) -> None:
-        """Nothing more is told of the stores."""
+        """Ends the iterators over the statuses of the stores."""
         self.store_statuses.close()
-        if self.memberships is not None:
-            self.memberships.statuses.close()
+        if self.big_segments is not None:
+            self.big_segments.statuses.close()
 
     async def release(self) -> None:
-        """Closes the stores that no run has closed: a ready-made store is its client's from the beginning."""
-        if self.keeper is not None:
-            await self.keeper.release()
-        if self.memberships is not None:
-            await self.memberships.release()
+        """Closes the stores that :meth:`run` has not closed: a store that was passed ready-made may never have been run."""
+        if self.store_session is not None:
+            await self.store_session.release()
+        if self.big_segments is not None:
+            await self.big_segments.release()
 
     # -- sources
 
-    async def _follow_sources(self) -> None:
+    async def _run_sources(self) -> None:
         system = self.system
         options = SourceOptions(
             initializers=system.initializers,
@@ -161,58 +166,58 @@ class DataUpdates:
             recovers_fdv2=system.fdv1_fallback_recovery == "ttl",
             retries_refused=system.refused_retry == "extended",
         )
-        on_applied = None if self.keeper is None else self.keeper.applied
-        supervisor = Supervisor(options, self._source_context(), self._cell, self._fallback, on_applied=on_applied)
+        on_applied = None if self.store_session is None else self.store_session.applied
+        supervisor = Supervisor(options, self._source_context(), self._cell, self._fallback_state, on_applied=on_applied)
         try:
             await supervisor.run()
         finally:
-            self.demand.sources_stopped()
+            self.poll_on_demand.sources_stopped()
 
     def _source_context(self) -> SourceContext:
         config = self._config
         return SourceContext(
             http=config.http,
-            transport=self._wire.transport,
+            transport=self._service.transport,
             base_uri=config.base_uri,
             stream_uri=config.stream_uri,
-            headers=self._wire.headers,
+            headers=self._service.headers,
             payload_filter_key=config.payload_filter_key,
             poll_interval=self.system.poll_interval,
             initial_reconnect_delay=self.system.initial_reconnect_delay,
-            demand=self.demand,
-            attempted=self._attempted,
+            demand=self.poll_on_demand,
+            attempted=self._on_stream_attempt,
             logger=self._logger,
         )
 
     # -- the store
 
-    def _make_keeper(self, key: SdkKey, turned: Callable[[], None]) -> StoreSession | None:
-        chosen, config = self.system.persistence, self._config
-        if chosen is None or config.offline:
+    def _make_store_session(self, key: SdkKey, on_mode_change: Callable[[], None]) -> StoreSession | None:
+        persistence, config = self.system.persistence, self._config
+        if persistence is None or config.offline:
             return None
-        # Whoever sees the name cannot tell the key from it.
-        place = "\n".join((config.base_uri, config.stream_uri, config.payload_filter_key or ""))
-        environment = hmac.new(key.value.encode(), place.encode(), hashlib.sha256).hexdigest()
+        # A hash: the name of the environment in the store does not reveal the key.
+        identity = "\n".join((config.base_uri, config.stream_uri, config.payload_filter_key or ""))
+        environment = hmac.new(key.value.encode(), identity.encode(), hashlib.sha256).hexdigest()
         options = StoreOptions(
-            store=chosen.store,
-            is_written=chosen.mode == "read_write",
+            store=persistence.store,
+            is_written=persistence.mode == "read_write",
             has_sources=self._has_sources,
-            cache=chosen.cache,
-            cache_ttl=chosen.cache_ttl,
+            cache=persistence.cache,
+            cache_ttl=persistence.cache_ttl,
         )
         context = StoreContext(environment=environment, logger=self._logger)
-        return StoreSession(options, context, self._cell, on_status=self.store_statuses.put, on_lookup=turned)
+        return StoreSession(options, context, self._cell, on_status=self.store_statuses.put, on_lookup=on_mode_change)
 
 
 def first_snapshot(config: Config) -> Snapshot:
-    """What there is to evaluate before the start: a lone MemorySource's data, or the valid emptiness of no source and no store."""
-    system, nothing = config.data_system, Snapshot.empty(log=config.logger)
+    """The data before the start: those of a MemorySource if it is the only source; empty but valid without source and store."""
+    system, empty = config.data_system, Snapshot.empty(log=config.logger)
     if config.offline:
-        return nothing
+        return empty
     sources = [*system.initializers, *system.synchronizers]
     if not sources:
         return Snapshot.empty(has_data=system.persistence is None, log=config.logger)
     first = sources[0]
     if isinstance(first, MemorySource) and all(source is first for source in sources):
-        return nothing.apply(first.change_set())
-    return nothing
+        return empty.apply(first.change_set())
+    return empty

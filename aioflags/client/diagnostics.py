@@ -1,4 +1,4 @@
-"""What diagnostics say of a client: its configuration, and what it runs on. Addresses, proxies and keys are not told themselves.
+"""The description of a client in diagnostic events: its configuration and platform, without addresses, proxies and keys.
 
 Source: ``events.md`` 12.2.
 """
@@ -34,7 +34,7 @@ _CUSTOM: Final = "custom"
 
 
 def describe_client(config: Config, environment: Mapping[str, str]) -> Description:
-    """``environment`` is like ``os.environ``: proxies may stand there."""
+    """The description of a client with ``config``. ``environment`` (as ``os.environ``) may name proxies."""
     return Description(
         sdk=Sdk(name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version),
         configuration=_configuration(config, environment),
@@ -47,7 +47,7 @@ def _configuration(config: Config, environment: Mapping[str, str]) -> Configurat
     builders = [*system.initializers, *system.synchronizers]
     polls = [builder for builder in builders if isinstance(builder, PollOptions)]
     streams = [builder for builder in builders if isinstance(builder, StreamOptions)]
-    # A source's own options count: it has them in place of the client's.
+    # The options of a source replace the client's.
     polled = {config.base_uri, *(poll.base_uri or config.base_uri for poll in polls)}
     streamed = {config.stream_uri, *(stream.base_uri or config.stream_uri for stream in streams)}
     interval = next((poll.interval for poll in polls if poll.interval is not None), system.poll_interval)
@@ -95,7 +95,7 @@ def _store_type(system: DataSystem) -> str:
 
 
 def _platform() -> Platform:
-    # Not all of it from the module platform, which may ask a shell, or a service of Windows, and wait for an answer.
+    # The module platform may run a shell or call a service of Windows, and block.
     if sys.platform == "win32":
         windows = sys.getwindowsversion()
         name, version = "Windows", f"{windows.major}.{windows.minor}.{windows.build}"

@@ -1,4 +1,4 @@
-"""EnvironmentMetadata of one client: what its plugins can read about it."""
+"""EnvironmentMetadata of one client, for its plugins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["environment_metadata"]
 
 
 def environment_metadata(key: SdkKey, config: Config) -> EnvironmentMetadata:
-    """What plugins can read about a client: the SDK, the key and the application."""
+    """The SDK, the key and the application of a client."""
     application = ApplicationMetadata(id=usable_tag(config.application_id), version=usable_tag(config.application_version))
     return EnvironmentMetadata(
         sdk=SdkMetadata(

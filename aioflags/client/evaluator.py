@@ -44,7 +44,8 @@ __all__ = ["Evaluator", "Question"]
 
 _OFFLINE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.CLIENT_NOT_READY)
 _OVERRIDE: Final = Reason(kind=ReasonKind.OVERRIDE)
-_NONE: Final[Mapping[str, Any]] = {}
+_NO_CONTEXT: Final = "none was given, and none is ambient"
+_NO_OVERRIDES: Final[Mapping[str, Any]] = {}
 _WRONG_TYPE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.WRONG_TYPE)
 
 
@@ -74,7 +75,7 @@ class _StateOptions(TypedDict):
 
 
 class Evaluator:
-    """Evaluates flags for one client. Raises for wrong arguments alone.
+    """Evaluates flags for one client. Raises only for wrong arguments.
 
     ``report_to``: where the fast path of :class:`Flags` reports an evaluation (:func:`aioflags.client.fast_path.report_target`).
     ``is_hooked``: there are hooks. ``may_wait``: hooks may be coroutine functions, or big segments may have to be fetched, so
@@ -84,46 +85,46 @@ class Evaluator:
     def __init__(
         self,
         cell: StatusCell,
-        series: HookRunner,
+        hooks: HookRunner,
         recorder: Recorder,
         *,
         offline: bool,
         defaults: Mapping[str, object],
-        memberships: BigSegmentLookup | None,
+        big_segments: BigSegmentLookup | None,
         logger: logging.Logger,
     ) -> None:
         self.recorder: Recorder = recorder
         self.report_to: Recorder | None = DISABLED_RECORDER
         self.is_hooked: bool = False
         self.may_wait: bool = False
-        self._is_intervened = False
+        self._is_overridden = False
         self._cell = cell
-        self._series = series
-        self._memberships = memberships
-        self._at_hand = None if memberships is None else memberships.cached
+        self._hooks = hooks
+        self._big_segments = big_segments
+        self._cached_membership = None if big_segments is None else big_segments.cached
         self._offline = offline
         self._defaults = defaults
         self._logger = logger
-        # One for each, so that a program that makes up keys of flags hears of those that are malformed.
+        # One for each kind: many unknown keys must not use up the limit of messages about malformed flags.
         self._once = {kind: Once() for kind in ErrorKind}
 
-    def update_fast_path(self, *, intervened: bool | None = None, reads_store: bool = False) -> Recorder | None:
-        """Decides anew whether evaluations may take the fast path. The caller excludes concurrent calls.
+    def update_fast_path(self, *, overridden: bool | None = None, reads_store: bool = False) -> Recorder | None:
+        """Decides anew whether evaluations may take the fast path. The caller prevents concurrent calls.
 
         Args:
-            intervened: tests override flags or observe evaluations; ``None``: as before.
+            overridden: tests override flags or observe evaluations; ``None``: unchanged.
             reads_store: evaluations of the client may have to read a persistent store. Those on pinned data never do.
 
         Returns:
-            What evaluations of the client report to: see :func:`report_target`. For those on pinned data it is :attr:`report_to`.
+            Where evaluations of the client report: see :func:`report_target`. Those on pinned data report to :attr:`report_to`.
         """
-        if intervened is not None:
-            self._is_intervened = intervened
-        self.is_hooked = bool(self._series)
-        self.may_wait = self.is_hooked or self._memberships is not None
+        if overridden is not None:
+            self._is_overridden = overridden
+        self.is_hooked = bool(self._hooks)
+        self.may_wait = self.is_hooked or self._big_segments is not None
         decide = partial(
             fast_path,
-            is_overridden=self._is_intervened,
+            is_overridden=self._is_overridden,
             is_offline=self._offline,
             has_defaults=bool(self._defaults),
             has_hooks=self.is_hooked,
@@ -133,7 +134,11 @@ class Evaluator:
         return report_target(decide(reads_store=reads_store), self.recorder)
 
     def context(self, context: Context | None) -> Context | None:
-        """The context of a call: its own, else the ambient one."""
+        """The context of a call, by default the ambient one.
+
+        Raises:
+            ConfigTypeError: ``context`` is not a :class:`Context`.
+        """
         if context is None:
             return current_context()
         if not isinstance(context, Context):
@@ -141,9 +146,17 @@ class Evaluator:
             raise ConfigTypeError(f"context: expected a Context, got {type(context).__name__} ({hint})")
         return context
 
+    def usable_context(self, call: str, context: Context | None) -> Context | None:
+        """The context of a call, by default the ambient one; ``None``, with a warning, if it is invalid or missing."""
+        context = self.context(context)
+        if context is None or context.error is not None:
+            self._logger.warning("%s: the context cannot be used: %s", call, context.error if context else _NO_CONTEXT)
+            return None
+        return context
+
     @property
     def status(self) -> Status:
-        """How the client is doing now."""
+        """The status of the client."""
         return self._cell.newest.status
 
     def question(
@@ -175,21 +188,21 @@ class Evaluator:
     # An evaluation passes three functions in turn: hooks, then overrides, then data.
 
     def detail(self, question: Question, memberships: FindMembership | None = None) -> EvaluationDetail[Any]:
-        """Value, variation and reason. Arrays and objects are copies. Stages of hooks that are coroutine functions are left out.
+        """Value, variation and reason. Arrays and objects are copies. Hook stages that are coroutine functions are skipped.
 
-        ``memberships`` finds those in big segments; by default those that are cached.
+        ``memberships`` looks up memberships in big segments; by default in the cache.
 
         Raises:
             ConfigError: flags cannot have the expected type.
         """
         if self.is_hooked:
-            return self._series.around(self._call(question), partial(self._answer, question, memberships))
+            return self._hooks.around(self._call(question), partial(self._answer, question, memberships))
         return self._answer(question, memberships)
 
     async def detail_awaited(self, question: Question) -> EvaluationDetail[Any]:
         """:meth:`detail` for a caller that can wait: runs all stages of hooks, and fetches the memberships that the flag needs."""
         if self.is_hooked:
-            return await self._series.around_awaited(self._call(question), partial(self._answer_awaited, question))
+            return await self._hooks.around_awaited(self._call(question), partial(self._answer_awaited, question))
         return await self._answer_awaited(question)
 
     async def stage(self, snapshot: Snapshot, key: str, context: Context | None, default: Stage) -> EvaluationDetail[Stage]:
@@ -203,18 +216,18 @@ class Evaluator:
             return detail
 
         if self.is_hooked:
-            return await self._series.around_awaited(self._call(question), answer)
+            return await self._hooks.around_awaited(self._call(question), answer)
         return await answer()
 
     def value(self, snapshot: Snapshot, key: str, context: Context) -> Any:
-        """The value in the data, of any type, for those who follow changes. Hooks run; overrides of tests do not apply."""
+        """The value in the data, of any type, for iterators over changes. Hooks run; test overrides do not apply."""
         question = self.question(snapshot, key, context, None, object, method="variation")
         if self.is_hooked:
-            return self._series.around(self._call(question), partial(self._from_data, question, None)).value
+            return self._hooks.around(self._call(question), partial(self._from_data, question, None)).value
         return self._from_data(question, None).value
 
     def _call(self, question: Question) -> EvaluationCall:
-        """What hooks get of a question."""
+        """The description of an evaluation that hooks get."""
         flag = question.snapshot.flags.get(question.key)
         return EvaluationCall(
             key=question.key,
@@ -226,12 +239,12 @@ class Evaluator:
         )
 
     async def _answer_awaited(self, question: Question) -> EvaluationDetail[Any]:
-        return self._answer(question, await self._fetched(question))
+        return self._answer(question, await self._fetch(question))
 
-    async def _fetched(self, question: Question) -> FindMembership | None:
-        """The memberships that the flag needs; ``None`` if it does not need any."""
-        memberships, snapshot, key, context = self._memberships, question.snapshot, question.key, question.context
-        if memberships is None or not snapshot.big_segment_kinds or key in self._overrides():
+    async def _fetch(self, question: Question) -> FindMembership | None:
+        """Fetches the memberships that the flag needs; ``None`` if it needs none."""
+        big_segments, snapshot, key, context = self._big_segments, question.snapshot, question.key, question.context
+        if big_segments is None or not snapshot.big_segment_kinds or key in self._overrides():
             return None
         if context is None or context.error is not None:
             return None
@@ -239,18 +252,18 @@ class Evaluator:
         def missing(find: FindMembership) -> tuple[str, ...]:
             return snapshot.evaluate(key, context, None, memberships=find).missing
 
-        return await memberships.fetch_for(snapshot, context, missing)
+        return await big_segments.fetch_for(snapshot, context, missing)
 
     def _answer(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
-        """The override of a test, otherwise the answer of the data. Notifies the observers of tests."""
+        """The test override, if there is one, otherwise the answer of the data. Notifies the observers of tests."""
         expect = question.expect
         if expect is not None and expect not in EXPECTABLE:
-            raise ConfigError(f"expect: no flag is a {getattr(expect, '__name__', expect)}; object stands for any value")
-        if not self._is_intervened:
+            raise ConfigError(f"expect: flags cannot be of type {getattr(expect, '__name__', expect)}; object stands for any value")
+        if not self._is_overridden:
             return self._from_data(question, memberships)
         overrides = OVERRIDES.overrides()
         if question.key in overrides:
-            detail = self._overridden(question, overrides[question.key])
+            detail = self._from_override(question, overrides[question.key])
         else:
             detail = self._from_data(question, memberships)
         observation = Observation(question.key, question.context, question.default, detail, question.snapshot.flags, overrides)
@@ -258,16 +271,16 @@ class Evaluator:
             observer(observation)
         return detail
 
-    def _overridden(self, question: Question, override: object) -> EvaluationDetail[Any]:
-        """The override if it has the type asked for, otherwise the default."""
+    def _from_override(self, question: Question, override: object) -> EvaluationDetail[Any]:
+        """The override if it has the expected type, otherwise the default."""
         key = question.key
         default = fresh(self._defaults[key]) if key in self._defaults else question.default
-        wanted = expected_type(default) if question.expect is None else question.expect
-        value = fit(override, wanted)
+        expected = expected_type(default) if question.expect is None else question.expect
+        value = fit(override, expected)
         if value is not MISMATCH:
             return EvaluationDetail(value, None, _OVERRIDE)
         if self._once[ErrorKind.WRONG_TYPE](key):
-            self._log_type(key, override, wanted)
+            self._log_type(key, override, expected)
         return EvaluationDetail(default, None, _WRONG_TYPE)
 
     def _from_data(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
@@ -276,9 +289,9 @@ class Evaluator:
         default = fresh(self._defaults[key]) if key in self._defaults else question.default
         if self._offline:
             return EvaluationDetail(default, None, _OFFLINE)
-        wanted = expected_type(default) if question.expect is None else question.expect
-        memberships = memberships or self._at_hand
-        evaluation = snapshot.evaluate(key, context, default, wanted=wanted, memberships=memberships)
+        expected = expected_type(default) if question.expect is None else question.expect
+        memberships = memberships or self._cached_membership
+        evaluation = snapshot.evaluate(key, context, default, wanted=expected, memberships=memberships)
         if self.recorder.is_open and context is not None and context.error is None:
             self.recorder.evaluated(key, context, default, evaluation, with_reason=question.with_reason)
         detail = evaluation.detail
@@ -286,22 +299,22 @@ class Evaluator:
         if error is ErrorKind.WRONG_TYPE:
             if self._once[error](key):
                 any_value = snapshot.evaluate(key, context, None, wanted=object, memberships=memberships).detail.value
-                self._log_type(key, any_value, wanted)
+                self._log_type(key, any_value, expected)
         elif error is not None:
             self._log(key, context, error, snapshot.flags)
         return detail
 
-    async def ahead(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
-        """The memberships that any flag may need, fetched before somebody asks."""
-        if self._memberships is None or context is None or context.error is not None:
+    async def prefetch(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
+        """Fetches the memberships that any flag may need."""
+        if self._big_segments is None or context is None or context.error is not None:
             return None
-        return await self._memberships.prefetch(snapshot, context)
+        return await self._big_segments.prefetch(snapshot, context)
 
-    def pinned(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
-        """The memberships that are at hand now, for any flag."""
-        if self._memberships is None or context is None or context.error is not None:
+    def cached(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
+        """The memberships that are in the cache now, for any flag."""
+        if self._big_segments is None or context is None or context.error is not None:
             return None
-        return self._memberships.frozen(snapshot, context)
+        return self._big_segments.frozen(snapshot, context)
 
     def states(
         self,
@@ -311,12 +324,12 @@ class Evaluator:
         client_side_only: bool,
         with_reasons: bool,
         details_only_for_tracked_flags: bool,
-        known: FindMembership | None,
+        memberships: FindMembership | None,
     ) -> dict[str, FlagState] | None:
-        """The state of every flag; ``None`` where there are none: offline, without data, for a context that cannot be used."""
+        """The state of every flag; ``None`` offline, without data, or for an invalid context, unless tests override flags."""
         usable = self._usable(snapshot, context)
-        given = {key: EvaluationDetail(value, None, _OVERRIDE) for key, value in self._overrides().items()}
-        if usable is None and not given:
+        overridden = {key: EvaluationDetail(value, None, _OVERRIDE) for key, value in self._overrides().items()}
+        if usable is None and not overridden:
             return None
         options: _StateOptions = {
             "client_side_only": client_side_only,
@@ -324,24 +337,24 @@ class Evaluator:
             "details_only_for_tracked_flags": details_only_for_tracked_flags,
             "now_ms": now_ms(),
         }
-        states = {} if usable is None else flags_state(snapshot, usable, memberships=known, **options)
-        if given:
-            states.update(given_states(snapshot, given, **options))
+        states = {} if usable is None else flags_state(snapshot, usable, memberships=memberships, **options)
+        if overridden:
+            states.update(given_states(snapshot, overridden, **options))
         return states
 
-    def values(self, snapshot: Snapshot, context: Context | None, known: FindMembership | None) -> dict[str, Any]:
-        """The value of every flag; none offline, without data, or where the context cannot be used."""
+    def values(self, snapshot: Snapshot, context: Context | None, memberships: FindMembership | None) -> dict[str, Any]:
+        """The value of every flag. Offline, without data, or for an invalid context: only those that tests override."""
         usable = self._usable(snapshot, context)
-        values = {} if usable is None else flag_values(snapshot, usable, known)
+        values = {} if usable is None else flag_values(snapshot, usable, memberships)
         values.update(fresh(self._overrides()))
         return values
 
     def _overrides(self) -> Mapping[str, Any]:
-        return OVERRIDES.overrides() if self._is_intervened else _NONE
+        return OVERRIDES.overrides() if self._is_overridden else _NO_OVERRIDES
 
-    def explain(self, snapshot: Snapshot, key: str, context: Context | None, known: FindMembership | None) -> Explanation:
-        """Why :meth:`detail` answers as it does where any value will do, and where the data came from."""
-        key, found = plain_key(key), self.context(context)
+    def explain(self, snapshot: Snapshot, key: str, context: Context | None, memberships: FindMembership | None) -> Explanation:
+        """Why :meth:`detail` returns its value if any type is expected, and where the data came from."""
+        key, context = plain_key(key), self.context(context)
         overrides, cell = self._overrides(), self._cell
         if key in overrides:
             step = ExplanationStep(kind=StepKind.OVERRIDE, text="a test overrides the flag, so nothing was evaluated")
@@ -350,50 +363,48 @@ class Evaluator:
             step = ExplanationStep(kind=StepKind.PROBLEM, text="the client is offline, so it has no flag data")
             explanation = Explanation(key=key, detail=EvaluationDetail(None, None, _OFFLINE), steps=(step,))
         else:
-            explanation = explain(snapshot, key, found, memberships=known)
+            explanation = explain(snapshot, key, context, memberships=memberships)
         origin = DataOrigin(source=cell.source, age=cell.data_age, status=cell.newest, environment_id=cell.environment_id)
         return replace(explanation, origin=origin)
 
     def _usable(self, snapshot: Snapshot, context: Context | None) -> Context | None:
-        """The context to evaluate every flag for, or ``None`` and a line in the log that says why not."""
-        found = self.context(context)
+        """The context to evaluate every flag for; ``None``, with a line in the log, if that is not possible."""
+        context = self.context(context)
         if self._offline:
             return None
-        if found is None or found.error is not None:
-            self._log("all flags", found, ErrorKind.USER_NOT_SPECIFIED)
+        if context is None or context.error is not None:
+            self._log("all flags", context, ErrorKind.USER_NOT_SPECIFIED)
             return None
         if not snapshot.has_data:
-            self._log("all flags", found, ErrorKind.CLIENT_NOT_READY)
+            self._log("all flags", context, ErrorKind.CLIENT_NOT_READY)
             return None
-        return found
+        return context
 
-    def _log_type(self, key: str, found: object, wanted: type) -> None:
-        """Types are named, and values never."""
-        self._logger.warning("%s: its value is %s; the default is served", printable(key), mismatch(found, wanted))
+    def _log_type(self, key: str, value: object, expected: type) -> None:
+        """Logs the types of the value and the default, but not the value."""
+        self._logger.warning("%s: its value is %s; serving the default", printable(key), mismatch(value, expected))
 
     def _log_stage(self, key: str) -> None:
-        """The value of a migration's flag, or the default that is configured for it, is not a stage. Once a flag."""
+        """Logs, once a flag, that the value of a migration flag, or its default in ``Config``, is not a stage."""
         if self._once[ErrorKind.WRONG_TYPE]((key, Stage)):
             stages = ", ".join(Stage)
-            self._logger.warning("%s: its value is not a migration stage (%s); the default is served", printable(key), stages)
+            self._logger.warning("%s: its value is not a migration stage (%s); serving the default", printable(key), stages)
 
     def _log(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
-        """Once a flag and cause. The other kinds are logged where they are found."""
+        """Logs, once a flag and cause. The last three kinds are logged where they are detected."""
         why = context.error if kind is ErrorKind.USER_NOT_SPECIFIED and context is not None else None
         if not self._once[kind]((key, why)):
             return
         shown = printable(key)
         match kind:
             case ErrorKind.USER_NOT_SPECIFIED:
-                why = why or "none was given, and there is no ambient one"
+                why = why or _NO_CONTEXT
                 self._logger.warning("%s: the context cannot be used: %s", shown, why)
             case ErrorKind.CLIENT_NOT_READY:
                 self._logger.warning("%s: there are no flag data; serving the default", shown)
             case ErrorKind.FLAG_NOT_FOUND:
-                # A key that is new to the service is no news; one that is nearly there is a mistake that nobody else will find.
+                # A warning only for a key that resembles an existing one: it is probably misspelt. Other keys may be new.
                 hint = did_you_mean(key, flags, before="; ")
-                self._logger.log(
-                    logging.WARNING if hint else logging.INFO, "%s: there is no such flag, the default is served%s", shown, hint
-                )
+                self._logger.log(logging.WARNING if hint else logging.INFO, "%s: unknown flag; serving the default%s", shown, hint)
             case ErrorKind.WRONG_TYPE | ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
                 pass

@@ -1,4 +1,4 @@
-"""Flags: the flags for one context on one snapshot, for a request or a template; FlagsState: all of them, for front ends."""
+"""Flags: the flags for one context on one snapshot, for a request or a template. FlagsState: all flags, for front ends."""
 
 # An omitted default is solved by the overloads with `default: None`, which stand before those with a type variable.
 # pyright: reportInvalidTypeVarUse=false
@@ -20,33 +20,33 @@ from aioflags.model.values import fresh
 
 __all__ = ["Flags", "FlagsState"]
 
-_NOBODY: Final[dict[str, Evaluate]] = {}
-_UNKNOWN: Final = invalid_context("none was given, and there was no ambient one")
-"""The flags that can be evaluated without a further look for a context that cannot be used."""
+_NO_FLAGS: Final[dict[str, Evaluate]] = {}
+"""The flags that the fast path may evaluate for an invalid context."""
+_NO_CONTEXT: Final = invalid_context("none was given, and none was ambient")
 
 
 class Flags:
-    """The flags for one context, pinned: every call sees the same data, however long the request takes.
+    """The flags for one context, pinned to one snapshot: every call sees the same data, however long the request takes.
 
-    Plain calls that never wait and never raise; usable from any thread.
+    All methods are plain calls that never wait and never raise. Usable from any thread.
     """
 
-    __slots__ = ("_context", "_direct_flags", "_evaluator", "_known", "_snapshot", "_subject")
+    __slots__ = ("_context", "_direct_flags", "_evaluator", "_memberships", "_snapshot", "_subject")
 
     def __init__(
-        self, evaluator: Evaluator, snapshot: Snapshot, context: Context | None, known: FindMembership | None = None
+        self, evaluator: Evaluator, snapshot: Snapshot, context: Context | None, memberships: FindMembership | None = None
     ) -> None:
         self._evaluator = evaluator
         self._snapshot = snapshot
         self._context = context
-        self._known = known
-        # Nobody stays nobody, also where there is an ambient context later.
-        self._subject = _UNKNOWN if context is None else context
-        self._direct_flags = snapshot.direct_flags if context is not None and context.error is None else _NOBODY
+        self._memberships = memberships
+        # An ambient context that is set later does not apply.
+        self._subject = _NO_CONTEXT if context is None else context
+        self._direct_flags = snapshot.direct_flags if context is not None and context.error is None else _NO_FLAGS
 
     @property
     def context(self) -> Context | None:
-        """Whom the flags are for; ``None`` if no context was given and none was ambient."""
+        """The context of the flags; ``None`` if none was given and none was ambient."""
         return self._context
 
     @overload
@@ -72,7 +72,7 @@ class Flags:
         """The value of a flag, or ``default``. See :meth:`Client.variation`."""
         evaluator = self._evaluator
         question = evaluator.question(self._snapshot, key, self._subject, default, expect, method="variation")
-        return evaluator.detail(question, self._known).value
+        return evaluator.detail(question, self._memberships).value
 
     @overload
     def variation_detail(self, key: Flag[T], default: None = None, *, expect: None = None) -> EvaluationDetail[T]: ...
@@ -94,24 +94,24 @@ class Flags:
     def variation_detail(self, key: PlainKey, default: T = ..., *, expect: None = None) -> EvaluationDetail[T]: ...
     @implements_overloads
     def variation_detail(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> EvaluationDetail[Any]:
-        """The value of a flag, which variation it is, and why."""
+        """The value of :meth:`variation`, with the variation's index and the reason."""
         evaluator = self._evaluator
         question = evaluator.question(
             self._snapshot, key, self._subject, default, expect, method="variation_detail", with_reason=True
         )
-        return evaluator.detail(question, self._known)
+        return evaluator.detail(question, self._memberships)
 
     def all(self) -> dict[str, Any]:
-        """The values of all flags by key; ``None`` for a flag that has none. Empty without data, or for an invalid context."""
-        return self._evaluator.values(self._snapshot, self._subject, self._known)
+        """The values of all flags by key; ``None`` for a flag without a value. Empty without data, or for an invalid context."""
+        return self._evaluator.values(self._snapshot, self._subject, self._memberships)
 
     def __repr__(self) -> str:
-        # Not for whom: keys are names of people, often enough.
+        # Without the context: its key may be the name of a person.
         return f"<Flags, {len(self._snapshot.flags)} of a client that is {self._evaluator.status.value}>"
 
 
 class FlagsState:
-    """Every flag's value for one context, with what front-end SDKs want to know of it."""
+    """Every flag's value for one context, with the metadata that front-end SDKs need."""
 
     __slots__ = ("_states",)
 
@@ -120,14 +120,14 @@ class FlagsState:
 
     @property
     def valid(self) -> bool:
-        """Whether there were flags to evaluate, and somebody to evaluate them for."""
+        """Whether there were flag data and a valid context."""
         return self._states is not None
 
     def __getitem__(self, key: str) -> Any:
         """The value of a flag; ``None`` if it has none.
 
         Raises:
-            KeyError: there is no such flag in this state.
+            KeyError: this state has no flag ``key``.
         """
         return fresh((self._states or {})[key].value)
 
@@ -138,12 +138,12 @@ class FlagsState:
         return iter(self._states or {})
 
     def get_flag_value(self, key: str) -> Any:
-        """The value of a flag; ``None`` if it has none, or does not exist."""
+        """The value of a flag; ``None`` if it has no value or does not exist."""
         state = (self._states or {}).get(key)
         return None if state is None else fresh(state.value)
 
     def get_flag_reason(self, key: str) -> Reason | None:
-        """Why a flag has its value, where reasons were asked for or an experiment needs them."""
+        """The reason of a flag's value, if ``with_reasons`` was set or an experiment needs it, otherwise ``None``."""
         state = (self._states or {}).get(key)
         return None if state is None else state.reason
 
@@ -152,7 +152,7 @@ class FlagsState:
         return {key: fresh(state.value) for key, state in (self._states or {}).items()}
 
     def to_json_dict(self) -> dict[str, Any]:
-        """What a front-end SDK takes as bootstrap data: values by key, ``$flagsState`` and ``$valid``."""
+        """Bootstrap data for a front-end SDK: values by key, ``$flagsState`` and ``$valid``."""
         return state_json(self._states or {}, is_valid=self.valid)
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
-"""What tests put between flags and their callers, for a while: overrides, and observers of every evaluation.
+"""OverrideRegistry: the flags that tests override, and the observers of evaluations and events that tests register.
 
-While there is nothing, the doors take the short way and never look here. Whatever comes first turns all clients of the
-process to the long way, and whatever goes last turns them back.
+While the registry is empty, evaluations take the fast path and never read it. The first entry disables the fast path of all
+clients of the process; the removal of the last one enables it again.
 
 Source: ``architecture.md`` 5.
 """
@@ -24,9 +24,9 @@ __all__ = ["OVERRIDES", "EventObserver", "Observation", "ObservedEvent", "Observ
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One question and its answer: which flag was asked for, for whom, with which default, and what came of it.
+    """One evaluation: the flag, the context and the default of the call, and its result.
 
-    ``flags`` and ``overrides`` are those there were, by key.
+    ``flags`` and ``overrides`` are those that existed at that moment, by key.
     """
 
     key: str
@@ -38,12 +38,12 @@ class Observation:
 
 
 Observer: TypeAlias = Callable[[Observation], None]
-"""Called for every evaluation of one flag, on the thread that asked; must not raise."""
+"""Called for every evaluation of one flag, on the thread of the call; must not raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedEvent:
-    """One call of ``track`` or ``identify``, as the program made it. ``key`` is the name of a tracked event, else empty."""
+    """One call of ``track`` or ``identify``. ``key`` is the name of a tracked event, otherwise empty."""
 
     kind: Literal["track", "identify"]
     key: str
@@ -57,42 +57,42 @@ EventObserver: TypeAlias = Callable[[ObservedEvent], None]
 
 
 class OverrideRegistry:
-    """Those of one process: what holds everywhere, and, by a context variable, what holds in a task alone."""
+    """The overrides and observers of one process. Overrides apply everywhere, or, by a context variable, in one task."""
 
     def __init__(self) -> None:
         self.observers: tuple[Observer, ...] = ()
         self.event_observers: tuple[EventObserver, ...] = ()
-        self._everywhere: tuple[Mapping[str, Any], ...] = ()
+        self._global: tuple[Mapping[str, Any], ...] = ()
         self._in_task: ContextVar[tuple[Mapping[str, Any], ...]] = ContextVar("aioflags overrides", default=())
         self._clients: WeakKeyDictionary[object, Callable[..., None]] = WeakKeyDictionary()
         self._lock = Lock()
         self._count = 0
 
-    def watch(self, client: object, turn: Callable[..., None]) -> None:
-        """Calls ``turn(client, intervened=…)`` now, and whenever that changes; for as long as the client lives."""
+    def watch(self, client: object, update: Callable[..., None]) -> None:
+        """Calls ``update(client, overridden=…)`` now and whenever that changes, as long as the client lives."""
         with self._lock:
-            self._clients[client] = turn
-            turn(client, intervened=self._count > 0)
+            self._clients[client] = update
+            update(client, overridden=self._count > 0)
 
     def overrides(self) -> dict[str, Any]:
-        """The values that hold here and now, by flag key. A task's outrank those that hold everywhere, inner ones outer ones."""
-        return {key: value for layer in (*self._everywhere, *self._in_task.get()) for key, value in layer.items()}
+        """The values that apply in this task now, by flag key. Those of a task outrank global ones, inner blocks outer ones."""
+        return {key: value for layer in (*self._global, *self._in_task.get()) for key, value in layer.items()}
 
     @contextmanager
     def everywhere(self, layer: Mapping[str, Any]) -> Generator[None, None, None]:
-        """Inside the block ``layer``, which may change meanwhile, holds for all clients, in all tasks and threads."""
+        """Inside the block ``layer`` applies to all clients, in all tasks and threads. It may change meanwhile."""
         with self._active():
             with self._lock:
-                self._everywhere = (*self._everywhere, layer)
+                self._global = (*self._global, layer)
             try:
                 yield
             finally:
                 with self._lock:
-                    self._everywhere = tuple(other for other in self._everywhere if other is not layer)
+                    self._global = tuple(other for other in self._global if other is not layer)
 
     @contextmanager
     def in_task(self, values: Mapping[str, Any]) -> Generator[None, None, None]:
-        """Inside the block ``values`` hold for all clients, in this task and in those started in it."""
+        """Inside the block ``values`` apply to all clients, in this task and in tasks started from it."""
         layer = dict(values)
         with self._active():
             self._in_task.set((*self._in_task.get(), layer))
@@ -101,12 +101,12 @@ class OverrideRegistry:
             finally:
                 # No token: a fixture may be left in another context than it was entered in.
                 self._in_task.set(tuple(other for other in self._in_task.get() if other is not layer))
-                # Tasks that outlive the block have it still.
+                # Tasks that outlive the block still refer to it.
                 layer.clear()
 
     @contextmanager
     def observed(self, observer: Observer) -> Generator[None, None, None]:
-        """Inside the block ``observer`` hears of every evaluation of the process."""
+        """Inside the block ``observer`` is called for every evaluation of the process."""
         with self._active():
             with self._lock:
                 self.observers = (*self.observers, observer)
@@ -139,8 +139,8 @@ class OverrideRegistry:
         with self._lock:
             self._count += by
             if self._count == (1 if by > 0 else 0):
-                for client, turn in tuple(self._clients.items()):
-                    turn(client, intervened=by > 0)
+                for client, update in tuple(self._clients.items()):
+                    update(client, overridden=by > 0)
 
 
 OVERRIDES: Final = OverrideRegistry()

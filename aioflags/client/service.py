@@ -1,4 +1,4 @@
-"""Wire: how one client speaks to the service: the headers that say who it is, and the connections of a run."""
+"""ServiceConnection: the headers that identify one client to the service, and its connections while it runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["ServiceConnection"]
 
 
 class ServiceConnection:
-    """One for each client; sources and events share it."""
+    """The headers and connections of one client. Sources and events share them."""
 
     transport: HttpTransport
-    """What requests go through, while a client runs."""
+    """Sends requests. Set while :meth:`open` is entered."""
 
     def __init__(self, config: Config, key: SdkKey) -> None:
         self.headers: Headers = identity_headers(
@@ -36,15 +36,15 @@ class ServiceConnection:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork, which is a client of its own to the service. Sources and events have these very headers."""
+        """In the child of a fork: changes the instance id in place, because sources and events hold the same dictionary."""
         self.headers[INSTANCE_ID] = str(uuid.uuid4())
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[None, None]:
-        """The connections, for as long as a client runs."""
+    async def open(self) -> AsyncGenerator[None, None]:
+        """The connections, open inside the block."""
         async with HttpTransport(self._config.http, self._config.logger) as self.transport:
             yield
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        """As :meth:`HttpTransport.post <aioflags.transport.http.HttpTransport.post>`, with these headers alone."""
+        """Sends exactly these headers. See :meth:`HttpTransport.post <aioflags.transport.http.HttpTransport.post>`."""
         return await self.transport.post(url, headers, body)

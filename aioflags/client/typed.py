@@ -1,4 +1,4 @@
-"""Flag: a flag declared once, with its type and default, and used at every door."""
+"""Flag: a flag that is declared once, with its type and default, and used in every evaluation method."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["D", "Flag", "J", "PlainKey", "T", "implements_overloads", "own_defau
 T = TypeVar("T")
 """The type of a flag."""
 D = TypeVar("D")
-"""The type of a default, where ``expect`` names that of the flag."""
+"""The type of a default, if ``expect`` names the type of the flag."""
 J = TypeVar("J", dict[str, Any], list[Any])
-"""An object or array: a default says nothing about what is in the flag's."""
+"""An object or array: the default does not restrict the items of the flag's value."""
 
 
 class PlainKey(Protocol):
     """For type checkers: a string that is not a :class:`Flag`.
 
-    Without it a call with a typed flag and a default of another type would be taken as one with a plain key. A protocol cannot
+    Without it type checkers accept a typed flag with a default of another type, as if the key were plain. A protocol cannot
     exclude a class, so :class:`Flag` declares this method of ``str`` with another type.
     """
 
@@ -30,7 +30,7 @@ class PlainKey(Protocol):
 
 
 class Flag(str, Generic[T]):
-    """The key of a flag that knows which type the flag has, and its default.
+    """The key of a flag, with the type and the default of the flag.
 
     ::
 
@@ -38,8 +38,8 @@ class Flag(str, Generic[T]):
 
         if await client.variation(CHECKOUT_V2, context): ...
 
-    It is a string, so it goes wherever a key goes: ``client.explain(CHECKOUT_V2, context)``, ``overrides({CHECKOUT_V2: True})``.
-    Where an evaluation names no default of its own, this one counts; a list or object is then the caller's own copy.
+    It is a string and can be used as any key: ``client.explain(CHECKOUT_V2, context)``, ``overrides({CHECKOUT_V2: True})``.
+    The default applies if an evaluation names none. A list or object is copied for each caller.
 
     Raises:
         ConfigError: the key is not a string, or is empty; or the default is not named.
@@ -51,14 +51,14 @@ class Flag(str, Generic[T]):
     _default: T
     _is_scalar: bool
 
-    def __new__(cls, key: str, *default_bits: Never, default: T) -> Flag[T]:
-        if default_bits:
+    def __new__(cls, key: str, *unnamed: Never, default: T) -> Flag[T]:
+        if unnamed:
             raise ConfigTypeError("default: name it, as in Flag(key, default=…)")
         if not require("key", key, str):
-            raise ConfigError("key: an empty string is no flag's key")
+            raise ConfigError("key: a flag's key cannot be empty")
         flag = super().__new__(cls, plain_text(key))
         flag._default = default
-        flag._is_scalar = default is None or isinstance(default, (str, int, float))  # and so nothing that a caller could change
+        flag._is_scalar = default is None or isinstance(default, (str, int, float))  # immutable
         return flag
 
     @property
@@ -68,7 +68,7 @@ class Flag(str, Generic[T]):
 
     @property
     def default(self) -> T:
-        """What is served where the flag cannot be evaluated."""
+        """The value that is served if the flag cannot be evaluated."""
         return self._default if self._is_scalar else cast("T", fresh(self._default))
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
@@ -79,7 +79,7 @@ class Flag(str, Generic[T]):
 
 
 def implements_overloads(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Hides the types of a method from the check against its overloads, which name :class:`PlainKey` where it takes any ``str``."""
+    """Hides a method's types from the check against its overloads: it takes any ``str``, they name :class:`PlainKey`."""
     return method
 
 
@@ -87,7 +87,7 @@ def plain_key(key: object) -> str:
     """A flag's key as a plain string.
 
     Raises:
-        ConfigError: it is no string.
+        ConfigError: ``key`` is not a string.
     """
     if not isinstance(key, str):
         raise ConfigTypeError(f"key: expected a string, got {type(key).__name__}")
@@ -95,5 +95,5 @@ def plain_key(key: object) -> str:
 
 
 def own_default(key: object) -> Any:
-    """The default that a key brings along: a typed flag's; ``None`` for a plain key."""
+    """The default of a typed flag; ``None`` for a plain key."""
     return cast("Any", key).default if isinstance(key, Flag) else None

@@ -1,4 +1,4 @@
-"""Hooks: code of a program that runs around its evaluations and after its tracked events."""
+"""Hooks: code that runs before and after each evaluation, and after each tracked event."""
 
 from aioflags.hooks.hook import EvaluationCall, Hook, Metadata, TrackCall
 from aioflags.runtime.lazy import publish

@@ -1,4 +1,4 @@
-"""Hooks: code that runs before and after each evaluation, and after each tracked event. ``series.py`` runs them.
+"""Hooks: code that runs before and after each evaluation, and after each tracked event. ``runner.py`` runs them.
 
 The stages have the names and arguments of LaunchDarkly's Python SDK, so that a hook needs no change but its import.
 
@@ -18,7 +18,7 @@ from aioflags.model.detail import EvaluationDetail
 __all__ = ["EvaluationCall", "Hook", "Metadata", "TrackCall"]
 
 Data: TypeAlias = dict[str, Any]
-"""What a hook passes from one of its stages to the next, in one evaluation."""
+"""The data that a hook passes from one of its stages to the next, in one evaluation."""
 Returned: TypeAlias = "Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None"
 
 
@@ -50,7 +50,7 @@ class TrackCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """What a hook shows of itself: its name."""
+    """The description of a hook: its name."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""Series: the hooks of one client, and how their stages are run around a call. Two ways: one that awaits, one that does not.
+"""HookRunner: runs the stages of one client's hooks around a call: once for calls that can wait, once for calls that cannot.
 
 Source: ``client-surface.md`` 6.2 to 6.6.
 """
@@ -32,7 +32,7 @@ _STAGES: Final = ("before_evaluation", "after_evaluation", "evaluation_cancelled
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """A moment at which a hook wants to be called. ``waits``: it is a coroutine function."""
+    """A stage that a hook overrides. ``waits``: it is a coroutine function."""
 
     hook: Hook
     name: str
@@ -41,7 +41,7 @@ class _Stage:
 
     @classmethod
     def of(cls, hook: Hook, name: str) -> _Stage | None:
-        """The hook's own stage of that name; ``None`` where the hook has none of its own, so that nothing is called."""
+        """The stage of that name; ``None`` if the hook does not override it."""
         run = getattr(hook, name)
         if getattr(run, "__func__", None) is getattr(Hook, name):
             return None
@@ -50,7 +50,7 @@ class _Stage:
 
 @dataclass(frozen=True, slots=True)
 class _Stages:
-    """The stages of one hook."""
+    """The stages of one hook that it overrides."""
 
     before_evaluation: _Stage | None
     after_evaluation: _Stage | None
@@ -63,25 +63,25 @@ class _Stages:
 
 
 class HookRunner:
-    """The hooks of one client, in order. False while there are none, so that nobody pays for them.
+    """The hooks of one client, in order. False if there are none.
 
-    A call takes the list once: what is added meanwhile sees the next call.
+    A call reads the list once: a hook that is added meanwhile runs around the next call.
     """
 
-    def __init__(self, hooks: Iterable[Hook], backlog: DeferredHooks, logger: logging.Logger) -> None:
+    def __init__(self, hooks: Iterable[Hook], deferred: DeferredHooks, logger: logging.Logger) -> None:
         self._hooks: tuple[_Stages, ...] = ()
-        self._backlog = backlog
+        self._deferred = deferred
         self._logger = logger
         self._once = Once()
         self._once_a_key = Once()
-        """Apart: there may be more keys than anybody wants to read of, and what is said of a hook is said nevertheless."""
+        """Separate, so that many failing flag keys do not use up the limit of messages about hooks."""
         self.add(hooks)
 
     def __bool__(self) -> bool:
         return bool(self._hooks)
 
     def add(self, hooks: Iterable[Hook]) -> None:
-        """Behind those there are. Not from two threads at once."""
+        """Adds hooks after the present ones. The caller prevents concurrent calls."""
         added = [(hook, _Stages.of(hook)) for hook in hooks]
         self._hooks += tuple(stages for _, stages in added)
         for hook, stages in added:
@@ -91,8 +91,8 @@ class HookRunner:
         """Warn, once per class, about a hook that overrides no stage: it would never be called."""
         if any(getattr(stages, name) is not None for name in _STAGES) or not self._once((type(hook), "stages")):
             return
-        meant = ", ".join(_misspelt_stages(type(hook)))
-        guess = f"; {suggestion(meant, str)}" if meant else ""
+        names = ", ".join(_misspelt_stages(type(hook)))
+        guess = f"; {suggestion(names, str)}" if names else ""
         self._logger.warning(
             "hook %s overrides no stage and is never called (stages: %s)%s", _name(hook), ", ".join(_STAGES), guess
         )
@@ -100,43 +100,43 @@ class HookRunner:
     # -- around an evaluation
 
     def around(self, call: EvaluationCall, evaluate: Callable[[], EvaluationDetail[T]]) -> EvaluationDetail[T]:
-        """An evaluation with the plain stages around it; those that would wait are passed over."""
-        begun: list[tuple[_Stages, Data]] = []
+        """Runs an evaluation with the plain stages around it. Stages that are coroutine functions are skipped."""
+        started: list[tuple[_Stages, Data]] = []
         try:
             for stages in self._hooks:
-                begun.append((stages, self._run(stages.before_evaluation, call, {})))  # noqa: PERF401 -- each counts, if the next raises
+                started.append((stages, self._run(stages.before_evaluation, call, {})))  # noqa: PERF401 -- each is needed if the next raises
             detail = evaluate()
-            while begun:
-                stages, data = begun.pop()
+            while started:
+                stages, data = started.pop()
                 self._run(stages.after_evaluation, call, data, detail)
         except BaseException:
-            self._cancelled(call, begun)
+            self._cancelled(call, started)
             raise
         return detail
 
     async def around_awaited(
         self, call: EvaluationCall, evaluate: Callable[[], Awaitable[EvaluationDetail[T]]]
     ) -> EvaluationDetail[T]:
-        """An evaluation with all stages around it, one after the other, in the task that called."""
-        begun: list[tuple[_Stages, Data]] = []
+        """Runs an evaluation with all stages around it, one after the other, in the calling task."""
+        started: list[tuple[_Stages, Data]] = []
         try:
             for stages in self._hooks:
-                begun.append((stages, await self._run_awaited(stages.before_evaluation, call, {})))  # noqa: PERF401 -- as above
+                started.append((stages, await self._run_awaited(stages.before_evaluation, call, {})))  # noqa: PERF401 -- as above
             detail = await evaluate()
-            while begun:
-                stages, data = begun.pop()
+            while started:
+                stages, data = started.pop()
                 await self._run_awaited(stages.after_evaluation, call, data, detail)
         except BaseException:
-            self._cancelled(call, begun)
+            self._cancelled(call, started)
             raise
         return detail
 
-    def _cancelled(self, call: EvaluationCall, begun: Sequence[tuple[_Stages, Data]]) -> None:
-        """The evaluation ended without a result. Call ``evaluation_cancelled`` of each hook in ``begun``, the last one first.
+    def _cancelled(self, call: EvaluationCall, started: Sequence[tuple[_Stages, Data]]) -> None:
+        """The evaluation ended without a result. Call ``evaluation_cancelled`` of each hook in ``started``, the last one first.
 
-        A hook in whose stage the task was cancelled is not in ``begun``: it can catch the cancellation itself.
+        A hook in whose stage the task was cancelled is not in ``started``: it can catch the cancellation itself.
         """
-        for stages, data in reversed(begun):
+        for stages, data in reversed(started):
             stage = stages.evaluation_cancelled
             if stage is None or not stage.waits:
                 self._run(stage, call, data)
@@ -148,22 +148,22 @@ class HookRunner:
         if stage is None:
             return data
         if stage.waits:
-            self._passed_over(stage)
+            self._skipped(stage)
             return data
         try:
             returned = stage.run(call, data, *more)
             if returned is not data and inspect.isawaitable(returned):
-                # Only calling it showed that it wants to wait.
+                # A plain function that returns an awaitable.
                 _close(returned)
-                self._passed_over(stage)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
+                self._skipped(stage)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- the program's own code; the caller gets a result anyway
             # This call never waits, so its task cannot be cancelled here: the stage read the result of a cancelled future.
             self._failed(stage, call.key, error)
             return {}
-        return _taken(returned, data)
+        return _data_for_next_stage(returned, data)
 
     async def _run_awaited(self, stage: _Stage | None, call: EvaluationCall, data: Data, *more: object) -> Data:
-        """The same, but a stage that waits is waited for. A cancellation is passed on."""
+        """Runs any stage, as :meth:`_run` does, and awaits it. A cancellation of the calling task is passed on."""
         if stage is None:
             return data
         try:
@@ -171,56 +171,58 @@ class HookRunner:
                 returned = stage.run(call, data, *more)
                 if stage.waits or (returned is not data and inspect.isawaitable(returned)):
                     returned = await cast("Awaitable[object]", returned)
-        except Exception as error:  # noqa: BLE001 -- whatever a hook does, the caller gets an answer
+        except Exception as error:  # noqa: BLE001 -- the program's own code; the caller gets a result anyway
             self._failed(stage, call.key, error)
             return {}
-        return _taken(returned, data)
+        return _data_for_next_stage(returned, data)
 
     # -- after an event
 
     def tracked(self, call: TrackCall) -> None:
-        """Runs the plain stages now, and leaves the others, in the same order, to the backlog."""
-        if not self._backlog.is_open:
+        """Runs the plain stages now, and defers the others in the same order."""
+        if not self._deferred.is_open:
             return
         for stages in self._hooks:
             stage = stages.after_track
             if stage is None:
                 continue
             if stage.waits:
-                self._backlog.offer(partial(self._tell, stage, call))
+                self._deferred.offer(partial(self._run_deferred, stage, call))
                 continue
             try:
                 returned = stage.run(call)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- as above
                 self._failed(stage, call.key, error)
                 continue
-            if inspect.isawaitable(returned) and not self._backlog.offer(partial(self._tell, stage, call, returned)):
+            if inspect.isawaitable(returned) and not self._deferred.offer(partial(self._run_deferred, stage, call, returned)):
                 _close(returned)
 
-    async def _tell(self, stage: _Stage, call: TrackCall, begun: object = None) -> None:
-        """Runs a stage that waits, or ends what one has begun, within 5 seconds: others wait behind it."""
+    async def _run_deferred(self, stage: _Stage, call: TrackCall, awaitable: object = None) -> None:
+        """Runs a stage, or awaits what it returned, for at most 5 seconds: other stages wait for it."""
         try:
             with contain_cancellation(), anyio.move_on_after(GUEST_LIMIT) as limit:
-                await cast("Awaitable[object]", stage.run(call) if begun is None else begun)
+                await cast("Awaitable[object]", stage.run(call) if awaitable is None else awaitable)
         except Exception as error:  # noqa: BLE001 -- as above
             self._failed(stage, call.key, error)
         else:
             if limit.cancelled_caught and self._once((id(stage), "late")):
-                shown = _name(stage.hook), stage.name, GUEST_LIMIT
-                self._logger.error("hook %s: %s took longer than %g s, and was cancelled", *shown)
+                self._logger.error(
+                    "hook %s: %s took longer than %g s, and was cancelled", _name(stage.hook), stage.name, GUEST_LIMIT
+                )
 
-    # -- what the log hears
+    # -- logging
 
     def _failed(self, stage: _Stage, key: str, error: BaseException) -> None:
-        """Once a hook, stage, and flag or event: the next one would fail in the same way."""
+        """Logs a failure once for each hook, stage, and flag or event."""
         if self._once_a_key((id(stage), key)):
-            shown = _name(stage.hook), stage.name, printable(key)
-            self._logger.error("hook %s: %s failed for %s", *shown, exc_info=error)
+            self._logger.error("hook %s: %s failed for %s", _name(stage.hook), stage.name, printable(key), exc_info=error)
 
-    def _passed_over(self, stage: _Stage) -> None:
+    def _skipped(self, stage: _Stage) -> None:
+        """Logs, once a hook, that calls that never wait skip its coroutine functions."""
         if self._once(id(stage.hook)):
-            shown = _name(stage.hook)
-            self._logger.warning("hook %s: calls that never wait (variation_nowait, Flags) leave out its stages that wait", shown)
+            self._logger.warning(
+                "hook %s: calls that never wait (variation_nowait, Flags) skip its coroutine functions", _name(stage.hook)
+            )
 
 
 def _name(hook: Hook) -> str:
@@ -232,7 +234,7 @@ def _name(hook: Hook) -> str:
 
 
 def _misspelt_stages(kind: type[Hook]) -> Iterator[str]:
-    """The stages that public methods of a hook's class may be misspelt names of."""
+    """The stages that public methods of a hook's class resemble by name."""
     for name in dir(kind):
         if name.startswith("_") or hasattr(Hook, name) or not callable(inspect.getattr_static(kind, name, None)):
             continue
@@ -246,7 +248,7 @@ def _close(returned: object) -> None:
         returned.close()
 
 
-def _taken(returned: object, data: Data) -> Data:
+def _data_for_next_stage(returned: object, data: Data) -> Data:
     """The data for the next stage: what a stage returned, or ``data`` if that is not a mapping."""
     if returned is data or not isinstance(returned, Mapping):
         return data

@@ -1,4 +1,4 @@
-"""Plugins: what brings hooks to a client, and is handed the client before it starts."""
+"""Plugins: objects that add hooks to a client and get the client before it has data."""
 
 from aioflags.plugins.plugin import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
 from aioflags.runtime.lazy import publish

@@ -1,4 +1,4 @@
-"""Plugin: what brings hooks to a client, and sees it before its data system starts. How they are called: ``registration.py``.
+"""Plugin: an object that adds hooks to a client and gets the client before it has data. ``registration.py`` calls it.
 
 Source: ``client-surface.md`` 7.
 """
@@ -19,7 +19,7 @@ __all__ = ["ApplicationMetadata", "EnvironmentMetadata", "Plugin", "SdkMetadata"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SdkMetadata:
-    """Which SDK it is, and which library wraps it, if one does."""
+    """The name and version of the SDK, and of the library that wraps it, if there is one."""
 
     name: str
     version: str
@@ -29,7 +29,7 @@ class SdkMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationMetadata:
-    """Which application it is, as far as its options can be used: ``None`` stands for what cannot."""
+    """The application that the options name. ``None``: the option is not set or not valid."""
 
     id: str | None
     version: str | None
@@ -37,7 +37,7 @@ class ApplicationMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentMetadata:
-    """Where a plugin is. ``application`` is ``None`` where no option says anything about it. The key is not shown by ``repr``."""
+    """The environment of a plugin. ``application`` is ``None`` if no option names it. ``repr`` does not show the key."""
 
     sdk: SdkMetadata
     sdk_key: str = field(repr=False)
@@ -46,17 +46,17 @@ class EnvironmentMetadata:
 
 @runtime_checkable
 class Plugin(Protocol):
-    """Something for ``Config(plugins=[…])``. Subclasses may leave out either method; a class of its own needs both.
+    """A plugin for ``Config(plugins=[…])``. Subclasses may leave out either method; other classes need both.
 
-    What raises is logged with the plugin's ``name``, and harms no other plugin.
+    If a method raises, it is logged with the plugin's ``name``; other plugins are not affected.
     """
 
     name: str
 
-    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:  # noqa: ARG002 -- for those who override it
-        """Its hooks. Asked once, when the client first starts, of all plugins before the first is registered."""
+    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:  # noqa: ARG002 -- subclasses use it
+        """Returns the plugin's hooks. Called once, at the first start, for all plugins before the first is registered."""
         return ()
 
     def register(self, client: Client, environment: EnvironmentMetadata) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
-        """Shows it the client, once a start, before there is data. A coroutine function is waited for, at most 5 seconds."""
+        """Called with the client at each start, before it has data. A coroutine function is awaited for at most 5 seconds."""
         return None

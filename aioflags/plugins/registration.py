@@ -1,4 +1,4 @@
-"""Registration: how the plugins of one client are asked for their hooks and shown the client.
+"""Registration: collects the hooks of one client's plugins, and hands the client to them.
 
 Source: ``client-surface.md`` 7.
 """
@@ -22,7 +22,7 @@ __all__ = ["Registration"]
 
 
 class Registration:
-    """The plugins of one client. One that raises or hangs is logged, and the next one has its turn."""
+    """The plugins of one client. A plugin that raises or hangs is logged and skipped."""
 
     def __init__(self, plugins: Sequence[Plugin], environment: EnvironmentMetadata, logger: logging.Logger) -> None:
         self._plugins = plugins
@@ -30,18 +30,18 @@ class Registration:
         self._logger = logger
 
     def hooks(self) -> list[Hook]:
-        """Those that the plugins bring, in order."""
-        found: list[Hook] = []
+        """The hooks of all plugins, in order."""
+        hooks: list[Hook] = []
         for plugin in self._plugins:
             try:
                 with contain_cancellation():
-                    found += require_items("get_hooks", plugin.get_hooks(self._environment), Hook)
-            except Exception as error:  # noqa: BLE001 -- a plugin is no reason for a client not to start
+                    hooks += require_items("get_hooks", plugin.get_hooks(self._environment), Hook)
+            except Exception as error:  # noqa: BLE001 -- the client starts without the plugin
                 self._failed(plugin, "get_hooks", error)
-        return found
+        return hooks
 
     async def register(self, register: Callable[[Plugin, EnvironmentMetadata], Awaitable[None] | None]) -> None:
-        """Call ``register`` for every plugin, one after the other: it hands the plugin its client."""
+        """Calls ``register`` for every plugin, one after the other. It hands the client to the plugin."""
         for plugin in self._plugins:
             try:
                 with contain_cancellation(), anyio.move_on_after(GUEST_LIMIT) as scope:

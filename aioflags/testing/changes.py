@@ -50,7 +50,7 @@ class FlagChangeLog:
         if times := self.keys.count(key):
             raise AssertionError(f"the flag {key!r} changed, {times} times")
 
-    def tell(self, keys: frozenset[str], snapshot: Snapshot) -> None:  # noqa: ARG002 -- needed by followers of values only
+    def notify(self, keys: frozenset[str], snapshot: Snapshot) -> None:  # noqa: ARG002 -- needed by followers of values only
         """Record changed flags. Called by the client."""
         self.keys += sorted(keys)
         self._wake()

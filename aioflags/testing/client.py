@@ -100,10 +100,10 @@ class MemoryClient(Client):
         after = before.apply(change_set)
         self._holder.publish(after)
         if self._home is None or self._home is _running():
-            self._feed.publish(before, after, change_set)
+            self._flag_tracker.publish(before, after, change_set)
         else:
             with contextlib.suppress(RuntimeError):  # the loop is closed: there are no iterators
-                self._home.call_soon_threadsafe(self._feed.publish, before, after, change_set)
+                self._home.call_soon_threadsafe(self._flag_tracker.publish, before, after, change_set)
 
 
 def serving(key: str, value: Any, definition: FlagDefinition | None, version: int = 1) -> FlagDefinition:

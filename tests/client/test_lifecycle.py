@@ -478,13 +478,13 @@ async def test_a_bug_in_the_supervisor_ends_updates_and_not_evaluations(caplog: 
     async def work() -> None:
         raise ZeroDivisionError
 
-    client._core._work = work
+    client._data_updates.run = work  # type: ignore[method-assign]
     with caplog.at_level(logging.ERROR):
         report = await client.start(60)
     assert (report.source_state, report.status) == ("OFF", "FATAL")
     assert report.last_error is not None
     assert "ZeroDivisionError" in report.last_error.message
-    assert sum("bug in aioflags" in record.message for record in caplog.records) == 1
+    assert sum("internal error" in record.message for record in caplog.records) == 1
     assert await client.variation("f", USER, 3) == 3
     await client.aclose()
 
@@ -501,12 +501,12 @@ class Ended:
 
 async def test_what_ends_without_a_word_does_not_leave_a_status_that_all_is_well() -> None:
     client = client_of(data_after(0))
-    upkeep: Any = client._upkeep
-    upkeep.keeper = Ended()
+    data_updates: Any = client._data_updates
+    data_updates.store_session = Ended()
     report = await client.start(60)
     assert (report.source_state, report.status) == ("OFF", "FATAL")
     assert report.last_error is not None
-    assert "without a word" in report.last_error.message
+    assert "unexpectedly" in report.last_error.message
     await client.aclose()
 
 

@@ -134,7 +134,7 @@ def test_an_override_of_another_type_is_refused_as_data_would_be(caplog: pytest.
     with OVERRIDES.in_task({"checkout": "yes"}):
         detail = client.variation_detail_nowait("checkout", USER, False)
     assert (detail.value, detail.reason.error_kind, detail.is_default) == (False, ErrorKind.WRONG_TYPE, True)
-    assert "checkout: its value is a string where a boolean is asked for; the default is served" in caplog.text
+    assert "checkout: its value is a string where a boolean is asked for; serving the default" in caplog.text
 
 
 def test_what_an_override_serves_is_the_callers_own() -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from aioflags import ErrorInfo, SourceState, Status
 from aioflags.client.flag_changes import FlagTracker
-from aioflags.client.status import StatusCell, Statuses
+from aioflags.client.status import StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.result import FailureKind
+from aioflags.runtime.broadcast import LatestIterator
 from aioflags.supervisor.holder import SnapshotHolder
 
 DOWN = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="down", time=1.0)
@@ -145,7 +146,7 @@ async def test_since_is_when_the_status_began_on_the_loops_clock(cell: StatusCel
 
 
 async def test_data_can_be_seen_by_whoever_sees_the_status(cell: StatusCell) -> None:
-    statuses = Statuses(cell)
+    statuses = LatestIterator(cell.reports)
     await anext(statuses)
     seen: list[bool] = []
 
@@ -161,7 +162,7 @@ async def test_data_can_be_seen_by_whoever_sees_the_status(cell: StatusCell) -> 
 
 
 async def test_an_observer_gets_the_status_of_now_then_the_newest_and_in_the_end_the_last(cell: StatusCell) -> None:
-    statuses = Statuses(cell)
+    statuses = LatestIterator(cell.reports)
     assert (await anext(statuses)).seq == 0
     data(cell)
     interrupted(cell)
@@ -169,17 +170,17 @@ async def test_an_observer_gets_the_status_of_now_then_the_newest_and_in_the_end
     assert (await anext(statuses)).seq == 3
     close(cell)
     assert [report.source_state async for report in statuses] == ["OFF"]
-    assert [report.source_state async for report in Statuses(cell)] == ["OFF"]
+    assert [report.source_state async for report in LatestIterator(cell.reports)] == ["OFF"]
 
 
 @pytest.mark.holds("DS-95")
 async def test_an_observer_that_raises_harms_no_other(cell: StatusCell) -> None:
     async def clumsy() -> None:
-        async for _ in Statuses(cell):
+        async for _ in LatestIterator(cell.reports):
             raise RuntimeError("mine")
 
     async def careful() -> list[str]:
-        return [report.status.value async for report in Statuses(cell)]
+        return [report.status.value async for report in LatestIterator(cell.reports)]
 
     broken, other = asyncio.create_task(clumsy()), asyncio.create_task(careful())
     await asyncio.sleep(1)

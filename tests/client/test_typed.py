@@ -178,7 +178,7 @@ def test_an_enum_may_be_a_default() -> None:
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        pytest.param("", "key: an empty string is no flag's key", id="an empty key"),
+        pytest.param("", "key: a flag's key cannot be empty", id="an empty key"),
         pytest.param(None, "key: expected str", id="no string"),
     ],
 )

@@ -174,7 +174,7 @@ SOME_CLIENT = Client.local(document())
 def short_way(to: Recorder, key: str, context: Context) -> None:
     """An evaluation at a door that counts in this recorder, the short way where it can."""
     evaluator = Evaluator(
-        SOME_CLIENT._cell, SOME_CLIENT._series, to, offline=False, defaults={}, memberships=None, logger=SOME_CLIENT._logger
+        SOME_CLIENT._cell, SOME_CLIENT._hooks, to, offline=False, defaults={}, big_segments=None, logger=SOME_CLIENT._logger
     )
     evaluator.update_fast_path()
     assert SNAPSHOT.compiled(key)  # who is the first to ask for a flag has it compiled, and goes the long way

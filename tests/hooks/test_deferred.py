@@ -174,7 +174,7 @@ async def test_what_takes_longer_is_abandoned_with_a_warning(caplog: pytest.LogC
     assert asyncio.get_running_loop().time() - began <= 2.05
     assert hook.log == []
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        "closed before hooks were told of all events: 3 were left"
+        "closed with 3 hook callbacks pending"
     ]
 
 
@@ -189,7 +189,7 @@ async def test_more_than_a_thousand_do_not_wait(caplog: pytest.LogCaptureFixture
         await asyncio.sleep(5)
         assert hook.log[-1] == "plain again"
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        "hooks are 1000 events behind: they do not hear of new ones"
+        "1000 hook callbacks are pending; dropping new ones"
     ]
 
 

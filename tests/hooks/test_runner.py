@@ -402,7 +402,7 @@ async def test_where_nobody_waits_that_is_left_out_too(ask: Ask, caplog: pytest.
     async with client_with(hook) as client:
         await ask(client, "checkout", USER, False)
     assert hook.datas == [{}]
-    assert "leave out its stages that wait" in caplog.text
+    assert "skip its coroutine functions" in caplog.text
 
 
 async def test_with_plain_hooks_an_awaited_call_does_not_suspend() -> None:
@@ -807,7 +807,7 @@ async def test_however_many_flags_it_fails_for_the_log_hears_of_stages_that_are_
         caplog.clear()
         client.variation_nowait("f0", Context("u"), 0)
     assert [record.getMessage() for record in caplog.records] == [
-        "hook failing: calls that never wait (variation_nowait, Flags) leave out its stages that wait"
+        "hook failing: calls that never wait (variation_nowait, Flags) skip its coroutine functions"
     ]
 
 
@@ -818,5 +818,5 @@ async def test_however_many_flags_there_are_not_the_log_hears_of_one_with_anothe
         caplog.clear()
         client.variation_nowait("text", Context("u"), 0)
     assert [record.getMessage() for record in caplog.records] == [
-        "text: its value is a string where a number is asked for; the default is served"
+        "text: its value is a string where a number is asked for; serving the default"
     ]

@@ -419,7 +419,7 @@ async def test_a_default_that_is_not_a_stage_becomes_off(default: Any, caplog: p
         stage, _ = await client.migration_variation("missing", USER, default)
     assert stage is Stage.OFF
     (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert error == f"migration missing: the default {default!r} is no stage, taking off"
+    assert error == f"migration missing: the default {default!r} is not a stage; using off"
 
 
 @pytest.mark.holds("CS-C10")

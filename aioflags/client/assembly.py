@@ -1,0 +1,138 @@
+"""Assembly: creates the parts of a client and connects them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from aioflags.client.analytics import Analytics
+from aioflags.client.data_updates import DataUpdates, first_snapshot
+from aioflags.client.environment_metadata import environment_metadata
+from aioflags.client.evaluator import Evaluator
+from aioflags.client.flag_changes import FlagTracker
+from aioflags.client.lifecycle import Lifecycle
+from aioflags.client.service import ServiceConnection
+from aioflags.client.status import StatusCell
+from aioflags.config.config import Config
+from aioflags.events.outbox import Outbox
+from aioflags.events.recorder import Recorder
+from aioflags.hooks.deferred import DeferredHooks
+from aioflags.hooks.runner import HookRunner
+from aioflags.model.secret import SdkKey
+from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.plugins.registration import Registration
+from aioflags.supervisor.holder import SnapshotHolder
+
+__all__ = ["Parts", "assemble"]
+
+RegisterPlugin: TypeAlias = Callable[[Plugin, EnvironmentMetadata], Awaitable[None] | None]
+"""Hands the client to a plugin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of one client that its methods use. None of them binds an event loop before the start."""
+
+    holder: SnapshotHolder
+    flag_tracker: FlagTracker
+    cell: StatusCell
+    recorder: Recorder
+    outbox: Outbox | None
+    hooks: HookRunner
+    registration: Registration
+    data_updates: DataUpdates
+    evaluator: Evaluator
+    lifecycle: Lifecycle
+
+
+def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fast_path: Callable[[], None]) -> Parts:
+    """Creates the parts of one client.
+
+    Args:
+        config: The client's options.
+        key: The SDK key.
+        register: Called for each plugin, before the client has data.
+        update_fast_path: Called when the recorder opens or closes, or evaluations begin or stop to read the store. Must not keep
+            the client alive: the recorder outlives it.
+    """
+    logger = config.logger
+    holder = SnapshotHolder(first_snapshot(config))
+    flag_tracker = FlagTracker(logger)
+    cell = StatusCell(holder, flag_tracker, logger)
+    deferred_hooks = DeferredHooks(logger)
+    hooks = HookRunner(config.hooks, deferred_hooks, logger)
+    recorder = Recorder(config.events, on_toggle=update_fast_path, logger=logger)
+    service = ServiceConnection(config, key)
+    analytics = Analytics(config, key, service, recorder)
+    data_updates = DataUpdates(
+        config,
+        key,
+        service,
+        holder,
+        cell,
+        on_stream_attempt=analytics.on_stream_attempt,
+        on_store_mode_change=update_fast_path,
+    )
+    evaluator = Evaluator(
+        cell,
+        hooks,
+        recorder,
+        offline=config.offline,
+        defaults=config.defaults,
+        big_segments=data_updates.big_segments,
+        logger=logger,
+    )
+    registration = Registration(config.plugins, environment_metadata(key, config), logger)
+    lifecycle = Lifecycle(
+        cell,
+        _ClientWorkload(service, data_updates, registration, register),
+        [deferred_hooks, *analytics.background],
+        start_wait=config.start_wait,
+        close_timeout=config.close_timeout,
+        logger=logger,
+    )
+    return Parts(
+        holder=holder,
+        flag_tracker=flag_tracker,
+        cell=cell,
+        recorder=recorder,
+        outbox=analytics.outbox,
+        hooks=hooks,
+        registration=registration,
+        data_updates=data_updates,
+        evaluator=evaluator,
+        lifecycle=lifecycle,
+    )
+
+
+class _ClientWorkload:
+    """What a client does between its start and its close: a :class:`aioflags.client.lifecycle.Workload`."""
+
+    def __init__(
+        self, service: ServiceConnection, data_updates: DataUpdates, registration: Registration, register: RegisterPlugin
+    ) -> None:
+        self._service = service
+        self._data_updates = data_updates
+        self._registration = registration
+        self._register = register
+
+    def open(self) -> AbstractAsyncContextManager[None]:
+        return self._service.open()
+
+    async def prepare(self) -> None:
+        self._data_updates.open()
+        await self._registration.register(self._register)
+
+    async def run(self) -> None:
+        await self._data_updates.run()
+
+    async def monitor(self) -> None:
+        await self._data_updates.poll_big_segments()
+
+    def stop(self) -> None:
+        self._data_updates.stop()
+
+    async def release(self) -> None:
+        await self._data_updates.release()

@@ -1,0 +1,282 @@
+"""EvaluationMethods: the methods of :class:`Client <aioflags.client.client.Client>` that evaluate flags."""
+
+# An omitted default is solved by the overloads with `default: None`, which stand before those with a type variable.
+# pyright: reportInvalidTypeVarUse=false
+
+from __future__ import annotations
+
+import logging
+from typing import Any, overload
+
+from aioflags.client.evaluator import Evaluator
+from aioflags.client.fast_path import CLIENT, with_fast_path
+from aioflags.client.flags import Flags, FlagsState
+from aioflags.client.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.events.recorder import Recorder
+from aioflags.migration import OpTracker, Stage
+from aioflags.model.context import Context
+from aioflags.model.detail import EvaluationDetail
+from aioflags.model.explanation import Explanation
+from aioflags.persistence.session import StoreSession
+from aioflags.runtime.checkpoints import run_cooperatively
+from aioflags.runtime.logs import printable
+from aioflags.supervisor.holder import SnapshotHolder
+
+__all__ = ["EvaluationMethods"]
+
+
+class EvaluationMethods:
+    """The methods of a client that evaluate flags. :class:`Client <aioflags.client.client.Client>` inherits them."""
+
+    _evaluator: Evaluator
+    _holder: SnapshotHolder
+    _store_session: StoreSession | None
+    _report_to: Recorder | None
+    """Where the fast path reports evaluations: see :func:`aioflags.client.fast_path.report_target`."""
+    _logger: logging.Logger
+
+    @overload
+    async def variation(self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None) -> T: ...
+    @overload
+    async def variation(self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
+    @overload
+    async def variation(self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
+    @overload
+    async def variation(
+        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
+    ) -> T | D: ...
+    @overload
+    async def variation(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
+    ) -> Any: ...
+    @overload
+    async def variation(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
+    ) -> T | None: ...
+    @overload
+    async def variation(self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]) -> T | D: ...
+    @overload
+    async def variation(self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
+    @overload
+    async def variation(self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
+    @with_fast_path(CLIENT)
+    async def variation(
+        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
+    ) -> Any:
+        """The value of a flag for ``context``, or ``default``.
+
+        The type of the default is the type of the value: if the flag's value has another type, the result is the default (``int``
+        takes any number and truncates it, ``float`` takes any number). With a default of ``None``, or with ``expect=object``, the
+        value may be any JSON value; ``expect=str`` requires a string whatever the default is. Without a ``context`` the ambient
+        one applies (:func:`use_context`). Arrays and objects are copies. Suspends only if a hook does, or if data has to be
+        fetched first.
+        """
+        evaluator, store_session = self._evaluator, self._store_session
+        snapshot = self._holder.snapshot if store_session is None else await store_session.snapshot(key)
+        question = evaluator.question(snapshot, key, context, default, expect, method="variation")
+        if evaluator.may_wait:
+            return (await evaluator.detail_awaited(question)).value
+        return evaluator.detail(question).value
+
+    @overload
+    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None) -> T: ...
+    @overload
+    def variation_nowait(self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
+    @overload
+    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
+    @overload
+    def variation_nowait(
+        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
+    ) -> T | D: ...
+    @overload
+    def variation_nowait(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
+    ) -> Any: ...
+    @overload
+    def variation_nowait(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
+    ) -> T | None: ...
+    @overload
+    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]) -> T | D: ...
+    @overload
+    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
+    @overload
+    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
+    @with_fast_path(CLIENT)
+    def variation_nowait(
+        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
+    ) -> Any:
+        """:meth:`variation` as a plain call, from any thread. Data that would have to be fetched first counts as missing."""
+        evaluator = self._evaluator
+        return evaluator.detail(
+            evaluator.question(self._holder.snapshot, key, context, default, expect, method="variation_nowait")
+        ).value
+
+    @overload
+    async def variation_detail(
+        self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @overload
+    async def variation_detail(
+        self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None
+    ) -> EvaluationDetail[J]: ...
+    @overload
+    async def variation_detail(
+        self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @overload
+    async def variation_detail(
+        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
+    ) -> EvaluationDetail[T | D]: ...
+    @overload
+    async def variation_detail(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
+    ) -> EvaluationDetail[Any]: ...
+    @overload
+    async def variation_detail(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
+    ) -> EvaluationDetail[T | None]: ...
+    @overload
+    async def variation_detail(
+        self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]
+    ) -> EvaluationDetail[T | D]: ...
+    @overload
+    async def variation_detail(
+        self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None
+    ) -> EvaluationDetail[J]: ...
+    @overload
+    async def variation_detail(
+        self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @implements_overloads
+    async def variation_detail(
+        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
+    ) -> EvaluationDetail[Any]:
+        """The value of :meth:`variation`, with the variation's index and the reason."""
+        evaluator = self._evaluator
+        snapshot = await self._newest(key)
+        question = evaluator.question(snapshot, key, context, default, expect, method="variation_detail", with_reason=True)
+        return await evaluator.detail_awaited(question) if evaluator.may_wait else evaluator.detail(question)
+
+    @overload
+    def variation_detail_nowait(
+        self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None
+    ) -> EvaluationDetail[J]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
+    ) -> EvaluationDetail[T | D]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
+    ) -> EvaluationDetail[Any]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
+    ) -> EvaluationDetail[T | None]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]
+    ) -> EvaluationDetail[T | D]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None
+    ) -> EvaluationDetail[J]: ...
+    @overload
+    def variation_detail_nowait(
+        self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None
+    ) -> EvaluationDetail[T]: ...
+    @implements_overloads
+    def variation_detail_nowait(
+        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
+    ) -> EvaluationDetail[Any]:
+        """:meth:`variation_detail` as a plain call, from any thread."""
+        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        return evaluator.detail(
+            evaluator.question(snapshot, key, context, default, expect, method="variation_detail_nowait", with_reason=True)
+        )
+
+    async def flags(self, context: Context | None = None) -> Flags:
+        """The flags for ``context``, pinned to the data of this moment: call it once a request, then evaluate with plain calls.
+
+        The big segments that the flags may need are fetched here.
+        """
+        evaluator, snapshot = self._evaluator, await self._newest()
+        context = evaluator.context(context)
+        return Flags(evaluator, snapshot, context, await evaluator.prefetch(snapshot, context))
+
+    def flags_nowait(self, context: Context | None = None) -> Flags:
+        """:meth:`flags` as a plain call, from any thread. Data that would have to be fetched first counts as missing."""
+        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        context = evaluator.context(context)
+        return Flags(evaluator, snapshot, context, evaluator.cached(snapshot, context))
+
+    async def all_flags_state(
+        self,
+        context: Context | None = None,
+        *,
+        client_side_only: bool = False,
+        with_reasons: bool = False,
+        details_only_for_tracked_flags: bool = False,
+    ) -> FlagsState:
+        """The values of all flags with the metadata that front-end SDKs need (``to_json_dict`` bootstraps one).
+
+        Not valid, and empty: offline, without data, or for an invalid context. Flags that were never evaluated are compiled first,
+        in slices that let other tasks run.
+
+        Args:
+            context: The context to evaluate for; by default the ambient one.
+            client_side_only: Leaves out flags that front ends may not see.
+            with_reasons: Adds the reason of each value.
+            details_only_for_tracked_flags: Leaves out metadata that is not needed to send events.
+        """
+        snapshot = await self._newest()
+        await run_cooperatively(snapshot.compile_all())
+        context = self._evaluator.context(context)
+        states = self._evaluator.states(
+            snapshot,
+            context,
+            client_side_only=client_side_only,
+            with_reasons=with_reasons,
+            details_only_for_tracked_flags=details_only_for_tracked_flags,
+            memberships=await self._evaluator.prefetch(snapshot, context),
+        )
+        return FlagsState(states)
+
+    async def migration_variation(self, key: str, context: Context | None, default: Stage | str) -> tuple[Stage, OpTracker]:
+        """The stage of a migration, and the tracker that measures one read or write in it.
+
+        :class:`~aioflags.migration.Migrator` calls this for you. ``default`` is the stage if the flag's value is not a stage. A
+        ``default`` that is not a stage is replaced by ``off``, and an error is logged.
+        """
+        if default not in Stage.__members__.values():
+            self._logger.error("migration %s: the default %s is not a stage; using off", printable(key), printable(repr(default)))
+            default = Stage.OFF
+        default = Stage(default)
+        snapshot = await self._newest(key)
+        detail = await self._evaluator.stage(snapshot, key, context, default)
+        flag = snapshot.flags.get(key)
+        tracker = OpTracker(plain_key(key), self._evaluator.context(context), detail, default, flag, logger=self._logger)
+        return detail.value, tracker
+
+    async def explain(self, key: str, context: Context | None = None) -> Explanation:
+        """Explains step by step why flag ``key`` has its value for ``context``, with the age and origin of the data.
+
+        ``print`` shows it as text, ``to_dict`` returns it as JSON. Use it to debug: it is a hundred times slower than an
+        evaluation, records no event and calls no hook. It never raises because of flag data.
+        """
+        snapshot, context = await self._newest(key), self._evaluator.context(context)
+        return self._evaluator.explain(snapshot, key, context, await self._evaluator.prefetch(snapshot, context))
+
+    async def _newest(self, key: str | None = None) -> Snapshot:
+        """The data for a call that can wait: for flag ``key``, or for all flags."""
+        return self._holder.snapshot if self._store_session is None else await self._store_session.snapshot(key)
