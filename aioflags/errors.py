@@ -1,15 +1,14 @@
-"""The exceptions a caller may meet, each with one reason and a way out.
+"""The exceptions that callers may catch. Each has one reason, and its message says what to do.
 
     FlagsError
-    ├── ConfigError        an option, a document or a call that cannot be right; also a ValueError
+    ├── ConfigError        an invalid option, document or call; also a ValueError
     │   └── ConfigTypeError    an option or an argument of the wrong type; also a TypeError
     ├── LifecycleError     a method called at the wrong time or on the wrong event loop; also a RuntimeError
     ├── NotReadyError      no flag data within the time allowed; also a TimeoutError
-    └── StoreError         a store cannot do what it was asked to
+    └── StoreError         an operation of a store failed
 
-Evaluations raise none of them: an evaluation answers the caller's default, with a reason. A store's errors are met by
-those who call the store themselves.
-What a server or a network does is no exception either: it arrives as a status.
+Evaluations raise none of them because of data or the network: they return the caller's default, with a reason. StoreError is
+raised only by calls of the store itself. Failures of a server or a network are not exceptions: they change the client's status.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ __all__ = ["ConfigError", "ConfigTypeError", "FlagsError", "LifecycleError", "No
 
 
 class FlagsError(Exception):
-    """The base of every exception that aioflags raises on purpose."""
+    """The base class of all exceptions of aioflags."""
 
 
 class ConfigError(FlagsError, ValueError):
-    """An option of the wrong type, a document with a mistake, or a call that cannot be meant.
+    """An option of the wrong type, a document with a mistake, or an invalid call.
 
-    The message names the option or the place in the document, and what would be right.
+    The message names the option or the place in the document, and what is expected.
     """
 
 
@@ -42,7 +41,7 @@ class LifecycleError(FlagsError, RuntimeError):
 
 
 class NotReadyError(FlagsError, TimeoutError):
-    """No flag data within the time allowed, or none to come. Evaluations serve defaults until data arrives."""
+    """No flag data within the time allowed, or no source left. Evaluations serve defaults until data arrive."""
 
     def __init__(self, reason: str, report: StatusReport) -> None:
         error = f": {report.last_error}" if report.last_error else ""
@@ -51,4 +50,4 @@ class NotReadyError(FlagsError, TimeoutError):
 
 
 class StoreError(FlagsError):
-    """A store cannot do what it was asked to. A client logs it, shows it in its store's status, and asks again."""
+    """An operation of a store failed. A client logs it, shows it in the status of the store, and tries again."""

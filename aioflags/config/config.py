@@ -1,6 +1,8 @@
-"""Config and DataSystem: what can be chosen about a client, checked once when it is chosen.
+"""Config: the options of a client.
 
-Both are immutable and may serve several clients. Source: ``client-surface.md`` 8 to 13; ``data-system.md`` 8.
+Immutable, validated when it is created, and usable for several clients.
+
+Source: ``client-surface.md`` 8 to 13; ``data-system.md`` 8.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from aioflags.transport.settings import Http
 __all__ = ["Config", "moved_addresses"]
 
 _DEADLINE: Final = 4.0
-"""Seconds: as long as a close may take by default, and the same for the start."""
+"""Seconds for start and close together: twice the default time for a close."""
 _ADDRESSES: Final = {"base_uri": BASE_URI, "stream_uri": STREAM_URI, "events_uri": EVENTS_URI}
 
 
@@ -42,16 +44,16 @@ _ADDRESSES: Final = {"base_uri": BASE_URI, "stream_uri": STREAM_URI, "events_uri
 class Config:
     """Options of a client. Durations are in seconds.
 
-    ``base_uri`` serves polls, ``stream_uri`` streams, ``events_uri`` takes events; a path in them is kept. ``defaults`` maps flag
-    keys to values that replace a caller's default. ``start_wait`` is how long starting waits for data before it goes on without;
-    ``close_timeout`` is how long closing may take in all. ``application_id`` and ``application_version`` are sent as tags,
+    ``base_uri`` serves polls, ``stream_uri`` streams, ``events_uri`` receives events; a path in them is kept. ``defaults`` maps
+    flag keys to values that replace a caller's default. ``start_wait`` is how long a start waits for data; ``close_timeout`` is how
+    long a close may take in all. ``application_id`` and ``application_version`` are sent as tags,
     ``wrapper_name`` and ``wrapper_version`` by libraries that wrap this one. ``payload_filter_key`` asks FDv1 for a subset of the
-    flags; FDv2 knows no filters. ``hooks`` are called around evaluations, in order; ``plugins`` bring hooks, and see the client
-    before it has data. ``big_segments`` says where those keep who is in them; without it none holds anybody but by its rules.
+    flags; FDv2 has no filters. ``hooks`` are called around evaluations, in order; ``plugins`` add hooks, and get the client
+    before it has data. ``big_segments`` names the store of their members; without it big segments match by their rules only.
 
     Raises:
-        ConfigError: an option is of the wrong type, or cannot be meant. Numbers that cannot be used are replaced by the
-            default or the minimum, with a warning.
+        ConfigError: an option has the wrong type or an invalid value. Numbers out of range are replaced by the default or the
+            minimum, with a warning.
     """
 
     base_uri: str = BASE_URI
@@ -105,16 +107,15 @@ class Config:
         self._warn()
 
     def one_shot(self, deadline: float = _DEADLINE) -> Config:
-        """These options, for a program that runs once or now and then: a script, a cron job, a function in a cloud.
+        """These options for a program that runs once or now and then: a script, a cron job, a cloud function.
 
-        Flags are asked for at the start, and then by :meth:`Client.refresh` alone: the sources become those of
-        :meth:`DataSystem.on_demand`, with the ``poll_interval`` and the store that were chosen; where a store was chosen
-        instead of sources, it remains alone. Events are sent by a flush or a close alone, and no diagnostics are. The client has
-        no timer, and keeps the program waiting for at most ``deadline`` seconds in all: half of them for the start, which ends as
-        soon as it is known whether there are flags, half for the close.
+        Flags are polled at the start, and then only by :meth:`Client.refresh`: the sources become those of
+        :meth:`DataSystem.on_demand`, with the same ``poll_interval`` and store. A store without sources stays so.
+        Events are sent only by a flush or a close, diagnostics never. The client has no timers. Start and close wait at most
+        ``deadline`` seconds together, half for each; the start ends as soon as it is known whether there are flags.
 
         Raises:
-            ConfigError: ``deadline`` is no number.
+            ConfigError: ``deadline`` is not a number.
         """
         seconds = positive("deadline", deadline, _DEADLINE, self.logger)
         system = self.data_system
@@ -139,7 +140,7 @@ class Config:
 
 
 def moved_addresses(config: Config) -> tuple[list[str], list[str]]:
-    """Which options lead elsewhere than to LaunchDarkly's own service, and which do not. Who moves one means all, mostly."""
+    """The address options that differ from LaunchDarkly's own service, and those that do not. Usually all should differ."""
     moved = [name for name, default in _ADDRESSES.items() if getattr(config, name) != default]
     return moved, [name for name in _ADDRESSES if name not in moved]
 

@@ -1,6 +1,6 @@
-"""DataSystem: where flag data come from, and when a source is replaced by another.
+"""DataSystem: the sources of flag data, and when one replaces another.
 
-Immutable; checked when it is made. Source: ``data-system.md`` 8.
+Immutable, validated when it is created. Source: ``data-system.md`` 8.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = ["DataSystem"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSystem:
-    """Where flag data come from: initializers, tried in order until one has data; then synchronizers, first one first.
+    """The sources of flag data: initializers, tried in order until one has data; then synchronizers, in order of preference.
 
-    ``fdv1_fallback`` takes over for good when the server directs the client off FDv2; without it the client then stops
-    and serves what it has. With ``fdv1_fallback_recovery="ttl"`` FDv2 is tried again when the time the server named is over.
-    ``refused_retry`` says what follows when no source is left since the service refused the requests, with 401 or 404 for example:
-    with ``"extended"`` all sources start again after 5 minutes, then after twice as long each time, up to an hour, less up to half
-    by chance; with ``"never"`` updates end. ``persistence`` is a store beside the sources, or instead of them.
-    ``poll_interval`` and ``initial_reconnect_delay`` (seconds) hold for every source that sets none of its own.
+    ``fdv1_fallback`` replaces them for good when the server directs the client to FDv1; without it the client then stops and
+    serves the data it has. With ``fdv1_fallback_recovery="ttl"`` FDv2 is tried again after the time that the server named.
+    ``refused_retry`` applies when the service refused the requests of every source, with 401 or 404 for example: with
+    ``"extended"`` all sources start again after 5 minutes, then after twice as long each time, up to an hour, less a random part
+    of up to half; with ``"never"`` updates end. ``persistence`` is a store in addition to the sources, or instead of them.
+    ``poll_interval`` and ``initial_reconnect_delay`` (seconds) are the defaults of all sources.
     """
 
     initializers: Sequence[SourceBuilder] = ()
@@ -67,25 +67,25 @@ class DataSystem:
 
     @classmethod
     def default(cls) -> DataSystem:
-        """A poll for the first data, then the stream; polling if the stream fails; FDv1 where the server asks for it."""
+        """A poll for the first data, then the stream; polling if the stream fails; FDv1 if the server asks for it."""
         return cls(initializers=[Polling()], synchronizers=[Streaming(), Polling()], fdv1_fallback=Fdv1FallbackOptions())
 
     @classmethod
     def streaming(cls) -> DataSystem:
-        """The stream alone; FDv1 where the server asks for it."""
+        """Only the stream; FDv1 if the server asks for it."""
         return cls(synchronizers=[Streaming()], fdv1_fallback=Fdv1FallbackOptions())
 
     @classmethod
     def polling(cls, interval: float = POLL_INTERVAL) -> DataSystem:
-        """Polls alone, every ``interval`` seconds; FDv1 where the server asks for it."""
+        """Only polling, every ``interval`` seconds; FDv1 if the server asks for it."""
         return cls(synchronizers=[Polling()], fdv1_fallback=Fdv1FallbackOptions(), poll_interval=interval)
 
     @classmethod
     def on_demand(cls, interval: float = POLL_INTERVAL) -> DataSystem:
-        """One poll at the start, and one when :meth:`Client.refresh` is called, but not within ``interval`` seconds of a good one.
+        """One poll at the start, and one when :meth:`Client.refresh` is called, unless one succeeded within ``interval`` seconds.
 
-        By FDv1, also on demand, where the server asks for it. In between nothing waits and no connection is open: for programs
-        that run once, and for those that are frozen between two calls.
+        FDv1, also on demand, if the server asks for it. Between polls no timer runs and no connection is open: for programs that
+        run once, and for those that are frozen between two calls.
         """
         return cls(
             synchronizers=[Polling(on_demand=True)], fdv1_fallback=Fdv1FallbackOptions(on_demand=True), poll_interval=interval
@@ -93,19 +93,19 @@ class DataSystem:
 
     @classmethod
     def fdv1(cls, *, stream: bool = True, poll_interval: float = POLL_INTERVAL) -> DataSystem:
-        """FDv1 alone, the older protocol: its stream, or polls every ``poll_interval`` seconds. No answer ends it."""
+        """Only FDv1, the older protocol: its stream, or polls every ``poll_interval`` seconds. No response ends it."""
         return cls(synchronizers=[Fdv1Streaming() if stream else Fdv1Polling()], poll_interval=poll_interval)
 
     @classmethod
     def daemon(cls, store: Store | StoreBuilder, *, cache: Cache = "ttl", cache_ttl: float = STORE_CACHE_TTL) -> DataSystem:
-        """No sources: the flags are those that somebody else writes to ``store``, as another SDK or a relay does."""
+        """No sources: reads the flags that another process, such as a relay or another SDK, writes to ``store``."""
         return cls(persistence=Persistence(store=store, cache=cache, cache_ttl=cache_ttl))
 
     @classmethod
     def persistent_store(
         cls, store: Store | StoreBuilder, *, cache: Cache = "ttl", cache_ttl: float = STORE_CACHE_TTL
     ) -> DataSystem:
-        """The sources of :meth:`default`. What they bring is written to ``store``, which stands in until they have."""
+        """The sources of :meth:`default`. Their data are written to ``store``, which is read until they deliver."""
         persistence = Persistence(store=store, mode="read_write", cache=cache, cache_ttl=cache_ttl)
         return replace(cls.default(), persistence=persistence)
 
@@ -120,10 +120,10 @@ class DataSystem:
         refused_retry: Literal["extended", "never"] = "extended",
         persistence: Persistence | None = None,
     ) -> DataSystem:
-        """Exactly the sources given, and no FDv1 fallback and no store unless one is given.
+        """Exactly the given sources; no FDv1 fallback and no store unless given.
 
         Raises:
-            ConfigError: there is nothing that flags could come from: no initializer, no synchronizer and no store.
+            ConfigError: no initializer, no synchronizer and no store is given.
         """
         system = cls(
             initializers=initializers,

@@ -1,4 +1,4 @@
-"""What environment variables say about a client. Read only when ``Client.from_env`` asks.
+"""Options of a client from environment variables. Only ``Client.from_env`` reads them.
 
 Source: ``architecture.md`` 11.
 """
@@ -24,17 +24,17 @@ _WORDS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "
 
 
 def from_environment(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """The SDK key, empty if there is none, and the options of ``Config`` that are set.
+    """The SDK key, empty if it is not set, and the options of ``Config`` that are set.
 
     Raises:
-        ConfigError: an address is none, or the variable that decides about being offline has none of the words it may have.
+        ConfigError: an address is not a valid URL, or ``AIOFLAGS_OFFLINE`` has an unknown value.
     """
-    said = {name: value for name, text in environment.items() if (value := text.strip())}
-    # Checked here as well, since whoever set a variable does not know the option.
-    options: dict[str, Any] = {option: address(name, said[name], "") for option, name in _URIS.items() if name in said}
-    if _OFFLINE in said:
-        word = said[_OFFLINE].lower()
+    variables = {name: value for name, text in environment.items() if (value := text.strip())}
+    # Validated here too: the message names the variable instead of the option.
+    options: dict[str, Any] = {option: address(name, variables[name], "") for option, name in _URIS.items() if name in variables}
+    if _OFFLINE in variables:
+        word = variables[_OFFLINE].lower()
         if word not in _WORDS:
             raise ConfigError(f"{_OFFLINE}: expected one of {', '.join(_WORDS)}")
         options["offline"] = _WORDS[word]
-    return next((said[name] for name in _KEYS if name in said), ""), options
+    return next((variables[name] for name in _KEYS if name in variables), ""), options

@@ -1,4 +1,4 @@
-"""Persistence: which store a client has, and what for, checked once when it is chosen.
+"""Persistence: the store of a client, and its use. Validated when it is created.
 
 Source: ``data-system.md`` 7.4, 7.6 and 8.
 """
@@ -22,15 +22,15 @@ Cache = Literal["ttl", "off", "infinite"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Persistence:
-    """A store of flag data, beside the sources of a client or instead of them.
+    """A store of flag data, in addition to the sources of a client or instead of them.
 
-    ``store``: a :class:`~aioflags.stores.RedisStore`, a :class:`~aioflags.stores.DiskStore`, a builder or a store of a program's
-    own; a ready-made store serves one client, which closes it. ``mode``: whether what sources bring is written to it. Before
-    a source has delivered, the store stands in; ``cache`` says how old its data may be then: ``cache_ttl`` seconds
-    (``"ttl"``), as old as the client (``"infinite"``), or not at all for calls that wait (``"off"``: each of them reads the store).
+    ``store``: a :class:`~aioflags.stores.RedisStore`, a :class:`~aioflags.stores.DiskStore`, or your own builder or store; a store
+    that is not a builder serves one client, which closes it. ``mode``: whether the data of sources are written to it. Until a
+    source delivers, evaluations read the store; ``cache`` limits the age of the data then: ``cache_ttl`` seconds (``"ttl"``), no
+    limit (``"infinite"``), or no cache (``"off"``: each call that can wait reads the store).
 
     Raises:
-        ConfigError: an option cannot be meant.
+        ConfigError: an option has an invalid value.
     """
 
     store: Store | StoreBuilder
@@ -47,6 +47,6 @@ class Persistence:
 
 
 def checked_store(option: str, store: object) -> Store | StoreBuilder:
-    """``store``, if it is one, or describes one. Raises :class:`ConfigError`."""
+    """Returns ``store`` if it is a store or a builder of one. Raises :class:`ConfigError`."""
     require_methods(option, store, StoreBuilder if isinstance(store, StoreBuilder) else Store, "store")
     return cast("Store | StoreBuilder", store)
