@@ -1,7 +1,7 @@
 """aioflags: the feature-flag SDK for asyncio programs.
 
-Public names are loaded when they are first asked for: a process that only imports the package, as test runners and command
-lines do with whatever is installed, does not pay for a client.
+Public names are loaded at their first use: a process that only imports the package, as test runners and command lines do with all
+installed plugins, loads no client.
 """
 
 from typing import TYPE_CHECKING
@@ -69,27 +69,27 @@ __all__ = [
 if not TYPE_CHECKING:
     __getattr__ = on_demand(
         __name__,
-        {
+        {  # the same modules and names as in the block for type checkers
             "aioflags.client.ambient": ("current_context", "use_context"),
-            "aioflags.client.flag_changes": ("FlagChange", "ValueChange"),
             "aioflags.client.client": ("Client",),
+            "aioflags.client.flag_changes": ("FlagChange", "ValueChange"),
+            "aioflags.client.flags": ("Flags", "FlagsState"),
+            "aioflags.client.typed": ("Flag",),
             "aioflags.config.config": ("Config",),
             "aioflags.config.data_system": ("DataSystem",),
-            "aioflags.events.options": ("Events",),
-            "aioflags.stores.memberships": ("BigSegments",),
-            "aioflags.transport.settings": ("Http",),
+            "aioflags.config.persistence": ("Persistence",),
             "aioflags.errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
+            "aioflags.events.options": ("Events",),
             "aioflags.events.stats": ("Stats",),
-            "aioflags.client.flags": ("Flags", "FlagsState"),
             "aioflags.hooks.hook": ("Hook",),
             "aioflags.model.context": ("Context",),
             "aioflags.model.detail": ("BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
             "aioflags.model.explanation": ("Explanation",),
             "aioflags.model.result": ("ErrorInfo", "SourceState"),
             "aioflags.model.status": ("Status", "StatusReport", "StoreStatus"),
-            "aioflags.config.persistence": ("Persistence",),
-            "aioflags.client.typed": ("Flag",),
             "aioflags.runtime.version": ("__version__",),
+            "aioflags.stores.memberships": ("BigSegments",),
+            "aioflags.transport.settings": ("Http",),
         },
     )
 

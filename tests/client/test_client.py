@@ -126,7 +126,7 @@ async def test_every_door_answers(ask: Callable[..., Any], key: str, default: ob
         pytest.param("broken", "", None, {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"}, id="malformed"),
     ],
 )
-async def test_every_door_says_why(
+async def test_every_evaluation_method_has_the_reason(
     ask: Callable[..., Any], key: str, default: object, index: int | None, reason: Mapping[str, object]
 ) -> None:
     detail = await ask(key, default, detail=True)
@@ -151,7 +151,7 @@ async def test_expect_outranks_the_type_of_the_default(
     assert await ask(key, default, expect=expect) == value
 
 
-async def test_arrays_and_objects_are_the_callers_own(ask: Callable[..., Any]) -> None:
+async def test_arrays_and_objects_are_copied_for_each_caller(ask: Callable[..., Any]) -> None:
     (await ask("list", []))[1]["a"].append("mine")
     (await ask("object", {}, detail=True)).value["a"].append("mine")
     assert await ask("list", []) == [1, {"a": [2]}]
@@ -371,13 +371,13 @@ def test_the_secure_mode_hash_of_an_invalid_context_is_empty(caplog: pytest.LogC
         pytest.param("", "LAUNCHDARKLY_SDK_KEY", id="empty"),
     ],
 )
-def test_a_key_that_cannot_be_sent_is_remarked_and_never_shown(key: str, warned: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_sdk_key_that_cannot_be_sent_is_logged_without_the_key(key: str, warned: str, caplog: pytest.LogCaptureFixture) -> None:
     client = Client(key)
     assert warned in caplog.text
     assert not key or key not in caplog.text + repr(client) + repr(vars(client))
 
 
-def test_the_repr_of_flags_says_how_many_they_are_and_not_for_whom() -> None:
+def test_the_repr_of_flags_shows_their_number_but_not_the_context() -> None:
     client = Client.local({"flagValues": {"a": 1, "b": 2}})
     assert repr(client.flags_nowait(Context("anna"))) == "<Flags, 2 of a client that is NOT_READY>"
 
@@ -388,7 +388,7 @@ def test_the_key_is_in_no_repr(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("key", [None, 3, b"key"])
-def test_a_key_that_is_no_string_is_refused(key: Any) -> None:
+def test_a_key_that_is_not_a_string_raises(key: Any) -> None:
     with pytest.raises(ConfigError, match="sdk_key"):
         Client(key)
 
@@ -437,9 +437,7 @@ def test_a_local_mapping_with_a_mistake_is_refused_at_once() -> None:
         pytest.param({}, False, id="unset"),
     ],
 )
-def test_the_environment_says_whether_to_be_offline(
-    variables: Mapping[str, str], offline: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_environment_variable_sets_offline(variables: Mapping[str, str], offline: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"LAUNCHDARKLY_SDK_KEY": "sdk-from-env", **variables}.items():
         monkeypatch.setenv(name, value)
     assert Client.from_env().is_offline is offline
@@ -543,7 +541,7 @@ async def test_one_wrong_value_from_a_source_costs_that_source_alone(caplog: pyt
 OVERDUE = "start timed out: serving flag data that no source has confirmed; they may be old"
 
 
-async def test_unconfirmed_data_are_remarked_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unconfirmed_data_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aioflags")
 
     async def unconfirmed(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:
@@ -646,7 +644,7 @@ async def test_an_offline_client_explains_that_it_is_offline() -> None:
     assert [step.text for step in found.steps] == ["the client is offline, so it has no flag data"]
 
 
-async def test_a_key_that_is_no_string_cannot_be_explained() -> None:
+async def test_explain_raises_for_a_key_that_is_not_a_string() -> None:
     with pytest.raises(ConfigError, match="key: expected a string, got int"):
         await Client.local(DOCUMENT).explain(1, USER)  # type: ignore[arg-type]  # what is tested
 
@@ -657,7 +655,7 @@ async def test_without_sources_a_client_is_ready_at_once() -> None:
         assert (await client.variation_detail("f", USER, 1)).reason.error_kind == "FLAG_NOT_FOUND"
 
 
-async def test_a_configured_default_is_the_callers_own() -> None:
+async def test_a_configured_default_is_copied_for_each_caller() -> None:
     given = {"k": {"a": [1]}}
     async with Client.local({}, Config(defaults=given)) as client:
         given["k"]["a"].append(2)
@@ -673,7 +671,7 @@ async def test_what_is_wrong_with_a_flag_goes_to_the_configured_logger(caplog: p
     assert [(record.name, "serves variation 7" in record.getMessage()) for record in caplog.records] == [("mine", True)]
 
 
-async def test_flags_pinned_for_nobody_stay_so() -> None:
+async def test_flags_pinned_without_a_context_ignore_a_later_ambient_one() -> None:
     async with Client.local(DOCUMENT) as client:
         flags = await client.flags()
         with use_context(USER):

@@ -52,7 +52,7 @@ def test_the_arguments_of_a_call_are_completed(key: str, context: Context | None
     assert question.key.__class__ is str
 
 
-def test_a_typed_flags_default_is_the_callers_own_copy() -> None:
+def test_a_typed_flags_default_is_copied_for_each_call() -> None:
     snapshot = Client.local({})._holder.snapshot
     first, second = (evaluator().question(snapshot, LIMITS, USER, None, None, method="variation") for _ in range(2))
     assert first.default == second.default

@@ -116,7 +116,7 @@ async def test_a_typed_flag_is_counted_as_a_plain_key_with_its_default_is() -> N
     assert batch.count() == 4
 
 
-async def test_a_typed_flag_whose_value_has_another_type_has_its_own_default() -> None:
+async def test_a_typed_flag_whose_value_has_another_type_serves_its_default() -> None:
     client = Client.local({"flagValues": {"f": "text", "g": 1}})
     number, nothing = Flag[int]("f", default=7), Flag[int | None]("g", default=None)
     assert await client.variation(number, USER) == client.variation_nowait(number, USER) == 7

@@ -61,7 +61,7 @@ async def waiting(changes: Any) -> list[Any]:
         pytest.param("flag", "d", ["d"], id="DS-140 a flag that nothing depends on"),
     ],
 )
-async def test_a_change_is_told_to_everything_that_depends_on_it(kind: str, key: str, told: list[str]) -> None:
+async def test_a_change_is_reported_for_all_flags_that_depend_on_it(kind: str, key: str, told: list[str]) -> None:
     def put(kind: str, key: str, version: int) -> tuple[str, object]:
         item = {"key": key, "version": version, **LINKED[f"{kind}s"][key]}
         return "put-object", {"version": version, "kind": kind, "key": key, "object": item}
@@ -86,7 +86,7 @@ async def test_a_flag_is_reported_although_its_value_stays_the_same() -> None:
 
 
 @pytest.mark.holds("DS-143")
-async def test_a_value_change_is_told_to_the_one_context_whose_value_differs() -> None:
+async def test_a_value_change_is_reported_only_for_the_context_whose_value_differs() -> None:
     source = MemorySource()
     source.update(source.flag("f").variations("old", "new").fallthrough_variation(0))
     async with client_of(source) as client:
@@ -96,7 +96,7 @@ async def test_a_value_change_is_told_to_the_one_context_whose_value_differs() -
         assert await waiting(bert) == []
 
 
-async def test_data_can_be_seen_when_their_change_is_told() -> None:
+async def test_data_are_visible_when_their_change_is_reported() -> None:
     source = MemorySource({"f": 1})
     async with client_of(source) as client:
         with client.changes() as changes:
@@ -114,7 +114,7 @@ async def test_nothing_is_lost_between_the_call_and_the_first_read() -> None:
         assert [await anext(values), await anext(values)] == [ValueChange("f", 1, 2), ValueChange("f", 2, 3)]
 
 
-async def test_the_values_handed_out_are_the_readers_own() -> None:
+async def test_values_of_changes_are_copies() -> None:
     source = MemorySource({"f": {"deep": [1]}})
     async with client_of(source) as client:
         values = client.changes("f", USER)
@@ -155,7 +155,7 @@ async def test_leaving_the_block_deregisters() -> None:
         assert [change async for change in changes] == []
 
 
-async def test_an_observer_that_nobody_holds_is_forgotten() -> None:
+async def test_an_iterator_without_references_is_removed() -> None:
     async with client_of(MemorySource()) as client:
         observer = client.changes()
         assert client._cell.is_followed
@@ -163,7 +163,7 @@ async def test_an_observer_that_nobody_holds_is_forgotten() -> None:
         assert not client._cell.is_followed
 
 
-async def test_a_slow_reader_of_values_loses_the_oldest_and_a_line_says_so(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_slow_reader_of_values_loses_the_oldest_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     source = MemorySource({"f": -1})
     async with client_of(source) as client:
         values = client.changes("f", USER)
@@ -185,7 +185,7 @@ async def test_a_context_that_cannot_be_used_is_refused() -> None:
 
 
 @pytest.mark.real_time
-async def test_observers_register_in_other_threads_while_changes_are_told() -> None:
+async def test_iterators_register_in_other_threads_while_changes_are_published() -> None:
     source = MemorySource({"f": 0})
     async with client_of(source) as client:
         stop = threading.Event()

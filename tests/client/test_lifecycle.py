@@ -127,7 +127,7 @@ async def test_a_permanent_failure_ends_the_start_at_once(caplog: pytest.LogCapt
     await client.aclose()
 
 
-async def test_no_wait_is_no_wait() -> None:
+async def test_start_with_a_wait_of_0_returns_at_once() -> None:
     client = client_of(data_after(1))
     began = seconds()
     await client.start(0)
@@ -135,7 +135,7 @@ async def test_no_wait_is_no_wait() -> None:
     await client.aclose()
 
 
-async def test_the_start_limit_shows_in_the_status_whether_somebody_waits_or_not() -> None:
+async def test_the_start_limit_changes_the_status_even_if_no_call_waits() -> None:
     client = client_of(data_after(20))
     await client.start(0)
     await asyncio.sleep(6)
@@ -362,7 +362,7 @@ async def test_a_source_that_does_not_end_is_abandoned_in_time(caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 0.001])
-async def test_a_close_without_time_says_how_much_is_lost_and_accuses_no_source(
+async def test_a_close_without_time_logs_the_lost_events_and_blames_no_source(
     timeout: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Service()
@@ -383,7 +383,7 @@ async def test_a_close_without_time_says_how_much_is_lost_and_accuses_no_source(
 
 @pytest.mark.parametrize("held", [0.15, 0.2, 60])
 @pytest.mark.parametrize("takes", [Answer(202, after=HANG), Answer(503)], ids=["no answer", "a failure, and the pause after it"])
-async def test_a_close_while_somebody_holds_the_loop_counts_what_is_lost_and_accuses_no_source(
+async def test_a_close_while_the_loop_is_blocked_counts_lost_events_and_blames_no_source(
     held: float, takes: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Service()
@@ -499,7 +499,7 @@ class Ended:
         """The same."""
 
 
-async def test_what_ends_without_a_word_does_not_leave_a_status_that_all_is_well() -> None:
+async def test_a_store_session_that_ends_by_itself_sets_the_status_to_fatal() -> None:
     client = client_of(data_after(0))
     data_updates: Any = client._data_updates
     data_updates.store_session = Ended()
@@ -510,7 +510,7 @@ async def test_what_ends_without_a_word_does_not_leave_a_status_that_all_is_well
     await client.aclose()
 
 
-async def test_a_client_without_anything_left_to_do_is_not_said_to_have_failed() -> None:
+async def test_a_client_without_synchronizers_stays_ready_after_its_initializer() -> None:
     source = MemorySource({"f": 1})
     async with Client("", Config(data_system=DataSystem.custom(initializers=[basis_of(source)]))) as client:
         await asyncio.sleep(60)
@@ -533,7 +533,7 @@ async def test_a_start_ends_although_the_root_task_is_cancelled_before_its_first
     await client.aclose()
 
 
-async def test_a_root_task_that_others_cancel_does_not_leave_a_status_that_all_is_well() -> None:
+async def test_a_root_task_that_other_code_cancels_ends_the_ready_status() -> None:
     client = client_of(data_after(0))
     await client.start()
     waiter = asyncio.create_task(anext_after_ready(client))
@@ -554,6 +554,6 @@ async def anext_after_ready(client: Client) -> str:
     return "ended"
 
 
-async def test_waiting_for_a_client_that_nobody_started_is_refused() -> None:
+async def test_wait_ready_raises_before_the_start() -> None:
     with pytest.raises(LifecycleError, match="not started"):
         await client_of(data_after(0)).wait_ready()

@@ -107,7 +107,7 @@ async def test_an_override_holds_at(
         assert await ask(client, context) is not True
 
 
-def test_the_reason_says_override_and_the_value_is_no_default() -> None:
+def test_the_reason_of_an_override_is_override_not_default() -> None:
     client = Client.local(DOCUMENT)
     with OVERRIDES.in_task({"checkout": True}):
         detail = client.variation_detail_nowait("checkout", USER, False)
@@ -137,7 +137,7 @@ def test_an_override_of_another_type_is_refused_as_data_would_be(caplog: pytest.
     assert "checkout: its value is a string where a boolean is asked for; serving the default" in caplog.text
 
 
-def test_what_an_override_serves_is_the_callers_own() -> None:
+def test_the_value_of_an_override_is_copied_for_each_caller() -> None:
     client = Client.local(DOCUMENT)
     with OVERRIDES.in_task({"limits": {"items": [7]}}):
         client.variation_nowait("limits", USER)["items"].append(8)
@@ -243,7 +243,7 @@ def test_inner_overrides_outrank_outer_ones_and_a_tasks_those_of_everybody() -> 
         assert value() == "task"
 
 
-def test_observers_hear_of_every_evaluation_of_one_flag() -> None:
+def test_observers_are_called_for_every_evaluation_of_one_flag() -> None:
     client = Client.local(DOCUMENT)
     heard: list[Observation] = []
     with OVERRIDES.observed(heard.append):
@@ -275,7 +275,7 @@ async def test_those_who_follow_changes_see_the_data() -> None:
     assert heard == []
 
 
-def test_the_short_way_is_taken_exactly_while_there_is_nothing() -> None:
+def test_the_fast_path_is_enabled_only_while_the_registry_is_empty() -> None:
     client, offline = Client.local(DOCUMENT), Client("", Config(offline=True))
     ways: list[tuple[bool, bool]] = []
 
@@ -292,13 +292,13 @@ def test_the_short_way_is_taken_exactly_while_there_is_nothing() -> None:
     assert ways == [(True, False), (False, False), (False, False), (False, False), (True, False)]
 
 
-def test_a_client_that_nobody_holds_is_not_kept() -> None:
+def test_a_client_without_references_is_collected() -> None:
     kept = weakref.ref(Client.local(DOCUMENT))
     gc.collect()
     assert kept() is None
 
 
-async def test_an_explanation_says_that_a_test_overrides_the_flag() -> None:
+async def test_an_explanation_mentions_the_override_of_a_test() -> None:
     client = Client.local(DOCUMENT)
     with OVERRIDES.in_task({"checkout": {"a": 1}}):
         found = await client.explain("checkout", USER)

@@ -129,7 +129,7 @@ async def test_the_next_attempt(cell: StatusCell, facts: list[Fact], next_attemp
 
 
 @pytest.mark.holds("DS-89")
-async def test_repeated_failures_do_not_begin_the_interruption_anew(cell: StatusCell) -> None:
+async def test_repeated_failures_keep_the_start_of_the_interruption(cell: StatusCell) -> None:
     valid(cell)
     interrupted(cell)
     began = cell.newest
@@ -145,7 +145,7 @@ async def test_since_is_when_the_status_began_on_the_loops_clock(cell: StatusCel
     assert cell.newest.since == asyncio.get_running_loop().time()
 
 
-async def test_data_can_be_seen_by_whoever_sees_the_status(cell: StatusCell) -> None:
+async def test_data_are_visible_before_their_status(cell: StatusCell) -> None:
     statuses = LatestIterator(cell.reports)
     await anext(statuses)
     seen: list[bool] = []

@@ -91,13 +91,13 @@ class TestAtEveryDoor:
     async def test_its_default_is_served(self, ask: Ask, flag: Flag[Any]) -> None:
         assert await ask(Client.local(VALUES), flag) is flag.default
 
-    async def test_a_default_that_could_be_changed_is_the_callers_own(self, ask: Ask) -> None:
+    async def test_a_mutable_default_is_copied_for_each_caller(self, ask: Ask) -> None:
         flag = Flag[dict[str, Any]]("absent", default={"items": []})
         found = await ask(Client.local(VALUES), flag)
         found["items"].append(1)
         assert await ask(Client.local(VALUES), flag) == {"items": []}
 
-    async def test_a_default_of_the_configuration_outranks_its_own(self, ask: Ask) -> None:
+    async def test_a_default_of_the_configuration_outranks_the_typed_flags(self, ask: Ask) -> None:
         client = Client.local({}, Config(defaults={"checkout": True}))
         assert await ask(client, CHECKOUT) is True
 
@@ -107,7 +107,7 @@ class TestAtEveryDoor:
         assert await ask(Client.local(VALUES), THEME) == "dark"
 
 
-async def test_a_default_in_the_call_outranks_its_own() -> None:
+async def test_a_default_in_the_call_outranks_the_typed_flags() -> None:
     client = Client.local({})
     assert await client.variation(CHECKOUT, USER, True) is True
     assert client.flags_nowait(USER).variation(THEME, "blue") == "blue"
@@ -182,7 +182,7 @@ def test_an_enum_may_be_a_default() -> None:
         pytest.param(None, "key: expected str", id="no string"),
     ],
 )
-def test_a_key_that_is_none_is_refused(key: Any, message: str) -> None:
+def test_an_invalid_key_of_a_typed_flag_raises(key: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Flag[bool](key, default=False)
 

@@ -73,7 +73,7 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(option: str, add
         assert "anna" not in str(caught.value)
 
 
-def test_the_error_for_a_password_says_what_to_do() -> None:
+def test_the_error_for_a_password_in_an_address_has_the_way_out() -> None:
     with pytest.raises(ConfigError, match=r"^base_uri: remove the user name and password from 'https://\*\*\*@flags\.test'"):
         Config(base_uri="https://anna:s3cret@flags.test")
 
@@ -157,7 +157,7 @@ def test_no_poll_interval_is_below_thirty_seconds(
         pytest.param({}, None, id="none"),
     ],
 )
-def test_endpoints_that_are_moved_in_part_are_remarked(
+def test_changing_only_some_addresses_logs_a_warning(
     options: Mapping[str, str], warning: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -165,13 +165,13 @@ def test_endpoints_that_are_moved_in_part_are_remarked(
     assert caplog.messages == ([] if warning is None else [warning])
 
 
-def test_a_start_wait_of_more_than_a_minute_is_remarked(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_start_wait_of_more_than_a_minute_logs_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert Config(start_wait=61).start_wait == 61
     assert "start_wait" in caplog.text
 
 
-def test_a_configuration_cannot_be_changed_and_keeps_its_own_copies() -> None:
+def test_a_configuration_is_immutable_and_copies_its_arguments() -> None:
     defaults = {"a": 1}
     sources = [MemorySource()]
     config = Config(defaults=defaults, data_system=DataSystem.custom(synchronizers=sources))

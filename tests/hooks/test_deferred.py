@@ -54,7 +54,7 @@ def client_with(*hooks: Hook, **options: Any) -> Client:
     return Client.local({}, Config(hooks=hooks, **options))
 
 
-async def test_a_hook_hears_of_an_event() -> None:
+async def test_after_track_gets_the_event() -> None:
     hook = Plain()
     async with client_with(hook) as client:
         client.track("paid", USER, {"items": 2}, 9.5)

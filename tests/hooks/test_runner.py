@@ -135,7 +135,7 @@ def client_with(*hooks: Hook, **options: Any) -> Client:
 
 
 @every_door
-async def test_a_hook_hears_of_the_call_and_of_its_answer(ask: Ask) -> None:
+async def test_a_hook_gets_the_call_and_its_result(ask: Ask) -> None:
     hook = Told()
     async with client_with(hook) as client:
         assert await ask(client, "checkout", USER, False) is True
@@ -160,7 +160,7 @@ async def test_a_hook_hears_of_the_call_and_of_its_answer(ask: Ask) -> None:
         pytest.param("checkout", NOBODY, False, "USER_NOT_SPECIFIED", 7, id="CS-C7 a context that cannot be used"),
     ],
 )
-async def test_it_hears_of_defaults_and_why(
+async def test_a_hook_gets_the_default_and_the_reason(
     ask: Ask, key: str, context: Context, default: object, error: str, version: int | None
 ) -> None:
     hook = Told()
@@ -173,7 +173,7 @@ async def test_it_hears_of_defaults_and_why(
 
 @every_door
 @pytest.mark.holds("CS-C1")
-async def test_it_hears_of_evaluations_offline(ask: Ask) -> None:
+async def test_a_hook_gets_evaluations_of_an_offline_client(ask: Ask) -> None:
     hook = Told()
     async with client_with(hook, offline=True) as client:
         assert await ask(client, "checkout", USER, "d") == "d"
@@ -182,7 +182,7 @@ async def test_it_hears_of_evaluations_offline(ask: Ask) -> None:
 
 @every_door
 @pytest.mark.holds("CS-C8")
-async def test_it_hears_the_callers_default_and_the_answer_that_the_configuration_gives(ask: Ask) -> None:
+async def test_a_hook_gets_the_callers_default_and_the_configured_one_as_result(ask: Ask) -> None:
     hook = Told()
     async with client_with(hook, defaults={"missing": "configured"}) as client:
         assert await ask(client, "missing", USER, "d") == "configured"
@@ -200,7 +200,7 @@ async def test_a_typed_flag_brings_its_default_and_is_one_evaluation(ask: Ask) -
 
 
 @every_door
-async def test_it_hears_of_an_override(ask: Ask) -> None:
+async def test_a_hook_gets_the_value_of_an_override(ask: Ask) -> None:
     hook = Told()
     async with client_with(hook) as client:
         with overrides({"checkout": False}):
@@ -209,7 +209,7 @@ async def test_it_hears_of_an_override(ask: Ask) -> None:
 
 
 @every_door
-async def test_the_detail_it_hears_holds_what_the_caller_gets(ask: Ask) -> None:
+async def test_the_detail_of_a_hook_is_that_of_the_caller(ask: Ask) -> None:
     hook = Told()
     async with client_with(hook) as client:
         value = await ask(client, "limits", USER, {})
@@ -217,7 +217,7 @@ async def test_the_detail_it_hears_holds_what_the_caller_gets(ask: Ask) -> None:
     assert hook.details[0].value is value
 
 
-async def test_prerequisites_and_questions_for_everything_are_no_evaluations() -> None:
+async def test_hooks_do_not_run_for_prerequisites_or_for_all_flags() -> None:
     hook = Told()
     async with client_with(hook) as client:
         await client.variation("above", USER, "")
@@ -238,7 +238,7 @@ async def test_following_a_value_is_evaluating_it() -> None:
 
 
 @pytest.mark.holds("DS-97")
-async def test_it_hears_the_environment_as_far_as_it_is_known() -> None:
+async def test_a_hook_gets_the_environment_id_once_it_is_known() -> None:
     hook = Told()
     service = Service(
         Answer(200, {"Content-Type": "text/event-stream", "X-LD-EnvID": "env-1"}, [sse(*payload("f"))]),
@@ -260,7 +260,7 @@ async def test_it_hears_the_environment_as_far_as_it_is_known() -> None:
 
 
 @every_door
-async def test_they_run_in_order_and_back_each_with_its_own_data(ask: Ask) -> None:
+async def test_hooks_run_in_order_and_back_each_with_its_data(ask: Ask) -> None:
     log: list[str] = []
     hooks = [Told(name, log) for name in ("h1", "h2", "h3")]
     async with client_with(*hooks) as client:
@@ -278,7 +278,7 @@ async def test_they_run_in_order_and_back_each_with_its_own_data(ask: Ask) -> No
 
 @every_door
 @pytest.mark.parametrize("returned", [None, 1, "text", [("a", 1)]])
-async def test_what_is_no_mapping_counts_as_the_data_that_was_given(ask: Ask, returned: Any) -> None:
+async def test_a_result_that_is_not_a_mapping_leaves_the_data_unchanged(ask: Ask, returned: Any) -> None:
     class Odd(Told):
         def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
             return returned  # type: ignore[no-any-return]  # the mistake
@@ -348,9 +348,7 @@ async def test_an_awaited_call_runs_plain_and_coroutine_stages_in_order(ask: Ask
 
 
 @pytest.mark.parametrize("ask", PLAIN)
-async def test_a_call_that_never_waits_leaves_coroutine_stages_out_and_says_so_once(
-    ask: Ask, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_call_that_never_waits_skips_coroutine_stages_with_one_warning(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
     log: list[str] = []
     async with client_with(Told("h1", log), Waiting("h2", log)) as client:
         for _ in range(3):
@@ -397,7 +395,9 @@ async def test_a_plain_function_may_return_something_to_wait_for(ask: Ask) -> No
 
 
 @pytest.mark.parametrize("ask", PLAIN)
-async def test_where_nobody_waits_that_is_left_out_too(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_call_that_never_waits_skips_a_plain_stage_that_returns_an_awaitable(
+    ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
     hook = Disguised()
     async with client_with(hook) as client:
         await ask(client, "checkout", USER, False)
@@ -451,7 +451,7 @@ class SlowAfter(Cancelled):
         ),
     ],
 )
-async def test_a_hook_hears_that_a_cancelled_caller_gets_no_answer(second: type[Told], log: list[str]) -> None:
+async def test_evaluation_cancelled_runs_if_the_caller_is_cancelled(second: type[Told], log: list[str]) -> None:
     told: list[str] = []
     hook = Cancelled("h1", told)
     async with client_with(hook, second("h2", told)) as client:
@@ -463,7 +463,7 @@ async def test_a_hook_hears_that_a_cancelled_caller_gets_no_answer(second: type[
         assert (told, hook.datas) == (log, [{}, {"from": "h1"}])
 
 
-async def test_hooks_hear_it_in_the_opposite_order_while_a_store_is_asked() -> None:
+async def test_evaluation_cancelled_runs_in_reverse_order_during_a_store_query() -> None:
     told: list[str] = []
     segment = {"unbounded": True, "generation": 1}
     rule = {"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 0}
@@ -543,7 +543,7 @@ async def test_a_hook_that_fails_changes_nothing_and_is_named_in_the_log(ask: As
 
 
 @every_door
-async def test_a_failure_that_repeats_is_said_once_for_each_flag(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_repeated_failure_is_logged_once_for_each_flag(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
     async with client_with(Failing()) as client:
         for key in ("checkout", "checkout", "text"):
             await ask(client, key, USER, None)
@@ -711,7 +711,7 @@ async def test_the_first_hook_may_come_late(ask: Ask) -> None:
     assert len(hook.calls) == 1
 
 
-async def test_flags_that_were_pinned_before_a_hook_came_are_hooked_too() -> None:
+async def test_a_new_hook_runs_for_flags_that_were_pinned_before() -> None:
     hook = Told()
     async with client_with() as client:
         flags = await client.flags(USER)
@@ -747,7 +747,7 @@ async def test_a_hook_that_comes_during_a_call_sees_the_next_one() -> None:
         pytest.param(None, "hooks: expected a sequence of Hook, got NoneType", id="nothing"),
     ],
 )
-def test_what_is_no_hook_is_refused_by_the_configuration(hooks: Any, problem: str) -> None:
+def test_the_configuration_refuses_an_object_that_is_not_a_hook(hooks: Any, problem: str) -> None:
     with pytest.raises(ConfigError, match=f"^{problem}$"):
         Config(hooks=hooks)
 
@@ -760,7 +760,7 @@ def test_the_configuration_keeps_a_copy() -> None:
 
 
 @pytest.mark.parametrize("hook", [print, Told, None])
-def test_what_is_no_hook_is_refused_by_add_hook(hook: Any) -> None:
+def test_add_hook_refuses_an_object_that_is_not_a_hook(hook: Any) -> None:
     with pytest.raises(ConfigError, match=r"^hook: expected Hook, got "):
         client_with().add_hook(hook)
 
@@ -773,7 +773,7 @@ async def test_a_stage_may_stand_in_the_instance() -> None:
     assert seen == ["checkout"]
 
 
-async def test_a_hook_without_stages_of_its_own_does_nothing() -> None:
+async def test_a_hook_that_overrides_no_stage_changes_nothing() -> None:
     async with client_with(Hook()) as client:
         assert await client.variation("checkout", USER, False) is True
         assert client.variation_nowait("checkout", USER, False) is True
@@ -789,7 +789,7 @@ async def test_a_call_that_cannot_be_meant_reaches_no_hook() -> None:
     assert hook.calls == []
 
 
-async def test_however_many_flags_it_fails_for_the_log_hears_of_stages_that_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+async def test_skipped_stages_are_logged_after_failures_for_many_flags(caplog: pytest.LogCaptureFixture) -> None:
     class Failing(Hook):
         name = "failing"
 
@@ -811,7 +811,7 @@ async def test_however_many_flags_it_fails_for_the_log_hears_of_stages_that_are_
     ]
 
 
-async def test_however_many_flags_there_are_not_the_log_hears_of_one_with_another_type(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_type_is_logged_after_many_unknown_flags(caplog: pytest.LogCaptureFixture) -> None:
     async with Client.local({"flagValues": {"text": "a"}}) as client:
         for number in range(1001):
             client.variation_nowait(f"f{number}", Context("u"), 0)

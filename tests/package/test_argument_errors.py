@@ -95,7 +95,7 @@ VALUES: dict[str, tuple[Callable[[MemoryClient], object], str]] = {
 
 
 @pytest.mark.parametrize(("call", "message"), VALUES.values(), ids=VALUES)
-def test_a_wrong_value_is_a_config_error_that_says_what_to_do(call: Callable[[MemoryClient], object], message: str) -> None:
+def test_a_wrong_value_is_a_config_error_with_the_way_out(call: Callable[[MemoryClient], object], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as raised:
         call(MemoryClient())
     assert not isinstance(raised.value, TypeError)
@@ -134,7 +134,7 @@ async def test_a_time_to_wait_is_a_number_of_seconds(
         assert client.status.status == "READY"  # the call has changed nothing
 
 
-async def test_no_time_left_is_a_time_too() -> None:
+async def test_a_timeout_of_0_is_accepted() -> None:
     async with MemoryClient() as client:
         assert await client.flush_and_wait(-1) is True
         await client.aclose(-1)

@@ -27,7 +27,7 @@ REFUSED = StatusReport(
         pytest.param(NotReadyError("no flag data after 5 s", WAITING), TimeoutError, id="no data in time is a TimeoutError"),
     ],
 )
-def test_an_error_is_what_its_kind_is_elsewhere_too(error: Exception, also: type[Exception]) -> None:
+def test_each_error_is_also_the_matching_builtin_exception(error: Exception, also: type[Exception]) -> None:
     assert isinstance(error, FlagsError)
     assert isinstance(error, also)
 
@@ -39,7 +39,7 @@ def test_an_error_is_what_its_kind_is_elsewhere_too(error: Exception, also: type
         pytest.param(REFUSED, "no flag data: status FATAL, source OFF: 401: is the SDK key right?", id="with the last failure"),
     ],
 )
-def test_not_being_ready_says_what_is_known(report: StatusReport, message: str) -> None:
+def test_not_ready_error_shows_the_status_and_the_last_error(report: StatusReport, message: str) -> None:
     error = NotReadyError("no flag data", report)
     assert str(error) == message
     assert error.report is report
