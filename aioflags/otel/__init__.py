@@ -12,16 +12,17 @@ Source: OpenTelemetry's semantic conventions for feature flags; ``client-surface
 
 from __future__ import annotations
 
+from aioflags.runtime.lazy import publish
+
 try:
-    import opentelemetry  # noqa: F401 -- only to see whether it is installed
+    from aioflags.otel.events import EventsHook
+    from aioflags.otel.metrics import MetricsPlugin
+    from aioflags.otel.tracing import TracingHook
 except ModuleNotFoundError as _missing:
+    if not (_missing.name or "").startswith("opentelemetry"):
+        raise
     _message = "aioflags.otel needs the extra otel: pip install 'aioflags[otel]'"
     raise ModuleNotFoundError(_message, name=_missing.name) from None
-
-from aioflags.otel.events import EventsHook
-from aioflags.otel.metrics import MetricsPlugin
-from aioflags.otel.tracing import TracingHook
-from aioflags.runtime.lazy import publish
 
 __all__ = ["EventsHook", "MetricsPlugin", "TracingHook"]
 

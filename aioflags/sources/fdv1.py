@@ -91,7 +91,7 @@ class Fdv1Poller:
         demand: PollOnDemand | None = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
-        self.name = Fdv1Polling.name
+        self.name: str = Fdv1Polling.name
         self._interval = interval
         self._url = latest_all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
         self._poller = Poller(self.name, context, http, read_body=read_all, read_head=_no_directive)

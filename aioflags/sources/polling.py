@@ -46,7 +46,7 @@ class PollingSource:
     def __init__(
         self, context: SourceContext, *, base_uri: str, interval: float, demand: PollOnDemand | None, http: Http | None
     ) -> None:
-        self.name = Polling.name
+        self.name: str = Polling.name
         self._base_uri = base_uri
         self._interval = interval
         self._demand = demand
