@@ -160,9 +160,9 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     def from_dict(data: Mapping[str, object]) -> Context:
         """Read a context in LaunchDarkly's JSON format with ``kind``. The result is invalid if ``data`` is not a context."""
         if not isinstance(cast("Any", data), Mapping):
-            return invalid_context(f"context: expected an object, got {type_name(data)}")
+            return invalid_context(f"expected an object, got {type_name(data)}")
         if "kind" not in data:
-            return invalid_context('context: missing "kind" (Context.from_legacy_user reads users without it)')
+            return invalid_context('missing "kind" (Context.from_legacy_user reads users without it)')
         if data["kind"] != "multi":
             return _restore(read_single(data))
         members: list[Context] = []

@@ -87,7 +87,7 @@ def test_it_serves_the_file_and_what_becomes_of_it(server: Server, file: Path) -
 def test_the_directive_can_be_typed(server: Server) -> None:
     assert "X-LD-FD-Fallback" not in httpx.get(f"{server.url}/sdk/poll", **ASK).headers
     server.type("directive on 60")
-    server.says("FDv2 orders")
+    server.says("FDv2 directs")
     assert httpx.get(f"{server.url}/sdk/poll", **ASK).headers["X-LD-FD-Fallback-TTL"] == "60"
 
 

@@ -125,7 +125,7 @@ def test_or_for_a_while(file: Path) -> None:
 
 def test_news_are_told_in_words() -> None:
     assert _line({"flag": "a", "value": 2, "before": [1]}) == '"a" is 2 now, and was [1]'
-    assert _line({"flag": "b", "absent": True, "nearest": None}) == 'there is no flag "b"'
-    assert _line({"flag": "b", "absent": True, "nearest": "a"}) == 'there is no flag "b", did you mean "a"?'
+    assert _line({"flag": "b", "absent": True, "nearest": None}) == 'unknown flag "b"'
+    assert _line({"flag": "b", "absent": True, "nearest": "a"}) == 'unknown flag "b", did you mean "a"?'
     assert _line({"flag": "a\nb"}) == '"a\\nb" has changed'
     assert _line({"status": "STALE", "sourceState": "INTERRUPTED", "lastError": "gone"}).endswith('; last error: "gone"')

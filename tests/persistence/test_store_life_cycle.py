@@ -182,8 +182,10 @@ failing_builds = pytest.mark.parametrize(
     [
         pytest.param(OSError("no secret mounted"), "could not build it: OSError: no secret mounted", id="raises"),
         pytest.param(KeyError(), "could not build it: KeyError", id="raises without a text"),
-        pytest.param("redis", "FailingBuilder.build: str is no store (it has no method initialized)", id="builds something else"),
-        pytest.param(asyncio.CancelledError(), "something that it waited for was cancelled", id="raises CancelledError"),
+        pytest.param(
+            "redis", "FailingBuilder.build: str is not a store (it has no method initialized)", id="builds something else"
+        ),
+        pytest.param(asyncio.CancelledError(), "a task or future that it awaited was cancelled", id="raises CancelledError"),
     ],
 )
 

@@ -43,7 +43,7 @@ def test_a_store_that_will_never_be_written_is_logged(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        pytest.param({"store": None}, "store: NoneType is no store (it has no method initialized)", id="no store"),
+        pytest.param({"store": None}, "store: NoneType is not a store (it has no method initialized)", id="no store"),
         pytest.param({"store": RedisStore}, "store: RedisStore is a class", id="a class"),
         pytest.param({"mode": "write"}, "mode: expected 'read_only' or 'read_write', got 'write'", id="an unknown mode"),
         pytest.param({"cache": 15}, "cache: expected 'ttl' or 'off' or 'infinite', got 15", id="a cache that is a number"),

@@ -119,7 +119,7 @@ def test_a_failure_shows(
 def test_a_failure_without_any_event_says_so(events: EventRecorder) -> None:
     with pytest.raises(AssertionError, match=r"^the event 'purchase' was not tracked; no event was tracked$"):
         events.assert_tracked("purchase")
-    with pytest.raises(AssertionError, match=r"^anna was not identified; no context was$"):
+    with pytest.raises(AssertionError, match=r"^anna was not identified; no context was identified$"):
         events.assert_identified(ANNA)
 
 

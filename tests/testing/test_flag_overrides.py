@@ -48,7 +48,7 @@ def test_it_is_no_decorator() -> None:
     ("values", "named"),
     [
         pytest.param({"limits": {"a": {1}}}, r"limits\.a: expected a JSON value, got set", id="a set"),
-        pytest.param({"rate": float("inf")}, "rate: inf is no number", id="infinity"),
+        pytest.param({"rate": float("inf")}, "rate: inf is not a number", id="infinity"),
         pytest.param({3: True}, "expected strings as names", id="a key that is no string"),
     ],
 )

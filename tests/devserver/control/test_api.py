@@ -60,7 +60,7 @@ async def test_a_flag_is_written_read_and_served(control: httpx.AsyncClient, sta
         pytest.param(
             "flags/a",
             {**FLAG, "prerequisites": [{"key": "with/slash and ?", "variation": 1}, {"key": "b", "variation": 0}]},
-            ['flags.a.prerequisites[1].key: there is no flag "b" [missing-prerequisite]'],
+            ['flags.a.prerequisites[1].key: unknown flag "b" [missing-prerequisite]'],
             id="an unknown prerequisite",
         ),
         pytest.param(

@@ -68,8 +68,8 @@ def test_a_valid_event_has_no_problems(event: dict[str, Any]) -> None:
         pytest.param(feature(variation=True), ["variation: expected whole number, got boolean"], id="a boolean for a number"),
         pytest.param(feature(user="u"), ["user: unknown property"], id="an unknown property"),
         pytest.param(feature(context=...), ['expected "context"'], id="no context"),
-        pytest.param(feature(context={"key": "u"}), ["context: a context has a"], id="a context without a kind"),
-        pytest.param(feature(context="u"), ["context: a context is an object"], id="a context that is a string"),
+        pytest.param(feature(context={"key": "u"}), ['context: missing "kind"'], id="a context without a kind"),
+        pytest.param(feature(context="u"), ["context: expected an object"], id="a context that is a string"),
         pytest.param(
             feature(context={**USER, "_meta": {"privateAttributes": ["x"]}}),
             ["context: it has privateAttributes"],
