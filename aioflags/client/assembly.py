@@ -70,7 +70,6 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         config,
         key,
         service,
-        holder,
         cell,
         on_stream_attempt=analytics.on_stream_attempt,
         on_store_mode_change=update_fast_path,

@@ -26,7 +26,6 @@ from aioflags.sources import Fdv1Polling, Fdv1Streaming, FileSource, MemorySourc
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.stores.base import StoreContext
 from aioflags.supervisor.fallback_state import FallbackState
-from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.options import SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
 
@@ -34,13 +33,12 @@ __all__ = ["DataUpdates", "first_snapshot"]
 
 
 class DataUpdates:
-    """Runs the data system of ``config``. Its results go to ``holder`` and ``cell``.
+    """Runs the data system of ``config``. Its results go to ``cell``.
 
     Args:
         config: The client's options.
         key: The SDK key.
         service: The headers and connections of requests.
-        holder: Where snapshots are published.
         cell: Where the status is reported.
         on_stream_attempt: Called for each attempt to establish a stream.
         on_store_mode_change: Called when evaluations begin, or need no longer, to read the store (:attr:`StoreSession.looks_up`).
@@ -51,7 +49,6 @@ class DataUpdates:
         config: Config,
         key: SdkKey,
         service: ServiceConnection,
-        holder: SnapshotHolder,
         cell: StatusCell,
         *,
         on_stream_attempt: Callable[[StreamAttempt], object],
@@ -59,7 +56,6 @@ class DataUpdates:
     ) -> None:
         self._config = config
         self._service = service
-        self._holder = holder
         self._cell = cell
         self._on_stream_attempt = on_stream_attempt
         self._logger = config.logger
