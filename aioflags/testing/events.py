@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from aioflags.client.overrides import ObservedEvent
 from aioflags.model.context import Context
-from aioflags.model.values import same_json
 from aioflags.runtime.suggest import did_you_mean
+from aioflags.testing.assertions import ANY, listed, matches
 
 __all__ = ["EventRecorder"]
-
-_ANY: Final = object()
-_MAX_SHOWN: Final = 20
 
 
 class EventRecorder:
@@ -53,8 +49,8 @@ class EventRecorder:
         self,
         key: str,
         *,
-        data: object = _ANY,
-        metric_value: object = _ANY,
+        data: object = ANY,
+        metric_value: object = ANY,
         context: Context | None = None,
         times: int | None = None,
     ) -> None:
@@ -67,12 +63,12 @@ class EventRecorder:
         counted = [
             event
             for event in self.of(key)
-            if _is(event.data, data) and _is(event.metric_value, metric_value) and context in (None, event.context)
+            if matches(event.data, data) and matches(event.metric_value, metric_value) and context in (None, event.context)
         ]
         if bool(counted) if times is None else len(counted) == times:
             return
-        expected = [f"with the data {data!r}"] if data is not _ANY else []
-        expected += [f"with the metric value {metric_value!r}"] if metric_value is not _ANY else []
+        expected = [f"with the data {data!r}"] if data is not ANY else []
+        expected += [f"with the metric value {metric_value!r}"] if metric_value is not ANY else []
         expected += [f"for {context.canonical_key}"] if context is not None else []
         verb = " ".join(["was not tracked", *expected])
         often = "" if times is None else f" {times} times, but {len(counted)} times"
@@ -82,7 +78,7 @@ class EventRecorder:
         """Fail if the event was tracked."""
         __tracebackhide__ = True
         if events := self.of(key):
-            raise AssertionError(f"the event {key!r} was tracked {len(events)} times{_listed(':', events)}")
+            raise AssertionError(f"the event {key!r} was tracked {len(events)} times{listed(':', events, _line)}")
 
     def assert_identified(self, context: Context, *, times: int | None = None) -> None:
         """Fail unless the program identified the context; with ``times``, exactly that often."""
@@ -92,29 +88,22 @@ class EventRecorder:
         if count if times is None else count == times:
             return
         often = "" if times is None else f" {times} times, but {count} times"
-        shown = _listed("\nidentified contexts:", identified) if identified else "; no context was identified"
+        shown = listed("\nidentified contexts:", identified, _line) if identified else "; no context was identified"
         raise AssertionError(f"{context.canonical_key} was not identified{often}{shown}")
 
     def _shown(self, key: str) -> str:
         """For a failure: the calls with this key, or the nearest key and the events that were tracked."""
         if events := self.of(key):
-            return _listed(":", events)
+            return listed(":", events, _line)
         tracked = [event for event in self if event.kind == "track"]
         return (
-            did_you_mean(key, self.keys, before="; ") + _listed("\ntracked events:", tracked)
+            did_you_mean(key, self.keys, before="; ") + listed("\ntracked events:", tracked, _line)
             if tracked
             else "; no event was tracked"
         )
 
     def __repr__(self) -> str:
         return f"<EventRecorder, {len(self)} events>"
-
-
-def _listed(title: str, events: list[ObservedEvent]) -> str:
-    lines = [title, *(_line(event) for event in events[-_MAX_SHOWN:])]
-    if len(events) > _MAX_SHOWN:
-        lines.insert(1, f"… {len(events) - _MAX_SHOWN} before")
-    return "\n  ".join(lines)
 
 
 def _line(event: ObservedEvent) -> str:
@@ -124,7 +113,3 @@ def _line(event: ObservedEvent) -> str:
     data = "" if event.data is None else f" with the data {event.data!r}"
     metric = "" if event.metric_value is None else f" with the metric value {event.metric_value!r}"
     return f"{event.key} for {event.context.canonical_key}{data}{metric}"
-
-
-def _is(value: object, expected: object) -> bool:
-    return expected is _ANY or same_json(value, expected)

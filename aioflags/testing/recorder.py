@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from aioflags.client.overrides import Observation
 from aioflags.model.context import Context
-from aioflags.model.values import same_json
 from aioflags.runtime.suggest import did_you_mean
+from aioflags.testing.assertions import ANY, listed, matches
 
 __all__ = ["FlagRecorder", "describe"]
-
-_ANY: Final = object()
-_MAX_SHOWN: Final = 20
 
 
 class FlagRecorder:
@@ -49,7 +45,7 @@ class FlagRecorder:
         self._observations.clear()
 
     def assert_evaluated(
-        self, key: str, *, value: object = _ANY, context: Context | None = None, default: object = _ANY, times: int | None = None
+        self, key: str, *, value: object = ANY, context: Context | None = None, default: object = ANY, times: int | None = None
     ) -> None:
         """Fail unless the flag was evaluated; with ``times``, exactly that often.
 
@@ -60,14 +56,14 @@ class FlagRecorder:
         counted = [
             observation
             for observation in self.of(key)
-            if _is(observation.detail.value, value) and _is(observation.default, default)
+            if matches(observation.detail.value, value) and matches(observation.default, default)
         ]
         if context is not None:
             counted = [observation for observation in counted if observation.context == context]
         if bool(counted) if times is None else len(counted) == times:
             return
-        expected = [f"with the value {value!r}"] if value is not _ANY else []
-        expected += [f"with the default {default!r}"] if default is not _ANY else []
+        expected = [f"with the value {value!r}"] if value is not ANY else []
+        expected += [f"with the default {default!r}"] if default is not ANY else []
         expected += [f"for {_name(context)}"] if context is not None else []
         often = "" if times is None else f" {times} times, but {len(counted)} times"
         verb = "was not evaluated" if times is None else "was expected to be evaluated"
@@ -82,11 +78,11 @@ class FlagRecorder:
     def _seen(self, key: str) -> str:
         """For a failure: the evaluations of the flag, or the nearest key and the flags that were evaluated."""
         if evaluations := self.of(key):
-            return _listed(":", evaluations)
+            return listed(":", evaluations, describe)
         everything = list(self)
         if not everything:
             return "; no flag was evaluated"
-        return did_you_mean(key, self.keys, before="; ") + _listed("\nevaluated flags:", everything)
+        return did_you_mean(key, self.keys, before="; ") + listed("\nevaluated flags:", everything, describe)
 
     def __repr__(self) -> str:
         return f"<FlagRecorder, {len(self)} evaluations of {len(self.keys)} flags>"
@@ -98,17 +94,6 @@ def describe(observation: Observation) -> str:
     why = f"{reason.kind}: {reason.error_kind}" if reason.error_kind else str(reason.kind)
     call = f"for {_name(observation.context)} with the default {observation.default!r}"
     return f"{observation.key} = {observation.detail.value!r} {call} ({why})"
-
-
-def _listed(title: str, evaluations: list[Observation]) -> str:
-    lines = [title, *(describe(observation) for observation in evaluations[-_MAX_SHOWN:])]
-    if len(evaluations) > _MAX_SHOWN:
-        lines.insert(1, f"… {len(evaluations) - _MAX_SHOWN} before")
-    return "\n  ".join(lines)
-
-
-def _is(value: object, expected: object) -> bool:
-    return expected is _ANY or same_json(value, expected)
 
 
 def _name(context: Context | None) -> str:
