@@ -1,4 +1,4 @@
-"""Sessions for developers and CI: tests, lint, types, check, docs, bench, mutants.
+"""Sessions for developers and CI: tests, interpreters, lint, types, check, docs, bench, mutants.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.

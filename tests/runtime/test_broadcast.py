@@ -6,7 +6,7 @@ import asyncio
 
 import anyio
 
-from aioflags.runtime.broadcast import Latest, LatestIterator
+from aioflags.runtime.broadcast import Latest, LatestIterator, Signal
 
 
 async def test_the_newest_value_is_seen_and_those_in_between_need_not_be() -> None:
@@ -65,3 +65,36 @@ async def test_each_follower_follows_for_itself() -> None:
     assert await anext(one) == "a"
     newest.put("b")
     assert (await anext(one), await anext(other)) == ("b", "b")
+
+
+async def test_a_signal_wakes_the_tasks_that_wait_and_no_later_one() -> None:
+    signal, woken = Signal(), list[str]()
+
+    async def waiter(name: str) -> None:
+        await signal.wait()
+        woken.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiter, "a")
+        tasks.start_soon(waiter, "b")
+        await anyio.wait_all_tasks_blocked()
+        signal.send()
+        tasks.start_soon(waiter, "late")
+        await anyio.wait_all_tasks_blocked()
+        assert sorted(woken) == ["a", "b"]
+        signal.send()
+    assert woken[2:] == ["late"]
+
+
+async def test_a_signal_does_not_wake_tasks_of_the_parent_of_a_fork() -> None:
+    signal = Signal()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(signal.wait)
+        await anyio.wait_all_tasks_blocked()
+        signal.after_fork()
+        signal.send()
+        with anyio.move_on_after(1) as limit:
+            await anyio.sleep(2)
+        assert limit.cancelled_caught
+        assert not tasks.cancel_scope.cancel_called
+        tasks.cancel_scope.cancel()

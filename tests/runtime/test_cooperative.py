@@ -5,7 +5,6 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.cooperative import Budget, Cooperative, run_at_once, sliced
 
@@ -71,36 +70,3 @@ async def test_other_tasks_run_when_a_budget_is_spent(seconds: float, *, runs: b
         tasks.start_soon(other)
         await pause_when_spent(Budget(seconds))
         assert bool(ran) is runs
-
-
-async def test_a_signal_wakes_the_tasks_that_wait_and_no_later_one() -> None:
-    signal, woken = Signal(), list[str]()
-
-    async def waiter(name: str) -> None:
-        await signal.wait()
-        woken.append(name)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiter, "a")
-        tasks.start_soon(waiter, "b")
-        await anyio.wait_all_tasks_blocked()
-        signal.send()
-        tasks.start_soon(waiter, "late")
-        await anyio.wait_all_tasks_blocked()
-        assert sorted(woken) == ["a", "b"]
-        signal.send()
-    assert woken[2:] == ["late"]
-
-
-async def test_a_signal_does_not_wake_tasks_of_the_parent_of_a_fork() -> None:
-    signal = Signal()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(signal.wait)
-        await anyio.wait_all_tasks_blocked()
-        signal.after_fork()
-        signal.send()
-        with anyio.move_on_after(1) as limit:
-            await anyio.sleep(2)
-        assert limit.cancelled_caught
-        assert not tasks.cancel_scope.cancel_called
-        tasks.cancel_scope.cancel()
