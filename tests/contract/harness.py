@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from aioflags.devserver import ServerState, create_app, serve
 from tests.contract.service.app import running
+from tests.contract.service.configuration import Protocol
 from tests.support.canaries import KEY, WATCH
 
 __all__ = ["Harness", "harnessing"]
@@ -79,10 +80,10 @@ class Harness:
 
 
 @asynccontextmanager
-async def harnessing(document: dict[str, object] | None = None) -> AsyncGenerator[Harness, None]:
-    """A service, and a harness that serves that document to its clients."""
+async def harnessing(document: dict[str, object] | None = None, *, protocol: Protocol = "fdv2") -> AsyncGenerator[Harness, None]:
+    """A service for that protocol, and a harness that serves that document to its clients."""
     state = ServerState.of(document or {"flagValues": {"greeting": "hello"}})
-    async with running() as service, serve(WATCH.app(create_app(state))) as serving:
+    async with running(protocol=protocol) as service, serve(WATCH.app(create_app(state))) as serving:
         transport = httpx.ASGITransport(service.app())
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             harness = Harness(client, state, serving.url)

@@ -13,10 +13,11 @@ from aioflags import Config, ConfigError, DataSystem, Events, Persistence
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, Streaming
 from aioflags.stores import RedisStore
 from tests.contract.service.callbacks import Callbacks
-from tests.contract.service.configuration import config_for
+from tests.contract.service.configuration import Protocol, config_for
 from tests.contract.service.service_params import SdkConfigParams
 
 LOGGER = logging.getLogger("test")
+STORED = {"store": {"type": "redis", "prefix": None, "dsn": "redis://localhost:6379"}, "cache": {"mode": "off", "ttl": None}}
 NULLS = dict.fromkeys(
     (
         "startWaitTimeMs",
@@ -34,9 +35,9 @@ NULLS = dict.fromkeys(
 )
 
 
-def config(**said: Any) -> Config:
+def config(protocol: Protocol = "fdv2", /, **said: Any) -> Config:
     nobody = Callbacks(httpx.AsyncClient())
-    return config_for(msgspec.convert({"credential": "k", **said}, SdkConfigParams), nobody, LOGGER)
+    return config_for(msgspec.convert({"credential": "k", **said}, SdkConfigParams), nobody, LOGGER, protocol)
 
 
 def test_what_is_null_is_absent() -> None:
@@ -141,8 +142,37 @@ def test_a_store_that_there_is_none_of_is_refused() -> None:
     ],
 )
 def test_fdv1_is_taken_over_with_its_filter(said: dict[str, Any], source: object) -> None:
-    found = config(**said)
+    found = config("fdv1", **said)
     assert (list(found.data_system.synchronizers), found.payload_filter_key) == ([source], "mobile")
+
+
+@pytest.mark.parametrize(
+    ("said", "system"),
+    [
+        pytest.param({}, DataSystem.fdv1(), id="nothing"),
+        pytest.param({"serviceEndpoints": {"streaming": "http://s"}}, DataSystem.fdv1(), id="only where its stream is"),
+        pytest.param(
+            {"persistentDataStore": STORED},
+            DataSystem.custom(persistence=Persistence(store=RedisStore("redis://localhost:6379"), mode="read_only", cache="off")),
+            id="a store alone",
+        ),
+        pytest.param(
+            {"persistentDataStore": STORED, "streaming": {"baseUri": "http://a"}, "polling": {"baseUri": "http://b"}},
+            DataSystem.custom(
+                synchronizers=[Fdv1Streaming(base_uri="http://a")],
+                persistence=Persistence(store=RedisStore("redis://localhost:6379"), mode="read_write", cache="off"),
+            ),
+            id="a store, and a stream before polls",
+        ),
+        pytest.param({"dataSystem": {}, "streaming": {"baseUri": "http://a"}}, DataSystem(), id="a data system is taken as it is"),
+    ],
+)
+def test_a_client_of_fdv1_has(said: dict[str, Any], system: DataSystem) -> None:
+    assert config("fdv1", **said).data_system == system
+
+
+def test_a_client_of_fdv2_without_a_data_system_has_the_default() -> None:
+    assert config(streaming={"baseUri": "http://a"}).data_system == DataSystem.default()
 
 
 def test_no_source_is_added_to_those_that_are_named() -> None:

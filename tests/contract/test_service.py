@@ -61,7 +61,7 @@ async def test_a_flag_is_evaluated(asked: dict[str, Any], answered: dict[str, An
 
 @pytest.mark.parametrize(("transport", "path"), [("streaming", "/all"), ("polling", "/sdk/latest-all")])
 async def test_a_client_speaks_fdv1_alone_where_it_is_to(transport: str, path: str) -> None:
-    async with harnessing() as harness:
+    async with harnessing(protocol="fdv1") as harness:
         client = await harness.create(**{"dataSystem": None, transport: {"baseUri": harness.flags_url, "filter": None}})
         assert await harness.value(client, "greeting") == "hello"
         assert set(harness.flags.requests) == {path}

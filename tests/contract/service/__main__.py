@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+from typing import get_args
 
 from aioflags.devserver import serve
 from tests.contract.service.app import SERVER_SIDE, running
+from tests.contract.service.configuration import Protocol
 
 SIDES = {"server": SERVER_SIDE}
 
@@ -16,6 +18,12 @@ def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tests.contract.service", description=__doc__)
     parser.add_argument("--side", choices=list(SIDES), default="server", help="which SDK's suites are to be run")
+    parser.add_argument(
+        "--protocol",
+        choices=get_args(Protocol),
+        default="fdv2",
+        help="what a client speaks for which the harness names no data system; fdv1 for its branch v2",
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--log-level", default="WARNING", help="log level of the clients; each logs under the name of its test")
@@ -24,7 +32,10 @@ def arguments() -> argparse.Namespace:
 
 async def main(given: argparse.Namespace) -> None:
     """Serves until the harness wants no more."""
-    async with running(SIDES[given.side]) as service, serve(service.app(), host=given.host, port=given.port) as serving:
+    async with (
+        running(SIDES[given.side], given.protocol) as service,
+        serve(service.app(), host=given.host, port=given.port) as serving,
+    ):
         print(f"{given.side} side: {serving.url}", flush=True)
         await service.stopped.wait()
 

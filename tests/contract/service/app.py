@@ -21,7 +21,7 @@ from aioflags import Client, ConfigError
 from aioflags.runtime.version import __version__
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.commands import CommandError, Entity, run_command
-from tests.contract.service.configuration import config_for
+from tests.contract.service.configuration import Protocol, config_for
 from tests.contract.service.service_params import Params, SdkConfigParams
 
 __all__ = ["SERVER_SIDE", "Service", "running"]
@@ -79,9 +79,10 @@ class CreateInstanceParams(Params):
 class Service:
     """The clients that a harness had made, by number. ``stopped`` is set when it wants no more."""
 
-    def __init__(self, capabilities: Sequence[str], http: httpx.AsyncClient, tasks: TaskGroup) -> None:
+    def __init__(self, http: httpx.AsyncClient, tasks: TaskGroup, capabilities: Sequence[str], protocol: Protocol) -> None:
         self.stopped = anyio.Event()
         self._capabilities = capabilities
+        self._protocol = protocol
         self._callbacks = Callbacks(http)
         self._tasks = tasks
         self._numbers = itertools.count(1)
@@ -116,7 +117,8 @@ class Service:
             params = msgspec.json.decode(await request.body(), type=CreateInstanceParams)
             # Named after the test, so that a line in the log says which one it belongs to.
             logger = logging.getLogger(f"contract.{params.tag}")
-            client = Client(params.configuration.credential, config_for(params.configuration, self._callbacks, logger))
+            config = config_for(params.configuration, self._callbacks, logger, self._protocol)
+            client = Client(params.configuration.credential, config)
         except (msgspec.DecodeError, ConfigError) as error:
             return PlainTextResponse(str(error), 400)
         entity = Entity(client, self._callbacks, self._tasks)
@@ -147,10 +149,10 @@ class Service:
 
 
 @asynccontextmanager
-async def running(capabilities: Sequence[str] = SERVER_SIDE) -> AsyncGenerator[Service, None]:
+async def running(capabilities: Sequence[str] = SERVER_SIDE, protocol: Protocol = "fdv2") -> AsyncGenerator[Service, None]:
     """A service, with the tasks and connections that its clients' callbacks need. In the end its clients are closed."""
     async with httpx.AsyncClient(trust_env=False) as http, anyio.create_task_group() as tasks:
-        service = Service(capabilities, http, tasks)
+        service = Service(http, tasks, capabilities, protocol)
         try:
             yield service
         finally:

@@ -18,6 +18,7 @@ from tests.contract.service.service_params import (
     EventsParams,
     Hooks,
     PersistentStoreLocation,
+    PersistentStoreParams,
     PollingParams,
     ProxyParams,
     SdkConfigParams,
@@ -28,10 +29,13 @@ from tests.contract.service.service_params import (
     WrapperParams,
 )
 
-__all__ = ["config_for"]
+__all__ = ["Protocol", "config_for"]
+
+Protocol = Literal["fdv1", "fdv2"]
+"""What a client speaks if its parameters name no data system: the harness's branch ``v2`` means FDv1, later ones FDv2."""
 
 
-def config_for(params: SdkConfigParams, callbacks: Callbacks, logger: logging.Logger) -> Config:
+def config_for(params: SdkConfigParams, callbacks: Callbacks, logger: logging.Logger, protocol: Protocol = "fdv2") -> Config:
     """The configuration of the client. Raises ``ConfigError`` where it cannot be had."""
     endpoints = params.service_endpoints or ServiceEndpointsParams()
     tags, wrapper = params.tags or TagsParams(), params.wrapper or WrapperParams()
@@ -45,7 +49,7 @@ def config_for(params: SdkConfigParams, callbacks: Callbacks, logger: logging.Lo
         wrapper_version=wrapper.version,
         start_wait=(params.start_wait_time_ms or 5000) / 1000,
         payload_filter_key=(params.streaming and params.streaming.filter) or (params.polling and params.polling.filter) or None,
-        data_system=_fdv1(params) if params.data_system is None else _data_system(params.data_system),
+        data_system=_data_system(params, protocol),
         http=_http(params.tls or TlsParams(), params.proxy or ProxyParams()),
         events=Events(send_events=False) if params.events is None else _events(params.events),
         hooks=[CallbackHook(hook, callbacks) for hook in (params.hooks or Hooks()).hooks or ()],
@@ -54,39 +58,53 @@ def config_for(params: SdkConfigParams, callbacks: Callbacks, logger: logging.Lo
     )
 
 
-def _fdv1(params: SdkConfigParams) -> DataSystem:
-    if (stream := params.streaming) is not None:
-        delay = _seconds(stream.initial_retry_delay_ms)
-        return DataSystem.custom(synchronizers=[Fdv1Streaming(base_uri=stream.base_uri or None, initial_reconnect_delay=delay)])
-    if (poll := params.polling) is not None:
-        interval = _seconds(poll.poll_interval_ms)
-        return DataSystem.custom(synchronizers=[Fdv1Polling(base_uri=poll.base_uri or None, interval=interval)])
-    return DataSystem.default()
+def _data_system(params: SdkConfigParams, protocol: Protocol) -> DataSystem:
+    if params.data_system is not None:
+        return _named_data_system(params.data_system)
+    return _fdv1_data_system(params) if protocol == "fdv1" else DataSystem.default()
 
 
-def _data_system(params: DataSystemParams) -> DataSystem:
+def _named_data_system(params: DataSystemParams) -> DataSystem:
     fallback = params.fdv1_fallback
+    stored = (params.store or PersistentStoreLocation()).persistent_data_store
     return DataSystem(
         initializers=[_source(source) for source in params.initializers or ()],
         synchronizers=[_source(source) for source in params.synchronizers or ()],
-        persistence=_persistence(params),
+        persistence=None if stored is None else _persistence(stored, "read_write" if params.store_mode == 1 else "read_only"),
         fdv1_fallback=None
         if fallback is None
         else Fdv1FallbackOptions(base_uri=fallback.base_uri or None, interval=_seconds(fallback.poll_interval_ms)),
     )
 
 
-def _persistence(params: DataSystemParams) -> Persistence | None:
-    persistent = (params.store or PersistentStoreLocation()).persistent_data_store
-    if persistent is None:
-        return None
-    if persistent.store.type != "redis":
-        raise ConfigError(f"store: there is no {persistent.store.type} store")
-    mode: Literal["read_only", "read_write"] = "read_write" if params.store_mode == 1 else "read_only"
-    store = RedisStore(persistent.store.dsn, prefix=persistent.store.prefix or "")
-    if persistent.cache.ttl is None:
-        return Persistence(store=store, mode=mode, cache=persistent.cache.mode)
-    return Persistence(store=store, mode=mode, cache=persistent.cache.mode, cache_ttl=persistent.cache.ttl)
+def _fdv1_data_system(params: SdkConfigParams) -> DataSystem:
+    """A client of FDv1 writes what its source delivers to its store. With a store and no source it only reads."""
+    stored = params.persistent_data_store
+    source = _fdv1_source(params)
+    if source is None and stored is None:
+        return DataSystem.fdv1()
+    return DataSystem(
+        synchronizers=() if source is None else [source],
+        persistence=None if stored is None else _persistence(stored, "read_only" if source is None else "read_write"),
+    )
+
+
+def _fdv1_source(params: SdkConfigParams) -> SourceBuilder | None:
+    if (stream := params.streaming) is not None:
+        return Fdv1Streaming(base_uri=stream.base_uri or None, initial_reconnect_delay=_seconds(stream.initial_retry_delay_ms))
+    if (poll := params.polling) is not None:
+        return Fdv1Polling(base_uri=poll.base_uri or None, interval=_seconds(poll.poll_interval_ms))
+    return None
+
+
+def _persistence(params: PersistentStoreParams, mode: Literal["read_only", "read_write"]) -> Persistence:
+    store, cache = params.store, params.cache
+    if store.type != "redis":
+        raise ConfigError(f"store: there is no {store.type} store")
+    redis = RedisStore(store.dsn, prefix=store.prefix or "")
+    if cache.ttl is None:
+        return Persistence(store=redis, mode=mode, cache=cache.mode)
+    return Persistence(store=redis, mode=mode, cache=cache.mode, cache_ttl=cache.ttl)
 
 
 def _source(params: SourceParams) -> SourceBuilder:

@@ -145,7 +145,7 @@ class EventsParams(Params):
 
 
 class SdkConfigParams(Params):
-    """A client. ``streaming`` and ``polling`` beside the credential are FDv1, as the harness's branch ``v2`` has it."""
+    """A client. ``streaming``, ``polling`` and ``persistentDataStore`` beside the credential: for FDv1, in branch ``v2``."""
 
     credential: str
     start_wait_time_ms: float | None = None
@@ -153,6 +153,7 @@ class SdkConfigParams(Params):
     data_system: DataSystemParams | None = None
     streaming: StreamingParams | None = None
     polling: PollingParams | None = None
+    persistent_data_store: PersistentStoreParams | None = None
     service_endpoints: ServiceEndpointsParams | None = None
     tags: TagsParams | None = None
     wrapper: WrapperParams | None = None
