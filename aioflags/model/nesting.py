@@ -66,10 +66,10 @@ def check_value_depth(value: object) -> None:
         raise NestingError
 
 
-def is_too_deep(value: object, levels: int = MAX_DEPTH) -> bool:
+def is_too_deep(value: Any, levels: int = MAX_DEPTH) -> bool:
     """Whether a value has more than ``levels`` levels. A value that contains itself has."""
     kind = value.__class__
-    if (kind is list or kind is tuple) and SCALARS.issuperset(map(type, cast("list[Any]", value))):
+    if (kind is list or kind is tuple) and SCALARS.issuperset(map(type, value)):
         return levels < 1  # the usual case: a list of scalars
     level: Collection[object] = (value,)
     for depth in range(levels + 1):
