@@ -45,8 +45,9 @@ def choose(rollout: Rollout, *, key: str, salt: str, answer: AnswerFor) -> Evalu
         shares.append((share, threshold(share), tracked, untracked))
     # Without a context of that kind, or if the value cannot be hashed, the bucket is 0.
     lowest = next((choice for choice in shares if choice[0] > 0.0), shares[-1])
-    steps = tuple((bound, tracked) for _, bound, tracked, _ in shares)
-    last, absent = shares[-1][2], lowest[3]
+    # Most rollouts have two variations, so the first comparison stands before the loop. The last variation needs no comparison.
+    (first_bound, first), *steps = [(bound, tracked) for _, bound, tracked, _ in shares]
+    between, last, absent = tuple(steps[:-1]), shares[-1][2], lowest[3]
 
     if is_experiment or not rollout.bucket_by:
 
@@ -59,7 +60,9 @@ def choose(rollout: Rollout, *, key: str, salt: str, answer: AnswerFor) -> Evalu
                 digest = sha1(prefix + single.key.encode()).digest()
             except UnicodeEncodeError:
                 digest = bucket_digest(prefix, single.key)
-            for bound, tracked in steps:
+            if digest < first_bound:
+                return first
+            for bound, tracked in between:
                 if digest < bound:
                     return tracked
             return last
@@ -73,7 +76,9 @@ def choose(rollout: Rollout, *, key: str, salt: str, answer: AnswerFor) -> Evalu
         if text is None:
             return absent
         digest = bucket_digest(prefix, text)
-        for bound, tracked in steps:
+        if digest < first_bound:
+            return first
+        for bound, tracked in between:
             if digest < bound:
                 return tracked
         return last
