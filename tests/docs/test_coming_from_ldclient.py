@@ -48,7 +48,7 @@ def modules() -> Iterator[ModuleType]:
 
 def members(thing: type) -> Iterator[str]:
     """What a class itself has to offer."""
-    yield from (name for name in {**vars(thing), **vars(thing).get("__annotations__", {})} if not name.startswith("_"))
+    yield from (name for name in {**vars(thing), **inspect.get_annotations(thing)} if not name.startswith("_"))
     if thing.__name__ in CONFIGURATIONS:
         yield from (name for name in inspect.signature(thing).parameters if not hasattr(thing, name))
 
