@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from aioflags.testing.virtual_time import VirtualTimeLoop
 from tests.support.redis_server import REDIS_SERVER, RedisCluster, RedisServer, WatchedRedis
 
-pytest_plugins = ["pytester", "tests.support.canaries", "tests.support.certificates"]
+pytest_plugins = ["pytester", "tests.support.canaries", "tests.support.certificates", "tests.support.name_lookups"]
 
 # pytester forgets what a run inside a test was the first to import, and this extension cannot be imported twice.
 importlib.import_module("yaml")

@@ -154,7 +154,7 @@ async def test_a_builder_builds_a_store_for_each_client_and_names_its_environmen
             return self.stores[-1]
 
     builder = Builder()
-    config = Config(data_system=DataSystem.daemon(builder))
+    config = Config(events=Events(send_events=False), data_system=DataSystem.daemon(builder))
     for key in ("sdk-one", "sdk-one", "sdk-two"):
         async with Client(key, config) as client:
             assert await client.variation("a", USER, 0) == 1

@@ -9,7 +9,7 @@ import anyio
 import pytest
 import redis
 
-from aioflags import Client, Config, DataSystem, Persistence, Status
+from aioflags import Client, Config, DataSystem, Events, Persistence, Status
 from aioflags.sources import Fdv1FallbackOptions, MemorySource, Polling, Streaming
 from aioflags.stores import RedisStore
 from tests.support.canaries import KEY
@@ -68,8 +68,8 @@ async def test_a_store_that_is_only_read_is_not_written() -> None:
 async def test_data_of_a_memory_source_are_not_written() -> None:
     store = MemoryStore()
     source = MemorySource({"a": 1})
-    config = Config(data_system=DataSystem.custom(synchronizers=[source], persistence=Persistence(store=store, mode="read_write")))
-    async with started(config) as client:
+    data_system = DataSystem.custom(synchronizers=[source], persistence=Persistence(store=store, mode="read_write"))
+    async with started(Config(events=Events(send_events=False), data_system=data_system)) as client:
         assert await client.variation("a", USER, 0) == 1
         source.update(source.flag("a").value_for_all(2))
         await anyio.sleep(1)

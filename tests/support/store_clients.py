@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from aioflags import Client, Config, DataSystem, Persistence
+from aioflags import Client, Config, DataSystem, Events, Persistence
 from aioflags.model.change import ObjectKind
 from aioflags.stores import StoreBuilder, StoredItem
 from tests.support.canaries import KEY, secretive
@@ -44,13 +44,14 @@ def kept(store: MemoryStore) -> dict[str, object]:
 
 
 def daemon(store: MemoryStore, **options: Any) -> Config:
-    return Config(data_system=DataSystem.daemon(store, **options))
+    return Config(events=Events(send_events=False), data_system=DataSystem.daemon(store, **options))
 
 
 def beside(feed: Feed, store: MemoryStore | StoreBuilder, **options: Any) -> Config:
     chosen: dict[str, Any] = {"mode": "read_write", **options}
     persistence = Persistence(store=store, **chosen)
-    return Config(start_wait=A_MOMENT, data_system=DataSystem.custom(synchronizers=[feed], persistence=persistence))
+    data_system = DataSystem.custom(synchronizers=[feed], persistence=persistence)
+    return Config(start_wait=A_MOMENT, events=Events(send_events=False), data_system=data_system)
 
 
 @asynccontextmanager
