@@ -26,8 +26,14 @@ MakeClient: TypeAlias = Callable[[str | None], httpx.AsyncClient]
 """Makes an HTTP client that uses the proxy at this URL, or no proxy."""
 
 
-def client_maker(settings: Http, logger: logging.Logger) -> MakeClient:
+def client_maker(
+    settings: Http,
+    logger: logging.Logger,
+    make_transport: Callable[..., httpx.AsyncBaseTransport] = httpx.AsyncHTTPTransport,
+) -> MakeClient:
     """A function that makes clients with one shared TLS context and one shared resolver. Reads certificates: call it in a thread.
+
+    ``make_transport`` takes the arguments of ``httpx.AsyncHTTPTransport``.
 
     Raises:
         ConfigError: a certificate cannot be read. The function returned raises it if the proxy of a client cannot be used.
@@ -41,12 +47,13 @@ def client_maker(settings: Http, logger: logging.Logger) -> MakeClient:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         try:
             proxy_options = None if proxy is None else _proxy(proxy, context)
-            transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, proxy=proxy_options)
+            transport = make_transport(verify=context, trust_env=False, limits=limits, proxy=proxy_options)
         except httpx.InvalidURL:  # its text, and that of its cause, may quote a part of the password
             raise ConfigError("this proxy cannot be used: its address is not a valid URL") from None
         except (ValueError, ImportError) as error:  # an unknown scheme; SOCKS without its package
             raise ConfigError(f"this proxy cannot be used: {error}") from error
-        resolve_with(transport, resolver)
+        if not resolve_with(transport, resolver):
+            logger.info("httpx %s resolves names itself: a look-up that hangs can delay the end of the program", httpx.__version__)
         timeout = httpx.Timeout(settings.connect_timeout, read=settings.read_timeout)
         # Keep no cookies: if a load balancer sent a new one in every response, requests would grow until they are refused.
         jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))

@@ -30,11 +30,18 @@ def system_addresses(host: str, port: int) -> list[str]:
     return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
-def resolve_with(transport: httpx.AsyncHTTPTransport, resolver: DaemonResolver) -> None:
-    """Make a transport resolve names with ``resolver``, also the names of proxies."""
-    # httpx has no public option for a network backend. Because of this attribute httpx is pinned below 0.29, and a test checks it.
-    pool = transport._pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - see above
-    pool._network_backend = resolver  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - see above
+def resolve_with(transport: httpx.AsyncBaseTransport, resolver: DaemonResolver) -> bool:
+    """Make a transport resolve names with ``resolver``, also the names of proxies.
+
+    Returns:
+        False if this httpx keeps its network backend elsewhere. Then the transport is unchanged and resolves names itself.
+    """
+    # httpx has no public option for a network backend; httpcore, which it uses, has one.
+    pool: Any = getattr(transport, "_pool", None)
+    if not isinstance(getattr(pool, "_network_backend", None), httpcore.AsyncNetworkBackend):
+        return False
+    pool._network_backend = resolver  # noqa: SLF001 - see above
+    return True
 
 
 class DaemonResolver(httpcore.AsyncNetworkBackend):

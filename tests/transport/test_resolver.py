@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import httpcore
@@ -14,7 +17,9 @@ import httpx
 import pytest
 
 from aioflags.testing.virtual_time import VirtualTimeLoop
+from aioflags.transport.clients import client_maker
 from aioflags.transport.resolver import DaemonResolver, Resolve, resolve_with
+from aioflags.transport.settings import Http
 from tests.support.raw_server import answering, ok, raw_server
 
 pytestmark = pytest.mark.real_time
@@ -23,16 +28,45 @@ LONG = 30.0
 """Seconds: longer than any step of these tests takes unless it hangs."""
 
 
-def test_the_private_attributes_of_httpx_exist() -> None:
-    """If this fails, ``resolve_with`` has to be changed for the httpx that was installed."""
-    transport = httpx.AsyncHTTPTransport(verify=False, trust_env=False)
-    proxied = httpx.AsyncHTTPTransport(verify=False, trust_env=False, proxy="http://127.0.0.1:9")
-    for one in (transport, proxied):
-        assert isinstance(one._pool, httpcore.AsyncConnectionPool)
-        assert hasattr(one._pool, "_network_backend")
-        resolver = DaemonResolver()
-        resolve_with(one, resolver)
-        assert one._pool._network_backend is resolver
+@pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:9", "https://127.0.0.1:9"])
+def test_the_installed_httpx_takes_the_resolver(proxy: str | None) -> None:
+    """If this fails, look in the installed httpx for the place of its network backend, and change ``resolve_with``."""
+    transport = httpx.AsyncHTTPTransport(verify=False, trust_env=False, proxy=proxy)
+    resolver = DaemonResolver()
+    assert resolve_with(transport, resolver)
+    assert transport._pool._network_backend is resolver
+
+
+class LaterTransport(httpx.AsyncBaseTransport):
+    """The transport of an httpx that keeps its network backend elsewhere."""
+
+    def __init__(self, **options: Any) -> None:
+        self._inner = httpx.AsyncHTTPTransport(**options)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class LaterPool(LaterTransport):
+    """The same, with a pool that connects in another way."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._pool = SimpleNamespace(_network_backend=object())
+
+
+@pytest.mark.parametrize("later", [LaterTransport, LaterPool])
+async def test_another_httpx_resolves_names_itself(later: type[LaterTransport], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
+    make = await asyncio.to_thread(client_maker, Http(), logging.getLogger("aioflags.resolver"), later)
+    async with raw_server(answering(ok(b"here"))) as server, make(None) as client:
+        assert (await client.get(f"http://localhost:{server.port}/")).content == b"here"
+    assert [record.getMessage() for record in caplog.records if record.name == "aioflags.resolver"] == [
+        f"httpx {httpx.__version__} resolves names itself: a look-up that hangs can delay the end of the program"
+    ]
 
 
 async def fetched(resolve: Resolve, port: int, connect_timeout: float = 5.0) -> bytes:
