@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from aioflags import BigSegments, Client, Config, ConfigError, DataSystem, Hook, LifecycleError, StoreStatus
+from aioflags import BigSegments, Client, Config, ConfigError, DataSystem, Events, Hook, LifecycleError, StoreStatus
 from aioflags.plugins.plugin import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.version import __version__
@@ -85,7 +85,7 @@ async def silent(context: SourceContext, selector: Callable[[], Selector]) -> As
 
 def without_data(*plugins: Plugin, **options: Any) -> Client:
     system = DataSystem.custom(synchronizers=[from_function("silent", silent)])
-    return Client(KEY, Config(plugins=plugins, data_system=system, **options))
+    return Client(KEY, Config(plugins=plugins, data_system=system, events=Events(send_events=False), **options))
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -118,7 +118,9 @@ async def test_the_start_goes_from_hooks_over_big_segments_and_plugins_to_the_so
 
     plugin = Waiting("p", log) if kind == "coroutine" else Noting("p", log)
     system = DataSystem.custom(synchronizers=[from_function("told", follow)])
-    async with Client(KEY, Config(plugins=[plugin], data_system=system, big_segments=BigSegments(store=Polled()))):
+    big_segments = BigSegments(store=Polled())
+    config = Config(plugins=[plugin], data_system=system, big_segments=big_segments, events=Events(send_events=False))
+    async with Client(KEY, config):
         assert log == ["p.get_hooks", "big segments are polled", "p.register", "a source is asked"]
 
 
