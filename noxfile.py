@@ -1,7 +1,12 @@
 """Sessions for developers and CI: tests, interpreters, lint, types, check, docs, bench, mutants.
 
-``nox -s tests`` needs nothing but nox; with uv on the path the environments are made by uv, which is faster.
+``nox -s tests`` needs nothing but nox; with uv on the path, or beside nox, the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
+
+What is tested where: all tests, with coverage, on the CPython that runs nox. On every other CPython of the machine all but those
+marked ``one_interpreter`` and ``speed``: two minutes each on two cores. A test gets the mark ``one_interpreter`` if it takes
+seconds and would find nothing new there: it waits for a database, a browser or a time limit, or it tests documents. Everything
+else runs everywhere, with all its examples, so that no folder is left out.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import nox
@@ -35,8 +41,8 @@ COVERED = (
 )
 """Layers 0 to 5, whose branches must be covered."""
 LEAST_COVERAGE = 95
-INTERPRETERS = ("3.12", "3.13", "3.14", "3.14t")
-"""Versions of CPython that CI tests on where they are installed, besides the one that runs nox."""
+INTERPRETERS = ("3.11", "3.12", "3.13", "3.14", "3.14t")
+"""Versions of CPython that the tests run on, where they are installed."""
 PEERS = ("launchdarkly-server-sdk[async]==9.18.2", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
 """What aioflags is compared with. Pinned: raise one, and docs/explanation/performance.md needs a new table."""
 
@@ -58,22 +64,24 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
-def interpreters(session: nox.Session) -> None:
-    """The tests in virtual time on every other CPython of this machine; ``-- --all`` runs all tests there.
+@nox.parametrize("version", INTERPRETERS)
+def interpreters(session: nox.Session, version: str) -> None:
+    """Nearly all tests on every other CPython of this machine, a session each; ``-- tests/sources`` runs what follows instead.
 
     An interpreter is looked for on the path, among those of pyenv, and in ``AIOFLAGS_PYTHONS`` (paths with ``:`` in between).
     """
-    chosen = [] if "--all" in session.posargs else ["-m", "not real_time and not redis and not speed"]
-    for version in INTERPRETERS:
-        interpreter = _interpreter(version)
-        if interpreter is None:
-            session.log(f"CPython {version}: left out, since it is not on this machine")
-            continue
-        folder = Path(".nox", f"interpreter-{version}")
-        python = str(folder / "bin" / "python")
-        session.run(interpreter, "-m", "venv", "--clear", "--without-pip", str(folder), external=True)
-        session.run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "-e", ".[dev]", external=True)
-        session.run(python, "-m", "pytest", "-q", "-n", "auto", *chosen, external=True)
+    if version == sysconfig.get_python_version() + ("t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""):
+        session.skip(f"nox -s tests tests on CPython {version}")
+    if (interpreter := _interpreter(version)) is None:
+        session.skip(f"CPython {version} is not on this machine")
+    folder = Path(".nox", f"interpreter-{version}")
+    python = str(folder / "bin" / "python")
+    session.run(interpreter, "-m", "venv", "--clear", "--without-pip", str(folder), external=True)
+    uv = shutil.which("uv", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
+    install = [uv, "pip", "install", "--python", python] if uv else [sys.executable, "-m", "pip", "--python", python, "install"]
+    session.run(*install, "-q", "-e", ".[dev]", external=True)
+    chosen = session.posargs or ["-m", "not one_interpreter and not speed"]
+    session.run(python, "-m", "pytest", "-q", "-n", "auto", *chosen, external=True)
 
 
 def _interpreter(version: str) -> str | None:

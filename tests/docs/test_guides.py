@@ -96,6 +96,7 @@ def wrong_commands(page: str) -> Iterator[str]:
             yield call[1]
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.real_time
 @pytest.mark.parametrize("name", GUIDES)
 def test_what_a_guide_shows_works(name: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PUBLIC = (aioflags, aiohttp, asgi, fastapi, hooks, migration, otel, plugins, sentry, sources, stores, testing)
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.real_time
 @pytest.mark.timeout(300)
 def test_the_site_is_built_without_a_warning_and_shows_the_whole_api(tmp_path: Path) -> None:

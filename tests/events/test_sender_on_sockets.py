@@ -139,6 +139,7 @@ def client_on(url: str, *, close_timeout: float = 2.0, **events: Any) -> Client:
     return Client(KEY, config)
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize(
     ("answer", "posts", "stats"),
     [
@@ -192,6 +193,7 @@ def closed_port() -> int:
         return port
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_events_are_dropped_if_no_server_listens(scheme: str) -> None:
     async with client_on(f"{scheme}://127.0.0.1:{closed_port()}") as client:
@@ -203,6 +205,7 @@ async def test_events_are_dropped_if_no_server_listens(scheme: str) -> None:
             assert (stats.evaluations_sent, stats.evaluations_dropped) == (0, round_)
 
 
+@pytest.mark.one_interpreter
 async def test_a_server_without_tls_gets_no_events_over_https() -> None:
     async with sinking(Sink(OK)) as sink, client_on(f"https://127.0.0.1:{sink.port}") as client:
         happen(client)
@@ -211,6 +214,7 @@ async def test_a_server_without_tls_gets_no_events_over_https() -> None:
         assert sink.bodies == []
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("answer", [hang, reset, status(503)], ids=["no answer", "resets", "503"])
 async def test_a_payload_that_fails_twice_is_dropped_and_the_next_is_sent(answer: Answer) -> None:
     async with sinking(Sink(answer, answer, OK)) as sink, client_on(f"http://127.0.0.1:{sink.port}") as client:
@@ -261,6 +265,7 @@ FAULTS: Final = [
 ]
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("on", [Endpoint.EVENTS, Endpoint.DIAGNOSTIC])
 @pytest.mark.parametrize(("kind", "more"), FAULTS)
 async def test_a_fault_of_the_development_server_loses_nothing(kind: FaultKind, more: dict[str, Any], on: Endpoint) -> None:

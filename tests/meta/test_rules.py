@@ -61,12 +61,14 @@ def test_no_number_is_left_out(written: dict[str, str | None], prefix: str, last
     assert {number for number in written if number.startswith(prefix)} == {f"{prefix}{n}" for n in range(1, last + 1)}
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.real_time
 @pytest.mark.timeout(600)
 def test_every_rule_is_held_by_a_test_or_waits(written: dict[str, str | None], carried: set[str]) -> None:
     assert [number for number, waits_for in written.items() if waits_for is None and number not in carried] == []
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.real_time
 @pytest.mark.timeout(600)
 def test_every_number_in_an_id_is_written_down(written: dict[str, str | None], carried: set[str]) -> None:
