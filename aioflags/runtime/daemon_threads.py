@@ -8,7 +8,6 @@ Source: ``data-system.md`` 1.7; ``client-surface.md`` 1.4.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -57,11 +56,13 @@ class SerialThread:
         self._threads: Final = _ThreadsWithNewestCall(name)
         self._started_at = 0.0
         """When the newest call started, on the event loop's clock."""
+        self._call: asyncio.Future[Any] | None = None
+        """The newest call, on the event loop that started it."""
         reset_after_fork(self)
 
     def after_fork(self) -> None:
         """In the child of a fork: the thread of the newest call exists in the parent only."""
-        self._threads.newest = None
+        self._threads.newest = self._call = None
 
     async def run(self, work: Callable[[], T], *, timeout: float | None = None, patience: float | None = None) -> T:
         """What ``work`` returns or raises. A call that is cancelled goes on in its thread; its result is dropped.
@@ -75,9 +76,14 @@ class SerialThread:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout):
             while (earlier := self._threads.newest) is not None and not earlier.done():
-                await _wait(earlier, None if patience is None else self._started_at + patience)
+                # On its own loop wait for the call itself: a second future would be done a moment later.
+                ended = self._call
+                if ended is None or ended.done() or ended.get_loop() is not loop:
+                    ended = asyncio.wrap_future(earlier)
+                await _wait(ended, None if patience is None else self._started_at + patience)
             self._started_at = loop.time()
             call = loop.run_in_executor(self._threads, work)
+            self._call = call
             call.add_done_callback(_retrieve)
             await asyncio.wait({call})  # unlike await, it leaves the call alone when it is cancelled
             return call.result()
@@ -89,13 +95,13 @@ def _retrieve(call: asyncio.Future[Any]) -> None:
         call.exception()
 
 
-async def _wait(call: Future[Any], deadline: float | None) -> None:
+async def _wait(call: asyncio.Future[Any], deadline: float | None) -> None:
     """Wait for the end of ``call``. Raises :class:`ThreadBusyError` at ``deadline``, on the event loop's clock."""
+    call.add_done_callback(_retrieve)  # the caller of that call got its exception, or gave up
     limit = asyncio.timeout_at(deadline)
     try:
         async with limit:
-            with contextlib.suppress(Exception):  # the caller of that call got it, or gave up
-                await asyncio.wrap_future(call)
+            await asyncio.wait({call})  # unlike await, it leaves the call alone when it is cancelled
     except TimeoutError:
         if limit.expired():
             raise ThreadBusyError("an earlier call still runs") from None

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.testing.virtual_time import VirtualTimeLoop
 
 pytestmark = pytest.mark.real_time
 
@@ -77,6 +78,7 @@ async def test_concurrent_calls_run_one_after_another() -> None:
 HANGS = """
 import asyncio, threading
 from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.testing.virtual_time import VirtualTimeLoop
 
 async def main():
     try:
@@ -91,3 +93,27 @@ asyncio.run(main())
 def test_a_call_that_hangs_does_not_hold_the_end_of_the_process() -> None:
     ran = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, check=True, timeout=60)
     assert (ran.stdout, ran.stderr) == ("given up\n", "")
+
+
+def test_a_call_that_waited_starts_when_the_earlier_call_has_ended() -> None:
+    released = threading.Event()
+
+    async def waited() -> float:
+        thread, loop = SerialThread(NAME), asyncio.get_running_loop()
+        began = loop.time()
+        first = asyncio.create_task(thread.run(lambda: released.wait(60)))
+        await asyncio.sleep(0)
+        assert thread._threads.newest is not None
+        # The thread is interrupted between the callbacks of the call, and virtual time jumps if no call is running.
+        thread._threads.newest.add_done_callback(lambda _: time.sleep(0.1))
+        second = asyncio.create_task(thread.run(loop.time))
+        timer = asyncio.create_task(asyncio.sleep(10))
+        await asyncio.sleep(0)
+        released.set()
+        await first
+        ended = await second - began
+        timer.cancel()
+        return ended
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(waited()) < 1
