@@ -1,4 +1,4 @@
-"""Sessions for developers and CI: tests, interpreters, lint, types, check, docs, bench, mutants.
+"""Sessions for developers and CI: tests, interpreters, lowest, lint, types, check, docs, bench, mutants.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path, or beside nox, the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
@@ -82,6 +82,16 @@ def interpreters(session: nox.Session, version: str) -> None:
     session.run(*install, "-q", "-e", ".[dev]", external=True)
     chosen = session.posargs or ["-m", "not one_interpreter and not speed"]
     session.run(python, "-m", "pytest", "-q", "-n", "auto", *chosen, external=True)
+
+
+@nox.session(venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """Nearly all tests with the lowest versions that pyproject.toml allows. Needs uv; after a change of a lower bound."""
+    dev = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
+    beside = [name for name in dev if name.startswith(("aiohttp>", "fastapi>", "opentelemetry-sdk>", "pytest>"))]
+    session.install("--resolution", "lowest-direct", "-e", ".[cli,otel,re2,redis,sentry,server,yaml]", *beside)
+    session.install("-e", ".[dev]")  # the rest; what is installed stays
+    session.run("pytest", "-q", "-n", "auto", *(session.posargs or ["-m", "not one_interpreter and not speed"]))
 
 
 def _interpreter(version: str) -> str | None:
