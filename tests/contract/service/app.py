@@ -82,7 +82,7 @@ class Service:
     def __init__(self, http: httpx.AsyncClient, tasks: TaskGroup, capabilities: Sequence[str], protocol: Protocol) -> None:
         self.stopped = anyio.Event()
         self._capabilities = capabilities
-        self._protocol = protocol
+        self._protocol: Protocol = protocol
         self._callbacks = Callbacks(http)
         self._tasks = tasks
         self._numbers = itertools.count(1)
