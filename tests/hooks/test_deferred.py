@@ -143,11 +143,11 @@ async def test_one_that_hangs_is_given_five_seconds_so_that_others_have_their_tu
 
 
 async def test_a_plain_function_may_return_something_to_wait_for() -> None:
-    class Disguised(Waiting):
+    class ReturnsAwaitable(Waiting):
         def after_track(self, series_context: TrackCall) -> Any:
             return super().after_track(series_context)
 
-    hook = Disguised()
+    hook = ReturnsAwaitable()
     async with client_with(hook) as client:
         client.track("a", USER)
         await asyncio.sleep(2)

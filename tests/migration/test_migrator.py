@@ -13,9 +13,9 @@ import pytest
 
 from aioflags import Client, Config, ConfigError, Context, Hook, use_context
 from aioflags.migration import Failure, Migrator, Operation, Origin, ReadOrder, Stage, WriteResult
-from tests.hooks.test_runner import Told as ToldHook
 from tests.support.canaries import redacted, secretive
 from tests.support.events import Told, telling
+from tests.support.hooks import RecordingHook
 
 USER = secretive("anna")
 STAGES = [stage.value for stage in Stage]
@@ -400,9 +400,9 @@ async def test_a_value_that_is_not_a_stage_becomes_the_default(key: str, evaluat
         pytest.param("missing", 0, id="no such flag"),
     ],
 )
-@pytest.mark.parametrize("hooks", [pytest.param([], id="without hooks"), pytest.param([ToldHook()], id="with hooks")])
+@pytest.mark.parametrize("hooks", [pytest.param([], id="without hooks"), pytest.param([RecordingHook()], id="with hooks")])
 async def test_a_value_that_is_not_a_stage_is_logged_once_for_each_flag(
-    key: str, warnings: int, hooks: list[ToldHook], caplog: pytest.LogCaptureFixture
+    key: str, warnings: int, hooks: list[RecordingHook], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Client.local(document("live"), Config(hooks=hooks)) as client:
         for _ in range(3):
@@ -424,7 +424,7 @@ async def test_a_default_that_is_not_a_stage_becomes_off(default: Any, caplog: p
 
 @pytest.mark.holds("CS-C10")
 async def test_hooks_get_the_stage() -> None:
-    hook = ToldHook()
+    hook = RecordingHook()
     async with Client.local(document("shadow"), Config(hooks=[hook])) as client:
         assert (await client.migration_variation("word", USER, Stage.LIVE))[0] is Stage.LIVE
         assert (await client.migration_variation("move", USER, Stage.LIVE))[0] is Stage.SHADOW

@@ -14,8 +14,8 @@ from aioflags.plugins.plugin import ApplicationMetadata, EnvironmentMetadata, Pl
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.version import __version__
 from aioflags.sources import Selector, SourceContext, SourceState, Update, from_function
-from tests.hooks.test_runner import Told
 from tests.support.canaries import KEY, secretive
+from tests.support.hooks import RecordingHook
 from tests.support.scripted_memberships import ScriptedMemberships
 
 USER = secretive("anna")
@@ -194,7 +194,7 @@ async def test_every_start_returns_no_earlier() -> None:
 
 
 async def test_a_plugin_sees_the_client_before_its_data_and_may_use_it() -> None:
-    added = Told("added")
+    added = RecordingHook("added")
 
     class Using(Plugin):
         name = "using"
@@ -227,7 +227,7 @@ async def test_the_limit_of_a_start_counts_from_when_they_are_registered() -> No
 
 async def test_their_hooks_stand_between_those_configured_or_added_before_and_those_added_after() -> None:
     log: list[str] = []
-    hooks = [Told(name, log) for name in ("configured", "early", "p1.a", "p1.b", "p2", "late")]
+    hooks = [RecordingHook(name, log) for name in ("configured", "early", "p1.a", "p1.b", "p2", "late")]
     plugins = [Noting("p1", [], *hooks[2:4]), Noting("p2", [], hooks[4])]
     client = client_with(*plugins, hooks=hooks[:1])
     client.add_hook(hooks[1])
@@ -277,7 +277,7 @@ async def test_a_subclass_may_leave_out_what_it_does_not_need() -> None:
 @pytest.mark.holds("CS-C11")
 async def test_a_plugin_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
     log: list[str] = []
-    hooks = [Told("h1"), Told("h2"), Told("h3")]
+    hooks = [RecordingHook("h1"), RecordingHook("h2"), RecordingHook("h3")]
     plugins = [
         Failing("p1", log, hooks[0], at="register"),
         Failing("p2", log, hooks[1], at="get_hooks"),
@@ -290,7 +290,7 @@ async def test_a_plugin_that_fails_harms_no_other(caplog: pytest.LogCaptureFixtu
     assert errors(caplog) == ["plugin p2: get_hooks failed", "plugin p1: register failed"]
 
 
-@pytest.mark.parametrize("brought", [None, "hooks", [print], [Told]])
+@pytest.mark.parametrize("brought", [None, "hooks", [print], [RecordingHook]])
 async def test_what_is_no_hook_is_not_taken(brought: Any, caplog: pytest.LogCaptureFixture) -> None:
     class Odd(Plugin):
         name = "odd"
