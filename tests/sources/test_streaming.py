@@ -1,10 +1,9 @@
-"""FDv2 streams in virtual time: which updates they report, and when they reconnect."""
+"""FDv2 streams in virtual time: requests, payloads, errors, closing and options."""
 
 from __future__ import annotations
 
 import logging
 from time import thread_time
-from typing import Any
 
 import anyio
 import httpx
@@ -12,14 +11,12 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind
-from aioflags.model.event import StreamAttempt
-from aioflags.model.result import FailureKind, FallbackDirective, SourceState, Update
+from aioflags.model.result import FailureKind, SourceState, Update
 from aioflags.runtime.cooperative import SLICE
-from aioflags.sources import Latching, Streaming
-from aioflags.sources.streaming import StreamingSource
+from aioflags.sources import Streaming
+from tests.sources.streams import FULL, GOOD, PUT, source_of, states, updates
 from tests.support.canaries import KEY
 from tests.support.scripted_http import (
-    DIRECTED,
     HANG,
     Answer,
     Service,
@@ -32,23 +29,6 @@ from tests.support.scripted_http import (
     stream_of,
     updates_of,
 )
-
-GOOD = stream_of(sse(*payload("a", state="good")))
-HEADER = FallbackDirective(ttl=None, origin="header")
-
-
-def source_of(service: Service, *, delay: float = 1.0, chance: float = 0.0, **context: Any) -> StreamingSource:
-    return StreamingSource(service.context(**context), base_uri="https://stream.test", initial_delay=delay, random=lambda: chance)
-
-
-async def updates(service: Service, count: int, **options: Any) -> list[Update]:
-    async with updates_of(source_of(service, **options)) as news:
-        return await first(news, count)
-
-
-def states(news: list[Update]) -> list[str]:
-    return [update.state.value for update in news]
-
 
 # -- requests
 
@@ -177,222 +157,6 @@ async def test_an_error_event_on_every_connection_is_logged_once(caplog: pytest.
     assert [record.args for record in caplog.records if record.levelno >= logging.WARNING] == [("streaming", "r")]
 
 
-# -- what ends a connection
-
-PUT = {"version": 1, "kind": "flag", "key": "a", "object": {"key": "a", "version": 1}}
-WITHOUT_KEY = {name: value for name, value in PUT.items() if name != "key"}
-FULL = intent("xfer-full")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param([("server-intent", "{sorry")], id="DS-32 an intent that is not JSON"),
-        pytest.param([("server-intent", {"data": {"flags": True, "segments": {}}})], id="DS-33 an intent without payloads"),
-        pytest.param([("payload-transferred", {"state": "s", "version": 1})], id="DS-36 an end without a beginning"),
-        pytest.param([FULL, ("put-object", WITHOUT_KEY)], id="DS-38 a put without a key"),
-        pytest.param([FULL, ("put-object", {**PUT, "object": {"on": "maybe"}})], id="DS-40 a flag that cannot be decoded"),
-        pytest.param([intent("xfer-novelty")], id="DS-42 an unknown intent"),
-        pytest.param([FULL, ("payload-transferred", {"state": 5})], id="an end without a version"),
-        pytest.param([FULL, ("put-object", {**PUT, "version": True})], id="a version that is a boolean"),
-    ],
-)
-async def test_invalid_data_interrupt_and_the_next_connection_delivers(body: list[tuple[str, object]]) -> None:
-    service = Service(stream_of(sse(*body)), GOOD)
-    bad, good = await updates(service, 2)
-    assert bad.state is SourceState.INTERRUPTED
-    assert bad.change_set is None
-    assert bad.error is not None
-    assert bad.error.kind is FailureKind.INVALID_DATA
-    assert good.change_set is not None
-    assert good.change_set.selector.state == "good"
-    assert service.all_closed
-
-
-@pytest.mark.holds("DS-44")
-async def test_half_a_transfer_is_discarded_with_its_connection() -> None:
-    begun = payload("a", "b")[:-1]
-    service = Service(stream_of(sse(*begun), httpx.ReadError("reset")), stream_of(sse(*payload(code="xfer-changes", state="s2"))))
-    broken, update = await updates(service, 2)
-    assert broken.state is SourceState.INTERRUPTED
-    assert update.change_set is not None
-    assert update.change_set.changes == ()
-
-
-@pytest.mark.holds("DS-36", "DS-44")
-@pytest.mark.parametrize(
-    ("events", "before"),
-    [
-        pytest.param(payload("a", "b")[:-1], ["INTERRUPTED"], id="half a transfer"),
-        pytest.param(payload("a", "b"), ["VALID", "INTERRUPTED"], id="a whole transfer"),
-    ],
-)
-async def test_a_connection_does_not_continue_the_transfer_of_the_last_one(
-    events: list[tuple[str, object]], before: list[str]
-) -> None:
-    without_intent = payload("c", state="s2")[1:]
-    service = Service(stream_of(sse(*events), httpx.ReadError("reset")), stream_of(sse(*without_intent)), GOOD)
-    *earlier, refused, good = await updates(service, len(before) + 2)
-    assert states(earlier) == before
-    assert (refused.state, refused.change_set) == (SourceState.INTERRUPTED, None)
-    assert refused.error is not None
-    assert refused.error.kind is FailureKind.INVALID_DATA
-    assert good.change_set is not None
-    assert [change.key for change in good.change_set.changes] == ["a"]
-    assert len(service.requests) == 3
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param({"reason": "draining"}, id="DS-45 a goodbye with a reason"),
-        pytest.param("oh no", id="DS-46 a goodbye that is not JSON"),
-        pytest.param({"reason": "x", "protocolFallbackTTL": "soon"}, id="DS-121 FB-30 a goodbye with an invalid TTL"),
-    ],
-)
-async def test_a_goodbye_leads_to_a_reconnect_without_an_interruption(data: object) -> None:
-    begun = payload("lost")[:-1]
-    service = Service(stream_of(sse(*begun, ("goodbye", data))), GOOD)
-    async with updates_of(source_of(service)) as news:
-        (update,) = await first(news, 1)
-        assert service.bodies[0].closed
-    assert update.change_set is not None
-    assert [change.key for change in update.change_set.changes] == ["a"]
-    assert service.pauses == [1.0]
-
-
-@pytest.mark.parametrize(
-    ("answer", "kind"),
-    [
-        pytest.param(Answer(after=httpx.ConnectError("refused")), FailureKind.NETWORK_ERROR, id="a refused connection"),
-        pytest.param(Answer(after=httpx.ReadError("")), FailureKind.NETWORK_ERROR, id="DS-83 a reset without an answer"),
-        pytest.param(Answer(after=OSError("tls")), FailureKind.NETWORK_ERROR, id="an error of the operating system"),
-        pytest.param(Answer(after=HANG), FailureKind.NETWORK_ERROR, id="no answer at all"),
-        pytest.param(Answer(200, {"Content-Type": "text/event-stream"}), FailureKind.NETWORK_ERROR, id="an unexpected end"),
-        pytest.param(stream_of(), FailureKind.NETWORK_ERROR, id="silence for 300 s"),
-        pytest.param(Answer(200, {"Content-Type": "text/html"}), FailureKind.INVALID_DATA, id="a page instead of a stream"),
-        pytest.param(Answer(200), FailureKind.INVALID_DATA, id="no content type"),
-        pytest.param(stream_of(content_encoding="gzip"), FailureKind.INVALID_DATA, id="a stream in a coding"),
-        pytest.param(Answer(204), FailureKind.ERROR_RESPONSE, id="204"),
-        pytest.param(Answer(302, {"Location": "https://elsewhere.test/"}), FailureKind.ERROR_RESPONSE, id="a redirect elsewhere"),
-    ],
-)
-async def test_a_recoverable_failure_interrupts_and_leads_to_a_reconnect(answer: Answer, kind: FailureKind) -> None:
-    service = Service(answer, answer, GOOD)
-    one, two, good = await updates(service, 3)
-    for update in (one, two):
-        assert (update.state, update.directive, update.change_set) == (SourceState.INTERRUPTED, None, None)
-        assert update.error is not None
-        assert (update.error.kind, update.error.message != "") == (kind, True)
-    assert good.state is SourceState.VALID
-    assert len(service.requests) == 3
-    assert service.all_closed
-
-
-async def test_heartbeats_keep_a_stream_open_and_silence_closes_it() -> None:
-    service = Service(stream_of(*[step for _ in range(5) for step in (250.0, b":\n")]), GOOD)
-    start = anyio.current_time()
-    (update,) = await updates(service, 1)
-    assert update.state is SourceState.INTERRUPTED
-    assert anyio.current_time() - start == pytest.approx(5 * 250 + 300)
-
-
-@pytest.mark.parametrize("status", [400, 408, 429, 500, 503, 599])
-@pytest.mark.parametrize(
-    "before",
-    [
-        pytest.param([], id="DS-80 on the first connection"),
-        pytest.param([stream_of(sse(*payload("a")), httpx.ReadError(""))], id="DS-81 on a reconnect"),
-    ],
-)
-async def test_a_recoverable_status_interrupts_and_leads_to_a_reconnect(status: int, before: list[Answer]) -> None:
-    service = Service(*before, Answer(status), Answer(status), GOOD)
-    news = (await updates(service, 3 + 2 * len(before), delay=0.001))[2 * len(before) :]
-    assert states(news) == ["INTERRUPTED", "INTERRUPTED", "VALID"]
-    assert [update.error.status_code for update in news[:2] if update.error] == [status, status]
-    assert len(service.requests) == 3 + len(before)
-
-
-@pytest.mark.parametrize(
-    "status",
-    [*[pytest.param(status, id=f"DS-82 {status}") for status in (401, 403, 405)], 404, 410, 451],
-)
-async def test_a_permanent_status_ends_the_source(status: int) -> None:
-    service = Service(stream_of(sse(*payload("a")), httpx.ReadError("")), Answer(status), GOOD)
-    news = await updates(service, 9)
-    assert states(news) == ["VALID", "INTERRUPTED", "OFF"]
-    assert news[-1].error is not None
-    assert news[-1].error.status_code == status
-    await anyio.sleep(3600)
-    assert len(service.requests) == 2
-
-
-# -- how soon it reconnects
-
-
-@pytest.mark.parametrize(
-    ("chance", "bounds"),
-    [
-        pytest.param(0.0, [1, 2, 4, 8, 16, 30, 30], id="DS-85 the longest delays"),
-        pytest.param(0.999999, [0.5, 1, 2, 4, 8, 15, 15], id="DS-85 the shortest delays"),
-    ],
-)
-async def test_delays_double_up_to_thirty_seconds(chance: float, bounds: list[float]) -> None:
-    service = Service(Answer(500))
-    await updates(service, len(bounds) + 1, chance=chance)
-    assert service.pauses == pytest.approx(bounds, rel=1e-4)
-
-
-@pytest.mark.parametrize(("chance", "pause"), [(0.0, 10.0), (0.5, 7.5), (0.999999, 5.0)])
-@pytest.mark.parametrize(
-    "ending",
-    [
-        pytest.param([httpx.ReadError("reset")], id="DS-84 a reset"),
-        pytest.param([], id="DS-84 the end of the stream"),
-        pytest.param([sse(("goodbye", {}))], id="DS-84 a goodbye"),
-        pytest.param([sse(("server-intent", "{"))], id="DS-84 bad data"),
-    ],
-)
-async def test_every_end_of_a_connection_is_followed_by_the_delay(
-    ending: list[bytes | Exception], chance: float, pause: float
-) -> None:
-    dropped = Answer(200, {"Content-Type": "text/event-stream"}, [sse(*payload("a")), *ending])
-    service = Service(dropped, GOOD)
-    async with updates_of(source_of(service, delay=10.0, chance=chance)) as news:
-        while (await anext(news)).change_set is None or len(service.requests) < 2:
-            pass
-    assert service.pauses == [pytest.approx(pause, rel=1e-4)]
-
-
-@pytest.mark.parametrize(
-    ("lasts", "then"),
-    [
-        pytest.param(61.0, 1.0, id="DS-86 a connection of a minute resets the delays"),
-        pytest.param(59.0, 8.0, id="DS-86 a shorter connection does not"),
-    ],
-)
-async def test_the_delay_after_a_connection_that_lasted(lasts: float, then: float) -> None:
-    service = Service(Answer(500), Answer(500), Answer(500), stream_of(lasts, httpx.ReadError("")), GOOD)
-    await updates(service, 5)
-    assert service.pauses[-1] - lasts == pytest.approx(then)
-
-
-@pytest.mark.parametrize(
-    ("status", "wish", "pause"),
-    [
-        pytest.param(429, "7", 7.0, id="a number of seconds"),
-        pytest.param(503, "7000", 300.0, id="at most five minutes"),
-        pytest.param(503, "0", 1.0, id="at least the delay"),
-        pytest.param(503, "soon", 1.0, id="an invalid value is ignored"),
-        pytest.param(500, "7", 1.0, id="ignored for other statuses"),
-    ],
-)
-async def test_retry_after_of_a_busy_server_is_respected(status: int, wish: str, pause: float) -> None:
-    service = Service(Answer(status, {"Retry-After": wish}), GOOD)
-    await updates(service, 2)
-    assert service.pauses == [pytest.approx(pause)]
-
-
 # -- the environment
 
 
@@ -405,121 +169,6 @@ async def test_the_environment_id_is_kept_after_an_error() -> None:
     )
     news = await updates(service, 4)
     assert [update.environment_id for update in news] == [None, "env-1", "env-1", "env-1"]
-
-
-# -- the directive
-
-
-@pytest.mark.holds("FB-9", "FB-4")
-async def test_a_directive_in_the_headers_is_reported_with_the_payload() -> None:
-    service = Service(stream_of(2.0, sse(*payload("a")[:2]), 3.0, sse(payload("a")[2])).directed())
-    source = source_of(service)
-    async with updates_of(source) as news:
-        assert isinstance(source, Latching)
-        assert source.latched is None
-        start = anyio.current_time()
-        update = await anext(news)
-        assert anyio.current_time() - start == 5
-        assert update.state is SourceState.VALID
-        assert update.change_set is not None
-        assert update.directive == HEADER
-        assert await first(news, 1) == []
-    assert len(service.requests) == 1
-    assert service.all_closed
-
-
-async def test_the_directive_is_latched_as_soon_as_the_headers_arrive() -> None:
-    service = Service(stream_of(5.0, sse(*payload("a"))).directed())
-    source = source_of(service)
-    seen: list[FallbackDirective | None] = []
-
-    async def look() -> None:
-        await anyio.sleep(1)
-        seen.append(source.latched)
-
-    async with anyio.create_task_group() as group, updates_of(source) as news:
-        group.start_soon(look)
-        await anext(news)
-    assert seen == [HEADER]
-
-
-@pytest.mark.parametrize(
-    ("steps", "state"),
-    [
-        pytest.param([sse(*payload("a"))], "VALID", id="FB-10 a payload"),
-        pytest.param([sse(intent("none"))], "VALID", id="FB-10 DS-107 being up to date"),
-        pytest.param([sse(("put-object", "{oops"))], "INTERRUPTED", id="FB-7 FB-10 DS-110 a malformed event"),
-        pytest.param([sse(FULL, ("put-object", {**PUT, "object": 5}))], "INTERRUPTED", id="FB-10 a flag that cannot be decoded"),
-        pytest.param([sse(("error", {"reason": "r"})), httpx.ReadError("")], "INTERRUPTED", id="FB-10 an error and a reset"),
-        pytest.param([sse(("error", {"reason": "r"}), *payload("a"))], "VALID", id="FB-10 DS-113 an error and a new transfer"),
-        pytest.param([httpx.ReadError("")], "INTERRUPTED", id="FB-8 FB-10 DS-111 a reset"),
-        pytest.param([httpx.ReadTimeout("")], "INTERRUPTED", id="FB-8 FB-10 a timeout"),
-        pytest.param([sse(("goodbye", {"reason": "r"}))], "INTERRUPTED", id="FB-10 FB-30 DS-111 a goodbye"),
-        pytest.param([sse(("heart-beat", {})), HANG], "INTERRUPTED", id="FB-12 DS-112 heartbeats alone"),
-        pytest.param(
-            [b":\n" * 100, *[step for _ in range(90) for step in (0.5, b":\n")]], "INTERRUPTED", id="FB-12 comments alone"
-        ),
-    ],
-)
-@pytest.mark.holds("FB-11")
-async def test_with_a_latched_directive_every_outcome_carries_it_and_is_the_last(
-    steps: list[bytes | float | Exception], state: str
-) -> None:
-    service = Service(Answer(200, {"Content-Type": "text/event-stream", **DIRECTED}, steps), GOOD)
-    start = anyio.current_time()
-    news = await updates(service, 9)
-    assert anyio.current_time() - start <= 10
-    assert states(news) == [state]
-    assert news[0].directive == HEADER
-    assert (news[0].error is None) == (state == "VALID")
-    await anyio.sleep(3600)
-    assert len(service.requests) == 1
-    assert service.all_closed
-
-
-@pytest.mark.holds("FB-10", "DS-111")
-async def test_with_a_latched_directive_the_end_of_the_stream_carries_it() -> None:
-    service = Service(Answer(200, {"Content-Type": "text/event-stream", **DIRECTED}, []), GOOD)
-    (update,) = await updates(service, 9)
-    assert (update.state, update.directive) == (SourceState.INTERRUPTED, HEADER)
-
-
-@pytest.mark.holds("FB-12")
-async def test_a_latched_stream_without_a_payload_is_given_up_after_ten_seconds() -> None:
-    service = Service(stream_of(*[step for _ in range(60) for step in (1.0, sse(("heart-beat", {})))]).directed())
-    start = anyio.current_time()
-    (update,) = await updates(service, 9)
-    assert anyio.current_time() - start == 10
-    assert update.error is not None
-    assert (update.state, update.error.kind, update.directive) == (SourceState.INTERRUPTED, FailureKind.UNKNOWN, HEADER)
-
-
-@pytest.mark.parametrize("status", [204, 302, 400, 401, 403, 404, 429, 500, 503])
-@pytest.mark.holds("FB-6")
-async def test_an_error_status_with_the_directive_ends_the_source(status: int) -> None:
-    service = Service(Answer(status).directed(**{"X-LD-FD-Fallback-TTL": "60"}), GOOD)
-    (update,) = await updates(service, 9)
-    assert update.error is not None
-    assert (update.state, update.error.status_code) == (SourceState.OFF, status)
-    assert update.directive == FallbackDirective(ttl=60.0, origin="header")
-    assert len(service.requests) == 1
-
-
-@pytest.mark.holds("FB-7")
-async def test_a_page_instead_of_a_stream_keeps_its_directive() -> None:
-    (update,) = await updates(Service(Answer(200, {"Content-Type": "text/html"}).directed(), GOOD), 9)
-    assert (update.state, update.directive) == (SourceState.INTERRUPTED, HEADER)
-
-
-@pytest.mark.parametrize("headers", [{}, {**DIRECTED, "X-LD-FD-Fallback-TTL": "5"}], ids=["alone", "it outranks the latched one"])
-@pytest.mark.holds("FB-30", "DS-121")
-async def test_a_goodbye_can_have_the_directive(headers: dict[str, str]) -> None:
-    goodbye = sse(("goodbye", {"reason": "leave", "protocolFallbackTTL": 0}))
-    service = Service(stream_of(goodbye).with_headers(headers), GOOD)
-    (update,) = await updates(service, 9)
-    assert (update.state, update.directive) == (SourceState.INTERRUPTED, FallbackDirective(ttl=0.0, origin="goodbye"))
-    assert len(service.requests) == 1
-    assert service.all_closed
 
 
 # -- closing, bugs, many events
@@ -646,56 +295,3 @@ async def test_an_error_event_with_empty_data_discards_the_transfer() -> None:
     (update,) = await updates(service, 1)
     assert update.change_set is not None
     assert [change.key for change in update.change_set.changes] == ["b"]
-
-
-# -- what attempts come to
-
-
-class Attempts:
-    """The reported attempts: whether they failed, and after how many milliseconds."""
-
-    def __init__(self) -> None:
-        self.reported: list[tuple[bool, int]] = []
-
-    def __call__(self, attempt: StreamAttempt) -> None:
-        self.reported.append((attempt.is_failed, attempt.took_ms))
-
-
-@pytest.mark.parametrize(
-    ("answer", "reported"),
-    [
-        pytest.param(GOOD, (False, 0), id="data at once"),
-        pytest.param(stream_of(2.0, sse(*payload("a"))), (False, 2000), id="data after a while"),
-        pytest.param(stream_of(sse(intent("none"))), (False, 0), id="no changes"),
-        pytest.param(Answer(503, after=3.0), (True, 3000), id="a refusal"),
-        pytest.param(Answer(401), (True, 0), id="a permanent refusal"),
-        pytest.param(Answer(after=httpx.ConnectError("refused")), (True, 0), id="no connection"),
-        pytest.param(Answer(200, {"Content-Type": "text/event-stream"}, [1.5]), (True, 1500), id="the end before the data"),
-        pytest.param(stream_of(sse(("put-object", "{"))), (True, 0), id="EVT-D10 data that cannot be read"),
-        pytest.param(stream_of(sse(("goodbye", {"reason": "full"}))), (True, 0), id="a goodbye before the data"),
-        pytest.param(stream_of(), (True, 8000), id="EVT-D10 cancelled before data arrive"),
-    ],
-)
-async def test_an_attempt_is_reported_once(answer: Answer, reported: tuple[bool, int]) -> None:
-    attempts = Attempts()
-    async with updates_of(source_of(Service(answer), delay=100, attempted=attempts)) as news:
-        with anyio.move_on_after(8):
-            await first(news, 2)
-    assert attempts.reported == [reported]
-
-
-async def test_an_end_after_data_is_not_a_failed_attempt() -> None:
-    ends = Answer(200, {"Content-Type": "text/event-stream"}, [sse(*payload("a")), 60.0])
-    attempts = Attempts()
-    async with updates_of(source_of(Service(ends, Answer(503), GOOD), attempted=attempts)) as news:
-        await first(news, 4)
-    assert attempts.reported == [(False, 0), (True, 0), (False, 0)]
-
-
-async def test_a_failure_has_the_address_without_the_query() -> None:
-    service = Service(Answer(503))
-    source = Streaming(base_uri="https://stream.test/eu").build(service.context())
-    async with updates_of(source, selecting("basis")) as updates:
-        update = await anext(updates)
-    assert update.error is not None
-    assert update.error.address == "https://stream.test/eu/sdk/stream"
