@@ -40,7 +40,7 @@ class FaultKind(StrEnum):
 
 
 _FDV2: Final = frozenset({Endpoint.POLL, Endpoint.STREAM})
-_DATA: Final = _FDV2 | {Endpoint.LATEST_ALL, Endpoint.ALL}
+_DATA: Final = _FDV2 | {Endpoint.FDV1_POLL, Endpoint.FDV1_STREAM}
 _FDV2_ONLY: Final = frozenset({FaultKind.GOODBYE, FaultKind.ERROR})
 _DATA_ONLY: Final = frozenset({FaultKind.DIRECTIVE, FaultKind.MALFORMED, FaultKind.TRUNCATED, FaultKind.DRIP})
 _DEFAULT_ENDPOINTS: Final[frozenset[Endpoint]] = frozenset()

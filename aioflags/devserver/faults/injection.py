@@ -142,8 +142,10 @@ class _Exchange:
                 text = b"" if fault.status in {204, 304} else b"an injected fault"
                 await Response(text, status_code=fault.status)(self._scope, self._receive, self._send_on)
                 return True
-            case _:
+            case FaultKind.RESET | FaultKind.CLOSE:
                 raise _CutError(reset=fault.kind is FaultKind.RESET)
+            case kind:
+                raise AssertionError(f"{kind} does not replace a response")
 
     async def _stay_silent(self, injected: InjectedFault) -> None:
         """Wait until the fault is lifted or the client disconnects."""
@@ -224,8 +226,10 @@ class _Exchange:
                 self._ending = "reset"
             case FaultKind.CLOSE | FaultKind.TRUNCATED:
                 self._ending = "close"
-            case _:
+            case FaultKind.GOODBYE | FaultKind.DIRECTIVE | FaultKind.STATUS:
                 self._ending = "end"
+            case kind:
+                raise AssertionError(f"{kind} does not end a stream")
         tasks.cancel_scope.cancel()
 
     # -- sending

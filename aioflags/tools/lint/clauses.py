@@ -21,7 +21,7 @@ from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean, suggestion
 from aioflags.tools.lint.findings import LintRemark, quoted
 
-__all__ = ["ClauseTest", "check_bucketing", "check_clauses", "check_kind", "clause_tests", "first_that_covers"]
+__all__ = ["USABLE_VALUES", "ClauseTest", "check_bucketing", "check_clauses", "check_kind", "clause_tests", "first_that_covers"]
 
 _OTHER_NAMES: Final = {
     "=": "in",
@@ -50,7 +50,7 @@ def _is_string(value: object) -> bool:
     return isinstance(value, str)
 
 
-_USABLE: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
+USABLE_VALUES: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     **dict.fromkeys(("startsWith", "endsWith", "contains", "matches", SEGMENT_MATCH), (_is_string, "a string")),
     **dict.fromkeys(
         ("lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"),
@@ -65,6 +65,7 @@ _USABLE: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     ),
     "in": (lambda value: value is not None, "a value that an attribute can have"),
 }
+"""For each operator: whether a clause can use a value, and which values it can use."""
 
 
 def check_clauses(clauses: Sequence[Clause] | None, path: Path) -> Iterator[LintRemark]:
@@ -89,7 +90,7 @@ def _check_clause(clause: Clause, path: Path) -> Iterator[LintRemark]:
         yield from check_kind(clause.context_kind, (*path, "contextKind"))
     if not clause.values and not clause.negate:
         yield LintRemark("never-matches", path, "a clause without values never matches")
-    is_usable, expected = _USABLE[clause.op]
+    is_usable, expected = USABLE_VALUES[clause.op]
     for index, value in enumerate(clause.values or ()):
         at = (*path, "values", index)
         if not is_usable(value):

@@ -154,7 +154,7 @@ def _read(text: bytes, name: str) -> tuple[Any, Places]:
 
 
 def _entries(files: Iterable[_File], kind: ObjectKind) -> dict[str, _Entry]:
-    """The entries of a kind in all files; one whose key is taken is told of, and left out."""
+    """The entries of a kind in all files. An entry whose key is taken is reported and left out."""
     by_key: dict[str, _Entry] = {}
     for file in files:
         for other_kind, key, entry in file.entries:

@@ -51,12 +51,12 @@ def _check_keys(segment: SegmentDefinition, path: Path) -> Iterator[LintRemark]:
         ("excluded", (*path, "excludedContexts"), segment.excluded_contexts or ()),
     ]
     for what, at, targets in lists:
-        is_user_list = at[-1] == what
+        has_plain_keys = at[-1] in {"included", "excluded"}  # the others have an object with keys for each context kind
         for index, target in enumerate(targets):
             yield from check_kind(target.context_kind, (*at, index, "contextKind"))
             for number, key in enumerate(target.values or ()):
                 name = (clean_kind(target.context_kind), key)
                 if name in seen:
-                    inside: Path = (number,) if is_user_list else (index, "values", number)
+                    inside: Path = (number,) if has_plain_keys else (index, "values", number)
                     yield LintRemark("duplicate-target", (*at, *inside), f"{quoted(key)} is {seen[name]} already")
                 seen.setdefault(name, what)

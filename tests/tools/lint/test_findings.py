@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from aioflags.evaluation.clauses import SEGMENT_MATCH
+from aioflags.evaluation.operators import OPERATORS
 from aioflags.tools.lint import RULES
+from aioflags.tools.lint.clauses import USABLE_VALUES
 from tests.tools.lint.documents import GOOD, ROLLOUT, Found, clause, findings, flag, rule, rule_path_text, segment, with_clause
 
 IN_PERCENT = "weights are thousandths of a percent: 50 % is 50000"
@@ -462,3 +465,7 @@ def test_every_mistake_is_reported_but_not_its_consequences() -> None:
         ("duplicate-target", "flags.a.targets[0].values[1]"),
         ("missing-property", "flags.a.targets[1]"),
     ]
+
+
+def test_lint_knows_the_usable_values_of_every_operator() -> None:
+    assert USABLE_VALUES.keys() == {*OPERATORS, SEGMENT_MATCH}
