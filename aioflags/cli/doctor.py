@@ -11,11 +11,11 @@ import click
 import msgspec
 
 from aioflags.cli.flag_data import service
-from aioflags.tools.doctor import Check, CheckResult, run_checks
+from aioflags.tools.doctor import Check, Grade, run_checks
 
 __all__ = ["command"]
 
-_MARKS: Final = {CheckResult.GOOD: "ok     ", CheckResult.WARNING: "warning", CheckResult.PROBLEM: "PROBLEM"}
+_MARKS: Final = {Grade.GOOD: "ok     ", Grade.WARNING: "warning", Grade.PROBLEM: "PROBLEM"}
 
 
 @click.command("doctor", short_help="Find out why flags do not arrive.")
@@ -35,7 +35,7 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
         has_problem = False
         async with aclosing(run_checks(key, config)) as checks:
             async for check in checks:
-                has_problem = has_problem or check.verdict is CheckResult.PROBLEM
+                has_problem = has_problem or check.grade is Grade.PROBLEM
                 click.echo(msgspec.json.encode(check) if as_json else _lines(check))
         return has_problem
 
@@ -44,4 +44,4 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
 
 def _lines(check: Check) -> str:
     advice = "" if check.advice is None else f"\n         {check.advice}"
-    return f"{_MARKS[check.verdict]}  {check.check}: {check.text}{advice}"
+    return f"{_MARKS[check.grade]}  {check.name}: {check.text}{advice}"

@@ -8,12 +8,14 @@ Source: ``client-surface.md`` 8 to 13; ``data-system.md`` 8.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, cast
 
 from aioflags.config.data_system import DataSystem
+from aioflags.config.environment import ADDRESS_VARIABLES
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.events.options import Events
 from aioflags.hooks.hook import Hook
@@ -33,10 +35,10 @@ from aioflags.runtime.validation import address, positive, require, require_item
 from aioflags.stores.memberships import BigSegments
 from aioflags.transport.settings import Http
 
-__all__ = ["Config", "moved_addresses"]
+__all__ = ["Config", "custom_addresses"]
 
-_DEADLINE: Final = 4.0
-"""Seconds for start and close together: twice the default time for a close."""
+_DEADLINE: Final = 2 * CLOSE_TIMEOUT
+"""Seconds for start and close together."""
 _ADDRESSES: Final = {"base_uri": BASE_URI, "stream_uri": STREAM_URI, "events_uri": EVENTS_URI}
 
 
@@ -53,7 +55,7 @@ class Config:
 
     Raises:
         ConfigError: an option has the wrong type or an invalid value. Numbers out of range are replaced by the default or the
-            minimum, with a warning.
+            minimum, with a warning, except a negative ``start_wait``.
     """
 
     base_uri: str = BASE_URI
@@ -98,7 +100,7 @@ class Config:
         for name, default in _ADDRESSES.items():
             values[name] = address(name, getattr(self, name), default)
         require("start_wait", self.start_wait, int, float)
-        if self.start_wait != self.start_wait or self.start_wait == float("inf"):
+        if math.isnan(self.start_wait) or self.start_wait == math.inf:
             values["start_wait"] = positive("start_wait", self.start_wait, START_WAIT, self.logger)
         elif self.start_wait < 0:
             raise ConfigError(f"start_wait: expected 0 or more seconds, got {self.start_wait!r}; 0 does not wait")
@@ -129,20 +131,20 @@ class Config:
     def _warn(self) -> None:
         if self.start_wait > MAX_START_WAIT:
             self.logger.warning("start_wait: %g s is long for an application to wait for its flags", self.start_wait)
-        moved, left = moved_addresses(self)
-        if moved and left:
+        custom, default = custom_addresses(self)
+        if custom and default:
             self.logger.warning(
-                "%s set, but not %s: the rest goes to LaunchDarkly. Set it, too, in Config or by %s",
-                " and ".join(moved),
-                " and ".join(left),
-                " and ".join(f"LAUNCHDARKLY_{name.upper()}" for name in left),
+                "%s set, but not %s: requests to an address that is not set go to LaunchDarkly. Set it, too, in Config or by %s",
+                " and ".join(custom),
+                " and ".join(default),
+                " and ".join(ADDRESS_VARIABLES[name] for name in default),
             )
 
 
-def moved_addresses(config: Config) -> tuple[list[str], list[str]]:
+def custom_addresses(config: Config) -> tuple[list[str], list[str]]:
     """The address options that differ from LaunchDarkly's own service, and those that do not. Usually all should differ."""
-    moved = [name for name, default in _ADDRESSES.items() if getattr(config, name) != default]
-    return moved, [name for name in _ADDRESSES if name not in moved]
+    custom = [name for name, default in _ADDRESSES.items() if getattr(config, name) != default]
+    return custom, [name for name in _ADDRESSES if name not in custom]
 
 
 def _plugins(plugins: object) -> tuple[Plugin, ...]:

@@ -29,7 +29,7 @@ __all__ = ["DataSystem"]
 class DataSystem:
     """The sources of flag data: initializers, tried in order until one has data; then synchronizers, in order of preference.
 
-    ``fdv1_fallback`` replaces them for good when the server directs the client to FDv1; without it the client then stops and
+    ``fdv1_fallback`` replaces all sources for good when the server directs the client to FDv1; without it the client then stops and
     serves the data it has. With ``fdv1_fallback_recovery="ttl"`` FDv2 is tried again after the time that the server named.
     ``refused_retry`` applies when the service refused the requests of every source, with 401 or 404 for example: with
     ``"extended"`` all sources start again after 5 minutes, then after twice as long each time, up to an hour, less a random part
@@ -82,7 +82,7 @@ class DataSystem:
 
     @classmethod
     def on_demand(cls, interval: float = POLL_INTERVAL) -> DataSystem:
-        """One poll at the start, and one when :meth:`Client.refresh` is called, unless one succeeded within ``interval`` seconds.
+        """One poll at the start, and one at each :meth:`Client.refresh`, unless one succeeded in the last ``interval`` seconds.
 
         FDv1, also on demand, if the server asks for it. Between polls no timer runs and no connection is open: for programs that
         run once, and for those that are frozen between two calls.
@@ -93,7 +93,10 @@ class DataSystem:
 
     @classmethod
     def fdv1(cls, *, stream: bool = True, poll_interval: float = POLL_INTERVAL) -> DataSystem:
-        """Only FDv1, the older protocol: its stream, or polls every ``poll_interval`` seconds. No response ends it."""
+        """Only FDv1, the older protocol:
+
+        its stream, or polls every ``poll_interval`` seconds. After a refusal such as 401 it tries again later.
+        """
         return cls(synchronizers=[Fdv1Streaming() if stream else Fdv1Polling()], poll_interval=poll_interval)
 
     @classmethod

@@ -11,11 +11,11 @@ from typing import Any, Final
 from aioflags.errors import ConfigError
 from aioflags.runtime.validation import address
 
-__all__ = ["from_environment"]
+__all__ = ["ADDRESS_VARIABLES", "from_environment"]
 
 _KEYS: Final = ("LAUNCHDARKLY_SDK_KEY", "LD_SDK_KEY")
 _OFFLINE: Final = "AIOFLAGS_OFFLINE"
-_URIS: Final = {
+ADDRESS_VARIABLES: Final = {
     "base_uri": "LAUNCHDARKLY_BASE_URI",
     "stream_uri": "LAUNCHDARKLY_STREAM_URI",
     "events_uri": "LAUNCHDARKLY_EVENTS_URI",
@@ -31,7 +31,9 @@ def from_environment(environment: Mapping[str, str]) -> tuple[str, dict[str, Any
     """
     variables = {name: value for name, text in environment.items() if (value := text.strip())}
     # Validated here too: the message names the variable instead of the option.
-    options: dict[str, Any] = {option: address(name, variables[name], "") for option, name in _URIS.items() if name in variables}
+    options: dict[str, Any] = {
+        option: address(name, variables[name], "") for option, name in ADDRESS_VARIABLES.items() if name in variables
+    }
     if _OFFLINE in variables:
         word = variables[_OFFLINE].lower()
         if word not in _WORDS:

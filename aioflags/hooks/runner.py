@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
@@ -26,8 +26,6 @@ from aioflags.runtime.suggest import nearest, suggestion
 __all__ = ["HookRunner"]
 
 T = TypeVar("T")
-
-_STAGES: Final = ("before_evaluation", "after_evaluation", "evaluation_cancelled", "after_track")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,10 @@ class _Stages:
 
     @classmethod
     def of(cls, hook: Hook) -> _Stages:
-        return cls(*(_Stage.of(hook, name) for name in _STAGES))
+        return cls(**{field.name: _Stage.of(hook, field.name) for field in fields(cls)})
+
+
+_STAGES: Final = tuple(field.name for field in fields(_Stages))
 
 
 class HookRunner:

@@ -13,7 +13,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import anyio
 
-from aioflags.config.config import Config, moved_addresses
+from aioflags.config.config import Config, custom_addresses
+from aioflags.config.environment import ADDRESS_VARIABLES
 from aioflags.errors import ConfigError
 from aioflags.model.change import ObjectKind, Selector
 from aioflags.model.secret import SdkKey
@@ -25,14 +26,14 @@ from aioflags.protocol.requests import identity_headers, poll_url, stream_url
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import printable
-from aioflags.sources.polled import read_environment_id
-from aioflags.transport.answers import RequestFailed
+from aioflags.sources.poller import read_environment_id
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.probe import ProbeFailed, probe
 from aioflags.transport.proxies import environment_proxy
+from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import DEFAULT_PORTS
 
-__all__ = ["Check", "CheckResult", "run_checks"]
+__all__ = ["Check", "Grade", "run_checks"]
 
 _FIRST_EVENT_TIMEOUT: Final = 10.0
 """Seconds until the first event of a stream. A service sends one at once."""
@@ -42,7 +43,7 @@ _MIN_CERTIFICATE_DAYS: Final = 14.0
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class CheckResult(StrEnum):
+class Grade(StrEnum):
     """The result of a check."""
 
     GOOD = "good"
@@ -54,24 +55,24 @@ class CheckResult(StrEnum):
 class Check:
     """One check: its result, and advice; ``None`` if nothing has to be done."""
 
-    check: str
-    verdict: CheckResult
+    name: str
+    grade: Grade
     text: str
     advice: str | None = None
 
 
 async def run_checks(
-    sdk_key: str, config: Config, environment: Mapping[str, str] = os.environ, *, patience: float = _FIRST_EVENT_TIMEOUT
+    sdk_key: str, config: Config, environment: Mapping[str, str] = os.environ, *, first_event_timeout: float = _FIRST_EVENT_TIMEOUT
 ) -> AsyncGenerator[Check, None]:
     """Yield each check when it is done. Requests one poll and the start of one stream from the service.
 
-    ``patience``: seconds to wait for the first event of the stream.
+    ``first_event_timeout``: seconds to wait for the first event of the stream.
     """
     key = SdkKey(sdk_key)
     yield _key(key)
-    moved, left = moved_addresses(config)
-    if moved and left:
-        yield _divided(moved, left)
+    custom, default = custom_addresses(config)
+    if custom and default:
+        yield _partly_custom(custom, default)
     reachable: dict[str, bool] = {}
     addresses = {"base_uri": config.base_uri, "stream_uri": config.stream_uri, "events_uri": config.events_uri}
     for name, address in addresses.items():
@@ -82,7 +83,7 @@ async def run_checks(
             reachable[name] = True  # the requests below show whether the proxy reaches the address
             continue
         connection = await _reach(name, target, config)
-        reachable[name] = connection.verdict is not CheckResult.PROBLEM
+        reachable[name] = connection.grade is not Grade.PROBLEM
         yield connection
     headers = identity_headers(key, instance_id="doctor", logger=config.logger)
     async with HttpTransport(config.http, config.logger) as transport:
@@ -90,27 +91,27 @@ async def run_checks(
             for check in await _poll(transport, config.base_uri, headers, config.logger):
                 yield check
         if reachable["stream_uri"]:
-            yield await _stream(transport, config.stream_uri, headers, patience)
+            yield await _stream(transport, config.stream_uri, headers, first_event_timeout)
 
 
 def _key(key: SdkKey) -> Check:
     if key.discarded:
         advice = "look for spaces, quotes or line breaks around it"
-        return Check(check="key", verdict=CheckResult.PROBLEM, text="the SDK key has invalid characters", advice=advice)
+        return Check(name="key", grade=Grade.PROBLEM, text="the SDK key has invalid characters", advice=advice)
     if not key:
         advice = "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key"
-        return Check(check="key", verdict=CheckResult.PROBLEM, text="the SDK key is missing", advice=advice)
+        return Check(name="key", grade=Grade.PROBLEM, text="the SDK key is missing", advice=advice)
     if key.value.startswith("mob-"):
         advice = "use the server-side SDK key (sdk-…) of the environment"
-        return Check(check="key", verdict=CheckResult.WARNING, text="this looks like a mobile key", advice=advice)
-    return Check(check="key", verdict=CheckResult.GOOD, text="the SDK key is set, and has only valid characters")
+        return Check(name="key", grade=Grade.WARNING, text="this looks like a mobile key", advice=advice)
+    return Check(name="key", grade=Grade.GOOD, text="the SDK key is set, and has only valid characters")
 
 
-def _divided(moved: Sequence[str], left: Sequence[str]) -> Check:
-    set_names, unset_names = (" and ".join(f"LAUNCHDARKLY_{name.upper()}" for name in names) for names in (moved, left))
-    text = f"{set_names} {'is' if len(moved) == 1 else 'are'} set, {unset_names} {'is' if len(left) == 1 else 'are'} not"
+def _partly_custom(custom: Sequence[str], default: Sequence[str]) -> Check:
+    set_names, unset_names = (" and ".join(ADDRESS_VARIABLES[name] for name in names) for names in (custom, default))
+    text = f"{set_names} {'is' if len(custom) == 1 else 'are'} set, {unset_names} {'is' if len(default) == 1 else 'are'} not"
     advice = f"set {unset_names}, too, unless these requests are meant for LaunchDarkly's own service"
-    return Check(check="addresses", verdict=CheckResult.WARNING, text=text, advice=advice)
+    return Check(name="addresses", grade=Grade.WARNING, text=text, advice=advice)
 
 
 # -- the connection
@@ -123,7 +124,7 @@ def _port(target: SplitResult) -> int:
 def _route(name: str, target: SplitResult, proxy: str | None) -> Check:
     address = f"{target.scheme}://{target.hostname}:{_port(target)}{target.path}"
     if proxy is None:
-        return Check(check=f"{name} route", verdict=CheckResult.GOOD, text=f"{address}, without a proxy")
+        return Check(name=f"{name} route", grade=Grade.GOOD, text=f"{address}, without a proxy")
     advice = f"if no proxy is meant for this address, add {target.hostname} to NO_PROXY"
     # Print the host and the port of a proxy only: its address may have a password, and so may the text of the error.
     try:
@@ -131,8 +132,8 @@ def _route(name: str, target: SplitResult, proxy: str | None) -> Check:
         text = f"{address}, through the proxy {through.hostname}:{through.port or DEFAULT_PORTS.get(through.scheme, 1080)}"
     except ValueError:
         text, advice = f"{address}, through a proxy whose address is not a valid URL", "correct http_proxy, or HTTPS_PROXY"
-        return Check(check=f"{name} route", verdict=CheckResult.PROBLEM, text=text, advice=advice)
-    return Check(check=f"{name} route", verdict=CheckResult.GOOD, text=text, advice=advice)
+        return Check(name=f"{name} route", grade=Grade.PROBLEM, text=text, advice=advice)
+    return Check(name=f"{name} route", grade=Grade.GOOD, text=text, advice=advice)
 
 
 async def _reach(name: str, target: SplitResult, config: Config) -> Check:
@@ -151,23 +152,21 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Check:
         # The message of a failed name lookup has the name already.
         missing = "tls" if failure.stage == "plain" else failure.stage
         text = printable(failure) if failure.stage == "name" else f"no {missing} for {host}: {printable(failure)}"
-        return Check(check=check, verdict=CheckResult.PROBLEM, text=text, advice=advice)
+        return Check(name=check, grade=Grade.PROBLEM, text=text, advice=advice)
     except ConfigError as mistake:
-        return Check(check=check, verdict=CheckResult.PROBLEM, text=printable(mistake), advice="correct the option, or its file")
+        return Check(name=check, grade=Grade.PROBLEM, text=printable(mistake), advice="correct the option, or its file")
     if target.scheme == "http":
         if host in _LOOPBACK:
-            return Check(check=check, verdict=CheckResult.GOOD, text="it accepts connections, on this machine")
+            return Check(name=check, grade=Grade.GOOD, text="it accepts connections, on this machine")
         text = "it accepts connections, but the key and the flags are sent unencrypted"
-        return Check(check=check, verdict=CheckResult.WARNING, text=text, advice="use https")
+        return Check(name=check, grade=Grade.WARNING, text=text, advice="use https")
     if reached.days_left is None:
         text = "it accepts TLS connections, but its certificate is not verified"
-        return Check(check=check, verdict=CheckResult.WARNING, text=text, advice="remove disable_ssl_verification")
+        return Check(name=check, grade=Grade.WARNING, text=text, advice="remove disable_ssl_verification")
     text = f"it accepts TLS connections; its certificate is valid for {reached.days_left:.0f} days"
     if reached.days_left < _MIN_CERTIFICATE_DAYS:
-        return Check(
-            check=check, verdict=CheckResult.WARNING, text=text, advice="renew the certificate of the service, or of the proxy"
-        )
-    return Check(check=check, verdict=CheckResult.GOOD, text=text)
+        return Check(name=check, grade=Grade.WARNING, text=text, advice="renew the certificate of the service, or of the proxy")
+    return Check(name=check, grade=Grade.GOOD, text=text)
 
 
 # -- the service
@@ -183,7 +182,7 @@ async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str],
         check = await _answer(text, body, seen, logger)
     except RequestFailed as failure:
         seen = failure.headers
-        check = _refused("poll", failure)
+        check = _failed("poll", failure)
     skew = _skew(seen)
     return [check] if skew is None else [check, skew]
 
@@ -198,13 +197,13 @@ async def _answer(text: str, body: bytes, headers: Mapping[str, str], logger: lo
     elif not directs:
         reason = f": {printable(effect.message)}" if isinstance(effect, Malformed) else ""
         advice = "check the address: is this the service, or a relay that speaks FDv2?"
-        return Check(check="poll", verdict=CheckResult.PROBLEM, text=f"{text} that are not flag data{reason}", advice=advice)
+        return Check(name="poll", grade=Grade.PROBLEM, text=f"{text} that are not flag data{reason}", advice=advice)
     environment = read_environment_id(headers)
     text += f" of environment {printable(environment)}" if environment else ""
     if directs:
         advice = "nothing is wrong: the client continues with FDv1, as the service asks"
-        return Check(check="poll", verdict=CheckResult.WARNING, text=f"{text}, and directs clients off FDv2", advice=advice)
-    return Check(check="poll", verdict=CheckResult.GOOD, text=text)
+        return Check(name="poll", grade=Grade.WARNING, text=f"{text}, and directs clients off FDv2", advice=advice)
+    return Check(name="poll", grade=Grade.GOOD, text=text)
 
 
 def _skew(headers: Mapping[str, str]) -> Check | None:
@@ -213,20 +212,16 @@ def _skew(headers: Mapping[str, str]) -> Check | None:
         return None
     skew = now() - server_ms / 1000
     if abs(skew) <= _MAX_CLOCK_SKEW:
-        return Check(
-            check="clock", verdict=CheckResult.GOOD, text=f"this machine and the service differ by less than {_MAX_CLOCK_SKEW:g} s"
-        )
+        return Check(name="clock", grade=Grade.GOOD, text=f"this machine and the service differ by less than {_MAX_CLOCK_SKEW:g} s")
     text = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the service's"
-    return Check(
-        check="clock", verdict=CheckResult.WARNING, text=text, advice="set it with NTP: certificates and experiments depend on it"
-    )
+    return Check(name="clock", grade=Grade.WARNING, text=text, advice="set it with NTP: certificates and experiments depend on it")
 
 
-async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str], patience: float) -> Check:
+async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str], first_event_timeout: float) -> Check:
     """Check that the first event arrives in time."""
     began = time.perf_counter()
     try:
-        with anyio.fail_after(patience):
+        with anyio.fail_after(first_event_timeout):
             async with transport.open_stream(stream_url(base, Selector.none()), headers) as stream:
                 events = stream.events()
                 try:
@@ -234,23 +229,23 @@ async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str
                 finally:
                     await events.aclose()
     except RequestFailed as failure:
-        return _refused("stream", failure)
+        return _failed("stream", failure)
     except TimeoutError:
         advice = "a proxy may buffer streams: let it pass text/event-stream unbuffered, or use DataSystem.polling()"
-        return Check(check="stream", verdict=CheckResult.PROBLEM, text=f"no event within {patience:g} s", advice=advice)
+        return Check(name="stream", grade=Grade.PROBLEM, text=f"no event within {first_event_timeout:g} s", advice=advice)
     if first is None:
         advice = "a server or proxy ends streams at once: check the proxy, or use DataSystem.polling()"
-        return Check(check="stream", verdict=CheckResult.PROBLEM, text="it ended before its first event", advice=advice)
+        return Check(name="stream", grade=Grade.PROBLEM, text="it ended before its first event", advice=advice)
     text = f"its first event came after {time.perf_counter() - began:.2f} s"
-    return Check(check="stream", verdict=CheckResult.GOOD, text=text)
+    return Check(name="stream", grade=Grade.GOOD, text=text)
 
 
-def _refused(check: str, failure: RequestFailed) -> Check:
+def _failed(check: str, failure: RequestFailed) -> Check:
     status = failure.error.status_code
     if status in {401, 403}:
         advice = "check that this is the server-side SDK key of the right environment, and that it was not reset"
     elif status == 404:
-        variable = "LAUNCHDARKLY_STREAM_URI" if check == "stream" else "LAUNCHDARKLY_BASE_URI"
+        variable = ADDRESS_VARIABLES["stream_uri" if check == "stream" else "base_uri"]
         advice = f"check {variable}: is this the service, or a relay that speaks FDv2?"
     elif status == 407:
         advice = "the proxy requires a user name and password: Http(http_proxy=...)"
@@ -258,4 +253,4 @@ def _refused(check: str, failure: RequestFailed) -> Check:
         advice = "the service, or a proxy before it, fails: try again in a minute"
     else:
         advice = "check the proxy and its log"
-    return Check(check=check, verdict=CheckResult.PROBLEM, text=printable(failure.error.message), advice=advice)
+    return Check(name=check, grade=Grade.PROBLEM, text=printable(failure.error.message), advice=advice)

@@ -38,8 +38,8 @@ def test_the_same_as_json() -> None:
     result = run("--json")
     first = json.loads(result.stdout.splitlines()[0])
     assert first == {
-        "check": "key",
-        "verdict": "problem",
+        "name": "key",
+        "grade": "problem",
         "text": "the SDK key is missing",
         "advice": "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key",
     }

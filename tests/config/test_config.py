@@ -143,13 +143,13 @@ def test_no_poll_interval_is_below_thirty_seconds(
     [
         pytest.param(
             {"base_uri": "http://relay"},
-            "base_uri set, but not stream_uri and events_uri: the rest goes to LaunchDarkly. "
+            "base_uri set, but not stream_uri and events_uri: requests to an address that is not set go to LaunchDarkly. "
             "Set it, too, in Config or by LAUNCHDARKLY_STREAM_URI and LAUNCHDARKLY_EVENTS_URI",
             id="one of three",
         ),
         pytest.param(
             {"base_uri": "http://relay", "stream_uri": "http://relay"},
-            "base_uri and stream_uri set, but not events_uri: the rest goes to LaunchDarkly. "
+            "base_uri and stream_uri set, but not events_uri: requests to an address that is not set go to LaunchDarkly. "
             "Set it, too, in Config or by LAUNCHDARKLY_EVENTS_URI",
             id="two of three",
         ),
