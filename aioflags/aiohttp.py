@@ -27,11 +27,11 @@ from aioflags.client.client import Client
 from aioflags.client.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.runtime.validation import require
-from aioflags.web.requests import ClientOrMaker, ContextOf, RequestFlags, Service
+from aioflags.web.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
 
 __all__ = ["client_of", "flags_of", "setup"]
 
-_SERVICE: Final = web.AppKey("aioflags.service", Service[web.Request])
+_SERVICE: Final = web.AppKey("aioflags.service", ApplicationClient[web.Request])
 _REQUESTS: Final = web.AppKey("aioflags.requests", RequestFlags[web.Request])
 # aiohttp 3.14 introduced RequestKey. Earlier versions accept any key for a request.
 _FLAGS: Final[Any] = getattr(web, "RequestKey", web.AppKey)("aioflags.flags", Flags)
@@ -52,7 +52,7 @@ def setup(app: web.Application, client: ClientOrMaker, *, context: ContextOf[web
     require("app", app, web.Application, expected="an aiohttp Application, as in setup(app, client)")
     if _SERVICE in app:
         raise ConfigError("app: it was set up before; one client serves an application and its subapplications")
-    service = app[_SERVICE] = Service(client, context, remedy="setup(app, lambda: Client(...))")
+    service = app[_SERVICE] = ApplicationClient(client, context, remedy="setup(app, lambda: Client(...))")
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with service.running() as requests:

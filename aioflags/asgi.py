@@ -14,7 +14,7 @@ from aioflags.client.ambient import use_context
 from aioflags.client.client import Client
 from aioflags.client.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
-from aioflags.web.requests import ClientOrMaker, ContextOf, RequestFlags, Service
+from aioflags.web.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context
@@ -46,7 +46,7 @@ def lifespan(
     Raises:
         ConfigError: an argument has the wrong type.
     """
-    service = Service(client, context, remedy="lifespan(lambda: Client(...))")
+    service = ApplicationClient(client, context, remedy="lifespan(lambda: Client(...))")
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncGenerator[dict[str, Any], None]:

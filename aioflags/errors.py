@@ -26,7 +26,7 @@ class FlagsError(Exception):
 
 
 class ConfigError(FlagsError, ValueError):
-    """An option of the wrong type, a document with a mistake, or an invalid call.
+    """An invalid option, a document with a mistake, or an invalid call.
 
     The message names the option or the place in the document, and what is expected.
     """

@@ -28,7 +28,7 @@ from aioflags import asgi
 from aioflags.client.client import Client
 from aioflags.client.flags import Flags
 from aioflags.model.context import Context
-from aioflags.web.requests import ClientOrMaker, ContextOf
+from aioflags.web.application_client import ClientOrMaker, ContextOf
 
 __all__ = ["CurrentClient", "CurrentFlags", "current_client", "current_flags", "lifespan"]
 

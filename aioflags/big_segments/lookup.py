@@ -75,7 +75,9 @@ class BigSegmentLookup:
     async def fetch_for(
         self, snapshot: Snapshot, context: Context, missing: Callable[[FindMembership], tuple[str, ...]]
     ) -> FindMembership:
-        """The memberships that one evaluation needs. ``missing`` evaluates with those at hand and returns the keys that it lacks.
+        """The memberships that one evaluation needs.
+
+        ``missing`` evaluates with the memberships that it gets, and returns the keys of those that it lacks.
 
         Fetches one missing key, then evaluates again: its membership may make the others unnecessary. If the memberships of all
         keys are cached, no trial evaluation is made. After ``MEMBERSHIP_LIMIT`` seconds the rest counts as unknown.
@@ -179,7 +181,12 @@ class BigSegmentLookup:
         else:
             is_stale = updated is None or self._wall_ms() - updated >= self._options.stale_after * 1000
             status = StoreStatus(available=True, stale=is_stale)
-            problem = f"is stale: it was not updated for {self._options.stale_after:g} s"
+            age = (
+                "it has no time of its last update"
+                if updated is None
+                else f"it was not updated for {self._options.stale_after:g} s"
+            )
+            problem = f"is stale: {age}"
         before = self.statuses.value
         if not self.statuses.put(status):
             return

@@ -36,11 +36,11 @@ def run_command(line: str, state: ServerState, serving: RunningServer) -> str:
         case "flip", _, *_:
             return _flip(rest.strip(), state)
         case "directive", "on":
-            state.direct()
+            state.send_directive()
         case "directive", "on", seconds if seconds.isdecimal():
-            state.direct(ttl=float(seconds))
+            state.send_directive(ttl=float(seconds))
         case "directive", "off":
-            state.stop_directing()
+            state.stop_directive()
             return "FDv2 responses have no directive now"
         case ("drop",):
             return f"connections cut: {serving.drop_connections()}"

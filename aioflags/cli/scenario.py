@@ -25,7 +25,7 @@ __all__ = ["MissedError", "Scene", "perform"]
 
 _KEY: Final = "new-checkout"
 _USER: Final = Context("user-123")
-_PATIENCE: Final = 8.0
+_STEP_TIMEOUT: Final = 8.0
 _FDV1_INTERVAL: Final = 0.5
 _DOCUMENT: Final = {
     "flags": {
@@ -89,11 +89,11 @@ def _config(url: str) -> Config:
 class _Stage:
     """The server, the client, and the acts of the demo. Each act returns a sentence for its scene."""
 
-    def __init__(self, state: ServerState, serving: RunningServer, client: Client, *, patience: float = _PATIENCE) -> None:
+    def __init__(self, state: ServerState, serving: RunningServer, client: Client, *, step_timeout: float = _STEP_TIMEOUT) -> None:
         self._state = state
         self._serving = serving
         self._client = client
-        self._patience = patience
+        self._step_timeout = step_timeout
         self.acts: dict[str, Callable[[], Awaitable[str]]] = {
             "first data": self._first_data,
             "stream": self._stream,
@@ -109,17 +109,17 @@ class _Stage:
         """Run one act, and measure its time."""
         began = perf_counter()
         try:
-            with anyio.fail_after(self._patience):
+            with anyio.fail_after(self._step_timeout):
                 notice = await act()
         except (TimeoutError, StopAsyncIteration):
             status = self._client.status
             raise MissedError(
-                f"{step}: it did not happen within {self._patience:g} s. The client is {status.status}, "
+                f"{step}: it did not happen within {self._step_timeout:g} s. The client is {status.status}, "
                 f"its source {status.source_state}{f': {status.last_error.message}' if status.last_error else ''}"
             ) from None
         return Scene(
             step=step,
-            protocol="fdv1" if self._state.requests[Endpoint.LATEST_ALL] else "fdv2",
+            protocol="fdv1" if self._state.requests[Endpoint.FDV1_POLL] else "fdv2",
             directive=self._state.directive is not None,
             ms=round((perf_counter() - began) * 1000, 1),
             notice=notice,
@@ -161,15 +161,15 @@ class _Stage:
 
     async def _directive(self) -> str:
         with self._client.changes(_KEY, _USER) as changes:
-            self._state.direct()
+            self._state.send_directive()
             self._state.flip(_KEY)
             await anext(changes)
-        _require(not self._state.requests[Endpoint.LATEST_ALL], "FDv1 was polled before the payload of FDv2 was used")
+        _require(not self._state.requests[Endpoint.FDV1_POLL], "FDv1 was polled before the payload of FDv2 was used")
         return f"The server directs the client off FDv2; the data that came with the directive is used first. {await self._now()}"
 
     async def _fdv1(self) -> str:
         await self._state.until(
-            lambda: self._state.requests[Endpoint.LATEST_ALL] > 0 and not self._state.open_streams[Endpoint.STREAM]
+            lambda: self._state.requests[Endpoint.FDV1_POLL] > 0 and not self._state.open_streams[Endpoint.STREAM]
         )
         return (
             f"The FDv2 stream is closed, and FDv1 is polled in its place: every {_FDV1_INTERVAL:g} s in this demo, "

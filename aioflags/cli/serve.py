@@ -25,7 +25,7 @@ from aioflags.devserver import (
     create_app,
     play,
     read_scenario,
-    save_to,
+    saver,
     serve,
     watch,
 )
@@ -60,7 +60,7 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
         with file_mistakes(script):
             scenario = read_scenario(read_regular(script), name=str(script))
     if directive:
-        state.direct()
+        state.send_directive()
     if sys.platform != "win32":
         # In the background of a terminal, reading stdin must fail and not stop the process.
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
@@ -81,7 +81,7 @@ async def _serve(file: FlagFile, text: bytes, state: ServerState, scenario: Scen
     host, port = address
     is_local = host in _LOOPBACK
     token = secrets.token_urlsafe(24)
-    save = save_to(file.path, state)
+    save = saver(file.path, state)
     app = create_app(state, token=token, save=save, allowed_hosts=LOOPBACK_HOSTS if is_local else ["*"])
     async with serve(app, host=host, port=port) as serving:
         _print(f"Serving {file.path} ({_count(state, ObjectKind.FLAG)}, {_count(state, ObjectKind.SEGMENT)}) on {serving.url}")

@@ -54,7 +54,7 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         config: The client's options.
         key: The SDK key.
         register: Called for each plugin, before the client has data.
-        update_fast_path: Called when the recorder opens or closes, or evaluations begin or stop to read the store. Must not keep
+        update_fast_path: Called when the recorder opens or closes, or evaluations start or stop reading the store. Must not keep
             the client alive: the recorder outlives it.
     """
     logger = config.logger

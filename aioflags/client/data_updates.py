@@ -202,7 +202,7 @@ class DataUpdates:
             cache_ttl=persistence.cache_ttl,
         )
         context = StoreContext(environment=environment, logger=self._logger)
-        return StoreSession(options, context, self._cell, on_status=self.store_statuses.put, on_lookup=on_mode_change)
+        return StoreSession(options, context, self._cell, on_status=self.store_statuses.put, on_mode_change=on_mode_change)
 
 
 def first_snapshot(config: Config) -> Snapshot:

@@ -21,8 +21,8 @@ from aioflags.protocol.diagnostics import Configuration, Description, Platform, 
 from aioflags.protocol.requests import PRODUCT
 from aioflags.runtime.logs import printable
 from aioflags.runtime.version import __version__
-from aioflags.sources.polled import PollOptions
-from aioflags.sources.streamed import StreamOptions
+from aioflags.sources.poller import PollOptions
+from aioflags.sources.stream_source import StreamOptions
 from aioflags.stores.base import Described
 from aioflags.transport.proxies import proxy_for
 from aioflags.transport.settings import DEFAULT_PORTS, Http

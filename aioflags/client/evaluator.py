@@ -391,7 +391,7 @@ class Evaluator:
             self._logger.warning("%s: its value is not a migration stage (%s); serving the default", printable(key), stages)
 
     def _log(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
-        """Logs, once a flag and cause. The last three kinds are logged where they are detected."""
+        """Logs, once a flag and cause. ``WRONG_TYPE``, ``MALFORMED_FLAG`` and ``EXCEPTION`` are logged where they are detected."""
         why = context.error if kind is ErrorKind.USER_NOT_SPECIFIED and context is not None else None
         if not self._once[kind]((key, why)):
             return
@@ -401,7 +401,7 @@ class Evaluator:
                 why = why or _NO_CONTEXT
                 self._logger.warning("%s: the context cannot be used: %s", shown, why)
             case ErrorKind.CLIENT_NOT_READY:
-                self._logger.warning("%s: there are no flag data; serving the default", shown)
+                self._logger.warning("%s: there is no flag data; serving the default", shown)
             case ErrorKind.FLAG_NOT_FOUND:
                 # A warning only for a key that resembles an existing one: it is probably misspelt. Other keys may be new.
                 hint = did_you_mean(key, flags, before="; ")

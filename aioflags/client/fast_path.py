@@ -5,7 +5,7 @@ Most evaluations look a flag up, call it and count the answer. ``Client.variatio
 once, in ``_TEMPLATE``: :func:`with_fast_path` compiles it into each of these methods, in front of the slow path that the
 method itself contains.
 
-``docs/performance.md`` has the targets. Measure T1, T1a and T9 before and after a change to the template.
+``docs/explanation/performance.md`` has the targets. Measure T1, T1a and T9 before and after a change to the template.
 """
 
 from __future__ import annotations

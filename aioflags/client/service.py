@@ -10,8 +10,8 @@ from aioflags.config.config import Config
 from aioflags.model.secret import SdkKey
 from aioflags.protocol.requests import INSTANCE_ID, Headers, identity_headers
 from aioflags.runtime.fork import reset_after_fork
-from aioflags.transport.answers import Response
 from aioflags.transport.http import HttpTransport
+from aioflags.transport.responses import Response
 
 __all__ = ["ServiceConnection"]
 

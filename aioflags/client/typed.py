@@ -22,8 +22,8 @@ J = TypeVar("J", dict[str, Any], list[Any])
 class PlainKey(Protocol):
     """For type checkers: a string that is not a :class:`Flag`.
 
-    Without it type checkers accept a typed flag with a default of another type, as if the key were plain. A protocol cannot
-    exclude a class, so :class:`Flag` declares this method of ``str`` with another type.
+    A :class:`Flag` is a ``str``. If the overloads for plain keys took ``str``, type checkers would accept a typed flag with a
+    default of another type. So :class:`Flag` declares this method with a type that does not fit the protocol.
     """
 
     def __getnewargs__(self) -> tuple[str]: ...
@@ -79,7 +79,10 @@ class Flag(str, Generic[T]):
 
 
 def implements_overloads(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Hides a method's types from the check against its overloads: it takes any ``str``, they name :class:`PlainKey`."""
+    """Decorates a method with overloads.
+
+    It takes any ``str``, they take :class:`PlainKey`: type checkers do not compare the two.
+    """
     return method
 
 

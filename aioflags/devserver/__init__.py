@@ -8,7 +8,7 @@ from __future__ import annotations
 try:
     from aioflags.devserver.app import LOOPBACK_HOSTS, create_app
     from aioflags.devserver.data.flag_file import FlagFile, watch
-    from aioflags.devserver.data.saving import save_to
+    from aioflags.devserver.data.saving import saver
     from aioflags.devserver.serve import RunningServer, serve
 except ModuleNotFoundError as _missing:
     _package = (_missing.name or "").partition(".")[0]
@@ -36,7 +36,7 @@ __all__ = [
     "play",
     "read_objects",
     "read_scenario",
-    "save_to",
+    "saver",
     "serve",
     "watch",
 ]

@@ -62,8 +62,8 @@ def create_app(
     routes: list[BaseRoute] = [
         _sdk_route(state, Endpoint.POLL, endpoints.poll),
         _sdk_route(state, Endpoint.STREAM, endpoints.stream),
-        _sdk_route(state, Endpoint.LATEST_ALL, endpoints.latest_all),
-        _sdk_route(state, Endpoint.ALL, endpoints.all),
+        _sdk_route(state, Endpoint.FDV1_POLL, endpoints.latest_all),
+        _sdk_route(state, Endpoint.FDV1_STREAM, endpoints.all),
         _sdk_route(state, Endpoint.EVENTS, endpoints.events, method="POST"),
         _sdk_route(state, Endpoint.DIAGNOSTIC, endpoints.diagnostic, method="POST"),
         _sdk_route(state, Endpoint.DIAGNOSTIC, endpoints.diagnostic, method="POST", below="/{rest:path}"),
@@ -126,14 +126,12 @@ class _Endpoints:
 
     async def latest_all(self, request: Request) -> Response:
         """FDv1: all flags and segments."""
-        return self._json(
-            request, Endpoint.LATEST_ALL, "all", lambda: msgspec.json.encode(fdv1_all(self._state.transfer().objects))
-        )
+        return self._json(request, Endpoint.FDV1_POLL, "all", lambda: msgspec.json.encode(fdv1_all(self._state.transfer().objects)))
 
     async def all(self, request: Request) -> Response:
         """FDv1: all flags and segments, then every change."""
-        frames = fdv1_stream(self._state, self._heartbeat, self._sent_recorder(request, Endpoint.ALL))
-        return self._stream(request, Endpoint.ALL, frames)
+        frames = fdv1_stream(self._state, self._heartbeat, self._sent_recorder(request, Endpoint.FDV1_STREAM))
+        return self._stream(request, Endpoint.FDV1_STREAM, frames)
 
     async def events(self, request: Request) -> Response:
         """Analytics events: accepted, checked, and shown on the page."""

@@ -42,17 +42,17 @@ def decode(shape: type[_T], written: object, *, name: str | None = None) -> _T:
     raise ConfigError(f"{name}: {problem}" if name else problem)
 
 
-def check_field(name: str, value: object, shape: Any) -> Any:
-    """Convert a field that Python code set: msgspec checks types when it decodes, not in constructors.
+def check_field(name: str, value: object, shape: Any) -> None:
+    """Check a field that Python code set: msgspec checks types when it decodes, not in constructors.
 
     Raises:
         ConfigError: the value does not fit. The message has the field, and a suggestion for an unknown word.
     """
     try:
-        return msgspec.convert(value, shape)
+        msgspec.convert(value, shape)
     except UNREADABLE as error:
         problem = _unknown_word(str(error), msgspec.inspect.type_info(shape)) or str(read_problem(error))
-    raise ConfigError(f"{name}{problem}" if problem.startswith("[") else f"{name}: {problem}")
+        raise ConfigError(f"{name}{problem}" if problem.startswith("[") else f"{name}: {problem}") from None
 
 
 def _unknown_word(message: str, shape: Any) -> str | None:

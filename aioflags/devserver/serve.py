@@ -28,7 +28,7 @@ __all__ = ["LOOPBACK", "RunningServer", "serve"]
 LOOPBACK: Final = "127.0.0.1"
 _LIMITS: Final = ConnectionLimits()
 _REQUEST_GRACE: Final = 0.2
-"""Seconds in which at least one request must end after its connection was closed; otherwise the rest is cancelled."""
+"""After connections were closed: if no request ends within this many seconds, the remaining ones are cancelled."""
 _DISCONNECT_TIMEOUT: Final = 1.0
 _CLOSE_TIMEOUT: Final = 10.0
 """Seconds that closing the server may take in total."""

@@ -32,7 +32,9 @@ _GOODBYE_REASON: Final = "the server ends its streams"
 
 
 class ServerState:
-    """One environment of flags. Its ``payload_id`` and ``environment_id`` are random, so that clients notice another server.
+    """One environment of flags.
+
+    Its ``payload_id`` and ``environment_id`` are random, so that a client notices that it talks to another server.
 
     ``requests`` counts requests and ``open_streams`` open streams, both by endpoint. ``clients`` lists the clients that sent
     requests, ``events`` the analytics events that they sent, ``faults`` the faults that are injected into their responses.
@@ -174,7 +176,7 @@ class ServerState:
         self._changed.send()
         return injected
 
-    def direct(self, *, ttl: float | None = None) -> None:
+    def send_directive(self, *, ttl: float | None = None) -> None:
         """Send the fallback directive with all FDv2 responses from now on, with a TTL in seconds if given.
 
         The directive is a response header, so open FDv2 streams end with a goodbye and their clients get it when they
@@ -184,7 +186,7 @@ class ServerState:
         self.faults.lift_all(FaultKind.DIRECTIVE)
         self.inject(Fault(kind=FaultKind.DIRECTIVE, ttl=ttl, reason=_GOODBYE_REASON))
 
-    def stop_directing(self) -> None:
+    def stop_directive(self) -> None:
         """Send FDv2 responses without the directive from now on. Clients that already left for FDv1 do not notice."""
         self.faults.lift_all(FaultKind.DIRECTIVE)
         self._changed.send()

@@ -26,7 +26,7 @@ class Answer:
         by_type: the value converted for a default of each type: a string under ``str``, a number under ``int`` and ``float``, for
             example ``{int: 3, float: 3.0}``. Empty for arrays, objects, and an answer without a variation.
         is_experiment: events and front ends need the reason.
-        satisfies: the variation that a flag sees which has this flag as a prerequisite; ``None`` if this flag is off.
+        satisfies: the variation that counts when another flag has this flag as its prerequisite; ``None`` if this flag is off.
         prerequisites: the prerequisites that were evaluated for this answer, each after its own prerequisites.
         problem: why the flag is malformed, for the log.
     """
@@ -45,7 +45,7 @@ class Answer:
         self.prerequisites: tuple[PrerequisiteEvaluation, ...] = ()
         self.problem: str | None = problem
 
-    def after(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
+    def with_prerequisites(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
         """A copy of this answer that lists the evaluations of prerequisites, and of their prerequisites, that led to it.
 
         A prerequisite is listed each time it is used. Its own prerequisites are listed the first time only.
@@ -99,7 +99,7 @@ class Tracking(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):
     """The evaluation of a prerequisite: its answer, and the key of the flag that has the prerequisite.
 
-    Answers keep these objects. So they hold the fields that events need, and not the compiled flag.
+    Answers keep these objects, so each holds only the fields that events need, not the compiled flag.
     """
 
     key: str

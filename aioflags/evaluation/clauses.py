@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aioflags.evaluation.attributes import clean_kind, finder, reference
-from aioflags.evaluation.compiled import Note
-from aioflags.evaluation.operators import NO_SCALAR, OPERATORS, Test, never, scalar
+from aioflags.evaluation.compiled import ReportProblem
+from aioflags.evaluation.operators import NOT_SCALAR, OPERATORS, Test, never, scalar_key
 from aioflags.evaluation.scope import Predicate, Scope
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.flag import Clause, FlagRule
@@ -41,8 +41,8 @@ def as_in_clause(clause: Clause) -> InClause | None:
     if clause.op != "in":
         return None
     attribute = reference(clause.attribute or "", clause.context_kind)
-    scalars = frozenset(map(scalar, clause.values or ()))
-    if len(attribute.path) != 1 or attribute.path == ("kind",) or NO_SCALAR in scalars:
+    scalars = frozenset(map(scalar_key, clause.values or ()))
+    if len(attribute.path) != 1 or attribute.path == ("kind",) or NOT_SCALAR in scalars:
         return None
     return InClause(clean_kind(clause.context_kind), attribute.path[0], scalars, bool(clause.negate))
 
@@ -61,7 +61,7 @@ def named_segments(rules: Iterable[FlagRule | SegmentRule] | None) -> frozenset[
     )
 
 
-def compile_clause(clause: Clause, note: Note) -> Predicate:
+def compile_clause(clause: Clause, note: ReportProblem) -> Predicate:
     """The predicate of any clause. A clause with an invalid attribute reference raises when it is evaluated."""
     expected = not clause.negate
     if clause.op == SEGMENT_MATCH:

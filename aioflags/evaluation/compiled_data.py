@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
 from aioflags.evaluation.scope import Evaluate
@@ -33,7 +33,7 @@ class DefinitionLog:
         self._log = log
         self._once = Once()
 
-    def note_for(self, kind: ObjectKind, definition: Definition | CompiledFlag) -> Note:
+    def note_for(self, kind: ObjectKind, definition: Definition | CompiledFlag) -> ReportProblem:
         """Returns a function that logs a problem of this version of a definition."""
         key, version = definition.key, definition.version
 

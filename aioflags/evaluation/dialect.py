@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aioflags.evaluation.answers import malformed
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.flags import compile_flag, tracking_of
 from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.segments import compile_segment
@@ -33,10 +33,10 @@ class Dialect:
     """
 
     name: str
-    _compile_flag: Callable[[FlagDefinition, Note], CompiledFlag]
-    _compile_segment: Callable[[SegmentDefinition, Note], CompiledSegment]
+    _compile_flag: Callable[[FlagDefinition, ReportProblem], CompiledFlag]
+    _compile_segment: Callable[[SegmentDefinition, ReportProblem], CompiledSegment]
 
-    def flag(self, definition: FlagDefinition, note: Note) -> CompiledFlag:
+    def flag(self, definition: FlagDefinition, note: ReportProblem) -> CompiledFlag:
         """Compiles a flag. One that does not compile becomes a flag that is always malformed."""
         try:
             return self._compile_flag(definition, note)
@@ -47,7 +47,7 @@ class Dialect:
             tracking = tracking_of(definition)
             return CompiledFlag(definition.key, definition.version, lambda context, scope: answer, tracking=tracking)
 
-    def segment(self, definition: SegmentDefinition, note: Note) -> CompiledSegment:
+    def segment(self, definition: SegmentDefinition, note: ReportProblem) -> CompiledSegment:
         """Compiles a segment. If it does not compile, the flags that use it are malformed."""
         try:
             return self._compile_segment(definition, note)

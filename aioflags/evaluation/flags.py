@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking, malformed
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.clauses import named_segments
-from aioflags.evaluation.compiled import CompiledFlag, Note
+from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
 from aioflags.evaluation.rollouts import choose
 from aioflags.evaluation.rules import Always, RuleOutcome, RuleSpec, compile_rules, served_by
 from aioflags.evaluation.scope import Evaluate, Scope
@@ -36,7 +36,7 @@ _ABSENT: Final = malformed("unknown flag")
 events count answers by identity, so the same outcome must be the same object each time."""
 
 
-def compile_flag(flag: FlagDefinition, note: Note) -> CompiledFlag:
+def compile_flag(flag: FlagDefinition, note: ReportProblem) -> CompiledFlag:
     """Compiles a flag. ``note`` receives problems that its patterns cause."""
     tracking = tracking_of(flag)
     if not flag.on:
@@ -103,7 +103,7 @@ def _serve(
 # -- steps, innermost first
 
 
-def _with_rules(flag: FlagDefinition, note: Note) -> RuleOutcome[Answer]:
+def _with_rules(flag: FlagDefinition, note: ReportProblem) -> RuleOutcome[Answer]:
     served = flag.fallthrough or _NOTHING
     fallthrough = _serve(
         flag,
@@ -218,13 +218,13 @@ def _with_prerequisites(flag: FlagDefinition, outcome: RuleOutcome[Answer]) -> E
         for needed, variation, failed in conditions:
             prerequisite = scope.data.flag(needed)
             if prerequisite is None:
-                return kept_answers.add([*(note.answer for note in notes), _ABSENT], failed.after(notes))
+                return kept_answers.add([*(note.answer for note in notes), _ABSENT], failed.with_prerequisites(notes))
             answer = prerequisite.evaluate(context, scope)
             notes.append(PrerequisiteEvaluation(prerequisite.key, prerequisite.version, prerequisite.tracking, answer, key))
             if answer.satisfies != variation:
-                return kept_answers.add([note.answer for note in notes], failed.after(notes))
+                return kept_answers.add([note.answer for note in notes], failed.with_prerequisites(notes))
         answer = decide(context, scope)
-        return kept_answers.add([note.answer for note in notes] + [answer] * (not is_decided), answer.after(notes))
+        return kept_answers.add([note.answer for note in notes] + [answer] * (not is_decided), answer.with_prerequisites(notes))
 
     return with_prerequisites
 

@@ -12,25 +12,25 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
-from aioflags.evaluation.compiled import Note
+from aioflags.evaluation.compiled import ReportProblem
 from aioflags.evaluation.parsing import parse_number, parse_time, parse_version
 from aioflags.evaluation.patterns import compile_pattern
 from aioflags.model.values import same_json
 
-__all__ = ["NO_SCALAR", "OPERATORS", "Test", "never", "scalar"]
+__all__ = ["NOT_SCALAR", "OPERATORS", "Test", "never", "scalar_key"]
 
 Test: TypeAlias = Callable[[Any], bool]
 
-NO_SCALAR: Final = object()
+NOT_SCALAR: Final = object()
 _TRUE: Final = object()
 _FALSE: Final = object()
 T = TypeVar("T")
 
 
-def scalar(value: object) -> object:
+def scalar_key(value: object) -> object:
     """A dictionary key for ``value`` that is equal for equal JSON scalars only: not for ``True`` and 1.
 
-    :data:`NO_SCALAR` for null, arrays and objects.
+    :data:`NOT_SCALAR` for null, arrays and objects.
     """
     if isinstance(value, str):
         return value
@@ -38,7 +38,7 @@ def scalar(value: object) -> object:
         return _TRUE
     if value is False:
         return _FALSE
-    return value if isinstance(value, (int, float)) else NO_SCALAR
+    return value if isinstance(value, (int, float)) else NOT_SCALAR
 
 
 def never(value: object) -> bool:
@@ -46,33 +46,33 @@ def never(value: object) -> bool:
     return False
 
 
-def _is_one_of(values: Sequence[Any], note: Note) -> Test:
-    scalars = frozenset(map(scalar, values)) - {NO_SCALAR}
-    others = tuple(value for value in values if scalar(value) is NO_SCALAR)
+def _is_one_of(values: Sequence[Any], note: ReportProblem) -> Test:
+    scalars = frozenset(map(scalar_key, values)) - {NOT_SCALAR}
+    others = tuple(value for value in values if scalar_key(value) is NOT_SCALAR)
 
     def is_one_of(value: Any) -> bool:
-        key = scalar(value)
-        return key in scalars if key is not NO_SCALAR else any(same_json(value, other) for other in others)
+        key = scalar_key(value)
+        return key in scalars if key is not NOT_SCALAR else any(same_json(value, other) for other in others)
 
     return is_one_of
 
 
-def _starts_with(values: Sequence[Any], note: Note) -> Test:
+def _starts_with(values: Sequence[Any], note: ReportProblem) -> Test:
     prefixes = tuple(_strings(values))
     return lambda value: isinstance(value, str) and value.startswith(prefixes)
 
 
-def _ends_with(values: Sequence[Any], note: Note) -> Test:
+def _ends_with(values: Sequence[Any], note: ReportProblem) -> Test:
     suffixes = tuple(_strings(values))
     return lambda value: isinstance(value, str) and value.endswith(suffixes)
 
 
-def _contains(values: Sequence[Any], note: Note) -> Test:
+def _contains(values: Sequence[Any], note: ReportProblem) -> Test:
     parts = tuple(_strings(values))
     return lambda value: isinstance(value, str) and any(part in value for part in parts)
 
 
-def _matches(values: Sequence[Any], note: Note) -> Test:
+def _matches(values: Sequence[Any], note: ReportProblem) -> Test:
     searches = tuple(compile_pattern(value, note) for value in _strings(values))
     return lambda value: isinstance(value, str) and any(search(value) for search in searches)
 
@@ -83,10 +83,13 @@ def _strings(values: Sequence[Any]) -> Iterable[str]:
 
 def _compares(
     parse: Callable[[object], T | None], holds: Callable[[Any, Any], bool], widest: Callable[[list[T]], T]
-) -> Callable[[Sequence[Any], Note], Test]:
-    """A value is less than one of several limits exactly if it is less than the greatest. So the test uses one limit."""
+) -> Callable[[Sequence[Any], ReportProblem], Test]:
+    """Makes an operator that compares with one limit:
 
-    def factory(values: Sequence[Any], note: Note) -> Test:
+    a value is less than any of several limits if it is less than the greatest.
+    """
+
+    def factory(values: Sequence[Any], note: ReportProblem) -> Test:
         limits = [parsed for value in values if (parsed := parse(value)) is not None]
         if not limits:
             return never
@@ -101,12 +104,12 @@ def _compares(
     return factory
 
 
-def _is_same_version(values: Sequence[Any], note: Note) -> Test:
+def _is_same_version(values: Sequence[Any], note: ReportProblem) -> Test:
     versions = frozenset(map(parse_version, values)) - {None}
     return lambda value: parse_version(value) in versions
 
 
-OPERATORS: Final[Mapping[str, Callable[[Sequence[Any], Note], Test]]] = {
+OPERATORS: Final[Mapping[str, Callable[[Sequence[Any], ReportProblem], Test]]] = {
     "in": _is_one_of,
     "startsWith": _starts_with,
     "endsWith": _ends_with,

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from aioflags.evaluation.backtracking import MAX_SUBJECT_LENGTH, max_subject_length
-from aioflags.evaluation.compiled import Note
+from aioflags.evaluation.compiled import ReportProblem
 from aioflags.evaluation.pattern_tree import Tree, compile_tree, is_cramped, parse, shortened
 from aioflags.evaluation.re2_syntax import re2_pattern
 from aioflags.runtime.logs import printable
@@ -45,7 +45,7 @@ _MAX_RE2_MEMORY: Final = 1 << 18
 """In bytes, for each pattern. With more memory, RE2 builds states that cost more time than they save on texts of this length."""
 
 
-def compile_pattern(text: str, note: Note, *, compile_re2: Compile | None = None, with_re2: bool = True) -> Search:
+def compile_pattern(text: str, note: ReportProblem, *, compile_re2: Compile | None = None, with_re2: bool = True) -> Search:
     """The function that searches a subject for the pattern ``text``.
 
     Args:
@@ -131,7 +131,7 @@ def _unlimited(search: Callable[[str], object]) -> Search:
     return lambda subject: search(subject) is not None
 
 
-def _limited(compiled: re.Pattern[str], limit: int, note: Note, too_long: str) -> Search:
+def _limited(compiled: re.Pattern[str], limit: int, note: ReportProblem, too_long: str) -> Search:
     """The search by ``re``. ``too_long`` is noted for a subject that is longer than ``limit``, which does not match."""
     search = compiled.search
 

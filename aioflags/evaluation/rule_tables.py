@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aioflags.evaluation.clauses import InClause
-from aioflags.evaluation.operators import scalar
+from aioflags.evaluation.operators import scalar_key
 from aioflags.model.context import BUILT_IN
 from aioflags.model.values import is_array
 
@@ -40,10 +40,10 @@ class Table:
         if value is None:
             return self.absent
         if not is_array(value):
-            return self.by_value.get(scalar(value), self.default_bits)
+            return self.by_value.get(scalar_key(value), self.default_bits)
         differing = 0
         for element in value:
-            differing |= self.by_value.get(scalar(element), self.default_bits) ^ self.default_bits
+            differing |= self.by_value.get(scalar_key(element), self.default_bits) ^ self.default_bits
         return self.default_bits ^ differing
 
 

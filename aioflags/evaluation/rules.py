@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, final
 
 from aioflags.evaluation.clauses import InClause, as_in_clause, compile_clause
-from aioflags.evaluation.compiled import Note
+from aioflags.evaluation.compiled import ReportProblem
 from aioflags.evaluation.rule_tables import KindTables, tables_of
 from aioflags.evaluation.scope import Predicate, Scope
 from aioflags.model.flag import Clause
@@ -60,7 +60,7 @@ class RuleSpec(Generic[T]):
     last: Predicate | None = None
 
 
-def compile_rules(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: Note) -> RuleOutcome[T]:
+def compile_rules(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: ReportProblem) -> RuleOutcome[T]:
     """The function that returns the outcome of the first matching rule, or of ``otherwise``."""
     in_clauses: list[tuple[int, InClause]] = []
     rules: list[tuple[Rest, RuleOutcome[T]]] = []

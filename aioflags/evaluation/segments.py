@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.clauses import named_segments
-from aioflags.evaluation.compiled import CompiledSegment, Note
+from aioflags.evaluation.compiled import CompiledSegment, ReportProblem
 from aioflags.evaluation.rollouts import within_weight
 from aioflags.evaluation.rules import Always, RuleSpec, compile_rules, served_by
 from aioflags.evaluation.scope import Predicate, Scope
@@ -32,7 +32,7 @@ def takes_notes(segment: SegmentDefinition) -> bool:
     return bool(segment.unbounded or named_segments(segment.rules))
 
 
-def compile_segment(segment: SegmentDefinition, note: Note) -> CompiledSegment:
+def compile_segment(segment: SegmentDefinition, note: ReportProblem) -> CompiledSegment:
     """Compiles a segment. ``note`` receives problems that its patterns cause."""
     rules = _rules(segment, note)
     if segment.unbounded:
@@ -66,7 +66,7 @@ def _is_listed(context: Context, keys: dict[str, frozenset[str]]) -> bool:
     return False
 
 
-def _rules(segment: SegmentDefinition, note: Note) -> Predicate:
+def _rules(segment: SegmentDefinition, note: ReportProblem) -> Predicate:
     specs: list[RuleSpec[bool]] = []
     for rule in segment.rules or ():
         last = None

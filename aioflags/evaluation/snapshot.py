@@ -154,14 +154,14 @@ class Snapshot:
             scope: the scope of earlier evaluations for this context. It has its own ``memberships``.
         """
         if not isinstance(context, Context) or context.error is not None:
-            return _refused(default, ErrorKind.USER_NOT_SPECIFIED)
+            return _unavailable(default, ErrorKind.USER_NOT_SPECIFIED)
         if not self.has_data:
-            return _refused(default, ErrorKind.CLIENT_NOT_READY)
+            return _unavailable(default, ErrorKind.CLIENT_NOT_READY)
         flag = None
         try:
             flag = self._data.flag(key)
             if flag is None:
-                return _refused(default, ErrorKind.FLAG_NOT_FOUND)
+                return _unavailable(default, ErrorKind.FLAG_NOT_FOUND)
             if scope is None:
                 scope = self.new_scope(memberships)
             else:
@@ -200,7 +200,7 @@ class Snapshot:
         return answer
 
 
-def _refused(default: Any, kind: ErrorKind) -> Evaluation:
+def _unavailable(default: Any, kind: ErrorKind) -> Evaluation:
     return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[kind]))
 
 

@@ -1,4 +1,6 @@
-"""DeliveryLog: logs that payloads cannot be delivered: once when an outage begins, and once when it ends, with its cost.
+"""DeliveryLog:
+
+logs that payloads cannot be delivered: once when an outage begins, and once when it ends, with the number of dropped events.
 
 Source: ``events.md`` 11.2, which has two warnings for each payload; here only the first payload of an outage has them.
 """

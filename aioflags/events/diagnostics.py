@@ -1,4 +1,4 @@
-"""Diagnostics: sends diagnostic events, at the start and then at every interval: how the client is set up and how it fares.
+"""Diagnostics: sends one event about the configuration at the start, and one with statistics at every interval.
 
 They are sent separately from analytics, on their own timer. A failure of diagnostics does not affect analytics; a permanent
 refusal of analytics also stops diagnostics.
@@ -27,7 +27,7 @@ from aioflags.runtime.logs import logger as package_logger
 __all__ = ["Diagnostics"]
 
 _MAX_ATTEMPTS: Final = 1000
-"""Attempts to open a stream that one event reports: the newest."""
+"""An event reports at most this many attempts to open a stream, the newest ones."""
 
 _MAX_FINISH: Final = 0.5
 """Seconds that a close waits for a diagnostic event that is being sent."""
@@ -78,7 +78,7 @@ class Diagnostics:
         self._begin()
 
     def stop(self) -> None:
-        """Send no more events. The recorder is closed at the same time, and :meth:`run` checks that."""
+        """Does nothing: :meth:`run` ends when the recorder is closed, which happens at the same time."""
 
     async def run(self) -> None:
         """Send each event when it is due, until the task is cancelled or the recorder is closed or refused."""

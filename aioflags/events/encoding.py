@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from aioflags.model.values import is_number
-from aioflags.protocol.payloads import try_json
+from aioflags.protocol.event_json import try_json
 from aioflags.runtime.logs import Once, printable
 
 __all__ = ["encode_data", "encode_metric", "frozen_value"]

@@ -65,12 +65,12 @@ class Outbox:
     # -- the life of a run
 
     def open(self) -> None:
-        """Start to record."""
+        """Start recording."""
         self._loop = asyncio.get_running_loop()
         self._recorder.open()
 
     def stop(self) -> None:
-        """Stop to record."""
+        """Stop recording."""
         self._recorder.close()
 
     async def run(self) -> None:

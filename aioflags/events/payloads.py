@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 
 from aioflags.events.batch import Batch
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
-from aioflags.protocol.payloads import Shaper
+from aioflags.protocol.event_json import EventEncoder
 from aioflags.protocol.redaction import Redaction
 from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
@@ -48,7 +48,7 @@ async def payloads(
 
     Events that cannot be encoded are left out; the first of them is logged. The summary is the last record of the last payload.
     """
-    shaper = Shaper(redaction)
+    shaper = EventEncoder(redaction)
     records: list[bytes] = []
     size = _BRACKETS
     budget = Budget(EVENT_SLICE)
@@ -68,7 +68,7 @@ async def payloads(
         if records and size + len(record) > max_bytes:
             yield _payload(records, evaluations=0)
             records, size = [], _BRACKETS
-            shaper = Shaper(redaction)  # the old one keeps the contexts that it has encoded
+            shaper = EventEncoder(redaction)  # the old one keeps the contexts that it has encoded
         records.append(record)
         size += len(record) + 1
         await pause_when_spent(budget)

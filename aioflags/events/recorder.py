@@ -96,13 +96,13 @@ class Recorder:
         self._on_toggle()
 
     def open(self) -> None:
-        """Start to record."""
+        """Start recording."""
         with self._lock:
             self.is_open = True
         self._on_toggle()
 
     def close(self) -> None:
-        """Stop to record. Pending events can still be drained."""
+        """Stop recording. Pending events can still be drained."""
         with self._lock:
             self.is_open = False
             self.hot_context = NO_CONTEXT

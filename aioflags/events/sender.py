@@ -16,11 +16,11 @@ from aioflags.events.delivery_log import DeliveryLog, describe_amount
 from aioflags.events.payloads import EventPayload, compressed
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.protocol.dates import read_date
+from aioflags.protocol.event_json import EVENT_SCHEMA
 from aioflags.protocol.failures import http_failure, is_recoverable
-from aioflags.protocol.payloads import EVENT_SCHEMA
 from aioflags.protocol.requests import diagnostic_url, events_url
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.transport.answers import RequestFailed, Response
+from aioflags.transport.responses import RequestFailed, Response
 
 __all__ = ["Post", "SendOutcome", "Sender", "outcome_of"]
 

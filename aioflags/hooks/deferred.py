@@ -25,8 +25,8 @@ _MAX_WAITING: Final = 1000
 class DeferredHooks:
     """Runs hook callbacks one after the other in one task of the client: a ``Background`` of its life cycle.
 
-    At most 1000 wait; after that new ones are dropped, with one warning until none waits. Callbacks must not raise. ``is_open``
-    from the start of the client to its close.
+    At most 1000 wait; further ones are dropped, with one warning until the queue is empty again. Callbacks must not raise.
+    ``is_open`` from the start of the client to its close.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -45,7 +45,7 @@ class DeferredHooks:
         self._idle = Signal()
 
     def offer(self, callback: Callable[[], Awaitable[None]]) -> bool:
-        """Adds a callback. From any thread. Returns whether it will run, unless a close runs out of time."""
+        """Adds a callback; any thread may call this. Returns whether it was accepted. A close that runs out of time drops it."""
         if not self.is_open or self._loop is None:
             return False
         if len(self._waiting) >= _MAX_WAITING:

@@ -58,9 +58,10 @@ class Metadata(msgspec.Struct, frozen=True):
 class Hook:
     """Runs code around every evaluation and after every tracked event. Subclasses override the stages they need.
 
-    Each stage except :meth:`evaluation_cancelled` may be a plain or a coroutine function. Awaited calls of the client run both, one
-    after the other, in the calling task. Calls that never wait (``variation_nowait``, the methods of :class:`Flags`) run the plain
-    stages and skip the coroutine functions. A stage that raises is logged; the evaluation and the other hooks go on.
+    Each stage except :meth:`evaluation_cancelled` may be a plain or a coroutine function. Awaited calls of the client run plain
+    stages and coroutine functions, one after the other, in the calling task. Calls that never wait (``variation_nowait``, the
+    methods of :class:`Flags`) run the plain stages and skip the coroutine functions. A stage that raises is logged; the evaluation
+    and the other hooks go on.
 
     The log shows ``metadata.name``. Set ``name``, or override :attr:`metadata` as a hook for LaunchDarkly's SDK does.
     """
@@ -91,6 +92,9 @@ class Hook:
             series_context: The evaluation that the program requested.
             data: What :meth:`before_evaluation` of this hook returned; empty if it raised.
             detail: What the program gets, with the reason even if it asked for the value alone.
+
+        Returns:
+            What it returns is ignored. LaunchDarkly's hooks return the data.
         """
         return data
 

@@ -136,7 +136,7 @@ class Migrator(Generic[P, R, W]):
         Args:
             key: The migration's flag.
             context: The context to evaluate the flag for.
-            default: The stage if the flag has no stage.
+            default: The stage if the flag cannot be evaluated, or its value is not a stage.
             payload: Passed to the functions.
         """
         stage, tracker = await self._client.migration_variation(key, context, default)

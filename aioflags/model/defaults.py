@@ -39,9 +39,12 @@ MAX_RECONNECT_DELAY: Final = 30.0
 BACKOFF_RESET: Final = 60.0
 """After a connection that lasted this long, reconnect delays start again at the first."""
 MAX_RETRY_AFTER: Final = 300.0
-PATIENCE: Final = 300.0
-"""How long FDv1 without FDv2 waits after a permanent refusal before it tries again. It doubles each time, up to MAX_PATIENCE."""
-MAX_PATIENCE: Final = 3600.0
+REFUSED_RETRY_DELAY: Final = 300.0
+"""The first pause after the service refused the requests of FDv1, or of all sources together.
+
+Doubles up to MAX_REFUSED_RETRY_DELAY.
+"""
+MAX_REFUSED_RETRY_DELAY: Final = 3600.0
 LATCH_GRACE: Final = 10.0
 """The time that a stream has to complete its payload after it opened with the fallback directive."""
 MAX_TTL: Final = 3600.0

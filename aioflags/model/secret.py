@@ -6,7 +6,7 @@ import re
 
 __all__ = ["SdkKey"]
 
-_USABLE = re.compile(r"[A-Za-z0-9._-]{0,8192}")
+USABLE_VALUES = re.compile(r"[A-Za-z0-9._-]{0,8192}")
 
 
 class SdkKey:
@@ -19,7 +19,7 @@ class SdkKey:
     __slots__ = ("discarded", "value")
 
     def __init__(self, text: str) -> None:
-        usable = _USABLE.fullmatch(text) is not None
+        usable = USABLE_VALUES.fullmatch(text) is not None
         self.value: str = text if usable else ""
         self.discarded: bool = not usable
 

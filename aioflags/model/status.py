@@ -21,10 +21,15 @@ class Status(StrEnum):
     """How reliable evaluations are."""
 
     NOT_READY = "NOT_READY"
+    """No data yet, or closed."""
     READY = "READY"
+    """The data is current."""
     STALE = "STALE"
+    """Older data is served while the sources try to get newer data."""
     ERROR = "ERROR"
+    """No data arrived within ``start_wait``; or no source is left, and the last data is served."""
     FATAL = "FATAL"
+    """No source is left, and no data ever arrived. Sources may start again: ``StatusReport.next_attempt``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

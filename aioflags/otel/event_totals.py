@@ -1,6 +1,8 @@
-"""EventTotals: sums of the event counts of several clients, for each environment. A sum never falls when a client is collected.
+"""EventTotals:
 
-A metrics collector treats a counter that falls as restarted, and would count its events twice.
+sums of the event counts of several clients, for each environment. A sum never falls, not even when a client is garbage-collected.
+
+A metrics backend treats a counter that falls as restarted, and would count the events again.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
     from aioflags.events.recorder import Recorder
     from aioflags.events.stats import Stats
 
-__all__ = ["Amount", "EventTotals"]
+__all__ = ["EventTotals", "SumKey"]
 
 _KINDS: Final = {"single": "events", "summarized": "evaluations"}
 """Each kind, and the prefix of its fields in :class:`aioflags.Stats`."""
 
 
-class Amount(NamedTuple):
+class SumKey(NamedTuple):
     """The attributes of a sum.
 
     ``kind``: ``single`` or ``summarized``; ``outcome``: ``recorded``, ``sent``, ``dropped`` or ``pending``.
@@ -55,7 +57,7 @@ class EventTotals:
 
     def __init__(self) -> None:
         self._clients: list[_ClientCounts] = []
-        self._sums: Counter[Amount] = Counter()
+        self._sums: Counter[SumKey] = Counter()
         self._lock = Lock()
         reset_after_fork(self)
 
@@ -73,40 +75,40 @@ class EventTotals:
         for client in collected:  # otherwise they would accumulate if there are no reads
             self._update(client)
 
-    def read(self) -> Mapping[Amount, int]:
+    def read(self) -> Mapping[SumKey, int]:
         """All sums: every outcome of both kinds, for each environment so far."""
         with self._lock:
             clients = list(self._clients)
-        pending: Counter[Amount] = Counter()
+        pending: Counter[SumKey] = Counter()
         for client in clients:
             pending.update(self._update(client))
         with self._lock:
             sums = dict(self._sums)
         for environment in {amount.environment for amount in sums}:
             for kind in _KINDS:
-                amount = Amount(environment, kind, "pending")
+                amount = SumKey(environment, kind, "pending")
                 sums[amount] = pending[amount]
         return sums
 
-    def _update(self, client: _ClientCounts) -> dict[Amount, int]:
+    def _update(self, client: _ClientCounts) -> dict[SumKey, int]:
         """Add the new events of a client to the sums. Returns its pending events."""
         is_collected = client.owner() is None  # read before the counts: if it is true, they are final
         # Without the lock: with many flags this takes a while, and a client that starts must not wait for it.
         stats = client.recorder.stats
         with self._lock:
             environment = client.cell.environment_id
-            for (kind, outcome), number in _final(stats, is_collected=is_collected).items():
+            for (kind, outcome), number in _settled_counts(stats, is_collected=is_collected).items():
                 # Another thread may have added more in the meantime.
                 new = max(0, number - client.counted.get((kind, outcome), 0))
                 client.counted[kind, outcome] = client.counted.get((kind, outcome), 0) + new
-                self._sums[Amount(environment, kind, outcome)] += new
+                self._sums[SumKey(environment, kind, outcome)] += new
             if is_collected:
                 self._clients = [other for other in self._clients if other is not client]
                 return {}
-        return {Amount(environment, kind, "pending"): getattr(stats, f"{name}_pending") for kind, name in _KINDS.items()}
+        return {SumKey(environment, kind, "pending"): getattr(stats, f"{name}_pending") for kind, name in _KINDS.items()}
 
 
-def _final(stats: Stats, *, is_collected: bool) -> dict[tuple[str, str], int]:
+def _settled_counts(stats: Stats, *, is_collected: bool) -> dict[tuple[str, str], int]:
     """The counts that never fall, by kind and outcome. Pending events of a collected client count as dropped."""
     counts = {
         (kind, outcome): int(getattr(stats, f"{name}_{outcome}"))

@@ -19,7 +19,7 @@ from aioflags.otel.attributes import (
     environment_attributes,
     result_attributes,
 )
-from aioflags.otel.event_totals import Amount, EventTotals
+from aioflags.otel.event_totals import EventTotals, SumKey
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.version import __version__
@@ -118,9 +118,9 @@ class _TotalsCache:
         self._lock = Lock()
         self._served: set[str] = set(_OUTCOMES)
         self._until = 0.0
-        self._amounts: Mapping[Amount, int] = {}
+        self._amounts: Mapping[SumKey, int] = {}
 
-    def read_for(self, outcome: str) -> Mapping[Amount, int]:
+    def read_for(self, outcome: str) -> Mapping[SumKey, int]:
         """All totals, for the instrument of this outcome."""
         with self._lock:
             if outcome in self._served or monotonic() > self._until:

@@ -35,7 +35,7 @@ __all__ = ["StoreSession"]
 class StoreSession:
     """Owns one client's store.
 
-    ``on_status`` is called with each status of the store, ``on_lookup`` whenever :attr:`looks_up` may have changed.
+    ``on_status`` is called with each status of the store, ``on_mode_change`` whenever :attr:`looks_up` may have changed.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class StoreSession:
         sink: UpdateSink,
         *,
         on_status: Callable[[StoreStatus], object],
-        on_lookup: Callable[[], None],
+        on_mode_change: Callable[[], None],
     ) -> None:
         self._options = options
         self._context = context
         self._sink = sink
         self._on_status = on_status
-        self._on_lookup = on_lookup
+        self._on_lookup = on_mode_change
         self._logger = context.logger
         self._store: GuestStore[Store] = GuestStore(
             "the store of flag data",
@@ -71,7 +71,7 @@ class StoreSession:
 
     @property
     def looks_up(self) -> bool:
-        """Whether calls that can wait have to await :meth:`snapshot`."""
+        """Whether every evaluation that can wait reads the store (``cache="off"``). Other calls wait for the first read only."""
         return self._reader is not None and self._reader.looks_up
 
     def applied(self, change_set: ChangeSet, snapshot: Snapshot) -> None:
@@ -167,7 +167,7 @@ class StoreSession:
             store = builder.build(self._context)
             require_methods(f"{name}.build", store, Store, "store")
         except Exception as error:
-            raise StoreError(f"{name} could not build it: {describe_error(error)}") from error
+            raise StoreError(f"{name} could not build the store: {describe_error(error)}") from error
         return store
 
     async def _close(self) -> None:

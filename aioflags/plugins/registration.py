@@ -41,7 +41,7 @@ class Registration:
         return hooks
 
     async def register(self, register: Callable[[Plugin, EnvironmentMetadata], Awaitable[None] | None]) -> None:
-        """Calls ``register`` for every plugin, one after the other. It hands the client to the plugin."""
+        """Calls ``register`` for every plugin, one after the other. That function hands the client to the plugin."""
         for plugin in self._plugins:
             try:
                 with contain_cancellation(), anyio.move_on_after(GUEST_LIMIT) as scope:

@@ -14,7 +14,7 @@ from aioflags.model.flag import FlagDefinition, VariationOrRollout
 from aioflags.model.segment import SegmentDefinition
 from aioflags.model.values import plain_text
 
-__all__ = ["SECTIONS", "put", "read_definition", "states_version", "value_flag"]
+__all__ = ["SECTIONS", "has_version", "put", "read_definition", "value_flag"]
 
 SECTIONS: Final = {"flags": ObjectKind.FLAG, "segments": ObjectKind.SEGMENT}
 """The section of a document with all definitions → the kind of object in it."""
@@ -38,7 +38,7 @@ def read_definition(kind: ObjectKind, text: bytes | msgspec.Raw) -> Definition:
     return definition
 
 
-def states_version(definition: Definition, text: bytes | msgspec.Raw) -> bool:
+def has_version(definition: Definition, text: bytes | msgspec.Raw) -> bool:
     """Whether the JSON of the object has a version. Only 0 needs a second look, because it is also the default."""
     return definition.version != 0 or _STATED.decode(text).version is not msgspec.UNSET
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from aioflags.model.event import StreamAttempt
-from aioflags.protocol.payloads import as_json
+from aioflags.protocol.event_json import as_json
 
 __all__ = ["Configuration", "Description", "Identity", "Platform", "Sdk", "init_event", "millis", "periodic_event", "whole"]
 

@@ -27,7 +27,10 @@ _HINTS: Final = {
 
 
 def is_recoverable(status: int) -> bool:
-    """Whether a retry may succeed. All statuses from 400 to 499 are permanent, except 400, 408 and 429."""
+    """Whether a retry may succeed soon. Statuses from 400 to 499, except 400, 408 and 429, are refusals: the source ends.
+
+    The supervisor may try again after minutes: ``verdict.is_refusal``.
+    """
     return status in _RECOVERABLE or not 400 <= status < 500
 
 

@@ -14,13 +14,13 @@ import msgspec
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.nesting import check_depth
-from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version
+from aioflags.protocol.definitions import SECTIONS, has_version, put, read_definition
 from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import printable
 
-__all__ = ["Fdv1Reader", "read_all"]
+__all__ = ["Fdv1Reader", "read_latest_all"]
 
 
 class _All(msgspec.Struct):
@@ -32,12 +32,12 @@ class _Put(msgspec.Struct):
     data: _All
 
 
-class _OnlyAll(_All, forbid_unknown_fields=True):
+class _StrictAll(_All, forbid_unknown_fields=True):
     pass
 
 
-class _OnlyPut(msgspec.Struct, forbid_unknown_fields=True):
-    data: _OnlyAll
+class _StrictPut(msgspec.Struct, forbid_unknown_fields=True):
+    data: _StrictAll
     path: str = "/"
 
 
@@ -53,14 +53,14 @@ class _Delete(msgspec.Struct):
 
 _PATH: Final = re.compile(r"/(flags|segments)/(.*)", re.DOTALL)
 _ALL: Final = msgspec.json.Decoder(_All)
-_ONLY_ALL: Final = msgspec.json.Decoder(_OnlyAll)
+_ONLY_ALL: Final = msgspec.json.Decoder(_StrictAll)
 _PUT: Final = msgspec.json.Decoder(_Put)
-_ONLY_PUT: Final = msgspec.json.Decoder(_OnlyPut)
+_ONLY_PUT: Final = msgspec.json.Decoder(_StrictPut)
 _PATCH: Final = msgspec.json.Decoder(_Patch)
 _DELETE: Final = msgspec.json.Decoder(_Delete)
 
 
-def read_all(body: bytes) -> Generator[None, None, Effect]:
+def read_latest_all(body: bytes) -> Generator[None, None, Effect]:
     """Read all flags and segments. Returns :class:`Completed`, or :class:`Malformed` if one of them is invalid.
 
     It is a generator that yields after about 2 ms of work.
@@ -80,7 +80,7 @@ class Fdv1Reader:
         self._has_put = False
 
     def feed(self, name: str, data: str | bytes) -> Effect | Generator[None, None, Effect]:
-        """Read one event. A ``put`` may be long and gives a generator that yields like :func:`read_all`."""
+        """Read one event. A ``put`` may be long and gives a generator that yields like :func:`read_latest_all`."""
         match name:
             case "put":
                 return self._put(data)
@@ -167,7 +167,7 @@ def _read_definitions(sections: _All) -> Generator[None, None, Effect]:
 def _change(kind: ObjectKind, key: str, text: msgspec.Raw) -> Change:
     check_depth(text)
     definition = read_definition(kind, text)
-    if not states_version(definition, text):
+    if not has_version(definition, text):
         raise msgspec.ValidationError("Object missing required field `version`")
     return put(kind, key, definition.version, definition)
 

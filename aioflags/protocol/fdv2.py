@@ -1,6 +1,6 @@
 """Fdv2Reader: reads the events of one FDv2 connection, or of one poll, into effects. Changes count when their transfer completes.
 
-Source: ``data-system.md`` 2.2 and 2.3 (E1 to E16).
+Source: ``data-system.md`` 2.2 and 2.3.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ TRANSITIONS: Final = {
     (Phase.CHANGES, Input.GOODBYE): (Phase.INACTIVE, Action.LEAVE),
     (Phase.CHANGES, Input.OTHER): (Phase.CHANGES, Action.SKIP),
 }
-"""(phase, input) → (next phase, action). Source: the table in ``data-system.md`` 2.2."""
+"""(phase, input) → (next phase, action)."""
 
 
 class Fdv2Reader:

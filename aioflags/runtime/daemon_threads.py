@@ -64,13 +64,14 @@ class SerialThread:
         """In the child of a fork: the thread of the newest call exists in the parent only."""
         self._threads.newest = self._call = None
 
-    async def run(self, work: Callable[[], T], *, timeout: float | None = None, patience: float | None = None) -> T:
+    async def run(self, work: Callable[[], T], *, timeout: float | None = None, max_wait_for_earlier: float | None = None) -> T:
         """What ``work`` returns or raises. A call that is cancelled goes on in its thread; its result is dropped.
 
-        ``patience``: if an earlier call has run for that many seconds, do not wait for it any longer. ``None``: no limit.
+        ``max_wait_for_earlier``: if an earlier call has run for that many seconds, do not wait for it any longer. ``None``: no
+        limit.
 
         Raises:
-            ThreadBusyError: an earlier call has run for longer than ``patience`` seconds.
+            ThreadBusyError: an earlier call has run for longer than ``max_wait_for_earlier`` seconds.
             TimeoutError: ``work``, or an earlier call that was given up and still runs, did not end within ``timeout`` seconds.
         """
         loop = asyncio.get_running_loop()
@@ -80,7 +81,7 @@ class SerialThread:
                 ended = self._call
                 if ended is None or ended.done() or ended.get_loop() is not loop:
                     ended = asyncio.wrap_future(earlier)
-                await _wait(ended, None if patience is None else self._started_at + patience)
+                await _wait(ended, None if max_wait_for_earlier is None else self._started_at + max_wait_for_earlier)
             self._started_at = loop.time()
             call = loop.run_in_executor(self._threads, work)
             self._call = call

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from aioflags.model.change import Selector
-from aioflags.model.defaults import PATIENCE, POLL_INTERVAL
+from aioflags.model.defaults import POLL_INTERVAL, REFUSED_RETRY_DELAY
 from aioflags.model.result import Update
-from aioflags.protocol.fdv1 import read_all
+from aioflags.protocol.fdv1 import read_latest_all
 from aioflags.protocol.requests import latest_all_url, usable_filter_key
 from aioflags.sources.base import SourceContext
 from aioflags.sources.poll_on_demand import PollOnDemand
-from aioflags.sources.polled import Poller, PollOptions, PollOutcome
+from aioflags.sources.poller import Poller, PollOptions, PollOutcome
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.settings import Http
 
@@ -46,7 +46,7 @@ class Fdv1FallbackOptions(PollOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fdv1Polling(PollOptions):
-    """Polls flag data by FDv1 every ``interval`` seconds (at least 30). No response ends it.
+    """Polls flag data by FDv1 every ``interval`` seconds (at least 30). After a refusal such as 401 it tries again later.
 
     If the service refuses the key, for instance with 401, the next poll comes after 5 minutes (less a random part of up to half),
     and each delay is twice the last one, up to an hour. Two successful polls in a row restore the interval. With ``on_demand`` it
@@ -55,7 +55,7 @@ class Fdv1Polling(PollOptions):
 
     name: ClassVar[str] = "FDv1 polling"
 
-    _patience: float = field(default=PATIENCE, repr=False)
+    _refused_delay: float = field(default=REFUSED_RETRY_DELAY, repr=False)
 
     def build(self, context: SourceContext, /) -> Fdv1Poller:
         """A new source, for one run."""
@@ -64,7 +64,7 @@ class Fdv1Polling(PollOptions):
             context,
             base_uri=self.base_uri or context.base_uri,
             interval=interval,
-            patience=self._patience,
+            refused_delay=self._refused_delay,
             demand=context.demand if self.on_demand else None,
             http=self.http,
         )
@@ -76,7 +76,7 @@ class Fdv1Poller:
     It sends no ``basis`` and ignores the fallback directive.
 
     Args:
-        patience: seconds of the first delay after a refusal. ``None``: a refusal ends the source.
+        refused_delay: seconds of the first delay after a refusal. ``None``: a refusal ends the source.
         random: returns numbers in [0, 1), for the jitter.
     """
 
@@ -87,30 +87,30 @@ class Fdv1Poller:
         base_uri: str,
         interval: float,
         http: Http | None,
-        patience: float | None = None,
+        refused_delay: float | None = None,
         demand: PollOnDemand | None = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
         self.name: str = Fdv1Polling.name
         self._interval = interval
         self._url = latest_all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
-        self._poller = Poller(self.name, context, http, read_body=read_all, read_head=_no_directive)
-        self._patience = patience
+        self._poller = Poller(self.name, context, http, read_body=read_latest_all, read_head=_no_directive)
+        self._refused_delay = refused_delay
         self._demand = demand
         self._random = random
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 - FDv1 has no cursor
-        """Poll until a response ends the source. With patience, no response does."""
-        pause = None if self._patience is None else _Pauses(self._interval, self._patience, self._random).after
+        """Poll until a response ends the source. With ``refused_delay``, no response does."""
+        pause = None if self._refused_delay is None else _Pauses(self._interval, self._refused_delay, self._random).after
         return self._poller.poll_every(lambda: self._url, self._interval, pause, demand=self._demand)
 
 
 class _Pauses:
     """The delays of one run that no response ends."""
 
-    def __init__(self, interval: float, patience: float, random: Callable[[], float]) -> None:
+    def __init__(self, interval: float, refused_delay: float, random: Callable[[], float]) -> None:
         self._interval = interval
-        self._backoff = Backoff(interval, ceiling=interval, patience=patience)
+        self._backoff = Backoff(interval, ceiling=interval, refused_delay=refused_delay)
         self._random = random
         self._successes = 0
 
@@ -122,7 +122,7 @@ class _Pauses:
                 self._backoff.reset()
             return 0.0
         self._successes = 0
-        return self._backoff.after(0.0, chance=self._random(), at_least=self._interval, is_refused=outcome.is_final)
+        return self._backoff.after(0.0, chance=self._random(), at_least=self._interval, is_refused=outcome.is_refused)
 
 
 def _no_directive(_: Mapping[str, str]) -> None:

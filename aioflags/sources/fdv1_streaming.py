@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from aioflags.model.change import Selector
-from aioflags.model.defaults import PATIENCE
+from aioflags.model.defaults import REFUSED_RETRY_DELAY
 from aioflags.protocol.fdv1 import Fdv1Reader
 from aioflags.protocol.requests import all_url, usable_filter_key
 from aioflags.sources.base import SourceContext
-from aioflags.sources.streamed import ReadEvent, StreamedSource, StreamOptions
+from aioflags.sources.stream_source import ReadEvent, StreamOptions, StreamSource
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.settings import Http
 
@@ -33,7 +33,7 @@ class Fdv1Streaming(StreamOptions):
 
     name: ClassVar[str] = "FDv1 streaming"
 
-    _patience: float = field(default=PATIENCE, repr=False)
+    _refused_delay: float = field(default=REFUSED_RETRY_DELAY, repr=False)
 
     def build(self, context: SourceContext, /) -> Fdv1Streamer:
         """A new source, for one run."""
@@ -41,12 +41,12 @@ class Fdv1Streaming(StreamOptions):
             context,
             base_uri=self.base_uri or context.stream_uri,
             initial_delay=self.delay_for(context),
-            patience=self._patience,
+            refused_delay=self._refused_delay,
             http=self.http,
         )
 
 
-class Fdv1Streamer(StreamedSource):
+class Fdv1Streamer(StreamSource):
     """The source that :class:`Fdv1Streaming` builds. ``random`` returns numbers in [0, 1), for the jitter."""
 
     def __init__(
@@ -55,11 +55,11 @@ class Fdv1Streamer(StreamedSource):
         *,
         base_uri: str,
         initial_delay: float,
-        patience: float = PATIENCE,
+        refused_delay: float = REFUSED_RETRY_DELAY,
         http: Http | None = None,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
-        backoff = Backoff(initial_delay, patience=patience, state=context.retry_state)
+        backoff = Backoff(initial_delay, refused_delay=refused_delay, state=context.retry_state)
         super().__init__(Fdv1Streaming.name, context, http=http, backoff=backoff, random=random)
         self._address = all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
 

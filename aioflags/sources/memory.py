@@ -85,7 +85,7 @@ class MemorySource:
 
     @classmethod
     def from_document(cls, document: bytes | str | Mapping[str, object] | ChangeSet) -> MemorySource:
-        """A source with the flags and segments of a document, or of a result of ``read_document``. Raises ``DocumentError``."""
+        """A source with the flags and segments of a document, or of a result of ``read_document``. Raises :class:`ConfigError`."""
         changes = (document if isinstance(document, ChangeSet) else read_document(document)).changes
         flags = {change.key: change for change in changes if change.kind is ObjectKind.FLAG}
         source = cls()

@@ -17,7 +17,7 @@ from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.requests import poll_url
 from aioflags.sources.base import SourceContext
 from aioflags.sources.poll_on_demand import PollOnDemand
-from aioflags.sources.polled import Poller, PollOptions, PollOutcome
+from aioflags.sources.poller import Poller, PollOptions, PollOutcome
 from aioflags.transport.settings import Http
 
 __all__ = ["Polling", "PollingSource"]

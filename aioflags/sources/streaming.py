@@ -16,9 +16,9 @@ from aioflags.protocol.directive import read_directive
 from aioflags.protocol.fdv2 import Fdv2Reader
 from aioflags.protocol.requests import stream_url
 from aioflags.sources.base import SourceContext
-from aioflags.sources.streamed import ReadEvent, StreamedSource, StreamOptions
-from aioflags.transport.answers import RequestFailed
+from aioflags.sources.stream_source import ReadEvent, StreamOptions, StreamSource
 from aioflags.transport.backoff import Backoff
+from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
 
 __all__ = ["Streaming", "StreamingSource"]
@@ -39,7 +39,7 @@ class Streaming(StreamOptions):
         return StreamingSource(context, base_uri=base_uri, initial_delay=self.delay_for(context), http=self.http)
 
 
-class StreamingSource(StreamedSource):
+class StreamingSource(StreamSource):
     """The source that :class:`Streaming` builds. ``random`` returns numbers in [0, 1), for the jitter."""
 
     def __init__(
@@ -65,6 +65,6 @@ class StreamingSource(StreamedSource):
     def _read_head(self, headers: Mapping[str, str]) -> FallbackDirective | None:
         return read_directive(headers)
 
-    def _is_final(self, failed: RequestFailed) -> bool:
+    def _is_refused(self, failed: RequestFailed) -> bool:
         was_refused = failed.error.kind is FailureKind.ERROR_RESPONSE
         return was_refused and (self.latched is not None or not failed.is_recoverable)

@@ -72,7 +72,7 @@ class Store(Protocol):
 
 @runtime_checkable
 class Paced(Protocol):
-    """A store for which the client collects changes, because each write of the store writes all of its data."""
+    """A store that rewrites all of its data at each write. So the client collects changes before it writes."""
 
     @property
     def pace(self) -> float:

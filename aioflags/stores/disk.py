@@ -32,7 +32,7 @@ __all__ = ["DiskStore"]
 
 _FORMAT: Final = "aioflags-flags-1"
 _PACE: Final = 1.0
-_PATIENCE: Final = 1.0
+_MAX_WAIT_FOR_EARLIER: Final = 1.0
 """Seconds that a call may take before later calls raise an error instead of waiting for its end."""
 
 T = TypeVar("T")
@@ -152,7 +152,7 @@ class DiskFlags:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run one call after another. While a call hangs no other starts, so that no write can undo a later one."""
         try:
-            return await self._thread.run(work, patience=_PATIENCE)
+            return await self._thread.run(work, max_wait_for_earlier=_MAX_WAIT_FOR_EARLIER)
         except ThreadBusyError:
             raise StoreError(f"{self._path}: the disk has not answered an earlier call") from None
 

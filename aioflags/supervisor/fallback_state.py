@@ -1,4 +1,4 @@
-"""FallbackState: whether the client obeys a fallback directive, and until when.
+"""FallbackState: remembers that the client left FDv2, and until when. ``verdict.py`` decides, ``rotation.py`` changes the sources.
 
 It belongs to the client and outlives sources and supervisors: a client that is started again, after a fork for example, stays on
 FDv1.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from aioflags.model.defaults import MAX_PATIENCE, PATIENCE
+from aioflags.model.defaults import MAX_REFUSED_RETRY_DELAY, REFUSED_RETRY_DELAY
 from aioflags.transport.backoff import delay
 
 __all__ = ["SERVER", "Policy"]
@@ -46,7 +46,7 @@ class Policy:
         return delay(self.after_round, rounds, chance=chance, ceiling=self.max_after_round)
 
     def pause_after_refusal(self, refusals: int, *, chance: float) -> float:
-        """Seconds after no source was left ``refusals`` times in a row. ``chance`` as above."""
+        """Seconds to wait after refusals left no source for the ``refusals``-th time in a row. ``chance`` as above."""
         return delay(self.after_refusal, refusals, chance=chance, ceiling=self.max_after_refusal)
 
 
@@ -57,6 +57,6 @@ SERVER: Final = Policy(
     after_rejection=30.0,
     after_round=1.0,
     max_after_round=30.0,
-    after_refusal=PATIENCE,
-    max_after_refusal=MAX_PATIENCE,
+    after_refusal=REFUSED_RETRY_DELAY,
+    max_after_refusal=MAX_REFUSED_RETRY_DELAY,
 )

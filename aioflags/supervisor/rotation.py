@@ -1,6 +1,6 @@
 """Rotation: which synchronizers are left, and which one is current. An immutable value: a verdict leads to another rotation.
 
-This is the only place where a fallback directive is acted on.
+``Verdict.FDV1`` leads to the FDv1 fallback alone, or to nothing. The supervisor runs the sources that are left.
 
 Source: ``data-system.md`` 5.5, 5.6, 6.3 and 6.6; ``architecture.md`` 7.
 """

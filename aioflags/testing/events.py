@@ -71,7 +71,7 @@ class EventRecorder:
         expected += [f"with the metric value {metric_value!r}"] if metric_value is not ANY else []
         expected += [f"for {context.canonical_key}"] if context is not None else []
         verb = " ".join(["was not tracked", *expected])
-        often = "" if times is None else f" {times} times, but {len(counted)} times"
+        often = "" if times is None else f" as expected: {times} expected, {len(counted)} found"
         raise AssertionError(f"the event {key!r} {verb}{often}{self._shown(key)}")
 
     def assert_not_tracked(self, key: str) -> None:

@@ -1,1 +1,1 @@
-"""Floor 3: the edge to the network, and the only floor that opens sockets."""
+"""Layer 3: HTTP requests and streams."""

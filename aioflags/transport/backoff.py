@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from aioflags.model.defaults import BACKOFF_RESET, MAX_PATIENCE, MAX_RECONNECT_DELAY, MAX_RETRY_AFTER
+from aioflags.model.defaults import BACKOFF_RESET, MAX_RECONNECT_DELAY, MAX_REFUSED_RETRY_DELAY, MAX_RETRY_AFTER
 from aioflags.protocol.dates import read_date
 from aioflags.runtime.clock import now
 
@@ -49,24 +49,24 @@ class Backoff:
     Args:
         initial: seconds of the first delay.
         ceiling: seconds of the longest delay.
-        patience: for a source that repeats requests that the service refused: seconds of the first delay after a refusal. Delays
-            then grow up to an hour, after every kind of failure, until :meth:`reset`.
+        refused_delay: for a source that repeats requests that the service refused: seconds of the first delay after a refusal.
+            Delays then grow up to an hour, after every kind of failure, until :meth:`reset`.
         state: has the count. The next run of a source gets the same object, and continues.
     """
 
-    __slots__ = ("_ceiling", "_initial", "_patience", "state")
+    __slots__ = ("_ceiling", "_initial", "_refused_delay", "state")
 
     def __init__(
         self,
         initial: float,
         *,
         ceiling: float = MAX_RECONNECT_DELAY,
-        patience: float | None = None,
+        refused_delay: float | None = None,
         state: RetryState | None = None,
     ) -> None:
         self._initial = initial
         self._ceiling = ceiling
-        self._patience = None if patience is None else max(patience, initial)
+        self._refused_delay = None if refused_delay is None else max(refused_delay, initial)
         self.state: RetryState = RetryState() if state is None else state
 
     def reset(self) -> None:
@@ -79,11 +79,11 @@ class Backoff:
         state = self.state
         if lasted >= BACKOFF_RESET:
             self.reset()
-        if is_refused and self._patience is not None and not state.is_extended:
+        if is_refused and self._refused_delay is not None and not state.is_extended:
             state.is_extended, state.attempt = True, 0
         state.attempt += 1
-        if state.is_extended and self._patience is not None:
-            return delay(self._patience, state.attempt, chance=chance, at_least=at_least, ceiling=MAX_PATIENCE)
+        if state.is_extended and self._refused_delay is not None:
+            return delay(self._refused_delay, state.attempt, chance=chance, at_least=at_least, ceiling=MAX_REFUSED_RETRY_DELAY)
         return delay(self._initial, state.attempt, chance=chance, at_least=at_least, ceiling=self._ceiling)
 
 

@@ -18,8 +18,8 @@ from aioflags.errors import ConfigError
 from aioflags.model.defaults import CLOSE_GRACE, MAX_REDIRECTS, STREAM_READ_TIMEOUT
 from aioflags.model.result import ErrorInfo
 from aioflags.protocol.failures import http_failure, invalid_data, network_failure, unexpected
-from aioflags.transport.answers import RequestFailed, Response
 from aioflags.transport.clients import Clients, MakeClient
+from aioflags.transport.responses import RequestFailed, Response
 from aioflags.transport.settings import Http, origin
 from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing
 
@@ -44,23 +44,26 @@ _NETWORK: Final = (
 
 
 class HttpxConnections:
-    """Sends the requests of an ``HttpTransport``. ``make_client`` makes an HTTP client."""
+    """Sends the requests of an ``HttpTransport``.
+
+    Polls and posts share clients; each stream has its own, which ``make_client`` makes.
+    """
 
     def __init__(self, settings: Http, make_client: MakeClient) -> None:
         self._settings = settings
         self._make_client = make_client
-        self._polls = Clients(settings, make_client)
+        self._shared = Clients(settings, make_client)
 
     async def aclose(self) -> None:
-        """Close the clients of polls. Streams close their own."""
+        """Close the clients that polls and posts share. Each stream closes its own."""
         with anyio.move_on_after(CLOSE_GRACE, shield=True):
-            await self._polls.aclose()
+            await self._shared.aclose()
 
     @asynccontextmanager
     async def get(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[_Reply, None]:
         """See ``HttpTransport.get``."""
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "Connection": "close", **headers}
-        async with self._exchange(self._polls, url, sent) as (response, timeout):
+        async with self._exchange(self._shared, url, sent) as (response, timeout):
             # Only 200 has a whole body: 206 has a part of one, and other successes have none, or a different one.
             if response.status_code not in (200, 304):
                 raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
@@ -85,11 +88,11 @@ class HttpxConnections:
         """See ``HttpTransport.post``."""
         with _network_failures(url=url):
             target = httpx.URL(url)
-            client = self._polls.for_url(target)
+            client = self._shared.for_url(target)
             # Send the body in chunks, because a long one would block the event loop. The length prevents chunked encoding.
             sent = {"Accept": "*/*", "Connection": "close", "Content-Length": str(len(body)), **headers}
             request = client.build_request("POST", target, headers=sent, content=_chunks(body))
-            response = await _head(client, request, client.timeout)
+            response = await _send_until_headers(client, request, client.timeout)
         try:
             return Response(response.status_code, _plain(response.headers))
         finally:
@@ -116,24 +119,24 @@ class HttpxConnections:
             base = client.timeout
             timeout = httpx.Timeout(base.connect, read=silence or base.read, write=base.write, pool=base.pool)
             request = client.build_request("GET", target, headers=headers, timeout=timeout)
-            response = await _head(client, request, timeout)
-            following = self._following(target, response)
-            if following is None or hops == MAX_REDIRECTS:
+            response = await _send_until_headers(client, request, timeout)
+            redirect = self._redirect_target(target, response)
+            if redirect is None or hops == MAX_REDIRECTS:
                 return response, timeout
             await _close(response)
-            if _origin(following) != _origin(target):
+            if _origin(redirect) != _origin(target):
                 headers = {name: value for name, value in headers.items() if name.lower() in _PUBLIC_HEADERS}
-            target, hops = following, hops + 1
+            target, hops = redirect, hops + 1
 
-    def _following(self, target: httpx.URL, response: httpx.Response) -> httpx.URL | None:
+    def _redirect_target(self, target: httpx.URL, response: httpx.Response) -> httpx.URL | None:
         """The target of a redirect, if it may be followed: on the same origin, or on an origin that the settings allow.
 
         A user name and password in it are dropped: httpx would send them as ``Authorization`` in place of the SDK key.
         """
         if response.next_request is None:
             return None
-        following = response.next_request.url.copy_with(userinfo=b"")
-        return following if _origin(following) in {_origin(target), *self._settings.redirect_origins} else None
+        redirect = response.next_request.url.copy_with(userinfo=b"")
+        return redirect if _origin(redirect) in {_origin(target), *self._settings.redirect_origins} else None
 
 
 class _Reply:
@@ -219,7 +222,7 @@ async def _close(response: httpx.Response) -> None:
         await response.aclose()
 
 
-async def _head(client: httpx.AsyncClient, request: httpx.Request, timeout: httpx.Timeout) -> httpx.Response:
+async def _send_until_headers(client: httpx.AsyncClient, request: httpx.Request, timeout: httpx.Timeout) -> httpx.Response:
     """The headers of the response. This limits the whole wait: httpx limits each step, and a mock of httpx limits nothing."""
     limit = None if timeout.connect is None or timeout.read is None else timeout.connect + timeout.read
     await checkpoint()  # httpx takes half a millisecond to make a request, and as long to send it

@@ -19,7 +19,7 @@ from aioflags.errors import ConfigError
 from aioflags.protocol.failures import unexpected
 from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.transport.answers import RequestFailed, Response
+from aioflags.transport.responses import RequestFailed, Response
 from aioflags.transport.settings import Http
 
 if TYPE_CHECKING:

@@ -47,11 +47,11 @@ def resolve_with(transport: httpx.AsyncBaseTransport, resolver: DaemonResolver) 
 class DaemonResolver(httpcore.AsyncNetworkBackend):
     """httpcore's network backend, with its own name resolution. Requests for one host share a running look-up.
 
-    ``patience``: seconds after which a running look-up counts as hung, and the next request starts a new one.
+    ``hung_after``: seconds after which a running look-up counts as hung, and the next request starts a new one.
     """
 
-    def __init__(self, resolve: Resolve = system_addresses, patience: float = 30.0) -> None:
-        self._patience = patience
+    def __init__(self, resolve: Resolve = system_addresses, hung_after: float = 30.0) -> None:
+        self._hung_after = hung_after
         self._network = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
         self._resolve = resolve
         self._pending: dict[tuple[str, int], tuple[asyncio.Future[Sequence[str] | OSError], float]] = {}
@@ -107,7 +107,7 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
         """The running look-up of a host, or a new one in its own thread."""
         loop = asyncio.get_running_loop()
         pending, since = self._pending.get((host, port), (None, 0.0))
-        if pending is not None and loop.time() - since < self._patience:
+        if pending is not None and loop.time() - since < self._hung_after:
             return pending
 
         def resolve() -> Sequence[str] | OSError:

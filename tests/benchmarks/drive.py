@@ -16,7 +16,7 @@ from tests.benchmarks.readings import Reading, Record
 
 __all__ = ["measured"]
 
-_PATIENCE: Final = 180.0
+_TIMEOUT: Final = 180.0
 """Seconds that a worker may take: many times what the slowest needs."""
 
 
@@ -53,7 +53,7 @@ def _worker(job: Job, place: Place, seconds: float) -> dict[str, float]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=_PATIENCE,
+        timeout=_TIMEOUT,
         check=True,
     )
     found: dict[str, float] = json.loads(done.stdout.strip().rpartition("\n")[2])

@@ -50,6 +50,6 @@ async def test_a_scene_that_does_not_happen_is_said_plainly(how: str) -> None:
 
     state = ServerState()
     async with serve(create_app(state)) as serving:
-        stage = _Stage(state, serving, Client.local({}), patience=0.01)
+        stage = _Stage(state, serving, Client.local({}), step_timeout=0.01)
         with pytest.raises(MissedError, match=r"^flip: it did not happen within 0\.01 s\. The client is \w+, its source \w+$"):
             await stage.play("flip", act)

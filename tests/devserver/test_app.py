@@ -30,7 +30,7 @@ async def client(state: ServerState) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-POLLS = pytest.mark.parametrize("path", [Endpoint.POLL, Endpoint.LATEST_ALL])
+POLLS = pytest.mark.parametrize("path", [Endpoint.POLL, Endpoint.FDV1_POLL])
 
 
 async def test_a_poll_brings_everything_with_its_selector(client: httpx.AsyncClient, state: ServerState) -> None:
@@ -93,11 +93,11 @@ async def test_the_directive_is_sent_with_fdv2_responses(
     client: httpx.AsyncClient, state: ServerState, path: str, headers: dict[str, str], carried: bool, ttl: float | None
 ) -> None:
     tag = (await client.get(path)).headers["ETag"]
-    state.direct(ttl=ttl)
+    state.send_directive(ttl=ttl)
     answer = await client.get(path, headers={name: value.format(tag=tag) for name, value in headers.items()})
     assert answer.headers.get("X-LD-FD-Fallback") == ("true" if carried else None)
     assert answer.headers.get("X-LD-FD-Fallback-TTL") == ("60" if carried and ttl else None)
-    state.stop_directing()
+    state.stop_directive()
     assert "X-LD-FD-Fallback" not in (await client.get(path)).headers
 
 
@@ -164,7 +164,7 @@ async def test_requests_are_counted_by_endpoint(client: httpx.AsyncClient, state
         await client.get(path)
     for path in ("/bulk", "/diagnostic", "/diagnostic/x"):
         await client.post(path)
-    assert state.requests == {Endpoint.POLL: 2, Endpoint.LATEST_ALL: 1, Endpoint.EVENTS: 1, Endpoint.DIAGNOSTIC: 2}
+    assert state.requests == {Endpoint.POLL: 2, Endpoint.FDV1_POLL: 1, Endpoint.EVENTS: 1, Endpoint.DIAGNOSTIC: 2}
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -53,7 +53,7 @@ def test_a_client_without_a_stream_is_gone_after_a_while() -> None:
 def test_the_newest_1000_and_the_connected_clients_are_kept() -> None:
     clients = ClientRegistry()
     first = clients.record_request({"x-launchdarkly-instance-id": "first"}, "")
-    with clients.record_stream(first, Endpoint.ALL):
+    with clients.record_stream(first, Endpoint.FDV1_STREAM):
         for n in range(1500):
             clients.record_request({"x-launchdarkly-instance-id": str(n)}, "")
         numbers = [client.number for client in clients.all]

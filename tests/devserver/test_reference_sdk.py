@@ -187,7 +187,7 @@ async def test_the_reference_sdk_reads_the_flags_and_sees_a_flip(sdk_on: Make, m
             state.delete("greeting")
             await sdk.sees("greeting", "the default")
             assert (
-                state.requests[Endpoint.LATEST_ALL] + state.requests[Endpoint.ALL] == 0
+                state.requests[Endpoint.FDV1_POLL] + state.requests[Endpoint.FDV1_STREAM] == 0
                 if mode in FDV2
                 else not fdv2_requests(state)
             )
@@ -210,10 +210,10 @@ async def test_the_reference_sdk_reads_sparse_definitions(sdk_on: Make, mode: st
 async def test_the_reference_sdk_follows_the_directive(sdk_on: Make, mode: str) -> None:
     state = ServerState.of(DOCUMENT)
     async with serve(create_app(state)) as serving, sdk_on(serving.url, mode) as sdk:
-        state.direct()
+        state.send_directive()
         state.flip("release")
         with anyio.fail_after(SOON):
-            await state.until(lambda: state.requests[Endpoint.LATEST_ALL] > 0)
+            await state.until(lambda: state.requests[Endpoint.FDV1_POLL] > 0)
         asked_before = fdv2_requests(state)
         await sdk.sees("release", False)
         state.flip("release")

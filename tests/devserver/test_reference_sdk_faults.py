@@ -87,7 +87,7 @@ async def test_the_reference_sdk_follows_the_directive_with_any_response(sdk_on:
             state.inject(decode(Fault, {"kind": "status", "status": status, "on": [Endpoint.POLL]}))
         state.inject(decode(Fault, {"kind": "directive", "payload": payload}))
         with anyio.fail_after(SOON):
-            await state.until(lambda: state.requests[Endpoint.LATEST_ALL] > 0)
+            await state.until(lambda: state.requests[Endpoint.FDV1_POLL] > 0)
         state.flip("release")
         await sdk.sees("release", False)
 

@@ -79,7 +79,7 @@ async def test_the_url_of_a_wildcard_address_is_loopback(state: ServerState) -> 
         assert serving.url == f"http://127.0.0.1:{serving.port}"
 
 
-@pytest.mark.parametrize("endpoint", [Endpoint.STREAM, Endpoint.ALL])
+@pytest.mark.parametrize("endpoint", [Endpoint.STREAM, Endpoint.FDV1_STREAM])
 async def test_a_dropped_stream_ends_with_a_transport_error(
     state: ServerState, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:

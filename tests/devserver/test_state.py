@@ -148,9 +148,9 @@ def test_a_mistake_in_a_flag_changes_nothing(state: ServerState) -> None:
 
 def test_the_directive_is_switched_on_and_off(state: ServerState) -> None:
     assert state.directive is None
-    state.direct(ttl=60)
+    state.send_directive(ttl=60)
     assert state.directive == FallbackDirective(ttl=60, origin="header")
-    state.stop_directing()
+    state.stop_directive()
     assert state.directive is None
 
 
@@ -158,8 +158,8 @@ def test_the_directive_is_switched_on_and_off(state: ServerState) -> None:
     "happen",
     [
         pytest.param(doing(lambda state: state.flip("a")), id="an edit"),
-        pytest.param(doing(lambda state: state.direct()), id="the directive"),
-        pytest.param(doing(lambda state: state.stop_directing()), id="the end of the directive"),
+        pytest.param(doing(lambda state: state.send_directive()), id="the directive"),
+        pytest.param(doing(lambda state: state.stop_directive()), id="the end of the directive"),
         pytest.param(doing(lambda state: state.inject(Fault(kind=FaultKind.RESET))), id="a fault"),
         pytest.param(doing(lambda state: state.count_request(Endpoint.POLL)), id="a request"),
     ],
@@ -181,11 +181,11 @@ async def test_waiting_tasks_are_woken_by(happen: Change, state: ServerState) ->
 
 async def test_streams_are_counted_while_they_are_open(state: ServerState) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(state.until, lambda: state.open_streams[Endpoint.ALL] == 1)
+        tasks.start_soon(state.until, lambda: state.open_streams[Endpoint.FDV1_STREAM] == 1)
         await anyio.wait_all_tasks_blocked()
-        with state.count_stream(Endpoint.ALL):
+        with state.count_stream(Endpoint.FDV1_STREAM):
             await anyio.wait_all_tasks_blocked()
-    assert state.open_streams[Endpoint.ALL] == 0
+    assert state.open_streams[Endpoint.FDV1_STREAM] == 0
 
 
 def test_live_objects_are_listed_by_kind(state: ServerState) -> None:

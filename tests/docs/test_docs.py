@@ -136,7 +136,7 @@ def test_every_extra_is_listed() -> None:
 def test_every_variable_that_a_client_is_made_from_is_listed() -> None:
     source = (ROOT / "aioflags" / "config" / "environment.py").read_text(encoding="utf-8")
     names = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    assert rows("Environment variables") == {name for name in names if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", name)}
+    assert rows("Environment variables") == {name for name in names if re.match(r"(LAUNCHDARKLY|LD|AIOFLAGS)_", name)}
 
 
 def test_sections_are_the_numbers_of_headings() -> None:
@@ -152,3 +152,18 @@ def test_the_description_on_the_package_index_has_no_link_that_leads_nowhere() -
 
     assert described("[a](docs/a.md#b) [c](#d) [e](https://f)") == "a (`docs/a.md#b`) [c](#d) [e](https://f)"
     assert [link for link in LINK.findall(described((ROOT / "README.md").read_text("utf-8"))) if ":" not in link] == []
+
+
+def test_every_module_in_the_table_of_mutants_exists() -> None:
+    table = (DOCS / "contributing" / "mutants.md").read_text(encoding="utf-8")
+    modules = re.findall(r"^\| `([\w/]+\.py)` \|", table, re.MULTILINE)
+    assert modules
+    assert [module for module in modules if not (ROOT / "aioflags" / module).exists()] == []
+
+
+def test_every_file_in_the_list_of_where_to_add_something_exists() -> None:
+    page = (DOCS / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("### Where to add something")[2].partition("\n## ")[0]
+    paths = re.findall(r"`((?:\w+/)+[\w.]*)`", section)
+    assert paths
+    assert [path for path in paths if not any((ROOT / folder / path).exists() for folder in ("", "aioflags"))] == []

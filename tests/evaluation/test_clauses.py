@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioflags.evaluation.clauses import InClause, as_in_clause
-from aioflags.evaluation.operators import scalar
+from aioflags.evaluation.operators import scalar_key
 from aioflags.evaluation.rules import _leading_in_clauses
 from aioflags.model.context import Context
 from aioflags.model.flag import Clause
@@ -176,7 +176,7 @@ def test_a_clause_about_a_context(definition: Any, subject: Any, expected: Any) 
     [
         pytest.param(
             clause("in", ["x", 1, True, "x"]),
-            InClause("user", "a", frozenset({"x", 1, scalar(True)}), negate=False),
+            InClause("user", "a", frozenset({"x", 1, scalar_key(True)}), negate=False),
             id="scalars",
         ),
         pytest.param(clause("!in", [], contextKind="org"), InClause("org", "a", frozenset(), negate=True), id="negated, by kind"),

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.compiled_data import CompiledData, DefinitionLog
 from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.flags import compile_flag
@@ -44,7 +44,7 @@ def test_a_bug_is_an_error_once_for_each_flag_and_type_with_tracebacks_at_debug(
 def test_a_segment_is_compiled_once() -> None:
     compiled: list[str] = []
 
-    def compile_and_record(definition: SegmentDefinition, note: Note) -> CompiledSegment:
+    def compile_and_record(definition: SegmentDefinition, note: ReportProblem) -> CompiledSegment:
         compiled.append(definition.key)
         return compile_segment(definition, note)
 
@@ -79,7 +79,7 @@ def test_two_threads_that_compile_a_flag_keep_the_same_result() -> None:
     definition = FlagDefinition(key="g", version=1)
     other = compile_flag(definition, lambda _: None)
 
-    def compile_more_slowly(definition: FlagDefinition, note: Note) -> CompiledFlag:
+    def compile_more_slowly(definition: FlagDefinition, note: ReportProblem) -> CompiledFlag:
         data.flags["g"] = other
         return compile_flag(definition, note)
 

@@ -14,7 +14,7 @@ import pytest
 
 from aioflags.evaluation.all_flags_state import flag_values, flags_state
 from aioflags.evaluation.answers import Answer
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, Note
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.flags import compile_flag
@@ -117,7 +117,7 @@ class Counted:
     flags: Counter[str] = field(default_factory=Counter[str])
     segments: Counter[str] = field(default_factory=Counter[str])
 
-    def flag(self, definition: FlagDefinition, note: Note) -> CompiledFlag:
+    def flag(self, definition: FlagDefinition, note: ReportProblem) -> CompiledFlag:
         compiled, counts = compile_flag(definition, note), self.flags
 
         def evaluate(context: Context, scope: Scope) -> Answer:
@@ -133,7 +133,7 @@ class Counted:
             tracking=compiled.tracking,
         )
 
-    def segment(self, definition: SegmentDefinition, note: Note) -> CompiledSegment:
+    def segment(self, definition: SegmentDefinition, note: ReportProblem) -> CompiledSegment:
         compiled, counts = compile_segment(definition, note), self.segments
 
         def holds_also(context: Context, scope: Scope) -> bool:

@@ -20,7 +20,7 @@ from aioflags.events.sender import Sender
 from aioflags.model.event import StreamAttempt
 from aioflags.protocol.diagnostics import Configuration, Description, Platform, Sdk
 from aioflags.sources import Fdv1Streaming, MemorySource, SourceBuilder, Streaming
-from aioflags.transport.answers import Response
+from aioflags.transport.responses import Response
 from tests.support.canaries import KEY
 from tests.support.events import U1, U2, document, records
 from tests.support.scripted_http import HANG, Answer, Service, payload, sse, stream_of

@@ -17,7 +17,7 @@ from aioflags.client.client import internals_of
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Post, Sender
-from aioflags.transport.answers import Response
+from aioflags.transport.responses import Response
 from tests.support.canaries import KEY
 from tests.support.events import U1, U2, telling, telling_client
 from tests.support.scripted_http import HANG, Answer, Service

@@ -16,7 +16,7 @@ from aioflags.events.payloads import EventPayload, compressed, payloads
 from aioflags.events.summary import Summary, SummaryEntry
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.model.event import AnalyticsEvent, IdentifyEvent, IndexEvent
-from aioflags.protocol.payloads import Shaper
+from aioflags.protocol.event_json import EventEncoder
 from aioflags.protocol.redaction import Redaction, is_large
 from tests.support.canaries import SECRET
 from tests.support.events import U1, records, short, telling
@@ -109,7 +109,7 @@ OPEN, HIDDEN = Redaction(), Redaction(all_attributes_private=True)
 PEOPLE = [Context(f"u{number}", attributes={"email": "ann@acme.test"}) for number in range(5)]
 EVENTS: list[AnalyticsEvent] = [IndexEvent(at_ms=1, context=person) for person in PEOPLE]
 UNFIT = IndexEvent(at_ms=1, context=cast(Any, None))
-LENGTH = len(Shaper(OPEN).record(EVENTS[0]))
+LENGTH = len(EventEncoder(OPEN).record(EVENTS[0]))
 
 
 LARGE: dict[str, Any] = {
@@ -129,12 +129,12 @@ async def test_a_large_context_is_encoded_in_slices_with_the_same_result(kind: s
     context = single if kind == "single" else Context.multi(single, Context("o", "org", attributes={"a": [1]}))
     events: list[AnalyticsEvent] = [IndexEvent(at_ms=1, context=context), IdentifyEvent(at_ms=2, context=context)]
     assert is_large(context)
-    shaper = Shaper(OPEN)
+    shaper = EventEncoder(OPEN)
     steps = [sum(1 for _ in shaper.preparing(event)) for event in events]
     assert steps[0] > 100
     assert steps[1] == 0
     for event in events:
-        assert json.loads(shaper.record(event)) == json.loads(Shaper(OPEN).record(event))
+        assert json.loads(shaper.record(event)) == json.loads(EventEncoder(OPEN).record(event))
 
 
 async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redaction = OPEN, **options: Any) -> list[EventPayload]:

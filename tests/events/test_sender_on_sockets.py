@@ -22,7 +22,7 @@ from tests.support.canaries import KEY, WATCH
 pytestmark = pytest.mark.real_time
 
 ANNA: Final = Context("anna")
-PATIENCE: Final = 1.0
+REFUSED_RETRY_DELAY: Final = 1.0
 """How many seconds of silence a client puts up with here."""
 SENT: Final = Stats(events_recorded=2, events_sent=2, evaluations_recorded=1, evaluations_sent=1)
 DROPPED: Final = Stats(events_recorded=2, events_dropped=2, evaluations_recorded=1, evaluations_dropped=1)
@@ -132,7 +132,7 @@ def client_on(url: str, *, close_timeout: float = 2.0, **events: Any) -> Client:
         stream_uri=url,
         events_uri=url,
         data_system=DataSystem.custom(synchronizers=[MemorySource.from_document({"flagValues": {"f": 1}})]),
-        http=Http(connect_timeout=PATIENCE, read_timeout=PATIENCE),
+        http=Http(connect_timeout=REFUSED_RETRY_DELAY, read_timeout=REFUSED_RETRY_DELAY),
         events=Events(**given),
         close_timeout=close_timeout,
     )

@@ -267,7 +267,7 @@ async def test_an_evaluation_without_data_is_logged_once_a_flag(caplog: pytest.L
             await client.variation("f", USER, 0)
             await client.variation("g", USER, 0)
     messages = [record.getMessage() for record in caplog.records if record.getMessage().startswith(("f:", "g:"))]
-    assert messages == [f"{key}: there are no flag data; serving the default" for key in "fg"], "once a flag"
+    assert messages == [f"{key}: there is no flag data; serving the default" for key in "fg"], "once a flag"
 
 
 async def test_a_start_logs_the_number_of_flags_and_their_source(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@
 
 mutmut keeps the results of a module in a file beside its mutated copy: for each mutant how its tests ended. It tries mutants
 in forks of one process, where modules are imported and tables are made already, so that a mutant of what runs at import is
-not seen by any test. ``--again`` tries those that survived in an interpreter of their own, each with all tests of its floor.
+not seen by any test. ``--again`` tries those that survived in an interpreter of their own, each with all tests of its layer.
 """
 
 from __future__ import annotations

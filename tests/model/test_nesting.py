@@ -18,9 +18,9 @@ from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth, check_v
 from aioflags.protocol.definitions import value_flag
 from aioflags.protocol.documents.document import DocumentError, read_document
 from aioflags.protocol.effects import Completed, Malformed
-from aioflags.protocol.fdv1 import Fdv1Reader, read_all
+from aioflags.protocol.event_json import try_json
+from aioflags.protocol.fdv1 import Fdv1Reader, read_latest_all
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
-from aioflags.protocol.payloads import try_json
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, stored_version
 from tests.support.canaries import secretive
@@ -168,12 +168,12 @@ def polled_otherwise(flag: str) -> bool:
 
 
 def all_of(flag: str) -> bool:
-    return isinstance(run(read_all(f'{{"flags":{{"f":{flag}}}}}'.encode())), Completed)
+    return isinstance(run(read_latest_all(f'{{"flags":{{"f":{flag}}}}}'.encode())), Completed)
 
 
 def all_with_more(flag: str) -> bool:
     """With a section that is not read."""
-    return isinstance(run(read_all(f'{{"flags":{{"f":{{"version":1}}}},"later":{{"f":{flag}}}}}'.encode())), Completed)
+    return isinstance(run(read_latest_all(f'{{"flags":{{"f":{{"version":1}}}},"later":{{"f":{flag}}}}}'.encode())), Completed)
 
 
 def put_with_more(flag: str) -> bool:

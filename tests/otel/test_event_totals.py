@@ -13,7 +13,7 @@ from aioflags.client.flag_changes import FlagTracker
 from aioflags.client.status import StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.recorder import Recorder
-from aioflags.otel.event_totals import Amount, EventTotals
+from aioflags.otel.event_totals import EventTotals, SumKey
 from aioflags.runtime.logs import logger
 from aioflags.supervisor.holder import SnapshotHolder
 from tests.support.events import U1
@@ -49,7 +49,7 @@ def test_each_outcome_of_each_kind_is_added_up_by_environment() -> None:
     owners = [Owner(environment).add_to(totals).identify(2) for environment in ("e", "e", "other")]
     assert (single(totals), single(totals, "other")) == ({"recorded": 4, "pending": 4}, {"recorded": 2, "pending": 2})
     assert totals.read().keys() == {
-        Amount(environment, kind, outcome)
+        SumKey(environment, kind, outcome)
         for environment in ("e", "other")
         for kind in ("single", "summarized")
         for outcome in ("recorded", "sent", "dropped", "pending")

@@ -13,7 +13,7 @@ from opentelemetry.metrics import CallbackOptions
 
 from aioflags import Client, Config, DataSystem, Events
 from aioflags.otel import MetricsPlugin
-from aioflags.otel.event_totals import Amount, EventTotals
+from aioflags.otel.event_totals import EventTotals, SumKey
 from aioflags.otel.metrics import _TotalsCache
 from aioflags.plugins.plugin import EnvironmentMetadata, SdkMetadata
 from aioflags.sources import MemorySource
@@ -132,7 +132,7 @@ async def test_a_collection_reads_the_totals_once() -> None:
     class Watched(EventTotals):
         looks = 0
 
-        def read(self) -> Mapping[Amount, int]:
+        def read(self) -> Mapping[SumKey, int]:
             self.looks += 1
             return super().read()
 

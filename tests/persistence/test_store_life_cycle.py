@@ -180,8 +180,8 @@ class FailingBuilder:
 failing_builds = pytest.mark.parametrize(
     ("problem", "reason"),
     [
-        pytest.param(OSError("no secret mounted"), "could not build it: OSError: no secret mounted", id="raises"),
-        pytest.param(KeyError(), "could not build it: KeyError", id="raises without a text"),
+        pytest.param(OSError("no secret mounted"), "could not build the store: OSError: no secret mounted", id="raises"),
+        pytest.param(KeyError(), "could not build the store: KeyError", id="raises without a text"),
         pytest.param(
             "redis", "FailingBuilder.build: str is not a store (it has no method initialized)", id="builds something else"
         ),

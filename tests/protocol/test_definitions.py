@@ -9,7 +9,7 @@ import pytest
 from aioflags.model.change import Change, ObjectKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
-from aioflags.protocol.definitions import put, read_definition, states_version, value_flag
+from aioflags.protocol.definitions import has_version, put, read_definition, value_flag
 
 
 class Flags(StrEnum):
@@ -32,7 +32,7 @@ def test_a_definition_is_decoded_by_its_kind() -> None:
     ],
 )
 def test_a_version_in_the_json_is_told_from_the_default(text: bytes, states: bool) -> None:
-    assert states_version(read_definition(ObjectKind.FLAG, text), text) is states
+    assert has_version(read_definition(ObjectKind.FLAG, text), text) is states
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ import pytest
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
 from aioflags.protocol.effects import NOTHING, Effect, Malformed
-from aioflags.protocol.fdv1 import Fdv1Reader, read_all
+from aioflags.protocol.fdv1 import Fdv1Reader, read_latest_all
 from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import completed
 
 
 def read(document: object) -> ChangeSet:
-    return completed(run_at_once(read_all(json.dumps(document).encode())))
+    return completed(run_at_once(read_latest_all(json.dumps(document).encode())))
 
 
 @pytest.mark.holds("DS-51")
@@ -79,14 +79,14 @@ def test_a_deleted_flag_is_a_delete() -> None:
     ],
 )
 def test_one_invalid_object_makes_the_body_malformed(body: bytes, problem: str) -> None:
-    effect = run_at_once(read_all(body))
+    effect = run_at_once(read_latest_all(body))
     assert isinstance(effect, Malformed)
     assert problem in effect.message
 
 
 def test_a_large_body_is_read_with_pauses() -> None:
     flags = {f"flag-{number}": {"version": 1, "variations": list(range(50))} for number in range(5000)}
-    work = read_all(json.dumps({"flags": flags}).encode())
+    work = read_latest_all(json.dumps({"flags": flags}).encode())
     assert sum(1 for _ in work) > 3
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
-from aioflags.protocol.fdv1 import read_all
+from aioflags.protocol.fdv1 import read_latest_all
 from aioflags.protocol.fdv2 import Fdv2Reader, Phase, read_poll
 from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import Event, delete, event, intent, poll_body, put, transferred
@@ -66,4 +66,4 @@ def test_a_poll_and_a_stream_of_the_same_events_agree(events: list[Event]) -> No
 def test_reading_a_body_never_raises(body: bytes, at: int, noise: bytes) -> None:
     broken = body[:at] + noise + body[at + 1 :]
     assert isinstance(run_at_once(read_poll(broken)), Effect)
-    assert isinstance(run_at_once(read_all(broken)), (Completed, Malformed))
+    assert isinstance(run_at_once(read_latest_all(broken)), (Completed, Malformed))

@@ -131,7 +131,7 @@ def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: dict[st
 
 def alone(service: Service, *, interval: float = 30.0, chance: float = 0.0) -> Fdv1Poller:
     return Fdv1Poller(
-        service.context(), base_uri="https://poll.test", interval=interval, http=None, patience=300.0, random=lambda: chance
+        service.context(), base_uri="https://poll.test", interval=interval, http=None, refused_delay=300.0, random=lambda: chance
     )
 
 

@@ -146,9 +146,9 @@ async def test_jitter_takes_off_up_to_half_of_a_delay() -> None:
 
 
 @pytest.mark.holds("DS-57")
-async def test_the_patience_can_be_shorter_for_demonstrations() -> None:
+async def test_the_first_delay_after_a_refusal_can_be_shorter() -> None:
     service = Service(Answer(401), Answer(401), Answer(401), GOOD)
-    builder = Fdv1Streaming(initial_reconnect_delay=0.001, _patience=0.5)
+    builder = Fdv1Streaming(initial_reconnect_delay=0.001, _refused_delay=0.5)
     async with updates_of(builder.build(service.context())) as news:
         results = await first(news, 4)
     assert [update.state.value for update in results] == ["INTERRUPTED"] * 3 + ["VALID"]

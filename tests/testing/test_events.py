@@ -90,7 +90,7 @@ def test_an_assertion_holds(
             "assert_tracked",
             ["purchase"],
             {"times": 2},
-            "the event 'purchase' was not tracked 2 times, but 1 times:\n"
+            "the event 'purchase' was not tracked as expected: 2 expected, 1 found:\n"
             "  purchase for anna with the data {'items': 2} with the metric value 9.5",
             id="how often",
         ),

@@ -59,7 +59,7 @@ def test_attempts_are_counted(lasted: list[float], delays: list[float]) -> None:
     ],
 )
 def test_refusals_are_followed_by_long_delays(ends: str, delays: list[float]) -> None:
-    backoff = Backoff(1.0, patience=300.0)
+    backoff = Backoff(1.0, refused_delay=300.0)
     actual = [
         backoff.after(float(end) if end.isdecimal() else 0.0, chance=0.0, is_refused=end == "R")  # n: nothing lasted
         for end in ends.split()
@@ -67,9 +67,9 @@ def test_refusals_are_followed_by_long_delays(ends: str, delays: list[float]) ->
     assert actual == delays
 
 
-def test_patience_is_never_shorter_than_the_usual_delay() -> None:
-    assert Backoff(400.0, patience=300.0).after(0, chance=0.0, is_refused=True) == 400
-    assert Backoff(5000.0, patience=300.0).after(0, chance=0.0, is_refused=True) == 5000
+def test_the_delay_after_a_refusal_is_never_shorter_than_the_usual_delay() -> None:
+    assert Backoff(400.0, refused_delay=300.0).after(0, chance=0.0, is_refused=True) == 400
+    assert Backoff(5000.0, refused_delay=300.0).after(0, chance=0.0, is_refused=True) == 5000
 
 
 @pytest.mark.parametrize(
@@ -77,16 +77,16 @@ def test_patience_is_never_shorter_than_the_usual_delay() -> None:
     [
         pytest.param(False, 0.25, 0.5, id="a delay that is longer than the wish stays"),
         pytest.param(False, 20.0, 20.0, id="the wish is the least"),
-        pytest.param(True, 20.0, 300.0, id="patience that is longer stays"),
+        pytest.param(True, 20.0, 300.0, id="refused_delay that is longer stays"),
         pytest.param(True, 4000.0, 4000.0, id="Retry-After is longer than the delay after a refusal"),
     ],
 )
-def test_retry_after_applies_with_and_without_patience(is_refused: bool, at_least: float, seconds: float) -> None:
-    assert Backoff(0.5, patience=300.0).after(0, chance=0.0, at_least=at_least, is_refused=is_refused) == seconds
+def test_retry_after_applies_with_and_without_a_delay_for_refusals(is_refused: bool, at_least: float, seconds: float) -> None:
+    assert Backoff(0.5, refused_delay=300.0).after(0, chance=0.0, at_least=at_least, is_refused=is_refused) == seconds
 
 
 def test_by_default_there_is_no_retry_after_and_no_refusal() -> None:
-    assert Backoff(0.5, patience=300.0).after(0, chance=0.0) == 0.5
+    assert Backoff(0.5, refused_delay=300.0).after(0, chance=0.0) == 0.5
 
 
 def test_delays_grow_up_to_the_given_ceiling() -> None:
@@ -94,7 +94,7 @@ def test_delays_grow_up_to_the_given_ceiling() -> None:
     assert [backoff.after(0, chance=0.0) for _ in range(3)] == [1, 2, 3]
 
 
-def test_without_patience_a_refusal_is_like_any_other_end() -> None:
+def test_without_a_delay_for_refusals_a_refusal_is_like_any_other_end() -> None:
     assert Backoff(1.0).after(0, chance=0.0, is_refused=True) == 1
 
 
@@ -138,7 +138,7 @@ def test_without_the_header_there_is_no_retry_after() -> None:
 
 def test_a_new_run_continues_the_back_off_of_the_last_one() -> None:
     state = RetryState()
-    runs = [Backoff(1.0, patience=300.0, state=state) for _ in range(5)]
+    runs = [Backoff(1.0, refused_delay=300.0, state=state) for _ in range(5)]
     assert [run.after(0, chance=0.0) for run in runs[:3]] == [1, 2, 4]
     assert runs[3].after(60, chance=0.0) == 1, "a connection that has proven itself starts anew"
     assert [run.after(0, chance=0.0, is_refused=True) for run in runs[3:]] == [300, 600]

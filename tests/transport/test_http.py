@@ -14,8 +14,8 @@ import respx
 from aioflags.errors import ConfigError
 from aioflags.model.result import FailureKind
 from aioflags.protocol.failures import http_failure, network_failure
-from aioflags.transport.answers import RequestFailed
 from aioflags.transport.http import HttpTransport
+from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
 from tests.support.canaries import KEY
 from tests.support.scripted_http import HANG, Answer, Service, stream_of

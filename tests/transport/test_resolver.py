@@ -150,7 +150,7 @@ async def test_a_new_look_up_starts_if_the_last_one_hangs_for_long() -> None:
             release.wait(LONG)
         return ["127.0.0.1"]
 
-    resolver = DaemonResolver(hang_once, patience=0.1)
+    resolver = DaemonResolver(hang_once, hung_after=0.1)
     async with raw_server(answering(ok())) as server:
         with pytest.raises(httpcore.ConnectTimeout):
             await resolver.connect_tcp("flags.invalid", server.port, timeout=0.15)
@@ -207,7 +207,7 @@ def test_the_program_ends_although_the_resolver_hangs() -> None:
     script = """
 import asyncio, time
 from aioflags.transport.http import HttpTransport
-from aioflags.transport.answers import RequestFailed
+from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
 import aioflags.transport.resolver as resolver, socket
 socket.getaddrinfo = lambda *_, **__: time.sleep(3600)

@@ -18,8 +18,8 @@ import pytest
 import trustme
 
 from aioflags.model.result import FailureKind
-from aioflags.transport.answers import RequestFailed
 from aioflags.transport.http import HttpTransport
+from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
 from tests.support.raw_server import RawServer, answering, ok, raw_server, saying
 

@@ -1,7 +1,8 @@
 """Access control: decides about each request before anything else handles it.
 
 The server has no accounts, and any web page in a browser on this machine can send requests to it. So the ``Host`` of a request must
-be an allowed name, a request must not come from a page of another origin, and everything beyond the SDK endpoints needs a token.
+be an allowed name, a request must not come from a page of another origin, the control API and its page can be used on this machine
+only, and the control API needs a token.
 """
 
 from __future__ import annotations

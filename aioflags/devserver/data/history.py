@@ -1,6 +1,6 @@
 """The served flags and segments with their versions, so that a client gets only what changed since its basis.
 
-A deletion is remembered, too. Beyond a thousand deletions the oldest is forgotten, and a client with an older basis gets a full
+Deletions are kept as well. Beyond a thousand deletions the oldest is forgotten, and a client with an older basis gets a full
 transfer.
 
 Source: ``data-system.md`` 2.1 and 3.1.
@@ -51,7 +51,8 @@ class ObjectHistory:
     def __init__(self) -> None:
         self.payload_id: str = uuid.uuid4().hex
         self.version: int = 0
-        self._oldest_delta = 1  # a client with an older basis needs a full transfer, because deletions since then are forgotten
+        # Deletions before this version are forgotten, so a client with an older basis gets a full transfer.
+        self._oldest_known_basis = 1
         self._objects: dict[ObjectName, ServedObject] = {}
 
     def live(self, kind: ObjectKind) -> tuple[ServedObject, ...]:
@@ -75,7 +76,7 @@ class ObjectHistory:
         since = int(match["version"]) if match and match["payload"] == self.payload_id else None
         if since == self.version:
             return self._transfer(ChangeKind.NONE, "up-to-date")
-        if since is not None and self._oldest_delta <= since < self.version:
+        if since is not None and self._oldest_known_basis <= since < self.version:
             return self._transfer(ChangeKind.CHANGES, "stale", self.changed_since(since))
         everything = (*self.live(ObjectKind.FLAG), *self.live(ObjectKind.SEGMENT))
         return self._transfer(ChangeKind.FULL, "cant-catchup" if basis else "payload-missing", everything)
@@ -96,7 +97,7 @@ class ObjectHistory:
         """Drop the oldest deletions beyond a thousand."""
         deleted = [(name, served) for name, served in self._objects.items() if served.body is None]
         for name, served in deleted[:-_MAX_DELETIONS]:
-            self._oldest_delta = max(self._oldest_delta, served.since)
+            self._oldest_known_basis = max(self._oldest_known_basis, served.since)
             del self._objects[name]
 
     def _transfer(self, kind: ChangeKind, reason: str, objects: tuple[ServedObject, ...] = ()) -> Transfer:

@@ -15,12 +15,12 @@ from aioflags.devserver.data.objects import constant_flag
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 
-__all__ = ["document_text", "save_to"]
+__all__ = ["document_text", "saver"]
 
 _JSON: Final = ".json"
 
 
-def save_to(path: Path, state: ServerState) -> Callable[[], Awaitable[str]]:
+def saver(path: Path, state: ServerState) -> Callable[[], Awaitable[str]]:
     """Make a function that writes the flags and segments of ``state`` to the file, and returns the path.
 
     The file is replaced atomically. The function raises :class:`ConfigError` if the file name does not end in ``.json``, because
@@ -41,7 +41,7 @@ def document_text(document: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> st
     flags: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for key, flag in document["flags"].items():
-        if flag == constant_flag(key, next(iter(flag.get("variations") or [None]), None)):
+        if flag == constant_flag(key, (flag.get("variations") or [None])[0]):
             values[key] = flag["variations"][0]
         else:
             flags[key] = _without_default_version(flag)

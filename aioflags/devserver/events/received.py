@@ -106,7 +106,7 @@ class ReceivedEvents:
         if not is_analytics:
             self._add_event(payload, client, flags, [])
             return
-        events = _as_events(payload)
+        events: list[Any] | None = payload if is_array(payload) else None
         problems = _payload_problems(events, headers)
         if not events:
             self._add(client, _UNREADABLE, _json_text(payload), problems)
@@ -136,10 +136,6 @@ class ReceivedEvents:
                 problems=tuple(map(printable, problems[:_MAX_PROBLEMS])),
             )
         )
-
-
-def _as_events(payload: Any) -> list[Any] | None:
-    return payload if is_array(payload) else None
 
 
 def _payload_problems(events: list[Any] | None, headers: Mapping[str, str]) -> list[str]:

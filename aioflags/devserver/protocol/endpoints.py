@@ -15,12 +15,12 @@ class Endpoint(StrEnum):
 
     POLL = "/sdk/poll"
     STREAM = "/sdk/stream"
-    LATEST_ALL = "/sdk/latest-all"
-    ALL = "/all"
+    FDV1_POLL = "/sdk/latest-all"
+    FDV1_STREAM = "/all"
     EVENTS = "/bulk"
     DIAGNOSTIC = "/diagnostic"
 
     @property
     def is_stream(self) -> bool:
         """Whether its responses are event streams."""
-        return self in {Endpoint.STREAM, Endpoint.ALL}
+        return self in {Endpoint.STREAM, Endpoint.FDV1_STREAM}

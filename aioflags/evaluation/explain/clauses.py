@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BucketPlacement", "ClauseExplainer"]
 
-_TRUST: Final = {
+_ANSWERS: Final = {True: "yes", False: "no", None: "cannot be decided"}
+_STATUS_REMARKS: Final = {
     BigSegmentsStatus.HEALTHY: "",
     BigSegmentsStatus.STALE: ", and they are stale",
     BigSegmentsStatus.STORE_ERROR: ", and their store fails",
@@ -93,8 +94,7 @@ class ClauseExplainer:
             holds = compile_clause(clause, notes.append)(self._context, self._scope)
         finally:
             remarks = [*notes, *(["unknown operator"] if clause.op not in OPERATORS else [])]
-            answer = {True: "yes", False: "no", None: "cannot be decided"}[holds]
-            text = f"{subject}; {_question(clause)} {answer}{''.join(f' ({printable(remark)})' for remark in remarks)}"
+            text = f"{subject}; {_question(clause)} {_ANSWERS[holds]}{''.join(f' ({printable(remark)})' for remark in remarks)}"
             facts: dict[str, Any] = {
                 "contextKind": clean_kind(clause.context_kind),
                 "attribute": clause.attribute or "",
@@ -133,8 +133,7 @@ class ClauseExplainer:
                 is_in_one = is_in_one or self._is_in(key, inner)
             holds = is_in_one is not bool(clause.negate)
         finally:
-            answer = {True: "yes", False: "no", None: "cannot be decided"}[holds]
-            text = f"is it {'in none' if clause.negate else 'in one'} of the segments {_listed(keys)}? {answer}"
+            text = f"is it {'in none' if clause.negate else 'in one'} of the segments {_enumerated(keys)}? {_ANSWERS[holds]}"
             facts = {"op": clause.op, "values": keys, "negate": bool(clause.negate)}
             steps.append(ExplanationStep(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
         return bool(holds)
@@ -236,16 +235,16 @@ class ClauseExplainer:
             worsen(scope, membership.status)
             is_member = membership.segments.get(f"{segment.key}.g{segment.generation}")
             verb = {True: "include", False: "exclude", None: "do not name"}[is_member]
-            text = f"the memberships of {shown(single.key)} {verb} it{_TRUST[membership.status]}"
+            text = f"the memberships of {shown(single.key)} {verb} it{_STATUS_REMARKS[membership.status]}"
         steps.append(ExplanationStep(kind=StepKind.LISTS, path="unbounded", text=text, holds=is_member))
         return is_member
 
 
 def _question(clause: Clause) -> str:
-    return f"is that {'not ' if clause.negate else ''}{printable(clause.op)} {_listed(clause.values or ())}?"
+    return f"is that {'not ' if clause.negate else ''}{printable(clause.op)} {_enumerated(clause.values or ())}?"
 
 
-def _listed(values: Sequence[object]) -> str:
+def _enumerated(values: Sequence[object]) -> str:
     """The first values, and the number of the others."""
     if not values:
         return "(none)"

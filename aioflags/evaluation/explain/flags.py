@@ -45,13 +45,13 @@ def explain(
     """
     if context is None or context.error is not None:
         why = "there is no context" if context is None else f"the context cannot be used: {printable(context.error)}"
-        return _refused(key, ErrorKind.USER_NOT_SPECIFIED, why)
+        return _unavailable(key, ErrorKind.USER_NOT_SPECIFIED, why)
     if not snapshot.has_data:
-        return _refused(key, ErrorKind.CLIENT_NOT_READY, "there is no flag data yet")
+        return _unavailable(key, ErrorKind.CLIENT_NOT_READY, "there is no flag data yet")
     flag = snapshot.flags.get(key)
     if flag is None:
         also = did_you_mean(key, snapshot.flags, before="; ", quote=shown)
-        return _refused(key, ErrorKind.FLAG_NOT_FOUND, f"there is no flag {shown(key)} among {len(snapshot.flags)}{also}")
+        return _unavailable(key, ErrorKind.FLAG_NOT_FOUND, f"there is no flag {shown(key)} among {len(snapshot.flags)}{also}")
     scope = snapshot.new_scope(memberships)
     steps: list[ExplanationStep] = []
     try:
@@ -72,7 +72,7 @@ def explain(
     return Explanation(key=key, detail=detail, steps=tuple(steps), version=flag.version)
 
 
-def _refused(key: str, kind: ErrorKind, why: str) -> Explanation:
+def _unavailable(key: str, kind: ErrorKind, why: str) -> Explanation:
     detail: EvaluationDetail[Any] = EvaluationDetail(None, None, Reason(kind=ReasonKind.ERROR, error_kind=kind))
     return Explanation(key=key, detail=detail, steps=(ExplanationStep(kind=StepKind.PROBLEM, text=why),))
 

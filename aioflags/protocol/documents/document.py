@@ -19,7 +19,7 @@ from aioflags.errors import ConfigError
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth
 from aioflags.model.values import JsonValue, is_array, is_number, type_name
-from aioflags.protocol.definitions import SECTIONS, put, read_definition, states_version, value_flag
+from aioflags.protocol.definitions import SECTIONS, has_version, put, read_definition, value_flag
 from aioflags.protocol.documents.places import Path, Places, places_of_json
 from aioflags.protocol.documents.problems import UNREADABLE, line_and_column, read_problem
 from aioflags.protocol.documents.yaml_text import YamlError, read_yaml
@@ -250,7 +250,7 @@ def _definitions(section: str, entries: Mapping[str, msgspec.Raw], name: str | N
         path = joined(section, key)
         try:
             definition = read_definition(kind, text)
-            version = definition.version if states_version(definition, text) else 1
+            version = definition.version if has_version(definition, text) else 1
         except UNREADABLE as error:
             raise _mistake(error, path, name) from None
         if definition.key not in {"", key}:

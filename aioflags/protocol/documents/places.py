@@ -22,7 +22,7 @@ _TOKEN: Final = re.compile(r'(?P<open>[{\[])|(?P<close>[}\]])|(?P<string>"[^"\\]
 
 @dataclass(slots=True)
 class Place:
-    """Where an element begins, or the name of a member. Lines and columns count from 1, columns in characters."""
+    """Where an array element, or the name of an object member, begins. Lines and columns count from 1, columns in characters."""
 
     line: int
     column: int

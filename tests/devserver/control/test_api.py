@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from aioflags.devserver import ServerState, create_app, save_to, serve
+from aioflags.devserver import ServerState, create_app, saver, serve
 from aioflags.devserver.faults.injection import MAX_REQUEST_BYTES
 
 TOKEN = "the-token"
@@ -322,7 +322,7 @@ async def test_a_body_that_is_too_large_is_refused_while_it_arrives(control: htt
 
 async def test_the_served_flags_are_saved_on_request(state: ServerState, tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
-    transport = httpx.ASGITransport(app=create_app(state, token=TOKEN, save=save_to(path, state)))
+    transport = httpx.ASGITransport(app=create_app(state, token=TOKEN, save=saver(path, state)))
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/control", headers=headers) as control:
         assert not path.exists()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.devserver import FlagFile, ServerState, save_to
+from aioflags.devserver import FlagFile, ServerState, saver
 from aioflags.errors import ConfigError
 
 pytestmark = pytest.mark.real_time
@@ -28,7 +28,7 @@ def names(folder: Path) -> list[str]:
 async def test_a_document_is_saved_as_it_was_read(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     state = ServerState.of(DOCUMENT)
-    assert await save_to(path, state)() == str(path)
+    assert await saver(path, state)() == str(path)
     assert json.loads(path.read_text(encoding="utf-8")) == DOCUMENT
     assert "ü" in path.read_text(encoding="utf-8")
     state.replace(await asyncio.to_thread(lambda: FlagFile(path).read()))
@@ -41,7 +41,7 @@ async def test_edits_are_saved_and_overrides_are_not(tmp_path: Path) -> None:
     state.flip("b")
     state.flip("size")
     state.override("a", "me", 1)
-    await save_to(path, state)()
+    await saver(path, state)()
     written = json.loads(path.read_text(encoding="utf-8"))
     assert written["flags"]["b"] == {"key": "b", "on": True}
     assert written["flags"]["size"]["on"] is False
@@ -54,7 +54,7 @@ async def test_saving_keeps_the_mode_and_a_symbolic_link(tmp_path: Path) -> None
     path.write_text("{}")
     path.chmod(0o640)
     link.symlink_to(path)
-    await save_to(link, ServerState.of(DOCUMENT))()
+    await saver(link, ServerState.of(DOCUMENT))()
     assert link.is_symlink()
     assert path.stat().st_mode & 0o777 == 0o640
     assert json.loads(path.read_text(encoding="utf-8")) == DOCUMENT
@@ -65,18 +65,18 @@ async def test_saving_keeps_the_mode_and_a_symbolic_link(tmp_path: Path) -> None
 async def test_a_file_that_may_have_comments_is_not_saved(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with pytest.raises(ConfigError, match=r"only \.json files"):
-        await save_to(path, ServerState.of(DOCUMENT))()
+        await saver(path, ServerState.of(DOCUMENT))()
     assert not path.exists()
 
 
 async def test_saving_into_an_unknown_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        await save_to(tmp_path / "absent" / "flags.json", ServerState.of(DOCUMENT))()
+        await saver(tmp_path / "absent" / "flags.json", ServerState.of(DOCUMENT))()
 
 
 async def test_a_failed_save_leaves_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.mkdir()
     with pytest.raises(OSError, match="directory"):
-        await save_to(path, ServerState.of(DOCUMENT))()
+        await saver(path, ServerState.of(DOCUMENT))()
     assert names(tmp_path) == ["flags.json"]

@@ -14,7 +14,7 @@ from aioflags.devserver.decode import decode
 from aioflags.devserver.faults.faults import Faults
 from aioflags.errors import ConfigError
 
-DATA = {Endpoint.POLL, Endpoint.STREAM, Endpoint.LATEST_ALL, Endpoint.ALL}
+DATA = {Endpoint.POLL, Endpoint.STREAM, Endpoint.FDV1_POLL, Endpoint.FDV1_STREAM}
 FDV2 = {Endpoint.POLL, Endpoint.STREAM}
 RESET = Fault(kind=FaultKind.RESET)
 
@@ -38,7 +38,7 @@ def numbers(faults: Faults) -> list[int]:
         pytest.param({"kind": "reset"}, DATA, id="a reset affects all endpoints with data"),
         pytest.param({"kind": "directive"}, FDV2, id="the directive affects FDv2"),
         pytest.param({"kind": "goodbye"}, FDV2, id="a goodbye affects FDv2"),
-        pytest.param({"kind": "directive", "on": ["/all"]}, {Endpoint.ALL}, id="the directive on FDv1"),
+        pytest.param({"kind": "directive", "on": ["/all"]}, {Endpoint.FDV1_STREAM}, id="the directive on FDv1"),
         pytest.param({"kind": "status", "on": ["/bulk"]}, {Endpoint.EVENTS}, id="a status on the events endpoint"),
     ],
 )

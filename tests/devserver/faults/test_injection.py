@@ -17,8 +17,8 @@ from aioflags.devserver.faults.faults import Fault
 
 pytestmark = pytest.mark.real_time
 
-POLLS = [Endpoint.POLL, Endpoint.LATEST_ALL]
-STREAMS = [Endpoint.STREAM, Endpoint.ALL]
+POLLS = [Endpoint.POLL, Endpoint.FDV1_POLL]
+STREAMS = [Endpoint.STREAM, Endpoint.FDV1_STREAM]
 DOCUMENT = {"flagValues": {"a": "x" * 200}}
 SOON = 60.0
 
@@ -418,7 +418,7 @@ async def test_a_new_stream_is_affected_by_active_faults(stage: Stage, endpoint:
 
 async def test_the_directive_ends_open_streams_and_is_sent_at_reconnection(stage: Stage) -> None:
     async with stage.stream(Endpoint.STREAM) as wire:
-        stage.state.direct(ttl=90)
+        stage.state.send_directive(ttl=90)
         stage.state.flip("a")
         said = await wire.until(b"0\r\n\r\n")
         assert b'{"reason":"the server ends its streams","protocolFallbackTTL":90}' in said

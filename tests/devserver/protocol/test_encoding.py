@@ -14,7 +14,7 @@ from aioflags.model.result import FallbackDirective
 from aioflags.protocol.directive import read_directive, read_goodbye, shape_directive, shape_goodbye
 from aioflags.protocol.documents.document import read_document
 from aioflags.protocol.effects import Completed, Effect
-from aioflags.protocol.fdv1 import read_all
+from aioflags.protocol.fdv1 import read_latest_all
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
 
 DOCUMENT = {
@@ -63,7 +63,7 @@ def test_a_full_transfer_is_the_document(state: ServerState) -> None:
     assert polled.kind is ChangeKind.FULL
     assert polled.selector.state == transfer.selector
     assert polled.changes == read_document(DOCUMENT).changes
-    assert outcome(read_all(_encoded(state))).changes == polled.changes
+    assert outcome(read_latest_all(_encoded(state))).changes == polled.changes
 
 
 def test_changes_follow_on_the_same_stream_without_a_new_intent(state: ServerState) -> None:

@@ -26,7 +26,7 @@ class RequestFailed(Exception):  # noqa: N818 - sources turn it into a result; i
 
     @property
     def is_recoverable(self) -> bool:
-        """Whether another request may succeed."""
+        """Whether another request may succeed soon. If not, the service refused it."""
         return self.error.kind is not FailureKind.ERROR_RESPONSE or is_recoverable(self.error.status_code)
 
     @property

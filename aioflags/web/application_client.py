@@ -17,7 +17,7 @@ from aioflags.errors import ConfigError, ConfigTypeError, LifecycleError
 from aioflags.model.context import Context
 from aioflags.runtime.validation import require
 
-__all__ = ["ClientOrMaker", "ContextOf", "RequestFlags", "Service"]
+__all__ = ["ApplicationClient", "ClientOrMaker", "ContextOf", "RequestFlags"]
 
 R = TypeVar("R")
 
@@ -62,10 +62,10 @@ class RequestFlags(Generic[R]):
         return flags
 
 
-class Service(Generic[R]):
+class ApplicationClient(Generic[R]):
     """The client of an application, or a function that makes one for each run, and the function for the contexts of requests.
 
-    ``remedy`` is an example for a message: how to pass a function in this framework.
+    ``remedy`` is example code for the error message: how to pass a function that makes clients in this framework.
 
     Raises:
         ConfigError: an argument of the wrong type.
@@ -88,7 +88,7 @@ class Service(Generic[R]):
         client = self._client if isinstance(self._client, Client) else require("client", self._client(), Client)
         if client in _USED_CLIENTS:
             raise LifecycleError(
-                "this client was used for an earlier run of an application, which closes it at its end. Pass a function that makes"
+                "this client belongs to an earlier run of the application, which closes it at its end. Pass a function that makes"
                 f" a client for each run: {self._remedy}"
             )
         _USED_CLIENTS.add(client)

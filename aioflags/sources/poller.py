@@ -23,8 +23,8 @@ from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import TEXT, address, at_least, require, set_all
 from aioflags.sources.base import SourceContext, transport_for
 from aioflags.sources.poll_on_demand import PollOnDemand
-from aioflags.transport.answers import RequestFailed
 from aioflags.transport.http import HttpTransport
+from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
 
 __all__ = ["PollOptions", "PollOutcome", "Poller", "as_update", "read_environment_id"]
@@ -39,7 +39,8 @@ _UNCHANGED: Final = Completed(ChangeSet.unchanged())
 class PollOutcome:
     """The outcome of a poll: a change set or an error.
 
-    ``retry_after``: seconds that the server asked clients to wait. ``is_final``: another poll would fail in the same way.
+    ``retry_after``: seconds that the server asked clients to wait. ``is_refused``: the service refused the request, so another poll
+    would fail in the same way for some time.
     """
 
     directive: FallbackDirective | None
@@ -47,14 +48,14 @@ class PollOutcome:
     error: ErrorInfo | None = None
     environment_id: str | None = None
     retry_after: float = 0.0
-    is_final: bool = False
+    is_refused: bool = False
 
 
 def as_update(outcome: PollOutcome) -> Update:
     """The update that a synchronizer yields for an outcome. A directive ends the source, so an error with one is ``OFF``."""
     if outcome.error is None:
         state = SourceState.VALID
-    elif outcome.directive is not None or outcome.is_final:
+    elif outcome.directive is not None or outcome.is_refused:
         state = SourceState.OFF
     else:
         state = SourceState.INTERRUPTED
@@ -122,12 +123,13 @@ class Poller:
     ) -> AsyncGenerator[Update, None]:
         """Poll every ``interval`` seconds, from start to start, until an outcome ends it.
 
-        The first poll waits until the time is over that the service asked an earlier run to wait.
+        If the service asked an earlier run to wait, the first poll waits for the rest of that time.
 
         Args:
             url: called for every poll.
             interval: seconds.
-            pause: returns the least number of seconds to wait after an outcome. With it no outcome ends the polls.
+            pause: returns the least number of seconds to wait after an outcome. With it no error ends the polls; only a directive
+                does.
             demand: poll now, and then only when a poll is requested, at least ``interval`` after a successful one.
         """
         state = self._context.retry_state
@@ -144,7 +146,7 @@ class Poller:
                 state.not_before = end + wait
                 if pause is not None:
                     wait = max(wait, pause(outcome))
-                    outcome = replace(outcome, is_final=False)
+                    outcome = replace(outcome, is_refused=False)
                 update = as_update(outcome)
                 yield update
                 if update.directive is not None or update.state is SourceState.OFF:
@@ -170,8 +172,8 @@ class Poller:
             return await self._request(transport, self._requested)
         except RequestFailed as failed:
             directive = self._read_head(failed.headers)
-            is_final = not failed.is_recoverable
-            return PollOutcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_final=is_final)
+            is_refused = not failed.is_recoverable
+            return PollOutcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_refused=is_refused)
         except Exception as error:  # a bug in aioflags: the source continues
             self._context.logger.exception("%s: a poll failed", self._name)
             return PollOutcome(directive=self.latched, error=unexpected(error))

@@ -26,7 +26,7 @@ from aioflags.model.values import is_small
 from aioflags.protocol.redaction import Redaction, is_large, plain
 from aioflags.runtime.cooperative import sliced
 
-__all__ = ["EVENT_SCHEMA", "Shaper", "as_json", "try_json"]
+__all__ = ["EVENT_SCHEMA", "EventEncoder", "as_json", "try_json"]
 
 EVENT_SCHEMA: Final = "4"
 _NULL: Final = msgspec.Raw(b"null")
@@ -98,7 +98,7 @@ def _parts(value: Any) -> Iterator[dict[str, Any] | Sequence[Any]]:
         yield from sliced(value, _SLICE_PARTS)
 
 
-class Shaper:
+class EventEncoder:
     """Encodes the events of one payload. A context of several events is encoded once."""
 
     __slots__ = ("_contexts", "_redaction")

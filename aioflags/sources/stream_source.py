@@ -1,4 +1,4 @@
-"""StreamedSource: connects to an event stream, reads it, reports updates, waits and reconnects, for both protocols.
+"""StreamSource: connects to an event stream, reads it, reports updates, waits and reconnects, for both protocols.
 
 Subclasses supply the URL and the meaning of events. A directive in the headers of a stream is latched: the next update of the
 stream carries it, and is the last one.
@@ -31,16 +31,16 @@ from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import logger, printable
 from aioflags.runtime.validation import TEXT, address, positive, require, set_all
 from aioflags.sources.base import SourceContext, transport_for
-from aioflags.sources.polled import read_environment_id
-from aioflags.transport.answers import RequestFailed
+from aioflags.sources.poller import read_environment_id
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.http import EventStream, HttpTransport
+from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
 
 if TYPE_CHECKING:
     from httpx_sse import ServerSentEvent
 
-__all__ = ["ReadEvent", "StreamOptions", "StreamedSource"]
+__all__ = ["ReadEvent", "StreamOptions", "StreamSource"]
 
 ReadEvent: TypeAlias = Callable[[str, str], Effect | Generator[None, None, Effect]]
 """Returns the effect of an event, given its name and data; or a cooperative generator, if decoding takes long."""
@@ -96,7 +96,7 @@ class _Connection:
             self._attempted = None
 
 
-class StreamedSource(ABC):
+class StreamSource(ABC):
     """A synchronizer that reads event streams. ``random`` returns numbers in [0, 1), for the jitter."""
 
     def __init__(
@@ -126,7 +126,7 @@ class StreamedSource(ABC):
         """The directive in the headers of a response, if the protocol has one."""
         return None
 
-    def _is_final(self, failed: RequestFailed) -> bool:  # noqa: ARG002 -- as above
+    def _is_refused(self, failed: RequestFailed) -> bool:  # noqa: ARG002 -- as above
         """Whether a failure ends the source, because another request would fail in the same way."""
         return False
 
@@ -180,7 +180,7 @@ class StreamedSource(ABC):
             self.latched = self.latched or self._read_head(failed.headers)
             connection.retry_after = failed.retry_after
             connection.is_refused = not failed.is_recoverable
-            state = SourceState.OFF if self._is_final(failed) else SourceState.INTERRUPTED
+            state = SourceState.OFF if self._is_refused(failed) else SourceState.INTERRUPTED
             yield self._update(state, error=failed.error)
         except Exception as error:  # a bug in aioflags: the source continues
             self._context.logger.exception("%s: a connection failed", self.name)

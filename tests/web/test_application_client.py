@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, ConfigError, Context, LifecycleError, Status, use_context
-from aioflags.web.requests import RequestFlags, Service
+from aioflags.web.application_client import ApplicationClient, RequestFlags
 
 FLAGS: dict[str, Any] = {
     "flags": {
@@ -29,7 +29,7 @@ def a_client() -> Client:
 
 @pytest.mark.parametrize("make", [pytest.param(lambda: a_client, id="a function"), pytest.param(a_client, id="a client")])
 async def test_a_client_runs_as_long_as_the_application(make: Callable[[], Any]) -> None:
-    service: Service[str] = Service(make(), None, remedy="")
+    service: ApplicationClient[str] = ApplicationClient(make(), None, remedy="")
     async with service.running() as requests:
         assert requests.client.status.status is Status.READY
     with pytest.raises(LifecycleError):
@@ -37,14 +37,14 @@ async def test_a_client_runs_as_long_as_the_application(make: Callable[[], Any])
 
 
 async def test_a_function_makes_a_client_for_each_run() -> None:
-    service: Service[str] = Service(a_client, None, remedy="")
+    service: ApplicationClient[str] = ApplicationClient(a_client, None, remedy="")
     async with service.running() as first, service.running() as second:
         assert first.client is not second.client
 
 
 async def test_a_client_is_closed_when_the_application_fails() -> None:
     client = a_client()
-    service: Service[str] = Service(client, None, remedy="")
+    service: ApplicationClient[str] = ApplicationClient(client, None, remedy="")
     with pytest.raises(ZeroDivisionError):
         async with service.running():
             raise ZeroDivisionError
@@ -54,8 +54,8 @@ async def test_a_client_is_closed_when_the_application_fails() -> None:
 @pytest.mark.parametrize("overlap", [pytest.param(True, id="during the first"), pytest.param(False, id="after the first")])
 async def test_a_second_run_of_one_client_is_refused_with_a_remedy(*, overlap: bool) -> None:
     client = a_client()
-    service: Service[str] = Service(client, None, remedy="begin(lambda: Client(...))")
-    message = r"was used for an earlier run.*: begin\(lambda: Client"
+    service: ApplicationClient[str] = ApplicationClient(client, None, remedy="begin(lambda: Client(...))")
+    message = r"belongs to an earlier run.*: begin\(lambda: Client"
     async with service.running() as requests:
         if overlap:
             with pytest.raises(LifecycleError, match=message):
@@ -68,7 +68,7 @@ async def test_a_second_run_of_one_client_is_refused_with_a_remedy(*, overlap: b
 
 async def test_a_client_that_runs_already_is_used_and_closed() -> None:
     client = await a_client()
-    service: Service[str] = Service(client, None, remedy="")
+    service: ApplicationClient[str] = ApplicationClient(client, None, remedy="")
     async with service.running() as requests:
         assert requests.client.status.status is Status.READY
     assert client.status.status is Status.NOT_READY
@@ -159,7 +159,7 @@ async def test_an_exception_of_the_function_reaches_the_caller() -> None:
 )
 def test_a_wrong_argument_is_refused_at_once(client: Any, context: Any, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        Service(client, context, remedy="")
+        ApplicationClient(client, context, remedy="")
     assert str(raised.value) == message
 
 
@@ -168,6 +168,6 @@ def nothing() -> Any:
 
 
 async def test_a_function_that_returns_no_client_is_refused_when_it_is_called() -> None:
-    service: Service[str] = Service(nothing, None, remedy="")
+    service: ApplicationClient[str] = ApplicationClient(nothing, None, remedy="")
     with pytest.raises(ConfigError, match="client: expected Client, got NoneType"):
         await service.running().__aenter__()
