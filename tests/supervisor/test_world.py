@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from random import Random
 from typing import Any, Literal, cast
 
@@ -25,6 +26,7 @@ from tests.support.scripted_sources import (
     DIRECTIVE,
     HANG,
     Entry,
+    Report,
     Script,
     ScriptedBuilder,
     World,
@@ -245,10 +247,21 @@ def test_random_worlds_cover_all_configurations() -> None:
     }
 
 
+FINAL = Report(state=SourceState.OFF, error=None, version=None, change_set=None)
+"""``OFF`` without a next attempt."""
+
+INTERRUPTED = Report(state=SourceState.INTERRUPTED, error=None, version=None, change_set=None)
+
+VALID_AND_READY = [
+    ("", "reported", Report(state=SourceState.VALID, error=None, version=None, change_set=None)),
+    ("", "ready"),
+]
+
+
 @pytest.mark.parametrize(
     ("rule", "journal"),
     [
-        pytest.param(one_source_at_a_time, [("S1", "opened"), ("S2", "built")], id="two at a time"),
+        pytest.param(one_source_at_a_time, [("S1", "opened"), ("S2", "built")], id="two sources at a time"),
         pytest.param(
             a_directive_outranks_fdv2,
             [("S1", "opened"), ("S1", "yielded", valid(1, DIRECTIVE)), ("S1", "closed"), ("", "stopped"), ("S2", "built")],
@@ -262,14 +275,48 @@ def test_random_worlds_cover_all_configurations() -> None:
         pytest.param(
             data_are_published_in_order,
             [("S1", "yielded", valid(1)), ("S1", "yielded", valid(2)), ("", "stopped")],
-            id="data forgotten",
+            id="data that are not published",
         ),
+        pytest.param(reports_are_consistent, [("", "ready")], id="waiters wake before a state is reported"),
+        pytest.param(reports_are_consistent, [*VALID_AND_READY, ("", "ready")], id="waiters wake twice"),
+        pytest.param(
+            reports_are_consistent,
+            [("", "reported", INTERRUPTED), ("", "ready")],
+            id="waiters wake for an interruption, without recovery",
+        ),
+        pytest.param(reports_are_consistent, [("", "reported", FINAL), ("", "reported", FINAL)], id="two final reports in a row"),
     ],
 )
-async def test_a_rule_fails_for(rule: Callable[[RandomWorld], None], journal: list[tuple[Any, ...]]) -> None:
+async def test_a_broken_rule_is_detected(rule: Callable[[RandomWorld], None], journal: list[tuple[Any, ...]]) -> None:
     world = RandomWorld(0)
     world.recovery, world.fallback = "never", None
     for entry in journal:
         world.note(*entry)
     with pytest.raises(AssertionError):
         rule(world)
+
+
+@pytest.mark.parametrize(
+    "directive_entry",
+    [
+        pytest.param(("S1", "yielded", valid(1, DIRECTIVE)), id="after a result with a directive"),
+        pytest.param(("S1", "latched", DIRECTIVE), id="after a latched directive"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("following", "breaks"),
+    [
+        pytest.param(("F", "built"), False, id="the fallback is built"),
+        pytest.param(("", "stopped"), False, id="the run stops"),
+        pytest.param(("S2", "built"), True, id="another FDv2 source is built"),
+    ],
+)
+async def test_the_fallback_follows_a_directive(
+    directive_entry: tuple[Any, ...], following: tuple[str, str], *, breaks: bool
+) -> None:
+    world = RandomWorld(0)
+    world.recovery, world.fallback = "never", world.source("F")
+    for entry in [("S1", "opened"), directive_entry, ("S1", "closed"), following]:
+        world.note(*entry)
+    with pytest.raises(AssertionError, match="comes after a directive") if breaks else nullcontext():
+        a_directive_outranks_fdv2(world)
