@@ -11,7 +11,7 @@ from aioflags.devserver import ServerState
 from aioflags.devserver.protocol.encoding import fdv1_all, fdv2_messages, frame, poll_body
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.result import FallbackDirective
-from aioflags.protocol.directive import read_directive, read_goodbye, shape_directive, shape_goodbye
+from aioflags.protocol.directive import read_goodbye, shape_goodbye
 from aioflags.protocol.documents.document import read_document
 from aioflags.protocol.effects import Completed, Effect
 from aioflags.protocol.fdv1 import read_latest_all
@@ -86,13 +86,6 @@ def test_being_up_to_date_is_no_change(state: ServerState) -> None:
     assert outcome(read_poll(poll_body(fdv2_messages(transfer)))) == ChangeSet.unchanged()
 
 
-@pytest.mark.parametrize("ttl", [None, 1.0, 3600.0])
-def test_a_directive_survives_its_headers(ttl: float | None) -> None:
-    directive = FallbackDirective(ttl=ttl, origin="header")
-    assert read_directive(shape_directive(directive)) == directive
-    assert read_directive(shape_directive(None)) is None
-
-
 @pytest.mark.parametrize(
     ("directive", "expected"),
     [
@@ -103,7 +96,7 @@ def test_a_directive_survives_its_headers(ttl: float | None) -> None:
         ),
     ],
 )
-def test_a_goodbye_carries(directive: FallbackDirective | None, expected: FallbackDirective | None) -> None:
+def test_a_goodbye_has_a_directive_if_it_has_a_ttl(directive: FallbackDirective | None, expected: FallbackDirective | None) -> None:
     assert read_goodbye(shape_goodbye("so long", directive)) == ("so long", expected)
 
 
