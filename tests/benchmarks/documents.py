@@ -13,7 +13,7 @@ from tests.benchmarks.formats import eppo, launchdarkly, statsig
 __all__ = ["Answers", "read_answers", "write"]
 
 Answers: TypeAlias = Mapping[str, tuple[bool | None, bool | None]]
-"""By flag: what the subject has to get, and what the stranger; ``None`` where either answer is right."""
+"""By flag: the right value for the subject, and for the stranger; ``None`` if either value is right."""
 
 
 def write(folder: Path, size: str, flag_set: FlagSet) -> None:
@@ -31,7 +31,7 @@ def write(folder: Path, size: str, flag_set: FlagSet) -> None:
 
 
 def read_answers(folder: Path, size: str) -> Answers:
-    """What :func:`write` noted of the right answers."""
+    """The right answers that :func:`write` wrote."""
     written: dict[str, list[bool | None]] = json.loads((folder / f"{size}.answers.json").read_bytes())
     return {key: (subject, stranger) for key, (subject, stranger) in written.items()}
 

@@ -1,7 +1,7 @@
-"""The flags that every column is asked for, in a model that belongs to no SDK, and what each of them has to answer.
+"""The flags that every column evaluates, in a model that does not belong to an SDK, and the right value of each.
 
-Everything is drawn with a fixed seed: the same call gives the same flags, on every machine. How an SDK wants them written
-is the business of ``formats``.
+Everything is generated with a fixed seed: the same call returns the same flags on every machine. ``formats`` writes them
+in the format of each SDK.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ CASES: Final = {
     "E5": "segment",
     "E6": "two-prerequisites",
 }
-"""The cases that are timed one by one, and the flag that each of them asks for."""
+"""The cases that are timed separately, and the flag that each evaluates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whom a flag is evaluated for: a key, and attributes that are strings or numbers."""
+    """Someone to evaluate a flag for: a key, and attributes that are strings or numbers."""
 
     key: str
     attributes: Mapping[str, str | int]
@@ -54,11 +54,11 @@ class Person:
 SUBJECT: Final = Person(
     "user-12345", {"country": "de", "plan": "enterprise", "region": "r9", "email": "user-12345@example.com", "age": 33}
 )
-"""Everything is timed with this one."""
+"""Everything is timed for this person."""
 CROWD: Final = tuple(Person(f"user-{number}", SUBJECT.attributes) for number in range(1_000))
-"""Those who ask by turns where events are measured."""
-STRANGER: Final = Person("nobody", {"country": "aq", "plan": "none", "region": "none", "email": "nobody@example.org", "age": 1})
-"""Matches no rule and is in no segment: who answers the two alike did not evaluate."""
+"""The people for whom flags are evaluated in rotation when events are measured."""
+STRANGER: Final = Person("stranger", {"country": "aq", "plan": "none", "region": "none", "email": "stranger@example.org", "age": 1})
+"""Matches no rule and is in no segment. A client that returns the same to the subject and the stranger did not evaluate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ Clause: TypeAlias = OneOf | Member
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Where all clauses match, ``serves`` goes to ``share`` percent of the people, and its opposite to the others."""
+    """If all clauses match, ``serves`` goes to ``share`` percent of the people, and its opposite to the others."""
 
     clauses: tuple[Clause, ...]
     serves: bool = True
@@ -110,7 +110,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class FlagSet:
-    """Flags and the segments they speak of."""
+    """Flags, and the segments that they use."""
 
     flags: tuple[Flag, ...]
     segments: tuple[Segment, ...]
@@ -125,7 +125,7 @@ class FlagSet:
         return {flag.key: flag for flag in self.flags}
 
     def answer(self, key: str, person: Person) -> bool | None:
-        """What the flag has to answer; ``None`` where that hangs on how an SDK hashes the person's key."""
+        """The right value of the flag; ``None`` if it depends on how an SDK hashes the person's key."""
         flag = self._flags[key]
         if not flag.on or any(self.answer(needed, person) is not True for needed in flag.prerequisites):
             return False
@@ -143,7 +143,7 @@ class FlagSet:
 
 
 def thousand() -> FlagSet:
-    """The 1,000 flags that are evaluated: one for each case, what those need, and others of every sort around them."""
+    """The 1,000 flags that are evaluated: one for each case, the flags that those need, and others of every kind."""
     flags = [*_case_flags()]
     draw = random.Random(_SEED)
     while len(flags) < 1_000:
@@ -171,7 +171,7 @@ def large(flags: int = 10_000, segments: int = 500) -> FlagSet:
 
 
 def member_flags(*sizes: int) -> FlagSet:
-    """One flag a size, which asks for membership of a segment of so many keys; the flag is called by the size."""
+    """One flag for each size: it tests for membership of a segment of that many keys. The key of the flag is the size."""
     lists = tuple(_keys_around_subject(f"{size}-keys", size) for size in sizes)
     return FlagSet(tuple(Flag(str(size), (Rule((Member(f"{size}-keys"),)),), serves=False) for size in sizes), lists)
 
@@ -194,7 +194,7 @@ def _case_flags() -> tuple[Flag, ...]:
 
 
 def _ordinary_flag(key: str, draw: random.Random) -> Flag:
-    """A flag as environments are full of: plain, with a rule, with several, on for half, or off."""
+    """A flag as environments have many: simple, with a rule, with several rules, on for half, or off."""
     sort = draw.choices(("plain", "rule", "rules", "half", "off"), weights=(4, 3, 1, 1, 1))[0]
     match sort:
         case "rule":
@@ -206,7 +206,7 @@ def _ordinary_flag(key: str, draw: random.Random) -> Flag:
 
 
 def _rules(draw: random.Random, count: int) -> tuple[Rule, ...]:
-    """Rules of one and of two clauses by turns; the fourth serves half of whom it matches."""
+    """Rules of one and of two clauses, alternating. Each fourth serves half of the people that it matches."""
     rules: list[Rule] = []
     for i in range(count):
         clauses: tuple[Clause, ...] = (_countries(draw, 3),)

@@ -1,4 +1,4 @@
-"""What this process costs the machine: memory, threads, wake-ups. Linux tells; elsewhere these measures are left out."""
+"""The memory, threads and wake-ups of this process. They are measured on Linux only."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def peak_memory() -> int:
 
 
 def forget_peak() -> None:
-    """The peak counts anew from here."""
+    """Starts a new measurement of the peak."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def thread_count() -> int:
-    """Threads of the operating system, those of extensions included."""
+    """The number of threads of the operating system, including those of extensions."""
     return _status("Threads")
 
 
 def wake_ups() -> int:
-    """How often a thread of this process has gone to sleep since it began; each time something woke it again."""
+    """How often a thread of this process has gone to sleep since the process began. Something woke it again each time."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 

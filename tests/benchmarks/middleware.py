@@ -1,7 +1,7 @@
-"""``python -m tests.benchmarks.middleware``: what flags cost a request, beside the same application without them.
+"""``python -m tests.benchmarks.middleware``: what flags cost a request, compared with the same application without flags.
 
-The request is one of a bare ASGI application, so that nothing else varies. With flags, the middleware makes a context of a
-header and pins a snapshot, and the application evaluates three flags: one for everybody, one by a rule, one by a rollout.
+The request is for a bare ASGI application, so that nothing else varies. With flags, the middleware makes a context from a
+header and pins a snapshot, and the application evaluates three flags: one without rules, one with a rule, one with a rollout.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ async def with_flags(scope: Any, receive: Any, send: Any) -> None:
 
 
 def context_of(scope: Any) -> Context:
-    """Whom a request is for."""
+    """The context of a request."""
     return Context(dict(scope["headers"])[b"user"].decode(), attributes={"plan": "pro"})
 
 
 def requests(app: App) -> Loop:
-    """Calls the application as a server would, so many times."""
+    """Calls the application as a server does, ``count`` times."""
 
     async def receive() -> Any:
         return {"type": "http.request"}
@@ -77,7 +77,7 @@ def requests(app: App) -> Loop:
 
 
 async def main() -> None:
-    """Measures both ways, in turns, and prints one line."""
+    """Measures both ways, alternating, and prints one line."""
     async with Client.local(_DOCUMENT) as client:
         app = FlagsMiddleware(with_flags, client, context=context_of)
         seconds = await least({"with": requests(app), "without": requests(without_flags)}, samples=200)

@@ -1,4 +1,4 @@
-"""What is measured: the columns, where each lives, and the jobs that a round consists of."""
+"""What is measured: the columns, where each is defined, and the jobs of a round."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.benchmarks.columns.base import Column, Place, Teller
+from tests.benchmarks.columns.base import Column, EventColumn, FlagLocation
 
-__all__ = ["COLUMNS", "JOBS", "Home", "Job", "installed", "make", "make_teller"]
+__all__ = ["COLUMNS", "JOBS", "Home", "Job", "installed", "make", "make_event_column"]
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a column comes from: our class for it, the distribution it measures, and what its users import."""
+    """Where a column comes from: its class, the distribution that it measures, and the names that its users import."""
 
     path: str
     distribution: str
@@ -36,7 +36,7 @@ COLUMNS: Final[Mapping[str, Home]] = {
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One process: a column, what is measured of it, and how it comes by its flags."""
+    """One process: a column, the kind of measurement, and the protocol by which it gets its flags."""
 
     column: str
     kind: str
@@ -44,7 +44,7 @@ class Job:
 
 
 _SDKS: Final = ("aioflags", "LDClient", "AsyncLDClient", "Eppo", "Statsig")
-_TELLERS: Final = ("aioflags", "aioflags, awaited", "LDClient", "AsyncLDClient")
+_EVENT_COLUMNS: Final = ("aioflags", "aioflags, awaited", "LDClient", "AsyncLDClient")
 _IN_MEMORY: Final = ("Eppo", "Statsig")
 _PROTOCOLS: Final = ("fdv2-poll", "fdv2-stream", "fdv1-poll")
 
@@ -55,21 +55,21 @@ JOBS: Final[Mapping[str, tuple[Job, ...]]] = {
         *(Job(column, "load", protocol) for column in ("aioflags", "LDClient", "AsyncLDClient") for protocol in _PROTOCOLS),
         *(Job(column, "load", "memory") for column in _IN_MEMORY),
     ),
-    "tell": tuple(Job(column, "tell", "fdv1-poll" if "LD" in column else "fdv2-poll") for column in _TELLERS),
+    "events": tuple(Job(column, "events", "fdv1-poll" if "LD" in column else "fdv2-poll") for column in _EVENT_COLUMNS),
     "import": tuple(Job(column, "import") for column in _SDKS),
     "rest": tuple(Job(column, "rest", "fdv2-stream") for column in _SDKS),
 }
 
 
-def make(column: str, place: Place) -> Column:
+def make(column: str, location: FlagLocation) -> Column:
     """The column, with its SDK imported."""
-    made: Column = _kind(column)(place)
+    made: Column = _kind(column)(location)
     return made
 
 
-def make_teller(column: str, place: Place, *, events: bool) -> Teller:
+def make_event_column(column: str, location: FlagLocation, *, events: bool) -> EventColumn:
     """The same, for a column that can send events."""
-    made: Teller = _kind(column)(place, events=events)
+    made: EventColumn = _kind(column)(location, events=events)
     return made
 
 

@@ -1,4 +1,4 @@
-"""Readings, and ratios of them: made within a round, since only neighbours in time ran on the same machine."""
+"""Readings, and ratios of them. A ratio is of one round, because only processes at about the same time have the same conditions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Quantity(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """The median of some rounds, and how far they lie apart."""
+    """The median of some rounds, and their range."""
 
     median: float
     least: float
@@ -38,7 +38,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """All readings of a run, and what went wrong: a sentence each."""
+    """All readings of a run, and its failures: a sentence each."""
 
     readings: Sequence[Reading]
     failures: Sequence[str] = ()
@@ -48,7 +48,7 @@ class Record:
         return {reading.round: reading.value for reading in self.readings if (reading.column, reading.measure) == quantity}
 
     def ratio(self, ours: Quantity, theirs: Quantity) -> Ratio | None:
-        """Ours over theirs, from the rounds that have both; ``None`` if none has."""
+        """Ours divided by theirs, from the rounds that have both; ``None`` if no round has both."""
         mine, others = self.of(ours), self.of(theirs)
         return spread(mine[number] / others[number] for number in mine.keys() & others.keys() if others[number])
 
@@ -59,6 +59,6 @@ class Record:
 
 
 def spread(values: Iterable[float]) -> Ratio | None:
-    """The median of the values, between their least and their greatest; ``None`` for none."""
+    """The median, least and greatest of the values; ``None`` if there are no values."""
     found = sorted(values)
     return Ratio(median=statistics.median(found), least=found[0], greatest=found[-1]) if found else None

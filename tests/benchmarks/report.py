@@ -1,4 +1,4 @@
-"""The report: what was measured, as tables in Markdown."""
+"""The report: the readings as tables in Markdown."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.benchmarks.targets import TARGETS, Target
 __all__ = ["amount", "markdown", "share"]
 
 _CALLS: Final = ("E1", "E2", "E3", "E4", "E5", "E6", "E7 state", "E7 values", "E10")
-_TOLD: Final = ("E9", "E9 silent", "told", "unheard", "flush")
+_EVENTS: Final = ("E9", "E9 without events", "E2 events", "not received", "flush")
 _LOADS: Final = ("ready", "kept", "peak", "block")
 _PROTOCOLS: Final = ("fdv2-poll", "fdv2-stream", "fdv1-poll", "memory")
 _AT_REST: Final = ("import", "client import", "memory", "threads", "wake-ups")
 
 
 def markdown(record: Record, targets: Sequence[Target] = TARGETS) -> str:
-    """All tables, and what went wrong. Whatever was not measured is a dash."""
+    """All tables, and all failures. A quantity that was not measured is a dash."""
     verdicts = [target.is_met(record) for target in targets]
     parts = [
         f"### Targets: {verdicts.count(True)} met, {verdicts.count(False)} not met, {verdicts.count(None)} not measured",
@@ -29,8 +29,8 @@ def markdown(record: Record, targets: Sequence[Target] = TARGETS) -> str:
         ),
         "### Time a call (all flags: a flag)",
         _table(("column", *_CALLS), _rows(record, _CALLS)),
-        "### With events: E1, and without; E2 for 1,000 people by turns; a flush of 1,000 flags",
-        _table(("column", "E9", "silent", "1,000 people", "unheard", "longest hold of the loop"), _rows(record, _TOLD)),
+        "### With events: E1, and without; E2 for 1,000 people in rotation; a flush of 1,000 flags",
+        _table(("column", "E9", "silent", "1,000 people", "not received", "longest hold of the loop"), _rows(record, _EVENTS)),
         "### Loading the large flag set",
         _table(("column", "by", "ready in", "memory kept", "memory, peak", "longest hold of the loop"), _loads(record)),
         "### Import, and a client with 1,000 flags at rest",
@@ -47,7 +47,7 @@ def amount(value: float | None, measure: str) -> str:
         return "-"
     if measure.endswith(("kept", "peak", "memory")):
         return f"{value / 1e6:.0f} MB"
-    if measure.endswith(("threads", "wake-ups", "unheard")):
+    if measure.endswith(("threads", "wake-ups", "not received")):
         return f"{value:.3g}"
     unit, size = next(((unit, size) for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)) if value >= size), ("ns", 1e-9))
     figure = value / size
@@ -55,7 +55,7 @@ def amount(value: float | None, measure: str) -> str:
 
 
 def share(value: float) -> str:
-    """A ratio as people say it: a small one is one part in so many."""
+    """A ratio as text: a small one is a fraction with numerator 1."""
     if not 0 < value < 0.2:
         return f"{value:.2g}"
     parts = 1 / value
@@ -64,7 +64,7 @@ def share(value: float) -> str:
 
 def _target(target: Target, record: Record) -> Iterable[str]:
     yield target.number
-    yield target.says
+    yield target.description
     yield amount(record.typical(target.ours), target.ours.measure)
     if target.theirs is None:
         yield from ("-", "-")

@@ -1,8 +1,8 @@
-"""The flag service of the benchmarks: FDv1 and FDv2 on loopback, in a process of its own, so that it shares no lock with a client.
+"""The flag service of the benchmarks: FDv1 and FDv2 on loopback. It is a separate process, so it shares no lock with a client.
 
-``python -m tests.benchmarks.server FOLDER`` prints its port and serves what ``documents`` wrote to the folder until its
-standard input closes. ``/large/sdk/poll`` is FDv2's poll of the flag set called large, and so on. ``/counted`` says how many
-evaluations the summaries have told of that came in since it was asked last.
+``python -m tests.benchmarks.server FOLDER`` prints its port and serves the documents in the folder until its
+standard input closes. ``/large/sdk/poll`` is FDv2's poll of the flag set ``large``. ``/counted`` returns the number of
+evaluations in the summaries that came in since the previous request for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PIECE: Final = 64 * 1024
 
 @contextmanager
 def running(folder: Path) -> Generator[str]:
-    """The server's address, for as long as it runs."""
+    """The server's address, while the server runs."""
     with Popen([sys.executable, "-m", "tests.benchmarks.server", str(folder)], stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
@@ -36,8 +36,8 @@ def running(folder: Path) -> Generator[str]:
             process.stdin.close()
 
 
-class _Heard:
-    """Of how many evaluations the service was told."""
+class _ReceivedEvaluations:
+    """The number of evaluations that the service received in summaries."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -48,17 +48,17 @@ class _Heard:
             self._count += evaluations
 
     def take(self) -> int:
-        """The count, which begins anew."""
+        """Returns the count and sets it to 0."""
         with self._lock:
             taken, self._count = self._count, 0
             return taken
 
 
 def serve(folder: Path) -> None:
-    """Serves until standard input closes. Every body is in memory before the first request."""
+    """Serves until standard input closes. All bodies are in memory before the first request."""
     bodies = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    heard = _Heard()
+    received = _ReceivedEvaluations()
 
     class Service(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -69,7 +69,7 @@ def serve(folder: Path) -> None:
             size, _, path = self.path.partition("?")[0].lstrip("/").partition("/")
             path = f"/{path}"
             if path == "/counted":
-                self._answer(str(heard.take()).encode())
+                self._answer(str(received.take()).encode())
             elif path in _POLLS:
                 self._answer(bodies[f"{size}.{_POLLS[path]}"])
             elif path in _STREAMS:
@@ -78,10 +78,10 @@ def serve(folder: Path) -> None:
                 self.send_error(404)
 
         def do_POST(self) -> None:
-            """Events: taken, counted, and forgotten."""
+            """Events: it counts them and keeps nothing."""
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.path.endswith("/bulk"):
-                heard.add(_evaluations(body))
+                received.add(_evaluations(body))
             self._answer(b"")
 
         def _answer(self, body: bytes) -> None:
@@ -92,7 +92,7 @@ def serve(folder: Path) -> None:
             self.wfile.write(body)
 
         def _stream(self, body: bytes) -> None:
-            """The events, then silence until the client goes away."""
+            """The events, then silence until the client disconnects."""
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Transfer-Encoding", "chunked")
@@ -110,7 +110,7 @@ def serve(folder: Path) -> None:
                 self.close_connection = True
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-            """Nobody reads a log of these requests."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
     server.daemon_threads = True

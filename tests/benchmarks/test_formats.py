@@ -1,4 +1,4 @@
-"""Every format says the same of every flag: each is read back here, and asked for both people."""
+"""Every format has the same flags: each is read back here, and evaluated for both people."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def test_a_format_gives_the_answers_of_the_model(
 
 
 @pytest.mark.parametrize("read", [as_eppo, as_statsig])
-def test_a_share_of_the_people_is_written_as_one(read: Callable[[FlagSet], Callable[[str, Person], object]]) -> None:
+def test_a_share_of_the_people_is_written_as_a_share(read: Callable[[FlagSet], Callable[[str, Person], object]]) -> None:
     assert read(THOUSAND)(CASES["E4"], SUBJECT) is None
 
 
-def test_a_rollout_is_written_as_one() -> None:
+def test_a_rollout_is_written_as_a_rollout() -> None:
     (rollout,) = [
         flag["fallthrough"]["rollout"]
         for key, flag in json.loads(json.dumps(launchdarkly.document(THOUSAND)))["flags"].items()
@@ -93,7 +93,7 @@ def test_a_rollout_is_written_as_one() -> None:
     assert [(share["variation"], share["weight"]) for share in rollout["variations"]] == [(0, 50_000), (1, 50_000)]
 
 
-def test_a_poll_a_stream_and_the_document_carry_the_same_objects() -> None:
+def test_a_poll_a_stream_and_the_document_have_the_same_objects() -> None:
     polled = json.loads(launchdarkly.poll_body(SMALL))["events"]
     streamed = [
         {"event": name.removeprefix("event: "), "data": json.loads(data.removeprefix("data: "))}
@@ -108,20 +108,20 @@ def test_a_poll_a_stream_and_the_document_carry_the_same_objects() -> None:
 @pytest.mark.parametrize(
     ("case", "subject", "stranger"),
     [
-        pytest.param("E1", True, True, id="a plain flag is on for everybody"),
-        pytest.param("E2", True, False, id="a rule tells the two apart"),
+        pytest.param("E1", True, True, id="a flag without rules is on for both"),
+        pytest.param("E2", True, False, id="a rule matches the subject alone"),
         pytest.param("E3", True, False, id="the last of ten rules matches the subject"),
-        pytest.param("E4", None, None, id="a rollout is the SDK's to decide"),
+        pytest.param("E4", None, None, id="the SDK decides a rollout"),
         pytest.param("E5", True, False, id="only the subject is in the segment"),
         pytest.param("E6", True, True, id="both prerequisites are on"),
     ],
 )
-def test_the_cases_mean_what_they_say(case: str, subject: bool | None, stranger: bool | None) -> None:
+def test_the_flag_of_a_case_has_the_value_for_each_person(case: str, subject: bool | None, stranger: bool | None) -> None:
     key = CASES[case]
     assert (THOUSAND.answer(key, SUBJECT), THOUSAND.answer(key, STRANGER)) == (subject, stranger)
 
 
-def test_the_sets_have_their_sizes_and_are_the_same_every_time() -> None:
+def test_the_flag_sets_have_their_sizes_and_are_the_same_each_time() -> None:
     assert len({flag.key for flag in THOUSAND.flags}) == 1_000
     assert (len({flag.key for flag in SMALL.flags}), len({segment.key for segment in SMALL.segments})) == (200, 10)
     assert all(len(flag.rules) == 5 for flag in SMALL.flags)

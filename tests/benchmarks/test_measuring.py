@@ -1,4 +1,4 @@
-"""The instruments measure: calls, holds of the loop, and whole columns in processes of their own."""
+"""The benchmarks measure: calls, blocks of the event loop, and whole columns in separate processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from time import perf_counter
 import pytest
 
 from tests.benchmarks import documents, server
-from tests.benchmarks.columns.base import Column, Place
+from tests.benchmarks.columns.base import Column, FlagLocation
 from tests.benchmarks.drive import measured
 from tests.benchmarks.flagset import CASES, Flag, FlagSet, OneOf, Person, Rule, thousand
 from tests.benchmarks.plan import Job
@@ -18,7 +18,7 @@ from tests.benchmarks.timing import Loop, LoopWatch, least
 from tests.benchmarks.worker import WrongAnswerError, check
 
 
-async def test_the_least_sample_counts_the_first_calls_do_not_and_the_loops_take_turns() -> None:
+async def test_least_returns_the_fastest_sample_without_the_first_calls_and_alternates_the_loops() -> None:
     calls: list[tuple[str, int]] = []
 
     def loop(name: str, *paces: float) -> Loop:
@@ -39,7 +39,7 @@ async def test_the_least_sample_counts_the_first_calls_do_not_and_the_loops_take
 
 @pytest.mark.real_time
 @pytest.mark.speed
-async def test_a_hold_of_the_loop_is_seen() -> None:
+async def test_loop_watch_measures_how_long_the_loop_is_blocked() -> None:
     async with LoopWatch() as watch:
         until = perf_counter() + 0.05
         while perf_counter() < until:
@@ -48,10 +48,10 @@ async def test_a_hold_of_the_loop_is_seen() -> None:
 
 
 class Scripted(Column):
-    """Answers from a table, and says that its flags have other values than it answers where ``values`` are given."""
+    """Answers from a table. ``values``: what it returns for all flags, which may differ from its answers."""
 
-    def __init__(self, place: Place, answers: Mapping[str, object], values: Mapping[str, object] | None = None) -> None:
-        super().__init__(place)
+    def __init__(self, location: FlagLocation, answers: Mapping[str, object], values: Mapping[str, object] | None = None) -> None:
+        super().__init__(location)
         self._answers = answers
         self._values = values
 
@@ -72,11 +72,11 @@ class Scripted(Column):
 FLAGS = FlagSet((Flag("on"), Flag("de", (Rule((OneOf("country", ("de",)),)),), serves=False), Flag("half", share=50)), ())
 RIGHT = {
     "on user-12345": True,
-    "on nobody": True,
+    "on stranger": True,
     "de user-12345": True,
-    "de nobody": False,
+    "de stranger": False,
     "half user-12345": True,
-    "half nobody": False,
+    "half stranger": False,
 }
 
 
@@ -84,19 +84,23 @@ RIGHT = {
     ("answers", "values", "complaint"),
     [
         pytest.param({}, None, None, id="every answer is right"),
-        pytest.param({"half nobody": True}, {"on": True, "de": True, "half": False}, None, id="a rollout may answer either"),
-        pytest.param({"de nobody": True}, None, "de for nobody: True, not False", id="a column that does not target"),
-        pytest.param({"on nobody": None}, None, "on for nobody: None, not True", id="a column without the flag"),
-        pytest.param({"half nobody": 1}, None, "half for nobody: 1, not None", id="a rollout of something else"),
-        pytest.param({}, {"on": True, "de": False, "half": True}, "3 values, 1 of them wrong", id="all flags, one wrong"),
-        pytest.param({}, {"on": True, "de": True}, "2 values, 0 of them wrong", id="all flags but one"),
+        pytest.param({"half stranger": True}, {"on": True, "de": True, "half": False}, None, id="a rollout may have either value"),
+        pytest.param({"de stranger": True}, None, "de for stranger: True, not False", id="a rule is ignored"),
+        pytest.param({"on stranger": None}, None, "on for stranger: None, not True", id="the flag is missing"),
+        pytest.param(
+            {"half stranger": 1}, None, "half for stranger: 1, not None", id="a rollout has a value that is not a boolean"
+        ),
+        pytest.param(
+            {}, {"on": True, "de": False, "half": True}, "3 values, 1 of them wrong", id="one value of all flags is wrong"
+        ),
+        pytest.param({}, {"on": True, "de": True}, "2 values, 0 of them wrong", id="one of all flags is missing"),
     ],
 )
-async def test_who_answers_wrong_is_not_timed(
+async def test_a_column_with_a_wrong_value_is_not_timed(
     tmp_path: Path, answers: Mapping[str, object], values: Mapping[str, object] | None, complaint: str | None
 ) -> None:
     documents.write(tmp_path, "thousand", FLAGS)
-    column = Scripted(Place(tmp_path, ""), {**RIGHT, **answers}, values)
+    column = Scripted(FlagLocation(tmp_path, ""), {**RIGHT, **answers}, values)
     if complaint is None:
         assert await check(column) == 3
     else:
@@ -107,12 +111,12 @@ async def test_who_answers_wrong_is_not_timed(
 def one_round(folder: Path, job: Job) -> Record:
     documents.write(folder, "thousand", thousand())
     with server.running(folder) as service:
-        return measured({job.kind: [job]}, Place(folder, service), rounds=1, seconds=1e-5, tell=lambda _: None)
+        return measured({job.kind: [job]}, FlagLocation(folder, service), rounds=1, seconds=1e-5, log=lambda _: None)
 
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("protocol", ["fdv2-poll", "fdv2-stream", "fdv1-poll"])
-def test_a_column_is_measured_in_a_process_of_its_own(tmp_path: Path, protocol: str) -> None:
+def test_a_column_is_measured_in_a_separate_process(tmp_path: Path, protocol: str) -> None:
     record = one_round(tmp_path, Job("aioflags, pinned", "evaluate", protocol))
     assert not record.failures
     assert {reading.measure for reading in record.readings} == CASES.keys()
@@ -121,16 +125,16 @@ def test_a_column_is_measured_in_a_process_of_its_own(tmp_path: Path, protocol: 
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("column", ["aioflags", "aioflags, awaited"])
-def test_a_column_that_tells_what_it_evaluates_is_heard(tmp_path: Path, column: str) -> None:
-    record = one_round(tmp_path, Job(column, "tell", "fdv2-stream"))
+def test_the_service_receives_all_evaluations_of_a_column_with_events(tmp_path: Path, column: str) -> None:
+    record = one_round(tmp_path, Job(column, "events", "fdv2-stream"))
     assert not record.failures
     found = {reading.measure: reading.value for reading in record.readings}
-    assert found.keys() == {"E9", "E9 silent", "told", "unheard", "flush"}
-    assert found["unheard"] == 0
-    assert 0 < found["told"] < 0.01
+    assert found.keys() == {"E9", "E9 without events", "E2 events", "not received", "flush"}
+    assert found["not received"] == 0
+    assert 0 < found["E2 events"] < 0.01
 
 
 @pytest.mark.real_time
-def test_a_process_that_fails_is_reported_and_ends_nothing(tmp_path: Path) -> None:
+def test_a_process_that_fails_is_reported_and_the_run_continues(tmp_path: Path) -> None:
     record = one_round(tmp_path, Job("aioflags", "evaluate", "no such protocol"))
     assert record == Record([], ["aioflags, evaluate no such protocol, round 1: KeyError: 'no such protocol'"])

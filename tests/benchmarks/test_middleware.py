@@ -1,4 +1,4 @@
-"""What flags may cost a request, measured in a process of its own, where no test tool looks on."""
+"""The cost of flags for a request, measured in a separate process, without test tools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.mark.real_time
 @pytest.mark.speed
-def test_flags_cost_a_request_at_most_so_many_microseconds() -> None:
+def test_the_cost_of_flags_for_a_request_is_within_the_limit() -> None:
     command = [sys.executable, "-m", "tests.benchmarks.middleware"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     found = re.search(r": ([\d.]+) microseconds a request", ran.stdout)

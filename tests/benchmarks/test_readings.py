@@ -1,4 +1,4 @@
-"""Ratios are made within a round; the report says what they are, and whether that will do."""
+"""Ratios are made within a round. The report lists the readings, and whether each target is met."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def record(ours: dict[int, float], theirs: dict[int, float]) -> Record:
         pytest.param({0: 1.0}, {0: 4.0}, (0.25, 0.25, 0.25), id="one round"),
         pytest.param({0: 1.0, 1: 9.0}, {0: 2.0, 1: 18.0}, (0.5, 0.5, 0.5), id="a slow round is slow for both"),
         pytest.param({0: 1.0, 1: 2.0, 2: 9.0}, {0: 10.0, 1: 10.0, 2: 10.0}, (0.2, 0.1, 0.9), id="the median, not the mean"),
-        pytest.param({0: 1.0, 1: 3.0}, {0: 1.0, 1: 1.0}, (2.0, 1.0, 3.0), id="two rounds meet in the middle"),
+        pytest.param({0: 1.0, 1: 3.0}, {0: 1.0, 1: 1.0}, (2.0, 1.0, 3.0), id="the median of two rounds is their mean"),
         pytest.param({0: 5.0, 1: 1.0}, {1: 2.0}, (0.5, 0.5, 0.5), id="a round without a peer does not count"),
-        pytest.param({0: 1.0, 1: 1.0}, {0: 0.0, 1: 2.0}, (0.5, 0.5, 0.5), id="nothing is compared with nothing"),
+        pytest.param({0: 1.0, 1: 1.0}, {0: 0.0, 1: 2.0}, (0.5, 0.5, 0.5), id="a round in which the peer reads 0 does not count"),
         pytest.param({0: 1.0}, {}, None, id="no peer, no ratio"),
     ],
 )
@@ -48,7 +48,7 @@ def test_a_ratio_is_the_median_of_the_rounds(
     ],
 )
 def test_a_target_is_met(ours: float, theirs: float, peer: Quantity | None, met: bool) -> None:
-    target = Target(number="T0", says="half", ours=OURS, theirs=peer, most=0.5)
+    target = Target(number="T0", description="half", ours=OURS, theirs=peer, most=0.5)
     assert target.is_met(record({0: ours}, {0: theirs})) is met
 
 
@@ -65,8 +65,8 @@ def test_a_target_that_was_not_measured_is_neither_met_nor_missed() -> None:
         pytest.param(8.066, "fdv2-stream ready", "8.07 s", id="seconds"),
         pytest.param(1234.5, "import", "1234 s", id="many seconds"),
         pytest.param(52_367_360.0, "fdv2-poll kept", "52 MB", id="bytes"),
-        pytest.param(2.0 / 3, "wake-ups", "0.667", id="a number of things"),
-        pytest.param(None, "E1", "-", id="nothing"),
+        pytest.param(2.0 / 3, "wake-ups", "0.667", id="a count"),
+        pytest.param(None, "E1", "-", id="not measured"),
     ],
 )
 def test_a_figure_has_its_unit(value: float | None, measure: str, text: str) -> None:
@@ -79,19 +79,19 @@ def test_a_figure_has_its_unit(value: float | None, measure: str, text: str) -> 
         pytest.param(1 / 108, "1/108", id="a small part"),
         pytest.param(0.199, "1/5", id="a fifth"),
         pytest.param(1 / 5.26, "1/5.3", id="a part with a fraction"),
-        pytest.param(0.25, "0.25", id="a quarter is said as a number"),
+        pytest.param(0.25, "0.25", id="a quarter is a decimal number"),
         pytest.param(1.1, "1.1", id="more than the whole"),
-        pytest.param(0.0, "0", id="none"),
+        pytest.param(0.0, "0", id="zero"),
     ],
 )
-def test_a_share_reads_as_people_say_it(value: float, text: str) -> None:
+def test_a_small_share_is_a_fraction_and_a_large_one_a_decimal(value: float, text: str) -> None:
     assert share(value) == text
 
 
-def test_the_report_says_what_was_measured_what_was_not_and_what_failed() -> None:
+def test_the_report_lists_what_was_measured_what_was_not_and_what_failed() -> None:
     targets = [
-        Target(number="T1", says="plain", ours=OURS, theirs=THEIRS, most=0.5),
-        Target(number="T2", says="one rule", ours=Quantity("aioflags", "E2"), theirs=Quantity("Eppo", "E2"), most=0.5),
+        Target(number="T1", description="plain", ours=OURS, theirs=THEIRS, most=0.5),
+        Target(number="T2", description="one rule", ours=Quantity("aioflags", "E2"), theirs=Quantity("Eppo", "E2"), most=0.5),
     ]
     found = record({0: 1e-7, 1: 3e-7}, {0: 1e-6, 1: 1e-6})
     text = markdown(Record(found.readings, ["Statsig, load, round 1: no such file"]), targets)
@@ -104,7 +104,7 @@ def test_the_report_says_what_was_measured_what_was_not_and_what_failed() -> Non
 
 def test_the_page_has_the_table_of_these_targets() -> None:
     def promised(text: str) -> list[tuple[str, ...]]:
-        """Number, what, beside whom and how much, for each target in a table."""
+        """Number, description, peer and target, for each row of a table."""
         rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| T")]
         return [(row[0], row[1], row[3], row[6]) for row in rows]
 
@@ -112,6 +112,6 @@ def test_the_page_has_the_table_of_these_targets() -> None:
     assert promised(page.read_text(encoding="utf-8")) == promised(markdown(Record([])))
 
 
-def test_the_targets_speak_of_columns_that_there_are() -> None:
+def test_all_targets_compare_existing_columns() -> None:
     named = {quantity.column for target in TARGETS for quantity in (target.ours, target.theirs) if quantity}
     assert named <= set(COLUMNS)

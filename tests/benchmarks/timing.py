@@ -1,4 +1,4 @@
-"""How long a call takes, and how long the event loop is held."""
+"""How long a call takes, and how long the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Final, TypeAlias
 __all__ = ["Loop", "LoopWatch", "least"]
 
 Loop: TypeAlias = Callable[[int], Awaitable[float]]
-"""Makes a call so many times, and answers how many seconds that took. The counting loop is within the time, for all alike."""
+"""Makes that many calls, and returns how many seconds they took. The time includes the loop that counts, in all columns."""
 
 
 async def least(loops: Mapping[str, Loop], *, samples: int = 50, seconds: float = 0.005) -> dict[str, float]:
     """Seconds a call, for each loop: the least of its samples, each about ``seconds`` long, without the garbage collector.
 
-    A busy machine is slow for a second or two and then fast again. So samples are short and many, and the loops take turns: all of
-    them get some of the good moments. The first calls, which may have to build something, are not timed.
+    A busy machine is slow for a second or two and then fast again. So the samples are short and many, and the loops alternate: all
+    of them get some of the fast moments. The first calls, which may have to build something, are not timed.
     """
     counts = {name: await _count(loop, seconds) for name, loop in loops.items()}
     found = dict.fromkeys(loops, math.inf)
@@ -36,7 +36,7 @@ async def least(loops: Mapping[str, Loop], *, samples: int = 50, seconds: float 
 
 
 async def _count(loop: Loop, seconds: float) -> int:
-    """How many calls take so long."""
+    """The number of calls that takes this long."""
     await loop(20)
     count = 1
     while (took := await loop(count)) < seconds / 4:
@@ -47,7 +47,7 @@ async def _count(loop: Loop, seconds: float) -> int:
 class LoopWatch:
     """The longest time for which other tasks were kept from running while the watch was on.
 
-    A task asks to be woken every millisecond; what it waits beyond that, somebody else has taken.
+    A task sleeps for a millisecond at a time. The rest of the time until it runs again was used by other tasks.
     """
 
     _STEP: Final = 0.001

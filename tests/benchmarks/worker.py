@@ -20,30 +20,30 @@ from time import perf_counter
 from typing import Final
 from urllib.request import urlopen
 
-from tests.benchmarks.columns.base import Column, Place
+from tests.benchmarks.columns.base import Column, FlagLocation
 from tests.benchmarks.documents import read_answers
 from tests.benchmarks.flagset import CASES, STRANGER, SUBJECT
 from tests.benchmarks.footprint import forget_peak, peak_memory, resident_memory, thread_count, wake_ups
-from tests.benchmarks.plan import COLUMNS, Job, make, make_teller
+from tests.benchmarks.plan import COLUMNS, Job, make, make_event_column
 from tests.benchmarks.timing import LoopWatch, least
 
 __all__ = ["KINDS", "Readings", "WrongAnswerError", "check"]
 
 Readings = Mapping[str, float]
-"""By measure; in seconds, bytes, or a number of things."""
+"""By measure; in seconds, in bytes, or as a count."""
 
 
 _FLUSHES: Final = 5
-"""A neighbour holds the loop, too, so that the least of so many counts."""
+"""Another process may block the loop as well, so the shortest of this many blocks counts."""
 
 
 class WrongAnswerError(Exception):
-    """A column does not evaluate what it was given, so its times mean nothing."""
+    """A column returns a value that the flag does not have, so its times mean nothing."""
 
 
-async def evaluate(job: Job, place: Place, seconds: float) -> Readings:
+async def evaluate(job: Job, location: FlagLocation, seconds: float) -> Readings:
     """Seconds a call, for each loop of the column; for all flags (E7): seconds a flag."""
-    column = make(job.column, place)
+    column = make(job.column, location)
     await column.open("thousand", job.protocol)
     try:
         flags = await check(column)
@@ -54,12 +54,12 @@ async def evaluate(job: Job, place: Place, seconds: float) -> Readings:
 
 
 async def check(column: Column) -> int:
-    """Asks an open column for every flag, for two people; answers how many flags there are.
+    """Evaluates every flag for two people with an open column. Returns the number of flags.
 
     Raises:
-        WrongAnswerError: an answer is not what the flag has to answer.
+        WrongAnswerError: a value is not the right one for the flag and the person.
     """
-    answers = read_answers(column.place.folder, "thousand")
+    answers = read_answers(column.location.folder, "thousand")
     for key, wanted in answers.items():
         for person, right in zip((SUBJECT, STRANGER), wanted, strict=True):
             given = await column.answer(key, person)
@@ -73,11 +73,11 @@ async def check(column: Column) -> int:
     return len(answers)
 
 
-async def tell(job: Job, place: Place, seconds: float) -> Readings:
-    """Evaluations that are told to the service: how long they take, how many of them it hears of, and what a flush holds up."""
-    found = await _told_and_silent(job, place, seconds)
-    _heard(place)
-    column = make_teller(job.column, place, events=True)
+async def events(job: Job, location: FlagLocation, seconds: float) -> Readings:
+    """Evaluations with events: seconds for each, how many the service did not receive, and how long a flush blocks the loop."""
+    found = await _with_and_without_events(job, location, seconds)
+    _received(location)
+    column = make_event_column(job.column, location, events=True)
     await column.open("thousand", job.protocol)
     made, began = 0, perf_counter()
     while (took := perf_counter() - began) < 400 * seconds:
@@ -88,8 +88,8 @@ async def tell(job: Job, place: Place, seconds: float) -> Readings:
     await column.flush()
     holds: list[float] = []
     for _ in range(_FLUSHES):
-        # Without the flag whose prerequisites would be counted, too.
-        for key in read_answers(place.folder, "thousand").keys() - {CASES["E6"]}:
+        # Without the flag with prerequisites, because its prerequisites are counted, too.
+        for key in read_answers(location.folder, "thousand").keys() - {CASES["E6"]}:
             await column.answer(key, SUBJECT)
             made += 1
         async with LoopWatch() as watch:
@@ -97,35 +97,38 @@ async def tell(job: Job, place: Place, seconds: float) -> Readings:
             await asyncio.sleep(0.1)
         holds.append(watch.longest)
     await column.close()
-    return {**found, "told": each, "unheard": made - _heard(place), "flush": min(holds)}
+    return {**found, "E2 events": each, "not received": made - _received(location), "flush": min(holds)}
 
 
-async def _told_and_silent(job: Job, place: Place, seconds: float) -> Readings:
-    """Seconds a call of the plainest flag, with events and without, by turns."""
-    columns = {name: make_teller(job.column, place, events=events) for name, events in (("E9", True), ("E9 silent", False))}
+async def _with_and_without_events(job: Job, location: FlagLocation, seconds: float) -> Readings:
+    """Seconds for each call of the simplest flag, with events and without, alternating."""
+    columns = {
+        name: make_event_column(job.column, location, events=events)
+        for name, events in (("E9", True), ("E9 without events", False))
+    }
     for column in columns.values():
         await column.open("thousand", job.protocol)
     try:
         calls = {name: partial(column.calls, CASES["E1"]) for name, column in columns.items()}
-        # As long as that of a column without events, where many more loops take turns.
+        # As many samples as in a column without events, where many more loops alternate.
         return await least(calls, samples=200, seconds=seconds)
     finally:
         for column in columns.values():
             await column.close()
 
 
-def _heard(place: Place) -> int:
-    """Of how many evaluations the service was told since this was asked last."""
-    with urlopen(place.address("thousand") + "/counted") as answer:
+def _received(location: FlagLocation) -> int:
+    """The number of evaluations that the service has received since the previous call."""
+    with urlopen(location.address("thousand") + "/counted") as answer:
         return int(answer.read())
 
 
-async def load(job: Job, place: Place, seconds: float) -> Readings:
-    """From constructing a client to its having 10,000 flags, after a small load that is not counted."""
-    first = make(job.column, place)
+async def load(job: Job, location: FlagLocation, seconds: float) -> Readings:
+    """From the construction of a client until it has 10,000 flags. A small load comes first and is not counted."""
+    first = make(job.column, location)
     await first.open("thousand", job.protocol)
     await first.close()
-    column = make(job.column, place)
+    column = make(job.column, location)
     gc.collect()
     forget_peak()
     before = resident_memory()
@@ -141,24 +144,24 @@ async def load(job: Job, place: Place, seconds: float) -> Readings:
     return {f"{job.protocol} {measure}": value for measure, value in found.items()}
 
 
-async def rest(job: Job, place: Place, seconds: float) -> Readings:
+async def rest(job: Job, location: FlagLocation, seconds: float) -> Readings:
     """A client that has its flags and nothing to do: the whole process, with an interpreter and an event loop."""
-    column = make(job.column, place)
+    column = make(job.column, location)
     await column.open("thousand", job.protocol)
     await asyncio.sleep(1)
     gc.collect()
     before = wake_ups()
     await asyncio.sleep(3)
-    # The sleep of this coroutine is the one wake-up that is not the client's.
+    # One wake-up ends the sleep of this coroutine. It is not the client's.
     found = {"memory": resident_memory(), "threads": thread_count(), "wake-ups": (wake_ups() - before - 1) / 3}
     await column.close()
     return found
 
 
-async def import_alone(job: Job, place: Place, seconds: float) -> Readings:
+async def import_alone(job: Job, location: FlagLocation, seconds: float) -> Readings:
     """Seconds that an import adds to a process, from its start to its end: the least of four, above a bare interpreter's least.
 
-    A module that puts off its own imports is cheap until its client is asked for, so both are measured.
+    A module that defers its own imports is fast to import, and its client is slow, so both are measured.
     """
     home = COLUMNS[job.column]
     programs = ["pass", f"import {home.module}", f"from {home.module} import {home.client}"]
@@ -173,21 +176,21 @@ def _process(code: str) -> float:
     return perf_counter() - started
 
 
-KINDS: Final[Mapping[str, Callable[[Job, Place, float], Coroutine[object, object, Readings]]]] = {
+KINDS: Final[Mapping[str, Callable[[Job, FlagLocation, float], Coroutine[object, object, Readings]]]] = {
     "evaluate": evaluate,
     "load": load,
-    "tell": tell,
+    "events": events,
     "rest": rest,
     "import": import_alone,
 }
 
 
 def main(column: str, kind: str, protocol: str, folder: str, service: str, seconds: str) -> None:
-    """Measures, and prints."""
+    """Measures, and prints the readings."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
-    job, place = Job(column, kind, protocol), Place(Path(folder), service)
-    print(json.dumps(asyncio.run(KINDS[kind](job, place, float(seconds)))))
+    job, location = Job(column, kind, protocol), FlagLocation(Path(folder), service)
+    print(json.dumps(asyncio.run(KINDS[kind](job, location, float(seconds)))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""aioflags by its three doors: the plain call, the awaited call, and flags pinned to one snapshot."""
+"""aioflags by three evaluation methods: the plain call, the awaited call, and flags pinned to one snapshot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
-from tests.benchmarks.columns.base import Column, Place, Teller
+from tests.benchmarks.columns.base import Column, EventColumn, FlagLocation
 from tests.benchmarks.flagset import CROWD, SUBJECT, Person, member_flags
 from tests.benchmarks.formats import launchdarkly
 from tests.benchmarks.timing import Loop
@@ -24,15 +24,15 @@ _SOURCES: Final[Mapping[str, type[SourceBuilder]]] = {
 }
 
 
-class Plain(Teller):
-    """``client.variation_nowait``; besides, what no other column has: lists of keys from short to long."""
+class Plain(EventColumn):
+    """``client.variation_nowait``; and lists of keys, short and long, which other columns do not have."""
 
-    def __init__(self, place: Place, *, events: bool = False) -> None:
-        super().__init__(place, events=events)
+    def __init__(self, location: FlagLocation, *, events: bool = False) -> None:
+        super().__init__(location, events=events)
         self.crowd = cycle([_context(person) for person in CROWD])
 
     async def open(self, size: str, protocol: str) -> None:
-        address = self.place.address(size)
+        address = self.location.address(size)
         system = DataSystem.custom(synchronizers=[_SOURCES[protocol]()])
         events = Events(send_events=self.events, diagnostic_opt_out=True)
         config = Config(base_uri=address, stream_uri=address, events_uri=address, data_system=system, events=events)
@@ -113,7 +113,7 @@ class Awaited(Plain):
 
 
 class Pinned(Plain):
-    """``flags.variation``, with the flags for the subject in hand."""
+    """``flags.variation``, with flags that are already pinned for the subject."""
 
     async def answer(self, key: str, person: Person) -> object:
         return (await self.client.flags(_context(person))).variation(key, False)

@@ -1,4 +1,4 @@
-"""What a column of the table is: one way to evaluate flags, opened on a flag set and asked in loops of its own."""
+"""The base of a column of the table: it evaluates flags in one way, on one flag set, in its own loops."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 from tests.benchmarks.flagset import CASES, Person
 from tests.benchmarks.timing import Loop
 
-__all__ = ["Column", "Place", "Teller", "imported"]
+__all__ = ["Column", "EventColumn", "FlagLocation", "imported"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the flags are: the folder with the documents, and the address of the service."""
+class FlagLocation:
+    """The location of the flags: the folder with the documents, and the address of the service."""
 
     folder: Path
     service: str
@@ -35,53 +35,53 @@ class Place:
 class Column(ABC):
     """One SDK, or one way of using it."""
 
-    without: ClassVar[frozenset[str]] = frozenset()
-    """Cases that the SDK has no means for."""
+    unsupported_cases: ClassVar[frozenset[str]] = frozenset()
+    """Cases that the SDK does not support."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, location: FlagLocation) -> None:
+        self.location = location
 
     @abstractmethod
     async def open(self, size: str, protocol: str) -> None:
-        """From nothing to a client that has its flags. ``protocol`` is one of those that the plan lists for the column."""
+        """Makes a client and waits until it has its flags. ``protocol`` is one that the plan lists for the column."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Ends what ``open`` began."""
+        """Closes what ``open`` opened."""
 
     @abstractmethod
     async def answer(self, key: str, person: Person) -> object:
-        """One evaluation, with the default False."""
+        """The value of one evaluation, with the default False."""
 
     @abstractmethod
     async def calls(self, key: str, count: int) -> float:
-        """Seconds that ``count`` evaluations for the subject take."""
+        """The number of seconds that ``count`` evaluations for the subject take."""
 
     async def values(self) -> Mapping[str, object] | None:
-        """What the call for all flags says they are for the subject; ``None`` if there is no such call, or it says it in code."""
+        """All flags for the subject, by the SDK's call for that; ``None`` if the SDK has no such call or returns its own format."""
         return None
 
     def loops(self) -> dict[str, Loop]:
-        """What is timed, by measure."""
-        return {case: partial(self.calls, key) for case, key in CASES.items() if case not in self.without}
+        """The timed loops, by measure."""
+        return {case: partial(self.calls, key) for case, key in CASES.items() if case not in self.unsupported_cases}
 
 
-class Teller(Column):
-    """A column that can tell its service what it evaluated. It does so where ``events`` is set before it is opened."""
+class EventColumn(Column):
+    """A column whose client can send evaluation events. It sends them if ``events`` is true."""
 
-    def __init__(self, place: Place, *, events: bool = False) -> None:
-        super().__init__(place)
+    def __init__(self, location: FlagLocation, *, events: bool = False) -> None:
+        super().__init__(location)
         self.events = events
 
     @abstractmethod
     async def crowded_calls(self, key: str, count: int) -> float:
-        """Seconds that ``count`` evaluations take, each for the next one of the crowd."""
+        """The number of seconds that ``count`` evaluations take, each for the next person of the crowd."""
 
     @abstractmethod
     async def flush(self) -> None:
-        """Sends what there is to tell. A client that offers no way to wait for the end of that is not waited for."""
+        """Sends the pending events. It waits for the end of that if the client has a way to do so."""
 
 
 def imported(name: str) -> Any:
-    """A module of an SDK, which may be absent and has no types that could be relied on."""
+    """Imports a module of an SDK, which may be missing and whose types are not reliable."""
     return importlib.import_module(name)

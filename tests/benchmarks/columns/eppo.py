@@ -1,4 +1,4 @@
-"""eppo-server-sdk, a core in Rust. It is handed its configuration and polls nothing."""
+"""eppo-server-sdk, with a core in Rust. It gets its configuration as an argument and does not poll."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import repeat
 from time import perf_counter
 from typing import Any
 
-from tests.benchmarks.columns.base import Column, Place, imported
+from tests.benchmarks.columns.base import Column, FlagLocation, imported
 from tests.benchmarks.flagset import SUBJECT, Person
 from tests.benchmarks.timing import Loop
 
@@ -16,19 +16,19 @@ __all__ = ["Eppo"]
 class Eppo(Column):
     """EppoClient."""
 
-    without = frozenset({"E6"})
+    unsupported_cases = frozenset({"E6"})
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
+    def __init__(self, location: FlagLocation) -> None:
+        super().__init__(location)
         self.client: Any = None
 
     async def open(self, size: str, protocol: str) -> None:
         module = imported("eppo_client")
-        body = self.place.read(f"{size}.eppo.json")
+        body = self.location.read(f"{size}.eppo.json")
         self.client = module.init(
             module.ClientConfig(
                 api_key="bench",
-                base_url=self.place.service,
+                base_url=self.location.service,
                 assignment_logger=module.AssignmentLogger(),
                 poll_interval_seconds=None,
                 initial_configuration=module.Configuration(flags_configuration=body),
@@ -52,7 +52,7 @@ class Eppo(Column):
         return {**super().loops(), "E7 values": self._values}
 
     async def _values(self, count: int) -> float:
-        """There is no call for all flags, so each is asked for."""
+        """The SDK has no call for all flags, so this evaluates each."""
         client, subject, attributes = self.client, SUBJECT.key, dict(SUBJECT.attributes)
         keys = sorted(client.get_flag_keys())
         started = perf_counter()

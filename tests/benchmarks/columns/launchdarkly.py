@@ -1,4 +1,4 @@
-"""launchdarkly-server-sdk: LDClient, and AsyncLDClient, which its makers still call experimental."""
+"""launchdarkly-server-sdk: LDClient, and AsyncLDClient, which LaunchDarkly calls experimental."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from itertools import cycle, islice, repeat
 from time import perf_counter
 from typing import Any
 
-from tests.benchmarks.columns.base import Column, Place, Teller, imported
+from tests.benchmarks.columns.base import Column, EventColumn, FlagLocation, imported
 from tests.benchmarks.flagset import CROWD, SUBJECT, Person
 from tests.benchmarks.timing import Loop
 
 __all__ = ["Async", "Sync"]
 
 
-class Sync(Teller):
+class Sync(EventColumn):
     """LDClient."""
 
-    def __init__(self, place: Place, *, events: bool = False) -> None:
-        super().__init__(place, events=events)
+    def __init__(self, location: FlagLocation, *, events: bool = False) -> None:
+        super().__init__(location, events=events)
         self.client: Any = None
         self.subject: Any = _context(SUBJECT)
         self.crowd: Any = cycle([_context(person) for person in CROWD])
 
     async def open(self, size: str, protocol: str) -> None:
-        address = self.place.address(size)
+        address = self.location.address(size)
         datasystem = imported("ldclient.datasystem")
         builders = {"fdv2-poll": datasystem.polling_ds_builder, "fdv2-stream": datasystem.streaming_ds_builder}
         config = _config(imported("ldclient.config").Config, address, protocol, builders, self.events)
@@ -73,7 +73,7 @@ class Async(Sync):
     """AsyncLDClient."""
 
     async def open(self, size: str, protocol: str) -> None:
-        address = self.place.address(size)
+        address = self.location.address(size)
         builders = {
             "fdv2-poll": imported("ldclient.impl.datasourcev2.async_polling").AsyncPollingDataSourceBuilder,
             "fdv2-stream": imported("ldclient.impl.datasourcev2.async_streaming").AsyncStreamingDataSourceBuilder,
@@ -122,7 +122,7 @@ class Async(Sync):
 
 
 def _config(make: Any, address: str, protocol: str, builders: Mapping[str, Any], events: bool) -> Any:
-    """Without a data system of FDv2 these clients speak FDv1."""
+    """Without a data system of FDv2 these clients use FDv1."""
     system = None
     if protocol in builders:
         source = builders[protocol]().base_uri(address)

@@ -1,4 +1,4 @@
-"""statsig-python-core, a core in Rust. Its specs come from a data store; network and logging are off."""
+"""statsig-python-core, with a core in Rust. It reads its specs from a data store; network and logging are off."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import repeat
 from time import perf_counter
 from typing import Any
 
-from tests.benchmarks.columns.base import Column, Place, imported
+from tests.benchmarks.columns.base import Column, FlagLocation, imported
 from tests.benchmarks.flagset import SUBJECT, Person
 from tests.benchmarks.timing import Loop
 
@@ -17,15 +17,15 @@ __all__ = ["Statsig"]
 class Statsig(Column):
     """The Statsig class; the subject is converted once, into an object of its core."""
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
+    def __init__(self, location: FlagLocation) -> None:
+        super().__init__(location)
         self.client: Any = None
         self.subject: Any = _user(SUBJECT)
 
     async def open(self, size: str, protocol: str) -> None:
         module = imported("statsig_python_core")
         options = module.StatsigOptions(
-            data_store=_store(self.place.read(f"{size}.statsig.json").decode()),
+            data_store=_store(self.location.read(f"{size}.statsig.json").decode()),
             disable_network=True,
             disable_all_logging=True,
             disable_disk_access=True,
@@ -53,7 +53,7 @@ class Statsig(Column):
         return {**super().loops(), "E7 state": self._states, "E10": _users}
 
     async def _states(self, count: int) -> float:
-        """What a front end is started with, as JSON text."""
+        """The data that a front end starts with, as JSON text."""
         client, subject = self.client, self.subject
         started = perf_counter()
         for _ in repeat(None, count):
@@ -62,7 +62,7 @@ class Statsig(Column):
 
 
 def _store(specs: str) -> Any:
-    """A data store that has the specs. Its class is made by hand, since its base is not known to type checkers."""
+    """A data store that has the specs. Its class is made by ``type()``, because type checkers do not see its base."""
     module = imported("statsig_python_core.data_store")
 
     def get(_: object, key: str) -> Any:

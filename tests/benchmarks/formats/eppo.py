@@ -1,4 +1,4 @@
-"""Eppo's format. It has no prerequisites, and a segment is the list of its keys, in each flag anew."""
+"""Eppo's format. It does not have prerequisites. A segment is the list of its keys, in each flag again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _condition(clause: Clause, flag_set: FlagSet) -> dict[str, object]:
 
 
 def _splits(name: str, rule: Rule) -> list[dict[str, object]]:
-    """One variation for everybody, or two that share the shards."""
+    """One variation for all people, or two that share the shards."""
     wanted, other = ("on", "off") if rule.serves else ("off", "on")
     if rule.share == 100:
         return [{"variationKey": wanted, "shards": [], "extraLogging": {}}]

@@ -10,7 +10,7 @@ __all__ = ["document", "poll_body", "stream_body"]
 
 
 def document(flag_set: FlagSet) -> dict[str, dict[str, object]]:
-    """What FDv1's ``/sdk/latest-all`` answers; files have this form, too."""
+    """The answer of FDv1's ``/sdk/latest-all``. Files have the same format."""
     return {
         "flags": {flag.key: _flag(flag) for flag in flag_set.flags},
         "segments": {segment.key: _segment(segment) for segment in flag_set.segments},
@@ -18,12 +18,12 @@ def document(flag_set: FlagSet) -> dict[str, dict[str, object]]:
 
 
 def poll_body(flag_set: FlagSet) -> bytes:
-    """What FDv2's ``/sdk/poll`` answers."""
+    """The answer of FDv2's ``/sdk/poll``."""
     return _json({"events": [{"event": name, "data": data} for name, data in _transfer(flag_set)]})
 
 
 def stream_body(flag_set: FlagSet) -> bytes:
-    """What FDv2's ``/sdk/stream`` begins with: one server-sent event for each object."""
+    """The beginning of FDv2's ``/sdk/stream``: one server-sent event for each object."""
     return b"".join(b"event: %b\ndata: %b\n\n" % (name.encode(), _json(data)) for name, data in _transfer(flag_set))
 
 
@@ -39,7 +39,7 @@ def _transfer(flag_set: FlagSet) -> list[tuple[str, object]]:
 
 
 def _flag(flag: Flag) -> dict[str, object]:
-    """As the service writes it, with the properties that no evaluation needs."""
+    """A flag as the service writes it, including the properties that evaluation does not need."""
     return {
         "key": flag.key,
         "version": 1,

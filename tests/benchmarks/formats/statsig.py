@@ -1,4 +1,4 @@
-"""Statsig's format. Flags are gates; segments are gates that ask for the key; a prerequisite is a rule about another gate."""
+"""Statsig's format. Flags are gates; segments are gates that test the key; a prerequisite is a rule about another gate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["document"]
 
 
 def document(flag_set: FlagSet) -> dict[str, object]:
-    """The specs that Statsig's client downloads: gates, and the conditions that their rules share."""
+    """The specs that Statsig's client downloads: gates, and the conditions of their rules."""
     conditions: dict[str, dict[str, object]] = {"everyone": _condition("public")}
     gates = {_segment_gate(segment.key): _segment(segment, conditions) for segment in flag_set.segments}
     gates |= {flag.key: _flag(flag, conditions) for flag in flag_set.flags}
@@ -54,7 +54,7 @@ def _segment_gate(key: str) -> str:
 
 
 def _shared(clause: Clause, conditions: dict[str, dict[str, object]]) -> str:
-    """The name of the clause's condition, which all rules with the same clause share."""
+    """The name of the clause's condition. All rules with the same clause use it."""
     match clause:
         case Member(segment):
             name = f"in {segment}"
