@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aioflags import Client, Config, Context, DataSystem
 from aioflags.errors import ConfigError
 from aioflags.protocol.failures import network_failure
 from aioflags.sources import (
@@ -14,6 +15,7 @@ from aioflags.sources import (
     ChangeSet,
     FallbackDirective,
     FetchFailure,
+    MemorySource,
     Selector,
     SourceContext,
     SourceState,
@@ -114,3 +116,14 @@ async def test_a_result_of_another_type_raises_type_error(role: str) -> None:
 def test_a_name_or_function_of_the_wrong_type_is_refused(name: Any, function: Any) -> None:
     with pytest.raises(ConfigError):
         from_function(name, function)
+
+
+async def test_a_wrong_value_ends_its_source_and_the_next_source_runs(caplog: pytest.LogCaptureFixture) -> None:
+    async def wrong(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        yield Update(state=SourceState.OFF, directive=None, error="gone")  # type: ignore[arg-type]  # the mistake
+
+    system = DataSystem.custom(synchronizers=[from_function("wrong", wrong), MemorySource({"f": 1})])
+    async with Client("", Config(data_system=system)) as client:
+        assert await client.variation("f", Context("anna"), 0) == 1
+        assert client.status.source_state == "VALID"
+    assert "expected ErrorInfo or None, got str" in caplog.text
