@@ -28,6 +28,7 @@ _OTHER_NAMES: Final = {
     "==": "in",
     "equals": "in",
     "eq": "in",
+    "equal": "in",
     "is": "in",
     "oneof": "in",
     "isoneof": "in",
