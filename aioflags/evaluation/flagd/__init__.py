@@ -1,0 +1,1 @@
+"""The rules of flagd: JSONLogic with operators for rollouts, versions and texts."""
