@@ -1,0 +1,209 @@
+"""The close of a client: what it ends, how long it takes, and what it loses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from aioflags import BigSegments, Client, Config, DataSystem, Events, Persistence
+from aioflags.model.defaults import CLOSE_TIMEOUT
+from aioflags.model.result import SourceState
+from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.sources import ChangeSet, MemorySource, Selector, SourceContext, Update
+from aioflags.testing.virtual_time import VirtualTimeLoop
+from tests.client.scripted_clients import USER, all_tasks, cancel_root_before_its_first_step, client_of, data_after, seconds
+from tests.support.canaries import KEY
+from tests.support.memory_store import MemoryStore
+from tests.support.scripted_http import HANG, Answer, Service
+from tests.support.scripted_memberships import ScriptedMemberships
+
+
+class IgnoresCancellation:
+    """A source that ignores cancellation until it is released."""
+
+    def __init__(self) -> None:
+        self.is_released = False
+
+    async def sync(self, context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        yield Update(state=SourceState.VALID, directive=None, change_set=ChangeSet.unchanged())
+        while not self.is_released:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.holds("CS-C19", "DS-96")
+async def test_a_closed_client_evaluates_and_a_second_close_does_nothing() -> None:
+    client = client_of(data_after(1))
+    await client.start()
+    reports = client.statuses()
+    await client.aclose()
+    await client.aclose()
+    assert (client.status.status, client.status.source_state) == ("NOT_READY", "OFF")
+    assert [report.seq async for report in reports] == [client.status.seq]
+    assert await client.variation("f", USER, 0) == 1
+    assert client.is_initialized
+    assert all_tasks() == set()
+
+
+class SlowPlugin(Plugin):
+    """Registers for three seconds, so that a start can be cancelled before any source runs."""
+
+    name = "slow"
+
+    async def register(self, client: Client, environment: EnvironmentMetadata) -> None:
+        await asyncio.sleep(3)
+
+
+async def close_without_start(client: Client) -> None:
+    await client.aclose()
+
+
+async def close_twice(client: Client) -> None:
+    await asyncio.gather(client.aclose(), client.aclose())
+
+
+async def cancel_the_start(client: Client) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.start(), 1)
+
+
+async def cancel_the_close(client: Client) -> None:
+    await client.start()
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await asyncio.sleep(3)
+
+
+async def cancel_the_root_task_before_its_first_step(client: Client) -> None:
+    starting = asyncio.create_task(client.start())
+    await cancel_root_before_its_first_step(starting)
+    await starting
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    "end", [close_without_start, close_twice, cancel_the_start, cancel_the_close, cancel_the_root_task_before_its_first_step]
+)
+async def test_stores_are_closed_once_and_status_iterators_end_after(
+    end: Callable[[Client], Awaitable[None]],
+) -> None:
+    store, memberships = MemoryStore(), ScriptedMemberships()
+    system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})], persistence=Persistence(store=store))
+    big_segments = BigSegments(store=memberships)
+    client = Client("", Config(data_system=system, big_segments=big_segments, plugins=[SlowPlugin()], close_timeout=60))
+    iterators = asyncio.gather(
+        last_of(client.statuses()), last_of(client.store_statuses()), last_of(client.big_segments_statuses())
+    )
+    await end(client)
+    await asyncio.wait_for(iterators, 1)
+    assert (store.closed, memberships.closed) == (1, 1)
+    await client.aclose()
+    assert (store.closed, memberships.closed) == (1, 1)
+
+
+async def last_of(statuses: AsyncIterator[object]) -> None:
+    async for _ in statuses:
+        pass
+
+
+async def test_a_client_that_was_never_started_can_be_closed() -> None:
+    client = client_of(data_after(1))
+    await client.aclose()
+    assert client.status.source_state == "OFF"
+
+
+@pytest.mark.parametrize("delay", [0, 0.5, 1, 4.9])
+async def test_closing_during_the_start_ends_both(delay: float) -> None:
+    client = client_of(data_after(60))
+    starting = asyncio.create_task(client.start())
+    await asyncio.sleep(delay)
+    began = seconds()
+    await client.aclose()
+    assert seconds() - began <= 2
+    if delay:
+        assert (await starting).source_state == "OFF"
+    else:
+        await asyncio.gather(starting, return_exceptions=True)
+    assert all_tasks() == set()
+
+
+async def test_concurrent_closes_end_together() -> None:
+    client = client_of(data_after(1))
+    await client.start()
+    await asyncio.gather(client.aclose(), client.aclose(), client.aclose())
+    assert all_tasks() == set()
+
+
+@pytest.mark.real_time  # it is cancelled in every turn of the loop, so that virtual time would never pass
+@pytest.mark.speed
+async def test_a_source_that_does_not_end_is_abandoned_in_time(caplog: pytest.LogCaptureFixture) -> None:
+    source = IgnoresCancellation()
+    client = client_of(source.sync, close_timeout=0.2)
+    await client.start()
+    began = seconds()
+    await client.aclose()
+    assert seconds() - began < CLOSE_TIMEOUT
+    assert caplog.text.count("abandoned") == 1
+    source.is_released = True
+    await asyncio.wait(all_tasks(), timeout=60)
+    assert all_tasks() == set()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.001])
+async def test_a_close_without_time_logs_the_lost_events_and_blames_no_source(
+    timeout: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service()
+    service.takes = [Answer(202, after=HANG)]
+    system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})])
+    client = Client(KEY, Config(http=service.http(), data_system=system, events=Events(diagnostic_opt_out=True)))
+    await client.start()
+    await client.variation("f", USER, 0)
+    client.track("x", USER)
+    began = seconds()
+    await client.aclose(timeout)
+    assert seconds() - began <= max(timeout, 0)
+    assert "lost: 2 events and the counts of 1 evaluation" in caplog.text
+    assert "abandoned" not in caplog.text
+    assert (client.stats.events_dropped, client.stats.evaluations_dropped) == (2, 1)
+    assert all_tasks() == set()
+
+
+@pytest.mark.parametrize("held", [0.15, 0.2, 60])
+@pytest.mark.parametrize("takes", [Answer(202, after=HANG), Answer(503)], ids=["no answer", "a failure, and the pause after it"])
+async def test_a_close_while_the_loop_is_blocked_counts_lost_events_and_blames_no_source(
+    held: float, takes: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service()
+    service.takes = [takes]
+    system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})])
+    client = Client(KEY, Config(http=service.http(), data_system=system, events=Events(diagnostic_opt_out=True)))
+    await client.start()
+    client.track("x", USER)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.call_later(0.85, loop.advance, held)
+    await client.aclose(1)
+    assert "abandoned" not in caplog.text
+    assert client.stats.events_dropped == client.stats.events_recorded == 2
+    assert all_tasks() == set()
+
+
+@pytest.mark.parametrize("at", range(12))
+async def test_a_close_that_is_cancelled_still_closes(at: int) -> None:
+    client = client_of(data_after(0))
+    await client.start()
+    closing = asyncio.create_task(client.aclose())
+    for _ in range(at):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    await client.aclose()
+    assert client.status.source_state == "OFF"
+    assert all_tasks() == set()
