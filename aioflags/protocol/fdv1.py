@@ -156,6 +156,7 @@ def _read_definitions(sections: _All) -> Generator[None, None, Effect]:
         kind = SECTIONS[section]
         for key, text in entries.items():
             try:
+                check_depth(text)
                 changes.append(_change(kind, key, text))
             except UNREADABLE as error:
                 return _malformed(f"{section}.{key}", error, b"")
@@ -165,7 +166,7 @@ def _read_definitions(sections: _All) -> Generator[None, None, Effect]:
 
 
 def _change(kind: ObjectKind, key: str, text: msgspec.Raw) -> Change:
-    check_depth(text)
+    """The change to a definition, whose depth the caller has checked."""
     definition = read_definition(kind, text)
     if not has_version(definition, text):
         raise msgspec.ValidationError("Object missing required field `version`")
