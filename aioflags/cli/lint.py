@@ -19,8 +19,8 @@ __all__ = ["command"]
 
 @click.command("lint", short_help="Find mistakes in flag files.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line and finding.")
-@click.option("--sarif", "as_sarif", is_flag=True, help="SARIF 2.1.0, for code hosts and editors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each finding, one per line.")
+@click.option("--sarif", "as_sarif", is_flag=True, help="Print SARIF 2.1.0, for code hosts and editors.")
 @click.pass_context
 def command(ctx: click.Context, files: tuple[Path, ...], *, as_json: bool, as_sarif: bool) -> None:
     """Print every mistake in the FILEs, with its line, its path and a suggestion.

@@ -14,45 +14,48 @@ __all__ = ["RULES", "Level", "LintFinding", "LintRemark", "quoted", "spelled"]
 
 
 class Level(StrEnum):
-    """Error: the file is refused, or a part of it fails. Warning: a part of it is probably not intended."""
+    """Error: the file is refused, or a flag in it does not work. Warning: a part of it probably does not do what was intended."""
 
     ERROR = "error"
     WARNING = "warning"
 
 
 RULES: Final[dict[str, tuple[Level, str]]] = {
-    "syntax": (Level.ERROR, "The text is neither JSON nor YAML."),
-    "repeated-name": (Level.ERROR, "An object has a name twice."),
-    "unknown-section": (Level.ERROR, "A document has flags, flagValues and segments, and nothing else."),
-    "wrong-type": (Level.ERROR, "A value has the wrong type for its place."),
+    "syntax": (Level.ERROR, "The text is not valid JSON or YAML."),
+    "repeated-name": (Level.ERROR, "An object has the same name twice."),
+    "unknown-section": (Level.ERROR, "A section is not one of flags, flagValues and segments."),
+    "wrong-type": (Level.ERROR, "A value does not have the type that its property requires."),
     "missing-property": (Level.ERROR, "An object lacks a required property."),
     "unknown-property": (Level.WARNING, "A property is unknown, and its name is similar to a known one."),
-    "key-mismatch": (Level.ERROR, "The property key of a flag or segment differs from the key of its entry."),
-    "duplicate-key": (Level.ERROR, "Two entries have the same key, in one file or in several."),
-    "variation-out-of-range": (Level.ERROR, "A variation index refers to a variation that the flag does not have."),
-    "nothing-served": (Level.ERROR, "A rule or the fallthrough names neither a variation nor a rollout."),
-    "rollout-ignored": (Level.WARNING, "A rollout beside a variation is ignored."),
-    "weights": (Level.WARNING, "The weights of a rollout do not add up to 100000."),
-    "unknown-rollout-kind": (Level.WARNING, "A rollout has an unknown kind."),
-    "mixed-types": (Level.WARNING, "The variations of a flag have several types."),
-    "duplicate-target": (Level.WARNING, "A key is listed twice; one of the two is ignored."),
-    "ignored-target": (Level.WARNING, "A target is in a place where it is ignored."),
+    "key-mismatch": (Level.ERROR, "The key in a flag or segment differs from the name of its entry."),
+    "duplicate-key": (Level.ERROR, "Two flags, or two segments, have the same key, in one file or in several."),
+    "variation-out-of-range": (Level.ERROR, "An index refers to a variation that the flag does not have."),
+    "nothing-served": (Level.ERROR, "A rule or the fallthrough has no variation and no rollout."),
+    "rollout-ignored": (Level.WARNING, "A rollout is ignored, because its rule or fallthrough also has a variation."),
+    "weights": (Level.WARNING, "The weights of a rollout do not add up to 100000, or one is negative."),
+    "unknown-rollout-kind": (Level.WARNING, "The kind of a rollout is not rollout or experiment."),
+    "mixed-types": (Level.WARNING, "The variations of a flag have different types."),
+    "duplicate-target": (Level.WARNING, "The key of a context is listed twice; the second is ignored."),
+    "ignored-target": (
+        Level.WARNING,
+        "A target is ignored, because it is in the wrong list or has no entry in contextTargets.",
+    ),
     "unknown-operator": (Level.ERROR, "A clause uses an unknown operator, so it never matches."),
     "invalid-reference": (Level.ERROR, "An attribute reference is invalid."),
-    "literal-path": (Level.WARNING, "Without a contextKind, a path is read as the name of an attribute."),
+    "literal-path": (Level.WARNING, "A path is read as the name of an attribute, because the clause has no contextKind."),
     "invalid-kind": (Level.WARNING, "A context cannot have this kind."),
     "never-matches": (Level.WARNING, "A clause or rule can never match."),
     "useless-value": (Level.WARNING, "A clause has a value that its operator cannot use."),
     "bad-pattern": (Level.ERROR, "A pattern is not a valid regular expression or is too long, so it never matches."),
     "risky-pattern": (
         Level.WARNING,
-        "A pattern can take very long; without RE2 it matches short texts only, or never.",
+        "A pattern can take very long. Without RE2 it matches short texts only, or never.",
     ),
-    "unreachable-rule": (Level.WARNING, "An earlier rule matches whenever this one does."),
-    "missing-prerequisite": (Level.ERROR, "A flag needs a flag that does not exist."),
+    "unreachable-rule": (Level.WARNING, "A rule is never used, because an earlier rule matches whenever it does."),
+    "missing-prerequisite": (Level.ERROR, "A prerequisite is a flag that does not exist."),
     "missing-segment": (Level.ERROR, "A clause names a segment that does not exist."),
-    "cycle": (Level.ERROR, "Flags or segments depend on themselves."),
-    "big-segment": (Level.WARNING, "A big segment without a generation has no members."),
+    "cycle": (Level.ERROR, "A flag or segment depends on itself, directly or through others."),
+    "big-segment": (Level.WARNING, "A big segment has no members, because it has no generation."),
 }
 """Level and meaning of each rule, by its id."""
 

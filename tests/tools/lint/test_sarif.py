@@ -41,7 +41,7 @@ def test_the_tool_has_its_name_version_and_rules() -> None:
     assert [rule["id"] for rule in driver["rules"]] == list(RULES)
     assert driver["rules"][0] == {
         "id": "syntax",
-        "shortDescription": {"text": "The text is neither JSON nor YAML."},
+        "shortDescription": {"text": "The text is not valid JSON or YAML."},
         "defaultConfiguration": {"level": "error"},
     }
 
