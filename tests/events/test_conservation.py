@@ -12,7 +12,7 @@ import pytest
 
 from aioflags import Client, Context
 from tests.support.canaries import SECRET
-from tests.support.events import Told, records, telling
+from tests.support.events import ClientWithEvents, client_with_events, records
 from tests.support.scripted_http import HANG, Answer, Service
 
 FLAGS = ["plain", "other", "tracked", "top", "plain top", "debug", "quiet", "nope", "bad", "object"]
@@ -28,7 +28,7 @@ REFUSAL = Answer(401)
 
 
 class Made:
-    """What a program did, counted beside the recorder."""
+    """Counts what a program did, in addition to the recorder."""
 
     def __init__(self) -> None:
         self.evaluations: Counter[str] = Counter()
@@ -36,7 +36,7 @@ class Made:
 
 
 def live(client: Client, chance: random.Random, made: Made) -> None:
-    """One thing that a program may do."""
+    """One random action of a program."""
     number = chance.randrange(30)
     person = Context(
         f"u{number}", attributes={"email": SECRET, "address": {"street": SECRET, "city": "c"}}, private=["/address/street"]
@@ -57,23 +57,23 @@ def live(client: Client, chance: random.Random, made: Made) -> None:
                     made.evaluations[counted] += 1
 
 
-def told_once(posts: list[httpx.Request], accepted: set[str]) -> list[dict[str, Any]]:
-    """What payloads tell that were taken; a payload that came twice, once."""
+def accepted_records(posts: list[httpx.Request], accepted: set[str]) -> list[dict[str, Any]]:
+    """The records of the payloads that were accepted, each payload once."""
     payloads = {post.headers["x-launchdarkly-payload-id"]: records(post) for post in posts}
     return [record for number, payload in payloads.items() if number in accepted for record in payload]
 
 
-def counts(told: list[dict[str, Any]]) -> Counter[str]:
-    """How often each flag was evaluated, as summaries have it."""
+def evaluation_counts(records_of_payloads: list[dict[str, Any]]) -> Counter[str]:
+    """How often each flag was evaluated, according to the summaries."""
     found: Counter[str] = Counter()
-    for record in told:
+    for record in records_of_payloads:
         for key, feature in record.get("features", {}).items():
             found[key] += sum(counter["count"] for counter in feature["counters"])
     return found
 
 
 class Counting(Service):
-    """Knows which payloads it has taken."""
+    """Records which payloads it has accepted."""
 
     def __init__(self, *answers: Answer) -> None:
         super().__init__(Answer(200))
@@ -95,16 +95,16 @@ async def test_recorded_is_sent_plus_dropped_plus_pending(seed: int, caplog: pyt
     if seed % 5 == 0:
         answers.insert(chance.randrange(20), REFUSAL)
     service = Counting(*answers)
-    teller: Told
-    async with telling(
+    sending: ClientWithEvents
+    async with client_with_events(
         service=service,
         events_max_pending=chance.choice([5, 50, 10_000]),
         flush_interval=chance.choice([1.0, 5.0, 60.0]),
         context_keys_capacity=chance.choice([0, 3, 1000]),
         private_attributes=["email"],
         enable_event_compression=chance.random() < 0.5,
-    ) as teller:
-        client = teller.client
+    ) as sending:
+        client = sending.client
         for _ in range(150):
             live(client, chance, made)
             stats = client.stats
@@ -114,13 +114,15 @@ async def test_recorded_is_sent_plus_dropped_plus_pending(seed: int, caplog: pyt
                 await asyncio.sleep(chance.choice([0, 0.5, 3]))
     stats = client.stats
     assert (stats.events_pending, stats.evaluations_pending) == (0, 0)
-    told = told_once(service.posts, service.accepted)
-    counted = counts(told)
+    records_of_payloads = accepted_records(service.posts, service.accepted)
+    counted = evaluation_counts(records_of_payloads)
     assert sum(counted.values()) == stats.evaluations_sent
-    assert sum(record["kind"] != "summary" for record in told) == stats.events_sent
+    assert sum(record["kind"] != "summary" for record in records_of_payloads) == stats.events_sent
     assert all(counted[key] <= made.evaluations[key] for key in counted)
     assert stats.evaluations_recorded == sum(made.evaluations.values())
     if seed % 5:
-        # Evaluation by evaluation: all of them are in payloads that were posted, taken or not.
-        offered = counts(told_once(service.posts, {post.headers["x-launchdarkly-payload-id"] for post in service.posts}))
+        # For each evaluation: all of them are in payloads that were posted, whether accepted or not.
+        offered = evaluation_counts(
+            accepted_records(service.posts, {post.headers["x-launchdarkly-payload-id"] for post in service.posts})
+        )
         assert offered == made.evaluations

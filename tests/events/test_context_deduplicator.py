@@ -1,4 +1,4 @@
-"""ContextDeduplicator: the least recently used contexts are forgotten first."""
+"""ContextDeduplicator: it forgets the least recently used contexts first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from aioflags import Context
 from aioflags.events.context_deduplicator import ContextDeduplicator
-from tests.support.events import telling
+from tests.support.events import client_with_events
 
 
 def user(key: int) -> Context:
@@ -18,25 +18,25 @@ def user(key: int) -> Context:
 @pytest.mark.parametrize(
     ("capacity", "met", "new"),
     [
-        pytest.param(2, [1, 2, 1, 3, 1, 2], [1, 2, 3, 2], id="who was refreshed stays"),
-        pytest.param(2, [1, 2, 3, 1], [1, 2, 3, 1], id="who was not goes"),
-        pytest.param(3, [1, 2, 1, 3, 4, 1, 2], [1, 2, 3, 4, 2], id="refreshed while there was room"),
-        pytest.param(1, [1, 1, 2, 1], [1, 2, 1], id="room for one"),
-        pytest.param(0, [1, 1], [1, 1], id="no room at all"),
+        pytest.param(2, [1, 2, 1, 3, 1, 2], [1, 2, 3, 2], id="a context that is used again stays"),
+        pytest.param(2, [1, 2, 3, 1], [1, 2, 3, 1], id="a context that is not used again is forgotten"),
+        pytest.param(3, [1, 2, 1, 3, 4, 1, 2], [1, 2, 3, 4, 2], id="used again before the capacity is reached"),
+        pytest.param(1, [1, 1, 2, 1], [1, 2, 1], id="capacity 1"),
+        pytest.param(0, [1, 1], [1, 1], id="capacity 0"),
     ],
 )
-async def test_the_newest_contexts_are_not_described_again(capacity: int, met: list[int], new: list[int]) -> None:
+async def test_the_most_recently_used_contexts_are_not_described_again(capacity: int, met: list[int], new: list[int]) -> None:
     known = ContextDeduplicator(capacity)
     assert [key for key in met if known.add(user(key))] == new
-    # The same by way of a client, whatever it does for them.
-    async with telling(context_keys_capacity=capacity) as teller:
+    # The same through a client, whether or not it remembers contexts itself.
+    async with client_with_events(context_keys_capacity=capacity) as sending:
         people = {key: user(key) for key in met}
         for index, key in enumerate(met):
             if index % 2:
-                teller.client.track("x", people[key])
+                sending.client.track("x", people[key])
             else:
-                teller.client.variation_nowait("plain", people[key], "")
-        payload = await teller.payload()
+                sending.client.variation_nowait("plain", people[key], "")
+        payload = await sending.payload()
     assert [int(record["context"]["key"]) for record in payload if record["kind"] == "index"] == new
 
 
@@ -63,13 +63,13 @@ def test_other_attributes_do_not_make_a_context_new() -> None:
 
 
 async def test_contexts_are_described_again_after_the_flush_interval() -> None:
-    async with telling(context_keys_flush_interval=300.0) as teller:
+    async with client_with_events(context_keys_flush_interval=300.0) as sending:
         ann = Context("ann")
         for _ in range(2):
-            teller.client.variation_nowait("plain", ann, "")
-            assert (await teller.told())[0] == "index ann"
-            teller.client.variation_nowait("plain", ann, "")
-            assert await teller.told() == ["summary plain:1"]
+            sending.client.variation_nowait("plain", ann, "")
+            assert (await sending.sent_records())[0] == "index ann"
+            sending.client.variation_nowait("plain", ann, "")
+            assert await sending.sent_records() == ["summary plain:1"]
             await asyncio.sleep(301)
 
 

@@ -39,11 +39,11 @@ def test_the_total_of_a_block_is_exact_after_reads_of_single_counters() -> None:
 @pytest.mark.parametrize(
     ("interpreter", "expected"),
     [
-        pytest.param(SimpleNamespace(), True, id="an interpreter that cannot turn it off has it"),
+        pytest.param(SimpleNamespace(), True, id="an interpreter that cannot disable it has it"),
         pytest.param(SimpleNamespace(_is_gil_enabled=lambda: True), True, id="it is on"),
         pytest.param(SimpleNamespace(_is_gil_enabled=lambda: False), False, id="it is off"),
     ],
 )
-def test_has_gil(interpreter: object, expected: bool) -> None:
+def test_has_gil_returns_whether_the_gil_is_enabled(interpreter: object, expected: bool) -> None:
     assert has_gil(interpreter) is expected
     assert has_gil() is HAS_GIL

@@ -10,7 +10,7 @@ import pytest
 
 from aioflags.events.delivery_log import DeliveryLog, describe_amount
 from aioflags.runtime.logs import logger
-from tests.support.events import U1, Told, telling
+from tests.support.events import U1, ClientWithEvents, client_with_events
 from tests.support.scripted_http import Answer, Service
 
 OK = Answer(202)
@@ -26,69 +26,69 @@ def service_that_takes(*answers: Answer) -> Service:
     return service
 
 
-def said(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
+def logged(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= level]
 
 
-async def tell(teller: Told, *names: str) -> None:
-    """One payload with these events."""
+async def send_payload(sending: ClientWithEvents, *names: str) -> None:
+    """Send one payload with these events."""
     for name in names:
-        teller.client.track(name, U1)
-    assert await teller.client.flush_and_wait()
+        sending.client.track(name, U1)
+    assert await sending.client.flush_and_wait()
 
 
 @pytest.mark.holds("EVT-W21")
 async def test_the_beginning_and_the_end_of_an_outage_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async with telling(service=service_that_takes(*[Answer(503)] * 6, OK, OK)) as teller:
-        await tell(teller, "a")
+    async with client_with_events(service=service_that_takes(*[Answer(503)] * 6, OK, OK)) as sending:
+        await send_payload(sending, "a")
         begun = [RETRY.format("2 events", WHY), DROPPED.format("2 events", WHY)]
-        assert said(caplog) == begun
+        assert logged(caplog) == begun
         for _ in range(2):
-            teller.client.variation_nowait("plain", U1, "")
-            await tell(teller, "b")
-        assert said(caplog) == begun
-        await tell(teller, "c")
+            sending.client.variation_nowait("plain", U1, "")
+            await send_payload(sending, "b")
+        assert logged(caplog) == begun
+        await send_payload(sending, "c")
         over = [*begun, "events are delivered again; dropped during the outage: 4 events and the counts of 2 evaluations"]
-        assert said(caplog) == over
-        await tell(teller, "d")
-    assert said(caplog) == over
-    stats = teller.client.stats
+        assert logged(caplog) == over
+        await send_payload(sending, "d")
+    assert logged(caplog) == over
+    stats = sending.client.stats
     assert (stats.events_dropped, stats.evaluations_dropped) == (4, 2)
 
 
 async def test_failures_during_an_outage_are_logged_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="aioflags")
-    async with telling(service=service_that_takes(Answer(503), Answer(503), REFUSED, REFUSED, OK)) as teller:
-        await tell(teller, "a")
+    async with client_with_events(service=service_that_takes(Answer(503), Answer(503), REFUSED, REFUSED, OK)) as sending:
+        await send_payload(sending, "a")
         before = len(caplog.records)
-        await tell(teller, "b")
-        told = caplog.records[before:]
-        await tell(teller, "c")
-    assert [record.levelno for record in told] == [logging.DEBUG] * 2
-    assert ["refused" in record.getMessage().lower() for record in told] == [True, True]
+        await send_payload(sending, "b")
+        logged_records = caplog.records[before:]
+        await send_payload(sending, "c")
+    assert [record.levelno for record in logged_records] == [logging.DEBUG] * 2
+    assert ["refused" in record.getMessage().lower() for record in logged_records] == [True, True]
 
 
 async def test_a_second_outage_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
-    async with telling(service=service_that_takes(*[Answer(503)] * 2, OK, *[Answer(503)] * 2, OK)) as teller:
+    async with client_with_events(service=service_that_takes(*[Answer(503)] * 2, OK, *[Answer(503)] * 2, OK)) as sending:
         for name in "abcd":
-            await tell(teller, name)
-    assert [message.split(maxsplit=1)[0] for message in said(caplog)] == ["could", "dropped", "events"] * 2
+            await send_payload(sending, name)
+    assert [message.split(maxsplit=1)[0] for message in logged(caplog)] == ["could", "dropped", "events"] * 2
 
 
 async def test_a_payload_delivered_at_the_second_attempt_is_not_logged_as_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    async with telling(service=service_that_takes(Answer(503), OK)) as teller:
-        await tell(teller, "a")
-    assert said(caplog) == [RETRY.format("2 events", WHY)]
+    async with client_with_events(service=service_that_takes(Answer(503), OK)) as sending:
+        await send_payload(sending, "a")
+    assert logged(caplog) == [RETRY.format("2 events", WHY)]
 
 
 async def test_a_payload_with_only_counts_is_described_as_counts(caplog: pytest.LogCaptureFixture) -> None:
-    async with telling(service=service_that_takes(OK, *[Answer(503)] * 2)) as teller:
-        await tell(teller, "a")
-        teller.client.variation_nowait("plain", U1, "")
-        await tell(teller)
-        teller.service.takes = [OK]
+    async with client_with_events(service=service_that_takes(OK, *[Answer(503)] * 2)) as sending:
+        await send_payload(sending, "a")
+        sending.client.variation_nowait("plain", U1, "")
+        await send_payload(sending)
+        sending.service.takes = [OK]
     counts = "the counts of 1 evaluation"
-    assert said(caplog) == [
+    assert logged(caplog) == [
         RETRY.format(counts, WHY),
         DROPPED.format(counts, WHY),
         f"closed during an outage of the events service; dropped: {counts}",
@@ -96,29 +96,29 @@ async def test_a_payload_with_only_counts_is_described_as_counts(caplog: pytest.
 
 
 async def test_a_close_during_an_outage_logs_how_many_events_were_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    async with telling(service=service_that_takes(*[Answer(503)] * 4)) as teller:
-        await tell(teller, "a")
-        teller.client.track("b", U1)
-        begun = said(caplog)
-    assert said(caplog)[len(begun) :] == ["closed during an outage of the events service; dropped: 3 events"]
+    async with client_with_events(service=service_that_takes(*[Answer(503)] * 4)) as sending:
+        await send_payload(sending, "a")
+        sending.client.track("b", U1)
+        begun = logged(caplog)
+    assert logged(caplog)[len(begun) :] == ["closed during an outage of the events service; dropped: 3 events"]
 
 
 async def test_a_refusal_during_an_outage_logs_how_many_events_were_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    async with telling(service=service_that_takes(Answer(503), Answer(503), Answer(401))) as teller:
-        await tell(teller, "a")
-        await tell(teller, "b")
-    assert said(caplog)[2:] == ["stopped sending events: the service refuses them permanently; dropped: 3 events"]
+    async with client_with_events(service=service_that_takes(Answer(503), Answer(503), Answer(401))) as sending:
+        await send_payload(sending, "a")
+        await send_payload(sending, "b")
+    assert logged(caplog)[2:] == ["stopped sending events: the service refuses them permanently; dropped: 3 events"]
 
 
 async def test_an_outage_of_diagnostics_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     service = service_that_takes(*[Answer(503)] * 6, OK)
-    async with telling(service=service, diagnostic_opt_out=False, diagnostic_recording_interval=60) as teller:
-        await teller.client.wait_ready()
-        with_diagnostics = len(teller.service.posts)
-        while len(teller.service.posts) < 7:
+    async with client_with_events(service=service, diagnostic_opt_out=False, diagnostic_recording_interval=60) as sending:
+        await sending.client.wait_ready()
+        with_diagnostics = len(sending.service.posts)
+        while len(sending.service.posts) < 7:
             await asyncio.sleep(60)
     assert with_diagnostics <= 2
-    assert said(caplog) == [
+    assert logged(caplog) == [
         RETRY.format("a diagnostic event", WHY),
         DROPPED.format("a diagnostic event", WHY),
     ]
@@ -130,7 +130,7 @@ def test_in_the_child_of_a_fork_the_outage_is_forgotten(caplog: pytest.LogCaptur
     outage.after_fork()
     outage.delivered()
     outage.closed()
-    assert said(caplog) == [DROPPED.format("1 event", "gone")]
+    assert logged(caplog) == [DROPPED.format("1 event", "gone")]
 
 
 @pytest.mark.parametrize(

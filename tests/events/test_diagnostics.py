@@ -33,7 +33,7 @@ A_MOMENT = 0.1
 async def diagnosed(
     service: Service, *sources: SourceBuilder, key: str = KEY, offline: bool = False, **events: Any
 ) -> AsyncGenerator[Client]:
-    """A client that flushes when it is told to, and tells what it is."""
+    """A client that sends diagnostic events, and analytics only when it is flushed."""
     given: dict[str, Any] = {"flush_interval": 86_400.0, **events}
     system = DataSystem.custom(synchronizers=sources or [MemorySource.from_document(document())])
     config = Config(
@@ -47,7 +47,7 @@ async def diagnosed(
         yield client
 
 
-def told(service: Service) -> list[dict[str, Any]]:
+def diagnostic_events(service: Service) -> list[dict[str, Any]]:
     """The diagnostic events that were posted."""
     return [records(post) for post in service.posts if post.url.path == "/diagnostic"]
 
@@ -62,7 +62,7 @@ async def test_a_client_sends_one_init_event() -> None:
     assert post.headers["authorization"] == KEY
     assert post.headers["content-type"] == "application/json"
     assert not {"x-launchdarkly-payload-id", "x-launchdarkly-event-schema", "content-encoding"} & set(post.headers)
-    (event,) = told(service)
+    (event,) = diagnostic_events(service)
     assert set(event) == {"kind", "creationDate", "id", "sdk", "configuration", "platform"}
     assert event["kind"] == "diagnostic-init"
     assert event["id"]["sdkKeySuffix"] == KEY[-6:]
@@ -76,12 +76,12 @@ async def test_a_periodic_event_is_sent_at_every_interval() -> None:
     async with diagnosed(service, events_max_pending=3) as client:
         client.track("x", U1)  # with a description of U1: two events
         client.track("x", U1)  # the third one
-        client.track("x", U1)  # no room
+        client.track("x", U1)  # over the capacity
         await client.flush_and_wait(60)
         await anyio.sleep(INTERVAL + A_MOMENT)
         client.track("x", U2)
         await anyio.sleep(INTERVAL)
-    init, first, second = told(service)
+    init, first, second = diagnostic_events(service)
     assert {event["id"]["diagnosticId"] for event in (first, second)} == {init["id"]["diagnosticId"]}
     assert first["kind"] == "diagnostic"
     assert (first["droppedEvents"], first["deduplicatedUsers"], first["eventsInLastBatch"]) == (1, 2, 3)
@@ -94,21 +94,21 @@ async def test_the_interval_can_be_chosen() -> None:
     service = Service(Answer(200))
     async with diagnosed(service, diagnostic_recording_interval=60):
         await anyio.sleep(60 * 5 + A_MOMENT)
-    assert [event["kind"] for event in told(service)] == ["diagnostic-init", *["diagnostic"] * 5]
+    assert [event["kind"] for event in diagnostic_events(service)] == ["diagnostic-init", *["diagnostic"] * 5]
     assert [round(time - service.post_times[0]) for time in service.post_times] == [0, 60, 120, 180, 240, 300]
 
 
 @pytest.mark.parametrize(
     ("key", "options"),
     [
-        pytest.param(KEY, {"diagnostic_opt_out": True}, id="EVT-D3 an opt-out"),
-        pytest.param(KEY, {"send_events": False}, id="EVT-D3 no events"),
-        pytest.param(KEY, {"offline": True}, id="EVT-D3 offline"),
-        pytest.param("", {}, id="EVT-D3 no key"),
-        pytest.param("sdk key\n", {}, id="EVT-D3 a key that cannot be sent"),
+        pytest.param(KEY, {"diagnostic_opt_out": True}, id="EVT-D3 the client opts out"),
+        pytest.param(KEY, {"send_events": False}, id="EVT-D3 events are off"),
+        pytest.param(KEY, {"offline": True}, id="EVT-D3 the client is offline"),
+        pytest.param("", {}, id="EVT-D3 the client has no key"),
+        pytest.param("sdk key\n", {}, id="EVT-D3 the key cannot be sent"),
     ],
 )
-async def test_no_diagnostics_are_sent(key: str, options: dict[str, Any]) -> None:
+async def test_no_diagnostics_are_sent_if(key: str, options: dict[str, Any]) -> None:
     service = Service(Answer(200))
     async with diagnosed(service, key=key, **options):
         await anyio.sleep(2 * INTERVAL)
@@ -126,7 +126,7 @@ async def test_analytics_and_diagnostics_are_sent_separately() -> None:
 
 
 class Refusing(Service):
-    """Has answers for analytics and for diagnostics."""
+    """Answers analytics and diagnostics with different statuses."""
 
     def __init__(self, *, analytics: int = 202, diagnostics: int = 202) -> None:
         super().__init__(Answer(200))
@@ -162,12 +162,12 @@ async def test_a_failed_diagnostic_event_stops_neither_analytics_nor_diagnostics
     service = Refusing(diagnostics=status)
     async with diagnosed(service) as client:
         await anyio.sleep(INTERVAL - 1)
-        assert len(told(service)) == posts
+        assert len(diagnostic_events(service)) == posts
         client.track("x", U1)
         assert await client.flush_and_wait(60)
         assert client.stats.events_sent == 2
         await anyio.sleep(INTERVAL)
-    assert [event["kind"] for event in told(service)] == ["diagnostic-init"] * posts + ["diagnostic"] * posts
+    assert [event["kind"] for event in diagnostic_events(service)] == ["diagnostic-init"] * posts + ["diagnostic"] * posts
     assert "refuses" not in caplog.text
     assert KEY not in caplog.text
 
@@ -182,7 +182,7 @@ async def test_a_close_sends_no_event_and_waits_for_the_one_being_sent() -> None
         await client.aclose()
         assert anyio.current_time() - began == pytest.approx(0.2)
         await anyio.sleep(3 * INTERVAL)
-    assert [event["kind"] for event in told(service)] == ["diagnostic-init"]
+    assert [event["kind"] for event in diagnostic_events(service)] == ["diagnostic-init"]
     assert len(service.bodies) == 1
 
 
@@ -199,7 +199,7 @@ async def test_a_close_does_not_exceed_its_timeout(answer: Answer) -> None:
 
 
 @pytest.mark.holds("EVT-D5")
-@pytest.mark.parametrize("answer", [Answer(after=HANG), Answer(503)], ids=["no answer", "a failure, and the pause after it"])
+@pytest.mark.parametrize("answer", [Answer(after=HANG), Answer(503)], ids=["no answer", "a failure, and the pause before a retry"])
 async def test_a_close_waits_half_a_second_for_diagnostics_at_most(answer: Answer) -> None:
     service = Service(Answer(200))
     service.takes = [answer]
@@ -226,9 +226,9 @@ async def test_two_diagnostic_events_are_never_sent_at_once() -> None:
     service.takes = [Answer(202), Answer(202, after=HANG), Answer(202, after=HANG), Answer(202)]
     async with diagnosed(service, diagnostic_recording_interval=60):
         await anyio.sleep(60 * 4 + A_MOMENT)
-    # The head of an answer is waited for 25 s; the second attempt ends 51 s after the first one began.
+    # An answer without headers fails after 25 s, so the second attempt ends 51 s after the first began.
     assert [round(time - service.post_times[0]) for time in service.post_times] == [0, 60, 86, 120, 180, 240]
-    assert len({event["creationDate"] for event in told(service)}) <= 5
+    assert len({event["creationDate"] for event in diagnostic_events(service)}) <= 5
 
 
 # -- streams
@@ -243,7 +243,7 @@ async def test_attempts_to_open_a_stream_are_reported_once(source: type[SourceBu
     service = Service(Answer(503), replace(answer, body=[3.0, *answer.body]))
     async with diagnosed(service, source(), diagnostic_recording_interval=60):
         await anyio.sleep(2 * 60 + A_MOMENT)
-    _, first, second = told(service)
+    _, first, second = diagnostic_events(service)
     failed, succeeded = first["streamInits"]
     assert (failed["failed"], failed["durationMillis"]) == (True, 0)
     assert (succeeded["failed"], succeeded["durationMillis"]) == (False, 3000)
@@ -251,7 +251,7 @@ async def test_attempts_to_open_a_stream_are_reported_once(source: type[SourceBu
     assert second["streamInits"] == []
 
 
-# -- alone
+# -- Diagnostics without a client
 
 DESCRIPTION = Description(
     sdk=Sdk(name="AioFlags", version="1"),
@@ -281,7 +281,7 @@ DESCRIPTION = Description(
 
 
 class Post:
-    """Takes every post, and keeps what is in it."""
+    """Accepts every post, and records its body."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -291,8 +291,8 @@ class Post:
         return Response(202, {})
 
 
-def alone(post: Post, describe: Any = lambda: DESCRIPTION) -> Diagnostics:
-    """Without a client."""
+def without_client(post: Post, describe: Any = lambda: DESCRIPTION) -> Diagnostics:
+    """Diagnostics without a client."""
     recorder = Recorder(Events())
     recorder.open()
     sender = Sender(post, "https://events.test", {}, set_server_time=lambda _: None)
@@ -302,7 +302,7 @@ def alone(post: Post, describe: Any = lambda: DESCRIPTION) -> Diagnostics:
 @pytest.mark.holds("EVT-D11")
 async def test_the_newest_thousand_attempts_are_reported() -> None:
     post = Post()
-    diagnostics = alone(post)
+    diagnostics = without_client(post)
     diagnostics.open()
     for number in range(1200):
         diagnostics.attempted(StreamAttempt(at_ms=number, took_ms=1, is_failed=True))
@@ -314,9 +314,9 @@ async def test_the_newest_thousand_attempts_are_reported() -> None:
 
 @pytest.mark.holds("EVT-D6")
 async def test_a_second_run_has_another_id_and_no_attempts_of_the_first() -> None:
-    # As in the child of a fork, whose parent tells what happened before.
+    # As in the child of a fork, whose parent reports the earlier attempts.
     post = Post()
-    diagnostics = alone(post)
+    diagnostics = without_client(post)
     for _ in range(2):
         diagnostics.open()
         with anyio.move_on_after(61):
@@ -328,7 +328,7 @@ async def test_a_second_run_has_another_id_and_no_attempts_of_the_first() -> Non
 
 async def test_an_os_version_with_a_lone_surrogate_is_sent() -> None:
     post = Post()
-    diagnostics = alone(post)
+    diagnostics = without_client(post)
     diagnostics.open()
     with anyio.move_on_after(1):
         await diagnostics.run()
@@ -337,9 +337,9 @@ async def test_an_os_version_with_a_lone_surrogate_is_sent() -> None:
 
 async def test_an_exception_of_describe_is_logged_and_not_raised(caplog: pytest.LogCaptureFixture) -> None:
     def describe() -> Description:
-        raise OSError("nobody knows")
+        raise OSError("unknown")
 
-    diagnostics = alone(Post(), describe)
+    diagnostics = without_client(Post(), describe)
     diagnostics.open()
     await diagnostics.run()
     await diagnostics.finish(60)

@@ -1,4 +1,4 @@
-"""What a client tells in its less common states: with a store alone, before data, with defaults of its own, on older sources."""
+"""The events of a client with a store alone, without data, with its own defaults, or with FDv1 sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.sources import MemorySource
 from tests.support.canaries import KEY
-from tests.support.events import U1, Told, flag
+from tests.support.events import U1, ClientWithEvents, flag
 from tests.support.scripted_http import Answer, Service
 from tests.support.store_clients import holding
 
@@ -28,7 +28,7 @@ async def test_a_daemon_client_sends_events_and_requests_no_flags() -> None:
     async with Client(KEY, on(service, DataSystem.daemon(holding(marker=False, a="stored")))) as client:
         assert await client.variation("a", U1, "") == "stored"
         client.track("x", U1)
-        assert await Told(client, service).told() == ["index u1", "custom x", "summary a:1"]
+        assert await ClientWithEvents(client, service).sent_records() == ["index u1", "custom x", "summary a:1"]
     assert service.requests == []
 
 
@@ -38,7 +38,7 @@ async def test_without_data_every_flag_is_counted_as_unknown_with_its_default() 
     async with Client(KEY, on(service, DataSystem.polling(), start_wait=0)) as client:
         assert await client.variation("f", U1, "d") == "d"
         assert client.variation_nowait("f", U1, "d") == "d"
-        records = await Told(client, service).payload()
+        records = await ClientWithEvents(client, service).payload()
     assert [record["kind"] for record in records] == ["index", "summary"]
     counted = records[-1]["features"]["f"]
     assert (counted["default"], counted["counters"]) == ("d", [{"count": 2, "value": "d", "unknown": True}])
@@ -52,7 +52,7 @@ async def test_events_have_the_configured_default_if_it_replaces_that_of_the_cal
     async with Client(KEY, on(service, system, defaults={"tracked": "configured", "missing": "configured"})) as client:
         assert await client.variation("tracked", U1, "caller's") == "b"
         assert await client.variation("missing", U1, "caller's") == "configured"
-        _, feature, summary = await Told(client, service).payload()
+        _, feature, summary = await ClientWithEvents(client, service).payload()
     assert feature["default"] == "configured"
     features = summary["features"]
     assert {key: found["default"] for key, found in features.items()} == {"tracked": "configured", "missing": "configured"}
@@ -93,7 +93,7 @@ async def test_an_invalid_private_attribute_is_ignored_with_a_warning(caplog: py
     events = Events(flush_interval=86_400.0, diagnostic_opt_out=True, private_attributes=private)
     async with Client(KEY, on(service, DataSystem.custom(synchronizers=[MemorySource({})]), events=events)) as client:
         client.identify(Context("u1", attributes={"email": "a@b", "plan": "gold", "a": {"": {"b": 1}}}))
-        (record,) = await Told(client, service).payload()
+        (record,) = await ClientWithEvents(client, service).payload()
     shown = {"kind": "user", "key": "u1", "plan": "gold", "a": {"": {"b": 1}}, "_meta": {"redactedAttributes": ["email"]}}
     assert record["context"] == shown
     assert caplog.text.count("private_attributes") == 5
@@ -105,11 +105,11 @@ async def test_an_invalid_private_attribute_is_ignored_with_a_warning(caplog: py
     ("key", "sent"),
     [
         pytest.param("mobile.v1_a-b", "mobile.v1_a-b", id="a key"),
-        pytest.param("", None, id="an empty one"),
-        pytest.param(".begins-with-a-dot", None, id="one that begins with a dot"),
-        pytest.param("a b", None, id="one with a space"),
-        pytest.param("a&filter=b", None, id="one that would be a query"),
-        pytest.param("a\n", None, id="one with a line break at its end"),
+        pytest.param("", None, id="an empty key"),
+        pytest.param(".begins-with-a-dot", None, id="a key that begins with a dot"),
+        pytest.param("a b", None, id="a key with a space"),
+        pytest.param("a&filter=b", None, id="a key that contains a query"),
+        pytest.param("a\n", None, id="a key with a line break at its end"),
     ],
 )
 async def test_a_payload_filter_key_is_sent_or_left_out(stream: bool, key: str, sent: str | None) -> None:
@@ -125,11 +125,11 @@ async def test_a_payload_filter_key_is_sent_or_left_out(stream: bool, key: str, 
 @pytest.mark.parametrize(
     ("application", "version", "tags"),
     [
-        pytest.param("shop", "1.2", "application-id/shop application-version/1.2", id="both"),
+        pytest.param("shop", "1.2", "application-id/shop application-version/1.2", id="an id and a version"),
         pytest.param("shop", None, "application-id/shop", id="no version"),
         pytest.param("a shop", "1.2", "application-version/1.2", id="an id that cannot be sent"),
-        pytest.param("x" * 65, "1:2", None, id="neither can"),
-        pytest.param("x" * 64, "", f"application-id/{'x' * 64}", id="the longest"),
+        pytest.param("x" * 65, "1:2", None, id="neither can be sent"),
+        pytest.param("x" * 64, "", f"application-id/{'x' * 64}", id="an id of the maximal length"),
     ],
 )
 async def test_tags_are_on_every_request_or_left_out(application: str, version: str | None, tags: str | None) -> None:

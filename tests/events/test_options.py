@@ -1,4 +1,4 @@
-"""What can be chosen about events, where the page of options is not enough."""
+"""Options of events that the page of options does not describe in full."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_invalid_references_are_ignored_with_a_warning(caplog: pytest.LogCapture
     assert caplog.text.count("private_attributes") == 3
 
 
-@pytest.mark.parametrize("value", ["email", [1], None, 3], ids=["a string", "a number in it", "nothing", "a number"])
+@pytest.mark.parametrize("value", ["email", [1], None, 3], ids=["a string", "a number in a list", "None", "a number"])
 def test_references_must_be_a_list_of_strings(value: Any) -> None:
     with pytest.raises(ConfigError, match="private_attributes"):
         Events(private_attributes=value)
@@ -23,7 +23,7 @@ def test_references_must_be_a_list_of_strings(value: Any) -> None:
 
 def test_a_fractional_capacity_is_refused() -> None:
     with pytest.raises(ConfigError, match="events_max_pending"):
-        Events(events_max_pending=1.5)  # type: ignore[arg-type]  # as a program without a type checker might
+        Events(events_max_pending=1.5)  # type: ignore[arg-type]  # a program without a type checker can pass this
 
 
 def test_the_options_are_copied() -> None:

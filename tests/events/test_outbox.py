@@ -19,7 +19,7 @@ from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Post, Sender
 from aioflags.transport.responses import Response
 from tests.support.canaries import KEY
-from tests.support.events import U1, U2, telling, telling_client
+from tests.support.events import U1, U2, client_with_events, unstarted_client
 from tests.support.scripted_http import HANG, Answer, Service
 
 OK = Answer(202)
@@ -32,7 +32,7 @@ def service_that_takes(*answers: Answer) -> Service:
 
 
 def post_to(service: Service) -> Post:
-    """What a sender has of the transport."""
+    """The transport of a sender."""
 
     async def post(url: str, headers: Mapping[str, str], body: bytes) -> Response:
         answer = await service.answer(httpx.Request("POST", url, headers=dict(headers), content=body))
@@ -43,17 +43,17 @@ def post_to(service: Service) -> Post:
 
 @pytest.mark.parametrize("status", [pytest.param(401, id="EVT-W22"), 403, 404])
 async def test_after_a_permanent_refusal_no_payload_is_posted(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    async with telling(service=service_that_takes(Answer(status))) as teller:
-        teller.client.track("x", U1)
-        await teller.client.flush_and_wait()
+    async with client_with_events(service=service_that_takes(Answer(status))) as sending:
+        sending.client.track("x", U1)
+        await sending.client.flush_and_wait()
         for _ in range(3):
-            teller.client.track("y", U2)
-            assert teller.client.variation_nowait("tracked", U1, "") == "b"
-            await teller.client.flush_and_wait()
-        stats = teller.client.stats
+            sending.client.track("y", U2)
+            assert sending.client.variation_nowait("tracked", U1, "") == "b"
+            await sending.client.flush_and_wait()
+        stats = sending.client.stats
         assert (stats.events_recorded, stats.events_dropped, stats.events_pending) == (9, 9, 0)
         assert (stats.evaluations_recorded, stats.evaluations_dropped, stats.evaluations_pending) == (3, 3, 0)
-    assert len(teller.service.posts) == 1
+    assert len(sending.service.posts) == 1
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
     assert KEY not in caplog.text
 
@@ -62,8 +62,8 @@ async def test_after_a_permanent_refusal_no_payload_is_posted(status: int, caplo
     "call", ["track", "identify", "evaluation of a tracked flag", "evaluation", "evaluation of an unknown flag"]
 )
 async def test_after_a_refusal_inputs_are_counted_as_dropped_at_once(call: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with telling(service=service_that_takes(Answer(401)), events_max_pending=1) as teller:
-        client = teller.client
+    async with client_with_events(service=service_that_takes(Answer(401)), events_max_pending=1) as sending:
+        client = sending.client
         client.identify(U1)
         await client.flush_and_wait()
         before, logged = client.stats, len(caplog.records)
@@ -87,8 +87,8 @@ async def test_after_a_refusal_inputs_are_counted_as_dropped_at_once(call: str, 
 
 
 async def test_after_a_refusal_nothing_accumulates_between_flushes() -> None:
-    async with telling(service=service_that_takes(Answer(401)), flush_interval=5.0) as teller:
-        client = teller.client
+    async with client_with_events(service=service_that_takes(Answer(401)), flush_interval=5.0) as sending:
+        client = sending.client
         client.identify(U1)
         await client.flush_and_wait()
         for _ in range(10):
@@ -96,37 +96,37 @@ async def test_after_a_refusal_nothing_accumulates_between_flushes() -> None:
             await asyncio.sleep(6)
         assert internals_of(client).recorder.drain() is None
         assert client.stats.evaluations_dropped == 10
-    assert len(teller.service.posts) == 1
+    assert len(sending.service.posts) == 1
 
 
 async def test_a_refusal_drops_pending_events_but_not_payloads_being_sent() -> None:
-    async with telling(service=service_that_takes(Answer(401, after=5), Answer(202, after=10))) as teller:
-        teller.client.track("a", U1)
-        teller.client.flush()
+    async with client_with_events(service=service_that_takes(Answer(401, after=5), Answer(202, after=10))) as sending:
+        sending.client.track("a", U1)
+        sending.client.flush()
         await asyncio.sleep(1)
-        teller.client.track("b", U1)
-        teller.client.flush()
+        sending.client.track("b", U1)
+        sending.client.flush()
         await asyncio.sleep(1)
-        teller.client.track("c", U1)
+        sending.client.track("c", U1)
         await asyncio.sleep(60)
-        stats = teller.client.stats
-    assert len(teller.service.posts) == 2
+        stats = sending.client.stats
+    assert len(sending.service.posts) == 2
     assert (stats.events_recorded, stats.events_sent, stats.events_dropped) == (4, 1, 3)
 
 
 async def test_several_refusals_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     service = service_that_takes(Answer(401, after=5), Answer(403, after=10), Answer(202, after=10))
-    async with telling(service=service) as teller:
+    async with client_with_events(service=service) as sending:
         for name in "abc":
-            teller.client.track(name, U1)
-            teller.client.flush()
+            sending.client.track(name, U1)
+            sending.client.flush()
             await asyncio.sleep(1)
         await asyncio.sleep(60)
-        stats = teller.client.stats
+        stats = sending.client.stats
     assert (stats.events_sent, stats.events_dropped) == (1, 3)
-    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert told[0].startswith("dropped 2 events")
-    assert [text.partition("; dropped: ") for text in told[1:]] == [
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings[0].startswith("dropped 2 events")
+    assert [text.partition("; dropped: ") for text in warnings[1:]] == [
         ("stopped sending events: the service refuses them permanently", "; dropped: ", "2 events"),
         ("closed during an outage of the events service", "; dropped: ", "1 event"),
     ]
@@ -139,7 +139,7 @@ def outbox_of(recorder: Recorder, settings: Events, service: Service) -> Outbox:
 
 @pytest.mark.filterwarnings("ignore:coroutine 'Outbox._deliver' was never awaited:RuntimeWarning")
 async def test_a_delivery_cancelled_before_its_first_step_counts_as_dropped() -> None:
-    """As everything is by asyncio.run when a program is interrupted."""
+    """``asyncio.run`` cancels all tasks like this when a program is interrupted."""
     settings = Events(flush_interval=None)
     recorder = Recorder(settings)
     outbox = outbox_of(recorder, settings, Service())
@@ -156,7 +156,7 @@ async def test_a_delivery_cancelled_before_its_first_step_counts_as_dropped() ->
     assert running.done()
     assert asking.result()
     del running, delivery
-    gc.collect()  # and with it the warning, which is right
+    gc.collect()  # collects the coroutine that was never awaited, and its warning
 
 
 async def test_many_flushes_schedule_one_wake_up_of_the_loop() -> None:
@@ -181,7 +181,7 @@ async def test_many_flushes_schedule_one_wake_up_of_the_loop() -> None:
 
 @pytest.mark.real_time
 async def test_no_flush_request_of_a_thread_is_lost() -> None:
-    """Each says that it wants one after it recorded, while the loop wakes up."""
+    """Each thread requests a flush after it recorded, while the loop wakes up."""
     settings, service = Events(flush_interval=None, events_max_pending=100_000), Service()
     recorder = Recorder(settings)
     outbox = outbox_of(recorder, settings, service)
@@ -202,9 +202,9 @@ async def test_no_flush_request_of_a_thread_is_lost() -> None:
     assert recorder.stats.events_sent == 801
 
 
-@pytest.mark.parametrize("interval", [10.0, None], ids=["at an interval", "when it is asked to"])
+@pytest.mark.parametrize("interval", [10.0, None], ids=["at an interval", "on request"])
 async def test_after_a_flush_that_failed_the_next_one_sends(interval: float | None, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever it is that fails: here, the clock."""
+    """Here the clock fails. Any other failure has the same effect."""
     service, moods = Service(), [True]
 
     def clock() -> int:
@@ -237,13 +237,13 @@ async def test_after_a_flush_that_failed_the_next_one_sends(interval: float | No
     "answer",
     [
         pytest.param(Answer(after=HANG), id="no answer"),
-        pytest.param(Answer(202, after=0.31), id="one that comes too late"),
-        pytest.param(Answer(503), id="a failure, and the pause after it"),
-        pytest.param(Answer(after=httpx.ReadError("reset")), id="a reset, and the pause after it"),
+        pytest.param(Answer(202, after=0.31), id="an answer that comes too late"),
+        pytest.param(Answer(503), id="a failure, and the pause before a retry"),
+        pytest.param(Answer(after=httpx.ReadError("reset")), id="a reset, and the pause before a retry"),
     ],
 )
 async def test_a_close_ends_in_time_and_logs_how_many_events_are_lost(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
-    client = telling_client(service_that_takes(answer), {"flagValues": {"f": 1}}, diagnostic_opt_out=False)
+    client = unstarted_client(service_that_takes(answer), {"flagValues": {"f": 1}}, diagnostic_opt_out=False)
     await client.start()
     client.track("bought", U1)
     client.variation_nowait("f", U1, 0)

@@ -1,4 +1,4 @@
-"""Payloads are as long as they may be, and nothing is lost for being long itself. By a client, and then by themselves."""
+"""Payloads fill up to the limit, and a record longer than the limit is not lost. First through a client, then directly."""
 
 from __future__ import annotations
 
@@ -19,51 +19,51 @@ from aioflags.model.event import AnalyticsEvent, IdentifyEvent, IndexEvent
 from aioflags.protocol.event_json import EventEncoder
 from aioflags.protocol.redaction import Redaction, is_large
 from tests.support.canaries import SECRET
-from tests.support.events import U1, records, short, telling
+from tests.support.events import U1, client_with_events, records, short
 
 MEGABYTE = 1024 * 1024
 
 
 def bodies(posts: list[Any]) -> list[tuple[int, list[str]]]:
-    """Of each payload its length, and its records in short."""
+    """For each payload its length, and its records in short."""
     return [(len(post.content), [short(record) for record in records(post)]) for post in posts]
 
 
 async def test_a_payload_ends_before_the_record_that_would_make_it_too_long() -> None:
-    async with telling() as teller:
+    async with client_with_events() as sending:
         for number in range(12):
-            teller.client.track(str(number), U1, "x" * MEGABYTE)
-        await teller.client.variation("plain", U1, "")
-        assert await teller.client.flush_and_wait(60)
-        lengths = [length for length, _ in bodies(teller.service.posts)]
-        told = [each for _, several in bodies(teller.service.posts) for each in several]
-        stats = teller.client.stats
+            sending.client.track(str(number), U1, "x" * MEGABYTE)
+        await sending.client.variation("plain", U1, "")
+        assert await sending.client.flush_and_wait(60)
+        lengths = [length for length, _ in bodies(sending.service.posts)]
+        sent = [each for _, several in bodies(sending.service.posts) for each in several]
+        stats = sending.client.stats
     assert all(4 * MEGABYTE < length <= MAX_PAYLOAD_BYTES for length in lengths[:-1])
     assert lengths[-1] <= MAX_PAYLOAD_BYTES
-    assert told == ["index u1", *(f"custom {number}" for number in range(12)), "summary plain:1"]
+    assert sent == ["index u1", *(f"custom {number}" for number in range(12)), "summary plain:1"]
     assert (stats.events_sent, stats.evaluations_sent, stats.events_dropped) == (13, 1, 0)
 
 
-@pytest.mark.parametrize("after", [0, 1], ids=["that is the last", "with another behind it"])
+@pytest.mark.parametrize("after", [0, 1], ids=["as the last record", "with another record after it"])
 async def test_a_record_longer_than_the_limit_is_sent_alone(after: int) -> None:
-    async with telling() as teller:
-        teller.client.track("before", U1)
-        teller.client.track("long", U1, "x" * MAX_PAYLOAD_BYTES)
+    async with client_with_events() as sending:
+        sending.client.track("before", U1)
+        sending.client.track("long", U1, "x" * MAX_PAYLOAD_BYTES)
         for _ in range(after):
-            teller.client.track("after", U1)
-        assert await teller.client.flush_and_wait(60)
-        told = [several for _, several in bodies(teller.service.posts)]
-    assert told == [["index u1", "custom before"], ["custom long"], *([["custom after"]] * after)]
+            sending.client.track("after", U1)
+        assert await sending.client.flush_and_wait(60)
+        sent = [several for _, several in bodies(sending.service.posts)]
+    assert sent == [["index u1", "custom before"], ["custom long"], *([["custom after"]] * after)]
 
 
 async def test_a_summary_that_does_not_fit_is_sent_alone() -> None:
-    async with telling() as teller:
-        teller.client.track("long", U1, "x" * (MAX_PAYLOAD_BYTES - 300))
-        await teller.client.variation("plain", U1, "")
-        assert await teller.client.flush_and_wait(60)
-        told = bodies(teller.service.posts)
-    assert [several for _, several in told] == [["index u1", "custom long"], ["summary plain:1"]]
-    assert all(length <= MAX_PAYLOAD_BYTES for length, _ in told)
+    async with client_with_events() as sending:
+        sending.client.track("long", U1, "x" * (MAX_PAYLOAD_BYTES - 300))
+        await sending.client.variation("plain", U1, "")
+        assert await sending.client.flush_and_wait(60)
+        sent = bodies(sending.service.posts)
+    assert [several for _, several in sent] == [["index u1", "custom long"], ["summary plain:1"]]
+    assert all(length <= MAX_PAYLOAD_BYTES for length, _ in sent)
 
 
 @pytest.mark.parametrize(
@@ -77,33 +77,33 @@ async def test_a_summary_that_does_not_fit_is_sent_alone() -> None:
 )
 async def test_unusual_text_is_evaluated_and_sent(text: str) -> None:
     context = Context(text, attributes={"name": text, text: 1, "no number": float("nan")})
-    async with telling() as teller:
-        client = teller.client
+    async with client_with_events() as sending:
+        client = sending.client
         assert await client.variation("tracked", context, "") == "b"
         assert await client.variation(text, context, "default") == "default"
         assert len(client.secure_mode_hash(context)) == 64
         client.track(text, context, {text: text})
         client.identify(context)
         client.track("after", U1)
-        told = [record for payload in await teller.payloads() for record in payload]
+        sent = [record for payload in await sending.payloads() for record in payload]
         assert client.stats.events_dropped == 0
-    assert [record["kind"] for record in told] == ["index", "feature", "custom", "identify", "index", "custom", "summary"]
-    assert told[3]["context"] == {"kind": "user", "key": text, "name": text, text: 1}
-    assert (told[2]["key"], told[2]["data"]) == (text, {text: text})
+    assert [record["kind"] for record in sent] == ["index", "feature", "custom", "identify", "index", "custom", "summary"]
+    assert sent[3]["context"] == {"kind": "user", "key": text, "name": text, text: 1}
+    assert (sent[2]["key"], sent[2]["data"]) == (text, {text: text})
 
 
 async def test_a_context_of_a_megabyte_is_evaluated_and_sent() -> None:
     attributes = {"long": "x" * MEGABYTE, "deep": {"secret": SECRET}, "many": list(range(10_000))}
     huge = Context("k" * 1000, attributes=attributes, private=["/deep/secret"])
-    async with telling() as teller:
-        assert await teller.client.variation("tracked", huge, "") == "b"
-        index, feature, _ = await teller.payload()
+    async with client_with_events() as sending:
+        assert await sending.client.variation("tracked", huge, "") == "b"
+        index, feature, _ = await sending.payload()
     assert index["context"]["long"] == attributes["long"]
     assert index["context"]["_meta"] == {"redactedAttributes": ["/deep/secret"]}
     assert feature["value"] == "b"
 
 
-# -- by themselves
+# -- directly
 
 OPEN, HIDDEN = Redaction(), Redaction(all_attributes_private=True)
 PEOPLE = [Context(f"u{number}", attributes={"email": "ann@acme.test"}) for number in range(5)]
@@ -151,17 +151,17 @@ async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redac
 
 
 def keys(payload: EventPayload) -> list[str]:
-    """Whom the records of a payload are about, and its summary."""
+    """The keys of the contexts in a payload, and its summary."""
     return [record["context"]["key"] if "context" in record else record["kind"] for record in json.loads(payload.body)]
 
 
 @pytest.mark.parametrize(
     ("max_bytes", "found"),
     [
-        pytest.param(5 * (LENGTH + 1) + 1, ["u0 u1 u2 u3 u4"], id="room for all"),
-        pytest.param(3 * (LENGTH + 1) + 1, ["u0 u1 u2", "u3 u4"], id="room for three, to the byte"),
-        pytest.param(3 * (LENGTH + 1), ["u0 u1", "u2 u3", "u4"], id="a byte less"),
-        pytest.param(1, ["u0", "u1", "u2", "u3", "u4"], id="room for none, which go alone"),
+        pytest.param(5 * (LENGTH + 1) + 1, ["u0 u1 u2 u3 u4"], id="all fit"),
+        pytest.param(3 * (LENGTH + 1) + 1, ["u0 u1 u2", "u3 u4"], id="three fit exactly"),
+        pytest.param(3 * (LENGTH + 1), ["u0 u1", "u2 u3", "u4"], id="one byte less than three need"),
+        pytest.param(1, ["u0", "u1", "u2", "u3", "u4"], id="none fits, so each is sent alone"),
     ],
 )
 async def test_a_payload_has_as_many_events_as_fit(max_bytes: int, found: list[str]) -> None:
@@ -174,9 +174,9 @@ async def test_a_payload_has_as_many_events_as_fit(max_bytes: int, found: list[s
 @pytest.mark.parametrize(
     ("events", "max_bytes", "found"),
     [
-        pytest.param(EVENTS[:2], 10_000, [(2, 3, "u0 u1 summary")], id="with the events"),
-        pytest.param(EVENTS[:2], 1, [(1, 0, "u0"), (1, 0, "u1"), (0, 3, "summary")], id="after full payloads"),
-        pytest.param([], 1, [(0, 3, "summary")], id="alone"),
+        pytest.param(EVENTS[:2], 10_000, [(2, 3, "u0 u1 summary")], id="the events fit"),
+        pytest.param(EVENTS[:2], 1, [(1, 0, "u0"), (1, 0, "u1"), (0, 3, "summary")], id="full payloads"),
+        pytest.param([], 1, [(0, 3, "summary")], id="no events"),
     ],
 )
 async def test_the_summary_is_the_last_record_of_the_last_payload(events: Any, max_bytes: int, found: list[Any]) -> None:
@@ -194,7 +194,7 @@ async def test_a_summary_that_just_fits_is_in_the_same_payload() -> None:
     assert found == [1, 2]
 
 
-@pytest.mark.parametrize("max_bytes", [1, 10_000], ids=["in payloads of their own", "in one"])
+@pytest.mark.parametrize("max_bytes", [1, 10_000], ids=["one payload for each event", "one payload for all"])
 async def test_private_attributes_are_not_in_a_payload(max_bytes: int) -> None:
     made = await packed(*EVENTS, redaction=HIDDEN, max_bytes=max_bytes)
     assert not any(b"acme" in payload.body for payload in made)

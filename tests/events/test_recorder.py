@@ -1,4 +1,4 @@
-"""Recorder alone: limits, sampling, clocks, threads, and exact statistics."""
+"""Recorder without a client: limits, sampling, clocks, threads, and exact statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.event import EvaluationEvent, IndexEvent, MigrationEvent
 from aioflags.sources import MemorySource
 from tests.support.canaries import KEY
-from tests.support.events import U1, U2, document, telling
+from tests.support.events import U1, U2, client_with_events, document
 
 
 def snapshot_of(flags: dict[str, Any] | None = None) -> Snapshot:
@@ -79,7 +79,7 @@ def test_a_full_buffer_drops_new_events_and_still_counts_evaluations(
         assert len(batch.events) == events
         assert isinstance(batch.events[0], IndexEvent)
         assert batch.evaluations == 6
-    # A line a period of fullness.
+    # One line for each time that the buffer fills up.
     assert caplog.text.count("the event buffer is full") == (2 if events < 7 else 0)
 
 
@@ -87,14 +87,14 @@ def test_a_full_buffer_drops_new_events_and_still_counts_evaluations(
     ("ratio", "chance", "kept"),
     [
         pytest.param(None, 0.99, True, id="without a ratio all are kept"),
-        pytest.param(1, 0.99, True, id="one in one"),
-        pytest.param(0, 0.0, False, id="none"),
-        pytest.param(-1, 0.0, False, id="a ratio that makes no sense keeps none"),
-        pytest.param(10, 0.099, True, id="one in ten, drawn"),
-        pytest.param(10, 0.1, False, id="one in ten, not drawn"),
+        pytest.param(1, 0.99, True, id="a ratio of 1 keeps all"),
+        pytest.param(0, 0.0, False, id="a ratio of 0 keeps none"),
+        pytest.param(-1, 0.0, False, id="a negative ratio keeps none"),
+        pytest.param(10, 0.099, True, id="one in ten, selected"),
+        pytest.param(10, 0.1, False, id="one in ten, not selected"),
     ],
 )
-def test_an_event_is_sampled(ratio: int | None, chance: float, kept: bool) -> None:
+def test_an_event_is_kept_by_its_sampling_ratio(ratio: int | None, chance: float, kept: bool) -> None:
     to = recorder(chance=lambda: chance)
     event = MigrationEvent(
         at_ms=1,
@@ -138,12 +138,12 @@ def test_the_feature_and_the_debug_event_are_sampled_separately() -> None:
     ("now", "server", "is_debugged"),
     [
         pytest.param(1000, None, True, id="before the date"),
-        pytest.param(1000, 1500, True, id="by both clocks"),
+        pytest.param(1000, 1500, True, id="before the date on both clocks"),
         pytest.param(3000, None, False, id="after the date"),
-        pytest.param(3000, 1000, False, id="by our clock alone"),
-        pytest.param(1000, 2500, False, id="by the server's clock alone"),
+        pytest.param(3000, 1000, False, id="after the date on the local clock only"),
+        pytest.param(1000, 2500, False, id="after the date on the server's clock only"),
         pytest.param(2000, None, False, id="at the date"),
-        pytest.param(1000, 2000, False, id="at the date of the server"),
+        pytest.param(1000, 2000, False, id="at the date on the server's clock"),
     ],
 )
 def test_debugging_ends_by_the_local_clock_and_by_that_of_the_service(now: int, server: int | None, is_debugged: bool) -> None:
@@ -171,13 +171,13 @@ def test_all_counted_evaluations_lie_between_the_dates_of_the_summary() -> None:
 SOME_CLIENT = Client.local(document())
 
 
-def short_way(to: Recorder, key: str, context: Context) -> None:
-    """An evaluation at a door that counts in this recorder, the short way where it can."""
+def fast_evaluation(to: Recorder, key: str, context: Context) -> None:
+    """An evaluation that this recorder counts. It takes the fast path if the flag allows that."""
     evaluator = Evaluator(
         SOME_CLIENT._cell, SOME_CLIENT._hooks, to, offline=False, defaults={}, big_segments=None, logger=SOME_CLIENT._logger
     )
     evaluator.update_fast_path()
-    assert SNAPSHOT.compiled(key)  # who is the first to ask for a flag has it compiled, and goes the long way
+    assert SNAPSHOT.compiled(key)  # the first evaluation compiles the flag and takes the slow path
     Flags(evaluator, SNAPSHOT, context).variation(key, "d")
 
 
@@ -192,9 +192,9 @@ def short_way(to: Recorder, key: str, context: Context) -> None:
 def test_evaluations_without_a_date_extend_the_period_until_date_pending(options: dict[str, Any]) -> None:
     clock = Clock(1000)
     to = recorder(clock=clock, **options)
-    short_way(to, "plain", U1)
+    fast_evaluation(to, "plain", U1)
     clock.now = 2000
-    short_way(to, "plain", U1)
+    fast_evaluation(to, "plain", U1)
     clock.now = 5000
     date_pending(to)
     clock.now = 9000
@@ -206,8 +206,8 @@ def test_evaluations_without_a_date_extend_the_period_until_date_pending(options
 def test_evaluations_without_a_date_are_dated_after_an_identify() -> None:
     clock = Clock(1000)
     to = recorder(clock=clock)
-    short_way(to, "plain", U1)
-    short_way(to, "plain", U1)
+    fast_evaluation(to, "plain", U1)
+    fast_evaluation(to, "plain", U1)
     to.identified(U2)
     clock.now = 5000
     date_pending(to)
@@ -216,14 +216,14 @@ def test_evaluations_without_a_date_are_dated_after_an_identify() -> None:
 
 
 def people(batch: Batch) -> list[str]:
-    """Whom a batch describes."""
+    """The keys of the contexts that a batch describes."""
     return [event.context.key for event in batch.events if isinstance(event, IndexEvent)]
 
 
 def test_alternating_users_are_described_once_and_the_oldest_is_forgotten_first() -> None:
     to = recorder(context_keys_capacity=2)
     for key in ("a", "b", "a", "b", "a", "c", "a", "b", "a"):
-        short_way(to, "plain", Context(key))
+        fast_evaluation(to, "plain", Context(key))
     batch = drained(to)
     assert people(batch) == ["a", "b", "c", "b"]
     assert batch.evaluations == 9
@@ -234,7 +234,7 @@ def test_after_a_reset_of_deduplication_every_user_is_described_again() -> None:
     to = recorder()
     for _ in range(2):
         for key in ("a", "b", "a"):
-            short_way(to, "plain", Context(key))
+            fast_evaluation(to, "plain", Context(key))
         to.reset_deduplication()
     assert people(drained(to)) == ["a", "b", "a", "b"]
 
@@ -243,7 +243,7 @@ def test_a_user_and_an_org_with_the_same_key_are_two_contexts() -> None:
     to = recorder()
     several = Context.multi(Context("a"), Context("a", "org"))
     for context in (Context("a"), Context("a", "org"), several, Context("a"), Context("a", "org"), several):
-        short_way(to, "plain", context)
+        fast_evaluation(to, "plain", context)
     batch = drained(to)
     assert [event.context.kind for event in batch.events if isinstance(event, IndexEvent)] == ["user", "org", "multi"]
     (feature,) = batch.summary.features()
@@ -254,7 +254,7 @@ def test_a_user_and_an_org_with_the_same_key_are_two_contexts() -> None:
 def test_an_omitted_anonymous_user_is_not_mistaken_for_a_described_user() -> None:
     to = recorder(omit_anonymous_contexts=True)
     for context in (Context("a"), Context("a", anonymous=True), Context("b"), Context("a", anonymous=True)):
-        short_way(to, "plain", context)
+        fast_evaluation(to, "plain", context)
     assert people(drained(to)) == ["a", "b"]
     assert to.close_period().deduplicated == 0
 
@@ -266,7 +266,7 @@ def test_an_omitted_anonymous_user_is_not_mistaken_for_a_described_user() -> Non
 def test_a_repeated_evaluation_is_counted(has_gil: bool, waits: bool) -> None:
     to = recorder(has_gil=has_gil)
     for context in (U1, U2):
-        short_way(to, "plain", context)
+        fast_evaluation(to, "plain", context)
     is_held, released = threading.Event(), threading.Event()
 
     def in_use() -> None:
@@ -277,7 +277,7 @@ def test_a_repeated_evaluation_is_counted(has_gil: bool, waits: bool) -> None:
     holding = threading.Thread(target=in_use)
     holding.start()
     is_held.wait(20)
-    counting = [threading.Thread(target=short_way, args=(to, "plain", context)) for context in (U1, U2)]
+    counting = [threading.Thread(target=fast_evaluation, args=(to, "plain", context)) for context in (U1, U2)]
     for thread in counting:
         thread.start()
     for thread in counting:
@@ -298,40 +298,40 @@ def test_a_log_filter_that_raises_does_not_make_an_evaluation_count_twice() -> N
     logger.addFilter(refuse)
     to = recorder(events_max_pending=1, logger=logger)
     for _ in range(2):
-        short_way(to, "tracked", U1)
+        fast_evaluation(to, "tracked", U1)
     assert drained(to).evaluations == 2
 
 
 def test_a_hot_context_has_at_most_max_answers_and_all_evaluations_are_counted() -> None:
     to = recorder()
-    short_way(to, "plain", U1)
+    fast_evaluation(to, "plain", U1)
     (increment,) = to.hot_context.increments.values()
     to.hot_context.increments.update(
         {Answer(number, 0, Reason(kind=ReasonKind.OFF)): increment for number in range(MAX_HOT_ANSWERS)}
     )
     many = len(to.hot_context.increments)
     for _ in range(2):
-        short_way(to, "other", U1)
+        fast_evaluation(to, "other", U1)
     assert len(to.hot_context.increments) == many
     assert drained(to).evaluations == 3
 
 
 def test_an_evaluation_counted_after_the_end_of_a_period_is_in_the_next() -> None:
     to = recorder()
-    short_way(to, "plain", U1)
+    fast_evaluation(to, "plain", U1)
     late = to.hot_context
     (increment,) = late.increments.values()
     first = drained(to)
     increment()
     increment()
     batch = drained(to)
-    # Whenever it is shaped, a batch tells what it was drained with.
+    # A batch is shaped from the counts at the time of the drain.
     assert [feature.counts[0].count for feature in first.summary.features()] == [first.evaluations] == [1]
     assert batch.evaluations == 2
     (feature,) = batch.summary.features()
     assert (feature.key, feature.default, list(feature.context_kinds)) == ("plain", "d", ["user"])
     assert [(count.count, count.value, count.variation, count.version) for count in feature.counts] == [(2, "b", 1, 7)]
-    # Later still there may be more, for as long as somebody has the focus in hand.
+    # More evaluations may come later, while a thread still has the hot context.
     for _ in range(3):
         assert drained(to).evaluations == 0
     increment()
@@ -345,7 +345,7 @@ def test_an_evaluation_counted_after_the_end_of_a_period_is_in_the_next() -> Non
 def test_an_evaluation_with_events_never_takes_the_fast_path(key: str) -> None:
     to = recorder()
     for _ in range(3):
-        short_way(to, key, U1)
+        fast_evaluation(to, key, U1)
     assert to.hot_context.context is U1
     assert not to.hot_context.increments
 
@@ -365,26 +365,26 @@ def test_a_drained_batch_is_settled_once() -> None:
 
 def test_a_diagnostic_period_counts_inputs_with_a_described_context() -> None:
     to = recorder(events_max_pending=3)
-    short_way(to, "plain", U1)  # new
-    short_way(to, "plain", U1)
+    fast_evaluation(to, "plain", U1)  # new
+    fast_evaluation(to, "plain", U1)
     evaluate(to, "quiet")
     evaluate(to, "plain top")  # two inputs
     to.tracked("x", U1)
     to.identified(U1)
-    to.identified(U2)  # new, and there is no room
+    to.identified(U2)  # new, and the buffer is full
     drained(to)
     period = to.close_period()
     assert (period.deduplicated, period.dropped, period.last_batch) == (6, 1, 3)
     period = to.close_period()
     assert (period.deduplicated, period.dropped, period.last_batch) == (0, 0, 0)
-    short_way(to, "plain", U1)
+    fast_evaluation(to, "plain", U1)
     assert to.close_period().deduplicated == 1
 
 
 def test_omitted_contexts_are_neither_new_nor_deduplicated() -> None:
     to = recorder(omit_anonymous_contexts=True)
     for _ in range(2):
-        short_way(to, "plain", Context("a", anonymous=True))
+        fast_evaluation(to, "plain", Context("a", anonymous=True))
     assert drained(to).evaluations == 2
     assert to.close_period().deduplicated == 0
 
@@ -393,7 +393,7 @@ def test_a_closed_recorder_records_nothing(caplog: pytest.LogCaptureFixture) -> 
     to = recorder()
     to.close()
     evaluate(to, "tracked")
-    short_way(to, "plain", U1)
+    fast_evaluation(to, "plain", U1)
     to.tracked("x", U1, object())
     to.identified(U1)
     assert to.drain() is None
@@ -420,7 +420,7 @@ def test_unknown_keys_are_counted_up_to_a_limit_with_one_warning(caplog: pytest.
 
 
 def test_the_stats_are_exact_at_every_step_of_counting() -> None:
-    """Between two steps others evaluate, look at the accounts and drain the next batch."""
+    """Between two steps other threads evaluate, read the stats and drain the next batch."""
     keys = [f"f{number}" for number in range(100)]
     snapshot = snapshot_of({"flagValues": dict.fromkeys(keys, 1)})
     to, made = recorder(), 0
@@ -449,21 +449,21 @@ def test_the_stats_are_exact_at_every_step_of_counting() -> None:
 
 
 def test_the_handler_of_the_full_buffer_warning_can_evaluate_flags() -> None:
-    heard: list[str] = []
+    messages: list[str] = []
     log = logging.getLogger("aioflags.test.full")
     to = recorder(events_max_pending=1, logger=log)
 
-    class Asking(logging.Handler):
+    class EvaluatingHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             evaluate(to, "tracked", U2)
-            heard.append(record.getMessage())
+            messages.append(record.getMessage())
 
-    log.addHandler(handler := Asking())
+    log.addHandler(handler := EvaluatingHandler())
     try:
         evaluate(to, "tracked")
     finally:
         log.removeHandler(handler)
-    assert len(heard) == 1
+    assert len(messages) == 1
     assert to.stats.evaluations_recorded == 2
 
 
@@ -476,7 +476,7 @@ def test_evaluations_of_threads_are_all_counted_while_batches_are_drained(has_gi
 
     def work(context: Context) -> None:
         for number in range(rounds):
-            short_way(to, "plain", context if number % 3 else contexts[number % 4])
+            fast_evaluation(to, "plain", context if number % 3 else contexts[number % 4])
             if number % 50 == 0:
                 evaluate(to, "tracked", context)
 
@@ -503,8 +503,8 @@ def test_evaluations_of_threads_are_all_counted_while_batches_are_drained(has_gi
 
 @pytest.mark.real_time
 async def test_a_client_can_be_used_from_any_thread() -> None:
-    async with telling() as teller:
-        client = teller.client
+    async with client_with_events() as sending:
+        client = sending.client
         flags = client.flags_nowait(U1)
 
         def work() -> None:
@@ -519,7 +519,7 @@ async def test_a_client_can_be_used_from_any_thread() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        payloads = await teller.payloads()
+        payloads = await sending.payloads()
         stats = client.stats
     assert stats.evaluations_recorded == stats.evaluations_sent == 4000
     assert stats.events_recorded == stats.events_sent == 2000 + 2

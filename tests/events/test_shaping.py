@@ -1,4 +1,4 @@
-"""Shaping: which count and which events an evaluation becomes."""
+"""Shaping: the counts and the events of an evaluation."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_events_of_a_flag(flag: EvaluatedFlag, server_ms: int, events: list[str]
 @pytest.mark.parametrize(
     ("is_experiment", "with_reason", "has_reason"),
     [
-        pytest.param(False, False, False, id="not asked for"),
-        pytest.param(False, True, True, id="asked for by the caller"),
-        pytest.param(True, False, True, id="needed by an experiment"),
+        pytest.param(False, False, False, id="the caller does not ask for it"),
+        pytest.param(False, True, True, id="the caller asks for it"),
+        pytest.param(True, False, True, id="an experiment needs it"),
     ],
 )
-def test_an_event_has_a_reason_if_it_was(is_experiment: bool, with_reason: bool, has_reason: bool) -> None:
+def test_an_event_has_a_reason_if(is_experiment: bool, with_reason: bool, has_reason: bool) -> None:
     (event,) = shaper(with_reason=with_reason).events(evaluated(is_tracked=True, is_experiment=is_experiment))
     assert event.reason == (FALLTHROUGH if has_reason else None)
 

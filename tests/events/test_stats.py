@@ -1,4 +1,4 @@
-"""The sums behind stats and periods. That they hold whatever happens is in test_conservation.py."""
+"""The sums of stats and periods. test_conservation.py tests that they always hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Summaries alone. Payloads with summaries are in test_scenarios.py, dates in test_recorder.py."""
+"""Summary without a client. Payloads with summaries are in test_scenarios.py, dates in test_recorder.py."""
 
 from __future__ import annotations
 
@@ -102,14 +102,14 @@ def test_late_evaluations_are_counted_in_the_next_summary() -> None:
     assert take(earlier, 55) == 1
     for _ in range(2):
         counter.increment()
-    assert sum(earlier.totals()) == 1  # it is told
+    assert sum(earlier.totals()) == 1  # it is in the payload
     add_late(later, earlier, 60)
     assert sum(later.totals()) == 2
     add_late(later, earlier, 65)
     assert (take(later, 61), later.start_ms, later.end_ms) == (2, 60, 60)
-    (told,), (before,) = later.features(), earlier.features()
-    assert (told.key, told.default, told.context_kinds) == ("f", before.default, ("org", "user"))
-    (late,), (first,) = told.counts, before.counts
+    (feature,), (before,) = later.features(), earlier.features()
+    assert (feature.key, feature.default, feature.context_kinds) == ("f", before.default, ("org", "user"))
+    (late,), (first,) = feature.counts, before.counts
     assert (late.count, first.count) == (2, 1)
     assert (late.value, late.variation, late.version) == (first.value, 3, 7)
 
@@ -120,7 +120,7 @@ def test_a_signal_handler_that_evaluates_the_same_flag_is_counted(where: str) ->
     summary = Summary()
 
     class Interrupted(dict[str, object]):
-        """While it is copied the flag is evaluated."""
+        """Evaluates the flag while it is copied."""
 
         def items(self) -> Any:
             count(summary, 40)
@@ -129,8 +129,8 @@ def test_a_signal_handler_that_evaluates_the_same_flag_is_counted(where: str) ->
     values: dict[str, Any] = {"default": "d", "value": "v", where: Interrupted()}
     summary.count(entry("f", **values)).increment()
     assert take(summary, 60) == 3
-    (told,) = summary.features()
-    assert [each.count for each in told.counts] == [3]
+    (feature,) = summary.features()
+    assert [each.count for each in feature.counts] == [3]
 
 
 def test_a_summary_can_grow_while_it_is_read() -> None:
@@ -177,11 +177,11 @@ def test_variations_and_versions_are_counted_separately() -> None:
     outcomes = [(0, 1), (1, 1), (0, 2), (None, 1), (0, 1)]
     for variation, version in outcomes:
         summary.count(entry("f", default="d", value=variation, variation=variation, version=version))
-    (told,) = summary.features()
-    assert [each.count for each in told.counts] == [0] * 4  # until it is taken
+    (feature,) = summary.features()
+    assert [each.count for each in feature.counts] == [0] * 4  # before the summary is taken
     assert take(summary, 60) == 5
-    (told,) = summary.features()
-    counted = [(each.variation, each.version, each.value, each.count) for each in told.counts]
+    (feature,) = summary.features()
+    counted = [(each.variation, each.version, each.value, each.count) for each in feature.counts]
     assert counted == [(0, 1, 0, 2), (1, 1, 1, 1), (0, 2, 0, 1), (None, 1, None, 1)]
 
 
@@ -202,8 +202,8 @@ def test_a_summary_lists_a_limited_number_of_kinds_and_counts_all() -> None:
     for context in contexts:
         summary.count(entry("f", context))
     assert take(summary, 60) == MAX_KINDS + 5
-    (told,) = summary.features()
-    assert list(told.context_kinds) == [context.kind for context in contexts[:MAX_KINDS]]
+    (feature,) = summary.features()
+    assert list(feature.context_kinds) == [context.kind for context in contexts[:MAX_KINDS]]
 
 
 def test_increments_are_kept_for_a_limited_number_of_kinds() -> None:

@@ -1,4 +1,4 @@
-"""Migrations: every row of their tables, what is measured, and what becomes of failures and cancellations."""
+"""Migrations: each stage for reads and writes, the measurements, and what happens after failures and cancellations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from aioflags import Client, Config, ConfigError, Context, Hook, use_context
 from aioflags.migration import Failure, Migrator, Operation, Origin, ReadOrder, Stage, WriteResult
 from tests.support.canaries import redacted, secretive
-from tests.support.events import Told, telling
+from tests.support.events import ClientWithEvents, client_with_events
 from tests.support.hooks import RecordingHook
 
 USER = secretive("anna")
@@ -24,7 +24,7 @@ every_order = pytest.mark.parametrize("order", ReadOrder)
 
 
 def document(stage: str, **more: object) -> dict[str, Any]:
-    """A migration's flag at a stage, and some that are none."""
+    """The flag of a migration at a stage, and flags that are not for migrations."""
     at = STAGES.index(stage)
     return {
         "flags": {
@@ -37,7 +37,7 @@ def document(stage: str, **more: object) -> dict[str, Any]:
 
 
 class Systems:
-    """The two of them: they write down what they are asked, and answer what they are told to, after some seconds."""
+    """Both systems: they record each call and return the scripted results after some seconds."""
 
     def __init__(self, answers: Mapping[str, object] | None = None, *, seconds: tuple[float, float] = (1, 2)) -> None:
         self.answers = answers or {}
@@ -65,19 +65,19 @@ class Systems:
 
 
 @asynccontextmanager
-async def migrating(stage: str, **more: object) -> AsyncGenerator[Told, None]:
-    async with telling(document(stage, **more)) as teller:
-        yield teller
+async def migrating(stage: str, **more: object) -> AsyncGenerator[ClientWithEvents, None]:
+    async with client_with_events(document(stage, **more)) as sending:
+        yield sending
 
 
-async def ops(teller: Told) -> list[dict[str, Any]]:
+async def ops(sending: ClientWithEvents) -> list[dict[str, Any]]:
     """The migration events that were sent."""
-    return [record for record in await teller.payload() if record["kind"] == "migration_op"]
+    return [record for record in await sending.payload() if record["kind"] == "migration_op"]
 
 
-async def measured(teller: Told) -> dict[str, Any]:
-    """The measurements of the one event: name → values, or the whole measurement where it has none."""
-    (op,) = await ops(teller)
+async def measured(sending: ClientWithEvents) -> dict[str, Any]:
+    """The measurements of the single event: name → values, or the whole measurement if it has no values."""
+    (op,) = await ops(sending)
     return {
         each["key"]: each.get("values", {name: it for name, it in each.items() if name != "key"}) for each in op["measurements"]
     }
@@ -91,12 +91,12 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-# -- who is asked
+# -- which systems are called
 
 
 @every_order
 @pytest.mark.parametrize(
-    ("stage", "asked", "value"),
+    ("stage", "called", "value"),
     [
         pytest.param("off", {"old"}, "from old", id="off"),
         pytest.param("dualwrite", {"old"}, "from old", id="dualwrite"),
@@ -107,20 +107,20 @@ def now() -> float:
     ],
 )
 async def test_a_read_calls_the_systems_of_the_stage_and_the_first_is_authoritative(
-    stage: str, asked: set[str], value: str, order: ReadOrder
+    stage: str, called: set[str], value: str, order: ReadOrder
 ) -> None:
     systems = Systems()
-    async with migrating(stage) as teller:
-        result = await systems.migrator(teller.client, order=order).read("move", USER, Stage.OFF, "p")
+    async with migrating(stage) as sending:
+        result = await systems.migrator(sending.client, order=order).read("move", USER, Stage.OFF, "p")
         assert (result.is_success, result.value, result.error) == (True, value, None)
         assert result.origin.value in value
-        assert set(systems.log) == {f"{origin} p" for origin in asked}
-        assert len(systems.log) == len(asked)
-        assert (await measured(teller))["invoked"] == dict.fromkeys(asked, True)
+        assert set(systems.log) == {f"{origin} p" for origin in called}
+        assert len(systems.log) == len(called)
+        assert (await measured(sending))["invoked"] == dict.fromkeys(called, True)
 
 
 @pytest.mark.parametrize(
-    ("stage", "asked"),
+    ("stage", "called"),
     [
         pytest.param("off", ["old"], id="off"),
         pytest.param("dualwrite", ["old", "new"], id="dualwrite"),
@@ -130,35 +130,35 @@ async def test_a_read_calls_the_systems_of_the_stage_and_the_first_is_authoritat
         pytest.param("complete", ["new"], id="complete"),
     ],
 )
-async def test_a_write_calls_the_systems_of_the_stage_one_after_the_other(stage: str, asked: list[str]) -> None:
+async def test_a_write_calls_the_systems_of_the_stage_one_after_the_other(stage: str, called: list[str]) -> None:
     systems = Systems()
-    async with migrating(stage) as teller:
+    async with migrating(stage) as sending:
         began = now()
-        result = await systems.migrator(teller.client).write("move", USER, Stage.OFF, "p")
-        assert now() - began == pytest.approx(sum(systems.seconds[Origin(origin)] for origin in asked))
-        assert systems.log == [f"{origin} p" for origin in asked]
-        assert result.authoritative.value == f"from {asked[0]}"
+        result = await systems.migrator(sending.client).write("move", USER, Stage.OFF, "p")
+        assert now() - began == pytest.approx(sum(systems.seconds[Origin(origin)] for origin in called))
+        assert systems.log == [f"{origin} p" for origin in called]
+        assert result.authoritative.value == f"from {called[0]}"
         other = result.nonauthoritative
-        assert (None if other is None else other.value) == (f"from {asked[1]}" if len(asked) > 1 else None)
-        assert (await measured(teller))["invoked"] == dict.fromkeys(asked, True)
+        assert (None if other is None else other.value) == (f"from {called[1]}" if len(called) > 1 else None)
+        assert (await measured(sending))["invoked"] == dict.fromkeys(called, True)
 
 
 @pytest.mark.parametrize(
     ("order", "chance", "log", "seconds"),
     [
-        pytest.param(ReadOrder.PARALLEL, 0.9, ["new p", "old p"], 2, id="both at once"),
-        pytest.param(ReadOrder.SERIAL, 0.1, ["new p", "old p"], 3, id="the one that decides first"),
-        pytest.param(ReadOrder.RANDOM, 0.4, ["old p", "new p"], 3, id="heads"),
-        pytest.param(ReadOrder.RANDOM, 0.5, ["new p", "old p"], 3, id="tails"),
+        pytest.param(ReadOrder.PARALLEL, 0.9, ["new p", "old p"], 2, id="both at the same time"),
+        pytest.param(ReadOrder.SERIAL, 0.1, ["new p", "old p"], 3, id="the authoritative system first"),
+        pytest.param(ReadOrder.RANDOM, 0.4, ["old p", "new p"], 3, id="a random number below 0.5"),
+        pytest.param(ReadOrder.RANDOM, 0.5, ["new p", "old p"], 3, id="a random number of 0.5"),
     ],
 )
 async def test_a_read_calls_two_systems_in_the_chosen_order(
     order: ReadOrder, chance: float, log: list[str], seconds: float
 ) -> None:
     systems = Systems()
-    async with migrating("live") as teller:
+    async with migrating("live") as sending:
         began = now()
-        result = await systems.migrator(teller.client, order=order, chance=lambda: chance).read("move", USER, Stage.OFF, "p")
+        result = await systems.migrator(sending.client, order=order, chance=lambda: chance).read("move", USER, Stage.OFF, "p")
         assert now() - began == pytest.approx(seconds)
     assert (systems.log, result.value) == (log, "from new")
 
@@ -171,12 +171,12 @@ async def test_a_read_calls_two_systems_in_the_chosen_order(
 @pytest.mark.parametrize("failing", [["old"], ["new"], ["old", "new"]], ids=["old fails", "new fails", "both fail"])
 async def test_a_read_that_fails_has_a_result_and_is_measured(failing: list[str], order: ReadOrder, failure: object) -> None:
     systems = Systems(dict.fromkeys(failing, failure))
-    async with migrating("shadow") as teller:
-        result = await systems.migrator(teller.client, order=order, compare=same).read("move", USER, Stage.OFF, 1)
+    async with migrating("shadow") as sending:
+        result = await systems.migrator(sending.client, order=order, compare=same).read("move", USER, Stage.OFF, 1)
         assert result.is_success is ("old" not in failing)
         assert result.value == (None if "old" in failing else "from old")
         assert result.error == (None if "old" not in failing else failure if isinstance(failure, ValueError) else "no")
-        found = await measured(teller)
+        found = await measured(sending)
         assert found["invoked"] == {"old": True, "new": True}
         assert found["error"] == dict.fromkeys(failing, True)
         assert set(found["latency_ms"]) == {"old", "new"}
@@ -186,24 +186,26 @@ async def test_a_read_that_fails_has_a_result_and_is_measured(failing: list[str]
 @pytest.mark.parametrize(
     ("stage", "failing", "log", "errors"),
     [
-        pytest.param("shadow", "old", ["old p"], {"old": True}, id="the old one decides, and fails"),
-        pytest.param("shadow", "new", ["old p", "new p"], {"new": True}, id="the old one decides, the new one fails"),
-        pytest.param("live", "new", ["new p"], {"new": True}, id="the new one decides, and fails"),
-        pytest.param("live", "old", ["new p", "old p"], {"old": True}, id="the new one decides, the old one fails"),
+        pytest.param("shadow", "old", ["old p"], {"old": True}, id="the old system is authoritative and fails"),
+        pytest.param(
+            "shadow", "new", ["old p", "new p"], {"new": True}, id="the old system is authoritative, the new system fails"
+        ),
+        pytest.param("live", "new", ["new p"], {"new": True}, id="the new system is authoritative and fails"),
+        pytest.param("live", "old", ["new p", "old p"], {"old": True}, id="the new system is authoritative, the old system fails"),
     ],
 )
 async def test_a_failed_authoritative_write_skips_the_other_system(
     stage: str, failing: str, log: list[str], errors: dict[str, bool]
 ) -> None:
     systems = Systems({failing: OSError("disk full")})
-    async with migrating(stage) as teller:
-        result = await systems.migrator(teller.client).write("move", USER, Stage.OFF, "p")
+    async with migrating(stage) as sending:
+        result = await systems.migrator(sending.client).write("move", USER, Stage.OFF, "p")
         assert systems.log == log
         assert (result.nonauthoritative is None) is (len(log) == 1)
         failed = result.authoritative if len(log) == 1 else result.nonauthoritative
         assert failed is not None
         assert (failed.is_success, str(failed.error)) == (False, "disk full")
-        found = await measured(teller)
+        found = await measured(sending)
         assert found["error"] == errors
         assert set(found["invoked"]) == {line.split()[0] for line in log}
 
@@ -225,7 +227,7 @@ def by_another(payload: object) -> Coroutine[Any, Any, object]:
 
 
 class ByCall:
-    """What is called like a function, and looks like none."""
+    """Its instances can be called, and are not functions."""
 
     async def __call__(self, payload: object) -> object:
         return payload
@@ -242,9 +244,9 @@ functions = pytest.mark.parametrize(
     [
         pytest.param(by_coroutine, id="a coroutine function"),
         pytest.param(at_once, id="a plain function"),
-        pytest.param(by_another, id="a plain function that gives a coroutine"),
-        pytest.param(by_future, id="a plain function that gives a future"),
-        pytest.param(functools.partial(by_coroutine), id="a part of a coroutine function"),
+        pytest.param(by_another, id="a plain function that returns a coroutine"),
+        pytest.param(by_future, id="a plain function that returns a future"),
+        pytest.param(functools.partial(by_coroutine), id="a partial of a coroutine function"),
         pytest.param(ByCall(), id="an object with a coroutine method"),
     ],
 )
@@ -257,8 +259,8 @@ def migrator_of(client: Client, function: Callable[[object], Any], **options: An
 @functions
 @pytest.mark.parametrize("payload", ["p", None, [], Failure("disk full")], ids=["text", "nothing", "a list", "a failure"])
 async def test_an_awaitable_result_is_awaited_and_any_other_is_the_value(function: Any, payload: Any) -> None:
-    async with migrating("live") as teller:
-        migrator = migrator_of(teller.client, function)
+    async with migrating("live") as sending:
+        migrator = migrator_of(sending.client, function)
         found = await migrator.read("move", USER, Stage.OFF, payload)
         written = (await migrator.write("move", USER, Stage.OFF, payload)).authoritative
     for result in (found, written):
@@ -272,20 +274,20 @@ async def test_an_exception_of_a_plain_function_is_its_result(order: ReadOrder) 
     def refuse(payload: object) -> None:
         raise OSError(f"no {payload}")
 
-    async with migrating("live") as teller:
-        found = await migrator_of(teller.client, refuse, order=order).read("move", USER, Stage.OFF, "p")
+    async with migrating("live") as sending:
+        found = await migrator_of(sending.client, refuse, order=order).read("move", USER, Stage.OFF, "p")
         assert (found.is_success, str(found.error)) == (False, "no p")
-        assert (await measured(teller))["error"] == {"old": True, "new": True}
+        assert (await measured(sending))["error"] == {"old": True, "new": True}
 
 
 # -- measurements
 
 
 async def test_an_event_has_all_measurements() -> None:
-    async with migrating("live", samplingRatio=1, migration={"checkRatio": 1}) as teller:
-        migrator = Systems().migrator(teller.client, compare=same)
+    async with migrating("live", samplingRatio=1, migration={"checkRatio": 1}) as sending:
+        migrator = Systems().migrator(sending.client, compare=same)
         await migrator.read("move", USER, Stage.OFF, None)
-        (op,) = await ops(teller)
+        (op,) = await ops(sending)
     del op["creationDate"]
     assert op == {
         "kind": "migration_op",
@@ -316,9 +318,9 @@ async def test_an_event_has_all_measurements() -> None:
     ],
 )
 async def test_latencies_and_errors_can_be_switched_off(options: dict[str, bool], names: set[str]) -> None:
-    async with migrating("off") as teller:
-        await Systems({"old": ValueError()}).migrator(teller.client, **options).read("move", USER, Stage.OFF, None)
-        assert set(await measured(teller)) == names
+    async with migrating("off") as sending:
+        await Systems({"old": ValueError()}).migrator(sending.client, **options).read("move", USER, Stage.OFF, None)
+        assert set(await measured(sending)) == names
 
 
 @every_order
@@ -330,41 +332,41 @@ async def test_values_are_compared_if_both_systems_were_read(stage: str, order: 
         compared.append((deciding, other))
         return True
 
-    async with migrating(stage) as teller:
-        await Systems().migrator(teller.client, order=order, compare=compare).read("move", USER, Stage.OFF, None)
+    async with migrating(stage) as sending:
+        await Systems().migrator(sending.client, order=order, compare=compare).read("move", USER, Stage.OFF, None)
         both = {"shadow": [("from old", "from new")], "live": [("from new", "from old")]}
         assert compared == both.get(stage, [])
-        assert (await measured(teller)).get("consistent") == ({"value": True} if compared else None)
+        assert (await measured(sending)).get("consistent") == ({"value": True} if compared else None)
 
 
 async def test_there_is_no_comparison_without_compare_and_in_a_write() -> None:
-    async with migrating("live") as teller:
-        await Systems().migrator(teller.client).read("move", USER, Stage.OFF, None)
-        assert "consistent" not in await measured(teller)
-        await Systems().migrator(teller.client, compare=same).write("move", USER, Stage.OFF, None)
-        assert "consistent" not in await measured(teller)
+    async with migrating("live") as sending:
+        await Systems().migrator(sending.client).read("move", USER, Stage.OFF, None)
+        assert "consistent" not in await measured(sending)
+        await Systems().migrator(sending.client, compare=same).write("move", USER, Stage.OFF, None)
+        assert "consistent" not in await measured(sending)
 
 
 async def test_a_check_ratio_of_0_compares_no_read() -> None:
-    async with migrating("live", migration={"checkRatio": 0}) as teller:
-        await Systems().migrator(teller.client, compare=same).read("move", USER, Stage.OFF, None)
-        assert "consistent" not in await measured(teller)
+    async with migrating("live", migration={"checkRatio": 0}) as sending:
+        await Systems().migrator(sending.client, compare=same).read("move", USER, Stage.OFF, None)
+        assert "consistent" not in await measured(sending)
 
 
 async def test_a_sampling_ratio_of_0_sends_no_event() -> None:
-    async with migrating("live", samplingRatio=0) as teller:
-        await Systems().migrator(teller.client).read("move", USER, Stage.OFF, None)
-        assert await ops(teller) == []
+    async with migrating("live", samplingRatio=0) as sending:
+        await Systems().migrator(sending.client).read("move", USER, Stage.OFF, None)
+        assert await ops(sending) == []
 
 
 async def test_an_operation_does_not_describe_its_context() -> None:
-    async with migrating("live") as teller:
-        _, tracker = await teller.client.migration_variation("move", USER, Stage.OFF)
-        await teller.payload()
+    async with migrating("live") as sending:
+        _, tracker = await sending.client.migration_variation("move", USER, Stage.OFF)
+        await sending.payload()
         tracker.operation(Operation.READ)
         tracker.invoked(NEW)
-        teller.client.track_migration_op(tracker)
-        assert [record["kind"] for record in await teller.payload()] == ["migration_op"]
+        sending.client.track_migration_op(tracker)
+        assert [record["kind"] for record in await sending.payload()] == ["migration_op"]
 
 
 # -- stages
@@ -373,20 +375,22 @@ async def test_an_operation_does_not_describe_its_context() -> None:
 @pytest.mark.parametrize(
     ("key", "evaluation"),
     [
-        pytest.param("missing", {"reason": {"kind": "ERROR", "errorKind": "FLAG_NOT_FOUND"}}, id="no such flag"),
-        pytest.param("word", {"version": 7, "reason": {"kind": "ERROR", "errorKind": "WRONG_TYPE"}}, id="a word that is no stage"),
-        pytest.param("number", {"version": 7, "reason": {"kind": "ERROR", "errorKind": "WRONG_TYPE"}}, id="no word at all"),
+        pytest.param("missing", {"reason": {"kind": "ERROR", "errorKind": "FLAG_NOT_FOUND"}}, id="an unknown flag"),
+        pytest.param(
+            "word", {"version": 7, "reason": {"kind": "ERROR", "errorKind": "WRONG_TYPE"}}, id="a word that is not a stage"
+        ),
+        pytest.param("number", {"version": 7, "reason": {"kind": "ERROR", "errorKind": "WRONG_TYPE"}}, id="not a word"),
         pytest.param("off", {"version": 7, "reason": {"kind": "OFF"}}, id="a flag without a value"),
     ],
 )
 async def test_a_value_that_is_not_a_stage_becomes_the_default(key: str, evaluation: dict[str, object]) -> None:
-    async with migrating("off") as teller:
-        stage, tracker = await teller.client.migration_variation(key, USER, "live")
+    async with migrating("off") as sending:
+        stage, tracker = await sending.client.migration_variation(key, USER, "live")
         assert stage is Stage.LIVE
         tracker.operation(Operation.WRITE)
         tracker.invoked(OLD)
-        teller.client.track_migration_op(tracker)
-        (op,) = await ops(teller)
+        sending.client.track_migration_op(tracker)
+        (op,) = await ops(sending)
         assert op["evaluation"] == {"key": key, "value": "live", "default": "live", **evaluation}
 
 
@@ -397,7 +401,7 @@ async def test_a_value_that_is_not_a_stage_becomes_the_default(key: str, evaluat
         pytest.param("number", 1, id="not a word"),
         pytest.param("move", 0, id="a stage"),
         pytest.param("off", 0, id="a flag without a value"),
-        pytest.param("missing", 0, id="no such flag"),
+        pytest.param("missing", 0, id="an unknown flag"),
     ],
 )
 @pytest.mark.parametrize("hooks", [pytest.param([], id="without hooks"), pytest.param([RecordingHook()], id="with hooks")])
@@ -442,10 +446,10 @@ async def test_hooks_get_the_stage() -> None:
 
 
 async def test_the_ambient_context_is_used() -> None:
-    async with migrating("complete") as teller:
+    async with migrating("complete") as sending:
         with use_context(USER):
-            await Systems().migrator(teller.client).read("move", None, Stage.OFF, None)
-        (op,) = await ops(teller)
+            await Systems().migrator(sending.client).read("move", None, Stage.OFF, None)
+        (op,) = await ops(sending)
         assert op["context"] == redacted("anna")
 
 
@@ -455,26 +459,26 @@ async def test_a_configured_default_stage_replaces_that_of_the_call() -> None:
         assert (await client.migration_variation("odd", USER, Stage.SHADOW))[0] is Stage.SHADOW
 
 
-# -- what is not sent
+# -- operations without an event
 
 
 async def test_incomplete_measurements_are_not_sent_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    async with migrating("live") as teller:
+    async with migrating("live") as sending:
         for _ in range(2):
-            _, tracker = await teller.client.migration_variation("move", USER, Stage.OFF)
+            _, tracker = await sending.client.migration_variation("move", USER, Stage.OFF)
             tracker.operation(Operation.READ)
-            teller.client.track_migration_op(tracker)
-        assert await ops(teller) == []
+            sending.client.track_migration_op(tracker)
+        assert await ops(sending) == []
     (message,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert "no system was invoked" in message
 
 
 async def test_for_an_invalid_context_the_default_stage_runs_and_nothing_is_sent() -> None:
     systems = Systems()
-    async with migrating("live") as teller:
-        result = await systems.migrator(teller.client).read("move", Context(""), Stage.OFF, "p")
+    async with migrating("live") as sending:
+        result = await systems.migrator(sending.client).read("move", Context(""), Stage.OFF, "p")
         assert (result.value, systems.log) == ("from old", ["old p"])
-        assert await teller.payload() == []
+        assert await sending.payload() == []
 
 
 async def test_an_argument_that_is_not_a_tracker_is_refused() -> None:
@@ -490,18 +494,18 @@ async def test_an_argument_that_is_not_a_tracker_is_refused() -> None:
     ("after", "invoked"),
     [
         pytest.param(0.5, {"old": True}, id="in the first system"),
-        pytest.param(1.5, {"old": True, "new": True}, id="in the second"),
+        pytest.param(1.5, {"old": True, "new": True}, id="in the second system"),
     ],
 )
 async def test_a_cancelled_write_sends_its_measurements(after: float, invoked: dict[str, bool]) -> None:
     systems = Systems()
-    async with migrating("shadow") as teller:
-        writing = asyncio.create_task(systems.migrator(teller.client).write("move", USER, Stage.OFF, "p"))
+    async with migrating("shadow") as sending:
+        writing = asyncio.create_task(systems.migrator(sending.client).write("move", USER, Stage.OFF, "p"))
         await asyncio.sleep(after)
         writing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await writing
-        found = await measured(teller)
+        found = await measured(sending)
         assert found["invoked"] == invoked
         assert set(found.get("latency_ms", {})) == ({"old"} if len(invoked) > 1 else set())
         assert "error" not in found
@@ -509,17 +513,17 @@ async def test_a_cancelled_write_sends_its_measurements(after: float, invoked: d
 
 @every_order
 async def test_a_cancelled_read_sends_its_measurements(order: ReadOrder) -> None:
-    async with migrating("live") as teller:
-        migrator = Systems().migrator(teller.client, order=order, chance=lambda: 0.9)
+    async with migrating("live") as sending:
+        migrator = Systems().migrator(sending.client, order=order, chance=lambda: 0.9)
         reading = asyncio.create_task(migrator.read("move", USER, Stage.OFF, "p"))
         await asyncio.sleep(0.5)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-        assert "new" in (await measured(teller))["invoked"]
+        assert "new" in (await measured(sending))["invoked"]
 
 
-# -- making one
+# -- constructing a migrator
 
 
 @pytest.mark.parametrize("name", ["read_old", "read_new", "write_old", "write_new", "compare"])
@@ -574,10 +578,10 @@ CHECKS: Mapping[str, Callable[[str, str], bool]] = {"truthy": truthy, "raises": 
 
 @pytest.mark.parametrize("check", CHECKS)
 async def test_the_result_of_a_comparison_is_a_boolean_or_missing(check: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with migrating("shadow") as teller:
+    async with migrating("shadow") as sending:
         compare = CHECKS[check]
-        await Systems().migrator(teller.client, compare=compare).read("move", USER, Stage.OFF, None)
-        assert (await measured(teller)).get("consistent") == ({"value": True} if check == "truthy" else None)
+        await Systems().migrator(sending.client, compare=compare).read("move", USER, Stage.OFF, None)
+        assert (await measured(sending)).get("consistent") == ({"value": True} if check == "truthy" else None)
     assert ("the comparison failed" in caplog.text) is (check == "raises")
 
 

@@ -1,4 +1,4 @@
-"""OpTracker: what it takes for an event, and what stands in it."""
+"""OpTracker: which measurements an event needs, and its properties."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aioflags.runtime.logs import logger
 from tests.support.canaries import secretive
 
 USER = secretive("anna")
-NOBODY = Context("")
+INVALID_CONTEXT = Context("")
 FALLTHROUGH = Reason(kind=ReasonKind.FALLTHROUGH)
 
 
@@ -33,7 +33,7 @@ def tracker(
     definition: FlagDefinition | None = None,
     chance: Callable[[], float] = lambda: 0.5,
 ) -> OpTracker:
-    """One of a flag that answered ``live``."""
+    """A tracker for a flag with the value ``live``."""
     detail = EvaluationDetail(Stage.LIVE, 3, FALLTHROUGH)
     return OpTracker(key, context, detail, Stage.OFF, definition, logger=logger, chance=chance)
 
@@ -71,21 +71,26 @@ def with_comparison(op: OpTracker) -> None:
         pytest.param(invoked(Origin.OLD, key=""), None, "the flag's key is empty", id="no key"),
         pytest.param(invoked(), None, "no system was invoked", id="nothing invoked"),
         pytest.param(invoked(Origin.OLD, context=None), None, "invalid context: no context", id="no context"),
-        pytest.param(invoked(Origin.OLD, context=NOBODY), None, f"invalid context: {NOBODY.error}", id="an invalid context"),
+        pytest.param(
+            invoked(Origin.OLD, context=INVALID_CONTEXT), None, f"invalid context: {INVALID_CONTEXT.error}", id="an invalid context"
+        ),
         pytest.param(
             invoked(Origin.OLD),
             with_latency,
             "a measurement of the new system, which was not invoked",
-            id="a latency of what was not invoked",
+            id="a latency of a system that was not invoked",
         ),
         pytest.param(
             invoked(Origin.OLD),
             with_error,
             "a measurement of the new system, which was not invoked",
-            id="an error of what was not invoked",
+            id="an error of a system that was not invoked",
         ),
         pytest.param(
-            invoked(Origin.NEW), with_comparison, "both systems were compared, but only one was invoked", id="a comparison of one"
+            invoked(Origin.NEW),
+            with_comparison,
+            "both systems were compared, but only one was invoked",
+            id="a comparison with one system",
         ),
     ],
 )
@@ -129,12 +134,12 @@ def test_the_event_of_an_unknown_flag_has_no_version() -> None:
 @pytest.mark.parametrize(
     ("ratio", "chance", "is_checked"),
     [
-        pytest.param(None, 0.99, True, id="always without a ratio"),
-        pytest.param(1, 0.99, True, id="always at 1"),
-        pytest.param(0, 0.0, False, id="never at 0"),
-        pytest.param(-1, 0.0, False, id="never below"),
-        pytest.param(4, 0.24, True, id="one in four"),
-        pytest.param(4, 0.25, False, id="and not the others"),
+        pytest.param(None, 0.99, True, id="always, without a ratio"),
+        pytest.param(1, 0.99, True, id="always, at 1"),
+        pytest.param(0, 0.0, False, id="never, at 0"),
+        pytest.param(-1, 0.0, False, id="never, below 0"),
+        pytest.param(4, 0.24, True, id="selected, one in four"),
+        pytest.param(4, 0.25, False, id="not selected, one in four"),
     ],
 )
 def test_a_comparison_is_made_for_one_in_check_ratio_operations(ratio: int | None, chance: float, is_checked: bool) -> None:
@@ -168,7 +173,7 @@ def test_a_coroutine_function_is_not_a_comparison(caplog: pytest.LogCaptureFixtu
 
 
 class Seconds(float):
-    """As libraries for numbers have it: a float, and more."""
+    """A float with a subclass, as libraries for numbers have it."""
 
 
 def test_a_latency_becomes_a_float() -> None:
@@ -215,7 +220,7 @@ def misspelt_latency(op: Any) -> None:
         pytest.param(misspelt_operation, "operation: expected read or write, got 'reed'", id="an operation"),
         pytest.param(misspelt_invoked, "origin: expected old or new, got 'older'", id="a system that was invoked"),
         pytest.param(misspelt_error, "origin: expected old or new, got None", id="a system that failed"),
-        pytest.param(misspelt_latency, "origin: expected old or new, got ''", id="a system that took its time"),
+        pytest.param(misspelt_latency, "origin: expected old or new, got ''", id="a system with a latency"),
     ],
 )
 def test_an_unknown_string_is_refused(measure: Callable[[OpTracker], object], mistake: str) -> None:

@@ -19,8 +19,8 @@ from aioflags.supervisor.holder import SnapshotHolder
 from tests.support.events import U1
 
 
-class Owner:
-    """In place of a client: what its numbers are in, and it."""
+class StandInClient:
+    """Stands for a client: it has a recorder and a status cell."""
 
     def __init__(self, environment: str | None = "e") -> None:
         self.recorder = Recorder(Events())
@@ -28,25 +28,25 @@ class Owner:
         self.cell = StatusCell(SnapshotHolder(Snapshot.empty()), FlagTracker(logger))
         self.cell.environment_id = environment
 
-    def add_to(self, totals: EventTotals) -> Owner:
+    def add_to(self, totals: EventTotals) -> StandInClient:
         totals.add(self, self.recorder, self.cell)
         return self
 
-    def identify(self, events: int) -> Owner:
+    def identify(self, events: int) -> StandInClient:
         for _ in range(events):
             self.recorder.identified(U1)
         return self
 
 
 def single(totals: EventTotals, environment: str | None = "e") -> Mapping[str, int]:
-    """Single events of one environment, by outcome, but those there are none of."""
+    """The numbers of single events of one environment, by outcome, without zeros."""
     found = {amount.outcome: number for amount, number in totals.read().items() if amount[:2] == (environment, "single")}
     return {outcome: number for outcome, number in found.items() if number}
 
 
-def test_each_outcome_of_each_kind_is_added_up_by_environment() -> None:
+def test_totals_are_sums_for_each_environment_kind_and_outcome() -> None:
     totals = EventTotals()
-    owners = [Owner(environment).add_to(totals).identify(2) for environment in ("e", "e", "other")]
+    owners = [StandInClient(environment).add_to(totals).identify(2) for environment in ("e", "e", "other")]
     assert (single(totals), single(totals, "other")) == ({"recorded": 4, "pending": 4}, {"recorded": 2, "pending": 2})
     assert totals.read().keys() == {
         SumKey(environment, kind, outcome)
@@ -64,7 +64,7 @@ def test_without_clients_there_are_no_sums() -> None:
 @pytest.mark.parametrize("is_looked_at", [True, False], ids=["read before the client is collected", "not read before"])
 def test_the_counts_of_a_collected_client_stay(is_looked_at: bool) -> None:
     totals = EventTotals()
-    kept, gone = Owner().add_to(totals).identify(1), Owner().add_to(totals).identify(3)
+    kept, gone = StandInClient().add_to(totals).identify(1), StandInClient().add_to(totals).identify(3)
     assert gone.recorder.drain() is not None
     gone.recorder.mark_settled(events=3, is_sent=True)
     if is_looked_at:
@@ -78,7 +78,7 @@ def test_the_counts_of_a_collected_client_stay(is_looked_at: bool) -> None:
 
 def test_pending_events_of_a_collected_client_count_as_dropped() -> None:
     totals = EventTotals()
-    owner = Owner().add_to(totals).identify(3)
+    owner = StandInClient().add_to(totals).identify(3)
     assert single(totals) == {"recorded": 3, "pending": 3}
     del owner
     gc.collect()
@@ -87,7 +87,7 @@ def test_pending_events_of_a_collected_client_count_as_dropped() -> None:
 
 def test_events_before_the_environment_was_known_do_not_move_to_it() -> None:
     totals = EventTotals()
-    owner, other = Owner(None).add_to(totals).identify(2), Owner(None).add_to(totals).identify(1)
+    owner, other = StandInClient(None).add_to(totals).identify(2), StandInClient(None).add_to(totals).identify(1)
     assert single(totals, None) == {"recorded": 3, "pending": 3}
     owner.cell.set_environment("e")
     owner.identify(1)
@@ -98,16 +98,16 @@ def test_events_before_the_environment_was_known_do_not_move_to_it() -> None:
 
 def test_a_client_that_is_added_twice_counts_once() -> None:
     totals = EventTotals()
-    owner = Owner().add_to(totals).identify(1)
+    owner = StandInClient().add_to(totals).identify(1)
     owner.add_to(totals)
     assert single(totals) == {"recorded": 1, "pending": 1}
 
 
 def test_collected_clients_do_not_accumulate_without_reads() -> None:
     totals = EventTotals()
-    recorders = [ref(Owner().add_to(totals).identify(1).recorder) for _ in range(100)]
+    recorders = [ref(StandInClient().add_to(totals).identify(1).recorder) for _ in range(100)]
     gc.collect()
-    Owner().add_to(totals)
+    StandInClient().add_to(totals)
     gc.collect()
     assert sum(recorder() is not None for recorder in recorders) <= 1
     assert single(totals) == {"recorded": 100, "dropped": 100}
@@ -115,7 +115,7 @@ def test_collected_clients_do_not_accumulate_without_reads() -> None:
 
 def test_in_the_child_of_a_fork_the_sums_continue() -> None:
     totals = EventTotals()
-    owner = Owner().add_to(totals).identify(3)
+    owner = StandInClient().add_to(totals).identify(3)
     totals.read()
     for after_fork in (totals, owner.recorder):
         after_fork.after_fork()

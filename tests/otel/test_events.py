@@ -37,28 +37,28 @@ async def test_an_evaluation_is_an_event_of_the_semantic_conventions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "context", "default", "told"),
+    ("key", "context", "default", "expected"),
     [
         pytest.param("off", USER, "", {"reason": "disabled", "variant": "0"}, id="off"),
         pytest.param("checkout", Context("bob"), False, {"reason": "default", "variant": "1"}, id="fallthrough"),
         pytest.param("experiment", USER, "", {"reason": "split", "variant": "0"}, id="an experiment"),
-        pytest.param("missing", USER, "", {"reason": "error", "error": "flag_not_found"}, id="no such flag"),
-        pytest.param("checkout", USER, "", {"reason": "error", "error": "type_mismatch"}, id="another type"),
-        pytest.param("checkout", INVALID, False, {"reason": "error", "error": "targeting_key_missing"}, id="nobody"),
+        pytest.param("missing", USER, "", {"reason": "error", "error": "flag_not_found"}, id="an unknown flag"),
+        pytest.param("checkout", USER, "", {"reason": "error", "error": "type_mismatch"}, id="a value of another type"),
+        pytest.param("checkout", INVALID, False, {"reason": "error", "error": "targeting_key_missing"}, id="an invalid context"),
         pytest.param("checkout", None, False, {"reason": "error", "error": "targeting_key_missing"}, id="no context"),
-        pytest.param("broken", USER, 0, {"reason": "error", "error": "parse_error"}, id="a flag that makes no sense"),
+        pytest.param("broken", USER, 0, {"reason": "error", "error": "parse_error"}, id="a malformed flag"),
     ],
 )
 async def test_reasons_and_errors_have_the_words_of_the_conventions(
-    key: str, context: Context | None, default: object, told: Mapping[str, str]
+    key: str, context: Context | None, default: object, expected: Mapping[str, str]
 ) -> None:
     logs = Logs()
     async with client_with(EventsHook(logger_provider=logs.provider, context_id="omit")) as client:
         await client.variation(key, context, default)
     (found,) = logs.attributes
     names = {"reason": "feature_flag.result.reason", "variant": "feature_flag.result.variant", "error": "error.type"}
-    assert {name: found[attribute] for name, attribute in names.items() if attribute in found} == told
-    assert ("feature_flag.error.message" in found) is ("error" in told)
+    assert {name: found[attribute] for name, attribute in names.items() if attribute in found} == expected
+    assert ("feature_flag.error.message" in found) is ("error" in expected)
 
 
 async def test_the_reason_of_an_override_is_static() -> None:
@@ -83,12 +83,12 @@ async def test_each_reason_and_error_has_a_word(reason: ReasonKind, error: Error
     assert ("error.type" in found) is (error is not None)
 
 
-@pytest.mark.parametrize(("context_id", "told"), [("key", ANNA), ("omit", None)])
-async def test_an_event_identifies_the_context_as_configured(context_id: Any, told: str | None) -> None:
+@pytest.mark.parametrize(("context_id", "expected"), [("key", ANNA), ("omit", None)])
+async def test_an_event_identifies_the_context_as_configured(context_id: Any, expected: str | None) -> None:
     logs = Logs()
     async with client_with(EventsHook(logger_provider=logs.provider, context_id=context_id)) as client:
         await client.variation("checkout", USER, False)
-    assert logs.attributes[0].get("feature_flag.context.id") == told
+    assert logs.attributes[0].get("feature_flag.context.id") == expected
 
 
 def test_an_unknown_context_id_is_refused() -> None:
@@ -99,22 +99,22 @@ def test_an_unknown_context_id_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "expected"),
     [
         pytest.param("checkout", True, id="a boolean"),
         pytest.param("number", 2.5, id="a number"),
-        pytest.param("text", "t" * 256, id="text, cut"),
+        pytest.param("text", "t" * 256, id="text, truncated"),
         pytest.param("object", '{"a": [1]}', id="an object as JSON"),
-        pytest.param("null", None, id="null is not told"),
+        pytest.param("null", None, id="null is left out"),
     ],
 )
-async def test_an_event_has_the_value_if_configured(key: str, told: object) -> None:
+async def test_an_event_has_the_value_if_configured(key: str, expected: object) -> None:
     logs = Logs()
     hooks = EventsHook(logger_provider=logs.provider), EventsHook(logger_provider=logs.provider, include_value=True)
     async with client_with(*hooks) as client:
         await client.variation(key, USER)
     with_value, without = logs.attributes
-    assert with_value.get("feature_flag.result.value") == told
+    assert with_value.get("feature_flag.result.value") == expected
     assert "feature_flag.result.value" not in without
 
 
@@ -130,8 +130,8 @@ async def test_an_event_is_in_the_current_trace() -> None:
 @pytest.mark.parametrize(
     ("options", "events"),
     [
-        pytest.param({}, 3, id="each answer once"),
-        pytest.param({"repeats": True}, 6, id="or every one"),
+        pytest.param({}, 3, id="each result once"),
+        pytest.param({"repeats": True}, 6, id="every evaluation"),
     ],
 )
 async def test_within_a_span_a_result_is_reported_once_unless_repeats_is_set(options: dict[str, Any], events: int) -> None:
@@ -167,7 +167,7 @@ async def test_a_result_is_reported_again_in_another_span_and_without_a_span() -
 
 
 async def test_spans_that_ended_are_not_remembered() -> None:
-    # Without a processor: an exporter may hold on to a record, and with it to its span.
+    # Without a processor: an exporter may keep a record, and the record keeps its span.
     hook, traces = EventsHook(logger_provider=LoggerProvider(shutdown_on_exit=False)), TracerProvider(shutdown_on_exit=False)
     async with client_with(hook) as client:
         for _ in range(3):

@@ -54,7 +54,7 @@ async def test_the_status_of_a_client_is_measured_until_it_is_collected() -> Non
 
 
 def events(measured: Measured) -> dict[str, dict[tuple[object, ...], object]]:
-    """Every measurement of events, by its outcome."""
+    """Every measurement of events, by outcome."""
     return {outcome: measured.points(f"aioflags.events.{outcome}") for outcome in ("recorded", "sent", "dropped", "pending")}
 
 
@@ -98,8 +98,8 @@ async def test_the_events_of_clients_of_one_environment_are_added_up() -> None:
         assert measured.points("aioflags.events.recorded")["single",] == 2
 
 
-def told_by(plugin: MetricsPlugin) -> Client:
-    """A client whose events a service takes."""
+def sending_client(plugin: MetricsPlugin) -> Client:
+    """A client whose events are accepted by a service."""
     config = Config(
         http=Service().http(),
         events=Events(flush_interval=None, diagnostic_opt_out=True),
@@ -112,7 +112,7 @@ def told_by(plugin: MetricsPlugin) -> Client:
 async def test_counts_of_events_do_not_fall_when_a_client_is_collected() -> None:
     measured = Measured()
     plugin = MetricsPlugin(meter_provider=measured.provider)
-    kept, gone = told_by(plugin), told_by(plugin)
+    kept, gone = sending_client(plugin), sending_client(plugin)
     async with kept, gone:
         for client in (kept, gone):
             client.identify(USER)
@@ -142,7 +142,7 @@ async def test_a_collection_reads_the_totals_once() -> None:
         for outcome in outcomes:
             reading.read_for(outcome)
         assert totals.looks == collections
-    for _ in range(3):  # a collector that wants this one alone
+    for _ in range(3):  # a collector that reads only this metric
         reading.read_for("sent")
     assert totals.looks == 5
 

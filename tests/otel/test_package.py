@@ -20,9 +20,9 @@ async def test_no_attribute_of_a_context_is_exported() -> None:
     async with Client.local(DOCUMENT, Config(hooks=hooks, plugins=[plugin])) as client:
         with traces.tracer.start_as_current_span("request"):
             await client.variation("checkout", USER, False)
-    told = f"{logs.records} {[span.to_json() for span in traces.spans]} {measured.reader.get_metrics_data()}"
-    assert "anna" in told
-    assert SECRET not in told
+    exported = f"{logs.records} {[span.to_json() for span in traces.spans]} {measured.reader.get_metrics_data()}"
+    assert "anna" in exported
+    assert SECRET not in exported
 
 
 @pytest.mark.real_time

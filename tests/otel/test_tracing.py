@@ -39,16 +39,16 @@ async def test_an_evaluation_adds_an_event_to_the_current_span() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context_id", "told"), [("key", ANNA), ("omit", None), ("hash", hashlib.sha256(ANNA.encode()).hexdigest())]
+    ("context_id", "expected"), [("key", ANNA), ("omit", None), ("hash", hashlib.sha256(ANNA.encode()).hexdigest())]
 )
-async def test_a_span_identifies_the_context_as_configured(context_id: Any, told: str | None) -> None:
+async def test_a_span_identifies_the_context_as_configured(context_id: Any, expected: str | None) -> None:
     traces = Traces()
     async with client_with(TracingHook(tracer_provider=traces.provider, spans=True, context_id=context_id)) as client:
         with traces.tracer.start_as_current_span("request"):
             await client.variation("checkout", USER, False)
     own, parent = traces.spans
     shown = own.attributes, parent.events[0].attributes
-    assert [(attributes or {}).get("feature_flag.context.id") for attributes in shown] == [told, told]
+    assert [(attributes or {}).get("feature_flag.context.id") for attributes in shown] == [expected, expected]
 
 
 async def test_the_span_event_has_the_value_as_json_if_configured() -> None:

@@ -129,7 +129,7 @@ def test_a_reset_that_fails_in_the_child_does_not_prevent_the_others(caplog: pyt
 
 async def test_in_the_child_an_evaluation_takes_the_short_way_since_nothing_is_recorded_there() -> None:
     service = Service(Answer(202))
-    async with telling(service) as client:
+    async with client_with_events(service) as client:
         assert client.variation_nowait("f", USER, 0) == 1
         assert client._report_to is not None
 
@@ -197,8 +197,8 @@ async def test_a_client_that_was_reading_its_file_when_somebody_forked_reads_it_
 
 
 @asynccontextmanager
-async def telling(service: Service, **options: Any) -> AsyncGenerator[Client, None]:
-    """A client with a flag, which sends its events when it is told to."""
+async def client_with_events(service: Service, **options: Any) -> AsyncGenerator[Client, None]:
+    """A client with a flag, which sends its events only when it is flushed."""
     system = DataSystem.custom(synchronizers=[MemorySource.from_document({"flagValues": {"f": 1}})])
     events = Events(flush_interval=86_400, diagnostic_opt_out=True)
     async with Client(KEY, Config(http=service.http(), data_system=system, events=events, **options)) as client:
@@ -212,7 +212,7 @@ def tracked(service: Service) -> list[str]:
 
 async def test_what_the_parent_recorded_the_parent_sends_and_the_child_its_own() -> None:
     service = Service()
-    async with telling(service) as client:
+    async with client_with_events(service) as client:
         client.track("the parent's", USER)
 
         async def child() -> None:
@@ -264,7 +264,7 @@ async def test_the_child_has_an_instance_id_of_its_own_on_all_its_requests() -> 
 async def test_what_the_parent_is_sending_holds_up_nobody_in_the_child() -> None:
     service = Service()
     service.takes = [*[Answer(202, after=HANG)] * 5, Answer(202)]
-    async with telling(service, close_timeout=0.2) as client:
+    async with client_with_events(service, close_timeout=0.2) as client:
         for number in range(5):
             client.track(str(number), USER)
             assert not await client.flush_and_wait(0.05)
@@ -311,7 +311,7 @@ class Noting(Hook, Plugin):
 
 async def test_plugins_are_registered_again_in_the_child_and_their_hooks_are_there_once() -> None:
     noting = Noting()
-    async with telling(Service(), plugins=[noting]) as client:
+    async with client_with_events(Service(), plugins=[noting]) as client:
         assert noting.heard == ["get_hooks", "register"]
 
         async def child() -> None:
@@ -330,7 +330,7 @@ async def test_plugins_are_registered_again_in_the_child_and_their_hooks_are_the
 
 async def test_what_hooks_still_have_to_do_for_the_parent_is_not_done_twice() -> None:
     noting = Noting()
-    async with telling(Service(), hooks=[noting]) as client:
+    async with client_with_events(Service(), hooks=[noting]) as client:
         client.track("the parent's", USER)
 
         async def child() -> None:

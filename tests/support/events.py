@@ -1,4 +1,4 @@
-"""A client whose events are posted to a scripted service, flags for every kind of event, and short texts for records."""
+"""A client that posts events to a scripted service, flags for every kind of event, and short texts for records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,19 @@ from aioflags.sources import MemorySource
 from tests.support.canaries import KEY, secretive
 from tests.support.scripted_http import Service
 
-__all__ = ["AN", "FAR", "ORG", "U1", "U2", "Told", "document", "flag", "records", "telling", "telling_client"]
+__all__ = [
+    "AN",
+    "FAR",
+    "ORG",
+    "U1",
+    "U2",
+    "ClientWithEvents",
+    "client_with_events",
+    "document",
+    "flag",
+    "records",
+    "unstarted_client",
+]
 
 FAR: Final = 32_503_680_000_000
 """The year 3000, in milliseconds."""
@@ -82,7 +94,7 @@ def document() -> dict[str, Any]:
     }
 
 
-class Told:
+class ClientWithEvents:
     """A client, and the payloads that it posts."""
 
     def __init__(self, client: Client, service: Service) -> None:
@@ -107,7 +119,7 @@ class Told:
         assert len(payloads) <= 1
         return payloads[0] if payloads else []
 
-    async def told(self) -> list[str]:
+    async def sent_records(self) -> list[str]:
         """The records of the payload in short: ``feature plain``, ``index u1``, ``summary plain:2``."""
         return [short(record) for record in await self.payload()]
 
@@ -133,16 +145,16 @@ def short(record: Mapping[str, Any]) -> str:
 
 
 @asynccontextmanager
-async def telling(
+async def client_with_events(
     flags: Mapping[str, object] | None = None, service: Service | None = None, **events: Any
-) -> AsyncGenerator[Told, None]:
+) -> AsyncGenerator[ClientWithEvents, None]:
     """A started client with these flags, which flushes only on request."""
     service = service or Service()
-    async with telling_client(service, flags, **events) as client:
-        yield Told(client, service)
+    async with unstarted_client(service, flags, **events) as client:
+        yield ClientWithEvents(client, service)
 
 
-def telling_client(service: Service, flags: Mapping[str, object] | None = None, **events: Any) -> Client:
+def unstarted_client(service: Service, flags: Mapping[str, object] | None = None, **events: Any) -> Client:
     """A client with these flags that is not started, and flushes only on request."""
     options: dict[str, Any] = {"flush_interval": 86_400.0, "diagnostic_opt_out": True, **events}
     source = MemorySource.from_document(document() if flags is None else flags)
