@@ -1,4 +1,4 @@
-"""Plugins: asked for their hooks, shown the client before it has data; one that fails or hangs harms nobody."""
+"""Plugins: get_hooks, then register before the client has data; and plugins that fail or hang."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ USER = secretive("anna")
 DOCUMENT = {"flagValues": {"f": 1}}
 
 
-class Noting(Plugin):
-    """Notes what is asked of it; brings the hooks that it was made with."""
+class RecordingPlugin(Plugin):
+    """Records its calls, and returns the hooks it was made with."""
 
     def __init__(self, name: str, log: list[str], *hooks: Hook) -> None:
         self.name = name
@@ -41,22 +41,22 @@ class Noting(Plugin):
         self.environments.append(environment)
 
 
-class Waiting(Noting):
-    """Takes its time to register."""
+class Waiting(RecordingPlugin):
+    """Takes some seconds to register."""
 
     def __init__(self, name: str, log: list[str], seconds: float = 1) -> None:
         super().__init__(name, log)
         self.seconds = seconds
 
-    async def register(  # type: ignore[override]  # Plugin allows both, Noting only the one
+    async def register(  # type: ignore[override]  # Plugin allows both, RecordingPlugin only the one
         self, client: Client, environment: EnvironmentMetadata
     ) -> None:
         await asyncio.sleep(self.seconds)
         super().register(client, environment)
 
 
-class Failing(Noting):
-    """Raises where it is told to."""
+class Failing(RecordingPlugin):
+    """Raises in the method ``at``."""
 
     def __init__(self, name: str, log: list[str], *hooks: Hook, at: str) -> None:
         super().__init__(name, log, *hooks)
@@ -92,19 +92,19 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
 
 
-# -- when they are called
+# -- order of calls
 
 
-async def test_all_are_asked_for_hooks_before_the_first_is_registered() -> None:
+async def test_get_hooks_of_all_plugins_is_called_before_the_first_register() -> None:
     log: list[str] = []
-    client = client_with(Noting("p1", log), Noting("p2", log))
+    client = client_with(RecordingPlugin("p1", log), RecordingPlugin("p2", log))
     assert log == []
     async with client:
         assert log == ["p1.get_hooks", "p2.get_hooks", "p1.register", "p2.register"]
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
-async def test_the_start_goes_from_hooks_over_big_segments_and_plugins_to_the_sources(kind: str) -> None:
+async def test_a_start_calls_get_hooks_then_big_segments_then_register_then_the_sources(kind: str) -> None:
     log: list[str] = []
 
     class Polled(ScriptedMemberships):
@@ -116,19 +116,19 @@ async def test_the_start_goes_from_hooks_over_big_segments_and_plugins_to_the_so
         log.append("a source is asked")
         yield Update(state=SourceState.VALID, directive=None)
 
-    plugin = Waiting("p", log) if kind == "coroutine" else Noting("p", log)
-    system = DataSystem.custom(synchronizers=[from_function("told", follow)])
+    plugin = Waiting("p", log) if kind == "coroutine" else RecordingPlugin("p", log)
+    system = DataSystem.custom(synchronizers=[from_function("follow", follow)])
     big_segments = BigSegments(store=Polled())
     config = Config(plugins=[plugin], data_system=system, big_segments=big_segments, events=Events(send_events=False))
     async with Client(KEY, config):
         assert log == ["p.get_hooks", "big segments are polled", "p.register", "a source is asked"]
 
 
-async def test_a_plugin_may_ask_how_the_store_of_big_segments_is_doing_while_it_registers() -> None:
+async def test_a_plugin_can_read_the_big_segment_status_while_it_registers() -> None:
     found: list[StoreStatus] = []
 
-    class Asking(Noting):
-        async def register(  # type: ignore[override]  # Plugin allows both, Noting only the one
+    class Asking(RecordingPlugin):
+        async def register(  # type: ignore[override]  # Plugin allows both, RecordingPlugin only the one
             self, client: Client, environment: EnvironmentMetadata
         ) -> None:
             found.append(await client.big_segments_status())
@@ -139,7 +139,7 @@ async def test_a_plugin_may_ask_how_the_store_of_big_segments_is_doing_while_it_
         assert store.polls == 1
 
 
-async def test_a_client_that_is_closed_while_a_plugin_registers_polls_no_more() -> None:
+async def test_a_client_that_is_closed_while_a_plugin_registers_stops_polling() -> None:
     store = ScriptedMemberships(updated=now_ms())
     client = client_with(Waiting("p", [], seconds=3600), big_segments=BigSegments(store=store, status_poll_interval=1))
     start = asyncio.create_task(client.start())
@@ -151,7 +151,7 @@ async def test_a_client_that_is_closed_while_a_plugin_registers_polls_no_more() 
     await asyncio.wait([start])
 
 
-async def test_they_are_called_once_however_often_the_client_is_started() -> None:
+async def test_plugins_are_called_once_if_the_client_is_started_several_times() -> None:
     log: list[str] = []
     client = client_with(Waiting("p", log))
     await asyncio.gather(client.start(), client.start(), client.start(0))
@@ -163,9 +163,9 @@ async def test_they_are_called_once_however_often_the_client_is_started() -> Non
     assert log == ["p.get_hooks", "p.register"]
 
 
-async def test_a_client_that_was_closed_before_asks_nobody() -> None:
+async def test_a_client_that_was_closed_before_its_start_calls_no_plugin() -> None:
     log: list[str] = []
-    client = client_with(Noting("p", log))
+    client = client_with(RecordingPlugin("p", log))
     await client.aclose()
     with pytest.raises(LifecycleError):
         await client.start()
@@ -174,15 +174,15 @@ async def test_a_client_that_was_closed_before_asks_nobody() -> None:
 
 @pytest.mark.parametrize("start_wait", [0, 5])
 @pytest.mark.parametrize("options", [{}, {"offline": True}], ids=["online", "offline"])
-async def test_a_start_returns_when_all_are_registered(start_wait: float, options: dict[str, Any]) -> None:
+async def test_a_start_returns_when_all_plugins_are_registered(start_wait: float, options: dict[str, Any]) -> None:
     log: list[str] = []
-    client = client_with(Waiting("p1", log), Noting("p2", log), **options)
+    client = client_with(Waiting("p1", log), RecordingPlugin("p2", log), **options)
     await client.start(start_wait)
     assert log[2:] == ["p1.register", "p2.register"]
     await client.aclose()
 
 
-async def test_every_start_returns_no_earlier() -> None:
+async def test_concurrent_starts_return_when_all_plugins_are_registered() -> None:
     log: list[str] = []
     client = client_with(Waiting("p", log), offline=True)
     first = asyncio.create_task(client.start())
@@ -193,7 +193,7 @@ async def test_every_start_returns_no_earlier() -> None:
     await client.aclose()
 
 
-async def test_a_plugin_sees_the_client_before_its_data_and_may_use_it() -> None:
+async def test_a_plugin_gets_the_client_before_it_has_data_and_can_evaluate_flags() -> None:
     added = RecordingHook("added")
 
     class Using(Plugin):
@@ -211,7 +211,7 @@ async def test_a_plugin_sees_the_client_before_its_data_and_may_use_it() -> None
     assert len(added.calls) == 1
 
 
-async def test_the_limit_of_a_start_counts_from_when_they_are_registered() -> None:
+async def test_the_start_wait_begins_when_all_plugins_are_registered() -> None:
     began = asyncio.get_running_loop().time()
     client = without_data(Waiting("slow", [], seconds=4), start_wait=2)
     starting = asyncio.create_task(client.start())
@@ -222,13 +222,13 @@ async def test_the_limit_of_a_start_counts_from_when_they_are_registered() -> No
     await client.aclose()
 
 
-# -- what they bring, and are told
+# -- hooks and metadata
 
 
-async def test_their_hooks_stand_between_those_configured_or_added_before_and_those_added_after() -> None:
+async def test_hooks_of_plugins_run_after_configured_hooks_and_before_hooks_added_later() -> None:
     log: list[str] = []
     hooks = [RecordingHook(name, log) for name in ("configured", "early", "p1.a", "p1.b", "p2", "late")]
-    plugins = [Noting("p1", [], *hooks[2:4]), Noting("p2", [], hooks[4])]
+    plugins = [RecordingPlugin("p1", [], *hooks[2:4]), RecordingPlugin("p2", [], hooks[4])]
     client = client_with(*plugins, hooks=hooks[:1])
     client.add_hook(hooks[1])
     async with client:
@@ -240,21 +240,21 @@ async def test_their_hooks_stand_between_those_configured_or_added_before_and_th
 @pytest.mark.parametrize(
     ("options", "application"),
     [
-        pytest.param({}, None, id="nothing is said of the application"),
+        pytest.param({}, None, id="no application"),
         pytest.param(
             {"application_id": "shop", "application_version": "1.0"},
             ApplicationMetadata(id="shop", version="1.0"),
-            id="all is said",
+            id="an application with id and version",
         ),
         pytest.param(
             {"application_id": "my shop", "application_version": "1.0"},
             ApplicationMetadata(id=None, version="1.0"),
-            id="what cannot be sent is not told",
+            id="an application id that cannot be sent is left out",
         ),
     ],
 )
-async def test_they_are_told_where_they_are(options: dict[str, Any], application: ApplicationMetadata | None) -> None:
-    plugin = Noting("p", [])
+async def test_plugins_get_the_environment(options: dict[str, Any], application: ApplicationMetadata | None) -> None:
+    plugin = RecordingPlugin("p", [])
     config = Config(plugins=[plugin], offline=True, wrapper_name="w", wrapper_version="2", **options)
     async with Client(KEY, config):
         pass
@@ -263,7 +263,7 @@ async def test_they_are_told_where_they_are(options: dict[str, Any], application
     assert KEY not in repr(plugin.environments)
 
 
-async def test_a_subclass_may_leave_out_what_it_does_not_need() -> None:
+async def test_a_plugin_may_omit_get_hooks_and_register() -> None:
     class Lazy(Plugin):
         name = "lazy"
 
@@ -275,13 +275,13 @@ async def test_a_subclass_may_leave_out_what_it_does_not_need() -> None:
 
 
 @pytest.mark.holds("CS-C11")
-async def test_a_plugin_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_plugin_that_fails_is_logged_and_the_other_plugins_run(caplog: pytest.LogCaptureFixture) -> None:
     log: list[str] = []
     hooks = [RecordingHook("h1"), RecordingHook("h2"), RecordingHook("h3")]
     plugins = [
         Failing("p1", log, hooks[0], at="register"),
         Failing("p2", log, hooks[1], at="get_hooks"),
-        Noting("p3", log, hooks[2]),
+        RecordingPlugin("p3", log, hooks[2]),
     ]
     async with client_with(*plugins) as client:
         assert await client.variation("f", USER, 0) == 1
@@ -291,22 +291,22 @@ async def test_a_plugin_that_fails_harms_no_other(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize("brought", [None, "hooks", [print], [RecordingHook]])
-async def test_what_is_no_hook_is_not_taken(brought: Any, caplog: pytest.LogCaptureFixture) -> None:
-    class Odd(Plugin):
+async def test_a_result_of_get_hooks_that_is_not_a_list_of_hooks_is_ignored(brought: Any, caplog: pytest.LogCaptureFixture) -> None:
+    class WrongHooks(Plugin):
         name = "odd"
 
         def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:
             return brought  # type: ignore[no-any-return]  # the mistake
 
-    async with client_with(Odd()) as client:
+    async with client_with(WrongHooks()) as client:
         assert await client.variation("f", USER, 0) == 1
     assert errors(caplog) == ["plugin odd: get_hooks failed"]
 
 
-async def test_a_plugin_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_plugin_that_hangs_is_abandoned_with_an_error(caplog: pytest.LogCaptureFixture) -> None:
     log: list[str] = []
     began = asyncio.get_running_loop().time()
-    async with client_with(Waiting("slow", log, seconds=3600), Noting("next", log)) as client:
+    async with client_with(Waiting("slow", log, seconds=3600), RecordingPlugin("next", log)) as client:
         assert asyncio.get_running_loop().time() - began == pytest.approx(5)
         assert await client.variation("f", USER, 0) == 1
     assert log == ["slow.get_hooks", "next.get_hooks", "next.register"]
@@ -314,7 +314,7 @@ async def test_a_plugin_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture)
 
 
 class Forgetful(Failing):
-    """Loses its name once it was accepted."""
+    """Deletes its name after the client has accepted it."""
 
     def __init__(self, at: str) -> None:
         super().__init__("forgetful", [], at=at)
@@ -326,7 +326,7 @@ class Forgetful(Failing):
             raise ValueError(self.at)
         return ()
 
-    async def register(  # type: ignore[override]  # Plugin allows both, Noting only the one
+    async def register(  # type: ignore[override]  # Plugin allows both, RecordingPlugin only the one
         self, client: Client, environment: EnvironmentMetadata
     ) -> None:
         if self.at == "hang":
@@ -336,7 +336,7 @@ class Forgetful(Failing):
 
 
 @pytest.mark.parametrize(
-    ("at", "said"),
+    ("at", "logged"),
     [
         ("get_hooks", "plugin Forgetful: get_hooks failed"),
         ("register", "plugin Forgetful: register failed"),
@@ -344,32 +344,34 @@ class Forgetful(Failing):
     ],
 )
 @pytest.mark.holds("CS-C11")
-async def test_one_that_fails_without_a_name_is_named_by_its_type(at: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_plugin_without_a_name_is_logged_with_its_type(
+    at: str, logged: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with client_with(Forgetful(at)) as client:
         assert client.status.status == "READY"
         assert await client.variation("f", USER, 0) == 1
-    assert errors(caplog) == [said]
+    assert errors(caplog) == [logged]
 
 
 @pytest.mark.holds("CS-C11")
-async def test_one_that_waits_for_a_task_that_was_cancelled_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_plugin_that_awaits_a_cancelled_task_has_failed(caplog: pytest.LogCaptureFixture) -> None:
     log: list[str] = []
 
-    class Abandoned(Noting):
-        async def register(  # type: ignore[override]  # Plugin allows both, Noting only the one
+    class Abandoned(RecordingPlugin):
+        async def register(  # type: ignore[override]  # Plugin allows both, RecordingPlugin only the one
             self, client: Client, environment: EnvironmentMetadata
         ) -> None:
             task = asyncio.create_task(asyncio.sleep(3600))
             task.cancel()
             await task
 
-    async with client_with(Abandoned("p1", log), Noting("p2", log)) as client:
+    async with client_with(Abandoned("p1", log), RecordingPlugin("p2", log)) as client:
         assert client.status.status == "READY"
     assert log[-1] == "p2.register"
     assert errors(caplog) == ["plugin p1: register failed"]
 
 
-async def test_closing_does_not_wait_for_one_that_hangs() -> None:
+async def test_a_close_does_not_wait_for_a_plugin_that_hangs() -> None:
     client = client_with(Waiting("slow", [], seconds=3600))
     starting = asyncio.create_task(client.start())
     await asyncio.sleep(1)
@@ -379,7 +381,7 @@ async def test_closing_does_not_wait_for_one_that_hangs() -> None:
     assert (await starting).status == "NOT_READY"
 
 
-async def test_a_start_that_is_cancelled_cancels_it() -> None:
+async def test_a_cancelled_start_cancels_the_plugin_that_registers() -> None:
     log: list[str] = []
     client = client_with(Waiting("slow", log, seconds=3))
     starting = asyncio.create_task(client.start())
@@ -392,17 +394,17 @@ async def test_a_start_that_is_cancelled_cancels_it() -> None:
 
 
 class Nameless(Plugin):
-    """Leaves out what every plugin has."""
+    """Has no name and no methods."""
 
 
 class Numbered(Plugin):
-    """Has a name that is none."""
+    """Has a name that is not a string."""
 
     name = 7  # type: ignore[assignment]  # the mistake
 
 
 class Unreadable(Plugin):
-    """Has a name that nobody can read."""
+    """Has a name that raises when it is read."""
 
     @property
     def name(self) -> str:  # type: ignore[override]  # as some do
@@ -410,7 +412,7 @@ class Unreadable(Plugin):
 
 
 class Metadata:
-    """As plugins of another SDK look: the name stands elsewhere."""
+    """Looks like a plugin of LaunchDarkly's SDK: the name is in its metadata."""
 
     @property
     def metadata(self) -> str:
@@ -428,30 +430,38 @@ class Metadata:
         pytest.param(
             [print], r"plugins: builtin_function_or_method is not a plugin \(it has no method get_hooks\)", id="a function"
         ),
-        pytest.param([Noting], r"plugins: Noting is a class; expected a plugin, made by calling it: Noting\(…\)", id="a class"),
+        pytest.param(
+            [RecordingPlugin],
+            r"plugins: RecordingPlugin is a class; expected a plugin, made by calling it: RecordingPlugin\(…\)",
+            id="a class",
+        ),
         pytest.param([Hook()], r"plugins: Hook is not a plugin \(it has no method get_hooks\)", id="a hook"),
         pytest.param({}, "plugins: expected a sequence of Plugin, got dict", id="a mapping"),
         pytest.param("ab", "plugins: expected a sequence of Plugin, got str", id="text"),
         pytest.param(
-            [cast("type", Nameless)()], r"plugins: Nameless is not a plugin \(it has no attribute name\)", id="one without a name"
+            [cast("type", Nameless)()],
+            r"plugins: Nameless is not a plugin \(it has no attribute name\)",
+            id="a plugin without a name",
         ),
-        pytest.param([Metadata()], r"plugins: Metadata is not a plugin \(it has no attribute name\)", id="one of another SDK"),
+        pytest.param([Metadata()], r"plugins: Metadata is not a plugin \(it has no attribute name\)", id="a plugin of another SDK"),
         pytest.param(
             [Unreadable()],
             r"plugins: Unreadable is not a plugin \(reading its name raised ValueError: not today\)",
-            id="a name that fails",
+            id="a name that raises",
         ),
         pytest.param(
-            [Numbered()], r"plugins: Numbered is not a plugin \(its name is not a string but int\)", id="a name that is no text"
+            [Numbered()],
+            r"plugins: Numbered is not a plugin \(its name is not a string but int\)",
+            id="a name that is not a string",
         ),
     ],
 )
-def test_what_is_no_plugin_is_refused(plugins: Any, problem: str) -> None:
+def test_an_object_that_is_not_a_plugin_is_refused(plugins: Any, problem: str) -> None:
     with pytest.raises(ConfigError, match=f"^{problem}$"):
         Config(plugins=plugins)
 
 
-def test_a_class_of_its_own_needs_to_look_like_one() -> None:
+def test_a_class_with_the_members_of_a_plugin_is_accepted() -> None:
     class Foreign:
         name = "foreign"
 

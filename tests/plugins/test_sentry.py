@@ -23,7 +23,7 @@ FLAGS = {"flagValues": {"on": True, "off": False, "text": "t", "number": 1}}
 
 
 class Captured(Transport):
-    """Keeps what would be sent."""
+    """Keeps the envelopes instead of sending them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,14 +36,14 @@ class Captured(Transport):
 
 @contextmanager
 def request(sent: Captured) -> Generator[None, None, None]:
-    """A scope of its own, as Sentry's integrations make one for each request."""
+    """A separate scope, as Sentry's integrations make for each request."""
     with sentry_sdk.isolation_scope() as scope:
         scope.set_client(sentry_sdk.Client(dsn="https://key@sentry.test/1", transport=sent, default_integrations=False))
         yield
 
 
 def fail() -> None:
-    """An error that is told to Sentry."""
+    """Sends an error to Sentry."""
     try:
         raise ValueError("the checkout is broken")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Flags for aiohttp: in every kind of handler, and with its test client."""
+"""Flags for aiohttp: in every kind of handler, and with aiohttp's test client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANNA = {"user": "anna"}
 
 @pytest.fixture
 def source() -> MemorySource:
-    """A colour, which is red for Anna."""
+    """A flag for a colour, which is red for Anna."""
     flags = MemorySource()
     flags.update(flags.flag("colour").variations("blue", "red").fallthrough_variation(0).variation_for_user("anna", 1))
     return flags
@@ -89,12 +89,12 @@ def calling(app: web.Application) -> TestClient[web.Request, web.Application]:
     ("path", "answer"),
     [
         pytest.param("/plain", "red", id="flags"),
-        pytest.param("/twice", "[true]", id="the same flags at every call"),
+        pytest.param("/twice", "[true]", id="the same flags at each call"),
         pytest.param("/other", "blue", id="the client itself"),
         pytest.param("/ready", "", id="a readiness probe"),
     ],
 )
-async def test_a_handler_has(client: Client, path: str, answer: str, context: Any) -> None:
+async def test_a_handler_gets_the_flags_of_its_request(client: Client, path: str, answer: str, context: Any) -> None:
     async with calling(app_of(client, context=context)) as http, http.get(path) as response:
         assert (response.status, await response.text()) == (200, answer)
 
@@ -104,7 +104,7 @@ async def test_a_websocket_has_flags(client: Client) -> None:
         assert await connection.receive_str() == "red"
 
 
-async def test_a_response_that_streams_keeps_the_flags_it_began_with(client: Client, source: MemorySource) -> None:
+async def test_a_response_that_streams_keeps_the_flags_of_its_beginning(client: Client, source: MemorySource) -> None:
     async def streaming(request: web.Request) -> web.StreamResponse:
         flags = await flags_of(request)
         response = web.StreamResponse()
@@ -129,7 +129,7 @@ async def test_the_client_runs_as_long_as_the_application(client: Client) -> Non
     assert [*seen, client.status.status] == [Status.READY, Status.NOT_READY]
 
 
-async def test_a_function_makes_the_client() -> None:
+async def test_the_client_can_be_made_by_a_function() -> None:
     app = app_of(lambda: Client.local({"flagValues": {"colour": "green"}}), context=user_of)
     async with calling(app) as http, http.get("/plain") as response:
         assert await response.text() == "green"
@@ -167,7 +167,7 @@ async def test_without_a_function_the_ambient_context_is_used(client: Client) ->
         assert await response.text() == "red"
 
 
-def told(app: web.Application, kind: type[Exception]) -> list[str]:
+def errors_of_handlers(app: web.Application, kind: type[Exception]) -> list[str]:
     """The messages of the exceptions of this kind that handlers of ``app`` raise."""
     seen: list[str] = []
 
@@ -186,7 +186,7 @@ def told(app: web.Application, kind: type[Exception]) -> list[str]:
 
 async def test_a_request_without_a_context_is_refused(client: Client) -> None:
     app = app_of(client)
-    messages = told(app, ConfigError)
+    messages = errors_of_handlers(app, ConfigError)
     async with calling(app) as http, http.get("/plain") as response:
         assert response.status == 500
     assert messages[0].startswith("context: this request has none")
@@ -196,7 +196,7 @@ async def test_a_request_without_a_context_is_refused(client: Client) -> None:
 async def test_an_application_that_was_not_set_up_is_refused(path: str) -> None:
     app = web.Application()
     app.add_routes(ROUTES)
-    messages = told(app, LifecycleError)
+    messages = errors_of_handlers(app, LifecycleError)
     async with calling(app) as http, http.get(path) as response:
         assert response.status == 500
     assert "aioflags.aiohttp.setup(app, client)" in messages[0]
@@ -238,7 +238,7 @@ def test_swapped_arguments_are_refused_with_an_example() -> None:
         setup(Client.local({}), web.Application())  # type: ignore[arg-type]  # what is tested
 
 
-def test_without_aiohttp_the_error_says_what_to_install() -> None:
+def test_without_aiohttp_the_error_names_the_extra_to_install() -> None:
     program = "import sys; sys.modules['aiohttp'] = None; import aioflags.aiohttp"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ran.stderr.endswith("ModuleNotFoundError: aioflags.aiohttp needs aiohttp: pip install aiohttp\n")

@@ -25,7 +25,7 @@ from aioflags.sources import MemorySource
 
 @pytest.fixture
 def source() -> MemorySource:
-    """A colour, which is red for Anna."""
+    """A flag for a colour, which is red for Anna."""
     flags = MemorySource()
     flags.update(flags.flag("colour").variations("blue", "red").fallthrough_variation(0).variation_for_user("anna", 1))
     return flags
@@ -123,7 +123,7 @@ async def test_the_client_is_closed_when_the_other_lifespan_fails(client: Client
     assert client.status.status is Status.NOT_READY
 
 
-async def test_it_can_be_entered_inside_another_lifespan(client: Client) -> None:
+async def test_the_lifespan_can_be_entered_inside_another_lifespan(client: Client) -> None:
     flags = lifespan(client, context=user_of)
 
     @asynccontextmanager
