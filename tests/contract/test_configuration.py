@@ -1,4 +1,4 @@
-"""What the harness says about a client, and the configuration that it becomes."""
+"""Converts what the harness sends about a client to a configuration."""
 
 from __future__ import annotations
 
@@ -35,37 +35,39 @@ NULLS = dict.fromkeys(
 )
 
 
-def config(protocol: Protocol = "fdv2", /, **said: Any) -> Config:
-    nobody = Callbacks(httpx.AsyncClient())
-    return config_for(msgspec.convert({"credential": "k", **said}, SdkConfigParams), nobody, LOGGER, protocol)
+def config(protocol: Protocol = "fdv2", /, **given: Any) -> Config:
+    callbacks = Callbacks(httpx.AsyncClient())
+    return config_for(msgspec.convert({"credential": "k", **given}, SdkConfigParams), callbacks, LOGGER, protocol)
 
 
-def test_what_is_null_is_absent() -> None:
+def test_a_null_property_is_absent() -> None:
     assert config(**NULLS) == config() == Config(logger=LOGGER, events=Events(send_events=False))
 
 
 @pytest.mark.parametrize(
-    ("said", "option", "value"),
+    ("given", "option", "value"),
     [
         pytest.param({"startWaitTimeMs": 1}, "start_wait", 0.001, id="a wait of a millisecond"),
-        pytest.param({"startWaitTimeMs": 0}, "start_wait", 5, id="a wait of nothing"),
+        pytest.param({"startWaitTimeMs": 0}, "start_wait", 5, id="a wait of 0"),
         pytest.param({"serviceEndpoints": {"polling": "http://p/x/", "streaming": ""}}, "base_uri", "http://p/x", id="polls"),
         pytest.param({"serviceEndpoints": {"streaming": "http://s"}}, "stream_uri", "http://s", id="streams"),
         pytest.param({"serviceEndpoints": {"events": "http://e"}}, "events_uri", "http://e", id="events"),
-        pytest.param({"tags": {"applicationId": "", "applicationVersion": "é"}}, "application_version", "é", id="tags as they are"),
+        pytest.param(
+            {"tags": {"applicationId": "", "applicationVersion": "é"}}, "application_version", "é", id="tags that are not valid"
+        ),
         pytest.param({"wrapper": {"name": "W", "version": ""}}, "wrapper_name", "W", id="a wrapper"),
     ],
 )
-def test_options_are_taken_over(said: dict[str, Any], option: str, value: object) -> None:
-    assert getattr(config(**said), option) == value
+def test_an_option_is_converted(given: dict[str, Any], option: str, value: object) -> None:
+    assert getattr(config(**given), option) == value
 
 
-def test_the_network_options_are_taken_over() -> None:
+def test_the_network_options_are_converted() -> None:
     http = config(tls={"skipVerifyPeer": True, "customCAFile": "/ca.pem"}, proxy={"httpProxy": "http://proxy:1"}).http
     assert (http.disable_ssl_verification, http.ca_certs, http.http_proxy) == (True, "/ca.pem", "http://proxy:1")
 
 
-def test_the_options_of_events_are_taken_over() -> None:
+def test_the_options_of_events_are_converted() -> None:
     params = {
         "baseUri": "http://e/",
         "capacity": 20,
@@ -90,7 +92,7 @@ def test_the_options_of_events_are_taken_over() -> None:
     assert config(events={"baseUri": "http://e", "enableGzip": None}).events == Events(diagnostic_opt_out=True)
 
 
-def test_sources_are_taken_over_in_order() -> None:
+def test_sources_are_converted_in_order() -> None:
     system = config(
         dataSystem={
             "initializers": [{"polling": {"baseUri": "http://a", "pollIntervalMs": None}, "streaming": None}],
@@ -116,7 +118,7 @@ def test_sources_are_taken_over_in_order() -> None:
         pytest.param({"mode": "infinite"}, 1, {"mode": "read_write", "cache": "infinite"}, id="with an endless cache"),
     ],
 )
-def test_a_store_is_taken_over(cache: dict[str, Any], mode: int, persistence: dict[str, Any]) -> None:
+def test_a_store_is_converted(cache: dict[str, Any], mode: int, persistence: dict[str, Any]) -> None:
     place = {"type": "redis", "prefix": None, "dsn": "redis://localhost:6379"}
     store = {"persistentDataStore": {"store": place, "cache": cache}}
     assert config(dataSystem={"store": store, "storeMode": mode}).data_system == DataSystem.custom(
@@ -124,14 +126,14 @@ def test_a_store_is_taken_over(cache: dict[str, Any], mode: int, persistence: di
     )
 
 
-def test_a_store_that_there_is_none_of_is_refused() -> None:
+def test_an_unknown_kind_of_store_is_refused() -> None:
     store = {"store": {"type": "consul", "dsn": "x"}, "cache": {"mode": "off"}}
     with pytest.raises(ConfigError, match="consul"):
         config(dataSystem={"store": {"persistentDataStore": store}})
 
 
 @pytest.mark.parametrize(
-    ("said", "source"),
+    ("given", "source"),
     [
         pytest.param(
             {"streaming": {"baseUri": "http://a", "initialRetryDelayMs": 1, "filter": "mobile"}},
@@ -141,16 +143,16 @@ def test_a_store_that_there_is_none_of_is_refused() -> None:
         pytest.param({"polling": {"baseUri": "http://a", "filter": "mobile"}}, Fdv1Polling(base_uri="http://a"), id="polls"),
     ],
 )
-def test_fdv1_is_taken_over_with_its_filter(said: dict[str, Any], source: object) -> None:
-    found = config("fdv1", **said)
+def test_fdv1_sources_are_converted_with_their_filter(given: dict[str, Any], source: object) -> None:
+    found = config("fdv1", **given)
     assert (list(found.data_system.synchronizers), found.payload_filter_key) == ([source], "mobile")
 
 
 @pytest.mark.parametrize(
-    ("said", "system"),
+    ("given", "system"),
     [
-        pytest.param({}, DataSystem.fdv1(), id="nothing"),
-        pytest.param({"serviceEndpoints": {"streaming": "http://s"}}, DataSystem.fdv1(), id="only where its stream is"),
+        pytest.param({}, DataSystem.fdv1(), id="no properties"),
+        pytest.param({"serviceEndpoints": {"streaming": "http://s"}}, DataSystem.fdv1(), id="only the address of the stream"),
         pytest.param(
             {"persistentDataStore": STORED},
             DataSystem.custom(persistence=Persistence(store=RedisStore("redis://localhost:6379"), mode="read_only", cache="off")),
@@ -162,23 +164,27 @@ def test_fdv1_is_taken_over_with_its_filter(said: dict[str, Any], source: object
                 synchronizers=[Fdv1Streaming(base_uri="http://a")],
                 persistence=Persistence(store=RedisStore("redis://localhost:6379"), mode="read_write", cache="off"),
             ),
-            id="a store, and a stream before polls",
+            id="a store, and a stream and polls",
         ),
-        pytest.param({"dataSystem": {}, "streaming": {"baseUri": "http://a"}}, DataSystem(), id="a data system is taken as it is"),
+        pytest.param(
+            {"dataSystem": {}, "streaming": {"baseUri": "http://a"}},
+            DataSystem(),
+            id="a data system outranks the properties of FDv1",
+        ),
     ],
 )
-def test_a_client_of_fdv1_has(said: dict[str, Any], system: DataSystem) -> None:
-    assert config("fdv1", **said).data_system == system
+def test_a_client_of_fdv1_has_the_data_system(given: dict[str, Any], system: DataSystem) -> None:
+    assert config("fdv1", **given).data_system == system
 
 
 def test_a_client_of_fdv2_without_a_data_system_has_the_default() -> None:
     assert config(streaming={"baseUri": "http://a"}).data_system == DataSystem.default()
 
 
-def test_no_source_is_added_to_those_that_are_named() -> None:
+def test_no_source_is_added_to_the_configured_sources() -> None:
     assert config(dataSystem={}).data_system == DataSystem()
 
 
-def test_what_the_sdk_refuses_is_refused() -> None:
+def test_a_value_that_the_sdk_refuses_is_refused() -> None:
     with pytest.raises(ConfigError, match="wrapper_name"):
         config(wrapper={"name": "a\nb"})

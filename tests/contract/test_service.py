@@ -1,4 +1,4 @@
-"""The contract service by its HTTP interface, with real clients behind it: what the public harness relies on."""
+"""The contract service through its HTTP interface, with real clients: what LaunchDarkly's harness relies on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from aioflags.devserver import Endpoint
-from tests.contract.harness import harnessing
+from tests.contract.harness import running_harness
 from tests.contract.service.app import SERVER_SIDE
 
 pytestmark = pytest.mark.real_time
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent.parent
 USER = {"kind": "user", "key": "u"}
 
 
-async def test_it_says_what_it_can_do() -> None:
-    async with harnessing() as harness:
+async def test_the_service_lists_its_capabilities() -> None:
+    async with running_harness() as harness:
         status = (await harness.service.get("/")).json()
     assert status["name"] == "aioflags"
     assert status["capabilities"] == list(SERVER_SIDE)
@@ -42,33 +42,33 @@ async def test_it_says_what_it_can_do() -> None:
         pytest.param(
             {"flagKey": "greeting", "defaultValue": 3, "valueType": "int", "detail": True},
             {"value": 3, "variationIndex": None, "reason": {"kind": "ERROR", "errorKind": "WRONG_TYPE"}},
-            id="a value of another type than is asked for",
+            id="a value of another type than the value type",
         ),
         pytest.param(
             {"flagKey": "number", "defaultValue": 0, "valueType": "double"}, {"value": 2.5}, id="a number with a fraction"
         ),
         pytest.param({"flagKey": "number", "defaultValue": 0.0, "valueType": "int"}, {"value": 2}, id="a whole number"),
         pytest.param({"flagKey": "greeting", "defaultValue": 3, "valueType": "any"}, {"value": "hello"}, id="any value"),
-        pytest.param({"flagKey": "greeting", "context": None, "user": {"key": "u"}}, {"value": "hello"}, id="for a user of old"),
-        pytest.param({"flagKey": "greeting", "context": {}, "defaultValue": 0}, {"value": 0}, id="for a context that is none"),
+        pytest.param({"flagKey": "greeting", "context": None, "user": {"key": "u"}}, {"value": "hello"}, id="for a legacy user"),
+        pytest.param({"flagKey": "greeting", "context": {}, "defaultValue": 0}, {"value": 0}, id="for an invalid context"),
     ],
 )
 async def test_a_flag_is_evaluated(asked: dict[str, Any], answered: dict[str, Any]) -> None:
-    async with harnessing({"flagValues": {"greeting": "hello", "number": 2.5}}) as harness:
+    async with running_harness({"flagValues": {"greeting": "hello", "number": 2.5}}) as harness:
         client = await harness.create()
         assert await harness.ask(client, "evaluate", **{"context": USER, **asked}) == answered
 
 
 @pytest.mark.parametrize(("transport", "path"), [("streaming", "/all"), ("polling", "/sdk/latest-all")])
-async def test_a_client_speaks_fdv1_alone_where_it_is_to(transport: str, path: str) -> None:
-    async with harnessing(protocol="fdv1") as harness:
+async def test_a_client_for_fdv1_uses_only_fdv1(transport: str, path: str) -> None:
+    async with running_harness(protocol="fdv1") as harness:
         client = await harness.create(**{"dataSystem": None, transport: {"baseUri": harness.flags_url, "filter": None}})
         assert await harness.value(client, "greeting") == "hello"
         assert set(harness.flags.requests) == {path}
 
 
-async def test_all_flags_are_evaluated_as_front_ends_want_them() -> None:
-    async with harnessing({"flags": {"f": {"version": 7, "on": False, "offVariation": 0, "variations": [True]}}}) as harness:
+async def test_all_flags_are_evaluated_in_the_format_of_front_ends() -> None:
+    async with running_harness({"flags": {"f": {"version": 7, "on": False, "offVariation": 0, "variations": [True]}}}) as harness:
         client = await harness.create()
         state = await harness.ask(client, "evaluateAll", context=USER, withReasons=True, clientSideOnly=None)
         hidden = await harness.ask(client, "evaluateAll", context=USER, clientSideOnly=True)
@@ -80,8 +80,8 @@ async def test_all_flags_are_evaluated_as_front_ends_want_them() -> None:
     assert hidden["state"] == {"$flagsState": {}, "$valid": True}
 
 
-async def test_a_context_is_signed() -> None:
-    async with harnessing() as harness:
+async def test_a_secure_mode_hash_is_returned() -> None:
+    async with running_harness() as harness:
         client = await harness.create(credential="secret")
         answer = await harness.ask(client, "secureModeHash", context={"kind": "user", "key": "Message"})
     assert answer == {"result": "aa747c502a898200f9e4fa21bac68136f886a0e27aec70ba06daf2e2a5cb5597"}
@@ -100,17 +100,17 @@ async def test_a_context_is_signed() -> None:
             "contextBuild",
             {"multi": [{"kind": "org", "key": "o", "name": "O"}]},
             {"output": '{"kind":"org","key":"o","name":"O"}'},
-            id="several kinds that are one are built",
+            id="a multi-context with one kind is built",
         ),
         pytest.param(
             "contextBuild",
             {"single": {"key": ""}},
             {"error": "key: expected a string that is not empty"},
-            id="a bad one is not built",
+            id="an invalid context is not built",
         ),
         pytest.param("contextConvert", {"input": '{"key":""}'}, {"output": '{"kind":"user","key":""}'}, id="a user is converted"),
         pytest.param(
-            "contextConvert", {"input": "{"}, {"error": "Input data was truncated"}, id="what is no JSON is not converted"
+            "contextConvert", {"input": "{"}, {"error": "Input data was truncated"}, id="text that is not JSON is not converted"
         ),
         pytest.param(
             "contextComparison",
@@ -128,48 +128,48 @@ async def test_a_context_is_signed() -> None:
                 "context2": {"single": {"kind": "user", "key": "u", "attributes": [{"name": "a", "value": 1}]}},
             },
             {"equals": False},
-            id="different ones are compared",
+            id="different contexts are compared",
         ),
     ],
 )
 async def test_contexts_are_built_converted_and_compared(command: str, params: dict[str, Any], answered: dict[str, Any]) -> None:
-    async with harnessing() as harness:
+    async with running_harness() as harness:
         client = await harness.create()
         assert await harness.ask(client, command, **params) == answered
 
 
-async def test_listeners_hear_of_changes_until_they_are_unregistered() -> None:
-    async with harnessing({"flagValues": {"f": 1, "other": 1}}) as harness:
+async def test_listeners_post_changes_until_they_are_unregistered() -> None:
+    async with running_harness({"flagValues": {"f": 1, "other": 1}}) as harness:
         client = await harness.create()
         await harness.ask(client, "registerFlagChangeListener", listenerId="l", callbackUri=f"{harness.callbacks_url}/old")
         await harness.ask(client, "registerFlagChangeListener", listenerId="l", callbackUri=f"{harness.callbacks_url}/flags")
         about = {"flagKey": "f", "context": USER, "defaultValue": None, "callbackUri": f"{harness.callbacks_url}/value"}
         await harness.ask(client, "registerFlagValueChangeListener", listenerId="v", **about)
         harness.flags.put("f", {"on": False, "offVariation": 0, "variations": [2]})
-        assert sorted(await harness.until_heard(2), key=str) == [
+        assert sorted(await harness.until_callbacks(2), key=str) == [
             ("/flags", {"listenerId": "l", "flagKey": "f"}),
             ("/value", {"listenerId": "v", "flagKey": "f", "oldValue": 1, "newValue": 2}),
         ]
         await harness.ask(client, "unregisterListener", listenerId="v")
         harness.flags.put("f", {"on": False, "offVariation": 0, "variations": [3]})
-        assert (await harness.until_heard(3))[2:] == [("/flags", {"listenerId": "l", "flagKey": "f"})]
+        assert (await harness.until_callbacks(3))[2:] == [("/flags", {"listenerId": "l", "flagKey": "f"})]
         again = await harness.service.post(
             client, json={"command": "unregisterListener", "unregisterListener": {"listenerId": "v"}}
         )
         assert again.status_code == 400
 
 
-async def test_hooks_tell_of_their_stages_pass_data_on_and_fail_where_they_are_to() -> None:
-    async with harnessing() as harness:
-        telling = {"name": "a", "callbackUri": f"{harness.callbacks_url}/a", "data": {"beforeEvaluation": {"x": 1}}}
+async def test_hooks_post_their_stages_pass_data_on_and_fail_as_configured() -> None:
+    async with running_harness() as harness:
+        posting = {"name": "a", "callbackUri": f"{harness.callbacks_url}/a", "data": {"beforeEvaluation": {"x": 1}}}
         failing = {"name": "b", "callbackUri": f"{harness.callbacks_url}/b", "errors": {"beforeEvaluation": "on purpose"}}
-        client = await harness.create(hooks={"hooks": [telling, failing]})
+        client = await harness.create(hooks={"hooks": [posting, failing]})
         assert await harness.value(client, "greeting", "default", detail=True) == "hello"
     asked = {"flagKey": "greeting", "context": USER, "defaultValue": "default", "method": "variation_detail"}
     asked["environmentId"] = harness.flags.environment_id
-    told = {"value": "hello", "variationIndex": 0, "reason": {"kind": "FALLTHROUGH"}}
-    after = {"stage": "afterEvaluation", "evaluationSeriesContext": asked, "evaluationDetail": told}
-    assert harness.heard == [
+    detail = {"value": "hello", "variationIndex": 0, "reason": {"kind": "FALLTHROUGH"}}
+    after = {"stage": "afterEvaluation", "evaluationSeriesContext": asked, "evaluationDetail": detail}
+    assert harness.callbacks == [
         ("/a", {"stage": "beforeEvaluation", "evaluationSeriesContext": asked, "evaluationSeriesData": {}}),
         ("/b", {**after, "evaluationSeriesData": {}}),
         ("/a", {**after, "evaluationSeriesData": {"x": 1}}),
@@ -195,12 +195,12 @@ BIG: dict[str, object] = {
     ("answers", "value", "status"),
     [
         pytest.param({"values": {"s.g2": True}}, "in", {"available": True, "stale": False}, id="a member"),
-        pytest.param({"values": None}, "out", {"available": True, "stale": False}, id="nobody"),
+        pytest.param({"values": None}, "out", {"available": True, "stale": False}, id="not a member"),
         pytest.param(None, "out", {"available": False, "stale": False}, id="a store that fails"),
     ],
 )
-async def test_the_harness_is_a_store_of_big_segments(answers: Any, value: str, status: dict[str, bool]) -> None:
-    async with harnessing(BIG) as harness:
+async def test_big_segments_are_requested_from_the_harness(answers: Any, value: str, status: dict[str, bool]) -> None:
+    async with running_harness(BIG) as harness:
         now = JSONResponse({"lastUpToDate": int(time.time() * 1000)})
         harness.answers |= {
             "/getMembership": Response("no", 500) if answers is None else JSONResponse(answers),
@@ -211,11 +211,11 @@ async def test_the_harness_is_a_store_of_big_segments(answers: Any, value: str, 
         assert await harness.value(client, "f") == value
         assert await harness.ask(client, "getBigSegmentStoreStatus") == status
     asked = {"contextHash": "C/6TXnDDIcfKOvx1zg0MovmLVCLgCLsxwAxtfx8cCtY="}
-    assert [body for path, body in harness.heard if path == "/getMembership"] == [asked]
+    assert [body for path, body in harness.callbacks if path == "/getMembership"] == [asked]
 
 
 async def test_events_are_sent_when_they_are_flushed() -> None:
-    async with harnessing() as harness:
+    async with running_harness() as harness:
         client = await harness.create(events={"baseUri": harness.flags_url, "enableDiagnostics": False, "enableGzip": True})
         await harness.ask(client, "identifyEvent", context=USER, user=None)
         await harness.ask(client, "customEvent", eventKey="bought", context=USER, data=None, omitNullData=False, metricValue=0)
@@ -228,8 +228,8 @@ async def test_events_are_sent_when_they_are_flushed() -> None:
     assert [event.problems for event in seen.newest] == [()] * 3
 
 
-async def test_no_events_are_sent_unless_they_are_wanted() -> None:
-    async with harnessing() as harness:
+async def test_no_events_are_sent_unless_they_are_configured() -> None:
+    async with running_harness() as harness:
         client = await harness.create()
         await harness.ask(client, "customEvent", eventKey="bought", context=USER, data=1)
         await harness.ask(client, "flushEvents")
@@ -237,15 +237,15 @@ async def test_no_events_are_sent_unless_they_are_wanted() -> None:
         assert harness.flags.requests[Endpoint.EVENTS] == 0
 
 
-async def test_hooks_tell_of_events() -> None:
-    async with harnessing() as harness:
-        told = {"callbackUri": harness.callbacks_url, "name": "a"}
-        client = await harness.create(hooks={"hooks": [told, {**told, "name": "b", "errors": {"afterTrack": "on purpose"}}]})
+async def test_hooks_post_tracked_events() -> None:
+    async with running_harness() as harness:
+        detail = {"callbackUri": harness.callbacks_url, "name": "a"}
+        client = await harness.create(hooks={"hooks": [detail, {**detail, "name": "b", "errors": {"afterTrack": "on purpose"}}]})
         await harness.ask(client, "customEvent", eventKey="bought", context=USER, data={"x": 1}, metricValue=None)
-        ((_, heard),) = await harness.until_heard(1)
+        ((_, callbacks),) = await harness.until_callbacks(1)
     environment = harness.flags.environment_id
     tracked = {"key": "bought", "context": USER, "environmentId": environment, "data": {"x": 1}}
-    assert heard == {"stage": "afterTrack", "trackSeriesContext": tracked}
+    assert callbacks == {"stage": "afterTrack", "trackSeriesContext": tracked}
 
 
 @pytest.mark.parametrize(
@@ -256,8 +256,8 @@ async def test_hooks_tell_of_events() -> None:
         pytest.param("write", Response("no", 409), "409 Conflict", {"/new"}, id="a write that fails"),
     ],
 )
-async def test_the_harness_is_both_ends_of_a_migration(operation: str, new: Response, result: str, asked: set[str]) -> None:
-    async with harnessing({"flagValues": {"move": "live"}}) as harness:
+async def test_the_harness_is_both_systems_of_a_migration(operation: str, new: Response, result: str, asked: set[str]) -> None:
+    async with running_harness({"flagValues": {"move": "live"}}) as harness:
         harness.answers |= {"/old": Response("from old"), "/new": new}
         client = await harness.create()
         about = {"key": "move", "context": USER, "defaultStage": "off"}
@@ -266,23 +266,23 @@ async def test_the_harness_is_both_ends_of_a_migration(operation: str, new: Resp
         options = {"readExecutionOrder": "concurrent", "trackLatency": True, "trackErrors": True, "trackConsistency": True}
         answer = await harness.ask(client, "migrationOperation", operation=operation, payload='"p"', **about, **ends, **options)
     assert result in answer["result"]
-    assert {path for path, _ in harness.heard} == asked
-    assert {body for _, body in harness.heard} == {"p"}
+    assert {path for path, _ in harness.callbacks} == asked
+    assert {body for _, body in harness.callbacks} == {"p"}
 
 
-async def test_a_harness_that_does_not_answer_callbacks_harms_nobody() -> None:
-    async with harnessing() as harness:
+async def test_a_client_works_if_the_harness_does_not_answer_callbacks() -> None:
+    async with running_harness() as harness:
         client = await harness.create()
         await harness.ask(client, "registerFlagChangeListener", listenerId="deaf", callbackUri="http://127.0.0.1:9/")
         await harness.ask(client, "registerFlagChangeListener", listenerId="l", callbackUri=harness.callbacks_url)
         for value in (1, 2):
             harness.flags.put("f", {"on": False, "offVariation": 0, "variations": [value]})
-            await harness.until_heard(value)
+            await harness.until_callbacks(value)
         assert await harness.value(client, "f") == 2
 
 
-async def test_a_client_that_was_closed_is_gone_and_its_stream_with_it() -> None:
-    async with harnessing() as harness:
+async def test_a_deleted_client_is_unknown_and_its_stream_is_closed() -> None:
+    async with running_harness() as harness:
         client = await harness.create()
         assert (await harness.service.delete(client)).status_code == 204
         async with asyncio.timeout(60):
@@ -291,8 +291,8 @@ async def test_a_client_that_was_closed_is_gone_and_its_stream_with_it() -> None
         assert (await harness.service.post(client, json={"command": "evaluate"})).status_code == 404
 
 
-async def test_a_client_without_data_is_refused_unless_it_may_fail() -> None:
-    async with harnessing() as harness:
+async def test_a_client_without_data_is_an_error_unless_the_harness_allows_it() -> None:
+    async with running_harness() as harness:
         nowhere = {"synchronizers": [{"polling": {"baseUri": f"{harness.flags_url}/nowhere"}}]}
         refused = await harness.post({"credential": "k", "dataSystem": nowhere})
         assert (refused.status_code, "404" in refused.text) == (500, True)
@@ -304,7 +304,7 @@ async def test_a_client_without_data_is_refused_unless_it_may_fail() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param("{", id="no JSON"),
+        pytest.param("{", id="not JSON"),
         pytest.param("{}", id="no command"),
         pytest.param('{"command": 7}', id="a command that is a number"),
         pytest.param('{"command": "dance"}', id="an unknown command"),
@@ -312,8 +312,8 @@ async def test_a_client_without_data_is_refused_unless_it_may_fail() -> None:
         pytest.param('{"command": "evaluate", "evaluate": {"flagKey": 7}}', id="a parameter of the wrong type"),
     ],
 )
-async def test_a_command_that_makes_no_sense_is_a_bad_request(body: str) -> None:
-    async with harnessing() as harness:
+async def test_an_invalid_command_is_a_bad_request(body: str) -> None:
+    async with running_harness() as harness:
         client = await harness.create()
         answer = await harness.service.post(client, content=body)
     assert answer.status_code == 400
@@ -328,14 +328,14 @@ async def test_a_command_that_makes_no_sense_is_a_bad_request(body: str) -> None
         pytest.param({"credential": "k", "serviceEndpoints": {"polling": "ftp://x"}}, id="with an address that the SDK refuses"),
     ],
 )
-async def test_a_client_that_makes_no_sense_is_a_bad_request(configuration: dict[str, Any]) -> None:
-    async with harnessing() as harness:
+async def test_an_invalid_client_is_a_bad_request(configuration: dict[str, Any]) -> None:
+    async with running_harness() as harness:
         answer = await harness.post(configuration)
     assert answer.status_code == 400
     assert answer.text
 
 
-async def test_the_program_serves_until_it_is_told_to_stop() -> None:
+async def test_the_program_serves_until_the_harness_stops_it() -> None:
     command = (sys.executable, "-m", "tests.contract.service", "--side", "server", "--port", "0")
     program = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
     assert program.stdout is not None

@@ -15,7 +15,7 @@ SIDES = {"server": SERVER_SIDE}
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """The arguments of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.contract.service", description=__doc__)
     parser.add_argument("--side", choices=list(SIDES), default="server", help="which SDK's suites are to be run")
     parser.add_argument(
@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
 
 
 async def main(given: argparse.Namespace) -> None:
-    """Serves until the harness wants no more."""
+    """Serves until the harness stops the service."""
     async with (
         running(SIDES[given.side], given.protocol) as service,
         serve(service.app(), host=given.host, port=given.port) as serving,

@@ -68,7 +68,7 @@ SERVER_SIDE: Final = (
     "user-type",
     "wrapper",
 )
-"""What a server-side client can do, in the harness's words."""
+"""The capabilities of a server-side client, in the names of the harness."""
 
 
 class CreateInstanceParams(Params):
@@ -77,7 +77,7 @@ class CreateInstanceParams(Params):
 
 
 class Service:
-    """The clients that a harness had made, by number. ``stopped`` is set when it wants no more."""
+    """The clients that a harness has created, by number. ``stopped`` is set when it stops the service."""
 
     def __init__(self, http: httpx.AsyncClient, tasks: TaskGroup, capabilities: Sequence[str], protocol: Protocol) -> None:
         self.stopped = anyio.Event()
@@ -89,7 +89,7 @@ class Service:
         self._entities: dict[int, Entity] = {}
 
     def app(self) -> Starlette:
-        """The application."""
+        """The ASGI application."""
         return Starlette(
             routes=[
                 Route("/", self._status, methods=["GET"]),
@@ -101,7 +101,7 @@ class Service:
         )
 
     async def aclose(self) -> None:
-        """Ends every client that is left."""
+        """Closes every client that is left."""
         while self._entities:
             await self._entities.popitem()[1].aclose()
 
@@ -115,7 +115,7 @@ class Service:
     async def _create(self, request: Request) -> Response:
         try:
             params = msgspec.json.decode(await request.body(), type=CreateInstanceParams)
-            # Named after the test, so that a line in the log says which one it belongs to.
+            # Named after the test, so that each line of the log names its test.
             logger = logging.getLogger(f"contract.{params.tag}")
             config = config_for(params.configuration, self._callbacks, logger, self._protocol)
             client = Client(params.configuration.credential, config)
@@ -150,7 +150,7 @@ class Service:
 
 @asynccontextmanager
 async def running(capabilities: Sequence[str] = SERVER_SIDE, protocol: Protocol = "fdv2") -> AsyncGenerator[Service, None]:
-    """A service, with the tasks and connections that its clients' callbacks need. In the end its clients are closed."""
+    """A service, with the tasks and connections for the callbacks of its clients. Its clients are closed at the end."""
     async with httpx.AsyncClient(trust_env=False) as http, anyio.create_task_group() as tasks:
         service = Service(http, tasks, capabilities, protocol)
         try:

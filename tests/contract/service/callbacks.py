@@ -13,22 +13,22 @@ _log = logging.getLogger(__name__)
 
 
 class Callbacks:
-    """Posts to the harness."""
+    """Posts callbacks to the harness."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
     async def ask(self, uri: str, what: Any) -> Any:
-        """One whose answer counts, as JSON. Raises ``httpx.HTTPError`` where there is none."""
+        """Post a callback, and return its answer as JSON. Raises ``httpx.HTTPError`` if there is no answer."""
         return (await self._http.post(uri, json=what)).raise_for_status().json()
 
     async def exchange(self, uri: str, text: str) -> str:
-        """Text for text. Raises ``httpx.HTTPError`` for an answer other than a success."""
+        """Post text, and return text. Raises ``httpx.HTTPError`` for an answer other than a success."""
         return (await self._http.post(uri, content=text)).raise_for_status().text
 
-    async def tell(self, uri: str, what: Any) -> None:
-        """One that nobody waits for an answer to. A harness that has gone on to its next test is no failure."""
+    async def notify(self, uri: str, what: Any) -> None:
+        """Post a callback without an answer. If the harness has finished the test, the failure is ignored."""
         try:
             await self._http.post(uri, json=what)
         except httpx.HTTPError as error:
-            _log.warning("%s was not told: %r", uri, error)
+            _log.warning("no answer from %s: %r", uri, error)

@@ -32,11 +32,11 @@ __all__ = ["CommandError", "Entity", "run_command"]
 
 
 class CommandError(Exception):
-    """The command makes no sense."""
+    """The command is unknown or invalid."""
 
 
 class Entity:
-    """A client, with what the harness attached to it."""
+    """A client, and the listeners that the harness registered with it."""
 
     def __init__(self, client: Client, callbacks: Callbacks, tasks: TaskGroup) -> None:
         self.client = client
@@ -44,7 +44,7 @@ class Entity:
         self.listeners = Listeners(client, callbacks, tasks)
 
     async def aclose(self) -> None:
-        """Ends the client and its listeners."""
+        """Closes the client and its listeners."""
         self.listeners.close()
         await self.client.aclose()
 
@@ -183,16 +183,16 @@ COMMANDS: Final = {
 
 
 async def run_command(entity: Entity, body: bytes) -> Any:
-    """Run the command in ``body``; what it answers, ``None`` for those that answer nothing.
+    """Run the command in ``body``, and return its answer; ``None`` if it has no answer.
 
     Raises:
-        CommandError, msgspec.DecodeError: it is none, or its parameters are wrong.
+        CommandError, msgspec.DecodeError: it is not a command, or its parameters are wrong.
     """
-    said = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    name = msgspec.json.decode(said.get("command", b"null"), type=str)
+    properties = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    name = msgspec.json.decode(properties.get("command", b"null"), type=str)
     if name not in COMMANDS:
         raise CommandError(f"there is no command {name!r}")
     command = COMMANDS[name]
     # A command without parameters has only its name, or null.
-    params = said.get(name, msgspec.Raw(b"null"))
+    params = properties.get(name, msgspec.Raw(b"null"))
     return await command.run(entity, msgspec.json.decode(b"{}" if bytes(params) == b"null" else params, type=command.params))

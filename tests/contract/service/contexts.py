@@ -59,14 +59,14 @@ class ContextComparisonPairParams(Params):
 
 
 def build(params: ContextBuildParams) -> dict[str, str]:
-    """The context that a program would build, as JSON text, or why it is none."""
+    """The context that a program would build, as JSON text; or the reason why it is invalid."""
     if params.single is not None:
         return _encoded(_single(params.single))
     return _encoded(Context.multi(*(_single(single) for single in params.multi or ())))
 
 
 def convert(params: ContextConvertParams) -> dict[str, str]:
-    """The context that a JSON text describes, as JSON text, or why it describes none."""
+    """The context in a JSON text, as JSON text; or the reason why it is invalid."""
     try:
         data = msgspec.json.decode(params.input)
     except msgspec.DecodeError as error:

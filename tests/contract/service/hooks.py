@@ -22,18 +22,18 @@ class CallbackHook(Hook):
         self._callbacks = callbacks
 
     async def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
-        """Tells of ``beforeEvaluation``."""
+        """Posts ``beforeEvaluation``."""
         return await self._evaluation("beforeEvaluation", series_context, data)
 
     async def after_evaluation(
         self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
     ) -> Mapping[str, object]:
-        """Tells of ``afterEvaluation``."""
-        told = {"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()}
-        return await self._evaluation("afterEvaluation", series_context, data, evaluationDetail=told)
+        """Posts ``afterEvaluation``."""
+        result = {"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()}
+        return await self._evaluation("afterEvaluation", series_context, data, evaluationDetail=result)
 
     async def after_track(self, series_context: TrackCall) -> None:
-        """Tells of ``afterTrack``."""
+        """Posts ``afterTrack``."""
         tracked = {
             "key": series_context.key,
             "context": series_context.context.to_dict(),
@@ -58,4 +58,4 @@ class CallbackHook(Hook):
     async def _stage(self, stage: str, **what: object) -> None:
         if (error := (self._wanted.errors or {}).get(stage)) is not None:
             raise RuntimeError(error)
-        await self._callbacks.tell(self._wanted.callback_uri, {"stage": stage, **what})
+        await self._callbacks.notify(self._wanted.callback_uri, {"stage": stage, **what})

@@ -31,7 +31,7 @@ class UnregisterListenerParams(Params):
 
 
 class Listeners:
-    """Those of one client, by the names that the harness gives them. One that is registered again replaces the first."""
+    """The listeners of one client, by the names that the harness gives them. A second with the same name replaces the first."""
 
     def __init__(self, client: Client, callbacks: Callbacks, tasks: TaskGroup) -> None:
         self._client = client
@@ -40,11 +40,11 @@ class Listeners:
         self._followed: dict[str, Changes[Any]] = {}
 
     def follow_flags(self, params: RegisterFlagChangeListenerParams) -> None:
-        """Every flag's configuration."""
+        """Follow the definitions of all flags."""
         self._follow(params.listener_id, params.callback_uri, self._client.changes())
 
     def follow_value(self, params: RegisterFlagValueChangeListenerParams) -> None:
-        """One flag's value for one context."""
+        """Follow the value of one flag for one context."""
         changes = self._client.changes(params.flag_key, Context.from_dict(params.context))
         self._follow(params.listener_id, params.callback_uri, changes)
 
@@ -55,19 +55,19 @@ class Listeners:
 
     async def _post(self, listener_id: str, uri: str, changes: Changes[FlagChange | ValueChange]) -> None:
         async for change in changes:
-            told: dict[str, Any] = {"listenerId": listener_id, "flagKey": change.key}
+            body: dict[str, Any] = {"listenerId": listener_id, "flagKey": change.key}
             if isinstance(change, ValueChange):
-                told |= {"oldValue": change.old_value, "newValue": change.new_value}
-            await self._callbacks.tell(uri, told)
+                body |= {"oldValue": change.old_value, "newValue": change.new_value}
+            await self._callbacks.notify(uri, body)
 
     def unregister(self, listener_id: str) -> bool:
-        """Ends one; answers whether it was there."""
+        """End one listener, and return whether it was registered."""
         changes = self._followed.pop(listener_id, None)
         if changes is not None:
             changes.close()
         return changes is not None
 
     def close(self) -> None:
-        """Ends all of them."""
+        """End all listeners."""
         for listener_id in list(self._followed):
             self.unregister(listener_id)

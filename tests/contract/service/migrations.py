@@ -36,13 +36,13 @@ class MigrationOperationParams(Params):
 
 
 async def stage_of(client: Client, params: MigrationVariationParams) -> dict[str, str]:
-    """The stage that a flag says."""
+    """The stage that a flag serves."""
     stage, _ = await client.migration_variation(params.key, Context.from_dict(params.context), params.default_stage)
     return {"result": stage.value}
 
 
 async def operate(client: Client, callbacks: Callbacks, params: MigrationOperationParams) -> dict[str, str]:
-    """One read or write; the value of the back end that decides, or its error."""
+    """One read or write. Returns the value of the authoritative system, or its error."""
 
     def asking(uri: str) -> Callable[[str | None], Awaitable[str]]:
         return lambda payload: callbacks.exchange(uri, payload or "")

@@ -71,7 +71,7 @@ class PersistentStoreLocation(Params):
 
 
 class SourceParams(Params):
-    """An initializer polls; a synchronizer does one of both."""
+    """The properties of one source. An initializer polls; a synchronizer polls or streams."""
 
     streaming: StreamingParams | None = None
     polling: PollingParams | None = None
