@@ -1,4 +1,4 @@
-"""The module is printed, written, or compared with the one that is there; mistakes are one message."""
+"""``aioflags codegen``: the module is printed, written, or compared with the existing file. A mistake is one line of text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(commands, ["codegen", *map(str, arguments)])
 
 
-def test_it_is_printed(file: Path) -> None:
+def test_the_module_is_printed(file: Path) -> None:
     result = run(file)
     assert result.stdout.splitlines()[-1] == LINE
     assert result.exit_code == 0
@@ -36,7 +36,7 @@ def test_several_files_are_one_data_set(file: Path, tmp_path: Path) -> None:
     assert run(file, other).stdout.splitlines()[-2:] == [LINE, 'THEME = Flag[str]("theme", default="dark")']
 
 
-def test_it_is_written_and_then_as_it_should_be(file: Path, tmp_path: Path) -> None:
+def test_check_succeeds_after_the_module_was_written(file: Path, tmp_path: Path) -> None:
     module = tmp_path / "flags.py"
     assert (run(file, "--check", "-o", module).exit_code, module.exists()) == (1, False)
     assert (run(file, "-o", module).stdout, module.read_text().splitlines()[-1]) == ("", LINE)
@@ -67,10 +67,10 @@ def test_an_empty_key_cannot_be_declared(file: Path) -> None:
     ("arguments", "message"),
     [
         pytest.param([], "Missing argument 'FILE...'", id="no file"),
-        pytest.param(["{file}", "--check"], "--check needs the module: --output", id="nothing to check"),
-        pytest.param(["{file}.absent"], "flags.json.absent: No such file or directory", id="no such file"),
+        pytest.param(["{file}", "--check"], "--check needs the module: --output", id="no module to check"),
+        pytest.param(["{file}.absent"], "flags.json.absent: No such file or directory", id="a missing file"),
         pytest.param(["{file}", "{file}"], 'flag "new-checkout" is in', id="one flag twice"),
-        pytest.param(["{file}", "-o", "{file}/x.py"], "x.py: Not a directory", id="nowhere to write to"),
+        pytest.param(["{file}", "-o", "{file}/x.py"], "x.py: Not a directory", id="an output below a file"),
     ],
 )
 def test_a_mistake_in_the_call_is_one_message(file: Path, arguments: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""What may be typed while the server runs, and what is answered."""
+"""Commands that can be typed while the server runs, and the replies."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ ORDERED = "FDv2 directs its clients to FDv1 now"
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "reply"),
     [
         pytest.param(["flip a"], "a is off now", id="a flag is flipped"),
-        pytest.param(["flip a", "flip a"], "a is on now", id="and back"),
+        pytest.param(["flip a", "flip a"], "a is on now", id="a flag is flipped twice"),
         pytest.param(["flip  with a space "], "with a space is off now", id="a key with spaces"),
-        pytest.param(["flip nobody"], "there is no flag 'nobody'", id="a flag that is not there"),
+        pytest.param(["flip missing"], "there is no flag 'missing'", id="an unknown flag"),
         pytest.param(["drop"], "connections cut: 0", id="connections are cut"),
         pytest.param(["flip"], f"commands: {COMMANDS}", id="half a command"),
         pytest.param(["directive"], f"commands: {COMMANDS}", id="half a directive"),
-        pytest.param(["directive on soon"], f"commands: {COMMANDS}", id="a time that is no number"),
+        pytest.param(["directive on soon"], f"commands: {COMMANDS}", id="a time that is not a number"),
         pytest.param(["directive off"], "FDv2 responses have no directive now", id="no directive"),
-        pytest.param(["help"], f"commands: {COMMANDS}", id="anything else"),
+        pytest.param(["help"], f"commands: {COMMANDS}", id="an unknown command"),
     ],
 )
-async def test_a_command_is_obeyed_and_answered(lines: list[str], said: str) -> None:
+async def test_a_command_is_executed_and_has_a_reply(lines: list[str], reply: str) -> None:
     state = ServerState.of({"flagValues": {"a": 1, "with a space": 2}})
     async with serve(create_app(state)) as serving:
-        assert [run_command(line, state, serving) for line in lines][-1] == said
+        assert [run_command(line, state, serving) for line in lines][-1] == reply
 
 
 @pytest.mark.parametrize(
-    ("line", "ttl"), [pytest.param("directive on", None, id="for good"), pytest.param("directive on 60", 60, id="for a time")]
+    ("line", "ttl"), [pytest.param("directive on", None, id="permanently"), pytest.param("directive on 60", 60, id="for a time")]
 )
 async def test_the_directive_is_switched(line: str, ttl: float | None) -> None:
     state = ServerState()
@@ -51,7 +51,7 @@ async def test_the_directive_is_switched(line: str, ttl: float | None) -> None:
         assert state.directive is None
 
 
-async def test_lines_are_taken_as_they_come_until_the_input_ends() -> None:
+async def test_commands_are_read_until_the_input_ends() -> None:
     taken: list[str] = []
     reading, writing = os.pipe()
     try:
@@ -80,7 +80,7 @@ else:
 """
 
 
-def test_a_terminal_is_attended_in_the_foreground_alone() -> None:
+def test_commands_are_read_from_a_terminal_only_in_the_foreground() -> None:
     ours, theirs = os.openpty()
     try:
         command = [sys.executable, "-uc", ATTENDED, os.ttyname(theirs)]
@@ -92,7 +92,7 @@ def test_a_terminal_is_attended_in_the_foreground_alone() -> None:
         os.close(theirs)
 
 
-def test_neither_a_pipe_nor_what_is_closed_is_attended() -> None:
+def test_commands_are_not_read_from_a_pipe_or_a_closed_input() -> None:
     reading, writing = os.pipe()
     os.close(writing)
     assert is_attended(reading) is False
@@ -100,8 +100,8 @@ def test_neither_a_pipe_nor_what_is_closed_is_attended() -> None:
     assert is_attended(reading) is False
 
 
-async def test_an_input_that_cannot_be_waited_for_is_left_alone() -> None:
+async def test_an_input_without_readiness_events_is_not_read() -> None:
     taken: list[str] = []
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123, ASYNC230 -- a file descriptor is what is wanted
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123, ASYNC230 -- the test needs a file descriptor
         await read_commands(nothing.fileno(), taken.append)
     assert taken == []

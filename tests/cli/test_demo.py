@@ -1,4 +1,4 @@
-"""How scenes look: to a person, to a program, and when one is missed."""
+"""The output of scenes: for people, for programs, and for a scene that does not happen."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def on_console(*, terminal: bool) -> tuple[list[str], int]:
     return text.getvalue().splitlines(), status
 
 
-def test_a_program_reads_one_plain_line_a_scene() -> None:
+def test_without_a_terminal_each_scene_is_one_plain_line() -> None:
     lines, status = on_console(terminal=False)
     assert lines[2] == f"directive: fdv2 directive, 12 ms. {SCENE.notice}"
     assert status == 0
 
 
-def test_a_person_sees_columns_and_colours() -> None:
+def test_a_terminal_shows_columns_and_colours() -> None:
     lines, status = on_console(terminal=True)
     assert "\x1b[1mdirective" in lines[2]
     assert "\x1b[36mFDv2" in lines[2]
@@ -45,12 +45,12 @@ def test_a_person_sees_columns_and_colours() -> None:
     assert status == 0
 
 
-def test_without_a_console_it_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_console_the_output_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert present(one_scene, None) == 0
     assert capsys.readouterr().out.startswith('{"step":"directive","protocol":"fdv2","directive":true,"ms":12.34,"notice":"Notice')
 
 
 @pytest.mark.parametrize("console", [None, Console(file=io.StringIO())])
-def test_what_was_missed_is_said_and_is_the_exit_status(console: Console | None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missed_scene_is_printed_and_sets_the_exit_status(console: Console | None, capsys: pytest.CaptureFixture[str]) -> None:
     assert present(none, console) == 1
     assert capsys.readouterr().err == "aioflags: flip: it did not happen\n"

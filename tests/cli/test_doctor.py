@@ -1,4 +1,4 @@
-"""Findings line by line and as JSON, and the exit status that goes with them."""
+"""``aioflags doctor``: findings as lines and as JSON, and the exit status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(*arguments: str, **environment: str) -> Result:
     return result
 
 
-def test_a_problem_is_told_with_what_to_do_and_ends_with_status_1() -> None:
+def test_a_problem_is_printed_with_its_remedy_and_sets_status_1() -> None:
     result = run(LAUNCHDARKLY_SDK_KEY=KEY)
     lines = result.output.splitlines()
     assert lines[:2] == [
@@ -34,7 +34,7 @@ def test_a_problem_is_told_with_what_to_do_and_ends_with_status_1() -> None:
     assert result.exit_code == 1
 
 
-def test_the_same_as_json() -> None:
+def test_a_problem_can_be_printed_as_json() -> None:
     result = run("--json")
     first = json.loads(result.stdout.splitlines()[0])
     assert first == {
@@ -46,13 +46,13 @@ def test_the_same_as_json() -> None:
     assert result.exit_code == 1
 
 
-def test_an_address_that_is_none_is_named_by_its_variable() -> None:
+def test_an_invalid_address_is_reported_with_the_name_of_its_variable() -> None:
     result = run(LAUNCHDARKLY_BASE_URI="127.0.0.1:8765")
     assert result.stderr.startswith("aioflags: LAUNCHDARKLY_BASE_URI: expected an address that starts with http:// or https://")
     assert result.exit_code == 2
 
 
-def test_a_variable_that_cannot_be_meant_is_named() -> None:
+def test_an_invalid_variable_is_reported_by_name() -> None:
     result = run(AIOFLAGS_OFFLINE="perhaps")
     assert result.stderr.startswith("aioflags: AIOFLAGS_OFFLINE: expected one of")
     assert result.exit_code == 2

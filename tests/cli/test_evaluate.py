@@ -1,4 +1,4 @@
-"""Answers, one or a batch; and what a person is told who makes a mistake."""
+"""``aioflags evaluate``: single and batch evaluations, and the messages for mistakes of the user."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def answers(result: Result) -> list[Any]:
             {"key": "bob"},
             True,
             {"value": {"items": [1, 2.5, None]}, "variationIndex": 0, "reason": FALLTHROUGH},
-            id="any type will do, whatever the default's",
+            id="the type of the default does not matter",
         ),
         pytest.param(
             "count", {"key": "bob"}, None, {"value": 3, "variationIndex": 0, "reason": FALLTHROUGH}, id="a number stays whole"
@@ -97,25 +97,25 @@ def answers(result: Result) -> list[Any]:
             {"key": "bob"},
             [1],
             {"value": [1], "variationIndex": None, "reason": {"kind": "ERROR", "errorKind": "FLAG_NOT_FOUND"}},
-            id="the default for a flag that is not there",
+            id="the default for an unknown flag",
         ),
         pytest.param(
             "release",
             {"kind": "user", "key": ""},
             "x",
             {"value": "x", "variationIndex": None, "reason": {"kind": "ERROR", "errorKind": "USER_NOT_SPECIFIED"}},
-            id="the default for a context that cannot be used",
+            id="the default for an invalid context",
         ),
         pytest.param(
             "broken",
             {"key": "bob"},
             "x",
             {"value": "x", "variationIndex": None, "reason": {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"}},
-            id="the default for a flag that makes no sense",
+            id="the default for a malformed flag",
         ),
     ],
 )
-class TestAnAnswerIs:
+class TestAnEvaluationIsAnswered:
     def test_from_the_arguments(self, file: str, key: str, context: object, default: object, answer: object) -> None:
         result = run(file, key, "--context", json.dumps(context), "--default", json.dumps(default))
         assert (answers(result), result.exit_code) == ([answer], 0)
@@ -141,21 +141,21 @@ def test_a_batch_answers_in_order(file: str) -> None:
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        pytest.param(b"{key: 1}", "byte 2: ", id="no JSON"),
+        pytest.param(b"{key: 1}", "byte 2: ", id="not JSON"),
         pytest.param(b"", "the JSON ends too early", id="an empty line"),
-        pytest.param(b"[1]", "expected object, got array", id="no object"),
+        pytest.param(b"[1]", "expected object, got array", id="not an object"),
         pytest.param(b'{"context": {}}', 'missing required property "key"', id="no key"),
         pytest.param(b'{"key": "count"}', 'missing required property "context"', id="no context"),
-        pytest.param(b'{"key": 1, "context": {}}', "key: expected string, got number", id="a key that is no string"),
+        pytest.param(b'{"key": 1, "context": {}}', "key: expected string, got number", id="a key that is not a string"),
         pytest.param(
-            b'{"key": "count", "context": "bob"}', "context: expected object, got string", id="a context that is no object"
+            b'{"key": "count", "context": "bob"}', "context: expected object, got string", id="a context that is not an object"
         ),
-        pytest.param(b'{"key": "count", "context": {"key": "\xff"}}', "", id="text that is no UTF-8"),
-        pytest.param(b'{"key": "count", "default": ' + b"[" * 100_000, "nested too deeply", id="bottomless nesting"),
-        pytest.param(b'{"key": "count", "context": {"key": "x"}, "default": 1e999}', "out of range", id="an impossible number"),
+        pytest.param(b'{"key": "count", "context": {"key": "\xff"}}', "", id="text that is not UTF-8"),
+        pytest.param(b'{"key": "count", "default": ' + b"[" * 100_000, "nested too deeply", id="deep nesting"),
+        pytest.param(b'{"key": "count", "context": {"key": "x"}, "default": 1e999}', "out of range", id="a number out of range"),
     ],
 )
-def test_a_bad_line_gets_an_error_in_its_place(file: str, line: bytes, error: str) -> None:
+def test_an_invalid_line_has_an_error_in_its_place(file: str, line: bytes, error: str) -> None:
     good = b'{"key": "count", "context": {"key": "x"}}'
     result = run(file, "--batch", stdin=b"\n".join([good, line, good, b""]))
     first, second, third = answers(result)
@@ -169,14 +169,16 @@ def test_a_bad_line_gets_an_error_in_its_place(file: str, line: bytes, error: st
     [
         pytest.param(b'{"flags":\n{"a": }}', "line 2, column 7: ", id="bad syntax names the line"),
         pytest.param(
-            b'{"flags": {"a": {"rules": [{"clauses": [{"op": 1}]}]}}}', "flags.a.rules[0].clauses[0].op: ", id="content the path"
+            b'{"flags": {"a": {"rules": [{"clauses": [{"op": 1}]}]}}}',
+            "flags.a.rules[0].clauses[0].op: ",
+            id="an invalid value names the path",
         ),
-        pytest.param(b'{"flag": {}}', "flag: ", id="a property nobody knows"),
-        pytest.param(b'{"flagValues": {"a": "\xff"}}', "line 1, ", id="no UTF-8"),
+        pytest.param(b'{"flag": {}}', "flag: ", id="an unknown property"),
+        pytest.param(b'{"flagValues": {"a": "\xff"}}', "line 1, ", id="not UTF-8"),
         pytest.param(b"", "line 1, column 1: ", id="an empty file"),
     ],
 )
-def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path, text: bytes, place: str) -> None:
+def test_a_mistake_in_the_file_is_reported_with_its_place(tmp_path: Path, text: bytes, place: str) -> None:
     path = tmp_path / "flags.json"
     path.write_bytes(text)
     result = run(str(path), "a", "--context", '{"key": "x"}')
@@ -188,15 +190,17 @@ def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path, text: byt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param(["{folder}/absent.json", "a", "--context", "{}"], "absent.json: No such file or directory", id="no such file"),
+        pytest.param(
+            ["{folder}/absent.json", "a", "--context", "{}"], "absent.json: No such file or directory", id="a missing file"
+        ),
         pytest.param(["{folder}", "a", "--context", "{}"], "Is a directory", id="a folder"),
         pytest.param(
-            ["{file}", "a", "--context", "{"], "aioflags: --context: the JSON ends too early", id="a context that is no JSON"
+            ["{file}", "a", "--context", "{"], "aioflags: --context: the JSON ends too early", id="a context that is not JSON"
         ),
         pytest.param(
             ["{file}", "a", "--context", "anna"],
             """aioflags: --context: not JSON: anna; for example '{"kind": "user", "key": "anna"}'\n""",
-            id="a mere key",
+            id="a key instead of a context",
         ),
         pytest.param(
             ["{file}", "a", "--context", "{kind: user}"],
@@ -213,15 +217,19 @@ def test_a_mistake_in_the_file_is_named_with_its_place(tmp_path: Path, text: byt
             "aioflags: --default: not JSON: True; for example true\n",
             id="a default as Python writes it",
         ),
-        pytest.param(["{file}", "a", "--context", "[]"], "aioflags: --context: expected object, got array", id="nor an object"),
         pytest.param(
-            ["{file}", "a", "--context", "{}", "--default", "{x}"], "aioflags: --default: byte 2: ", id="a default that is no JSON"
+            ["{file}", "a", "--context", "[]"],
+            "aioflags: --context: expected object, got array",
+            id="a context that is not an object",
+        ),
+        pytest.param(
+            ["{file}", "a", "--context", "{}", "--default", "{x}"], "aioflags: --default: byte 2: ", id="a default that is not JSON"
         ),
         pytest.param(["{file}", "a", "--context", '{"key": "\udcff"}'], "aioflags: --context: ", id="bytes of another encoding"),
         pytest.param(["{file}", "a"], "expected a KEY and --context, or --batch", id="no context"),
         pytest.param(["{file}"], "expected a KEY and --context, or --batch", id="no key"),
         pytest.param(["{file}", "a", "--batch"], "--batch reads keys and contexts from standard input", id="a key and a batch"),
-        pytest.param([], "Missing argument 'FILE'", id="nothing at all"),
+        pytest.param([], "Missing argument 'FILE'", id="no arguments"),
     ],
 )
 def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], message: str) -> None:
@@ -233,11 +241,11 @@ def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], m
 
 
 @pytest.mark.parametrize(
-    ("key", "context", "said"),
+    ("key", "context", "printed"),
     [
         pytest.param("broken", {"kind": "user", "key": "u"}, "serves variation 9, but has 1", id="why a flag is malformed"),
         pytest.param("cuont", {"kind": "user", "key": "u"}, 'unknown flag "cuont"; did you mean "count"?', id="a misspelled key"),
-        pytest.param("xyz", {"kind": "user", "key": "u"}, 'unknown flag "xyz"\n', id="a key like no other"),
+        pytest.param("xyz", {"kind": "user", "key": "u"}, 'unknown flag "xyz"\n', id="a key that resembles no other"),
         pytest.param("count", {"kind": "user"}, "key: expected a string, got None", id="why a context cannot be used"),
         pytest.param(
             "count",
@@ -248,9 +256,9 @@ def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], m
         ),
     ],
 )
-def test_what_is_wrong_is_said_on_standard_error(file: str, key: str, context: dict[str, Any], said: str) -> None:
+def test_a_problem_is_printed_on_standard_error(file: str, key: str, context: dict[str, Any], printed: str) -> None:
     command = [sys.executable, "-m", "aioflags", "evaluate", file, key, "--context", json.dumps(context)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0
-    assert said in ended.stderr
+    assert printed in ended.stderr
     assert ended.stderr.startswith("aioflags: ")

@@ -1,4 +1,4 @@
-"""Why a flag has its value, by a file and by a service, for people and programs; and what a mistake is answered with."""
+"""``aioflags explain``: the reason for a value, from a file and from a service, and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(*arguments: str, **environment: str) -> Result:
     )
 
 
-def test_a_file_explains_line_by_line(file: str) -> None:
+def test_a_flag_in_a_file_is_explained_line_by_line(file: str) -> None:
     result = run(file, "release", "--context", ANN)
     assert result.output.splitlines() == [
         'release is "new": TARGET_MATCH, variation 1',
@@ -57,7 +57,7 @@ def test_a_file_explains_line_by_line(file: str) -> None:
     assert result.exit_code == 0
 
 
-def test_the_same_as_json(file: str) -> None:
+def test_an_explanation_can_be_printed_as_json(file: str) -> None:
     result = run(file, "release", "--context", '{"key": "ann"}', "--json")
     found = json.loads(result.stdout)
     assert (found["value"], found["variationIndex"], found["reason"]) == ("new", 1, {"kind": "TARGET_MATCH"})
@@ -71,14 +71,14 @@ def test_a_flag_without_a_value_ends_with_status_1(file: str) -> None:
     assert result.exit_code == 1
 
 
-async def test_live_explains_by_what_the_service_has() -> None:
+async def test_live_explains_with_the_data_of_the_service() -> None:
     async with serve(WATCH.app(create_app(ServerState.of(DOCUMENT)))) as serving:
         found = await explained_live(serving.url)
     assert found["value"] == "new"
     assert found["origin"]["status"] == "READY"
 
 
-async def test_a_service_that_cannot_be_reached_is_named(unused_tcp_port: int) -> None:
+async def test_a_service_that_cannot_be_reached_is_reported_with_its_address(unused_tcp_port: int) -> None:
     found = await explained_live(f"http://127.0.0.1:{unused_tcp_port}")
     assert found["reason"]["errorKind"] == "CLIENT_NOT_READY"
     assert "ConnectError" in found["origin"]["lastError"]
@@ -100,11 +100,11 @@ async def explained_live(url: str) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param([], "expected a FILE, or --live", id="nothing"),
+        pytest.param([], "expected a FILE, or --live", id="no arguments"),
         pytest.param(["{file}"], "expected one KEY, got 0", id="no key"),
         pytest.param(["{file}", "a", "b"], "expected one KEY, got 2", id="two keys"),
         pytest.param(["--live", "a"], "no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY", id="no SDK key"),
-        pytest.param(["{file}.absent", "a"], ".absent: No such file or directory", id="no such file"),
+        pytest.param(["{file}.absent", "a"], ".absent: No such file or directory", id="a missing file"),
     ],
 )
 def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], message: str) -> None:
@@ -116,12 +116,12 @@ def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], m
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        pytest.param("{x", "--context: byte 2: ", id="no JSON"),
-        pytest.param("[]", "--context: expected object, got array", id="no object"),
+        pytest.param("{x", "--context: byte 2: ", id="not JSON"),
+        pytest.param("[]", "--context: expected object, got array", id="not an object"),
         pytest.param('{"kind": "user"}', "--context: ", id="no key"),
     ],
 )
-def test_a_context_that_is_none_is_refused(file: str, context: str, message: str) -> None:
+def test_an_invalid_context_is_refused(file: str, context: str, message: str) -> None:
     result = run(file, "release", "--context", context)
     assert message in result.stderr
     assert (result.stdout, result.exit_code) == ("", 2)
@@ -133,7 +133,7 @@ def test_a_lost_attribute_of_a_legacy_user_is_reported(file: str) -> None:
     assert result.exit_code == 0
 
 
-def test_a_mistake_in_the_file_is_named(tmp_path: Path) -> None:
+def test_a_mistake_in_the_file_is_reported_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.write_text('{"flag": {}}')
     result = run(str(path), "a", "--context", ANN)
@@ -141,7 +141,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path) -> None:
     assert result.exit_code == 2
 
 
-def test_a_variable_that_cannot_be_meant_is_named() -> None:
+def test_an_invalid_variable_is_reported_by_name() -> None:
     result = run("--live", "a", "--context", ANN, LAUNCHDARKLY_SDK_KEY="k", AIOFLAGS_OFFLINE="perhaps")
     assert "AIOFLAGS_OFFLINE: expected one of" in result.stderr
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""``aioflags lint``: its three forms, and its exit status."""
+"""``aioflags lint``: its three output formats, and its exit status."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def good(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_people_get_a_line_a_finding(bad: str) -> None:
+def test_each_finding_is_one_line_of_text(bad: str) -> None:
     ended = run(bad)
     assert ended.exit_code == 1
     assert ended.stdout.splitlines() == [
@@ -43,7 +43,7 @@ def test_people_get_a_line_a_finding(bad: str) -> None:
     assert ended.stderr == "2 findings\n"
 
 
-def test_programs_get_an_object_a_finding(bad: str) -> None:
+def test_each_finding_is_one_json_object(bad: str) -> None:
     ended = run("--json", bad)
     assert ended.exit_code == 1
     assert json.loads(ended.stdout.splitlines()[0]) == {
@@ -59,7 +59,7 @@ def test_programs_get_an_object_a_finding(bad: str) -> None:
     assert ended.stderr == ""
 
 
-def test_code_hosts_get_sarif(bad: str) -> None:
+def test_findings_can_be_printed_as_sarif(bad: str) -> None:
     ended = run("--sarif", bad)
     assert ended.exit_code == 1
     assert [result["ruleId"] for result in json.loads(ended.stdout)["runs"][0]["results"]] == [
@@ -69,12 +69,12 @@ def test_code_hosts_get_sarif(bad: str) -> None:
 
 
 @pytest.mark.parametrize(("form", "stdout"), [([], ""), (["--json"], "")])
-def test_where_nothing_is_found_all_is_well(good: str, form: list[str], stdout: str) -> None:
+def test_without_findings_the_output_is_empty_and_the_status_is_0(good: str, form: list[str], stdout: str) -> None:
     ended = run(*form, good)
     assert (ended.exit_code, ended.stdout) == (0, stdout)
 
 
-def test_one_finding_is_one(tmp_path: Path) -> None:
+def test_one_finding_is_counted_in_the_singular(tmp_path: Path) -> None:
     (tmp_path / "f.json").write_text("[]")
     assert run(str(tmp_path / "f.json")).stderr == "1 finding\n"
 
@@ -83,7 +83,7 @@ def test_one_finding_is_one(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         pytest.param([], "Missing argument", id="no file"),
-        pytest.param(["{good}", "absent.json"], "absent.json: No such file or directory", id="a file that is not there"),
+        pytest.param(["{good}", "absent.json"], "absent.json: No such file or directory", id="a missing file"),
         pytest.param(["--json", "--sarif", "{good}"], "cannot be used together", id="two forms at once"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The program as a whole: its version, its help, what it needs, and how it ends when others go away."""
+"""The program as a whole: its version, its help, missing packages, closed streams and interruptions."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_it_says_its_version() -> None:
+def test_the_version_is_printed() -> None:
     assert run(*AIOFLAGS, "--version").stdout == f"aioflags {__version__}\n"
 
 
-def test_its_help_lists_every_command() -> None:
+def test_the_help_lists_every_command() -> None:
     ended = run(*AIOFLAGS, "--help")
     assert ended.returncode == 0
     for command in ("codegen", "demo", "doctor", "evaluate", "explain", "lint", "serve", "watch"):
@@ -42,14 +42,14 @@ def test_its_help_lists_every_command() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["evaluate", "--nonsense"]])
-def test_what_it_does_not_know_it_says(arguments: list[str]) -> None:
+def test_an_unknown_command_or_option_is_reported(arguments: list[str]) -> None:
     ended = run(*AIOFLAGS, *arguments)
     assert ended.returncode == 2
     assert "nonsense" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_without_its_extra_it_says_in_one_line_what_to_install() -> None:
+def test_without_the_cli_extra_one_line_names_the_extra_to_install() -> None:
     ended = run(*without("click"), "--version")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == 'aioflags: the command line needs click: pip install "aioflags[cli]"\n'
@@ -58,7 +58,7 @@ def test_without_its_extra_it_says_in_one_line_what_to_install() -> None:
 @pytest.mark.parametrize(
     ("command", "package", "extra"), [("demo", "rich", "cli"), ("demo", "uvicorn", "demo"), ("serve", "starlette", "demo")]
 )
-def test_a_command_without_its_extra_says_what_to_install(command: str, package: str, extra: str, file: str) -> None:
+def test_a_command_without_its_extra_names_the_extra_to_install(command: str, package: str, extra: str, file: str) -> None:
     ended = run(*without(package), command, "--some", "option")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == f'aioflags: {command} needs {package}: pip install "aioflags[{extra}]"\n'
@@ -66,7 +66,7 @@ def test_a_command_without_its_extra_says_what_to_install(command: str, package:
     assert run(*without(package), "evaluate", file, "a", "--context", '{"key": "x"}').returncode == 0
 
 
-def test_a_reader_that_goes_away_is_no_error(file: str) -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_error(file: str) -> None:
     with subprocess.Popen(
         [*AIOFLAGS, "evaluate", file, "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -84,14 +84,14 @@ def test_a_reader_that_goes_away_is_no_error(file: str) -> None:
 
 
 @pytest.mark.parametrize("redirection", [">&-", "<&-", "2>&-"])
-def test_a_stream_that_is_closed_from_the_start_is_no_error(file: str, redirection: str) -> None:
+def test_a_stream_that_is_closed_from_the_start_causes_no_error(file: str, redirection: str) -> None:
     command = f"{shlex.join([*AIOFLAGS, 'evaluate', file, '--batch'])} {redirection}"
     ended = run("/bin/sh", "-c", command, stdin=LINE)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert bool(ended.stdout) == (redirection == "2>&-")
 
 
-def test_an_interruption_ends_it_without_a_traceback(file: str) -> None:
+def test_an_interruption_ends_the_program_without_a_traceback(file: str) -> None:
     with subprocess.Popen(
         [*AIOFLAGS, "evaluate", file, "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -101,6 +101,6 @@ def test_an_interruption_ends_it_without_a_traceback(file: str) -> None:
         process.stdin.flush()
         process.stdout.readline()
         os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=150)
-        assert b"Traceback" not in said
+        _, stderr = process.communicate(timeout=150)
+        assert b"Traceback" not in stderr
         assert process.returncode == 1

@@ -1,4 +1,4 @@
-"""The demonstration, as its scenes say it went; and what it says when a scene does not happen."""
+"""The scenes of ``aioflags demo``: each happens, and a scene that does not happen is reported."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SCENES = [
 
 
 @pytest.mark.real_time
-def test_every_scene_happens_in_its_order_and_soon() -> None:
-    # A proxy that nobody reaches must not matter: everything is on this machine.
+def test_every_scene_happens_in_order_and_in_time() -> None:
+    # A proxy that cannot be reached must not matter: all servers are on this machine.
     environment = {**os.environ, "http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
     command = [*AIOFLAGS, "demo", "--json"]
     ended = subprocess.run(command, capture_output=True, env=environment, check=False, timeout=150)
@@ -41,7 +41,7 @@ def test_every_scene_happens_in_its_order_and_soon() -> None:
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("how", ["silently", "by ending"])
-async def test_a_scene_that_does_not_happen_is_said_plainly(how: str) -> None:
+async def test_a_scene_that_does_not_happen_is_reported(how: str) -> None:
     async def act() -> str:
         if how == "by ending":
             raise StopAsyncIteration
