@@ -1,4 +1,4 @@
-"""What every test shares: virtual time, an alarm for calls that would block the event loop, and rule numbers in test ids."""
+"""Shared by all tests: virtual time, an error for calls that block the event loop, and rule numbers in test ids."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tests.support.redis_server import REDIS_SERVER, RedisCluster, RedisServer, 
 
 pytest_plugins = ["pytester", "tests.support.canaries", "tests.support.certificates", "tests.support.name_lookups"]
 
-# pytester forgets what a run inside a test was the first to import, and this extension cannot be imported twice.
+# pytester unloads modules that an inner run imported first. This extension cannot be imported twice, so import it here.
 importlib.import_module("yaml")
 
-# A client imports this in a thread of its own. In a fresh clone pytest rewrites its assertions then, and CPython 3.11 cannot parse
-# in two threads at once: "AST constructor recursion depth mismatch".
+# A client imports this in a separate thread. In a fresh clone pytest rewrites assertions at that time, and CPython 3.11 cannot
+# parse in two threads at once: "AST constructor recursion depth mismatch".
 importlib.import_module("aioflags.transport.clients")
 
-# In a fresh clone hypothesis first builds its tables of characters, which takes ten seconds of the test that comes first.
+# In a fresh clone hypothesis first builds its tables of characters, which takes ten seconds of the first test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-# A mutant meets the same few examples each time: it is killed or not, and by no chance.
+# Mutation runs use the same few examples each time, so their result does not depend on chance.
 settings.register_profile("mutants", settings.get_profile("patient"), derandomize=True, max_examples=25, database=None)
 settings.load_profile("patient")
 
@@ -46,7 +46,7 @@ def pytest_asyncio_loop_factories(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``@pytest.mark.holds("DS-22", "FB-13")`` puts the numbers of the rules that a test holds into its id."""
+    """``@pytest.mark.holds("DS-22", "FB-13")`` puts the numbers of the rules that a test checks into its id."""
     numbers = [str(number) for marker in metafunc.definition.iter_markers("holds") for number in marker.args]
     if numbers:
         metafunc.fixturenames.append("_holds")
@@ -55,22 +55,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_blocks() -> Iterator[None]:
-    """A blocking call that comes through the package, on the event loop's thread, is an error."""
+    """Raises an error for a call of the package that blocks the thread of the event loop."""
     with blockbuster_ctx("aioflags") as alarm:
-        # Coverage locks its own notes for a moment when a thread is the first to enter a file.
+        # Coverage locks its own data for a moment when a thread is the first to enter a file.
         alarm.functions["threading.Lock.acquire"].can_block_in("coverage/collector.py", {"lock_data"})
-        # For every command of a transaction in a cluster redis-py waits for a thread of its own.
+        # For every command of a transaction in a cluster redis-py waits for a separate thread.
         alarm.functions["threading.Lock.acquire"].can_block_in("redis/asyncio/cluster.py", {"execute_command"})
         yield
 
 
 def pytest_report_header() -> str | None:
-    """A run without a Redis says in one line what it leaves out."""
+    """A line that reports which tests are skipped if no Redis is installed."""
     return None if REDIS_SERVER else "no redis-server is installed: tests that need a real Redis are left out"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves them out. A list of all tests has them nonetheless. A mutant meets the tests of its own module first."""
+    """Deselects tests that need Redis if none is installed, except with --collect-only. In a mutation run, the tests of the
+    mutated module come first.
+    """
     if mutant := os.environ.get("MUTANT_UNDER_TEST"):
         own = f"test_{mutant.rpartition('.')[0].rpartition('.')[2]}"
         items.sort(key=lambda item: item.path.stem != own)
@@ -81,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 _REDIS = {"redis_url", "own_redis", "redis_cluster", "watched_redis"}
-"""Fixtures that need one."""
+"""Fixtures that need a Redis."""
 
 
 def _needs_redis(item: pytest.Item) -> bool:
@@ -99,7 +101,7 @@ def _redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
 
 @pytest.fixture
 def redis_url(_redis_server: RedisServer) -> str:
-    """The address of a real Redis with nothing in it. Without ``redis-server`` the test is left out."""
+    """The address of a real, empty Redis. Without ``redis-server`` the test is deselected."""
     with redis.Redis.from_url(_redis_server.url) as client:
         client.flushall()
     return _redis_server.url
@@ -107,7 +109,7 @@ def redis_url(_redis_server: RedisServer) -> str:
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that the test may stop and freeze. Without ``redis-server`` the test is left out."""
+    """A Redis that the test may stop and freeze. Without ``redis-server`` the test is deselected."""
     server = RedisServer(tmp_path)
     server.start()
     yield server
@@ -126,14 +128,14 @@ def _redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCl
 
 @pytest.fixture
 def redis_cluster(_redis_cluster: RedisCluster) -> RedisCluster:
-    """A real cluster with nothing in it. Without ``redis-server`` the test is left out."""
+    """A real, empty cluster. Without ``redis-server`` the test is deselected."""
     _redis_cluster.empty()
     return _redis_cluster
 
 
 @pytest.fixture
 def watched_redis(tmp_path: Path) -> Iterator[WatchedRedis]:
-    """A real master with a replica and a sentinel. Without ``redis-server`` the test is left out."""
+    """A real master with a replica and a sentinel. Without ``redis-server`` the test is deselected."""
     watched = WatchedRedis(tmp_path)
     try:
         watched.start()

@@ -1,4 +1,4 @@
-"""The ambient context: who sees it, and for how long."""
+"""The ambient context: which tasks and calls use it, and for how long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DOCUMENT = {
     "flags": {
         "who": {
             "on": True,
-            "variations": ["nobody in particular", "anna"],
+            "variations": ["somebody else", "anna"],
             "fallthrough": {"variation": 0},
             "targets": [{"variation": 1, "values": ["anna"]}],
         }
@@ -18,7 +18,7 @@ DOCUMENT = {
 }
 
 
-def test_it_lasts_as_long_as_its_block_and_blocks_nest() -> None:
+def test_the_ambient_context_lasts_as_long_as_its_block_and_blocks_nest() -> None:
     anna, bert = Context("anna"), Context("bert")
     assert current_context() is None
     with use_context(anna):
@@ -29,7 +29,7 @@ def test_it_lasts_as_long_as_its_block_and_blocks_nest() -> None:
     assert current_context() is None
 
 
-async def test_every_door_asks_it_when_no_context_is_given() -> None:
+async def test_every_evaluation_method_uses_the_ambient_context_if_none_is_passed() -> None:
     async with Client.local(DOCUMENT) as client:
         with use_context(Context("anna")):
             assert await client.variation("who", default="") == "anna"
@@ -38,13 +38,13 @@ async def test_every_door_asks_it_when_no_context_is_given() -> None:
             assert client.variation_detail_nowait("who", default="").value == "anna"
             assert (await client.flags()).variation("who", "") == "anna"
             assert (await client.all_flags_state()).to_values_map() == {"who": "anna"}
-            assert await client.variation("who", Context("bert"), "") == "nobody in particular"
+            assert await client.variation("who", Context("bert"), "") == "somebody else"
         detail = await client.variation_detail("who", default="none")
         assert detail.value == "none"
         assert detail.reason.error_kind == "USER_NOT_SPECIFIED"
 
 
-async def test_tasks_do_not_see_each_others() -> None:
+async def test_tasks_do_not_see_the_ambient_contexts_of_each_other() -> None:
     async def ask(key: str, other: asyncio.Event, own: asyncio.Event) -> str | None:
         with use_context(Context(key)):
             own.set()

@@ -1,4 +1,4 @@
-"""What diagnostics say of a configuration."""
+"""The description of a configuration in diagnostic events."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ PLAIN: Final[Mapping[str, object]] = {
 
 
 class Named(MemoryStore):
-    """A store with a product's name."""
+    """A store that has a product name."""
 
     description = "DynamoDB"
 
 
 def described(config: Config, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A description as it goes out."""
+    """A description as it is sent."""
     found: dict[str, Any] = msgspec.to_builtins(describe_client(config, environment or {}))
     return found
 
@@ -56,7 +56,7 @@ def test_a_configuration_without_options_is_described_in_full() -> None:
     assert described(Config())["configuration"] == PLAIN
 
 
-def test_an_interval_that_there_is_not_is_left_out() -> None:
+def test_an_interval_of_none_is_left_out() -> None:
     found = described(Config(events=Events(flush_interval=None)))["configuration"]
     assert found == {name: value for name, value in PLAIN.items() if name != "eventsFlushIntervalMillis"}
 
@@ -79,30 +79,30 @@ SIGNED_PROXY: Final = {"usingProxy": True, "usingProxyAuthenticator": True}
         pytest.param(
             Config(base_uri="https://a", stream_uri="https://b", events_uri="https://c"),
             {"customBaseURI": True, "customStreamURI": True, "customEventsURI": True},
-            id="EVT-D7 addresses of its own",
+            id="EVT-D7 configured addresses",
         ),
-        pytest.param(Config(base_uri="https://sdk.launchdarkly.com/"), {}, id="a slash makes no other address"),
-        pytest.param(synchronized(Streaming(base_uri="https://a")), {"customStreamURI": True}, id="EVT-D8 a stream's own address"),
+        pytest.param(Config(base_uri="https://sdk.launchdarkly.com/"), {}, id="an address that differs by a slash only"),
+        pytest.param(synchronized(Streaming(base_uri="https://a")), {"customStreamURI": True}, id="EVT-D8 the address of a stream"),
         pytest.param(
-            synchronized(Streaming(), Polling(base_uri="https://a")), {"customBaseURI": True}, id="EVT-D8 a poll's own address"
+            synchronized(Streaming(), Polling(base_uri="https://a")), {"customBaseURI": True}, id="EVT-D8 the address of a poll"
         ),
         pytest.param(
-            synchronized(Streaming(initial_reconnect_delay=2.5)), {"reconnectTimeMillis": 2500}, id="EVT-D8 a stream's own delay"
+            synchronized(Streaming(initial_reconnect_delay=2.5)), {"reconnectTimeMillis": 2500}, id="EVT-D8 the delay of a stream"
         ),
         pytest.param(
             synchronized(Fdv1Polling(interval=45)),
             {"pollingIntervalMillis": 45_000, "streamingDisabled": True},
-            id="EVT-D8 a poll's own interval",
+            id="EVT-D8 the interval of a poll",
         ),
         pytest.param(
             Config(data_system=DataSystem.polling(60)), {"pollingIntervalMillis": 60_000, "streamingDisabled": True}, id="polls"
         ),
         pytest.param(Config(data_system=DataSystem.fdv1()), {}, id="FDv1 streams, too"),
-        pytest.param(synchronized(MemorySource.from_document({"flags": {}})), {"streamingDisabled": True}, id="no network at all"),
+        pytest.param(synchronized(MemorySource.from_document({"flags": {}})), {"streamingDisabled": True}, id="no network"),
         pytest.param(stored(RedisStore()), {"dataStoreType": "Redis"}, id="EVT-D9 Redis"),
         pytest.param(stored(DiskStore("flags")), {"dataStoreType": "custom"}, id="EVT-D9 a file"),
-        pytest.param(stored(MemoryStore()), {"dataStoreType": "custom"}, id="EVT-D9 a store of a program's own"),
-        pytest.param(stored(Named()), {"dataStoreType": "DynamoDB"}, id="EVT-D9 one that has a name"),
+        pytest.param(stored(MemoryStore()), {"dataStoreType": "custom"}, id="EVT-D9 a custom store"),
+        pytest.param(stored(Named()), {"dataStoreType": "DynamoDB"}, id="EVT-D9 a custom store with a product name"),
         pytest.param(
             Config(data_system=DataSystem.daemon(RedisStore())),
             {"dataStoreType": "Redis", "usingRelayDaemon": True, "streamingDisabled": True},
@@ -111,13 +111,13 @@ SIGNED_PROXY: Final = {"usingProxy": True, "usingProxyAuthenticator": True}
         pytest.param(
             Config(data_system=DataSystem.custom(synchronizers=[Streaming()], persistence=Persistence(store=RedisStore()))),
             {"dataStoreType": "Redis"},
-            id="a store beside a stream",
+            id="a store and a stream",
         ),
         pytest.param(Config(http=Http(http_proxy="http://proxy:8080")), PROXY, id="EVT-D7 a proxy"),
         pytest.param(
-            Config(http=Http(http_proxy="http://user:password@proxy:8080")), SIGNED_PROXY, id="EVT-D7 one that is signed in to"
+            Config(http=Http(http_proxy="http://user:password@proxy:8080")), SIGNED_PROXY, id="EVT-D7 a proxy with credentials"
         ),
-        pytest.param(Config(http=Http(client_factory=httpx.AsyncClient)), {}, id="a factory, which says nothing of proxies"),
+        pytest.param(Config(http=Http(client_factory=httpx.AsyncClient)), {}, id="a client factory has no known proxy"),
         pytest.param(
             Config(start_wait=0.5, http=Http(connect_timeout=2, read_timeout=3.0006)),
             {"startWaitMillis": 500, "connectTimeoutMillis": 2000, "socketTimeoutMillis": 3000},
@@ -147,30 +147,36 @@ SIGNED_PROXY: Final = {"usingProxy": True, "usingProxyAuthenticator": True}
         pytest.param(
             Config(events=Events(events_max_pending=10**40, flush_interval=1e300)),
             {"eventsCapacity": 2**53 - 1, "eventsFlushIntervalMillis": 2**53 - 1},
-            id="numbers beyond all measure",
+            id="numbers out of range",
         ),
     ],
 )
-def test_an_option_shows(config: Config, differs: dict[str, object]) -> None:
+def test_an_option_is_in_the_description(config: Config, differs: dict[str, object]) -> None:
     assert described(config)["configuration"] == {**PLAIN, **differs}
 
 
 @pytest.mark.parametrize(
     ("environment", "differs"),
     [
-        pytest.param({"https_proxy": "http://proxy:8080"}, PROXY, id="EVT-D7 for our addresses"),
+        pytest.param({"https_proxy": "http://proxy:8080"}, PROXY, id="EVT-D7 for the addresses of the client"),
         pytest.param({"HTTPS_PROXY": "user:password@proxy:8080"}, SIGNED_PROXY, id="EVT-D7 with credentials"),
-        pytest.param({"http_proxy": "http://proxy:8080"}, {}, id="for others"),
-        pytest.param({"https_proxy": "http://proxy:8080", "no_proxy": ".launchdarkly.com"}, {}, id="not for ours"),
-        pytest.param({"https_proxy": "http://proxy:8080", "no_proxy": "sdk.launchdarkly.com"}, PROXY, id="not for one of ours"),
+        pytest.param({"http_proxy": "http://proxy:8080"}, {}, id="for other addresses"),
+        pytest.param(
+            {"https_proxy": "http://proxy:8080", "no_proxy": ".launchdarkly.com"}, {}, id="excluded for the addresses of the client"
+        ),
+        pytest.param(
+            {"https_proxy": "http://proxy:8080", "no_proxy": "sdk.launchdarkly.com"},
+            PROXY,
+            id="excluded for one address of the client",
+        ),
     ],
 )
-def test_a_proxy_of_the_environment_shows(environment: dict[str, str], differs: dict[str, object]) -> None:
+def test_a_proxy_of_the_environment_is_in_the_description(environment: dict[str, str], differs: dict[str, object]) -> None:
     assert described(Config(), environment)["configuration"] == {**PLAIN, **differs}
 
 
 @pytest.mark.holds("EVT-D7")
-def test_nothing_that_is_private_shows() -> None:
+def test_private_values_are_not_in_the_description() -> None:
     config = Config(
         base_uri="https://canary.test",
         stream_uri="https://canary.test",
@@ -184,13 +190,13 @@ def test_nothing_that_is_private_shows() -> None:
     assert "canary" not in str(described(config))
 
 
-def test_a_wrapper_shows_where_there_is_one() -> None:
+def test_a_configured_wrapper_is_in_the_description() -> None:
     assert set(described(Config())["sdk"]) == {"name", "version"}
     sdk = described(Config(wrapper_name="W", wrapper_version="2"))["sdk"]
     assert (sdk["wrapperName"], sdk["wrapperVersion"]) == ("W", "2")
 
 
-def test_a_platform_shows() -> None:
+def test_the_platform_is_in_the_description() -> None:
     found = described(Config())["platform"]
     assert found["name"] == "python"
     assert (found["osVersion"], found["osArch"]) == (platform.release(), platform.machine())

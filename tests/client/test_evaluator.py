@@ -1,4 +1,4 @@
-"""The evaluator: what it makes of a call's arguments, and the order of hooks, overrides and data."""
+"""Evaluator: it completes the arguments of a call, and applies hooks, overrides and data in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMITS = Flag[dict[str, Any]]("limits", default={"items": 10})
 
 
 class Seen(Hook):
-    """Notes each default before an evaluation, and each value after it."""
+    """Records each default before an evaluation, and each value after it."""
 
     def __init__(self) -> None:
         self.notes: list[tuple[str, Any]] = []
@@ -75,12 +75,12 @@ def test_arguments_of_a_wrong_type_are_refused(key: Any, context: Any, message: 
 @pytest.mark.parametrize(
     ("override", "value", "reason"),
     [
-        pytest.param({}, "dark", ReasonKind.FALLTHROUGH, id="the data answer where no test overrides"),
+        pytest.param({}, "dark", ReasonKind.FALLTHROUGH, id="without an override the value is from the data"),
         pytest.param({"theme": "blue"}, "blue", ReasonKind.OVERRIDE, id="an override outranks the data"),
         pytest.param({"theme": 5}, "configured", ReasonKind.ERROR, id="an override of another type is the default"),
     ],
 )
-async def test_hooks_see_what_comes_of_overrides_and_data(
+async def test_hooks_get_the_result_of_overrides_and_data(
     override: dict[str, Any], value: str, reason: ReasonKind, is_awaited: bool
 ) -> None:
     hook, observed = Seen(), list[Observation]()
@@ -95,5 +95,5 @@ async def test_hooks_see_what_comes_of_overrides_and_data(
             detail = client.variation_detail_nowait(THEME, USER)
     assert (detail.value, detail.reason.kind) == (value, reason)
     assert hook.notes == [("before", "light"), ("after", value)]
-    # The observer sees the default of the call, whatever the configuration replaces it with.
+    # The observer gets the default of the call, even if the configuration replaces it.
     assert [(each.default, each.detail.value) for each in observed] == [("light", value)]

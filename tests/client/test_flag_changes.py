@@ -1,4 +1,4 @@
-"""Who is told of changes: which flags, once a transfer, after the data can be seen."""
+"""Flag changes: which flags are reported, once for each transfer, after the data are visible."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def client_of(source: MemorySource) -> Client:
 
 
 async def waiting(changes: Any) -> list[Any]:
-    """What is there to be read without waiting for more to happen."""
+    """The items that can be read without waiting."""
     for _ in range(20):
         await asyncio.sleep(0)
     found = []
@@ -53,7 +53,7 @@ async def waiting(changes: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "key", "told"),
+    ("kind", "key", "expected"),
     [
         pytest.param("flag", "a", ["a", "b"], id="DS-140 a prerequisite"),
         pytest.param("segment", "s", ["c"], id="DS-140 a segment"),
@@ -61,7 +61,7 @@ async def waiting(changes: Any) -> list[Any]:
         pytest.param("flag", "d", ["d"], id="DS-140 a flag that nothing depends on"),
     ],
 )
-async def test_a_change_is_reported_for_all_flags_that_depend_on_it(kind: str, key: str, told: list[str]) -> None:
+async def test_a_change_is_reported_for_all_flags_that_depend_on_it(kind: str, key: str, expected: list[str]) -> None:
     def put(kind: str, key: str, version: int) -> tuple[str, object]:
         item = {"key": key, "version": version, **LINKED[f"{kind}s"][key]}
         return "put-object", {"version": version, "kind": kind, "key": key, "object": item}
@@ -72,7 +72,7 @@ async def test_a_change_is_reported_for_all_flags_that_depend_on_it(kind: str, k
     async with Client("", Config(http=service.http(), data_system=DataSystem.custom(synchronizers=[Streaming()]))) as client:
         changes = client.changes()
         await asyncio.sleep(2)
-        assert await waiting(changes) == [FlagChange(each) for each in told]
+        assert await waiting(changes) == [FlagChange(each) for each in expected]
 
 
 @pytest.mark.holds("DS-139")
@@ -105,7 +105,7 @@ async def test_data_are_visible_when_their_change_is_reported() -> None:
             assert await client.variation("f", USER, 0) == 2
 
 
-async def test_nothing_is_lost_between_the_call_and_the_first_read() -> None:
+async def test_changes_between_the_call_and_the_first_read_are_kept() -> None:
     source = MemorySource({"f": 1})
     async with client_of(source) as client:
         values = client.changes("f", USER)
@@ -123,7 +123,7 @@ async def test_values_of_changes_are_copies() -> None:
         assert await client.variation("f", USER, {}) == {"deep": [2]}
 
 
-async def test_a_flag_that_waits_to_be_read_does_not_wait_twice() -> None:
+async def test_a_flag_that_changes_twice_before_a_read_is_reported_once() -> None:
     source = MemorySource({"f": 1})
     async with client_of(source) as client:
         changes = client.changes()
@@ -132,7 +132,7 @@ async def test_a_flag_that_waits_to_be_read_does_not_wait_twice() -> None:
         assert await waiting(changes) == [FlagChange("f")]
 
 
-async def test_an_iteration_ends_when_the_client_closes_after_what_came_before() -> None:
+async def test_an_iteration_ends_after_the_pending_changes_when_the_client_closes() -> None:
     source = MemorySource({"f": 1})
     client = client_of(source)
     await client.start()
@@ -146,7 +146,7 @@ async def test_an_iteration_ends_when_the_client_closes_after_what_came_before()
     assert [change async for change in client.changes()] == []
 
 
-async def test_leaving_the_block_deregisters() -> None:
+async def test_the_end_of_the_block_removes_the_iterator() -> None:
     source = MemorySource({"f": 1})
     async with client_of(source) as client:
         with client.changes() as changes:
@@ -176,7 +176,7 @@ async def test_a_slow_reader_of_values_loses_the_oldest_with_a_warning(caplog: p
         assert caplog.text.count("dropping the oldest") == 1
 
 
-async def test_a_context_that_cannot_be_used_is_refused() -> None:
+async def test_an_invalid_context_is_refused() -> None:
     async with client_of(MemorySource()) as client:
         with pytest.raises(ConfigError, match="key"):
             client.changes("f", Context(""))
@@ -207,7 +207,7 @@ async def test_iterators_register_in_other_threads_while_changes_are_published()
         assert client.status.source_state == "VALID"
 
 
-async def test_an_observer_with_a_bug_costs_the_data_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_observer_that_raises_does_not_affect_the_data(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         def notify(self, keys: frozenset[str], snapshot: object) -> None:
             raise ZeroDivisionError

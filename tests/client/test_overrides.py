@@ -1,4 +1,4 @@
-"""Interventions: overrides hold at every door, as long and as far as they should, and cost nothing when there are none."""
+"""Overrides: every evaluation method serves them, within their tasks and blocks; without overrides the fast path is used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aioflags.client.overrides import OVERRIDES, Observation
 from tests.support.canaries import KEY, secretive
 
 USER = secretive("anna")
-NOBODY = Context("")
+INVALID_CONTEXT = Context("")
 DOCUMENT = {
     "flags": {
         "hidden": {"on": True, "variations": ["h"], "fallthrough": {"variation": 0}},
@@ -31,50 +31,50 @@ DOCUMENT = {
     "flagValues": {"checkout": False, "limits": {"items": [1]}},
 }
 
-DOORS: dict[str, Callable[[Client, Context | None], Awaitable[Any]]] = {}
+EVALUATION_METHODS: dict[str, Callable[[Client, Context | None], Awaitable[Any]]] = {}
 
 
-def door(function: Callable[[Client, Context | None], Awaitable[Any]]) -> None:
-    """One way to ask for the flag ``checkout``."""
-    DOORS[function.__name__] = function
+def evaluation_method(function: Callable[[Client, Context | None], Awaitable[Any]]) -> None:
+    """Registers a way to evaluate the flag ``checkout``."""
+    EVALUATION_METHODS[function.__name__] = function
 
 
-@door
+@evaluation_method
 async def variation(client: Client, context: Context | None) -> Any:
     return await client.variation("checkout", context, False)
 
 
-@door
+@evaluation_method
 async def variation_nowait(client: Client, context: Context | None) -> Any:
     return client.variation_nowait("checkout", context, False)
 
 
-@door
+@evaluation_method
 async def variation_detail(client: Client, context: Context | None) -> Any:
     return (await client.variation_detail("checkout", context, False)).value
 
 
-@door
+@evaluation_method
 async def variation_detail_nowait(client: Client, context: Context | None) -> Any:
     return client.variation_detail_nowait("checkout", context, False).value
 
 
-@door
+@evaluation_method
 async def flags_variation(client: Client, context: Context | None) -> Any:
     return (await client.flags(context)).variation("checkout", False)
 
 
-@door
+@evaluation_method
 async def flags_variation_detail(client: Client, context: Context | None) -> Any:
     return (await client.flags(context)).variation_detail("checkout", False).value
 
 
-@door
+@evaluation_method
 async def flags_all(client: Client, context: Context | None) -> Any:
     return (await client.flags(context)).all()["checkout"]
 
 
-@door
+@evaluation_method
 async def all_flags_state(client: Client, context: Context | None) -> Any:
     return (await client.all_flags_state(context)).get_flag_value("checkout")
 
@@ -82,7 +82,7 @@ async def all_flags_state(client: Client, context: Context | None) -> Any:
 CLIENTS: dict[str, tuple[Callable[[], Client], Context | None]] = {
     "with data": (lambda: Client.local(DOCUMENT), USER),
     "without that flag": (lambda: Client.local({}), USER),
-    "for an invalid context": (lambda: Client.local(DOCUMENT), NOBODY),
+    "for an invalid context": (lambda: Client.local(DOCUMENT), INVALID_CONTEXT),
     "for no context": (lambda: Client.local(DOCUMENT), None),
     "without data": (lambda: Client(KEY), USER),
     "offline": (lambda: Client("", Config(offline=True)), USER),
@@ -90,9 +90,9 @@ CLIENTS: dict[str, tuple[Callable[[], Client], Context | None]] = {
 }
 
 
-@pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
+@pytest.mark.parametrize("ask", EVALUATION_METHODS.values(), ids=EVALUATION_METHODS)
 @pytest.mark.parametrize(("make", "context"), CLIENTS.values(), ids=CLIENTS)
-async def test_an_override_holds_at(
+async def test_every_evaluation_method_serves_the_override(
     ask: Callable[[Client, Context | None], Awaitable[Any]], make: Callable[[], Client], context: Context | None
 ) -> None:
     client = make()
@@ -118,18 +118,18 @@ def test_the_reason_of_an_override_is_override_not_default() -> None:
 @pytest.mark.parametrize(
     ("value", "default", "expected"),
     [
-        pytest.param(2.9, 1, 2, id="an int takes any number"),
-        pytest.param(2, 1.0, 2.0, id="a float takes any number"),
-        pytest.param("x", None, "x", id="no default takes anything"),
-        pytest.param(None, None, None, id="even null"),
+        pytest.param(2.9, 1, 2, id="an int default accepts any number"),
+        pytest.param(2, 1.0, 2.0, id="a float default accepts any number"),
+        pytest.param("x", None, "x", id="a default of None accepts any value"),
+        pytest.param(None, None, None, id="a default of None accepts null"),
     ],
 )
-def test_an_override_fits_as_data_fit(value: Any, default: Any, expected: Any) -> None:
+def test_an_override_is_converted_to_the_type_of_the_default(value: Any, default: Any, expected: Any) -> None:
     with OVERRIDES.in_task({"checkout": value}):
         assert Client.local(DOCUMENT).variation_nowait("checkout", USER, default) == expected
 
 
-def test_an_override_of_another_type_is_refused_as_data_would_be(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_override_of_another_type_gets_the_default_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
     client = Client.local(DOCUMENT)
     with OVERRIDES.in_task({"checkout": "yes"}):
         detail = client.variation_detail_nowait("checkout", USER, False)
@@ -145,7 +145,7 @@ def test_the_value_of_an_override_is_copied_for_each_caller() -> None:
         assert client.variation_nowait("limits", USER, {}) == {"items": [7]}
 
 
-def test_pinned_flags_are_overridden_too_and_are_themselves_again_afterwards() -> None:
+def test_pinned_flags_serve_an_override_and_afterwards_their_own_value() -> None:
     flags = Client.local(DOCUMENT).flags_nowait(USER)
     with OVERRIDES.in_task({"checkout": True}):
         assert flags.variation("checkout", False) is True
@@ -163,7 +163,7 @@ async def test_the_state_for_front_ends_has_overrides_with_their_reason() -> Non
     assert visible.to_values_map() == {"shown": 2, "new": 3}
 
 
-async def test_a_tasks_override_holds_in_it_and_in_those_it_starts_and_nowhere_else() -> None:
+async def test_an_override_of_a_task_applies_to_it_and_to_tasks_that_it_starts_only() -> None:
     client = Client.local(DOCUMENT)
     entered, asked = asyncio.Event(), asyncio.Event()
 
@@ -183,7 +183,7 @@ async def test_a_tasks_override_holds_in_it_and_in_those_it_starts_and_nowhere_e
     await asyncio.gather(inside(), outside())
 
 
-async def test_many_tasks_with_overrides_do_not_meet() -> None:
+async def test_overrides_of_many_tasks_do_not_affect_each_other() -> None:
     client = Client.local(DOCUMENT)
 
     async def serve(number: int) -> None:
@@ -205,7 +205,7 @@ async def test_an_override_ends_with_its_block_even_for_a_task_that_outlives_it(
         await over.wait()
         return client.variation_nowait("checkout", USER, False)
 
-    with OVERRIDES.everywhere({"other": 1}):  # somebody else's, so that the long way is taken afterwards, too
+    with OVERRIDES.everywhere({"other": 1}):  # another override, so that the slow path is used afterwards, too
         with OVERRIDES.in_task({"checkout": True}):
             task = asyncio.create_task(late())
             await asyncio.sleep(0)
@@ -213,7 +213,7 @@ async def test_an_override_ends_with_its_block_even_for_a_task_that_outlives_it(
         assert await task is False
 
 
-def test_a_block_may_be_left_in_another_context_than_it_was_entered_in() -> None:
+def test_a_block_can_end_in_another_contextvars_context_than_it_began() -> None:
     client = Client.local(DOCUMENT)
 
     def fixture() -> Iterator[None]:
@@ -230,7 +230,7 @@ async def _next(steps: Iterator[None]) -> None:
     next(steps, None)
 
 
-def test_inner_overrides_outrank_outer_ones_and_a_tasks_those_of_everybody() -> None:
+def test_inner_overrides_outrank_outer_ones_and_those_of_a_task_outrank_global_ones() -> None:
     client = Client.local(DOCUMENT)
 
     def value() -> str:
@@ -245,34 +245,34 @@ def test_inner_overrides_outrank_outer_ones_and_a_tasks_those_of_everybody() -> 
 
 def test_observers_are_called_for_every_evaluation_of_one_flag() -> None:
     client = Client.local(DOCUMENT)
-    heard: list[Observation] = []
-    with OVERRIDES.observed(heard.append):
+    observed: list[Observation] = []
+    with OVERRIDES.observed(observed.append):
         client.variation_nowait("checkout", USER, False)
         client.flags_nowait(USER).variation("missing", 1)
         client.flags_nowait(USER).all()
         with OVERRIDES.in_task({"missing": 2}):
             client.flags_nowait(USER).variation("missing", 1)
     client.variation_nowait("checkout", USER, False)
-    assert [(one.key, one.default, one.detail.value) for one in heard] == [
+    assert [(one.key, one.default, one.detail.value) for one in observed] == [
         ("checkout", False, False),
         ("missing", 1, 1),
         ("missing", 1, 2),
     ]
-    assert heard[0].context is USER
-    assert all("checkout" in one.flags for one in heard)
-    assert [one.overrides for one in heard] == [{}, {}, {"missing": 2}]
+    assert observed[0].context is USER
+    assert all("checkout" in one.flags for one in observed)
+    assert [one.overrides for one in observed] == [{}, {}, {"missing": 2}]
 
 
-async def test_those_who_follow_changes_see_the_data() -> None:
+async def test_iterators_of_changes_ignore_overrides() -> None:
     client = Client.local(DOCUMENT)
-    heard: list[Observation] = []
+    observed: list[Observation] = []
     with (
         OVERRIDES.in_task({"checkout": True}),
-        OVERRIDES.observed(heard.append),
+        OVERRIDES.observed(observed.append),
         client.changes("checkout", USER) as changes,
     ):
-        assert changes._value is False  # type: ignore[attr-defined]  # what it compares with
-    assert heard == []
+        assert changes._value is False  # type: ignore[attr-defined]  # the value that it compares with
+    assert observed == []
 
 
 def test_the_fast_path_is_enabled_only_while_the_registry_is_empty() -> None:

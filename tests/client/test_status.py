@@ -1,4 +1,4 @@
-"""The status cell: which facts become which reports, and who sees them in which order."""
+"""StatusCell: how events of the data system change the status, and the order in which observers get it."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def close(cell: StatusCell) -> None:
     [
         pytest.param([], "NOT_READY", "INITIALIZING", None, id="nothing happened yet"),
         pytest.param([data], "READY", "VALID", None, id="data"),
-        pytest.param([valid], "READY", "VALID", None, id="a valid source with nothing to say"),
+        pytest.param([valid], "READY", "VALID", None, id="a valid source without data"),
         pytest.param([cached], "STALE", "INITIALIZING", None, id="data that no source has confirmed"),
         pytest.param([interrupted], "NOT_READY", "INITIALIZING", DOWN, id="DS-88 a failure before the first success"),
-        pytest.param([limit], "ERROR", "INITIALIZING", None, id="too long without data"),
-        pytest.param([limit, data], "READY", "VALID", None, id="data after all"),
+        pytest.param([limit], "ERROR", "INITIALIZING", None, id="the start timed out without data"),
+        pytest.param([limit, data], "READY", "VALID", None, id="data after the timeout"),
         pytest.param([data, limit], "READY", "VALID", None, id="the limit does not matter after data"),
         pytest.param([data, interrupted], "STALE", "INTERRUPTED", DOWN, id="an interruption"),
         pytest.param([data, interrupted, valid], "READY", "VALID", DOWN, id="DS-91 the last error stays when it is over"),
@@ -77,14 +77,16 @@ def close(cell: StatusCell) -> None:
         pytest.param([off], "FATAL", "OFF", REFUSED, id="no source left, and no data"),
         pytest.param([data, off, valid, data], "ERROR", "OFF", REFUSED, id="DS-93 nothing comes after off"),
         pytest.param([data, refused, valid], "READY", "VALID", REFUSED, id="DS-153 sources that start again"),
-        pytest.param([data, refused, interrupted], "STALE", "INTERRUPTED", DOWN, id="trouble after refusals, with data"),
-        pytest.param([refused, interrupted], "ERROR", "INTERRUPTED", DOWN, id="trouble after refusals, without data"),
+        pytest.param([data, refused, interrupted], "STALE", "INTERRUPTED", DOWN, id="an interruption after refusals, with data"),
+        pytest.param([refused, interrupted], "ERROR", "INTERRUPTED", DOWN, id="an interruption after refusals, without data"),
         pytest.param([data, refused, off, valid], "ERROR", "OFF", REFUSED, id="DS-154 refusals that end the updates"),
         pytest.param([data, close], "NOT_READY", "OFF", None, id="closed"),
         pytest.param([close, data, interrupted, limit], "NOT_READY", "OFF", None, id="nothing comes after closing"),
     ],
 )
-async def test_facts_become(cell: StatusCell, facts: list[Fact], status: str, source: str, error: ErrorInfo | None) -> None:
+async def test_the_status_after_these_events(
+    cell: StatusCell, facts: list[Fact], status: str, source: str, error: ErrorInfo | None
+) -> None:
     for fact in facts:
         fact(cell)
     assert (cell.newest.status, cell.newest.source_state, cell.newest.last_error) == (status, source, error)
@@ -93,15 +95,15 @@ async def test_facts_become(cell: StatusCell, facts: list[Fact], status: str, so
 @pytest.mark.parametrize(
     ("facts", "steps"),
     [
-        pytest.param([valid, valid], 1, id="DS-90 the same again is no news"),
-        pytest.param([data, data], 1, id="nor are new data in the same state"),
-        pytest.param([valid, interrupted, interrupted], 3, id="DS-89 another failure is news of itself"),
-        pytest.param([interrupted, interrupted], 2, id="DS-88 before the first success, too"),
-        pytest.param([limit, limit], 1, id="the limit passes once"),
-        pytest.param([close, close], 1, id="closing is one step"),
+        pytest.param([valid, valid], 1, id="DS-90 the same state again is not counted"),
+        pytest.param([data, data], 1, id="new data in the same state are not counted"),
+        pytest.param([valid, interrupted, interrupted], 3, id="DS-89 another failure is counted"),
+        pytest.param([interrupted, interrupted], 2, id="DS-88 another failure before the first success is counted"),
+        pytest.param([limit, limit], 1, id="the timeout is counted once"),
+        pytest.param([close, close], 1, id="closing is counted once"),
     ],
 )
-async def test_steps_are_counted(cell: StatusCell, facts: list[Fact], steps: int) -> None:
+async def test_changes_of_the_status_are_counted(cell: StatusCell, facts: list[Fact], steps: int) -> None:
     for fact in facts:
         fact(cell)
     assert cell.newest.seq == steps
@@ -113,15 +115,17 @@ async def test_steps_are_counted(cell: StatusCell, facts: list[Fact], steps: int
     [
         pytest.param([data], None, False, id="a source is valid"),
         pytest.param([data, refused], 1000.0, False, id="sources start again"),
-        pytest.param([refused, limit], 1000.0, False, id="the limit of a start does not hide that"),
-        pytest.param([refused, cached], 1000.0, False, id="nor do data of a store"),
-        pytest.param([refused, valid], None, False, id="they did, and one is valid"),
-        pytest.param([refused, interrupted], None, False, id="they did, and one is in trouble"),
+        pytest.param([refused, limit], 1000.0, False, id="the timeout of the start does not remove the time"),
+        pytest.param([refused, cached], 1000.0, False, id="data of a store do not remove the time"),
+        pytest.param([refused, valid], None, False, id="sources started again, and one is valid"),
+        pytest.param([refused, interrupted], None, False, id="sources started again, and one is interrupted"),
         pytest.param([off], None, True, id="no source is left for good"),
         pytest.param([refused, close], None, True, id="closed"),
     ],
 )
-async def test_the_next_attempt(cell: StatusCell, facts: list[Fact], next_attempt: float | None, is_final: bool) -> None:
+async def test_next_attempt_is_the_time_when_sources_start_again(
+    cell: StatusCell, facts: list[Fact], next_attempt: float | None, is_final: bool
+) -> None:
     for fact in facts:
         fact(cell)
     assert cell.newest.next_attempt == next_attempt
@@ -139,7 +143,7 @@ async def test_repeated_failures_keep_the_start_of_the_interruption(cell: Status
     assert cell.newest.last_error is REFUSED
 
 
-async def test_since_is_when_the_status_began_on_the_loops_clock(cell: StatusCell) -> None:
+async def test_since_is_the_loop_time_at_which_the_status_began(cell: StatusCell) -> None:
     await asyncio.sleep(5)
     valid(cell)
     assert cell.newest.since == asyncio.get_running_loop().time()
@@ -161,7 +165,7 @@ async def test_data_are_visible_before_their_status(cell: StatusCell) -> None:
     assert seen == [True]
 
 
-async def test_an_observer_gets_the_status_of_now_then_the_newest_and_in_the_end_the_last(cell: StatusCell) -> None:
+async def test_an_observer_gets_the_current_status_then_the_newest_and_at_the_end_the_last(cell: StatusCell) -> None:
     statuses = LatestIterator(cell.reports)
     assert (await anext(statuses)).seq == 0
     data(cell)
@@ -174,7 +178,7 @@ async def test_an_observer_gets_the_status_of_now_then_the_newest_and_in_the_end
 
 
 @pytest.mark.holds("DS-95")
-async def test_an_observer_that_raises_harms_no_other(cell: StatusCell) -> None:
+async def test_the_other_observers_continue_if_one_raises(cell: StatusCell) -> None:
     async def clumsy() -> None:
         async for _ in LatestIterator(cell.reports):
             raise RuntimeError("mine")
@@ -207,7 +211,7 @@ async def test_readiness_comes_after_the_status(cell: StatusCell) -> None:
     assert found == ["VALID"]
 
 
-async def test_a_bug_leaves_the_data_and_tells_the_waiters(cell: StatusCell) -> None:
+async def test_an_internal_error_keeps_the_data_and_wakes_the_waiters(cell: StatusCell) -> None:
     data(cell)
     cell.failed(DOWN)
     assert (cell.newest.status, cell.newest.last_error) == ("ERROR", DOWN)

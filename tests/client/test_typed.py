@@ -1,4 +1,4 @@
-"""A typed flag is its key, brings its default to every door, and stays what it is on the way."""
+"""Typed flags: each evaluation method accepts one, uses its default and its type, and treats it as its key."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def flags_detail(client: Client, flag: Flag[Any]) -> Any:
     return client.flags_nowait(USER).variation_detail(flag).value
 
 
-every_door = pytest.mark.parametrize(
+every_method = pytest.mark.parametrize(
     "ask",
     [
         pytest.param(ask, id=ask.__name__)
@@ -65,8 +65,8 @@ every_door = pytest.mark.parametrize(
 Ask = Callable[[Client, Flag[Any]], Awaitable[Any]]
 
 
-@every_door
-class TestAtEveryDoor:
+@every_method
+class TestEveryMethod:
     @pytest.mark.parametrize(
         ("flag", "value"),
         [
@@ -77,13 +77,13 @@ class TestAtEveryDoor:
             pytest.param(NOTHING, "dark", id="any value, for a default of None"),
         ],
     )
-    async def test_it_asks_for_its_type(self, ask: Ask, flag: Flag[Any], value: object) -> None:
+    async def test_a_value_of_its_type_is_returned(self, ask: Ask, flag: Flag[Any], value: object) -> None:
         assert await ask(Client.local(VALUES), flag) == value
 
     @pytest.mark.parametrize(
         "flag",
         [
-            pytest.param(Flag[bool]("absent", default=True), id="for a flag that is not there"),
+            pytest.param(Flag[bool]("absent", default=True), id="for an unknown flag"),
             pytest.param(Flag[int]("theme", default=7), id="for a value of another type"),
             pytest.param(Flag[str]("checkout", default="x"), id="for a boolean instead of a string"),
         ],
@@ -101,7 +101,7 @@ class TestAtEveryDoor:
         client = Client.local({}, Config(defaults={"checkout": True}))
         assert await ask(client, CHECKOUT) is True
 
-    async def test_an_override_by_it_holds(self, ask: Ask) -> None:
+    async def test_an_override_with_a_typed_flag_is_served(self, ask: Ask) -> None:
         with overrides({THEME: "blue"}):
             assert await ask(Client.local(VALUES), THEME) == "blue"
         assert await ask(Client.local(VALUES), THEME) == "dark"
@@ -113,14 +113,14 @@ async def test_a_default_in_the_call_outranks_the_typed_flags() -> None:
     assert client.flags_nowait(USER).variation(THEME, "blue") == "blue"
 
 
-async def test_an_evaluation_by_it_is_observed_under_its_plain_key() -> None:
+async def test_an_evaluation_of_a_typed_flag_is_observed_with_its_key() -> None:
     seen: list[Observation] = []
     with OVERRIDES.observed(seen.append):
         await Client.local(VALUES).variation(CHECKOUT, USER)
     assert [(type(one.key), one.key, one.default) for one in seen] == [(str, "checkout", False)]
 
 
-async def test_it_goes_wherever_a_key_goes() -> None:
+async def test_a_typed_flag_is_accepted_in_place_of_a_key() -> None:
     client = MemoryClient()
     async with client:
         with client.changes(CHECKOUT, USER) as changes:
@@ -139,11 +139,11 @@ async def test_it_goes_wherever_a_key_goes() -> None:
         assert client.variation_nowait(CHECKOUT, USER) is False
 
 
-async def test_a_document_may_be_written_with_it() -> None:
+async def test_a_document_may_have_typed_flags_as_keys() -> None:
     assert await Client.local({"flagValues": {THEME: "dark"}}).variation(THEME, USER) == "dark"
 
 
-def test_it_is_the_string_that_it_names() -> None:
+def test_a_typed_flag_equals_its_key() -> None:
     assert CHECKOUT == "checkout"
     assert {CHECKOUT: 1} == {"checkout": 1}
     assert json.dumps({CHECKOUT: THEME}) == '{"checkout": "theme"}'
@@ -156,12 +156,12 @@ def pickled(flag: Flag[Any]) -> Any:
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
-def test_its_copies_keep_the_default(copied: Callable[[Flag[Any]], Flag[Any]]) -> None:
+def test_copies_of_a_typed_flag_keep_the_default(copied: Callable[[Flag[Any]], Flag[Any]]) -> None:
     found = copied(LIMITS)
     assert (type(found), found, found.default) == (Flag, "limits", {"items": []})
 
 
-def test_it_cannot_be_changed() -> None:
+def test_a_typed_flag_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         CHECKOUT.default = True  # type: ignore[misc]  # what is tested
     LIMITS.default["items"].append(1)
@@ -179,7 +179,7 @@ def test_an_enum_may_be_a_default() -> None:
     ("key", "message"),
     [
         pytest.param("", "key: a flag's key cannot be empty", id="an empty key"),
-        pytest.param(None, "key: expected str", id="no string"),
+        pytest.param(None, "key: expected str", id="not a string"),
     ],
 )
 def test_an_invalid_key_of_a_typed_flag_raises(key: Any, message: str) -> None:
@@ -188,7 +188,7 @@ def test_an_invalid_key_of_a_typed_flag_raises(key: Any, message: str) -> None:
 
 
 @pytest.mark.real_time
-def test_the_page_about_it_works(tmp_path: Path) -> None:
+def test_the_blocks_of_the_page_on_typed_flags_pass(tmp_path: Path) -> None:
     """The Python blocks of typed-flags.md are one file of code and tests."""
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "typed-flags.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
@@ -201,8 +201,8 @@ def test_the_page_about_it_works(tmp_path: Path) -> None:
     assert "\n4 passed in " in ran.stdout, ran.stdout
 
 
-class Key(str, Enum):  # noqa: UP042 - a StrEnum is shown as what it says
-    """Shown as ``Key.CHECKOUT``, and equal to what it says."""
+class Key(str, Enum):  # noqa: UP042 - str() of a StrEnum is its value
+    """``str()`` returns ``Key.CHECKOUT``; the member equals its value."""
 
     CHECKOUT = "new-checkout"
     ANNA = "anna"
@@ -217,7 +217,7 @@ FOR_ANNA = {
 }
 
 
-async def test_a_member_of_an_enumeration_is_the_key_that_it_says() -> None:
+async def test_a_member_of_a_string_enumeration_is_accepted_as_a_key() -> None:
     async with Client.local({"flags": {"new-checkout": FOR_ANNA}}) as client:
         anna = Context("anna")
         flags = await client.flags(anna)
@@ -229,7 +229,7 @@ async def test_a_member_of_an_enumeration_is_the_key_that_it_says() -> None:
         assert repr(Flag[bool](Key.CHECKOUT, default=False)) == "Flag('new-checkout', default=False)"
 
 
-def test_a_context_takes_members_of_enumerations_for_what_they_say() -> None:
+def test_a_context_accepts_members_of_string_enumerations() -> None:
     team = Context.multi(Context(Key.ANNA, name=Key.TEAM), Context(Key.ANNA, kind=Key.TEAM))
     assert team.canonical_key == "team:anna:user:anna"
     assert repr(team) == repr(Context.multi(Context("anna", name="team"), Context("anna", kind="team")))

@@ -1,4 +1,4 @@
-"""A client that was started and never closed is a ResourceWarning, once it is collected."""
+"""A client that was started and not closed causes a ResourceWarning when it is collected."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ async def close(client: Client) -> None:
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        pytest.param(lambda: run(start), ["unclosed client <Client"], id="one that was started"),
-        pytest.param(lambda: run(start, kind=Offline), ["unclosed client <Offline"], id="one of a class of the program"),
-        pytest.param(lambda: run(start, kind=MemoryClient), [], id="not one for tests, which has nothing to lose"),
-        pytest.param(lambda: run(start, close), [], id="not one that was closed"),
-        pytest.param(lambda: run(close), [], id="nor one that was closed before it started"),
-        pytest.param(lambda: Client.local({}), [], id="nor one that was never started"),
-        pytest.param(refused, [], id="nor one that could not be made"),
+        pytest.param(lambda: run(start), ["unclosed client <Client"], id="a started client"),
+        pytest.param(lambda: run(start, kind=Offline), ["unclosed client <Offline"], id="a started client of a subclass"),
+        pytest.param(lambda: run(start, kind=MemoryClient), [], id="a started MemoryClient"),
+        pytest.param(lambda: run(start, close), [], id="a closed client"),
+        pytest.param(lambda: run(close), [], id="a client that was closed before its start"),
+        pytest.param(lambda: Client.local({}), [], id="a client that was never started"),
+        pytest.param(refused, [], id="a client whose constructor raised"),
     ],
 )
-def test_a_collected_client_warns_if_it_is_open(make: Callable[[], Client], expected: list[str]) -> None:
+def test_a_collected_client_warns_only_if_it_was_started_and_not_closed(make: Callable[[], Client], expected: list[str]) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         client = weakref.ref(make())
@@ -101,12 +101,12 @@ runner.close()
 @pytest.mark.parametrize(
     ("argument", "count"),
     [
-        pytest.param("leave", 1, id="once for one that is left open"),
-        pytest.param("close", 0, id="not for one that was closed"),
+        pytest.param("leave", 1, id="once for an open client"),
+        pytest.param("close", 0, id="not for a closed client"),
         pytest.param(
             "fork",
             0,
-            id="not in a child of a fork, where nothing of it runs",
+            id="not in the child of a fork",
             marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork"),
         ),
     ],
