@@ -1,4 +1,4 @@
-"""ForkSafeAsyncLock: one after the other, whoever waits may go, and a fork leaves nobody in the way."""
+"""ForkSafeAsyncLock: tasks get it one at a time and in order, a waiting task can be cancelled, and a fork releases it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from aioflags.runtime.async_lock import ForkSafeAsyncLock
 
 
-async def test_one_after_the_other_in_the_order_in_which_they_came() -> None:
-    turns, log = ForkSafeAsyncLock(), list[str]()
+async def test_tasks_get_the_lock_one_at_a_time_in_order() -> None:
+    lock, log = ForkSafeAsyncLock(), list[str]()
 
     async def take(name: str) -> None:
-        async with turns:
+        async with lock:
             log.append(f"{name} begins")
             await anyio.sleep(1)
             log.append(f"{name} ends")
@@ -25,31 +25,31 @@ async def test_one_after_the_other_in_the_order_in_which_they_came() -> None:
     assert log == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
 
 
-async def test_an_error_ends_a_turn() -> None:
-    turns = ForkSafeAsyncLock()
+async def test_an_exception_releases_the_lock() -> None:
+    lock = ForkSafeAsyncLock()
     with pytest.raises(KeyError):
-        async with turns:
+        async with lock:
             raise KeyError
     with anyio.fail_after(1):
-        async with turns:
+        async with lock:
             pass
 
 
-async def test_who_goes_while_waiting_is_not_waited_for() -> None:
-    turns = ForkSafeAsyncLock()
-    async with turns:
-        waiting = asyncio.create_task(turns.__aenter__())
+async def test_a_task_that_is_cancelled_while_it_waits_does_not_get_the_lock() -> None:
+    lock = ForkSafeAsyncLock()
+    async with lock:
+        waiting = asyncio.create_task(lock.__aenter__())
         await anyio.sleep(1)
         waiting.cancel()
     with anyio.fail_after(1):
-        async with turns:
+        async with lock:
             pass
 
 
-async def test_in_the_child_of_a_fork_it_is_nobodys_turn() -> None:
-    turns = ForkSafeAsyncLock()
-    await turns.__aenter__()
-    turns.after_fork()
+async def test_in_the_child_of_a_fork_the_lock_is_free() -> None:
+    lock = ForkSafeAsyncLock()
+    await lock.__aenter__()
+    lock.after_fork()
     with anyio.fail_after(1):
-        async with turns:
+        async with lock:
             pass

@@ -1,4 +1,4 @@
-"""Who follows a value sees the newest, and may miss those in between."""
+"""Broadcast: a follower gets the newest value, and may miss values in between. Signal: it wakes waiting tasks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 from aioflags.runtime.broadcast import Latest, LatestIterator, Signal
 
 
-async def test_the_newest_value_is_seen_and_those_in_between_need_not_be() -> None:
+async def test_a_follower_gets_the_newest_value_and_may_miss_earlier_ones() -> None:
     newest: Latest[int] = Latest()
     assert newest.value is None
     following = LatestIterator(newest)
@@ -20,12 +20,12 @@ async def test_the_newest_value_is_seen_and_those_in_between_need_not_be() -> No
     assert await anext(following) == 4
 
 
-async def test_the_same_value_is_no_news() -> None:
+async def test_an_equal_value_is_not_reported_again() -> None:
     newest: Latest[int] = Latest()
     assert [newest.put(value) for value in (1, 1, 2, 2, 1)] == [True, False, True, False, True]
 
 
-async def test_there_is_a_wait_for_the_first_value_and_for_each_newer_one() -> None:
+async def test_a_follower_waits_for_the_first_value_and_for_each_newer_one() -> None:
     newest: Latest[int] = Latest()
     seen: list[tuple[float, int]] = []
     start = asyncio.get_running_loop().time()
@@ -44,7 +44,7 @@ async def test_there_is_a_wait_for_the_first_value_and_for_each_newer_one() -> N
     assert seen == [(1, 5), (2, 6)]
 
 
-async def test_it_ends_after_the_last_value() -> None:
+async def test_an_iteration_ends_after_the_last_value() -> None:
     newest: Latest[int] = Latest()
     newest.put(1)
     newest.close()
@@ -52,13 +52,13 @@ async def test_it_ends_after_the_last_value() -> None:
     assert [value async for value in LatestIterator(newest)] == [1]
 
 
-async def test_without_any_value_it_just_ends() -> None:
+async def test_an_iteration_without_a_value_ends() -> None:
     newest: Latest[int] = Latest()
     newest.close()
     assert [value async for value in LatestIterator(newest)] == []
 
 
-async def test_each_follower_follows_for_itself() -> None:
+async def test_followers_do_not_affect_each_other() -> None:
     newest: Latest[str] = Latest()
     newest.put("a")
     one, other = LatestIterator(newest), LatestIterator(newest)
@@ -67,7 +67,7 @@ async def test_each_follower_follows_for_itself() -> None:
     assert (await anext(one), await anext(other)) == ("b", "b")
 
 
-async def test_a_signal_wakes_the_tasks_that_wait_and_no_later_one() -> None:
+async def test_a_signal_wakes_the_waiting_tasks_and_no_later_task() -> None:
     signal, woken = Signal(), list[str]()
 
     async def waiter(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Stray cancellations: whatever a program's own code waits for may be cancelled, and its client goes on."""
+"""Stray cancellations: a hook, plugin or store awaits something that is cancelled, and the client continues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ USER = secretive("anna")
 
 
 async def cancelled() -> None:
-    """Waits for a task of its own, which is cancelled."""
+    """Waits for a task that is cancelled."""
     task = asyncio.create_task(asyncio.sleep(60))
     asyncio.get_running_loop().call_soon(task.cancel)
     await task
@@ -41,7 +41,7 @@ async def test_a_stray_cancellation_is_an_exception_with_its_cause() -> None:
     assert isinstance(raised.value.__cause__, asyncio.CancelledError)
 
 
-async def test_whoever_is_cancelled_is_cancelled() -> None:
+async def test_a_task_that_is_itself_cancelled_ends() -> None:
     met: list[bool] = []
 
     async def wait() -> None:
@@ -63,7 +63,7 @@ async def test_whoever_is_cancelled_is_cancelled() -> None:
     assert not is_cancelled()
 
 
-async def test_a_cancellation_that_an_expired_limit_does_not_know_is_contained_around_it() -> None:
+async def test_a_stray_cancellation_inside_an_expired_time_limit_is_contained() -> None:
     async def stubborn() -> None:
         with suppress(asyncio.CancelledError):
             await anyio.sleep(60)
@@ -75,7 +75,7 @@ async def test_a_cancellation_that_an_expired_limit_does_not_know_is_contained_a
 
 
 @pytest.mark.parametrize("error", [ValueError("v"), KeyboardInterrupt()])
-def test_what_is_no_cancellation_passes(error: BaseException) -> None:
+def test_an_exception_that_is_not_a_cancellation_is_raised(error: BaseException) -> None:
     with pytest.raises(type(error)), contain_cancellation():
         raise error
 
@@ -83,22 +83,22 @@ def test_what_is_no_cancellation_passes(error: BaseException) -> None:
 # -- a client
 
 
-class Listening(Hook):
-    """Waits for something after each event; hears of the first not to its end."""
+class CancelledAfterTrack(Hook):
+    """Waits after each event. Its first wait is cancelled. Records the other events."""
 
     name = "listening"
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.recorded: list[str] = []
 
     async def after_track(self, series_context: TrackCall) -> None:
         if series_context.key == "first":
             await cancelled()
-        self.heard.append(series_context.key)
+        self.recorded.append(series_context.key)
 
 
-class Around(Hook):
-    """The same around evaluations."""
+class CancelledAroundEvaluation(Hook):
+    """The same before or after evaluations."""
 
     name = "around"
 
@@ -119,7 +119,7 @@ class Around(Hook):
 
 
 class Plain(Hook):
-    """Asks a cancelled future for its result, without waiting."""
+    """Reads the result of a cancelled future, without waiting."""
 
     name = "plain"
 
@@ -152,7 +152,7 @@ class Bringing(Plugin):
 
 
 class Memberships(ScriptedMemberships):
-    """Its second poll is cancelled, and so are queries and the closing."""
+    """Its second poll is cancelled, and so are its queries and its close."""
 
     async def last_updated_ms(self) -> Any:
         if self.polls == 1:
@@ -190,19 +190,19 @@ class Store(MemoryStore):
 
 
 GUESTS: Mapping[str, Callable[[MemorySource], dict[str, Any]]] = {
-    "a hook, after an event": lambda source: {"hooks": [Listening()]},
-    "a hook, before an evaluation": lambda source: {"hooks": [Around("before")]},
-    "a hook, after an evaluation": lambda source: {"hooks": [Around("after")]},
+    "a hook, after an event": lambda source: {"hooks": [CancelledAfterTrack()]},
+    "a hook, before an evaluation": lambda source: {"hooks": [CancelledAroundEvaluation("before")]},
+    "a hook, after an evaluation": lambda source: {"hooks": [CancelledAroundEvaluation("after")]},
     "a hook that does not wait": lambda source: {"hooks": [Plain()]},
     "a plugin that registers": lambda source: {"plugins": [Registering()]},
     "a plugin that brings hooks": lambda source: {"plugins": [Bringing()]},
     "a store of memberships": lambda source: {"big_segments": BigSegments(store=Memberships())},
 }
-"""Options of a client with a guest whose work is cancelled, by what it does."""
+"""Options of a client with a hook, plugin or store whose work is cancelled, by the name of the work."""
 
 
 @pytest.mark.parametrize("guest", GUESTS)
-async def test_a_client_outlives_what_its_guests_wait_for(guest: str) -> None:
+async def test_a_client_continues_after_a_cancellation_in_a_hook_or_plugin(guest: str) -> None:
     source = MemorySource({"f": 1})
     chosen: dict[str, Any] = {"data_system": DataSystem.custom(synchronizers=[source]), **GUESTS[guest](source)}
     async with Client("", Config(**chosen)) as client:
@@ -214,13 +214,13 @@ async def test_a_client_outlives_what_its_guests_wait_for(guest: str) -> None:
         await anyio.sleep(60)
         assert await client.variation("f", USER, 0) == 2
         assert client.status.status == "READY"
-        assert [hook.heard for hook in chosen.get("hooks", []) if isinstance(hook, Listening)] in ([], [["second"]])
+        assert [hook.recorded for hook in chosen.get("hooks", []) if isinstance(hook, CancelledAfterTrack)] in ([], [["second"]])
     assert client.status.last_error is None
 
 
 @pytest.mark.parametrize("at", ["initialized", "load", "get", "replace", "upsert", "is_available", "aclose"])
 @pytest.mark.parametrize("cache", ["ttl", "off"])
-async def test_a_client_outlives_what_its_store_waits_for(at: str, cache: Literal["ttl", "off"]) -> None:
+async def test_a_client_continues_after_a_cancellation_in_its_store(at: str, cache: Literal["ttl", "off"]) -> None:
     feed, store = Feed(), Store(at)
     persistence = Persistence(store=store, mode="read_write", cache=cache)
     system = DataSystem.custom(synchronizers=[feed], persistence=persistence)
@@ -250,7 +250,7 @@ async def test_a_store_of_memberships_is_polled_again_and_closed() -> None:
 
 
 @pytest.mark.parametrize("order", ReadOrder)
-async def test_a_system_of_a_migration_fails_by_it(order: ReadOrder) -> None:
+async def test_a_stray_cancellation_is_a_failure_of_a_system_of_a_migration(order: ReadOrder) -> None:
     async def old(payload: object) -> str:
         return "old"
 

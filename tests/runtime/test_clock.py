@@ -7,7 +7,7 @@ import time
 from aioflags.runtime import clock
 
 
-def test_both_units_tell_the_same_time() -> None:
+def test_seconds_and_milliseconds_are_of_the_same_clock() -> None:
     before = time.time()
     seconds, milliseconds = clock.now(), clock.now_ms()
     after = time.time()

@@ -1,4 +1,4 @@
-"""Cooperative work: slices of items, slices of time, and who pauses."""
+"""Cooperative work: slices of items, slices of time, and pauses between them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ async def test_a_call_raises_what_its_work_raises() -> None:
         await SerialThread(NAME).run(lambda: 1 / 0, timeout=30)
 
 
-async def test_a_call_that_hangs_is_given_up_and_no_other_starts_until_it_has_ended() -> None:
+async def test_a_call_that_hangs_is_abandoned_and_the_next_starts_when_it_has_ended() -> None:
     thread, released = SerialThread(NAME), threading.Event()
     calls: list[int] = []
     try:
@@ -90,7 +90,7 @@ asyncio.run(main())
 """
 
 
-def test_a_call_that_hangs_does_not_hold_the_end_of_the_process() -> None:
+def test_a_call_that_hangs_does_not_delay_the_end_of_the_process() -> None:
     ran = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, check=True, timeout=60)
     assert (ran.stdout, ran.stderr) == ("given up\n", "")
 

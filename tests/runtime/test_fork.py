@@ -127,7 +127,7 @@ def test_a_reset_that_fails_in_the_child_does_not_prevent_the_others(caplog: pyt
     in_child(child)
 
 
-async def test_in_the_child_an_evaluation_takes_the_short_way_since_nothing_is_recorded_there() -> None:
+async def test_in_the_child_an_evaluation_takes_the_fast_path_without_events() -> None:
     service = Service(Answer(202))
     async with client_with_events(service) as client:
         assert client.variation_nowait("f", USER, 0) == 1
@@ -141,7 +141,7 @@ async def test_in_the_child_an_evaluation_takes_the_short_way_since_nothing_is_r
         assert client._report_to is not None
 
 
-def test_the_parents_tasks_do_not_end_in_the_child_where_their_loop_is_forgotten() -> None:
+def test_the_tasks_of_the_parent_do_not_run_in_the_child() -> None:
     loops = [asyncio.new_event_loop()]
     client = Client.local({"flagValues": {"f": 1}})
     loops[0].run_until_complete(client.start())
@@ -163,13 +163,11 @@ def test_the_parents_tasks_do_not_end_in_the_child_where_their_loop_is_forgotten
 
 
 @pytest.mark.parametrize("waiting", [1, 3], ids=["one start", "several starts"])
-async def test_a_client_that_was_reading_its_file_when_somebody_forked_reads_it_again_in_the_child(
-    waiting: int, tmp_path: Path
-) -> None:
+async def test_a_client_that_was_reading_its_file_at_the_fork_reads_it_again_in_the_child(waiting: int, tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.write_text('{"flagValues": {"f": 2}}', encoding="utf-8")
     released = threading.Event()
-    busy = ThreadPoolExecutor(1)  # what the file says is decoded here, when the thread is free
+    busy = ThreadPoolExecutor(1)  # this thread decodes the file when it is free
     busy.submit(released.wait)
     asyncio.get_running_loop().set_default_executor(busy)
     client = Client.local(path)
@@ -210,7 +208,7 @@ def tracked(service: Service) -> list[str]:
     return [record["key"] for post in service.posts for record in records(post) if record["kind"] == "custom"]
 
 
-async def test_what_the_parent_recorded_the_parent_sends_and_the_child_its_own() -> None:
+async def test_parent_and_child_each_send_the_events_that_they_recorded() -> None:
     service = Service()
     async with client_with_events(service) as client:
         client.track("the parent's", USER)
@@ -231,7 +229,7 @@ async def test_what_the_parent_recorded_the_parent_sends_and_the_child_its_own()
     assert tracked(service) == ["the parent's"]
 
 
-async def test_the_child_has_an_instance_id_of_its_own_on_all_its_requests() -> None:
+async def test_all_requests_of_the_child_have_another_instance_id() -> None:
     service = Service(poll_of(*payload("f")))
     config = Config(http=service.http(), data_system=DataSystem.polling())
 
@@ -261,7 +259,7 @@ async def test_the_child_has_an_instance_id_of_its_own_on_all_its_requests() -> 
         assert len(parents) == 1
 
 
-async def test_what_the_parent_is_sending_holds_up_nobody_in_the_child() -> None:
+async def test_a_request_of_the_parent_does_not_delay_the_child() -> None:
     service = Service()
     service.takes = [*[Answer(202, after=HANG)] * 5, Answer(202)]
     async with client_with_events(service, close_timeout=0.2) as client:
@@ -284,72 +282,72 @@ async def test_what_the_parent_is_sending_holds_up_nobody_in_the_child() -> None
 # -- hooks and plugins
 
 
-class Noting(Hook, Plugin):
-    """Notes what it hears of. ``after_track`` waits for ``go``."""
+class RecordingPlugin(Hook, Plugin):
+    """Records its calls. ``after_track`` waits for ``go``."""
 
-    name = "noting"
+    name = "recording"
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.calls: list[str] = []
         self.go = asyncio.Event()
 
     def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
-        self.heard.append(f"before {series_context.key}")
+        self.calls.append(f"before {series_context.key}")
         return data
 
     async def after_track(self, series_context: TrackCall) -> None:
         await self.go.wait()
-        self.heard.append(f"after {series_context.key}")
+        self.calls.append(f"after {series_context.key}")
 
     def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:
-        self.heard.append("get_hooks")
+        self.calls.append("get_hooks")
         return [self]
 
     def register(self, client: Client, environment: EnvironmentMetadata) -> None:
-        self.heard.append("register")
+        self.calls.append("register")
 
 
-async def test_plugins_are_registered_again_in_the_child_and_their_hooks_are_there_once() -> None:
-    noting = Noting()
-    async with client_with_events(Service(), plugins=[noting]) as client:
-        assert noting.heard == ["get_hooks", "register"]
+async def test_plugins_are_registered_again_in_the_child_and_their_hooks_run_once() -> None:
+    recording = RecordingPlugin()
+    async with client_with_events(Service(), plugins=[recording]) as client:
+        assert recording.calls == ["get_hooks", "register"]
 
         async def child() -> None:
-            noting.heard.clear()
+            recording.calls.clear()
             assert client.variation_nowait("f", USER, 0) == 1
-            assert noting.heard == ["before f"]
+            assert recording.calls == ["before f"]
             await client.start()
-            assert noting.heard == ["before f", "register"]
+            assert recording.calls == ["before f", "register"]
             assert await client.variation("f", USER, 0) == 1
-            assert noting.heard == ["before f", "register", "before f"]
+            assert recording.calls == ["before f", "register", "before f"]
             await client.aclose()
 
         in_loop_of_child(child)
-        assert noting.heard == ["get_hooks", "register"]
+        assert recording.calls == ["get_hooks", "register"]
 
 
-async def test_what_hooks_still_have_to_do_for_the_parent_is_not_done_twice() -> None:
-    noting = Noting()
-    async with client_with_events(Service(), hooks=[noting]) as client:
+async def test_pending_hook_calls_of_the_parent_do_not_run_in_the_child() -> None:
+    recording = RecordingPlugin()
+    async with client_with_events(Service(), hooks=[recording]) as client:
         client.track("the parent's", USER)
 
         async def child() -> None:
-            noting.go = asyncio.Event()
-            noting.go.set()
+            recording.go = asyncio.Event()
+            recording.go.set()
             await client.start()
             client.track("the child's", USER)
             await client.aclose()
-            assert noting.heard == ["after the child's"]
+            assert recording.calls == ["after the child's"]
 
         in_loop_of_child(child)
-        noting.go.set()
-    assert noting.heard == ["after the parent's"]
+        recording.go.set()
+    assert recording.calls == ["after the parent's"]
 
 
 # -- stores
 
 
-async def test_parent_and_child_each_have_connections_of_their_own_to_redis(redis_url: str) -> None:
+async def test_parent_and_child_have_separate_connections_to_redis(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as seeing:
 
         def connections() -> set[str]:

@@ -73,10 +73,10 @@ def test_an_exception_can_be_pickled() -> None:
     ("statement", "shown"),
     [
         pytest.param("from aioflags import Client", "aioflags", id="shown by its public path once a client can be made"),
-        pytest.param("import aioflags.errors", "aioflags.errors", id="which nothing but its own module has loaded"),
+        pytest.param("import aioflags.errors", "aioflags.errors", id="shown by its own path if only its module is loaded"),
     ],
 )
-def test_an_exception_that_was_never_asked_for_is(statement: str, shown: str) -> None:
+def test_an_exception_is_shown_by_the_path_of_a_loaded_module(statement: str, shown: str) -> None:
     program = f"{statement}\nimport sys\nprint(sys.modules['aioflags.errors'].LifecycleError.__module__)"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == shown
@@ -89,6 +89,6 @@ def test_importing_the_package_loads_only_the_lazy_loader() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
-def test_a_loaded_name_is_found_without_asking_again(package: ModuleType) -> None:
+def test_a_loaded_name_is_an_attribute_of_the_package(package: ModuleType) -> None:
     for name in package.__all__:
         assert vars(package)[name] is getattr(package, name)

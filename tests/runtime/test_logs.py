@@ -1,4 +1,4 @@
-"""What may stand in a log line, and what is said once."""
+"""Text in log lines, and messages that are logged once."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from aioflags.runtime.logs import Once, describe_error, display_name, logger, pr
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        pytest.param("flag-é ユーザー", "flag-é ユーザー", id="what can be read stays"),
+        pytest.param("flag-é ユーザー", "flag-é ユーザー", id="printable text is unchanged"),
         pytest.param("a\nERROR forged", "a\\nERROR forged", id="a line break"),
         pytest.param("a\x1b[31m", "a\\x1b[31m", id="a colour of the terminal"),
-        pytest.param("a\u202eb", "a\\u202eb", id="a turn of the direction"),
+        pytest.param("a\u202eb", "a\\u202eb", id="a change of the text direction"),
         pytest.param("a\u2028b", "a\\u2028b", id="a line separator"),
         pytest.param("x" * 201, "x" * 200 + "…", id="too long"),
-        pytest.param("x" * 200, "x" * 200, id="just not too long"),
-        pytest.param(None, "None", id="no text at all"),
+        pytest.param("x" * 200, "x" * 200, id="the maximal length"),
+        pytest.param(None, "None", id="an object that is not text"),
     ],
 )
 def test_text_from_outside_fits_one_line(text: object, shown: str) -> None:
@@ -31,7 +31,7 @@ def test_text_from_outside_fits_one_line(text: object, shown: str) -> None:
 
 
 @given(st.text())
-def test_nothing_unprintable_gets_through(text: str) -> None:
+def test_unprintable_characters_are_escaped(text: str) -> None:
     assert printable(text).isprintable()
 
 
@@ -46,7 +46,7 @@ class _Named:
         return self._name
 
 
-class _Unspeakable:
+class _StrRaises:
     def __str__(self) -> str:
         raise ValueError("no text")
 
@@ -54,26 +54,26 @@ class _Unspeakable:
 @pytest.mark.parametrize(
     ("thing", "shown"),
     [
-        pytest.param(_Named("metrics"), "metrics", id="its name"),
-        pytest.param(_Named("a\nb"), "a\\nb", id="fit for a line"),
+        pytest.param(_Named("metrics"), "metrics", id="an object with a name"),
+        pytest.param(_Named("a\nb"), "a\\nb", id="a name with a line break"),
         pytest.param(_Named(ValueError()), "_Named", id="a name that cannot be read"),
-        pytest.param(_Named(_Unspeakable()), "_Named", id="a name that cannot be shown"),
-        pytest.param(object(), "object", id="no name"),
+        pytest.param(_Named(_StrRaises()), "_Named", id="a name that cannot be shown"),
+        pytest.param(object(), "object", id="an object without a name"),
     ],
 )
-def test_whoever_fails_can_be_named(thing: object, shown: str) -> None:
+def test_every_object_has_a_name_for_the_log(thing: object, shown: str) -> None:
     assert display_name(thing) == shown
 
 
-def test_a_thing_is_said_once_until_it_is_forgotten() -> None:
+def test_a_key_is_reported_once_until_it_is_forgotten() -> None:
     once = Once()
     assert [once("a"), once("a"), once("b")] == [True, False, True]
     once.forget("a")
-    once.forget("never said")
+    once.forget("never reported")
     assert [once("a"), once("b")] == [True, False]
 
 
-def test_after_enough_things_nothing_more_is_said() -> None:
+def test_the_number_of_keys_is_limited() -> None:
     once = Once(capacity=2)
     assert [once(thing) for thing in ("a", "b", "c", "c")] == [True, True, False, False]
 
@@ -134,7 +134,7 @@ def test_a_program_that_configures_logging_decides_what_is_printed() -> None:
     assert stderr_of_a_program_with_a_wrong_key("CRITICAL") == ""
 
 
-class WordlessError(Exception):
+class StrRaisesError(Exception):
     def __str__(self) -> str:
         raise ValueError("no words")
 
@@ -142,10 +142,10 @@ class WordlessError(Exception):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        pytest.param(OSError("gone\n"), "OSError: gone\\n", id="with words"),
-        pytest.param(OSError(), "OSError", id="without"),
-        pytest.param(WordlessError(), "WordlessError", id="with words that it cannot say"),
+        pytest.param(OSError("gone\n"), "OSError: gone\\n", id="with a message"),
+        pytest.param(OSError(), "OSError", id="without a message"),
+        pytest.param(StrRaisesError(), "StrRaisesError", id="with a message that raises"),
     ],
 )
-def test_an_exception_is_told_in_one_line(error: Exception, line: str) -> None:
+def test_an_exception_is_described_in_one_line(error: Exception, line: str) -> None:
     assert describe_error(error) == line

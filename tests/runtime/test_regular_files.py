@@ -1,4 +1,4 @@
-"""Only regular files are read, wherever a program names a file: what else stands there is an error, in time."""
+"""Only regular files are read, for each option that names a file. Anything else is an error, without a delay."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.real_time, pytest.mark.skipif(not hasattr(os, "mkfifo"
 
 USER = secretive("anna")
 IN_TIME = 30
-"""Seconds for what hangs without end where it goes wrong. A machine may be busy."""
+"""Seconds after which a test that hangs fails. A machine may be busy."""
 
 
 def fifo(path: Path) -> None:
@@ -70,7 +70,7 @@ def values(path: Path, value: int) -> None:
 
 
 @pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
-def test_reading_refuses(path: Path, make: Make, problem: str) -> None:
+def test_reading_refuses_a_file_that_is_not_regular(path: Path, make: Make, problem: str) -> None:
     make(path)
     with pytest.raises(OSError, match=problem) as raised:
         read_regular(path)
@@ -96,7 +96,7 @@ def test_a_file_has_a_largest_size(path: Path, size: int, is_read: bool) -> None
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
-def test_a_file_that_claims_to_be_empty_is_read() -> None:
+def test_a_file_with_a_reported_size_of_0_is_read() -> None:
     assert Path("/proc/self/status").stat().st_size == 0
     assert read_regular(Path("/proc/self/status")).startswith(b"Name:")
 
@@ -105,7 +105,7 @@ def test_a_file_that_claims_to_be_empty_is_read() -> None:
 
 
 @pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
-async def test_a_local_client_does_not_start_from(path: Path, make: Make, problem: str) -> None:
+async def test_a_local_client_does_not_start_from_a_file_that_is_not_regular(path: Path, make: Make, problem: str) -> None:
     make(path)
     with anyio.fail_after(IN_TIME), pytest.raises(ConfigError, match=problem):
         await Client.local(path).start(start_wait=1)
@@ -113,7 +113,7 @@ async def test_a_local_client_does_not_start_from(path: Path, make: Make, proble
 
 @pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
 @pytest.mark.parametrize("option", ["ca_certs", "cert_file"])
-async def test_a_certificate_is_not_read_from(path: Path, make: Make, problem: str, option: str) -> None:
+async def test_a_certificate_is_not_read_from_a_file_that_is_not_regular(path: Path, make: Make, problem: str, option: str) -> None:
     make(path)
     http = Http(ca_certs=str(path)) if option == "ca_certs" else Http(cert_file=str(path))
     with anyio.fail_after(IN_TIME):
@@ -163,7 +163,7 @@ def test_start_and_the_end_of_the_process_come_in_time_with_a_fifo_for_a(path: P
 # -- files that are followed
 
 
-@pytest.mark.parametrize("notified", [True, False], ids=["with the system's announcements", "by looking"])
+@pytest.mark.parametrize("notified", [True, False], ids=["with notifications of the system", "by polling"])
 @pytest.mark.parametrize("make", [fifo, folder, device, listening])
 async def test_a_followed_file_is_read_again_after_it_was(path: Path, make: Make, notified: bool) -> None:
     await asyncio.to_thread(values, path, 1)

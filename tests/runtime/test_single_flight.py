@@ -1,4 +1,4 @@
-"""A question that many ask at once is asked once."""
+"""SingleFlight: concurrent calls with the same key share one call."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ import pytest
 from aioflags.runtime.single_flight import SingleFlight
 
 
-class Oracle:
-    """Answers after a second, with how often it was asked; breaks where it is told to."""
+class CountedCall:
+    """Returns the number of its call after a second. The calls with these numbers raise."""
 
     def __init__(self, *breaks: int) -> None:
-        self.asked = 0
+        self.count = 0
         self._breaks = breaks
 
     async def __call__(self) -> int:
-        self.asked += 1
-        mine = self.asked
+        self.count += 1
+        mine = self.count
         await asyncio.sleep(1)
         if mine in self._breaks:
             raise ConnectionError
         return mine
 
 
-async def test_all_who_ask_for_the_same_meanwhile_get_one_answer() -> None:
-    flights, oracle = SingleFlight(), Oracle()
-    assert await asyncio.gather(*(flights.share("a", oracle) for _ in range(5))) == [1] * 5
-    assert oracle.asked == 1
+async def test_concurrent_calls_with_the_same_key_share_one_result() -> None:
+    flights, call = SingleFlight(), CountedCall()
+    assert await asyncio.gather(*(flights.share("a", call) for _ in range(5))) == [1] * 5
+    assert call.count == 1
 
 
-async def test_who_asks_afterwards_or_for_something_else_asks_anew() -> None:
-    flights, oracle = SingleFlight(), Oracle()
-    assert sorted(await asyncio.gather(flights.share("a", oracle), flights.share("b", oracle))) == [1, 2]
-    assert await flights.share("a", oracle) == 3
+async def test_later_calls_and_calls_with_another_key_are_not_shared() -> None:
+    flights, call = SingleFlight(), CountedCall()
+    assert sorted(await asyncio.gather(flights.share("a", call), flights.share("b", call))) == [1, 2]
+    assert await flights.share("a", call) == 3
 
 
-async def test_if_the_one_who_asks_gives_up_the_next_one_asks() -> None:
-    flights, oracle = SingleFlight(), Oracle()
-    first, *others = (asyncio.create_task(flights.share("a", oracle)) for _ in range(3))
+async def test_if_the_first_caller_is_cancelled_another_one_makes_the_call() -> None:
+    flights, call = SingleFlight(), CountedCall()
+    first, *others = (asyncio.create_task(flights.share("a", call)) for _ in range(3))
     await asyncio.sleep(0.5)
     first.cancel()
     assert await asyncio.gather(*others) == [2, 2]
     assert first.cancelled()
 
 
-async def test_a_failure_is_the_askers_own() -> None:
-    flights, oracle = SingleFlight(), Oracle(1)
-    first, *others = (asyncio.create_task(flights.share("a", oracle)) for _ in range(3))
+async def test_a_failure_is_raised_only_for_the_caller_that_made_the_call() -> None:
+    flights, call = SingleFlight(), CountedCall(1)
+    first, *others = (asyncio.create_task(flights.share("a", call)) for _ in range(3))
     assert await asyncio.gather(*others) == [2, 2]
     with pytest.raises(ConnectionError):
         await first
 
 
-async def test_what_is_forgotten_holds_nobody_up() -> None:
-    flights, oracle = SingleFlight(), Oracle()
-    lost = asyncio.create_task(flights.share("a", oracle))
+async def test_a_call_does_not_wait_for_a_call_that_was_forgotten() -> None:
+    flights, call = SingleFlight(), CountedCall()
+    lost = asyncio.create_task(flights.share("a", call))
     await asyncio.sleep(0.5)
     flights.forget()
-    assert await flights.share("a", oracle) == 2
+    assert await flights.share("a", call) == 2
     assert await lost == 1

@@ -1,4 +1,4 @@
-"""Recent: how many, for how long, which goes first, and who may ask meanwhile."""
+"""TtlCache: its size, the age of its values, which value it drops first, and use from several threads."""
 
 from __future__ import annotations
 
@@ -22,127 +22,127 @@ class At:
 
 
 def holding(*keys: str, size: int = 3, seconds: float = 5.0) -> tuple[TtlCache[str, str], At]:
-    recent, clock = TtlCache[str, str](size, seconds), At()
-    recent.time = clock
+    cache, clock = TtlCache[str, str](size, seconds), At()
+    cache.time = clock
     for key in keys:
-        recent.put(key, key.upper())
-    return recent, clock
+        cache.put(key, key.upper())
+    return cache, clock
 
 
-def found(recent: TtlCache[str, str], keys: str) -> str:
-    """Which of the keys it still knows."""
-    return "".join(key for key in keys if recent.get(key) is not None)
+def found(cache: TtlCache[str, str], keys: str) -> str:
+    """The keys that are in the cache."""
+    return "".join(key for key in keys if cache.get(key) is not None)
 
 
 @pytest.mark.parametrize(
     ("after", "value"),
     [
-        pytest.param(0.0, "A", id="at once"),
-        pytest.param(4.999, "A", id="until its time is over"),
-        pytest.param(5.0, None, id="and no longer"),
-        pytest.param(500.0, None, id="ever"),
+        pytest.param(0.0, "A", id="immediately"),
+        pytest.param(4.999, "A", id="just before its time is over"),
+        pytest.param(5.0, None, id="when its time is over"),
+        pytest.param(500.0, None, id="long after"),
     ],
 )
-def test_a_value_is_known(after: float, value: str | None) -> None:
-    recent, clock = holding("a")
+def test_a_value_is_kept_for_its_time(after: float, value: str | None) -> None:
+    cache, clock = holding("a")
     clock.now = after
-    assert recent.get("a") == value
+    assert cache.get("a") == value
 
 
-def test_before_there_is_a_clock_nothing_gets_old() -> None:
-    recent = TtlCache[str, str](3, 5.0)
-    recent.put("a", "A")
-    assert recent.get("a") == "A"
+def test_without_a_clock_values_do_not_expire() -> None:
+    cache = TtlCache[str, str](3, 5.0)
+    cache.put("a", "A")
+    assert cache.get("a") == "A"
 
 
-def test_asking_makes_nothing_younger() -> None:
-    recent, clock = holding("a")
+def test_a_read_does_not_extend_the_time_of_a_value() -> None:
+    cache, clock = holding("a")
     for clock.now in (1, 2, 3, 4):
-        assert recent.get("a") == "A"
+        assert cache.get("a") == "A"
     clock.now = 5
-    assert recent.get("a") is None
+    assert cache.get("a") is None
 
 
-def test_what_is_put_again_is_new_and_young() -> None:
-    recent, clock = holding("a")
+def test_a_value_that_is_put_again_is_replaced_and_its_time_restarts() -> None:
+    cache, clock = holding("a")
     clock.now = 4
-    recent.put("a", "newer")
+    cache.put("a", "newer")
     clock.now = 8.9
-    assert recent.get("a") == "newer"
+    assert cache.get("a") == "newer"
 
 
 @pytest.mark.parametrize(
-    ("asked", "put", "left"),
+    ("read", "put", "left"),
     [
-        pytest.param("", "d", "bcd", id="the first that came"),
-        pytest.param("a", "d", "acd", id="unless it was asked for"),
-        pytest.param("ab", "de", "bde", id="of those that were, the one that was longest ago"),
-        pytest.param("x", "d", "bcd", id="and asking for what is not there changes nothing"),
-        pytest.param("", "ad", "acd", id="what is put again counts as asked for"),
-        pytest.param("", "a", "abc", id="nothing, where something has its place already"),
-        pytest.param("", "defg", "efg", id="as many as have to"),
+        pytest.param("", "d", "bcd", id="the oldest value"),
+        pytest.param("a", "d", "acd", id="a value that was read stays"),
+        pytest.param("ab", "de", "bde", id="the least recently read value"),
+        pytest.param("x", "d", "bcd", id="a read of a missing key changes nothing"),
+        pytest.param("", "ad", "acd", id="a value that is put again counts as read"),
+        pytest.param("", "a", "abc", id="nothing, if the key is in the cache"),
+        pytest.param("", "defg", "efg", id="several values"),
     ],
 )
-def test_where_there_is_no_place_left_gives_way(asked: str, put: str, left: str) -> None:
-    recent, _ = holding("a", "b", "c")
-    found(recent, asked)
+def test_a_full_cache_drops(read: str, put: str, left: str) -> None:
+    cache, _ = holding("a", "b", "c")
+    found(cache, read)
     for key in put:
-        recent.put(key, key.upper())
-    assert found(recent, "abcdefg") == left
+        cache.put(key, key.upper())
+    assert found(cache, "abcdefg") == left
 
 
-def test_what_is_too_old_leaves_its_place_when_it_is_asked_for() -> None:
-    recent, clock = holding("a", "b", "c")
+def test_a_read_removes_an_expired_value() -> None:
+    cache, clock = holding("a", "b", "c")
     clock.now = 5
-    assert found(recent, "bc") == ""
-    recent.put("d", "D")
-    recent.put("e", "E")
-    assert len(recent._entries) == 3
+    assert found(cache, "bc") == ""
+    cache.put("d", "D")
+    cache.put("e", "E")
+    assert len(cache._entries) == 3
     clock.now = 9
-    assert found(recent, "abcde") == "de"
+    assert found(cache, "abcde") == "de"
 
 
-def test_a_signal_handler_may_find_it_too_old_while_it_is_looked_at() -> None:
-    """It comes a moment later, on the same thread."""
-    recent, _ = holding("a")
+def test_a_signal_handler_can_remove_an_expired_value_during_a_read() -> None:
+    """The handler runs on the same thread, a moment later."""
+    cache, _ = holding("a")
     times = [0.0]
 
     def time() -> float:
         before = times[-1]
         if before < 5:
             times.append(before + 5)
-            assert recent.get("a") is None
+            assert cache.get("a") is None
         return before
 
-    recent.time = time
-    assert recent.get("a") is None
+    cache.time = time
+    assert cache.get("a") is None
 
 
-def test_a_signal_handler_may_fill_it_while_something_is_put() -> None:
-    recent, _ = holding("a", "b", "c")
+def test_a_signal_handler_can_fill_the_cache_during_a_put() -> None:
+    cache, _ = holding("a", "b", "c")
     is_first = [True]
 
     def time() -> float:
         if is_first.pop() if is_first else False:
             for key in "def":
-                recent.put(key, key.upper())
+                cache.put(key, key.upper())
         return 0.0
 
-    recent.time = time
-    recent.put("a", "newer")
-    assert found(recent, "abcdef") == "aef"
+    cache.time = time
+    cache.put("a", "newer")
+    assert found(cache, "abcdef") == "aef"
 
 
 @pytest.mark.real_time
-def test_threads_put_and_ask_at_once_and_it_never_grows_beyond_its_size() -> None:
-    recent, _ = holding(size=20, seconds=1e9)
+def test_threads_can_put_and_get_at_once_and_the_cache_keeps_its_size() -> None:
+    cache, _ = holding(size=20, seconds=1e9)
     sizes: list[int] = []
 
     def work(keys: Sequence[str]) -> None:
         for key in keys:
-            recent.put(key, key)
-            assert recent.get(key) in (key, None)
-            sizes.append(len(recent._entries))
+            cache.put(key, key)
+            assert cache.get(key) in (key, None)
+            sizes.append(len(cache._entries))
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -154,5 +154,5 @@ def test_threads_put_and_ask_at_once_and_it_never_grows_beyond_its_size() -> Non
             thread.join()
     finally:
         sys.setswitchinterval(before)
-    assert max(sizes) <= 20 + 4  # a reader may look while each of the others has put one, and not made room yet
-    assert len(recent._entries) == 20
+    assert max(sizes) <= 20 + 4  # each other thread may have put one value and not dropped one yet
+    assert len(cache._entries) == 20
