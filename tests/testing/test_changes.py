@@ -1,4 +1,4 @@
-"""FlagChangeLog: what changed on the clients it follows, to look at and to wait for."""
+"""FlagChangeLog: the changes of the clients it follows, for assertions and waits."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from aioflags.testing import FlagChangeLog, MemoryClient
 
 @pytest.fixture
 def client() -> MemoryClient:
-    """One with no flags."""
+    """A client without flags."""
     return MemoryClient()
 
 
 @pytest.fixture
 def log(client: MemoryClient) -> FlagChangeLog:
-    """One that follows it."""
+    """A log that follows the client."""
     found = FlagChangeLog()
     found.follow(client)
     return found
 
 
-def test_it_has_the_keys_in_order(client: MemoryClient, log: FlagChangeLog) -> None:
+def test_the_log_has_the_keys_in_order(client: MemoryClient, log: FlagChangeLog) -> None:
     for key in ("b", "a", "b"):
         client.set(key, key)
     assert log.keys == ["b", "a", "b"]
@@ -35,14 +35,14 @@ def test_it_has_the_keys_in_order(client: MemoryClient, log: FlagChangeLog) -> N
     assert log.keys == []
 
 
-def test_it_follows_several(client: MemoryClient, log: FlagChangeLog) -> None:
+def test_a_log_follows_several_clients(client: MemoryClient, log: FlagChangeLog) -> None:
     log.follow(other := MemoryClient())
     client.set("one", 1)
     other.set("other", 1)
     assert log.keys == ["one", "other"]
 
 
-def test_failures_tell_what_did_change(client: MemoryClient, log: FlagChangeLog) -> None:
+def test_failures_list_the_changes(client: MemoryClient, log: FlagChangeLog) -> None:
     with pytest.raises(AssertionError, match=r"the flag 'theme' did not change; no flag changed$"):
         log.assert_changed("theme")
     client.set("themes", 1)
@@ -53,7 +53,7 @@ def test_failures_tell_what_did_change(client: MemoryClient, log: FlagChangeLog)
         log.assert_unchanged("themes")
 
 
-async def test_a_change_is_waited_for(client: MemoryClient, log: FlagChangeLog) -> None:
+async def test_wait_for_returns_when_the_flag_changes(client: MemoryClient, log: FlagChangeLog) -> None:
     async def later() -> None:
         for key in ("other", "theme"):
             await anyio.sleep(1)
@@ -63,11 +63,11 @@ async def test_a_change_is_waited_for(client: MemoryClient, log: FlagChangeLog) 
         changing = asyncio.create_task(later())
         await log.wait_for("theme")
         assert log.keys == ["other", "theme"]
-        await log.wait_for("other")  # was there already
+        await log.wait_for("other")  # is in the log already
         await changing
 
 
-async def test_one_that_does_not_come_fails_in_time(client: MemoryClient, log: FlagChangeLog) -> None:
+async def test_wait_for_fails_at_its_timeout(client: MemoryClient, log: FlagChangeLog) -> None:
     began = asyncio.get_running_loop().time()
     async with client:
         with pytest.raises(AssertionError, match="the flag 'theme' did not change within 3 s; no flag changed"):

@@ -1,4 +1,4 @@
-"""MemoryClient: what is set counts at once, wherever it is asked for, and its followers hear of it."""
+"""MemoryClient: values that a test sets are served at once, by every evaluation method, and iterators get the changes."""
 
 from __future__ import annotations
 
@@ -36,34 +36,34 @@ DOCUMENT = {
 }
 
 
-def test_it_is_a_client_that_can_be_asked_at_once() -> None:
+def test_a_memory_client_can_evaluate_flags_at_once() -> None:
     client = MemoryClient({"flagValues": {"checkout": True}})
     assert isinstance(client, Client)
     assert (client.status.status, client.is_initialized) == (Status.READY, True)
     assert client.variation_nowait("checkout", ANNA, False) is True
 
 
-def test_nothing_is_warned_about_before_it_starts(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_evaluation_before_the_start_logs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     MemoryClient({"flagValues": {"checkout": True}}).variation_detail_nowait("checkout", ANNA, False)
     assert caplog.text == ""
 
 
 @pytest.mark.parametrize("user", [ANNA, BERT, Context("carl")], ids=["a target", "a rule", "the rest"])
-def test_what_is_set_is_for_everybody_whatever_the_flag_said(user: Context) -> None:
+def test_a_value_that_is_set_is_served_to_all_contexts(user: Context) -> None:
     client = MemoryClient(DOCUMENT)
     client.set("theme", "light")
     detail = client.variation_detail_nowait("theme", user, "")
     assert (detail.value, detail.variation_index, detail.reason.kind) == ("light", 1, ReasonKind.FALLTHROUGH)
 
 
-def test_a_variation_counts_for_those_who_have_the_flag_as_a_prerequisite() -> None:
+def test_a_value_that_is_set_affects_flags_with_that_prerequisite() -> None:
     client = MemoryClient(DOCUMENT)
     assert client.variation_nowait("page", ANNA, "") == "old"
     client.set("theme", "light")
     assert client.variation_nowait("page", ANNA, "") == "new"
 
 
-def test_a_value_that_was_no_variation_becomes_the_only_one() -> None:
+def test_a_value_that_is_not_a_variation_becomes_the_only_variation() -> None:
     client = MemoryClient(DOCUMENT)
     client.set("theme", "pink")
     client.set("unheard-of", {"a": [1]})
@@ -80,7 +80,7 @@ def test_a_flag_is_removed() -> None:
     assert client.variation_nowait("theme", ANNA, "none") == "back"
 
 
-def test_a_flag_is_built_on() -> None:
+def test_a_flag_builder_begins_with_the_existing_flag() -> None:
     client = MemoryClient()
     client.update(client.flag("checkout").variation_for_user("anna", False))
     client.update(client.flag("checkout").variation_for_user("bert", False))
@@ -88,7 +88,7 @@ def test_a_flag_is_built_on() -> None:
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), float("nan")])
-def test_what_is_no_json_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_json_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match="checkout"):
         MemoryClient().set("checkout", value)
 
@@ -98,7 +98,7 @@ def test_a_document_with_a_mistake_is_refused() -> None:
         MemoryClient({"flags": {"a": {"on": "yes"}}})
 
 
-async def test_started_it_is_ready_and_followers_hear_of_what_is_set() -> None:
+async def test_a_started_client_is_ready_and_iterators_get_the_changes() -> None:
     async with MemoryClient() as client:
         assert client.status.status is Status.READY
         with client.changes() as changes, client.changes("checkout", ANNA) as values:
@@ -110,7 +110,7 @@ async def test_started_it_is_ready_and_followers_hear_of_what_is_set() -> None:
     assert await client.variation("checkout", ANNA, 0) == 3
 
 
-async def test_prerequisites_count_as_changes() -> None:
+async def test_a_flag_whose_prerequisite_changes_is_reported() -> None:
     client = MemoryClient(DOCUMENT)
     with client.changes() as changes:
         client.set("base", True)
@@ -118,7 +118,7 @@ async def test_prerequisites_count_as_changes() -> None:
 
 
 @pytest.mark.real_time
-async def test_another_thread_may_set_and_the_loop_hears_of_it() -> None:
+async def test_a_change_from_another_thread_reaches_the_loop() -> None:
     async with MemoryClient() as client:
         with client.changes() as changes:
             await asyncio.to_thread(client.set, "checkout", 1)
@@ -128,7 +128,7 @@ async def test_another_thread_may_set_and_the_loop_hears_of_it() -> None:
 
 
 @pytest.mark.real_time
-def test_it_may_be_set_when_its_loop_is_gone() -> None:
+def test_a_value_can_be_set_after_the_loop_has_ended() -> None:
     client = MemoryClient()
     asyncio.run(_started(client))
     client.set("checkout", 1)
@@ -140,7 +140,7 @@ async def _started(client: MemoryClient) -> None:
 
 
 @pytest.mark.real_time
-def test_nothing_that_threads_set_at_once_is_lost() -> None:
+def test_values_that_threads_set_at_once_are_all_kept() -> None:
     client = MemoryClient()
 
     def work(number: int) -> None:

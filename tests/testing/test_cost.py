@@ -1,4 +1,4 @@
-"""What the plugin costs a project that has aioflags installed and uses none of it."""
+"""The cost of the plugin for a project that has aioflags installed and does not use it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ print(json.dumps([took, sorted(set(sys.modules) - before)]))
 
 
 def loaded() -> tuple[float, list[str]]:
-    """Seconds of the processor, and the modules, that loading the plugin takes after pytest."""
+    """Seconds of processor time that loading the plugin takes after pytest, and the modules that it loads."""
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     took, modules = json.loads(ran.stdout)
     return took, modules
 
 
-def test_it_loads_next_to_nothing() -> None:
+def test_the_plugin_loads_only_these_modules() -> None:
     _, modules = loaded()
     assert modules == [
         "aioflags",
@@ -43,6 +43,6 @@ def test_it_loads_next_to_nothing() -> None:
 
 
 @pytest.mark.speed
-def test_that_takes_no_time_to_speak_of() -> None:
-    # Another try where something else disturbed it: a machine that is busy has cold caches, too.
+def test_the_plugin_loads_within_the_limit_of_time() -> None:
+    # It tries again, because other processes may disturb a measurement: a busy machine has cold caches.
     assert any(loaded()[0] < MOST_SECONDS for _ in range(20))

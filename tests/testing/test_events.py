@@ -1,4 +1,4 @@
-"""EventRecorder: what counts as tracked and identified, and what a failure shows; and events that arrived at a service."""
+"""EventRecorder: recorded events, assertions and their messages; and events that arrived at a service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def client() -> Client:
     return MemoryClient()
 
 
-def test_it_has_each_event_in_order(events: EventRecorder, client: Client) -> None:
+def test_the_recorder_has_each_event_in_order(events: EventRecorder, client: Client) -> None:
     client.track("purchase", ANNA, {"items": 2}, 9.5)
     client.identify(BERT)
     client.track("view", ANNA)
@@ -47,7 +47,7 @@ def test_it_has_each_event_in_order(events: EventRecorder, client: Client) -> No
     ("check", "arguments", "wanted"),
     [
         pytest.param("assert_tracked", ["purchase"], {}, id="an event"),
-        pytest.param("assert_tracked", ["purchase"], {"times": 2}, id="an event that often"),
+        pytest.param("assert_tracked", ["purchase"], {"times": 2}, id="an event with a number of times"),
         pytest.param("assert_tracked", ["purchase"], {"data": {"items": 2.0}, "times": 1}, id="an event with data"),
         pytest.param("assert_tracked", ["purchase"], {"data": None, "times": 1}, id="an event without data"),
         pytest.param("assert_tracked", ["purchase"], {"metric_value": 9.5, "times": 1}, id="an event with a metric value"),
@@ -76,7 +76,7 @@ def test_an_assertion_holds(
             {},
             "the event 'purchases' was not tracked; did you mean 'purchase'?\ntracked events:\n"
             "  purchase for anna with the data {'items': 2} with the metric value 9.5",
-            id="a name that is near",
+            id="a similar name",
         ),
         pytest.param(
             "assert_tracked",
@@ -92,7 +92,7 @@ def test_an_assertion_holds(
             {"times": 2},
             "the event 'purchase' was not tracked as expected: 2 expected, 1 found:\n"
             "  purchase for anna with the data {'items': 2} with the metric value 9.5",
-            id="how often",
+            id="another number of times",
         ),
         pytest.param(
             "assert_not_tracked",
@@ -106,7 +106,7 @@ def test_an_assertion_holds(
         ),
     ],
 )
-def test_a_failure_shows(
+def test_a_failed_assertion_lists_what_was_recorded(
     events: EventRecorder, client: Client, check: str, arguments: list[Any], wanted: dict[str, Any], shown: str
 ) -> None:
     client.track("purchase", ANNA, {"items": 2}, 9.5)
@@ -116,7 +116,7 @@ def test_a_failure_shows(
     assert str(failure.value) == shown
 
 
-def test_a_failure_without_any_event_says_so(events: EventRecorder) -> None:
+def test_a_failed_assertion_reports_that_no_event_was_recorded(events: EventRecorder) -> None:
     with pytest.raises(AssertionError, match=r"^the event 'purchase' was not tracked; no event was tracked$"):
         events.assert_tracked("purchase")
     with pytest.raises(AssertionError, match=r"^anna was not identified; no context was identified$"):

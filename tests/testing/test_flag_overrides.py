@@ -1,4 +1,4 @@
-"""Overrides as a test writes them: what may be said, and what is refused. Where they hold is for test_interventions.py."""
+"""Overrides as a test writes them: valid arguments, and refused ones. Where they apply is in tests/client/test_overrides.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ USER = secretive("anna")
 
 
 def value(key: str) -> Any:
-    """What a client without flags answers."""
+    """The value that a client without flags returns."""
     return Client.local({}).variation_nowait(key, USER, None)
 
 
@@ -40,7 +40,7 @@ def test_a_block_may_be_entered_again_but_not_twice() -> None:
     assert value("theme") is None
 
 
-def test_it_is_no_decorator() -> None:
+def test_overrides_cannot_be_used_as_a_decorator() -> None:
     assert not callable(overrides(theme="dark"))
 
 
@@ -49,17 +49,17 @@ def test_it_is_no_decorator() -> None:
     [
         pytest.param({"limits": {"a": {1}}}, r"limits\.a: expected a JSON value, got set", id="a set"),
         pytest.param({"rate": float("inf")}, "rate: inf is not a number", id="infinity"),
-        pytest.param({3: True}, "expected strings as names", id="a key that is no string"),
+        pytest.param({3: True}, "expected strings as names", id="a key that is not a string"),
     ],
 )
-def test_what_is_no_json_is_refused(values: dict[Any, Any], named: str) -> None:
+def test_a_value_that_is_not_json_is_refused(values: dict[Any, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         overrides(values)
     with FlagOverrides().in_force() as everywhere, pytest.raises(ConfigError, match=named):
         everywhere.update(values)
 
 
-def test_those_of_the_fixture_are_a_mapping() -> None:
+def test_the_fixture_flag_overrides_is_a_mapping() -> None:
     with FlagOverrides().in_force() as everywhere:
         everywhere["theme"] = "dark"
         everywhere.update(count=1)
@@ -75,7 +75,7 @@ def test_those_of_the_fixture_are_a_mapping() -> None:
     assert value("theme") is None
 
 
-def test_called_they_give_a_block_that_leaves_what_was_before() -> None:
+def test_a_block_of_the_fixture_restores_the_overrides_at_its_end() -> None:
     with FlagOverrides().in_force() as everywhere:
         everywhere["theme"] = "dark"
         with everywhere({"theme": "light"}, count=1):
@@ -84,7 +84,7 @@ def test_called_they_give_a_block_that_leaves_what_was_before() -> None:
         assert dict(everywhere) == {"theme": "dark", "word": "kept"}
 
 
-def test_what_was_given_may_be_changed_afterwards() -> None:
+def test_a_later_change_of_the_argument_has_no_effect() -> None:
     given: dict[str, Any] = {"items": [1]}
     block = overrides(given)
     given["items"].append(2)
@@ -93,6 +93,6 @@ def test_what_was_given_may_be_changed_afterwards() -> None:
 
 
 @pytest.mark.parametrize("values", ["theme", ["theme"], 3])
-def test_what_is_no_mapping_is_refused(values: Any) -> None:
+def test_an_argument_that_is_not_a_mapping_is_refused(values: Any) -> None:
     with pytest.raises(ConfigError, match="expected a mapping of flag keys to values, or keywords, got"):
         overrides(values)

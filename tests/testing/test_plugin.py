@@ -1,4 +1,4 @@
-"""The pytest plugin as a project meets it: its fixtures under every runner of async tests, its markers and its options."""
+"""The pytest plugin in a project: its fixtures with every runner of async tests, its markers and its options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import aioflags
 
 pytestmark = pytest.mark.real_time
 
-# A run inside a run forgets what it imported; one half of a package that is imported twice does not know the other.
+# pytester unloads what an inner run imported. Import all of aioflags first, so that no module is loaded twice.
 for _module in walk_packages(aioflags.__path__, "aioflags."):
     import_module(_module.name)
 for _name in aioflags.__all__:
@@ -48,26 +48,26 @@ async def test_flags_may_be_started(flags, flag_changes):
         assert await client.variation("checkout", USER, "none") == "new"
 
 @pytest.mark.flags(checkout="marked")
-def test_a_marker_says_what_flags_are(flags):
+def test_a_marker_sets_flags(flags):
     assert flags.variation_nowait("checkout", USER, "none") == "marked"
     flags.set("checkout", "later")
     assert flags.variation_nowait("checkout", USER, "none") == "later"
 
 @pytest.mark.flags({{"check-out": "marked"}})
-def test_without_flags_it_holds_on_every_client():
+def test_a_marker_applies_to_every_client():
     detail = Client.local({{}}).variation_detail_nowait("check-out", USER, "none")
     assert (detail.value, detail.reason.kind) == ("marked", ReasonKind.OVERRIDE)
 
-def test_and_for_no_other_test():
+def test_a_marker_does_not_apply_to_another_test():
     assert Client.local({{}}).variation_nowait("check-out", USER, "none") == "none"
 
 @pytest.mark.flag_variations("theme", values=["dark", "light"])
 @pytest.mark.flag_variations("checkout", values=[True, False])
-def test_once_for_each(flags):
+def test_it_runs_once_for_each_variation(flags):
     assert flags.variation_nowait("theme", USER, "") in {{"dark", "light"}}
     assert flags.variation_detail_nowait("checkout", USER, False).variation_index == 0
 
-def test_overrides_hold_on_every_client(flag_overrides, flags_factory):
+def test_overrides_apply_to_every_client(flag_overrides, flags_factory):
     one, other = flags_factory(checkout="one"), Client.local({{}})
     flag_overrides["checkout"] = "over"
     with flag_overrides(theme="dark"):
@@ -78,7 +78,7 @@ def test_overrides_hold_on_every_client(flag_overrides, flags_factory):
     assert one.variation_nowait("checkout", USER, "") == "one"
 
 {mark}
-async def test_tasks_do_not_meet(flags):
+async def test_overrides_of_tasks_do_not_affect_each_other(flags):
     async def serve(number):
         with overrides(number=number):
             await asyncio.sleep(0.001)
@@ -86,7 +86,7 @@ async def test_tasks_do_not_meet(flags):
     assert await asyncio.gather(*map(serve, range(10))) == list(range(10))
 
 {mark}
-async def test_questions_are_recorded(flags, flag_recorder):
+async def test_evaluations_are_recorded(flags, flag_recorder):
     await flags.variation("checkout", USER, "none")
     flag_recorder.assert_evaluated("checkout", value="none", context=USER, times=1)
     flag_recorder.assert_not_evaluated("theme")
@@ -108,7 +108,7 @@ async def test_a_server_runs_in_the_tests_loop(flags_service, flag_changes):
         assert await client.variation("checkout", USER, "none") == "changed"
 """
 SYNC, ASYNC, RUNS = 6, 5, 4
-"""Of these tests: the sync ones, the async ones, and how often the one with variations runs."""
+"""The numbers of these tests: sync, async, and runs of the test with variations."""
 
 ANYIO = "@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'"
 AUTO = ("", "")
@@ -118,14 +118,14 @@ BY_ANYIO = (ANYIO, "@pytest.mark.anyio")
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:
-    """Runs the tests of a project in which nothing may warn, with these plugins beside ours."""
+    """Runs the tests of a project with these plugins and ours. A warning is an error."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(tests: str, *options: str, plugins: str = "", ini: str = "", apart: bool = False) -> pytest.RunResult:
         pytester.makeini(f"[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n{ini}")
         pytester.makepyfile(test_project=tests)
         arguments = [f"-p{name}" for name in ("aioflags", *plugins.split(), "no:cacheprovider")]
-        # asyncio's entry point has the name of a module that is there already.
+        # The entry point of pytest-asyncio has the name of a module that is loaded already.
         arguments.append("-Wignore:Module already imported:pytest.PytestAssertRewriteWarning")
         return pytester.runpytest_subprocess(*arguments, *options) if apart else pytester.runpytest_inprocess(*arguments, *options)
 
@@ -152,13 +152,15 @@ ONE_LOOP = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = session\na
         pytest.param(AUTO, "asyncio xdist randomly", AUTOMATIC, ["-n2"], id="xdist"),
     ],
 )
-def test_every_fixture_works_under(project: Project, style: tuple[str, str], plugins: str, ini: str, options: list[str]) -> None:
+def test_every_fixture_works_with_the_runner(
+    project: Project, style: tuple[str, str], plugins: str, ini: str, options: list[str]
+) -> None:
     setup, mark = style
     ran = project(PROJECT.format(setup=setup, mark=mark), *options, plugins=plugins, ini=ini, apart=bool(options))
     ran.assert_outcomes(passed=SYNC + ASYNC + RUNS)
 
 
-def test_a_failure_shows_the_test_and_nothing_of_the_library(project: Project) -> None:
+def test_a_traceback_shows_the_test_and_no_line_of_the_library(project: Project) -> None:
     ran = project(
         """
         from aiohttp import web
@@ -173,7 +175,7 @@ def test_a_failure_shows_the_test_and_nothing_of_the_library(project: Project) -
         def test_set_up_the_wrong_way_round():
             setup(Client.local({}), web.Application())
 
-        async def test_nobody():
+        async def test_no_context():
             await RequestFlags(Client.local({}), None).pin(None)
         """,
         plugins="asyncio",
@@ -186,7 +188,7 @@ def test_a_failure_shows_the_test_and_nothing_of_the_library(project: Project) -
     ran.stdout.fnmatch_lines(["E*the flag 'teme' is not in the document; did you mean 'theme'?"])
 
 
-def test_a_prefix_keeps_the_fixtures_out_of_the_way(project: Project) -> None:
+def test_a_prefix_renames_the_fixtures(project: Project) -> None:
     ran = project(
         """
         import pytest
@@ -208,7 +210,7 @@ def test_a_prefix_keeps_the_fixtures_out_of_the_way(project: Project) -> None:
     ran.assert_outcomes(passed=1)
 
 
-def test_it_can_be_switched_off(project: Project) -> None:
+def test_the_plugin_can_be_disabled(project: Project) -> None:
     ran = project("def test_without(request):\n    request.getfixturevalue('flags')", "-p", "no:aioflags")
     ran.assert_outcomes(failed=1)
     ran.stdout.fnmatch_lines(["*fixture 'flags' not found*"])
@@ -223,7 +225,7 @@ def test_fixtures_are_described(project: Project) -> None:
 # -- strict
 
 
-def test_a_strict_test_fails_for_what_could_not_be_evaluated(project: Project) -> None:
+def test_a_strict_test_fails_if_an_evaluation_has_an_error(project: Project) -> None:
     ran = project(
         """
         import pytest
@@ -263,7 +265,7 @@ def test_a_strict_test_fails_for_what_could_not_be_evaluated(project: Project) -
     assert shown.count("flags_strict: evaluations that failed") == 3
 
 
-# -- markers that cannot be meant
+# -- invalid markers
 
 
 @pytest.mark.parametrize(
@@ -272,19 +274,19 @@ def test_a_strict_test_fails_for_what_could_not_be_evaluated(project: Project) -
         pytest.param("flags", "expected a mapping of flag keys to values, or keywords", id="no flags"),
         pytest.param("flags('new-checkout')", "expected a mapping of flag keys", id="a key without a value"),
         pytest.param("flags({'a': 1}, {'b': 2})", "expected a mapping of flag keys", id="two mappings"),
-        pytest.param("flags(limits={1, 2})", "limits: expected a JSON value, got set", id="a value that is no JSON"),
-        pytest.param("flags({3: True})", "expected strings as names, got number", id="a key that is no string"),
+        pytest.param("flags(limits={1, 2})", "limits: expected a JSON value, got set", id="a value that is not JSON"),
+        pytest.param("flags({3: True})", "expected strings as names, got number", id="a key that is not a string"),
         pytest.param("flag_variations", "expected the key of one flag", id="no key"),
         pytest.param("flag_variations('a', 'b')", "expected the key of one flag", id="two keys"),
         pytest.param("flag_variations('a', variations=[1])", "expected the key of one flag", id="an unknown keyword"),
-        pytest.param("flag_variations('a')", "there is no flag 'a' in a --flags-file", id="values that no file has"),
+        pytest.param("flag_variations('a')", "there is no flag 'a' in a --flags-file", id="a flag that is not in a file"),
         pytest.param("flag_variations('a', values=[])", "values: expected a list of at least one value", id="no values"),
         pytest.param("flag_variations('a', values='ab')", "values: expected a list", id="a string of values"),
-        pytest.param("flag_variations('a', values=[object])", "values[0]: expected a JSON value", id="values that are no JSON"),
-        pytest.param("flags_strict(True)", "expected no arguments", id="a strict one with arguments"),
+        pytest.param("flag_variations('a', values=[object])", "values[0]: expected a JSON value", id="values that are not JSON"),
+        pytest.param("flags_strict(True)", "expected no arguments", id="a strict marker with arguments"),
     ],
 )
-def test_a_marker_that_cannot_be_meant_is_refused(project: Project, marker: str, why: str) -> None:
+def test_an_invalid_marker_is_refused(project: Project, marker: str, why: str) -> None:
     ran = project(f"import pytest\n@pytest.mark.{marker}\ndef test_it(flags): pass")
     shown = ran.stdout.str()
     ran.assert_outcomes(errors=1)
@@ -300,7 +302,7 @@ def test_a_flag_cannot_vary_twice(project: Project) -> None:
     assert "the flag 'a' is marked twice" in ran.stdout.str()
 
 
-def test_markers_add_up_and_the_nearest_wins(project: Project) -> None:
+def test_markers_are_merged_and_the_nearest_outranks_the_others(project: Project) -> None:
     ran = project(
         """
         import pytest
@@ -317,7 +319,7 @@ def test_markers_add_up_and_the_nearest_wins(project: Project) -> None:
     ran.assert_outcomes(passed=1)
 
 
-def test_what_pytest_cannot_vary_is_refused(project: Project) -> None:
+def test_variations_of_a_unittest_method_are_refused(project: Project) -> None:
     ran = project(
         """
         import unittest
@@ -338,13 +340,13 @@ def test_what_pytest_cannot_vary_is_refused(project: Project) -> None:
     assert "marker flag_variations of test_project.py::Tests::test_varied: pytest cannot parametrize" in ran.stdout.str()
 
 
-def test_a_service_in_a_sync_test_says_why_not(project: Project) -> None:
+def test_a_service_in_a_sync_test_fails_with_the_reason(project: Project) -> None:
     ran = project("def test_it(flags_service): pass")
     ran.assert_outcomes(errors=1)
     ran.stdout.fnmatch_lines(["flags_service runs in the test's own event loop, so test_it must be async"])
 
 
-def test_a_service_without_a_runner_of_async_tests_says_whom_to_ask(project: Project) -> None:
+def test_a_service_without_a_runner_of_async_tests_fails_with_the_remedy(project: Project) -> None:
     ran = project("async def test_it(flags_service): pass")
     ran.stdout.fnmatch_lines(["flags_service needs a plugin that runs async tests: pytest-asyncio, or anyio *"])
 
@@ -409,7 +411,7 @@ def test_variations_come_from_a_file(project: Project, document: str) -> None:
     ran.stdout.fnmatch_lines_random(["*::test_it[[]theme=dark[]] PASSED*", "*::test_it[[]theme=light[]] PASSED*"])
 
 
-def test_a_variation_of_an_unknown_flag_says_which_is_near(project: Project, document: str) -> None:
+def test_a_variation_of_an_unknown_flag_suggests_the_nearest_key(project: Project, document: str) -> None:
     ran = project("import pytest\n@pytest.mark.flag_variations('teme')\ndef test_it(flags): pass", "--flags-file=flags.json")
     assert "there is no flag 'teme' in a --flags-file; did you mean 'theme'?; pass the file" in ran.stdout.str()
 
@@ -422,12 +424,10 @@ def test_a_variation_of_an_unknown_flag_says_which_is_near(project: Project, doc
         pytest.param(["--flags=a=NaN"], "nan is not a number in JSON", id="a value that is not JSON"),
         pytest.param(["--flags-file=none.json"], "none.json: No such file", id="no file"),
         pytest.param(["--flags-file=bad.json"], "--flags-file: bad.json: line 2, column 1", id="a file with a mistake"),
-        pytest.param(["--flags-unused-report"], "needs --flags-file or --flags", id="a report on nothing"),
+        pytest.param(["--flags-unused-report"], "needs --flags-file or --flags", id="a report without flags"),
     ],
 )
-def test_an_option_that_cannot_be_meant_is_refused(
-    project: Project, pytester: pytest.Pytester, options: list[str], why: str
-) -> None:
+def test_an_invalid_option_is_refused(project: Project, pytester: pytest.Pytester, options: list[str], why: str) -> None:
     pytester.path.joinpath("bad.json").write_text("{\n", encoding="utf-8")
     ran = project("def test_it(): pass", *options)
     assert ran.ret is pytest.ExitCode.USAGE_ERROR
@@ -435,7 +435,7 @@ def test_an_option_that_cannot_be_meant_is_refused(
 
 
 @pytest.mark.parametrize("workers", [pytest.param(0, id="one process"), pytest.param(2, id="xdist")])
-def test_flags_that_no_test_asked_for_are_reported(project: Project, document: str, workers: int) -> None:
+def test_flags_that_no_test_evaluated_are_reported(project: Project, document: str, workers: int) -> None:
     ran = project(
         """
         from aioflags import Client, Context

@@ -1,4 +1,4 @@
-"""FlagRecorder: what counts as asked, and what a failure tells."""
+"""FlagRecorder: recorded evaluations, assertions and their messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANNA, BERT = Context("anna"), Context("bert")
 
 @pytest.fixture
 def recorder() -> Iterator[FlagRecorder]:
-    """One that listens."""
+    """A recorder that is active."""
     found = FlagRecorder()
     with OVERRIDES.observed(found):
         yield found
@@ -24,11 +24,11 @@ def recorder() -> Iterator[FlagRecorder]:
 
 @pytest.fixture
 def client() -> Client:
-    """Three flags."""
+    """A client with three flags."""
     return Client.local({"flagValues": {"new-checkout": True, "theme": "dark", "limit": 3}})
 
 
-def test_it_has_each_question_in_order(recorder: FlagRecorder, client: Client) -> None:
+def test_the_recorder_has_each_evaluation_in_order(recorder: FlagRecorder, client: Client) -> None:
     client.variation_nowait("theme", ANNA, "")
     client.variation_nowait("limit", BERT, 0)
     client.variation_nowait("theme", BERT, "none")
@@ -47,12 +47,12 @@ def test_it_has_each_question_in_order(recorder: FlagRecorder, client: Client) -
 @pytest.mark.parametrize(
     ("check", "key", "wanted"),
     [
-        pytest.param("assert_evaluated", "limit", dict[str, Any](), id="at all"),
-        pytest.param("assert_evaluated", "limit", dict[str, Any](times=2), id="so often"),
+        pytest.param("assert_evaluated", "limit", dict[str, Any](), id="at least once"),
+        pytest.param("assert_evaluated", "limit", dict[str, Any](times=2), id="a number of times"),
         pytest.param("assert_evaluated", "limit", dict[str, Any](value=3.0), id="with a value, and 3 is 3.0"),
         pytest.param("assert_evaluated", "limit", dict[str, Any](default=1, times=1), id="with a default"),
         pytest.param("assert_evaluated", "limit", dict[str, Any](context=Context("anna"), times=1), id="for a context"),
-        pytest.param("assert_evaluated", "theme", dict[str, Any](times=0), id="never"),
+        pytest.param("assert_evaluated", "theme", dict[str, Any](times=0), id="zero times"),
         pytest.param("assert_not_evaluated", "theme", dict[str, Any](), id="not at all"),
     ],
 )
@@ -63,7 +63,7 @@ def test_an_assertion_holds(recorder: FlagRecorder, client: Client, check: str, 
 
 
 @pytest.mark.parametrize(
-    ("check", "key", "wanted", "told"),
+    ("check", "key", "wanted", "message"),
     [
         pytest.param(
             "assert_evaluated",
@@ -72,7 +72,7 @@ def test_an_assertion_holds(recorder: FlagRecorder, client: Client, check: str, 
             "the flag 'new_checkout' was not evaluated; did you mean 'new-checkout'?\nevaluated flags:\n"
             "  new-checkout = True for anna with the default False (FALLTHROUGH)\n"
             "  theme = '' for no context with the default '' (ERROR: USER_NOT_SPECIFIED)",
-            id="a key that is near",
+            id="a similar key",
         ),
         pytest.param(
             "assert_evaluated",
@@ -80,7 +80,7 @@ def test_an_assertion_holds(recorder: FlagRecorder, client: Client, check: str, 
             dict[str, Any](value=1, context=BERT, default=False),
             "the flag 'new-checkout' was not evaluated with the value 1 with the default False for bert:\n"
             "  new-checkout = True for anna with the default False (FALLTHROUGH)",
-            id="what it was evaluated with",
+            id="other properties of the evaluation",
         ),
         pytest.param(
             "assert_evaluated",
@@ -88,31 +88,33 @@ def test_an_assertion_holds(recorder: FlagRecorder, client: Client, check: str, 
             dict[str, Any](times=2),
             "the flag 'theme' was expected to be evaluated 2 times, but 1 times:\n"
             "  theme = '' for no context with the default '' (ERROR: USER_NOT_SPECIFIED)",
-            id="how often",
+            id="another number of times",
         ),
         pytest.param(
             "assert_not_evaluated",
             "new-checkout",
             dict[str, Any](),
             "the flag 'new-checkout' was evaluated 1 times:\n  new-checkout = True for anna with the default False (FALLTHROUGH)",
-            id="that it was",
+            id="a flag that was evaluated",
         ),
     ],
 )
-def test_a_failure_tells(recorder: FlagRecorder, client: Client, check: str, key: str, wanted: dict[str, Any], told: str) -> None:
+def test_a_failed_assertion_lists_what_was_evaluated(
+    recorder: FlagRecorder, client: Client, check: str, key: str, wanted: dict[str, Any], message: str
+) -> None:
     client.variation_nowait("new-checkout", ANNA, False)
     client.variation_nowait("theme", None, "")
     with pytest.raises(AssertionError) as failure:
         getattr(recorder, check)(key, **wanted)
-    assert str(failure.value) == told
+    assert str(failure.value) == message
 
 
-def test_a_failure_without_any_evaluation_says_so(recorder: FlagRecorder) -> None:
+def test_a_failed_assertion_reports_that_no_flag_was_evaluated(recorder: FlagRecorder) -> None:
     with pytest.raises(AssertionError, match=r"the flag 'theme' was not evaluated; no flag was evaluated$"):
         recorder.assert_evaluated("theme")
 
 
-def test_a_failure_shows_the_newest_of_many(recorder: FlagRecorder, client: Client) -> None:
+def test_a_failed_assertion_lists_the_newest_of_many(recorder: FlagRecorder, client: Client) -> None:
     for count in range(50):
         client.variation_nowait("limit", ANNA, count)
     with pytest.raises(AssertionError) as failure:
@@ -122,13 +124,13 @@ def test_a_failure_shows_the_newest_of_many(recorder: FlagRecorder, client: Clie
     assert lines[-1].startswith("  limit = 3 for anna with the default 49")
 
 
-async def test_handing_out_everything_asks_for_nothing(recorder: FlagRecorder, client: Client) -> None:
+async def test_all_flags_are_not_recorded_as_evaluations(recorder: FlagRecorder, client: Client) -> None:
     client.flags_nowait(ANNA).all()
     await client.all_flags_state(ANNA)
     assert len(recorder) == 0
 
 
-def test_an_invalid_context_is_named_as_such(recorder: FlagRecorder, client: Client) -> None:
+def test_an_invalid_context_is_shown_as_invalid(recorder: FlagRecorder, client: Client) -> None:
     client.variation_nowait("limit", Context(""), 0)
     with pytest.raises(AssertionError, match="limit = 0 for an invalid context"):
         recorder.assert_not_evaluated("limit")

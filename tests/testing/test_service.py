@@ -1,4 +1,4 @@
-"""FlagsService: a handle on a server in the test's loop."""
+"""FlagsService: a handle for a server in the event loop of the test."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ USER = secretive("anna")
 
 @pytest.fixture
 async def service() -> AsyncIterator[FlagsService]:
-    """One that serves a file, and a value that outranks it."""
+    """A service with a file, and a value that overrides a flag of it."""
     text = json.dumps({"flagValues": {"checkout": False, "theme": "dark"}}).encode()
     async with FlagsService.running(SessionFlags((("flags.json", text),), {"checkout": True})) as running:
         yield running
 
 
-async def test_a_client_of_it_gets_its_flags(service: FlagsService) -> None:
+async def test_a_client_gets_the_flags_of_the_service(service: FlagsService) -> None:
     async with service.client() as client:
         assert (await client.flags(USER)).all() == {"checkout": True, "theme": "dark"}
 
 
-async def test_what_is_set_arrives(service: FlagsService) -> None:
+async def test_a_client_gets_a_value_that_is_set(service: FlagsService) -> None:
     log = FlagChangeLog()
     async with service.client() as client:
         log.follow(client)
@@ -44,27 +44,27 @@ async def test_what_is_set_arrives(service: FlagsService) -> None:
         assert (await client.flags(USER)).all() == {"other": 1}
 
 
-async def test_a_client_that_does_not_stream_is_not_waited_for_for_ever(service: FlagsService) -> None:
+async def test_a_wait_for_a_client_that_does_not_stream_has_a_limit(service: FlagsService) -> None:
     async with service.client(data_system=DataSystem.polling()):
         with pytest.raises(AssertionError, match=r"within 0\.2 s: 0, not 1"):
             await service.until_streaming(timeout=0.2)
 
 
-async def test_options_of_a_client_are_its_own(service: FlagsService) -> None:
+async def test_options_of_a_client_are_passed_on(service: FlagsService) -> None:
     client = service.client(data_system=DataSystem.polling(), start_wait=3.0)
     async with client:
         assert client.status.status is Status.READY
     assert service.config(offline=True).offline
 
 
-async def test_what_is_no_json_is_refused(service: FlagsService) -> None:
+async def test_a_value_that_is_not_json_is_refused(service: FlagsService) -> None:
     with pytest.raises(ConfigError, match="theme"):
         service.set("theme", {1})
     with pytest.raises(ConfigError, match=r"flags\.a\.on"):
         service.replace({"flags": {"a": {"on": "yes"}}})
 
 
-async def test_it_can_fail_as_services_do(service: FlagsService) -> None:
+async def test_faults_can_be_injected(service: FlagsService) -> None:
     service.state.inject(Fault(kind=FaultKind.STATUS, status=401))
     async with service.client() as client:
         assert client.status.status is Status.FATAL

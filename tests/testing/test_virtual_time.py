@@ -1,4 +1,4 @@
-"""The loop that the tests run on: its clock jumps, its threads are waited for, its deadlocks are found."""
+"""VirtualTimeLoop: its clock jumps, it waits for threads, and it detects deadlocks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from aioflags.testing.virtual_time import VirtualTimeLoop
 
 
-async def test_a_day_passes_in_no_time() -> None:
+async def test_a_sleep_of_a_day_takes_no_real_time() -> None:
     loop = asyncio.get_running_loop()
     then = loop.time()
     await anyio.sleep(86_400)
     assert loop.time() - then == pytest.approx(86_400)
 
 
-async def test_deadlines_come_in_their_order() -> None:
+async def test_sleeping_tasks_wake_in_the_order_of_their_deadlines() -> None:
     order: list[int] = []
 
     async def sleeper(seconds: int) -> None:
@@ -51,5 +51,5 @@ def test_a_deadlock_is_an_error() -> None:
 
 
 @pytest.mark.real_time
-async def test_the_wall_clock_is_there_for_those_who_ask() -> None:
+async def test_the_marker_real_time_uses_the_wall_clock() -> None:
     assert not isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
