@@ -1,4 +1,4 @@
-"""The page for those who come from ldclient leaves out no public name of it, and names nothing of ours that is not there."""
+"""The page for users of ldclient lists each public name of ldclient, and every name of aioflags on it exists."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ OURS: Mapping[str, Any] = {
     "stores": stores,
 }
 CONFIGURATIONS = ("Config", "AsyncConfig")
-"""Classes whose arguments are public, too, where they are not properties already."""
+"""Classes whose arguments are public as well, unless they are properties."""
 FOR_TYPES = {"TYPE_CHECKING", "T", "T_co"}
 
 
 def modules() -> Iterator[ModuleType]:
-    """The public modules: not those whose path says that they are inside, nor its own tests."""
+    """The public modules: without those whose path is marked as internal, and without tests."""
     yield ldclient
     for found in pkgutil.walk_packages(ldclient.__path__, "ldclient."):
         if not {"impl", "testing"} & set(found.name.split(".")):
@@ -47,14 +47,14 @@ def modules() -> Iterator[ModuleType]:
 
 
 def members(thing: type) -> Iterator[str]:
-    """What a class itself has to offer."""
+    """The public members of a class itself."""
     yield from (name for name in {**vars(thing), **inspect.get_annotations(thing)} if not name.startswith("_"))
     if thing.__name__ in CONFIGURATIONS:
         yield from (name for name in inspect.signature(thing).parameters if not hasattr(thing, name))
 
 
 def public(module: ModuleType) -> Iterator[str]:
-    """The names that a module defines, or lists as its own, with the members of its classes."""
+    """The names that a module defines or exports, with the members of its classes."""
     listed: set[str] = set(getattr(module, "__all__", ()))
     for name, thing in vars(module).items():
         if name.startswith("_") or name in FOR_TYPES or inspect.ismodule(thing) or name == "log":
@@ -69,12 +69,12 @@ def public(module: ModuleType) -> Iterator[str]:
 
 
 def _is_imported(module: ModuleType, name: str) -> bool:
-    """Whether a constant is another module's."""
+    """Whether a constant is from another module."""
     return not re.search(rf"^{name}\s*(?::[^=]*)?=", inspect.getsource(module), re.MULTILINE)
 
 
 def written() -> dict[str, set[str]]:
-    """Module → the names that the sections about it have; ``Name.*`` stands for all members."""
+    """Module → the names in its sections; ``Name.*`` stands for all members."""
     found: dict[str, set[str]] = {}
     for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
         names = {name for row in ROW.findall(section) for name in CODE.findall(row[0])}
@@ -96,7 +96,7 @@ def test_every_public_name_is_on_the_page(module: ModuleType) -> None:
     assert sorted(name for name in public(module) if not is_written(module.__name__, name)) == []
 
 
-def test_every_name_on_the_page_is_one_of_its_module() -> None:
+def test_every_name_on_the_page_is_in_its_module() -> None:
     there = {module.__name__: set(public(module)) for module in modules()}
     assert set(WRITTEN) - {"ldclient"} <= set(there)
     for heading in {frozenset(WRITTEN[module]): None for module in WRITTEN}:
@@ -117,7 +117,7 @@ def ours() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", sorted(set(ours())))
-def test_what_stands_for_it_exists(name: str) -> None:
+def test_every_replacement_on_the_page_exists(name: str) -> None:
     first, *rest = name.split(".")
     if first == "aioflags":
         first, *rest = rest

@@ -1,4 +1,4 @@
-"""The documents are sound: links lead somewhere, Python blocks are Python, and what docstrings cite is written down."""
+"""The documents are sound: links have targets, Python blocks are valid, and the sections that docstrings cite exist."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def prose(page: str) -> str:
 
 
 def anchors(page: str) -> set[str]:
-    """What a link may point at in a page: its headings, as the hosts of repositories spell them."""
+    """The anchors of a page: its headings, as the hosts of repositories spell them."""
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in HEADING.findall(prose(page))}
 
 
 def broken_links(page: Path) -> Iterator[str]:
-    """Links of a page that lead nowhere. Links to other sites are left alone."""
+    """Links of a page without a target. Links to other sites are not checked."""
     for target in LINK.findall(prose(page.read_text(encoding="utf-8"))):
         if target.startswith(("http://", "https://", "mailto:")):
             continue
@@ -55,19 +55,19 @@ def citations(source: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_links_lead_somewhere(name: str) -> None:
+def test_links_have_targets(name: str) -> None:
     assert list(broken_links(ROOT / name)) == []
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_python_blocks_are_python(name: str) -> None:
+def test_python_blocks_are_valid(name: str) -> None:
     for language, block in FENCED.findall((ROOT / name).read_text(encoding="utf-8")):
         if language == "python":
             compile(block, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_what_a_module_cites_is_written_down(name: str) -> None:
+def test_sections_that_a_module_cites_exist(name: str) -> None:
     written: dict[str, set[str]] = {}  # by file name: two folders may have a page of the same name
     for page in DOCS.rglob("*.md"):
         written.setdefault(page.name, set()).update(sections(page.read_text(encoding="utf-8")))
@@ -102,7 +102,7 @@ def test_a_tree_is_read_by_its_indentation() -> None:
     assert listed("a/\n  b.py   one\n\n  c/\n    d.py  two\n  e/ three.py") == {"a/", "a/c/", "a/e/"}
 
 
-def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+def test_a_link_without_a_target_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# One & two\n[a](other.md) [b](#one--two) [c](#three) [d](https://example.com)\n```\n[e](code.md)\n```\n")
     assert list(broken_links(page)) == ["other.md", "#three"]
@@ -123,7 +123,7 @@ INSTALLING = (DOCS / "how-to" / "installing.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> set[str]:
-    """What the first column of the table under a heading lists."""
+    """The first column of the table under a heading."""
     section = INSTALLING.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     return set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
 
@@ -143,7 +143,7 @@ def test_sections_are_the_numbers_of_headings() -> None:
     assert sections("# Page\n## 1. One\n### 1.10 Ten\n## A. Appendix\n## Other") == {"1", "1.10", "A"}
 
 
-def test_the_description_on_the_package_index_has_no_link_that_leads_nowhere() -> None:
+def test_the_description_on_the_package_index_has_no_broken_link() -> None:
     hook = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
     (substitution,) = hook["substitutions"]
 

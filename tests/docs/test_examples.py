@@ -1,4 +1,4 @@
-"""The examples and the README's blocks run, and do what they say."""
+"""The examples and the blocks of the README run and print what they show."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PRINTS = {
     "own_store.py": ["from the service: hello", "from the store: hello", "which is STALE"],
 }
 LOGS = {"own_source.py": ["flags.json"], "own_store.py": ["flag data"]}
-"""What is in each line that an example logs: Python prints warnings where nothing configures logging."""
+"""Text in each line that an example logs: Python prints warnings if logging is not configured."""
 
 SERVICES = {
     "fastapi_app.py": ("uvicorn", "fastapi_app:app", "--port"),
@@ -87,7 +87,7 @@ def test_each_example_is_run_or_has_tests_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_service_runs_as_its_first_lines_say(name: str, unused_tcp_port: int) -> None:
+async def test_a_service_runs_with_the_command_in_its_docstring(name: str, unused_tcp_port: int) -> None:
     port = str(unused_tcp_port)
     flags = ServerState.of({"flagValues": {"new-checkout": True}})
     async with serve(WATCH.app(create_app(flags))) as service:
@@ -110,7 +110,7 @@ async def test_a_service_runs_as_its_first_lines_say(name: str, unused_tcp_port:
             await running.wait()
 
 
-async def test_the_worker_follows_its_flag_until_it_is_told_to_stop() -> None:
+async def test_the_worker_follows_its_flag_until_it_is_stopped() -> None:
     flags = ServerState.of({"flagValues": {"batch-size": 20}})
     async with serve(WATCH.app(create_app(flags))) as service:
         places = {f"LAUNCHDARKLY_{place}_URI": service.url for place in ("BASE", "STREAM", "EVENTS")}
@@ -137,10 +137,10 @@ async def test_the_worker_follows_its_flag_until_it_is_told_to_stop() -> None:
     ("is_there", "prints"),
     [
         pytest.param(True, "a batch of 20\n2 events sent, 0 lost\n", id="with the service"),
-        pytest.param(False, "a batch of 10\n0 events sent, 2 lost\n", id="without"),
+        pytest.param(False, "a batch of 10\n0 events sent, 2 lost\n", id="without the service"),
     ],
 )
-async def test_the_script_asks_once_and_ends_at_once(is_there: bool, prints: str, unused_tcp_port: int) -> None:
+async def test_the_script_evaluates_once_and_ends_at_once(is_there: bool, prints: str, unused_tcp_port: int) -> None:
     state = ServerState.of({"flagValues": {"batch-size": 20}})
     async with serve(WATCH.app(create_app(state))) as service:
         url = service.url if is_there else f"http://127.0.0.1:{unused_tcp_port}"
@@ -156,8 +156,8 @@ async def test_the_script_asks_once_and_ends_at_once(is_there: bool, prints: str
         first, last = await running.stdout.readline(), await running.stdout.readline()
         ended = asyncio.get_running_loop().time()
         await running.wait()
-        # What would hold it up, such as a connection that nobody answers, would do so for five seconds or more. A machine that has
-        # much to do is as slow to end it as it was to begin.
+        # A wait for a connection without an answer would take five seconds or more.
+        # A busy machine is as slow at the end of the script as it was at the beginning.
         assert asyncio.get_running_loop().time() - ended < 4 + (ended - began)
         assert (first + last).decode() == prints
         assert running.returncode == 0
@@ -166,7 +166,7 @@ async def test_the_script_asks_once_and_ends_at_once(is_there: bool, prints: str
 
 
 async def is_ready(http: httpx.AsyncClient) -> bool:
-    """What a probe would find."""
+    """Whether a readiness probe succeeds."""
     try:
         return (await http.get("/ready")).status_code == 200
     except httpx.TransportError:

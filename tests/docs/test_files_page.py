@@ -1,4 +1,4 @@
-"""The page on flag files: its YAML is sound, its Python runs, its table is whole."""
+"""The page on flag files: its YAML is valid, its Python runs, its table is complete."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ for _language, _block in re.findall(r"^```(python|yaml)\n(.*?)^```", PAGE, re.MU
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the page's file is."""
+    """The folder with the file of the page."""
     (tmp_path / "flags.yaml").write_text(BLOCKS["yaml"][0], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-async def test_its_python_runs(folder: Path) -> None:
+async def test_the_python_blocks_run(folder: Path) -> None:
     names: dict[str, Any] = {}
     for block in BLOCKS["python"]:
         code: CodeType = compile(block, "files.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -35,7 +35,7 @@ async def test_its_python_runs(folder: Path) -> None:
             await running
 
 
-async def test_its_file_does_what_it_says(folder: Path) -> None:
+async def test_the_file_of_the_page_serves_the_values_in_its_comments(folder: Path) -> None:
     async with Client.local(folder / "flags.yaml") as client:
         assert await client.variation("page-size", Context("x"), 0) == 20
         assert await client.variation("new-checkout", Context("x"), False) is False
@@ -43,10 +43,10 @@ async def test_its_file_does_what_it_says(folder: Path) -> None:
         assert await client.variation("new-checkout", Context("user-123"), False) is True
 
 
-def test_nothing_is_found_in_its_file() -> None:
+def test_lint_has_no_findings_in_the_file() -> None:
     assert lint([("flags.yaml", BLOCKS["yaml"][0].encode())]) == []
 
 
-def test_its_table_has_every_rule() -> None:
+def test_the_table_has_every_rule() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \| (.+) \|$", PAGE, re.MULTILINE)
     assert rows == [(name, str(level), meaning) for name, (level, meaning) in RULES.items()]

@@ -1,4 +1,4 @@
-"""The guide's tests pass, as a project that has copied them would see it, and its other lines run."""
+"""The guide's tests pass in a project that has copied them, and its other lines run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANNA = Context("anna")
 
 
 async def run(block: str, **names: Any) -> dict[str, Any]:
-    """What a block leaves behind that may await at its top level."""
+    """The names that a block defines. The block may await at its top level."""
     found = {"ANNA": ANNA, **names}
     code = compile(block, "testing.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if (awaited := FunctionType(code, found)()) is not None:
@@ -34,7 +34,7 @@ async def run(block: str, **names: Any) -> dict[str, Any]:
     return found
 
 
-def test_its_tests_pass(pytester: pytest.Pytester) -> None:
+def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
     pytester.makepyfile(f"{FIRST}\n\n{OUTAGE}")
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=5)
@@ -53,7 +53,7 @@ async def test_overrides_are_written_as_shown() -> None:
     await run(IN_TASK)
 
 
-async def test_the_recorder_is_asked_as_shown() -> None:
+async def test_the_recorder_is_used_as_shown() -> None:
     recorder = FlagRecorder()
     with OVERRIDES.observed(recorder):
         MemoryClient({"flagValues": {"new-checkout": True}}).variation_nowait("new-checkout", ANNA, False)
@@ -95,7 +95,7 @@ async def test_the_hook_chooses_the_loop(marker: str | None, loop: type | None) 
     assert (factory is VirtualTimeLoop) is (loop is VirtualTimeLoop)
 
 
-def test_every_fixture_marker_and_option_is_in_it() -> None:
+def test_every_fixture_marker_and_option_is_in_the_guide() -> None:
     package = Path(aioflags.testing.__file__).parent
     plugin, fixtures = ((package / name).read_text(encoding="utf-8") for name in ("plugin.py", "fixtures.py"))
     names = re.findall(r"\"(--[a-z-]+|aioflags_\w+)\"", plugin) + re.findall(r"^def (flag\w+)", fixtures, re.MULTILINE)

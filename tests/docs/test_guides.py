@@ -1,4 +1,4 @@
-"""What pages show works: their Python blocks run as a user would run them, and their other blocks are what they claim to be."""
+"""Blocks on pages work: the Python blocks run as a user would run them, and the other blocks are valid."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ GUIDES = {
     "explanation/what-happens-when.md": 8,
     "how-to/worker.md": 1,
 }
-"""Pages whose blocks make up one file of code and tests, and how many tests: a parametrised one counts as often as it runs."""
+"""Pages whose blocks form one file of code and tests, and the number of runs of these tests."""
 PROGRAMS = ("how-to/explain.md", "index.md")
-"""Pages whose blocks make up one program."""
+"""Pages whose blocks form one program."""
 CELLS = ("how-to/notebooks.md",)
 """Pages whose blocks may await at their top level, as in a notebook."""
 ELSEWHERE = {
@@ -56,7 +56,7 @@ ELSEWHERE = {
     "how-to/testing.md": "docs/test_guide.py",
     "how-to/typed-flags.md": "client/test_typed.py",
 }
-"""Pages whose blocks need more, and the tests that give it to them."""
+"""Pages whose blocks need more, and the tests that run them."""
 
 SETTINGS = """
 [pytest]
@@ -77,7 +77,7 @@ def read(name: str) -> str:
 
 
 def run_tests(page: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs the blocks of a page under pytest, in a project that has no more than them."""
+    """Runs the blocks of a page under pytest, in a project with only these."""
     (folder / "pytest.ini").write_text(SETTINGS)
     (folder / "test_page.py").write_text("\n\n".join(blocks(page, "python")), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
@@ -99,7 +99,7 @@ def wrong_commands(page: str) -> Iterator[str]:
 @pytest.mark.one_interpreter
 @pytest.mark.real_time
 @pytest.mark.parametrize("name", GUIDES)
-def test_what_a_guide_shows_works(name: str, tmp_path: Path) -> None:
+def test_the_tests_on_a_page_pass(name: str, tmp_path: Path) -> None:
     ran = run_tests(read(name), tmp_path)
     assert f"\n{GUIDES[name]} passed in " in ran.stdout, ran.stdout
 
@@ -132,7 +132,7 @@ def test_every_page_with_python_is_run_by_some_test() -> None:
 
 
 @pytest.mark.parametrize("name", ["../README.md", *PAGES])
-def test_data_on_a_page_are_data(name: str) -> None:
+def test_data_on_a_page_are_valid(name: str) -> None:
     for block in blocks(read(name), "json"):
         json.loads(block)
     for block in blocks(read(name), "yaml"):
@@ -155,13 +155,13 @@ def test_the_command_line_page_has_each_command_and_its_options(name: str) -> No
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_rules_that_a_page_names_are_written_down(name: str) -> None:
+def test_rules_that_a_page_names_exist(name: str) -> None:
     rules = "".join(read(page) for page in PAGES if page.startswith("reference/guarantees/"))
     written = set(re.findall(r"^- ([A-Z]{2}-[A-Z]?\d+)", rules, re.MULTILINE))
     assert set(re.findall(r"\b(?:DS|FB|EV|CS)-[A-Z]?\d+\b", read(name))) <= written
 
 
-def test_the_drawing_of_the_directive_has_the_steps_of_its_page_and_names_code_that_there_is() -> None:
+def test_the_drawing_of_the_directive_has_the_steps_of_its_page_and_names_existing_code() -> None:
     drawing, page = read("explanation/fallback-directive.svg"), read("explanation/fallback-directive.md")
     steps = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
     assert re.findall(r'class="number"[^>]*>(\d+)<', drawing) == steps
@@ -170,12 +170,12 @@ def test_the_drawing_of_the_directive_has_the_steps_of_its_page_and_names_code_t
     assert [name for name in names if f"`{name}`" not in page or not re.search(rf"\b(?:def|class) {name}\b", code)] == []
 
 
-def test_a_block_that_does_not_work_is_noticed(tmp_path: Path) -> None:
+def test_a_block_that_fails_is_detected(tmp_path: Path) -> None:
     page = "```python\nvalue = 1\n```\ntext\n```python\ndef test_it():\n    assert value == 2\n```\n"
     assert "\n1 failed in " in run_tests(page, tmp_path).stdout
 
 
-def test_a_command_that_does_not_exist_is_noticed() -> None:
+def test_a_command_that_does_not_exist_is_detected() -> None:
     calls = ["aioflags lint --sarif a", "echo 1 | aioflags evaluate a --bunch", ".venv/bin/aioflags sing", "KEY=a aioflags hum"]
     page = "\n".join(["```sh", *calls, "```\n"])
     assert list(wrong_commands(page)) == ["aioflags evaluate a --bunch", "aioflags sing", "aioflags hum"]

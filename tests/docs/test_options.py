@@ -1,4 +1,4 @@
-"""The page of options says what the code does: every option, its default, and what becomes of what cannot be used."""
+"""The page of options agrees with the code: every option, its default, and the treatment of invalid values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "DiskStore": {"path": "flags"},
     "Persistence": {"store": stores.RedisStore()},
 }
-"""Options without which a part cannot be made."""
+"""Options that a part cannot be constructed without."""
 
 NOT_HTTP = (
     "localhost:80",
@@ -72,7 +72,7 @@ REPLACED: dict[str, tuple[tuple[tuple[float, ...], float | str], ...]] = {
 }
 """Option → invalid numbers, and the number that replaces them, with a warning."""
 WHOLE = {"max_response_bytes", "max_event_bytes", "context_cache_size", "events_max_pending", "context_keys_capacity"}
-"""Options that are whole numbers; any other is of another type."""
+"""Options that are whole numbers; other numbers have the wrong type."""
 RULES = {
     **dict.fromkeys(("Config.base_uri", "Config.stream_uri", "Config.events_uri"), "CS-O2"),
     **dict.fromkeys((f"{part}.initial_reconnect_delay" for part in ("DataSystem", "Streaming", "Fdv1Streaming")), "CS-O4"),
@@ -106,12 +106,12 @@ RULES = {
     "Config.start_wait": "CS-O31",
     "Config.close_timeout": "CS-O32",
 }
-"""The rules that the tests of an option hold."""
+"""The rules that the tests of an option check."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the page says of an option."""
+    """The row of an option on the page."""
 
     part: str
     option: str
@@ -123,7 +123,7 @@ class Row:
         return PARTS[self.part](**{**NEEDED.get(self.part, {}), **given})
 
     def value(self, text: str) -> object:
-        """What a cell means."""
+        """The value that a cell describes."""
         return eval(text, NAMES)
 
     def __str__(self) -> str:
@@ -139,7 +139,7 @@ def rows() -> Iterator[Row]:
 
 
 def parts() -> dict[str, Any]:
-    """Everything that a configuration is made of: what ``Config`` holds, and what describes sources and stores."""
+    """Every part of a configuration: the values of ``Config``, and the builders of sources and stores."""
     named = {name: getattr(module, name) for module in (aioflags, sources, stores) for name in module.__all__}
     found = {name: thing for name, thing in named.items() if hasattr(thing, "build") or hasattr(thing, "build_memberships")}
     open_ends = ["Config"]
@@ -156,7 +156,7 @@ ROWS = list(rows())
 
 
 def options(part: Any) -> list[str]:
-    """What may be given."""
+    """The names of the options of a part."""
     return [field.name for field in fields(part) if field.init and not field.name.startswith("_")]
 
 
@@ -167,7 +167,7 @@ def test_the_page_has_each_part_with_its_options_in_order() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_the_default_is_as_written(row: Row) -> None:
+def test_the_default_is_the_one_on_the_page(row: Row) -> None:
     if row.default:
         assert getattr(row.made(), row.option) == row.value(row.default)
     else:
@@ -176,7 +176,7 @@ def test_the_default_is_as_written(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.option.startswith("application_")], ids=str)
-def test_what_is_of_another_type_is_refused_by_the_name_of_the_option(row: Row) -> None:
+def test_a_value_of_another_type_is_refused_by_the_name_of_the_option(row: Row) -> None:
     with pytest.raises(ConfigError, match=rf"^{row.option}: "):
         row.made(**{row.option: object()})
 
@@ -211,7 +211,7 @@ def test_a_number_out_of_range_is_replaced_with_a_warning(
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_the_page_says_what_becomes_of_an_invalid_value(row: Row) -> None:
+def test_the_page_describes_the_treatment_of_invalid_values(row: Row) -> None:
     assert ("`ConfigError`" in row.invalid) == (row.option in REFUSED)
     replacements = [str(replacement) for _, replacement in REPLACED.get(row.option, ())]
     if row.option == "initial_reconnect_delay" and row.default == "1":

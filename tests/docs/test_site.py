@@ -1,4 +1,4 @@
-"""The site can be built: every page is in it, every link in it leads somewhere, and every docstring of the API can be shown."""
+"""The site can be built: it has every page, every link has a target, and every docstring of the API can be shown."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What became of the mutants of the last ``nox -s mutants``: a table of scores, and those that nobody noticed.
+"""The results of the last ``nox -s mutants``: a table of scores, and the mutants that no test detected.
 
     python -m tests.meta.mutants [--again [PATTERN]] [--show [PATTERN]]
 
-mutmut keeps the results of a module in a file beside its mutated copy: for each mutant how its tests ended. It tries mutants
-in forks of one process, where modules are imported and tables are made already, so that a mutant of what runs at import is
-not seen by any test. ``--again`` tries those that survived in an interpreter of their own, each with all tests of its layer.
+mutmut keeps the results of a module in a file next to its mutated copy: for each mutant the result of its tests. It tries mutants
+in forks of one process, where modules are imported and tables are built already, so a mutant of code that runs at import is
+not detected. ``--again`` tries the mutants that survived in a separate interpreter, each with all tests of its layer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import msgspec
 
 MUTANTS: Final = Path("mutants")
 LEAST: Final = 85.0
-"""The share that has to be noticed, in percent."""
+"""The share of mutants that must be detected, in percent."""
 
 _KILLED: Final = frozenset({1, 3})
 _TIMED_OUT: Final = frozenset({-24, 24, 36, 152, 255})
@@ -34,7 +34,7 @@ _TIMED_OUT: Final = frozenset({-24, 24, 36, 152, 255})
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What became of some mutants: noticed by a test or by its time limit; not noticed; not tried."""
+    """The results of some mutants: detected by a test or by its time limit; not detected; not tried."""
 
     killed: int = 0
     timed_out: int = 0
@@ -51,12 +51,12 @@ class Score:
 
     @property
     def tried(self) -> int:
-        """How many mutants tests ran on."""
+        """The number of mutants that were tested."""
         return self.killed + self.timed_out + self.survived
 
     @property
     def share(self) -> float:
-        """How many percent of those that were tried were noticed."""
+        """The percentage of the tested mutants that were detected."""
         return 100.0 * (self.killed + self.timed_out) / self.tried if self.tried else 100.0
 
     def row(self, name: str) -> str:
@@ -91,17 +91,17 @@ class Module:
         return self.path.as_posix().partition("aioflags/")[2].removesuffix(".meta")
 
     def ends(self) -> dict[str, int | None]:
-        """How the tests of each mutant ended."""
+        """The results of each mutant, as the exit codes of its tests."""
         found: dict[str, int | None] = self._read()["exit_code_by_key"]
         return found
 
     def survivors(self, pattern: str) -> list[str]:
-        """The names of those that nobody noticed."""
+        """The names of the mutants that no test detected."""
         ends = self.ends().items()
         return [name for name, code in ends if fnmatch.fnmatch(name, pattern) and score_of({name: code}).survived]
 
     def kill(self, mutant: str) -> None:
-        """A test noticed it after all."""
+        """Records that a test detected a mutant after all."""
         data = self._read()
         data["exit_code_by_key"][mutant] = 1
         self.path.write_bytes(msgspec.json.encode(data))
@@ -117,7 +117,7 @@ def modules(folder: Path = MUTANTS) -> Iterator[Module]:
 
 
 def is_noticed(module: Module, mutant: str, *, folder: Path = MUTANTS) -> bool:
-    """Whether a test of the module's floor fails in an interpreter that has met nothing but the mutant."""
+    """Whether a test of the module's layer fails in an interpreter that has loaded only this mutant."""
     settings = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["tool"]["mutmut"]
     arguments = [each for each in settings["pytest_add_cli_args"] if not each.startswith("--ignore")]
     environment = {**os.environ, "MUTANT_UNDER_TEST": mutant, "PYTHONPATH": str(folder.resolve())}
@@ -127,7 +127,7 @@ def is_noticed(module: Module, mutant: str, *, folder: Path = MUTANTS) -> bool:
 
 
 def again(pattern: str) -> None:
-    """Tries survivors anew, two at a time, and notes which of them are noticed."""
+    """Tries survivors again, two at a time, and records which of them are detected."""
     with ThreadPoolExecutor(2) as pool:
         for module in modules():
             names = module.survivors(pattern)
@@ -138,7 +138,7 @@ def again(pattern: str) -> None:
 
 
 def main() -> int:
-    """Prints the table; fails if too few were noticed."""
+    """Prints the table; fails if too few mutants were detected."""
     parser = argparse.ArgumentParser(prog="python -m tests.meta.mutants", description="what became of the mutants of the last run")
     parser.add_argument("--again", metavar="PATTERN", nargs="?", const="*", help="first try survivors in interpreters of their own")
     parser.add_argument("--show", metavar="PATTERN", nargs="?", const="*", help="show how survivors differ from the original")

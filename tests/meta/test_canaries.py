@@ -1,4 +1,4 @@
-"""The SDK key and private values leak nowhere, and the watch that the whole suite is under sees it if they do."""
+"""No test shows the SDK key or a private value, and the check for that detects each kind of leak."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.scripted_memberships import ScriptedMemberships
 
 ROOT = Path(__file__).parents[2]
 
-# -- a test in which one is seen fails
+# -- a test that shows a canary fails
 
 LEAKS = """
     import contextlib, logging, sys, warnings
@@ -42,13 +42,13 @@ LEAKS = """
 
     log = logging.getLogger("aioflags")
 
-    def test_nothing_is_shown():
+    def test_without_a_canary():
         log.error("all is well")
 
     def test_a_line_of_a_log():
         log.error("refused: %s", KEY)
 
-    def test_a_line_below_the_level_that_counts():
+    def test_a_line_below_the_level_of_the_log():
         log.debug("asking as %s", KEY)
 
     def test_a_line_while_a_level_is_set(caplog):
@@ -81,11 +81,11 @@ LEAKS = """
         with pytest.raises(ValueError):
             raise ValueError(KEY)
 
-    def test_the_cause_of_one_that_is_caught():
+    def test_the_cause_of_an_exception_that_is_caught():
         with pytest.raises(ValueError):
             raise ValueError from KeyError(KEY)
 
-    def test_what_one_had_come_upon():
+    def test_the_context_of_an_exception_that_is_caught():
         with pytest.raises(ValueError):
             try:
                 raise KeyError(KEY)
@@ -114,18 +114,18 @@ LEAKS = """
         yield
         log.error("ended: %s", KEY)
 
-    def test_what_a_fixture_says_in_the_end(ended):
+    def test_what_a_fixture_logs_at_its_end(ended):
         pass
 
     @pytest.mark.shows_canaries("it prints what the user typed")
-    def test_that_says_why():
+    def test_with_a_reason():
         print(KEY)
 """
-CLEAN = {"test_nothing_is_shown", "test_that_says_why"}
+CLEAN = {"test_without_a_canary", "test_with_a_reason"}
 
 
 def inner(pytester: pytest.Pytester, code: str) -> pytest.RunResult:
-    """A run of its own, under the same watch."""
+    """An inner run with the same watch."""
     pytester.makepyfile(code)
     pytester.makeini("[pytest]\nfilterwarnings = error")
     with pytest.MonkeyPatch.context() as environment:
@@ -136,7 +136,7 @@ def inner(pytester: pytest.Pytester, code: str) -> pytest.RunResult:
 
 @pytest.mark.real_time
 @pytest.mark.holds("RB-R25")
-@pytest.mark.shows_canaries("the tests inside fail for it, and say so")
+@pytest.mark.shows_canaries("the inner tests fail because of it, and report it")
 def test_each_sort_of_leak_fails_its_test(pytester: pytest.Pytester) -> None:
     ran = inner(pytester, LEAKS)
     ran.assert_outcomes(passed=LEAKS.count("def test_"), errors=LEAKS.count("def test_") - len(CLEAN))
@@ -146,13 +146,13 @@ def test_each_sort_of_leak_fails_its_test(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("reason", ["", "()", "('')", "(3)"])
-def test_nobody_opts_out_without_a_reason(pytester: pytest.Pytester, reason: str) -> None:
+def test_the_marker_shows_canaries_needs_a_reason(pytester: pytest.Pytester, reason: str) -> None:
     ran = inner(pytester, f"import pytest\n@pytest.mark.shows_canaries{reason}\ndef test_it(): pass")
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines(["*test_it: shows_canaries needs the reason"])
 
 
-# -- what is sent
+# -- requests
 
 HEADERS = {"authorization": KEY, "user-agent": "test"}
 
@@ -170,10 +170,10 @@ def request(**given: Any) -> httpx.Request:
         pytest.param(request(headers={"x-launchdarkly-tags": KEY}), "headers", id="in another header"),
         pytest.param(request(headers={SECRET: "1"}), "headers", id="as a header's name"),
         pytest.param(request(content=f'[{{"email":"{SECRET}"}}]'.encode()), "body", id="in a body"),
-        pytest.param(request(content=gzip.compress(SECRET.encode())), "body", id="in a body that is deflated"),
+        pytest.param(request(content=gzip.compress(SECRET.encode())), "body", id="in a compressed body"),
     ],
 )
-async def test_a_request_is_looked_at_wherever_it_arrives(sent: httpx.Request, where: str | None) -> None:
+async def test_every_server_of_the_tests_checks_its_requests(sent: httpx.Request, where: str | None) -> None:
     scripted, app = Watch(), Watch()
     scripted.request(sent)
 
@@ -196,14 +196,14 @@ async def test_a_request_is_looked_at_wherever_it_arrives(sent: httpx.Request, w
         pytest.param(f"X-Other: {KEY}", "headers", id="in another header"),
     ],
 )
-def test_so_is_the_head_that_a_bare_socket_gets(line: str, where: str | None) -> None:
+def test_the_head_that_a_bare_socket_receives_is_checked(line: str, where: str | None) -> None:
     watch = Watch()
     watch.head(f"GET /sdk/poll HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n".encode())
     assert [where in each for each in watch.end() if where] == ([] if where is None else [True])
 
 
 @pytest.mark.real_time
-def test_so_is_all_that_stays_in_redis(redis_url: str) -> None:
+def test_all_data_that_stay_in_redis_are_checked(redis_url: str) -> None:
     watch = Watch()
     with redis.Redis.from_url(redis_url) as client:
         client.hset("flags", "a", KEY)
@@ -215,13 +215,13 @@ def test_so_is_all_that_stays_in_redis(redis_url: str) -> None:
     assert len(watch.end()) == 4
 
 
-# -- what objects show of themselves
+# -- reprs of objects
 
 
-class Meeting(Hook, Plugin):
-    """Keeps whatever it is given."""
+class KeepsArguments(Hook, Plugin):
+    """Keeps everything that it receives."""
 
-    name = "meeting"
+    name = "keeps"
 
     def __init__(self) -> None:
         self.met: list[object] = []
@@ -254,7 +254,7 @@ _HOLDERS = (
 
 
 def within(*roots: object) -> Iterator[object]:
-    """Every object of the package that these hold, at whatever depth, themselves included; what their tasks have in hand, too."""
+    """Every object of the package that can be reached from these, themselves included; also from the frames of tasks."""
     left, met = list(roots), dict[int, object]()
     while left:
         found = left.pop()
@@ -270,27 +270,27 @@ def within(*roots: object) -> Iterator[object]:
             left += gc.get_referents(found)
 
 
-class Telltale:
+class ShowsKey:
     def __repr__(self) -> str:
         return KEY
 
 
-async def test_what_an_object_holds_is_found_however_deep() -> None:
-    telltale = Telltale()
+async def test_within_finds_objects_at_any_depth() -> None:
+    leaking = ShowsKey()
 
     async def waiting(_: object) -> None:
         await asyncio.Event().wait()
 
-    task = asyncio.ensure_future(waiting(functools.partial(print, {"a": [telltale]})))
+    task = asyncio.ensure_future(waiting(functools.partial(print, {"a": [leaking]})))
     await asyncio.sleep(0)
-    assert telltale in within(task)
-    assert [*within([lambda: telltale])] == [telltale]
+    assert leaking in within(task)
+    assert [*within([lambda: leaking])] == [leaking]
     task.cancel()
 
 
 @pytest.mark.holds("RB-R25")
-async def test_no_object_shows_the_key_or_what_is_private(tmp_path: Path) -> None:
-    service, meeting, user = Service(stream_of(sse(*payload("f"))), poll_of(intent("none"))), Meeting(), secretive("anna")
+async def test_no_repr_shows_the_key_or_a_private_value(tmp_path: Path) -> None:
+    service, keeps, user = Service(stream_of(sse(*payload("f"))), poll_of(intent("none"))), KeepsArguments(), secretive("anna")
     hooks: list[Hook] = [EventsHook(), TracingHook(), SentryHook()]
     config = Config(
         http=service.http(),
@@ -301,7 +301,7 @@ async def test_no_object_shows_the_key_or_what_is_private(tmp_path: Path) -> Non
         ),
         big_segments=BigSegments(store=ScriptedMemberships()),
         hooks=hooks,
-        plugins=[meeting, MetricsPlugin()],
+        plugins=[keeps, MetricsPlugin()],
     )
     async with Client(KEY, config) as client:
 
@@ -314,7 +314,7 @@ async def test_no_object_shows_the_key_or_what_is_private(tmp_path: Path) -> Non
         client.identify(user)
         found = list(
             within(
-                *(client, config, meeting.met, migrator, tracker, user, Context.multi(user, Context("o", "org")), hooks),
+                *(client, config, keeps.met, migrator, tracker, user, Context.multi(user, Context("o", "org")), hooks),
                 *(await client.flags(user), await client.all_flags_state(user), await client.explain("f", user)),
                 *(asyncio.all_tasks(), client.status, client.stats, client.changes(), client.changes("f", user), Context("")),
                 *(MemorySource(), Streaming(), FileSource("flags.json")),

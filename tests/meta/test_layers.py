@@ -1,4 +1,4 @@
-"""Imports go down the layers (``architecture.md`` 1). The tests read every import, for type checkers too, and name the offender."""
+"""Imports go down the layers (``architecture.md`` 1). The tests read every import, also those for type checkers."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_a_class_name_is_unique() -> None:
         pytest.param("utils.py", "", "'utils' has no layer", id="a module without a layer"),
     ],
 )
-def test_the_offender_is_named(path: str, source: str, offender: str) -> None:
+def test_an_import_that_is_not_allowed_is_reported(path: str, source: str, offender: str) -> None:
     (offence,) = offences(path, source)
     assert offender in offence
 
@@ -258,7 +258,7 @@ def test_the_offender_is_named(path: str, source: str, offender: str) -> None:
         pytest.param("supervisor/verdict.py", "import anyio, logging\nfrom aioflags.model.result import Update", id="downwards"),
         pytest.param("transport/http.py", "import ssl, httpx\nfrom aioflags.transport.backoff import x", id="its own folder"),
         pytest.param("evaluation/patterns.py", "from aioflags.runtime.logs import logger\nimport re2", id="the runtime folder"),
-        pytest.param("plugins/plugin.py", "from aioflags.client.client import Client", id="the one that goes up"),
+        pytest.param("plugins/plugin.py", "from aioflags.client.client import Client", id="the only import that goes up"),
         pytest.param("cli/demo.py", "from aioflags import Client\nfrom aioflags.devserver import serve", id="the order of a layer"),
     ],
 )
@@ -272,11 +272,11 @@ def test_an_import_that_is_allowed(path: str, source: str) -> None:
         pytest.param({"a": {"b"}, "b": {"c"}, "c": set[str]()}, [], id="a line"),
         pytest.param({"a": {"b"}, "b": {"a"}}, [["a", "b"]], id="two modules"),
         pytest.param(
-            {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}, [["a", "b", "c"]], id="three modules, and one that looks in"
+            {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}, [["a", "b", "c"]], id="three modules, and one that imports them"
         ),
     ],
 )
-def test_a_circle_is_noticed(graph: dict[str, set[str]], expected: list[list[str]]) -> None:
+def test_a_circle_is_detected(graph: dict[str, set[str]], expected: list[list[str]]) -> None:
     assert circles(graph) == expected
 
 
@@ -290,7 +290,7 @@ def test_a_circle_is_noticed(graph: dict[str, set[str]], expected: list[list[str
         pytest.param("import aioflags.stores", id="importing its stores"),
     ],
 )
-def test_no_network_and_no_framework_comes_with(use: str) -> None:
+def test_no_network_library_and_no_framework_is_imported_by(use: str) -> None:
     program = f"import aioflags, json, sys\n{use}\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     heavy = {"h11", *LIBRARIES} - {"anyio", "asyncio", "msgspec", "pytest", "pytest_asyncio", "socket", "ssl", "yaml"}

@@ -1,4 +1,4 @@
-"""The score of mutants, read from what mutmut leaves behind."""
+"""The score of mutants, read from the files that mutmut writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENDS = {"a": 1, "b": 36, "c": 0, "d": 33, "e": None, "f": 1}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What mutmut leaves: a file for each module, also for those without mutants."""
+    """The files of mutmut: one for each module, also for those without mutants."""
     for name, ends in (("events/summary", ENDS), ("supervisor/policy", {})):
         path = tmp_path / "aioflags" / f"{name}.py.meta"
         path.parent.mkdir(parents=True)
@@ -30,7 +30,7 @@ def test_a_mutant_that_no_test_reaches_has_survived() -> None:
     assert (score + score).row("all") == "| all | 12 | 4 | 2 | 4 | 2 | 60.0 % |"
 
 
-def test_nothing_tried_is_nothing_missed() -> None:
+def test_the_share_without_mutants_is_100_percent() -> None:
     assert Score(untried=3).share == 100
 
 

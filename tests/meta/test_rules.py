@@ -1,4 +1,4 @@
-"""Each rule of ``docs/reference/guarantees`` has a test whose id carries its number, unless the rule waits for a part."""
+"""Each rule of ``docs/reference/guarantees`` has a test whose id has its number, unless the rule waits for a part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rules(pages: Iterable[str]) -> dict[str, str | None]:
 
 
 def numbers(test_ids: Iterable[str]) -> set[str]:
-    """The numbers that test ids carry in their brackets."""
+    """The numbers in the brackets of test ids."""
     return {number for test_id in test_ids for number in re.findall(rf"(?<!\w){NUMBER}(?!\w)", test_id.partition("[")[2])}
 
 
@@ -37,7 +37,7 @@ def written() -> dict[str, str | None]:
 
 @pytest.fixture(scope="module")
 def carried() -> set[str]:
-    """What the ids of the whole suite carry, whichever part of it is running now."""
+    """The numbers in the ids of the whole suite, whichever part of it runs now."""
     collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "tests"]
     ran = subprocess.run(collect, capture_output=True, text=True, cwd=ROOT, check=False)
     assert ran.returncode == 0, ran.stdout[-2000:]
@@ -57,14 +57,14 @@ def carried() -> set[str]:
         pytest.param("EVT-D", 11, id="diagnostics"),
     ],
 )
-def test_no_number_is_left_out(written: dict[str, str | None], prefix: str, last: int) -> None:
+def test_the_numbers_of_rules_have_no_gaps(written: dict[str, str | None], prefix: str, last: int) -> None:
     assert {number for number in written if number.startswith(prefix)} == {f"{prefix}{n}" for n in range(1, last + 1)}
 
 
 @pytest.mark.one_interpreter
 @pytest.mark.real_time
 @pytest.mark.timeout(600)
-def test_every_rule_is_held_by_a_test_or_waits(written: dict[str, str | None], carried: set[str]) -> None:
+def test_every_rule_has_a_test_or_waits(written: dict[str, str | None], carried: set[str]) -> None:
     assert [number for number, waits_for in written.items() if waits_for is None and number not in carried] == []
 
 
@@ -83,7 +83,7 @@ def test_rules_are_list_items_that_start_with_a_number() -> None:
     }
 
 
-def test_numbers_stand_in_brackets() -> None:
+def test_numbers_are_read_from_brackets_only() -> None:
     ids = [
         "tests/a.py::test_DS-1",
         "tests/a.py::test_b[DS-2 FB-3-x]",

@@ -1,4 +1,4 @@
-"""Who measures how long something takes is marked ``speed``, and runs alone: beside others it would measure them as well."""
+"""A test that measures time is marked ``speed`` and runs alone: next to other tests it would measure them as well."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ STOPWATCHES = {"monotonic", "perf_counter", "process_time", "thread_time"}
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(TESTS))) for path in sorted(TESTS.rglob("test_*.py"))])
-def test_whoever_reads_a_stopwatch_says_so(path: Path) -> None:
+def test_a_test_that_reads_a_stopwatch_is_marked_speed(path: Path) -> None:
     assert unmarked(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        pytest.param("def test_a(): assert thread_time() < 1", ["test_a"], id="it reads one"),
+        pytest.param("def test_a(): assert thread_time() < 1", ["test_a"], id="it reads a stopwatch"),
         pytest.param("async def test_a(): assert time.perf_counter() < 1", ["test_a"], id="by the module, in a test that is async"),
         pytest.param("def took(): return monotonic()\ndef test_a(): took()\ndef test_b(): 1", ["test_a"], id="by another function"),
-        pytest.param("@pytest.mark.speed\ndef test_a(): thread_time()", [], id="it says so"),
-        pytest.param("pytestmark = [pytest.mark.speed]\ndef test_a(): thread_time()", [], id="its module says so"),
-        pytest.param("def test_a(): assert loop.time() == 3", [], id="the clock of the loop is none"),
+        pytest.param("@pytest.mark.speed\ndef test_a(): thread_time()", [], id="it is marked"),
+        pytest.param("pytestmark = [pytest.mark.speed]\ndef test_a(): thread_time()", [], id="its module is marked"),
+        pytest.param("def test_a(): assert loop.time() == 3", [], id="the clock of the loop is not a stopwatch"),
     ],
 )
-def test_a_stopwatch_is_seen(source: str, found: list[str]) -> None:
+def test_a_test_without_the_marker_is_detected(source: str, found: list[str]) -> None:
     assert unmarked(source) == found
 
 
 def unmarked(source: str) -> list[str]:
-    """The tests that read a stopwatch, themselves or by a function beside them, and do not say so."""
+    """The tests that read a stopwatch, directly or in a function of the same file, and are not marked."""
     body = ast.parse(source).body
     if any("speed" in names(node) and "pytestmark" in names(node) for node in body if isinstance(node, ast.Assign)):
         return []
@@ -46,7 +46,7 @@ def unmarked(source: str) -> list[str]:
 
 
 def names(*nodes: ast.AST) -> set[str]:
-    """Of variables and of attributes."""
+    """The names of variables and of attributes."""
     inner = [node for outer in nodes for node in ast.walk(outer)]
     variables = {node.id for node in inner if isinstance(node, ast.Name)}
     return variables | {node.attr for node in inner if isinstance(node, ast.Attribute)}

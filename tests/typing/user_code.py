@@ -1,7 +1,7 @@
-"""Code as users write it, which both type checkers have to take as it is meant. It is checked, and never run.
+"""Code as users write it, which both type checkers must accept. It is checked and never run.
 
-``assert_type`` says what a checker has to find; a line that it has to refuse carries an ignore, which is an error itself where
-nothing is refused.
+``assert_type`` has the type that a checker must find; a line that it must reject has a ``type: ignore``; an unused ignore is
+an error.
 """
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true, reportUnnecessaryComparison=true
@@ -34,7 +34,7 @@ def declarations() -> None:
     Flag[bool]("checkout-v2", True)  # type: ignore[arg-type, call-arg]  # which is named
 
 
-async def doors(client: Client, context: Context) -> None:
+async def evaluation_methods(client: Client, context: Context) -> None:
     assert_type(await client.variation(CHECKOUT, context), bool)
     assert_type(await client.variation(CHECKOUT), bool)
     assert_type(client.variation_nowait(THEME, context), str)
