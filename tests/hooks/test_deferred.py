@@ -1,4 +1,4 @@
-"""Hooks after an event was tracked: plain ones at once, coroutine functions afterwards, in order, within the time of a close."""
+"""Hooks after a tracked event: plain functions run at once, coroutine functions later, in order, and until the limit of a close."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USER = secretive("anna")
 
 
 class Plain(Hook):
-    """Notes what it is told."""
+    """Records the events that it gets."""
 
     def __init__(self, name: str = "plain", log: list[str] | None = None) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class Plain(Hook):
 
 
 class Waiting(Plain):
-    """The same, a second later."""
+    """Records the same, a second later."""
 
     seconds = 1.0
 
@@ -66,7 +66,7 @@ async def test_after_track_gets_the_event() -> None:
 
 
 @pytest.mark.holds("CS-C23")
-async def test_for_a_context_that_cannot_be_used_nothing_was_tracked() -> None:
+async def test_an_event_for_an_invalid_context_calls_no_hook() -> None:
     hook = Plain()
     async with client_with(hook) as client:
         client.track("paid", Context(""))
@@ -74,7 +74,7 @@ async def test_for_a_context_that_cannot_be_used_nothing_was_tracked() -> None:
     assert hook.calls == []
 
 
-async def test_before_the_start_and_after_the_close_nothing_is_tracked() -> None:
+async def test_an_event_before_the_start_or_after_the_close_calls_no_hook() -> None:
     hook, waiting = Plain(), Waiting()
     client = client_with(hook, waiting)
     client.track("early", USER)
@@ -84,14 +84,14 @@ async def test_before_the_start_and_after_the_close_nothing_is_tracked() -> None
     assert (hook.calls, waiting.calls) == ([], [])
 
 
-async def test_an_offline_client_has_hooks_too() -> None:
+async def test_an_offline_client_calls_hooks() -> None:
     hook = Plain()
     async with client_with(hook, offline=True) as client:
         client.track("paid", USER)
     assert [call.key for call in hook.calls] == ["paid"]
 
 
-async def test_plain_ones_run_in_order_before_track_returns_and_others_afterwards() -> None:
+async def test_plain_hooks_run_in_order_before_track_returns_and_coroutine_hooks_later() -> None:
     log: list[str] = []
     async with client_with(Plain("p1", log), Waiting("w1", log), Plain("p2", log), Waiting("w2", log)) as client:
         client.track("a", USER)
@@ -101,7 +101,7 @@ async def test_plain_ones_run_in_order_before_track_returns_and_others_afterward
         assert log[4:] == ["w1 a", "w2 a", "w1 b", "w2 b"]
 
 
-async def test_the_backlog_goes_on_when_there_is_more() -> None:
+async def test_later_events_continue_the_pending_calls() -> None:
     hook = Waiting()
     async with client_with(hook) as client:
         for key in ("a", "b"):
@@ -110,7 +110,7 @@ async def test_the_backlog_goes_on_when_there_is_more() -> None:
         assert hook.log == ["plain a", "plain b"]
 
 
-async def test_a_hook_that_fails_is_logged_and_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_hook_that_fails_is_logged_and_the_other_hooks_run(caplog: pytest.LogCaptureFixture) -> None:
     class FailingLate(Plain):
         async def after_track(self, series_context: TrackCall) -> None:  # type: ignore[override]  # as in Waiting
             raise ValueError("late")
@@ -126,7 +126,7 @@ async def test_a_hook_that_fails_is_logged_and_harms_no_other(caplog: pytest.Log
     ]
 
 
-async def test_one_that_hangs_is_given_five_seconds_so_that_others_have_their_turn(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_hook_that_hangs_is_abandoned_after_five_seconds_and_the_others_run(caplog: pytest.LogCaptureFixture) -> None:
     log: list[str] = []
     slow, next_one = Waiting("slow", log), Waiting("next", log)
     slow.seconds = 3600
@@ -142,7 +142,7 @@ async def test_one_that_hangs_is_given_five_seconds_so_that_others_have_their_tu
     ]
 
 
-async def test_a_plain_function_may_return_something_to_wait_for() -> None:
+async def test_an_awaitable_that_a_plain_function_returns_is_awaited() -> None:
     class ReturnsAwaitable(Waiting):
         def after_track(self, series_context: TrackCall) -> Any:
             return super().after_track(series_context)
@@ -154,7 +154,7 @@ async def test_a_plain_function_may_return_something_to_wait_for() -> None:
         assert hook.log == ["plain a"]
 
 
-async def test_a_close_waits_for_what_is_left_within_its_limit() -> None:
+async def test_a_close_waits_for_pending_calls_within_its_limit() -> None:
     hook = Waiting()
     client = await client_with(hook, close_timeout=20)
     for key in "abc":
@@ -163,7 +163,7 @@ async def test_a_close_waits_for_what_is_left_within_its_limit() -> None:
     assert hook.log == ["plain a", "plain b", "plain c"]
 
 
-async def test_what_takes_longer_is_abandoned_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+async def test_calls_that_exceed_the_limit_of_a_close_are_abandoned_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     hook = Waiting()
     hook.seconds = 3600
     client = await client_with(hook, close_timeout=2)
@@ -178,7 +178,7 @@ async def test_what_takes_longer_is_abandoned_with_a_warning(caplog: pytest.LogC
     ]
 
 
-async def test_more_than_a_thousand_do_not_wait(caplog: pytest.LogCaptureFixture) -> None:
+async def test_at_most_a_thousand_calls_are_pending(caplog: pytest.LogCaptureFixture) -> None:
     hook = Waiting()
     async with client_with(hook) as client:
         for number in range(1500):
@@ -194,7 +194,7 @@ async def test_more_than_a_thousand_do_not_wait(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.real_time
-async def test_events_come_from_any_thread() -> None:
+async def test_events_can_be_tracked_from_any_thread() -> None:
     hook, waiting = Plain(), Waiting()
     waiting.seconds = 0
     async with client_with(hook, waiting) as client:

@@ -1,4 +1,4 @@
-"""HookRunner: the order of hooks, the data that each stage gets, and hooks that fail."""
+"""HookRunner: the order and the data of stages for each evaluation method, and hooks that fail or wait."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class NameRaises(FailingHook):
     """Raises in both stages and in its property ``name``."""
 
     @property
-    def name(self) -> str:  # as some do
+    def name(self) -> str:  # some hooks have a property
         raise ValueError("name")
 
     @name.setter
@@ -161,7 +161,7 @@ async def test_a_failing_hook_whose_name_raises_is_logged_with_its_type(
 
 async def test_a_stage_can_be_an_attribute_of_the_instance() -> None:
     hook, seen = Hook(), list[str]()
-    hook.before_evaluation = partial(lambda series_context, data: seen.append(series_context.key))  # type: ignore[method-assign]  # as some do
+    hook.before_evaluation = partial(lambda series_context, data: seen.append(series_context.key))  # type: ignore[method-assign]  # some hooks do this
     async with client_with(hook) as client:
         await client.variation("checkout", USER, False)
     assert seen == ["checkout"]
