@@ -207,7 +207,7 @@ def test_a_configuration_is_immutable_and_copies_its_arguments() -> None:
         ),
     ],
 )
-def test_the_named_data_systems_are(
+def test_named_data_systems_have_these_sources(
     system: DataSystem, initializers: list[type], synchronizers: list[type], has_fallback: bool
 ) -> None:
     assert [type(source) for source in system.initializers] == initializers

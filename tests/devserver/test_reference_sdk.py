@@ -35,7 +35,7 @@ DOCUMENT = {
             "offVariation": 1,
             "fallthrough": {"variation": 1},
             "rules": [{"variation": 0, "clauses": [{"op": "segmentMatch", "attribute": "", "values": ["testers"]}]}],
-            "somethingNew": {"nobody": "knows"},
+            "somethingNew": {"unknown": 1},
         }
     },
     "flagValues": {"greeting": "hello", "limits": {"items": [1, 2.5]}},

@@ -154,7 +154,7 @@ DEGREES = {
     "^a*a*b": 2,
     "^a*b?a": 1,
     "^[^a]+b*$": 2,  # a line break before the end of the text suits both
-    r"^\d+\D*x": 2,  # beyond ASCII, characters are not told apart
+    r"^\d+\D*x": 2,  # beyond ASCII, characters are not distinguished
     "^a*a*a*b": 3,
     "^a*+b": 1,
     "^a+$": 1,

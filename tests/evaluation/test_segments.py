@@ -251,7 +251,7 @@ def test_every_reason_has_the_status_of_big_segments() -> None:
     ("membership", "index"),
     [
         pytest.param({"s.g2": True}, 2, id="includes"),
-        pytest.param({"s.g2": False}, 1, id="excludes, whatever the rules say"),
+        pytest.param({"s.g2": False}, 1, id="an exclusion outranks the rules"),
         pytest.param({"s.g1": False}, 2, id="of another generation leaves it to the rules"),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_value_of_a_wrong_type_is_refused_with_its_place(document: object, pla
 @pytest.mark.parametrize(
     ("document", "visible"),
     [
-        pytest.param({}, False, id="nothing is said"),
+        pytest.param({}, False, id="no properties"),
         pytest.param({"clientSide": True}, True, id="the older property"),
         pytest.param({"clientSide": None}, False, id="the older property, null"),
         pytest.param(

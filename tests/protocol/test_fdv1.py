@@ -96,25 +96,25 @@ PUT = {"path": "/", "data": {"flags": {"f": {"version": 5}}, "segments": {"s": {
 
 
 class Stream:
-    """A reader, told what a connection brings."""
+    """A reader that receives the events of a connection."""
 
     def __init__(self) -> None:
         self.reader = Fdv1Reader(logging.getLogger("test"))
 
-    def tell(self, name: str, data: object) -> Effect:
+    def receive(self, name: str, data: object) -> Effect:
         effect = self.reader.feed(name, data if isinstance(data, (str, bytes)) else json.dumps(data))
         return run_at_once(effect) if isinstance(effect, Generator) else effect
 
 
 def after_a_put(name: str, data: object) -> Effect:
     stream = Stream()
-    stream.tell("put", PUT)
-    return stream.tell(name, data)
+    stream.receive("put", PUT)
+    return stream.receive(name, data)
 
 
 @pytest.mark.parametrize("put", [PUT, {"data": PUT["data"]}], ids=["with a path", "without a path"])
 def test_a_put_is_a_full_change_set(put: object) -> None:
-    change_set = completed(Stream().tell("put", put))
+    change_set = completed(Stream().receive("put", put))
     assert (change_set.kind, change_set.versioned, change_set.selector.is_defined) == (ChangeKind.FULL, False, False)
     assert [(change.kind.value, change.key, change.version) for change in change_set.changes] == [
         ("flag", "f", 5),
@@ -191,9 +191,9 @@ def test_a_malformed_event_names_its_place(name: str, data: object, problem: str
 
 def test_an_update_before_the_first_put_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
     stream = Stream()
-    assert isinstance(stream.tell("put", "{"), Malformed)
-    assert stream.tell("patch", {"path": "/flags/early", "data": {"version": 6}}) is NOTHING
-    assert stream.tell("delete", {"path": "/flags/early", "version": 6}) is NOTHING
+    assert isinstance(stream.receive("put", "{"), Malformed)
+    assert stream.receive("patch", {"path": "/flags/early", "data": {"version": 6}}) is NOTHING
+    assert stream.receive("delete", {"path": "/flags/early", "version": 6}) is NOTHING
     assert "early" in caplog.text
 
 

@@ -28,7 +28,7 @@ REACHED: dict[Phase, list[Event]] = {
 
 
 def reader_in(phase: Phase) -> Fdv2Reader:
-    return Connection().tell(*REACHED[phase]).reader
+    return Connection().receive(*REACHED[phase]).reader
 
 
 def test_the_table_has_a_cell_for_every_phase_and_input() -> None:
@@ -159,7 +159,7 @@ def test_each_transition_of_the_table(
     ],
 )
 def test_a_connection_leaves_these_flags_and_this_state(events: list[Event], flags: set[str], state: str) -> None:
-    connection = Connection().tell(*events)
+    connection = Connection().receive(*events)
     assert set(connection.flags) == flags
     assert connection.state == state
     assert not any(isinstance(effect, Malformed) for effect in connection.effects)
@@ -167,7 +167,7 @@ def test_a_connection_leaves_these_flags_and_this_state(events: list[Event], fla
 
 @pytest.mark.holds("DS-26")
 def test_an_older_version_replaces_a_newer_one() -> None:
-    connection = Connection().tell(
+    connection = Connection().receive(
         FULL, put("a", version=100, variations=[0]), transferred(), put("a", version=1, variations=[1]), transferred("s2")
     )
     assert connection.flags == {"a": (1,)}
@@ -182,29 +182,29 @@ def test_an_older_version_replaces_a_newer_one() -> None:
     ],
 )
 def test_a_goodbye_ends_a_transfer(begun: list[Event]) -> None:
-    connection = Connection().tell(FULL, put("a"), transferred(), *begun, event("goodbye", {}), put("c"), transferred("s2"))
+    connection = Connection().receive(FULL, put("a"), transferred(), *begun, event("goodbye", {}), put("c"), transferred("s2"))
     assert isinstance(connection.effects[-1], Malformed)
     assert (set(connection.flags), connection.state) == ({"a"}, "s1")
 
 
 @pytest.mark.holds("DS-44")
 def test_a_new_connection_does_not_continue_an_incomplete_transfer() -> None:
-    first = Connection().tell(FULL, put("a"), transferred(), put("lost"), put("too"))
-    second = Connection(first.snapshot).tell(put("c"), transferred("s2"))
+    first = Connection().receive(FULL, put("a"), transferred(), put("lost"), put("too"))
+    second = Connection(first.snapshot).receive(put("c"), transferred("s2"))
     assert isinstance(second.effects[-1], Malformed)
     assert (set(second.flags), second.state) == ({"a"}, "s1")
-    third = Connection(second.snapshot).tell(CHANGES, transferred("s3"))
+    third = Connection(second.snapshot).receive(CHANGES, transferred("s3"))
     assert (set(third.flags), third.state) == ({"a"}, "s3")
 
 
 def test_segments_are_put_and_deleted_like_flags() -> None:
-    connection = Connection().tell(FULL, put("s", kind="segment", included=["u1"]), transferred(), delete("s", kind="segment"))
+    connection = Connection().receive(FULL, put("s", kind="segment", included=["u1"]), transferred(), delete("s", kind="segment"))
     assert connection.snapshot.segments["s"].included == ("u1",)
-    assert not connection.tell(transferred("s2")).snapshot.segments
+    assert not connection.receive(transferred("s2")).snapshot.segments
 
 
 def test_an_object_without_a_key_gets_the_key_of_the_event() -> None:
-    connection = Connection().tell(
+    connection = Connection().receive(
         FULL, event("put-object", {"version": 3, "kind": "flag", "key": "a", "object": {}}), transferred()
     )
     assert connection.snapshot.flags["a"].key == "a"
@@ -220,13 +220,13 @@ def test_an_object_without_a_key_gets_the_key_of_the_event() -> None:
 )
 def test_the_version_of_an_object_or_of_its_envelope_counts(stated: dict[str, int], version: int) -> None:
     change = {"version": 3, "kind": "flag", "key": "a", "object": stated}
-    streamed = Connection().tell(FULL, event("put-object", change), transferred()).snapshot.flags["a"]
+    streamed = Connection().receive(FULL, event("put-object", change), transferred()).snapshot.flags["a"]
     polled = completed(run_at_once(read_poll(poll_body(FULL, event("put-object", change), transferred()))))
     assert (streamed.version, polled.changes[0].version) == (version, version)
 
 
 def test_a_put_of_a_deleted_object_is_a_delete() -> None:
-    connection = Connection().tell(FULL, put("a"), transferred(), put("a", deleted=True), transferred("s2"))
+    connection = Connection().receive(FULL, put("a"), transferred(), put("a", deleted=True), transferred("s2"))
     assert connection.flags == {}
     assert connection.state == "s2"
 
@@ -289,13 +289,13 @@ def without(name: str) -> dict[str, object]:
     ],
 )
 def test_invalid_data_makes_the_transfer_malformed(sent: Event, problem: str) -> None:
-    connection = Connection().tell(FULL, put("old"), transferred("s1"), CHANGES, put("new"), sent)
+    connection = Connection().receive(FULL, put("old"), transferred("s1"), CHANGES, put("new"), sent)
     effect = connection.effects[-1]
     assert isinstance(effect, Malformed)
     assert effect.message.startswith(f"{sent[0]}: ")
     assert problem in effect.message
     # Even if somebody goes on feeding, the transfer that has a hole now never completes.
-    connection.tell(transferred("s2"))
+    connection.receive(transferred("s2"))
     assert isinstance(connection.effects[-1], Malformed)
     assert (set(connection.flags), connection.state) == ({"old"}, "s1")
 
@@ -330,19 +330,19 @@ def test_errors_and_goodbyes_are_returned_with_their_reason(sent: Event, effect:
 
 def test_changes_outside_a_transfer_log_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "aioflags"):
-        Connection().tell(put("a"), put("b"), delete("c"))
+        Connection().receive(put("a"), put("b"), delete("c"))
     assert [record.getMessage() for record in caplog.records] == ["skipped changes that belong to no transfer, first a"]
 
 
 def test_the_debug_log_names_an_unknown_kind(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "aioflags"):
-        Connection().tell(FULL, put("h", kind="hold\nout"), delete("h", kind="stake"))
+        Connection().receive(FULL, put("h", kind="hold\nout"), delete("h", kind="stake"))
     logged = ["skipped a change: unknown kind hold\\nout", "skipped a change: unknown kind stake"]
     assert [record.getMessage() for record in caplog.records] == logged
 
 
 def test_a_change_of_an_unknown_kind_is_ignored() -> None:
-    reader = Connection().tell(FULL, put("h", kind="holdout"), delete("i", kind="holdout"), put("a")).reader
+    reader = Connection().receive(FULL, put("h", kind="holdout"), delete("i", kind="holdout"), put("a")).reader
     assert [change.key for change in completed(reader.feed(*transferred())).changes] == ["a"]
 
 
@@ -356,7 +356,7 @@ def test_a_change_has_kind_key_and_version() -> None:
 
 
 def test_change_sets_of_a_server_may_be_persisted() -> None:
-    change_set = completed(Connection().tell(FULL).reader.feed(*transferred()))
+    change_set = completed(Connection().receive(FULL).reader.feed(*transferred()))
     assert change_set.persist
     assert not change_set.versioned
 

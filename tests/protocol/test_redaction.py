@@ -105,7 +105,7 @@ class Level(enum.IntEnum):
     TOP = 3
 
 
-class Street(str, enum.Enum):  # noqa: UP042 - a StrEnum is shown as what it says
+class Street(str, enum.Enum):  # noqa: UP042 - str() of a StrEnum is its value
     NAME = "street"
 
 

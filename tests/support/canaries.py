@@ -1,8 +1,8 @@
-"""Canaries: the SDK key and the private value that the suite uses, and a watch over the places where neither may ever appear.
+"""Canaries: the SDK key and the private value of all tests. A watch detects them wherever they must not appear.
 
-A pytest plugin, on for every test: log records, output, exceptions that a test catches (warnings are exceptions here), what it
-leaves in its folder and in its Redis, and all that the tests' own servers are sent. What is seen there fails the test that it was
-seen in. A test that has to show a canary says why: ``@pytest.mark.shows_canaries("reason")``.
+A pytest plugin, active for every test. It checks log records, output, exceptions that a test catches (warnings are exceptions
+here), the test's folder and its Redis, and everything that the servers of tests receive. A canary in one of these fails the
+test. A test that has to show a canary gives the reason: ``@pytest.mark.shows_canaries("reason")``.
 """
 
 from __future__ import annotations
@@ -25,49 +25,49 @@ from aioflags.runtime.logs import logger
 __all__ = ["CANARIES", "KEY", "SECRET", "WATCH", "Watch", "redacted", "secretive"]
 
 KEY: Final = "sdk-canary-3f9c51b7"
-"""The SDK key of tests. Its last characters alone may be told, in diagnostic events."""
+"""The SDK key of tests. Only its last characters may be sent, in diagnostic events."""
 SECRET: Final = "private-canary-3f9c51b7"
 """The value of attributes that are private."""
 CANARIES: Final = ("sdk-canary", "private-canary")
-"""What no place under watch may hold. A test that needs two keys begins both of them so."""
+"""Text that must not appear in a watched place. A test that needs two keys begins both of them with it."""
 
 _LARGEST: Final = 4 * 2**20
-"""Bytes of a file that are looked through."""
+"""The number of bytes of a file that are checked."""
 
 Where: TypeAlias = str
 
 
 def secretive(key: str, kind: str = "user", **attributes: object) -> Context:
-    """A context with a private attribute beside those given."""
+    """A context with a private attribute, in addition to those given."""
     return Context(key, kind, attributes={**attributes, "secret": SECRET}, private=["secret"])
 
 
 def redacted(key: str) -> dict[str, object]:
-    """The same as events tell it."""
+    """The same context as events have it."""
     return {"kind": "user", "key": key, "_meta": {"redactedAttributes": ["secret"]}}
 
 
 class Watch:
-    """Looks at what it is shown, and keeps where it saw a canary until :meth:`end`. From any thread."""
+    """Checks data for canaries, and keeps the places where it found one until :meth:`end`. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._seen: list[Where] = []
 
     def end(self) -> Sequence[Where]:
-        """Where canaries were seen since the last time."""
+        """The places of canaries since the previous call."""
         seen, self._seen = self._seen, []
         return seen
 
-    # -- what may be looked at
+    # -- data to check
 
     def text(self, where: Where, *texts: str | bytes) -> None:
-        """Text, or bytes, as they leave the process or stand in something that lasts."""
+        """Text or bytes that leave the process or are stored."""
         for text in texts:
             shown = text if isinstance(text, str) else text.decode(errors="replace")
             self._seen += [f"{where}: {_around(shown, canary)}" for canary in CANARIES if canary in shown]
 
     def error(self, where: Where, error: BaseException) -> None:
-        """An exception with all that it carries: causes, the members of a group, notes."""
+        """An exception with its causes, its notes and the members of a group."""
         left, met = [error], set[int]()
         while left:
             found = left.pop()
@@ -78,19 +78,19 @@ class Watch:
                 left += found.exceptions if isinstance(found, BaseExceptionGroup) else ()
 
     def record(self, record: logging.LogRecord) -> None:
-        """A line of a log, with its arguments and its exception."""
+        """A log record, with its arguments and its exception."""
         where = f"log of {record.name}, {record.levelname}"
         self.text(where, record.getMessage(), repr(record.args), record.stack_info or "")
         if record.exc_info and record.exc_info[1] is not None:
             self.error(where, record.exc_info[1])
 
     def request(self, request: httpx.Request) -> None:
-        """A request that was read to its end: the key may stand in one header."""
+        """A complete request: the key may be in one header."""
         headers = [(name.decode(), value) for name, value in request.headers.raw]
         self.sent(f"{request.method} {request.url.path}", str(request.url), headers, request.content)
 
     def sent(self, what: str, url: str | bytes, headers: Iterable[tuple[str, bytes]], body: bytes = b"") -> None:
-        """The same in parts. A body that was deflated is inflated."""
+        """The parts of a request. A compressed body is decompressed."""
         fields = [(name.lower(), value) for name, value in headers]
         self.text(f"{what}, address", url)
         others = [(name, value) for name, value in fields if name != "authorization"]
@@ -98,13 +98,13 @@ class Watch:
         self.text(f"{what}, body", gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body)
 
     def head(self, head: bytes) -> None:
-        """The same as a bare socket gets it, without a body."""
+        """The head of a request as a bare socket receives it."""
         first, *fields = head.decode("latin-1").rstrip("\r\n").split("\r\n")
         named = [(name, value.strip().encode("latin-1")) for name, _, value in (field.partition(":") for field in fields)]
         self.sent(" ".join(first.split()[:1]), first, named)
 
     def app(self, app: ASGIApp) -> ASGIApp:
-        """``app``, and every request to it is looked at."""
+        """``app``, with a check of every request to it."""
 
         async def watched(scope: Scope, receive: Receive, send: Send) -> None:
             body = bytearray()
@@ -124,17 +124,17 @@ class Watch:
         return watched
 
     def folder(self, folder: Path) -> None:
-        """Every file in it, and its name."""
+        """Every file in a folder, and its name."""
         for path in folder.rglob("*"):
             self.text("a file's name", path.name)
             try:
                 if path.is_file() and path.stat().st_size <= _LARGEST:
                     self.text(f"file {path.name}", path.read_bytes())
-            except OSError:  # a test took away the right to read it, and with it that of anybody else
+            except OSError:  # a test removed the permission to read it
                 continue
 
     def redis(self, client: redis.Redis) -> None:
-        """Whatever there is."""
+        """All keys and values."""
         for name in client.scan_iter(count=1000):
             match client.type(name):
                 case b"hash":
@@ -145,15 +145,15 @@ class Watch:
                     held = client.get(name)
             self.text("Redis", name, repr(held))
 
-    # -- pytest's part
+    # -- hooks of pytest
 
     def raises(self, *args: Any, **kwargs: Any) -> Any:
-        """``pytest.raises`` under watch."""
+        """``pytest.raises`` with a check of the exception."""
         return _Raises(self, _RAISES(*args, **kwargs))
 
 
 class _Raises:
-    """``with pytest.raises(...)``, and what was caught is looked at."""
+    """``with pytest.raises(...)``, which checks the exception that was caught."""
 
     def __init__(self, watch: Watch, block: Any) -> None:
         self._watch = watch
@@ -170,14 +170,14 @@ class _Raises:
 
 
 class _Handler(logging.Handler):
-    """What arrives at the root, from whichever library."""
+    """Checks the records that reach the root logger, from any library."""
 
     def emit(self, record: logging.LogRecord) -> None:
         WATCH.record(record)
 
 
 def _opened(record: logging.LogRecord) -> bool:
-    """Looks at each record of the package, those below the level that counts in a test too; they go no further."""
+    """Checks each record of the package, also those below the level of a test. Those are not passed on."""
     WATCH.record(record)
     return record.levelno >= (logging.root.level if logger.level == _OPEN else logger.level)
 
@@ -194,10 +194,10 @@ _OURS: Final = pytest.StashKey[list[Callable[[], None]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The watch begins."""
+    """Starts the watch."""
     config.addinivalue_line("markers", "shows_canaries(reason): this test has to show the key or the private value, and why")
     handler, patch, level = _Handler(), pytest.MonkeyPatch(), logger.level
-    # The one thing that the suite replaces: nothing else tells of an exception that a test expects.
+    # The suite replaces nothing else: this is the only way to see an exception that a test expects.
     patch.setattr(pytest, "raises", WATCH.raises)
     logging.root.addHandler(handler)
     logger.addFilter(_opened)
@@ -211,13 +211,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """It ends."""
+    """Ends the watch."""
     for undo in config.stash.get(_OURS, []):
         undo()
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Nobody opts out without a reason."""
+    """Refuses a marker without a reason."""
     for item in items:
         for marker in item.iter_markers("shows_canaries"):
             if not (marker.args and isinstance(marker.args[0], str) and marker.args[0].strip()):
@@ -226,7 +226,7 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _canaries_that_stay(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The test's folder and its Redis, if it asks for them, are looked at when the test is over."""
+    """Checks the folder and the Redis of a test after it, if it uses them."""
     names = request.fixturenames
     folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in names else None
     address: str | None = request.getfixturevalue("redis_url") if "redis_url" in names else None
@@ -240,7 +240,7 @@ def _canaries_that_stay(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Looks at the output, and after the last fixture says what was seen."""
+    """Checks the output, and after the last fixture reports the canaries."""
     report: pytest.TestReport = yield
     if call.excinfo is not None:
         WATCH.error("raised", call.excinfo.value)

@@ -1,4 +1,4 @@
-"""FDv2 as tests write it: events as pairs of name and data, and what became of them."""
+"""FDv2 messages in the notation of tests, and a reader that applies them to a snapshot."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def completed(effect: Effect) -> ChangeSet:
 
 
 class Connection:
-    """A reader whose completed transfers go into a snapshot, as the rest of the package does it."""
+    """A reader whose completed transfers are applied to a snapshot, as the package does."""
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
         self.snapshot = snapshot or Snapshot.empty()
         self.reader = Fdv2Reader()
         self.effects: list[Effect] = []
 
-    def tell(self, *events: Event) -> Connection:
+    def receive(self, *events: Event) -> Connection:
         for name, data in events:
             effect = self.reader.feed(name, data)
             self.effects.append(effect)

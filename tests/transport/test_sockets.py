@@ -54,17 +54,17 @@ async def gone(server: RawServer, seconds: float = 60.0) -> None:
 @pytest.mark.holds("FB-14")
 async def test_a_stream_that_is_cancelled_closes_its_socket(pieces: list[bytes]) -> None:
     async with raw_server(saying(*pieces)) as server, HttpTransport(Http()) as transport:
-        heard = [server.asked, asyncio.Event(), asyncio.Event()]
+        sent = [server.asked, asyncio.Event(), asyncio.Event()]
 
         async def listen() -> None:
             async with transport.open_stream(f"http://127.0.0.1:{server.port}/", {}) as stream:
-                heard[1].set()
+                sent[1].set()
                 async for _ in stream.events():
-                    heard[2].set()
+                    sent[2].set()
 
         async with anyio.create_task_group() as group:
             group.start_soon(listen)
-            await heard[len(pieces)].wait()
+            await sent[len(pieces)].wait()
             group.cancel_scope.cancel()
         await gone(server)
 

@@ -1,4 +1,4 @@
-"""An override changes the value of its context only, whatever the flag says."""
+"""An override changes the value of its context only, even if the flag has another value."""
 
 from __future__ import annotations
 

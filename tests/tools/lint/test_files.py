@@ -75,7 +75,7 @@ def test_an_unreadable_file_is_one_finding(name: str, text: bytes, shown: str) -
     assert str(finding).startswith(shown)
 
 
-# -- what evaluation says to it
+# -- the result of an evaluation
 
 
 FATAL = {"variation-out-of-range", "nothing-served", "invalid-reference", "cycle"}
