@@ -8,7 +8,7 @@ Source: ``evaluation.md`` 5; ``client-surface.md`` 2, 6.3 and 14.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypedDict
@@ -17,6 +17,7 @@ import msgspec
 
 from aioflags.big_segments.lookup import BigSegmentLookup
 from aioflags.client.ambient import current_context
+from aioflags.client.evaluation_log import EvaluationLog
 from aioflags.client.fast_path import fast_path, report_target
 from aioflags.client.overrides import OVERRIDES, Observation
 from aioflags.client.status import StatusCell
@@ -26,7 +27,7 @@ from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_st
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.value_types import EXPECTABLE, MISMATCH, expected_type, fit, mismatch
+from aioflags.evaluation.value_types import EXPECTABLE, MISMATCH, expected_type, fit
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.hooks.runner import HookRunner
@@ -37,14 +38,11 @@ from aioflags.model.explanation import DataOrigin, Explanation, ExplanationStep,
 from aioflags.model.status import Status
 from aioflags.model.values import fresh
 from aioflags.runtime.clock import now_ms
-from aioflags.runtime.logs import Once, printable
-from aioflags.runtime.suggest import did_you_mean
 
 __all__ = ["Evaluator", "Question"]
 
 _OFFLINE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.CLIENT_NOT_READY)
 _OVERRIDE: Final = Reason(kind=ReasonKind.OVERRIDE)
-_NO_CONTEXT: Final = "none was given, and none is ambient"
 _NO_OVERRIDES: Final[Mapping[str, Any]] = {}
 _WRONG_TYPE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.WRONG_TYPE)
 
@@ -104,9 +102,7 @@ class Evaluator:
         self._cached_membership = None if big_segments is None else big_segments.cached
         self._offline = offline
         self._defaults = defaults
-        self._logger = logger
-        # One for each kind: many unknown keys must not use up the limit of messages about malformed flags.
-        self._once = {kind: Once() for kind in ErrorKind}
+        self._log = EvaluationLog(logger)
 
     def update_fast_path(self, *, overridden: bool | None = None, reads_store: bool = False) -> Recorder | None:
         """Decides anew whether evaluations may take the fast path. The caller prevents concurrent calls.
@@ -150,7 +146,7 @@ class Evaluator:
         """The context of a call, by default the ambient one; ``None``, with a warning, if it is invalid or missing."""
         context = self.context(context)
         if context is None or context.error is not None:
-            self._logger.warning("%s: the context cannot be used: %s", call, context.error if context else _NO_CONTEXT)
+            self._log.unusable_context(call, context)
             return None
         return context
 
@@ -212,7 +208,7 @@ class Evaluator:
         async def answer() -> EvaluationDetail[Stage]:
             detail = as_stage(await self._answer_awaited(question), default)
             if detail.reason.error_kind is ErrorKind.WRONG_TYPE:
-                self._log_stage(question.key)
+                self._log.not_a_stage(question.key)
             return detail
 
         if self.is_hooked:
@@ -279,8 +275,8 @@ class Evaluator:
         value = fit(override, expected)
         if value is not MISMATCH:
             return EvaluationDetail(value, None, _OVERRIDE)
-        if self._once[ErrorKind.WRONG_TYPE](key):
-            self._log_type(key, override, expected)
+        if self._log.is_new_wrong_type(key):
+            self._log.wrong_type(key, override, expected)
         return EvaluationDetail(default, None, _WRONG_TYPE)
 
     def _from_data(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
@@ -297,11 +293,11 @@ class Evaluator:
         detail = evaluation.detail
         error = detail.reason.error_kind
         if error is ErrorKind.WRONG_TYPE:
-            if self._once[error](key):
+            if self._log.is_new_wrong_type(key):
                 any_value = snapshot.evaluate(key, context, None, wanted=object, memberships=memberships).detail.value
-                self._log_type(key, any_value, expected)
+                self._log.wrong_type(key, any_value, expected)
         elif error is not None:
-            self._log(key, context, error, snapshot.flags)
+            self._log.default_served(key, context, error, snapshot.flags)
         return detail
 
     async def prefetch(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
@@ -373,38 +369,9 @@ class Evaluator:
         if self._offline:
             return None
         if context is None or context.error is not None:
-            self._log("all flags", context, ErrorKind.USER_NOT_SPECIFIED)
+            self._log.default_served("all flags", context, ErrorKind.USER_NOT_SPECIFIED)
             return None
         if not snapshot.has_data:
-            self._log("all flags", context, ErrorKind.CLIENT_NOT_READY)
+            self._log.default_served("all flags", context, ErrorKind.CLIENT_NOT_READY)
             return None
         return context
-
-    def _log_type(self, key: str, value: object, expected: type) -> None:
-        """Logs the types of the value and the default, but not the value."""
-        self._logger.warning("%s: its value is %s; serving the default", printable(key), mismatch(value, expected))
-
-    def _log_stage(self, key: str) -> None:
-        """Logs, once a flag, that the value of a migration flag, or its default in ``Config``, is not a stage."""
-        if self._once[ErrorKind.WRONG_TYPE]((key, Stage)):
-            stages = ", ".join(Stage)
-            self._logger.warning("%s: its value is not a migration stage (%s); serving the default", printable(key), stages)
-
-    def _log(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
-        """Logs, once a flag and cause. ``WRONG_TYPE``, ``MALFORMED_FLAG`` and ``EXCEPTION`` are logged where they are detected."""
-        why = context.error if kind is ErrorKind.USER_NOT_SPECIFIED and context is not None else None
-        if not self._once[kind]((key, why)):
-            return
-        shown = printable(key)
-        match kind:
-            case ErrorKind.USER_NOT_SPECIFIED:
-                why = why or _NO_CONTEXT
-                self._logger.warning("%s: the context cannot be used: %s", shown, why)
-            case ErrorKind.CLIENT_NOT_READY:
-                self._logger.warning("%s: there is no flag data; serving the default", shown)
-            case ErrorKind.FLAG_NOT_FOUND:
-                # A warning only for a key that resembles an existing one: it is probably misspelt. Other keys may be new.
-                hint = did_you_mean(key, flags, before="; ")
-                self._logger.log(logging.WARNING if hint else logging.INFO, "%s: unknown flag; serving the default%s", shown, hint)
-            case ErrorKind.WRONG_TYPE | ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
-                pass

@@ -1,0 +1,64 @@
+"""EvaluationLog: logs why an evaluation serves a default, each problem of a flag once.
+
+Source: ``client-surface.md`` 14.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from aioflags.evaluation.value_types import mismatch
+from aioflags.migration.stages import Stage
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind
+from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.suggest import did_you_mean
+
+__all__ = ["EvaluationLog"]
+
+
+class EvaluationLog:
+    """The log lines of one client's evaluations. No line contains a value or a context."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        # One for each kind: many unknown keys must not use up the limit of messages about malformed flags.
+        self._once = {kind: Once() for kind in ErrorKind}
+
+    def unusable_context(self, call: str, context: Context | None) -> None:
+        """Logs, at each call, that ``context`` is invalid or missing."""
+        why = "none was given, and none is ambient" if context is None else context.error
+        self._logger.warning("%s: the context cannot be used: %s", call, why)
+
+    def is_new_wrong_type(self, key: str) -> bool:
+        """Whether to call :meth:`wrong_type`: true once a flag, so that its value is evaluated only for the line in the log."""
+        return self._once[ErrorKind.WRONG_TYPE](key)
+
+    def wrong_type(self, key: str, value: object, expected: type) -> None:
+        """Logs the type of a flag's value and the expected one."""
+        self._logger.warning("%s: its value is %s; serving the default", printable(key), mismatch(value, expected))
+
+    def not_a_stage(self, key: str) -> None:
+        """Logs, once a flag, that the value of a migration flag, or its default in ``Config``, is not a stage."""
+        if self._once[ErrorKind.WRONG_TYPE]((key, Stage)):
+            stages = ", ".join(Stage)
+            self._logger.warning("%s: its value is not a migration stage (%s); serving the default", printable(key), stages)
+
+    def default_served(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
+        """Logs, once a flag and cause. ``WRONG_TYPE``, ``MALFORMED_FLAG`` and ``EXCEPTION`` are logged where they are detected."""
+        why = context.error if kind is ErrorKind.USER_NOT_SPECIFIED and context is not None else None
+        if not self._once[kind]((key, why)):
+            return
+        shown = printable(key)
+        match kind:
+            case ErrorKind.USER_NOT_SPECIFIED:
+                self.unusable_context(shown, context)
+            case ErrorKind.CLIENT_NOT_READY:
+                self._logger.warning("%s: there is no flag data; serving the default", shown)
+            case ErrorKind.FLAG_NOT_FOUND:
+                # A warning only for a key that resembles an existing one: it is probably misspelt. Other keys may be new.
+                hint = did_you_mean(key, flags, before="; ")
+                self._logger.log(logging.WARNING if hint else logging.INFO, "%s: unknown flag; serving the default%s", shown, hint)
+            case ErrorKind.WRONG_TYPE | ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
+                pass
