@@ -1,4 +1,4 @@
-"""Encoding: values of the program as JSON. Data of tracked events are in test_scenarios.py."""
+"""Encoding: values of the program as JSON. Data of tracked events are in test_event_data.py."""
 
 from __future__ import annotations
 

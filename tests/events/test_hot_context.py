@@ -1,0 +1,140 @@
+"""HotContext: repeated evaluations that are counted without the lock of the recorder."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.answers import Answer
+from aioflags.model.defaults import MAX_HOT_ANSWERS
+from aioflags.model.detail import Reason, ReasonKind
+from tests.events.recorders import Clock, date_pending, drained, fast_evaluation, recorder
+from tests.support.events import U1, U2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="with a GIL"),
+        pytest.param({"has_gil": False}, id="without a GIL"),
+        pytest.param({"context_keys_capacity": 0}, id="if every context is described again"),
+    ],
+)
+def test_evaluations_without_a_date_extend_the_period_until_date_pending(options: dict[str, Any]) -> None:
+    clock = Clock(1000)
+    to = recorder(clock=clock, **options)
+    fast_evaluation(to, "plain", U1)
+    clock.now = 2000
+    fast_evaluation(to, "plain", U1)
+    clock.now = 5000
+    date_pending(to)
+    clock.now = 9000
+    date_pending(to)
+    batch = drained(to)
+    assert (batch.summary.start_ms, batch.summary.end_ms, batch.evaluations) == (1000, 5000, 2)
+
+
+def test_evaluations_without_a_date_are_dated_after_an_identify() -> None:
+    clock = Clock(1000)
+    to = recorder(clock=clock)
+    fast_evaluation(to, "plain", U1)
+    fast_evaluation(to, "plain", U1)
+    to.identified(U2)
+    clock.now = 5000
+    date_pending(to)
+    clock.now = 9000
+    assert drained(to).summary.end_ms == 5000
+
+
+@pytest.mark.parametrize(
+    ("has_gil", "waits"),
+    [pytest.param(True, False, id="with a GIL without the lock"), pytest.param(False, True, id="without a GIL under the lock")],
+)
+def test_a_repeated_evaluation_is_counted(has_gil: bool, waits: bool) -> None:
+    to = recorder(has_gil=has_gil)
+    for context in (U1, U2):
+        fast_evaluation(to, "plain", context)
+    is_held, released = threading.Event(), threading.Event()
+
+    def in_use() -> None:
+        with to._lock:
+            is_held.set()
+            released.wait(20)
+
+    holding = threading.Thread(target=in_use)
+    holding.start()
+    is_held.wait(20)
+    counting = [threading.Thread(target=fast_evaluation, args=(to, "plain", context)) for context in (U1, U2)]
+    for thread in counting:
+        thread.start()
+    for thread in counting:
+        thread.join(0.1 if waits else 20)
+    are_waiting = [thread.is_alive() for thread in counting]
+    released.set()
+    for thread in (holding, *counting):
+        thread.join()
+    assert are_waiting == [waits, waits]
+    assert drained(to).evaluations == 4
+
+
+def test_a_log_filter_that_raises_does_not_make_an_evaluation_count_twice() -> None:
+    def refuse(_: logging.LogRecord) -> bool:
+        raise OSError("no log")
+
+    logger = logging.getLogger("aioflags.tests.a log that fails")
+    logger.addFilter(refuse)
+    to = recorder(events_max_pending=1, logger=logger)
+    for _ in range(2):
+        fast_evaluation(to, "tracked", U1)
+    assert drained(to).evaluations == 2
+
+
+def test_a_hot_context_has_at_most_max_answers_and_all_evaluations_are_counted() -> None:
+    to = recorder()
+    fast_evaluation(to, "plain", U1)
+    (increment,) = to.hot_context.increments.values()
+    to.hot_context.increments.update(
+        {Answer(number, 0, Reason(kind=ReasonKind.OFF)): increment for number in range(MAX_HOT_ANSWERS)}
+    )
+    many = len(to.hot_context.increments)
+    for _ in range(2):
+        fast_evaluation(to, "other", U1)
+    assert len(to.hot_context.increments) == many
+    assert drained(to).evaluations == 3
+
+
+def test_an_evaluation_counted_after_the_end_of_a_period_is_in_the_next() -> None:
+    to = recorder()
+    fast_evaluation(to, "plain", U1)
+    late = to.hot_context
+    (increment,) = late.increments.values()
+    first = drained(to)
+    increment()
+    increment()
+    batch = drained(to)
+    # A batch is shaped from the counts at the time of the drain.
+    assert [feature.counts[0].count for feature in first.summary.features()] == [first.evaluations] == [1]
+    assert batch.evaluations == 2
+    (feature,) = batch.summary.features()
+    assert (feature.key, feature.default, list(feature.context_kinds)) == ("plain", "d", ["user"])
+    assert [(count.count, count.value, count.variation, count.version) for count in feature.counts] == [(2, "b", 1, 7)]
+    # More evaluations may come later, while a thread still has the hot context.
+    for _ in range(3):
+        assert drained(to).evaluations == 0
+    increment()
+    del late
+    assert drained(to).evaluations == 1
+    assert to.drain() is None
+    assert to.stats.evaluations_recorded == 4
+
+
+@pytest.mark.parametrize("key", ["tracked", "exp", "debug", "quiet", "top"])
+def test_an_evaluation_with_events_never_takes_the_fast_path(key: str) -> None:
+    to = recorder()
+    for _ in range(3):
+        fast_evaluation(to, key, U1)
+    assert to.hot_context.context is U1
+    assert not to.hot_context.increments

@@ -1,0 +1,79 @@
+"""Recorder: each context is described once, and diagnostics count the others."""
+
+from __future__ import annotations
+
+from aioflags import Context
+from aioflags.events.batch import Batch
+from aioflags.model.event import IndexEvent
+from tests.events.recorders import drained, evaluate, fast_evaluation, recorder
+from tests.support.events import U1, U2
+
+
+def people(batch: Batch) -> list[str]:
+    """The keys of the contexts that a batch describes."""
+    return [event.context.key for event in batch.events if isinstance(event, IndexEvent)]
+
+
+def test_alternating_users_are_described_once_and_the_oldest_is_forgotten_first() -> None:
+    to = recorder(context_keys_capacity=2)
+    for key in ("a", "b", "a", "b", "a", "c", "a", "b", "a"):
+        fast_evaluation(to, "plain", Context(key))
+    batch = drained(to)
+    assert people(batch) == ["a", "b", "c", "b"]
+    assert batch.evaluations == 9
+    assert to.close_period().deduplicated == 5
+
+
+def test_after_a_reset_of_deduplication_every_user_is_described_again() -> None:
+    to = recorder()
+    for _ in range(2):
+        for key in ("a", "b", "a"):
+            fast_evaluation(to, "plain", Context(key))
+        to.reset_deduplication()
+    assert people(drained(to)) == ["a", "b", "a", "b"]
+
+
+def test_a_user_and_an_org_with_the_same_key_are_two_contexts() -> None:
+    to = recorder()
+    several = Context.multi(Context("a"), Context("a", "org"))
+    for context in (Context("a"), Context("a", "org"), several, Context("a"), Context("a", "org"), several):
+        fast_evaluation(to, "plain", context)
+    batch = drained(to)
+    assert [event.context.kind for event in batch.events if isinstance(event, IndexEvent)] == ["user", "org", "multi"]
+    (feature,) = batch.summary.features()
+    assert list(feature.context_kinds) == ["user", "org"]
+    assert batch.evaluations == 6
+
+
+def test_an_omitted_anonymous_user_is_not_mistaken_for_a_described_user() -> None:
+    to = recorder(omit_anonymous_contexts=True)
+    for context in (Context("a"), Context("a", anonymous=True), Context("b"), Context("a", anonymous=True)):
+        fast_evaluation(to, "plain", context)
+    assert people(drained(to)) == ["a", "b"]
+    assert to.close_period().deduplicated == 0
+
+
+def test_a_diagnostic_period_counts_inputs_with_a_described_context() -> None:
+    to = recorder(events_max_pending=3)
+    fast_evaluation(to, "plain", U1)  # new
+    fast_evaluation(to, "plain", U1)
+    evaluate(to, "quiet")
+    evaluate(to, "plain top")  # two inputs
+    to.tracked("x", U1)
+    to.identified(U1)
+    to.identified(U2)  # new, and the buffer is full
+    drained(to)
+    period = to.close_period()
+    assert (period.deduplicated, period.dropped, period.last_batch) == (6, 1, 3)
+    period = to.close_period()
+    assert (period.deduplicated, period.dropped, period.last_batch) == (0, 0, 0)
+    fast_evaluation(to, "plain", U1)
+    assert to.close_period().deduplicated == 1
+
+
+def test_omitted_contexts_are_neither_new_nor_deduplicated() -> None:
+    to = recorder(omit_anonymous_contexts=True)
+    for _ in range(2):
+        fast_evaluation(to, "plain", Context("a", anonymous=True))
+    assert drained(to).evaluations == 2
+    assert to.close_period().deduplicated == 0
