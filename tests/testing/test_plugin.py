@@ -1,24 +1,12 @@
-"""The pytest plugin in a project: its fixtures with every runner of async tests, its markers and its options."""
+"""The pytest plugin in a project: its fixtures with every runner of async tests, and its markers."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from importlib import import_module
-from pkgutil import walk_packages
-from typing import Any
-
 import pytest
 
-import aioflags
+from tests.testing.projects import AUTOMATIC, Project
 
 pytestmark = pytest.mark.real_time
-
-# pytester unloads what an inner run imported. Import all of aioflags first, so that no module is loaded twice.
-for _module in walk_packages(aioflags.__path__, "aioflags."):
-    import_module(_module.name)
-for _name in aioflags.__all__:
-    getattr(aioflags, _name)
 
 PROJECT = """
 import asyncio
@@ -116,26 +104,6 @@ STRICT = ("", "@pytest.mark.asyncio")
 BY_ANYIO = (ANYIO, "@pytest.mark.anyio")
 
 
-@pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:
-    """Runs the tests of a project with these plugins and ours. A warning is an error."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-
-    def run(tests: str, *options: str, plugins: str = "", ini: str = "", apart: bool = False) -> pytest.RunResult:
-        pytester.makeini(f"[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n{ini}")
-        pytester.makepyfile(test_project=tests)
-        arguments = [f"-p{name}" for name in ("aioflags", *plugins.split(), "no:cacheprovider")]
-        # The entry point of pytest-asyncio has the name of a module that is loaded already.
-        arguments.append("-Wignore:Module already imported:pytest.PytestAssertRewriteWarning")
-        return pytester.runpytest_subprocess(*arguments, *options) if apart else pytester.runpytest_inprocess(*arguments, *options)
-
-    return run
-
-
-Project = Callable[..., pytest.RunResult]
-
-
-AUTOMATIC = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
 MARKED = "asyncio_mode = strict\nasyncio_default_fixture_loop_scope = function\n"
 ONE_LOOP = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = session\nasyncio_default_test_loop_scope = session\n"
 
@@ -349,110 +317,3 @@ def test_a_service_in_a_sync_test_fails_with_the_reason(project: Project) -> Non
 def test_a_service_without_a_runner_of_async_tests_fails_with_the_remedy(project: Project) -> None:
     ran = project("async def test_it(flags_service): pass")
     ran.stdout.fnmatch_lines(["flags_service needs a plugin that runs async tests: pytest-asyncio, or anyio *"])
-
-
-# -- options
-
-DOCUMENT: dict[str, Any] = {
-    "flags": {
-        "theme": {"on": True, "variations": ["dark", "light"], "fallthrough": {"variation": 1}, "prerequisites": []},
-        "page": {
-            "on": True,
-            "variations": ["page"],
-            "fallthrough": {"variation": 0},
-            "prerequisites": [{"key": "theme", "variation": 1}],
-        },
-    },
-    "flagValues": {"old-banner": True},
-}
-
-
-@pytest.fixture
-def document(pytester: pytest.Pytester) -> str:
-    """The name of a flag file."""
-    pytester.path.joinpath("flags.json").write_text(json.dumps(DOCUMENT), encoding="utf-8")
-    return "flags.json"
-
-
-def test_flags_start_from_files_and_from_values(project: Project, document: str, pytester: pytest.Pytester) -> None:
-    pytester.path.joinpath("more.yaml").write_text("flagValues: {count: 3}", encoding="utf-8")
-    ran = project(
-        """
-        from aioflags import Context
-
-        USER = Context("anna")
-
-        def test_clients(flags, flags_factory):
-            for client in (flags, flags_factory()):
-                assert client.flags_nowait(USER).all() == {
-                    "theme": "dark", "page": None, "old-banner": False, "count": 3, "word": "x=y",
-                }
-            assert client.variation_detail_nowait("theme", USER, "").variation_index == 0
-            assert flags_factory({"old-banner": 1}, count=4).variation_nowait("count", USER, 0) == 4
-
-        async def test_a_server(flags_service):
-            async with flags_service.client() as client:
-                assert (await client.flags(USER)).all()["word"] == "x=y"
-        """,
-        "--flags-file=flags.json",
-        "--flags-file=more.yaml",
-        "--flags=old-banner=false",
-        "--flags=theme=dark",
-        "--flags=word=x=y",
-        plugins="asyncio",
-        ini=AUTOMATIC,
-    )
-    ran.assert_outcomes(passed=2)
-
-
-def test_variations_come_from_a_file(project: Project, document: str) -> None:
-    ran = project("import pytest\n@pytest.mark.flag_variations('theme')\ndef test_it(flags): pass", "--flags-file=flags.json", "-v")
-    ran.assert_outcomes(passed=2)
-    ran.stdout.fnmatch_lines_random(["*::test_it[[]theme=dark[]] PASSED*", "*::test_it[[]theme=light[]] PASSED*"])
-
-
-def test_a_variation_of_an_unknown_flag_suggests_the_nearest_key(project: Project, document: str) -> None:
-    ran = project("import pytest\n@pytest.mark.flag_variations('teme')\ndef test_it(flags): pass", "--flags-file=flags.json")
-    assert "there is no flag 'teme' in a --flags-file; did you mean 'theme'?; pass the file" in ran.stdout.str()
-
-
-@pytest.mark.parametrize(
-    ("options", "why"),
-    [
-        pytest.param(["--flags=new-checkout"], "--flags new-checkout: expected KEY=VALUE", id="no value"),
-        pytest.param(["--flags==1"], "--flags =1: expected KEY=VALUE", id="no key"),
-        pytest.param(["--flags=a=NaN"], "nan is not a number in JSON", id="a value that is not JSON"),
-        pytest.param(["--flags-file=none.json"], "none.json: No such file", id="no file"),
-        pytest.param(["--flags-file=bad.json"], "--flags-file: bad.json: line 2, column 1", id="a file with a mistake"),
-        pytest.param(["--flags-unused-report"], "needs --flags-file or --flags", id="a report without flags"),
-    ],
-)
-def test_an_invalid_option_is_refused(project: Project, pytester: pytest.Pytester, options: list[str], why: str) -> None:
-    pytester.path.joinpath("bad.json").write_text("{\n", encoding="utf-8")
-    ran = project("def test_it(): pass", *options)
-    assert ran.ret is pytest.ExitCode.USAGE_ERROR
-    assert why in ran.stderr.str()
-
-
-@pytest.mark.parametrize("workers", [pytest.param(0, id="one process"), pytest.param(2, id="xdist")])
-def test_flags_that_no_test_evaluated_are_reported(project: Project, document: str, workers: int) -> None:
-    ran = project(
-        """
-        from aioflags import Client, Context
-
-        def test_one(flags):
-            flags.variation_nowait("page", Context("anna"), "")
-
-        def test_another():
-            Client.local({}).variation_nowait("count", Context("anna"), 1)
-        """,
-        "--flags-file=flags.json",
-        "--flags=count=1",
-        "--flags=rest=1",
-        "--flags-unused-report",
-        f"-n{workers}",
-        plugins="xdist",
-        apart=bool(workers),
-    )
-    ran.assert_outcomes(passed=2)
-    ran.stdout.fnmatch_lines(["*= flags that no test evaluated =*", "old-banner", "rest"], consecutive=True)
