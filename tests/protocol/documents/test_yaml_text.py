@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aioflags.protocol.documents.document import DocumentError, read_document
@@ -65,9 +65,22 @@ def test_json_is_yaml(value: Any) -> None:
     assert read_yaml(json.dumps(value, ensure_ascii=False)).value == value
 
 
+class Dumper(yaml.SafeDumper):
+    """PyYAML writes numbers of YAML 1.2 that YAML 1.1 does not have, such as 1e5, without quotes. This dumper quotes them."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if LIKE_A_NUMBER.fullmatch(text) else None)
+
+
+LIKE_A_NUMBER = re.compile(r"[-+.\w]*[0-9][-+.\w]*", re.ASCII)
+Dumper.add_representer(str, Dumper.represent_text)
+
+
 @given(json_of(st.text()))
+@example(["0E0", "1e5", "0o7", "0x1F", ".5e1", "-.5", "+1.", "089", "1E400"])
+@example({"1e5": 1e5})
 def test_the_output_of_yaml_dump_is_read(value: Any) -> None:
-    assert read_yaml(yaml.safe_dump(value, version=(1, 2))).value == value
+    assert read_yaml(yaml.dump(value, Dumper=Dumper, version=(1, 2))).value == value
 
 
 @pytest.mark.parametrize(
