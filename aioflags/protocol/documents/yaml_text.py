@@ -7,6 +7,7 @@ counted, because a few lines of aliases can expand to more than the memory of a 
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -218,11 +219,18 @@ def _plain(event: Any) -> JsonValue:
         case "int" | "octal" | "hex" as base:
             return _whole(event, event.value.removeprefix("0o").removeprefix("0x"), {"int": 10, "octal": 8, "hex": 16}[base])
         case "float":
-            return float(event.value)
+            return _finite(event)
         case "beyond":
             raise _mistake(f"{event.value} is not a number in JSON", event)
         case _:
             return str(event.value)
+
+
+def _finite(event: Any) -> float:
+    number = float(event.value)
+    if math.isinf(number):
+        raise _mistake("a number out of range", event)
+    return number
 
 
 def _whole(event: Any, digits: str, base: int) -> int:
