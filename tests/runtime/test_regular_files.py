@@ -77,6 +77,22 @@ def test_reading_refuses_a_file_that_is_not_regular(path: Path, make: Make, prob
     assert (raised.value.filename, raised.value.strerror) == (str(path), problem)
 
 
+class Swapped(type(Path())):  # type: ignore[misc]  # the class of paths on this platform
+    """A path of a regular file that becomes a FIFO as soon as its type was checked."""
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        status: os.stat_result = super().stat(follow_symlinks=follow_symlinks)
+        self.unlink()
+        fifo(self)
+        return status
+
+
+def test_reading_refuses_a_file_that_is_replaced_by_a_fifo_before_it_is_opened(path: Path) -> None:
+    path.write_bytes(b"text")
+    with pytest.raises(OSError, match="expected a regular file, got a FIFO"):
+        read_regular(Swapped(path))
+
+
 def test_reading_follows_links(path: Path) -> None:
     path.with_name("there").write_bytes(b"text")
     path.symlink_to("there")
