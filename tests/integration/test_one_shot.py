@@ -158,6 +158,17 @@ async def test_a_refresh_after_a_refused_key_makes_no_poll() -> None:
     assert len(service.requests) == 1
 
 
+async def test_a_refresh_after_every_source_was_refused_returns_at_once() -> None:
+    """A source on demand polled first, and no poll of it ends while the sources wait to start again."""
+    service = Service(Answer(401))
+    system = DataSystem.custom(synchronizers=[Polling(on_demand=True), Streaming()])
+    async with Client(KEY, Config(http=service.http(), data_system=system)) as client:
+        began = seconds()
+        assert (await client.refresh(60)).source_state == "OFF"
+        assert seconds() == began
+    assert paths(service) == ["/sdk/poll", "/sdk/stream"]
+
+
 async def test_after_a_directive_fdv1_is_polled_on_demand() -> None:
     service = Service(FLAGS.directed(), FDV1)
     async with one_shot(service) as client:
