@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +22,7 @@ from aioflags.protocol.effects import Completed, Malformed
 from aioflags.protocol.event_json import try_json
 from aioflags.protocol.fdv1 import Fdv1Reader, read_latest_all
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
+from aioflags.protocol.messages import read_message
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, stored_version
 from tests.support.canaries import secretive
@@ -211,6 +213,39 @@ def test_a_flag_nests_at_most_128_levels(read: Any, write: Any, levels: int) -> 
     assert read(write(arrays(MAX_DEPTH - levels)))
     for depth in (MAX_DEPTH - levels + 1, 900, 9000, 200_000):
         assert not read(write(arrays(depth)))
+
+
+def message(name: str, members: str, more: str) -> bool:
+    try:
+        return read_message(name, f'{{{members},"more":{more}}}') == read_message(name, f"{{{members}}}")
+    except NestingError:
+        return False
+
+
+def update(name: str, members: str, more: str) -> bool:
+    reader = Fdv1Reader(logging.getLogger("test"))
+    run(reader.feed("put", '{"path":"/","data":{}}'))
+    return isinstance(reader.feed(name, f'{{{members},"more":{more}}}'), Completed)
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "members"),
+    [
+        pytest.param(message, "server-intent", '"payloads":[{"intentCode":"xfer-full"}]', id="FDv2 server-intent"),
+        pytest.param(message, "put-object", '"kind":"flag","key":"f","version":1,"object":{"version":1}', id="FDv2 put-object"),
+        pytest.param(message, "delete-object", '"kind":"flag","key":"f","version":1', id="FDv2 delete-object"),
+        pytest.param(message, "payload-transferred", '"state":"s","version":1', id="FDv2 payload-transferred"),
+        pytest.param(message, "error", '"reason":"why"', id="FDv2 error"),
+        pytest.param(message, "goodbye", '"reason":"why","protocolFallbackTTL":1', id="FDv2 goodbye"),
+        pytest.param(update, "patch", '"path":"/flags/f","data":{"version":2}', id="FDv1 patch"),
+        pytest.param(update, "delete", '"path":"/flags/f","version":2', id="FDv1 delete"),
+    ],
+)
+def test_an_event_with_more_members_nests_at_most_128_levels_inside(
+    read: Callable[[str, str, str], bool], name: str, members: str
+) -> None:
+    assert read(name, members, arrays(MAX_DEPTH))
+    assert not read(name, members, arrays(MAX_DEPTH + 1))
 
 
 @pytest.mark.parametrize("name", ["flags.json", "flags.yaml"])
