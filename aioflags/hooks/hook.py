@@ -1,6 +1,6 @@
 """Hooks: code that runs before and after each evaluation, and after each tracked event. ``runner.py`` runs them.
 
-The stages have the names and arguments of LaunchDarkly's Python SDK, so that a hook needs no change but its import.
+The stages of an evaluation have the names and arguments of LaunchDarkly's Python SDK, so that a hook needs a new import only.
 
 Source: ``client-surface.md`` 6.
 """

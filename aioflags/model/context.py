@@ -209,6 +209,11 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
             return self.key
         return ":".join(f"{single.kind}:{single.key.replace('%', '%25').replace(':', '%3A')}" for single in self)
 
+    @property
+    def fully_qualified_key(self) -> str:
+        """The :attr:`canonical_key` under its name in LaunchDarkly's SDK."""
+        return self.canonical_key
+
     def __iter__(self) -> Iterator[Context]:
         """Iterate over the members sorted by kind. A single-kind context yields itself, an invalid one yields nothing."""
         if self.error is not None:

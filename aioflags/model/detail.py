@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar, final
@@ -72,6 +73,18 @@ class Reason:
         }
         return {name: value for name, value in fields.items() if value is not None}
 
+    def __getitem__(self, name: str) -> object:
+        """A field of :meth:`to_dict`. In LaunchDarkly's SDK a reason is this dictionary."""
+        return self.to_dict()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the fields of :meth:`to_dict`, as in LaunchDarkly's SDK. ``in`` uses it."""
+        return iter(self.to_dict())
+
+    def get(self, name: str, default: object = None) -> object:
+        """A field of :meth:`to_dict`, as in LaunchDarkly's SDK; ``default`` if it does not apply."""
+        return self.to_dict().get(name, default)
+
     def __repr__(self) -> str:
         return repr_of_set_fields(self)
 
@@ -91,6 +104,10 @@ class EvaluationDetail(Generic[T_co]):
     def is_default(self) -> bool:
         """Whether ``value`` is the default that the caller passed."""
         return self.variation_index is None and self.reason.kind is not ReasonKind.OVERRIDE
+
+    def is_default_value(self) -> bool:
+        """The property :attr:`is_default` under its name in LaunchDarkly's SDK, where it is a method."""
+        return self.is_default
 
     def __repr__(self) -> str:
         return repr_of_set_fields(self)

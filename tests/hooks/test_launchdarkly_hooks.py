@@ -33,6 +33,9 @@ class Timing(Hook):
 
     def after_evaluation(self, series_context: EvaluationSeriesContext, data: dict, detail) -> dict:
         self.log.append(("after", series_context.key, series_context.context.key, data, detail.value, detail.variation_index))
+        reason = detail.reason
+        self.log.append((reason["kind"], reason.get("errorKind"), reason.get("ruleId", "no rule"), "ruleIndex" in reason))
+        self.log.append((detail.is_default_value(), series_context.context.fully_qualified_key))
         return {{**data, "ended": 2}}
 """
 THEIR_IMPORTS = "from ldclient.hook import EvaluationSeriesContext, Hook, Metadata"
@@ -45,15 +48,17 @@ def hook_for_launchdarkly(imports: str) -> Any:
     return names["Timing"]()
 
 
-async def test_a_hook_for_launchdarklys_sdk_needs_no_change_but_its_import() -> None:
+@pytest.mark.parametrize("key", [pytest.param("checkout", id="a value"), pytest.param("unknown", id="the default")])
+async def test_a_hook_for_launchdarklys_sdk_needs_no_change_but_its_import(key: str) -> None:
     theirs, ours = hook_for_launchdarkly(THEIR_IMPORTS), hook_for_launchdarkly(OUR_IMPORTS)
     source = TestData.data_source()
     source.update(source.flag("checkout").variation_for_all(True))
     config = ldclient.Config("sdk-key", update_processor_class=source, send_events=False, hooks=[theirs])
     with closing(ldclient.LDClient(config)) as client:
-        client.variation("checkout", ldclient.Context.create("anna"), False)
+        client.variation(key, ldclient.Context.create("anna"), False)
     async with client_with(ours) as client:
-        await client.variation("checkout", USER, False)
+        await client.variation(key, USER, False)
+    assert len(ours.log) == 4
     assert ours.log == theirs.log
 
 

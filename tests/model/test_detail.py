@@ -51,10 +51,20 @@ def test_a_reason_is_written_without_what_does_not_apply(reason: Reason, written
     assert all(type(value) in {str, int, bool} for value in reason.to_dict().values())
 
 
+def test_a_reason_is_read_like_the_dictionary_of_launchdarklys_sdk() -> None:
+    reason = Reason(kind=ReasonKind.RULE_MATCH, rule_index=0)
+    assert (reason["kind"], reason["ruleIndex"]) == ("RULE_MATCH", 0)
+    assert (reason.get("ruleId"), reason.get("ruleId", "none")) == (None, "none")
+    assert list(reason) == ["kind", "ruleIndex"]
+    assert "ruleId" not in reason
+    with pytest.raises(KeyError, match="ruleId"):
+        reason["ruleId"]
+
+
 def test_a_result_without_a_variation_is_the_default() -> None:
     reason = Reason(kind=ReasonKind.OFF)
-    assert EvaluationDetail(None, None, reason).is_default
-    assert not EvaluationDetail(None, 0, reason).is_default
+    for detail, is_default in ((EvaluationDetail(None, None, reason), True), (EvaluationDetail(None, 0, reason), False)):
+        assert (detail.is_default, detail.is_default_value()) == (is_default, is_default)
 
 
 @pytest.mark.parametrize("value", [Reason(kind=ReasonKind.OFF), EvaluationDetail(1, 0, Reason(kind=ReasonKind.OFF))])
