@@ -263,6 +263,7 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     ) -> Context:
         """A copy with these properties changed; ``name=None`` removes the name.
 
+        ``name`` and ``anonymous`` inside ``attributes`` are ignored if their argument is given, also as ``None`` or ``False``.
         ``attributes`` replaces all attributes. To add one: ``context.replace(attributes={**context.attributes, "plan": "pro"})``.
         A copy of an invalid context is invalid, and so is a copy of a multi-kind context: replace one of its members, and pass
         all members to :meth:`multi`.
@@ -271,6 +272,9 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
             return self
         if self.members is not None:
             return invalid_context("replace: not for a multi-kind context; replace a member, then use Context.multi")
+        given = {name for name, value in (("name", name), ("anonymous", anonymous)) if value is not UNSET}
+        if given and isinstance(attributes, Mapping):
+            attributes = {name: value for name, value in attributes.items() if name not in given}
         arguments = {"kind": kind, "name": name, "anonymous": anonymous, "attributes": attributes, "private": private}
         properties = {name: getattr(self, name) if value is UNSET else value for name, value in arguments.items()}
         return _restore({"key": self.key, **properties}) if key is UNSET else Context(key, **cast("dict[str, Any]", properties))

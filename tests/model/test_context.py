@@ -115,6 +115,23 @@ def test_replace_returns_a_changed_copy(changes: dict[str, Any], data: dict[str,
     assert context.to_dict() == before
 
 
+@pytest.mark.parametrize(
+    ("changes", "name", "anonymous"),
+    [
+        pytest.param({}, "in attributes", True, id="absent"),
+        pytest.param({"anonymous": False}, "in attributes", False, id="anonymous is given as False"),
+        pytest.param({"name": None}, None, True, id="the name is taken away"),
+        pytest.param({"name": "given", "anonymous": True}, "given", True, id="both given"),
+        pytest.param({"key": "b", "name": None, "anonymous": False}, None, False, id="with another key"),
+    ],
+)
+def test_an_argument_of_replace_wins_over_its_attributes(changes: dict[str, Any], name: str | None, anonymous: bool) -> None:
+    attributes = {"name": "in attributes", "anonymous": True, "plan": "pro"}
+    changed = Context("a").replace(attributes=attributes, **changes)
+    assert (changed.name, changed.anonymous, changed.attributes) == (name, anonymous, {"plan": "pro"})
+    assert len(attributes) == 3
+
+
 def test_a_copy_keeps_the_empty_key_that_a_legacy_user_may_have() -> None:
     legacy = Context.from_legacy_user({"key": "", "name": "N"})
     assert legacy.replace(name="M").to_dict() == {"kind": "user", "key": "", "name": "M"}
