@@ -22,6 +22,7 @@ from aioflags.devserver.faults.faults import Fault, FaultKind
 from aioflags.devserver.faults.scenario import Scenario, play, read_scenario
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
+from aioflags.runtime.lazy import publish
 
 __all__ = [
     "LOOPBACK_HOSTS",
@@ -40,3 +41,5 @@ __all__ = [
     "serve",
     "watch",
 ]
+
+publish(__name__, globals(), __all__)

@@ -90,3 +90,7 @@ class LatestIterator(Generic[T]):
             await latest.changed.wait()
         self._seen = latest.seq
         return value
+
+    def __repr__(self) -> str:
+        latest = self._latest
+        return f"<{type(self).__name__}{', ended' if latest.is_closed else ''}, {int(latest.seq != self._seen)} waiting>"

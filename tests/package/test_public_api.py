@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, hooks, migration, otel, plugins, sentry, sources, stores, testing
+from aioflags import aiohttp, asgi, devserver, fastapi, hooks, migration, otel, plugins, sentry, sources, stores, testing
 
 NAMES = [
     "BigSegments",
@@ -219,6 +219,7 @@ def test_names_loaded_at_first_use_are_those_that_type_checkers_see(package: Mod
         pytest.param(stores, STORES, id="stores"),
         pytest.param(plugins, PLUGINS, id="plugins"),
         pytest.param(migration, MIGRATION, id="migration"),
+        pytest.param(devserver, devserver.__all__, id="devserver"),
         pytest.param(testing, TESTING, id="testing"),
         *FRAMEWORKS,
         *OBSERVABILITY,

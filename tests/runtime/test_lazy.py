@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 import aioflags
-from aioflags import Config, Context, ErrorInfo, LifecycleError, Status, migration, sources, stores, testing
+from aioflags import Config, Context, ErrorInfo, LifecycleError, Status, devserver, migration, sources, stores, testing
 from aioflags.sources import FailureKind, Selector
 
-PACKAGES = (aioflags, sources, stores, migration, testing)
+PACKAGES = (aioflags, sources, stores, migration, testing, devserver)
 EXPORTS: dict[str, Any] = {f"{package.__name__}.{name}": getattr(package, name) for package in PACKAGES for name in package.__all__}
 PUBLIC = {path: value for path, value in EXPORTS.items() if isinstance(value, (type, FunctionType))}
 CLASSES = {path: value for path, value in PUBLIC.items() if isinstance(value, type)}
