@@ -6,6 +6,7 @@ import anyio
 
 from aioflags.client.client import Client, internals_of
 from aioflags.evaluation.snapshot import Snapshot
+from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.suggest import did_you_mean
 
 __all__ = ["FlagChangeLog"]
@@ -19,7 +20,7 @@ class FlagChangeLog:
 
     def __init__(self) -> None:
         self.keys: list[str] = []
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
     def follow(self, client: Client) -> None:
         """Record the changes of another client, from now on."""
@@ -53,15 +54,11 @@ class FlagChangeLog:
     def notify(self, keys: frozenset[str], snapshot: Snapshot) -> None:  # noqa: ARG002 -- needed by followers of values only
         """Record changed flags. Called by the client."""
         self.keys += sorted(keys)
-        self._wake()
+        self._changed.send()
 
     def finish(self) -> None:
         """The client is closed: no more changes. Called by the client."""
-        self._wake()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.send()
 
     def _others(self, key: str) -> str:
         return (
