@@ -19,6 +19,7 @@ from aioflags.events.encoding import frozen_value
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
 from aioflags.model.event import Count, FlagCounts
+from aioflags.runtime.cooperative import sliced
 
 __all__ = ["Summary", "SummaryEntry"]
 
@@ -165,9 +166,8 @@ class Summary:
 
     def add_late(self, earlier: Summary, at_ms: int) -> Iterator[None]:
         """Count the evaluations that threads counted in ``earlier`` after it was taken."""
-        flags = list(earlier._flags.items())
-        for start in range(0, len(flags), _FLAGS_PER_STEP):
-            for key, flag in flags[start : start + _FLAGS_PER_STEP]:
+        for flags in sliced(list(earlier._flags.items()), _FLAGS_PER_STEP):
+            for key, flag in flags:
                 for late in flag.by_outcome.values():
                     times = late.take()
                     if times:
@@ -193,6 +193,5 @@ class Summary:
 
     def _steps(self) -> Iterator[list[Counter]]:
         """The counters of a few flags at a time."""
-        flags = list(self._flags.values())
-        for start in range(0, len(flags), _FLAGS_PER_STEP):
-            yield [counter for flag in flags[start : start + _FLAGS_PER_STEP] for counter in list(flag.by_outcome.values())]
+        for flags in sliced(list(self._flags.values()), _FLAGS_PER_STEP):
+            yield [counter for flag in flags for counter in list(flag.by_outcome.values())]
