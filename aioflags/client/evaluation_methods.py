@@ -33,7 +33,7 @@ class EvaluationMethods:
     _holder: SnapshotHolder
     _store_session: StoreSession | None
     _report_to: Recorder | None
-    """Where the fast path reports evaluations: see :func:`aioflags.client.fast_path.report_target`."""
+    """Where the fast path reports evaluations: see :func:`aioflags.client.report_target.report_target`."""
     _logger: logging.Logger
 
     @overload

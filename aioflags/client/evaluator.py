@@ -18,8 +18,8 @@ import msgspec
 from aioflags.big_segments.lookup import BigSegmentLookup
 from aioflags.client.ambient import current_context
 from aioflags.client.evaluation_log import EvaluationLog
-from aioflags.client.fast_path import fast_path, report_target
 from aioflags.client.overrides import OVERRIDES, Observation
+from aioflags.client.report_target import fast_path, report_target
 from aioflags.client.status import StatusCell
 from aioflags.client.typed import own_default, plain_key
 from aioflags.errors import ConfigError, ConfigTypeError
@@ -75,7 +75,8 @@ class _StateOptions(TypedDict):
 class Evaluator:
     """Evaluates flags for one client. Raises only for wrong arguments.
 
-    ``report_to``: where the fast path of :class:`Flags` reports an evaluation (:func:`aioflags.client.fast_path.report_target`).
+    ``report_to``: where the fast path of :class:`Flags` reports an evaluation: see
+    :func:`aioflags.client.report_target.report_target`.
     ``is_hooked``: there are hooks. ``may_wait``: hooks may be coroutine functions, or big segments may have to be fetched, so
     that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three.
     """

@@ -1,4 +1,4 @@
-"""The fast path of an evaluation: its code, and the decision whether it may be taken.
+"""The fast path of an evaluation: its code. ``report_target.py`` decides whether it may be taken.
 
 Most evaluations look a flag up, call it and count the answer. ``Client.variation``, ``Client.variation_nowait`` and
 ``Flags.variation`` do that inline, since a call from one of them to another would add a fifth to the time. The code stands
@@ -14,65 +14,21 @@ import functools
 import inspect
 import linecache
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any, Final
+
+import msgspec
 
 from aioflags.client.ambient import current_context
 from aioflags.client.typed import own_default
-from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 
-__all__ = ["CLIENT", "PINNED", "Bindings", "FastPath", "fast_path", "report_target", "with_fast_path"]
-
-
-class FastPath(Enum):
-    """Whether evaluations may take the fast path, and what they report there."""
-
-    DISABLED = auto()
-    """Every evaluation takes the slow path."""
-    UNREPORTED = auto()
-    """Events are off: an evaluation returns its value and reports nothing."""
-    REPORTED = auto()
-    """An evaluation reports to the recorder."""
+__all__ = ["CLIENT", "PINNED", "Bindings", "with_fast_path"]
 
 
-def fast_path(
-    *, is_overridden: bool, is_offline: bool, has_defaults: bool, has_hooks: bool, reads_store: bool, records_events: bool
-) -> FastPath:
-    """Decides whether evaluations may take the fast path. It is disabled if anything can change an answer or has to see it.
-
-    Args:
-        is_overridden: tests override flags or observe evaluations.
-        is_offline: the client has no data and returns defaults.
-        has_defaults: the configuration replaces the defaults of some flags.
-        has_hooks: hooks are called around evaluations.
-        reads_store: the flag may have to be read from a persistent store first.
-        records_events: the client sends analytics events, and its recorder is open.
-    """
-    if is_overridden or is_offline or has_defaults or has_hooks or reads_store:
-        return FastPath.DISABLED
-    return FastPath.REPORTED if records_events else FastPath.UNREPORTED
-
-
-def report_target(path: FastPath, recorder: Recorder) -> Recorder | None:
-    """What the template reads: the decision as one reference, so that an evaluation loads one attribute.
-
-    ``None``: report nothing. The client's recorder: report there. A recorder that is never open: the fast path is disabled.
-    """
-    match path:
-        case FastPath.UNREPORTED:
-            return None
-        case FastPath.REPORTED:
-            return recorder
-        case FastPath.DISABLED:
-            return DISABLED_RECORDER
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bindings:
+class Bindings(msgspec.Struct, frozen=True, kw_only=True):
     """What differs between classes with a fast path: expressions, and two statements that load what several expressions need.
 
-    ``parameters`` and ``arguments`` are those of the slow path; ``target`` is what :func:`report_target` returned.
+    ``parameters`` and ``arguments`` are those of the slow path; ``target`` is what
+    :func:`aioflags.client.report_target.report_target` returned.
     """
 
     parameters: str

@@ -1,56 +1,19 @@
-"""The fast path of an evaluation: when it may be taken, and the methods it is compiled into."""
+"""The fast path of an evaluation: the methods it is compiled into."""
 
 from __future__ import annotations
 
 import inspect
 import traceback
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import pytest
 
 from aioflags import Client, ConfigError, Context, Flag, Flags
-from aioflags.client.fast_path import CLIENT, PINNED, FastPath, fast_path, report_target, with_fast_path
-from aioflags.events.options import Events
-from aioflags.events.recorder import DISABLED_RECORDER, Recorder
+from aioflags.client.fast_path import CLIENT, PINNED, with_fast_path
 
-CONDITIONS = ("is_overridden", "is_offline", "has_defaults", "has_hooks", "reads_store", "records_events")
 USER = Context("user-1")
 METHODS = [Client.variation, Client.variation_nowait, Flags.variation]
-
-
-@pytest.mark.parametrize(
-    ("true", "path"),
-    [
-        pytest.param(set(), FastPath.UNREPORTED, id="nothing applies"),
-        pytest.param({"records_events"}, FastPath.REPORTED, id="events are recorded"),
-        pytest.param({"is_overridden"}, FastPath.DISABLED, id="tests override flags"),
-        pytest.param({"is_offline"}, FastPath.DISABLED, id="the client is offline"),
-        pytest.param({"has_defaults"}, FastPath.DISABLED, id="the configuration has defaults"),
-        pytest.param({"has_hooks"}, FastPath.DISABLED, id="there are hooks"),
-        pytest.param({"reads_store"}, FastPath.DISABLED, id="a store is read for each call"),
-        pytest.param({"has_hooks", "records_events"}, FastPath.DISABLED, id="hooks outrank events"),
-    ],
-)
-def test_the_fast_path_is(true: set[str], path: FastPath) -> None:
-    assert fast_path(**{name: name in true for name in CONDITIONS}) is path
-
-
-def test_each_of_the_first_five_conditions_disables_the_fast_path_whatever_the_others_are() -> None:
-    for values in product([False, True], repeat=len(CONDITIONS)):
-        path = fast_path(**dict(zip(CONDITIONS, values, strict=True)))
-        assert (path is FastPath.DISABLED) is any(values[:5])
-
-
-def test_an_evaluation_reports_to() -> None:
-    recorder = Recorder(Events())
-    assert {path: report_target(path, recorder) for path in FastPath} == {
-        FastPath.UNREPORTED: None,
-        FastPath.REPORTED: recorder,
-        FastPath.DISABLED: DISABLED_RECORDER,
-    }
-    assert not DISABLED_RECORDER.is_open
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__qualname__)
