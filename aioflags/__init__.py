@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aioflags.model.context import Context
     from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
     from aioflags.model.explanation import Explanation
-    from aioflags.model.result import ErrorInfo, SourceState
+    from aioflags.model.source_state import ErrorInfo, SourceState
     from aioflags.model.status import Status, StatusReport, StoreStatus
     from aioflags.runtime.version import __version__ as __version__
     from aioflags.stores.memberships import BigSegments
@@ -85,7 +85,7 @@ if not TYPE_CHECKING:
             "aioflags.model.context": ("Context",),
             "aioflags.model.detail": ("BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
             "aioflags.model.explanation": ("Explanation",),
-            "aioflags.model.result": ("ErrorInfo", "SourceState"),
+            "aioflags.model.source_state": ("ErrorInfo", "SourceState"),
             "aioflags.model.status": ("Status", "StatusReport", "StoreStatus"),
             "aioflags.runtime.version": ("__version__",),
             "aioflags.stores.memberships": ("BigSegments",),

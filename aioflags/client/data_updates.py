@@ -13,8 +13,8 @@ from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.event import StreamAttempt
-from aioflags.model.result import SourceState
 from aioflags.model.secret import SdkKey
+from aioflags.model.source_state import SourceState
 from aioflags.model.status import StoreStatus
 from aioflags.persistence.health import AVAILABLE
 from aioflags.persistence.options import StoreOptions

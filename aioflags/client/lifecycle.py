@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from aioflags.client.status import StatusCell
 from aioflags.errors import LifecycleError, NotReadyError
 from aioflags.model.defaults import LAST_CYCLES, MAX_START_WAIT, START_WAIT
-from aioflags.model.result import SourceState
+from aioflags.model.source_state import SourceState
 from aioflags.model.status import Status, StatusReport
 from aioflags.protocol.failures import unexpected
 from aioflags.runtime.cancellation import contain_cancellation

@@ -19,7 +19,7 @@ import anyio
 from aioflags.client.flag_changes import FlagTracker
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet
-from aioflags.model.result import ErrorInfo, SourceState
+from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.model.status import Status, StatusReport, derive
 from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.clock import now

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from aioflags.model.detail import EvaluationDetail, ReasonKind
-from aioflags.model.result import SourceState
+from aioflags.model.source_state import SourceState
 from aioflags.model.status import StatusReport
 from aioflags.runtime.logs import printable
 

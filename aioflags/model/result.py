@@ -1,4 +1,4 @@
-"""The values that sources yield: data, errors and the server's fallback directive.
+"""The values that sources yield: data, failures and the server's fallback directive.
 
 ``directive`` has no default, so that a source cannot forget the directive of its connection.
 
@@ -8,61 +8,12 @@ Source: ``data-system.md`` 4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal, TypeAlias, final
-from urllib.parse import urlsplit
+from typing import Literal, TypeAlias
 
 from aioflags.model.change import ChangeSet
-from aioflags.runtime.logs import printable
-from aioflags.runtime.reprs import repr_of_set_fields
+from aioflags.model.source_state import ErrorInfo, SourceState
 
-__all__ = ["Basis", "ErrorInfo", "FailureKind", "FallbackDirective", "FetchFailure", "Result", "SourceState", "Update"]
-
-
-class SourceState(StrEnum):
-    """The state of a client's data sources. An update of one source has one of the last three."""
-
-    INITIALIZING = "INITIALIZING"
-    VALID = "VALID"
-    INTERRUPTED = "INTERRUPTED"
-    OFF = "OFF"
-
-
-class FailureKind(StrEnum):
-    """The kind of a source's failure."""
-
-    UNKNOWN = "UNKNOWN"
-    NETWORK_ERROR = "NETWORK_ERROR"
-    ERROR_RESPONSE = "ERROR_RESPONSE"
-    INVALID_DATA = "INVALID_DATA"
-    STORE_ERROR = "STORE_ERROR"
-
-
-# Final: type checkers then know that an ErrorInfo is never false, and that `error and error.message` is a string or None.
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorInfo:
-    """One failure of a source. ``str`` gives the message with the address in one line, for a log.
-
-    ``status_code`` is 0 without an HTTP response. ``time`` is in Unix seconds. ``address`` is the origin and path of the request,
-    without query and password; ``None`` for a source that sends no requests.
-    """
-
-    kind: FailureKind
-    message: str
-    time: float
-    status_code: int = 0
-    address: str | None = None
-
-    def __str__(self) -> str:
-        if self.address is None:
-            return printable(self.message)
-        # Messages of network failures end with host and port. The address repeats them.
-        host = urlsplit(self.address).netloc
-        return f"{printable(self.message.removesuffix(f' ({host})'))} ({printable(self.address)})"
-
-    def __repr__(self) -> str:
-        return repr_of_set_fields(self)
+__all__ = ["Basis", "FallbackDirective", "FetchFailure", "Result", "Update"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import final
 
-from aioflags.model.result import ErrorInfo, SourceState
+from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.runtime.reprs import repr_of_set_fields
 
 __all__ = ["Status", "StatusReport", "StoreStatus", "derive"]

@@ -19,7 +19,7 @@ from aioflags.errors import StoreError
 from aioflags.evaluation.dependents import dependencies
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT
-from aioflags.model.result import ErrorInfo, FailureKind, SourceState
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.model.values import plain_text
 from aioflags.persistence.health import StoreHealth
 from aioflags.persistence.options import StoreOptions

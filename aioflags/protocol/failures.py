@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from aioflags.model.result import ErrorInfo, FailureKind
+from aioflags.model.source_state import ErrorInfo, FailureKind
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import describe_error, printable
 

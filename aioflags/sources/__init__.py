@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
-from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, SourceState, Update
+from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.documents.document import read_document
 from aioflags.runtime.lazy import on_demand, publish
 from aioflags.sources.base import Initializer, Latching, SourceBuilder, SourceContext, Synchronizer

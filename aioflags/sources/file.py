@@ -18,7 +18,8 @@ import anyio
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeSet, Selector
-from aioflags.model.result import Basis, ErrorInfo, FetchFailure, SourceState, Update
+from aioflags.model.result import Basis, FetchFailure, Update
+from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.protocol.documents.document import read_documents
 from aioflags.protocol.failures import invalid_data
 from aioflags.protocol.versions import Versions

@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from aioflags.errors import ConfigTypeError
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
-from aioflags.model.result import Basis, FetchFailure, Result, SourceState, Update
+from aioflags.model.result import Basis, FetchFailure, Result, Update
+from aioflags.model.source_state import SourceState
 from aioflags.protocol.failures import server_failure
 from aioflags.runtime.validation import require
 from aioflags.sources.base import SourceBuilder, SourceContext

@@ -14,7 +14,8 @@ from typing import Final, cast
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import Basis, SourceState, Update
+from aioflags.model.result import Basis, Update
+from aioflags.model.source_state import SourceState
 from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import put, value_flag
 from aioflags.protocol.documents.document import plain_json, read_document

@@ -15,7 +15,8 @@ import anyio
 
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.defaults import MIN_POLL_INTERVAL, POLL_INTERVAL
-from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
+from aioflags.model.result import FallbackDirective, Update
+from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.failures import invalid_data, located, server_failure, unexpected
 from aioflags.runtime.checkpoints import run_cooperatively

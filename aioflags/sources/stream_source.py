@@ -22,7 +22,8 @@ import anyio
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.defaults import LATCH_GRACE, RECONNECT_DELAY
 from aioflags.model.event import StreamAttempt
-from aioflags.model.result import ErrorInfo, FallbackDirective, SourceState, Update
+from aioflags.model.result import FallbackDirective, Update
+from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.failures import invalid_data, located, network_failure, server_failure, unexpected
 from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from aioflags.model.change import Selector
-from aioflags.model.result import FailureKind, FallbackDirective
+from aioflags.model.result import FallbackDirective
+from aioflags.model.source_state import FailureKind
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.fdv2 import Fdv2Reader
 from aioflags.protocol.requests import stream_url

@@ -20,7 +20,8 @@ import anyio
 import anyio.lowlevel
 
 from aioflags.model.change import Selector
-from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, Result, SourceState, Update
+from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Result, Update
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.cancellation import contain_cancellation, is_cancelled
 from aioflags.sources.base import Latching, SourceBuilder, SourceContext, closing

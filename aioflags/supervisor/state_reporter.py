@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aioflags.model.change import ChangeSet
-from aioflags.model.result import ErrorInfo, FailureKind, SourceState
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.supervisor.update_sink import UpdateSink
 from aioflags.supervisor.verdict import is_ready

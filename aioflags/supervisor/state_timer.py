@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import anyio
 import anyio.lowlevel
 
-from aioflags.model.result import SourceState
+from aioflags.model.source_state import SourceState
 
 __all__ = ["StateTimer"]
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from aioflags.model.change import ChangeKind, ChangeSet
-from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, Result, SourceState, Update
+from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Result, Update
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.logs import display_name
 from aioflags.sources.base import SourceContext

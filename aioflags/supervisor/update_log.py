@@ -12,7 +12,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from aioflags.model.result import Basis, ErrorInfo, FailureKind, FetchFailure, Result, SourceState, Update
+from aioflags.model.result import Basis, FetchFailure, Result, Update
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime.logs import Once
 from aioflags.supervisor.verdict import Verdict, is_refusal
 

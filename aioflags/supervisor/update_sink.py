@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from aioflags.model.change import ChangeSet
-from aioflags.model.result import ErrorInfo, SourceState
+from aioflags.model.source_state import ErrorInfo, SourceState
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from aioflags.model.change import ChangeKind
-from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, Result, SourceState, Update
+from aioflags.model.result import Basis, FallbackDirective, Result, Update
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.failures import is_recoverable
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition, VariationOrRollout
-from aioflags.model.result import SourceState
+from aioflags.model.source_state import SourceState
 from aioflags.model.status import StatusReport
 from aioflags.model.values import same_json
 from aioflags.protocol.definitions import put, value_flag

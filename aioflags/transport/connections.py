@@ -16,7 +16,7 @@ from httpx_sse import EventSource, ServerSentEvent
 
 from aioflags.errors import ConfigError
 from aioflags.model.defaults import CLOSE_GRACE, MAX_REDIRECTS, STREAM_READ_TIMEOUT
-from aioflags.model.result import ErrorInfo
+from aioflags.model.source_state import ErrorInfo
 from aioflags.protocol.failures import http_failure, invalid_data, network_failure, unexpected
 from aioflags.transport.clients import Clients, MakeClient
 from aioflags.transport.responses import RequestFailed, Response

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from aioflags.model.result import ErrorInfo, FailureKind
+from aioflags.model.source_state import ErrorInfo, FailureKind
 from aioflags.protocol.failures import is_recoverable
 from aioflags.transport.backoff import read_retry_after
 

@@ -12,7 +12,7 @@ from aioflags.client.flag_changes import FlagTracker
 from aioflags.client.status import StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
-from aioflags.model.result import FailureKind
+from aioflags.model.source_state import FailureKind
 from aioflags.runtime.broadcast import LatestIterator
 from aioflags.supervisor.holder import SnapshotHolder
 

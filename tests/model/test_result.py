@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
-from aioflags.model.result import Basis, ErrorInfo, FailureKind, FetchFailure, SourceState, Update
+from aioflags.model.result import Basis, FetchFailure, Update
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 
 ERROR = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="refused", time=1.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aioflags.model.result import SourceState
+from aioflags.model.source_state import SourceState
 from aioflags.model.status import Status, derive
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from aioflags import Client, Config, DataSystem
 from aioflags.model.change import ChangeKind
-from aioflags.model.result import FailureKind, SourceState, Update
+from aioflags.model.result import Update
+from aioflags.model.source_state import FailureKind, SourceState
 from aioflags.sources import Fdv1Streaming
 from aioflags.sources.fdv1_streaming import Fdv1Streamer
 from tests.support.canaries import KEY, secretive

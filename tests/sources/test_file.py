@@ -16,7 +16,8 @@ import pytest
 from aioflags import Client, Config, ConfigError, DataSystem, SourceState, Status
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import Basis, FailureKind, FetchFailure, Update
+from aioflags.model.result import Basis, FetchFailure, Update
+from aioflags.model.source_state import FailureKind
 from aioflags.sources import FileSource, SourceContext
 from aioflags.sources.base import closing
 from tests.support.canaries import secretive

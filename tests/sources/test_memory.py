@@ -13,7 +13,8 @@ from aioflags.errors import ConfigError
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.context import Context
-from aioflags.model.result import Basis, SourceState, Update
+from aioflags.model.result import Basis, Update
+from aioflags.model.source_state import SourceState
 from aioflags.protocol.documents.document import DocumentError, read_document
 from aioflags.sources.base import SourceContext, closing
 from aioflags.sources.memory import MemorySource, _Queue

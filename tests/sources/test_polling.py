@@ -9,7 +9,8 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import Selector
-from aioflags.model.result import Basis, FailureKind, FetchFailure, SourceState
+from aioflags.model.result import Basis, FetchFailure
+from aioflags.model.source_state import FailureKind, SourceState
 from aioflags.sources import Polling
 from aioflags.transport.http import HttpTransport
 from tests.sources.polls import GOOD, NOT_MODIFIED, TAGGED, UP_TO_DATE, fetched, source_of, updates

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from aioflags.model.change import ChangeKind
-from aioflags.model.result import Basis, FailureKind, FallbackDirective, FetchFailure, SourceState
+from aioflags.model.result import Basis, FallbackDirective, FetchFailure
+from aioflags.model.source_state import FailureKind, SourceState
 from aioflags.sources import Latching
 from tests.sources.polls import GOOD, HEADER, NOT_MODIFIED, TAGGED, UP_TO_DATE, fetched, latch_of, source_of, updates
 from tests.support.scripted_http import DIRECTED, HANG, Answer, Service, first, intent, payload, poll_body, poll_of, updates_of

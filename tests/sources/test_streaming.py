@@ -11,7 +11,8 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind
-from aioflags.model.result import FailureKind, SourceState, Update
+from aioflags.model.result import Update
+from aioflags.model.source_state import FailureKind, SourceState
 from aioflags.runtime.cooperative import SLICE
 from aioflags.sources import Streaming
 from tests.sources.streams import FULL, GOOD, PUT, source_of, states, updates

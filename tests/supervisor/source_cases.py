@@ -8,7 +8,7 @@ from typing import Literal
 
 import anyio
 
-from aioflags.model.result import SourceState
+from aioflags.model.source_state import SourceState
 from tests.support.scripted_sources import HANG, Script, World, valid
 
 VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF

@@ -13,7 +13,8 @@ from aioflags.evaluation.items import Item
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet, ObjectKind, Selector
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import SourceState, Update
+from aioflags.model.result import Update
+from aioflags.model.source_state import SourceState
 from aioflags.protocol.documents.document import read_document
 from tests.support.scripted_sources import HANG, World
 

@@ -13,7 +13,8 @@ import anyio.lowlevel
 import pytest
 
 from aioflags.model.change import Selector
-from aioflags.model.result import Basis, FetchFailure, Result, SourceState, Update
+from aioflags.model.result import Basis, FetchFailure, Result, Update
+from aioflags.model.source_state import SourceState
 from aioflags.sources.base import SourceContext
 from aioflags.supervisor.policy import SERVER
 from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, Role, SourceRun

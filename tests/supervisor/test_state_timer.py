@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aioflags.model.result import SourceState
+from aioflags.model.source_state import SourceState
 from aioflags.supervisor.state_timer import StateTimer
 
 INITIALIZING, VALID, INTERRUPTED, OFF = SourceState

@@ -12,7 +12,8 @@ import pytest
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import Basis, FallbackDirective, SourceState, Update
+from aioflags.model.result import Basis, FallbackDirective, Update
+from aioflags.model.source_state import SourceState
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, data, failure, off, valid
 
 VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF

@@ -8,7 +8,8 @@ import math
 import anyio
 import pytest
 
-from aioflags.model.result import FallbackDirective, SourceState
+from aioflags.model.result import FallbackDirective
+from aioflags.model.source_state import SourceState
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, failure, off, valid
 
 VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF

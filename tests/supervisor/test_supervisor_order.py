@@ -5,7 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from aioflags.model.result import FailureKind, FallbackDirective, SourceState, Update
+from aioflags.model.result import FallbackDirective, Update
+from aioflags.model.source_state import FailureKind, SourceState
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, data, down, failure, off, valid
 
 VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF

@@ -8,7 +8,8 @@ from typing import Any, Final
 import anyio
 import pytest
 
-from aioflags.model.result import FallbackDirective, SourceState, Update
+from aioflags.model.result import FallbackDirective, Update
+from aioflags.model.source_state import SourceState
 from aioflags.runtime.clock import now
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, failure, off, valid
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 import anyio
 import pytest
 
-from aioflags.model.result import ErrorInfo, FailureKind, FallbackDirective, SourceState, Update
+from aioflags.model.result import FallbackDirective, Update
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, error, failure, off, valid
 
 D, I, W, E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR  # noqa: E741  # a column of levels

@@ -20,7 +20,8 @@ import pytest
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet
 from aioflags.model.defaults import CLOSE_GRACE
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, SourceState, Update
+from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
+from aioflags.model.source_state import SourceState
 from aioflags.supervisor.fallback_state import lifetime
 from tests.support.scripted_sources import (
     DIRECTIVE,

@@ -19,7 +19,8 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.defaults import CLOSE_GRACE
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import Basis, ErrorInfo, FailureKind, FallbackDirective, FetchFailure, SourceState, Update
+from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.sources.base import SourceContext
 from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.holder import SnapshotHolder

@@ -12,7 +12,7 @@ import pytest
 import respx
 
 from aioflags.errors import ConfigError
-from aioflags.model.result import FailureKind
+from aioflags.model.source_state import FailureKind
 from aioflags.protocol.failures import http_failure, network_failure
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import trustme
 
-from aioflags.model.result import FailureKind
+from aioflags.model.source_state import FailureKind
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
