@@ -24,7 +24,7 @@ from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_GRACE, MEMBERSHIP_LIMIT, MEMBERSHIP_PAUSE
 from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.membership import Membership
-from aioflags.model.status import StoreStatus
+from aioflags.model.status import UNAVAILABLE, StoreStatus
 from aioflags.model.values import type_name
 from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.clock import now_ms
@@ -34,10 +34,8 @@ from aioflags.runtime.ttl_cache import TtlCache
 from aioflags.stores.guest import GuestStore, timeout_reason
 from aioflags.stores.memberships import BigSegments, MembershipStore, MembershipStoreBuilder, context_hash
 
-__all__ = ["UNAVAILABLE", "BigSegmentLookup"]
+__all__ = ["BigSegmentLookup"]
 
-UNAVAILABLE: Final = StoreStatus(available=False, stale=False)
-"""The status of a store that fails, and of a client without one."""
 _UNKNOWN: Final = Membership({}, BigSegmentsStatus.STORE_ERROR)
 
 

@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import os
 import warnings
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Final, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 from weakref import WeakMethod
 
-from aioflags.big_segments.lookup import UNAVAILABLE
-from aioflags.client.assembly import assemble
+import msgspec
+
 from aioflags.client.evaluation_methods import EvaluationMethods
 from aioflags.client.event_methods import EventMethods
 from aioflags.client.flag_changes import Changes, FlagChange, FlagChanges, FlagTracker, ValueChange, ValueChanges
-from aioflags.client.lifecycle import Lifecycle
 from aioflags.client.overrides import OVERRIDES
-from aioflags.client.status import StatusCell
 from aioflags.client.typed import plain_key
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.evaluation.snapshot import Snapshot
-from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks.hook import Hook
 from aioflags.model.context import Context
 from aioflags.model.secret import SdkKey
-from aioflags.model.status import StatusReport, StoreStatus
+from aioflags.model.status import UNAVAILABLE, StatusReport, StoreStatus
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
-from aioflags.protocol.documents.document import read_document
 from aioflags.runtime.async_lock import ForkSafeAsyncLock
-from aioflags.runtime.broadcast import Latest, LatestIterator
+from aioflags.runtime.broadcast import LatestIterator
 from aioflags.runtime.fork import Lock
-from aioflags.runtime.regular_files import read_in_time
 from aioflags.runtime.validation import require, time_limit
-from aioflags.sources import MemorySource
+
+if TYPE_CHECKING:
+    from aioflags.client.lifecycle import Lifecycle
+    from aioflags.client.status import StatusCell
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.events.recorder import Recorder
+    from aioflags.sources import MemorySource
 
 __all__ = ["Client", "Internals", "internals_of"]
-
-_NO_STATUSES: Final[Latest[StoreStatus]] = Latest()
-"""What iterators follow if there is no store of big segments."""
-_NO_STATUSES.close()
 
 
 class Client(EvaluationMethods, EventMethods):
@@ -76,18 +72,21 @@ class Client(EvaluationMethods, EventMethods):
         self._logger = config.logger
         if self._key.discarded:
             self._logger.warning("sdk_key: it has characters that no key has, or is too long; none is sent")
-        self._path: Path | None = None
+        self._read_document: Callable[[], Awaitable[MemorySource]] | None = None
+        """Reads the file of :meth:`local`, at the start."""
         self._start_lock = ForkSafeAsyncLock()
         self._has_plugin_hooks = False
         self._fast_path_lock = Lock()
-        self._report_to: Recorder | None = DISABLED_RECORDER
+        # A program that imports this module may never make a client; so the first client imports what clients are made of.
+        from aioflags.client.assembly import assemble  # noqa: PLC0415 - as above
+
         parts = assemble(config, self._key, register=self._register, update_fast_path=_weakly(self._update_fast_path))
         self._holder, self._flag_tracker, self._cell = parts.holder, parts.flag_tracker, parts.cell
         self._recorder, self._outbox = parts.recorder, parts.outbox
         self._hooks, self._registration = parts.hooks, parts.registration
         self._data_updates = parts.data_updates
         self._store_session, self._big_segments = parts.data_updates.store_session, parts.data_updates.big_segments
-        self._evaluator = parts.evaluator
+        self._evaluator, self._report_to = parts.evaluator, parts.evaluator.report_to
         self._lifecycle = parts.lifecycle
         OVERRIDES.watch(self, Client._update_fast_path)
 
@@ -101,17 +100,20 @@ class Client(EvaluationMethods, EventMethods):
         Raises:
             ConfigError: the document has a mistake. The message names the place. For a file ``start`` raises it.
         """
+        # Few clients read documents.
+        from aioflags.client.local_documents import memory_source, read_source  # noqa: PLC0415 - as above
+        from aioflags.evaluation.snapshot import Snapshot  # noqa: PLC0415 - the constructor imports it
+
         config = require("config", Config() if config is None else config, Config)
         if isinstance(data, Mapping):
-            source = MemorySource.from_document(data)
-            return cls("", replace(config, data_system=DataSystem.custom(synchronizers=[source])))
+            return cls("", replace(config, data_system=DataSystem.custom(synchronizers=[memory_source(data)])))
         if isinstance(data, str) and data.lstrip().startswith("{"):
             raise ConfigError("data: this is a document as text; json.loads makes a mapping of it")
         if not isinstance(data, (str, os.PathLike)):
             raise ConfigTypeError(f"data: expected a mapping or the path of a file, got {type(data).__name__}")
         client = cls("", replace(config, data_system=DataSystem()))
         client._holder.publish(Snapshot.empty(log=config.logger))
-        client._path = Path(data)
+        client._read_document = partial(read_source, Path(data))
         return client
 
     @classmethod
@@ -142,14 +144,14 @@ class Client(EvaluationMethods, EventMethods):
         """
         time_limit("start_wait", start_wait)
         async with self._start_lock:
-            if self._path is not None:
+            if self._read_document is not None:
                 try:
-                    document = await _read(self._path)
+                    document = await self._read_document()
                 except BaseException:
                     await self.aclose()
                     raise
                 self._data_updates.system = DataSystem.custom(synchronizers=[document])
-                self._path = None
+                self._read_document = None
             if not self._has_plugin_hooks and not self._cell.is_closed:
                 self._has_plugin_hooks = True
                 self._update_fast_path(hooks=self._registration.hooks())
@@ -263,9 +265,7 @@ class Client(EvaluationMethods, EventMethods):
 
         A slow reader skips statuses, but never the last one. Ends when the client has closed, and at once without a store.
         """
-        return LatestIterator(
-            _NO_STATUSES if self._big_segments is None else self._big_segments.statuses, self._lifecycle.check_loop
-        )
+        return LatestIterator(self._data_updates.big_segments_statuses, self._lifecycle.check_loop)
 
     @property
     def is_initialized(self) -> bool:
@@ -342,8 +342,7 @@ class Client(EvaluationMethods, EventMethods):
             _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Internals:
+class Internals(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a client that other modules of this package read. Not public: they may change in any release.
 
     None of them holds the client, so ``recorder`` and ``status`` can be read after the client was collected. ``changes`` calls its
@@ -371,12 +370,3 @@ def _weakly(method: Callable[[], None]) -> Callable[[], None]:
             method()
 
     return call
-
-
-async def _read(path: Path) -> MemorySource:
-    """A source with the document of the file. Raises :class:`ConfigError`."""
-    try:
-        data = await read_in_time(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    return await asyncio.to_thread(lambda: MemorySource.from_document(read_document(data, name=str(path))))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from aioflags.big_segments.lookup import BigSegmentLookup
 from aioflags.client.service import ServiceConnection
 from aioflags.client.status import StatusCell
 from aioflags.config.config import Config
@@ -15,19 +15,23 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.event import StreamAttempt
 from aioflags.model.secret import SdkKey
 from aioflags.model.source_state import SourceState
-from aioflags.model.status import StoreStatus
-from aioflags.persistence.health import AVAILABLE
-from aioflags.persistence.options import StoreOptions
-from aioflags.persistence.session import StoreSession
+from aioflags.model.status import AVAILABLE, StoreStatus
 from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.fork import reset_after_fork
-from aioflags.sources import Fdv1Polling, Fdv1Streaming, FileSource, MemorySource, Polling, SourceBuilder, SourceContext, Streaming
+from aioflags.sources.base import LocalSource, SourceBuilder, SourceContext
+from aioflags.sources.fdv1 import Fdv1Polling
+from aioflags.sources.fdv1_streaming import Fdv1Streaming
 from aioflags.sources.poll_on_demand import PollOnDemand
-from aioflags.stores.base import StoreContext
+from aioflags.sources.polling import Polling
+from aioflags.sources.streaming import Streaming
 from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.options import SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from aioflags.big_segments.lookup import BigSegmentLookup
+    from aioflags.persistence.session import StoreSession
 
 __all__ = ["DataUpdates", "first_snapshot"]
 
@@ -66,9 +70,11 @@ class DataUpdates:
         self.store_statuses: Latest[StoreStatus] = Latest()
         self.store_session: StoreSession | None = self._make_store_session(key, on_store_mode_change)
         """Reads and writes the store; ``None`` without a store, and offline."""
-        options = None if config.offline else config.big_segments
-        self.big_segments: BigSegmentLookup | None = None if options is None else BigSegmentLookup(options, self._logger)
+        self.big_segments: BigSegmentLookup | None = self._make_big_segments()
+        self.big_segments_statuses: Latest[StoreStatus] = Latest() if self.big_segments is None else self.big_segments.statuses
         reset_after_fork(self.poll_on_demand)
+        if self.big_segments is None:
+            self.big_segments_statuses.close()
         if self.store_session is None:
             self.store_statuses.close()
         else:
@@ -93,7 +99,7 @@ class DataUpdates:
         """Whether the store is to be written, although no source has flags that may be written."""
         persistence, sources = self.system.persistence, (*self.system.initializers, *self.system.synchronizers)
         writes = persistence is not None and persistence.mode == "read_write"
-        return writes and bool(sources) and all(isinstance(source, (FileSource, MemorySource)) for source in sources)
+        return writes and bool(sources) and all(isinstance(source, LocalSource) for source in sources)
 
     def _has(self, *builders: type[SourceBuilder]) -> bool:
         return any(isinstance(builder, builders) for builder in (*self.system.initializers, *self.system.synchronizers))
@@ -141,8 +147,7 @@ class DataUpdates:
     def stop(self) -> None:
         """Ends the iterators over the statuses of the stores."""
         self.store_statuses.close()
-        if self.big_segments is not None:
-            self.big_segments.statuses.close()
+        self.big_segments_statuses.close()
 
     async def release(self) -> None:
         """Closes the stores that :meth:`run` has not closed: a store that was passed ready-made may never have been run."""
@@ -191,6 +196,11 @@ class DataUpdates:
         persistence, config = self.system.persistence, self._config
         if persistence is None or config.offline:
             return None
+        # Most clients have no store.
+        from aioflags.persistence.options import StoreOptions  # noqa: PLC0415 - as above
+        from aioflags.persistence.session import StoreSession  # noqa: PLC0415 - as above
+        from aioflags.stores.base import StoreContext  # noqa: PLC0415 - as above
+
         # A hash: the name of the environment in the store does not reveal the key.
         identity = "\n".join((config.base_uri, config.stream_uri, config.payload_filter_key or ""))
         environment = hmac.new(key.value.encode(), identity.encode(), hashlib.sha256).hexdigest()
@@ -204,6 +214,15 @@ class DataUpdates:
         context = StoreContext(environment=environment, logger=self._logger)
         return StoreSession(options, context, self._cell, on_status=self.store_statuses.put, on_mode_change=on_mode_change)
 
+    # -- big segments
+
+    def _make_big_segments(self) -> BigSegmentLookup | None:
+        if self._config.big_segments is None or self._config.offline:
+            return None
+        from aioflags.big_segments.lookup import BigSegmentLookup  # noqa: PLC0415 - most clients have no big segments
+
+        return BigSegmentLookup(self._config.big_segments, self._logger)
+
 
 def first_snapshot(config: Config) -> Snapshot:
     """The data before the start: those of a MemorySource if it is the only source; empty but valid without source and store."""
@@ -214,6 +233,7 @@ def first_snapshot(config: Config) -> Snapshot:
     if not sources:
         return Snapshot.empty(has_data=system.persistence is None, log=config.logger)
     first = sources[0]
-    if isinstance(first, MemorySource) and all(source is first for source in sources):
-        return empty.apply(first.change_set())
+    if isinstance(first, LocalSource) and all(source is first for source in sources):
+        change_set = first.change_set()
+        return empty if change_set is None else empty.apply(change_set)
     return empty

@@ -6,22 +6,23 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from aioflags.client.evaluator import Evaluator
 from aioflags.client.fast_path import CLIENT, with_fast_path
 from aioflags.client.flags import Flags, FlagsState
 from aioflags.client.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
-from aioflags.evaluation.snapshot import Snapshot
-from aioflags.events.recorder import Recorder
 from aioflags.migration import OpTracker, Stage
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
-from aioflags.persistence.session import StoreSession
-from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import printable
-from aioflags.supervisor.holder import SnapshotHolder
+
+if TYPE_CHECKING:
+    from aioflags.client.evaluator import Evaluator
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.events.recorder import Recorder
+    from aioflags.persistence.session import StoreSession
+    from aioflags.supervisor.holder import SnapshotHolder
 
 __all__ = ["EvaluationMethods"]
 
@@ -29,12 +30,13 @@ __all__ = ["EvaluationMethods"]
 class EvaluationMethods:
     """The methods of a client that evaluate flags. :class:`Client <aioflags.client.client.Client>` inherits them."""
 
-    _evaluator: Evaluator
-    _holder: SnapshotHolder
-    _store_session: StoreSession | None
-    _report_to: Recorder | None
-    """Where the fast path reports evaluations: see :func:`aioflags.client.report_target.report_target`."""
-    _logger: logging.Logger
+    if TYPE_CHECKING:
+        _evaluator: Evaluator
+        _holder: SnapshotHolder
+        _store_session: StoreSession | None
+        _report_to: Recorder | None
+        """Where the fast path reports evaluations: see :func:`aioflags.client.report_target.report_target`."""
+        _logger: logging.Logger
 
     @overload
     async def variation(self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None) -> T: ...
@@ -240,7 +242,7 @@ class EvaluationMethods:
             details_only_for_tracked_flags: Leaves out metadata that is not needed to send events.
         """
         snapshot = await self._newest()
-        await run_cooperatively(snapshot.compile_all())
+        await self._evaluator.compile_all(snapshot)
         context = self._evaluator.context(context)
         states = self._evaluator.states(
             snapshot,

@@ -11,11 +11,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
 
-from aioflags.big_segments.lookup import BigSegmentLookup
 from aioflags.client.ambient import current_context
 from aioflags.client.evaluation_log import EvaluationLog
 from aioflags.client.overrides import OVERRIDES, Observation
@@ -37,7 +36,11 @@ from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKin
 from aioflags.model.explanation import DataOrigin, Explanation, ExplanationStep, StepKind
 from aioflags.model.status import Status
 from aioflags.model.values import fresh
+from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now_ms
+
+if TYPE_CHECKING:
+    from aioflags.big_segments.lookup import BigSegmentLookup
 
 __all__ = ["Evaluator", "Question"]
 
@@ -312,6 +315,10 @@ class Evaluator:
         if self._big_segments is None or context is None or context.error is not None:
             return None
         return self._big_segments.frozen(snapshot, context)
+
+    async def compile_all(self, snapshot: Snapshot) -> None:
+        """Compiles the flags that were never evaluated, in slices that let other tasks run."""
+        await run_cooperatively(snapshot.compile_all())
 
     def states(
         self,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aioflags.client.evaluator import Evaluator
-from aioflags.client.lifecycle import Lifecycle
 from aioflags.client.overrides import OVERRIDES, ObservedEvent
-from aioflags.client.status import StatusCell
-from aioflags.events.outbox import Outbox
-from aioflags.events.recorder import Recorder
 from aioflags.events.stats import Stats
 from aioflags.hooks.hook import TrackCall
-from aioflags.hooks.runner import HookRunner
 from aioflags.migration import OpTracker
 from aioflags.model.context import Context
 from aioflags.runtime.logs import Once, printable
 from aioflags.runtime.validation import require, time_limit
+
+if TYPE_CHECKING:
+    from aioflags.client.evaluator import Evaluator
+    from aioflags.client.lifecycle import Lifecycle
+    from aioflags.client.status import StatusCell
+    from aioflags.events.outbox import Outbox
+    from aioflags.events.recorder import Recorder
+    from aioflags.hooks.runner import HookRunner
 
 __all__ = ["EventMethods"]
 
@@ -25,13 +27,14 @@ __all__ = ["EventMethods"]
 class EventMethods:
     """The methods of a client for analytics events. :class:`Client <aioflags.client.client.Client>` inherits them."""
 
-    _evaluator: Evaluator
-    _recorder: Recorder
-    _outbox: Outbox | None
-    _hooks: HookRunner
-    _cell: StatusCell
-    _lifecycle: Lifecycle
-    _logger: logging.Logger
+    if TYPE_CHECKING:
+        _evaluator: Evaluator
+        _recorder: Recorder
+        _outbox: Outbox | None
+        _hooks: HookRunner
+        _cell: StatusCell
+        _lifecycle: Lifecycle
+        _logger: logging.Logger
 
     def __init__(self) -> None:
         self._once = Once()

@@ -13,14 +13,16 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from weakref import ref
 
-from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import ChangeSet
 from aioflags.model.values import fresh, same_json
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.logs import Once, logger
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.model.change import ChangeSet
 
 __all__ = ["Changes", "FlagChange", "FlagChanges", "FlagTracker", "ValueChange", "ValueChanges"]
 

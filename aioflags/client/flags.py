@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
-from aioflags.client.evaluator import Evaluator
 from aioflags.client.fast_path import PINNED, with_fast_path
 from aioflags.client.typed import D, Flag, J, PlainKey, T, implements_overloads
-from aioflags.evaluation.all_flags_state import FlagState, state_json
-from aioflags.evaluation.scope import Evaluate, FindMembership
-from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context, invalid_context
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.values import fresh
+
+if TYPE_CHECKING:
+    from aioflags.client.evaluator import Evaluator
+    from aioflags.evaluation.all_flags_state import FlagState
+    from aioflags.evaluation.scope import Evaluate, FindMembership
+    from aioflags.evaluation.snapshot import Snapshot
 
 __all__ = ["Flags", "FlagsState"]
 
@@ -152,8 +154,10 @@ class FlagsState:
         return {key: fresh(state.value) for key, state in (self._states or {}).items()}
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Bootstrap data for a front-end SDK: values by key, ``$flagsState`` and ``$valid``."""
-        return state_json(self._states or {}, is_valid=self.valid)
+        """Bootstrap data for a front-end SDK: values by key, ``$flagsState`` and ``$valid``. Arrays and objects are copies."""
+        states = self._states or {}
+        meta = {key: state.meta() for key, state in states.items()}
+        return {**self.to_values_map(), "$flagsState": meta, "$valid": self.valid}
 
     def __repr__(self) -> str:
         return "<FlagsState, not valid>" if self._states is None else f"<FlagsState, {len(self._states)} flags>"

@@ -1,6 +1,7 @@
 """DataSystem: the sources of flag data, and when one replaces another.
 
-Immutable, validated when it is created. Source: ``data-system.md`` 8.
+Immutable, validated when it is created. The sources are imported then, too: it names them as members of the package ``sources``,
+which loads each at its first use. Source: ``data-system.md`` 8.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+from aioflags import sources
 from aioflags.config.persistence import Cache, Persistence
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.defaults import (
@@ -19,7 +21,6 @@ from aioflags.model.defaults import (
 )
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.validation import at_least, positive, require, require_methods, set_all
-from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, SourceBuilder, Streaming
 from aioflags.stores.base import Store, StoreBuilder
 
 __all__ = ["DataSystem"]
@@ -37,9 +38,9 @@ class DataSystem:
     ``poll_interval`` and ``initial_reconnect_delay`` (seconds) are the defaults of all sources.
     """
 
-    initializers: Sequence[SourceBuilder] = ()
-    synchronizers: Sequence[SourceBuilder] = ()
-    fdv1_fallback: Fdv1FallbackOptions | None = None
+    initializers: Sequence[sources.SourceBuilder] = ()
+    synchronizers: Sequence[sources.SourceBuilder] = ()
+    fdv1_fallback: sources.Fdv1FallbackOptions | None = None
     fdv1_fallback_recovery: Literal["never", "ttl"] = "never"
     refused_retry: Literal["extended", "never"] = "extended"
     persistence: Persistence | None = None
@@ -47,7 +48,7 @@ class DataSystem:
     initial_reconnect_delay: float = RECONNECT_DELAY
 
     def __post_init__(self) -> None:
-        require("fdv1_fallback", self.fdv1_fallback, Fdv1FallbackOptions, type(None))
+        require("fdv1_fallback", self.fdv1_fallback, sources.Fdv1FallbackOptions, type(None))
         require("persistence", self.persistence, Persistence, type(None))
         if self.fdv1_fallback_recovery not in ("never", "ttl"):
             raise ConfigError(f'fdv1_fallback_recovery: expected "never" or "ttl", got {self.fdv1_fallback_recovery!r}')
@@ -68,17 +69,21 @@ class DataSystem:
     @classmethod
     def default(cls) -> DataSystem:
         """A poll for the first data, then the stream; polling if the stream fails; FDv1 if the server asks for it."""
-        return cls(initializers=[Polling()], synchronizers=[Streaming(), Polling()], fdv1_fallback=Fdv1FallbackOptions())
+        return cls(
+            initializers=[sources.Polling()],
+            synchronizers=[sources.Streaming(), sources.Polling()],
+            fdv1_fallback=sources.Fdv1FallbackOptions(),
+        )
 
     @classmethod
     def streaming(cls) -> DataSystem:
         """Only the stream; FDv1 if the server asks for it."""
-        return cls(synchronizers=[Streaming()], fdv1_fallback=Fdv1FallbackOptions())
+        return cls(synchronizers=[sources.Streaming()], fdv1_fallback=sources.Fdv1FallbackOptions())
 
     @classmethod
     def polling(cls, interval: float = POLL_INTERVAL) -> DataSystem:
         """Only polling, every ``interval`` seconds; FDv1 if the server asks for it."""
-        return cls(synchronizers=[Polling()], fdv1_fallback=Fdv1FallbackOptions(), poll_interval=interval)
+        return cls(synchronizers=[sources.Polling()], fdv1_fallback=sources.Fdv1FallbackOptions(), poll_interval=interval)
 
     @classmethod
     def on_demand(cls, interval: float = POLL_INTERVAL) -> DataSystem:
@@ -88,7 +93,9 @@ class DataSystem:
         run once, and for those that are frozen between two calls.
         """
         return cls(
-            synchronizers=[Polling(on_demand=True)], fdv1_fallback=Fdv1FallbackOptions(on_demand=True), poll_interval=interval
+            synchronizers=[sources.Polling(on_demand=True)],
+            fdv1_fallback=sources.Fdv1FallbackOptions(on_demand=True),
+            poll_interval=interval,
         )
 
     @classmethod
@@ -97,7 +104,7 @@ class DataSystem:
 
         its stream, or polls every ``poll_interval`` seconds. After a refusal such as 401 it tries again later.
         """
-        return cls(synchronizers=[Fdv1Streaming() if stream else Fdv1Polling()], poll_interval=poll_interval)
+        return cls(synchronizers=[sources.Fdv1Streaming() if stream else sources.Fdv1Polling()], poll_interval=poll_interval)
 
     @classmethod
     def daemon(cls, store: Store | StoreBuilder, *, cache: Cache = "ttl", cache_ttl: float = STORE_CACHE_TTL) -> DataSystem:
@@ -116,9 +123,9 @@ class DataSystem:
     def custom(
         cls,
         *,
-        initializers: Sequence[SourceBuilder] = (),
-        synchronizers: Sequence[SourceBuilder] = (),
-        fdv1_fallback: Fdv1FallbackOptions | None = None,
+        initializers: Sequence[sources.SourceBuilder] = (),
+        synchronizers: Sequence[sources.SourceBuilder] = (),
+        fdv1_fallback: sources.Fdv1FallbackOptions | None = None,
         fdv1_fallback_recovery: Literal["never", "ttl"] = "never",
         refused_retry: Literal["extended", "never"] = "extended",
         persistence: Persistence | None = None,
@@ -141,9 +148,9 @@ class DataSystem:
         return system
 
 
-def _builders(option: str, builders: object) -> tuple[SourceBuilder, ...]:
+def _builders(option: str, builders: object) -> tuple[sources.SourceBuilder, ...]:
     if isinstance(builders, str) or not isinstance(builders, Sequence):
         raise ConfigTypeError(f"{option}: expected a sequence of source builders, got {type(builders).__name__}")
     for builder in cast("Sequence[object]", builders):
-        require_methods(option, builder, SourceBuilder, "source builder")
-    return tuple(cast("Sequence[SourceBuilder]", builders))
+        require_methods(option, builder, sources.SourceBuilder, "source builder")
+    return tuple(cast("Sequence[sources.SourceBuilder]", builders))

@@ -15,13 +15,12 @@ from aioflags.evaluation.bulk import BulkEvaluation
 from aioflags.evaluation.scope import FindMembership
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.values import fresh
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
 
-__all__ = ["FlagState", "flag_values", "flags_state", "given_states", "state_json"]
+__all__ = ["FlagState", "flag_values", "flags_state", "given_states"]
 
 
 class _Options(msgspec.Struct, frozen=True, gc=False):
@@ -176,10 +175,3 @@ def flag_values(snapshot: Snapshot, context: Context, memberships: FindMembershi
         else:
             values[key] = answer.value
     return values
-
-
-def state_json(states: Mapping[str, FlagState], *, is_valid: bool = True) -> dict[str, Any]:
-    """All states as the JSON that LaunchDarkly's front-end SDKs start from. Arrays and objects are copies."""
-    values = {key: fresh(state.value) for key, state in states.items()}
-    meta = {key: state.meta() for key, state in states.items()}
-    return {**values, "$flagsState": meta, "$valid": is_valid}

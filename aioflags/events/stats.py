@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 __all__ = ["DiagnosticPeriod", "EventCounters", "Stats"]
 
 
@@ -29,8 +31,7 @@ class Stats:
     evaluations_pending: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiagnosticPeriod:
+class DiagnosticPeriod(msgspec.Struct, frozen=True, kw_only=True):
     """Counts for one periodic diagnostic event.
 
     ``dropped``: events for which the buffer had no room. ``deduplicated``: inputs whose context was described before.

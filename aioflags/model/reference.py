@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["AttributeReference"]
 
 _BAD_ESCAPE = re.compile(r"~(?![01])")
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeReference:
+class AttributeReference(msgspec.Struct, frozen=True):
     """A parsed attribute reference: a path of names, or an error.
 
     Two references are equal if they have the same path: ``/a`` equals ``a``. An invalid one has an empty path and an ``error``.

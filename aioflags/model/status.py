@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import final
+from typing import Final, final
 
 from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.runtime.reprs import repr_of_set_fields
@@ -69,6 +69,11 @@ class StoreStatus:
 
     available: bool
     stale: bool
+
+
+AVAILABLE: Final = StoreStatus(available=True, stale=False)
+UNAVAILABLE: Final = StoreStatus(available=False, stale=False)
+"""The status of a store that fails, and of a client without one."""
 
 
 def derive(source_state: SourceState, *, has_data: bool, start_limit_passed: bool = False) -> Status:

@@ -15,16 +15,15 @@ import anyio
 
 from aioflags.errors import StoreError
 from aioflags.model.defaults import MAX_STORE_POLL_INTERVAL, STORE_LOOKUP_TIMEOUT, STORE_POLL_INTERVAL, STORE_TIMEOUT
-from aioflags.model.status import StoreStatus
+from aioflags.model.status import AVAILABLE, StoreStatus
 from aioflags.runtime.broadcast import Signal
 from aioflags.stores.base import Paced, Store
 from aioflags.stores.guest import GuestStore
 
-__all__ = ["AVAILABLE", "StoreHealth"]
+__all__ = ["StoreHealth"]
 
 T = TypeVar("T")
 
-AVAILABLE: Final = StoreStatus(available=True, stale=False)
 _UNAVAILABLE: Final = StoreStatus(available=False, stale=True)
 _BACK: Final = StoreStatus(available=True, stale=True)
 """The store works again. What was written, or read, during the outage is missing."""

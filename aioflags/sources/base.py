@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import anyio
 
-from aioflags.model.change import Selector
+from aioflags.model.change import ChangeSet, Selector
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
@@ -27,7 +27,7 @@ from aioflags.transport.backoff import RetryState
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http
 
-__all__ = ["Initializer", "Latching", "SourceBuilder", "SourceContext", "Synchronizer", "closing", "transport_for"]
+__all__ = ["Initializer", "Latching", "LocalSource", "SourceBuilder", "SourceContext", "Synchronizer", "closing", "transport_for"]
 
 T = TypeVar("T")
 
@@ -94,6 +94,14 @@ class SourceBuilder(Protocol):
     def build(self, context: SourceContext, /) -> Initializer | Synchronizer:
         """A new source. It may be an initializer, a synchronizer, or both."""
         ...
+
+
+class LocalSource:
+    """A builder whose flags come from this process or its files. No client writes them to a persistent store."""
+
+    def change_set(self) -> ChangeSet | None:
+        """The flags, if they can be read without a wait, so that they can be evaluated before the start."""
+        return None
 
 
 @asynccontextmanager

@@ -27,13 +27,13 @@ from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import positive, require
-from aioflags.sources.base import SourceContext
+from aioflags.sources.base import LocalSource, SourceContext
 from aioflags.sources.file_watching import LOOK_INTERVAL, QUIET, Files, Texts, follow, settled
 
 __all__ = ["FileReader", "FileSource"]
 
 
-class FileSource:
+class FileSource(LocalSource):
     """A builder of sources that read flag files: once as an initializer, and after every edit as a synchronizer.
 
     A path that ends in ``.yaml`` or ``.yml`` is YAML (extra ``yaml``); every other file is JSON. All files together are one data

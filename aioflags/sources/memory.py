@@ -21,7 +21,7 @@ from aioflags.protocol.definitions import put, value_flag
 from aioflags.protocol.documents.document import plain_json, read_document
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.validation import require
-from aioflags.sources.base import SourceContext
+from aioflags.sources.base import LocalSource, SourceContext
 from aioflags.sources.flag_builder import WANTED, FlagBuilder
 
 __all__ = ["MemoryReader", "MemorySource"]
@@ -67,7 +67,7 @@ class _Memory:
                 queue.offer(update)
 
 
-class MemorySource:
+class MemorySource(LocalSource):
     """Flags in memory: a builder for a client's list of sources.
 
     Every context gets the value that ``values`` has for a flag key. :meth:`update` may be called from any thread and reaches every

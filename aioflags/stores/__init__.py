@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aioflags.errors import StoreError
-from aioflags.model.change import ObjectKind
-from aioflags.runtime.lazy import on_demand, publish
-from aioflags.stores.base import Described, Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
-from aioflags.stores.memberships import MembershipStore, MembershipStoreBuilder, context_hash
+from aioflags.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
+    from aioflags.errors import StoreError
+    from aioflags.model.change import ObjectKind
+    from aioflags.stores.base import Described, Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
     from aioflags.stores.disk import DiskStore
+    from aioflags.stores.memberships import MembershipStore, MembershipStoreBuilder, context_hash
     from aioflags.stores.redis import RedisStore
 
 __all__ = [
@@ -33,13 +33,15 @@ __all__ = [
     "context_hash",
 ]
 
-publish(__name__, globals(), __all__)
-
 if not TYPE_CHECKING:
     __getattr__ = on_demand(
         __name__,
-        {
+        {  # the same modules and names as in the block for type checkers
+            "aioflags.errors": ("StoreError",),
+            "aioflags.model.change": ("ObjectKind",),
+            "aioflags.stores.base": ("Described", "Paced", "Store", "StoreBuilder", "StoreContext", "StoredItem", "StoredItems"),
             "aioflags.stores.disk": ("DiskStore",),
+            "aioflags.stores.memberships": ("MembershipStore", "MembershipStoreBuilder", "context_hash"),
             "aioflags.stores.redis": ("RedisStore",),
         },
     )

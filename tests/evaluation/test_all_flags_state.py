@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.all_flags_state import flag_values, flags_state, given_states, state_json
+from aioflags.client.flags import FlagsState
+from aioflags.evaluation.all_flags_state import flag_values, flags_state, given_states
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.scope import Scope
 from aioflags.model.context import Context
@@ -94,7 +95,7 @@ def test_a_malformed_flag_has_no_value_and_does_not_affect_others() -> None:
         states = flags_state(snapshot, K, now_ms=NOW)
         assert {key: state.value for key, state in states.items()} == values
         assert flag_values(snapshot, K) == values
-    assert state_json(flags_state(snapshot, K, now_ms=NOW)) == {
+    assert FlagsState(flags_state(snapshot, K, now_ms=NOW)).to_json_dict() == {
         **values,
         "$flagsState": {
             "f": {"variation": 1, "version": 1},
@@ -130,13 +131,13 @@ def test_big_segment_memberships_are_used() -> None:
 
 def test_containers_are_copies_for_each_caller() -> None:
     snapshot = snapshot_of(flag("list", variations=[[1], {"a": [2]}]))
-    for values in (flag_values(snapshot, K), state_json(flags_state(snapshot, K, now_ms=NOW))):
+    for values in (flag_values(snapshot, K), FlagsState(flags_state(snapshot, K, now_ms=NOW)).to_json_dict()):
         values["list"]["a"].append(3)
     assert flag_values(snapshot, K) == {"list": {"a": [2]}}
 
 
 def test_the_state_without_valid_data() -> None:
-    assert state_json({}, is_valid=False) == {"$flagsState": {}, "$valid": False}
+    assert FlagsState(None).to_json_dict() == {"$flagsState": {}, "$valid": False}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 import aioflags
-from aioflags import Config, Context, ErrorInfo, LifecycleError, Status, devserver, migration, sources, stores, testing
+from aioflags import Client, Config, Context, ErrorInfo, LifecycleError, Status, devserver, migration, sources, stores, testing
 from aioflags.sources import FailureKind, Selector
 
 PACKAGES = (aioflags, sources, stores, migration, testing, devserver)
@@ -86,6 +86,75 @@ def test_importing_the_package_loads_only_the_lazy_loader() -> None:
     program = "import sys, aioflags; print(sorted(name for name in sys.modules if name.startswith('aioflags')))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "['aioflags', 'aioflags.runtime', 'aioflags.runtime.lazy']"
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        pytest.param(
+            ("aioflags.client.assembly", "aioflags.client.lifecycle", "aioflags.client.evaluator"), id="what a client is made of"
+        ),
+        pytest.param(("aioflags.evaluation.", "aioflags.protocol.fdv", "aioflags.supervisor."), id="the evaluation and its data"),
+        pytest.param(("aioflags.sources.", "aioflags.transport.http", "aioflags.events.recorder"), id="sources and events"),
+        pytest.param(("aioflags.persistence.", "aioflags.big_segments."), id="stores and big segments"),
+        pytest.param(("httpx", "httpcore", "anyio.lowlevel", "anyio._backends"), id="the libraries of the network"),
+        pytest.param(("email", "http", "json", "difflib"), id="large modules of the standard library"),
+    ],
+)
+def test_importing_the_client_does_not_load(left_out: tuple[str, ...]) -> None:
+    program = "import sys; from aioflags import Client, Config, Context; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [name for name in ended.stdout.split() if name.startswith(left_out)] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "left_out"),
+    [
+        pytest.param("", ("aioflags.protocol.documents.document", "aioflags.sources.memory", "aioflags.sources.file"), id="documents"),
+        pytest.param("", ("aioflags.persistence.", "aioflags.stores.items"), id="a store that is not configured"),
+        pytest.param("", ("aioflags.big_segments.",), id="big segments that are not configured"),
+        pytest.param("", ("httpx", "httpcore"), id="HTTP before the start"),
+        pytest.param("offline=True", ("httpx", "httpcore"), id="HTTP while offline"),
+    ],
+)
+def test_a_new_client_does_not_load(options: str, left_out: tuple[str, ...]) -> None:
+    program = f"import sys; from aioflags import Client, Config; Client('key', Config({options})); print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [name for name in ended.stdout.split() if name.startswith(left_out)] == []
+
+
+USES = """
+import asyncio, sys
+from aioflags import Client, Context
+
+async def main():
+    anna = Context("anna")
+    async with Client.local({"flagValues": {"on": True, "text": "hello", "list": [1], "stage": "live"}}) as client:
+        before = set(sys.modules)
+        for key, default in (("on", False), ("text", ""), ("list", None), ("text", 1), ("onn", False)):
+            client.variation_nowait(key, anna, default)
+            await client.variation_detail(key, anna, default)
+        flags = await client.flags(anna)
+        flags.variation("on", False), flags.all()
+        (await client.all_flags_state(anna, with_reasons=True)).to_json_dict()
+        await client.explain("on", anna)
+        await client.migration_variation("stage", anna, "off")
+        client.track("clicked", anna, {"page": 1}), client.identify(anna), client.secure_mode_hash(anna)
+        client.changes(), client.changes("on", anna), client.statuses(), client.big_segments_statuses()
+        print(*sorted(set(sys.modules) - before))
+
+asyncio.run(main())
+"""
+
+
+def test_a_started_client_loads_nothing_while_it_is_used() -> None:
+    ended = subprocess.run([sys.executable, "-c", USES], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == []
+
+
+@pytest.mark.parametrize("method", [Client.__init__, Client.variation, Client.changes, Client.explain, Client.start])
+def test_the_type_hints_of_a_method_can_be_read(method: Any) -> None:
+    assert typing.get_type_hints(method)
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
