@@ -93,7 +93,7 @@ def _process() -> Iterator[Target]:
     for protocol, words in _PROTOCOLS.items():
         yield from compared("T14", f"longest hold of the loop, {words}", f"{protocol} block", {_ASYNC_LD: 1 / 50})
     yield from compared("T17", "import of the package", "import", {_LD: 0.5, _ASYNC_LD: 0.25})
-    yield from compared("T17", "import of its client", "client import", {_LD: 0.5, _ASYNC_LD: 0.25})
+    yield from compared("T17", "import of its client", "client import", {_LD: 0.8, _ASYNC_LD: 0.4})
     yield from compared("T18", "memory at rest", "memory", {_ASYNC_LD: 0.8})
     # The thread that the program runs in is there anyhow.
     yield Target(number="T18", description="threads at rest", ours=Quantity(OURS, "threads"), theirs=None, most=1)
