@@ -318,7 +318,7 @@ class Client(EvaluationMethods, EventMethods):
         def value(snapshot: Snapshot) -> Any:
             return self._evaluator.value(snapshot, key, subject)
 
-        return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, self._holder.snapshot)
+        return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
 
     # -- other
 

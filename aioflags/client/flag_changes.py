@@ -18,6 +18,7 @@ from weakref import ref
 
 from aioflags.model.values import fresh, same_json
 from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import Once, logger
 
 if TYPE_CHECKING:
@@ -193,17 +194,31 @@ class ValueChanges(Changes[ValueChange]):
     """
 
     def __init__(
-        self, tracker: FlagTracker, check_loop: Callable[[], None], key: str, read: Callable[[Snapshot], Any], snapshot: Snapshot
+        self,
+        tracker: FlagTracker,
+        check_loop: Callable[[], None],
+        key: str,
+        read: Callable[[Snapshot], Any],
+        newest: Callable[[], Snapshot],
     ) -> None:
         self._key = key
         self._read = read
-        self._value = read(snapshot)
         self._waiting: deque[ValueChange] = deque(maxlen=_MAX_QUEUE)
         self._warn = Once()
-        super().__init__(tracker, check_loop)
+        self._lock = Lock()
+        # Any thread may register. A change that is published before the first value is read waits until it is.
+        with self._lock:
+            super().__init__(tracker, check_loop)
+            self._value = read(newest())
 
     def notify(self, keys: frozenset[str], snapshot: Snapshot) -> None:
-        if self._key not in keys or same_json(value := self._read(snapshot), self._value):
+        if self._key not in keys:
+            return
+        with self._lock:
+            self._compare(self._read(snapshot))
+
+    def _compare(self, value: Any) -> None:
+        if same_json(value, self._value):
             return
         if len(self._waiting) == _MAX_QUEUE and self._warn("overflow"):
             self._tracker.log.warning("a reader of value changes is %d changes behind; dropping the oldest", _MAX_QUEUE)

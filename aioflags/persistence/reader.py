@@ -28,7 +28,7 @@ from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import Once
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, read_items
-from aioflags.supervisor.next_snapshot import next_snapshot
+from aioflags.supervisor.next_snapshot import next_published, next_snapshot
 from aioflags.supervisor.update_sink import UpdateSink
 
 if TYPE_CHECKING:
@@ -148,13 +148,10 @@ class StoreReader:
     async def _publish(self, items: StoredItems) -> None:
         changes = await run_cooperatively(read_items(items, self._log_unreadable))
         change_set = ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
-        while True:
-            before = self._sink.snapshot
-            snapshot = await next_snapshot(before, change_set, traced=self._sink.is_followed)
-            if self._has_ended:
-                return
-            if self._sink.snapshot is before:
-                break
+        snapshot = await next_published(self._sink, change_set)
+        if self._has_ended:
+            return
+        before = self._sink.snapshot
         if snapshot.flags:
             self._once.forget("empty")
         elif not self._has_sources and self._once("empty"):

@@ -15,8 +15,9 @@ from aioflags.runtime.daemon_threads import DaemonThreads
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.change import ChangeSet
+    from aioflags.supervisor.update_sink import UpdateSink
 
-__all__ = ["next_snapshot"]
+__all__ = ["next_published", "next_snapshot"]
 
 _THREADS: Final = DaemonThreads("aioflags-patterns")
 
@@ -26,6 +27,18 @@ async def next_snapshot(before: Snapshot, change_set: ChangeSet, *, traced: bool
     snapshot = await run_cooperatively(before.builder(change_set, traced=traced))
     await _compile_slow(snapshot, change_set)
     return snapshot
+
+
+async def next_published(sink: UpdateSink, change_set: ChangeSet) -> Snapshot:
+    """The snapshot that ``change_set`` makes of the newest one. Publish it before the next ``await``.
+
+    Both a source and a store may publish. If the other one does so meanwhile, the change set is applied again, to its snapshot.
+    """
+    while True:
+        before = sink.snapshot
+        snapshot = await next_snapshot(before, change_set, traced=sink.is_followed)
+        if sink.snapshot is before:
+            return snapshot
 
 
 async def _compile_slow(snapshot: Snapshot, change_set: ChangeSet) -> None:

@@ -23,7 +23,7 @@ from aioflags.runtime import clock
 from aioflags.runtime.logs import display_name
 from aioflags.sources.base import SourceContext
 from aioflags.supervisor.fallback_state import FallbackState, lifetime
-from aioflags.supervisor.next_snapshot import next_snapshot
+from aioflags.supervisor.next_snapshot import next_published
 from aioflags.supervisor.options import SourceOptions
 from aioflags.supervisor.rotation import Rotation, RotationEntry
 from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, SourceRun
@@ -244,7 +244,7 @@ class Supervisor:
             # The data are applied before the directive is judged: a server that sends a directive may have sent the newest data
             # on the same connection, and FDv1 may take some time to answer.
             if change_set is not None and change_set.kind is not ChangeKind.NONE:
-                snapshot = await next_snapshot(self._sink.snapshot, change_set, traced=self._sink.is_followed)
+                snapshot = await next_published(self._sink, change_set)
         except Exception as bug:
             self._logger.exception("%s brought data that could not be applied", name)
             result = _rejected(result, f"{name} brought data that could not be applied: {type(bug).__name__}")

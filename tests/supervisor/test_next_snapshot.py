@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 from typing import ClassVar, cast
 
 import anyio
@@ -11,11 +12,14 @@ import pytest
 
 from aioflags.evaluation.items import Item
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import ChangeSet, ObjectKind, Selector
+from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.context import Context
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import Update
 from aioflags.model.source_state import SourceState
 from aioflags.protocol.documents.document import read_document
+from aioflags.supervisor.next_snapshot import next_published
+from aioflags.supervisor.update_sink import UpdateSink
 from tests.support.scripted_sources import HANG, World
 
 
@@ -77,3 +81,33 @@ async def test_a_published_flag_with_a_long_pattern_is_compiled(world: World) ->
     async with world.running(synchronizers=[world.source("S1", [update, HANG])]):
         await anyio.sleep(1)
         assert list(world.holder.snapshot.direct_flags) == ["f"]
+
+
+class TwoPublishers:
+    """A sink whose snapshot another publisher replaces, as often as ``others`` has one, while a change set is applied."""
+
+    is_followed = False
+
+    def __init__(self, others: list[Snapshot]) -> None:
+        self.others = others
+        self.newest = Snapshot.empty()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        newest = self.newest
+        if self.others:
+            self.newest = self.others.pop(0)
+        return newest
+
+
+def flag_values(**values: object) -> ChangeSet:
+    return read_document({"flagValues": values})
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+async def test_a_change_set_is_applied_again_if_another_publisher_was_first(times: int) -> None:
+    others = [Snapshot.empty().apply(flag_values(stored=number)) for number in range(times)]
+    partial = replace(flag_values(sent=True), kind=ChangeKind.CHANGES)
+    snapshot = await next_published(cast("UpdateSink", TwoPublishers(others)), partial)
+    assert sorted(snapshot.flags) == ["sent", *["stored"] * bool(times)]
+    assert not times or snapshot.evaluate("stored", Context("u"), None).detail.value == times - 1
