@@ -6,7 +6,7 @@ element. So a rule with loops, or with many operations, has an allowance. Each e
 has operations. Operators that read or write long arrays and texts cost one unit for each 64 elements or characters. An evaluation
 that exceeds the allowance ends with a :class:`RuleError`.
 
-Source: ``reliability.md`` 4; ``flagd.md`` 6.1 sets no limits.
+Source: ``reliability.md``; ``flagd.md`` 6.1 sets no limits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The operator ``fractional``: the tables of ``flagd.md`` 10.1 to 10.4, for both versions, and the shares of the buckets."""
+"""The operator ``fractional``: the tables of ``flagd.md`` 10, for both versions, and the shares of the buckets."""
 
 from __future__ import annotations
 

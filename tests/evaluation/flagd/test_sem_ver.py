@@ -1,4 +1,4 @@
-"""The operators ``sem_ver``, ``starts_with`` and ``ends_with``: the table of ``flagd.md`` 10.5, and rows 71 to 76 of 10.6."""
+"""The operators ``sem_ver``, ``starts_with`` and ``ends_with``: the table of ``flagd.md`` 10, and rows 71 to 76 of 10.6."""
 
 from __future__ import annotations
 

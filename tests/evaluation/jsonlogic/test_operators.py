@@ -1,4 +1,4 @@
-"""The operators of JSONLogic: the table of ``flagd.md`` 10.6, and the conversions of JavaScript."""
+"""The operators of JSONLogic: the table of ``flagd.md`` 10, and the conversions of JavaScript."""
 
 from __future__ import annotations
 
