@@ -35,7 +35,7 @@ async def test_the_python_blocks_run(folder: Path) -> None:
             await running
 
 
-async def test_the_file_of_the_page_serves_the_values_in_its_comments(folder: Path) -> None:
+async def test_a_client_on_the_file_of_the_page_serves_its_values(folder: Path) -> None:
     async with Client.local(folder / "flags.yaml") as client:
         assert await client.variation("page-size", Context("x"), 0) == 20
         assert await client.variation("new-checkout", Context("x"), False) is False

@@ -30,7 +30,7 @@ def test_a_mutant_that_no_test_reaches_has_survived() -> None:
     assert (score + score).row("all") == "| all | 12 | 4 | 2 | 4 | 2 | 60.0 % |"
 
 
-def test_the_share_without_mutants_is_100_percent() -> None:
+def test_the_share_is_100_percent_if_no_mutant_was_tried() -> None:
     assert Score(untried=3).share == 100
 
 
