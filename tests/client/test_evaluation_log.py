@@ -56,3 +56,14 @@ async def test_a_malformed_flag_is_logged_to_the_configured_logger(caplog: pytes
     async with Client.local(DOCUMENT, Config(logger=configured)) as client:
         await client.variation("broken", USER, 0)
     assert [(record.name, "serves variation 7" in record.getMessage()) for record in caplog.records] == [("mine", True)]
+
+
+async def test_a_wrong_type_is_logged_after_many_unknown_flags(caplog: pytest.LogCaptureFixture) -> None:
+    async with Client.local({"flagValues": {"text": "a"}}) as client:
+        for number in range(1001):
+            client.variation_nowait(f"f{number}", Context("u"), 0)
+        caplog.clear()
+        client.variation_nowait("text", Context("u"), 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "text: its value is a string where a number is asked for; serving the default"
+    ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aioflags import Client, Context, EvaluationDetail, Hook
+from aioflags import EvaluationDetail, Hook
 from aioflags.hooks.hook import EvaluationCall
 from tests.support.hooks import USER, EntryPoint, FailingHook, RecordingHook, client_with, every_entry_point
 
@@ -165,14 +165,3 @@ async def test_a_stage_can_be_an_attribute_of_the_instance() -> None:
     async with client_with(hook) as client:
         await client.variation("checkout", USER, False)
     assert seen == ["checkout"]
-
-
-async def test_a_wrong_type_is_logged_after_many_unknown_flags(caplog: pytest.LogCaptureFixture) -> None:
-    async with Client.local({"flagValues": {"text": "a"}}) as client:
-        for number in range(1001):
-            client.variation_nowait(f"f{number}", Context("u"), 0)
-        caplog.clear()
-        client.variation_nowait("text", Context("u"), 0)
-    assert [record.getMessage() for record in caplog.records] == [
-        "text: its value is a string where a number is asked for; serving the default"
-    ]
