@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from aioflags.client.analytics import Analytics
 from aioflags.client.data_updates import DataUpdates, first_snapshot
@@ -31,8 +32,7 @@ RegisterPlugin: TypeAlias = Callable[[Plugin, EnvironmentMetadata], Awaitable[No
 """Hands the client to a plugin."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of one client that its methods use. None of them binds an event loop before the start."""
 
     holder: SnapshotHolder

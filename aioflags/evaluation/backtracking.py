@@ -15,9 +15,11 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import takewhile, zip_longest
 from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from aioflags.evaluation.character_sets import ANY, END, NEWLINE, NULLABLE, characters
 from aioflags.evaluation.pattern_tree import ONE_CHARACTER, Node, Tree
@@ -82,8 +84,7 @@ def _searched(attempt: Steps, nodes: Sequence[Node], flags: int) -> Steps:
     return _sum((_TEST, _TEST), attempt, tuple(coefficient / period for coefficient in _summed(attempt)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Cost:
+class _Cost(msgspec.Struct, frozen=True):
     """The cost of matching from one place of the pattern to its end.
 
     ``first``: the characters that can come next. ``steps``: the bound of an attempt, in the length of the remaining text.

@@ -6,8 +6,9 @@ Source: ``evaluation.md`` 3.4.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from aioflags.evaluation.attributes import clean_kind, finder, reference
 from aioflags.evaluation.compiled import ReportProblem
@@ -26,8 +27,7 @@ __all__ = ["SEGMENT_MATCH", "InClause", "as_in_clause", "compile_clause", "named
 SEGMENT_MATCH = "segmentMatch"
 
 
-@dataclass(frozen=True, slots=True)
-class InClause:
+class InClause(msgspec.Struct, frozen=True):
     """A clause that tests whether a top-level attribute is one of some scalars. Rules evaluate it by table."""
 
     kind: str

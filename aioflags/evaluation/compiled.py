@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -20,8 +19,7 @@ ReportProblem: TypeAlias = Callable[[str], None]
 _COUNTED: Final = Tracking()
 
 
-@dataclass(slots=True, eq=False, frozen=True)
-class CompiledFlag:
+class CompiledFlag(msgspec.Struct, frozen=True, eq=False):
     """A flag that can be evaluated.
 
     ``prerequisites`` and ``segments``: the keys of its prerequisites, and of the segments that its rules name.
@@ -30,14 +28,12 @@ class CompiledFlag:
     key: str
     version: int
     evaluate: Evaluate
-    _: KW_ONLY
     prerequisites: tuple[str, ...] = ()
     segments: frozenset[str] = frozenset()
     tracking: Tracking = _COUNTED
 
 
-@dataclass(slots=True, eq=False, frozen=True)
-class CompiledSegment:
+class CompiledSegment(msgspec.Struct, frozen=True, eq=False):
     """A segment that can be evaluated. It contains ``users``, and every other context for which ``holds_also`` is true."""
 
     users: frozenset[str]

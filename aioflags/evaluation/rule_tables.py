@@ -6,8 +6,9 @@ Source: ``evaluation.md`` 3.4.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from aioflags.evaluation.clauses import InClause
 from aioflags.evaluation.operators import scalar_key
@@ -17,8 +18,7 @@ from aioflags.model.values import is_array
 __all__ = ["KindTables", "Table", "tables_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """The rules that a value of one attribute matches: one bit for each rule.
 
     ``by_value``: for values that a clause names. ``default_bits``: for other values. ``absent``: for a missing attribute. A rule
@@ -47,8 +47,7 @@ class Table:
         return self.default_bits ^ differing
 
 
-@dataclass(frozen=True, slots=True)
-class KindTables:
+class KindTables(msgspec.Struct, frozen=True):
     """The tables for contexts of one kind. ``absent``: the rules that match without a context of that kind."""
 
     kind: str

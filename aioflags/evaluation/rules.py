@@ -13,8 +13,9 @@ Source: ``evaluation.md`` 3.4.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, final
+
+import msgspec
 
 from aioflags.evaluation.clauses import InClause, as_in_clause, compile_clause
 from aioflags.evaluation.compiled import ReportProblem
@@ -33,8 +34,7 @@ Served: TypeAlias = "Callable[[Context, Scope], T]"
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Always(Generic[T]):
+class Always(msgspec.Struct, Generic[T], frozen=True):
     """An outcome that does not depend on the context."""
 
     value: T
@@ -51,8 +51,7 @@ def served_by(outcome: RuleOutcome[T]) -> Served[T]:
     return lambda context, scope: value
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSpec(Generic[T]):
+class RuleSpec(msgspec.Struct, Generic[T], frozen=True):
     """A rule to compile: clauses that all must match, an optional last condition, and the outcome."""
 
     clauses: Sequence[Clause]

@@ -9,11 +9,11 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import anyio
+import msgspec
 
 from aioflags.hooks.deferred import DeferredHooks
 from aioflags.hooks.hook import Data, EvaluationCall, Hook, TrackCall
@@ -28,8 +28,7 @@ __all__ = ["HookRunner"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
+class _Stage(msgspec.Struct, frozen=True):
     """A stage that a hook overrides. ``waits``: it is a coroutine function."""
 
     hook: Hook
@@ -46,8 +45,7 @@ class _Stage:
         return cls(hook, name, run, inspect.iscoroutinefunction(run))
 
 
-@dataclass(frozen=True, slots=True)
-class _Stages:
+class _Stages(msgspec.Struct, frozen=True):
     """The stages of one hook that it overrides."""
 
     before_evaluation: _Stage | None
@@ -57,10 +55,10 @@ class _Stages:
 
     @classmethod
     def of(cls, hook: Hook) -> _Stages:
-        return cls(**{field.name: _Stage.of(hook, field.name) for field in fields(cls)})
+        return cls(**{name: _Stage.of(hook, name) for name in cls.__struct_fields__})
 
 
-_STAGES: Final = tuple(field.name for field in fields(_Stages))
+_STAGES: Final = _Stages.__struct_fields__
 
 
 class HookRunner:

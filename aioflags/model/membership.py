@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from aioflags.model.detail import BigSegmentsStatus
 
 __all__ = ["Membership"]
 
 
-@dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(msgspec.Struct, frozen=True):
     """The big-segment memberships of one context key.
 
     ``segments`` maps a segment with its generation (``beta-users.g2``) to true if it includes the key, false if it excludes it.

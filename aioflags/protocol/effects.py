@@ -5,8 +5,9 @@ Source: ``data-system.md`` 2.2 and 2.3; ``architecture.md`` 4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 from aioflags.model.change import ChangeSet
 from aioflags.model.result import FallbackDirective
@@ -14,35 +15,30 @@ from aioflags.model.result import FallbackDirective
 __all__ = ["NOTHING", "Completed", "Effect", "Goodbye", "Malformed", "Nothing", "ServerError"]
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(msgspec.Struct, frozen=True):
     """The event was stored until the transfer completes, or was ignored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """A transfer is complete, or the server confirmed that the data is up to date (a change set of kind ``NONE``)."""
 
     change_set: ChangeSet
 
 
-@dataclass(frozen=True, slots=True)
-class Goodbye:
+class Goodbye(msgspec.Struct, frozen=True):
     """The server is about to close the connection. Buffered changes are discarded. ``reason`` may be empty."""
 
     reason: str
     directive: FallbackDirective | None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerError:
+class ServerError(msgspec.Struct, frozen=True):
     """The server aborted the transfer. Buffered changes are discarded. ``reason`` may be empty."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(msgspec.Struct, frozen=True):
     """The event is invalid, and so is its transfer. ``message`` has the place and the problem."""
 
     message: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from aioflags.sources.base import SourceBuilder
 from aioflags.supervisor.policy import SERVER, Policy
@@ -11,8 +12,7 @@ from aioflags.supervisor.policy import SERVER, Policy
 __all__ = ["SourceOptions"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceOptions:
+class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The sources that a supervisor runs.
 
     ``recovers_fdv2``: a fallback directive holds for as long as the server set, otherwise until the client is closed.

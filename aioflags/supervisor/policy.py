@@ -5,8 +5,9 @@ Source: ``data-system.md`` 5.5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from aioflags.model.defaults import MAX_REFUSED_RETRY_DELAY, REFUSED_RETRY_DELAY
 from aioflags.transport.backoff import delay
@@ -14,8 +15,7 @@ from aioflags.transport.backoff import delay
 __all__ = ["SERVER", "Policy"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the states of a source, and pauses between runs of sources.
 
     The first three are limits. They do not apply to the only source that is left:

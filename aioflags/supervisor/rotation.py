@@ -7,7 +7,8 @@ Source: ``data-system.md`` 5.5, 5.6, 6.3 and 6.6; ``architecture.md`` 7.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import msgspec
+from msgspec.structs import replace
 
 from aioflags.sources.base import SourceBuilder
 from aioflags.supervisor.verdict import Verdict
@@ -16,16 +17,14 @@ from aioflags.transport.backoff import RetryState
 __all__ = ["Rotation", "RotationEntry"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RotationEntry:
+class RotationEntry(msgspec.Struct, frozen=True, eq=False):
     """One synchronizer: the builder of the source, and its back-off, which outlives the runs of the source."""
 
     builder: SourceBuilder
-    retry_state: RetryState = field(default_factory=RetryState)
+    retry_state: RetryState = msgspec.field(default_factory=RetryState)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
+class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     """The synchronizers that may run.
 
     ``configured``: the whole FDv2 list. ``fallback``: the FDv1 synchronizer. ``remaining``: the entries that were not removed, in
