@@ -144,6 +144,7 @@ def fractional(flag_key: str, version: int) -> Operator:
         return variant(_buckets(values), of_subject(member(data, _KEY)))
 
     def build(arguments: Sequence[Expression], site: Site) -> Expression:
+        site.is_bound = True  # It knows the key of the flag.
         if not site.in_loop:
             site.reads.add(_KEY)
         first, rest = arguments[:1], arguments[1:]

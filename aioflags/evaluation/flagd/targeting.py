@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from aioflags.evaluation.flagd.affixes import AFFIXES
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS, fractional
 from aioflags.evaluation.flagd.sem_ver import SEM_VER
-from aioflags.evaluation.jsonlogic.compiler import STANDARD_OPERATORS, compile_rule, unknown_operator
+from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, STANDARD_OPERATORS, SharedRules, compile_rule, unknown_operator
 from aioflags.evaluation.jsonlogic.expressions import Expression, Operator, Site, literal
 from aioflags.evaluation.jsonlogic.work import RuleError
 
@@ -29,7 +29,9 @@ _FLAGD: Final = "$flagd"
 _FLAG_KEY_PATH: Final = "$flagd.flagKey"
 
 
-def compile_targeting(rule: Any, flag_key: str, fractional_version: int = LATEST_VERSION) -> Targeting:
+def compile_targeting(
+    rule: Any, flag_key: str, fractional_version: int = LATEST_VERSION, shared: SharedRules = NOTHING_SHARED
+) -> Targeting:
     """Compile the rule of a flag.
 
     The function takes the data of ``context_data.context_data``: the attributes and ``targetingKey``. It adds ``$flagd``.
@@ -38,6 +40,7 @@ def compile_targeting(rule: Any, flag_key: str, fractional_version: int = LATEST
         rule: The rule, with its shared evaluators put in. A ``$ref`` that is left fails when an evaluation reaches it.
         flag_key: The key of the flag, which the rule can read, and which rollouts without seed hash.
         fractional_version: How ``fractional`` hashes, 2 or 3.
+        shared: The shared evaluators, if the same objects are in the rules of several flags. They are compiled once.
 
     Raises:
         RuleError: The rule nests more than 128 levels deep.
@@ -49,7 +52,7 @@ def compile_targeting(rule: Any, flag_key: str, fractional_version: int = LATEST
         "var": Operator(_var(flag_key)),
         "fractional": fractional(flag_key, fractional_version),
     }
-    compiled = compile_rule(rule, operators)
+    compiled = compile_rule(rule, operators, shared)
     evaluate = compiled.rule
     if not compiled.may_read(_FLAGD):
         return lambda data, timestamp: evaluate(data)
@@ -66,6 +69,7 @@ def _var(flag_key: str) -> Callable[[Sequence[Expression], Site], Expression]:
 
     def build(arguments: Sequence[Expression], site: Site) -> Expression:
         if not site.in_loop and len(arguments) == 1 and arguments[0].is_literal and arguments[0].value == _FLAG_KEY_PATH:
+            site.is_bound = True
             return literal(flag_key)
         return build_var(arguments, site)
 

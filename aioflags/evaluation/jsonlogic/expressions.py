@@ -49,8 +49,8 @@ class Site:
     """The rule may read any part of its data, or all of it."""
     reads: set[str] = field(default_factory=set[str])
     """The members of the data that the rule reads."""
-    size: int = 0
-    """How many operations were compiled so far."""
+    is_bound: bool = False
+    """The compiled form holds for one flag only."""
     loop_size: int = 0
     """How many operations the loop argument of the current operation has."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from aioflags.evaluation.jsonlogic.compiler import compile_rule
+from aioflags.evaluation.jsonlogic.compiler import SharedRules, compile_rule
 from aioflags.evaluation.jsonlogic.work import MAX_TEXT, MAX_WORK, RuleError
 
 BIG = {"list": list(range(1000)), "text": "x" * (MAX_TEXT // 2 + 1), "needle": "y"}
@@ -34,7 +35,7 @@ def test_a_rule_with_more_levels_does_not_compile(levels: int) -> None:
         compile_rule(nested(levels))
 
 
-def test_a_stack_that_is_nearly_full_is_reported() -> None:
+def test_a_stack_that_is_nearly_full_is_reported_when_a_rule_is_evaluated() -> None:
     rule = nested(127, leaf={"var": "x"})
     compiled = compile_rule(rule)
 
@@ -44,8 +45,53 @@ def test_a_stack_that_is_nearly_full_is_reported() -> None:
     depth = len(__import__("inspect").stack())
     with pytest.raises(RuleError, match="stack"):
         descend(sys.getrecursionlimit() - depth - 40, lambda: compiled.rule({}))
-    with pytest.raises(RuleError, match="stack"):
-        descend(sys.getrecursionlimit() - depth - 40, lambda: compile_rule(rule))
+    # A flag is compiled once. It must not matter where.
+    assert descend(sys.getrecursionlimit() - depth - 40, lambda: compile_rule(rule)).rule({}) is True
+
+
+def operations(inner: Any) -> Any:
+    return {"!": inner}
+
+
+def operations_with_lists(inner: Any) -> Any:
+    return {"!": [inner]}
+
+
+def arrays(inner: Any) -> Any:
+    return [inner]
+
+
+def data(inner: Any) -> Any:
+    return {"a": inner, "b": 1}
+
+
+def alternatives(inner: Any) -> Any:
+    return {"if": [False, 1, inner]}
+
+
+def unknown_operators(inner: Any) -> Any:
+    return {"unknown": [inner]}
+
+
+@pytest.mark.parametrize(
+    ("wrap", "levels"),
+    [(operations, 1), (operations_with_lists, 2), (arrays, 1), (data, 1), (alternatives, 2), (unknown_operators, 2)],
+)
+def test_levels_are_counted_in_every_shape(wrap: Callable[[Any], Any], levels: int) -> None:
+    def wrapped(times: int, inner: Any) -> Any:
+        for _ in range(times):
+            inner = wrap(inner)
+        return inner
+
+    most = 128 // levels
+    compile_rule(wrapped(most, "x"))
+    compile_rule(wrapped(most - 1, ["x"]))
+    shared = wrapped(most // 2, "x")
+    known = SharedRules([shared])
+    compile_rule(wrapped(most - most // 2, shared), shared=known)
+    for rule in (wrapped(most + 1, "x"), wrapped(most, ["x"]), wrapped(most - most // 2 + 1, shared)):
+        with pytest.raises(RuleError, match="more than 128 levels"):
+            compile_rule(rule, shared=known)
 
 
 @pytest.mark.parametrize(
