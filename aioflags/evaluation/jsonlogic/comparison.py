@@ -48,7 +48,8 @@ def _equality(equal: Callable[..., bool], *, negated: bool) -> Operator:
             for variable, constant in (arguments, arguments[::-1]):
                 if variable.name is not None and constant.is_literal and constant.value.__class__ is str:
                     compiled = _has_text(equal, variable, constant.value, negated=negated)
-                    return Expression(compiled, is_boolean=True)
+                    choices = None if negated else {variable.name: frozenset({constant.value})}
+                    return Expression(compiled, is_boolean=True, choices=choices)
         return general.build(arguments, site)
 
     return Operator(build)

@@ -8,19 +8,34 @@ Source: ``flagd.md`` 6.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from aioflags.evaluation.jsonlogic.coercion import truthy
 from aioflags.evaluation.jsonlogic.work import RuleError
 
-__all__ = ["ABSENT", "Build", "Data", "Expression", "Operator", "Rule", "Site", "argument", "condition", "function", "literal"]
+__all__ = [
+    "ABSENT",
+    "Build",
+    "Choices",
+    "Data",
+    "Expression",
+    "Operator",
+    "Rule",
+    "Site",
+    "argument",
+    "condition",
+    "function",
+    "literal",
+]
 
 Data: TypeAlias = Any
 """What a rule reads: any JSON value, usually an object. Tuples are arrays and mappings are objects, too."""
 Rule: TypeAlias = Callable[[Data], Any]
 """A compiled rule: a function of the data."""
+Choices: TypeAlias = Mapping[str, frozenset[str]]
+"""A condition: each of these members of the data is one of its texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +50,8 @@ class Expression:
     """The name that a variable without fallback reads, if it is one name that is no array index."""
     is_boolean: bool = False
     """Whether every result is ``True`` or ``False``."""
+    choices: Choices | None = None
+    """The same condition, if there is one. It holds for data whose members are texts or null."""
 
 
 @dataclass(slots=True)

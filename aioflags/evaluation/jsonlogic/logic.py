@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aioflags.evaluation.jsonlogic.coercion import truthy
+from aioflags.evaluation.jsonlogic.decision_table import decision_table, intersection
 from aioflags.evaluation.jsonlogic.expressions import (
     ABSENT,
     Data,
@@ -39,7 +40,10 @@ def _build_if(arguments: Sequence[Expression], site: Site) -> Expression:
     if not branches:
         return otherwise
     is_boolean = otherwise.is_boolean and all(branch.is_boolean for _, branch in branches)
-    return Expression(_choose(branches, otherwise), is_boolean=is_boolean)
+    choose = _choose(branches, otherwise)
+    outcomes = [*(branch.rule for _, branch in branches), otherwise.rule]
+    table = decision_table([test.choices for test, _ in branches], outcomes, choose)
+    return Expression(table or choose, is_boolean=is_boolean)
 
 
 def _choose(branches: Sequence[tuple[Expression, Expression]], otherwise: Expression) -> Rule:
@@ -99,7 +103,9 @@ def _build_shortcut(arguments: Sequence[Expression], *, stops_at: bool) -> Expre
     if len(kept) == 1:
         return kept[0]
     if all(expression.is_boolean for expression in kept):
-        return Expression(_boolean_shortcut([expression.rule for expression in kept], stops_at=stops_at), is_boolean=True)
+        choices = None if stops_at else intersection([expression.choices for expression in kept])
+        rule = _boolean_shortcut([expression.rule for expression in kept], stops_at=stops_at)
+        return Expression(rule, is_boolean=True, choices=choices)
     *before, last = (expression.rule for expression in kept)
 
     def first_or_last(data: Data) -> Any:

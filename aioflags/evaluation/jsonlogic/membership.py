@@ -35,32 +35,37 @@ def _build(arguments: Sequence[Expression], site: Site) -> Expression:
     """``in``, with a lookup instead of a search if the array is a literal."""
     if len(arguments) < 2 or not all(argument.is_literal for argument in arguments[1:]) or not is_array(arguments[1].value):
         return _GENERAL.build(arguments, site)
-    return Expression(_is_one_of(arguments[0], arguments[1].value), is_boolean=True)
+    return _is_one_of(arguments[0], arguments[1].value)
 
 
-def _is_one_of(needle: Expression, elements: Iterable[Any]) -> Rule:
+def _is_one_of(needle: Expression, elements: Iterable[Any]) -> Expression:
     """Whether a value is one of the elements. Arrays and objects are not equal to anything, so only scalars count."""
-    scalars = [element for element in elements if kind_of(element) < Kind.ARRAY]
+    scalars = frozenset(_distinct(element) for element in elements if kind_of(element) < Kind.ARRAY)
     texts = frozenset(element for element in scalars if kind_of(element) is Kind.TEXT)
-    if len(texts) != len(frozenset(map(_distinct, scalars))):
-        return _is_one_of_mixed(needle.rule, frozenset(map(_distinct, scalars)))
-    name, read = needle.name, needle.rule
-    if name is None:
+    if len(texts) < len(scalars):
+        return Expression(_is_one_of_mixed(needle.rule, scalars), is_boolean=True)
+    if needle.name is None:
+        return Expression(_is_one_of_texts(needle.rule, texts), is_boolean=True)
+    return Expression(_variable_is_one_of(needle.name, needle.rule, texts), is_boolean=True, choices={needle.name: texts})
 
-        def is_one_of(data: Any) -> bool:
-            value = read(data)
-            return value.__class__ is str and value in texts
 
-        return is_one_of
+def _is_one_of_texts(read: Rule, texts: frozenset[str]) -> Rule:
+    def is_one_of(data: Any) -> bool:
+        value = read(data)
+        return kind_of(value) is Kind.TEXT and value in texts
 
-    def variable_is_one_of(data: Any) -> bool:
+    return is_one_of
+
+
+def _variable_is_one_of(name: str, read: Rule, texts: frozenset[str]) -> Rule:
+    def is_one_of(data: Any) -> bool:
         try:
             return data.get(name) in texts
         except (AttributeError, TypeError):  # The data are not an object, or the value is an array or an object.
             value = read(data)
             return kind_of(value) is Kind.TEXT and value in texts
 
-    return variable_is_one_of
+    return is_one_of
 
 
 def _is_one_of_mixed(read: Rule, scalars: frozenset[Any]) -> Rule:

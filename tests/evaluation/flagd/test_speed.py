@@ -26,6 +26,7 @@ def chain(count: int) -> Any:
     [
         pytest.param({"if": [{"in": [PLAN, ["a", "b", "c", "d", "e"]]}, "on", None]}, 250, id="one of 5 values"),
         pytest.param(chain(10), 900, id="ten rules"),
+        pytest.param(chain(60), 900, id="sixty rules"),
         pytest.param({"fractional": BUCKETS}, 700, id="rollout"),
         pytest.param(
             {"fractional": [{"cat": [{"var": "$flagd.flagKey"}, {"var": "email"}]}, *BUCKETS]}, 700, id="rollout with seed"
