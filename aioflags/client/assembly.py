@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import TypeAlias
-
-import msgspec
 
 from aioflags.client.analytics import Analytics
 from aioflags.client.data_updates import DataUpdates, first_snapshot
@@ -32,7 +31,8 @@ RegisterPlugin: TypeAlias = Callable[[Plugin, EnvironmentMetadata], Awaitable[No
 """Hands the client to a plugin."""
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
     """The parts of one client that its methods use. None of them binds an event loop before the start."""
 
     holder: SnapshotHolder

@@ -15,11 +15,9 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile, zip_longest
 from typing import Any, Final, TypeAlias
-
-import msgspec
-from msgspec.structs import replace
 
 from aioflags.evaluation.character_sets import ANY, END, NEWLINE, NULLABLE, characters
 from aioflags.evaluation.pattern_tree import ONE_CHARACTER, Node, Tree
@@ -84,7 +82,8 @@ def _searched(attempt: Steps, nodes: Sequence[Node], flags: int) -> Steps:
     return _sum((_TEST, _TEST), attempt, tuple(coefficient / period for coefficient in _summed(attempt)))
 
 
-class _Cost(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Cost:
     """The cost of matching from one place of the pattern to its end.
 
     ``first``: the characters that can come next. ``steps``: the bound of an attempt, in the length of the remaining text.

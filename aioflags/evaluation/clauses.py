@@ -6,9 +6,8 @@ Source: ``evaluation.md`` 3.4.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from aioflags.evaluation.attributes import clean_kind, finder, reference
 from aioflags.evaluation.compiled import ReportProblem
@@ -27,7 +26,8 @@ __all__ = ["SEGMENT_MATCH", "InClause", "as_in_clause", "compile_clause", "named
 SEGMENT_MATCH = "segmentMatch"
 
 
-class InClause(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class InClause:
     """A clause that tests whether a top-level attribute is one of some scalars. Rules evaluate it by table."""
 
     kind: str

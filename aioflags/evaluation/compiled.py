@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -19,7 +20,8 @@ ReportProblem: TypeAlias = Callable[[str], None]
 _COUNTED: Final = Tracking()
 
 
-class CompiledFlag(msgspec.Struct, frozen=True, eq=False):
+@dataclass(slots=True, eq=False, frozen=True)
+class CompiledFlag:
     """A flag that can be evaluated.
 
     ``prerequisites`` and ``segments``: the keys of its prerequisites, and of the segments that its rules name.
@@ -28,12 +30,14 @@ class CompiledFlag(msgspec.Struct, frozen=True, eq=False):
     key: str
     version: int
     evaluate: Evaluate
+    _: KW_ONLY
     prerequisites: tuple[str, ...] = ()
     segments: frozenset[str] = frozenset()
     tracking: Tracking = _COUNTED
 
 
-class CompiledSegment(msgspec.Struct, frozen=True, eq=False):
+@dataclass(slots=True, eq=False, frozen=True)
+class CompiledSegment:
     """A segment that can be evaluated. It contains ``users``, and every other context for which ``holds_also`` is true."""
 
     users: frozenset[str]

@@ -6,9 +6,8 @@ If a definition cannot be compiled, the result is a flag that answers ``MALFORME
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-import msgspec
 
 from aioflags.evaluation.answers import malformed
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["LAUNCHDARKLY", "Dialect"]
 
 
-class Dialect(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Dialect:
     """The compilers of one provider's definitions.
 
     The methods raise nothing except :class:`RecursionError`. That error depends on the stack of the caller, so it must not be kept

@@ -6,6 +6,7 @@ Source: ``data-system.md`` 7.2.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -28,12 +29,13 @@ _COMPARISONS_PER_SLICE: Final = 50
 """The same if each change is compared with the present definition."""
 
 
-class Items(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Items:
     """Live definitions by key, and the versions of the deleted ones. Never changed after it is made."""
 
-    flags: Mapping[str, FlagDefinition] = msgspec.field(default_factory=dict[str, FlagDefinition])
-    segments: Mapping[str, SegmentDefinition] = msgspec.field(default_factory=dict[str, SegmentDefinition])
-    tombstones: Mapping[Item, int] = msgspec.field(default_factory=dict[Item, int])
+    flags: Mapping[str, FlagDefinition] = field(default_factory=dict[str, FlagDefinition])
+    segments: Mapping[str, SegmentDefinition] = field(default_factory=dict[str, SegmentDefinition])
+    tombstones: Mapping[Item, int] = field(default_factory=dict[Item, int])
 
     def get(self, item: Item) -> Definition | None:
         """The live definition of that kind and key."""

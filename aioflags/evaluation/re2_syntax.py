@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, TypeAlias
-
-import msgspec
 
 from aioflags.evaluation.pattern_tree import ONE_CHARACTER, Node, Tree, members
 
@@ -54,7 +53,8 @@ def _kind(character: str) -> int:
     return 2 if character.isspace() else 3
 
 
-class Re2Pattern(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Re2Pattern:
     """``text``: the pattern for RE2. ``alphabet`` maps subjects beyond ASCII; without it, RE2 searches only ASCII subjects."""
 
     text: str

@@ -6,9 +6,8 @@ Source: ``evaluation.md`` 3.4.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from aioflags.evaluation.clauses import InClause
 from aioflags.evaluation.operators import scalar_key
@@ -18,7 +17,8 @@ from aioflags.model.values import is_array
 __all__ = ["KindTables", "Table", "tables_of"]
 
 
-class Table(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Table:
     """The rules that a value of one attribute matches: one bit for each rule.
 
     ``by_value``: for values that a clause names. ``default_bits``: for other values. ``absent``: for a missing attribute. A rule
@@ -47,7 +47,8 @@ class Table(msgspec.Struct, frozen=True):
         return self.default_bits ^ differing
 
 
-class KindTables(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class KindTables:
     """The tables for contexts of one kind. ``absent``: the rules that match without a context of that kind."""
 
     kind: str

@@ -13,9 +13,8 @@ Source: ``evaluation.md`` 3.4.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, final
-
-import msgspec
 
 from aioflags.evaluation.clauses import InClause, as_in_clause, compile_clause
 from aioflags.evaluation.compiled import ReportProblem
@@ -34,7 +33,8 @@ Served: TypeAlias = "Callable[[Context, Scope], T]"
 
 
 @final
-class Always(msgspec.Struct, Generic[T], frozen=True):
+@dataclass(frozen=True, slots=True)
+class Always(Generic[T]):
     """An outcome that does not depend on the context."""
 
     value: T
@@ -51,7 +51,8 @@ def served_by(outcome: RuleOutcome[T]) -> Served[T]:
     return lambda context, scope: value
 
 
-class RuleSpec(msgspec.Struct, Generic[T], frozen=True):
+@dataclass(frozen=True, slots=True)
+class RuleSpec(Generic[T]):
     """A rule to compile: clauses that all must match, an optional last condition, and the outcome."""
 
     clauses: Sequence[Clause]

@@ -12,10 +12,10 @@ import logging
 import math
 from collections.abc import Generator
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
-import msgspec
 from anyio.abc import TaskGroup
 
 from aioflags.events.batch import Batch
@@ -221,10 +221,11 @@ class Outbox:
         self._delivered.send()
 
 
-class _Delivery(msgspec.Struct):
+@dataclass(slots=True)
+class _Delivery:
     """A batch that is being delivered. ``events`` and ``evaluations``: how many of it are settled."""
 
     batch: Batch
-    done: anyio.Event = msgspec.field(default_factory=anyio.Event)
+    done: anyio.Event = field(default_factory=anyio.Event)
     events: int = 0
     evaluations: int = 0

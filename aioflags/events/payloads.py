@@ -9,9 +9,9 @@ import logging
 import uuid
 import zlib
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 from anyio.lowlevel import checkpoint
 
 from aioflags.events.batch import Batch
@@ -31,7 +31,8 @@ _COMPRESSED_SLICE: Final = 4 * 1024
 """Bytes that are compressed between two pauses, which takes about as long."""
 
 
-class EventPayload(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPayload:
     """The body of one POST, and its numbers of events and counted evaluations. ``id`` stays the same in a retry."""
 
     body: bytes

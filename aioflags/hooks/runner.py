@@ -9,11 +9,11 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import anyio
-import msgspec
 
 from aioflags.hooks.deferred import DeferredHooks
 from aioflags.hooks.hook import Data, EvaluationCall, Hook, TrackCall
@@ -28,7 +28,8 @@ __all__ = ["HookRunner"]
 T = TypeVar("T")
 
 
-class _Stage(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Stage:
     """A stage that a hook overrides. ``waits``: it is a coroutine function."""
 
     hook: Hook
@@ -45,7 +46,8 @@ class _Stage(msgspec.Struct, frozen=True):
         return cls(hook, name, run, inspect.iscoroutinefunction(run))
 
 
-class _Stages(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Stages:
     """The stages of one hook that it overrides."""
 
     before_evaluation: _Stage | None
@@ -55,10 +57,10 @@ class _Stages(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, hook: Hook) -> _Stages:
-        return cls(**{name: _Stage.of(hook, name) for name in cls.__struct_fields__})
+        return cls(**{field.name: _Stage.of(hook, field.name) for field in fields(cls)})
 
 
-_STAGES: Final = _Stages.__struct_fields__
+_STAGES: Final = tuple(field.name for field in fields(_Stages))
 
 
 class HookRunner:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import msgspec
+from dataclasses import dataclass
 
 from aioflags.model.detail import BigSegmentsStatus
 
 __all__ = ["Membership"]
 
 
-class Membership(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Membership:
     """The big-segment memberships of one context key.
 
     ``segments`` maps a segment with its generation (``beta-users.g2``) to true if it includes the key, false if it excludes it.

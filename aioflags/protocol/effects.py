@@ -5,9 +5,8 @@ Source: ``data-system.md`` 2.2 and 2.3; ``architecture.md`` 4.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, TypeAlias
-
-import msgspec
 
 from aioflags.model.change import ChangeSet
 from aioflags.model.result import FallbackDirective
@@ -15,30 +14,35 @@ from aioflags.model.result import FallbackDirective
 __all__ = ["NOTHING", "Completed", "Effect", "Goodbye", "Malformed", "Nothing", "ServerError"]
 
 
-class Nothing(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Nothing:
     """The event was stored until the transfer completes, or was ignored."""
 
 
-class Completed(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Completed:
     """A transfer is complete, or the server confirmed that the data is up to date (a change set of kind ``NONE``)."""
 
     change_set: ChangeSet
 
 
-class Goodbye(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Goodbye:
     """The server is about to close the connection. Buffered changes are discarded. ``reason`` may be empty."""
 
     reason: str
     directive: FallbackDirective | None
 
 
-class ServerError(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ServerError:
     """The server aborted the transfer. Buffered changes are discarded. ``reason`` may be empty."""
 
     reason: str
 
 
-class Malformed(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Malformed:
     """The event is invalid, and so is its transfer. ``message`` has the place and the problem."""
 
     message: str

@@ -8,11 +8,10 @@ Source: ``data-system.md`` 1.5, 1.6, 2.3 and 4.1.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 import anyio
-import msgspec
 
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.defaults import MIN_POLL_INTERVAL, POLL_INTERVAL
@@ -37,7 +36,8 @@ ReadHead: TypeAlias = Callable[[Mapping[str, str]], FallbackDirective | None]
 _UNCHANGED: Final = Completed(ChangeSet.unchanged())
 
 
-class PollOutcome(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollOutcome:
     """The outcome of a poll: a change set or an error.
 
     ``retry_after``: seconds that the server asked clients to wait. ``is_refused``: the service refused the request, so another poll
@@ -147,7 +147,7 @@ class Poller:
                 state.not_before = end + wait
                 if pause is not None:
                     wait = max(wait, pause(outcome))
-                    outcome = msgspec.structs.replace(outcome, is_refused=False)
+                    outcome = replace(outcome, is_refused=False)
                 update = as_update(outcome)
                 yield update
                 if update.directive is not None or update.state is SourceState.OFF:
@@ -164,7 +164,7 @@ class Poller:
     async def _poll(self, transport: HttpTransport, url: Callable[[], str]) -> PollOutcome:
         """One poll. Its error has the address."""
         outcome = await self._attempt(transport, url)
-        return outcome if outcome.error is None else msgspec.structs.replace(outcome, error=located(outcome.error, self._requested))
+        return outcome if outcome.error is None else replace(outcome, error=located(outcome.error, self._requested))
 
     async def _attempt(self, transport: HttpTransport, url: Callable[[], str]) -> PollOutcome:
         self.latched = None

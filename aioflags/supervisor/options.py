@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import msgspec
+from dataclasses import dataclass
 
 from aioflags.sources.base import SourceBuilder
 from aioflags.supervisor.policy import SERVER, Policy
@@ -12,7 +11,8 @@ from aioflags.supervisor.policy import SERVER, Policy
 __all__ = ["SourceOptions"]
 
 
-class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
     """The sources that a supervisor runs.
 
     ``recovers_fdv2``: a fallback directive holds for as long as the server set, otherwise until the client is closed.

@@ -5,9 +5,8 @@ Source: ``data-system.md`` 5.5.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-
-import msgspec
 
 from aioflags.model.defaults import MAX_REFUSED_RETRY_DELAY, REFUSED_RETRY_DELAY
 from aioflags.transport.backoff import delay
@@ -15,7 +14,8 @@ from aioflags.transport.backoff import delay
 __all__ = ["SERVER", "Policy"]
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
     """Limits on the states of a source, and pauses between runs of sources.
 
     The first three are limits. They do not apply to the only source that is left:

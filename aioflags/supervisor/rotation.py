@@ -7,8 +7,7 @@ Source: ``data-system.md`` 5.5, 5.6, 6.3 and 6.6; ``architecture.md`` 7.
 
 from __future__ import annotations
 
-import msgspec
-from msgspec.structs import replace
+from dataclasses import dataclass, field, replace
 
 from aioflags.sources.base import SourceBuilder
 from aioflags.supervisor.verdict import Verdict
@@ -17,14 +16,16 @@ from aioflags.transport.backoff import RetryState
 __all__ = ["Rotation", "RotationEntry"]
 
 
-class RotationEntry(msgspec.Struct, frozen=True, eq=False):
+@dataclass(frozen=True, slots=True, eq=False)
+class RotationEntry:
     """One synchronizer: the builder of the source, and its back-off, which outlives the runs of the source."""
 
     builder: SourceBuilder
-    retry_state: RetryState = msgspec.field(default_factory=RetryState)
+    retry_state: RetryState = field(default_factory=RetryState)
 
 
-class Rotation(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
     """The synchronizers that may run.
 
     ``configured``: the whole FDv2 list. ``fallback``: the FDv1 synchronizer. ``remaining``: the entries that were not removed, in

@@ -13,12 +13,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import anyio
 import anyio.lowlevel
-import msgspec
 
 from aioflags.model.change import Selector
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Result, Update
@@ -35,7 +34,8 @@ Absorb: TypeAlias = Callable[[str, Result], Awaitable[Verdict]]
 """Gets the name of a source and one of its results; returns the verdict on the source."""
 
 
-class Role(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
     """How a source is used: how it is opened, what it may yield, and how its failure is reported.
 
     ``may_end``: it is not a failure if the source ends after a result. ``obeys_directives``: false for FDv1, which has no further
@@ -60,7 +60,7 @@ SYNCHRONIZER: Final = Role(
     results=(Update,),
     failed=lambda error, directive: Update(state=SourceState.OFF, error=error, directive=directive),
 )
-FDV1: Final = msgspec.structs.replace(SYNCHRONIZER, obeys_directives=False)
+FDV1: Final = replace(SYNCHRONIZER, obeys_directives=False)
 
 
 class SourceRun:

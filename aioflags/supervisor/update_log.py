@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable
+from dataclasses import dataclass, replace
 from typing import Final
-
-import msgspec
-from msgspec.structs import replace
 
 from aioflags.model.result import Basis, FetchFailure, Result, Update
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
@@ -25,7 +23,8 @@ _MAX_CAUSES: Final = 20
 """How many causes of one outage are logged as warnings."""
 
 
-class _Line(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _Line:
     """A line about a source that stopped. The name of the source comes before ``event``."""
 
     level: int

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
-
-import msgspec
 
 from aioflags.model.source_state import ErrorInfo, FailureKind
 from aioflags.protocol.failures import is_recoverable
@@ -36,7 +35,8 @@ class RequestFailed(Exception):  # noqa: N818 - sources turn it into a result; i
         return read_retry_after(self.error.status_code, self.headers)
 
 
-class Response(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Response:
     """The status and headers of a response to a POST. Header names are in lower case."""
 
     status: int

@@ -6,6 +6,7 @@ An example of msgspec's messages: ``Expected `str`, got `int` - at `$.rules[0].o
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -28,7 +29,8 @@ _EXPECTED: Final = {"str": "string", "int": "whole number", "float": "number", "
 _GOT: Final = {"str": "string", "int": "number", "float": "fractional number", "bool": "boolean"}
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
     """One error. ``path`` is its place in the decoded value, empty for the whole. ``offset`` is in bytes, for a syntax error."""
 
     text: str
