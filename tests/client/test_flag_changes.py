@@ -132,6 +132,34 @@ async def test_a_flag_that_changes_twice_before_a_read_is_reported_once() -> Non
         assert await waiting(changes) == [FlagChange("f")]
 
 
+@pytest.mark.holds("DS-95")
+async def test_a_follower_that_is_slow_or_raises_delays_no_other() -> None:
+    source = MemorySource({"f": 1})
+
+    async def raising() -> None:
+        async for _ in client.changes():
+            raise RuntimeError("mine")
+
+    async def slow() -> None:
+        async for _ in client.changes():
+            await asyncio.sleep(60)
+
+    async def steady() -> list[float]:
+        return [await client.variation("f", USER, 0) async for _ in client.changes()]
+
+    async with client_of(source) as client:
+        broken, late, other = (asyncio.create_task(follow()) for follow in (raising, slow, steady))
+        for value in (2, 3, 4):
+            await asyncio.sleep(1)
+            source.update(source.flag("f").value_for_all(value))
+        await asyncio.sleep(1)
+        assert (broken.done(), late.done()) == (True, False)
+    assert await other == [2, 3, 4]
+    with pytest.raises(RuntimeError, match="mine"):
+        await broken
+    await late
+
+
 async def test_an_iteration_ends_after_the_pending_changes_when_the_client_closes() -> None:
     source = MemorySource({"f": 1})
     client = client_of(source)
