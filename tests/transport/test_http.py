@@ -135,6 +135,22 @@ async def test_a_response_that_does_not_arrive_times_out() -> None:
     assert "25 s" in failure.error.message
 
 
+@pytest.mark.holds("CS-O26")
+async def test_requests_have_the_time_limits_of_the_options(respx_mock: respx.MockRouter) -> None:
+    route = respx_mock.get(HOME).respond(200)
+    async with HttpTransport(Http(connect_timeout=2, read_timeout=3)) as transport, transport.get(HOME, {}):
+        pass
+    limits = route.calls.last.request.extensions["timeout"]
+    assert (limits["connect"], limits["read"]) == (2, 3)
+
+
+@pytest.mark.holds("CS-O26")
+async def test_requests_are_made_by_the_client_of_the_factory() -> None:
+    service = Service(FINE)
+    assert await got(service) == b"body"
+    assert len(service.clients) == len(service.requests) == 1
+
+
 async def test_a_client_without_timeouts_keeps_none() -> None:
     service = Service(Answer(after=10_000.0))
     client = service.client()
