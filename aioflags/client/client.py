@@ -101,12 +101,13 @@ class Client(EvaluationMethods, EventMethods):
             ConfigError: the document has a mistake. The message names the place. For a file ``start`` raises it.
         """
         # Few clients read documents.
-        from aioflags.client.local_documents import memory_source, read_source  # noqa: PLC0415 - as above
+        from aioflags.client.local_documents import read_source  # noqa: PLC0415 - as above
         from aioflags.evaluation.snapshot import Snapshot  # noqa: PLC0415 - the constructor imports it
+        from aioflags.sources.memory import MemorySource  # noqa: PLC0415 - as above
 
         config = require("config", Config() if config is None else config, Config)
         if isinstance(data, Mapping):
-            return cls("", replace(config, data_system=DataSystem.custom(synchronizers=[memory_source(data)])))
+            return cls("", replace(config, data_system=DataSystem.custom(synchronizers=[MemorySource.from_document(data)])))
         if isinstance(data, str) and data.lstrip().startswith("{"):
             raise ConfigError("data: this is a document as text; json.loads makes a mapping of it")
         if not isinstance(data, (str, os.PathLike)):

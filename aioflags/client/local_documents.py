@@ -1,9 +1,8 @@
-"""The sources of :meth:`Client.local <aioflags.client.client.Client.local>`: a document in memory, or in a file."""
+"""The source of :meth:`Client.local <aioflags.client.client.Client.local>` for a document in a file."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 
 from aioflags.errors import ConfigError
@@ -11,12 +10,7 @@ from aioflags.protocol.documents.document import read_document
 from aioflags.runtime.regular_files import read_in_time
 from aioflags.sources.memory import MemorySource
 
-__all__ = ["memory_source", "read_source"]
-
-
-def memory_source(document: Mapping[str, object]) -> MemorySource:
-    """A source with the document. Raises :class:`ConfigError`."""
-    return MemorySource.from_document(document)
+__all__ = ["read_source"]
 
 
 async def read_source(path: Path) -> MemorySource:
