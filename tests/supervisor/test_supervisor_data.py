@@ -14,11 +14,8 @@ from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import Basis, FallbackDirective, Update
 from aioflags.model.source_state import SourceState
+from tests.supervisor.source_cases import GOOD, INTERRUPTED, OFF, SILENT, VALID
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, data, failure, off, valid
-
-VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF
-GOOD: Script = [valid(1), HANG]
-SILENT: Script = [HANG]
 
 
 @pytest.mark.parametrize(

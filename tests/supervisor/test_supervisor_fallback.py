@@ -10,12 +10,8 @@ import pytest
 
 from aioflags.model.result import FallbackDirective
 from aioflags.model.source_state import SourceState
+from tests.supervisor.source_cases import INTERRUPTED, OFF, SILENT, VALID
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, failure, off, valid
-
-VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF
-GOOD: Script = [valid(1), HANG]
-SILENT: Script = [HANG]
-
 
 # -- a restart after a directive
 

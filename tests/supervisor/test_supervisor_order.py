@@ -7,12 +7,8 @@ import pytest
 
 from aioflags.model.result import FallbackDirective, Update
 from aioflags.model.source_state import FailureKind, SourceState
+from tests.supervisor.source_cases import GOOD, INTERRUPTED, OFF, SILENT, VALID
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, data, down, failure, off, valid
-
-VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF
-GOOD: Script = [valid(1), HANG]
-SILENT: Script = [HANG]
-
 
 # -- errors in a status
 

@@ -11,10 +11,9 @@ import pytest
 from aioflags.model.result import FallbackDirective, Update
 from aioflags.model.source_state import SourceState
 from aioflags.runtime.clock import now
+from tests.supervisor.source_cases import GOOD, INTERRUPTED, OFF, VALID
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, failure, off, valid
 
-VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF
-GOOD: Final[Script] = [valid(1), HANG]
 REFUSED: Final[Script] = [off(401)]
 
 
