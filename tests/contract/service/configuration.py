@@ -100,7 +100,7 @@ def _fdv1_source(params: SdkConfigParams) -> SourceBuilder | None:
 def _persistence(params: PersistentStoreParams, mode: Literal["read_only", "read_write"]) -> Persistence:
     store, cache = params.store, params.cache
     if store.type != "redis":
-        raise ConfigError(f"store: there is no {store.type} store")
+        raise ConfigError(f"store: this service cannot use a {store.type} store")
     redis = RedisStore(store.dsn, prefix=store.prefix or "")
     if cache.ttl is None:
         return Persistence(store=redis, mode=mode, cache=cache.mode)
