@@ -77,8 +77,8 @@ class SharedRules:
 
     def __init__(self, parts: Iterable[Any]) -> None:
         """``parts``: the objects in the rules, not copies."""
-        self._parts = tuple(parts)  # An identity is unique as long as the object lives.
-        self.ids = frozenset(map(id, self._parts))
+        self._parts: tuple[Any, ...] = tuple(parts)  # An identity is unique as long as the object lives.
+        self.ids: frozenset[int] = frozenset(map(id, self._parts))
         """The identities of the parts."""
         self._compiled: dict[tuple[int, bool], _Part] = {}
 
