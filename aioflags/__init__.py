@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from aioflags.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
-    from aioflags.client.ambient import current_context, use_context
     from aioflags.client.client import Client
-    from aioflags.client.flag_changes import FlagChange, ValueChange
-    from aioflags.client.flags import Flags, FlagsState
-    from aioflags.client.typed import Flag
+    from aioflags.client_core.ambient import current_context, use_context
+    from aioflags.client_core.flag_changes import FlagChange, ValueChange
+    from aioflags.client_core.flags import Flags, FlagsState
+    from aioflags.client_core.typed import Flag
     from aioflags.config.config import Config
     from aioflags.config.data_system import DataSystem
     from aioflags.config.persistence import Persistence
@@ -70,11 +70,11 @@ if not TYPE_CHECKING:
     __getattr__ = on_demand(
         __name__,
         {  # the same modules and names as in the block for type checkers
-            "aioflags.client.ambient": ("current_context", "use_context"),
+            "aioflags.client_core.ambient": ("current_context", "use_context"),
             "aioflags.client.client": ("Client",),
-            "aioflags.client.flag_changes": ("FlagChange", "ValueChange"),
-            "aioflags.client.flags": ("Flags", "FlagsState"),
-            "aioflags.client.typed": ("Flag",),
+            "aioflags.client_core.flag_changes": ("FlagChange", "ValueChange"),
+            "aioflags.client_core.flags": ("Flags", "FlagsState"),
+            "aioflags.client_core.typed": ("Flag",),
             "aioflags.config.config": ("Config",),
             "aioflags.config.data_system": ("DataSystem",),
             "aioflags.config.persistence": ("Persistence",),

@@ -24,7 +24,7 @@ except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(_message, name=_missing.name) from None
 
 from aioflags.client.client import Client
-from aioflags.client.flags import Flags
+from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.runtime.validation import require
 from aioflags.web.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags

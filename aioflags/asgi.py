@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Mutabl
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from aioflags.client.ambient import use_context
 from aioflags.client.client import Client
-from aioflags.client.flags import Flags
+from aioflags.client_core.ambient import use_context
+from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.web.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
 

@@ -26,7 +26,7 @@ except ModuleNotFoundError as _missing:
 
 from aioflags import asgi
 from aioflags.client.client import Client
-from aioflags.client.flags import Flags
+from aioflags.client_core.flags import Flags
 from aioflags.model.context import Context
 from aioflags.web.application_client import ClientOrMaker, ContextOf
 

@@ -1,1 +1,1 @@
-"""The client: its public methods, how it is assembled, and the fast path of an evaluation."""
+"""The client for LaunchDarkly: how it is assembled, and what only this client has."""

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aioflags.client.lifecycle import Background
 from aioflags.client.service import ServiceConnection
+from aioflags.client_core.lifecycle import Background
 from aioflags.config.config import Config
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder

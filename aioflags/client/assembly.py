@@ -10,11 +10,11 @@ from typing import TypeAlias
 from aioflags.client.analytics import Analytics
 from aioflags.client.data_updates import DataUpdates, first_snapshot
 from aioflags.client.environment_metadata import environment_metadata
-from aioflags.client.evaluator import Evaluator
-from aioflags.client.flag_changes import FlagTracker
-from aioflags.client.lifecycle import Lifecycle
 from aioflags.client.service import ServiceConnection
-from aioflags.client.status import StatusCell
+from aioflags.client_core.evaluator import Evaluator
+from aioflags.client_core.flag_changes import FlagTracker
+from aioflags.client_core.lifecycle import Lifecycle
+from aioflags.client_core.status import StatusCell
 from aioflags.config.config import Config
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
@@ -107,7 +107,7 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
 
 
 class _ClientWorkload:
-    """What a client does between its start and its close: a :class:`aioflags.client.lifecycle.Workload`."""
+    """What a client does between its start and its close: a :class:`aioflags.client_core.lifecycle.Workload`."""
 
     def __init__(
         self, service: ServiceConnection, data_updates: DataUpdates, registration: Registration, register: RegisterPlugin

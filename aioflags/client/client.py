@@ -16,11 +16,11 @@ from weakref import WeakMethod
 
 import msgspec
 
-from aioflags.client.evaluation_methods import EvaluationMethods
 from aioflags.client.event_methods import EventMethods
-from aioflags.client.flag_changes import Changes, FlagChange, FlagChanges, FlagTracker, ValueChange, ValueChanges
-from aioflags.client.overrides import OVERRIDES
-from aioflags.client.typed import plain_key
+from aioflags.client_core.evaluation_methods import EvaluationMethods
+from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, FlagTracker, ValueChange, ValueChanges
+from aioflags.client_core.overrides import OVERRIDES
+from aioflags.client_core.typed import plain_key
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment
@@ -36,8 +36,8 @@ from aioflags.runtime.fork import Lock
 from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
-    from aioflags.client.lifecycle import Lifecycle
-    from aioflags.client.status import StatusCell
+    from aioflags.client_core.lifecycle import Lifecycle
+    from aioflags.client_core.status import StatusCell
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.events.recorder import Recorder
     from aioflags.sources import MemorySource

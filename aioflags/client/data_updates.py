@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aioflags.client.service import ServiceConnection
-from aioflags.client.status import StatusCell
+from aioflags.client_core.status import StatusCell
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.evaluation.snapshot import Snapshot

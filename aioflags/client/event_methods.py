@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from aioflags.client.overrides import OVERRIDES, ObservedEvent
+from aioflags.client_core.overrides import OVERRIDES, ObservedEvent
 from aioflags.events.stats import Stats
 from aioflags.hooks.hook import TrackCall
 from aioflags.migration import OpTracker
@@ -14,9 +14,9 @@ from aioflags.runtime.logs import Once, printable
 from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
-    from aioflags.client.evaluator import Evaluator
-    from aioflags.client.lifecycle import Lifecycle
-    from aioflags.client.status import StatusCell
+    from aioflags.client_core.evaluator import Evaluator
+    from aioflags.client_core.lifecycle import Lifecycle
+    from aioflags.client_core.status import StatusCell
     from aioflags.events.outbox import Outbox
     from aioflags.events.recorder import Recorder
     from aioflags.hooks.runner import HookRunner

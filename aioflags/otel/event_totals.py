@@ -16,7 +16,7 @@ from weakref import ref
 from aioflags.runtime.fork import Lock, reset_after_fork
 
 if TYPE_CHECKING:
-    from aioflags.client.status import StatusCell
+    from aioflags.client_core.status import StatusCell
     from aioflags.events.recorder import Recorder
     from aioflags.events.stats import Stats
 

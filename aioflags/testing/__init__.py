@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aioflags.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
-    from aioflags.client.overrides import Observation, ObservedEvent
+    from aioflags.client_core.overrides import Observation, ObservedEvent
     from aioflags.testing.changes import FlagChangeLog
     from aioflags.testing.client import MemoryClient
     from aioflags.testing.events import EventRecorder
@@ -36,7 +36,7 @@ if not TYPE_CHECKING:
     __getattr__ = on_demand(
         __name__,
         {
-            "aioflags.client.overrides": ("Observation", "ObservedEvent"),
+            "aioflags.client_core.overrides": ("Observation", "ObservedEvent"),
             "aioflags.testing.changes": ("FlagChangeLog",),
             "aioflags.testing.client": ("MemoryClient",),
             "aioflags.testing.flags_exist": ("assert_flags_exist",),

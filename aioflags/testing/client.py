@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from aioflags.client.client import Client
-from aioflags.client.typed import plain_key
+from aioflags.client_core.typed import plain_key
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind

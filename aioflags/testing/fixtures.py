@@ -77,7 +77,7 @@ def flag_overrides() -> Generator[FlagOverrides, None, None]:
 
 def flag_recorder() -> Generator[FlagRecorder, None, None]:
     """The evaluations of the test: flag_recorder.assert_evaluated("new-checkout", value=True)."""
-    from aioflags.client.overrides import OVERRIDES  # noqa: PLC0415
+    from aioflags.client_core.overrides import OVERRIDES  # noqa: PLC0415
     from aioflags.testing.recorder import FlagRecorder  # noqa: PLC0415
 
     recorder = FlagRecorder()
@@ -87,7 +87,7 @@ def flag_recorder() -> Generator[FlagRecorder, None, None]:
 
 def flag_events() -> Generator[EventRecorder, None, None]:
     """The track() and identify() calls of the test: flag_events.assert_tracked("purchase", metric_value=9.5)."""
-    from aioflags.client.overrides import OVERRIDES  # noqa: PLC0415
+    from aioflags.client_core.overrides import OVERRIDES  # noqa: PLC0415
     from aioflags.testing.events import EventRecorder  # noqa: PLC0415
 
     recorder = EventRecorder()

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, cast
 
-from aioflags.client.overrides import OVERRIDES
+from aioflags.client_core.overrides import OVERRIDES
 from aioflags.errors import ConfigTypeError, LifecycleError
 from aioflags.model.values import type_name
 from aioflags.protocol.documents.document import plain_json

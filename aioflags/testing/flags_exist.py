@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from aioflags.client.typed import Flag
+from aioflags.client_core.typed import Flag
 from aioflags.evaluation.value_types import MISMATCH, expected_type, fit
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.values import type_name

@@ -83,7 +83,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     is_marked = any(item.get_closest_marker(name) for name in ("flags", "flag_variations"))
     is_strict = item.get_closest_marker("flags_strict") is not None
     if is_marked or is_strict:
-        from aioflags.client.overrides import OVERRIDES  # noqa: PLC0415
+        from aioflags.client_core.overrides import OVERRIDES  # noqa: PLC0415
         from aioflags.testing.fixtures import named  # noqa: PLC0415
         from aioflags.testing.markers import check_strict, marked_values  # noqa: PLC0415
         from aioflags.testing.strict import StrictObserver  # noqa: PLC0415

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aioflags.client.overrides import Observation
+from aioflags.client_core.overrides import Observation
 from aioflags.model.context import Context
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.testing.assertions import ANY, listed, matches

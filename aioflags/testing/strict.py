@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aioflags.client.overrides import Observation
+from aioflags.client_core.overrides import Observation
 from aioflags.model.detail import ErrorKind, ReasonKind
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.testing.recorder import describe

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from aioflags.client.overrides import OVERRIDES, Observation
+from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.model.flag import FlagDefinition
 from aioflags.testing.session_flags import SessionFlags
 

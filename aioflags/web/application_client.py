@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from aioflags.client.client import Client
-from aioflags.client.flags import Flags
+from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, ConfigTypeError, LifecycleError
 from aioflags.model.context import Context
 from aioflags.runtime.validation import require

@@ -14,9 +14,9 @@ from aioflags.model.source_state import SourceState
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.sources import ChangeSet, MemorySource, Selector, SourceContext, Update
 from aioflags.testing.virtual_time import VirtualTimeLoop
-from tests.client.scripted_clients import USER, all_tasks, cancel_root_before_its_first_step, client_of, data_after, seconds
 from tests.support.canaries import KEY
 from tests.support.memory_store import MemoryStore
+from tests.support.scripted_clients import USER, all_tasks, cancel_root_before_its_first_step, client_of, data_after, seconds
 from tests.support.scripted_http import HANG, Answer, Service
 from tests.support.scripted_memberships import ScriptedMemberships
 

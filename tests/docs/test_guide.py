@@ -12,7 +12,7 @@ import pytest
 
 import aioflags.testing
 from aioflags import Context
-from aioflags.client.overrides import OVERRIDES
+from aioflags.client_core.overrides import OVERRIDES
 from aioflags.devserver import Fault
 from aioflags.testing import EventRecorder, FlagChangeLog, FlagOverrides, FlagRecorder, FlagsService, MemoryClient, VirtualTimeLoop
 from aioflags.testing.session_flags import SessionFlags

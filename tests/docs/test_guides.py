@@ -54,7 +54,7 @@ CELLS = ("how-to/notebooks.md",)
 ELSEWHERE = {
     "how-to/files.md": "docs/test_files_page.py",
     "how-to/testing.md": "docs/test_guide.py",
-    "how-to/typed-flags.md": "client/test_typed.py",
+    "how-to/typed-flags.md": "client_core/test_typed.py",
 }
 """Pages whose blocks need more, and the tests that run them."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.client.flags import FlagsState
+from aioflags.client_core.flags import FlagsState
 from aioflags.evaluation.all_flags_state import flag_values, flags_state, given_states
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.scope import Scope

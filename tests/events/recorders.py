@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aioflags import Client, Context, Events
-from aioflags.client.evaluator import Evaluator
-from aioflags.client.flags import Flags
+from aioflags.client_core.evaluator import Evaluator
+from aioflags.client_core.flags import Flags
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.batch import Batch
 from aioflags.events.recorder import Recorder

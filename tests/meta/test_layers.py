@@ -33,6 +33,7 @@ LAYERS: dict[str, int] = {
     "hooks": 6,
     "plugins": 6,
     "migration": 6,
+    "client_core": 6,
     "config": 6,
     "client": 6,
     "__init__": 6,

@@ -9,8 +9,8 @@ from weakref import ref
 import pytest
 
 from aioflags import Events
-from aioflags.client.flag_changes import FlagTracker
-from aioflags.client.status import StatusCell
+from aioflags.client_core.flag_changes import FlagTracker
+from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.recorder import Recorder
 from aioflags.otel.event_totals import EventTotals, SumKey

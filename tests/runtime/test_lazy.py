@@ -92,7 +92,8 @@ def test_importing_the_package_loads_only_the_lazy_loader() -> None:
     "left_out",
     [
         pytest.param(
-            ("aioflags.client.assembly", "aioflags.client.lifecycle", "aioflags.client.evaluator"), id="what a client is made of"
+            ("aioflags.client.assembly", "aioflags.client_core.lifecycle", "aioflags.client_core.evaluator"),
+            id="what a client is made of",
         ),
         pytest.param(("aioflags.evaluation.", "aioflags.protocol.fdv", "aioflags.supervisor."), id="the evaluation and its data"),
         pytest.param(("aioflags.sources.", "aioflags.transport.http", "aioflags.events.recorder"), id="sources and events"),

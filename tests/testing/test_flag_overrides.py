@@ -1,4 +1,4 @@
-"""Overrides as a test writes them: valid arguments, and refused ones. Where they apply is in tests/client/test_overrides.py."""
+"""Overrides as a test writes them: valid arguments, and refused ones. Where they apply: tests/client_core/test_overrides.py."""
 
 from __future__ import annotations
 

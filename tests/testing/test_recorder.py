@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Context
-from aioflags.client.overrides import OVERRIDES
+from aioflags.client_core.overrides import OVERRIDES
 from aioflags.testing import FlagRecorder
 
 ANNA, BERT = Context("anna"), Context("bert")

@@ -7,7 +7,7 @@ from typing import Any
 from anyio.abc import TaskGroup
 
 from aioflags import Client, Context, FlagChange, ValueChange
-from aioflags.client.flag_changes import Changes
+from aioflags.client_core.flag_changes import Changes
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.service_params import Params
 

@@ -1,6 +1,6 @@
 """Evaluator: the slow path of an evaluation, which every entry point of a client shares and which handles every case.
 
-``Client.variation``, ``Client.variation_nowait`` and ``Flags.variation`` try :mod:`aioflags.client.fast_path` first.
+``Client.variation``, ``Client.variation_nowait`` and ``Flags.variation`` try :mod:`aioflags.client_core.fast_path` first.
 
 Source: ``evaluation.md`` 5; ``client-surface.md`` 2, 6.3 and 14.
 """
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
 
-from aioflags.client.ambient import current_context
-from aioflags.client.evaluation_log import EvaluationLog
-from aioflags.client.overrides import OVERRIDES, Observation
-from aioflags.client.report_target import fast_path, report_target
-from aioflags.client.status import StatusCell
-from aioflags.client.typed import own_default, plain_key
+from aioflags.client_core.ambient import current_context
+from aioflags.client_core.evaluation_log import EvaluationLog
+from aioflags.client_core.overrides import OVERRIDES, Observation
+from aioflags.client_core.report_target import fast_path, report_target
+from aioflags.client_core.status import StatusCell
+from aioflags.client_core.typed import own_default, plain_key
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_state, given_states
 from aioflags.evaluation.explain.flags import explain
@@ -79,7 +79,7 @@ class Evaluator:
     """Evaluates flags for one client. Raises only for wrong arguments.
 
     ``report_to``: where the fast path of :class:`Flags` reports an evaluation: see
-    :func:`aioflags.client.report_target.report_target`.
+    :func:`aioflags.client_core.report_target.report_target`.
     ``is_hooked``: there are hooks. ``may_wait``: hooks may be coroutine functions, or big segments may have to be fetched, so
     that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three.
     """

@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, overload
 
-from aioflags.client.fast_path import CLIENT, with_fast_path
-from aioflags.client.flags import Flags, FlagsState
-from aioflags.client.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
+from aioflags.client_core.fast_path import CLIENT, with_fast_path
+from aioflags.client_core.flags import Flags, FlagsState
+from aioflags.client_core.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
 from aioflags.migration import OpTracker, Stage
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
@@ -18,7 +18,7 @@ from aioflags.model.explanation import Explanation
 from aioflags.runtime.logs import printable
 
 if TYPE_CHECKING:
-    from aioflags.client.evaluator import Evaluator
+    from aioflags.client_core.evaluator import Evaluator
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.events.recorder import Recorder
     from aioflags.persistence.session import StoreSession
@@ -35,7 +35,7 @@ class EvaluationMethods:
         _holder: SnapshotHolder
         _store_session: StoreSession | None
         _report_to: Recorder | None
-        """Where the fast path reports evaluations: see :func:`aioflags.client.report_target.report_target`."""
+        """Where the fast path reports evaluations: see :func:`aioflags.client_core.report_target.report_target`."""
         _logger: logging.Logger
 
     @overload

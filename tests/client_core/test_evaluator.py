@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, ConfigError, Context, EvaluationDetail, Flag, Hook, ReasonKind, use_context
-from aioflags.client.evaluator import Evaluator
-from aioflags.client.overrides import OVERRIDES, Observation
+from aioflags.client_core.evaluator import Evaluator
+from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.hooks.hook import EvaluationCall
 
 USER, OTHER = Context("user-1"), Context("user-2")

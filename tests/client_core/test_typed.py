@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from aioflags import Client, Config, ConfigError, Context, Flag, ReasonKind
-from aioflags.client.overrides import OVERRIDES, Observation
+from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.testing import MemoryClient, overrides
 from tests.support.canaries import secretive
 

@@ -16,7 +16,7 @@ from typing import cast
 
 import anyio
 
-from aioflags.client.flag_changes import FlagTracker
+from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet
 from aioflags.model.source_state import ErrorInfo, SourceState

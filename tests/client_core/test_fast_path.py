@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, ConfigError, Context, Flag, Flags
-from aioflags.client.fast_path import CLIENT, PINNED, with_fast_path
+from aioflags.client_core.fast_path import CLIENT, PINNED, with_fast_path
 
 USER = Context("user-1")
 METHODS = [Client.variation, Client.variation_nowait, Flags.variation]

@@ -12,7 +12,7 @@ import pytest
 from aioflags import Client, Config, DataSystem, NotReadyError
 from aioflags.model.source_state import SourceState
 from aioflags.sources import MemorySource, Selector, SourceBuilder, SourceContext, Update, from_function
-from tests.client.scripted_clients import USER, all_tasks, cancel_root_before_its_first_step, client_of, data_after
+from tests.support.scripted_clients import USER, all_tasks, cancel_root_before_its_first_step, client_of, data_after
 
 
 async def test_a_bug_in_the_supervisor_ends_updates_and_not_evaluations(caplog: pytest.LogCaptureFixture) -> None:

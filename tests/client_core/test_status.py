@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from aioflags import ErrorInfo, SourceState, Status
-from aioflags.client.flag_changes import FlagTracker
-from aioflags.client.status import StatusCell
+from aioflags.client_core.flag_changes import FlagTracker
+from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.source_state import FailureKind

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from aioflags.client.fast_path import PINNED, with_fast_path
-from aioflags.client.typed import D, Flag, J, PlainKey, T, implements_overloads
+from aioflags.client_core.fast_path import PINNED, with_fast_path
+from aioflags.client_core.typed import D, Flag, J, PlainKey, T, implements_overloads
 from aioflags.model.context import Context, invalid_context
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.values import fresh
 
 if TYPE_CHECKING:
-    from aioflags.client.evaluator import Evaluator
+    from aioflags.client_core.evaluator import Evaluator
     from aioflags.evaluation.all_flags_state import FlagState
     from aioflags.evaluation.scope import Evaluate, FindMembership
     from aioflags.evaluation.snapshot import Snapshot

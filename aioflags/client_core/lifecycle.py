@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from aioflags.client.status import StatusCell
+from aioflags.client_core.status import StatusCell
 from aioflags.errors import LifecycleError, NotReadyError
 from aioflags.model.defaults import LAST_CYCLES, MAX_START_WAIT, START_WAIT
 from aioflags.model.source_state import SourceState

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from aioflags import Client, Config, Context, ErrorKind, ReasonKind
-from aioflags.client.overrides import OVERRIDES, Observation
+from aioflags.client_core.overrides import OVERRIDES, Observation
 from tests.support.canaries import KEY, secretive
 
 USER = secretive("anna")

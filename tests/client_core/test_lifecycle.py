@@ -12,7 +12,7 @@ import pytest
 from aioflags import LifecycleError, NotReadyError
 from aioflags.model.source_state import SourceState
 from aioflags.sources import ChangeSet, Selector, SourceContext, Update
-from tests.client.scripted_clients import REFUSED, USER, all_tasks, client_of, data_after, refused, seconds
+from tests.support.scripted_clients import REFUSED, USER, all_tasks, client_of, data_after, refused, seconds
 
 # -- start
 

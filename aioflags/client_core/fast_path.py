@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.client.ambient import current_context
-from aioflags.client.typed import own_default
+from aioflags.client_core.ambient import current_context
+from aioflags.client_core.typed import own_default
 
 __all__ = ["CLIENT", "PINNED", "Bindings", "with_fast_path"]
 
@@ -28,7 +28,7 @@ class Bindings(msgspec.Struct, frozen=True, kw_only=True):
     """What differs between classes with a fast path: expressions, and two statements that load what several expressions need.
 
     ``parameters`` and ``arguments`` are those of the slow path; ``target`` is what
-    :func:`aioflags.client.report_target.report_target` returned.
+    :func:`aioflags.client_core.report_target.report_target` returned.
     """
 
     parameters: str
