@@ -11,6 +11,8 @@ from aioflags.client.analytics import Analytics
 from aioflags.client.data_updates import DataUpdates, first_snapshot
 from aioflags.client.environment_metadata import environment_metadata
 from aioflags.client.service import ServiceConnection
+from aioflags.client_core.data_answers import DataAnswers
+from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.lifecycle import Lifecycle
@@ -74,15 +76,11 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         on_stream_attempt=analytics.on_stream_attempt,
         on_store_mode_change=update_fast_path,
     )
-    evaluator = Evaluator(
-        cell,
-        hooks,
-        recorder,
-        offline=config.offline,
-        defaults=config.defaults,
-        big_segments=data_updates.big_segments,
-        logger=logger,
+    log = EvaluationLog(logger)
+    answers = DataAnswers(
+        recorder, log, is_offline=config.offline, defaults=config.defaults, big_segments=data_updates.big_segments
     )
+    evaluator = Evaluator(cell, hooks, answers, log)
     registration = Registration(config.plugins, environment_metadata(key, config), logger)
     lifecycle = Lifecycle(
         cell,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import warnings
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
@@ -16,8 +14,8 @@ from weakref import WeakMethod
 
 import msgspec
 
-from aioflags.client.event_methods import EventMethods
-from aioflags.client_core.evaluation_methods import EvaluationMethods
+from aioflags.client.front_end_methods import FrontEndMethods
+from aioflags.client.migration_methods import MigrationMethods
 from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, FlagTracker, ValueChange, ValueChanges
 from aioflags.client_core.overrides import OVERRIDES
 from aioflags.client_core.typed import plain_key
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Internals", "internals_of"]
 
 
-class Client(EvaluationMethods, EventMethods):
+class Client(MigrationMethods, FrontEndMethods):
     """Feature flags for one environment.
 
     ::
@@ -320,17 +318,6 @@ class Client(EvaluationMethods, EventMethods):
             return self._evaluator.value(snapshot, key, subject)
 
         return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
-
-    # -- other
-
-    def secure_mode_hash(self, context: Context | None = None) -> str:
-        """The hash that a front-end SDK in secure mode sends for ``context``: hex HMAC-SHA256 of its canonical key and the SDK key.
-
-        Empty, with a warning, for an invalid context. Works offline and before the start.
-        """
-        if (context := self._evaluator.usable_context("secure_mode_hash", context)) is None:
-            return ""
-        return hmac.new(self._key.value.encode(), context.canonical_key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
 
     def __repr__(self) -> str:
         report = self._cell.newest

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from aioflags.client_core.overrides import OVERRIDES, ObservedEvent
 from aioflags.events.stats import Stats
 from aioflags.hooks.hook import TrackCall
-from aioflags.migration import OpTracker
 from aioflags.model.context import Context
-from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.logs import Once
 from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ class EventMethods:
 
     def __init__(self) -> None:
         self._once = Once()
-        self._once_per_flag = Once()
 
     def track(self, name: str, context: Context | None = None, data: Any = None, metric_value: float | None = None) -> None:
         """Records an event for metrics and experiments. From any thread, without a wait.
@@ -82,21 +80,6 @@ class EventMethods:
             self._recorder.identified(context)
             for observer in OVERRIDES.event_observers:
                 observer(ObservedEvent("identify", "", context))
-
-    def track_migration_op(self, tracker: OpTracker) -> None:
-        """Records what ``tracker`` measured of one read or write. From any thread, without a wait.
-
-        Measurements that do not fit together are not recorded; the reason is logged, once a flag.
-
-        Raises:
-            ConfigError: ``tracker`` is not an :class:`~aioflags.migration.OpTracker`.
-        """
-        event = require("tracker", tracker, OpTracker).event()
-        if not isinstance(event, str):
-            self._warn_if_closed("track_migration_op")
-            self._recorder.migrated(event)
-        elif self._once_per_flag((tracker.key, event)):
-            self._logger.error("migration %s: nothing is sent: %s", printable(tracker.key), event)
 
     def flush(self) -> None:
         """Requests that the events recorded so far are sent now. From any thread, without a wait."""

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterable
 
 from aioflags.evaluation.value_types import mismatch
-from aioflags.migration.stages import Stage
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.runtime.logs import Once, printable
@@ -38,12 +37,6 @@ class EvaluationLog:
     def wrong_type(self, key: str, value: object, expected: type) -> None:
         """Logs the type of a flag's value and the expected one."""
         self._logger.warning("%s: its value is %s; serving the default", printable(key), mismatch(value, expected))
-
-    def not_a_stage(self, key: str) -> None:
-        """Logs, once a flag, that the value of a migration flag, or its default in ``Config``, is not a stage."""
-        if self._once[ErrorKind.WRONG_TYPE]((key, Stage)):
-            stages = ", ".join(Stage)
-            self._logger.warning("%s: its value is not a migration stage (%s); serving the default", printable(key), stages)
 
     def default_served(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
         """Logs, once a flag and cause. ``WRONG_TYPE``, ``MALFORMED_FLAG`` and ``EXCEPTION`` are logged where they are detected."""

@@ -9,13 +9,11 @@ import logging
 from typing import TYPE_CHECKING, Any, overload
 
 from aioflags.client_core.fast_path import CLIENT, with_fast_path
-from aioflags.client_core.flags import Flags, FlagsState
-from aioflags.client_core.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
-from aioflags.migration import OpTracker, Stage
+from aioflags.client_core.flags import Flags
+from aioflags.client_core.typed import D, Flag, J, PlainKey, T, implements_overloads
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
-from aioflags.runtime.logs import printable
 
 if TYPE_CHECKING:
     from aioflags.client_core.evaluator import Evaluator
@@ -221,54 +219,6 @@ class EvaluationMethods:
         evaluator, snapshot = self._evaluator, self._holder.snapshot
         context = evaluator.context(context)
         return Flags(evaluator, snapshot, context, evaluator.cached(snapshot, context))
-
-    async def all_flags_state(
-        self,
-        context: Context | None = None,
-        *,
-        client_side_only: bool = False,
-        with_reasons: bool = False,
-        details_only_for_tracked_flags: bool = False,
-    ) -> FlagsState:
-        """The values of all flags with the metadata that front-end SDKs need (``to_json_dict`` bootstraps one).
-
-        Not valid, and empty: offline, without data, or for an invalid context. Flags that were never evaluated are compiled first,
-        in slices that let other tasks run.
-
-        Args:
-            context: The context to evaluate for; by default the ambient one.
-            client_side_only: Leaves out flags that front ends may not see.
-            with_reasons: Adds the reason of each value.
-            details_only_for_tracked_flags: Leaves out metadata that is not needed to send events.
-        """
-        snapshot = await self._newest()
-        await self._evaluator.compile_all(snapshot)
-        context = self._evaluator.context(context)
-        states = self._evaluator.states(
-            snapshot,
-            context,
-            client_side_only=client_side_only,
-            with_reasons=with_reasons,
-            details_only_for_tracked_flags=details_only_for_tracked_flags,
-            memberships=await self._evaluator.prefetch(snapshot, context),
-        )
-        return FlagsState(states)
-
-    async def migration_variation(self, key: str, context: Context | None, default: Stage | str) -> tuple[Stage, OpTracker]:
-        """The stage of a migration, and the tracker that measures one read or write in it.
-
-        :class:`~aioflags.migration.Migrator` calls this for you. ``default`` is the stage if the flag's value is not a stage. A
-        ``default`` that is not a stage is replaced by ``off``, and an error is logged.
-        """
-        if default not in Stage.__members__.values():
-            self._logger.error("migration %s: the default %s is not a stage; using off", printable(key), printable(repr(default)))
-            default = Stage.OFF
-        default = Stage(default)
-        snapshot = await self._newest(key)
-        detail = await self._evaluator.stage(snapshot, key, context, default)
-        flag = snapshot.flags.get(key)
-        tracker = OpTracker(plain_key(key), self._evaluator.context(context), detail, default, flag, logger=self._logger)
-        return detail.value, tracker
 
     async def explain(self, key: str, context: Context | None = None) -> Explanation:
         """Explains step by step why flag ``key`` has its value for ``context``, with the age and origin of the data.

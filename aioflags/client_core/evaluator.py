@@ -7,17 +7,17 @@ Source: ``evaluation.md`` 5; ``client-surface.md`` 2, 6.3 and 14.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypedDict
-
-import msgspec
+from typing import Any, Final, TypeAlias, TypedDict
 
 from aioflags.client_core.ambient import current_context
+from aioflags.client_core.answers import Answers
+from aioflags.client_core.data_answers import OFFLINE, DataAnswers
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.overrides import OVERRIDES, Observation
+from aioflags.client_core.question import Question
 from aioflags.client_core.report_target import fast_path, report_target
 from aioflags.client_core.status import StatusCell
 from aioflags.client_core.typed import own_default, plain_key
@@ -30,7 +30,6 @@ from aioflags.evaluation.value_types import EXPECTABLE, MISMATCH, expected_type,
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.hooks.runner import HookRunner
-from aioflags.migration.stages import Stage, as_stage
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import DataOrigin, Explanation, ExplanationStep, StepKind
@@ -39,33 +38,13 @@ from aioflags.model.values import fresh
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now_ms
 
-if TYPE_CHECKING:
-    from aioflags.big_segments.lookup import BigSegmentLookup
+__all__ = ["Evaluator"]
 
-__all__ = ["Evaluator", "Question"]
+Convert: TypeAlias = "Callable[[EvaluationDetail[Any]], EvaluationDetail[Any]]"
 
-_OFFLINE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.CLIENT_NOT_READY)
 _OVERRIDE: Final = Reason(kind=ReasonKind.OVERRIDE)
 _NO_OVERRIDES: Final[Mapping[str, Any]] = {}
 _WRONG_TYPE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.WRONG_TYPE)
-
-
-class Question(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """One call of an evaluation method. Made by :meth:`Evaluator.question`.
-
-    ``key`` is a plain string. ``context`` is that of the call, otherwise the ambient one; ``default`` is that of the call,
-    otherwise the typed flag's. ``expect`` is the type that the value must have, ``None`` for that of the default. ``method`` is the
-    name that hooks see. ``with_reason``: the caller gets the reason, so events contain it too. The garbage collector need not track
-    an object that lives for one call.
-    """
-
-    snapshot: Snapshot
-    key: str
-    context: Context | None
-    default: Any
-    expect: type | None
-    method: str
-    with_reason: bool
 
 
 class _StateOptions(TypedDict):
@@ -82,31 +61,32 @@ class Evaluator:
     :func:`aioflags.client_core.report_target.report_target`.
     ``is_hooked``: there are hooks. ``may_wait``: hooks may be coroutine functions, or big segments may have to be fetched, so
     that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three.
+
+    Args:
+        cell: The status of the client.
+        hooks: Run around evaluations.
+        data: Evaluates pinned flags, and all flags unless ``answers`` is given.
+        log: Where it is logged why a default is served.
+        answers: Answers the questions of the client's own methods; by default ``data``.
     """
 
     def __init__(
         self,
         cell: StatusCell,
         hooks: HookRunner,
-        recorder: Recorder,
-        *,
-        offline: bool,
-        defaults: Mapping[str, object],
-        big_segments: BigSegmentLookup | None,
-        logger: logging.Logger,
+        data: DataAnswers,
+        log: EvaluationLog,
+        answers: Answers | None = None,
     ) -> None:
-        self.recorder: Recorder = recorder
         self.report_to: Recorder | None = DISABLED_RECORDER
         self.is_hooked: bool = False
         self.may_wait: bool = False
         self._is_overridden = False
         self._cell = cell
         self._hooks = hooks
-        self._big_segments = big_segments
-        self._cached_membership = None if big_segments is None else big_segments.cached
-        self._offline = offline
-        self._defaults = defaults
-        self._log = EvaluationLog(logger)
+        self._data = data
+        self._answers: Answers = answers or data
+        self._log = log
 
     def update_fast_path(self, *, overridden: bool | None = None, reads_store: bool = False) -> Recorder | None:
         """Decides anew whether evaluations may take the fast path. The caller prevents concurrent calls.
@@ -121,17 +101,18 @@ class Evaluator:
         if overridden is not None:
             self._is_overridden = overridden
         self.is_hooked = bool(self._hooks)
-        self.may_wait = self.is_hooked or self._big_segments is not None
+        self.may_wait = self.is_hooked or self._answers.may_wait
+        data = self._data
         decide = partial(
             fast_path,
             is_overridden=self._is_overridden,
-            is_offline=self._offline,
-            has_defaults=bool(self._defaults),
+            is_offline=data.is_offline,
+            has_defaults=bool(data.defaults),
             has_hooks=self.is_hooked,
-            records_events=self.recorder.is_open,
+            records_events=data.recorder.is_open,
         )
-        self.report_to = report_target(decide(reads_store=False), self.recorder)
-        return report_target(decide(reads_store=reads_store), self.recorder)
+        self.report_to = report_target(decide(reads_store=False), data.recorder)
+        return report_target(decide(reads_store=reads_store), data.recorder)
 
     def context(self, context: Context | None) -> Context | None:
         """The context of a call, by default the ambient one.
@@ -173,7 +154,8 @@ class Evaluator:
         """Checks the key and the context of a call, and completes its arguments.
 
         Raises:
-            ConfigError: ``key`` is not a string, ``context`` is not a :class:`Context`, or the default is one.
+            ConfigError: ``key`` is not a string, ``context`` is not a :class:`Context`, the default is one, or flags cannot have
+                the expected type.
         """
         if key.__class__ is not str:
             plain = plain_key(key)
@@ -183,48 +165,48 @@ class Evaluator:
             context = self.context(context)
         if default.__class__ is Context:
             raise ConfigTypeError("default: expected a JSON value, got Context (pinned flags have theirs: variation(key, default))")
+        if expect is not None and expect not in EXPECTABLE:
+            raise ConfigError(f"expect: flags cannot be of type {getattr(expect, '__name__', expect)}; object stands for any value")
         return Question(snapshot, key, context, default, expect, method, with_reason)
 
-    # An evaluation passes three functions in turn: hooks, then overrides, then data.
+    # An evaluation passes three functions in turn: hooks, then overrides, then answers.
 
-    def detail(self, question: Question, memberships: FindMembership | None = None) -> EvaluationDetail[Any]:
-        """Value, variation and reason. Arrays and objects are copies. Hook stages that are coroutine functions are skipped.
+    def detail(self, question: Question) -> EvaluationDetail[Any]:
+        """Value, variation and reason. Arrays and objects are copies. Hook stages that are coroutine functions are skipped."""
+        if self.is_hooked:
+            return self._hooks.around(self._call(question), partial(self._answer, question, self._answers.answer))
+        return self._answer(question, self._answers.answer)
 
-        ``memberships`` looks up memberships in big segments; by default in the cache.
+    async def detail_awaited(self, question: Question, convert: Convert | None = None) -> EvaluationDetail[Any]:
+        """:meth:`detail` for a caller that can wait: runs all stages of hooks, and fetches what the answer needs.
 
-        Raises:
-            ConfigError: flags cannot have the expected type.
+        ``convert`` changes the result before hooks get it.
         """
-        if self.is_hooked:
-            return self._hooks.around(self._call(question), partial(self._answer, question, memberships))
-        return self._answer(question, memberships)
 
-    async def detail_awaited(self, question: Question) -> EvaluationDetail[Any]:
-        """:meth:`detail` for a caller that can wait: runs all stages of hooks, and fetches the memberships that the flag needs."""
-        if self.is_hooked:
-            return await self._hooks.around_awaited(self._call(question), partial(self._answer_awaited, question))
-        return await self._answer_awaited(question)
-
-    async def stage(self, snapshot: Snapshot, key: str, context: Context | None, default: Stage) -> EvaluationDetail[Stage]:
-        """The stage of a migration: the flag's value, or ``default`` if that is not a stage. Hooks get the stage."""
-        question = self.question(snapshot, key, context, default.value, object, method="migration_variation")
-
-        async def answer() -> EvaluationDetail[Stage]:
-            detail = as_stage(await self._answer_awaited(question), default)
-            if detail.reason.error_kind is ErrorKind.WRONG_TYPE:
-                self._log.not_a_stage(question.key)
-            return detail
+        async def answer() -> EvaluationDetail[Any]:
+            detail = await self._answer_awaited(question)
+            return detail if convert is None else convert(detail)
 
         if self.is_hooked:
             return await self._hooks.around_awaited(self._call(question), answer)
         return await answer()
 
+    def pinned_detail(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
+        """:meth:`detail` from the snapshot of the question, also if other questions are answered by a server.
+
+        ``memberships`` looks up memberships in big segments; by default in the cache.
+        """
+        answer = self._data.answer if memberships is None else partial(self._data.answer, memberships=memberships)
+        if self.is_hooked:
+            return self._hooks.around(self._call(question), partial(self._answer, question, answer))
+        return self._answer(question, answer)
+
     def value(self, snapshot: Snapshot, key: str, context: Context) -> Any:
         """The value in the data, of any type, for iterators over changes. Hooks run; test overrides do not apply."""
         question = self.question(snapshot, key, context, None, object, method="variation")
         if self.is_hooked:
-            return self._hooks.around(self._call(question), partial(self._from_data, question, None)).value
-        return self._from_data(question, None).value
+            return self._hooks.around(self._call(question), partial(self._data.answer, question)).value
+        return self._data.answer(question).value
 
     def _call(self, question: Question) -> EvaluationCall:
         """The description of an evaluation that hooks get."""
@@ -238,43 +220,28 @@ class Evaluator:
             flag_version=None if flag is None else flag.version,
         )
 
-    async def _answer_awaited(self, question: Question) -> EvaluationDetail[Any]:
-        return self._answer(question, await self._fetch(question))
-
-    async def _fetch(self, question: Question) -> FindMembership | None:
-        """Fetches the memberships that the flag needs; ``None`` if it needs none."""
-        big_segments, snapshot, key, context = self._big_segments, question.snapshot, question.key, question.context
-        if big_segments is None or not snapshot.big_segment_kinds or key in self._overrides():
-            return None
-        if context is None or context.error is not None:
-            return None
-
-        def missing(find: FindMembership) -> tuple[str, ...]:
-            return snapshot.evaluate(key, context, None, memberships=find).missing
-
-        return await big_segments.fetch_for(snapshot, context, missing)
-
-    def _answer(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
-        """The test override, if there is one, otherwise the answer of the data. Notifies the observers of tests."""
-        expect = question.expect
-        if expect is not None and expect not in EXPECTABLE:
-            raise ConfigError(f"expect: flags cannot be of type {getattr(expect, '__name__', expect)}; object stands for any value")
+    def _answer(self, question: Question, answer: Callable[[Question], EvaluationDetail[Any]]) -> EvaluationDetail[Any]:
+        """The test override, if there is one, otherwise ``answer(question)``."""
         if not self._is_overridden:
-            return self._from_data(question, memberships)
+            return answer(question)
+        overrides = OVERRIDES.overrides()
+        detail = self._from_override(question, overrides[question.key]) if question.key in overrides else answer(question)
+        return _observed(question, detail, overrides)
+
+    async def _answer_awaited(self, question: Question) -> EvaluationDetail[Any]:
+        """:meth:`_answer`, where the answer may wait."""
+        if not self._is_overridden:
+            return await self._answers.answer_awaited(question)
         overrides = OVERRIDES.overrides()
         if question.key in overrides:
             detail = self._from_override(question, overrides[question.key])
         else:
-            detail = self._from_data(question, memberships)
-        observation = Observation(question.key, question.context, question.default, detail, question.snapshot.flags, overrides)
-        for observer in OVERRIDES.observers:
-            observer(observation)
-        return detail
+            detail = await self._answers.answer_awaited(question)
+        return _observed(question, detail, overrides)
 
     def _from_override(self, question: Question, override: object) -> EvaluationDetail[Any]:
         """The override if it has the expected type, otherwise the default."""
-        key = question.key
-        default = fresh(self._defaults[key]) if key in self._defaults else question.default
+        key, default = question.key, self._data.default(question)
         expected = expected_type(default) if question.expect is None else question.expect
         value = fit(override, expected)
         if value is not MISMATCH:
@@ -283,38 +250,13 @@ class Evaluator:
             self._log.wrong_type(key, override, expected)
         return EvaluationDetail(default, None, _WRONG_TYPE)
 
-    def _from_data(self, question: Question, memberships: FindMembership | None) -> EvaluationDetail[Any]:
-        """The answer of the flag data, which is recorded for analytics. Logs why a default is served."""
-        snapshot, key, context = question.snapshot, question.key, question.context
-        default = fresh(self._defaults[key]) if key in self._defaults else question.default
-        if self._offline:
-            return EvaluationDetail(default, None, _OFFLINE)
-        expected = expected_type(default) if question.expect is None else question.expect
-        memberships = memberships or self._cached_membership
-        evaluation = snapshot.evaluate(key, context, default, wanted=expected, memberships=memberships)
-        if self.recorder.is_open and context is not None and context.error is None:
-            self.recorder.evaluated(key, context, default, evaluation, with_reason=question.with_reason)
-        detail = evaluation.detail
-        error = detail.reason.error_kind
-        if error is ErrorKind.WRONG_TYPE:
-            if self._log.is_new_wrong_type(key):
-                any_value = snapshot.evaluate(key, context, None, wanted=object, memberships=memberships).detail.value
-                self._log.wrong_type(key, any_value, expected)
-        elif error is not None:
-            self._log.default_served(key, context, error, snapshot.flags)
-        return detail
-
     async def prefetch(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
         """Fetches the memberships that any flag may need."""
-        if self._big_segments is None or context is None or context.error is not None:
-            return None
-        return await self._big_segments.prefetch(snapshot, context)
+        return await self._data.prefetch(snapshot, context)
 
     def cached(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
         """The memberships that are in the cache now, for any flag."""
-        if self._big_segments is None or context is None or context.error is not None:
-            return None
-        return self._big_segments.frozen(snapshot, context)
+        return self._data.cached(snapshot, context)
 
     async def compile_all(self, snapshot: Snapshot) -> None:
         """Compiles the flags that were never evaluated, in slices that let other tasks run."""
@@ -363,9 +305,9 @@ class Evaluator:
         if key in overrides:
             step = ExplanationStep(kind=StepKind.OVERRIDE, text="a test overrides the flag, so nothing was evaluated")
             explanation = Explanation(key=key, detail=EvaluationDetail(fresh(overrides[key]), None, _OVERRIDE), steps=(step,))
-        elif self._offline:
+        elif self._data.is_offline:
             step = ExplanationStep(kind=StepKind.PROBLEM, text="the client is offline, so it has no flag data")
-            explanation = Explanation(key=key, detail=EvaluationDetail(None, None, _OFFLINE), steps=(step,))
+            explanation = Explanation(key=key, detail=EvaluationDetail(None, None, OFFLINE), steps=(step,))
         else:
             explanation = explain(snapshot, key, context, memberships=memberships)
         origin = DataOrigin(source=cell.source, age=cell.data_age, status=cell.newest, environment_id=cell.environment_id)
@@ -374,7 +316,7 @@ class Evaluator:
     def _usable(self, snapshot: Snapshot, context: Context | None) -> Context | None:
         """The context to evaluate every flag for; ``None``, with a line in the log, if that is not possible."""
         context = self.context(context)
-        if self._offline:
+        if self._data.is_offline:
             return None
         if context is None or context.error is not None:
             self._log.default_served("all flags", context, ErrorKind.USER_NOT_SPECIFIED)
@@ -383,3 +325,11 @@ class Evaluator:
             self._log.default_served("all flags", context, ErrorKind.CLIENT_NOT_READY)
             return None
         return context
+
+
+def _observed(question: Question, detail: EvaluationDetail[Any], overrides: Mapping[str, Any]) -> EvaluationDetail[Any]:
+    """Tells the observers of tests about an evaluation, and returns its result."""
+    observation = Observation(question.key, question.context, question.default, detail, question.snapshot.flags, overrides)
+    for observer in OVERRIDES.observers:
+        observer(observation)
+    return detail

@@ -74,7 +74,7 @@ class Flags:
         """The value of a flag, or ``default``. See :meth:`Client.variation`."""
         evaluator = self._evaluator
         question = evaluator.question(self._snapshot, key, self._subject, default, expect, method="variation")
-        return evaluator.detail(question, self._memberships).value
+        return evaluator.pinned_detail(question, self._memberships).value
 
     @overload
     def variation_detail(self, key: Flag[T], default: None = None, *, expect: None = None) -> EvaluationDetail[T]: ...
@@ -101,7 +101,7 @@ class Flags:
         question = evaluator.question(
             self._snapshot, key, self._subject, default, expect, method="variation_detail", with_reason=True
         )
-        return evaluator.detail(question, self._memberships)
+        return evaluator.pinned_detail(question, self._memberships)
 
     def all(self) -> dict[str, Any]:
         """The values of all flags by key; ``None`` for a flag without a value. Empty without data, or for an invalid context."""

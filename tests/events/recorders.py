@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aioflags import Client, Context, Events
+from aioflags.client_core.data_answers import DataAnswers
+from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.flags import Flags
 from aioflags.evaluation.snapshot import Snapshot
@@ -63,9 +65,8 @@ SOME_CLIENT = Client.local(document())
 
 def fast_evaluation(to: Recorder, key: str, context: Context) -> None:
     """An evaluation that this recorder counts. It takes the fast path if the flag allows that."""
-    evaluator = Evaluator(
-        SOME_CLIENT._cell, SOME_CLIENT._hooks, to, offline=False, defaults={}, big_segments=None, logger=SOME_CLIENT._logger
-    )
+    log = EvaluationLog(SOME_CLIENT._logger)
+    evaluator = Evaluator(SOME_CLIENT._cell, SOME_CLIENT._hooks, DataAnswers(to, log), log)
     evaluator.update_fast_path()
     assert SNAPSHOT.compiled(key)  # the first evaluation compiles the flag and takes the slow path
     Flags(evaluator, SNAPSHOT, context).variation(key, "d")
