@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.items import Item, Items
-from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind
+from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind, RuledDefinition
 from aioflags.model.flag import FlagDefinition
 from aioflags.runtime.cooperative import Cooperative, sliced
 
@@ -94,7 +94,7 @@ def _affected(dependents: Dependents, changed: Iterable[Item]) -> frozenset[str]
 
 def dependencies(definition: Definition | None) -> set[Item]:
     """The items that a definition depends on directly."""
-    if definition is None:
+    if not isinstance(definition, RuledDefinition):
         return set()
     items: set[Item] = {(ObjectKind.SEGMENT, key) for key in named_segments(definition.rules)}
     if isinstance(definition, FlagDefinition):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from aioflags.evaluation.items import Item
-from aioflags.model.change import ChangeSet, Definition
+from aioflags.model.change import ChangeSet, Definition, RuledDefinition
 from aioflags.runtime.cooperative import Cooperative, sliced
 
 __all__ = ["SLOW_PATTERN_LENGTH", "slow_items"]
@@ -31,7 +31,7 @@ def slow_items(change_set: ChangeSet) -> Cooperative[list[Item]]:
 
 def _pattern_length(definition: Definition | None) -> int:
     length = 0
-    for rule in (definition.rules if definition is not None else None) or ():
+    for rule in (definition.rules if isinstance(definition, RuledDefinition) else None) or ():
         for clause in rule.clauses or ():
             if clause.op == "matches":
                 length += sum(len(value) for value in clause.values or () if isinstance(value, str))

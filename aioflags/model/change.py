@@ -5,17 +5,25 @@ Source: ``data-system.md`` 4 and 7.2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, TypeAlias
 
 import msgspec
 
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.flagd import FlagdFlag
+from aioflags.model.metadata import FlagMetadata
+from aioflags.model.resolved import ResolvedFlag
 from aioflags.model.segment import SegmentDefinition
 
-__all__ = ["Change", "ChangeKind", "ChangeSet", "Definition", "ObjectKind", "Selector"]
+__all__ = ["Change", "ChangeKind", "ChangeSet", "Definition", "ObjectKind", "RuledDefinition", "Selector"]
 
-Definition = FlagDefinition | SegmentDefinition
+RuledDefinition: TypeAlias = FlagDefinition | SegmentDefinition
+"""A definition in LaunchDarkly's format."""
+Definition: TypeAlias = RuledDefinition | FlagdFlag | ResolvedFlag
+"""A definition in the format of any provider. A dialect knows which of them its data has."""
 
 
 class ChangeKind(StrEnum):
@@ -69,6 +77,9 @@ class ChangeSet:
 
     ``versioned``: apply a change only if its version is newer than the current one (single updates of FDv1).
     ``persist``: a persistent store may keep the data. False for data of files and tests.
+    ``metadata``: that of the flag set; ``None``: unchanged.
+    ``static_context``: attributes that flagd adds to the context of every evaluation; ``None``: unchanged.
+    ``keys_known``: the change set names all flags that may have changed. False: any flag may have changed, on the server.
     """
 
     kind: ChangeKind
@@ -76,6 +87,9 @@ class ChangeSet:
     selector: Selector = _NONE
     versioned: bool = False
     persist: bool = True
+    metadata: FlagMetadata | None = None
+    static_context: Mapping[str, Any] | None = None
+    keys_known: bool = True
 
     @classmethod
     def unchanged(cls) -> ChangeSet:

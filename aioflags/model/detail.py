@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar, final
 
+from aioflags.model.metadata import NO_METADATA, FlagMetadata
+from aioflags.model.values import plain_text
 from aioflags.runtime.reprs import repr_of_set_fields
 
 __all__ = ["BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"]
@@ -15,7 +17,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class ReasonKind(StrEnum):
-    """The step of the evaluation that decided. All names except ``OVERRIDE`` are LaunchDarkly's."""
+    """The step of the evaluation that decided. LaunchDarkly's names come first, then those that OpenFeature adds for flagd."""
 
     OFF = "OFF"
     FALLTHROUGH = "FALLTHROUGH"
@@ -25,10 +27,22 @@ class ReasonKind(StrEnum):
     ERROR = "ERROR"
     OVERRIDE = "OVERRIDE"
     """A test set the value; the flag was not evaluated."""
+    STATIC = "STATIC"
+    """The flag has no targeting rule."""
+    TARGETING_MATCH = "TARGETING_MATCH"
+    SPLIT = "SPLIT"
+    DEFAULT = "DEFAULT"
+    """The targeting rule chose no variant, or the flag has no default variant."""
+    DISABLED = "DISABLED"
+    CACHED = "CACHED"
+    """A server evaluated the flag before, and its answer was kept."""
 
 
 class ErrorKind(StrEnum):
-    """Why an evaluation failed and the default was served."""
+    """Why an evaluation failed and the default was served. LaunchDarkly's names come first, then OpenFeature's.
+
+    ``FLAG_NOT_FOUND`` belongs to both.
+    """
 
     CLIENT_NOT_READY = "CLIENT_NOT_READY"
     FLAG_NOT_FOUND = "FLAG_NOT_FOUND"
@@ -36,6 +50,13 @@ class ErrorKind(StrEnum):
     MALFORMED_FLAG = "MALFORMED_FLAG"
     WRONG_TYPE = "WRONG_TYPE"
     EXCEPTION = "EXCEPTION"
+    PROVIDER_NOT_READY = "PROVIDER_NOT_READY"
+    PROVIDER_FATAL = "PROVIDER_FATAL"
+    TYPE_MISMATCH = "TYPE_MISMATCH"
+    PARSE_ERROR = "PARSE_ERROR"
+    INVALID_CONTEXT = "INVALID_CONTEXT"
+    TARGETING_KEY_MISSING = "TARGETING_KEY_MISSING"
+    GENERAL = "GENERAL"
 
 
 class BigSegmentsStatus(StrEnum):
@@ -50,9 +71,12 @@ class BigSegmentsStatus(StrEnum):
 @final  # as ErrorInfo: for type checkers, `reason and reason.kind` is a kind or None
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why a flag had its value. Fields that do not apply are ``None``."""
+    """Why a flag had its value. Fields that do not apply are ``None``.
 
-    kind: ReasonKind
+    ``kind`` is a plain string if a flagd server sent a word that is not in :class:`ReasonKind`.
+    """
+
+    kind: ReasonKind | str
     rule_index: int | None = None
     rule_id: str | None = None
     prerequisite_key: str | None = None
@@ -63,7 +87,7 @@ class Reason:
     def to_dict(self) -> dict[str, object]:
         """The reason in LaunchDarkly's JSON format, without the fields that do not apply."""
         fields: dict[str, object] = {
-            "kind": self.kind.value,
+            "kind": plain_text(self.kind),
             "ruleIndex": self.rule_index,
             "ruleId": self.rule_id,
             "prerequisiteKey": self.prerequisite_key,
@@ -93,17 +117,30 @@ class Reason:
 class EvaluationDetail(Generic[T_co]):
     """The result of an evaluation.
 
-    ``variation_index`` is ``None`` when the default was served, for any reason, and for an override.
+    ``variation_index`` is ``None`` when the default was served, for any reason, for an override, and for flags of flagd, whose
+    variations have names instead: ``variant``.
+
+    Args:
+        variant: the name of the variant.
+        metadata: what the maintainers of the flag and of its flag set attached to them.
+        error_message: the error in words; ``None`` if there is none, or if its kind says everything.
+        is_unnamed: a server sent the value and did not name its variant.
     """
 
     value: T_co
     variation_index: int | None
     reason: Reason
+    variant: str | None = None
+    metadata: FlagMetadata = NO_METADATA
+    error_message: str | None = None
+    is_unnamed: bool = False
 
     @property
     def is_default(self) -> bool:
         """Whether ``value`` is the default that the caller passed."""
-        return self.variation_index is None and self.reason.kind is not ReasonKind.OVERRIDE
+        if self.variation_index is not None or self.variant is not None or self.is_unnamed:
+            return False
+        return self.reason.kind is not ReasonKind.OVERRIDE
 
     def is_default_value(self) -> bool:
         """The property :attr:`is_default` under its name in LaunchDarkly's SDK, where it is a method."""

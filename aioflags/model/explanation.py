@@ -15,6 +15,7 @@ import msgspec
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.source_state import SourceState
 from aioflags.model.status import StatusReport
+from aioflags.model.values import plain_text
 from aioflags.runtime.logs import printable
 
 __all__ = ["DataOrigin", "Explanation", "ExplanationStep", "StepKind", "as_json", "shown"]
@@ -158,7 +159,7 @@ class Explanation:
 
     def _headline(self) -> str:
         detail, reason = self.detail, self.detail.reason
-        words = [reason.kind.value, *([reason.error_kind.value] if reason.error_kind else [])]
+        words = [plain_text(reason.kind), *([reason.error_kind.value] if reason.error_kind else [])]
         if reason.rule_index is not None:
             words.append(f"rule {reason.rule_index}")
         if reason.prerequisite_key is not None:

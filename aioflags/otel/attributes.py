@@ -34,7 +34,7 @@ SCOPE: Final = "aioflags"
 
 PROVIDER_NAME: Final = "LaunchDarkly"
 
-REASONS: Final[Mapping[ReasonKind, str]] = {
+REASONS: Final[Mapping[str, str]] = {
     ReasonKind.OFF: "disabled",
     ReasonKind.FALLTHROUGH: "default",
     ReasonKind.TARGET_MATCH: "targeting_match",
@@ -42,6 +42,12 @@ REASONS: Final[Mapping[ReasonKind, str]] = {
     ReasonKind.PREREQUISITE_FAILED: "default",
     ReasonKind.ERROR: "error",
     ReasonKind.OVERRIDE: "static",
+    ReasonKind.STATIC: "static",
+    ReasonKind.TARGETING_MATCH: "targeting_match",
+    ReasonKind.SPLIT: "split",
+    ReasonKind.DEFAULT: "default",
+    ReasonKind.DISABLED: "disabled",
+    ReasonKind.CACHED: "cached",
 }
 
 ERRORS: Final[Mapping[ErrorKind, tuple[str, str]]] = {
@@ -51,6 +57,13 @@ ERRORS: Final[Mapping[ErrorKind, tuple[str, str]]] = {
     ErrorKind.MALFORMED_FLAG: ("parse_error", "malformed flag"),
     ErrorKind.WRONG_TYPE: ("type_mismatch", "the flag's value has another type than the default"),
     ErrorKind.EXCEPTION: ("general", "the evaluation failed"),
+    ErrorKind.PROVIDER_NOT_READY: ("provider_not_ready", "no flag data yet"),
+    ErrorKind.PROVIDER_FATAL: ("provider_fatal", "no attempt with this configuration can succeed"),
+    ErrorKind.TYPE_MISMATCH: ("type_mismatch", "the flag's value has another type than the default"),
+    ErrorKind.PARSE_ERROR: ("parse_error", "malformed flag"),
+    ErrorKind.INVALID_CONTEXT: ("invalid_context", "invalid context"),
+    ErrorKind.TARGETING_KEY_MISSING: ("targeting_key_missing", "the context has no key"),
+    ErrorKind.GENERAL: ("general", "the evaluation failed"),
 }
 """The type and the message of each error. A test checks that both tables are complete."""
 
@@ -86,14 +99,15 @@ def request_attributes(call: EvaluationCall, context_id: ContextId) -> dict[str,
 
 
 def result_attributes(call: EvaluationCall, detail: EvaluationDetail[Any]) -> dict[str, str]:
-    """The result, in the words of the conventions. The variant is the index of the variation."""
+    """The result, in the words of the conventions. The variant is its name, or the index of the variation."""
     reason = detail.reason
     attributes = {
         "feature_flag.key": call.key,
-        "feature_flag.result.reason": "split" if reason.in_experiment else REASONS[reason.kind],
+        "feature_flag.result.reason": "split" if reason.in_experiment else REASONS.get(reason.kind, reason.kind.lower()),
     }
-    if detail.variation_index is not None:
-        attributes["feature_flag.result.variant"] = str(detail.variation_index)
+    variant = detail.variation_index if detail.variant is None else detail.variant
+    if variant is not None:
+        attributes["feature_flag.result.variant"] = str(variant)
     if reason.error_kind is not None:
         attributes["error.type"] = ERRORS[reason.error_kind][0]
     return attributes

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.model.change import Change, Definition, ObjectKind
+from aioflags.model.change import Change, ObjectKind, RuledDefinition
 from aioflags.model.flag import FlagDefinition, VariationOrRollout
 from aioflags.model.segment import SegmentDefinition
 from aioflags.model.values import plain_text
@@ -32,18 +32,18 @@ class _Stated(msgspec.Struct):
 _STATED: Final = msgspec.json.Decoder(_Stated)
 
 
-def read_definition(kind: ObjectKind, text: bytes | msgspec.Raw) -> Definition:
+def read_definition(kind: ObjectKind, text: bytes | msgspec.Raw) -> RuledDefinition:
     """Decode one object. Raises one of ``problems.UNREADABLE``."""
-    definition: Definition = _DECODERS[kind].decode(text)
+    definition: RuledDefinition = _DECODERS[kind].decode(text)
     return definition
 
 
-def has_version(definition: Definition, text: bytes | msgspec.Raw) -> bool:
+def has_version(definition: RuledDefinition, text: bytes | msgspec.Raw) -> bool:
     """Whether the JSON of the object has a version. Only 0 needs a second look, because it is also the default."""
     return definition.version != 0 or _STATED.decode(text).version is not msgspec.UNSET
 
 
-def put(kind: ObjectKind, key: str, version: int, definition: Definition) -> Change:
+def put(kind: ObjectKind, key: str, version: int, definition: RuledDefinition) -> Change:
     """The change that stores ``definition`` under ``key``. A definition that is marked as deleted becomes a delete.
 
     A definition without a key gets ``key``, because buckets are computed from it. A key of a subclass of ``str`` (a typed flag)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
 
 from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.metadata import FlagMetadata
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,8 @@ from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail
             {"kind": "OFF", "bigSegmentsStatus": "STALE"},
             id="big segments",
         ),
+        pytest.param(Reason(kind=ReasonKind.TARGETING_MATCH), {"kind": "TARGETING_MATCH"}, id="a rule of flagd"),
+        pytest.param(Reason(kind="CUSTOM"), {"kind": "CUSTOM"}, id="a word that only the server knows"),
     ],
 )
 def test_a_reason_is_written_without_what_does_not_apply(reason: Reason, written: dict[str, object]) -> None:
@@ -61,10 +67,44 @@ def test_a_reason_is_read_like_the_dictionary_of_launchdarklys_sdk() -> None:
         reason["ruleId"]
 
 
-def test_a_result_without_a_variation_is_the_default() -> None:
-    reason = Reason(kind=ReasonKind.OFF)
-    for detail, is_default in ((EvaluationDetail(None, None, reason), True), (EvaluationDetail(None, 0, reason), False)):
-        assert (detail.is_default, detail.is_default_value()) == (is_default, is_default)
+@pytest.mark.parametrize(
+    ("detail", "is_default"),
+    [
+        pytest.param(EvaluationDetail(None, None, Reason(kind=ReasonKind.OFF)), True, id="no variation"),
+        pytest.param(EvaluationDetail(None, 0, Reason(kind=ReasonKind.OFF)), False, id="a variation by index"),
+        pytest.param(EvaluationDetail(1, None, Reason(kind=ReasonKind.STATIC), "on"), False, id="a variant by name"),
+        pytest.param(EvaluationDetail(1, None, Reason(kind=ReasonKind.STATIC), ""), False, id="a variant with an empty name"),
+        pytest.param(
+            EvaluationDetail(1, None, Reason(kind="CUSTOM"), is_unnamed=True), False, id="a server's value without a variant"
+        ),
+        pytest.param(EvaluationDetail(1, None, Reason(kind=ReasonKind.DEFAULT)), True, id="no default variant"),
+        pytest.param(EvaluationDetail(1, None, Reason(kind=ReasonKind.OVERRIDE)), False, id="an override"),
+    ],
+)
+def test_a_result_without_a_variation_is_the_default(detail: EvaluationDetail[Any], is_default: bool) -> None:
+    assert (detail.is_default, detail.is_default_value()) == (is_default, is_default)
+
+
+def test_a_result_with_metadata_can_be_compared_hashed_copied_and_pickled() -> None:
+    detail = EvaluationDetail(1, None, Reason(kind=ReasonKind.STATIC), "on", FlagMetadata({"team": "web", "n": 1.5}))
+    for twin in (copy.deepcopy(detail), pickle.loads(pickle.dumps(detail))):
+        assert (twin, hash(twin), dict(twin.metadata)) == (detail, hash(detail), {"team": "web", "n": 1.5})
+    assert detail != EvaluationDetail(1, None, Reason(kind=ReasonKind.STATIC), "on")
+    assert repr(detail).endswith("variant='on', metadata={'team': 'web', 'n': 1.5})")
+
+
+def test_results_of_launchdarkly_are_shown_without_what_only_flagd_has() -> None:
+    assert repr(EvaluationDetail(1, 0, Reason(kind=ReasonKind.OFF))) == (
+        "EvaluationDetail(value=1, variation_index=0, reason=Reason(kind='OFF'))"
+    )
+
+
+def test_metadata_cannot_be_changed() -> None:
+    values: dict[str, Any] = {"team": "web"}
+    metadata = FlagMetadata(values)
+    values["team"] = "shop"
+    assert metadata == {"team": "web"}
+    assert not isinstance(metadata, MutableMapping)
 
 
 @pytest.mark.parametrize("value", [Reason(kind=ReasonKind.OFF), EvaluationDetail(1, 0, Reason(kind=ReasonKind.OFF))])

@@ -54,7 +54,7 @@ async def health(client: Client, context: Context) -> dict[str, str | None]:
     assert_type(store and store.available, bool | None)
     state = await client.all_flags_state(context)
     reason = state.get_flag_reason("theme")
-    assert_type(reason and reason.kind, ReasonKind | None)
+    assert_type(reason and reason.kind, ReasonKind | str | None)
     return {"flags": report.status, "error": error and error.message}
 
 

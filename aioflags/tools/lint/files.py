@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from aioflags.model.change import Definition, ObjectKind
+from aioflags.model.change import ObjectKind, RuledDefinition
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.nesting import check_depth
 from aioflags.model.segment import SegmentDefinition
@@ -56,7 +56,7 @@ class _Entry:
 
     file: _File
     path: Path
-    definition: Definition
+    definition: RuledDefinition
     malformed: tuple[Path, ...]
 
     def remark(self, remarks: Iterable[LintRemark]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from aioflags.model.change import Definition, ObjectKind
+from aioflags.model.change import ObjectKind, RuledDefinition
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
 from aioflags.model.values import is_number, type_name
@@ -22,7 +22,7 @@ from aioflags.tools.lint.findings import LintRemark, quoted
 
 __all__ = ["check_shape"]
 
-_STRUCTS: Final[dict[ObjectKind, type[Definition]]] = {ObjectKind.FLAG: FlagDefinition, ObjectKind.SEGMENT: SegmentDefinition}
+_STRUCTS: Final[dict[ObjectKind, type[RuledDefinition]]] = {ObjectKind.FLAG: FlagDefinition, ObjectKind.SEGMENT: SegmentDefinition}
 _NAMES: Final[tuple[tuple[type[inspect.Type], str], ...]] = (
     (inspect.BoolType, "boolean"),
     (inspect.IntType, "whole number"),
@@ -35,7 +35,7 @@ _NAMES: Final[tuple[tuple[type[inspect.Type], str], ...]] = (
 _UNUSABLE: Final = object()
 
 
-def check_shape(kind: ObjectKind, data: object, path: Path) -> tuple[Definition, list[LintRemark]]:
+def check_shape(kind: ObjectKind, data: object, path: Path) -> tuple[RuledDefinition, list[LintRemark]]:
     """The definition in ``data`` at ``path``, and its mistakes. A placeholder or default replaces a wrong value."""
     struct = _STRUCTS[kind]
     walk = _Walk()
@@ -44,7 +44,7 @@ def check_shape(kind: ObjectKind, data: object, path: Path) -> tuple[Definition,
 
 
 @functools.cache
-def _type_of(struct: type[Definition]) -> inspect.Type:
+def _type_of(struct: type[RuledDefinition]) -> inspect.Type:
     return inspect.type_info(struct)
 
 

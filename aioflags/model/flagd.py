@@ -1,0 +1,60 @@
+"""Flags in flagd's format, as they are loaded.
+
+Source: ``flagd.md`` 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, final
+
+import msgspec
+
+from aioflags.model.metadata import NO_METADATA, FlagMetadata
+
+__all__ = ["NO_EVALUATORS", "Evaluators", "FlagdFlag"]
+
+
+@final
+class Evaluators:
+    """The shared evaluators of one document: targeting rules by name, which the rules of its flags refer to.
+
+    All flags of a document have the same object, so that each evaluator is compiled once. Two objects are equal only if they are
+    the same object.
+    """
+
+    __slots__ = ("__weakref__", "rules")
+
+    def __init__(self, rules: Mapping[str, Any]) -> None:
+        self.rules: Mapping[str, Any] = rules
+
+
+NO_EVALUATORS: Final = Evaluators({})
+
+
+class FlagdFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):
+    """A flag in flagd's format. It never changes, and neither do its values.
+
+    Args:
+        key: the key of the flag.
+        is_enabled: its state is ``ENABLED``.
+        variants: the values by the names of the variants.
+        default_variant: the name of the default variant; ``None``: callers get their own default.
+        targeting: the rule, as parsed JSON; ``None``: the flag has no rule. ``{"$ref": name}`` stands for a shared evaluator.
+        evaluators: the shared evaluators of the document that has the flag.
+        metadata: the metadata of the flag, with those of its flag set.
+        problem: why the flag cannot be evaluated; ``None`` if it can.
+        version: flagd does not number the versions of a flag.
+        deleted: present in the data, so not deleted.
+    """
+
+    key: str
+    is_enabled: bool = True
+    variants: Mapping[str, Any] = {}
+    default_variant: str | None = None
+    targeting: Any = None
+    evaluators: Evaluators = NO_EVALUATORS
+    metadata: FlagMetadata = NO_METADATA
+    problem: str | None = None
+    version: int = 0
+    deleted: bool = False
