@@ -1,6 +1,6 @@
-"""SourceState: the state of a source of flag data. ErrorInfo: one of its failures.
+"""SourceState: the state of a source of flag data. ErrorInfo: one of its failures. ErrorCode: OpenFeature's word for it.
 
-Source: ``data-system.md`` 4.
+Source: ``data-system.md`` 4; ``openfeature.md`` 1.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aioflags.runtime.logs import printable
 from aioflags.runtime.reprs import repr_of_set_fields
 
-__all__ = ["ErrorInfo", "FailureKind", "SourceState"]
+__all__ = ["ErrorCode", "ErrorInfo", "FailureKind", "SourceState"]
 
 
 class SourceState(StrEnum):
@@ -35,6 +35,19 @@ class FailureKind(StrEnum):
     STORE_ERROR = "STORE_ERROR"
 
 
+class ErrorCode(StrEnum):
+    """OpenFeature's code of an error of a client."""
+
+    PROVIDER_NOT_READY = "PROVIDER_NOT_READY"
+    """No flag data yet."""
+    PROVIDER_FATAL = "PROVIDER_FATAL"
+    """No attempt with this configuration can succeed."""
+    PARSE_ERROR = "PARSE_ERROR"
+    """Flag data arrived and cannot be used."""
+    GENERAL = "GENERAL"
+    """Any other error."""
+
+
 # Final: type checkers then know that an ErrorInfo is never false, and that `error and error.message` is a string or None.
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +55,8 @@ class ErrorInfo:
     """One failure of a source. ``str`` gives the message with the address in one line, for a log.
 
     ``status_code`` is 0 without an HTTP response. ``time`` is in Unix seconds. ``address`` is the origin and path of the request,
-    without query and password; ``None`` for a source that sends no requests.
+    without query and password; ``None`` for a source that sends no requests. ``code`` is OpenFeature's code, if the source knows a
+    better one than the status has by itself. ``is_fatal``: no attempt with this configuration can succeed.
     """
 
     kind: FailureKind
@@ -50,6 +64,8 @@ class ErrorInfo:
     time: float
     status_code: int = 0
     address: str | None = None
+    code: ErrorCode | None = None
+    is_fatal: bool = False
 
     def __str__(self) -> str:
         if self.address is None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, final
 
-from aioflags.model.source_state import ErrorInfo, SourceState
+from aioflags.model.source_state import ErrorCode, ErrorInfo, SourceState
 from aioflags.runtime.reprs import repr_of_set_fields
 
-__all__ = ["Status", "StatusReport", "StoreStatus", "derive"]
+__all__ = ["Status", "StatusError", "StatusReport", "StoreStatus", "derive"]
 
 
 class Status(StrEnum):
@@ -30,6 +30,19 @@ class Status(StrEnum):
     """No data arrived within ``start_wait``; or no source is left, and the last data is served."""
     FATAL = "FATAL"
     """No source is left, and no data ever arrived. Sources may start again: ``StatusReport.next_attempt``."""
+    RECONCILING = "RECONCILING"
+    """The flags of another context are on their way. Only clients that hold the flags of one context have this status."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusError:
+    """Why a status is ``ERROR`` or ``FATAL``, or ``STALE`` because of unusable data: OpenFeature's code and a message."""
+
+    code: ErrorCode
+    message: str
+
+    def __repr__(self) -> str:
+        return repr_of_set_fields(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +50,9 @@ class StatusReport:
     """The status of a client after one change.
 
     ``seq`` counts the reports. ``since`` is when the status began, on the event loop's clock; ``source_since`` is when the source
-    state began, in Unix seconds. ``last_error`` is the newest failure of a source since the start, if any. ``next_attempt`` is
-    when the sources start again after the service refused all of them, in Unix seconds; it stays set while that attempt runs.
-    Otherwise it is ``None``. ``OFF`` without ``next_attempt`` is final.
+    state began, in Unix seconds. ``error`` is why this status is an error. ``last_error`` is the newest failure of a source since
+    the start, if any. ``next_attempt`` is when the sources start again after the service refused all of them, in Unix seconds; it
+    stays set while that attempt runs. Otherwise it is ``None``. ``OFF`` without ``next_attempt`` is final.
     """
 
     seq: int
@@ -49,6 +62,7 @@ class StatusReport:
     source_since: float
     last_error: ErrorInfo | None = None
     next_attempt: float | None = None
+    error: StatusError | None = None
 
     @property
     def is_final(self) -> bool:
