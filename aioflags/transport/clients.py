@@ -10,7 +10,7 @@ import os
 import ssl
 from collections.abc import Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import httpx
 
@@ -22,6 +22,9 @@ from aioflags.transport.tls import tls_context
 
 __all__ = ["Clients", "MakeClient", "client_maker"]
 
+_IDLE_TIME: Final = 4.0
+"""Seconds that a client keeps an idle connection: less than common servers do, so that it sends nothing on one that they close."""
+
 MakeClient: TypeAlias = Callable[[str | None], httpx.AsyncClient]
 """Makes an HTTP client that uses the proxy at this URL, or no proxy."""
 
@@ -30,10 +33,13 @@ def client_maker(
     settings: Http,
     logger: logging.Logger,
     make_transport: Callable[..., httpx.AsyncBaseTransport] = httpx.AsyncHTTPTransport,
+    *,
+    idle_connections: int = 0,
 ) -> MakeClient:
     """A function that makes clients with one shared TLS context and one shared resolver. Reads certificates: call it in a thread.
 
-    ``make_transport`` takes the arguments of ``httpx.AsyncHTTPTransport``.
+    ``make_transport`` takes the arguments of ``httpx.AsyncHTTPTransport``. ``idle_connections``: how many connections
+    a client keeps for its next request. The server would close those of a client that polls before its next poll.
 
     Raises:
         ConfigError: a certificate cannot be read. The function returned raises it if the proxy of a client cannot be used.
@@ -43,8 +49,7 @@ def client_maker(
     context, resolver = tls_context(settings, logger), DaemonResolver()
 
     def make(proxy: str | None) -> httpx.AsyncClient:
-        # Keep no idle connections: the server would close them between two polls anyway.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=idle_connections, keepalive_expiry=_IDLE_TIME)
         try:
             proxy_options = None if proxy is None else _proxy(proxy, context)
             transport = make_transport(verify=context, trust_env=False, limits=limits, proxy=proxy_options)

@@ -46,11 +46,13 @@ _NETWORK: Final = (
 class HttpxConnections:
     """Sends the requests of an ``HttpTransport``.
 
-    Polls and posts share clients; each stream has its own, which ``make_client`` makes.
+    Polls and posts share clients; each stream has its own, which ``make_client`` makes. ``keeps_idle``: shared clients keep
+    connections for the next request.
     """
 
-    def __init__(self, settings: Http, make_client: MakeClient) -> None:
+    def __init__(self, settings: Http, make_client: MakeClient, *, keeps_idle: bool = False) -> None:
         self._settings = settings
+        self._persistence = {} if keeps_idle else {"Connection": "close"}
         self._make_client = make_client
         self._shared = Clients(settings, make_client)
 
@@ -86,17 +88,31 @@ class HttpxConnections:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """See ``HttpTransport.post``."""
-        with _network_failures(url=url):
-            target = httpx.URL(url)
-            client = self._shared.for_url(target)
-            # Send the body in chunks, because a long one would block the event loop. The length prevents chunked encoding.
-            sent = {"Accept": "*/*", "Connection": "close", "Content-Length": str(len(body)), **headers}
-            request = client.build_request("POST", target, headers=sent, content=_chunks(body))
-            response = await _send_until_headers(client, request, client.timeout)
+        response, _ = await self._post(url, {"Accept": "*/*", **headers}, body)
         try:
             return Response(response.status_code, _plain(response.headers))
         finally:
             await _close(response)
+
+    @asynccontextmanager
+    async def post_for_reply(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncGenerator[_Reply, None]:
+        """See ``HttpTransport.post_for_reply``."""
+        sent = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
+        response, read_timeout = await self._post(url, sent, body)
+        try:
+            yield _Reply(response, self._settings.max_response_bytes, read_timeout)
+        finally:
+            await _close(response)
+
+    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[httpx.Response, float | None]:
+        """The response with its body unread, and the read timeout of the client."""
+        with _network_failures(url=url):
+            target = httpx.URL(url)
+            client = self._shared.for_url(target)
+            # Send the body in chunks, because a long one would block the event loop. The length prevents chunked encoding.
+            sent = {**self._persistence, "Content-Length": str(len(body)), **headers}
+            request = client.build_request("POST", target, headers=sent, content=_chunks(body))
+            return await _send_until_headers(client, request, client.timeout), client.timeout.read
 
     @asynccontextmanager
     async def _exchange(

@@ -61,11 +61,14 @@ class HttpTransport:
     """Sends requests with ``settings``: polls through shared HTTP clients, each stream through its own client.
 
     An async context manager; leaving it closes the shared clients. It belongs to one event loop.
+
+    ``idle_connections``: how many connections of shared clients stay open for the next request.
     """
 
-    def __init__(self, settings: Http, logger: logging.Logger = package_logger) -> None:
+    def __init__(self, settings: Http, logger: logging.Logger = package_logger, *, idle_connections: int = 0) -> None:
         self._settings = settings
         self._logger = logger
+        self._idle_connections = idle_connections
         self._lock = anyio.Lock()
         self._thread = SerialThread("aioflags-tls")
         self._connections: HttpxConnections | None = None
@@ -105,6 +108,18 @@ class HttpTransport:
         """
         return await (await self._ready()).post(url, headers, body)
 
+    @asynccontextmanager
+    async def post_for_reply(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncGenerator[Reply, None]:
+        """Send a POST and accept every status; status and headers are available before the body is read.
+
+        Redirects are not followed.
+
+        Raises:
+            RequestFailed: there is no response.
+        """
+        async with (await self._ready()).post_for_reply(url, headers, body) as reply:
+            yield reply
+
     async def _ready(self) -> HttpxConnections:
         async with self._lock:
             connections = self._connections or await self._prepared()
@@ -114,16 +129,20 @@ class HttpTransport:
     async def _prepared(self) -> HttpxConnections:
         # In a thread: importing httpx and reading certificates take up to 150 ms, and on a network drive that does not answer
         # reading may hang.
+        def prepare() -> HttpxConnections:
+            return _prepare(self._settings, self._logger, self._idle_connections)
+
         try:
-            return await self._thread.run(lambda: _prepare(self._settings, self._logger), timeout=_PREPARE_TIMEOUT)
+            return await self._thread.run(prepare, timeout=_PREPARE_TIMEOUT)
         except TimeoutError as error:
             raise RequestFailed(unexpected(TimeoutError(f"certificates were not read within {_PREPARE_TIMEOUT:g} s"))) from error
         except ConfigError as error:
             raise RequestFailed(unexpected(error)) from error
 
 
-def _prepare(settings: Http, logger: logging.Logger) -> HttpxConnections:
+def _prepare(settings: Http, logger: logging.Logger, idle_connections: int) -> HttpxConnections:
     from aioflags.transport.clients import client_maker  # noqa: PLC0415 - imports httpx
     from aioflags.transport.connections import HttpxConnections  # noqa: PLC0415 - imports httpx
 
-    return HttpxConnections(settings, client_maker(settings, logger))
+    make_client = client_maker(settings, logger, idle_connections=idle_connections)
+    return HttpxConnections(settings, make_client, keeps_idle=idle_connections > 0)

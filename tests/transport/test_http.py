@@ -320,6 +320,48 @@ async def test_streams_follow_redirects_like_polls() -> None:
     assert service.all_closed
 
 
+# -- posts
+
+
+async def posted(service: Service, body: bytes, **options: object) -> tuple[int, bytes]:
+    async with (
+        HttpTransport(service.http(**options)) as transport,
+        transport.post_for_reply(HOME, {"Content-Type": "application/json"}, body) as reply,
+    ):
+        return reply.status, await reply.read()
+
+
+@pytest.mark.parametrize("status", [200, 304, 307, 400, 404, 413, 429, 500, 503])
+async def test_a_post_for_a_reply_accepts_every_status(status: int) -> None:
+    service = Service()
+    service.takes = [Answer(status, {"Location": "https://other.test/"}, [b"bo", 1.0, b"dy"])]
+    assert await posted(service, b"[1]") == (status, b"body")
+    (request,) = service.posts
+    assert (request.content, request.headers["content-length"]) == (b"[1]", "3")
+    assert service.all_closed
+
+
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [
+        pytest.param(Answer(200, {}, [b"x" * 11]), {"max_response_bytes": 10}, id="a body over the limit"),
+        pytest.param(Answer(200, {"Content-Encoding": "br"}, [b"x"]), {}, id="a content coding that was not requested"),
+        pytest.param(Answer(200, {}, [b"x", HANG]), {}, id="a body that stalls"),
+        pytest.param(Answer(200, {}, [b"x", httpx.ReadError("cut")]), {}, id="a body that breaks off"),
+        pytest.param(Answer(after=HANG), {}, id="no answer"),
+        pytest.param(Answer(after=httpx.ConnectError("refused")), {}, id="no connection"),
+    ],
+)
+async def test_a_post_without_a_usable_reply_fails_in_time(answer: Answer, options: dict[str, object]) -> None:
+    service = Service()
+    service.takes = [answer]
+    start = anyio.current_time()
+    with pytest.raises(RequestFailed):
+        await posted(service, b"{}", **options)
+    assert anyio.current_time() - start <= 25
+    assert service.all_closed
+
+
 # -- failures
 
 

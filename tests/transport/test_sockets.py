@@ -124,6 +124,23 @@ async def failed(server: RawServer, settings: Http) -> RequestFailed:
 
 
 @pytest.mark.holds("FB-8")
+@pytest.mark.parametrize(
+    ("idle", "connections"),
+    [pytest.param(0, 2, id="not by default"), pytest.param(4, 1, id="if the transport is asked to")],
+)
+async def test_a_second_post_uses_the_connection_of_the_first(idle: int, connections: int) -> None:
+    async with raw_server(answering(ok(b"one"), ok(b"two"))) as server:
+        async with HttpTransport(Http(), idle_connections=idle) as transport:
+            bodies: list[bytes] = []
+            for _ in range(2):
+                async with transport.post_for_reply(f"http://127.0.0.1:{server.port}/", {}, b"") as reply:
+                    bodies.append(await reply.read())
+        assert bodies == [b"one", b"two"]
+        assert server.connections == connections
+        assert ["connection: close" in head.lower() for head in server.heads] == [idle == 0] * 2
+        await gone(server)
+
+
 async def test_a_truncated_body_is_a_network_error() -> None:
     async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
