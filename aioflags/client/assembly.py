@@ -11,6 +11,7 @@ from aioflags.client.analytics import Analytics
 from aioflags.client.data_updates import DataUpdates, first_snapshot
 from aioflags.client.environment_metadata import environment_metadata
 from aioflags.client.service import ServiceConnection
+from aioflags.client_core.base_client import Core
 from aioflags.client_core.data_answers import DataAnswers
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.evaluator import Evaluator
@@ -35,18 +36,12 @@ RegisterPlugin: TypeAlias = Callable[[Plugin, EnvironmentMetadata], Awaitable[No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts of one client that its methods use. None of them binds an event loop before the start."""
+    """The parts of one client that its methods use."""
 
-    holder: SnapshotHolder
-    flag_tracker: FlagTracker
-    cell: StatusCell
-    recorder: Recorder
+    core: Core
     outbox: Outbox | None
-    hooks: HookRunner
     registration: Registration
     data_updates: DataUpdates
-    evaluator: Evaluator
-    lifecycle: Lifecycle
 
 
 def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fast_path: Callable[[], None]) -> Parts:
@@ -90,18 +85,18 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         close_timeout=config.close_timeout,
         logger=logger,
     )
-    return Parts(
+    core = Core(
         holder=holder,
         flag_tracker=flag_tracker,
         cell=cell,
         recorder=recorder,
-        outbox=analytics.outbox,
         hooks=hooks,
-        registration=registration,
-        data_updates=data_updates,
         evaluator=evaluator,
         lifecycle=lifecycle,
+        logger=logger,
+        store_session=data_updates.store_session,
     )
+    return Parts(core=core, outbox=analytics.outbox, registration=registration, data_updates=data_updates)
 
 
 class _ClientWorkload:

@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
-from weakref import WeakMethod
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Self
 
 from aioflags.client.front_end_methods import FrontEndMethods
 from aioflags.client.migration_methods import MigrationMethods
-from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, FlagTracker, ValueChange, ValueChanges
-from aioflags.client_core.overrides import OVERRIDES
-from aioflags.client_core.typed import plain_key
+from aioflags.client_core.base_client import BaseClient, weakly
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.hooks.hook import Hook
-from aioflags.model.context import Context
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import UNAVAILABLE, StatusReport, StoreStatus
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.runtime.async_lock import ForkSafeAsyncLock
 from aioflags.runtime.broadcast import LatestIterator
-from aioflags.runtime.fork import Lock
+from aioflags.runtime.logs import Once
 from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
-    from aioflags.client_core.lifecycle import Lifecycle
-    from aioflags.client_core.status import StatusCell
-    from aioflags.evaluation.snapshot import Snapshot
-    from aioflags.events.recorder import Recorder
     from aioflags.sources import MemorySource
 
-__all__ = ["Client", "Internals", "internals_of"]
+__all__ = ["Client"]
 
 
-class Client(MigrationMethods, FrontEndMethods):
+class Client(MigrationMethods, FrontEndMethods, BaseClient):
     """Feature flags for one environment.
 
     ::
@@ -60,11 +48,7 @@ class Client(MigrationMethods, FrontEndMethods):
         ConfigError: ``sdk_key`` is not a string, or ``config`` is not a :class:`Config`.
     """
 
-    _warns_if_unclosed: ClassVar[bool] = True
-    """Whether collecting a client of this class that is not closed emits a ``ResourceWarning``."""
-
     def __init__(self, sdk_key: str, config: Config | None = None) -> None:
-        super().__init__()
         self._config = config = require("config", Config() if config is None else config, Config)
         self._key = SdkKey(require("sdk_key", sdk_key, str))
         self._logger = config.logger
@@ -74,19 +58,15 @@ class Client(MigrationMethods, FrontEndMethods):
         """Reads the file of :meth:`local`, at the start."""
         self._start_lock = ForkSafeAsyncLock()
         self._has_plugin_hooks = False
-        self._fast_path_lock = Lock()
+        self._once = Once()
+        self._once_per_flag = Once()
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
         from aioflags.client.assembly import assemble  # noqa: PLC0415 - as above
 
-        parts = assemble(config, self._key, register=self._register, update_fast_path=_weakly(self._update_fast_path))
-        self._holder, self._flag_tracker, self._cell = parts.holder, parts.flag_tracker, parts.cell
-        self._recorder, self._outbox = parts.recorder, parts.outbox
-        self._hooks, self._registration = parts.hooks, parts.registration
-        self._data_updates = parts.data_updates
-        self._store_session, self._big_segments = parts.data_updates.store_session, parts.data_updates.big_segments
-        self._evaluator, self._report_to = parts.evaluator, parts.evaluator.report_to
-        self._lifecycle = parts.lifecycle
-        OVERRIDES.watch(self, Client._update_fast_path)
+        parts = assemble(config, self._key, register=self._register, update_fast_path=weakly(self._update_fast_path))
+        self._outbox, self._registration, self._data_updates = parts.outbox, parts.registration, parts.data_updates
+        self._big_segments = parts.data_updates.big_segments
+        super().__init__(parts.core)
 
     @classmethod
     def local(cls, data: Mapping[str, object] | str | os.PathLike[str], config: Config | None = None) -> Client:
@@ -203,28 +183,10 @@ class Client(MigrationMethods, FrontEndMethods):
         yield from self.start().__await__()
         return self
 
-    # -- hooks and plugins
-
-    def add_hook(self, hook: Hook) -> None:
-        """Adds a hook after those that are registered, for calls from now on. From any thread. It cannot be removed.
-
-        Raises:
-            ConfigError: ``hook`` is not a :class:`Hook`.
-        """
-        self._update_fast_path(hooks=[require("hook", hook, Hook)])
+    # -- plugins
 
     def _register(self, plugin: Plugin, environment: EnvironmentMetadata) -> Awaitable[None] | None:
         return plugin.register(self, environment)
-
-    def _update_fast_path(self, *, overridden: bool | None = None, hooks: Iterable[Hook] = ()) -> None:
-        """Adds ``hooks``, and decides anew whether evaluations may take the fast path.
-
-        Called when hooks, test overrides (``overridden``), the state of the recorder or the mode of the persistent store change.
-        """
-        with self._fast_path_lock:
-            self._hooks.add(hooks)
-            reads_store = self._store_session is not None and self._store_session.looks_up
-            self._report_to = self._evaluator.update_fast_path(overridden=overridden, reads_store=reads_store)
 
     # -- status
 
@@ -280,81 +242,3 @@ class Client(MigrationMethods, FrontEndMethods):
     def environment_id(self) -> str | None:
         """The id of the flags' environment, which the service sends with the data; ``None`` before that."""
         return self._cell.environment_id
-
-    @property
-    def data_age(self) -> float | None:
-        """How many seconds ago a source brought newer flag data; ``None`` if none has yet.
-
-        It grows as long as no flag changes. :attr:`status` shows whether updates may be missing.
-        """
-        return self._cell.data_age
-
-    # -- changes of flags
-
-    @overload
-    def changes(self) -> Changes[FlagChange]: ...
-    @overload
-    def changes(self, key: str, context: Context | None = None) -> Changes[ValueChange]: ...
-    def changes(self, key: str | None = None, context: Context | None = None) -> Changes[Any]:
-        """The changes from this call on: of the configuration of every flag, or of the value of flag ``key`` for ``context``.
-
-        An async iterator, and a context manager that deregisters (``with`` or ``async with``). A flag also changes with its
-        prerequisites and segments. Iterate on the client's event loop: on another one ``anext`` raises :class:`LifecycleError`.
-
-        Raises:
-            ConfigError: ``context`` without a ``key``, a key that is not a string, or an invalid context.
-        """
-        if key is None:
-            if context is not None:
-                raise ConfigError("changes: a context needs a key, as in changes(key, context); changes() follows every flag")
-            return FlagChanges(self._flag_tracker, self._lifecycle.check_loop)
-        key = plain_key(key)
-        subject = self._evaluator.context(context)
-        if subject is None or subject.error is not None:
-            why = subject.error if subject else "none was given, and none is ambient (changes() without a key follows all flags)"
-            raise ConfigError(f"changes: the context cannot be used: {why}")
-
-        def value(snapshot: Snapshot) -> Any:
-            return self._evaluator.value(snapshot, key, subject)
-
-        return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
-
-    def __repr__(self) -> str:
-        report = self._cell.newest
-        return f"<{type(self).__name__} {report.status.value}, source {report.source_state.value}>"
-
-    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        # A default argument: while the interpreter exits it clears its modules.
-        lifecycle: Lifecycle | None = getattr(self, "_lifecycle", None)  # missing if the constructor raised
-        if self._warns_if_unclosed and lifecycle is not None and lifecycle.is_open:
-            _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
-
-
-class Internals(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a client that other modules of this package read. Not public: they may change in any release.
-
-    None of them holds the client, so ``recorder`` and ``status`` can be read after the client was collected. ``changes`` calls its
-    followers; :meth:`Client.changes` can only be awaited.
-    """
-
-    recorder: Recorder
-    status: StatusCell
-    changes: FlagTracker
-
-
-def internals_of(client: Client) -> Internals:
-    """The parts of ``client`` for integrations and test helpers of this package."""
-    # The only place outside the class that reads its private names.
-    recorder, cell, tracker = client._recorder, client._cell, client._flag_tracker  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    return Internals(recorder=recorder, status=cell, changes=tracker)
-
-
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    """A function that calls ``method`` as long as its object lives, but does not keep the object alive."""
-    reference = WeakMethod(method)
-
-    def call() -> None:
-        if (method := reference()) is not None:
-            method()
-
-    return call

@@ -34,9 +34,7 @@ class EventMethods:
         _cell: StatusCell
         _lifecycle: Lifecycle
         _logger: logging.Logger
-
-    def __init__(self) -> None:
-        self._once = Once()
+        _once: Once
 
     def track(self, name: str, context: Context | None = None, data: Any = None, metric_value: float | None = None) -> None:
         """Records an event for metrics and experiments. From any thread, without a wait.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aioflags.client.event_methods import EventMethods
 from aioflags.client_core.evaluation_methods import EvaluationMethods
@@ -20,9 +20,8 @@ __all__ = ["MigrationMethods"]
 class MigrationMethods(EvaluationMethods, EventMethods):
     """The methods of a client for migration flags. :class:`Client <aioflags.client.client.Client>` inherits them."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._once_per_flag = Once()
+    if TYPE_CHECKING:
+        _once_per_flag: Once
 
     async def migration_variation(self, key: str, context: Context | None, default: Stage | str) -> tuple[Stage, OpTracker]:
         """The stage of a migration, and the tracker that measures one read or write in it.

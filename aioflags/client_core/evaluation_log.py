@@ -38,20 +38,31 @@ class EvaluationLog:
         """Logs the type of a flag's value and the expected one."""
         self._logger.warning("%s: its value is %s; serving the default", printable(key), mismatch(value, expected))
 
-    def default_served(self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = ()) -> None:
-        """Logs, once a flag and cause. ``WRONG_TYPE``, ``MALFORMED_FLAG`` and ``EXCEPTION`` are logged where they are detected."""
-        why = context.error if kind is ErrorKind.USER_NOT_SPECIFIED and context is not None else None
+    def default_served(
+        self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = (), *, message: str | None = None
+    ) -> None:
+        """Logs, once a flag and cause, why a default is served. ``message`` says more, for errors that a server reports.
+
+        A wrong type, a malformed flag and a bug are logged where they are detected.
+        """
+        is_about_context = kind in {ErrorKind.USER_NOT_SPECIFIED, ErrorKind.INVALID_CONTEXT}
+        why = context.error if is_about_context and context is not None else message
         if not self._once[kind]((key, why)):
             return
         shown = printable(key)
         match kind:
             case ErrorKind.USER_NOT_SPECIFIED:
                 self.unusable_context(shown, context)
-            case ErrorKind.CLIENT_NOT_READY:
+            case ErrorKind.CLIENT_NOT_READY | ErrorKind.PROVIDER_NOT_READY:
                 self._logger.warning("%s: there is no flag data; serving the default", shown)
             case ErrorKind.FLAG_NOT_FOUND:
                 # A warning only for a key that resembles an existing one: it is probably misspelt. Other keys may be new.
                 hint = did_you_mean(key, flags, before="; ")
                 self._logger.log(logging.WARNING if hint else logging.INFO, "%s: unknown flag; serving the default%s", shown, hint)
-            case ErrorKind.WRONG_TYPE | ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
+            case ErrorKind.PROVIDER_FATAL:
+                self._logger.warning("%s: the service refused this client for good; serving the default", shown)
+            case ErrorKind.INVALID_CONTEXT | ErrorKind.TARGETING_KEY_MISSING | ErrorKind.GENERAL | ErrorKind.PARSE_ERROR:
+                text = message or kind.value
+                self._logger.warning("%s: %s; serving the default", shown, printable(text))
+            case ErrorKind.WRONG_TYPE | ErrorKind.TYPE_MISMATCH | ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
                 pass

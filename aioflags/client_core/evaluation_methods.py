@@ -26,12 +26,13 @@ __all__ = ["EvaluationMethods"]
 
 
 class EvaluationMethods:
-    """The methods of a client that evaluate flags. :class:`Client <aioflags.client.client.Client>` inherits them."""
+    """The methods of a client that evaluate flags. Every client inherits them."""
 
     if TYPE_CHECKING:
+        _store_session: StoreSession | None
+        """Reads flags from a persistent store, for a client that has one."""
         _evaluator: Evaluator
         _holder: SnapshotHolder
-        _store_session: StoreSession | None
         _report_to: Recorder | None
         """Where the fast path reports evaluations: see :func:`aioflags.client_core.report_target.report_target`."""
         _logger: logging.Logger

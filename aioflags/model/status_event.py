@@ -5,21 +5,15 @@ Source: ``openfeature.md`` 4.2; ``flagd.md`` 3.8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
-from typing import Final, TypeAlias
 
+from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.source_state import ErrorCode
 from aioflags.model.status import StatusReport
 from aioflags.runtime.reprs import repr_of_set_fields
 
-__all__ = ["Event", "EventKind", "EventMetadata"]
-
-EventMetadata: TypeAlias = Mapping[str, str | bool | int | float]
-
-_NO_METADATA: Final[EventMetadata] = MappingProxyType({})
+__all__ = ["Event", "EventKind"]
 
 
 class EventKind(StrEnum):
@@ -54,7 +48,7 @@ class Event:
     flags_changed: tuple[str, ...] | None = None
     message: str | None = None
     error_code: ErrorCode | None = None
-    metadata: EventMetadata = _NO_METADATA
+    metadata: FlagMetadata = NO_METADATA
     missed: int = 0
 
     def __repr__(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import anyio
 
-from aioflags.client.client import Client, internals_of
+from aioflags.client.client import Client
+from aioflags.client_core.base_client import internals_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.suggest import did_you_mean

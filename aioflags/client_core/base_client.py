@@ -1,0 +1,163 @@
+"""BaseClient: what the clients of all services have in common, beside the evaluation of flags."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, overload
+from weakref import WeakMethod
+
+import msgspec
+
+from aioflags.client_core.evaluation_methods import EvaluationMethods
+from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, FlagTracker, ValueChange, ValueChanges
+from aioflags.client_core.overrides import OVERRIDES
+from aioflags.client_core.typed import plain_key
+from aioflags.errors import ConfigError
+from aioflags.hooks.hook import Hook
+from aioflags.model.context import Context
+from aioflags.runtime.fork import Lock
+from aioflags.runtime.validation import require
+
+if TYPE_CHECKING:
+    from aioflags.client_core.evaluator import Evaluator
+    from aioflags.client_core.lifecycle import Lifecycle
+    from aioflags.client_core.status import StatusCell
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.events.recorder import Recorder
+    from aioflags.hooks.runner import HookRunner
+    from aioflags.persistence.session import StoreSession
+    from aioflags.supervisor.holder import SnapshotHolder
+
+__all__ = ["BaseClient", "Core", "Internals", "internals_of", "weakly"]
+
+
+class Core(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The parts of a client. None of them binds an event loop before the start.
+
+    ``store_session`` reads flags from a persistent store, for a client that has one.
+    """
+
+    holder: SnapshotHolder
+    flag_tracker: FlagTracker
+    cell: StatusCell
+    recorder: Recorder
+    hooks: HookRunner
+    evaluator: Evaluator
+    lifecycle: Lifecycle
+    logger: logging.Logger
+    store_session: StoreSession | None = None
+
+
+class BaseClient(EvaluationMethods):
+    """Hooks, changes of flags, and the fast path of evaluations. Integrations take any client of this class."""
+
+    _warns_if_unclosed: ClassVar[bool] = True
+    """Whether collecting a client of this class that is not closed emits a ``ResourceWarning``."""
+
+    def __init__(self, core: Core) -> None:
+        self._holder, self._flag_tracker, self._cell = core.holder, core.flag_tracker, core.cell
+        self._recorder, self._hooks = core.recorder, core.hooks
+        self._evaluator, self._report_to = core.evaluator, core.evaluator.report_to
+        self._lifecycle = core.lifecycle
+        self._logger = core.logger
+        self._store_session = core.store_session
+        self._fast_path_lock = Lock()
+        OVERRIDES.watch(self, BaseClient._update_fast_path)
+
+    def add_hook(self, hook: Hook) -> None:
+        """Adds a hook after those that are registered, for calls from now on. From any thread. It cannot be removed.
+
+        Raises:
+            ConfigError: ``hook`` is not a :class:`Hook`.
+        """
+        self._update_fast_path(hooks=[require("hook", hook, Hook)])
+
+    def _update_fast_path(self, *, overridden: bool | None = None, hooks: Iterable[Hook] = ()) -> None:
+        """Adds ``hooks``, and decides anew whether evaluations may take the fast path.
+
+        Called when hooks, test overrides (``overridden``), the state of the recorder or the mode of the persistent store change.
+        """
+        with self._fast_path_lock:
+            self._hooks.add(hooks)
+            reads_store = self._store_session is not None and self._store_session.looks_up
+            self._report_to = self._evaluator.update_fast_path(overridden=overridden, reads_store=reads_store)
+
+    @property
+    def data_age(self) -> float | None:
+        """How many seconds ago a source brought newer flag data; ``None`` if none has yet.
+
+        It grows as long as no flag changes. :attr:`status` shows whether updates may be missing.
+        """
+        return self._cell.data_age
+
+    # -- changes of flags
+
+    @overload
+    def changes(self) -> Changes[FlagChange]: ...
+    @overload
+    def changes(self, key: str, context: Context | None = None) -> Changes[ValueChange]: ...
+    def changes(self, key: str | None = None, context: Context | None = None) -> Changes[Any]:
+        """The changes from this call on: of the configuration of every flag, or of the value of flag ``key`` for ``context``.
+
+        An async iterator, and a context manager that deregisters (``with`` or ``async with``). A flag also changes with its
+        prerequisites and segments. Iterate on the client's event loop: on another one ``anext`` raises :class:`LifecycleError`.
+
+        Raises:
+            ConfigError: ``context`` without a ``key``, a key that is not a string, or an invalid context.
+        """
+        if key is None:
+            if context is not None:
+                raise ConfigError("changes: a context needs a key, as in changes(key, context); changes() follows every flag")
+            return FlagChanges(self._flag_tracker, self._lifecycle.check_loop)
+        key = plain_key(key)
+        subject = self._evaluator.context(context)
+        if subject is None or subject.error is not None:
+            why = subject.error if subject else "none was given, and none is ambient (changes() without a key follows all flags)"
+            raise ConfigError(f"changes: the context cannot be used: {why}")
+
+        def value(snapshot: Snapshot) -> Any:
+            return self._evaluator.value(snapshot, key, subject)
+
+        return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
+
+    def __repr__(self) -> str:
+        report = self._cell.newest
+        return f"<{type(self).__name__} {report.status.value}, source {report.source_state.value}>"
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        # A default argument: while the interpreter exits it clears its modules.
+        lifecycle: Lifecycle | None = getattr(self, "_lifecycle", None)  # missing if the constructor raised
+        if self._warns_if_unclosed and lifecycle is not None and lifecycle.is_open:
+            _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
+
+
+class Internals(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of a client that other modules of this package read. Not public: they may change in any release.
+
+    None of them holds the client, so ``recorder`` and ``status`` can be read after the client was collected. ``changes`` calls its
+    followers; :meth:`BaseClient.changes` can only be awaited.
+    """
+
+    recorder: Recorder
+    status: StatusCell
+    changes: FlagTracker
+
+
+def internals_of(client: BaseClient) -> Internals:
+    """The parts of ``client`` for integrations and test helpers of this package."""
+    # The only place outside the class that reads its private names.
+    recorder, cell, tracker = client._recorder, client._cell, client._flag_tracker  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return Internals(recorder=recorder, status=cell, changes=tracker)
+
+
+def weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """A function that calls ``method`` as long as its object lives, but does not keep the object alive."""
+    reference = WeakMethod(method)
+
+    def call() -> None:
+        if (method := reference()) is not None:
+            method()
+
+    return call
