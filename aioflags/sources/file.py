@@ -14,8 +14,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
-import anyio
-
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeSet, Selector
 from aioflags.model.result import Basis, FetchFailure, Update
@@ -28,7 +26,7 @@ from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import positive, require
 from aioflags.sources.base import LocalSource, SourceContext
-from aioflags.sources.file_watching import LOOK_INTERVAL, QUIET, Files, Texts, follow, settled
+from aioflags.sources.file_watching import LOOK_INTERVAL, Files, Texts, follow, read_when_whole
 
 __all__ = ["FileReader", "FileSource"]
 
@@ -109,16 +107,11 @@ class FileReader:
                 yield _update(result, SourceState.INTERRUPTED)
 
     async def _read_first(self, files: Files) -> ChangeSet | ErrorInfo:
-        """The contents at the start. A document with a mistake may be half written, so it is read a second time."""
+        """The contents at the start."""
         try:
-            result = await self._read(await files.read_in_time())
-            if isinstance(result, ErrorInfo):
-                await anyio.sleep(QUIET)
-                later = await settled(files)
-                result = result if later is None else await self._read(later)
+            return await read_when_whole(files, await files.read_in_time(), self._read)
         except OSError as error:
             return _unreadable(error)
-        return result
 
     async def _read(self, texts: Texts) -> ChangeSet | ErrorInfo:
         try:

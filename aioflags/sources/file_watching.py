@@ -9,7 +9,7 @@ Source: ``data-system.md`` 9.1.
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,12 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 
+from aioflags.model.source_state import ErrorInfo
 from aioflags.runtime.clock import now
 from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.regular_files import check_regular, read_regular, within_file_timeout
 
-__all__ = ["LOOK_INTERVAL", "QUIET", "Files", "Texts", "follow", "settled"]
+__all__ = ["LOOK_INTERVAL", "Files", "Texts", "follow", "read_when_whole"]
 
 Texts: TypeAlias = tuple[tuple[Path, bytes], ...]
 """The contents of each file."""
@@ -122,7 +123,7 @@ def _look_at(path: Path, before: _FileState | None) -> _FileState:
     return _FileState(stamp, now() - status.st_mtime < _YOUNG, read_regular(path))
 
 
-async def settled(files: Files) -> Texts | None:
+async def _settled(files: Files) -> Texts | None:
     """The contents, once two looks in a row return the same; ``None`` if they have not changed. Raises ``OSError``."""
     texts = None
     for _ in range(_MAX_LOOKS):
@@ -132,6 +133,19 @@ async def settled(files: Files) -> Texts | None:
         texts = newer
         await anyio.sleep(QUIET)
     return texts
+
+
+async def read_when_whole(files: Files, texts: Texts, read: Callable[[Texts], Awaitable[T | ErrorInfo]]) -> T | ErrorInfo:
+    """The result of ``read`` for ``texts``, the contents of ``files``. Raises ``OSError``.
+
+    Contents with a mistake may be half written, so they are read a second time.
+    """
+    result = await read(texts)
+    if not isinstance(result, ErrorInfo):
+        return result
+    await anyio.sleep(QUIET)
+    later = await _settled(files)
+    return result if later is None else await read(later)
 
 
 async def follow(files: Files, *, interval: float = LOOK_INTERVAL, notified: bool = True) -> AsyncGenerator[Texts | OSError, None]:
@@ -157,14 +171,14 @@ async def follow(files: Files, *, interval: float = LOOK_INTERVAL, notified: boo
 
 
 async def _read_settled(files: Files) -> Texts | OSError | None:
-    """The result of :func:`settled`, with a second attempt after an error: editors remove a file before they write the new one."""
+    """The result of :func:`_settled`, with a second attempt after an error: editors remove a file before they write the new one."""
     try:
-        return await settled(files)
+        return await _settled(files)
     except OSError:
         files.forget()
         await anyio.sleep(QUIET)
     try:
-        return await settled(files)
+        return await _settled(files)
     except OSError as error:
         return error
 
