@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import force_setattr
 
-from aioflags.model.context_checks import anonymous_error, key_error, kind_error, name_error, type_error
+from aioflags.model.context_checks import anonymous_error, is_absent, key_error, kind_error, name_error, type_error
 from aioflags.model.context_json import BUILT_IN, LEGACY_ATTRIBUTES, NOT_CUSTOM, Arguments, read_single, read_user
 from aioflags.model.nesting import MAX_DEPTH, SCALARS, is_too_deep
 from aioflags.model.reference import AttributeReference
@@ -67,6 +67,10 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     """Why the context is invalid. ``None`` for a valid context."""
     members: ClassVar[Mapping[str, Context] | None] = None
     """The members of a multi-kind context by kind, sorted by kind. ``None`` for a context of one kind."""
+    is_keyless: ClassVar[bool] = False
+    """The key is absent, and nothing else is wrong. LaunchDarkly's flags cannot be evaluated for such a context, flagd's can."""
+    derived: ClassVar[tuple[object, Any] | None] = None
+    """What the last evaluation made of the context, after the object that it is valid for. Evaluations of the next flags use it."""
 
     def __post_init__(self) -> None:
         # Fast path for the usual context: a user without name, with plain attributes. _settle handles all others.
@@ -91,6 +95,10 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         elif (error := self._settle()) is not None:
             _invalidate(self, error)
 
+    def keep(self, made_for: object, derived: Any) -> None:
+        """Set :attr:`derived`. The next call replaces it, also one in another thread."""
+        _set_on_instance(self, "derived", (made_for, derived))
+
     def _settle(self) -> str | None:
         """Convert every property to its final form. Returns the error of an invalid context, or ``None``."""
         kind = cast("Any", self.kind)
@@ -106,13 +114,18 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         attributes = dict(self.attributes)
         self._take_properties(attributes)
         force_setattr(self, "attributes", attributes)
-        error = (
-            kind_error(self.kind)
-            or key_error(self.key)
-            or name_error(self.name)
+        kind_problem, key_problem = kind_error(self.kind), key_error(self.key)
+        problem = (
+            name_error(self.name)
             or anonymous_error(self.anonymous)
             or (_TOO_DEEP if any(is_too_deep(value, _MAX_ATTRIBUTE_DEPTH) for value in attributes.values()) else None)
         )
+        error = kind_problem or key_problem or problem
+        if error is not None and error is key_problem and problem is None and is_absent(self.key):
+            force_setattr(self, "key", "")
+            _set_on_instance(self, "error", error)
+            _set_on_instance(self, "is_keyless", value=True)
+            error = None
         if error is None:
             # Hashes and other derived text must use the characters, not the str() of a subclass such as an enum.
             force_setattr(self, "key", plain_text(self.key))
@@ -133,6 +146,11 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
                 force_setattr(self, name, value)
 
     # -- alternative constructors
+
+    @staticmethod
+    def keyless(attributes: Mapping[str, object] = _NO_ATTRIBUTES) -> Context:
+        """A context without a key, which only flags of flagd can be evaluated for. ``Context(None, …)`` is the same."""
+        return Context(cast("Any", None), attributes=attributes)
 
     @staticmethod
     def multi(*contexts: Context) -> Context:
@@ -292,11 +310,11 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         return {"kind": self.kind, **_properties(self)}
 
     def __eq__(self, other: object) -> bool:
-        """Whether kinds, keys, properties, attributes and the set of private references are equal."""
+        """Whether kinds, keys, properties, attributes and the set of private references are equal. Invalid ones: the errors."""
         if not isinstance(other, Context):
             return NotImplemented
         if self.error is not None or other.error is not None:
-            return self.error == other.error
+            return self.error == other.error and _has_equal_data(self, other)
         if self.members is not None or other.members is not None:
             return self.members == other.members
         return (
@@ -309,14 +327,15 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         return not self == other  # the method of Struct compares by identity
 
     def __hash__(self) -> int:
-        return hash((self.kind, self.canonical_key))
+        return hash((self.kind, self.canonical_key) if self.error is None else self.error)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.error is not None:
+        if self.error is not None and not self.is_keyless:
             return invalid_context, (self.error,)
         if self.members is not None:
             return Context.multi, tuple(self.members.values())
-        return _restore, ({name: getattr(self, name) for name in self.__struct_fields__},)
+        arguments = {name: getattr(self, name) for name in self.__struct_fields__}
+        return (_restore, (arguments,)) if self.error is None else (_rebuilt, (arguments, self.error))
 
     def __copy__(self) -> Context:
         return self
@@ -343,6 +362,13 @@ def _restore(arguments: Arguments | str) -> Context:
     context = Context(**placeholder)
     if context.error is None:
         force_setattr(context, "key", "")
+    return context
+
+
+def _rebuilt(arguments: Arguments, error: str) -> Context:
+    """A keyless context with these arguments and this error."""
+    context = Context(**arguments)
+    _set_on_instance(context, "error", error)
     return context
 
 
@@ -375,6 +401,12 @@ def _properties(single: Context) -> dict[str, Any]:
     if single.private:
         properties["_meta"] = {"privateAttributes": list(single.private)}
     return properties
+
+
+def _has_equal_data(context: Context, other: Context) -> bool:
+    """Whether name, ``anonymous`` and attributes are equal. All invalid contexts have none, except keyless ones."""
+    named, other_named = (context.name, context.anonymous), (other.name, other.anonymous)
+    return named == other_named and same_json(_present(context.attributes), _present(other.attributes))
 
 
 def _present(attributes: Mapping[str, object]) -> dict[str, object]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["anonymous_error", "key_error", "kind_error", "name_error", "type_error"]
+__all__ = ["anonymous_error", "is_absent", "key_error", "kind_error", "name_error", "type_error"]
 
 _KIND: Final = re.compile(r"[A-Za-z0-9._-]+")
 _RESERVED_KINDS: Final = frozenset({"kind", "multi"})
@@ -30,6 +30,11 @@ def key_error(key: object) -> str | None:
     if not isinstance(key, str):
         return type_error("key", key, "a string")
     return None if key else "key: expected a string that is not empty"
+
+
+def is_absent(key: object) -> bool:
+    """Whether there is no key: it is ``None`` or empty."""
+    return key is None or (isinstance(key, str) and not key)
 
 
 def name_error(name: object) -> str | None:

@@ -12,27 +12,37 @@ MetadataValue: TypeAlias = str | bool | int | float
 
 @final
 class FlagMetadata(Mapping[str, MetadataValue]):
-    """Metadata by name. It cannot be changed, and it can be hashed, copied and pickled."""
+    """Metadata by name. It cannot be changed, and it can be hashed, copied and pickled.
 
-    __slots__ = ("_values",)
+    Args:
+        values: the values of its own. They hide those of ``base`` with the same name.
+        base: the metadata of the flag set. It is shared and not copied, since a set may have thousands of flags.
+    """
 
-    def __init__(self, values: Mapping[str, MetadataValue]) -> None:
-        self._values: dict[str, MetadataValue] = dict(values)
+    __slots__ = ("base", "values_of_its_own")
+
+    def __init__(self, values: Mapping[str, MetadataValue], base: FlagMetadata | None = None) -> None:
+        self.values_of_its_own: dict[str, MetadataValue] = dict(values)
+        self.base: FlagMetadata | None = base
 
     def __getitem__(self, name: str) -> MetadataValue:
-        return self._values[name]
+        if self.base is None or name in self.values_of_its_own:
+            return self.values_of_its_own[name]
+        return self.base[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        if self.base is not None:
+            yield from (name for name in self.base if name not in self.values_of_its_own)
+        yield from self.values_of_its_own
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.values_of_its_own) if self.base is None else sum(1 for _ in self)
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._values.items()))
+        return hash(frozenset(self.items()))
 
     def __repr__(self) -> str:
-        return repr(self._values)
+        return repr(dict(self))
 
 
 NO_METADATA: Final = FlagMetadata({})

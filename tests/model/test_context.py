@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -314,3 +314,31 @@ def test_the_repr_of_a_context_has_only_kinds_and_keys() -> None:
     both = Context.multi(Context("a", attributes={"email": "secret@example.com"}), Context("b", "org", name="secret"))
     assert repr(both) == "Context.multi(Context('b', kind='org'), Context('a'))"
     assert repr(Context("")) == "Context(error='key: expected a string that is not empty')"
+
+
+@pytest.mark.parametrize("key", [None, ""])
+def test_a_context_without_a_key_keeps_its_attributes_although_it_is_invalid(key: Any) -> None:
+    context = Context(key, name="Ada", attributes={"plan": "pro"})
+    assert (context.is_valid, context.is_keyless, context.key) == (False, True, "")
+    assert (context.name, dict(context.attributes), context.to_dict()) == ("Ada", {"plan": "pro"}, {})
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        pytest.param(Context(cast("Any", 5), attributes={"plan": "pro"}), id="a key that is not a string"),
+        pytest.param(Context(cast("Any", None), kind="multi", attributes={"plan": "pro"}), id="a reserved kind"),
+        pytest.param(Context("", name=cast("Any", 5), attributes={"plan": "pro"}), id="a name that is not a string"),
+        pytest.param(Context.multi(Context.keyless({"plan": "pro"}), Context("k", kind="org")), id="a member of several"),
+    ],
+)
+def test_a_context_with_another_error_has_no_attributes(context: Context) -> None:
+    assert (context.is_valid, context.is_keyless, dict(context.attributes)) == (False, False, {})
+
+
+def test_contexts_without_a_key_are_compared_by_their_attributes() -> None:
+    context = Context.keyless({"plan": "pro", "seats": 1})
+    twins = [Context(cast("Any", None), attributes={"plan": "pro", "seats": 1.0}), pickle.loads(pickle.dumps(context))]
+    assert all((twin, hash(twin), twin.is_keyless) == (context, hash(context), True) for twin in twins)
+    assert context != Context.keyless({"plan": "free", "seats": 1})
+    assert context != Context.keyless()
