@@ -1,0 +1,192 @@
+"""FlagdConfig: the options of a client for flagd.
+
+Immutable, checked when it is created, and usable for several clients. ``options.py`` reads and checks each option.
+
+Source: ``flagd.md`` 1.2, 1.3 and 9.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from aioflags.errors import ConfigError
+from aioflags.flagd.environment import Variables
+from aioflags.flagd.options import OPTIONS, port_of
+from aioflags.hooks.hook import Hook
+from aioflags.model.defaults import CLOSE_TIMEOUT, MAX_RESPONSE_BYTES
+from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.logs import printable
+from aioflags.runtime.validation import address, positive, require, require_items, set_all
+from aioflags.transport.grpc_settings import CODES, ChannelCredentials, ClientInterceptor, GrpcSettings, read_target
+from aioflags.transport.settings import Http
+
+__all__ = ["ContextEnricher", "FatalCodesScope", "FlagdConfig", "OfrepHeaders", "Resolver", "SyncMetadata"]
+
+Resolver: TypeAlias = Literal["rpc", "in-process", "file", "ofrep"]
+FatalCodesScope: TypeAlias = Literal["first-connection", "always"]
+SyncMetadata: TypeAlias = Literal["stream", "rpc", "off"]
+ContextEnricher: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+OfrepHeaders: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
+
+_NOT_GIVEN: Final[Any] = None
+"""The environment variable of the option decides, then the default. ``options.py`` has both."""
+_OFREP_PORT: Final = 8016
+_PREFIXES: Final = ("FLAGD_", "OFREP_")
+
+
+def _identity(sync_context: Mapping[str, Any]) -> Mapping[str, Any]:
+    return sync_context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagdConfig:
+    """Options of a client for flagd. Durations are in seconds.
+
+    An option that is not given, or ``None``, is taken from its environment variable, and otherwise has its default.
+
+    Args:
+        resolver: where flags are evaluated. ``rpc``: by the server, one call each. ``in-process``: here, with the flags that
+            the server streams. ``file``: here, with the flags of ``offline_flag_source_path``. ``ofrep``: by a server that
+            speaks OFREP over HTTP. ``in-process`` with an ``offline_flag_source_path`` becomes ``file``.
+        host, port: the server; 8013 for ``rpc``, 8015 for ``in-process``.
+        target_uri: replaces host and port: a name in gRPC's syntax, or ``envoy://host:port/authority``.
+        socket_path: replaces host and port: a Unix socket, without TLS.
+        tls, cert_path: encrypt the connection. ``cert_path`` is a PEM file with root certificates; without it the system's count.
+        channel_credentials: replaces both, for example for mutual TLS.
+        default_authority: the name that the server is asked for.
+        deadline: the limit of one call, and of the start. 0: no limit.
+        stream_deadline: after that time a stream is opened again. 0: never.
+        retry_backoff, retry_backoff_max: the first and the longest wait before gRPC connects or calls again.
+            ``retry_backoff_max`` is also the wait before a stream is opened again.
+        retry_grace_period: how long the status stays ``STALE`` before it becomes ``ERROR``.
+        keep_alive_time: the interval of HTTP/2 pings. 0: no pings. Servers refuse intervals below 30 s.
+        selector: which flags, for example ``flagSetId=shop``.
+        provider_id: identifies this client to the server that streams the flags.
+        cache, max_cache_size: ``lru`` keeps that many answers of ``rpc`` for flags without rules; ``disabled`` keeps none.
+        offline_flag_source_path, offline_poll_interval: the file, and how often it is checked for changes.
+        context_enricher: gets the static context of the server, and returns the attributes that are added to every evaluation.
+        fatal_status_codes: names of gRPC codes that end the client if a stream ends with one.
+        fatal_codes_scope: ``first-connection``: only before the first stream was good. ``always``: at any time.
+        sync_metadata: where the static context comes from. ``stream``: the stream, or one call if it has none. ``rpc``: a call
+            before each stream. ``off``: only the stream.
+        fractional_version: how ``fractional`` hashes, 2 or 3.
+        max_message_bytes: the largest message that is accepted.
+        interceptors: gRPC's interceptors for every call.
+        ofrep_base_url: the address before ``/ofrep/v1``; by default port 8016 of ``host``.
+        ofrep_headers: headers of every request, or a function that returns them.
+        ofrep_timeout: the limit of one request.
+        ofrep_poll_interval: how often all flags are fetched for the context of the client. 0: never.
+        http: the network options for ``ofrep``.
+        hooks: called around evaluations, in order.
+        close_timeout: how long a close may take.
+        environment: the variables that are read instead of those of the process.
+
+    Raises:
+        ConfigError: an option or a variable has the wrong type or an invalid value. The message names it.
+    """
+
+    resolver: Resolver = _NOT_GIVEN
+    host: str = _NOT_GIVEN
+    port: int = _NOT_GIVEN
+    target_uri: str | None = _NOT_GIVEN
+    tls: bool = _NOT_GIVEN
+    socket_path: str | None = _NOT_GIVEN
+    cert_path: str | None = _NOT_GIVEN
+    channel_credentials: ChannelCredentials | None = field(default=None, repr=False)
+    default_authority: str | None = _NOT_GIVEN
+    deadline: float = _NOT_GIVEN
+    stream_deadline: float = _NOT_GIVEN
+    retry_backoff: float = _NOT_GIVEN
+    retry_backoff_max: float = _NOT_GIVEN
+    retry_grace_period: float = _NOT_GIVEN
+    keep_alive_time: float = _NOT_GIVEN
+    selector: str | None = _NOT_GIVEN
+    provider_id: str | None = _NOT_GIVEN
+    cache: Literal["lru", "disabled"] = _NOT_GIVEN
+    max_cache_size: int = _NOT_GIVEN
+    offline_flag_source_path: str | None = _NOT_GIVEN
+    offline_poll_interval: float = _NOT_GIVEN
+    context_enricher: ContextEnricher = _identity
+    fatal_status_codes: Sequence[str] = _NOT_GIVEN
+    fatal_codes_scope: FatalCodesScope = "first-connection"
+    sync_metadata: SyncMetadata = "stream"
+    fractional_version: Literal[2, 3] = 3
+    max_message_bytes: int = MAX_RESPONSE_BYTES
+    interceptors: Sequence[ClientInterceptor] = field(default=(), repr=False)
+    ofrep_base_url: str = _NOT_GIVEN
+    ofrep_headers: OfrepHeaders = field(default=_NOT_GIVEN, repr=False)
+    ofrep_timeout: float = _NOT_GIVEN
+    ofrep_poll_interval: float = 0.0
+    http: Http = field(default_factory=Http)
+    hooks: Sequence[Hook] = ()
+    logger: logging.Logger = package_logger
+    close_timeout: float = CLOSE_TIMEOUT
+    environment: Mapping[str, str] = field(default=_NOT_GIVEN, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        require("logger", self.logger, logging.Logger)
+        require("http", self.http, Http)
+        given = cast("Mapping[str, str] | None", self.environment)
+        environment = os.environ if given is None else given
+        # Only what the client reads is kept, for dataclasses.replace.
+        set_all(self, {"environment": MappingProxyType({k: v for k, v in environment.items() if k.startswith(_PREFIXES)})})
+        variables = Variables(self.environment)
+        for option in OPTIONS:
+            set_all(self, {option.name: option.value(getattr(self, option.name), variables)})
+        set_all(
+            self,
+            {
+                "hooks": require_items("hooks", self.hooks, Hook),
+                "interceptors": tuple(self.interceptors),
+                "close_timeout": positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, self.logger),
+            },
+        )
+        self._settle_resolver()
+        set_all(self, {"port": port_of(self.port, self.resolver, variables), "ofrep_base_url": self._address(variables)})
+        if self.resolver in {"rpc", "in-process"}:
+            _ = self.grpc  # raises for a target that cannot be used
+        if unknown := [code for code in self.fatal_status_codes if code.upper() not in CODES]:
+            self.logger.warning("fatal_status_codes: gRPC has no code %s", printable(", ".join(unknown)))
+
+    @property
+    def grpc(self) -> GrpcSettings:
+        """What the gRPC channel of ``rpc`` and ``in-process`` needs."""
+        return GrpcSettings(
+            target=read_target(host=self.host, port=self.port, target_uri=self.target_uri, socket_path=self.socket_path),
+            tls=self.tls,
+            cert_path=self.cert_path,
+            credentials=self.channel_credentials,
+            authority=self.default_authority,
+            deadline=self.deadline,
+            retry_backoff=self.retry_backoff,
+            retry_backoff_max=self.retry_backoff_max,
+            keep_alive_time=self.keep_alive_time,
+            max_message_bytes=self.max_message_bytes,
+            interceptors=self.interceptors,
+        )
+
+    @property
+    def fatal_codes(self) -> frozenset[str]:
+        """The names of ``fatal_status_codes`` in upper case, as gRPC writes them."""
+        return frozenset(code.upper() for code in self.fatal_status_codes)
+
+    def _settle_resolver(self) -> None:
+        if self.resolver == "in-process" and self.offline_flag_source_path is not None:
+            set_all(self, {"resolver": "file"})
+        if self.resolver == "file" and self.offline_flag_source_path is None:
+            raise ConfigError("offline_flag_source_path: the resolver 'file' needs the path of a flag file")
+
+    def _address(self, variables: Variables) -> str:
+        given = cast("str | None", self.ofrep_base_url)
+        if given is None:
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            default = f"{'https' if self.tls else 'http'}://{host}:{_OFREP_PORT}"
+            text = variables.text("OFREP_ENDPOINT")
+            # An unusable host is an error only where it is used.
+            return address("OFREP_ENDPOINT", text.strip(), "") if text is not None else default
+        return address("ofrep_base_url", given, "")

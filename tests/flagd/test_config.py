@@ -1,0 +1,269 @@
+"""The options of a flagd client: arguments, environment variables and defaults.
+
+Source: ``flagd.md`` 1.2 and 1.3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.flagd.config import FlagdConfig
+
+DEFAULTS: dict[str, object] = {
+    "resolver": "rpc",
+    "host": "localhost",
+    "port": 8013,
+    "target_uri": None,
+    "tls": False,
+    "socket_path": None,
+    "cert_path": None,
+    "channel_credentials": None,
+    "default_authority": None,
+    "deadline": 0.5,
+    "stream_deadline": 600.0,
+    "retry_backoff": 1.0,
+    "retry_backoff_max": 5.0,
+    "retry_grace_period": 10.0,
+    "keep_alive_time": 0.0,
+    "selector": None,
+    "provider_id": None,
+    "cache": "lru",
+    "max_cache_size": 1000,
+    "offline_flag_source_path": None,
+    "offline_poll_interval": 5.0,
+    "fatal_status_codes": (),
+    "fatal_codes_scope": "first-connection",
+    "sync_metadata": "stream",
+    "fractional_version": 3,
+    "max_message_bytes": 64 * 1024 * 1024,
+    "interceptors": (),
+    "ofrep_base_url": "http://localhost:8016",
+    "ofrep_headers": {},
+    "ofrep_timeout": 10.0,
+    "ofrep_poll_interval": 0.0,
+    "hooks": (),
+    "close_timeout": 2.0,
+}
+
+
+def config(environment: Mapping[str, str] | None = None, **options: Any) -> FlagdConfig:
+    """The options with these environment variables and no others."""
+    return FlagdConfig(environment=environment or {}, **options)
+
+
+@pytest.mark.holds("FL-1")
+def test_the_defaults() -> None:
+    made = config()
+    assert {field.name: getattr(made, field.name) for field in dataclasses.fields(made) if field.name in DEFAULTS} == DEFAULTS
+
+
+def test_the_default_enricher_changes_nothing() -> None:
+    assert config().context_enricher({"region": "eu"}) == {"region": "eu"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "port"),
+    [
+        pytest.param({}, {"resolver": "in-process"}, 8015, id="in-process"),
+        pytest.param({"FLAGD_SYNC_PORT": "9999", "FLAGD_PORT": "8888"}, {"resolver": "in-process"}, 9999, id="both, in-process"),
+        pytest.param({"FLAGD_SYNC_PORT": "9999", "FLAGD_PORT": "8888"}, {}, 8888, id="both, rpc"),
+        pytest.param({"FLAGD_PORT": "8888"}, {"resolver": "in-process"}, 8888, id="only the one of rpc, in-process"),
+        pytest.param({"FLAGD_SYNC_PORT": "tcp://10.0.0.7:8015"}, {"resolver": "in-process"}, 8015, id="an address from Kubernetes"),
+        pytest.param(
+            {"FLAGD_SYNC_PORT": "tcp://10.0.0.7:8015", "FLAGD_PORT": " 88 "},
+            {"resolver": "in-process"},
+            88,
+            id="an address, and a port in the other variable",
+        ),
+        pytest.param({"FLAGD_PORT": "65536"}, {}, 8013, id="a number that is too high"),
+        pytest.param({"FLAGD_PORT": "0"}, {}, 8013, id="zero"),
+        pytest.param({"FLAGD_PORT": "²"}, {}, 8013, id="a digit that is not decimal"),
+        pytest.param({"FLAGD_PORT": "1"}, {"port": 2}, 2, id="an argument"),
+    ],
+)
+@pytest.mark.holds("FL-2", "FL-3", "FL-4")
+def test_the_port(environment: dict[str, str], options: dict[str, Any], port: int) -> None:
+    assert config(environment, **options).port == port
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "text", "value"),
+    [
+        ("resolver", "FLAGD_RESOLVER", "IN-PROCESS", "in-process"),
+        ("resolver", "FLAGD_RESOLVER", " ofrep ", "ofrep"),
+        ("host", "FLAGD_HOST", "flagd", "flagd"),
+        ("target_uri", "FLAGD_TARGET_URI", "dns:///flagd:1", "dns:///flagd:1"),
+        ("tls", "FLAGD_TLS", "TRUE", True),
+        ("tls", "FLAGD_TLS", "yes", False),
+        ("socket_path", "FLAGD_SOCKET_PATH", "/run/flagd.sock", "/run/flagd.sock"),
+        ("cert_path", "FLAGD_SERVER_CERT_PATH", "/ca.pem", "/ca.pem"),
+        ("default_authority", "FLAGD_DEFAULT_AUTHORITY", "flags.example", "flags.example"),
+        ("deadline", "FLAGD_DEADLINE_MS", " 250 ", 0.25),
+        ("deadline", "FLAGD_DEADLINE_MS", "0", 0.0),
+        ("stream_deadline", "FLAGD_STREAM_DEADLINE_MS", "0", 0.0),
+        ("retry_backoff", "FLAGD_RETRY_BACKOFF_MS", "20", 0.02),
+        ("retry_backoff_max", "FLAGD_RETRY_BACKOFF_MAX_MS", "12000", 12.0),
+        ("retry_grace_period", "FLAGD_RETRY_GRACE_PERIOD", "7", 7.0),
+        ("keep_alive_time", "FLAGD_KEEP_ALIVE_TIME_MS", "30000", 30.0),
+        ("keep_alive_time", "FLAGD_KEEP_ALIVE_TIME", "30000", 30.0),
+        ("selector", "FLAGD_SOURCE_SELECTOR", "flagSetId=", "flagSetId="),
+        ("cache", "FLAGD_CACHE", "Disabled", "disabled"),
+        ("max_cache_size", "FLAGD_MAX_CACHE_SIZE", "0", 0),
+        ("provider_id", "FLAGD_PROVIDER_ID", "shop", "shop"),
+        ("provider_id", "FLAGD_SOURCE_PROVIDER_ID", "shop", "shop"),
+        ("offline_flag_source_path", "FLAGD_OFFLINE_FLAG_SOURCE_PATH", "flags.json", "flags.json"),
+        ("offline_poll_interval", "FLAGD_OFFLINE_POLL_MS", "100", 0.1),
+        ("fatal_status_codes", "FLAGD_FATAL_STATUS_CODES", "UNAUTHENTICATED,, ABORTED ,", ("UNAUTHENTICATED", "ABORTED")),
+        ("ofrep_base_url", "OFREP_ENDPOINT", "https://flags.example/x/", "https://flags.example/x"),
+        ("ofrep_headers", "OFREP_HEADERS", "Authorization=Bearer%20a=b, X-Env = x", {"Authorization": "Bearer a=b", "X-Env": "x"}),
+        ("ofrep_timeout", "OFREP_TIMEOUT_MS", "1500", 1.5),
+    ],
+)
+@pytest.mark.holds("FL-6")
+def test_a_variable_sets_an_option(name: str, variable: str, text: str, value: object) -> None:
+    assert getattr(config({variable: text}), name) == value
+
+
+@pytest.mark.holds("FL-5")
+def test_an_argument_wins_over_a_variable() -> None:
+    assert config({"FLAGD_DEADLINE_MS": "345"}, deadline=0.123).deadline == 0.123
+
+
+def test_an_unusable_variable_does_not_matter_beside_an_argument() -> None:
+    assert config({"FLAGD_DEADLINE_MS": "abc"}, deadline=1).deadline == 1.0
+
+
+def test_none_as_an_argument_means_not_given() -> None:
+    assert config({"FLAGD_HOST": "flagd"}, host=None, deadline=None).host == "flagd"
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert config({"FLAGD_DEADLINE_MS": " ", "FLAGD_HOST": ""}) == config()
+
+
+def test_the_variables_of_the_process_are_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLAGD_HOST", "from-the-process")
+    assert FlagdConfig().host == "from-the-process"
+
+
+def test_a_copy_keeps_the_variables_of_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLAGD_TARGET_URI", "dns:///other:1")
+    copied = dataclasses.replace(config({"FLAGD_HOST": "flagd"}), port=1)
+    assert (copied.host, copied.target_uri, copied.port) == ("flagd", None, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "resolver"),
+    [
+        pytest.param({"resolver": "in-process", "offline_flag_source_path": "flags.json"}, "file", id="in-process"),
+        pytest.param({"resolver": "rpc", "offline_flag_source_path": "flags.json"}, "rpc", id="rpc"),
+        pytest.param({"resolver": "file", "offline_flag_source_path": "flags.json"}, "file", id="file"),
+    ],
+)
+@pytest.mark.holds("FL-7")
+def test_the_resolver_with_a_path(options: dict[str, Any], resolver: str) -> None:
+    assert config(**options).resolver == resolver
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"resolver": "file"}, "offline_flag_source_path: the resolver 'file' needs", id="file without a path"),
+        pytest.param({"resolver": "remote"}, "resolver: expected 'rpc' or 'in-process'", id="an unknown resolver"),
+        pytest.param({"deadline": -1}, "deadline: expected a duration that is not negative, got -1", id="a negative duration"),
+        pytest.param({"deadline": float("nan")}, "deadline: expected a duration", id="not a number"),
+        pytest.param({"stream_deadline": float("inf")}, "stream_deadline: expected a duration", id="an endless duration"),
+        pytest.param({"port": 0}, "port: expected a number from 1 to 65535, got 0", id="a port that is 0"),
+        pytest.param({"port": True}, "port: expected int, got bool", id="a port that is a bool"),
+        pytest.param({"host": 1}, "host: expected str or None, got int", id="a host that is a number"),
+        pytest.param({"tls": "true"}, "tls: expected bool, got str", id="text for a bool"),
+        pytest.param({"cache": "mru"}, "cache: expected 'lru' or 'disabled', got 'mru'", id="an unknown cache"),
+        pytest.param({"max_cache_size": -1}, "max_cache_size: expected a number from 0", id="a negative size"),
+        pytest.param({"max_message_bytes": 2**31}, "max_message_bytes: expected a number from 1 to 2147483647", id="a high limit"),
+        pytest.param({"offline_poll_interval": 0}, "offline_poll_interval: expected a duration above 0", id="no interval"),
+        pytest.param({"fatal_status_codes": "A"}, "fatal_status_codes: expected a sequence of str, got str", id="codes as text"),
+        pytest.param({"fatal_codes_scope": "x"}, "fatal_codes_scope: expected 'first-connection' or 'always'", id="another scope"),
+        pytest.param({"sync_metadata": "x"}, "sync_metadata: expected 'stream' or 'rpc' or 'off'", id="another origin of metadata"),
+        pytest.param({"fractional_version": 4}, "fractional_version: expected 2 or 3, got 4", id="another version"),
+        pytest.param({"context_enricher": {}}, "context_enricher: expected a function, got dict", id="an enricher that is data"),
+        pytest.param({"selector": "a\nb"}, "selector: only printable ASCII", id="a selector with a line break"),
+        pytest.param({"target_uri": "consul://flagd"}, "target_uri: unknown scheme 'consul'", id="an unknown scheme"),
+        pytest.param(
+            {"target_uri": "envoy://flagd/x"}, "target_uri: expected envoy://host:port/authority", id="envoy without port"
+        ),
+        pytest.param({"ofrep_base_url": "flags.example"}, "ofrep_base_url: expected an address", id="an address without scheme"),
+        pytest.param(
+            {"ofrep_headers": {"a": 1}}, "ofrep_headers: expected values that are strings", id="a header that is a number"
+        ),
+        pytest.param({"hooks": [1]}, "hooks: expected Hook, got int", id="a hook that is a number"),
+    ],
+)
+@pytest.mark.holds("FL-8")
+def test_an_option_that_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        config(**options)
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        pytest.param("FLAGD_DEADLINE_MS", "abc", id="a word"),
+        pytest.param("FLAGD_DEADLINE_MS", "0.5", id="a fraction"),
+        pytest.param("FLAGD_STREAM_DEADLINE_MS", "-1", id="a negative duration"),
+        pytest.param("FLAGD_KEEP_ALIVE_TIME", "x", id="the older name"),
+        pytest.param("FLAGD_RESOLVER", "remote", id="an unknown resolver"),
+        pytest.param("FLAGD_CACHE", "mru", id="an unknown cache"),
+        pytest.param("FLAGD_OFFLINE_POLL_MS", "0", id="no interval"),
+        pytest.param("FLAGD_SOURCE_SELECTOR", "ü", id="text that a header cannot contain"),
+        pytest.param("OFREP_ENDPOINT", "flags", id="an address without scheme"),
+    ],
+)
+@pytest.mark.holds("FL-10")
+def test_an_error_names_the_variable(variable: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{variable}: "):
+        config({variable: text})
+
+
+@pytest.mark.holds("FL-9")
+def test_unknown_codes_are_kept_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    made = config({"FLAGD_FATAL_STATUS_CODES": "A, B"})
+    assert (made.fatal_status_codes, sorted(made.fatal_codes)) == (("A", "B"), ["A", "B"])
+    assert [record.message for record in caplog.records] == ["fatal_status_codes: gRPC has no code A, B"]
+
+
+def test_codes_are_compared_in_upper_case() -> None:
+    assert config(fatal_status_codes=["permission_denied"]).fatal_codes == {"PERMISSION_DENIED"}
+
+
+def test_an_entry_that_is_not_a_header_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert config({"OFREP_HEADERS": "secret,=x,a=b"}).ofrep_headers == {"a": "b"}
+    assert [record.message for record in caplog.records] == [
+        "OFREP_HEADERS: entry 1 is not a header; expected name=value",
+        "OFREP_HEADERS: entry 2 is not a header; expected name=value",
+    ]
+
+
+def test_the_address_of_ofrep_follows_the_host() -> None:
+    assert config(host="::1", tls=True).ofrep_base_url == "https://[::1]:8016"
+
+
+def test_a_config_shows_no_credential() -> None:
+    assert "secret" not in repr(config(ofrep_headers={"Authorization": "secret"}, channel_credentials="secret"))
+
+
+def test_the_wrong_type_of_an_option_is_a_type_error_too() -> None:
+    with pytest.raises(ConfigTypeError):
+        config(provider_id=1)
+
+
+def test_the_type_hints_can_be_read() -> None:
+    assert typing.get_type_hints(FlagdConfig)["deadline"] is float
