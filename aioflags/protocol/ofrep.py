@@ -1,0 +1,214 @@
+"""OFREP, the OpenFeature Remote Evaluation Protocol: URLs and bodies of its requests, and the meaning of its responses.
+
+No function here raises because of what a server sent. A text of a server is cut before it gets into a result.
+
+Source: ``flagd.md`` 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from aioflags.model.detail import ErrorKind, ReasonKind
+from aioflags.model.metadata import NO_METADATA, FlagMetadata, MetadataValue
+from aioflags.model.nesting import check_depth
+from aioflags.model.resolved import ResolvedFlag
+from aioflags.protocol.documents.document import DocumentError, plain_json
+from aioflags.protocol.documents.problems import UNREADABLE, read_problem
+from aioflags.runtime.logs import printable
+
+__all__ = [
+    "FLAGS_PATH",
+    "ContextError",
+    "flag_url",
+    "read_entry",
+    "read_flag",
+    "read_metadata",
+    "request_body",
+    "status_text",
+]
+
+FLAGS_PATH: Final = "/ofrep/v1/evaluate/flags"
+"""The path of evaluations of all flags. The key of a flag follows it."""
+
+_UNKNOWN: Final = "UNKNOWN"
+_REASONS: Final[Mapping[str, ReasonKind]] = {
+    kind.value: kind
+    for kind in (
+        ReasonKind.STATIC,
+        ReasonKind.TARGETING_MATCH,
+        ReasonKind.SPLIT,
+        ReasonKind.DEFAULT,
+        ReasonKind.DISABLED,
+        ReasonKind.CACHED,
+    )
+}
+"""OpenFeature's words. LaunchDarkly's mean something else, so a server that sends one of them sends a word without a meaning."""
+_ERRORS: Final[Mapping[str, ErrorKind]] = {
+    kind.value: kind
+    for kind in (
+        ErrorKind.PARSE_ERROR,
+        ErrorKind.TARGETING_KEY_MISSING,
+        ErrorKind.INVALID_CONTEXT,
+        ErrorKind.GENERAL,
+        ErrorKind.FLAG_NOT_FOUND,
+    )
+}
+
+
+class ContextError(ValueError):
+    """A context that JSON cannot express."""
+
+
+class _Entry(msgspec.Struct, gc=False):
+    """A flag in a response. Properties of unexpected types are not an error: most of them can be ignored."""
+
+    key: Any = None
+    value: Any = UNSET
+    variant: Any = None
+    reason: Any = None
+    metadata: Any = None
+    errorCode: Any = None  # noqa: N815 -- the protocol's name
+    errorDetails: Any = None  # noqa: N815 -- as above
+
+
+_ENTRY: Final = msgspec.json.Decoder(_Entry)
+
+
+# -- requests
+
+
+def flag_url(base_url: str, key: str) -> str | None:
+    """The URL that evaluates one flag; ``None`` if no flag can have this key, because no URL can have it."""
+    try:
+        segment = quote(key, safe="")
+    except UnicodeEncodeError:  # half a surrogate pair
+        return None
+    if not segment.strip("."):
+        # Dots are not escaped, and "." and ".." as a part of a path would evaluate all flags.
+        segment = segment.replace(".", "%2E")
+    return f"{base_url}{FLAGS_PATH}/{segment}" if segment else None
+
+
+def request_body(context: Mapping[str, Any]) -> bytes:
+    """The body of an evaluation. ``context``: attributes, and ``targetingKey``; without a key it is ``None`` or missing.
+
+    Raises:
+        ContextError: a value is not JSON, or is nested too deeply.
+    """
+    data = {name: value for name, value in context.items() if name != "targetingKey" or value is not None}
+    try:
+        return msgspec.json.encode({"context": plain_json(data)})
+    except DocumentError as error:
+        raise ContextError(str(error)) from None
+
+
+# -- responses
+
+
+def read_flag(key: str, status: int, body: bytes) -> ResolvedFlag:
+    """The result of the evaluation of one flag."""
+    if status == 200:
+        return _read_entry(key, body)
+    entry = _decode(body)
+    details = _Entry() if isinstance(entry, str) else entry
+    if status == 400:
+        error = _error_kind(details.errorCode)
+    elif status == 404:
+        error = ErrorKind.FLAG_NOT_FOUND
+    else:
+        error = ErrorKind.GENERAL
+    message = _text(details.errorDetails) or status_text(status)
+    return ResolvedFlag(
+        key=key,
+        has_value=False,
+        reason=ReasonKind.ERROR,
+        metadata=read_metadata(details.metadata),
+        error=error,
+        error_message=message,
+    )
+
+
+def read_entry(body: bytes | msgspec.Raw, inherited: FlagMetadata = NO_METADATA) -> ResolvedFlag | None:
+    """A flag of a response with all flags; ``None`` if it has no key. ``inherited``: the metadata of the flag set."""
+    entry = _decode(body)
+    if isinstance(entry, str) or not isinstance(entry.key, str) or not entry.key:
+        return None
+    return _resolved(entry.key, entry, inherited)
+
+
+def read_metadata(value: object, inherited: FlagMetadata = NO_METADATA) -> FlagMetadata:
+    """The metadata in a JSON value, added to ``inherited``. Values that are not strings, booleans or numbers are ignored."""
+    if not isinstance(value, dict) or not value:
+        return inherited
+    members = cast("dict[str, Any]", value)
+    usable: dict[str, MetadataValue] = {name: item for name, item in members.items() if isinstance(item, (str, bool, int, float))}
+    return FlagMetadata({**inherited, **usable})
+
+
+def status_text(status: int) -> str:
+    """The status of a response in words."""
+    try:
+        phrase = f" {HTTPStatus(status).phrase}"
+    except ValueError:
+        phrase = ""
+    hint = ": are the headers right?" if status in (401, 403) else ""
+    return f"the service answered {status}{phrase}{hint}"
+
+
+def _read_entry(key: str, body: bytes) -> ResolvedFlag:
+    entry = _decode(body)
+    if isinstance(entry, str):
+        return ResolvedFlag(key=key, has_value=False, reason=ReasonKind.ERROR, error=ErrorKind.PARSE_ERROR, error_message=entry)
+    return _resolved(key, entry, NO_METADATA)
+
+
+def _resolved(key: str, entry: _Entry, inherited: FlagMetadata) -> ResolvedFlag:
+    metadata = read_metadata(entry.metadata, inherited)
+    if entry.errorCode is not None:
+        return ResolvedFlag(
+            key=key,
+            has_value=False,
+            reason=ReasonKind.ERROR,
+            metadata=metadata,
+            error=_error_kind(entry.errorCode),
+            error_message=_text(entry.errorDetails),
+        )
+    has_value = not isinstance(entry.value, UnsetType)
+    return ResolvedFlag(
+        key=key,
+        value=entry.value if has_value else None,
+        has_value=has_value,
+        variant=entry.variant if has_value and isinstance(entry.variant, str) and entry.variant else None,
+        reason=_reason(entry.reason),
+        metadata=metadata,
+    )
+
+
+def _decode(body: bytes | msgspec.Raw) -> _Entry | str:
+    """The entry, or why the text is not one."""
+    try:
+        check_depth(body)
+        return _ENTRY.decode(body)
+    except UNREADABLE as error:
+        return f"the service sent an unusable answer: {read_problem(error)}"
+
+
+def _reason(value: object) -> ReasonKind | str:
+    text = _text(value) or _UNKNOWN
+    return _REASONS.get(text, text)
+
+
+def _error_kind(code: object) -> ErrorKind:
+    return _ERRORS.get(code, ErrorKind.GENERAL) if isinstance(code, str) else ErrorKind.GENERAL
+
+
+def _text(value: object) -> str | None:
+    """A text of the server for people, cut; ``None`` if there is none."""
+    return printable(value) if isinstance(value, str) and value else None

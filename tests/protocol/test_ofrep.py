@@ -1,0 +1,226 @@
+"""OFREP: requests for one flag, and the meaning of every response."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.model.detail import ErrorKind, ReasonKind
+from aioflags.model.resolved import ResolvedFlag
+from aioflags.protocol.ofrep import ContextError, flag_url, read_entry, read_flag, read_metadata, request_body
+
+BASE = "https://ofrep.test"
+
+
+def result(flag: ResolvedFlag) -> tuple[Any, ...]:
+    """What the caller of an evaluation can see."""
+    if flag.error is not None:
+        return flag.error, flag.error_message
+    return (flag.value if flag.has_value else "the default"), flag.variant, flag.reason
+
+
+def read(status: int, body: object) -> ResolvedFlag:
+    return read_flag("f", status, body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+# -- requests
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        pytest.param("plain-key_1.x", "plain-key_1.x", id="a plain key"),
+        pytest.param("team/new page", "team%2Fnew%20page", id="a slash and a space"),
+        pytest.param("a?b#c%2F", "a%3Fb%23c%252F", id="what has a meaning in URLs"),
+        pytest.param("größe€", "gr%C3%B6%C3%9Fe%E2%82%AC", id="other letters"),
+        pytest.param(".", "%2E", id="a dot"),
+        pytest.param("..", "%2E%2E", id="two dots"),
+        pytest.param("a\nb\0", "a%0Ab%00", id="control characters"),
+    ],
+)
+@pytest.mark.holds("FL-82")
+def test_a_key_is_one_escaped_segment_of_the_path(key: str, path: str) -> None:
+    url = flag_url(BASE, key) or ""
+    assert url == f"{BASE}/ofrep/v1/evaluate/flags/{path}"
+    assert httpx.URL(url).raw_path.decode() == f"/ofrep/v1/evaluate/flags/{path}"
+
+
+@pytest.mark.parametrize("key", ["", "half \ud800"], ids=["empty", "half a surrogate pair"])
+def test_a_key_that_no_flag_can_have_has_no_url(key: str) -> None:
+    assert flag_url(BASE, key) is None
+
+
+@given(st.text(min_size=1))
+def test_any_key_stays_within_its_segment(key: str) -> None:
+    url = flag_url(BASE, key)
+    if url is not None:
+        assert httpx.URL(url).raw_path.decode().removeprefix("/ofrep/v1/evaluate/flags/").strip("/").count("/") == 0
+        assert httpx.URL(url).path.removeprefix("/ofrep/v1/evaluate/flags/") == key
+
+
+@pytest.mark.parametrize(
+    ("context", "sent"),
+    [
+        pytest.param({"targetingKey": "u", "plan": "pro"}, {"targetingKey": "u", "plan": "pro"}, id="a key and attributes"),
+        pytest.param({"targetingKey": None}, {}, id="no key"),
+        pytest.param({}, {}, id="nothing"),
+        pytest.param({"n": [1, 1.5, None, {"x": True}]}, {"n": [1, 1.5, None, {"x": True}]}, id="nested values"),
+        pytest.param({"n": 2**80}, {"n": 2**80}, id="a huge number"),
+    ],
+)
+def test_the_body_has_the_context_as_an_object(context: dict[str, Any], sent: dict[str, Any]) -> None:
+    assert json.loads(request_body(context)) == {"context": sent}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        pytest.param(object(), "a: expected a JSON value, got object", id="a Python object"),
+        pytest.param(float("nan"), "a: nan is not a number in JSON", id="not a number"),
+        pytest.param({1: 2}, "a: expected strings as names, got number", id="a number as a name"),
+        pytest.param("\ud800", "a: half a surrogate pair", id="half a surrogate pair"),
+    ],
+)
+def test_a_context_that_json_cannot_express_is_refused(value: object, message: str) -> None:
+    with pytest.raises(ContextError, match=message):
+        request_body({"a": value})
+
+
+# -- responses
+
+
+@pytest.mark.parametrize(
+    ("body", "seen"),
+    [
+        pytest.param({"value": True, "variant": "on", "reason": "STATIC"}, (True, "on", ReasonKind.STATIC), id="a boolean"),
+        pytest.param({"value": {"a": [1]}, "reason": "SPLIT"}, ({"a": [1]}, None, ReasonKind.SPLIT), id="an object, no variant"),
+        pytest.param({"value": 1.0, "variant": "", "reason": "DEFAULT"}, (1.0, None, ReasonKind.DEFAULT), id="an empty variant"),
+        pytest.param({"value": 2**70, "reason": "STATIC"}, (2**70, None, ReasonKind.STATIC), id="a huge number"),
+        pytest.param({"value": None, "reason": "STATIC"}, (None, None, ReasonKind.STATIC), id="null is a value"),
+        pytest.param({"value": 1, "reason": "CHOSEN_BY_LOT"}, (1, None, "CHOSEN_BY_LOT"), id="a reason that is not listed"),
+        pytest.param({"value": 1, "reason": "OVERRIDE"}, (1, None, "OVERRIDE"), id="a word of this package is not its reason"),
+        pytest.param({"value": 1}, (1, None, "UNKNOWN"), id="no reason"),
+        pytest.param({"value": 1, "reason": 7, "variant": []}, (1, None, "UNKNOWN"), id="texts of other types"),
+        pytest.param({"value": 1, "errorCode": "PARSE_ERROR"}, (ErrorKind.PARSE_ERROR, None), id="an error with status 200"),
+    ],
+)
+@pytest.mark.holds("FL-79")
+def test_status_200_is_a_value(body: dict[str, Any], seen: tuple[Any, ...]) -> None:
+    assert result(read(200, {"key": "f", **body})) == seen
+
+
+@pytest.mark.parametrize("reason", ["DEFAULT", "DISABLED", "MAINTENANCE"])
+@pytest.mark.holds("FL-79")
+def test_without_a_value_callers_get_their_default_with_the_reason_of_the_server(reason: str) -> None:
+    flag = read(200, {"key": "f", "reason": reason, "variant": "on", "metadata": {"team": "web"}})
+    assert result(flag) == ("the default", None, reason)
+    assert flag.metadata == {"team": "web"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"null", b"\xff", b'"x"', b'{"value": ' + b"[" * 999 + b"]" * 999 + b"}"],
+    ids=lambda body: repr(body)[:20],
+)
+def test_an_unusable_answer_is_an_error(body: bytes) -> None:
+    flag = read(200, body)
+    assert (flag.error, flag.has_value) == (ErrorKind.PARSE_ERROR, False)
+    assert str(flag.error_message).startswith("the service sent an unusable answer: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "seen"),
+    [
+        pytest.param(400, {"errorCode": "PARSE_ERROR", "errorDetails": "bad"}, (ErrorKind.PARSE_ERROR, "bad"), id="a parse error"),
+        pytest.param(
+            400,
+            {"errorCode": "TARGETING_KEY_MISSING"},
+            (ErrorKind.TARGETING_KEY_MISSING, "the service answered 400 Bad Request"),
+            id="no targeting key",
+        ),
+        pytest.param(
+            400, {"errorCode": "INVALID_CONTEXT", "errorDetails": "x"}, (ErrorKind.INVALID_CONTEXT, "x"), id="the context"
+        ),
+        pytest.param(400, {"errorCode": "GENERAL", "errorDetails": "x"}, (ErrorKind.GENERAL, "x"), id="a general error"),
+        pytest.param(400, {"errorCode": "PROVIDER_FATAL", "errorDetails": "x"}, (ErrorKind.GENERAL, "x"), id="an unknown code"),
+        pytest.param(
+            400, {"errorCode": []}, (ErrorKind.GENERAL, "the service answered 400 Bad Request"), id="a code of a wrong type"
+        ),
+        pytest.param(400, b"<html>", (ErrorKind.GENERAL, "the service answered 400 Bad Request"), id="400 of a proxy"),
+        pytest.param(
+            401,
+            b"",
+            (ErrorKind.GENERAL, "the service answered 401 Unauthorized: are the headers right?"),
+            id="no permission",
+        ),
+        pytest.param(
+            403, b"", (ErrorKind.GENERAL, "the service answered 403 Forbidden: are the headers right?"), id="not for this program"
+        ),
+        pytest.param(
+            404, {"errorCode": "FLAG_NOT_FOUND", "errorDetails": "no f"}, (ErrorKind.FLAG_NOT_FOUND, "no f"), id="unknown flag"
+        ),
+        pytest.param(404, b"", (ErrorKind.FLAG_NOT_FOUND, "the service answered 404 Not Found"), id="unknown flag, no body"),
+        pytest.param(
+            404, {"errorCode": "GENERAL"}, (ErrorKind.FLAG_NOT_FOUND, "the service answered 404 Not Found"), id="404 decides"
+        ),
+        pytest.param(413, b"", (ErrorKind.GENERAL, "the service answered 413 Request Entity Too Large"), id="too large"),
+        pytest.param(429, b"", (ErrorKind.GENERAL, "the service answered 429 Too Many Requests"), id="too many requests"),
+        pytest.param(500, {"errorDetails": "boom"}, (ErrorKind.GENERAL, "boom"), id="a server error"),
+        pytest.param(599, b"", (ErrorKind.GENERAL, "the service answered 599"), id="a status without a name"),
+        pytest.param(302, b"", (ErrorKind.GENERAL, "the service answered 302 Found"), id="a redirect"),
+        pytest.param(204, b"", (ErrorKind.GENERAL, "the service answered 204 No Content"), id="another success"),
+    ],
+)
+@pytest.mark.holds("FL-81")
+def test_every_other_status_is_an_error(status: int, body: object, seen: tuple[ErrorKind, str]) -> None:
+    flag = read(status, body)
+    kind, message = result(flag)
+    # Python 3.13 renamed the phrase of 413.
+    assert (kind, str(message).replace("Content Too Large", "Request Entity Too Large")) == seen
+    assert not flag.has_value
+
+
+def test_metadata_of_errors_is_read_too() -> None:
+    assert read(404, {"errorCode": "FLAG_NOT_FOUND", "metadata": {"a": 1}}).metadata == {"a": 1}
+
+
+def test_texts_of_the_server_are_cut_and_stay_on_one_line() -> None:
+    flag = read(500, {"errorDetails": "a\nb" + "x" * 10_000})
+    assert str(flag.error_message).startswith("a\\nbx")
+    assert len(str(flag.error_message)) < 250
+    assert len(read(200, {"reason": "R" * 10_000, "value": 1}).reason) < 250
+
+
+def test_metadata_has_scalars_only_and_keeps_their_types() -> None:
+    metadata = read_metadata(
+        {"s": "x", "b": True, "i": 1, "f": 1.0, "n": None, "l": [1], "o": {}}, read_metadata({"i": 0, "k": "set"})
+    )
+    assert metadata == {"s": "x", "b": True, "i": 1, "f": 1.0, "k": "set"}
+    assert (type(metadata["i"]), type(metadata["f"])) == (int, float)
+    assert read_metadata(["x"]) == {}
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+ENTRIES = st.dictionaries(st.sampled_from(["key", "value", "variant", "reason", "metadata", "errorCode", "errorDetails"]), ANYTHING)
+BODIES = st.binary(max_size=60) | (ENTRIES | ANYTHING).map(lambda value: json.dumps(value).encode())
+
+
+@given(st.sampled_from([200, 400, 401, 404, 429, 500]) | st.integers(0, 999), BODIES)
+def test_any_response_is_a_result(status: int, body: bytes) -> None:
+    flag = read_flag("f", status, body)
+    assert flag.key == "f"
+    assert flag.error is None or not flag.has_value
+    assert flag.error is not None or status == 200
+    assert len(flag.reason) <= 2100
+    assert flag.error_message is None or len(flag.error_message) <= 2100
+    entry = read_entry(body)
+    assert entry is None or entry.key
