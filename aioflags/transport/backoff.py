@@ -87,8 +87,8 @@ class Backoff:
         return delay(self._initial, state.attempt, chance=chance, at_least=at_least, ceiling=self._ceiling)
 
 
-def read_retry_after(status: int, headers: Mapping[str, str]) -> float:
-    """Seconds that a busy server (429, 503) asks clients to wait, at most 300; 0 if it does not ask."""
+def read_retry_after(status: int, headers: Mapping[str, str], *, ceiling: float = MAX_RETRY_AFTER) -> float:
+    """Seconds that a busy server (429, 503) asks clients to wait, at most ``ceiling``; 0 if it does not ask."""
     text = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
     if status not in _BUSY or not text:
         return 0.0
@@ -98,4 +98,4 @@ def read_retry_after(status: int, headers: Mapping[str, str]) -> float:
         seconds = until_ms / 1000 - now()
     else:
         return 0.0
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+    return min(max(seconds, 0.0), ceiling)

@@ -133,6 +133,7 @@ def test_retry_after_as_a_date_is_not_in_the_time_of_this_machine(zone: str, mon
 
 def test_without_the_header_there_is_no_retry_after() -> None:
     assert read_retry_after(503, {}) == 0
+    assert read_retry_after(429, {"retry-after": "9999"}, ceiling=1000) == 1000
     assert read_retry_after(503, {"x-retry-after": "5"}) == 0
 
 

@@ -1,0 +1,152 @@
+"""OfrepRequests: the requests of OFREP over HTTP, with the headers, the time limit and the pauses of one server.
+
+Source: ``flagd.md`` 9.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias, cast
+from urllib.parse import urlsplit
+
+import anyio
+
+from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.model.source_state import ErrorInfo, FailureKind
+from aioflags.protocol.failures import network_failure
+from aioflags.protocol.requests import USER_AGENT, header_text
+from aioflags.runtime.clock import now
+from aioflags.runtime.logs import Once
+from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.validation import TEXT, address, positive, require, set_all
+from aioflags.transport.backoff import read_retry_after
+from aioflags.transport.http import HttpTransport
+from aioflags.transport.responses import RequestFailed
+
+__all__ = ["OfrepEndpoint", "OfrepHeaders", "OfrepReply", "OfrepRequests"]
+
+OfrepHeaders: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
+
+_TIMEOUT: Final = 10.0
+_MAX_PAUSE: Final = 86_400.0
+"""Seconds. A server may ask for a day at most: a wrong clock of the server could ask for years."""
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN: Final = frozenset({"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding"})
+"""Headers that describe the connection or the body, which this package makes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfrepEndpoint:
+    """A server that speaks OFREP.
+
+    Args:
+        base_url: what stands before ``/ofrep/v1`` in its URLs.
+        headers: sent with every request, for example ``Authorization``. A function is called for every request; it must not block.
+            Headers that describe the connection or the body are ignored.
+        timeout: seconds that one request may take.
+        selector: which flags, in flagd's syntax.
+
+    Raises:
+        ConfigError: an option has the wrong type, the URL is not usable, or a header cannot be sent.
+    """
+
+    base_url: str
+    headers: OfrepHeaders = field(default_factory=dict[str, str], repr=False)
+    timeout: float = _TIMEOUT
+    selector: str | None = None
+
+    def __post_init__(self) -> None:
+        base_url = address("base_url", self.base_url, "")
+        if urlsplit(base_url).query or urlsplit(base_url).fragment:
+            raise ConfigError("base_url: expected an address without query and fragment")
+        require("selector", self.selector, *TEXT)
+        headers = self.headers if callable(self.headers) else _usable_headers(self.headers)
+        header_text("selector", self.selector)
+        timeout = positive("timeout", self.timeout, _TIMEOUT, package_logger)
+        set_all(self, {"base_url": base_url, "headers": headers, "timeout": timeout})
+
+    def current_headers(self) -> dict[str, str]:
+        """The headers of a request that starts now. Names are in lower case.
+
+        Raises:
+            ConfigError: the function returned headers that cannot be sent. It may also raise anything itself.
+        """
+        given = _usable_headers(self.headers()) if callable(self.headers) else self.headers
+        return {**given, **({"flagd-selector": self.selector} if self.selector else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class OfrepReply:
+    """A response. Names of headers are in lower case. The body of an error is empty if it could not be read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class OfrepRequests:
+    """Sends requests to one server. After 429 with ``Retry-After`` it sends none until that time is over."""
+
+    def __init__(self, endpoint: OfrepEndpoint, transport: HttpTransport, logger: logging.Logger = package_logger) -> None:
+        self.endpoint: OfrepEndpoint = endpoint
+        self._transport = transport
+        self._logger = logger
+        self._not_before = 0.0
+        self._is_new_problem = Once()
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next request may be sent."""
+        return max(self._not_before - anyio.current_time(), 0.0)
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> OfrepReply:
+        """The response to a POST, with any status.
+
+        Raises:
+            RequestFailed: there is no response in time, its body is unusable, or the server asked to wait.
+        """
+        if (pause := self.pause) > 0:
+            message = f"the service answered 429 before, and asked to wait another {pause:.3g} s"
+            raise RequestFailed(ErrorInfo(kind=FailureKind.ERROR_RESPONSE, message=message, time=now(), status_code=429))
+        sent = {"user-agent": USER_AGENT, **self.headers(), **(headers or {}), "content-type": "application/json"}
+        with anyio.move_on_after(self.endpoint.timeout):
+            async with self._transport.post_for_reply(url, sent, body) as reply:
+                if reply.status == 429:
+                    pause = read_retry_after(429, reply.headers, ceiling=_MAX_PAUSE)
+                    self._not_before = max(self._not_before, anyio.current_time() + pause)
+                try:
+                    content = b"" if reply.status == 304 else await reply.read()
+                except RequestFailed:
+                    if reply.status == 200:
+                        raise
+                    content = b""  # the status counts, even without the details
+                return OfrepReply(reply.status, reply.headers, content)
+        raise RequestFailed(network_failure(f"no answer within {self.endpoint.timeout:g} s"))
+
+    def headers(self) -> dict[str, str]:
+        """The headers of a request that starts now. Raises :class:`RequestFailed`."""
+        try:
+            return self.endpoint.current_headers()
+        except Exception as error:
+            # Only the type: the message of an exception of the user may have a credential.
+            problem = str(error) if isinstance(error, ConfigError) else f"the function for headers raised {type(error).__name__}"
+            if self._is_new_problem(problem):
+                self._logger.exception("OFREP: the function for headers failed")
+            raise RequestFailed(ErrorInfo(kind=FailureKind.UNKNOWN, message=problem, time=now())) from error
+
+
+def _usable_headers(headers: object) -> dict[str, str]:
+    """The headers, with their names in lower case. An error does not repeat a value: it may be secret."""
+    require("headers", headers, Mapping)
+    usable: dict[str, str] = {}
+    for name, value in cast("Mapping[object, object]", headers).items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ConfigError(f"headers: {name!r:.100} is not the name of a header")
+        if not isinstance(value, str):
+            raise ConfigTypeError(f"headers: expected a string for {name}, got {type(value).__name__}")
+        if name.lower() not in _OWN:
+            usable[name.lower()] = header_text(f"headers: {name}", value)
+    return usable
