@@ -8,13 +8,17 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from tests.conformance.features import Case, Step
 
-__all__ = ["Steps"]
+__all__ = ["StepFunction", "StepTable", "Steps"]
 
 W = TypeVar("W")
+
+StepFunction: TypeAlias = Callable[..., Awaitable[None] | None]
+StepTable: TypeAlias = Mapping[str, StepFunction]
+"""Functions by the text of their step."""
 
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
@@ -26,7 +30,7 @@ class Steps(Generic[W]):
     parameter of that name. What an async function returns is awaited.
     """
 
-    def __init__(self, *tables: Mapping[str, Callable[..., Awaitable[None] | None]]) -> None:
+    def __init__(self, *tables: StepTable) -> None:
         self._functions = [(_pattern(text), function) for table in tables for text, function in table.items()]
 
     async def play(self, case: Case, world: W) -> None:
@@ -37,7 +41,7 @@ class Steps(Generic[W]):
             if done is not None:
                 await done
 
-    def bound(self, step: Step) -> tuple[Callable[..., Awaitable[None] | None], dict[str, Any]]:
+    def bound(self, step: Step) -> tuple[StepFunction, dict[str, Any]]:
         """The function of a step and its arguments, without the world."""
         matches = [(match, function) for pattern, function in self._functions if (match := pattern.fullmatch(step.text))]
         assert len(matches) == 1, f"{len(matches)} functions for the step: {step.text}"
