@@ -74,13 +74,25 @@ class FlagTracker:
 
     def publish(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> None:
         """Notifies the followers of the flags that ``change_set`` affects. Costs nothing without followers."""
+        if self.is_followed and (keys := self.changed_keys(old, new, change_set)):
+            self.notify(keys, new)
+
+    def changed_keys(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> frozenset[str] | None:
+        """The keys of the flags that changed when ``change_set`` made ``new`` of ``old``; ``None`` after an internal error."""
         try:
-            if self.is_followed and (keys := new.changed_since(old, change_set)):
-                for follower in self._alive():
-                    follower.notify(keys, new)
+            return new.changed_since(old, change_set)
         except Exception:
             # A bug here may lose changes, but not the data, which are published already.
             self.log.exception("followers of flag changes were not notified, after an internal error (please report)")
+            return None
+
+    def notify(self, keys: frozenset[str], snapshot: Snapshot) -> None:
+        """Notifies each follower. One that fails does not stop the others."""
+        for follower in self._alive():
+            try:
+                follower.notify(keys, snapshot)
+            except Exception:
+                self.log.exception("a follower of flag changes was not notified, after an internal error (please report)")
 
     def add(self, follower: _Follower) -> None:
         """Notifies ``follower`` from the next publication on."""
@@ -98,6 +110,11 @@ class FlagTracker:
         self._closed = True
         for follower in self._alive():
             follower.finish()
+
+    def reopen(self) -> None:
+        """Accepts followers again. Those of before have ended."""
+        self._followers.clear()
+        self._closed = False
 
     def _alive(self) -> list[_Follower]:
         return [follower for reference in self._followers.copy().values() if (follower := reference()) is not None]
