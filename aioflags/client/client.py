@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 from aioflags.client.front_end_methods import FrontEndMethods
 from aioflags.client.migration_methods import MigrationMethods
@@ -134,28 +133,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
             if not self._has_plugin_hooks and not self._cell.is_closed:
                 self._has_plugin_hooks = True
                 self._update_fast_path(hooks=self._registration.hooks())
-        return await self._lifecycle.start(start_wait)
-
-    async def aclose(self, timeout: float | None = None) -> None:
-        """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.
-
-        Evaluations continue to work afterwards, on the newest data.
-
-        Raises:
-            LifecycleError: the client runs on another event loop.
-            ConfigError: ``timeout`` is not a number of seconds. Earlier failures of the client raise nothing here.
-        """
-        await self._lifecycle.aclose(timeout)
-
-    async def wait_ready(self, timeout: float | None = None) -> None:
-        """Waits until the status is ``READY``, at most ``timeout`` seconds; without a limit by default.
-
-        Raises:
-            NotReadyError: ``timeout`` is over, no source is left, or the client is closed.
-            LifecycleError: the client was not started, or was started on another event loop.
-            ConfigError: ``timeout`` is not a number of seconds.
-        """
-        await self._lifecycle.wait_ready(timeout)
+        return await super().start(start_wait)
 
     async def refresh(self, timeout: float | None = None) -> StatusReport:
         """Polls for newer flags now, if the sources are on demand, and returns the status.
@@ -172,35 +150,12 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         """
         return await self._lifecycle.refresh(self._data_updates.poll_on_demand.request, timeout)
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.aclose()
-
-    def __await__(self) -> Generator[Any, None, Self]:
-        yield from self.start().__await__()
-        return self
-
     # -- plugins
 
     def _register(self, plugin: Plugin, environment: EnvironmentMetadata) -> Awaitable[None] | None:
         return plugin.register(self, environment)
 
     # -- status
-
-    @property
-    def status(self) -> StatusReport:
-        """The status of now."""
-        return self._cell.newest
-
-    def statuses(self) -> LatestIterator[StatusReport]:
-        """``async for report in client.statuses()``: the status of now, then each newer one.
-
-        A slow reader skips statuses, but never the last one. Ends when the client has closed.
-        """
-        return LatestIterator(self._cell.reports, self._lifecycle.check_loop)
 
     @property
     def store_status(self) -> StoreStatus | None:

@@ -13,6 +13,7 @@ import msgspec
 from aioflags.client_core.evaluation_methods import EvaluationMethods
 from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, FlagTracker, ValueChange, ValueChanges
 from aioflags.client_core.overrides import OVERRIDES
+from aioflags.client_core.status_methods import StatusMethods
 from aioflags.client_core.typed import plain_key
 from aioflags.errors import ConfigError
 from aioflags.hooks.hook import Hook
@@ -50,7 +51,7 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     store_session: StoreSession | None = None
 
 
-class BaseClient(EvaluationMethods):
+class BaseClient(EvaluationMethods, StatusMethods):
     """Hooks, changes of flags, and the fast path of evaluations. Integrations take any client of this class."""
 
     _warns_if_unclosed: ClassVar[bool] = True

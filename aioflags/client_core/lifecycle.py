@@ -93,6 +93,7 @@ class Lifecycle:
         start_wait: How many seconds a start waits for data by default.
         close_timeout: How many seconds a close may take by default.
         logger: The client's logger.
+        restartable: Whether a closed client can be started again.
     """
 
     def __init__(
@@ -104,13 +105,15 @@ class Lifecycle:
         start_wait: float,
         close_timeout: float,
         logger: logging.Logger,
+        restartable: bool = False,
     ) -> None:
         self._cell = cell
         self._workload = workload
-        self._background = background
+        self._background: Sequence[Background] = (*background, cell.observers)
         self._start_wait = start_wait
         self._close_timeout = close_timeout
         self._logger = logger
+        self._restartable = restartable
         self._root: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._prepared = anyio.Event()
@@ -140,7 +143,7 @@ class Lifecycle:
         time_limit("start_wait", start_wait)
         wait = self._start_wait if start_wait is None else start_wait
         if self._cell.is_closed:
-            raise LifecycleError("this client is closed; make a new one with the same configuration")
+            await self._reopen()
         self.check_loop()
         if self._root is not None:
             await self._wait_for_readiness(wait)
@@ -148,6 +151,7 @@ class Lifecycle:
         if wait > MAX_START_WAIT and start_wait is not None:
             self._logger.warning("start_wait: %g s is long for an application to wait for its flags", wait)
         self._loop = asyncio.get_running_loop()
+        self._cell.open(self._loop)
         for background in self._background:
             background.open()
         # An empty context: variables of the request that happens to start the client do not reach its background work.
@@ -166,11 +170,29 @@ class Lifecycle:
         self._log_start(wait, self._loop.time() - began)
         return self._cell.newest
 
+    async def _reopen(self) -> None:
+        """A start after a close."""
+        if not self._restartable:
+            raise LifecycleError("this client is closed; make a new one with the same configuration")
+        if (root := self._root) is not None and not root.done():
+            self.check_loop()
+            await asyncio.wait({root})
+        # Another start may have been faster.
+        if self._cell.is_closed and self._root is root:
+            self._reset()
+            self._cell.reopen()
+
     async def _wait_for_readiness(self, wait: float) -> None:
-        await self._prepared.wait()
         if wait > 0:
             with anyio.move_on_after(wait):
+                await self._prepared.wait()
                 await self._cell.readiness.wait()
+            return
+        for _ in range(LAST_CYCLES):
+            # Preparations that wait for nothing end within a few cycles of the loop.
+            if self._prepared.is_set():
+                return
+            await asyncio.sleep(0)
 
     def _log_start(self, wait: float, took: float) -> None:
         report = self._cell.newest
@@ -190,21 +212,33 @@ class Lifecycle:
                 refused may start again later, at :attr:`StatusReport.next_attempt`.
             ConfigError: ``timeout`` is not a number of seconds.
         """
+
+        def is_ready(report: StatusReport) -> bool:
+            if report.source_state is SourceState.OFF and not self._cell.is_closed and not self._cell.revives:
+                again = "" if report.next_attempt is None else f"; next attempt in {max(report.next_attempt - now(), 0):.0f} s"
+                raise NotReadyError(f"no source of flag data is left{again}", report)
+            return report.status is Status.READY
+
+        await self.wait_until(is_ready, timeout)
+
+    async def wait_until(self, matches: Callable[[StatusReport], bool], timeout: float | None = None) -> StatusReport:
+        """Waits for a report for which ``matches`` returns true. Returns that report.
+
+        Raises:
+            LifecycleError: the client was not started.
+            NotReadyError: ``timeout`` seconds are over, or the client is closed.
+            ConfigError: ``timeout`` is not a number of seconds.
+        """
         time_limit("timeout", timeout)
         self.check_loop()
         if self._root is None and not self._cell.is_closed:
             raise LifecycleError("this client was not started, so there is nothing to wait for")
         with anyio.move_on_after(timeout):
-            while True:
-                report = self._cell.newest
+            while not matches(report := self._cell.newest):
                 if self._cell.is_closed:
                     raise NotReadyError("the client is closed", report)
-                if report.status is Status.READY:
-                    return
-                if report.source_state is SourceState.OFF:
-                    again = "" if report.next_attempt is None else f"; next attempt in {max(report.next_attempt - now(), 0):.0f} s"
-                    raise NotReadyError(f"no source of flag data is left{again}", report)
                 await self._cell.reports.changed.wait()
+            return report
         raise NotReadyError(f"not ready after {timeout:g} s", self._cell.newest)
 
     async def refresh(self, request: Callable[[], Awaitable[None]], timeout: float | None = None) -> StatusReport:
@@ -239,6 +273,7 @@ class Lifecycle:
         async with self._workload.open(), anyio.create_task_group() as group:
             for background in self._background:
                 group.start_soon(self._run_background, background)
+            group.start_soon(self._cell.time_outages)
             data_scope, data_ended = anyio.CancelScope(), anyio.Event()
             group.start_soon(self._run_workload, group, data_scope, data_ended, start_wait if start_wait > 0 else START_WAIT)
             await self._closing.wait()
@@ -271,15 +306,18 @@ class Lifecycle:
             ended.set()
 
     async def _keep_current(self, group: TaskGroup, start_wait: float) -> None:
+        group.start_soon(self._limit_start, start_wait)
         try:
             await self._workload.prepare()
         finally:
             self._prepared.set()
-        group.start_soon(self._limit_start, start_wait)
         await self._update_data()
 
     async def _update_data(self) -> None:
         """An internal error ends the updates, but not the evaluations: they continue on the newest data."""
+        if self._cell.is_fatal:
+            # A fatal code of an earlier start: no attempt can succeed.
+            return
         try:
             with contain_cancellation():
                 await self._workload.run()
@@ -322,6 +360,7 @@ class Lifecycle:
         if root is not None and not root.done():
             self.check_loop()
         self._stop(limit)
+        self._cell.observers.closed_by(asyncio.current_task())
         if root is None or root.done():
             await self._workload.release()
             return
@@ -353,6 +392,10 @@ class Lifecycle:
     def after_fork(self) -> None:
         """In the child of a fork: the parent's tasks do not run here. Evaluations continue; ``start`` starts anew."""
         if self._root is not None:
-            self._root = self._loop = None
-            self._closing, self._prepared = anyio.Event(), anyio.Event()
+            self._reset()
             self._cell.after_fork()
+
+    def _reset(self) -> None:
+        """No task of the last start runs any more."""
+        self._root = self._loop = None
+        self._closing, self._prepared = anyio.Event(), anyio.Event()

@@ -1,43 +1,90 @@
 """StatusCell: the status of one client, and the one place that changes it.
 
-The supervisor (:class:`aioflags.supervisor.update_sink.UpdateSink`) and the life cycle report to it on the event loop. Each
-step publishes data first and the status after it, without a wait in between, so that no reader sees ``READY`` without its
-data.
+The supervisor (:class:`aioflags.supervisor.update_sink.UpdateSink`), the life cycle and its timers report facts on the event loop;
+:meth:`StatusCell.post` takes them from any thread. Each step publishes data first, then the status, then the events, without a
+wait in between, so that no reader sees ``READY`` without its data.
 
-Source: ``data-system.md`` 5.8; ``openfeature.md`` 4.
+Source: ``data-system.md`` 5.8; ``openfeature.md`` 4; ``flagd.md`` 3.2.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 
+from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive, event_kinds, row_of, status_error
 from aioflags.client_core.flag_changes import FlagTracker
-from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import ChangeSet
+from aioflags.client_core.observers import Observers
+from aioflags.model.change import ChangeKind, ChangeSet
+from aioflags.model.detail import ErrorKind
+from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.source_state import ErrorInfo, SourceState
-from aioflags.model.status import Status, StatusReport, derive
-from aioflags.runtime.broadcast import Latest
+from aioflags.model.status import Status, StatusReport
+from aioflags.model.status_event import Event, EventKind
+from aioflags.runtime.broadcast import Latest, Signal
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import Once, logger, printable
 from aioflags.supervisor.holder import SnapshotHolder
 
-__all__ = ["StatusCell"]
+if TYPE_CHECKING:
+    from aioflags.evaluation.snapshot import Snapshot
+
+__all__ = ["OnStep", "StatusCell"]
+
+OnStep: TypeAlias = Callable[[Sequence[Event], ChangeSet | None], object]
+"""Called inside a step, after its data are published and before its status is. It must return at once."""
+
+_STATES: Final = {
+    SourceState.INITIALIZING: FactKind.INTERRUPTED,
+    SourceState.VALID: FactKind.DATA,
+    SourceState.INTERRUPTED: FactKind.INTERRUPTED,
+    SourceState.OFF: FactKind.OFF,
+    None: FactKind.CACHED,
+}
 
 
 class StatusCell:
-    """The status of one client. The supervisor reports to it as to its ``UpdateSink``."""
+    """The status of one client. The supervisor reports to it as to its ``UpdateSink``.
 
-    def __init__(self, holder: SnapshotHolder, flag_tracker: FlagTracker, log: logging.Logger = logger) -> None:
+    Args:
+        holder: Where the data are published.
+        flag_tracker: Notified of changed flags.
+        log: The client's logger.
+        grace: How many seconds of an outage are ``STALE`` before they are an error; ``None``: all of them.
+        revives: Whether sources that are ``OFF`` can start again at any time.
+        on_step: Called with the events and the change set of each step that has any.
+    """
+
+    def __init__(
+        self,
+        holder: SnapshotHolder,
+        flag_tracker: FlagTracker,
+        log: logging.Logger = logger,
+        *,
+        grace: float | None = None,
+        revives: bool = False,
+        on_step: OnStep | None = None,
+    ) -> None:
         self._log = log
         self._once = Once()
         self._holder = holder
+        self._first_snapshot = holder.snapshot
         self._flag_tracker = flag_tracker
-        self._start_limit_passed = False
+        self._on_step = on_step
+        self._condition = Condition(grace=grace, revives=revives)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[Fact] = deque()
+        self._posted: deque[Fact] = deque()
+        self._is_stepping = False
+        self._call = 0
+        self._out_since = 0.0
+        self._outage_changed = Signal()
         self.environment_id: str | None = None
         self.source: str | None = None
         """The name of the source that brought the newest data."""
@@ -45,21 +92,31 @@ class StatusCell:
         """When these data came, in Unix seconds."""
         self.readiness: anyio.Event = anyio.Event()
         """Set when a start need not wait any longer."""
-        self.reports: Latest[StatusReport] = Latest()
-        """The newest report; never empty."""
-        self.reports.put(
-            StatusReport(seq=0, status=Status.NOT_READY, source_state=SourceState.INITIALIZING, since=0.0, source_since=now())
+        self.newest: StatusReport = StatusReport(
+            seq=0, status=Status.NOT_READY, source_state=SourceState.INITIALIZING, since=0.0, source_since=now()
         )
-
-    @property
-    def newest(self) -> StatusReport:
         """The newest report."""
-        return cast("StatusReport", self.reports.value)
+        self.entered: int = 0
+        """The ``seq`` of the report with which the status of now began."""
+        self.reports: Latest[StatusReport] = Latest()
+        """The newest report that differs from the one before in more than ``seq``; never empty."""
+        self.reports.put(self.newest)
+        self.observers: Observers = Observers(self, log)
 
     @property
     def is_closed(self) -> bool:
         """Whether the client has begun to close."""
-        return self.reports.is_closed
+        return self._condition.is_closed
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether a fatal code has ended this client, also for later starts."""
+        return self._condition.is_fatal
+
+    @property
+    def revives(self) -> bool:
+        """Whether sources that are ``OFF`` can start again at any time."""
+        return self._condition.revives
 
     @property
     def data_age(self) -> float | None:
@@ -91,22 +148,8 @@ class StatusCell:
 
         ``state`` is ``None`` for data of a store, which may still be read when no source is left.
         """
-        is_from_store = state is None and snapshot is not None
-        if self.is_closed or (self.newest.is_final and not is_from_store):
-            return
-        before = self._holder.snapshot
-        if snapshot is not None:
-            self._holder.publish(snapshot)
-            if state is None and self.newest.source_state is SourceState.INITIALIZING and self._once("unconfirmed"):
-                self._log.info("serving flag data that no source has confirmed yet")
-            self.data_since = now()
-        if state is SourceState.OFF:
-            # The start is decided. If sources start again later, no start waits for them.
-            self._start_limit_passed = True
-        next_attempt = self.newest.next_attempt if state is None else next_attempt
-        self._publish(_next_state(self.newest.source_state, state), error, next_attempt=next_attempt)
-        if snapshot is not None and change_set is not None:
-            self._flag_tracker.publish(before, snapshot, change_set)
+        kind = FactKind.FATAL if state is SourceState.OFF and error is not None and error.is_fatal else _STATES[state]
+        self.apply(Fact(kind=kind, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt))
 
     @property
     def snapshot(self) -> Snapshot:
@@ -116,7 +159,7 @@ class StatusCell:
     @property
     def is_followed(self) -> bool:
         """Whether an observer follows the changes of flags."""
-        return self._flag_tracker.is_followed
+        return self._flag_tracker.is_followed or self._makes_events
 
     def set_environment(self, environment_id: str) -> None:
         """Sets the environment of the flags, as the newest response named it."""
@@ -139,68 +182,249 @@ class StatusCell:
             self.mark_ready()
 
     def start_timed_out(self) -> None:
-        """No data came within the time that a start may wait."""
-        is_first, self._start_limit_passed = not self._start_limit_passed, True
-        if self.is_closed:
-            return
-        if is_first and self.newest.source_state is SourceState.INITIALIZING and self._holder.snapshot.has_data:
+        """No data came within the time that a start may take."""
+        is_first = not self._condition.start_limit_passed
+        if is_first and not self.is_closed and self.newest.source_state is SourceState.INITIALIZING and self.snapshot.has_data:
             error = f" ({self.newest.last_error})" if self.newest.last_error else ""
             self._log.warning("start timed out%s: serving flag data that no source has confirmed; they may be old", error)
-        self._publish(self.newest.source_state, None, next_attempt=self.newest.next_attempt)
+        self.apply(Fact(kind=FactKind.START_LIMIT))
 
     def failed(self, error: ErrorInfo) -> None:
         """A bug ended the updates. Evaluations continue on the newest data."""
-        if not self.is_closed:
-            self._publish(SourceState.OFF, error)
+        self.apply(Fact(kind=FactKind.FAILED, error=error))
         self.mark_ready()
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The client starts on ``loop``: facts that were posted before count now."""
+        self._loop = loop
+        self._apply_posted()
 
     def close(self) -> None:
         """Publishes the last report: source state ``OFF``, status ``NOT_READY``, no new error."""
         if self.is_closed:
             return
-        self._put(replace(self._dated(SourceState.OFF), status=Status.NOT_READY, since=_loop_time(), next_attempt=None))
+        self.apply(Fact(kind=FactKind.CLOSED))
         self.reports.close()
+        self.observers.close()
         self.mark_ready()
         self._flag_tracker.close()
 
+    def reopen(self) -> None:
+        """Before a start that follows a close: without data, as a new client. A fatal code stays."""
+        if not self._condition.is_fatal:
+            self._holder.publish(self._first_snapshot)
+        self.environment_id = self.source = self.data_since = None
+        self._flag_tracker.reopen()
+        # Iterators over the old one have ended.
+        self.reports = Latest()
+        self._reset()
+
     def after_fork(self) -> None:
         """In the child of a fork: no source runs yet, and the tasks that wait are the parent's."""
-        if self.is_closed:
-            return
-        self.readiness = anyio.Event()
+        if not self.is_closed:
+            self._reset()
+
+    def _reset(self) -> None:
+        self.readiness, self._outage_changed = anyio.Event(), Signal()
+        self._loop = None
+        self._waiting.clear()
+        self._posted.clear()
+        self._is_stepping = False
         self.reports.after_fork()
-        self._start_limit_passed = False
-        self._put(
-            replace(
-                self.newest,
-                status=Status.NOT_READY,
-                source_state=SourceState.INITIALIZING,
-                source_since=now(),
-                next_attempt=None,
-            )
-        )
+        self.observers.reset()
+        self.apply(Fact(kind=FactKind.RESTARTED))
 
-    # -- all reports are published here
+    async def time_outages(self) -> None:
+        """Turns each outage into an error when its grace is over. Runs until it is cancelled."""
+        grace = self._condition.grace
+        while grace is not None:
+            changed, number = self._outage_changed, self._condition.outages
+            if not self._condition.is_out or self._condition.grace_over:
+                await changed.wait()
+                continue
+            with anyio.move_on_after(self._out_since + grace - anyio.current_time()):
+                await changed.wait()
+                continue
+            self.apply(Fact(kind=FactKind.GRACE_OVER, number=number))
 
-    def _publish(self, state: SourceState, error: ErrorInfo | None, *, next_attempt: float | None = None) -> None:
-        status = derive(state, has_data=self._holder.snapshot.has_data, start_limit_passed=self._start_limit_passed)
-        report = self._dated(state)
-        if status is not report.status:
-            report = replace(report, status=status, since=_loop_time())
-        if error is not None:
-            report = replace(report, last_error=error)
-        if next_attempt != report.next_attempt:
-            report = replace(report, next_attempt=next_attempt)
-        if report is not self.newest:
-            self._put(report)
+    # -- the context of a mobile client
 
-    def _dated(self, state: SourceState) -> StatusReport:
-        if state is self.newest.source_state:
-            return self.newest
-        return replace(self.newest, source_state=state, source_since=now())
+    def reconcile(self) -> int:
+        """The flags of another context are on their way. Returns the number to pass to :meth:`reconciled`."""
+        self._call += 1
+        self.apply(Fact(kind=FactKind.RECONCILE, number=self._call))
+        return self._call
 
-    def _put(self, report: StatusReport) -> None:
-        self.reports.put(replace(report, seq=self.newest.seq + 1))
+    def reconciled(self, number: int, error: ErrorInfo | None = None) -> None:
+        """They have arrived, or could not be fetched because of ``error``. The call that started last decides the status."""
+        kind = FactKind.RECONCILED if error is None else FactKind.RECONCILE_FAILED
+        self.apply(Fact(kind=kind, number=number, error=error))
+
+    # -- facts
+
+    def post(self, fact: Fact) -> None:
+        """Applies ``fact`` on the client's event loop, soon. From any thread: facts are applied in the order of these calls.
+
+        Before the start they wait for it. A fact for a loop that is closed is dropped.
+        """
+        # First in first out, and the loop is read last: `open` sets it before it applies what waits, so no fact is forgotten.
+        self._posted.append(fact)
+        if (loop := self._loop) is not None:
+            try:
+                loop.call_soon_threadsafe(self._apply_posted)
+            except RuntimeError:
+                self._posted.clear()
+                self._log.debug("a status fact came after the end of the event loop: %s", fact.kind.value)
+
+    def _apply_posted(self) -> None:
+        while self._posted:
+            self.apply(self._posted.popleft())
+
+    def apply(self, fact: Fact) -> None:
+        """Takes the step of ``fact``. On the event loop; before the start on any thread. Facts of a step wait for its end."""
+        self._waiting.append(fact)
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._waiting:
+                self._step(self._waiting.popleft())
+        finally:
+            self._is_stepping = False
+
+    # -- the one writer
+
+    def _step(self, fact: Fact) -> None:
+        """Publishes the data of ``fact``, the report and the events. Nothing else runs on the loop in between."""
+        before, row = self._condition, row_of(self._condition)
+        if fact.kind not in TABLE.get(row, {}):
+            self._log.error("status: the fact %r is not listed for %s (please report)", fact.kind.value, row)
+            return
+        snapshot = self._holder.snapshot if fact.snapshot is None else fact.snapshot
+        after = advance(before, row, fact, has_data=snapshot.has_data)
+        if after is None:
+            return
+        if row_of(after) not in TABLE[row][fact.kind]:
+            self._log.error("status: %s does not follow %s by %r (please report)", row_of(after), row, fact.kind.value)
+            return
+        old_snapshot = self._publish_data(fact, is_refused=after.is_fatal and not before.is_fatal)
+        self._condition = after
+        if after.is_out is not before.is_out or after.outages != before.outages:
+            self._out_since = _loop_time()
+            self._outage_changed.send()
+        status = derive(after)
+        changes = self._changed_fields(fact, after, status)
+        keys, has_changes = self._changed_flags(fact, old_snapshot) if self.is_followed else (None, False)
+        kinds: tuple[EventKind, ...] = ()
+        if self._makes_events:
+            # Data that end an outage are always announced.
+            has_changes = has_changes or (keys is not None and status is not self.newest.status)
+            kinds = event_kinds(self.newest.status, status, after, has_changes=has_changes)
+        if changes or kinds:
+            report = replace(self.newest, seq=self.newest.seq + 1, **changes)
+            self._put(report, [_event(kind, report, self.snapshot, keys) for kind in kinds], fact, is_news=bool(changes))
+        if keys:
+            self._flag_tracker.notify(keys, self.snapshot)
+        if after.is_fatal:
+            self.mark_ready()
+
+    def _publish_data(self, fact: Fact, *, is_refused: bool) -> Snapshot:
+        """Publishes the data of ``fact``. Returns the data of before."""
+        old = self._holder.snapshot
+        if fact.snapshot is not None:
+            self._holder.publish(fact.snapshot)
+            self.data_since = now()
+            if fact.kind is FactKind.CACHED and self._condition.source is SourceState.INITIALIZING and self._once("unconfirmed"):
+                self._log.info("serving flag data that no source has confirmed yet")
+        if is_refused:
+            self._holder.publish(_refused(self._holder.snapshot))
+        return old
+
+    def _changed_fields(self, fact: Fact, after: Condition, status: Status) -> dict[str, Any]:
+        """The fields of the report, without ``seq``, that this step changes."""
+        newest, is_new_life = self.newest, fact.kind is FactKind.RESTARTED
+        last_error = None if is_new_life and not after.is_fatal else fact.error or newest.last_error
+        changes: dict[str, Any] = {}
+        if status is not newest.status or fact.kind is FactKind.CLOSED or is_new_life:
+            time = _loop_time()
+            changes |= {"status": status, "since": time, "error": status_error(after, status, last_error, time - self._out_since)}
+        if after.source is not newest.source_state or is_new_life:
+            changes |= {"source_state": after.source, "source_since": now()}
+        if fact.error is not None or is_new_life:
+            changes["last_error"] = last_error
+        if after.next_attempt != newest.next_attempt:
+            changes["next_attempt"] = after.next_attempt
+        return changes
+
+    def _put(self, report: StatusReport, events: list[Event], fact: Fact, *, is_news: bool) -> None:
+        """Publishes the report, then the events."""
+        if events and self._on_step is not None:
+            try:
+                self._on_step(events, fact.change_set)
+            except Exception:  # noqa: BLE001 -- the status is published whatever fails
+                self._log.exception("a part of the client failed at a change of the status (please report)")
+        if report.status is not self.newest.status or fact.kind is FactKind.RESTARTED:
+            self.entered = report.seq
+        self.newest = report
+        if events:
+            self.observers.put(events)
+        if is_news:
+            self.reports.put(report)
+
+    # -- events
+
+    @property
+    def _makes_events(self) -> bool:
+        return self._on_step is not None or self.observers.follow_events
+
+    def _changed_flags(self, fact: Fact, old: Snapshot) -> tuple[frozenset[str] | None, bool]:
+        """The keys of the flags that the data of ``fact`` change, and whether they change anything.
+
+        The keys are ``None`` without data, and if they are unknown; then any flag may have changed.
+        """
+        change_set = fact.change_set
+        if fact.snapshot is None or change_set is None or change_set.kind is ChangeKind.NONE:
+            return None, False
+        keys = self._flag_tracker.changed_keys(old, fact.snapshot, change_set) if change_set.keys_known else None
+        return keys, keys is None or bool(keys) or _metadata(old) != _metadata(fact.snapshot)
+
+
+def _event(kind: EventKind, report: StatusReport, snapshot: Snapshot, keys: frozenset[str] | None) -> Event:
+    """An event of the step that published ``report`` and ``snapshot``."""
+    metadata = NO_METADATA
+    message, flags_changed = None, None
+    match kind:
+        case EventKind.READY:
+            message, metadata = "connected", _metadata(snapshot)
+        case EventKind.CONFIGURATION_CHANGED:
+            flags_changed, metadata = None if keys is None else tuple(sorted(keys)), _metadata(snapshot)
+        case EventKind.ERROR | EventKind.STALE if report.error is not None:
+            message = report.error.message
+        case EventKind.STALE:
+            message = "no source has confirmed these flag data" if report.last_error is None else str(report.last_error)
+        case _:
+            pass
+    code = report.error.code if report.error is not None and kind in {EventKind.STALE, EventKind.ERROR} else None
+    return Event(
+        seq=report.seq,
+        kind=kind,
+        report=report,
+        flags_changed=flags_changed,
+        message=message,
+        error_code=code,
+        metadata=metadata,
+    )
+
+
+def _metadata(snapshot: Snapshot) -> FlagMetadata:
+    """The metadata of the flag set."""
+    return getattr(snapshot, "metadata", NO_METADATA)
+
+
+def _refused(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with which every evaluation answers ``PROVIDER_FATAL``."""
+    refused, kind = getattr(snapshot, "refused", None), ErrorKind.__members__.get("PROVIDER_FATAL")
+    return snapshot if refused is None or kind is None else refused(kind)
 
 
 def _loop_time() -> float:
@@ -209,10 +433,3 @@ def _loop_time() -> float:
         return asyncio.get_running_loop().time()
     except RuntimeError:
         return 0.0
-
-
-def _next_state(current: SourceState, reported: SourceState | None) -> SourceState:
-    """The state after ``reported``. A failure before the first success is not an interruption: the state stays ``INITIALIZING``."""
-    if reported is None or (current is SourceState.INITIALIZING and reported is SourceState.INTERRUPTED):
-        return current
-    return reported

@@ -1,6 +1,4 @@
-"""The public status of a client, in OpenFeature's words, and its derivation from LaunchDarkly's source state.
-
-The status is always derived, never stored separately.
+"""The public status of a client, in OpenFeature's words, with LaunchDarkly's source state.
 
 Source: ``openfeature.md`` 4.12; ``data-system.md`` 5.8.
 """
@@ -14,7 +12,7 @@ from typing import Final, final
 from aioflags.model.source_state import ErrorCode, ErrorInfo, SourceState
 from aioflags.runtime.reprs import repr_of_set_fields
 
-__all__ = ["Status", "StatusError", "StatusReport", "StoreStatus", "derive"]
+__all__ = ["Status", "StatusError", "StatusReport", "StoreStatus"]
 
 
 class Status(StrEnum):
@@ -88,16 +86,3 @@ class StoreStatus:
 AVAILABLE: Final = StoreStatus(available=True, stale=False)
 UNAVAILABLE: Final = StoreStatus(available=False, stale=False)
 """The status of a store that fails, and of a client without one."""
-
-
-def derive(source_state: SourceState, *, has_data: bool, start_limit_passed: bool = False) -> Status:
-    """The status for a source state. With data, an interruption is ``STALE`` however long it lasts, as in LaunchDarkly's SDKs."""
-    match source_state, has_data:
-        case SourceState.VALID, _:
-            return Status.READY
-        case SourceState.OFF, _:
-            return Status.ERROR if has_data else Status.FATAL
-        case _, True:
-            return Status.STALE
-        case _:
-            return Status.ERROR if start_limit_passed else Status.NOT_READY

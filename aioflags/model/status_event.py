@@ -24,7 +24,7 @@ class EventKind(StrEnum):
     STALE = "STALE"
     """The status became ``STALE``."""
     ERROR = "ERROR"
-    """The status became ``ERROR`` or ``FATAL``, or has another error than before."""
+    """The status became ``ERROR`` or ``FATAL``."""
     CONFIGURATION_CHANGED = "CONFIGURATION_CHANGED"
     """Flags changed."""
     RECONCILING = "RECONCILING"

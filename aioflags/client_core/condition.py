@@ -1,0 +1,395 @@
+"""Condition: all that the status of a client depends on, and the pure functions that derive the status and its events.
+
+A :class:`Fact` changes the condition; :func:`derive` gives the status of a condition. :data:`TABLE` lists each pair of status and
+fact with the statuses that may follow.
+
+Source: ``openfeature.md`` 4.12; ``flagd.md`` 3.2; ``data-system.md`` 5.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
+from aioflags.model.status import Status, StatusError
+from aioflags.model.status_event import EventKind
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.model.change import ChangeSet
+
+__all__ = ["TABLE", "Condition", "Fact", "FactKind", "advance", "derive", "event_kinds", "row_of", "status_error"]
+
+
+class FactKind(StrEnum):
+    """What a source, a timer or the life cycle can report."""
+
+    DATA = "data stored"
+    """A source brought data, or confirmed them."""
+    CACHED = "cached data"
+    """A store brought data that no source has confirmed."""
+    INTERRUPTED = "stream ended"
+    """The stream ended, an attempt failed, or a payload cannot be used."""
+    GRACE_OVER = "grace over"
+    START_LIMIT = "start limit"
+    FATAL = "fatal code"
+    """No attempt with this configuration can succeed."""
+    OFF = "no source left"
+    FAILED = "internal error"
+    """A bug ended the updates."""
+    RECONCILE = "reconcile begins"
+    RECONCILED = "reconcile ends"
+    RECONCILE_FAILED = "reconcile fails"
+    CLOSED = "closed"
+    RESTARTED = "restarted"
+    """A start after a close, or the child of a fork."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One fact.
+
+    ``next_attempt`` belongs to ``OFF``: when sources start again, in Unix seconds. ``number`` is that of a reconciling, and for
+    ``GRACE_OVER`` that of the outage.
+    """
+
+    kind: FactKind
+    error: ErrorInfo | None = None
+    snapshot: Snapshot | None = None
+    change_set: ChangeSet | None = None
+    next_attempt: float | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What is known about a client.
+
+    ``revives``: sources that are ``OFF`` can start again at any time, as on a mobile client. ``grace``: how many seconds an outage
+    may last before it is an error; ``None``: there is no limit. ``outages`` counts the outages. ``calls`` has the numbers of the
+    reconciling calls that run, and ``newest_call`` is the one that started last.
+    """
+
+    source: SourceState = SourceState.INITIALIZING
+    has_data: bool = False
+    next_attempt: float | None = None
+    start_limit_passed: bool = False
+    is_unusable: bool = False
+    """A payload came that cannot be used, and none after it that can."""
+    grace: float | None = None
+    is_out: bool = False
+    """The source was valid, and is interrupted since."""
+    outages: int = 0
+    grace_over: bool = False
+    is_fatal: bool = False
+    """Stays set: a restart does not revive a client."""
+    revives: bool = False
+    calls: frozenset[int] = frozenset()
+    newest_call: int = 0
+    newest_call_failed: bool = False
+    is_reconciling: bool = False
+    reconcile_failed: bool = False
+    """The last reconciling failed, and no data came since."""
+    is_closed: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether all sources ended and will not start again."""
+        return self.source is SourceState.OFF and self.next_attempt is None and not self.revives
+
+
+def derive(condition: Condition) -> Status:
+    """The status of a condition. Without ``grace`` an interruption stays ``STALE``, as in LaunchDarkly's SDKs."""
+    if condition.is_closed:
+        return Status.NOT_READY
+    if condition.is_fatal:
+        return Status.FATAL
+    if condition.is_reconciling:
+        return Status.RECONCILING
+    match condition.source, condition.has_data:
+        case SourceState.OFF, has_data:
+            return Status.ERROR if has_data or condition.revives else Status.FATAL
+        case _ if condition.reconcile_failed:
+            return Status.ERROR
+        case SourceState.VALID, _:
+            return Status.READY
+        case _, True:
+            return Status.ERROR if condition.grace_over else Status.STALE
+        case _:
+            return Status.ERROR if condition.start_limit_passed else Status.NOT_READY
+
+
+# -- the table
+
+Row: TypeAlias = Status | None
+"""A status; ``None``: the client is closed."""
+
+_NOT_READY, _READY, _STALE, _ERROR = Status.NOT_READY, Status.READY, Status.STALE, Status.ERROR
+_FATAL, _RECONCILING, _CLOSED = Status.FATAL, Status.RECONCILING, None
+_IGNORED: Final[tuple[Row, ...]] = ()
+_ANEW: Final[tuple[Row, ...]] = (_NOT_READY, _FATAL)
+"""After a restart. A client stays fatal after a fatal code."""
+
+TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
+    # Status: fact -> the statuses that may follow; (): the fact is ignored. The same status: the fact is remembered. Where several
+    # may follow, the condition decides: whether there are data, whether grace is 0, and whether refused sources start again.
+    _NOT_READY: {
+        FactKind.DATA: (_READY,),
+        FactKind.CACHED: (_STALE, _ERROR),
+        FactKind.INTERRUPTED: (_NOT_READY, _STALE),
+        FactKind.GRACE_OVER: _IGNORED,
+        FactKind.START_LIMIT: (_ERROR, _STALE),
+        FactKind.FATAL: (_FATAL,),
+        FactKind.OFF: (_FATAL, _ERROR),
+        FactKind.FAILED: (_FATAL, _ERROR),
+        FactKind.RECONCILE: (_NOT_READY,),
+        FactKind.RECONCILED: (_NOT_READY,),
+        FactKind.RECONCILE_FAILED: (_NOT_READY,),
+        FactKind.CLOSED: (_CLOSED,),
+        FactKind.RESTARTED: (_NOT_READY,),
+    },
+    _READY: {
+        FactKind.DATA: (_READY,),
+        FactKind.CACHED: (_READY,),
+        FactKind.INTERRUPTED: (_STALE, _ERROR, _NOT_READY),
+        FactKind.GRACE_OVER: _IGNORED,
+        FactKind.START_LIMIT: (_READY,),
+        FactKind.FATAL: (_FATAL,),
+        FactKind.OFF: (_ERROR, _FATAL),
+        FactKind.FAILED: (_ERROR, _FATAL),
+        FactKind.RECONCILE: (_RECONCILING,),
+        FactKind.RECONCILED: (_READY,),
+        FactKind.RECONCILE_FAILED: (_READY,),
+        FactKind.CLOSED: (_CLOSED,),
+        FactKind.RESTARTED: (_NOT_READY,),
+    },
+    _STALE: {
+        FactKind.DATA: (_READY,),
+        FactKind.CACHED: (_STALE,),
+        FactKind.INTERRUPTED: (_STALE,),
+        # STALE: the data of a store are not an outage.
+        FactKind.GRACE_OVER: (_ERROR, _STALE),
+        FactKind.START_LIMIT: (_STALE,),
+        FactKind.FATAL: (_FATAL,),
+        FactKind.OFF: (_ERROR,),
+        FactKind.FAILED: (_ERROR,),
+        FactKind.RECONCILE: (_RECONCILING,),
+        FactKind.RECONCILED: (_STALE,),
+        FactKind.RECONCILE_FAILED: (_STALE,),
+        FactKind.CLOSED: (_CLOSED,),
+        FactKind.RESTARTED: (_NOT_READY,),
+    },
+    _ERROR: {
+        FactKind.DATA: (_READY,),
+        FactKind.CACHED: (_STALE, _ERROR),
+        FactKind.INTERRUPTED: (_ERROR, _STALE),
+        FactKind.GRACE_OVER: (_ERROR,),
+        FactKind.START_LIMIT: (_ERROR,),
+        FactKind.FATAL: (_FATAL,),
+        FactKind.OFF: (_ERROR, _FATAL),
+        FactKind.FAILED: (_ERROR, _FATAL),
+        FactKind.RECONCILE: (_RECONCILING,),
+        FactKind.RECONCILED: (_ERROR,),
+        FactKind.RECONCILE_FAILED: (_ERROR,),
+        FactKind.CLOSED: (_CLOSED,),
+        FactKind.RESTARTED: (_NOT_READY,),
+    },
+    _RECONCILING: {
+        FactKind.DATA: (_RECONCILING,),
+        FactKind.CACHED: (_RECONCILING,),
+        FactKind.INTERRUPTED: (_RECONCILING,),
+        FactKind.GRACE_OVER: (_RECONCILING,),
+        FactKind.START_LIMIT: (_RECONCILING,),
+        FactKind.FATAL: (_FATAL,),
+        FactKind.OFF: (_RECONCILING,),
+        FactKind.FAILED: (_RECONCILING,),
+        FactKind.RECONCILE: (_RECONCILING,),
+        # The facts that were remembered count when the last call has ended.
+        FactKind.RECONCILED: (_RECONCILING, _READY, _STALE, _ERROR, _FATAL, _NOT_READY),
+        FactKind.RECONCILE_FAILED: (_RECONCILING, _READY, _STALE, _ERROR, _FATAL, _NOT_READY),
+        FactKind.CLOSED: (_CLOSED,),
+        FactKind.RESTARTED: (_NOT_READY,),
+    },
+    _FATAL: {
+        # What may follow other than FATAL needs sources that start again after the service has refused them, or a store.
+        FactKind.DATA: (_READY,),
+        FactKind.CACHED: (_ERROR,),
+        FactKind.INTERRUPTED: (_ERROR,),
+        FactKind.GRACE_OVER: _IGNORED,
+        FactKind.START_LIMIT: (_FATAL,),
+        FactKind.FATAL: (_FATAL,),
+        FactKind.OFF: (_FATAL,),
+        FactKind.FAILED: (_FATAL,),
+        FactKind.RECONCILE: _IGNORED,
+        FactKind.RECONCILED: _IGNORED,
+        FactKind.RECONCILE_FAILED: _IGNORED,
+        FactKind.CLOSED: (_CLOSED,),
+        FactKind.RESTARTED: _ANEW,
+    },
+    _CLOSED: {**dict.fromkeys(FactKind, _IGNORED), FactKind.RESTARTED: _ANEW},
+}
+
+_RECONCILING_FACTS: Final = frozenset({FactKind.RECONCILE, FactKind.RECONCILED, FactKind.RECONCILE_FAILED})
+_ALWAYS: Final = frozenset({FactKind.CLOSED, FactKind.RESTARTED})
+_AFTER_THE_END: Final = _ALWAYS | {FactKind.CACHED, FactKind.START_LIMIT, FactKind.FATAL, FactKind.FAILED}
+"""The facts that count when no source is left: a store may still be read."""
+
+
+def row_of(condition: Condition) -> Row:
+    """The row of :data:`TABLE` for a condition."""
+    return None if condition.is_closed else derive(condition)
+
+
+def advance(condition: Condition, row: Row, fact: Fact, *, has_data: bool) -> Condition | None:
+    """The condition after ``fact``; ``None`` if the fact is ignored. ``has_data``: whether there are data after it."""
+    kind = fact.kind
+    if not TABLE[row][kind]:
+        return None
+    if kind not in _ALWAYS and (condition.is_fatal or (condition.is_final and kind not in _AFTER_THE_END)):
+        return None
+    if has_data is not condition.has_data and kind not in _RECONCILING_FACTS:
+        condition = replace(condition, has_data=has_data)
+    return _STEPS[kind](condition, fact)
+
+
+def _data(condition: Condition, fact: Fact) -> Condition:  # noqa: ARG001 -- as the other steps
+    if condition.source is SourceState.VALID and not (condition.reconcile_failed or condition.is_unusable):
+        return condition
+    return replace(
+        condition,
+        source=SourceState.VALID,
+        next_attempt=None,
+        is_unusable=False,
+        is_out=False,
+        grace_over=False,
+        reconcile_failed=False,
+    )
+
+
+def _interrupted(condition: Condition, fact: Fact) -> Condition:
+    is_unusable = condition.is_unusable or (fact.error is not None and fact.error.kind is FailureKind.INVALID_DATA)
+    if condition.source is SourceState.INITIALIZING:
+        # A failure before the first success is not an interruption.
+        return replace(condition, is_unusable=is_unusable, next_attempt=fact.next_attempt)
+    is_new = condition.source is SourceState.VALID
+    return replace(
+        condition,
+        source=SourceState.INTERRUPTED,
+        next_attempt=fact.next_attempt,
+        is_unusable=is_unusable,
+        is_out=condition.is_out or is_new,
+        outages=condition.outages + is_new,
+        grace_over=condition.grace_over or (is_new and condition.grace is not None and condition.grace <= 0),
+    )
+
+
+def _off(condition: Condition, fact: Fact) -> Condition:
+    # The start is decided. If sources start again later, no start waits for them.
+    return replace(
+        condition, source=SourceState.OFF, next_attempt=fact.next_attempt, start_limit_passed=True, is_out=False, grace_over=False
+    )
+
+
+def _reconcile(condition: Condition, fact: Fact) -> Condition:
+    is_reconciling = condition.is_reconciling or derive(condition) is not Status.NOT_READY
+    return replace(
+        condition,
+        calls=condition.calls | {fact.number},
+        newest_call=fact.number,
+        newest_call_failed=False,
+        is_reconciling=is_reconciling,
+    )
+
+
+def _reconciled(condition: Condition, fact: Fact) -> Condition:
+    if fact.number not in condition.calls:
+        return condition
+    if fact.number == condition.newest_call:
+        condition = replace(condition, newest_call_failed=fact.kind is FactKind.RECONCILE_FAILED)
+    calls = condition.calls - {fact.number}
+    if calls or not condition.is_reconciling:
+        return replace(condition, calls=calls)
+    return replace(condition, calls=calls, is_reconciling=False, reconcile_failed=condition.newest_call_failed)
+
+
+def _restarted(condition: Condition, fact: Fact) -> Condition:  # noqa: ARG001 -- as the other steps
+    # Without the data: those of before are not confirmed by the new start.
+    return Condition(
+        grace=condition.grace,
+        outages=condition.outages,
+        is_fatal=condition.is_fatal,
+        revives=condition.revives,
+    )
+
+
+_STEPS: Final[Mapping[FactKind, Callable[[Condition, Fact], Condition]]] = {
+    FactKind.DATA: _data,
+    FactKind.CACHED: lambda condition, fact: condition,  # noqa: ARG005 -- as the other steps
+    FactKind.INTERRUPTED: _interrupted,
+    FactKind.GRACE_OVER: lambda condition, fact: replace(
+        condition, grace_over=condition.grace_over or (condition.is_out and fact.number == condition.outages)
+    ),
+    FactKind.START_LIMIT: lambda condition, fact: replace(condition, start_limit_passed=True),  # noqa: ARG005 -- as above
+    FactKind.FATAL: lambda condition, fact: replace(_off(condition, fact), is_fatal=True),
+    FactKind.OFF: _off,
+    FactKind.FAILED: _off,
+    FactKind.RECONCILE: _reconcile,
+    FactKind.RECONCILED: _reconciled,
+    FactKind.RECONCILE_FAILED: _reconciled,
+    FactKind.CLOSED: lambda condition, fact: replace(_off(condition, fact), is_closed=True),
+    FactKind.RESTARTED: _restarted,
+}
+
+# -- events
+
+_ENTRY: Final[Mapping[Status, tuple[EventKind, ...]]] = {
+    Status.NOT_READY: (),
+    Status.READY: (EventKind.READY,),
+    Status.STALE: (EventKind.STALE,),
+    Status.ERROR: (EventKind.ERROR,),
+    Status.FATAL: (EventKind.ERROR,),
+    Status.RECONCILING: (EventKind.RECONCILING,),
+}
+"""The events of a status that begins."""
+
+
+def event_kinds(before: Status, after: Status, condition: Condition, *, has_changes: bool) -> tuple[EventKind, ...]:
+    """The events of a step, in order. ``condition`` is that after the step.
+
+    ``has_changes``: the step published data that differ, or may differ. The first data are announced by ``READY`` or ``STALE``
+    alone, and those of a reconciling by ``CONTEXT_CHANGED``.
+    """
+    kinds = () if after is before else _ENTRY[after]
+    if before is Status.RECONCILING and not (condition.is_reconciling or condition.reconcile_failed or condition.is_fatal):
+        kinds = (EventKind.CONTEXT_CHANGED, *(() if after is Status.READY else kinds))
+    if has_changes and before not in {Status.NOT_READY, Status.RECONCILING}:
+        kinds = (*kinds, EventKind.CONFIGURATION_CHANGED)
+    return () if condition.is_closed else kinds
+
+
+def status_error(condition: Condition, status: Status, error: ErrorInfo | None, seconds: float) -> StatusError | None:
+    """Why ``status`` begins. ``error`` is the newest failure; ``seconds`` passed since the client had contact to its source."""
+    message = "" if error is None else str(error)
+    match status:
+        case Status.FATAL:
+            return StatusError(ErrorCode.PROVIDER_FATAL, message or "no source of flag data is left")
+        case Status.STALE if condition.is_unusable:
+            return StatusError(ErrorCode.PARSE_ERROR, message)
+        case Status.ERROR if condition.source is SourceState.OFF or condition.reconcile_failed:
+            code = None if error is None else error.code
+            return StatusError(code or ErrorCode.GENERAL, message or "no source of flag data is left")
+        case Status.ERROR if condition.grace_over:
+            code = ErrorCode.PARSE_ERROR if condition.is_unusable and not condition.grace else ErrorCode.GENERAL
+            return StatusError(code, _joined(f"no contact to the source of flag data for {seconds:.3g} s", message))
+        case Status.ERROR:
+            code = ErrorCode.PARSE_ERROR if condition.is_unusable else ErrorCode.PROVIDER_NOT_READY
+            return StatusError(code, _joined("no flag data within the time that a start may take", message))
+        case _:
+            return None
+
+
+def _joined(what: str, why: str) -> str:
+    return f"{what}: {why}" if why else what
