@@ -6,7 +6,7 @@ allocates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import Any, Final
 
@@ -22,25 +22,36 @@ class Answer:
     """One possible outcome of a flag. Never changed after it is made.
 
     Attributes:
-        detail: the detail that callers get.
+        detail: the detail that callers get if the answer has a value.
+        has_value: ``value`` counts. Otherwise callers get their default, with the reason, metadata and message of ``detail``.
         by_type: the value converted for a default of each type: a string under ``str``, a number under ``int`` and ``float``, for
-            example ``{int: 3, float: 3.0}``. Empty for arrays, objects, and an answer without a variation.
+            example ``{int: 3, float: 3.0}``. Empty for arrays, objects, and an answer without a value.
         is_experiment: events and front ends need the reason.
         satisfies: the variation that counts when another flag has this flag as its prerequisite; ``None`` if this flag is off.
         prerequisites: the prerequisites that were evaluated for this answer, each after its own prerequisites.
         problem: why the flag is malformed, for the log.
     """
 
-    __slots__ = ("by_type", "detail", "index", "is_experiment", "prerequisites", "problem", "satisfies", "value")
+    __slots__ = ("by_type", "detail", "has_value", "index", "is_experiment", "prerequisites", "problem", "satisfies", "value")
 
     def __init__(
-        self, value: Any, index: int | None, reason: Reason, *, is_experiment: bool = False, problem: str | None = None
+        self,
+        value: Any,
+        index: int | None,
+        reason: Reason,
+        *,
+        is_experiment: bool = False,
+        problem: str | None = None,
+        detail: EvaluationDetail[Any] | None = None,
+        convert: Callable[[Any, type], Any] = fit,
     ) -> None:
+        """``detail``: one that has more than these three. ``convert``: the method ``fit`` of the dialect."""
         self.value: Any = value
         self.index: int | None = index
-        self.detail: EvaluationDetail[Any] = EvaluationDetail(value, index, reason)
+        self.detail: EvaluationDetail[Any] = EvaluationDetail(value, index, reason) if detail is None else detail
+        self.has_value: bool = not self.detail.is_default
         self.is_experiment: bool = is_experiment or reason.in_experiment
-        self.by_type: Mapping[type, Any] = _values_by_type(value) if index is not None else _NO_VALUES
+        self.by_type: Mapping[type, Any] = _values_by_type(value, convert) if self.has_value else _NO_VALUES
         self.satisfies: int | None = None if reason.kind is ReasonKind.OFF else index
         self.prerequisites: tuple[PrerequisiteEvaluation, ...] = ()
         self.problem: str | None = problem
@@ -65,12 +76,12 @@ _TRUE: Final[Mapping[type, Any]] = {bool: True}
 _FALSE: Final[Mapping[type, Any]] = {bool: False}
 
 
-def _values_by_type(value: object) -> Mapping[type, Any]:
+def _values_by_type(value: object, convert: Callable[[Any, type], Any]) -> Mapping[type, Any]:
     if value is True:
         return _TRUE
     if value is False:
         return _FALSE
-    return {kind: converted for kind in (str, int, float) if (converted := fit(value, kind)) is not MISMATCH}
+    return {kind: converted for kind in (str, int, float) if (converted := convert(value, kind)) is not MISMATCH}
 
 
 _MALFORMED: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.MALFORMED_FLAG)

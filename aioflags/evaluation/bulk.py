@@ -33,7 +33,8 @@ class BulkEvaluation:
 
     def evaluate(self, key: str) -> Evaluation:
         """The result of :meth:`Snapshot.evaluate` for the default ``None``. Call it once for each key."""
-        for needed in prerequisites_first(self._snapshot.flags, (key,), self._seen):
+        snapshot = self._snapshot
+        for needed in prerequisites_first(snapshot.flags, (key,), self._seen, snapshot.dialect.prerequisites):
             self._done[needed] = self._evaluated(needed)
         return self._done.pop(key)
 

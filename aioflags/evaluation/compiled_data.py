@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
 from aioflags.evaluation.scope import Evaluate
-from aioflags.evaluation.trees import Tree, tree_of
-from aioflags.model.change import Definition, ObjectKind
+from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.runtime.logs import Once, printable
 
-__all__ = ["CompiledData", "DefinitionLog"]
+__all__ = ["NO_ATTRIBUTES", "CompiledData", "DefinitionLog"]
+
+NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 
 T = TypeVar("T")
 
 
 class DefinitionLog:
-    """Logs problems of definitions, each problem once."""
+    """Logs problems of definitions, each problem once. A definition without versions has the version 0."""
 
     __slots__ = ("_log", "_once")
 
@@ -33,13 +34,14 @@ class DefinitionLog:
         self._log = log
         self._once = Once()
 
-    def note_for(self, kind: ObjectKind, definition: Definition | CompiledFlag) -> ReportProblem:
+    def note_for(self, kind: ObjectKind, definition: Definition | Change | CompiledFlag) -> ReportProblem:
         """Returns a function that logs a problem of this version of a definition."""
         key, version = definition.key, definition.version
 
         def note(problem: str) -> None:
             if self._once((kind, key, version, problem)):
-                self._log.error("%s %s, version %d, %s", kind.value, printable(key), version, printable(problem))
+                name = f"{kind.value} {printable(key)}, version {version}," if version else f"{kind.value} {printable(key)}"
+                self._log.error("%s %s", name, printable(problem))
 
         return note
 
@@ -53,26 +55,33 @@ class DefinitionLog:
 class CompiledData:
     """The data that evaluations read.
 
-    ``flags`` and ``segments`` are those compiled so far. ``direct_flags`` is described in
+    ``flags`` and ``segments`` are those compiled so far. ``direct_flags`` and ``static_context`` are described in
     :class:`~aioflags.evaluation.snapshot.Snapshot`.
     """
 
-    __slots__ = ("dialect", "direct_flags", "flags", "items", "log", "segments")
+    __slots__ = ("dialect", "direct_flags", "flags", "items", "log", "segments", "static_context")
 
-    def __init__(self, items: Items, dialect: Dialect, log: DefinitionLog) -> None:
+    def __init__(
+        self, items: Items, dialect: Dialect, log: DefinitionLog, static_context: Mapping[str, Any] = NO_ATTRIBUTES
+    ) -> None:
         self.items: Items = items
+        self.static_context: Mapping[str, Any] = static_context
         self.dialect: Dialect = dialect
         self.log: DefinitionLog = log
         self.direct_flags: dict[str, Evaluate] = {}
         self.flags: dict[str, CompiledFlag] = {}
         self.segments: dict[str, CompiledSegment] = {}
 
-    def updated(self, items: Items, changed: Iterable[Item] | None = None) -> CompiledData:
+    def updated(
+        self, items: Items, changed: Iterable[Item] | None = None, *, static_context: Mapping[str, Any] | None = None
+    ) -> CompiledData:
         """The compiled data of ``items``. It keeps what was compiled before, except for the items in ``changed``.
 
         Without ``changed``, an item has changed if its definition is another object in ``items``, or is in one of the two only.
+        ``static_context``: ``None`` keeps the present one.
         """
-        data, segments = CompiledData(items, self.dialect, self.log), set[str]()
+        static_context = self.static_context if static_context is None else static_context
+        data, segments = CompiledData(items, self.dialect, self.log, static_context), set[str]()
         # Other threads may compile meanwhile. `direct_flags` is copied first, so that each of them is in the copy of `flags`, too.
         # Below, only the copies are read.
         if changed is None and len(items.flags) < len(self.flags):
@@ -92,11 +101,11 @@ class CompiledData:
                     data.segments.pop(key, None)
                     segments.add(key)
         # Check flags with prerequisites or changed segments again: a change there can make them direct, or no longer direct.
-        trees: dict[str, Tree] = {}
+        measured: dict[str, Any] = {}
         for key, flag in data.flags.items():
             if flag.prerequisites or not segments.isdisjoint(flag.segments):
                 data.direct_flags.pop(key, None)
-                if tree_of(items.flags[key], items, trees) is not None:
+                if self.dialect.is_direct(items.flags[key], items, measured):
                     data.direct_flags[key] = flag.evaluate
         return data
 
@@ -117,7 +126,7 @@ class CompiledData:
             flag = self.dialect.flag(definition, self.log.note_for(ObjectKind.FLAG, definition))
             # Another thread may compile it, too. Both dictionaries keep the same result: the answers of two results are not equal.
             flag = self.flags.setdefault(key, flag)
-            if tree_of(definition, self.items) is not None:
+            if self.dialect.is_direct(definition, self.items, {}):
                 self.direct_flags[key] = flag.evaluate
         return flag
 

@@ -9,23 +9,23 @@ Source: ``data-system.md`` 7.3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.items import Item, Items
-from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind, RuledDefinition
-from aioflags.model.flag import FlagDefinition
+from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.runtime.cooperative import Cooperative, sliced
 
-__all__ = ["Dependents", "changed_flags", "dependencies", "updated_index"]
+__all__ = ["Dependents", "changed_flags", "updated_index"]
 
 _DEFINITIONS_PER_SLICE: Final = 100
 """How many definitions are read between two pauses: at most a millisecond of work."""
 
 Dependents: TypeAlias = Mapping[Item, AbstractSet[Item]]
 """The direct dependents of each item, of items that do not exist, too. Never changed after it is made."""
+_Dependencies: TypeAlias = Callable[[Any], AbstractSet[Item]]
+"""The items that a definition depends on directly; none for ``None``."""
 
 
 def changed_flags(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> frozenset[str]:
@@ -37,10 +37,12 @@ def changed_flags(index: Dependents | None, old: Items, new: Items, change_set: 
     return flags if index is None else flags | _affected(index, _items(flags, segments))
 
 
-def updated_index(index: Dependents | None, old: Items, new: Items, change_set: ChangeSet) -> Cooperative[Dependents | None]:
+def updated_index(
+    index: Dependents | None, old: Items, new: Items, change_set: ChangeSet, dependencies: _Dependencies
+) -> Cooperative[Dependents | None]:
     """The index of ``new``; ``None`` if :func:`changed_flags` does not need it for ``change_set``.
 
-    ``index`` is that of ``old``, or ``None`` if it was not made.
+    ``index`` is that of ``old``, or ``None`` if it was not made. ``dependencies`` is the method of the dialect.
     """
     flags, segments = _changed_keys(old, new, change_set)
     if not flags and not segments:
@@ -48,8 +50,8 @@ def updated_index(index: Dependents | None, old: Items, new: Items, change_set: 
     if flags >= new.flags.keys():
         return None
     if index is None:
-        return (yield from _built(new))
-    return (yield from _updated(index, old, new, _items(flags, segments)))
+        return (yield from _built(new, dependencies))
+    return (yield from _updated(index, old, new, _items(flags, segments), dependencies))
 
 
 def _items(flags: Iterable[str], segments: Iterable[str]) -> Iterator[Item]:
@@ -92,17 +94,7 @@ def _affected(dependents: Dependents, changed: Iterable[Item]) -> frozenset[str]
 # -- the index
 
 
-def dependencies(definition: Definition | None) -> set[Item]:
-    """The items that a definition depends on directly."""
-    if not isinstance(definition, RuledDefinition):
-        return set()
-    items: set[Item] = {(ObjectKind.SEGMENT, key) for key in named_segments(definition.rules)}
-    if isinstance(definition, FlagDefinition):
-        items.update((ObjectKind.FLAG, prerequisite.key) for prerequisite in definition.prerequisites or ())
-    return items
-
-
-def _built(items: Items) -> Cooperative[Dependents]:
+def _built(items: Items, dependencies: _Dependencies) -> Cooperative[Dependents]:
     index: dict[Item, set[Item]] = {}
     for number, batch in enumerate(sliced(_items(items.flags, items.segments), _DEFINITIONS_PER_SLICE)):
         if number:
@@ -113,7 +105,9 @@ def _built(items: Items) -> Cooperative[Dependents]:
     return index
 
 
-def _updated(dependents: Dependents, old: Items, new: Items, changed: Iterable[Item]) -> Cooperative[Dependents]:
+def _updated(
+    dependents: Dependents, old: Items, new: Items, changed: Iterable[Item], dependencies: _Dependencies
+) -> Cooperative[Dependents]:
     index = dict(dependents)
     for number, batch in enumerate(sliced(changed, _DEFINITIONS_PER_SLICE)):
         if number:

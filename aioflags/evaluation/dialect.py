@@ -1,65 +1,111 @@
-"""Dialect: how the definitions of one provider are compiled.
+"""Dialect: everything that depends on the provider of the definitions. The rest of the engine asks a dialect.
 
-If a definition cannot be compiled, the result is a flag that answers ``MALFORMED_FLAG`` with the problem.
+A definition that does not compile becomes a flag that answers the dialect's error for malformed flags.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aioflags.evaluation.answers import malformed
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
-from aioflags.evaluation.flags import compile_flag, tracking_of
-from aioflags.evaluation.scope import Scope
-from aioflags.evaluation.segments import compile_segment
-from aioflags.evaluation.visits import MalformedError
-from aioflags.model.flag import FlagDefinition
-from aioflags.model.segment import SegmentDefinition
+from aioflags.evaluation.items import Item, Items
+from aioflags.model.detail import ErrorKind
 
 if TYPE_CHECKING:
+    from aioflags.evaluation.answers import Answer
     from aioflags.model.context import Context
 
-__all__ = ["LAUNCHDARKLY", "Dialect"]
+__all__ = ["Comparison", "Dialect", "ErrorKinds"]
+
+Comparison: TypeAlias = Callable[[Any, Any], bool]
+"""Whether two definitions of one flag or segment are the same, the present one and the new one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """The compilers of one provider's definitions.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorKinds:
+    """The provider's words for what the snapshot itself answers."""
+
+    not_ready: ErrorKind
+    not_found: ErrorKind
+    unusable_context: ErrorKind
+    wrong_type: ErrorKind
+    bug: ErrorKind
+
+
+class Dialect(ABC):
+    """The rules of one provider. An instance belongs to one client, or has no state.
 
     The methods raise nothing except :class:`RecursionError`. That error depends on the stack of the caller, so it must not be kept
     as the result for the next caller.
+
+    Attributes:
+        name: the name of the dialect, for logs.
+        errors: its error kinds.
+        explains_errors: results with errors have a message.
+        reports_problems: :meth:`problems` is called for each definition that is loaded.
     """
 
     name: str
-    _compile_flag: Callable[[FlagDefinition, ReportProblem], CompiledFlag]
-    _compile_segment: Callable[[SegmentDefinition, ReportProblem], CompiledSegment]
+    errors: ErrorKinds
+    explains_errors: bool = True
+    reports_problems: bool = False
 
-    def flag(self, definition: FlagDefinition, note: ReportProblem) -> CompiledFlag:
+    @abstractmethod
+    def flag(self, definition: Any, note: ReportProblem) -> CompiledFlag:
         """Compiles a flag. One that does not compile becomes a flag that is always malformed."""
-        try:
-            return self._compile_flag(definition, note)
-        except RecursionError:
-            raise
-        except Exception as problem:  # noqa: BLE001  # any error concerns this flag only
-            answer = malformed(f"does not compile: {problem!r}")
-            tracking = tracking_of(definition)
-            return CompiledFlag(definition.key, definition.version, lambda context, scope: answer, tracking=tracking)
 
-    def segment(self, definition: SegmentDefinition, note: ReportProblem) -> CompiledSegment:
+    @abstractmethod
+    def malformed(self, problem: str) -> Answer:
+        """The answer of a malformed flag. ``problem``: why it is malformed."""
+
+    @abstractmethod
+    def fit(self, value: Any, expected: type) -> Any:
+        """``value`` converted to the expected type, or ``MISMATCH``. Arrays and objects are copied."""
+
+    @abstractmethod
+    def mismatch(self, value: object, expected: type) -> str:
+        """Describes a mismatch without showing the value: "a boolean where a string is asked for"."""
+
+    @abstractmethod
+    def subject(self, context: object) -> Context | None:
+        """The context to evaluate a flag for; ``None`` if no flag can be evaluated for ``context``."""
+
+    def comparison(self) -> Comparison:
+        """The comparison of the definitions in a full set with the present ones. It may keep notes on the two sets."""
+        return _is_same_object
+
+    # Providers without prerequisites and segments need none of these.
+
+    def segment(self, definition: Any, note: ReportProblem) -> CompiledSegment:
         """Compiles a segment. If it does not compile, the flags that use it are malformed."""
-        try:
-            return self._compile_segment(definition, note)
-        except RecursionError:
-            raise
-        except Exception as problem:  # noqa: BLE001  # as above
-            message = f"needs segment {definition.key!r}, which does not compile: {problem!r}"
+        raise NotImplementedError
 
-            def fails(context: Context, scope: Scope) -> bool:
-                raise MalformedError(message)
+    def prerequisites(self, definition: Any) -> Sequence[str]:
+        """The keys of the flags that are evaluated for this flag."""
+        return ()
 
-            return CompiledSegment(frozenset(), fails)
+    def dependencies(self, definition: Any) -> set[Item]:
+        """The items that a definition depends on directly; none for ``None``."""
+        return set()
+
+    def is_direct(self, definition: Any, items: Items, measured: dict[str, Any]) -> bool:
+        """Whether a flag takes no notes, so that all its evaluations can share a scope.
+
+        ``measured`` is empty at first. It keeps what the dialect works out about other flags of the same ``items``.
+        """
+        return True
+
+    def is_slow(self, definition: Any) -> bool:
+        """Whether compiling the definition would hold the event loop."""
+        return False
+
+    def problems(self, definition: Any) -> Iterable[str]:
+        """What is wrong with a definition that was loaded, for the log. Each text has the definition as its subject."""
+        return ()
 
 
-LAUNCHDARKLY: Final = Dialect("launchdarkly", compile_flag, compile_segment)
+def _is_same_object(present: object, new: object) -> bool:
+    return present is new

@@ -5,7 +5,7 @@ Source: ``data-system.md`` 7.2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -18,8 +18,6 @@ from aioflags.runtime.cooperative import Cooperative, sliced
 
 __all__ = ["Item", "Items", "applied", "completed"]
 
-_encode: Final = msgspec.json.Encoder().encode
-
 Item: TypeAlias = tuple[ObjectKind, str]
 """Identifies a definition: its kind and its key."""
 
@@ -31,7 +29,11 @@ _COMPARISONS_PER_SLICE: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Live definitions by key, and the versions of the deleted ones. Never changed after it is made."""
+    """Live definitions by key, and the versions of the deleted ones. Never changed after it is made.
+
+    The types are those of LaunchDarkly's definitions, which most of the code that reads definitions is for. The definitions of
+    another provider have other types, and only its dialect reads more of them than key, version and ``deleted``.
+    """
 
     flags: Mapping[str, FlagDefinition] = field(default_factory=dict[str, FlagDefinition])
     segments: Mapping[str, SegmentDefinition] = field(default_factory=dict[str, SegmentDefinition])
@@ -48,10 +50,11 @@ class Items:
         return self.tombstones.get(item) if definition is None else definition.version
 
 
-def applied(items: Items, change_set: ChangeSet) -> Cooperative[Items]:
+def applied(items: Items, change_set: ChangeSet, is_same: Callable[[Any, Any], bool]) -> Cooperative[Items]:
     """The items after a full or partial change set. Pauses after each slice.
 
-    A definition that arrives again unchanged stays the same object, so that its compiled form can be kept.
+    A definition that arrives again unchanged stays the same object, so that its compiled form can be kept. ``is_same`` compares the
+    present definition with the new one.
     """
     is_full = change_set.kind is ChangeKind.FULL
     flags = dict[str, FlagDefinition]() if is_full else dict(items.flags)
@@ -74,15 +77,9 @@ def applied(items: Items, change_set: ChangeSet) -> Cooperative[Items]:
                 tombstones[item] = version
             else:
                 present = items.get(item) if is_full else None
-                live[change.key] = present if present is not None and _is_same(present, definition) else definition
+                live[change.key] = present if present is not None and is_same(present, definition) else definition
                 tombstones.pop(item, None)
     return result
-
-
-def _is_same(present: Definition, definition: Definition) -> bool:
-    # Compared as JSON, since 1 == True in Python. The version does not suffice: a transfer can bring another definition with the
-    # same version.
-    return present.version == definition.version and _encode(present) == _encode(definition)
 
 
 def _is_newer(version: int, stored: int | None) -> bool:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from aioflags.model.flag import FlagDefinition
 
-__all__ = ["prerequisites_first"]
+__all__ = ["prerequisite_keys", "prerequisites_first"]
+
+
+def prerequisite_keys(flag: FlagDefinition) -> Sequence[str]:
+    """The keys of the prerequisites of a flag in LaunchDarkly's format, in the order in which they are checked."""
+    return [prerequisite.key for prerequisite in flag.prerequisites or ()]
 
 
 def prerequisites_first(
-    flags: Mapping[str, FlagDefinition], keys: Iterable[str] | None = None, seen: set[str] | None = None
+    flags: Mapping[str, Any],
+    keys: Iterable[str] | None = None,
+    seen: set[str] | None = None,
+    prerequisites: Callable[[Any], Sequence[str]] = prerequisite_keys,
 ) -> Iterator[str]:
     """The keys of flags and of their prerequisites, each once, prerequisites first.
 
@@ -21,6 +30,7 @@ def prerequisites_first(
         flags: all flags by key.
         keys: the flags to start from; by default all of them.
         seen: keys to leave out. The yielded keys are added to it.
+        prerequisites: the keys of the prerequisites of a flag; by default of one in LaunchDarkly's format.
     """
     seen = set() if seen is None else seen
     for start in flags if keys is None else keys:
@@ -32,4 +42,4 @@ def prerequisites_first(
             elif key in flags and key not in seen:
                 seen.add(key)
                 stack.append((key, True))
-                stack += [(prerequisite.key, False) for prerequisite in reversed(flags[key].prerequisites or ())]
+                stack += [(needed, False) for needed in reversed(prerequisites(flags[key]))]

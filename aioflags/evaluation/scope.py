@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -51,8 +51,12 @@ class EvaluationData(Protocol):
     """The flags and segments that an evaluation can read.
 
     ``direct_flags``: flags that can be evaluated in the shared scope. ``segments``: those compiled so far. :meth:`flag` and
-    :meth:`segment` compile a definition at its first use, and return ``None`` for an unknown key.
+    :meth:`segment` compile a definition at its first use, and return ``None`` for an unknown key. ``static_context`` has attributes
+    that hide those of the context.
     """
+
+    @property
+    def static_context(self) -> Mapping[str, Any]: ...
 
     @property
     def direct_flags(self) -> Mapping[str, Evaluate]: ...

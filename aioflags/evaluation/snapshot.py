@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from aioflags.evaluation.answers import Answer, malformed
+from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.evaluation.compiled_data import CompiledData, DefinitionLog
 from aioflags.evaluation.dependents import Dependents, changed_flags, updated_index
-from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
+from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items, applied
+from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.scope import Evaluate, FindMembership, Scope
-from aioflags.evaluation.value_types import MISMATCH, expected_type, fit
+from aioflags.evaluation.value_types import MISMATCH, expected_type
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.segment import SegmentDefinition
 from aioflags.runtime.cooperative import Cooperative, run_at_once, sliced
 from aioflags.runtime.logs import logger
@@ -34,7 +37,18 @@ __all__ = ["Snapshot"]
 
 _FLAGS_PER_SLICE: Final = 10
 """How many flags are compiled between two pauses: about two milliseconds of work. Evaluation code reads no clock, so it counts."""
+_CHANGES_PER_SLICE: Final = 500
 _ERRORS: Final = {kind: Reason(kind=ReasonKind.ERROR, error_kind=kind) for kind in ErrorKind}
+
+_MESSAGES: Final[Mapping[ErrorKind, str]] = defaultdict(
+    lambda: "the evaluation failed",
+    {
+        ErrorKind.PROVIDER_NOT_READY: "there is no flag data yet",
+        ErrorKind.PROVIDER_FATAL: "no attempt with this configuration can succeed",
+        ErrorKind.FLAG_NOT_FOUND: "there is no flag with this key",
+        ErrorKind.INVALID_CONTEXT: "expected a Context",
+    },
+)
 
 
 class Snapshot:
@@ -47,15 +61,32 @@ class Snapshot:
 
     ``dependents``: the index of :mod:`aioflags.evaluation.dependents`. :meth:`builder` makes it if it is asked to, and otherwise
     :meth:`changed_since`.
+
+    ``metadata`` is that of the flag set.
     """
 
-    __slots__ = ("_big_segment_kinds", "_data", "dependents", "direct_flags", "has_data", "items", "scope", "selector")
+    __slots__ = (
+        "_big_segment_kinds",
+        "_data",
+        "_refusal",
+        "dependents",
+        "direct_flags",
+        "has_data",
+        "items",
+        "metadata",
+        "scope",
+        "selector",
+    )
 
-    def __init__(self, data: CompiledData, *, selector: Selector, has_data: bool) -> None:
+    def __init__(
+        self, data: CompiledData, *, selector: Selector, has_data: bool, metadata: FlagMetadata, refusal: ErrorKind | None = None
+    ) -> None:
         self.items: Items = data.items
+        self.metadata: FlagMetadata = metadata
+        self._refusal = refusal
         self.selector: Selector = selector
         self.has_data: bool = has_data
-        self.direct_flags: dict[str, Evaluate] = data.direct_flags
+        self.direct_flags: dict[str, Evaluate] = data.direct_flags if refusal is None else {}
         # The scope refers to the data, not to the snapshot: a reference cycle would leave old snapshots to the garbage collector.
         self.scope: Scope = Scope(data, is_shared=True)
         self.dependents: Dependents | None = None
@@ -66,12 +97,35 @@ class Snapshot:
     def empty(cls, *, has_data: bool = False, dialect: Dialect = LAUNCHDARKLY, log: logging.Logger = logger) -> Snapshot:
         """A snapshot without flags. ``has_data``: it is empty on purpose. ``log`` receives the problems of definitions."""
         data = CompiledData(Items(), dialect, DefinitionLog(log))
-        return cls(data, selector=Selector.none(), has_data=has_data)
+        return cls(data, selector=Selector.none(), has_data=has_data, metadata=NO_METADATA)
 
     @property
     def flags(self) -> Mapping[str, FlagDefinition]:
         """Live flags by key."""
         return self.items.flags
+
+    @property
+    def dialect(self) -> Dialect:
+        """The rules of the provider that the definitions come from."""
+        return self._data.dialect
+
+    @property
+    def static_context(self) -> Mapping[str, Any]:
+        """The attributes that every evaluation adds to its context, where they hide attributes of the same names."""
+        return self._data.static_context
+
+    @property
+    def refusal(self) -> ErrorKind | None:
+        """Why nothing can be evaluated; ``None`` if flags can be."""
+        if self._refusal is not None or self.has_data:
+            return self._refusal
+        return self._data.dialect.errors.not_ready
+
+    def refused(self, kind: ErrorKind) -> Snapshot:
+        """A snapshot of the same data in which every evaluation has this error, until a change set is applied."""
+        snapshot = Snapshot(self._data, selector=self.selector, has_data=self.has_data, metadata=self.metadata, refusal=kind)
+        snapshot.dependents = self.dependents
+        return snapshot
 
     @property
     def segments(self) -> Mapping[str, SegmentDefinition]:
@@ -95,17 +149,35 @@ class Snapshot:
         """Does the work of :meth:`apply`, and pauses about every millisecond. ``traced``: :meth:`changed_since` will be called."""
         if change_set.kind is ChangeKind.NONE:
             return self
-        items = yield from applied(self.items, change_set)
+        dialect = self._data.dialect
+        items = yield from applied(self.items, change_set, dialect.comparison())
         changed = None if change_set.kind is ChangeKind.FULL else [(change.kind, change.key) for change in change_set.changes]
-        snapshot = Snapshot(self._data.updated(items, changed), selector=change_set.selector, has_data=True)
+        data = self._data.updated(items, changed, static_context=change_set.static_context)
+        metadata = self.metadata if change_set.metadata is None else change_set.metadata
+        snapshot = Snapshot(data, selector=change_set.selector, has_data=True, metadata=metadata)
         if traced:
-            snapshot.dependents = yield from updated_index(self.dependents, self.items, snapshot.items, change_set)
+            snapshot.dependents = yield from self._updated_index(snapshot, change_set)
+        if dialect.reports_problems:
+            yield from snapshot._log_problems(change_set)
         return snapshot
+
+    def _updated_index(self, new: Snapshot, change_set: ChangeSet) -> Cooperative[Dependents | None]:
+        return updated_index(self.dependents, self.items, new.items, change_set, self._data.dialect.dependencies)
+
+    def _log_problems(self, change_set: ChangeSet) -> Cooperative[None]:
+        """Logs what is wrong with the definitions of a change set, where the dialect says so without compiling them."""
+        problems, log = self._data.dialect.problems, self._data.log
+        for number, batch in enumerate(sliced(change_set.changes, _CHANGES_PER_SLICE)):
+            if number:
+                yield
+            for change in batch:
+                for problem in problems(change.definition):
+                    log.note_for(change.kind, change)(problem)
 
     def changed_since(self, old: Snapshot, change_set: ChangeSet) -> frozenset[str]:
         """Keys of the flags that changed, live or deleted, when ``change_set`` made this snapshot out of ``old``."""
         if self.dependents is None:
-            self.dependents = run_at_once(updated_index(old.dependents, old.items, self.items, change_set))
+            self.dependents = run_at_once(old._updated_index(self, change_set))
         return changed_flags(self.dependents, old.items, self.items, change_set)
 
     def compile_all(self) -> Cooperative[None]:
@@ -146,37 +218,42 @@ class Snapshot:
 
         Args:
             key: the key of the flag.
-            context: the context; without a valid one, the result is the default.
+            context: the context; without one that the dialect can use, the result is the default.
             default: the value if the flag has none.
-            wanted: the expected type, as in :func:`~aioflags.evaluation.value_types.fit`; by default, the type of ``default``.
+            wanted: the expected type, one of ``value_types.EXPECTABLE``; by default, the type of ``default``.
             memberships: looks up big-segment memberships. A context key for which it returns ``None`` is in ``missing`` of the
                 result: fetch the first of these keys and evaluate again, since the others may not be needed then.
             scope: the scope of earlier evaluations for this context. It has its own ``memberships``.
         """
-        if not isinstance(context, Context) or context.error is not None:
-            return _unavailable(default, ErrorKind.USER_NOT_SPECIFIED)
+        data = self._data
+        dialect = data.dialect
+        if self._refusal is not None:
+            return self._unavailable(default, self._refusal)
+        subject = dialect.subject(context)
+        if subject is None:
+            return self._unavailable(default, dialect.errors.unusable_context)
         if not self.has_data:
-            return _unavailable(default, ErrorKind.CLIENT_NOT_READY)
+            return self._unavailable(default, dialect.errors.not_ready)
         flag = None
         try:
-            flag = self._data.flag(key)
+            flag = data.flag(key)
             if flag is None:
-                return _unavailable(default, ErrorKind.FLAG_NOT_FOUND)
+                return self._unavailable(default, dialect.errors.not_found)
             if scope is None:
                 scope = self.new_scope(memberships)
             else:
                 scope.begin()
-            answer = self._answer(flag, context, scope)
+            answer = self._answer(flag, subject, scope)
             return Evaluation(
-                detail=_detail(answer, scope, default, expected_type(default) if wanted is None else wanted),
+                detail=_detail(dialect, answer, scope, default, expected_type(default) if wanted is None else wanted),
                 flag=flag,
                 is_experiment=answer.is_experiment,
                 prerequisites=tuple(scope.notes),
                 missing=tuple(scope.missing),
             )
         except Exception as bug:  # noqa: BLE001  # the caller gets a value whatever fails
-            self._data.log.report_bug(key, bug)
-            return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[ErrorKind.EXCEPTION]), flag=flag)
+            data.log.report_bug(key, bug)
+            return self._unavailable(default, dialect.errors.bug, flag)
 
     def _answer(self, flag: CompiledFlag, context: Context, scope: Scope) -> Answer:
         """The answer of the flag. The problem of a malformed flag is logged once."""
@@ -187,33 +264,37 @@ class Snapshot:
             else:
                 answer = flag.evaluate(context, scope)
         except MalformedError as problem:
-            answer = malformed(str(problem))
+            answer = self._data.dialect.malformed(str(problem))
             scope.abandon()
             scope.notes.clear()
             scope.flags.fail(flag.key, str(problem))
         except RecursionError:
-            answer = malformed("depends on too many flags or segments in a row")
+            answer = self._data.dialect.malformed("depends on too many flags or segments in a row")
             scope.abandon()
             scope.notes.clear()
         if answer.problem is not None:
             self._data.log.note_for(ObjectKind.FLAG, flag)(answer.problem)
         return answer
 
+    def _unavailable(self, default: Any, kind: ErrorKind, flag: CompiledFlag | None = None) -> Evaluation:
+        message = _MESSAGES[kind] if self._data.dialect.explains_errors else None
+        return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[kind], None, self.metadata, message), flag=flag)
 
-def _unavailable(default: Any, kind: ErrorKind) -> Evaluation:
-    return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[kind]))
 
-
-def _detail(answer: Answer, scope: Scope, default: Any, expected: type) -> EvaluationDetail[Any]:
-    """The caller's detail. It has the default if the answer has no variation or a value of another type."""
-    reason = answer.detail.reason
+def _detail(dialect: Dialect, answer: Answer, scope: Scope, default: Any, expected: type) -> EvaluationDetail[Any]:
+    """The caller's detail. It has the default if the answer has no value or a value of another type."""
+    detail = answer.detail
+    reason = detail.reason
     if scope.big_segments_status is not None:
         reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
-    if answer.index is None:
-        return EvaluationDetail(default, None, reason)
-    value = fit(answer.value, expected)
+    if not answer.has_value:
+        return EvaluationDetail(default, None, reason, None, detail.metadata, detail.error_message)
+    value = dialect.fit(answer.value, expected)
     if value is MISMATCH:
-        return EvaluationDetail(default, None, _ERRORS[ErrorKind.WRONG_TYPE])
-    if value is answer.value and reason is answer.detail.reason:
-        return answer.detail
-    return EvaluationDetail(value, answer.index, reason)
+        message = f"the value is {dialect.mismatch(answer.value, expected)}" if dialect.explains_errors else None
+        return EvaluationDetail(default, None, _ERRORS[dialect.errors.wrong_type], None, detail.metadata, message)
+    if value is answer.value and reason is detail.reason:
+        return detail
+    if detail.variant is None and not detail.is_unnamed:
+        return EvaluationDetail(value, answer.index, reason)
+    return EvaluationDetail(value, answer.index, reason, detail.variant, detail.metadata, is_unnamed=detail.is_unnamed)

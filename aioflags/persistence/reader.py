@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from aioflags.errors import StoreError
-from aioflags.evaluation.dependents import dependencies
+from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
@@ -189,7 +189,7 @@ class StoreReader:
             change = None if item is None else read_item(item, self._log_unreadable)
             if change is not None:
                 changes.append(change)
-                unseen = dependencies(change.definition) - seen
+                unseen = LAUNCHDARKLY.dependencies(change.definition) - seen
                 seen |= unseen
                 queue += unseen
         return changes

@@ -1,6 +1,6 @@
 """next_snapshot: applies a change set to a snapshot without holding the event loop.
 
-Long patterns are compiled in a thread, before the flags that use them are published.
+Definitions that are slow to compile are compiled in a thread before they are published.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from aioflags.evaluation.slow_patterns import slow_items
+from aioflags.evaluation.slow_definitions import slow_items
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.daemon_threads import DaemonThreads
 
@@ -42,11 +42,11 @@ async def next_published(sink: UpdateSink, change_set: ChangeSet) -> Snapshot:
 
 
 async def _compile_slow(snapshot: Snapshot, change_set: ChangeSet) -> None:
-    """Compile the definitions of the change set whose patterns would hold the event loop at their first evaluation.
+    """Compile the definitions of the change set that would hold the event loop at their first evaluation.
 
     If no thread can be started, they are compiled at their first evaluation.
     """
-    items = await run_cooperatively(slow_items(change_set))
+    items = await run_cooperatively(slow_items(change_set, snapshot.dialect))
     if not items:
         return
     try:

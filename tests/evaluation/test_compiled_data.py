@@ -10,9 +10,9 @@ import pytest
 
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.compiled_data import CompiledData, DefinitionLog
-from aioflags.evaluation.dialect import LAUNCHDARKLY, Dialect
 from aioflags.evaluation.flags import compile_flag
 from aioflags.evaluation.items import Items
+from aioflags.evaluation.launchdarkly import LAUNCHDARKLY, LaunchDarklyDialect
 from aioflags.evaluation.segments import compile_segment
 from aioflags.model.change import ObjectKind
 from aioflags.model.flag import Clause, FlagDefinition, FlagRule
@@ -49,7 +49,7 @@ def test_a_segment_is_compiled_once() -> None:
         return compile_segment(definition, note)
 
     items = Items(segments={key: SegmentDefinition(key=key) for key in "ab"})
-    data = CompiledData(items, Dialect("test", compile_flag, compile_and_record), DefinitionLog(logging.getLogger("aioflags")))
+    data = CompiledData(items, LaunchDarklyDialect(compile_flag, compile_and_record), DefinitionLog(logging.getLogger("aioflags")))
     first = [data.segment(key) for key in "aba"]
     assert compiled == ["a", "b"]
     assert first[0] is first[2] is data.segments["a"]
@@ -83,7 +83,7 @@ def test_two_threads_that_compile_a_flag_keep_the_same_result() -> None:
         data.flags["g"] = other
         return compile_flag(definition, note)
 
-    data = CompiledData(Items({"g": definition}), Dialect("test", compile_more_slowly, compile_segment), DefinitionLog(logger))
+    data = CompiledData(Items({"g": definition}), LaunchDarklyDialect(compile_more_slowly, compile_segment), DefinitionLog(logger))
     assert data.flag("g") is other
     assert data.direct_flags["g"] is other.evaluate
 

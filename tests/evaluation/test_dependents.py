@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioflags.evaluation.dependents import updated_index
+from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from tests.evaluation.data import change_set, changes, flag, segment
@@ -156,4 +157,4 @@ ALONE = [f(str(number)) for number in range(300)]
 )
 def test_index_work_pauses_after_each_hundred_definitions(flags: Any, index: Any, step: ChangeSet) -> None:
     old = Snapshot.empty().apply(full(flags))
-    assert sum(1 for _ in updated_index(index, old.items, old.apply(step).items, step)) == 2
+    assert sum(1 for _ in updated_index(index, old.items, old.apply(step).items, step, LAUNCHDARKLY.dependencies)) == 2

@@ -12,8 +12,8 @@ import pytest
 
 from aioflags.evaluation.answers import Tracking
 from aioflags.evaluation.compiled import CompiledFlag
-from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flags import compile_flag
+from aioflags.evaluation.launchdarkly import LaunchDarklyDialect
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from tests.evaluation.data import change_set, changes, flag, outcome, segment, with_frames_left
@@ -37,7 +37,7 @@ def _unable(definition: Any, note: Any) -> Any:
 
 
 def of_dialect(compile_flag: Any, compile_segment: Any, *flags: Any, segments: Any = ()) -> Snapshot:
-    dialect = Dialect("test", compile_flag, compile_segment)
+    dialect = LaunchDarklyDialect(compile_flag, compile_segment)
     return Snapshot.empty(dialect=dialect).apply(change_set(*changes(flags, segments)))
 
 

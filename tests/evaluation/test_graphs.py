@@ -15,9 +15,9 @@ import pytest
 from aioflags.evaluation.all_flags_state import flag_values, flags_state
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
-from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.flags import compile_flag
+from aioflags.evaluation.launchdarkly import LaunchDarklyDialect
 from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.segments import compile_segment
 from aioflags.evaluation.snapshot import Snapshot
@@ -143,7 +143,7 @@ class Counted:
         return CompiledSegment(compiled.users, holds_also)
 
     def snapshot(self, graph: Graph) -> Snapshot:
-        dialect = Dialect("counted", self.flag, self.segment)
+        dialect = LaunchDarklyDialect(self.flag, self.segment)
         return Snapshot.empty(dialect=dialect).apply(change_set(*changes(graph.flags, graph.segments)))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.items import applied
+from aioflags.evaluation.launchdarkly import same_definition
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from tests.evaluation.data import change_set, changes, flag, segment, snapshot_of
 
@@ -108,4 +109,4 @@ def many(count: int, kind: ChangeKind = ChangeKind.FULL) -> ChangeSet:
 )
 def test_work_pauses_between_slices(stored: int, step: ChangeSet, expected: int) -> None:
     items = snapshot_of(*(flag(str(number)) for number in range(stored))).items
-    assert sum(1 for _ in applied(items, step)) == expected
+    assert sum(1 for _ in applied(items, step, same_definition)) == expected

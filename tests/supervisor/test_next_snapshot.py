@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from aioflags.evaluation.items import Item
+from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
@@ -40,6 +41,7 @@ def change_set(pattern: str) -> ChangeSet:
 class Recording:
     """A snapshot that records what it compiles, in which thread, and whether it was published by then."""
 
+    dialect = LAUNCHDARKLY
     selector = Selector.none()
     flags: ClassVar[dict[str, FlagDefinition]] = {}
     has_data = False

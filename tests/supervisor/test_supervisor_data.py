@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.flag import FlagDefinition
@@ -71,6 +72,7 @@ async def test_a_delta_is_applied_to_the_current_data(world: World) -> None:
 class Slow:
     """A snapshot that pauses three times while it applies changes, and records how many ticks happened before."""
 
+    dialect = LAUNCHDARKLY
     selector = Selector.none()
     has_data = False
     flags: ClassVar[dict[str, FlagDefinition]] = {}

@@ -1,4 +1,4 @@
-"""Definitions with long patterns, which are compiled before they are published."""
+"""Definitions that are slow to compile. They are compiled before they are published."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.slow_patterns import SLOW_PATTERN_LENGTH, slow_items
+from aioflags.evaluation.launchdarkly import LAUNCHDARKLY, SLOW_PATTERN_LENGTH
+from aioflags.evaluation.slow_definitions import slow_items
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet, ObjectKind
 from aioflags.protocol.documents.document import read_document
@@ -33,7 +34,7 @@ def change_set(values: list[Any], op: str = "matches") -> ChangeSet:
     ],
 )
 def test_definitions_with_long_patterns_are_slow(values: list[Any], op: str, is_slow: bool) -> None:
-    slow = run_at_once(slow_items(change_set(values, op)))
+    slow = run_at_once(slow_items(change_set(values, op), LAUNCHDARKLY))
     assert slow == ([(ObjectKind.FLAG, "f"), (ObjectKind.SEGMENT, "s")] if is_slow else [])
 
 
@@ -41,6 +42,6 @@ def test_definitions_that_are_compiled_in_advance() -> None:
     changes = change_set(["x" * (SLOW_PATTERN_LENGTH + 1)])
     snapshot = Snapshot.empty().apply(changes)
     assert snapshot.direct_flags == {}
-    snapshot.compile(run_at_once(slow_items(changes)))
+    snapshot.compile(run_at_once(slow_items(changes, LAUNCHDARKLY)))
     assert list(snapshot.direct_flags) == ["f"]
     assert list(snapshot.scope.data.segments) == ["s"]
