@@ -1,0 +1,215 @@
+"""OfrepBulk: all flags of an OFREP server, evaluated for one context."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from aioflags.errors import ConfigError
+from aioflags.model.change import ChangeKind
+from aioflags.model.context import Context
+from aioflags.model.resolved import ResolvedFlag
+from aioflags.model.result import Update
+from aioflags.model.source_state import ErrorCode, FailureKind, SourceState
+from aioflags.sources.ofrep import OfrepBulk, OfrepBulkSource
+from aioflags.transport.ofrep import OfrepEndpoint
+from tests.support.scripted_http import HANG, Answer, Service, updates_of
+
+BASE = "https://ofrep.test"
+CONTEXT = Context("anna", attributes={"plan": "pro"})
+Updates = AsyncGenerator[Update, None]
+
+
+def flags(etag: str | None = None, streams: list[Any] | None = None, **values: object) -> Answer:
+    entries = [{"key": key, "value": value, "reason": "STATIC", "variant": "v"} for key, value in values.items()]
+    body = {"flags": entries, "metadata": {"flagSetId": "s"}, "eventStreams": streams or []}
+    return Answer(200, {} if etag is None else {"ETag": etag}, [json.dumps(body).encode()])
+
+
+def bulk(**options: Any) -> OfrepBulk:
+    defaults: dict[str, Any] = {"endpoint": OfrepEndpoint(base_url=BASE), "context": CONTEXT}
+    return OfrepBulk(**{**defaults, **options})
+
+
+@asynccontextmanager
+async def following(service: Service, *takes: Answer, headers: Any = None, **options: Any) -> AsyncGenerator[Updates, None]:
+    service.takes = takes or service.takes
+    endpoint = OfrepEndpoint(base_url=BASE, headers=headers or {})
+    async with updates_of(OfrepBulkSource(bulk(endpoint=endpoint, **options), service.context(), random=lambda: 0.0)) as updates:
+        yield updates
+
+
+def values(update: Update) -> dict[str, Any]:
+    assert update.change_set is not None, update
+    definitions = [change.definition for change in update.change_set.changes]
+    return {flag.key: flag.value for flag in definitions if isinstance(flag, ResolvedFlag)}
+
+
+def seen(update: Update) -> object:
+    """The flags of an update, or its failure."""
+    if update.error is not None:
+        return update.state, update.error.message
+    return "unchanged" if update.change_set is None else values(update)
+
+
+def tags(service: Service) -> list[str | None]:
+    return [request.headers.get("if-none-match") for request in service.posts]
+
+
+def pauses(service: Service) -> list[float]:
+    return [round(later - earlier, 3) for earlier, later in zip(service.post_times, service.post_times[1:], strict=False)]
+
+
+# -- requests and responses
+
+
+async def test_all_flags_are_fetched_for_the_context() -> None:
+    service = Service()
+    async with following(service, flags(a=1, b="x"), headers={"Authorization": "Bearer k"}) as updates:
+        first = await anext(updates)
+    assert (first.state, values(first)) == (SourceState.VALID, {"a": 1, "b": "x"})
+    assert first.change_set is not None
+    assert (first.change_set.kind, first.change_set.persist) == (ChangeKind.FULL, False)
+    assert dict(first.change_set.metadata or {}) == {"flagSetId": "s"}
+    (request,) = service.posts
+    assert str(request.url) == f"{BASE}/ofrep/v1/evaluate/flags"
+    assert json.loads(request.content) == {"context": {"targetingKey": "anna", "plan": "pro"}}
+    assert request.headers["authorization"] == "Bearer k"
+    assert service.all_closed
+
+
+async def test_by_default_flags_are_fetched_once() -> None:
+    service = Service()
+    async with following(service, flags(a=1)) as updates:
+        await anext(updates)
+        with anyio.move_on_after(100_000):
+            await anext(updates)
+    assert len(service.posts) == 1
+
+
+async def test_polls_send_the_etag_of_the_last_flags() -> None:
+    service = Service()
+    answers = [flags('"1"', a=1), Answer(304), Answer(200, {"ETag": '"2"'}, [b"{"]), Answer(304), flags('"3"', a=3), flags(a=4)]
+    async with following(service, *answers, poll_interval=30) as updates:
+        got = [seen(await anext(updates)) for _ in range(7)]
+    problem = "the service sent an unusable answer: the JSON ends too early"
+    assert got == [{"a": 1}, "unchanged", (SourceState.INTERRUPTED, problem), "unchanged", {"a": 3}, {"a": 4}, {"a": 4}]
+    assert tags(service) == [None, '"1"', '"1"', '"1"', '"1"', '"3"', None]
+
+
+async def test_polls_start_at_their_interval_however_long_an_answer_takes() -> None:
+    service = Service()
+    slow = Answer(200, {}, flags(a=1).body, after=2.0)
+    async with following(service, slow, poll_interval=10) as updates:
+        for _ in range(4):
+            await anext(updates)
+    assert pauses(service) == [10, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "message"),
+    [
+        pytest.param(
+            Answer(500), FailureKind.ERROR_RESPONSE, "the service answered 500 Internal Server Error", id="a server error"
+        ),
+        pytest.param(
+            Answer(400, {}, [b'{"errorCode": "INVALID_CONTEXT", "errorDetails": "no key"}']),
+            FailureKind.ERROR_RESPONSE,
+            "the service answered 400 Bad Request: no key",
+            id="an invalid context",
+        ),
+        pytest.param(Answer(404), FailureKind.ERROR_RESPONSE, "the service answered 404 Not Found", id="no such path"),
+        pytest.param(Answer(304), FailureKind.ERROR_RESPONSE, "the service answered 304 Not Modified", id="304 without an ETag"),
+        pytest.param(Answer(after=HANG), FailureKind.NETWORK_ERROR, "no answer within 10 s", id="no answer"),
+        pytest.param(
+            Answer(after=httpx.ConnectError("refused")),
+            FailureKind.NETWORK_ERROR,
+            "ConnectError: refused (ofrep.test)",
+            id="refused",
+        ),
+        pytest.param(
+            Answer(200, {}, [b"[]"]),
+            FailureKind.INVALID_DATA,
+            "the service sent an unusable answer: expected object, got array",
+            id="an unusable body",
+        ),
+    ],
+)
+async def test_a_failure_interrupts_and_the_request_is_repeated(answer: Answer, kind: FailureKind, message: str) -> None:
+    service = Service()
+    async with following(service, answer, flags(a=1)) as updates:
+        failed = await anext(updates)
+        assert (failed.state, failed.change_set) == (SourceState.INTERRUPTED, None)
+        assert failed.error is not None
+        assert (failed.error.kind, failed.error.message) == (kind, message)
+        assert failed.error.address == f"{BASE}/ofrep/v1/evaluate/flags"
+        assert values(await anext(updates)) == {"a": 1}
+
+
+async def test_delays_grow_until_a_request_succeeds() -> None:
+    service = Service()
+    async with following(service, *[Answer(500)] * 8, flags(a=1)) as updates:
+        for _ in range(9):
+            await anext(updates)
+    assert pauses(service) == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+async def test_with_polls_a_failed_request_is_repeated_at_the_next_poll_at_the_latest() -> None:
+    service = Service()
+    async with following(service, *[Answer(500)] * 5, flags(a=1), poll_interval=5) as updates:
+        for _ in range(7):
+            await anext(updates)
+    assert pauses(service) == [1, 2, 4, 5, 5, 5]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("before", [0, 2])
+async def test_refused_headers_end_the_source(status: int, before: int) -> None:
+    service = Service()
+    async with following(service, *[flags(a=1)] * before, Answer(status), poll_interval=1) as updates:
+        *_, last = [update async for update in updates]
+    assert (last.state, len(service.posts)) == (SourceState.OFF, before + 1)
+    assert last.error is not None
+    assert (last.error.status_code, last.error.is_fatal, last.error.code) == (status, True, ErrorCode.PROVIDER_FATAL)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_the_next_request_waits_as_long_as_the_server_asks(status: int) -> None:
+    service = Service()
+    busy = Answer(status, {"Retry-After": "60"})
+    async with following(service, flags(a=1), busy, flags(a=2), poll_interval=5) as updates:
+        assert [seen(await anext(updates)) for _ in range(3)][2] == {"a": 2}
+    assert pauses(service) == [5, 60]
+
+
+async def test_entries_that_are_not_flags_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service()
+    async with following(service, Answer(200, {}, [b'{"flags": [1, {"key": "a", "value": 1}]}'])) as updates:
+        assert values(await anext(updates)) == {"a": 1}
+    assert caplog.messages == ["OFREP: 1 entries of a response are not flags"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"poll_interval": -1}, "poll_interval: expected a number of seconds, or 0", id="a negative interval"),
+        pytest.param({"poll_interval": float("nan")}, "poll_interval: expected a number", id="an interval that is not a number"),
+        pytest.param({"context": "anna"}, "context: expected Context or None, got str", id="a context of a wrong type"),
+        pytest.param({"context": Context("a", attributes={"x": object()})}, "context: x: expected a JSON value", id="not JSON"),
+        pytest.param(
+            {"context": Context.multi(Context("a"), Context("b", kind="org"))},
+            "context: a context of several kinds",
+            id="several kinds",
+        ),
+        pytest.param({"endpoint": BASE}, "endpoint: expected OfrepEndpoint, got str", id="no endpoint"),
+    ],
+)
+def test_an_unusable_option_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        bulk(**options)
