@@ -210,5 +210,5 @@ def _error_kind(code: object) -> ErrorKind:
 
 
 def _text(value: object) -> str | None:
-    """A text of the server for people, cut; ``None`` if there is none."""
+    """A text of the server for people, cut; ``None`` if the value is not a text."""
     return printable(value) if isinstance(value, str) and value else None

@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from aioflags.model.detail import ErrorKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.nesting import check_depth
 from aioflags.model.resolved import ResolvedFlag
@@ -122,11 +123,12 @@ def read_flags(body: bytes, base_url: str) -> Cooperative[ResolvedFlags | str]:
     )
 
 
-def read_failure(status: int, body: bytes) -> str:
-    """Why a response with another status than 200 has no flags."""
+def read_failure(status: int, body: bytes) -> tuple[ErrorKind, str]:
+    """Why a response with another status than 200 has no flags: for evaluations, and in words."""
     result = read_flag("", status, body)
+    kind = result.error if status == 400 and result.error is not None else ErrorKind.GENERAL
     text = status_text(status)
-    return text if result.error_message in (None, text) else f"{text}: {result.error_message}"
+    return kind, (text if result.error_message in (None, text) else f"{text}: {result.error_message}")
 
 
 def read_event_streams(value: object, base_url: str) -> tuple[EventStreamAddress, ...]:

@@ -178,7 +178,7 @@ def _change_set(answer: ResolvedFlags) -> ChangeSet:
 def _refusal(reply: OfrepReply) -> ErrorInfo:
     error = ErrorInfo(
         kind=FailureKind.ERROR_RESPONSE,
-        message=printable(read_failure(reply.status, reply.body)),
+        message=printable(read_failure(reply.status, reply.body)[1]),
         time=now(),
         status_code=reply.status,
     )

@@ -115,7 +115,7 @@ class HttpTransport:
         Redirects are not followed.
 
         Raises:
-            RequestFailed: there is no response.
+            RequestFailed: no response arrives.
         """
         async with (await self._ready()).post_for_reply(url, headers, body) as reply:
             yield reply

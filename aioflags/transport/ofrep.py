@@ -106,7 +106,7 @@ class OfrepRequests:
         """The response to a POST, with any status.
 
         Raises:
-            RequestFailed: there is no response in time, its body is unusable, or the server asked to wait.
+            RequestFailed: no response arrives in time, its body is unusable, or the server asked to wait.
         """
         if (pause := self.pause) > 0:
             message = f"the service answered 429 before, and asked to wait another {pause:.3g} s"

@@ -76,14 +76,21 @@ def test_an_unusable_body_is_a_problem(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "problem"),
+    ("status", "body", "kind", "problem"),
     [
-        pytest.param(400, {"errorDetails": "no key"}, "the service answered 400 Bad Request: no key", id="with details"),
-        pytest.param(500, None, "the service answered 500 Internal Server Error", id="without"),
+        pytest.param(
+            400,
+            {"errorCode": "INVALID_CONTEXT", "errorDetails": "no key"},
+            ErrorKind.INVALID_CONTEXT,
+            "the service answered 400 Bad Request: no key",
+            id="with a code and details",
+        ),
+        pytest.param(404, None, ErrorKind.GENERAL, "the service answered 404 Not Found", id="not a flag but the path is unknown"),
+        pytest.param(500, None, ErrorKind.GENERAL, "the service answered 500 Internal Server Error", id="without"),
     ],
 )
-def test_a_failure_has_status_and_details(status: int, body: object, problem: str) -> None:
-    assert read_failure(status, json.dumps(body).encode()) == problem
+def test_a_failure_has_status_and_details(status: int, body: object, kind: ErrorKind, problem: str) -> None:
+    assert read_failure(status, json.dumps(body).encode()) == (kind, problem)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +180,7 @@ def test_any_body_is_flags_or_a_problem(body: bytes) -> None:
         assert len(answer.event_streams) <= 8
     else:
         assert len(answer) < 2100
-    assert len(read_failure(500, body)) < 2100
+    assert len(read_failure(500, body)[1]) < 2100
 
 
 @given(
