@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, overload
 
-from aioflags.client_core.fast_path import CLIENT, with_fast_path
+from aioflags.client_core.fast_path import CLIENT, with_fast_detail, with_fast_path
 from aioflags.client_core.flags import Flags
-from aioflags.client_core.typed import D, Flag, J, PlainKey, T, implements_overloads
+from aioflags.client_core.typed import D, Flag, J, PlainKey, T
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
@@ -150,7 +150,7 @@ class EvaluationMethods:
     async def variation_detail(
         self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None
     ) -> EvaluationDetail[T]: ...
-    @implements_overloads
+    @with_fast_detail(CLIENT)
     async def variation_detail(
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> EvaluationDetail[Any]:
@@ -196,7 +196,7 @@ class EvaluationMethods:
     def variation_detail_nowait(
         self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None
     ) -> EvaluationDetail[T]: ...
-    @implements_overloads
+    @with_fast_detail(CLIENT)
     def variation_detail_nowait(
         self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
     ) -> EvaluationDetail[Any]:

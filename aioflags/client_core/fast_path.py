@@ -3,7 +3,8 @@
 Most evaluations look a flag up, call it and count the answer. ``Client.variation``, ``Client.variation_nowait`` and
 ``Flags.variation`` do that inline, since a call from one of them to another would add a fifth to the time. The code stands
 once, in ``_TEMPLATE``: :func:`with_fast_path` compiles it into each of these methods, in front of the slow path that the
-method itself contains.
+method itself contains. ``Client.variation_detail`` and ``Client.variation_detail_nowait`` have a simpler one, of
+:func:`with_fast_detail`.
 
 ``docs/explanation/performance.md`` has the targets. Measure T1, T1a and T9 before and after a change to the template.
 """
@@ -21,7 +22,7 @@ import msgspec
 from aioflags.client_core.ambient import current_context
 from aioflags.client_core.typed import own_default
 
-__all__ = ["CLIENT", "PINNED", "Bindings", "with_fast_path"]
+__all__ = ["CLIENT", "PINNED", "Bindings", "with_fast_detail", "with_fast_path"]
 
 
 class Bindings(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,16 +103,44 @@ _TEMPLATE: Final = """\
 """
 
 
+# `by_type` has the answer's own value if it needs no conversion and no copy; then the answer's own detail is the result. Analytics
+# events need the reason, so with events on the slow path is taken.
+_DETAIL_TEMPLATE: Final = """\
+{define} {name}(self, {bound.parameters}, *, expect=None):
+    {bound.load_context}
+    try:
+        {bound.load_snapshot}
+        answer = {bound.flags}[key]({bound.context}, {bound.snapshot}.scope)
+        if (
+            {bound.target} is None
+            and {bound.is_valid}
+            and answer.by_type[default.__class__ if expect is None else expect] is answer.value
+        ):
+            return answer.detail
+    except Exception:
+        pass
+    return {wait}slow_path(self, {bound.arguments}, expect=expect)
+"""
+
+
 def with_fast_path(bindings: Bindings) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorates a method that contains the slow path: evaluations try the fast path first.
 
     The result has the method's name, signature and docstring, and is a coroutine function if the method is. Its source is
     registered for tracebacks and debuggers.
     """
+    return _compiled(_TEMPLATE, bindings)
 
+
+def with_fast_detail(bindings: Bindings) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """:func:`with_fast_path` for a method that returns the :class:`~aioflags.model.detail.EvaluationDetail`."""
+    return _compiled(_DETAIL_TEMPLATE, bindings)
+
+
+def _compiled(template: str, bindings: Bindings) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def decorate(slow_path: Callable[..., Any]) -> Callable[..., Any]:
         waits = inspect.iscoroutinefunction(slow_path)
-        source = _TEMPLATE.format(
+        source = template.format(
             define="async def" if waits else "def", wait="await " if waits else "", name=slow_path.__name__, bound=bindings
         )
         filename = f"<aioflags fast path of {slow_path.__qualname__}>"

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from aioflags import Client, ConfigError, Context, Flag, Flags
-from aioflags.client_core.fast_path import CLIENT, PINNED, with_fast_path
+from aioflags.client_core.fast_path import CLIENT, PINNED, with_fast_detail, with_fast_path
 
 USER = Context("user-1")
-METHODS = [Client.variation, Client.variation_nowait, Flags.variation]
+DETAILS = [Client.variation_detail, Client.variation_detail_nowait]
+METHODS = [Client.variation, Client.variation_nowait, Flags.variation, *DETAILS]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__qualname__)
@@ -85,3 +86,45 @@ async def test_a_typed_flag_whose_value_has_another_type_serves_its_default() ->
     assert await client.variation(number, USER) == client.variation_nowait(number, USER) == 7
     assert client.flags_nowait(USER).variation(number) == 7
     assert await client.variation(nothing, USER) == client.variation_nowait(nothing, USER) == 1
+
+
+def _not_taken(*args: object, **options: object) -> Any:
+    raise AssertionError("the slow path was taken")
+
+
+def test_a_detail_is_that_of_the_flag_and_does_not_reach_the_slow_path() -> None:
+    client = Client.local({"flagValues": {"f": "text"}})
+    detail = client.variation_detail_nowait("f", USER, "default")  # compiles the flag
+    evaluate: Any = with_fast_detail(CLIENT)(_not_taken)
+    assert evaluate(client, "f", USER, "default") is evaluate(client, "f", USER, None, expect=str) is detail
+
+
+@pytest.mark.parametrize(
+    ("key", "context", "expect"),
+    [
+        pytest.param("f", USER, float, id="the value is converted"),
+        pytest.param("f", USER, str, id="the value has another type"),
+        pytest.param("f", USER, object, id="any type is expected"),
+        pytest.param("list", USER, list, id="the value is copied"),
+        pytest.param("unknown", USER, int, id="the flag is unknown"),
+        pytest.param("f", Context(""), int, id="the context is invalid"),
+    ],
+)
+def test_a_detail_is_made_by_the_slow_path_if(key: str, context: Context, expect: type) -> None:
+    client = Client.local({"flagValues": {"f": 3, "list": [1]}})
+    for each in ("f", "list"):
+        client.variation_nowait(each, USER, None)  # compiles the flag
+    evaluate: Any = with_fast_detail(CLIENT)(_not_taken)
+    with pytest.raises(AssertionError, match="the slow path was taken"):
+        evaluate(client, key, context, None, expect=expect)
+
+
+async def test_a_detail_is_recorded_with_its_reason() -> None:
+    client = Client.local({"flagValues": {"f": True}})
+    client.variation_nowait("f", USER, False)  # compiles the flag
+    client._recorder.open()
+    details = [await client.variation_detail("f", USER, False), client.variation_detail_nowait("f", USER, False)]
+    batch = client._recorder.drain()
+    assert [detail.value for detail in details] == [True, True]
+    assert batch is not None
+    assert batch.count() == 2
