@@ -1,8 +1,8 @@
-"""The server as an ASGI application: LaunchDarkly's endpoints for SDKs, the control API, and the page.
+"""The server as an ASGI application: LaunchDarkly's endpoints for SDKs, OFREP, the control API, and the page.
 
 Requests of SDKs never change the served flags.
 
-Source: ``data-system.md`` 1 to 3 and 6.1.
+Source: ``data-system.md`` 1 to 3 and 6.1; ``flagd.md`` 9.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from aioflags.devserver.control.api import Save, control_routes
 from aioflags.devserver.control.page import page_routes
 from aioflags.devserver.data.overrides import gate_keys
 from aioflags.devserver.faults.injection import MAX_REQUEST_BYTES, FaultInjection
+from aioflags.devserver.flagd.ofrep import OfrepHandlers
 from aioflags.devserver.protocol.encoding import fdv1_all, fdv2_messages, poll_body
-from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.devserver.protocol.endpoints import LAUNCHDARKLY_ENDPOINTS, Endpoint
 from aioflags.devserver.protocol.streams import RecordSent, fdv1_stream, fdv2_stream
 from aioflags.devserver.state import ServerState
 from aioflags.model.change import ObjectKind
@@ -59,6 +60,7 @@ def create_app(
         heartbeat: seconds without data after which a stream sends a comment.
     """
     endpoints = _Endpoints(state, heartbeat)
+    ofrep = OfrepHandlers(state)
     routes: list[BaseRoute] = [
         _sdk_route(state, Endpoint.POLL, endpoints.poll),
         _sdk_route(state, Endpoint.STREAM, endpoints.stream),
@@ -67,6 +69,8 @@ def create_app(
         _sdk_route(state, Endpoint.EVENTS, endpoints.events, method="POST"),
         _sdk_route(state, Endpoint.DIAGNOSTIC, endpoints.diagnostic, method="POST"),
         _sdk_route(state, Endpoint.DIAGNOSTIC, endpoints.diagnostic, method="POST", below="/{rest:path}"),
+        _sdk_route(state, Endpoint.OFREP, ofrep.all, method="POST"),
+        _sdk_route(state, Endpoint.OFREP, ofrep.one, method="POST", below="/{key:path}"),
     ]
     if token is not None:
         routes += [*control_routes(state, save), *page_routes()]
@@ -91,6 +95,12 @@ def _method_not_allowed(request: Request, refusal: Exception) -> Response:
     return Response(msgspec.json.encode({"error": message}), 405, headers, "application/json")
 
 
+async def _other_format(request: Request) -> Response:
+    """404 for LaunchDarkly's endpoints if the flags have flagd's format."""
+    message = f"{printable(request.url.path)} needs flags in LaunchDarkly's format, and this server has flags in flagd's format"
+    return Response(msgspec.json.encode({"error": message}), 404, None, "application/json")
+
+
 def _sdk_route(
     state: ServerState,
     endpoint: Endpoint,
@@ -100,6 +110,8 @@ def _sdk_route(
     below: str = "",
 ) -> Route:
     """The route of an SDK endpoint. Responses are compressed on request, then faults are applied to the bytes."""
+    if state.flagd is not None and endpoint in LAUNCHDARKLY_ENDPOINTS:
+        handler = _other_format
     route = Route(endpoint + below, FaultInjection(GZipMiddleware(request_response(handler), compresslevel=5), state, endpoint))
     # Starlette would answer HEAD with the handler of GET, which never ends for a stream.
     route.methods = {method}

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from aioflags.devserver.clients import ClientRegistry
+from aioflags.devserver.data.content import Content, read_content
+from aioflags.devserver.data.flagd_document import FlagdDocument, read_flagd_flag
+from aioflags.devserver.data.flagd_flags import FlagdFlags
 from aioflags.devserver.data.history import ObjectHistory, Transfer
 from aioflags.devserver.data.objects import ObjectName, Objects, ServedObject, not_found_message, read_objects
 from aioflags.devserver.data.overrides import Override, apply_overrides, gate_keys
@@ -38,9 +41,11 @@ class ServerState:
 
     ``requests`` counts requests and ``open_streams`` open streams, both by endpoint. ``clients`` lists the clients that sent
     requests, ``events`` the analytics events that they sent, ``faults`` the faults that are injected into their responses.
+
+    ``flagd``: the flags, if they are in flagd's format; otherwise ``None``. The format of a server does not change.
     """
 
-    def __init__(self, objects: Objects | None = None) -> None:
+    def __init__(self, content: Content | None = None) -> None:
         self.environment_id: str = uuid.uuid4().hex
         self.requests: Counter[Endpoint] = Counter()
         self.open_streams: Counter[Endpoint] = Counter()
@@ -52,12 +57,16 @@ class ServerState:
         self._history = ObjectHistory()
         self._written: dict[ObjectName, Mapping[str, Any]] = {}
         self._overrides: dict[tuple[str, str, str], Override] = {}
-        self.replace(objects or {})
+        self.flagd: FlagdFlags | None = FlagdFlags() if isinstance(content, FlagdDocument) else None
+        self.replace({} if content is None else content)
 
     @classmethod
     def of(cls, document: bytes | str | Mapping[str, object], *, name: str | None = None) -> ServerState:
-        """A server of that flag document. ``name``: the file name for error messages. Raises :class:`DocumentError`."""
-        return cls(read_objects(document, name=name))
+        """A server of that flag document, in LaunchDarkly's or flagd's format. ``name``: the file name for error messages.
+
+        Raises :class:`DocumentError`.
+        """
+        return cls(read_content(document, name=name))
 
     # -- what clients get
 
@@ -69,7 +78,7 @@ class ServerState:
     @property
     def version(self) -> int:
         """How many times the data changed."""
-        return self._history.version
+        return self._history.version if self.flagd is None else self.flagd.version
 
     @property
     def directive(self) -> FallbackDirective | None:
@@ -83,7 +92,9 @@ class ServerState:
         return tuple(self._overrides.values())
 
     def document(self) -> dict[str, dict[str, Mapping[str, Any]]]:
-        """The flags and segments as they were written, without overrides."""
+        """The flags and segments as they were written, without overrides. Flagd has no segments."""
+        if self.flagd is not None:
+            return {"flags": dict(self.flagd.flags), "segments": {}}
         document: dict[str, dict[str, Mapping[str, Any]]] = {}
         for section, kind in SECTIONS.items():
             document[section] = {key: written for (object_kind, key), written in self._written.items() if object_kind is kind}
@@ -103,8 +114,22 @@ class ServerState:
 
     # -- edits
 
-    def replace(self, objects: Objects) -> None:
-        """Serve these objects and no others, in one new version. Unchanged objects keep their version."""
+    def replace(self, content: Content) -> None:
+        """Serve these objects and no others, in one new version. Unchanged objects keep their version.
+
+        A document in flagd's format replaces the document of the same source, and is added if there is none.
+
+        Raises :class:`ConfigError` if the content has another format than the flags of this server.
+        """
+        if isinstance(content, FlagdDocument):
+            if self._require_flagd().put_document(content):
+                self._notify_edit()
+        elif self.flagd is not None:
+            raise ConfigError("this server serves flagd's format: it cannot change to LaunchDarkly's")
+        else:
+            self._replace(content)
+
+    def _replace(self, objects: Objects) -> None:
         self._written = dict(objects)
         served = self._with_overrides(objects)
         changed = {
@@ -118,7 +143,11 @@ class ServerState:
 
     def put(self, key: str, flag: Mapping[str, object]) -> None:
         """Add a flag, or replace the flag with that key. Raises :class:`DocumentError`."""
-        self.write(read_objects({"flags": {key: flag}}))
+        if self.flagd is None:
+            self.write(read_objects({"flags": {key: flag}}))
+        else:
+            self.flagd.put(key, read_flagd_flag(key, flag))
+            self._notify_edit()
 
     def write(self, objects: Objects) -> None:
         """Add these objects, or replace those of the same kind and key."""
@@ -130,6 +159,10 @@ class ServerState:
 
         Raises :class:`ConfigError` if there is no such flag.
         """
+        if self.flagd is not None:
+            is_enabled = self.flagd.flip(key)
+            self._notify_edit()
+            return is_enabled
         flag = self._require((ObjectKind.FLAG, key))
         is_on = not flag.get("on")
         self.write({(ObjectKind.FLAG, key): {**flag, "on": is_on}})
@@ -137,6 +170,10 @@ class ServerState:
 
     def delete(self, key: str, kind: ObjectKind = ObjectKind.FLAG) -> None:
         """Delete a flag or segment. Raises :class:`ConfigError` if it does not exist."""
+        if self.flagd is not None and kind is ObjectKind.FLAG:
+            self.flagd.delete(key)
+            self._notify_edit()
+            return
         self._require((kind, key))
         del self._written[kind, key]
         self._serve([(kind, key)])
@@ -144,8 +181,10 @@ class ServerState:
     def override(self, flag: str, key: str, value: JsonValue, *, kind: str = "user") -> None:
         """Serve ``value`` of the flag to the context of that key and kind, whatever the flag says, until the override is lifted.
 
-        Raises :class:`ConfigError` if there is no such flag, or if the kind or key is not valid.
+        Raises :class:`ConfigError` if there is no such flag, if the kind or key is not valid, or if the flags have flagd's format.
         """
+        if self.flagd is not None:
+            raise ConfigError("overrides need flags in LaunchDarkly's format")
         self._require((ObjectKind.FLAG, flag))
         if problem := Context(key, kind).error:
             raise ConfigError(f"an override needs a valid context: {problem}")
@@ -171,7 +210,8 @@ class ServerState:
 
         Call it in the event loop of the server if the fault has a duration.
         """
-        is_streaming = any(self.open_streams[endpoint] for endpoint in fault.endpoints)
+        affected = (endpoint for endpoint in fault.endpoints if not fault.changes_only_response_start(endpoint))
+        is_streaming = any(self.open_streams[endpoint] for endpoint in affected)
         injected = self.faults.inject(fault, affects_streams=is_streaming)
         self._changed.send()
         return injected
@@ -221,8 +261,16 @@ class ServerState:
 
     def _apply(self, changes: Mapping[ObjectName, Mapping[str, Any] | None]) -> None:
         self._history.apply(changes)
+        self._notify_edit()
+
+    def _notify_edit(self) -> None:
         self._edited.send()
         self._changed.send()
+
+    def _require_flagd(self) -> FlagdFlags:
+        if self.flagd is None:
+            raise ConfigError("this server serves LaunchDarkly's format: it cannot change to flagd's")
+        return self.flagd
 
     def _require(self, name: ObjectName) -> Mapping[str, Any]:
         written = self._written.get(name)

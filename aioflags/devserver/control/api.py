@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from aioflags.devserver.control.access import CONTROL
 from aioflags.devserver.control.explain import Explainer
 from aioflags.devserver.control.report import StateReport
+from aioflags.devserver.data.flagd_document import read_flagd_document
 from aioflags.devserver.data.objects import not_found_message, read_objects
 from aioflags.devserver.data.warnings import document_warnings, object_warnings
 from aioflags.devserver.decode import decode
@@ -123,12 +124,17 @@ class _Objects:
             raise ConfigError(f"the key of the {self._kind.value} is empty")
         body = _decoded(await _body(request))
         key = request.path_params["key"]
-        self._state.write(read_objects({self._section: {key: body}}))
+        if self._kind is ObjectKind.FLAG:
+            self._state.put(key, body)
+        elif self._state.flagd is None:
+            self._state.write(read_objects({self._section: {key: body}}))
+        else:
+            raise ConfigError("flagd's format has no segments")
         written = self._written(request)
-        return {
-            "written": written,
-            "warnings": await asyncio.to_thread(object_warnings, self._state.document(), self._section, key),
-        }
+        return {"written": written, "warnings": await asyncio.to_thread(self._warnings, self._state.document(), key)}
+
+    def _warnings(self, document: Mapping[str, Mapping[str, Any]], key: str) -> list[str]:
+        return object_warnings(document, self._section, key) if self._state.flagd is None else []
 
     async def delete(self, request: Request) -> None:
         self._written(request)
@@ -167,9 +173,14 @@ class _Control:
             yield HEARTBEAT
 
     async def document(self, _: Request) -> dict[str, Any]:
-        return dict(self._state.document())
+        flagd = self._state.flagd
+        return dict(self._state.document()) if flagd is None else flagd.documents[-1].as_json()
 
     async def replace(self, request: Request) -> dict[str, list[str]]:
+        flagd = self._state.flagd
+        if flagd is not None:
+            self._state.replace(read_flagd_document(await _body(request), source=flagd.documents[-1].source))
+            return {"warnings": []}
         self._state.replace(read_objects(await _body(request)))
         return {"warnings": await asyncio.to_thread(document_warnings, self._state.document())}
 

@@ -8,9 +8,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aioflags.devserver.data.objects import Objects, read_objects
+from aioflags.devserver.data.content import Content, read_content
+from aioflags.devserver.data.flagd_document import is_flagd_document
 from aioflags.devserver.data.warnings import file_warnings
 from aioflags.devserver.state import ServerState
+from aioflags.errors import ConfigError
 from aioflags.protocol.documents.document import DocumentError
 from aioflags.sources.file_watching import Files, follow
 
@@ -27,8 +29,8 @@ class FlagFile:
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", Files([self.path]))
 
-    def read(self) -> Objects:
-        """Read the file, and return its flags and segments.
+    def read(self) -> Content:
+        """Read the file, and return its content.
 
         Raises:
             DocumentError: the file has a mistake.
@@ -41,12 +43,14 @@ class FlagFile:
         ((_, text),) = self.files.read()
         return text
 
-    def objects(self, text: bytes) -> Objects:
-        """The flags and segments in ``text``, the content of the file. Raises :class:`DocumentError`."""
-        return read_objects(text, name=str(self.path))
+    def objects(self, text: bytes) -> Content:
+        """The flags in ``text``, the content of the file, in LaunchDarkly's or flagd's format. Raises :class:`DocumentError`."""
+        return read_content(text, name=str(self.path))
 
     def warnings(self, text: bytes) -> list[str]:
-        """The findings of ``aioflags lint`` in ``text``, the content of the file, one line for each."""
+        """The findings of ``aioflags lint`` in ``text``, the content of the file, one line for each. None for flagd's format."""
+        if is_flagd_document(text, name=str(self.path)):
+            return []
         return file_warnings(str(self.path), text)
 
 
@@ -67,7 +71,11 @@ async def watch(file: FlagFile, state: ServerState, report: Callable[[str], None
                 report(f"{mistake}; serving the data before this mistake")
                 continue
             before = state.version
-            state.replace(objects)
+            try:
+                state.replace(objects)
+            except ConfigError as mistake:
+                report(f"{file.path}: {mistake}")
+                continue
             report(f"{file.path} read again: {'served now' if state.version != before else 'nothing changed'}")
             for warning in await asyncio.to_thread(file.warnings, text):
                 report(warning)

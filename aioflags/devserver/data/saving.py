@@ -30,10 +30,18 @@ def saver(path: Path, state: ServerState) -> Callable[[], Awaitable[str]]:
     async def save() -> str:
         if path.suffix.lower() != _JSON:
             raise ConfigError(f"cannot save to {path}: only {_JSON} files can be saved, since others would lose their comments")
-        await asyncio.to_thread(_replace_file, path, document_text(state.document()))
+        await asyncio.to_thread(_replace_file, path, _text(path, state))
         return str(path)
 
     return save
+
+
+def _text(path: Path, state: ServerState) -> str:
+    """What the file will contain."""
+    if state.flagd is None:
+        return document_text(state.document())
+    document = next(document for document in state.flagd.documents if document.source == str(path))
+    return json.dumps(document.as_json(), indent=2, ensure_ascii=False) + "\n"
 
 
 def document_text(document: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

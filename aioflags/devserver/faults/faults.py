@@ -1,6 +1,6 @@
 """Faults: what goes wrong, on which endpoints, how often and for how long; and the list of injected faults.
 
-``injection.py`` applies them to HTTP responses.
+``injection.py`` applies them to HTTP responses, ``devserver/flagd/injection.py`` to gRPC calls.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Annotated, Any, Final, get_type_hints
 import msgspec
 
 from aioflags.devserver.decode import check_field
-from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.devserver.protocol.endpoints import FLAGD_ENDPOINTS, GRPC_ENDPOINTS, Endpoint
 from aioflags.errors import ConfigError
 from aioflags.runtime.broadcast import Signal
 
-__all__ = ["Fault", "FaultKind", "Faults", "InjectedFault"]
+__all__ = ["Fault", "FaultKind", "Faults", "GrpcCode", "InjectedFault"]
 
 _MAX_RECENT: Final = 100
 
@@ -39,10 +39,40 @@ class FaultKind(StrEnum):
     CLOSE = "close"
 
 
+class GrpcCode(StrEnum):
+    """The statuses of gRPC calls. ``OK`` ends a stream normally."""
+
+    OK = "OK"
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
+    DATA_LOSS = "DATA_LOSS"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+
+
 _FDV2: Final = frozenset({Endpoint.POLL, Endpoint.STREAM})
-_DATA: Final = _FDV2 | {Endpoint.FDV1_POLL, Endpoint.FDV1_STREAM}
+_LAUNCHDARKLY_DATA: Final = _FDV2 | {Endpoint.FDV1_POLL, Endpoint.FDV1_STREAM}
+_DATA: Final = _LAUNCHDARKLY_DATA | FLAGD_ENDPOINTS
+_GRPC_STREAMS: Final = frozenset(endpoint for endpoint in GRPC_ENDPOINTS if endpoint.is_stream)
 _FDV2_ONLY: Final = frozenset({FaultKind.GOODBYE, FaultKind.ERROR})
-_DATA_ONLY: Final = frozenset({FaultKind.DIRECTIVE, FaultKind.MALFORMED, FaultKind.TRUNCATED, FaultKind.DRIP})
+_DATA_ONLY: Final[Mapping[FaultKind, frozenset[Endpoint]]] = {
+    FaultKind.DIRECTIVE: _LAUNCHDARKLY_DATA,
+    FaultKind.MALFORMED: _LAUNCHDARKLY_DATA | {Endpoint.OFREP, Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS},
+    FaultKind.TRUNCATED: _LAUNCHDARKLY_DATA | {Endpoint.OFREP},
+    FaultKind.DRIP: _DATA,
+}
+"""The endpoints on which a kind is possible. Other kinds are possible everywhere."""
 _DEFAULT_ENDPOINTS: Final[frozenset[Endpoint]] = frozenset()
 """``on`` was not given. One shared object, because msgspec recognizes a default by identity when it omits defaults."""
 
@@ -63,6 +93,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         times: how many responses it affects. All open streams together count as one. Default: no limit.
         lasts: for how many seconds it is active; ``for`` in JSON. Default: until it is lifted.
         status: the HTTP status, for ``status``.
+        code: the status of gRPC calls, for ``status``. If it is given, the default of ``on`` is all gRPC methods.
         delay: seconds, for ``delay``.
         rate: bytes per second, for ``drip``.
         ttl: seconds, for the directive, and for a ``goodbye`` that carries the directive.
@@ -78,6 +109,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     times: _Times | None = None
     lasts: _Positive | None = msgspec.field(default=None, name="for")
     status: _Status = 503
+    code: GrpcCode | None = None
     delay: _Positive = 1.0
     rate: _Positive = 50.0
     ttl: _Seconds | None = None
@@ -87,23 +119,36 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def __post_init__(self) -> None:
         for name, shape in _SHAPES.items():
             check_field(name, getattr(self, name), shape)
-        # The two fields that accept strings.
+        # The fields that accept strings.
         msgspec.structs.force_setattr(self, "kind", FaultKind(self.kind))
+        msgspec.structs.force_setattr(self, "code", None if self.code is None else GrpcCode(self.code))
         msgspec.structs.force_setattr(self, "on", frozenset(map(Endpoint, self.on)) if self.on else _DEFAULT_ENDPOINTS)
         if self.kind in _FDV2_ONLY and not self.on <= _FDV2:
             raise ConfigError(f'"{self.kind}" is only possible in FDv2: "on" may contain {Endpoint.POLL} and {Endpoint.STREAM}')
-        if self.kind in _DATA_ONLY and not self.on <= _DATA:
-            raise ConfigError(f'"{self.kind}" is only possible on endpoints with data: {", ".join(sorted(_DATA))}')
+        possible = _DATA_ONLY.get(self.kind, self.on)
+        if not self.on <= possible:
+            raise ConfigError(f'"{self.kind}" is only possible on endpoints with data: {", ".join(sorted(possible))}')
+        if self.code is GrpcCode.OK and not self.on <= _GRPC_STREAMS:
+            raise ConfigError(f'the code OK ends a stream: "on" may contain {" and ".join(sorted(_GRPC_STREAMS))}')
 
     @property
     def endpoints(self) -> frozenset[Endpoint]:
         """The endpoints that it affects."""
-        return self.on or (_FDV2 if self.kind in _FDV2_ONLY or self.kind is FaultKind.DIRECTIVE else _DATA)
+        return self.on or self._default_endpoints()
 
-    @property
-    def only_at_response_start(self) -> bool:
-        """Whether it changes only the start of a response, so that an open stream must end before its client can notice it."""
-        return self.kind in {FaultKind.STATUS, FaultKind.DIRECTIVE}
+    def _default_endpoints(self) -> frozenset[Endpoint]:
+        if self.kind in _FDV2_ONLY or self.kind is FaultKind.DIRECTIVE:
+            return _FDV2
+        if self.code is not None:
+            return _GRPC_STREAMS if self.code is GrpcCode.OK else GRPC_ENDPOINTS
+        return _DATA_ONLY.get(self.kind, _DATA)
+
+    def changes_only_response_start(self, endpoint: Endpoint) -> bool:
+        """Whether it changes only the start of a response, so that an open stream must end before its client can notice it.
+
+        A gRPC stream has its status at its end.
+        """
+        return self.kind is FaultKind.DIRECTIVE or (self.kind is FaultKind.STATUS and endpoint not in GRPC_ENDPOINTS)
 
 
 _SHAPES: Final[Mapping[str, Any]] = get_type_hints(Fault, include_extras=True)
@@ -157,8 +202,7 @@ class Faults:
     def inject(self, fault: Fault, *, affects_streams: bool) -> InjectedFault:
         """Inject a fault. ``affects_streams``: it affects open streams, which count together as one response."""
         self.count += 1
-        used = affects_streams and not fault.only_at_response_start
-        remaining = fault.times if fault.times is None else fault.times - used
+        remaining = fault.times if fault.times is None else fault.times - affects_streams
         injected = InjectedFault(self.count, fault, remaining)
         self._recent.append(injected)
         if injected.is_active:

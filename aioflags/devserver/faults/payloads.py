@@ -17,7 +17,11 @@ __all__ = ["directive_headers", "fault_body", "fault_frame"]
 
 _NO_CHANGES: Final = {"id": "", "target": 0, "intentCode": "none", "reason": "up-to-date"}
 _NO_DATA: Final = {Endpoint.POLL: poll_body([("server-intent", {"payloads": [_NO_CHANGES]})]), Endpoint.FDV1_POLL: b"{}"}
-_MALFORMED_BODY: Final = {Endpoint.POLL: b'{"events": [{"event": ', Endpoint.FDV1_POLL: b'{"flags": {"a": '}
+_MALFORMED_BODY: Final = {
+    Endpoint.POLL: b'{"events": [{"event": ',
+    Endpoint.FDV1_POLL: b'{"flags": {"a": ',
+    Endpoint.OFREP: b'{"key": ',
+}
 _MALFORMED_EVENT: Final = {Endpoint.STREAM: b"event: server-intent\n", Endpoint.FDV1_STREAM: b"event: put\n"}
 
 

@@ -14,7 +14,15 @@ from aioflags.devserver.decode import decode
 from aioflags.devserver.faults.faults import Faults
 from aioflags.errors import ConfigError
 
-DATA = {Endpoint.POLL, Endpoint.STREAM, Endpoint.FDV1_POLL, Endpoint.FDV1_STREAM}
+GRPC = {
+    Endpoint.SYNC_FLAGS,
+    Endpoint.FETCH_ALL_FLAGS,
+    Endpoint.GET_METADATA,
+    Endpoint.EVENT_STREAM,
+    Endpoint.RESOLVE,
+    Endpoint.RESOLVE_ALL,
+}
+DATA = {Endpoint.POLL, Endpoint.STREAM, Endpoint.FDV1_POLL, Endpoint.FDV1_STREAM, Endpoint.OFREP, *GRPC}
 FDV2 = {Endpoint.POLL, Endpoint.STREAM}
 RESET = Fault(kind=FaultKind.RESET)
 
@@ -40,6 +48,11 @@ def numbers(faults: Faults) -> list[int]:
         pytest.param({"kind": "goodbye"}, FDV2, id="a goodbye affects FDv2"),
         pytest.param({"kind": "directive", "on": ["/all"]}, {Endpoint.FDV1_STREAM}, id="the directive on FDv1"),
         pytest.param({"kind": "status", "on": ["/bulk"]}, {Endpoint.EVENTS}, id="a status on the events endpoint"),
+        pytest.param({"kind": "status", "code": "UNAVAILABLE"}, GRPC, id="a code affects all gRPC methods"),
+        pytest.param(
+            {"kind": "status", "code": "OK"}, {Endpoint.SYNC_FLAGS, Endpoint.EVENT_STREAM}, id="the code OK ends gRPC streams"
+        ),
+        pytest.param({"kind": "malformed", "on": ["SyncFlags"]}, {Endpoint.SYNC_FLAGS}, id="malformed flags of flagd"),
     ],
 )
 def test_a_fault_affects_its_endpoints(written: object, endpoints: set[Endpoint]) -> None:
@@ -64,6 +77,21 @@ def test_a_fault_affects_its_endpoints(written: object, endpoints: set[Endpoint]
             {"kind": "status", "status": "503"}, "status: expected whole number, got string", id="a status that is a string"
         ),
         pytest.param({"kind": "goodbye", "on": ["/all"]}, '"goodbye" is only possible in FDv2', id="a goodbye on FDv1"),
+        pytest.param(
+            {"kind": "truncated", "on": ["SyncFlags"]},
+            '"truncated" is only possible on endpoints with data: /all, /ofrep/v1/evaluate/flags',
+            id="a truncated gRPC message",
+        ),
+        pytest.param(
+            {"kind": "status", "code": "OK", "on": ["Resolve"]},
+            'the code OK ends a stream: "on" may contain EventStream and SyncFlags',
+            id="the code OK on a method without stream",
+        ),
+        pytest.param(
+            {"kind": "status", "code": "UNAVAILABEL"},
+            'code: "UNAVAILABEL" is unknown, did you mean "UNAVAILABLE"?',
+            id="an unknown code",
+        ),
         pytest.param(
             {"kind": "malformed", "on": ["/bulk"]},
             '"malformed" is only possible on endpoints with data',
@@ -152,7 +180,6 @@ def test_endpoints_may_be_given_as_paths(on: Any) -> None:
         pytest.param(2, False, RESET, 2, id="two times are two requests"),
         pytest.param(2, True, RESET, 1, id="all open streams together count once"),
         pytest.param(1, True, RESET, 0, id="open streams use up one time"),
-        pytest.param(1, True, Fault(kind=FaultKind.STATUS), 1, id="a status does not count open streams"),
     ],
 )
 def test_a_fault_affects_some_requests(times: int | None, affects_streams: bool, fault: Fault, affected: int) -> None:

@@ -1,0 +1,199 @@
+"""A document in flagd's format: detected, read, and converted to what flagd sends.
+
+Flags with mistakes are kept, because flagd's clients report the mistakes of single flags themselves.
+
+Source: ``flagd.md`` 2.1 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import msgspec
+
+from aioflags.evaluation.jsonlogic.coercion import is_array, is_object
+from aioflags.model.nesting import check_depth
+from aioflags.model.values import type_name
+from aioflags.protocol.documents.document import DocumentError, decoded, joined, plain_json, utf8
+from aioflags.protocol.documents.problems import UNREADABLE, line_and_column, read_problem
+
+__all__ = ["FlagdDocument", "constant_flagd_flag", "is_flagd_document", "read_flagd_document", "read_flagd_flag", "wire_flags"]
+
+_FLAGS: Final = "flags"
+_EVALUATORS: Final = "$evaluators"
+_METADATA: Final = "metadata"
+_FLAGD_PROPERTIES: Final = frozenset({"state", "variants", "defaultVariant", "targeting"})
+_EXACT: Final = 10**21
+"""From here on flagd writes whole numbers with an exponent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagdDocument:
+    """A document in flagd's format, as it was written.
+
+    Args:
+        source: what selectors call it: the path of the file.
+        flags: the flags by key.
+        evaluators: the shared evaluators by name.
+        metadata: the metadata of the flag set.
+        rest: the other properties of the document, for example ``$schema``.
+    """
+
+    flags: Mapping[str, Any]
+    source: str = ""
+    evaluators: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    rest: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def as_json(self) -> dict[str, Any]:
+        """The document as decoded JSON."""
+        sections = {_EVALUATORS: self.evaluators, _METADATA: self.metadata}
+        return {**self.rest, _FLAGS: self.flags, **{name: section for name, section in sections.items() if section}}
+
+
+def is_flagd_document(document: bytes | str | Mapping[str, object], *, name: str | None = None) -> bool:
+    """Whether a document has flagd's format: it has ``$evaluators``, a list of flags, or flags with flagd's properties.
+
+    False for a document that cannot be read.
+    """
+    try:
+        content = _content(document, name)
+    except DocumentError:
+        return False
+    flags = content.get(_FLAGS)
+    if _EVALUATORS in content or is_array(flags) or "flagd" in str(content.get("$schema", "")):
+        return True
+    if not is_object(flags):
+        return False
+    return any(is_object(flag) and not _FLAGD_PROPERTIES.isdisjoint(flag) for flag in flags.values())
+
+
+def read_flagd_document(
+    document: bytes | str | Mapping[str, object], *, name: str | None = None, source: str | None = None
+) -> FlagdDocument:
+    """Read a document in flagd's format.
+
+    Args:
+        document: JSON or YAML text, or decoded JSON.
+        name: the file name, which selects the format and appears in errors.
+        source: what selectors call the document. Default: the file name.
+
+    Raises:
+        DocumentError: the document as a whole cannot be used.
+    """
+    content = _content(document, name)
+    if _FLAGS not in content:
+        raise DocumentError('missing required property "flags"', file=name)
+    flags = content.pop(_FLAGS)
+    if is_array(flags):
+        flags = _by_key(flags, name)
+    sections: dict[str, Any] = {section: content.pop(section, None) or {} for section in (_EVALUATORS, _METADATA)}
+    for section, value in {_FLAGS: flags, **sections}.items():
+        if not is_object(value):
+            raise DocumentError(f"expected object, got {type_name(value)}", file=name, path=section)
+    for key, value in sections[_METADATA].items():
+        if not isinstance(value, str | bool | int | float):
+            problem = f"expected string, number or boolean, got {type_name(value)}"
+            raise DocumentError(problem, file=name, path=joined(_METADATA, key))
+    if "" in flags:
+        raise DocumentError("the key of a flag is empty", file=name, path=_FLAGS)
+    return FlagdDocument(
+        flags=flags,
+        source=(name or "") if source is None else source,
+        evaluators=sections[_EVALUATORS],
+        metadata=sections[_METADATA],
+        rest=content,
+    )
+
+
+def read_flagd_flag(key: str, flag: object) -> Mapping[str, Any]:
+    """One flag as decoded JSON. Raises :class:`DocumentError`."""
+    written = read_flagd_document({_FLAGS: {key: flag}}).flags[key]
+    if not is_object(written):
+        raise DocumentError(f"expected object, got {type_name(written)}", path=joined(_FLAGS, key))
+    return written
+
+
+def wire_flags(document: FlagdDocument) -> dict[str, Any]:
+    """The flags as flagd sends them.
+
+    Metadata are merged, shared evaluators are inserted, an absent default variant is ``""``, and whole numbers have no
+    decimal point.
+    """
+    return {key: _wire_flag(flag, document) for key, flag in document.flags.items()}
+
+
+def constant_flagd_flag(value: object) -> dict[str, Any]:
+    """The flag that serves one value to every context."""
+    return {"state": "ENABLED", "variants": {"value": value}, "defaultVariant": "value"}
+
+
+def _wire_flag(flag: Any, document: FlagdDocument) -> Any:
+    if not is_object(flag):
+        return flag
+    written = flag
+    served: dict[str, Any] = {"defaultVariant": "", **{name: value for name, value in written.items() if value is not None}}
+    if written.get("targeting"):
+        served["targeting"] = _with_evaluators(written["targeting"], document.evaluators)
+    metadata = served.get(_METADATA, {})
+    if is_object(metadata) and (merged := {**document.metadata, **metadata}):
+        served[_METADATA] = merged
+    return _with_whole_numbers({**served, "source": document.source})
+
+
+def _with_evaluators(rule: Any, evaluators: Mapping[str, Any]) -> Any:
+    """The rule with its references replaced. A reference inside an evaluator stays, as flagd's clients do not resolve it."""
+    if is_array(rule):
+        return [_with_evaluators(part, evaluators) for part in rule]
+    if not is_object(rule):
+        return rule
+    parts = rule
+    name = parts.get("$ref")
+    if len(parts) == 1 and isinstance(name, str) and name in evaluators:
+        return evaluators[name]
+    return {key: _with_evaluators(part, evaluators) for key, part in parts.items()}
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    if is_array(value):
+        return [_with_whole_numbers(item) for item in value]
+    if is_object(value):
+        return {key: _with_whole_numbers(item) for key, item in value.items()}
+    return value
+
+
+def _by_key(flags: Any, name: str | None) -> dict[str, Any]:
+    """A list of flags as a mapping. The last flag of a key wins."""
+    by_key: dict[str, Any] = {}
+    for index, flag in enumerate(flags):
+        key: Any = flag.get("key") if is_object(flag) else None
+        if not isinstance(key, str):
+            raise DocumentError('missing required property "key"', file=name, path=f"{_FLAGS}[{index}]")
+        by_key[key] = {property_name: value for property_name, value in flag.items() if property_name != "key"}
+    return by_key
+
+
+def _content(document: bytes | str | Mapping[str, object], name: str | None) -> dict[str, Any]:
+    """The document as decoded JSON. Raises :class:`DocumentError`."""
+    document = decoded(document, name)
+    try:
+        if isinstance(document, Mapping):
+            content: Any = plain_json(document)
+        else:
+            text = utf8(document, name)
+            check_depth(text)
+            content = msgspec.json.decode(text)
+    except DocumentError as error:
+        raise DocumentError(error.problem, file=name, path=error.path, line=error.line, column=error.column) from None
+    except UNREADABLE as error:
+        problem = read_problem(error)
+        text = document.encode(errors="replace") if isinstance(document, str) else bytes(cast("bytes", document))
+        line, column = line_and_column(text, problem.offset) if isinstance(error, msgspec.DecodeError) else (None, None)
+        raise DocumentError(problem.text, file=name, line=line, column=column) from None
+    if not isinstance(content, dict):
+        raise DocumentError(f"expected object, got {type_name(content)}", file=name)
+    return cast("dict[str, Any]", content)

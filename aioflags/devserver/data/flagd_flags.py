@@ -1,0 +1,186 @@
+"""The flags of a server in flagd's format: documents in the order of their priority, edits, and what a selector selects.
+
+Source: ``flagd.md`` 2.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+
+from aioflags.devserver.data.flagd_document import FlagdDocument, wire_flags
+from aioflags.devserver.data.objects import not_found_message
+from aioflags.errors import ConfigError
+from aioflags.evaluation.jsonlogic.coercion import is_object
+from aioflags.model.change import ObjectKind
+from aioflags.model.values import same_json
+from aioflags.runtime.logs import printable
+
+__all__ = ["FlagdFlags", "FlagdSelector", "FlagdView", "read_selector"]
+
+_SOURCE: Final = "source"
+_FLAG_SET: Final = "flagSetId"
+_MAX_VIEWS: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagdSelector:
+    """Which flags a client wants: those of one source, or of one flag set; all of them if both are ``None``.
+
+    A ``flag_set`` of ``""`` selects the flags of no flag set.
+    """
+
+    source: str | None = None
+    flag_set: str | None = None
+
+    def selects(self, flag: Any) -> bool:
+        """Whether the flag, as flagd sends it, is selected."""
+        if self.source is not None:
+            return is_object(flag) and flag["source"] == self.source
+        if self.flag_set is not None:
+            metadata: Any = flag.get("metadata") if is_object(flag) else None
+            return (metadata.get(_FLAG_SET, "") if is_object(metadata) else "") == self.flag_set
+        return True
+
+
+_ALL: Final = FlagdSelector()
+
+
+def read_selector(text: str | None) -> FlagdSelector:
+    """Read a selector: ``flagSetId=ID``, ``source=URI``, or a URI. Raises :class:`ConfigError` for an unknown property."""
+    if not text:
+        return _ALL
+    name, separator, value = text.partition("=")
+    if not separator:
+        return FlagdSelector(source=text)
+    if "," in value or name not in {_SOURCE, _FLAG_SET}:
+        raise ConfigError(f"the selector {printable(text[:100])!r} is invalid: expected {_FLAG_SET}=ID or {_SOURCE}=URI")
+    return FlagdSelector(source=value) if name == _SOURCE else FlagdSelector(flag_set=value)
+
+
+@dataclass(frozen=True)
+class FlagdView:
+    """The flags of a server that one selector selects, as flagd sends them. It does not change.
+
+    ``metadata``: that of the flag set, if all selected flags come from one document.
+    """
+
+    flags: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+    @cached_property
+    def text(self) -> str:
+        """The ``flag_configuration`` that flagd sends."""
+        return msgspec.json.encode({"flags": self.flags}).decode()
+
+    def changes_since(self, old: FlagdView) -> dict[str, str]:
+        """What happened to each flag since that view, in flagd's words: ``write``, ``update`` or ``delete``."""
+        changes = {key: "delete" for key in old.flags if key not in self.flags}
+        for key, flag in self.flags.items():
+            if key not in old.flags:
+                changes[key] = "write"
+            elif _canonical(flag) != _canonical(old.flags[key]):
+                changes[key] = "update"
+        return changes
+
+
+class FlagdFlags:
+    """The documents in flagd's format that a server serves. ``version`` counts the changes.
+
+    ``static_context``: attributes that replace those of every context; sync clients get them, too.
+    """
+
+    def __init__(self, documents: Sequence[FlagdDocument] = ()) -> None:
+        self.version: int = 1
+        self.static_context: Mapping[str, Any] = {}
+        self._documents: dict[str, FlagdDocument] = {document.source: document for document in documents}
+        self._views: dict[FlagdSelector, FlagdView] = {}
+
+    @property
+    def documents(self) -> Sequence[FlagdDocument]:
+        """The documents as they were written, the one with the highest priority last."""
+        return tuple(self._documents.values())
+
+    @property
+    def flags(self) -> Mapping[str, Any]:
+        """All flags as they were written."""
+        return {key: flag for document in self._documents.values() for key, flag in document.flags.items()}
+
+    def view(self, selector: FlagdSelector = _ALL) -> FlagdView:
+        """The flags that the selector selects. If several documents have a flag, the last of them wins."""
+        view = self._views.get(selector)
+        if view is None:
+            selected: dict[str, Any] = {}
+            origins: dict[str, Mapping[str, Any]] = {}
+            for document in self._documents.values():
+                flags = {key: flag for key, flag in wire_flags(document).items() if selector.selects(flag)}
+                selected.update(flags)
+                if flags or selector.source == document.source:
+                    origins[document.source] = document.metadata
+            only: Mapping[str, Any] = next(iter(origins.values())) if len(origins) == 1 else {}
+            if len(self._views) >= _MAX_VIEWS:
+                self._views.clear()
+            view = self._views[selector] = FlagdView(selected, only)
+        return view
+
+    def put_document(self, document: FlagdDocument) -> bool:
+        """Add a document, or replace the one of the same source. Returns whether anything changed."""
+        before = self._documents.get(document.source)
+        if before is not None and same_json(before.as_json(), document.as_json()):  # `==` would call true and 1 equal
+            return False
+        self._documents[document.source] = document
+        self._changed()
+        return True
+
+    def set_static_context(self, attributes: Mapping[str, Any]) -> None:
+        """Replace the static context."""
+        self.static_context = dict(attributes)
+        self._changed()
+
+    def put(self, key: str, flag: Mapping[str, Any]) -> None:
+        """Add a flag to the last document, or replace it in the document that has it."""
+        self._edit(key, flag)
+
+    def delete(self, key: str) -> None:
+        """Delete a flag. Raises :class:`ConfigError` if it does not exist."""
+        self.require(key)
+        self._edit(key, None)
+
+    def flip(self, key: str) -> bool:
+        """Disable an enabled flag, and enable any other. Returns whether it is enabled now.
+
+        Raises :class:`ConfigError` if there is no such flag.
+        """
+        flag = self.require(key)
+        is_enabled = flag.get("state") != "ENABLED"
+        self._edit(key, {**flag, "state": "ENABLED" if is_enabled else "DISABLED"})
+        return is_enabled
+
+    def require(self, key: str) -> Mapping[str, Any]:
+        """The flag as it was written. Raises :class:`ConfigError` if it does not exist, or is not an object."""
+        flags = self.flags
+        if key not in flags:
+            raise ConfigError(not_found_message(ObjectKind.FLAG, key, flags))
+        flag = flags[key]
+        if not is_object(flag):
+            raise ConfigError(f"the flag {key!r} is not an object")
+        return flag
+
+    def _edit(self, key: str, flag: Mapping[str, Any] | None) -> None:
+        source = next((document.source for document in reversed(self.documents) if key in document.flags), None)
+        document = self._documents[source] if source is not None else (self.documents or (FlagdDocument(flags={}),))[-1]
+        flags = {**document.flags, key: flag} if flag is not None else {k: v for k, v in document.flags.items() if k != key}
+        self.put_document(replace(document, flags=flags))
+
+    def _changed(self) -> None:
+        self.version += 1
+        self._views.clear()
+
+
+def _canonical(flag: Any) -> bytes:
+    """Text that is the same for equal JSON: wire flags have no ``1.0``, so that it has only one text for each number."""
+    return msgspec.json.encode(flag, order="sorted")

@@ -1,0 +1,191 @@
+"""Evaluates the served flags for the clients of flagd's evaluation services and of OFREP.
+
+Flags in flagd's format follow flagd's rules. Flags in LaunchDarkly's format follow LaunchDarkly's: ``targetingKey`` is the key of
+the context, ``kind`` its kind, and the variant is the index of the variation.
+
+Source: ``flagd.md`` 5 and 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aioflags.devserver.data.flagd_flags import FlagdFlags, FlagdView, read_selector
+from aioflags.devserver.data.served_snapshot import ServedSnapshot
+from aioflags.devserver.state import ServerState
+from aioflags.evaluation.flagd.context_data import context_data
+from aioflags.evaluation.flagd.targeting import RuleError, Targeting, compile_targeting
+from aioflags.evaluation.jsonlogic.coercion import is_object, to_text
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, ReasonKind
+from aioflags.model.nesting import NestingError
+from aioflags.model.values import is_number
+from aioflags.runtime.clock import now
+
+__all__ = ["Resolution", "ServedEvaluator"]
+
+_TARGETING_KEY: Final = "targetingKey"
+_REASONS: Final = {
+    ReasonKind.OFF: "DISABLED",
+    ReasonKind.FALLTHROUGH: "DEFAULT",
+    ReasonKind.PREREQUISITE_FAILED: "DEFAULT",
+    ReasonKind.TARGET_MATCH: "TARGETING_MATCH",
+    ReasonKind.RULE_MATCH: "TARGETING_MATCH",
+}
+_ERRORS: Final = {
+    ErrorKind.FLAG_NOT_FOUND: "FLAG_NOT_FOUND",
+    ErrorKind.MALFORMED_FLAG: "PARSE_ERROR",
+    ErrorKind.USER_NOT_SPECIFIED: "INVALID_CONTEXT",
+}
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """The outcome of an evaluation, in OpenFeature's words.
+
+    Args:
+        reason: why the flag has its value.
+        value: the value, if ``has_value``.
+        has_value: False: the client uses its own default.
+        variant: the name of the variant.
+        metadata: that of the flag and its flag set.
+        error: the error code; ``None`` for a success.
+        message: the error in words.
+    """
+
+    reason: str
+    value: Any = None
+    has_value: bool = True
+    variant: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    error: str | None = None
+    message: str = ""
+
+
+class ServedEvaluator:
+    """Evaluates the flags of a server. It compiles a rule once for each version of the data."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        self._served = ServedSnapshot(state)
+        self._rules: dict[int, tuple[Any, Targeting]] = {}
+        self._version = -1
+
+    def resolve(self, key: str, context: Mapping[str, Any], selector: str | None = None) -> Resolution:
+        """Evaluate one flag. Raises :class:`ConfigError` for an invalid selector."""
+        if self._state.flagd is None:
+            return self._resolve_launchdarkly(key, _launchdarkly_context(context))
+        return self._resolve_flagd(key, self._state.flagd, self._view(selector), context)
+
+    def resolve_all(self, context: Mapping[str, Any], selector: str | None = None) -> dict[str, Resolution]:
+        """Evaluate all selected flags. Raises :class:`ConfigError` for an invalid selector."""
+        flagd = self._state.flagd
+        if flagd is None:
+            single = _launchdarkly_context(context)
+            return {key: self._resolve_launchdarkly(key, single) for key in self._state.document()["flags"]}
+        view = self._view(selector)
+        return {key: self._resolve_flagd(key, flagd, view, context) for key in view.flags}
+
+    def metadata(self, selector: str | None = None) -> Mapping[str, Any]:
+        """The metadata of the selected flag set. Raises :class:`ConfigError` for an invalid selector."""
+        return {} if self._state.flagd is None else self._view(selector).metadata
+
+    def _view(self, selector: str | None) -> FlagdView:
+        flagd = self._state.flagd
+        assert flagd is not None  # noqa: S101 -- the callers checked it
+        return flagd.view(read_selector(selector))
+
+    # -- LaunchDarkly's format
+
+    def _resolve_launchdarkly(self, key: str, context: Context | None) -> Resolution:
+        if context is None:
+            return _failure("TARGETING_KEY_MISSING", f'the context has no "{_TARGETING_KEY}", which LaunchDarkly\'s rules need')
+        detail = self._served.current().evaluate(key, context, _ABSENT, wanted=object).detail
+        reason = detail.reason
+        if reason.error_kind is not None:
+            problem = context.error or f"{key}: {reason.error_kind.value}"
+            return _failure(_ERRORS.get(reason.error_kind, "GENERAL"), problem)
+        return Resolution(
+            reason="SPLIT" if reason.in_experiment else _REASONS.get(reason.kind, "UNKNOWN"),
+            value=None if detail.value is _ABSENT else detail.value,
+            has_value=detail.value is not _ABSENT,
+            variant=None if detail.variation_index is None else str(detail.variation_index),
+        )
+
+    # -- flagd's format
+
+    def _resolve_flagd(self, key: str, flagd: FlagdFlags, view: FlagdView, context: Mapping[str, Any]) -> Resolution:
+        if key not in view.flags:
+            return _failure("FLAG_NOT_FOUND", f"flag {key!r} not found", view.metadata)
+        flag: Any = view.flags[key]
+        metadata: Mapping[str, Any] = flag.get("metadata", {}) if is_object(flag) else view.metadata
+        if (problem := _problem(flag)) is not None:
+            return _failure("PARSE_ERROR", f"flag {key!r}: {problem}", metadata)
+        if flag["state"] == "DISABLED":
+            return Resolution(reason="DISABLED", has_value=False, metadata=metadata)
+        reason, variant = "STATIC", flag["defaultVariant"] or None
+        if flag.get("targeting"):
+            attributes = {**{name: value for name, value in context.items() if name != _TARGETING_KEY}, **flagd.static_context}
+            try:
+                data = context_data(attributes, context.get(_TARGETING_KEY))
+                chosen = self._rule(key, flag)(data, int(now()))
+            except NestingError as error:
+                return _failure("INVALID_CONTEXT", str(error), metadata)
+            except RuleError as error:
+                return _failure("PARSE_ERROR", f"flag {key!r}: {error}", metadata)
+            if chosen is None:
+                reason = "DEFAULT"
+            elif isinstance(chosen, str | bool) or is_number(chosen):
+                reason, variant = "TARGETING_MATCH", to_text(chosen)
+            else:
+                return _failure("GENERAL", f"flag {key!r}: the rule gives no name of a variant", metadata)
+        if variant is None and reason != "TARGETING_MATCH":
+            return Resolution(reason="DEFAULT", has_value=False, metadata=metadata)
+        if variant not in flag["variants"]:
+            return _failure("GENERAL", f"flag {key!r} has no variant {variant!r}", metadata)
+        return Resolution(reason=reason, value=flag["variants"][variant], variant=variant, metadata=metadata)
+
+    def _rule(self, key: str, flag: Mapping[str, Any]) -> Targeting:
+        if self._version != self._state.version:
+            self._rules.clear()
+            self._version = self._state.version
+        entry = self._rules.get(id(flag))
+        if entry is None:
+            # The entry keeps the flag alive, so that its identity is not used again.
+            entry = self._rules[id(flag)] = (flag, compile_targeting(flag["targeting"], key))
+        return entry[1]
+
+
+def _launchdarkly_context(context: Mapping[str, Any]) -> Context | None:
+    """The context for LaunchDarkly's rules; ``None`` without a key."""
+    key = context.get(_TARGETING_KEY)
+    if not isinstance(key, str) or not key:
+        return None
+    attributes = {name: value for name, value in context.items() if name not in {_TARGETING_KEY, "kind", "key"}}
+    kind = context.get("kind")
+    return Context(key, kind if isinstance(kind, str) else "user", attributes=attributes)
+
+
+def _problem(flag: Any) -> str | None:
+    """Why a flag cannot be evaluated; ``None`` if it can."""
+    if not is_object(flag):
+        return "expected object"
+    written = flag
+    if written.get("state") not in {"ENABLED", "DISABLED"}:
+        return '"state" is neither ENABLED nor DISABLED'
+    if not isinstance(written.get("variants"), Mapping) or not written["variants"]:
+        return '"variants" has no variant'
+    if not isinstance(written.get("defaultVariant"), str):
+        return '"defaultVariant" is not a string'
+    if not isinstance(written.get("targeting", {}), Mapping):
+        return '"targeting" is not an object'
+    if not isinstance(written.get("metadata", {}), Mapping):
+        return '"metadata" is not an object'
+    return None
+
+
+def _failure(error: str, message: str, metadata: Mapping[str, Any] | None = None) -> Resolution:
+    return Resolution(reason="ERROR", has_value=False, metadata=metadata or {}, error=error, message=message)

@@ -1,0 +1,122 @@
+"""Documents in flagd's format: detected, read, and converted to what flagd sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioflags.devserver.data.content import read_content
+from aioflags.devserver.data.flagd_document import FlagdDocument, is_flagd_document, read_flagd_document, wire_flags
+from aioflags.protocol.documents.document import DocumentError
+
+ON = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}
+
+
+@pytest.mark.parametrize(
+    ("document", "name", "expected"),
+    [
+        pytest.param({"flags": {"a": ON}}, None, True, id="a flag with state and variants"),
+        pytest.param({"flags": {"a": {"variants": {}}}}, None, True, id="a flag with variants alone"),
+        pytest.param({"flags": [{"key": "a", **ON}]}, None, True, id="a list of flags"),
+        pytest.param({"flags": {}, "$evaluators": {}}, None, True, id="shared evaluators"),
+        pytest.param({"$schema": "https://flagd.dev/schema/v0/flags.json", "flags": {}}, None, True, id="flagd's schema"),
+        pytest.param("flags:\n  a:\n    state: ENABLED\n", "flags.yaml", True, id="YAML"),
+        pytest.param({"flags": {"a": {"on": True}}}, None, False, id="a flag of LaunchDarkly"),
+        pytest.param({"flagValues": {"a": 1}}, None, False, id="values of LaunchDarkly"),
+        pytest.param({"flags": {}}, None, False, id="no flag"),
+        pytest.param("[", None, False, id="text that is not JSON"),
+        pytest.param("[]", None, False, id="a list"),
+        pytest.param({"flags": 1}, None, False, id="flags of a wrong type"),
+    ],
+)
+def test_the_format_of_a_document_is_detected(document: Any, name: str | None, expected: bool) -> None:
+    assert is_flagd_document(document, name=name) is expected
+
+
+def test_a_document_is_read_in_its_format() -> None:
+    assert isinstance(read_content({"flags": {"a": ON}}), FlagdDocument)
+    assert not isinstance(read_content({"flags": {"a": {"on": True}}}), FlagdDocument)
+
+
+def test_a_document_is_written_as_it_was_read() -> None:
+    written = {
+        "$schema": "https://flagd.dev/schema/v0/flags.json",
+        "flags": {"a": ON},
+        "$evaluators": {"e": {"==": [1, 1]}},
+        "metadata": {"flagSetId": "web"},
+    }
+    assert read_flagd_document(written).as_json() == written
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        pytest.param("{", "flags.json: line 1, column 2: the JSON ends too early", id="incomplete JSON"),
+        pytest.param('{"flags": {"a": nul}}', "flags.json: line 1, column 21: ", id="a syntax error"),
+        pytest.param(b'{"\xff": 1}', "flags.json: ", id="text that is not UTF-8"),
+        pytest.param("[" * 200, "flags.json: nested too deeply", id="JSON that nests too deeply"),
+        pytest.param("[]", "flags.json: expected object, got array", id="a list"),
+        pytest.param({"$evaluators": {}}, 'flags.json: missing required property "flags"', id="no flags"),
+        pytest.param({"flags": "x"}, "flags.json: flags: expected object, got string", id="flags of a wrong type"),
+        pytest.param({"flags": [{"state": "ENABLED"}]}, 'flags.json: flags[0]: missing required property "key"', id="no key"),
+        pytest.param({"flags": {"": ON}}, "flags.json: flags: the key of a flag is empty", id="an empty key"),
+        pytest.param({"flags": {}, "$evaluators": [1]}, "flags.json: $evaluators: expected object, got array", id="evaluators"),
+        pytest.param(
+            {"flags": {}, "metadata": {"a": {}}},
+            "flags.json: metadata.a: expected string, number or boolean, got object",
+            id="metadata",
+        ),
+    ],
+)
+def test_a_mistake_in_the_document_is_reported_with_its_place(document: Any, message: str) -> None:
+    with pytest.raises(DocumentError) as mistake:
+        read_flagd_document(document, name="flags.json")
+    assert str(mistake.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("document", "served"),
+    [
+        pytest.param({"flags": {"a": ON}}, {**ON, "source": "f"}, id="a flag has its source"),
+        pytest.param({"flags": [{"key": "a", **ON}]}, {**ON, "source": "f"}, id="a list of flags is served as an object"),
+        pytest.param(
+            {"flags": {"a": {"state": "ENABLED", "variants": {"n": 0.0, "m": 1.5}}}},
+            {"state": "ENABLED", "variants": {"n": 0, "m": 1.5}, "defaultVariant": "", "source": "f"},
+            id="whole numbers lose their decimal point, an absent default variant is empty",
+        ),
+        pytest.param(
+            {"flags": {"a": {**ON, "defaultVariant": None, "targeting": None}}},
+            {"state": "ENABLED", "variants": ON["variants"], "defaultVariant": "", "source": "f"},
+            id="null is absent",
+        ),
+        pytest.param(
+            {"metadata": {"flagSetId": "web", "v": 1}, "flags": {"a": {**ON, "metadata": {"v": 2}}}},
+            {**ON, "source": "f", "metadata": {"flagSetId": "web", "v": 2}},
+            id="metadata are merged",
+        ),
+        pytest.param(
+            {
+                "$evaluators": {"e": {"==": [{"$ref": "e"}, 1]}},
+                "flags": {"a": {**ON, "targeting": {"if": [{"$ref": "e"}, "on", {"$ref": "x"}]}}},
+            },
+            {**ON, "source": "f", "targeting": {"if": [{"==": [{"$ref": "e"}, 1]}, "on", {"$ref": "x"}]}},
+            id="shared evaluators are inserted, one level deep",
+        ),
+        pytest.param({"flags": {"a": 1, "b": ON}}, 1, id="a flag with a mistake is served"),
+        pytest.param(
+            {"metadata": {"v": 1}, "flags": {"a": {**ON, "metadata": 1}}},
+            {**ON, "source": "f", "metadata": 1},
+            id="metadata with a mistake are served",
+        ),
+        pytest.param(
+            {"flags": {"a": {**ON, "variants": {"big": 1e300}}}},
+            {**ON, "variants": {"big": 1e300}, "source": "f"},
+            id="a huge number keeps its exponent",
+        ),
+    ],
+)
+def test_flags_are_served_as_flagd_sends_them(document: Any, served: Any) -> None:
+    sent = wire_flags(read_flagd_document(document, source="f"))["a"]
+    assert repr(sent) == repr(served) or sent == served
+    assert not isinstance(served, dict) or type(sent.get("variants", {}).get("n")) is type(served["variants"].get("n"))
