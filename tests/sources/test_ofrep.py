@@ -201,10 +201,10 @@ async def test_entries_that_are_not_flags_are_logged(caplog: pytest.LogCaptureFi
         pytest.param({"poll_interval": -1}, "poll_interval: expected a number of seconds, or 0", id="a negative interval"),
         pytest.param({"poll_interval": float("nan")}, "poll_interval: expected a number", id="an interval that is not a number"),
         pytest.param({"context": "anna"}, "context: expected Context or None, got str", id="a context of a wrong type"),
-        pytest.param({"context": Context("a", attributes={"x": object()})}, "context: x: expected a JSON value", id="not JSON"),
+        pytest.param({"context": Context("a", attributes={"x": object()})}, "context: .*x.* JSON", id="not JSON"),
         pytest.param(
             {"context": Context.multi(Context("a"), Context("b", kind="org"))},
-            "context: a context of several kinds",
+            "context: .*several kinds",
             id="several kinds",
         ),
         pytest.param({"endpoint": BASE}, "endpoint: expected OfrepEndpoint, got str", id="no endpoint"),
