@@ -1,9 +1,13 @@
 """A flag server for tests, demonstrations and development without an account: FDv2 and FDv1, polling and streaming.
 
+It also speaks flagd's protocols: OFREP, and with the extra ``flagd`` the gRPC services.
+
 It needs the extra ``server``. The command ``aioflags serve`` starts it.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 try:
     from aioflags.devserver.app import LOOPBACK_HOSTS, create_app
@@ -18,11 +22,14 @@ except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(_message, name=_package) from None
 
 from aioflags.devserver.data.objects import read_objects
-from aioflags.devserver.faults.faults import Fault, FaultKind
+from aioflags.devserver.faults.faults import Fault, FaultKind, GrpcCode
 from aioflags.devserver.faults.scenario import Scenario, play, read_scenario
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
-from aioflags.runtime.lazy import publish
+from aioflags.runtime.lazy import on_demand, publish
+
+if TYPE_CHECKING:
+    from aioflags.devserver.flagd.server import RunningFlagd, serve_flagd
 
 __all__ = [
     "LOOPBACK_HOSTS",
@@ -30,6 +37,8 @@ __all__ = [
     "Fault",
     "FaultKind",
     "FlagFile",
+    "GrpcCode",
+    "RunningFlagd",
     "RunningServer",
     "Scenario",
     "ServerState",
@@ -39,7 +48,12 @@ __all__ = [
     "read_scenario",
     "saver",
     "serve",
+    "serve_flagd",
     "watch",
 ]
 
 publish(__name__, globals(), __all__)
+
+if not TYPE_CHECKING:
+    # They need gRPC, which takes a while to import, and is an extra of its own.
+    __getattr__ = on_demand(__name__, {"aioflags.devserver.flagd.server": ("RunningFlagd", "serve_flagd")})

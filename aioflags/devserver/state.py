@@ -20,7 +20,7 @@ from aioflags.devserver.data.objects import ObjectName, Objects, ServedObject, n
 from aioflags.devserver.data.overrides import Override, apply_overrides, gate_keys
 from aioflags.devserver.events.received import ReceivedEvents
 from aioflags.devserver.faults.faults import Fault, FaultKind, Faults, InjectedFault
-from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.devserver.protocol.endpoints import FLAGD_ENDPOINTS, LAUNCHDARKLY_ENDPOINTS, Endpoint
 from aioflags.errors import ConfigError
 from aioflags.model.change import ObjectKind
 from aioflags.model.context import Context
@@ -52,6 +52,7 @@ class ServerState:
         self.clients: ClientRegistry = ClientRegistry()
         self.events: ReceivedEvents = ReceivedEvents()
         self.faults: Faults = Faults()
+        self._grpc_servers = 0
         self._changed = Signal()
         self._edited = Signal()
         self._history = ObjectHistory()
@@ -286,6 +287,21 @@ class ServerState:
         self._changed.send()
 
     @contextmanager
+    def count_grpc_server(self) -> Generator[None, None, None]:
+        """Count flagd's gRPC services as running until the block ends."""
+        self._grpc_servers += 1
+        try:
+            yield
+        finally:
+            self._grpc_servers -= 1
+
+    @property
+    def endpoints(self) -> frozenset[Endpoint]:
+        """The endpoints that are served."""
+        served = LAUNCHDARKLY_ENDPOINTS if self.flagd is None else frozenset[Endpoint]()
+        return served | (FLAGD_ENDPOINTS if self._grpc_servers else {Endpoint.OFREP})
+
+    @contextmanager
     def count_stream(self, endpoint: Endpoint) -> Generator[None, None, None]:
         """Count a stream as open until the block ends."""
         self.open_streams[endpoint] += 1
@@ -304,6 +320,10 @@ class ServerState:
     async def wait_for_change(self) -> None:
         """Wait for the next edit, injected fault, request, or stream that opens or ends."""
         await self._changed.wait()
+
+    def notify(self) -> None:
+        """Wake all tasks that wait for a change, because something else that they wait for has happened."""
+        self._changed.send()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition is true. It is called again after each change."""

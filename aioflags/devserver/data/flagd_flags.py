@@ -127,6 +127,10 @@ class FlagdFlags:
             view = self._views[selector] = FlagdView(selected, only)
         return view
 
+    def document_text(self) -> str:
+        """The last document as it was written."""
+        return msgspec.json.encode(self.documents[-1].as_json()).decode()
+
     def put_document(self, document: FlagdDocument) -> bool:
         """Add a document, or replace the one of the same source. Returns whether anything changed."""
         before = self._documents.get(document.source)

@@ -26,7 +26,8 @@ class ServedSnapshot:
         """The snapshot of the newest data."""
         if self._version != self._state.version:
             document = {"flags": self._decoded(ObjectKind.FLAG), "segments": self._decoded(ObjectKind.SEGMENT)}
-            self._snapshot = Snapshot.empty().apply(read_document(document))
+            # Applied to the old snapshot, so that definitions that did not change remain the same objects.
+            self._snapshot = self._snapshot.apply(read_document(document))
             self._version = self._state.version
         return self._snapshot
 

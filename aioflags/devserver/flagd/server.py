@@ -1,0 +1,167 @@
+"""Serves flagd's gRPC services on real sockets, in the running event loop. It needs the extra ``flagd``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+try:
+    import grpc
+    import grpc.aio
+    from google.protobuf import struct_pb2 as _struct_pb2  # noqa: F401 -- shows whether protobuf is there
+except ModuleNotFoundError as _missing:
+    _package = {"grpc": "grpcio", "google": "protobuf"}.get((_missing.name or "").partition(".")[0])
+    if _package is None:
+        raise
+    _message = f'flagd\'s gRPC services need {_package}: pip install "aioflags[flagd]"'
+    raise ModuleNotFoundError(_message, name=_missing.name) from None
+
+from aioflags.devserver.faults.faults import FaultKind
+from aioflags.devserver.flagd.relay import Relay
+from aioflags.devserver.flagd.services import ServiceOptions, evaluation_services, sync_service
+from aioflags.devserver.protocol.endpoints import GRPC_ENDPOINTS, Endpoint
+from aioflags.devserver.serve import LOOPBACK
+from aioflags.devserver.state import ServerState
+
+__all__ = ["EVALUATION_PORT", "OFREP_PORT", "SYNC_PORT", "RunningFlagd", "serve_flagd"]
+
+EVALUATION_PORT: Final = 8013
+SYNC_PORT: Final = 8015
+OFREP_PORT: Final = 8016
+"""The ports of flagd. OFREP is a part of the HTTP server."""
+
+_SYNC: Final = frozenset({Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS, Endpoint.GET_METADATA})
+_LAST_MESSAGES: Final = 0.1
+"""Seconds in which streams may send their last message when the server stops."""
+_CLOSE_TIMEOUT: Final = 5.0
+_OPTIONS: Final = ServiceOptions()
+
+if TYPE_CHECKING:
+    _Handlers = Mapping[str, Mapping[str, grpc.RpcMethodHandler[Any, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningFlagd:
+    """The addresses of running gRPC services: ``port`` has the evaluation services, ``sync_port`` the sync service.
+
+    ``socket_path``: the Unix socket with all services, if there is one.
+    """
+
+    host: str
+    port: int
+    sync_port: int
+    socket_path: Path | None = None
+    _relays: list[Relay] = field(default_factory=list[Relay], repr=False)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack, repr=False)
+
+    async def aclose(self) -> None:
+        """Stop before the block of :func:`serve_flagd` ends."""
+        await self._stack.aclose()
+
+    def drop_connections(self) -> int:
+        """Abort every connection, as a failing network would. Returns how many there were."""
+        return sum(relay.cut() for relay in self._relays)
+
+
+@asynccontextmanager
+async def serve_flagd(
+    state: ServerState,
+    *,
+    host: str = LOOPBACK,
+    port: int = 0,
+    sync_port: int = 0,
+    socket_path: Path | None = None,
+    options: ServiceOptions = _OPTIONS,
+    credentials: grpc.ServerCredentials | None = None,
+) -> AsyncGenerator[RunningFlagd, None]:
+    """Serve the flags of ``state`` until the block ends; then streams end, and connections are closed.
+
+    Args:
+        state: the flags and faults.
+        host: the address to bind.
+        port: the port of the evaluation services; 0 takes a free port. flagd has 8013.
+        sync_port: the port of the sync service; 0 takes a free port. flagd has 8015.
+        socket_path: a Unix socket that gets all services.
+        options: how the services behave.
+        credentials: the certificate for TLS.
+
+    Raises:
+        OSError: an address cannot be used.
+    """
+    _keep_grpc_running()
+    closing = asyncio.Event()
+    relays: list[Relay] = []
+    async with AsyncExitStack() as stack:
+
+        async def start(endpoints: frozenset[Endpoint], *, is_socket: bool = False) -> Relay:
+            relay = _Port(state, endpoints).relay
+            handlers: dict[str, Any] = {}
+            if endpoints & _SYNC:
+                handlers |= sync_service(state, options, relay.cut, closing)
+            if endpoints - _SYNC:
+                handlers |= evaluation_services(state, options, relay.cut, closing)
+            relay.target = await stack.enter_async_context(_grpc_server(handlers, None if is_socket else credentials))
+            relays.append(relay)
+            return relay
+
+        evaluation = await start(GRPC_ENDPOINTS - _SYNC)
+        bound = await stack.enter_async_context(evaluation.listen(host, port))
+        sync = await start(_SYNC)
+        bound_sync = await stack.enter_async_context(sync.listen(host, sync_port))
+        if socket_path is not None:
+            both = await start(GRPC_ENDPOINTS, is_socket=True)
+            await stack.enter_async_context(both.listen_on_socket(str(socket_path)))
+        stack.enter_context(state.count_grpc_server())
+
+        async def end_streams() -> None:
+            closing.set()
+            state.notify()
+            with anyio.CancelScope(shield=True):
+                await asyncio.sleep(_LAST_MESSAGES)
+
+        stack.push_async_callback(end_streams)
+        yield RunningFlagd(host, bound, bound_sync, socket_path, relays, stack)
+
+
+@cache
+def _keep_grpc_running() -> None:
+    """Keep gRPC's thread for the rest of the process. Otherwise the end of the last server or channel blocks the event loop."""
+    grpc.aio.init_grpc_aio()
+
+
+class _Port:
+    """The relay of one port, and how fast its connections are now."""
+
+    def __init__(self, state: ServerState, endpoints: frozenset[Endpoint]) -> None:
+        self._state, self._endpoints = state, endpoints
+        self.relay = Relay(self._rate)
+
+    def _rate(self) -> float | None:
+        for injected in self._state.faults.in_effect:
+            if injected.fault.kind is FaultKind.DRIP and injected.fault.endpoints & self._endpoints:
+                return injected.fault.rate
+        return None
+
+
+@asynccontextmanager
+async def _grpc_server(handlers: _Handlers, credentials: grpc.ServerCredentials | None) -> AsyncGenerator[int, None]:
+    """Run a gRPC server on a free port of this machine. Yields the port."""
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(name, dict(methods)) for name, methods in handlers.items()]
+    )
+    address = f"{LOOPBACK}:0"
+    port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+    await server.start()
+    try:
+        yield port
+    finally:
+        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            await server.stop(None)

@@ -1,0 +1,319 @@
+"""flagd's gRPC services: sync.v1, evaluation.v1 and evaluation.v2.
+
+Source: ``flagd.md`` 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import anyio
+import grpc
+from google.protobuf.message import Message
+
+from aioflags.devserver.data.flagd_flags import FlagdFlags, read_selector
+from aioflags.devserver.flagd.evaluation import Resolution, ServedEvaluator
+from aioflags.devserver.flagd.injection import CallFaults, Cut, ServicerContext
+from aioflags.devserver.flagd.served_changes import ServedChanges
+from aioflags.devserver.flagd.structs import from_struct, to_struct
+from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.devserver.state import ServerState
+from aioflags.errors import ConfigError
+from aioflags.evaluation.jsonlogic.coercion import is_object
+from aioflags.model.values import is_number
+from aioflags.transport.flagd_pb import evaluation_v1_pb2, evaluation_v2_pb2, sync_v1_pb2
+
+__all__ = ["ServiceOptions", "evaluation_services", "sync_service"]
+
+_SELECTOR: Final = "flagd-selector"
+_NOT_JSON: Final = '{"flags": {"a": '
+_MAX_INT: Final = 2**63
+_CODES: Final = {
+    "FLAG_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "TYPE_MISMATCH": grpc.StatusCode.INVALID_ARGUMENT,
+    "PARSE_ERROR": grpc.StatusCode.DATA_LOSS,
+    # Not UNKNOWN, which flagd sends for these: clients would retry the call for seconds.
+    "INVALID_CONTEXT": grpc.StatusCode.FAILED_PRECONDITION,
+    "TARGETING_KEY_MISSING": grpc.StatusCode.FAILED_PRECONDITION,
+}
+_NOT_FLAGD: Final = (
+    "the sync service needs flags in flagd's format: LaunchDarkly's rules are not JSONLogic. "
+    "Clients in rpc mode, and of OFREP, can use these flags"
+)
+
+_Respond: TypeAlias = Callable[[Any, ServicerContext, CallFaults], Any]
+_Messages: TypeAlias = Callable[[Any, ServicerContext, CallFaults], AsyncGenerator[Any, None]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOptions:
+    """How the services behave.
+
+    Args:
+        keep_alive: seconds without other messages after which an event stream gets ``keep_alive``.
+        has_metadata: the sync service has the method ``GetMetadata``, which is deprecated.
+        sends_context: sync messages have the static context, as those of flagd since 0.12 have.
+        has_v2: there is the evaluation service v2, which flagd has since 0.14.
+        sends_documents: sync messages have the whole document as it was written, with shared evaluators and metadata; flagd
+            never sends that, but other sync servers do.
+    """
+
+    keep_alive: float = 20.0
+    has_metadata: bool = True
+    sends_context: bool = True
+    has_v2: bool = True
+    sends_documents: bool = False
+
+
+class _Service:
+    """What both services need: the state, and how calls with faults are handled."""
+
+    def __init__(self, state: ServerState, options: ServiceOptions, cut: Cut, closing: asyncio.Event) -> None:
+        self._state, self._options, self._cut, self._closing = state, options, cut, closing
+
+    def _unary(self, endpoint: Endpoint, request_type: Any, respond: _Respond) -> grpc.RpcMethodHandler[Any, Any]:
+        async def handle(request: Any, context: ServicerContext) -> Any:
+            with CallFaults(self._state, endpoint, context, self._cut) as call:
+                await call.begin()
+                try:
+                    return respond(request, context, call)
+                except _AbortError as abort:
+                    await context.abort(abort.code, str(abort))
+                except ConfigError as error:
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+        return grpc.unary_unary_rpc_method_handler(handle, request_type.FromString, _serialized)
+
+    def _stream(
+        self,
+        endpoint: Endpoint,
+        request_type: Any,
+        messages: _Messages,
+        malformed: Callable[[], Any],
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        async def handle(request: Any, context: ServicerContext) -> None:
+            with CallFaults(self._state, endpoint, context, self._cut) as call:
+                if not await call.begin():
+                    return
+                try:
+                    stream = messages(request, context, call)
+                except _AbortError as abort:
+                    await context.abort(abort.code, str(abort))
+                except ConfigError as error:
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                await call.stream(stream, malformed)
+
+        return grpc.unary_stream_rpc_method_handler(handle, request_type.FromString, _serialized)
+
+    async def _next_edit(self, since: int, within: float | None = None) -> bool:
+        """Wait until the data changes or the server stops. Returns False after ``within`` seconds without either."""
+        with anyio.move_on_after(within):
+            while self._state.version == since and not self._closing.is_set():
+                await self._state.wait_for_change()
+            return True
+        return False
+
+
+class _AbortError(Exception):
+    """The call ends with this status."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def sync_service(
+    state: ServerState, options: ServiceOptions, cut: Cut, closing: asyncio.Event
+) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
+    """The methods of the sync service. ``closing`` is set when the server stops."""
+    return {"flagd.sync.v1.FlagSyncService": _SyncService(state, options, cut, closing).methods()}
+
+
+def evaluation_services(
+    state: ServerState, options: ServiceOptions, cut: Cut, closing: asyncio.Event
+) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
+    """The methods of both evaluation services. ``closing`` is set when the server stops."""
+    services = {"flagd.evaluation.v1.Service": _EvaluationService(evaluation_v1_pb2, state, options, cut, closing).methods()}
+    if options.has_v2:
+        services["flagd.evaluation.v2.Service"] = _EvaluationService(evaluation_v2_pb2, state, options, cut, closing).methods()
+    return services
+
+
+class _SyncService(_Service):
+    def methods(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        methods = {
+            "SyncFlags": self._stream(Endpoint.SYNC_FLAGS, sync_v1_pb2.SyncFlagsRequest, self._sync, self._malformed),
+            "FetchAllFlags": self._unary(Endpoint.FETCH_ALL_FLAGS, sync_v1_pb2.FetchAllFlagsRequest, self._fetch_all),
+        }
+        if self._options.has_metadata:
+            methods["GetMetadata"] = self._unary(Endpoint.GET_METADATA, sync_v1_pb2.GetMetadataRequest, self._metadata)
+        return methods
+
+    def _sync(self, request: sync_v1_pb2.SyncFlagsRequest, context: ServicerContext, call: CallFaults) -> AsyncGenerator[Any, None]:
+        self._text(request, context)  # an invalid selector is refused before the stream begins
+        return self._sync_messages(request, context, call)
+
+    async def _sync_messages(
+        self, request: sync_v1_pb2.SyncFlagsRequest, context: ServicerContext, call: CallFaults
+    ) -> AsyncGenerator[Any, None]:
+        if call.is_malformed:
+            yield self._malformed()
+        sent: tuple[str, Mapping[str, Any]] | None = None
+        while not self._closing.is_set():
+            version = self._state.version
+            current = self._text(request, context), self._flagd().static_context
+            if current != sent:
+                yield self._sync_response(*current)
+                call.record_sent("flags")
+                sent = current
+            await self._next_edit(version)
+
+    def _sync_response(self, text: str, static_context: Mapping[str, Any]) -> sync_v1_pb2.SyncFlagsResponse:
+        if not self._options.sends_context:
+            return sync_v1_pb2.SyncFlagsResponse(flag_configuration=text)
+        return sync_v1_pb2.SyncFlagsResponse(flag_configuration=text, sync_context=to_struct(static_context))
+
+    def _malformed(self) -> sync_v1_pb2.SyncFlagsResponse:
+        return sync_v1_pb2.SyncFlagsResponse(flag_configuration=_NOT_JSON)
+
+    def _fetch_all(self, request: sync_v1_pb2.FetchAllFlagsRequest, context: ServicerContext, call: CallFaults) -> Message:
+        text = _NOT_JSON if call.is_malformed else self._text(request, context)
+        call.record_sent("flags")
+        return sync_v1_pb2.FetchAllFlagsResponse(flag_configuration=text)
+
+    def _metadata(self, _: Any, __: ServicerContext, call: CallFaults) -> Message:
+        call.record_sent("metadata")
+        return sync_v1_pb2.GetMetadataResponse(metadata=to_struct(self._flagd().static_context))
+
+    def _text(self, request: sync_v1_pb2.SyncFlagsRequest | sync_v1_pb2.FetchAllFlagsRequest, context: ServicerContext) -> str:
+        """The flags that the request selects. The selector in the header wins over the one in the request."""
+        selector = read_selector(_selector(context) or request.selector)
+        flagd = self._flagd()
+        return flagd.document_text() if self._options.sends_documents else flagd.view(selector).text
+
+    def _flagd(self) -> FlagdFlags:
+        if self._state.flagd is None:
+            raise _AbortError(grpc.StatusCode.FAILED_PRECONDITION, _NOT_FLAGD)
+        return self._state.flagd
+
+
+class _EvaluationService(_Service):
+    """The evaluation service of one version: ``messages`` is the module with its messages."""
+
+    def __init__(self, messages: Any, state: ServerState, options: ServiceOptions, cut: Cut, closing: asyncio.Event) -> None:
+        super().__init__(state, options, cut, closing)
+        self._messages = messages
+        self._evaluator = ServedEvaluator(state)
+
+    def methods(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        messages = self._messages
+        methods = {
+            f"Resolve{name}": self._unary(
+                Endpoint.RESOLVE,
+                getattr(messages, f"Resolve{name}Request"),
+                self._resolve(getattr(messages, f"Resolve{name}Response"), name, convert),
+            )
+            for name, convert in _CONVERSIONS.items()
+        }
+        if hasattr(messages, "ResolveAllRequest"):
+            methods["ResolveAll"] = self._unary(Endpoint.RESOLVE_ALL, messages.ResolveAllRequest, self._resolve_all)
+        methods["EventStream"] = self._stream(Endpoint.EVENT_STREAM, messages.EventStreamRequest, self._events, self._unknown_event)
+        return methods
+
+    def _resolve(self, response_type: Any, type_name: str, convert: Callable[[Any], Any]) -> _Respond:
+        def respond(request: Any, context: ServicerContext, call: CallFaults) -> Any:
+            found = self._evaluator.resolve(request.flag_key, from_struct(request.context), _selector(context))
+            if found.error is not None:
+                raise _AbortError(_CODES.get(found.error, grpc.StatusCode.UNKNOWN), found.message)
+            fields: dict[str, Any] = {}
+            if found.has_value:
+                fields["value"] = convert(found.value)
+                if fields["value"] is None:
+                    raise _AbortError(grpc.StatusCode.INVALID_ARGUMENT, f"flag {request.flag_key!r} is not of type {type_name}")
+            if found.variant is not None:
+                fields["variant"] = found.variant
+            call.record_sent(found.reason)
+            return response_type(reason=found.reason, metadata=to_struct(found.metadata), **fields)
+
+        return respond
+
+    def _resolve_all(self, request: Any, context: ServicerContext, call: CallFaults) -> Any:
+        selector = _selector(context)
+        found = self._evaluator.resolve_all(from_struct(request.context), selector)
+        flags = {key: self._any_flag(resolution) for key, resolution in found.items() if resolution.error is None}
+        call.record_sent("all")
+        return self._messages.ResolveAllResponse(flags=flags, metadata=to_struct(self._evaluator.metadata(selector)))
+
+    def _any_flag(self, found: Resolution) -> Any:
+        fields: dict[str, Any] = {}
+        if found.has_value:
+            value = found.value
+            if isinstance(value, bool):
+                fields["bool_value"] = value
+            elif isinstance(value, str):
+                fields["string_value"] = value
+            elif is_number(value):
+                fields["double_value"] = float(value)
+            elif is_object(value):
+                fields["object_value"] = to_struct(value)
+        return self._messages.AnyFlag(
+            reason=found.reason, variant=found.variant or "", metadata=to_struct(found.metadata), **fields
+        )
+
+    def _events(self, _: Any, context: ServicerContext, call: CallFaults) -> AsyncGenerator[Any, None]:
+        read_selector(_selector(context))  # an invalid selector is refused before the stream begins
+        return self._event_messages(_selector(context), call)
+
+    async def _event_messages(self, selector: str | None, call: CallFaults) -> AsyncGenerator[Any, None]:
+        changes = ServedChanges(self._state, selector)
+        version = self._state.version
+        yield self._event("provider_ready")
+        call.record_sent("provider_ready")
+        while not self._closing.is_set():
+            if not await self._next_edit(version, self._options.keep_alive):
+                yield self._event("keep_alive")
+                continue
+            version = self._state.version
+            if changed := changes.since_last_call():
+                flags = {key: {"type": what} for key, what in changed.items()}
+                yield self._event("configuration_change", {"flags": flags})
+                call.record_sent("configuration_change")
+        yield self._event("provider_shutdown")
+
+    def _event(self, name: str, data: Mapping[str, Any] | None = None) -> Any:
+        return self._messages.EventStreamResponse(type=name, data=to_struct(data or {}))
+
+    def _unknown_event(self) -> Any:
+        return self._event("unknown")
+
+
+def _float(value: Any) -> float | None:
+    return float(value) if is_number(value) else None
+
+
+def _int(value: Any) -> int | None:
+    return int(value) if is_number(value) and value == int(value) and abs(value) < _MAX_INT else None
+
+
+_CONVERSIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "Boolean": lambda value: value if isinstance(value, bool) else None,
+    "String": lambda value: value if isinstance(value, str) else None,
+    "Float": _float,
+    "Int": _int,
+    "Object": lambda value: to_struct(value) if is_object(value) else None,
+}
+"""The value of a flag as a method returns it; ``None`` for a value of another type."""
+
+
+def _selector(context: ServicerContext) -> str | None:
+    for name, value in context.invocation_metadata() or ():
+        if name == _SELECTOR and isinstance(value, str):
+            return value
+    return None
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()
