@@ -113,9 +113,10 @@ class BaseClient(EvaluationMethods, StatusMethods):
                 raise ConfigError("changes: a context needs a key, as in changes(key, context); changes() follows every flag")
             return FlagChanges(self._flag_tracker, self._lifecycle.check_loop)
         key = plain_key(key)
-        subject = self._evaluator.context(context)
-        if subject is None or subject.error is not None:
-            why = subject.error if subject else "none was given, and none is ambient (changes() without a key follows all flags)"
+        given = self._evaluator.context(context)
+        subject = self._holder.snapshot.dialect.subject(given)
+        if subject is None:
+            why = given.error if given else "none was given, and none is ambient (changes() without a key follows all flags)"
             raise ConfigError(f"changes: the context cannot be used: {why}")
 
         def value(snapshot: Snapshot) -> Any:

@@ -78,12 +78,14 @@ class DataAnswers:
             self.recorder.evaluated(key, context, default, evaluation, with_reason=question.with_reason)
         detail = evaluation.detail
         error = detail.reason.error_kind
-        if error is ErrorKind.WRONG_TYPE:
-            if self._log.is_new_wrong_type(key):
-                any_value = snapshot.evaluate(key, context, None, wanted=object, memberships=memberships).detail.value
-                self._log.wrong_type(key, any_value, expected)
-        elif error is not None:
-            self._log.default_served(key, context, error, snapshot.flags)
+        if error is None:
+            return detail
+        dialect = snapshot.dialect
+        if error is not dialect.errors.wrong_type:
+            self._log.default_served(key, context, error, snapshot.flags, message=detail.error_message)
+        elif self._log.is_new_wrong_type(key):
+            any_value = snapshot.evaluate(key, context, None, wanted=object, memberships=memberships).detail.value
+            self._log.wrong_type(key, dialect.mismatch(any_value, expected))
         return detail
 
     async def answer_awaited(self, question: Question) -> EvaluationDetail[Any]:

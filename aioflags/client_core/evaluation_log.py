@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from aioflags.evaluation.value_types import mismatch
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.runtime.logs import Once, printable
@@ -34,9 +33,15 @@ class EvaluationLog:
         """Whether to call :meth:`wrong_type`: true once a flag, so that its value is evaluated only for the line in the log."""
         return self._once[ErrorKind.WRONG_TYPE](key)
 
-    def wrong_type(self, key: str, value: object, expected: type) -> None:
+    def wrong_type(self, key: str, mismatch: str) -> None:
         """Logs the type of a flag's value and the expected one."""
-        self._logger.warning("%s: its value is %s; serving the default", printable(key), mismatch(value, expected))
+        self._logger.warning("%s: its value is %s; serving the default", printable(key), mismatch)
+
+    def server_failed(self, key: str, kind: ErrorKind, message: str | None) -> None:
+        """Logs, once a flag and cause, why a server gave no value. Its message may contain anything, so it is cut."""
+        if self._once[kind]((key, message)):
+            text = f"{kind.value}: {message}" if message else kind.value
+            self._logger.warning("%s: the server gave no value (%s); serving the default", printable(key), printable(text))
 
     def default_served(
         self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = (), *, message: str | None = None
@@ -61,8 +66,8 @@ class EvaluationLog:
                 self._logger.log(logging.WARNING if hint else logging.INFO, "%s: unknown flag; serving the default%s", shown, hint)
             case ErrorKind.PROVIDER_FATAL:
                 self._logger.warning("%s: the service refused this client for good; serving the default", shown)
-            case ErrorKind.INVALID_CONTEXT | ErrorKind.TARGETING_KEY_MISSING | ErrorKind.GENERAL | ErrorKind.PARSE_ERROR:
+            case ErrorKind.INVALID_CONTEXT | ErrorKind.TARGETING_KEY_MISSING | ErrorKind.GENERAL:
                 text = message or kind.value
                 self._logger.warning("%s: %s; serving the default", shown, printable(text))
-            case ErrorKind.WRONG_TYPE | ErrorKind.TYPE_MISMATCH | ErrorKind.MALFORMED_FLAG | ErrorKind.EXCEPTION:
+            case _:
                 pass

@@ -26,12 +26,12 @@ from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_st
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.value_types import EXPECTABLE, MISMATCH, expected_type, fit
+from aioflags.evaluation.value_types import EXPECTABLE, MISMATCH, expected_type
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.hooks.runner import HookRunner
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import DataOrigin, Explanation, ExplanationStep, StepKind
 from aioflags.model.status import Status
 from aioflags.model.values import fresh
@@ -44,7 +44,6 @@ Convert: TypeAlias = "Callable[[EvaluationDetail[Any]], EvaluationDetail[Any]]"
 
 _OVERRIDE: Final = Reason(kind=ReasonKind.OVERRIDE)
 _NO_OVERRIDES: Final[Mapping[str, Any]] = {}
-_WRONG_TYPE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.WRONG_TYPE)
 
 
 class _StateOptions(TypedDict):
@@ -243,12 +242,13 @@ class Evaluator:
         """The override if it has the expected type, otherwise the default."""
         key, default = question.key, self._data.default(question)
         expected = expected_type(default) if question.expect is None else question.expect
-        value = fit(override, expected)
+        dialect = question.snapshot.dialect
+        value = dialect.fit(override, expected)
         if value is not MISMATCH:
             return EvaluationDetail(value, None, _OVERRIDE)
         if self._log.is_new_wrong_type(key):
-            self._log.wrong_type(key, override, expected)
-        return EvaluationDetail(default, None, _WRONG_TYPE)
+            self._log.wrong_type(key, dialect.mismatch(override, expected))
+        return EvaluationDetail(default, None, Reason(kind=ReasonKind.ERROR, error_kind=dialect.errors.wrong_type))
 
     async def prefetch(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
         """Fetches the memberships that any flag may need."""
@@ -318,13 +318,12 @@ class Evaluator:
         context = self.context(context)
         if self._data.is_offline:
             return None
-        if context is None or context.error is not None:
-            self._log.default_served("all flags", context, ErrorKind.USER_NOT_SPECIFIED)
+        subject = snapshot.dialect.subject(context)
+        refusal = snapshot.dialect.errors.unusable_context if subject is None else snapshot.refusal
+        if refusal is not None:
+            self._log.default_served("all flags", context, refusal)
             return None
-        if not snapshot.has_data:
-            self._log.default_served("all flags", context, ErrorKind.CLIENT_NOT_READY)
-            return None
-        return context
+        return subject
 
 
 def _observed(question: Question, detail: EvaluationDetail[Any], overrides: Mapping[str, Any]) -> EvaluationDetail[Any]:

@@ -82,7 +82,7 @@ class RemoteAnswers:
 
     def _logged(self, question: Question, detail: EvaluationDetail[Any]) -> EvaluationDetail[Any]:
         if (error := detail.reason.error_kind) is not None:
-            self._log.default_served(question.key, question.context, error, message=detail.error_message)
+            self._log.server_failed(question.key, error, detail.error_message)
         return detail
 
 
