@@ -162,6 +162,7 @@ class FlagdConfig:
             cert_path=self.cert_path,
             credentials=self.channel_credentials,
             authority=self.default_authority,
+            selector=self.selector,
             deadline=self.deadline,
             retry_backoff=self.retry_backoff,
             retry_backoff_max=self.retry_backoff_max,

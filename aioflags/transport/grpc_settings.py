@@ -29,6 +29,7 @@ __all__ = [
     "CODES",
     "EVALUATION_V1",
     "EVALUATION_V2",
+    "SHORTEST_USUAL_PING",
     "SYNC",
     "ChannelCredentials",
     "ClientInterceptor",
@@ -88,7 +89,7 @@ class GrpcTarget:
     name: str
     authority: str | None = None
     is_local: bool = False
-    """A Unix socket, which is never encrypted."""
+    """The path of a Unix socket, which is never encrypted."""
 
 
 def read_target(*, host: str, port: int, target_uri: str | None, socket_path: str | None) -> GrpcTarget:
@@ -111,7 +112,7 @@ def read_target(*, host: str, port: int, target_uri: str | None, socket_path: st
     if scheme and scheme not in _SCHEMES:
         known = ", ".join(sorted(_SCHEMES | {"envoy"}))
         raise ConfigError(f"target_uri: unknown scheme {scheme!r}; expected one of {known}, or host:port")
-    return GrpcTarget(name=target_uri, is_local=scheme == "unix")
+    return GrpcTarget(name=target_uri)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,7 @@ class GrpcSettings:
     cert_path: str | None = None
     credentials: ChannelCredentials | None = field(default=None, repr=False)
     authority: str | None = None
+    selector: str | None = None
     deadline: float = 0.5
     retry_backoff: float = 1.0
     retry_backoff_max: float = 5.0

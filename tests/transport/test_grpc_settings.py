@@ -24,7 +24,7 @@ TARGET = GrpcTarget(name="localhost:8013")
         pytest.param({"target_uri": "other:2"}, GrpcTarget(name="other:2"), id="a name replaces host and port"),
         pytest.param({"target_uri": "dns:///other:2"}, GrpcTarget(name="dns:///other:2"), id="dns"),
         pytest.param({"target_uri": "ipv4:10.0.0.1:2"}, GrpcTarget(name="ipv4:10.0.0.1:2"), id="ipv4"),
-        pytest.param({"target_uri": "unix:/run/x"}, GrpcTarget(name="unix:/run/x", is_local=True), id="unix"),
+        pytest.param({"target_uri": "unix:/run/x"}, GrpcTarget(name="unix:/run/x"), id="unix"),
         pytest.param({"target_uri": "envoy://h:2/svc"}, GrpcTarget(name="h:2", authority="svc"), id="envoy"),
         pytest.param({"socket_path": "/run/x"}, GrpcTarget(name="unix:///run/x", is_local=True), id="an absolute socket path"),
         pytest.param({"socket_path": "x"}, GrpcTarget(name="unix:x", is_local=True), id="a relative socket path"),

@@ -1,0 +1,129 @@
+"""Converts Python values to protobuf's Struct and back. A Struct has JSON values, and all its numbers are doubles.
+
+Source: ``flagd.md`` 4.3, 7.1.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+
+__all__ = ["EXACT", "from_struct", "to_struct", "whole"]
+
+EXACT: Final = 2**53
+"""Up to here a double represents every whole number."""
+_MAX_DEPTH: Final = 128
+
+
+def to_struct(values: Mapping[str, Any], inexact: Callable[[str], object] = lambda _: None) -> Struct:
+    """The values as a Struct. ``inexact`` gets the name of each value that has a whole number beyond ±2⁵³.
+
+    Raises:
+        ValueError: a Struct cannot represent a value. The message names it.
+    """
+    struct = Struct()
+    for name, value in values.items():
+        target = struct.fields[_name(name, name)]
+        if not _set(target, value, str(name), _MAX_DEPTH):
+            inexact(str(name))
+    return struct
+
+
+def from_struct(struct: Struct) -> dict[str, Any]:
+    """The values of a Struct. Whole numbers become int."""
+    return {name: _value(value) for name, value in struct.fields.items()}
+
+
+def whole(number: float) -> int | float:
+    """The number as an int if it is whole, and small enough to be exact."""
+    return int(number) if number.is_integer() and -EXACT <= number <= EXACT else number
+
+
+def _value(value: Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return from_struct(value.struct_value)
+        case "list_value":
+            return [_value(item) for item in value.list_value.values]
+        case "number_value":
+            return whole(value.number_value)
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None
+
+
+def _set(target: Value, value: Any, name: str, depth: int) -> bool:
+    """Set a field of a Struct. Returns whether its numbers are exact."""
+    if depth == 0:
+        raise ValueError(f"{name}: nested more than {_MAX_DEPTH} levels deep")
+    exact = True
+    if value is None:
+        target.null_value = 0  # type: ignore[assignment]  # the enumeration has this member only, and is a number
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, str):
+        target.string_value = _text(value, name)
+    elif isinstance(value, (int, float)):
+        exact = isinstance(value, float) or -EXACT <= value <= EXACT
+        target.number_value = _number(value, name)
+    elif isinstance(value, dt.datetime):
+        target.string_value = _rfc3339(value)
+    elif isinstance(value, Mapping):
+        # A merge of an empty message: without it an empty object would be no value at all.
+        target.struct_value.SetInParent()
+        for key, item in cast("Mapping[object, Any]", value).items():
+            exact = _set(target.struct_value.fields[_name(key, name)], item, name, depth - 1) and exact
+    elif isinstance(value, (list, tuple)):
+        exact = _set_list(target.list_value, cast("list[Any]", value), name, depth)
+    else:
+        raise ValueError(f"{name}: {type(value).__name__} is not a JSON value")
+    return exact
+
+
+def _set_list(target: ListValue, items: list[Any], name: str, depth: int) -> bool:
+    target.SetInParent()
+    exact = True
+    for item in items:
+        exact = _set(target.values.add(), item, name, depth - 1) and exact
+    return exact
+
+
+def _name(key: object, name: object) -> str:
+    if not isinstance(key, str):
+        raise ValueError(f"{name}: the name {key!r} is not a string")  # noqa: TRY004 -- as above
+    return _text(key, name)
+
+
+def _text(text: str, name: object) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name!r}: the text is not valid Unicode") from None
+    return text
+
+
+def _number(number: float, name: str) -> float:
+    try:
+        double = float(number)
+    except OverflowError:
+        double = math.inf
+    if not math.isfinite(double):
+        raise ValueError(f"{name}: {'nan' if double != double else 'the number'} is not a JSON number")  # noqa: PLR0124 -- NaN
+    return double
+
+
+def _rfc3339(moment: dt.datetime) -> str:
+    """UTC. A time without zone counts as UTC."""
+    if moment.tzinfo is not None:
+        try:
+            moment = moment.astimezone(dt.UTC)
+        except OverflowError:  # in the year 1 or 9999
+            return moment.isoformat()
+    return moment.replace(tzinfo=None).isoformat() + "Z"

@@ -1,0 +1,110 @@
+"""FlagdChannel: the gRPC connection of one client to flagd. gRPC is imported, in a thread, when the channel opens.
+
+Source: ``flagd.md`` 1.4, 2 and 3.7.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from aioflags.errors import ConfigError
+from aioflags.model.defaults import CLOSE_GRACE
+from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.fork import reset_after_fork
+from aioflags.transport.flagd_messages import RpcFailed
+from aioflags.transport.grpc_settings import SHORTEST_USUAL_PING, GrpcSettings
+
+if TYPE_CHECKING:
+    from aioflags.transport.grpc_calls import FlagdCalls
+
+__all__ = ["FlagdChannel", "require_grpc"]
+
+_OPEN_TIMEOUT: Final = 30.0
+"""Seconds to import gRPC and to read a certificate: a network drive may not answer."""
+
+
+def require_grpc() -> None:
+    """Check that the extra ``flagd`` is installed, without an import of it.
+
+    Raises:
+        ConfigError: it is missing.
+    """
+    for module, package in (("grpc", "grpcio"), ("google.protobuf", "protobuf")):
+        try:
+            is_there = find_spec(module) is not None
+        except ModuleNotFoundError:  # there is no package google
+            is_there = False
+        if not is_there:
+            raise ConfigError(f"flagd needs the package {package}: install aioflags[flagd]")
+
+
+class FlagdChannel:
+    """Opens and closes with its first and last user. After that it can be opened again, also on another event loop."""
+
+    def __init__(self, settings: GrpcSettings, logger: logging.Logger) -> None:
+        self.settings: Final = settings
+        self._logger = logger
+        self._thread = SerialThread("aioflags-grpc")
+        self._users = 0
+        self._calls: FlagdCalls | None = None
+        if 0 < settings.keep_alive_time < SHORTEST_USUAL_PING:
+            logger.warning(
+                "keep_alive_time: servers may end connections with pings more often than every %g s", SHORTEST_USUAL_PING
+            )
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the connection is the parent's."""
+        self._users, self._calls = 0, None
+
+    @property
+    def target(self) -> str:
+        """What the channel connects to."""
+        return self.settings.target.name
+
+    @property
+    def calls(self) -> FlagdCalls | None:
+        """The calls of the open channel; ``None`` while it is closed."""
+        return self._calls
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[FlagdCalls, None]:
+        """Keep the channel open, for this block and for others at the same time.
+
+        Raises:
+            ConfigError: the extra ``flagd`` is missing, or the certificate cannot be used.
+            RpcFailed: the certificate was not read in time.
+        """
+        self._users += 1
+        try:
+            yield await self._open()
+        finally:
+            self._users -= 1
+            if self._users <= 0 and (calls := self._calls) is not None:
+                self._users, self._calls = 0, None
+                with anyio.move_on_after(CLOSE_GRACE, shield=True):
+                    await calls.aclose()
+
+    async def _open(self) -> FlagdCalls:
+        if self._calls is None:
+            require_grpc()
+            # In a thread: importing gRPC takes 100 ms, and on a network drive that does not answer reading may hang.
+            try:
+                make = await self._thread.run(lambda: _prepare(self.settings), timeout=_OPEN_TIMEOUT)
+            except TimeoutError as error:
+                raise RpcFailed("UNAVAILABLE", f"the certificate was not read within {_OPEN_TIMEOUT:g} s") from error
+            if self._calls is None:  # no other user was faster
+                self._calls = make()
+        return self._calls
+
+
+def _prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
+    from aioflags.transport.grpc_calls import prepare  # noqa: PLC0415 -- imports gRPC
+
+    return prepare(settings)

@@ -1,0 +1,264 @@
+"""FlagdCalls: the calls of flagd's services over one open channel. This module imports gRPC and protobuf.
+
+Source: ``flagd.md`` 1.4, 2, 3.3.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from aioflags.errors import ConfigError
+from aioflags.runtime.cancellation import StrayCancellationError, contain_cancellation
+from aioflags.runtime.logs import describe_error
+from aioflags.transport.flagd_messages import RpcFailed, ServerEvent, ServerValue, SyncMessage, ValueKind
+from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
+from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
+from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
+from aioflags.transport.flagd_struct import from_struct, to_struct
+from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC, GrpcSettings, channel_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["FlagdCalls", "prepare"]
+
+M = TypeVar("M", bound=Message)
+
+_SELECTOR: Final = "flagd-selector"
+_PROBE: Final = "/aioflags.Probe/Reason"
+"""A method that no server has. See :meth:`FlagdCalls.connect`."""
+_PROBE_TIMEOUT: Final = 1.0
+_USE_DEFAULT: Final = frozenset({"DEFAULT", "DISABLED"})
+"""Reasons that, without a variant, mean that there is no value. Version 1 has no other sign of that."""
+
+
+def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
+    """A function that opens a channel on the running event loop. Reads the certificate: call this one in a thread.
+
+    Raises:
+        ConfigError: the certificate cannot be used.
+    """
+    credentials = _credentials(settings)
+
+    def make() -> FlagdCalls:
+        _keep_grpc_running()
+        name, arguments = settings.target.name, channel_arguments(settings)
+        if credentials is None:
+            channel = grpc.aio.insecure_channel(name, options=arguments, interceptors=settings.interceptors)
+        else:
+            channel = grpc.aio.secure_channel(name, credentials, options=arguments, interceptors=settings.interceptors)
+        return FlagdCalls(channel, settings)
+
+    return make
+
+
+@functools.cache
+def _keep_grpc_running() -> None:
+    """Keep the thread of gRPC until the process ends.
+
+    Without this, gRPC stops it when the last channel of the process is collected: it then blocks the event loop to join the thread,
+    and leaves sockets to the garbage collector, which reports them as unclosed.
+    """
+    grpc.aio.init_grpc_aio()
+
+
+def _credentials(settings: GrpcSettings) -> grpc.ChannelCredentials | None:
+    if settings.target.is_local:
+        return None
+    if settings.credentials is not None:
+        return settings.credentials
+    if not settings.tls:
+        return None
+    return grpc.ssl_channel_credentials(None if settings.cert_path is None else _read_certificates(settings.cert_path))
+
+
+def _read_certificates(path: str) -> bytes:
+    try:
+        text = Path(path).read_bytes()
+        # gRPC would only fail every connection.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.decode("ascii", "replace"))
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        raise ConfigError(f"cert_path: the certificates cannot be used: {describe_error(error)}") from error
+    return text
+
+
+class FlagdCalls:
+    """Calls over one channel, which belongs to the event loop that made it. Calls raise :class:`RpcFailed`."""
+
+    def __init__(self, channel: grpc.aio.Channel, settings: GrpcSettings) -> None:
+        self._channel = channel
+        self._settings = settings
+        self._metadata = () if settings.selector is None else ((_SELECTOR, settings.selector),)
+        self._has_v2 = True
+        """Until a method of version 2 is unknown to the server: for the life of the channel."""
+
+    async def aclose(self) -> None:
+        """Cancel the open calls and close the channel."""
+        await self._channel.close()
+
+    async def connect(self, known: Collection[str]) -> str | None:
+        """Wait until the channel is connected and return ``None``, or return why an attempt failed, unless it is ``known``.
+
+        gRPC reports this reason only to calls that do not wait for a connection. So after a failed attempt a call that gRPC fails
+        at once asks for it; it does not reach a server.
+        """
+        ready, failing = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        with _failures():
+            while (state := self._channel.get_state(try_to_connect=True)) is not ready:
+                if state is failing and (reason := await self._reason()) is not None and reason not in known:
+                    return reason
+                await self._channel.wait_for_state_change(state)
+        return None
+
+    async def _reason(self) -> str | None:
+        try:
+            await cast("Any", self._channel.unary_unary(_PROBE))(b"", timeout=_PROBE_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            return error.details() if error.code() is grpc.StatusCode.UNAVAILABLE else None
+        return None
+
+    # -- flagd.sync.v1
+
+    async def sync_flags(self, *, provider_id: str | None, timeout: float | None) -> AsyncGenerator[SyncMessage, None]:
+        """The messages of a sync stream. Its normal end is the end of the generator."""
+        request = sync.SyncFlagsRequest(provider_id=provider_id or "", selector=self._settings.selector or "")
+        async with aclosing(self._stream(f"/{SYNC}/SyncFlags", request, timeout)) as stream:
+            async for data in stream:
+                message = _parsed(sync.SyncFlagsResponse, data)
+                context = from_struct(message.sync_context) if message.HasField("sync_context") else None
+                yield SyncMessage(flag_configuration=message.flag_configuration, sync_context=context)
+
+    async def get_metadata(self) -> Mapping[str, Any]:
+        """The static context of the server; empty if it does not offer it."""
+        try:
+            data = await self._unary(f"/{SYNC}/GetMetadata", sync.GetMetadataRequest())
+        except RpcFailed as failed:
+            if failed.code == "UNIMPLEMENTED":
+                return {}
+            raise
+        return from_struct(_parsed(sync.GetMetadataResponse, data).metadata)
+
+    # -- flagd.evaluation
+
+    async def events(self, *, timeout: float | None) -> AsyncGenerator[ServerEvent, None]:
+        """The messages of an event stream. Its normal end is the end of the generator."""
+        if self._has_v2:
+            try:
+                async with aclosing(self._events(EVALUATION_V2, v2, timeout)) as events:
+                    async for event in events:
+                        yield event
+                return
+            except RpcFailed as failed:
+                if failed.code != "UNIMPLEMENTED":
+                    raise
+                self._has_v2 = False
+        async with aclosing(self._events(EVALUATION_V1, v1, timeout)) as events:
+            async for event in events:
+                yield event
+
+    async def _events(self, service: str, messages: Any, timeout: float | None) -> AsyncGenerator[ServerEvent, None]:
+        async with aclosing(self._stream(f"/{service}/EventStream", messages.EventStreamRequest(), timeout)) as stream:
+            async for data in stream:
+                message: Any = _parsed(messages.EventStreamResponse, data)
+                yield ServerEvent(type=message.type, data=from_struct(message.data))
+
+    async def resolve(self, kind: ValueKind, key: str, context: Any) -> ServerValue:
+        """The server's evaluation of a flag. ``context`` is what :meth:`as_context` returned."""
+        if self._has_v2:
+            try:
+                return await self._resolve(EVALUATION_V2, kind, key, context)
+            except RpcFailed as failed:
+                if failed.code != "UNIMPLEMENTED":
+                    raise
+                self._has_v2 = False
+        return await self._resolve(EVALUATION_V1, kind, key, context)
+
+    async def _resolve(self, service: str, kind: ValueKind, key: str, context: Any) -> ServerValue:
+        messages: Any = v2 if service == EVALUATION_V2 else v1
+        request = getattr(messages, f"Resolve{kind}Request")(flag_key=key, context=context)
+        data = await self._unary(f"/{service}/Resolve{kind}", request)
+        response: Any = _parsed(getattr(messages, f"Resolve{kind}Response"), data)
+        # In version 1 only an object can be absent.
+        is_set = response.HasField("value") if messages is v2 or kind is ValueKind.OBJECT else True
+        value = from_struct(response.value) if kind is ValueKind.OBJECT else response.value
+        return _server_value(response, value, is_set=is_set)
+
+    async def resolve_all(self, context: Any) -> tuple[dict[str, ServerValue], Mapping[str, Any]]:
+        """The server's evaluations of all flags by key, and the metadata of the flag set. Only version 1 has this call."""
+        data = await self._unary(f"/{EVALUATION_V1}/ResolveAll", v1.ResolveAllRequest(context=context))
+        response = _parsed(v1.ResolveAllResponse, data)
+        return {key: _any_value(flag) for key, flag in response.flags.items()}, from_struct(response.metadata)
+
+    @staticmethod
+    def as_context(values: Mapping[str, Any], inexact: Callable[[str], object]) -> Any:
+        """The context of a call. Raises ``ValueError``: see :func:`to_struct`."""
+        return to_struct(values, inexact)
+
+    # -- calls
+
+    async def _unary(self, method: str, request: Message) -> bytes:
+        call = cast("Any", self._channel.unary_unary(method))
+        with _failures():
+            data: bytes = await call(
+                request.SerializeToString(), timeout=self._settings.deadline or None, metadata=self._metadata, wait_for_ready=True
+            )
+        return data
+
+    async def _stream(self, method: str, request: Message, timeout: float | None) -> AsyncGenerator[bytes, None]:
+        stream = cast("Any", self._channel.unary_stream(method))
+        with _failures():
+            call = stream(request.SerializeToString(), timeout=timeout, metadata=self._metadata, wait_for_ready=True)
+        try:
+            while True:
+                with _failures():
+                    data = await call.read()
+                if data is grpc.aio.EOF:
+                    return
+                yield data
+        finally:
+            call.cancel()
+
+
+@contextmanager
+def _failures() -> Generator[None]:
+    """Raise RpcFailed for what gRPC raises. Calls of a channel that is closed are cancelled, and their tasks are not."""
+    try:
+        with contain_cancellation():
+            yield
+    except grpc.aio.AioRpcError as error:
+        raise RpcFailed(error.code().name, error.details() or "") from error
+    except (StrayCancellationError, grpc.aio.UsageError) as error:
+        raise RpcFailed("CANCELLED", "the channel was closed") from error
+
+
+def _parsed(kind: type[M], data: bytes) -> M:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise RpcFailed("INTERNAL", f"the server sent something else than a {kind.DESCRIPTOR.name}") from error
+
+
+def _any_value(flag: v1.AnyFlag) -> ServerValue:
+    name = flag.WhichOneof("value")
+    value: Any = None if name is None else getattr(flag, name)
+    return _server_value(flag, from_struct(value) if name == "object_value" else value, is_set=name is not None)
+
+
+def _server_value(message: Any, value: Any, *, is_set: bool) -> ServerValue:
+    """``message`` has reason, variant and metadata."""
+    return ServerValue(
+        value=value,
+        has_value=is_set and not (message.reason in _USE_DEFAULT and not message.variant),
+        reason=message.reason,
+        variant=message.variant or None,
+        metadata=from_struct(message.metadata),
+    )

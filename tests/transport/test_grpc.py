@@ -1,0 +1,249 @@
+"""Channels to flagd over real sockets: where they connect, with which certificate, and what they report if they cannot.
+
+Source: ``flagd.md`` 1.4, 1.5 and 3.7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+
+from aioflags.errors import ConfigError
+from aioflags.transport.flagd_messages import RpcFailed, SyncMessage
+from aioflags.transport.grpc import FlagdChannel, require_grpc
+from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC, GrpcSettings, GrpcTarget, read_target
+from tests.support.flagd_server import SILENCE, FlagdServer, flag_set
+
+pytestmark = pytest.mark.real_time
+
+LOGGER = logging.getLogger("aioflags")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FlagdServer]:
+    """A server that streams one flag set."""
+    made = FlagdServer(scripts={f"/{SYNC}/SyncFlags": [[flag_set("{}", region="eu"), SILENCE]]})
+    yield made
+    await made.stop()
+
+
+def channel(target: str | GrpcTarget, **options: Any) -> FlagdChannel:
+    """A channel to a target, with short waits."""
+    made = target if isinstance(target, GrpcTarget) else GrpcTarget(name=target)
+    options = dict[str, Any](retry_backoff=0.05, retry_backoff_max=0.1) | options
+    return FlagdChannel(GrpcSettings(target=made, **options), LOGGER)
+
+
+async def first_message(made: FlagdChannel) -> SyncMessage:
+    """The first message of the sync stream."""
+    async with made.opened() as calls:
+        assert await calls.connect(()) is None
+        stream = calls.sync_flags(provider_id=None, timeout=None)
+        try:
+            return await anext(stream)
+        finally:
+            await stream.aclose()
+
+
+async def failure(made: FlagdChannel) -> str:
+    """Why the first attempt to connect failed."""
+    async with made.opened() as calls:
+        return await asyncio.wait_for(calls.connect(()), 5) or "connected"
+
+
+@asynccontextmanager
+async def listening(answer: bytes | None) -> AsyncGenerator[int]:
+    """The port of a server that answers each connection with bytes; ``None``: with a reset."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read(10)
+            if answer is None:
+                writer.transport.abort()
+            else:
+                writer.write(answer)
+            await reader.read()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    made = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield made.sockets[0].getsockname()[1]
+    finally:
+        made.close()
+
+
+@pytest.mark.holds("FL-13")
+async def test_a_call_succeeds_with_the_retry_policy(server: FlagdServer) -> None:
+    port = await server.start()
+    assert await first_message(channel(f"127.0.0.1:{port}")) == SyncMessage(flag_configuration="{}", sync_context={"region": "eu"})
+
+
+@pytest.mark.holds("FL-12")
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_socket_path_is_connected_in_plaintext(server: FlagdServer, tmp_path: Path, tls: bool) -> None:
+    path = str(tmp_path / "flagd.sock")
+    await server.start(f"unix:{path}")
+    made = channel(read_target(host="x", port=1, target_uri=None, socket_path=path), tls=tls)
+    assert (await first_message(made)).flag_configuration == "{}"
+
+
+def server_credentials(authority: trustme.CA, name: str) -> grpc.ServerCredentials:
+    """A certificate for a server of this name."""
+    certificate = authority.issue_cert(name)
+    chain = b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
+    return grpc.ssl_server_credentials([(certificate.private_key_pem.bytes(), chain)])
+
+
+@pytest.mark.parametrize("by", ["file", "credentials"])
+async def test_a_connection_with_tls(server: FlagdServer, authority: trustme.CA, ca_file: str, by: str) -> None:
+    port = await server.start(credentials=server_credentials(authority, "localhost"))
+    credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    options: dict[str, Any] = {"tls": True, "cert_path": ca_file} if by == "file" else {"credentials": credentials}
+    assert (await first_message(channel(f"localhost:{port}", **options))).flag_configuration == "{}"
+
+
+@pytest.mark.holds("FL-11")
+async def test_envoy_is_asked_for_the_authority(server: FlagdServer, authority: trustme.CA, ca_file: str) -> None:
+    port = await server.start(credentials=server_credentials(authority, "svc"))
+    target = read_target(host="x", port=1, target_uri=f"envoy://localhost:{port}/svc", socket_path=None)
+    # The certificate is for svc alone: the connection succeeds if svc is the authority.
+    assert (await first_message(channel(target, tls=True, cert_path=ca_file))).flag_configuration == "{}"
+
+
+async def test_a_certificate_for_another_name_is_named(server: FlagdServer, authority: trustme.CA, ca_file: str) -> None:
+    port = await server.start(credentials=server_credentials(authority, "other.example"))
+    reason = await failure(channel(f"localhost:{port}", tls=True, cert_path=ca_file))
+    assert "Hostname Verification Check failed" in reason
+
+
+async def test_a_certificate_of_an_unknown_authority_is_reported(server: FlagdServer, ca_file: str) -> None:
+    port = await server.start(credentials=server_credentials(trustme.CA(), "localhost"))
+    assert "CERTIFICATE_VERIFY_FAILED" in await failure(channel(f"localhost:{port}", tls=True, cert_path=ca_file))
+
+
+async def test_a_server_without_tls_is_reported(server: FlagdServer, ca_file: str) -> None:
+    port = await server.start()
+    assert "WRONG_VERSION_NUMBER" in await failure(channel(f"localhost:{port}", tls=True, cert_path=ca_file))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        pytest.param(b"garbage" * 5, "Expected SETTINGS frame", id="garbage"),
+        pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", "http1.x server", id="HTTP/1"),
+        pytest.param(b"", "timed out before receiving SETTINGS frame", id="silence"),
+        pytest.param(None, "127.0.0.1", id="a reset"),
+    ],
+)
+async def test_another_service_on_the_port_is_reported(answer: bytes | None, reason: str) -> None:
+    async with listening(answer) as port:
+        assert reason in await failure(channel(f"127.0.0.1:{port}"))
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        pytest.param("127.0.0.1:1", "Connection refused", id="a closed port"),
+        pytest.param("unix:///nowhere/x", "No such file or directory", id="a socket that does not exist"),
+    ],
+)
+async def test_an_address_without_a_server_is_reported(target: str, reason: str) -> None:
+    assert reason in await failure(channel(target))
+
+
+async def test_a_reason_is_reported_once_and_then_the_channel_connects(server: FlagdServer, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path / 'flagd.sock'}"
+    async with channel(address).opened() as calls:
+        reason = await calls.connect(())
+        assert reason is not None
+        pending = asyncio.ensure_future(calls.connect({reason}))
+        await asyncio.sleep(0.2)
+        assert not pending.done()
+        await server.start(address)
+        assert await asyncio.wait_for(pending, 5) is None
+
+
+async def test_the_server_of_another_service_has_no_such_method() -> None:
+    other = FlagdServer(scripts={f"/{EVALUATION_V2}/EventStream": [[SILENCE]]})
+    port = await other.start()
+    with pytest.raises(RpcFailed, match=r"^UNIMPLEMENTED: "):
+        await first_message(channel(f"127.0.0.1:{port}"))
+    await other.stop()
+
+
+async def test_bytes_that_are_not_a_message_are_reported(server: FlagdServer) -> None:
+    server.scripts[f"/{SYNC}/SyncFlags"] = [[b"\xff\xff\xff"]]
+    port = await server.start()
+    with pytest.raises(RpcFailed, match="INTERNAL: the server sent something else than a SyncFlagsResponse"):
+        await first_message(channel(f"127.0.0.1:{port}"))
+
+
+@pytest.mark.holds("FL-50")
+@pytest.mark.parametrize(("limit", "arrives"), [(64 * 2**20, True), (2**20, False)])
+async def test_a_flag_set_of_twenty_megabytes(server: FlagdServer, limit: int, arrives: bool) -> None:
+    server.scripts[f"/{SYNC}/SyncFlags"] = [[flag_set("x" * 20_000_000), SILENCE]]
+    port = await server.start()
+    made = channel(f"127.0.0.1:{port}", max_message_bytes=limit)
+    if arrives:
+        assert len((await first_message(made)).flag_configuration) == 20_000_000
+    else:
+        with pytest.raises(RpcFailed, match=r"^RESOURCE_EXHAUSTED: "):
+            await first_message(made)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a certificate"])
+async def test_a_certificate_that_cannot_be_used_is_a_config_error(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    made = channel("localhost:1", tls=True, cert_path=str(path))
+    async with AsyncExitStack() as stack:
+        with pytest.raises(ConfigError, match=r"^cert_path: the certificates cannot be used: "):
+            await stack.enter_async_context(made.opened())
+    assert made.calls is None
+
+
+async def test_a_channel_is_open_while_it_has_a_user() -> None:
+    made = channel("localhost:1")
+    async with made.opened() as first, made.opened() as second:
+        assert first is second is made.calls
+    assert made.calls is None
+    async with made.opened() as third:
+        assert third is not first
+
+
+async def test_a_call_ends_when_its_channel_closes() -> None:
+    made = channel("unix:///nowhere/x", deadline=30)
+    async with made.opened() as calls:
+        pending = asyncio.ensure_future(calls.get_metadata())
+        await asyncio.sleep(0.05)
+    with pytest.raises(RpcFailed, match="CANCELLED: the channel was closed"):
+        await pending
+    with pytest.raises(RpcFailed, match="CANCELLED: the channel was closed"):
+        await calls.get_metadata()
+
+
+def test_pings_that_servers_refuse_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    channel("localhost:1", keep_alive_time=5)
+    assert [record.message for record in caplog.records] == [
+        "keep_alive_time: servers may end connections with pings more often than every 30 s"
+    ]
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_grpc()
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(ConfigError, match=r"install aioflags\[flagd\]"):
+        require_grpc()
