@@ -33,7 +33,7 @@ def key_error(key: object) -> str | None:
 
 
 def is_absent(key: object) -> bool:
-    """Whether there is no key: it is ``None`` or empty."""
+    """Whether the key is ``None`` or empty."""
     return key is None or (isinstance(key, str) and not key)
 
 

@@ -123,7 +123,7 @@ class EvaluationDetail(Generic[T_co]):
     Args:
         variant: the name of the variant.
         metadata: what the maintainers of the flag and of its flag set attached to them.
-        error_message: the error in words; ``None`` if there is none, or if its kind says everything.
+        error_message: the error in words; ``None`` without an error, or if its kind says everything.
         is_unnamed: a server sent the value and did not name its variant.
     """
 

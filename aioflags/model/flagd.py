@@ -44,6 +44,7 @@ class FlagdFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):
         evaluators: the shared evaluators of the document that has the flag.
         metadata: the metadata of the flag, with those of its flag set.
         problem: why the flag cannot be evaluated; ``None`` if it can.
+        rule_length: about how many characters the JSON of ``targeting`` has, with the evaluators that it may refer to.
         version: flagd does not number the versions of a flag.
         deleted: present in the data, so not deleted.
     """
@@ -56,5 +57,6 @@ class FlagdFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):
     evaluators: Evaluators = NO_EVALUATORS
     metadata: FlagMetadata = NO_METADATA
     problem: str | None = None
+    rule_length: int = 0
     version: int = 0
     deleted: bool = False

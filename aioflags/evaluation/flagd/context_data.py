@@ -1,40 +1,80 @@
 """The data that rules read: the attributes of the context, and the targeting key.
 
-Source: ``flagd.md`` 5.1.
+Source: ``flagd.md`` 4.7 and 5.1.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from aioflags.evaluation.jsonlogic.coercion import is_array, is_object
+from aioflags.model.context import Context
 from aioflags.model.nesting import SCALARS, check_value_depth
+from aioflags.model.values import plain_text
 
-__all__ = ["context_data"]
+__all__ = ["NotJsonError", "context_data", "data_of"]
+
+_NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 
 
-def context_data(attributes: Mapping[str, Any], targeting_key: str | None) -> dict[str, Any]:
+class NotJsonError(ValueError):
+    """A context that is not JSON, so that rules cannot read it. The message names the attribute, and not its value."""
+
+
+def data_of(context: Context, static: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a context, from memory if it was made for the same object ``static`` before. Do not change it.
+
+    ``static`` has attributes that hide those of the context with the same name.
+
+    Raises:
+        NotJsonError: the context cannot be represented as JSON, has several kinds, or is invalid.
+    """
+    derived = context.derived
+    if derived is not None and derived[0] is static:
+        kept: dict[str, Any] = derived[1]
+        return kept
+    if context.error is not None and not context.is_keyless:
+        raise NotJsonError(f"the context cannot be used: {context.error}")
+    if context.members is not None:
+        raise NotJsonError("the context has several kinds, so it has no targeting key; use a context of one kind")
+    properties: dict[str, Any] = {}
+    if context.name is not None:
+        properties["name"] = context.name
+    if context.anonymous:
+        properties["anonymous"] = True
+    attributes = {**properties, **context.attributes} if properties else context.attributes
+    data = context_data(attributes, context.key or None, static)
+    context.keep(static, data)
+    return data
+
+
+def context_data(
+    attributes: Mapping[str, Any], targeting_key: str | None, static: Mapping[str, Any] = _NO_ATTRIBUTES
+) -> dict[str, Any]:
     """The data of a context. Datetimes become texts in UTC; other values are used as they are, without a copy.
 
     ``targetingKey`` is always there, and null without a key. An attribute of that name is hidden.
 
     Raises:
-        NestingError: An attribute nests more than 128 levels deep.
+        NotJsonError: an attribute is not JSON, or nests more than 128 levels deep.
     """
-    data = dict(attributes)
-    for name, value in attributes.items():
+    data = {**attributes, **static}
+    for name, value in data.items():
         if value.__class__ not in SCALARS:
-            check_value_depth(value)
-            data[name] = _json(value)
+            try:
+                check_value_depth(value)
+                data[name] = _json(value)
+            except ValueError as error:
+                raise NotJsonError(f"the attribute {plain_text(str(name))!r:.100} {error}") from None
     data["targetingKey"] = targeting_key
     return data
 
 
 def _json(value: Any) -> Any:
     """The value with datetimes as texts. A container without datetimes is returned as it is."""
-    if value.__class__ in SCALARS:
+    if value.__class__ in SCALARS or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, dt.datetime):
         return _utc(value)
@@ -42,9 +82,15 @@ def _json(value: Any) -> Any:
         elements = [_json(element) for element in value]
         return elements if _differ(elements, value) else value
     if is_object(value):
-        members = {name: _json(element) for name, element in value.items()}
+        members = {_name(name): _json(element) for name, element in value.items()}
         return members if _differ(members.values(), value.values()) else value
-    return value
+    raise NotJsonError(f"is not JSON: it contains a value of the type {type(value).__name__:.100}")
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise NotJsonError(f"is not JSON: an object in it has a name of the type {type(name).__name__:.100}")
+    return name
 
 
 def _differ(new: Any, old: Any) -> bool:

@@ -13,11 +13,18 @@ from typing import Any, Final, TypeAlias
 from aioflags.evaluation.flagd.affixes import AFFIXES
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS, fractional
 from aioflags.evaluation.flagd.sem_ver import SEM_VER
-from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, STANDARD_OPERATORS, SharedRules, compile_rule, unknown_operator
+from aioflags.evaluation.jsonlogic.compiler import (
+    NOTHING_SHARED,
+    STANDARD_OPERATORS,
+    CompiledRule,
+    SharedRules,
+    compile_rule,
+    unknown_operator,
+)
 from aioflags.evaluation.jsonlogic.expressions import Expression, Operator, Site, literal
 from aioflags.evaluation.jsonlogic.work import RuleError
 
-__all__ = ["RuleError", "Targeting", "compile_targeting"]
+__all__ = ["RuleError", "Targeting", "compile_targeting", "compile_timed"]
 
 Targeting: TypeAlias = Callable[[Mapping[str, Any], int], Any]
 """The result of a flag's rule. Arguments: the data of the context, and the Unix time in whole seconds.
@@ -45,6 +52,29 @@ def compile_targeting(
     Raises:
         RuleError: The rule nests more than 128 levels deep.
     """
+    compiled = _compiled(rule, flag_key, fractional_version, shared)
+    evaluate = compiled.rule
+    if not compiled.may_read(_FLAGD):
+        return lambda data, timestamp: evaluate(data)
+    return lambda data, timestamp: evaluate({**data, _FLAGD: {"flagKey": flag_key, "timestamp": timestamp}})
+
+
+def compile_timed(
+    rule: Any, flag_key: str, fractional_version: int, shared: SharedRules, now_ms: Callable[[], int]
+) -> Callable[[Mapping[str, Any]], Any]:
+    """Compile the rule of a flag to a function of the data alone.
+
+    It calls ``now_ms``, which returns the Unix time in milliseconds, once for each evaluation if the rule may read the time. The
+    other parameters and the exceptions are those of :func:`compile_targeting`.
+    """
+    compiled = _compiled(rule, flag_key, fractional_version, shared)
+    evaluate = compiled.rule
+    if not compiled.may_read(_FLAGD):
+        return evaluate
+    return lambda data: evaluate({**data, _FLAGD: {"flagKey": flag_key, "timestamp": now_ms() // 1000}})
+
+
+def _compiled(rule: Any, flag_key: str, fractional_version: int, shared: SharedRules) -> CompiledRule:
     if fractional_version not in VERSIONS:
         raise ValueError(f"expected 2 or 3 as version of fractional, got {fractional_version!r}")
     operators = {
@@ -52,15 +82,7 @@ def compile_targeting(
         "var": Operator(_var(flag_key)),
         "fractional": fractional(flag_key, fractional_version),
     }
-    compiled = compile_rule(rule, operators, shared)
-    evaluate = compiled.rule
-    if not compiled.may_read(_FLAGD):
-        return lambda data, timestamp: evaluate(data)
-
-    def with_flagd(data: Mapping[str, Any], timestamp: int) -> Any:
-        return evaluate({**data, _FLAGD: {"flagKey": flag_key, "timestamp": timestamp}})
-
-    return with_flagd
+    return compile_rule(rule, operators, shared)
 
 
 def _var(flag_key: str) -> Callable[[Sequence[Expression], Site], Expression]:

@@ -38,6 +38,8 @@ STANDARD_OPERATORS: Final[Mapping[str, Operator]] = {
     **ARRAYS,
 }
 """The operators of JSONLogic. A dialect passes a table of these and its own to :func:`compile_rule`."""
+MAX_OPERATIONS: Final = 1 << 20
+"""The most operations of a rule. A part that occurs several times counts each time. Their evaluation takes about a second."""
 _SHOWN: Final = 100
 
 
@@ -135,7 +137,7 @@ def compile_rule(
             operators that set :attr:`Site.is_bound`.
 
     Raises:
-        RuleError: The rule nests more than 128 levels deep.
+        RuleError: The rule nests more than 128 levels deep, or has more than a million operations.
     """
     part = _Compilation(operators, shared).run(rule)
     run = metered if part.site.has_loop or part.size > UNMETERED_SIZE else guarded
@@ -145,11 +147,13 @@ def compile_rule(
 class _Compilation:
     """One run of the compiler."""
 
-    __slots__ = ("_operators", "_shared", "_stack")
+    __slots__ = ("_bound", "_operators", "_shared", "_stack")
 
     def __init__(self, operators: Mapping[str, Operator], shared: SharedRules) -> None:
         self._operators = operators
         self._shared = shared
+        # The shared parts that hold for one flag only. They may occur often in its rule, so they are compiled once, too.
+        self._bound: dict[tuple[int, bool], _Part] = {}
         self._stack: list[_Frame] = []
 
     def run(self, rule: Any) -> _Part:
@@ -174,7 +178,8 @@ class _Compilation:
         in_loop = frame.in_loop or frame.loop_argument == len(frame.done)
         site, depth = frame.site, frame.depth
         if id(item) in self._shared.ids:
-            if (compiled := self._shared.get(item, in_loop=in_loop)) is not None:
+            compiled = self._shared.get(item, in_loop=in_loop) or self._bound.get((id(item), in_loop))
+            if compiled is not None:
                 self._take(frame, compiled)
                 return False
             site = Site(in_loop=in_loop)
@@ -207,6 +212,7 @@ class _Compilation:
         part = _Part(expression, frame.levels + frame.own_levels, size, site)
         if site is not outer.site:
             self._shared.add(frame.source, part)
+            self._bound[id(frame.source), frame.in_loop] = part
         self._take(outer, part)
 
     def _take(self, frame: _Frame, part: _Part) -> None:
@@ -218,6 +224,8 @@ class _Compilation:
         frame.done.append(part.expression)
         frame.levels = max(frame.levels, part.levels)
         frame.size += part.size
+        if frame.size > MAX_OPERATIONS:
+            raise RuleError(f"the rule is too much work: more than {MAX_OPERATIONS} operations")
         site, inner = frame.site, part.site
         if inner is not site:
             site.has_loop |= inner.has_loop

@@ -18,13 +18,11 @@ __all__ = ["VARIABLES", "member"]
 
 
 def member(value: Any, name: str) -> Any:
-    """A member of an object, an element of an array, or the ``length`` of an array or text; otherwise null."""
+    """A member of an object, an element of an array, a character of a text, or the ``length`` of both; otherwise null."""
     kind = kind_of(value)
-    if kind is Kind.ARRAY:
+    if kind is Kind.ARRAY or kind is Kind.TEXT:
         if _is_index(name):
             return value[int(name)] if int(name) < len(value) else None
-        return len(value) if name == "length" else None
-    if kind is Kind.TEXT:
         return len(value) if name == "length" else None
     return value.get(name) if is_object(value) else None
 

@@ -45,7 +45,7 @@ SEEDED = [
 
 @pytest.mark.parametrize(
     ("email", "head", "hash_3", "variant_3", "hash_2", "variant_2"),
-    [pytest.param(*row[1:], id=f"{row[0]}: {row[1]}") for row in SEEDED],
+    [pytest.param(*row[1:], id=f"FL-53 {row[0]}: {row[1]}") for row in SEEDED],
 )
 def test_a_text_is_a_seed(email: str, head: str, hash_3: int, variant_3: str, hash_2: int, variant_2: str) -> None:
     text = "checkout-v2" + email
@@ -178,7 +178,8 @@ def test_a_huge_integer_is_encoded_as_a_float() -> None:
     assert encode(-(2**63) - 1) == bytes.fromhex("fadf000000")
 
 
-def test_54_shares_follow_the_weights() -> None:
+@pytest.mark.holds("FL-54")
+def test_shares_follow_the_weights() -> None:
     """With a fifth of the keys of the scenario, which is enough for its limits: they are five standard deviations."""
     rule = compile_targeting({"fractional": [["a", 1], ["b", 1], ["c", 2]]}, "flag")
     generator = random.Random(54)
@@ -191,8 +192,8 @@ def test_54_shares_follow_the_weights() -> None:
     assert variants["c"] / count == pytest.approx(0.5, abs=0.005)
 
 
-@pytest.mark.parametrize("version", [2, 3])
-def test_55_two_flags_divide_the_same_keys_independently(version: int) -> None:
+@pytest.mark.parametrize("version", [pytest.param(2, id="FL-55 version 2"), pytest.param(3, id="FL-55 version 3")])
+def test_two_flags_divide_the_same_keys_independently(version: int) -> None:
     one, other = (compile_targeting({"fractional": [["a"], ["b"]]}, flag, version) for flag in ("one", "other"))
     count = 20_000
 

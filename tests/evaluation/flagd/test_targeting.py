@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.flagd.context_data import context_data
+from aioflags.evaluation.flagd.context_data import NotJsonError, context_data
 from aioflags.evaluation.flagd.targeting import RuleError, compile_targeting
-from aioflags.model.nesting import NestingError
 
 NOW = 1_700_000_000
 NAIVE = dt.datetime(2026, 5, 4, tzinfo=dt.UTC).replace(tzinfo=None)
@@ -76,7 +75,7 @@ def test_a_context_that_nests_too_deeply_is_refused() -> None:
     for _ in range(129):
         value = [value]
 
-    with pytest.raises(NestingError):
+    with pytest.raises(NotJsonError, match="'value' nested too deeply"):
         context_data({"value": value}, None)
 
 

@@ -1,0 +1,94 @@
+"""The dialect of flagd: flags with named variants and a targeting rule in JSONLogic.
+
+Source: ``flagd.md`` 4 and 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
+from aioflags.evaluation.dialect import Comparison, Dialect
+from aioflags.evaluation.flagd.evaluators import FlagComparison, resolved
+from aioflags.evaluation.flagd.flags import always, compile_flag
+from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
+from aioflags.evaluation.flagd.targeting import compile_timed
+from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, SharedRules
+from aioflags.evaluation.openfeature_dialect import OpenFeatureDialect
+from aioflags.model.flagd import Evaluators, FlagdFlag
+from aioflags.model.nesting import SCALARS
+from aioflags.model.values import type_name
+from aioflags.runtime.clock import now_ms
+
+__all__ = ["SLOW_RULE_LENGTH", "flagd_dialect"]
+
+SLOW_RULE_LENGTH: Final = 50_000
+"""In characters of JSON. Shorter rules compile in some milliseconds."""
+
+
+def flagd_dialect(fractional_version: int = LATEST_VERSION, *, now_ms: Callable[[], int] = now_ms) -> Dialect:
+    """The dialect of flagd.
+
+    Args:
+        fractional_version: how ``fractional`` hashes, 2 or 3. It must be that of the server if both evaluate the same flags.
+        now_ms: returns the Unix time in milliseconds, for rules that read ``$flagd.timestamp``.
+
+    Raises:
+        ValueError: ``fractional_version`` is another number.
+    """
+    if fractional_version not in VERSIONS:
+        raise ValueError(f"expected 2 or 3 as version of fractional, got {fractional_version!r}")
+    return _FlagdDialect(fractional_version, now_ms)
+
+
+class _FlagdDialect(OpenFeatureDialect):
+    name = "flagd"
+    reports_problems = True
+
+    def __init__(self, fractional_version: int, now_ms: Callable[[], int]) -> None:
+        self._fractional_version = fractional_version
+        self._now_ms = now_ms
+        self._shared: WeakKeyDictionary[Evaluators, SharedRules] = WeakKeyDictionary()
+
+    def flag(self, definition: FlagdFlag, note: ReportProblem) -> CompiledFlag:
+        try:
+            return compile_flag(definition, self._compile_rule)
+        except RecursionError:
+            raise
+        except Exception as problem:  # noqa: BLE001  # any error concerns this flag only
+            answer = self.malformed(f"does not compile: {problem!r}")
+            return CompiledFlag(definition.key, definition.version, always(answer))
+
+    def _compile_rule(self, flag: FlagdFlag) -> Callable[[Mapping[str, Any]], Any]:
+        rule = resolved(flag.targeting, flag.evaluators.rules)
+        shared = NOTHING_SHARED if rule is flag.targeting else self._shared_rules(flag.evaluators)
+        return compile_timed(rule, flag.key, self._fractional_version, shared, self._now_ms)
+
+    def _shared_rules(self, evaluators: Evaluators) -> SharedRules:
+        """The compiled evaluators of a document. Two threads that ask at the same time may get two objects, which does no harm."""
+        shared = self._shared.get(evaluators)
+        if shared is None:
+            # A scalar may be the same object as one elsewhere in a rule.
+            shared = SharedRules(rule for rule in evaluators.rules.values() if rule.__class__ not in SCALARS)
+            self._shared[evaluators] = shared
+        return shared
+
+    def comparison(self) -> Comparison:
+        return FlagComparison()
+
+    def is_slow(self, definition: FlagdFlag | None) -> bool:
+        return definition is not None and definition.rule_length > SLOW_RULE_LENGTH
+
+    def problems(self, definition: FlagdFlag | None) -> Iterator[str]:
+        if definition is None:
+            return
+        if definition.problem is not None:
+            yield f"is malformed: {definition.problem}"
+            return
+        if definition.default_variant is not None and definition.default_variant not in definition.variants:
+            yield f"has the default variant {definition.default_variant!r}, which does not exist"
+        kinds = {type_name(value) for value in definition.variants.values()}
+        if len(kinds) > 1:
+            yield f"has variants of several types: {', '.join(sorted(kinds))}"

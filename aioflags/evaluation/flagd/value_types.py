@@ -1,0 +1,48 @@
+"""Value types: whether the value of a flag has the type that the caller expects. No conversion loses anything.
+
+Source: ``flagd.md`` 5.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from aioflags.evaluation import value_types
+from aioflags.evaluation.value_types import MISMATCH
+from aioflags.model.values import fresh, is_array, is_number
+
+__all__ = ["fit", "mismatch"]
+
+
+def fit(value: Any, expected: type) -> Any:
+    """``value`` converted to the expected type, or :data:`MISMATCH`. Arrays and objects are copied.
+
+    ``int`` accepts a number without a fraction, ``float`` any number. A boolean is not a number. ``dict`` accepts an object or an
+    array, because both are objects in OpenFeature; ``list`` an array; and a type not named here any value.
+    """
+    convert = _CONVERSIONS.get(expected)
+    return fresh(value) if convert is None else convert(value)
+
+
+def mismatch(value: object, expected: type) -> str:
+    """Describes a mismatch without showing the value: "a boolean where a string is asked for"."""
+    if expected is int and is_number(value):
+        return "a number with a fraction where an integer is asked for"
+    return value_types.mismatch(value, expected)
+
+
+def _as_int(value: Any) -> Any:
+    if not is_number(value) or (isinstance(value, float) and not value.is_integer()):
+        return MISMATCH
+    return int(value)
+
+
+_CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    bool: lambda value: value_types.fit(value, bool),
+    int: _as_int,
+    float: lambda value: value_types.fit(value, float),
+    str: lambda value: value_types.fit(value, str),
+    dict: lambda value: fresh(value) if isinstance(value, Mapping) or is_array(value) else MISMATCH,
+    list: lambda value: value_types.fit(value, list),
+}

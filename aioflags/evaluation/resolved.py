@@ -1,0 +1,51 @@
+"""RESOLVED: the dialect of flags that a server evaluated. Every context gets the server's answer.
+
+Source: ``flagd.md`` 7.1 and 9.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aioflags.evaluation.answers import Answer
+from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
+from aioflags.evaluation.dialect import Comparison, Dialect
+from aioflags.evaluation.named_answers import default_answer, error_answer, reason_of, variant_answer
+from aioflags.evaluation.openfeature_dialect import OpenFeatureDialect
+from aioflags.model.resolved import ResolvedFlag
+from aioflags.model.values import same_json
+
+__all__ = ["RESOLVED"]
+
+
+class _ResolvedDialect(OpenFeatureDialect):
+    name = "resolved"
+
+    def flag(self, definition: ResolvedFlag, note: ReportProblem) -> CompiledFlag:
+        answer = _answer(definition)
+        return CompiledFlag(definition.key, definition.version, lambda context, scope: answer)
+
+    def comparison(self) -> Comparison:
+        return _is_same
+
+
+def _answer(flag: ResolvedFlag) -> Answer:
+    if flag.error is not None:
+        return error_answer(flag.error, flag.error_message, flag.metadata)
+    reason = reason_of(flag.reason)
+    if not flag.has_value:
+        return default_answer(reason, flag.metadata)
+    return variant_answer(flag.value, flag.variant, reason, flag.metadata)
+
+
+def _is_same(present: ResolvedFlag, new: ResolvedFlag) -> bool:
+    """Whether the server's answers are the same, by JSON value."""
+    return (
+        (present.has_value, present.variant, present.reason, present.error, present.error_message)
+        == (new.has_value, new.variant, new.reason, new.error, new.error_message)
+        and same_json(present.value, new.value)
+        and same_json(present.metadata, new.metadata)
+    )
+
+
+RESOLVED: Final[Dialect] = _ResolvedDialect()

@@ -1,0 +1,202 @@
+"""flagd: reads a flag set, that is a JSON document with flags, shared evaluators and metadata.
+
+Source: ``flagd.md`` 4.1 to 4.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.flagd import NO_EVALUATORS, Evaluators, FlagdFlag
+from aioflags.model.metadata import FlagMetadata, MetadataValue
+from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth, is_too_deep
+from aioflags.model.values import type_name
+from aioflags.protocol.documents.problems import UNREADABLE, located_problem, read_problem
+from aioflags.runtime.cooperative import Budget, Cooperative
+from aioflags.runtime.logs import printable
+
+__all__ = ["FlagSetError", "read_flag_set"]
+
+T = TypeVar("T")
+
+
+class FlagSetError(ValueError):
+    """A document that is not a flag set. The message has the place. It is one line and can be logged."""
+
+
+class _Document(msgspec.Struct):
+    flags: msgspec.Raw
+    evaluators: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"{}"), name="$evaluators")
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Key(msgspec.Struct):
+    key: str
+
+
+class _Flag(msgspec.Struct, gc=False, rename="camel"):
+    """A flag whose properties may have any type. Those that are not here are ignored."""
+
+    state: Any = None
+    variants: Any = None
+    default_variant: Any = None
+    targeting: Any = None
+    metadata: Any = None
+
+
+_DOCUMENT: Final = msgspec.json.Decoder(_Document)
+_FLAGS: Final[msgspec.json.Decoder[dict[str, msgspec.Raw] | list[msgspec.Raw]]] = msgspec.json.Decoder(
+    dict[str, msgspec.Raw] | list[msgspec.Raw]
+)
+_EVALUATORS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_METADATA: Final[msgspec.json.Decoder[dict[str, MetadataValue]]] = msgspec.json.Decoder(dict[str, MetadataValue])
+_KEY: Final = msgspec.json.Decoder(_Key)
+_FLAG: Final = msgspec.json.Decoder(_Flag)
+_ANY: Final = msgspec.json.Decoder()
+
+_ENVELOPE: Final = 3
+"""The levels of a document around the rule of a flag, and around its variants: document, flags, flag."""
+_STATES: Final = {"ENABLED": True, "DISABLED": False}
+
+
+def read_flag_set(
+    document: bytes | str | Mapping[str, Any], *, static_context: Mapping[str, Any] | None = None
+) -> Cooperative[ChangeSet]:
+    """Read a flag set. It becomes a full change set. It is a generator that yields after about 2 ms of work.
+
+    A malformed flag has a :attr:`FlagdFlag.problem`, and the other flags load.
+
+    Args:
+        document: the JSON, or the decoded document, for example one that was written in YAML.
+        static_context: the attributes that came with the document; ``None``: those that came before still count.
+
+    Raises:
+        FlagSetError: the document is not JSON, or its flags, shared evaluators or metadata have a wrong type.
+    """
+    text = document if isinstance(document, (bytes, str)) else _encoded(document)
+    parts = _decoded(_DOCUMENT, text, "")
+    metadata: dict[str, MetadataValue] = _decoded(_METADATA, parts.metadata, "metadata")
+    base = FlagMetadata(metadata)
+    budget = Budget()
+    rules: dict[str, Any] = {}
+    for name, raw in _decoded(_EVALUATORS, parts.evaluators, "$evaluators").items():
+        try:
+            check_depth(raw)
+        except NestingError:
+            continue  # a reference to it then fails, like one to an unknown name
+        rules[name] = _decoded(_ANY, raw, f"$evaluators.{name}")
+        if budget.is_spent():
+            yield
+    evaluators = Evaluators(rules) if rules else NO_EVALUATORS
+    reader = _FlagReader(evaluators, len(bytes(parts.evaluators)), base)
+    changes: dict[str, Change] = {}
+    for key, raw in _entries(_decoded(_FLAGS, parts.flags, "flags")):
+        changes[key] = Change(ObjectKind.FLAG, key, 0, reader.flag(key, raw))
+        if budget.is_spent():
+            yield
+    return ChangeSet(
+        kind=ChangeKind.FULL,
+        changes=tuple(changes.values()),
+        persist=False,
+        metadata=base,
+        static_context=static_context,
+    )
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    if is_too_deep(document, MAX_DEPTH + _ENVELOPE):
+        raise FlagSetError("nested too deeply")
+    try:
+        return msgspec.json.encode(document)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise FlagSetError(f"not JSON: {printable(error)}") from None
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], text: bytes | str | msgspec.Raw, place: str) -> T:
+    try:
+        return decoder.decode(text)
+    except UNREADABLE as error:
+        source = text if isinstance(text, str) else bytes(text)
+        raise FlagSetError(printable(located_problem(place, error, source))) from None
+
+
+def _entries(flags: dict[str, msgspec.Raw] | list[msgspec.Raw]) -> Iterator[tuple[str, msgspec.Raw]]:
+    """The flags with their keys. In an array each flag has its key in itself."""
+    if isinstance(flags, dict):
+        yield from flags.items()
+        return
+    for index, raw in enumerate(flags):
+        key = _decoded(_KEY, raw, f"flags[{index}]").key
+        if not key:
+            raise FlagSetError(f"flags[{index}].key: expected a string that is not empty")
+        yield key, raw
+
+
+class _FlagReader:
+    """Reads the flags of one document."""
+
+    __slots__ = ("_base", "_evaluators", "_evaluators_length")
+
+    def __init__(self, evaluators: Evaluators, evaluators_length: int, base: FlagMetadata) -> None:
+        self._evaluators = evaluators
+        self._evaluators_length = evaluators_length
+        self._base = base
+
+    def flag(self, key: str, raw: msgspec.Raw) -> FlagdFlag:
+        """The flag. It has a problem if a property is malformed.
+
+        Raises:
+            FlagSetError: the text is not JSON.
+        """
+        try:
+            check_depth(raw, 1)
+            flag = _FLAG.decode(raw)
+        except (msgspec.ValidationError, NestingError, RecursionError) as error:
+            return self._malformed(key, str(read_problem(error)))
+        except UNREADABLE as error:
+            raise FlagSetError(printable(located_problem(f"flags.{key}", error, bytes(raw)))) from None
+        problem = _problem(flag)
+        if problem is not None:
+            return self._malformed(key, problem)
+        text = bytes(raw)
+        has_references = b'"$ref"' in text or b"\\u" in text  # the name of a member may be written with escapes
+        return FlagdFlag(
+            key=key,
+            is_enabled=_STATES[flag.state],
+            variants={name: value for name, value in flag.variants.items() if name},
+            default_variant=flag.default_variant or None,
+            targeting=flag.targeting or None,
+            evaluators=self._evaluators if has_references else NO_EVALUATORS,
+            metadata=FlagMetadata(flag.metadata, self._base or None) if flag.metadata else self._base,
+            rule_length=(len(text) + self._evaluators_length * has_references) if flag.targeting else 0,
+        )
+
+    def _malformed(self, key: str, problem: str) -> FlagdFlag:
+        return FlagdFlag(key=key, problem=problem, metadata=self._base)
+
+
+def _problem(flag: _Flag) -> str | None:
+    """Why a flag is malformed; ``None`` if it is not."""
+    if flag.state.__class__ is not str or flag.state not in _STATES:
+        return f'state: expected "ENABLED" or "DISABLED", got {_shown(flag.state)}'
+    if not isinstance(flag.variants, dict) or not any(flag.variants):
+        return "variants: expected an object with at least one variant"
+    if not isinstance(flag.default_variant, str | None):
+        return f"defaultVariant: expected a string, got {_shown(flag.default_variant)}"
+    if not isinstance(flag.targeting, dict | None):
+        return f"targeting: expected an object, got {_shown(flag.targeting)}"
+    if not isinstance(flag.metadata, dict | None):
+        return f"metadata: expected an object, got {_shown(flag.metadata)}"
+    for name, value in (flag.metadata or {}).items():
+        if not isinstance(value, (str, bool, int, float)):
+            return printable(f"metadata.{name}: expected a string, number or boolean, got {_shown(value)}")
+    return None
+
+
+def _shown(value: object) -> str:
+    """A string as it is, otherwise the type of the value."""
+    return printable(f'"{value}"') if isinstance(value, str) else type_name(value)
