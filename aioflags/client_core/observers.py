@@ -69,9 +69,14 @@ class Observers:
 
     def close(self) -> None:
         """Ends each observer after the events that wait."""
-        for find in self._sinks.copy().values():
+        sinks, self._sinks = self._sinks, {}
+        for find in sinks.values():
             if (sink := find()) is not None:
                 sink.finish()
+
+    def forget(self) -> None:
+        """Before a start that follows a close: the observers of before have ended."""
+        self._handlers.clear()
 
     def reset(self) -> None:
         """Before another start, or in the child of a fork: the tasks of the last start do not run any more."""

@@ -217,6 +217,7 @@ class StatusCell:
         self._flag_tracker.reopen()
         # Iterators over the old one have ended.
         self.reports = Latest()
+        self.observers.forget()
         self._reset()
 
     def after_fork(self) -> None:
@@ -298,7 +299,7 @@ class StatusCell:
         """Publishes the data of ``fact``, the report and the events. Nothing else runs on the loop in between."""
         before, row = self._condition, row_of(self._condition)
         if fact.kind not in TABLE.get(row, {}):
-            self._log.error("status: the fact %r is not listed for %s (please report)", fact.kind.value, row)
+            self._log.error("status: the fact %r is not listed for %s (please report)", str(fact.kind), row)
             return
         snapshot = self._holder.snapshot if fact.snapshot is None else fact.snapshot
         after = advance(before, row, fact, has_data=snapshot.has_data)

@@ -11,6 +11,7 @@ import pytest
 
 from aioflags import LifecycleError, NotReadyError
 from aioflags.model.source_state import SourceState
+from aioflags.plugins import Plugin
 from aioflags.sources import ChangeSet, Selector, SourceContext, Update
 from tests.support.scripted_clients import REFUSED, USER, all_tasks, client_of, data_after, refused, seconds
 
@@ -238,3 +239,23 @@ def test_the_child_of_a_fork_evaluates_reports_not_ready_and_can_start() -> None
 async def test_wait_ready_raises_before_the_start() -> None:
     with pytest.raises(LifecycleError, match="not started"):
         await client_of(data_after(0)).wait_ready()
+
+
+class SlowPlugin(Plugin):
+    """Registers for four seconds."""
+
+    name = "slow"
+
+    async def register(self, client: object, environment: object) -> None:
+        await asyncio.sleep(4)
+
+
+@pytest.mark.parametrize("wait", [0, 2])
+async def test_a_plugin_that_registers_slowly_does_not_make_a_start_longer_than_its_wait(wait: float) -> None:
+    client = client_of(data_after(0), plugins=[SlowPlugin()])
+    began = seconds()
+    report = await client.start(wait)
+    assert seconds() - began == pytest.approx(wait)
+    assert report.status == ("ERROR" if wait else "NOT_READY")
+    await client.wait_ready(20)
+    await client.aclose()

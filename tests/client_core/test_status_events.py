@@ -1,0 +1,387 @@
+"""The statuses and events of a client whose sources come and go: the transitions T1 to T19 of ``flagd.md`` 3.2."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from aioflags import NotReadyError, Status
+from aioflags.client_core.condition import Fact, FactKind
+from aioflags.model.change import ChangeKind, ChangeSet
+from aioflags.model.source_state import ErrorCode, SourceState
+from aioflags.model.status_event import Event, EventKind
+from tests.support.status_clients import DOWN, FATAL, UNUSABLE, Idle, StatusClient, settle, shown
+
+Step = Callable[[StatusClient], object]
+
+
+def good(client: StatusClient) -> None:
+    client.data(f=1)
+
+
+def better(client: StatusClient) -> None:
+    client.data(f=2)
+
+
+def ended(client: StatusClient) -> None:
+    client.interrupted()
+
+
+def unusable(client: StatusClient) -> None:
+    client.interrupted(UNUSABLE)
+
+
+def limit(client: StatusClient) -> None:
+    client.cell.start_timed_out()
+
+
+def fatal(client: StatusClient) -> None:
+    client.off(FATAL)
+
+
+def off(client: StatusClient) -> None:
+    client.off()
+
+
+def cached(client: StatusClient) -> None:
+    change_set = ChangeSet(kind=ChangeKind.FULL)
+    client.cell.report(None, snapshot=client.cell.snapshot.apply(change_set), change_set=change_set)
+
+
+def later(client: StatusClient) -> asyncio.Future[None]:
+    return asyncio.ensure_future(asyncio.sleep(10.5))
+
+
+def soon(client: StatusClient) -> asyncio.Future[None]:
+    return asyncio.ensure_future(asyncio.sleep(4))
+
+
+def close(client: StatusClient) -> asyncio.Future[None]:
+    return asyncio.ensure_future(client.aclose())
+
+
+NOT_READY_ERROR, PARSE, GENERAL, GONE = "ERROR PROVIDER_NOT_READY", "STALE PARSE_ERROR", "ERROR GENERAL", "ERROR PROVIDER_FATAL"
+
+
+@pytest.mark.parametrize(
+    ("grace", "steps", "status", "events"),
+    [
+        pytest.param(10, [], Status.NOT_READY, [], id="T1 a start"),
+        pytest.param(10, [good], Status.READY, ["READY"], id="T2 data in time"),
+        pytest.param(10, [ended, limit], Status.ERROR, [NOT_READY_ERROR], id="T3 no data in time"),
+        pytest.param(10, [unusable, limit], Status.ERROR, ["ERROR PARSE_ERROR"], id="T3 an unusable payload alone"),
+        pytest.param(10, [fatal], Status.FATAL, [GONE], id="T4 a fatal code before any data"),
+        pytest.param(10, [limit, fatal], Status.FATAL, [NOT_READY_ERROR, GONE], id="T4 a fatal code after the limit"),
+        pytest.param(10, [ended, ended], Status.NOT_READY, [], id="T5 attempts that fail"),
+        pytest.param(
+            10, [limit, good], Status.READY, [NOT_READY_ERROR, "READY", "CONFIGURATION_CHANGED f"], id="T6 data after the limit"
+        ),
+        pytest.param(10, [good, ended], Status.STALE, ["READY", "STALE"], id="T7 an outage"),
+        pytest.param(0, [good, ended], Status.ERROR, ["READY", GENERAL], id="T7 an outage without grace"),
+        pytest.param(
+            10,
+            [good, ended, soon, better, later],
+            Status.READY,
+            ["READY", "STALE", "READY", "CONFIGURATION_CHANGED f"],
+            id="T8 data within the grace",
+        ),
+        pytest.param(
+            10,
+            [good, ended, good],
+            Status.READY,
+            ["READY", "STALE", "READY", "CONFIGURATION_CHANGED none"],
+            id="T8 the same data after an outage",
+        ),
+        pytest.param(10, [good, ended, later], Status.ERROR, ["READY", "STALE", GENERAL], id="T9 the grace ends"),
+        pytest.param(None, [good, ended, later], Status.STALE, ["READY", "STALE"], id="a grace without end"),
+        pytest.param(
+            10,
+            [good, ended, later, better],
+            Status.READY,
+            ["READY", "STALE", GENERAL, "READY", "CONFIGURATION_CHANGED f"],
+            id="T10 data after the grace",
+        ),
+        pytest.param(10, [good, better], Status.READY, ["READY", "CONFIGURATION_CHANGED f"], id="T11 a change"),
+        pytest.param(10, [good, good], Status.READY, ["READY"], id="T11 the same data again"),
+        pytest.param(10, [good, unusable], Status.STALE, ["READY", PARSE], id="T12 an unusable payload"),
+        pytest.param(
+            10, [good, unusable, later], Status.ERROR, ["READY", PARSE, GENERAL], id="T12 an unusable payload, past the grace"
+        ),
+        pytest.param(10, [good, ended, ended, unusable], Status.STALE, ["READY", "STALE"], id="T13 attempts during an outage"),
+        pytest.param(
+            10,
+            [good, ended, soon, ended, soon, ended, soon],
+            Status.ERROR,
+            ["READY", "STALE", GENERAL],
+            id="T13 the first start counts",
+        ),
+        pytest.param(
+            10,
+            [good, ended, soon, good, ended, soon, good, ended, soon],
+            Status.STALE,
+            ["READY", *["STALE", "READY", "CONFIGURATION_CHANGED none"] * 2, "STALE"],
+            id="a new outage has a new grace",
+        ),
+        pytest.param(10, [good, close], Status.NOT_READY, ["READY"], id="T14 a close"),
+        pytest.param(10, [good, ended, close, later], Status.NOT_READY, ["READY", "STALE"], id="T14 a close during an outage"),
+        pytest.param(10, [fatal, good, ended, limit, off], Status.FATAL, [GONE], id="T15 OF-35 facts after a fatal code"),
+        pytest.param(10, [good, fatal, good], Status.FATAL, ["READY", GONE], id="a fatal code with data"),
+        pytest.param(10, [fatal, close], Status.NOT_READY, [GONE], id="T16 a close after a fatal code"),
+        pytest.param(10, [cached], Status.STALE, ["STALE"], id="cached data"),
+        pytest.param(10, [cached, good], Status.READY, ["STALE", "READY", "CONFIGURATION_CHANGED f"], id="data after cached data"),
+        pytest.param(10, [good, off], Status.ERROR, ["READY", GENERAL], id="no source left, with data"),
+        pytest.param(10, [close, good, fatal], Status.NOT_READY, [], id="OF-A12 facts after the close"),
+    ],
+)
+async def test_the_status_and_the_events_after_these_steps(
+    grace: float | None, steps: Sequence[Step], status: Status, events: list[str]
+) -> None:
+    client = StatusClient(grace=grace, start_wait=1000)
+    await client.start(0)
+    seen: list[Event] = []
+    client.on_event(None, seen.append, inline=True)
+    for step in steps:
+        if isinstance(waiting := step(client), asyncio.Future):
+            await waiting
+        await settle()
+    assert client.status.status is status
+    assert shown(seen) == events
+    assert all(event.report.seq == event.seq for event in seen)
+    await client.aclose()
+
+
+async def test_the_error_after_the_grace_names_the_seconds_without_contact() -> None:
+    async with StatusClient(grace=30) as client:
+        client.data(f=1)
+        client.interrupted()
+        report = await client.wait_until(Status.ERROR, 60)
+        assert report.error is not None
+        assert report.error.message == "no contact to the source of flag data for 30 s: down"
+        assert client.value("f") == 1
+
+
+@pytest.mark.holds("OF-R24")
+async def test_a_fatal_code_of_the_source_ends_a_waiting_start() -> None:
+    client = StatusClient()
+    asyncio.get_running_loop().call_later(1, client.cell.report, SourceState.OFF)
+    asyncio.get_running_loop().call_later(2, lambda: client.cell.report(SourceState.OFF, error=FATAL))
+    starting = asyncio.create_task(client.start(4))
+    assert (await starting).error == client.status.error
+    assert client.status.error is not None
+    assert client.status.error.code is ErrorCode.PROVIDER_FATAL
+    with pytest.raises(NotReadyError):
+        await client.wait_ready()
+    await client.aclose()
+
+
+async def test_changes_whose_keys_are_unknown_may_concern_every_flag() -> None:
+    steps: list[tuple[list[str], ChangeSet | None]] = []
+    client = StatusClient(on_step=lambda events, change_set: steps.append((shown(events), change_set)))
+    unknown = ChangeSet(kind=ChangeKind.FULL, keys_known=False)
+    for _ in range(2):
+        client.cell.report(SourceState.VALID, snapshot=client.cell.snapshot.apply(unknown), change_set=unknown)
+    client.interrupted()
+    assert steps == [(["READY"], unknown), (["CONFIGURATION_CHANGED any"], unknown), (["STALE"], None)]
+
+
+async def test_parts_of_the_client_see_the_data_and_not_yet_the_status(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[tuple[object, Status]] = []
+
+    def on_step(events: Sequence[Event], change_set: ChangeSet | None) -> None:
+        seen.append((client.value("f"), client.status.status))
+        raise ZeroDivisionError
+
+    client = StatusClient(on_step=on_step)
+    client.data(f=1)
+    assert seen == [(1, Status.NOT_READY)]
+    assert client.status.status is Status.READY
+    assert "a part of the client failed" in caplog.text
+
+
+async def test_a_fact_that_is_reported_during_a_step_waits_for_its_end() -> None:
+    seen: list[tuple[int, EventKind]] = []
+
+    def on_step(events: Sequence[Event], change_set: ChangeSet | None) -> None:
+        if events[0].kind is EventKind.READY:
+            client.interrupted()
+        seen.extend((event.seq, event.kind) for event in events)
+
+    client = StatusClient(on_step=on_step)
+    client.data(f=1)
+    assert seen == [(1, EventKind.READY), (2, EventKind.STALE)]
+
+
+# -- restart
+
+
+@pytest.mark.holds("OF-R30")
+async def test_a_client_that_may_restart_starts_empty_and_counts_on() -> None:
+    client = StatusClient(restartable=True)
+    await client.start(0)
+    client.data(f=1)
+    before = client.status.seq
+    await client.aclose()
+    assert client.value("f") == 1
+    starting = asyncio.create_task(client.start())
+    await asyncio.sleep(1)
+    assert (client.status.status, client.status.source_state, client.status.last_error) == ("NOT_READY", "INITIALIZING", None)
+    assert client.value("f") is None
+    client.data(f=2)
+    assert (await starting).status is Status.READY
+    assert client.status.seq > before + 1
+    assert client.workload.runs == 2
+    await client.aclose()
+
+
+@pytest.mark.holds("OF-R30")
+async def test_observers_of_a_new_start_work_and_those_of_the_old_one_have_ended() -> None:
+    client, old, new = StatusClient(restartable=True), list[Event](), list[Event]()
+    await client.start(0)
+    client.on_event(None, old.append, inline=True)
+    iterator = client.events()
+    await client.aclose()
+    await client.start(0)
+    client.on_event(None, new.append, inline=True)
+    client.data(f=1)
+    await settle()
+    assert (shown(old), shown(new)) == ([], ["READY"])
+    assert [event async for event in iterator] == []
+    assert (await anext(client.statuses())).status is Status.READY
+    await client.aclose()
+
+
+async def test_a_start_while_the_client_closes_waits_for_the_end() -> None:
+    client = StatusClient(restartable=True)
+    await client.start(0)
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    await client.start(0)
+    assert closing.done() or client.workload.runs == 2
+    client.data(f=1)
+    assert client.status.status is Status.READY
+    await closing
+    await client.aclose()
+
+
+async def test_a_fatal_code_survives_a_restart() -> None:
+    client, events = StatusClient(restartable=True), list[Event]()
+    await client.start(0)
+    client.off(FATAL)
+    await client.aclose()
+    report = await client.start(60)
+    client.on_event(None, events.append, inline=True)
+    assert report.status is Status.FATAL
+    assert report.error is not None
+    assert (report.error.code, report.error.message) == (ErrorCode.PROVIDER_FATAL, "UNAUTHENTICATED")
+    assert client.workload.runs == 1
+    await client.aclose()
+
+
+# -- start
+
+
+async def test_a_start_limit_includes_the_preparation() -> None:
+    client, loop = StatusClient(workload=Idle(prepares_for=20)), asyncio.get_running_loop()
+    began = loop.time()
+    report = await client.start(3)
+    assert loop.time() - began == pytest.approx(3)
+    assert report.status is Status.ERROR
+    await client.aclose()
+
+
+async def test_a_start_with_a_wait_of_0_does_not_wait_for_a_preparation() -> None:
+    client, loop = StatusClient(workload=Idle(prepares_for=20)), asyncio.get_running_loop()
+    began = loop.time()
+    await client.start(0)
+    assert loop.time() == began
+    await client.aclose()
+
+
+# -- reconciling
+
+
+@pytest.mark.holds("OF-30", "OF-R33")
+@pytest.mark.parametrize(
+    ("ends", "status", "event"),
+    [
+        pytest.param([(1, None), (2, None), (3, None)], Status.READY, "CONTEXT_CHANGED", id="in order"),
+        pytest.param([(3, None), (2, None), (1, None)], Status.READY, "CONTEXT_CHANGED", id="in reverse order"),
+        pytest.param([(3, None), (1, DOWN), (2, DOWN)], Status.READY, "CONTEXT_CHANGED", id="earlier calls fail"),
+        pytest.param([(3, DOWN), (1, None), (2, None)], Status.ERROR, "ERROR GENERAL", id="the last call fails"),
+    ],
+)
+async def test_overlapping_reconcilings_end_once_with_the_outcome_of_the_last_call(
+    ends: list[tuple[int, object]], status: Status, event: str
+) -> None:
+    async with StatusClient(revives=True, start_wait=0.1) as client:
+        client.data(f=1)
+        seen, ready = list[Event](), list[object]()
+        client.on_event(None, seen.append, inline=True)
+        assert [client.cell.reconcile() for _ in range(3)] == [1, 2, 3]
+        client.on_status(Status.READY, ready.append, inline=True)
+        for number, error in ends:
+            await settle()
+            assert client.status.status is Status.RECONCILING
+            assert ready == []
+            client.cell.reconciled(number, DOWN if error else None)
+        await settle()
+        assert client.status.status is status
+        assert shown(seen) == ["RECONCILING", event]
+        assert len(ready) == (status is Status.READY)
+
+
+@pytest.mark.holds("OF-R33")
+async def test_what_happens_during_a_reconciling_counts_at_its_end() -> None:
+    async with StatusClient(revives=True, start_wait=0.1, grace=5) as client:
+        client.data(f=1)
+        number = client.cell.reconcile()
+        client.interrupted()
+        assert client.status.status == "RECONCILING"
+        client.cell.reconciled(number)
+        assert client.status.status == "STALE"
+        await client.wait_until(Status.ERROR, 6)
+
+
+async def test_the_end_of_a_call_of_before_a_restart_is_ignored() -> None:
+    client = StatusClient(restartable=True)
+    await client.start(0)
+    client.data(f=1)
+    old = client.cell.reconcile()
+    await client.aclose()
+    await client.start(0)
+    client.data(f=1)
+    client.cell.reconcile()
+    client.cell.reconciled(old)
+    assert client.status.status is Status.RECONCILING
+    await client.aclose()
+
+
+# -- facts from anywhere
+
+
+async def test_a_fact_that_is_not_listed_is_logged_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    client = StatusClient()
+    client.cell.apply(Fact(kind="eclipse"))  # type: ignore[arg-type]
+    assert "the fact 'eclipse' is not listed" in caplog.text
+    assert client.status.seq == 0
+
+
+async def test_facts_that_are_posted_before_the_start_count_at_the_start() -> None:
+    client = StatusClient()
+    client.cell.post(Fact(kind=FactKind.FATAL, error=FATAL))
+    assert client.status.status is Status.NOT_READY
+    assert (await client.start()).status is Status.FATAL
+    await client.aclose()
+
+
+@pytest.mark.holds("OF-32")
+def test_facts_for_a_loop_that_is_closed_are_dropped() -> None:
+    client = StatusClient()
+    with asyncio.Runner() as runner:
+        runner.run(client.start(0))
+        runner.run(client.aclose())
+    client.cell.post(Fact(kind=FactKind.FATAL, error=replace(FATAL)))
+    assert client.status.status is Status.NOT_READY
