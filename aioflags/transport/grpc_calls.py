@@ -36,6 +36,7 @@ M = TypeVar("M", bound=Message)
 _SELECTOR: Final = "flagd-selector"
 _PROBE: Final = "/aioflags.Probe/Reason"
 """A method that no server has. See :meth:`FlagdCalls.connect`."""
+_ALL_FAILED: Final = "failed to connect to all addresses; last error: "
 _PROBE_TIMEOUT: Final = 1.0
 _USE_DEFAULT: Final = frozenset({"DEFAULT", "DISABLED"})
 """Reasons that, without a variant, mean that there is no value. Version 1 has no other sign of that."""
@@ -123,7 +124,8 @@ class FlagdCalls:
         try:
             await cast("Any", self._channel.unary_unary(_PROBE))(b"", timeout=_PROBE_TIMEOUT)
         except grpc.aio.AioRpcError as error:
-            return error.details() if error.code() is grpc.StatusCode.UNAVAILABLE else None
+            details = (error.details() or "").removeprefix(_ALL_FAILED)
+            return details if error.code() is grpc.StatusCode.UNAVAILABLE else None
         return None
 
     # -- flagd.sync.v1

@@ -1,0 +1,74 @@
+"""FlagdEvents: the event stream of flagd, for evaluations that the server makes. It says which flags changed, not how.
+
+Source: ``flagd.md`` 2.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.metadata import FlagMetadata
+from aioflags.model.result import Update
+from aioflags.sources.base import SourceContext
+from aioflags.sources.flagd_stream import FlagdStreamOptions, FlagdStreamSource
+from aioflags.transport.flagd_messages import ServerEvent
+
+if TYPE_CHECKING:
+    from aioflags.transport.grpc_calls import FlagdCalls
+
+__all__ = ["FlagdEvents", "FlagdEventsSource", "read_event"]
+
+_READY: Final = "provider_ready"
+_CHANGE: Final = "configuration_change"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagdEvents:
+    """Streams which flags changed. ``options`` has the channel."""
+
+    name: ClassVar[str] = "flagd-events"
+
+    options: FlagdStreamOptions
+
+    def build(self, context: SourceContext, /) -> FlagdEventsSource:
+        """A new source, for one run."""
+        return FlagdEventsSource(context, self)
+
+
+class FlagdEventsSource(FlagdStreamSource):
+    """The source that :class:`FlagdEvents` builds. ``waits`` replaces the random numbers and the sleep of the base class."""
+
+    def __init__(self, context: SourceContext, builder: FlagdEvents, **waits: Any) -> None:
+        super().__init__(FlagdEvents.name, context, builder.options, **waits)
+
+    async def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
+        is_ready = False
+        async with aclosing(calls.events(timeout=self._timeout)) as events:
+            async for event in events:
+                is_ready = is_ready or event.type == _READY
+                # A change before the stream is good says nothing: the cache is emptied when it becomes good.
+                if is_ready and (change_set := read_event(event)) is not None:
+                    yield self._good(change_set)
+
+
+def read_event(event: ServerEvent) -> ChangeSet | None:
+    """What an event changes; ``None`` for an event that changes nothing.
+
+    A flag that changed is deleted here, because its new definition is the server's secret. Without usable keys any flag may have
+    changed.
+    """
+    if event.type == _READY:
+        scalars = {name: value for name, value in event.data.items() if isinstance(value, (str, bool, int, float))}
+        return ChangeSet(kind=ChangeKind.FULL, persist=False, keys_known=False, metadata=FlagMetadata(scalars))
+    if event.type != _CHANGE:
+        return None
+    flags = event.data.get("flags")
+    if not isinstance(flags, Mapping) or not flags:
+        return ChangeSet(kind=ChangeKind.CHANGES, persist=False, keys_known=False)
+    keys = sorted(cast("Mapping[str, object]", flags))
+    changes = tuple(Change(ObjectKind.FLAG, key, 0, None) for key in keys)
+    return ChangeSet(kind=ChangeKind.CHANGES, changes=changes, persist=False)

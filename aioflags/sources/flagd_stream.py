@@ -1,0 +1,154 @@
+"""FlagdStreamSource: opens a stream of flagd again and again, and waits in between. Subclasses read its messages.
+
+gRPC reconnects connections and repeats calls that received nothing. It does not open streams again: that is done here.
+
+Source: ``flagd.md`` 1.5, 3.3, 3.5 and 3.7.
+"""
+
+from __future__ import annotations
+
+import random as random_numbers
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+import anyio
+
+from aioflags.errors import ConfigError
+from aioflags.model.change import ChangeSet, Selector
+from aioflags.model.result import Update
+from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
+from aioflags.protocol.failures import network_failure, unexpected
+from aioflags.sources.base import SourceContext
+from aioflags.transport.flagd_messages import RpcFailed
+from aioflags.transport.grpc import FlagdChannel
+
+if TYPE_CHECKING:
+    from aioflags.transport.grpc_calls import FlagdCalls
+
+__all__ = ["FlagdStreamOptions", "FlagdStreamSource", "rpc_failure"]
+
+_JITTER: Final = 0.1
+"""The share of a pause that chance may take off, so that clients do not come back all at once."""
+_SHORTEST_PAUSE: Final = 0.001
+_NETWORK: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
+_HINTS: Final = {
+    "UNIMPLEMENTED": "is this the right port of flagd, 8015 for in-process and 8013 for rpc?",
+    "UNAUTHENTICATED": "the server wants other credentials",
+    "PERMISSION_DENIED": "the server does not accept these credentials",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagdStreamOptions:
+    """Options of a stream of flagd. Durations are in seconds.
+
+    ``stream_deadline``: after that time the stream is opened again; 0: never. ``pause``: the wait before it is opened again.
+    ``fatal_codes``: the names of gRPC codes that end the source. ``fatal_scope``: whether they do so only before the first stream
+    of the run was good.
+    """
+
+    channel: FlagdChannel
+    stream_deadline: float = 600.0
+    pause: float = 5.0
+    fatal_codes: frozenset[str] = frozenset()
+    fatal_scope: Literal["first-connection", "always"] = "first-connection"
+
+
+class FlagdStreamSource(ABC):
+    """A synchronizer that reads one stream of flagd at a time. ``random`` returns numbers in [0, 1)."""
+
+    def __init__(
+        self,
+        name: str,
+        context: SourceContext,
+        options: FlagdStreamOptions,
+        *,
+        random: Callable[[], float] = random_numbers.random,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+    ) -> None:
+        self.name = name
+        self._logger = context.logger
+        self._options = options
+        self._random = random
+        self._sleep = sleep
+        self._was_good = False
+        """A stream of this run was good."""
+        self._reasons: set[str] = set()
+        """Why attempts to connect failed, in the current outage."""
+
+    @abstractmethod
+    def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
+        """The updates of one stream, until its normal end. Raises :class:`RpcFailed` for any other end."""
+
+    @property
+    def _timeout(self) -> float | None:
+        return self._options.stream_deadline or None
+
+    async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- flagd has no cursors
+        """Open streams one after the other, until a fatal code ends the source."""
+        self._was_good = False
+        self._reasons.clear()
+        async with AsyncExitStack() as stack:
+            try:
+                calls = await stack.enter_async_context(self._options.channel.opened())
+            except (ConfigError, RpcFailed) as error:
+                yield _update(SourceState.OFF, error=_fatal(unexpected(error)))
+                return
+            while True:
+                async with aclosing(self._connection(calls)) as updates:
+                    async for update in updates:
+                        yield update
+                        if update.state is SourceState.OFF:
+                            return
+                pause = max(self._options.pause * (1 - _JITTER * self._random()), _SHORTEST_PAUSE)
+                self._logger.info("%s: opening the stream again in %.3g s", self.name, pause)
+                await self._sleep(pause)
+
+    async def _connection(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
+        """The updates of one stream, and its end."""
+        try:
+            while (reason := await calls.connect(self._reasons)) is not None:
+                self._reasons.add(reason)
+                yield _update(SourceState.INTERRUPTED, error=network_failure(f"cannot connect to flagd: {reason}"))
+            self._reasons.clear()
+            async with aclosing(self._messages(calls)) as updates:
+                async for update in updates:
+                    self._was_good = self._was_good or update.state is SourceState.VALID
+                    yield update
+            target = self._options.channel.target
+            yield _update(SourceState.INTERRUPTED, error=network_failure(f"flagd at {target} ended the stream"))
+        except RpcFailed as failed:
+            yield self._end(failed)
+        except Exception as error:  # a bug in aioflags: the source continues
+            self._logger.exception("%s: a stream failed", self.name)
+            yield _update(SourceState.INTERRUPTED, error=unexpected(error))
+
+    def _end(self, failed: RpcFailed) -> Update:
+        """The update for a stream that failed."""
+        error = rpc_failure(failed, self._options.channel.target)
+        counts = self._options.fatal_scope == "always" or not self._was_good
+        if counts and failed.code in self._options.fatal_codes:
+            return _update(SourceState.OFF, error=_fatal(error))
+        return _update(SourceState.INTERRUPTED, error=error)
+
+    @staticmethod
+    def _good(change_set: ChangeSet) -> Update:
+        return _update(SourceState.VALID, change_set=change_set)
+
+
+def rpc_failure(failed: RpcFailed, target: str) -> ErrorInfo:
+    """A failed call as the status shows it."""
+    hint = f" ({_HINTS[failed.code]})" if failed.code in _HINTS else ""
+    error = network_failure(f"flagd at {target}: {failed}{hint}")
+    return error if failed.code in _NETWORK else replace(error, kind=FailureKind.ERROR_RESPONSE)
+
+
+def _fatal(error: ErrorInfo) -> ErrorInfo:
+    return replace(error, code=ErrorCode.PROVIDER_FATAL, is_fatal=True)
+
+
+def _update(state: SourceState, *, change_set: ChangeSet | None = None, error: ErrorInfo | None = None) -> Update:
+    return Update(state=state, directive=None, change_set=change_set, error=error)

@@ -1,0 +1,88 @@
+"""The event stream of flagd: which events change something, over real sockets and as a function.
+
+Source: ``flagd.md`` 2.2 and 2.3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+
+from aioflags.model.change import ChangeKind
+from aioflags.sources.flagd_events import FlagdEvents, FlagdEventsSource, read_event
+from aioflags.transport.flagd_messages import ServerEvent
+from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2
+from tests.sources.flagd_streams import CONTEXT, Line, line, shape, take
+from tests.support.flagd_server import SILENCE, Fail, event
+
+__all__ = ["line"]
+
+V1, V2 = f"/{EVALUATION_V1}/EventStream", f"/{EVALUATION_V2}/EventStream"
+READY = event("provider_ready")
+CHANGE = event("configuration_change", flags={"b": {"type": "update"}, "a": {"type": "delete"}})
+KEEP_ALIVE = event("keep_alive")
+SHUTDOWN = event("provider_shutdown")
+DENIED = Fail(grpc.StatusCode.PERMISSION_DENIED, "no")
+VALID, NETWORK = "VALID", "INTERRUPTED NETWORK_ERROR"
+
+
+def source(line: Line, **options: Any) -> FlagdEventsSource:
+    """A source whose pauses take no time."""
+    return FlagdEventsSource(CONTEXT, FlagdEvents(options=line.options(**options)), **line.waits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "expected"),
+    [
+        pytest.param("provider_ready", {}, (ChangeKind.FULL, [], False), id="ready"),
+        pytest.param("configuration_change", {"flags": {"b": {}, "a": 1}}, (ChangeKind.CHANGES, ["a", "b"], True), id="keys"),
+        pytest.param("configuration_change", {}, (ChangeKind.CHANGES, [], False), id="a change without keys"),
+        pytest.param("configuration_change", {"flags": {}}, (ChangeKind.CHANGES, [], False), id="a change with no key"),
+        pytest.param("configuration_change", {"flags": ["a"]}, (ChangeKind.CHANGES, [], False), id="a change with a list"),
+        pytest.param("configuration_change", {"flags": None}, (ChangeKind.CHANGES, [], False), id="a change with null"),
+        pytest.param("keep_alive", {}, None, id="keep alive"),
+        pytest.param("provider_shutdown", {}, None, id="shutdown"),
+        pytest.param("something_new", {"flags": {"a": {}}}, None, id="an unknown type"),
+        pytest.param("", {}, None, id="no type"),
+    ],
+)
+@pytest.mark.holds("FL-72")
+def test_an_event_changes(kind: str, data: dict[str, Any], expected: tuple[ChangeKind, list[str], bool] | None) -> None:
+    change_set = read_event(ServerEvent(type=kind, data=data))
+    found = change_set and (change_set.kind, [change.key for change in change_set.changes], change_set.keys_known)
+    assert found == expected
+    assert change_set is None or not change_set.persist
+
+
+def test_the_data_of_ready_is_metadata() -> None:
+    change_set = read_event(ServerEvent(type="provider_ready", data={"version": "1", "list": []}))
+    assert change_set is not None
+    assert dict(change_set.metadata or {}) == {"version": "1"}
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("method", [V1, V2])
+@pytest.mark.parametrize(
+    ("scripts", "expected"),
+    [
+        pytest.param([[READY, KEEP_ALIVE, event("x"), CHANGE, SILENCE]], [VALID, VALID], id="ready and a change"),
+        pytest.param([[READY, SHUTDOWN], [READY, SILENCE]], [VALID, NETWORK, VALID], id="a server that shuts down"),
+        pytest.param([[KEEP_ALIVE, CHANGE], [READY, SILENCE]], [NETWORK, VALID], id="a change before ready"),
+        pytest.param([[DENIED]], ["OFF ERROR_RESPONSE"], id="a fatal code"),
+    ],
+)
+@pytest.mark.holds("FL-71", "FL-72")
+async def test_a_stream_reports(line: Line, method: str, scripts: list[Any], expected: list[str]) -> None:
+    line.server.scripts[method] = scripts
+    await line.start()
+    assert shape(await take(source(line, fatal_codes=frozenset({"PERMISSION_DENIED"})), len(expected))) == expected
+
+
+@pytest.mark.real_time
+async def test_the_stream_carries_the_selector(line: Line) -> None:
+    line.server.scripts[V2] = [[READY, SILENCE]]
+    await line.start()
+    await take(source(line, channel=line.channel(selector="source=x")), 1)
+    assert line.server.received[0].metadata["flagd-selector"] == "source=x"
