@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import random as random_numbers
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import anyio
 
 from aioflags.errors import ConfigError
-from aioflags.evaluation.flagd.sent_context import sent_context
+from aioflags.evaluation.flagd.context_data import data_of
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
 from aioflags.model.defaults import RECONNECT_DELAY
@@ -36,6 +36,9 @@ from aioflags.transport.responses import RequestFailed
 __all__ = ["OfrepBulk", "OfrepBulkSource"]
 
 _CONDITIONAL: Final = FetchRequest()
+_NO_CONTEXT: Final = Context.keyless()
+_NO_STATIC_CONTEXT: Final[Mapping[str, Any]] = {}
+"""The server adds its own."""
 _MIN_INTERVAL: Final = 1.0
 """Seconds from one request to the next that an event asks for."""
 _REFUSED: Final = frozenset({401, 403})
@@ -74,7 +77,9 @@ class OfrepBulk:
         if not 0 <= self.poll_interval < math.inf:
             raise ConfigError(f"poll_interval: expected a number of seconds, or 0 for no polls, got {self.poll_interval!r}")
         try:
-            set_all(self, {"body": request_body(sent_context(self.context))})
+            set_all(
+                self, {"body": request_body(data_of(_NO_CONTEXT if self.context is None else self.context, _NO_STATIC_CONTEXT))}
+            )
         except ValueError as error:
             raise ConfigError(f"context: {error}") from error
 
