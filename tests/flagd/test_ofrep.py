@@ -1,0 +1,269 @@
+"""OfrepEvaluation: what callers get from an OFREP server, whatever it answers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from aioflags.client_core.remote import RemoteEvaluation
+from aioflags.flagd.ofrep import OfrepEvaluation
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
+from aioflags.transport.http import HttpTransport
+from aioflags.transport.ofrep import OfrepEndpoint, OfrepRequests
+from tests.support.scripted_http import HANG, Answer, Service
+
+BASE = "https://ofrep.test"
+ANNA = Context("anna", attributes={"plan": "pro"})
+
+
+@asynccontextmanager
+async def evaluating(*answers: Answer, **options: Any) -> AsyncGenerator[tuple[OfrepEvaluation, Service], None]:
+    service = Service()
+    service.takes = answers
+    async with HttpTransport(service.http()) as transport:
+        yield OfrepEvaluation(OfrepRequests(OfrepEndpoint(base_url=BASE, **options), transport)), service
+
+
+def sent(status: int, body: object, **headers: str) -> Answer:
+    named = {name.replace("_", "-").title(): value for name, value in headers.items()}
+    return Answer(status, named, [body if isinstance(body, bytes) else json.dumps(body).encode()])
+
+
+def value(value: object, **more: object) -> Answer:
+    return sent(200, {"key": "f", "value": value, "reason": "STATIC", "variant": "on", **more})
+
+
+async def resolved(answer: Answer, default: Any = "default", expected: type = object, **options: Any) -> EvaluationDetail[Any]:
+    async with evaluating(answer, **options) as (evaluation, _):
+        return await evaluation.resolve("f", ANNA, default, expected)
+
+
+def error(detail: EvaluationDetail[Any]) -> tuple[Any, ErrorKind | None, str | None]:
+    assert detail.reason.kind is ReasonKind.ERROR
+    assert (detail.is_default, detail.variant) == (True, None)
+    return detail.value, detail.reason.error_kind, detail.error_message
+
+
+def test_it_is_a_remote_evaluation() -> None:
+    evaluation: type[RemoteEvaluation] = OfrepEvaluation
+    assert evaluation is OfrepEvaluation
+
+
+# -- requests
+
+
+@pytest.mark.holds("FL-82")
+async def test_one_flag_is_asked_for_with_the_context() -> None:
+    async with evaluating(value(1), headers={"X-API-Key": "k"}, selector="flagSetId=shop") as (evaluation, service):
+        await evaluation.resolve("team/new page", ANNA, 0, int)
+    (request,) = service.posts
+    assert request.url.raw_path == b"/ofrep/v1/evaluate/flags/team%2Fnew%20page"
+    assert json.loads(request.content) == {"context": {"targetingKey": "anna", "plan": "pro"}}
+    assert (request.headers["x-api-key"], request.headers["flagd-selector"]) == ("k", "flagSetId=shop")
+
+
+@pytest.mark.parametrize(
+    ("context", "data"),
+    [
+        pytest.param(None, {}, id="no context"),
+        pytest.param(Context.keyless({"plan": "pro"}), {"plan": "pro"}, id="no key"),
+        pytest.param(
+            Context("a", name="Anna", anonymous=True), {"targetingKey": "a", "name": "Anna", "anonymous": True}, id="properties"
+        ),
+        pytest.param(Context("a", attributes={"targetingKey": "b"}), {"targetingKey": "a"}, id="the key wins"),
+        pytest.param(
+            Context("a", attributes={"at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC)}),
+            {"targetingKey": "a", "at": "2026-01-02T00:00:00Z"},
+            id="a time",
+        ),
+    ],
+)
+async def test_the_context_that_the_server_gets(context: Context | None, data: dict[str, Any]) -> None:
+    async with evaluating(value(1)) as (evaluation, service):
+        assert (await evaluation.resolve("f", context, 0, int)).value == 1
+        await evaluation.resolve_all(context)
+    assert [json.loads(request.content) for request in service.posts] == [{"context": data}] * 2
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        pytest.param(Context(5), id="an invalid key"),  # type: ignore[arg-type]  # what a program may pass
+        pytest.param(Context("a", attributes={"x": object()}), id="an attribute that is not JSON"),
+        pytest.param(Context("a", attributes={"x": float("nan")}), id="not a number"),
+        pytest.param(Context("a", attributes={"x": "\ud800"}), id="half a surrogate pair"),
+        pytest.param(Context.multi(Context("a"), Context("b", kind="org")), id="several kinds"),
+    ],
+)
+async def test_a_context_that_cannot_be_sent_is_an_error_without_a_request(context: Context) -> None:
+    async with evaluating(value(1)) as (evaluation, service):
+        shown, kind, message = error(await evaluation.resolve("f", context, "default", str))
+        everything = (await evaluation.resolve_all(context)).evaluate("f", context, "default").detail
+    assert (shown, kind, bool(message)) == ("default", ErrorKind.INVALID_CONTEXT, True)
+    assert error(everything)[:2] == ("default", ErrorKind.INVALID_CONTEXT)
+    assert service.posts == []
+
+
+@pytest.mark.parametrize("key", ["", "\ud800"])
+async def test_a_key_that_no_flag_can_have_is_not_found_without_a_request(key: str) -> None:
+    async with evaluating(value(1)) as (evaluation, service):
+        assert error(await evaluation.resolve(key, ANNA, 5, int))[:2] == (5, ErrorKind.FLAG_NOT_FOUND)
+    assert service.posts == []
+
+
+# -- responses
+
+
+async def test_a_value_has_variant_reason_and_metadata() -> None:
+    detail = await resolved(value(True, reason="TARGETING_MATCH", metadata={"team": "web", "n": 1.5}), False, bool)
+    assert (detail.value, detail.variant, detail.variation_index) == (True, "on", None)
+    assert (detail.reason.kind, detail.reason.error_kind, detail.is_default) == (ReasonKind.TARGETING_MATCH, None, False)
+    assert dict(detail.metadata) == {"team": "web", "n": 1.5}
+
+
+async def test_a_reason_that_is_not_listed_passes_through() -> None:
+    assert (await resolved(value(1, reason="CHOSEN_BY_LOT"))).reason.kind == "CHOSEN_BY_LOT"
+
+
+@pytest.mark.parametrize("reason", ["DEFAULT", "DISABLED", "OTHER"])
+@pytest.mark.holds("FL-79")
+async def test_without_a_value_the_default_is_served_with_the_reason_of_the_server(reason: str) -> None:
+    detail = await resolved(sent(200, {"key": "f", "reason": reason, "variant": "on"}), 7, int)
+    assert (detail.value, detail.variant, detail.reason.kind, detail.reason.error_kind) == (7, None, reason, None)
+    assert detail.is_default
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "served"),
+    [
+        pytest.param(True, bool, True, id="a boolean"),
+        pytest.param("x", str, "x", id="a string"),
+        pytest.param(10, int, 10, id="an integer"),
+        pytest.param(10.0, int, 10, id="a whole float for an integer"),
+        pytest.param(9_000_000_000, int, 9_000_000_000, id="a large integer"),
+        pytest.param(10, float, 10.0, id="an integer for a float"),
+        pytest.param(1.5, float, 1.5, id="a float"),
+        pytest.param({"a": 1}, dict, {"a": 1}, id="an object"),
+        pytest.param([1], list, [1], id="an array"),
+        pytest.param([1], dict, [1], id="an array for an object"),
+        pytest.param({"a": 1}, object, {"a": 1}, id="any value"),
+        pytest.param(3.14, int, None, id="a fraction for an integer"),
+        pytest.param(True, int, None, id="a boolean for an integer"),
+        pytest.param(True, float, None, id="a boolean for a float"),
+        pytest.param(1, bool, None, id="a number for a boolean"),
+        pytest.param("1", int, None, id="a string for an integer"),
+        pytest.param(1, str, None, id="a number for a string"),
+        pytest.param("{}", dict, None, id="a string for an object"),
+        pytest.param(None, str, None, id="null for a string"),
+        pytest.param(10**400, float, None, id="too large for a float"),
+    ],
+)
+async def test_types_are_checked_without_loss(got: object, expected: type, served: object) -> None:
+    detail = await resolved(value(got), "default", expected)
+    if served is None:
+        assert error(detail)[:2] == ("default", ErrorKind.TYPE_MISMATCH)
+    else:
+        assert (detail.value, type(detail.value)) == (served, type(served))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        pytest.param(sent(400, {"errorCode": "PARSE_ERROR"}), ErrorKind.PARSE_ERROR, id="400 PARSE_ERROR"),
+        pytest.param(sent(400, {"errorCode": "TARGETING_KEY_MISSING"}), ErrorKind.TARGETING_KEY_MISSING, id="400 no key"),
+        pytest.param(sent(400, {"errorCode": "INVALID_CONTEXT"}), ErrorKind.INVALID_CONTEXT, id="400 INVALID_CONTEXT"),
+        pytest.param(sent(400, {"errorCode": "GENERAL"}), ErrorKind.GENERAL, id="400 GENERAL"),
+        pytest.param(sent(400, {"errorCode": "SOMETHING"}), ErrorKind.GENERAL, id="400 with an unknown code"),
+        pytest.param(sent(400, b""), ErrorKind.GENERAL, id="400 without a body"),
+        pytest.param(sent(401, b""), ErrorKind.GENERAL, id="401"),
+        pytest.param(sent(403, b""), ErrorKind.GENERAL, id="403"),
+        pytest.param(sent(404, {"errorCode": "FLAG_NOT_FOUND"}), ErrorKind.FLAG_NOT_FOUND, id="404"),
+        pytest.param(sent(413, b""), ErrorKind.GENERAL, id="413"),
+        pytest.param(sent(429, b""), ErrorKind.GENERAL, id="429"),
+        pytest.param(sent(500, {"errorDetails": "x"}), ErrorKind.GENERAL, id="500"),
+        pytest.param(sent(503, b""), ErrorKind.GENERAL, id="503"),
+        pytest.param(sent(302, b"", location="https://other.test/"), ErrorKind.GENERAL, id="a redirect"),
+        pytest.param(sent(304, b""), ErrorKind.GENERAL, id="304"),
+        pytest.param(sent(200, b"<html>"), ErrorKind.PARSE_ERROR, id="200 without JSON"),
+        pytest.param(Answer(after=HANG), ErrorKind.GENERAL, id="no answer"),
+        pytest.param(Answer(200, {}, [b"{", HANG]), ErrorKind.GENERAL, id="half an answer"),
+        pytest.param(Answer(after=httpx.ConnectError("refused")), ErrorKind.GENERAL, id="no connection"),
+        pytest.param(Answer(after=RuntimeError("a bug")), ErrorKind.GENERAL, id="a bug"),
+    ],
+)
+@pytest.mark.holds("FL-81")
+async def test_an_error_serves_the_default_with_its_code(answer: Answer, kind: ErrorKind) -> None:
+    start = anyio.current_time()
+    shown, found, message = error(await resolved(answer, timeout=3.0))
+    assert (shown, found, bool(message)) == ("default", kind, True)
+    assert anyio.current_time() - start <= 3
+
+
+@pytest.mark.holds("FL-80")
+async def test_after_429_defaults_are_served_without_requests_for_its_time() -> None:
+    async with evaluating(sent(429, b"", retry_after="2"), value(1)) as (evaluation, service):
+        for seconds in (0, 1, 0.9):
+            await anyio.sleep(seconds)
+            assert error(await evaluation.resolve("f", ANNA, 0, int))[:2] == (0, ErrorKind.GENERAL)
+        assert (await evaluation.resolve_all(ANNA)).refusal is ErrorKind.GENERAL
+        assert len(service.posts) == 1
+        await anyio.sleep(0.1)
+        assert (await evaluation.resolve("f", ANNA, 0, int)).value == 1
+
+
+async def test_nothing_is_cached() -> None:
+    async with evaluating(value(1)) as (evaluation, service):
+        for _ in range(2):
+            assert (await evaluation.resolve("f", ANNA, 0, int)).reason.kind is ReasonKind.STATIC
+            assert evaluation.cached("f", int) is None
+            evaluation.invalidate(["f"])
+            evaluation.invalidate(None)
+    assert len(service.posts) == 2
+
+
+# -- all flags
+
+
+async def test_all_flags_are_asked_for_at_once() -> None:
+    entries = [
+        {"key": "a", "value": 1.0, "reason": "STATIC", "variant": "one"},
+        {"key": "b", "reason": "DISABLED"},
+        {"key": "c", "errorCode": "PARSE_ERROR", "errorDetails": "bad rule"},
+    ]
+    async with evaluating(sent(200, {"flags": entries, "metadata": {"flagSetId": "s"}})) as (evaluation, service):
+        snapshot = await evaluation.resolve_all(ANNA)
+    assert str(service.posts[0].url) == f"{BASE}/ofrep/v1/evaluate/flags"
+    details = {key: snapshot.evaluate(key, ANNA, 5).detail for key in "abcd"}
+    assert (details["a"].value, details["a"].variant) == (1, "one")
+    assert (details["b"].value, details["b"].reason.kind) == (5, ReasonKind.DISABLED)
+    assert error(details["c"]) == (5, ErrorKind.PARSE_ERROR, "bad rule")
+    assert error(details["d"])[:2] == (5, ErrorKind.FLAG_NOT_FOUND)
+    assert dict(details["a"].metadata) == {"flagSetId": "s"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        pytest.param(sent(400, {"errorCode": "TARGETING_KEY_MISSING"}), ErrorKind.TARGETING_KEY_MISSING, id="400"),
+        pytest.param(sent(401, b""), ErrorKind.GENERAL, id="401"),
+        pytest.param(sent(404, b""), ErrorKind.GENERAL, id="404"),
+        pytest.param(sent(200, b"[]"), ErrorKind.PARSE_ERROR, id="an unusable body"),
+        pytest.param(Answer(after=HANG), ErrorKind.GENERAL, id="no answer"),
+    ],
+)
+async def test_without_all_flags_every_evaluation_gives_the_reason(
+    answer: Answer, kind: ErrorKind, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with evaluating(answer) as (evaluation, _):
+        snapshot = await evaluation.resolve_all(ANNA)
+    assert error(snapshot.evaluate("any", ANNA, 5).detail)[:2] == (5, kind)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
