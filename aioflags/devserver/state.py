@@ -179,6 +179,14 @@ class ServerState:
         del self._written[kind, key]
         self._serve([(kind, key)])
 
+    def set_static_context(self, attributes: Mapping[str, Any]) -> None:
+        """Replace the attributes that flagd adds to every context.
+
+        Raises :class:`ConfigError` if the flags do not have flagd's format.
+        """
+        self._require_flagd().set_static_context(attributes)
+        self._notify_edit()
+
     def override(self, flag: str, key: str, value: JsonValue, *, kind: str = "user") -> None:
         """Serve ``value`` of the flag to the context of that key and kind, whatever the flag says, until the override is lifted.
 

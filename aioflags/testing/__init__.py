@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aioflags.testing.client import MemoryClient
     from aioflags.testing.events import EventRecorder
     from aioflags.testing.flag_overrides import FlagOverrides, overrides
+    from aioflags.testing.flagd import FakeFlagd
     from aioflags.testing.flags_exist import assert_flags_exist
     from aioflags.testing.recorder import FlagRecorder
     from aioflags.testing.service import FlagsService
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EventRecorder",
+    "FakeFlagd",
     "FlagChangeLog",
     "FlagOverrides",
     "FlagRecorder",
@@ -39,6 +41,7 @@ if not TYPE_CHECKING:
             "aioflags.client_core.overrides": ("Observation", "ObservedEvent"),
             "aioflags.testing.changes": ("FlagChangeLog",),
             "aioflags.testing.client": ("MemoryClient",),
+            "aioflags.testing.flagd": ("FakeFlagd",),
             "aioflags.testing.flags_exist": ("assert_flags_exist",),
             "aioflags.testing.events": ("EventRecorder",),
             "aioflags.testing.flag_overrides": ("FlagOverrides", "overrides"),

@@ -16,28 +16,34 @@ if TYPE_CHECKING:
     from aioflags.testing.client import MemoryClient
     from aioflags.testing.events import EventRecorder
     from aioflags.testing.flag_overrides import FlagOverrides
+    from aioflags.testing.flagd import FakeFlagd
     from aioflags.testing.recorder import FlagRecorder
     from aioflags.testing.service import FlagsService
     from aioflags.testing.session_flags import SessionFlags
 
 __all__ = ["fixtures", "named"]
 
-_ON_ASYNCIO: Final = "_aioflags_service_on_asyncio"
-_ON_ANYIO: Final = "_aioflags_service_on_anyio"
+_ON_ASYNCIO: Final = "_aioflags_{name}_on_asyncio"
+_ON_ANYIO: Final = "_aioflags_{name}_on_anyio"
 
 
 def fixtures(config: pytest.Config) -> ModuleType:
     """A plugin with the fixtures, under the names that the project configured."""
     module = ModuleType("aioflags fixtures")
-    for function in (flags, flag_overrides, flag_recorder, flag_events, flag_changes, flags_service):
+    for function in (flags, flag_overrides, flag_recorder, flag_events, flag_changes, flags_service, fake_flagd):
         setattr(module, function.__name__, pytest.fixture(name=named(config, function.__name__))(function))
     name = named(config, flags_factory.__name__)
     setattr(module, flags_factory.__name__, pytest.fixture(scope="session", name=name)(flags_factory))
-    setattr(module, _ON_ANYIO, pytest.fixture(name=_ON_ANYIO)(_service()))
-    if _runs_asyncio(config):
-        import pytest_asyncio  # noqa: PLC0415 -- installed: it is a plugin of this run
+    servers: dict[str, Callable[[], Callable[[pytest.FixtureRequest], AsyncGenerator[Any, None]]]]
+    servers = {flags_service.__name__: _service, fake_flagd.__name__: _flagd}
+    for service, make in servers.items():
+        name = _ON_ANYIO.format(name=service)
+        setattr(module, name, pytest.fixture(name=name)(make()))
+        if _runs_asyncio(config):
+            import pytest_asyncio  # noqa: PLC0415 -- installed: it is a plugin of this run
 
-        setattr(module, _ON_ASYNCIO, pytest_asyncio.fixture(name=_ON_ASYNCIO)(_service()))
+            name = _ON_ASYNCIO.format(name=service)
+            setattr(module, name, pytest_asyncio.fixture(name=name)(make()))
     return module
 
 
@@ -107,20 +113,32 @@ def flag_changes(request: pytest.FixtureRequest) -> FlagChangeLog:
 
 def flags_service(request: pytest.FixtureRequest) -> FlagsService:
     """A flag server in the test's own event loop, on a real socket: async with flags_service.client() as client."""
-    function: Any = request.function
-    function = getattr(getattr(function, "hypothesis", None), "inner_test", function)
-    name = request.fixturename or flags_service.__name__
-    if not inspect.iscoroutinefunction(function):
-        pytest.fail(f"{name} runs in the test's own event loop, so {request.node.name} must be async", pytrace=False)
-    if "anyio_backend" in request.fixturenames:
-        name = _ON_ANYIO
-    elif _runs_asyncio(request.config):
-        name = _ON_ASYNCIO
-    else:
-        pytest.fail(f"{name} needs a plugin that runs async tests: pytest-asyncio, or anyio with @pytest.mark.anyio", pytrace=False)
+    name = _async_fixture(request, flags_service.__name__)
     import_module("aioflags.testing.service")  # import here: on the event loop it would block
     service: FlagsService = request.getfixturevalue(name)
     return service
+
+
+def fake_flagd(request: pytest.FixtureRequest) -> FakeFlagd:
+    """A running flagd in the test's own event loop, on free ports: fake_flagd.set("new-checkout", True)."""
+    name = _async_fixture(request, fake_flagd.__name__)
+    import_module("aioflags.testing.flagd")  # import here: on the event loop it would block
+    flagd: FakeFlagd = request.getfixturevalue(name)
+    return flagd
+
+
+def _async_fixture(request: pytest.FixtureRequest, service: str) -> str:
+    """The name of the async fixture behind a fixture. Fails a test that cannot use one."""
+    function: Any = request.function
+    function = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    name = request.fixturename or service
+    if not inspect.iscoroutinefunction(function):
+        pytest.fail(f"{name} runs in the test's own event loop, so {request.node.name} must be async", pytrace=False)
+    if "anyio_backend" in request.fixturenames:
+        return _ON_ANYIO.format(name=service)
+    if _runs_asyncio(request.config):
+        return _ON_ASYNCIO.format(name=service)
+    pytest.fail(f"{name} needs a plugin that runs async tests: pytest-asyncio, or anyio with @pytest.mark.anyio", pytrace=False)
 
 
 def _runs_asyncio(config: pytest.Config) -> bool:
@@ -139,6 +157,20 @@ def _service() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FlagsService,
             yield running
 
     return service
+
+
+def _flagd() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FakeFlagd, None]]:
+    """A function for an async fixture with a flagd. Each async plugin needs its own function object."""
+
+    async def flagd(request: pytest.FixtureRequest) -> AsyncGenerator[FakeFlagd, None]:
+        from aioflags.testing.flagd import FakeFlagd  # noqa: PLC0415
+
+        async with FakeFlagd.running() as running:
+            for key, value in (_flags_of_test(request).values or {}).items():
+                running.set(key, value)
+            yield running
+
+    return flagd
 
 
 def _flags_of_test(request: pytest.FixtureRequest) -> SessionFlags:

@@ -112,6 +112,7 @@ MIGRATION = ["Failure", "Migrator", "OpTracker", "Operation", "Origin", "ReadOrd
 
 TESTING = [
     "EventRecorder",
+    "FakeFlagd",
     "FlagChangeLog",
     "FlagOverrides",
     "FlagRecorder",

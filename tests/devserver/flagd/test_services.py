@@ -110,8 +110,7 @@ async def test_an_evaluation_ends_with_a_code(rpc: FlagdRpc, kind: str, key: str
 
 
 async def test_the_static_context_wins_over_the_callers(rpc: FlagdRpc, sync: FlagdRpc, state: ServerState) -> None:
-    assert state.flagd is not None
-    state.flagd.set_static_context({"region": "eu"})
+    state.set_static_context({"region": "eu"})
     assert (await rpc.resolve("String", "region", {"region": "us"})).value == "EU"
     assert from_struct((await sync.sync().next()).sync_context) == {"region": "eu"}
     assert await sync.sync_metadata() == {"region": "eu"}

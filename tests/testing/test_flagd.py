@@ -1,0 +1,114 @@
+"""FakeFlagd: a handle for a flagd in the event loop of the test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import httpx
+import msgspec
+import pytest
+
+from aioflags import ConfigError
+from aioflags.devserver import Fault, FaultKind
+from aioflags.testing import FakeFlagd
+from tests.devserver.flagd.flagd_client import SOON, connected
+
+pytestmark = pytest.mark.real_time
+
+
+async def ofrep_value(flagd: FakeFlagd, key: str) -> Any:
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"{flagd.ofrep_url}/ofrep/v1/evaluate/flags/{key}", json={"context": {}})
+        return answer.json().get("value", answer.status_code) if answer.status_code < 500 else answer.status_code
+
+
+async def test_flags_are_set_and_removed(fake_flagd: FakeFlagd) -> None:
+    fake_flagd.set("theme", "dark")
+    fake_flagd.set("size", {"pixels": 20})
+    async with connected(f"127.0.0.1:{fake_flagd.port}") as rpc:
+        assert (await rpc.resolve("String", "theme")).value == "dark"
+        assert (await rpc.resolve("Object", "size")).value["pixels"] == 20
+    fake_flagd.remove("theme")
+    fake_flagd.remove("theme")
+    assert await ofrep_value(fake_flagd, "theme") == 404
+    fake_flagd.put("theme", {"state": "DISABLED", "variants": {"a": "A"}})
+    assert await ofrep_value(fake_flagd, "theme") == 200
+    fake_flagd.replace({"flags": {}})
+    assert await ofrep_value(fake_flagd, "size") == 404
+
+
+async def test_a_restart_keeps_flags_and_addresses(fake_flagd: FakeFlagd) -> None:
+    fake_flagd.set("theme", "dark")
+    before = (fake_flagd.port, fake_flagd.sync_port, fake_flagd.ofrep_url)
+    async with connected(f"127.0.0.1:{fake_flagd.sync_port}") as sync:
+        stream = sync.sync()
+        await fake_flagd.until_streaming()
+        await fake_flagd.restart(after=0.1)
+        await stream.end()
+        text = (await sync.sync().next()).flag_configuration
+    assert set(msgspec.json.decode(text)["flags"]) == {"theme"}
+    assert (fake_flagd.port, fake_flagd.sync_port, fake_flagd.ofrep_url) == before
+
+
+async def test_a_stopped_flagd_refuses_connections(fake_flagd: FakeFlagd) -> None:
+    await fake_flagd.stop()
+    await fake_flagd.stop()
+    with pytest.raises(OSError, match="connect"):
+        await anyio.connect_tcp(fake_flagd.host, fake_flagd.port)
+    await fake_flagd.start()
+    await fake_flagd.start()
+    assert await ofrep_value(fake_flagd, "x") == 404
+
+
+async def test_faults_are_injected_and_lifted(fake_flagd: FakeFlagd) -> None:
+    fake_flagd.set("theme", "dark")
+    numbers = [fake_flagd.inject(Fault(kind=FaultKind.STATUS, status=status)) for status in (500, 501)]
+    assert await ofrep_value(fake_flagd, "theme") != "dark"
+    fake_flagd.lift(numbers[0])
+    fake_flagd.lift()
+    assert await ofrep_value(fake_flagd, "theme") == "dark"
+
+
+async def test_connections_are_cut(fake_flagd: FakeFlagd) -> None:
+    async with connected(f"127.0.0.1:{fake_flagd.sync_port}") as sync:
+        stream = sync.sync()
+        await stream.next()
+        assert fake_flagd.drop_connections() == 1
+        await stream.end()
+    await fake_flagd.stop()
+    assert fake_flagd.drop_connections() == 0
+
+
+async def test_a_wait_for_streams_has_a_limit(fake_flagd: FakeFlagd) -> None:
+    with pytest.raises(AssertionError, match=r"open streams within 0\.1 s: 0, not 1"):
+        await fake_flagd.until_streaming(timeout=0.1)
+
+
+async def test_the_static_context_reaches_sync_clients(fake_flagd: FakeFlagd) -> None:
+    async with connected(f"127.0.0.1:{fake_flagd.sync_port}") as sync:
+        stream = sync.sync()
+        assert not (await stream.next()).sync_context.fields
+        fake_flagd.set_static_context({"region": "eu"})
+        assert (await stream.next()).sync_context["region"] == "eu"
+
+
+async def test_a_value_that_is_not_json_is_refused(fake_flagd: FakeFlagd) -> None:
+    with pytest.raises(ConfigError, match="theme"):
+        fake_flagd.set("theme", {1})
+    with pytest.raises(ConfigError, match="flags: expected object"):
+        fake_flagd.replace({"flags": 1})
+
+
+@pytest.mark.flags({"checkout": True})
+async def test_the_marker_sets_flags(fake_flagd: FakeFlagd) -> None:
+    assert await ofrep_value(fake_flagd, "checkout") is True
+
+
+async def test_an_outage_ends(fake_flagd: FakeFlagd) -> None:
+    """Faults with a duration end by themselves."""
+    fake_flagd.set("theme", "dark")
+    fake_flagd.inject(Fault(kind=FaultKind.STATUS, status=503, lasts=0.2))
+    with anyio.fail_after(SOON):
+        while await ofrep_value(fake_flagd, "theme") != "dark":
+            await anyio.sleep(0.05)
