@@ -23,7 +23,7 @@ from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.observers import Observers
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.detail import ErrorKind
-from aioflags.model.metadata import NO_METADATA, FlagMetadata
+from aioflags.model.metadata import NO_METADATA
 from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.model.status import Status, StatusReport
 from aioflags.model.status_event import Event, EventKind
@@ -201,13 +201,7 @@ class StatusCell:
 
     def close(self) -> None:
         """Publishes the last report: source state ``OFF``, status ``NOT_READY``, no new error."""
-        if self.is_closed:
-            return
         self.apply(Fact(kind=FactKind.CLOSED))
-        self.reports.close()
-        self.observers.close()
-        self.mark_ready()
-        self._flag_tracker.close()
 
     def reopen(self) -> None:
         """Before a start that follows a close: without data, as a new client. A fatal code stays."""
@@ -326,8 +320,15 @@ class StatusCell:
             self._put(report, [_event(kind, report, self.snapshot, keys) for kind in kinds], fact, is_news=bool(changes))
         if keys:
             self._flag_tracker.notify(keys, self.snapshot)
-        if after.is_fatal:
+        if after.is_fatal or after.is_closed:
             self.mark_ready()
+        if after.is_closed:
+            self._end_observers()
+
+    def _end_observers(self) -> None:
+        self.reports.close()
+        self.observers.close()
+        self._flag_tracker.close()
 
     def _publish_data(self, fact: Fact, *, is_refused: bool) -> Snapshot:
         """Publishes the data of ``fact``. Returns the data of before."""
@@ -338,7 +339,7 @@ class StatusCell:
             if fact.kind is FactKind.CACHED and self._condition.source is SourceState.INITIALIZING and self._once("unconfirmed"):
                 self._log.info("serving flag data that no source has confirmed yet")
         if is_refused:
-            self._holder.publish(_refused(self._holder.snapshot))
+            self._holder.publish(self._holder.snapshot.refused(ErrorKind.PROVIDER_FATAL))
         return old
 
     def _changed_fields(self, fact: Fact, after: Condition, status: Status) -> dict[str, Any]:
@@ -387,7 +388,7 @@ class StatusCell:
         if fact.snapshot is None or change_set is None or change_set.kind is ChangeKind.NONE:
             return None, False
         keys = self._flag_tracker.changed_keys(old, fact.snapshot, change_set) if change_set.keys_known else None
-        return keys, keys is None or bool(keys) or _metadata(old) != _metadata(fact.snapshot)
+        return keys, keys is None or bool(keys) or old.metadata != fact.snapshot.metadata
 
 
 def _event(kind: EventKind, report: StatusReport, snapshot: Snapshot, keys: frozenset[str] | None) -> Event:
@@ -396,9 +397,9 @@ def _event(kind: EventKind, report: StatusReport, snapshot: Snapshot, keys: froz
     message, flags_changed = None, None
     match kind:
         case EventKind.READY:
-            message, metadata = "connected", _metadata(snapshot)
+            message, metadata = "connected", snapshot.metadata
         case EventKind.CONFIGURATION_CHANGED:
-            flags_changed, metadata = None if keys is None else tuple(sorted(keys)), _metadata(snapshot)
+            flags_changed, metadata = None if keys is None else tuple(sorted(keys)), snapshot.metadata
         case EventKind.ERROR | EventKind.STALE if report.error is not None:
             message = report.error.message
         case EventKind.STALE:
@@ -415,17 +416,6 @@ def _event(kind: EventKind, report: StatusReport, snapshot: Snapshot, keys: froz
         error_code=code,
         metadata=metadata,
     )
-
-
-def _metadata(snapshot: Snapshot) -> FlagMetadata:
-    """The metadata of the flag set."""
-    return getattr(snapshot, "metadata", NO_METADATA)
-
-
-def _refused(snapshot: Snapshot) -> Snapshot:
-    """The snapshot with which every evaluation answers ``PROVIDER_FATAL``."""
-    refused, kind = getattr(snapshot, "refused", None), ErrorKind.__members__.get("PROVIDER_FATAL")
-    return snapshot if refused is None or kind is None else refused(kind)
 
 
 def _loop_time() -> float:
