@@ -22,7 +22,7 @@ from aioflags.model.reference import AttributeReference
 from aioflags.model.values import fresh, plain_text, same_json, type_name
 from aioflags.runtime.logs import Once, logger
 
-__all__ = ["BUILT_IN", "IGNORED", "LEGACY_ATTRIBUTES", "Context", "invalid_context"]
+__all__ = ["BUILT_IN", "IGNORED", "LEGACY_ATTRIBUTES", "Context", "invalid_context", "unchecked_context"]
 
 IGNORED: Final = Once()
 """Names in ``attributes`` for which this process already logged that they are ignored."""
@@ -369,6 +369,17 @@ def _rebuilt(arguments: Arguments, error: str) -> Context:
     """A keyless context with these arguments and this error."""
     context = Context(**arguments)
     _set_on_instance(context, "error", error)
+    return context
+
+
+def unchecked_context(key: str | None, attributes: Mapping[str, object]) -> Context:
+    """A user with a copy of ``attributes`` as they are, in half of the time that the constructor takes, which checks them.
+
+    Flags of LaunchDarkly need names of custom attributes and values that do not nest too deeply; the caller has checked that. Flags
+    of flagd take any name, and no key.
+    """
+    context = Context(cast("str", key))
+    force_setattr(context, "attributes", dict(attributes))
     return context
 
 
