@@ -121,6 +121,16 @@ class Lifecycle:
         self._deadline = 0.0
         reset_after_fork(self)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the client was started on; ``None`` before the start."""
+        return self._loop
+
+    @property
+    def start_wait(self) -> float:
+        """How many seconds a start waits for data by default."""
+        return self._start_wait
+
     # -- start
 
     @property
