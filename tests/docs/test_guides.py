@@ -47,7 +47,7 @@ GUIDES = {
     "how-to/worker.md": 1,
 }
 """Pages whose blocks form one file of code and tests, and the number of runs of these tests."""
-PROGRAMS = ("how-to/explain.md", "index.md")
+PROGRAMS = ("how-to/explain.md", "how-to/openfeature.md", "index.md")
 """Pages whose blocks form one program."""
 CELLS = ("how-to/notebooks.md",)
 """Pages whose blocks may await at their top level, as in a notebook."""

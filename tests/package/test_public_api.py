@@ -9,7 +9,21 @@ from types import ModuleType
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, devserver, fastapi, hooks, migration, otel, plugins, sentry, sources, stores, testing
+from aioflags import (
+    aiohttp,
+    asgi,
+    devserver,
+    fastapi,
+    hooks,
+    migration,
+    openfeature,
+    otel,
+    plugins,
+    sentry,
+    sources,
+    stores,
+    testing,
+)
 
 NAMES = [
     "BigSegments",
@@ -97,6 +111,7 @@ FRAMEWORKS = [
     pytest.param(asgi, ["FlagsMiddleware", "lifespan"], id="asgi"),
     pytest.param(fastapi, ["CurrentClient", "CurrentFlags", "current_client", "current_flags", "lifespan"], id="fastapi"),
     pytest.param(aiohttp, ["client_of", "flags_of", "setup"], id="aiohttp"),
+    pytest.param(openfeature, ["AioFlagsProvider", "WrappedClient"], id="openfeature"),
 ]
 
 HOOKS = ["EvaluationCall", "Hook", "Metadata", "TrackCall"]

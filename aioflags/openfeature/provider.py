@@ -1,0 +1,315 @@
+"""AioFlagsProvider: a client of aioflags as a provider of OpenFeature.
+
+The provider has no status of its own. It converts what OpenFeature asks to calls of the client, and the client's events to
+OpenFeature's.
+
+Source: ``openfeature.md`` 6.
+"""
+
+# openfeature is a namespace package, whose py.typed pyright does not see.
+# For pyright a plain function that returns a coroutine does not override a coroutine function; mypy compares the signatures.
+# pyright: reportMissingTypeStubs=false, reportIncompatibleMethodOverride=false
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import get_running_loop
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
+
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.event import ProviderEvent, ProviderEventDetails
+from openfeature.exception import ErrorCode, ProviderFatalError
+from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType
+from openfeature.hook import Hook
+from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
+from openfeature.track import TrackingEventDetails
+
+from aioflags.client_core.parts import loop_of, newest_flag
+from aioflags.model.detail import EvaluationDetail, ReasonKind
+from aioflags.model.status import Status
+from aioflags.openfeature.contexts import context_with_kinds, context_without_kinds, remembering
+from aioflags.openfeature.forwarding import EventForwarder, has_lifecycle_marker
+from aioflags.openfeature.readiness import ReadinessWait, close_client, running_loop
+from aioflags.openfeature.resolution import Answered, answered, failed, refused
+from aioflags.openfeature.wrapped_client import WrappedClient
+from aioflags.runtime.logs import logger
+from aioflags.runtime.validation import require, time_limit
+
+if TYPE_CHECKING:
+    from aioflags.model.context import Context
+
+__all__ = ["AioFlagsProvider"]
+
+T = TypeVar("T")
+_Structure: TypeAlias = Sequence[FlagValueType] | Mapping[str, FlagValueType]
+_Awaited: TypeAlias = Coroutine[Any, Any, T]
+"""What the asynchronous methods return. They are plain functions: one coroutine less to make."""
+_OnEmit: TypeAlias = Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]
+
+_MAX_ANSWERS: Final = 2048
+"""How many answers are remembered. Flags share most results; those with a copy of a value are new each time."""
+
+
+class AioFlagsProvider(AbstractProvider):
+    """Evaluates flags with a client of aioflags for a program that uses OpenFeature.
+
+    ::
+
+        async with Client("sdk-key") as client:
+            api.set_provider_and_wait(AioFlagsProvider(client))
+
+    Start the client first: then ``set_provider_and_wait`` returns at once. The client belongs to the program, which closes it.
+
+    Args:
+        client: The client, of any kind.
+        init_timeout: How many seconds ``initialize`` waits in another thread for a client that is not ready; by default as long as
+            a start of the client waits.
+        owns_client: Whether ``shutdown`` closes the client.
+
+    Raises:
+        ConfigError: ``init_timeout`` is not a number of seconds, or ``owns_client`` is not a boolean.
+    """
+
+    sdk_provider: ClassVar[type] = AbstractProvider
+    """The class of the SDK that says whether it reads life-cycle events."""
+    emits_lifecycle_events: ClassVar[bool] = True
+    """The marker for an SDK that reads it: this provider reports each change of its status by an event."""
+
+    def __init__(self, client: WrappedClient, *, init_timeout: float | None = None, owns_client: bool = False) -> None:
+        super().__init__()
+        time_limit("init_timeout", init_timeout)
+        self._client = client
+        self._owns_client = require("owns_client", owns_client, bool)
+        self._wait = ReadinessWait(client, init_timeout)
+        self._metadata = Metadata(name=getattr(client, "provider_name", "aioflags"))
+        self._is_remote: bool = getattr(client, "is_remote", False)
+        self._context = remembering(context_with_kinds if getattr(client, "has_kinds", True) else context_without_kinds)
+        self._evaluate, self._evaluate_awaited = client.variation_detail_nowait, client.variation_detail
+        self._answers: dict[int, Answered] = {}
+        self._forwarder: EventForwarder | None = None
+        self._is_initialized = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The client's event loop, if it was started before ``initialize``."""
+
+    def get_metadata(self) -> Metadata:
+        """The name of the provider: ``flagd`` with a client for flagd, otherwise ``aioflags``."""
+        return self._metadata
+
+    def get_provider_hooks(self) -> list[Hook]:
+        """No hooks: those of the client run inside its evaluations."""
+        return []
+
+    # -- life cycle
+
+    def attach(self, on_emit: _OnEmit) -> None:
+        """Called by OpenFeature before ``initialize``: forwards the client's events from now on."""
+        super().attach(on_emit)
+        self._stop_forwarding()
+        reports_lifecycle = has_lifecycle_marker(self.sdk_provider)
+        logger.debug("OpenFeature's SDK %s the life-cycle events of its providers", "reads" if reports_lifecycle else "makes")
+        self._forwarder = EventForwarder(self._client, self.emit, reports_lifecycle=reports_lifecycle)
+
+    def detach(self) -> None:
+        """Called by OpenFeature after ``shutdown``: forwards nothing more."""
+        self._stop_forwarding()
+        super().detach()
+
+    def initialize(self, evaluation_context: EvaluationContext, domain: str | None = None) -> None:  # noqa: ARG002 - OpenFeature's
+        """Called by OpenFeature. Returns at once if the client is ready, or has older data.
+
+        Otherwise it waits until the client is ready, except on the client's own event loop, where it would wait in vain.
+
+        Raises:
+            ProviderNotReadyError: the client is not started, or not ready. As soon as it is, OpenFeature gets an event.
+            ProviderFatalError: the client cannot get any data.
+        """
+        self._is_initialized, self._loop = True, loop_of(self._client)
+        forwarder = self._forwarder
+        if forwarder is not None:
+            forwarder.hold()
+        written = Status.ERROR
+        try:
+            self._wait()
+            written = Status.READY
+        except ProviderFatalError:
+            written = Status.FATAL
+            raise
+        finally:
+            if forwarder is not None:
+                forwarder.release(written)
+
+    def shutdown(self) -> None:
+        """Called by OpenFeature. Evaluations fail until the next ``initialize``; the client stays open unless the provider owns it.
+
+        Ends an ``initialize`` that waits. Closes a client that it owns within five seconds; on the client's own event loop it only
+        begins to.
+        """
+        self._is_initialized = False
+        self._wait.cancel()
+        self._stop_forwarding()
+        if self._owns_client:
+            close_client(self._client)
+
+    def _stop_forwarding(self) -> None:
+        forwarder, self._forwarder = self._forwarder, None
+        if forwarder is not None:
+            forwarder.stop()
+
+    # -- resolving; OpenFeature passes the arguments by these names
+
+    def resolve_boolean_details(
+        self,
+        flag_key: str,
+        default_value: bool,  # noqa: FBT001 - OpenFeature's
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[bool]:
+        return self._resolve(flag_key, default_value, evaluation_context, bool)
+
+    def resolve_boolean_details_async(
+        self,
+        flag_key: str,
+        default_value: bool,  # noqa: FBT001 - OpenFeature's
+        evaluation_context: EvaluationContext | None = None,
+    ) -> _Awaited[FlagResolutionDetails[bool]]:
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, bool)
+
+    def resolve_string_details(
+        self, flag_key: str, default_value: str, evaluation_context: EvaluationContext | None = None
+    ) -> FlagResolutionDetails[str]:
+        return self._resolve(flag_key, default_value, evaluation_context, str)
+
+    def resolve_string_details_async(
+        self, flag_key: str, default_value: str, evaluation_context: EvaluationContext | None = None
+    ) -> _Awaited[FlagResolutionDetails[str]]:
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, str)
+
+    def resolve_integer_details(
+        self, flag_key: str, default_value: int, evaluation_context: EvaluationContext | None = None
+    ) -> FlagResolutionDetails[int]:
+        return self._resolve(flag_key, default_value, evaluation_context, int)
+
+    def resolve_integer_details_async(
+        self, flag_key: str, default_value: int, evaluation_context: EvaluationContext | None = None
+    ) -> _Awaited[FlagResolutionDetails[int]]:
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, int)
+
+    def resolve_float_details(
+        self, flag_key: str, default_value: float, evaluation_context: EvaluationContext | None = None
+    ) -> FlagResolutionDetails[float]:
+        return self._resolve(flag_key, default_value, evaluation_context, float)
+
+    def resolve_float_details_async(
+        self, flag_key: str, default_value: float, evaluation_context: EvaluationContext | None = None
+    ) -> _Awaited[FlagResolutionDetails[float]]:
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, float)
+
+    def resolve_object_details(
+        self, flag_key: str, default_value: _Structure, evaluation_context: EvaluationContext | None = None
+    ) -> FlagResolutionDetails[_Structure]:
+        return self._resolve(flag_key, default_value, evaluation_context, object)
+
+    def resolve_object_details_async(
+        self, flag_key: str, default_value: _Structure, evaluation_context: EvaluationContext | None = None
+    ) -> _Awaited[FlagResolutionDetails[_Structure]]:
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, object)
+
+    def _resolve(self, key: str, default: Any, given: EvaluationContext | None, expected: type) -> FlagResolutionDetails[Any]:
+        try:
+            context = self._context(given)
+            if not self._is_initialized:
+                return refused(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
+            if self._is_remote:
+                detail = self._evaluate_remotely(key, context, default, expected)
+            else:
+                detail = self._evaluate(key, context, default, expect=expected)
+            # Most results are answers that evaluations share, and that were seen before.
+            known = self._answers.get(id(detail))
+            if known is not None and known[0] is detail and expected is not object:
+                return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
+            return self._result(key, default, context, expected, detail)
+        except Exception as error:  # noqa: BLE001 - the caller gets its default whatever fails
+            return self._fault(key, default, error)
+
+    async def _resolve_awaited(
+        self, key: str, default: Any, given: EvaluationContext | None, expected: type
+    ) -> FlagResolutionDetails[Any]:
+        """:meth:`_resolve` for a caller that can wait. It waits only if the client does: for a hook, a store, or a server."""
+        try:
+            context = self._context(given)
+            if not self._is_initialized:
+                return refused(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
+            loop = self._loop
+            if loop is None or loop is get_running_loop():
+                detail = await self._evaluate_awaited(key, context, default, expect=expected)
+            elif self._is_remote and loop.is_running():
+                call = self._evaluate_awaited(key, context, default, expect=expected)
+                detail = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
+            else:
+                detail = self._evaluate(key, context, default, expect=expected)
+            known = self._answers.get(id(detail))
+            if known is not None and known[0] is detail and expected is not object:
+                return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
+            return self._result(key, default, context, expected, detail)
+        except Exception as error:  # noqa: BLE001 - the caller gets its default whatever fails
+            return self._fault(key, default, error)
+
+    def _evaluate_remotely(self, key: str, context: Context, default: Any, expected: type) -> EvaluationDetail[Any]:
+        """An evaluation that a server makes. Waits for it, except on the client's own event loop, where it would wait in vain."""
+        loop = loop_of(self._client)
+        if loop is None or not loop.is_running() or loop is running_loop():
+            return self._evaluate(key, context, default, expect=expected)
+        call = self._evaluate_awaited(key, context, default, expect=expected)
+        return asyncio.run_coroutine_threadsafe(call, loop).result()
+
+    def _result(
+        self, key: str, default: Any, context: Context, expected: type, detail: EvaluationDetail[Any]
+    ) -> FlagResolutionDetails[Any]:
+        """The result of a detail that was not seen before."""
+        set_id: str | None = getattr(self._client, "environment_id", None)
+        if detail.reason.kind == ReasonKind.ERROR:
+            is_fatal = self._client.status.status is Status.FATAL
+            return failed(key, detail, default, context, is_fatal=is_fatal, set_id=set_id)
+        value: Any = detail.value
+        is_structure = value.__class__ is dict or value.__class__ is list
+        if expected is object and not is_structure and not detail.is_default:
+            return refused(key, default, ErrorCode.TYPE_MISMATCH)
+        if expected is float and value.__class__ is int:
+            value = float(value)  # the caller's default, which OpenFeature would refuse
+        known = answered(detail, newest_flag(self._client, key), set_id)
+        if not is_structure:
+            if len(self._answers) >= _MAX_ANSWERS:
+                self._answers.clear()
+            self._answers[id(detail)] = known
+        return FlagResolutionDetails(value, None, None, known.reason, known.variant, known.metadata.copy())
+
+    def _fault(self, key: str, default: Any, error: Exception) -> FlagResolutionDetails[Any]:
+        """The result of a call with wrong arguments, or of a bug."""
+        logger.exception("OpenFeature: the evaluation of a flag failed")
+        return refused(key, default, ErrorCode.GENERAL, f"{type(error).__name__}: {error}")
+
+    # -- tracking
+
+    def track(
+        self,
+        tracking_event_name: str,
+        evaluation_context: EvaluationContext | None = None,
+        tracking_event_details: TrackingEventDetails | None = None,
+    ) -> None:
+        """Records an event for metrics and experiments, if the client can. Never waits and never raises.
+
+        ``value`` of the details is the value of the metric, and their attributes are the data of the event.
+        """
+        track = getattr(self._client, "track", None)
+        if track is None or not self._is_initialized:
+            return
+        value, data = None, None
+        if tracking_event_details is not None:
+            value, data = tracking_event_details.value, tracking_event_details.attributes or None
+        try:
+            track(tracking_event_name, self._context(evaluation_context), data=data, metric_value=value)
+        except Exception:  # noqa: BLE001 - tracking never raises
+            logger.exception("OpenFeature: an event was not recorded")
+
+
+_NOT_INITIALIZED: Final = "the provider is not initialized, or was shut down"

@@ -1,0 +1,137 @@
+"""ReadinessWait: how ``initialize`` waits for a client, from any thread; and how a client is closed from any thread.
+
+Source: ``openfeature.md`` 6.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from openfeature.exception import ProviderFatalError, ProviderNotReadyError
+
+from aioflags.client_core.parts import loop_of, start_wait_of
+from aioflags.model.source_state import SourceState
+from aioflags.model.status import Status, StatusReport
+from aioflags.runtime.logs import logger
+
+if TYPE_CHECKING:
+    from aioflags.openfeature.wrapped_client import WrappedClient
+
+__all__ = ["ReadinessWait", "close_client", "running_loop"]
+
+_USABLE: Final = frozenset({Status.READY, Status.STALE})
+_CLOSE_LIMIT: Final = 5.0
+"""Seconds that another thread waits for the end of a client."""
+_LATE: Final = 1.0
+"""Seconds that a wait in another thread may take longer than its limit on the event loop."""
+
+
+class ReadinessWait:
+    """Waits until ``client`` can evaluate flags.
+
+    Args:
+        client: The client.
+        limit: How many seconds at most; ``None``: as long as a start of the client waits.
+    """
+
+    def __init__(self, client: WrappedClient, limit: float | None) -> None:
+        self._client = client
+        self._limit = limit
+        self._pending: concurrent.futures.Future[None] | None = None
+
+    def __call__(self) -> None:
+        """Returns if the client has data, also old ones.
+
+        Raises:
+            ProviderFatalError: it cannot get any.
+            ProviderNotReadyError: it has none yet.
+        """
+        loop, report = loop_of(self._client), self._client.status
+        if not _is_decided(report):
+            if loop is None:
+                raise ProviderNotReadyError(
+                    "the client is not started: use async with, or await client.start(), before set_provider"
+                )
+            if loop is running_loop():
+                raise ProviderNotReadyError(
+                    f"the client is {_described(report)}; on its own event loop nothing can wait for it. Await client.wait_ready() "
+                    "before set_provider, or go on: the provider becomes ready with the client"
+                )
+            self._wait(loop)
+            report = self._client.status
+        if report.status in _USABLE:
+            return
+        if report.status is Status.FATAL:
+            raise ProviderFatalError(f"the client cannot get any flag data: it is {_described(report)}")
+        raise ProviderNotReadyError(f"the client is {_described(report)}")
+
+    def cancel(self) -> None:
+        """Ends a call that waits in another thread. It raises."""
+        if (pending := self._pending) is not None:
+            pending.cancel()
+
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        limit = start_wait_of(self._client) if self._limit is None else self._limit
+        if limit <= 0 or not loop.is_running():
+            return
+        self._pending = pending = asyncio.run_coroutine_threadsafe(self._decided(limit), loop)
+        try:
+            pending.result(limit + _LATE)
+        except (TimeoutError, concurrent.futures.CancelledError):
+            pending.cancel()
+        finally:
+            self._pending = None
+
+    async def _decided(self, limit: float) -> None:
+        with anyio.move_on_after(limit):
+            async for report in self._client.statuses():
+                if _is_decided(report):
+                    return
+
+
+def close_client(client: WrappedClient) -> None:
+    """Closes a client from any thread. On its event loop the close begins as a task; another thread waits for its end."""
+    loop = loop_of(client)
+    if loop is None or not loop.is_running():
+        return  # it was never started, or its loop has ended
+    if loop is running_loop():
+        task = loop.create_task(_close(client))
+        _CLOSING.add(task)
+        task.add_done_callback(_CLOSING.discard)
+        return
+    try:
+        asyncio.run_coroutine_threadsafe(_close(client), loop).result(_CLOSE_LIMIT)
+    except TimeoutError:
+        logger.warning("closing the client takes longer than %g s; not waiting for its end", _CLOSE_LIMIT)
+
+
+_CLOSING: Final[set[asyncio.Task[None]]] = set()
+"""Keeps the tasks until they end."""
+
+
+async def _close(client: WrappedClient) -> None:
+    try:
+        await client.aclose()
+    except Exception:  # noqa: BLE001 - OpenFeature would only report it as a failed provider
+        logger.exception("OpenFeature: the client could not be closed")
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _is_decided(report: StatusReport) -> bool:
+    """Whether there is nothing to wait for."""
+    return report.status in _USABLE or report.status is Status.FATAL or report.source_state is SourceState.OFF
+
+
+def _described(report: StatusReport) -> str:
+    error = f" ({report.last_error})" if report.last_error else ""
+    return f"{report.status.value}, source {report.source_state.value}{error}"

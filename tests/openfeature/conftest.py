@@ -1,0 +1,21 @@
+"""Shared by the tests of the provider: OpenFeature's API is reset after each test."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from openfeature import api
+
+
+@pytest.fixture(autouse=True)
+def _clean_api() -> Iterator[None]:
+    """Removes providers, handlers, hooks and contexts. No thread is left, except those of OpenFeature and of the event loop."""
+    before = set(threading.enumerate())
+    yield
+    api.shutdown()
+    for thread in set(threading.enumerate()) - before:
+        if not thread.name.startswith(("openfeature-event-handler", "asyncio_")):
+            thread.join(5)
+            assert not thread.is_alive(), thread
