@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from aioflags.client_core.evaluator import Evaluator
     from aioflags.client_core.lifecycle import Lifecycle
     from aioflags.supervisor.holder import SnapshotHolder
 
-__all__ = ["HasLifecycle", "loop_of", "newest_flag", "start_wait_of"]
+__all__ = ["HasLifecycle", "evaluator_in_memory", "loop_of", "newest_flag", "start_wait_of"]
 
 
 class HasLifecycle(Protocol):
@@ -33,3 +34,8 @@ def newest_flag(client: object, key: str) -> object:
     """The newest definition of a flag; ``None`` for an unknown flag, and if the client keeps no definitions. From any thread."""
     holder: SnapshotHolder | None = getattr(client, "_holder", None)
     return None if holder is None else holder.snapshot.flags.get(key)
+
+
+def evaluator_in_memory(client: object) -> Evaluator | None:
+    """The evaluator of a client that reads no persistent store. While its ``may_wait`` is false, no awaited evaluation waits."""
+    return None if getattr(client, "_store_session", None) is not None else getattr(client, "_evaluator", None)

@@ -24,7 +24,7 @@ from aioflags.model.values import type_name
 if TYPE_CHECKING:
     from openfeature.evaluation_context import EvaluationContext
 
-__all__ = ["NO_KEY", "ConvertContext", "context_with_kinds", "context_without_kinds", "remembering"]
+__all__ = ["NO_KEY", "ConvertContext", "converter"]
 
 ConvertContext: TypeAlias = "Callable[[EvaluationContext | None], Context]"
 
@@ -33,6 +33,7 @@ _PRIVATE: Final = "privateAttributes"
 _IDENTITY: Final = frozenset({"kind", "key", _TARGETING_KEY, _PRIVATE})
 """Attributes that do not become custom attributes of a context with kinds."""
 _ARE_CUSTOM: Final = (_IDENTITY | NOT_CUSTOM).isdisjoint
+_ARE_ANY: Final = frozenset[str]().isdisjoint
 _ARE_SCALARS: Final = SCALARS.issuperset
 _MULTI: Final = "multi"
 
@@ -44,71 +45,65 @@ NO_KEY: Final = invalid_context("no targeting key")
 """The context of an evaluation without a targeting key."""
 
 
-def context_with_kinds(given: EvaluationContext | None) -> Context:
-    """The context for LaunchDarkly's flags; :data:`NO_KEY` without a targeting key. Never raises.
-
-    The targeting key wins over the attribute ``targetingKey``, and this over the attribute ``key``. ``name``, ``anonymous`` and
-    ``privateAttributes`` set the properties of these names. Datetimes become texts in UTC.
-    """
-    if given is None:
-        return NO_KEY
-    key, attributes = given.targeting_key, given.attributes
-    if (
-        key.__class__ is str
-        and key
-        and attributes.__class__ is dict
-        and _ARE_CUSTOM(attributes)
-        and _ARE_SCALARS(map(type, attributes.values()))
-    ):
-        return unchecked_context(key, attributes)
-    try:
-        return _of_any_kind(key or _key(attributes), context_data(attributes, None))
-    except NestingError as problem:
-        return invalid_context(f"an attribute is {problem}")
-
-
-def remembering(convert: ConvertContext) -> ConvertContext:
-    """``convert`` with a memory of the last context whose attributes are scalars.
+def converter(*, has_kinds: bool) -> ConvertContext:
+    """A function that converts contexts for one client, and never raises. It remembers the last one whose attributes are scalars.
 
     OpenFeature makes a new evaluation context for each evaluation, but programs often evaluate several flags for one user. If key
     and attributes are equal, the client gets the same object again: that is faster, and evaluations of the same object are counted
     without a lock.
     """
-    remembered: tuple[object, Mapping[str, object], tuple[tuple[str, object], ...], Context] = (_NO_CONTEXT, {}, (), NO_KEY)
+    convert, takes = (_with_kinds, _ARE_CUSTOM) if has_kinds else (_without_kinds, _ARE_ANY)
+    remembered: tuple[object, Mapping[str, object], tuple[tuple[str, object], ...] | None, Context] = (_NO_CONTEXT, {}, (), NO_KEY)
 
     def converted(given: EvaluationContext | None) -> Context:
         nonlocal remembered
-        if given is not None:
-            key, attributes, ambiguous, context = remembered
-            given_attributes = given.attributes
+        if given is None:
+            return convert(None, {})
+        key, attributes = given.targeting_key, given.attributes
+        last_key, last_attributes, ambiguous, context = remembered
+        if key == last_key:
             try:
-                if given.targeting_key == key and given_attributes == attributes:
+                if attributes == last_attributes:
+                    if ambiguous is None:
+                        ambiguous = _ambiguous(last_attributes)
+                        remembered = last_key, last_attributes, ambiguous, context
                     for name, value in ambiguous:
-                        if given_attributes[name] is not value:
+                        if attributes[name] is not value:
                             break
                     else:
                         return context
             except Exception:  # noqa: BLE001, S110 - an attribute that cannot be compared
                 pass
-        context = convert(given)
-        if given is not None and _can_be_remembered(given, context):
-            attributes = context.attributes
-            ambiguous = tuple(each for each in attributes.items() if each[1] in _AMBIGUOUS)
-            remembered = context.key, attributes, ambiguous, context
-        return context
+        if (
+            key.__class__ is str
+            and key
+            and attributes.__class__ is dict
+            and takes(attributes)
+            and _ARE_SCALARS(map(type, attributes.values()))
+        ):
+            context = unchecked_context(key, attributes)
+            remembered = key, context.attributes, None, context
+            return context
+        return convert(key, attributes)
 
     return converted
 
 
-def _can_be_remembered(given: EvaluationContext, context: Context) -> bool:
-    """Whether equal evaluation contexts give this context: its key and attributes are all that was given, and cannot change."""
-    return (
-        context.error is None
-        and context.members is None
-        and context.key == given.targeting_key
-        and len(context.attributes) == len(given.attributes)
-        and _ARE_SCALARS(map(type, context.attributes.values()))
-    )
+def _ambiguous(attributes: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
+    """The scalar attributes that equal a value of another type."""
+    return tuple(each for each in attributes.items() if each[1] in _AMBIGUOUS)
+
+
+def _with_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
+    """The context for LaunchDarkly's flags; :data:`NO_KEY` without a targeting key.
+
+    The targeting key wins over the attribute ``targetingKey``, and this over the attribute ``key``. ``name``, ``anonymous`` and
+    ``privateAttributes`` set the properties of these names. Datetimes become texts in UTC.
+    """
+    try:
+        return _of_any_kind(key or _key(attributes), context_data(attributes, None))
+    except NestingError as problem:
+        return invalid_context(f"an attribute is {problem}")
 
 
 def _of_any_kind(key: str | None, attributes: Mapping[str, object]) -> Context:
@@ -141,9 +136,6 @@ def _key(attributes: Mapping[str, Any]) -> str | None:
     return attributes.get(_TARGETING_KEY) or attributes.get("key")
 
 
-def context_without_kinds(given: EvaluationContext | None) -> Context:
-    """The context for flagd's flags, with or without a targeting key. Never raises."""
-    if given is None:
-        return unchecked_context(None, {})
-    key = given.targeting_key or cast("str | None", given.attributes.get(_TARGETING_KEY))
-    return unchecked_context(key or None, given.attributes)
+def _without_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
+    """The context for flagd's flags, with or without a targeting key."""
+    return unchecked_context(key or attributes.get(_TARGETING_KEY) or None, attributes)

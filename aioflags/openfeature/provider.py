@@ -25,10 +25,10 @@ from openfeature.hook import Hook
 from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
 from openfeature.track import TrackingEventDetails
 
-from aioflags.client_core.parts import loop_of, newest_flag
+from aioflags.client_core.parts import evaluator_in_memory, loop_of, newest_flag
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
-from aioflags.openfeature.contexts import context_with_kinds, context_without_kinds, remembering
+from aioflags.openfeature.contexts import converter
 from aioflags.openfeature.forwarding import EventForwarder, has_lifecycle_marker
 from aioflags.openfeature.readiness import ReadinessWait, close_client, running_loop
 from aioflags.openfeature.resolution import Answered, answered, failed, refused
@@ -84,8 +84,9 @@ class AioFlagsProvider(AbstractProvider):
         self._wait = ReadinessWait(client, init_timeout)
         self._metadata = Metadata(name=getattr(client, "provider_name", "aioflags"))
         self._is_remote: bool = getattr(client, "is_remote", False)
-        self._context = remembering(context_with_kinds if getattr(client, "has_kinds", True) else context_without_kinds)
+        self._context = converter(has_kinds=getattr(client, "has_kinds", True))
         self._evaluate, self._evaluate_awaited = client.variation_detail_nowait, client.variation_detail
+        self._evaluator = None if self._is_remote else evaluator_in_memory(client)
         self._answers: dict[int, Answered] = {}
         self._forwarder: EventForwarder | None = None
         self._is_initialized = False
@@ -239,8 +240,11 @@ class AioFlagsProvider(AbstractProvider):
             context = self._context(given)
             if not self._is_initialized:
                 return refused(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
-            loop = self._loop
-            if loop is None or loop is get_running_loop():
+            evaluator, loop = self._evaluator, self._loop
+            if evaluator is not None and not evaluator.may_wait:
+                # The same result as below, without a coroutine.
+                detail = self._evaluate(key, context, default, expect=expected)
+            elif loop is None or loop is get_running_loop():
                 detail = await self._evaluate_awaited(key, context, default, expect=expected)
             elif self._is_remote and loop.is_running():
                 call = self._evaluate_awaited(key, context, default, expect=expected)

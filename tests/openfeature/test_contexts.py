@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -12,7 +12,16 @@ import pytest
 from openfeature.evaluation_context import EvaluationContext
 
 from aioflags import Context
-from aioflags.openfeature.contexts import NO_KEY, context_with_kinds, context_without_kinds, remembering
+from aioflags.openfeature.contexts import NO_KEY, converter
+
+
+def context_with_kinds(given: EvaluationContext | None) -> Context:
+    return converter(has_kinds=True)(given)
+
+
+def context_without_kinds(given: EvaluationContext | None) -> Context:
+    return converter(has_kinds=False)(given)
+
 
 NOON = dt.datetime(2026, 7, 1, 12, 0, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 
@@ -100,14 +109,12 @@ def test_without_kinds_the_attribute_targeting_key_replaces_a_missing_key() -> N
 # -- the context of the last call
 
 
-def twice(
-    one: EvaluationContext | None, other: EvaluationContext | None, convert: Callable[[Any], Context] = context_with_kinds
-) -> bool:
+def twice(one: EvaluationContext | None, other: EvaluationContext | None) -> bool:
     """Whether both have the same context."""
-    remembered = remembering(convert)
-    first, second = remembered(one), remembered(other)
-    assert second == convert(other)
-    assert [type(value) for value in second.attributes.values()] == [type(value) for value in convert(other).attributes.values()]
+    convert = converter(has_kinds=True)
+    first, second, expected = convert(one), convert(other), converter(has_kinds=True)(other)
+    assert second == expected
+    assert [type(value) for value in second.attributes.values()] == [type(value) for value in expected.attributes.values()]
     return first is second
 
 
@@ -143,6 +150,7 @@ def test_an_equal_context_is_converted_once(attributes: Mapping[str, Any]) -> No
 )
 def test_another_context_is_converted_anew(one: EvaluationContext, other: EvaluationContext | None) -> None:
     twice(one, other)
+    twice(other, one)
 
 
 def test_an_attribute_that_cannot_be_compared_is_converted() -> None:
@@ -152,19 +160,19 @@ def test_an_attribute_that_cannot_be_compared_is_converted() -> None:
         def __eq__(self, other: object) -> bool:
             raise ValueError("the truth value of an array is ambiguous")
 
-    converted = remembering(context_with_kinds)
+    converted = converter(has_kinds=True)
     first = converted(EvaluationContext("a", {"x": "1"}))
     other: Any = {"x": Incomparable()}
     assert converted(EvaluationContext("a", other)) is not first
 
 
 def test_keyless_contexts_are_not_those_of_the_start() -> None:
-    assert remembering(context_without_kinds)(EvaluationContext()).is_keyless
-    assert remembering(context_with_kinds)(EvaluationContext()) is NO_KEY
+    assert converter(has_kinds=False)(EvaluationContext()).is_keyless
+    assert converter(has_kinds=True)(EvaluationContext()) is NO_KEY
 
 
 def test_equal_values_of_other_classes_give_a_context() -> None:
-    converted = remembering(context_with_kinds)
+    converted = converter(has_kinds=True)
     converted(EvaluationContext("a", {"plan": "pro", "age": 42}))
     odd: Any = {"plan": Plan.PRO, "age": Decimal(42)}
     assert converted(EvaluationContext("a", odd)).attributes["plan"] == "pro"
