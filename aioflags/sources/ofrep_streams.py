@@ -21,7 +21,7 @@ from aioflags.model.defaults import CLOSE_GRACE, RECONNECT_DELAY
 from aioflags.protocol.ofrep_bulk import EventStreamAddress, Refetch, read_refetch
 from aioflags.protocol.requests import USER_AGENT
 from aioflags.runtime.broadcast import Signal
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import describe_error, printable
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.ofrep import OfrepRequests
@@ -105,12 +105,9 @@ class OfrepStreams:
     async def _run(self, addresses: Sequence[EventStreamAddress]) -> None:
         while len(self._backoffs) < len(addresses):
             self._backoffs.append(Backoff(RECONNECT_DELAY))
-        try:
-            async with anyio.create_task_group() as streams:
-                for address, backoff in zip(addresses, self._backoffs, strict=False):
-                    streams.start_soon(self._listen, address, backoff)
-        except Exception:
-            self._logger.exception("OFREP: listening to event streams failed")
+        async with anyio.create_task_group() as streams:
+            for address, backoff in zip(addresses, self._backoffs, strict=False):
+                streams.start_soon(self._listen, address, backoff)
 
     async def _listen(self, address: EventStreamAddress, backoff: Backoff) -> None:
         """Connect again and again. Logs have the origin only: the rest of the URL is secret."""
@@ -129,6 +126,9 @@ class OfrepStreams:
                 problem = "the service closed it"
             except RequestFailed as failed:
                 problem, retry_after, is_refused = failed.error.message, failed.retry_after, not failed.is_recoverable
+            except Exception as error:  # a bug in aioflags: the stream reconnects
+                self._logger.exception("OFREP: an event stream failed")
+                problem = describe_error(error)
             may_have_missed = True
             lasted = 0.0 if opened is None else anyio.current_time() - opened
             pause = backoff.after(lasted, chance=self._random(), at_least=retry_after)

@@ -58,9 +58,7 @@ async def test_every_message_is_a_full_flag_set(line: Line) -> None:
         pytest.param([[FLAGS], [FLAGS, SILENCE]], {}, [VALID, NETWORK, VALID], id="a normal end"),
         pytest.param([[FLAGS, INTERNAL], [FLAGS, SILENCE]], {}, [VALID, RESPONSE, VALID], id="an end with a code"),
         pytest.param([[INTERNAL], [INTERNAL], [FLAGS, SILENCE]], {}, [RESPONSE, RESPONSE, VALID], id="failures first"),
-        pytest.param(
-            [[FLAGS, SILENCE]], {"stream_deadline": 0.1}, [VALID, NETWORK, VALID, NETWORK], id="the stream deadline"
-        ),
+        pytest.param([[FLAGS, SILENCE]], {"stream_deadline": 0.1}, [VALID, NETWORK, VALID, NETWORK], id="the stream deadline"),
         pytest.param([[FLAGS, BAD, FLAGS, SILENCE]], {}, [VALID, DATA, VALID], id="an unusable flag set between good ones"),
         pytest.param([[BAD, SILENCE]], {}, [DATA], id="an unusable flag set first"),
         pytest.param([[DENIED], [FLAGS, SILENCE]], {}, [RESPONSE, VALID], id="a code that is not fatal"),

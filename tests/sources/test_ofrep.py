@@ -133,6 +133,7 @@ async def test_polls_start_at_their_interval_however_long_an_answer_takes() -> N
             "ConnectError: refused (ofrep.test)",
             id="refused",
         ),
+        pytest.param(Answer(after=RuntimeError("a bug")), FailureKind.UNKNOWN, "RuntimeError: a bug", id="a bug"),
         pytest.param(
             Answer(200, {}, [b"[]"]),
             FailureKind.INVALID_DATA,

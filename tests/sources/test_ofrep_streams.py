@@ -86,6 +86,7 @@ async def test_the_last_event_of_a_burst_counts() -> None:
         pytest.param(closing_stream(5.0), id="the server closes it"),
         pytest.param(closing_stream(5.0, httpx.ReadError("cut")), id="it breaks off"),
         pytest.param(Answer(500, after=5.0), id="it fails"),
+        pytest.param(closing_stream(5.0, RuntimeError("a bug")), id="reading it meets a bug"),
         pytest.param(Answer(200, {"Content-Type": "text/html"}, [b"hello"], after=5.0), id="it is another type"),
     ],
 )
