@@ -23,7 +23,7 @@ from aioflags.transport.flagd_messages import RpcFailed, ServerEvent, ServerValu
 from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
-from aioflags.transport.flagd_struct import from_struct, to_struct
+from aioflags.transport.flagd_struct import from_struct, to_struct, whole
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC, GrpcSettings, channel_arguments
 
 if TYPE_CHECKING:
@@ -252,7 +252,11 @@ def _parsed(kind: type[M], data: bytes) -> M:
 def _any_value(flag: v1.AnyFlag) -> ServerValue:
     name = flag.WhichOneof("value")
     value: Any = None if name is None else getattr(flag, name)
-    return _server_value(flag, from_struct(value) if name == "object_value" else value, is_set=name is not None)
+    if name == "object_value":
+        value = from_struct(value)
+    elif name == "double_value":  # this message has no whole numbers
+        value = whole(value)
+    return _server_value(flag, value, is_set=name is not None)
 
 
 def _server_value(message: Any, value: Any, *, is_set: bool) -> ServerValue:

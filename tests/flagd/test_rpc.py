@@ -1,0 +1,433 @@
+"""Flags that flagd evaluates: values, errors and the cache, over real sockets.
+
+Source: ``flagd.md`` 2.2, 2.5 and 7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from aioflags.flagd.rpc import RpcEvaluation
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, EvaluationDetail
+from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
+from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
+from aioflags.transport.grpc import FlagdChannel
+from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, GrpcSettings, GrpcTarget
+from tests.support.flagd_server import Answer, Fail, FlagdServer, struct
+
+pytestmark = pytest.mark.real_time
+
+ANN = Context("ann", attributes={"plan": "pro"})
+
+
+class Line:
+    """A server, and evaluations that it makes."""
+
+    def __init__(self, address: str) -> None:
+        self.server = FlagdServer()
+        self.address = address
+
+    def evaluation(self, deadline: float = 5, selector: str | None = None, **options: Any) -> RpcEvaluation:
+        """Evaluations over a channel that is not open yet."""
+        target = GrpcTarget(name=self.address)
+        settings = GrpcSettings(target=target, deadline=deadline, selector=selector, retry_backoff=0.02, retry_backoff_max=0.02)
+        self.channel = FlagdChannel(settings, logging.getLogger("aioflags"))
+        return RpcEvaluation(self.channel, **options)
+
+    def answer(self, kind: str, answer: Answer, version: int = 2) -> None:
+        """Set the answer of a method."""
+        self.server.answers[f"/flagd.evaluation.v{version}.Service/{kind}"] = answer
+
+    async def start(self) -> None:
+        """Let the server listen."""
+        await self.server.start(self.address)
+
+
+@pytest.fixture
+async def line(tmp_path: Path) -> AsyncIterator[Line]:
+    """A server that does not listen yet."""
+    made = Line(f"unix:{tmp_path / 'flagd.sock'}")
+    yield made
+    await made.server.stop()
+
+
+def shape(detail: EvaluationDetail[Any]) -> tuple[Any, str, str | None]:
+    """Value, reason or kind of error, variant."""
+    return detail.value, str(detail.reason.error_kind or detail.reason.kind), detail.variant
+
+
+STATIC_TRUE = v2.ResolveBooleanResponse(value=True, reason="STATIC", variant="on", metadata=struct(team="a", level=1, ratio=1.5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "response", "expected", "default", "result"),
+    [
+        pytest.param("Boolean", STATIC_TRUE, bool, False, (True, "STATIC", "on"), id="a boolean"),
+        pytest.param(
+            "Boolean",
+            v2.ResolveBooleanResponse(value=False, reason="STATIC", variant="off"),
+            bool,
+            True,
+            (False, "STATIC", "off"),
+            id="false",
+        ),
+        pytest.param(
+            "String",
+            v2.ResolveStringResponse(value="", reason="TARGETING_MATCH", variant="empty"),
+            str,
+            "x",
+            ("", "TARGETING_MATCH", "empty"),
+            id="an empty text",
+        ),
+        pytest.param(
+            "Int",
+            v2.ResolveIntResponse(value=2**53 + 1, reason="STATIC", variant="big"),
+            int,
+            0,
+            (2**53 + 1, "STATIC", "big"),
+            id="a number that no double represents",
+        ),
+        pytest.param(
+            "Float",
+            v2.ResolveFloatResponse(value=2.0, reason="SPLIT", variant="two"),
+            float,
+            0.0,
+            (2.0, "SPLIT", "two"),
+            id="a float",
+        ),
+        pytest.param(
+            "Object",
+            v2.ResolveObjectResponse(value=struct(a=1, b=[1.5, {}]), reason="STATIC", variant="o"),
+            dict,
+            {},
+            ({"a": 1, "b": [1.5, {}]}, "STATIC", "o"),
+            id="an object, whose whole numbers become int",
+        ),
+        pytest.param(
+            "Object",
+            v2.ResolveObjectResponse(value=struct(), reason="STATIC", variant="o"),
+            dict,
+            {"x": 1},
+            ({}, "STATIC", "o"),
+            id="an empty object",
+        ),
+        pytest.param(
+            "Boolean", v2.ResolveBooleanResponse(reason="DEFAULT"), bool, True, (True, "DEFAULT", None), id="no value, DEFAULT"
+        ),
+        pytest.param(
+            "Boolean", v2.ResolveBooleanResponse(reason="DISABLED"), bool, True, (True, "DISABLED", None), id="no value, DISABLED"
+        ),
+        pytest.param(
+            "Boolean",
+            v2.ResolveBooleanResponse(value=False, reason="DEFAULT"),
+            bool,
+            True,
+            (True, "DEFAULT", None),
+            id="a value without a variant, DEFAULT",
+        ),
+        pytest.param(
+            "Boolean",
+            v2.ResolveBooleanResponse(value=True, reason="STATIC"),
+            bool,
+            False,
+            (True, "STATIC", None),
+            id="a value without a variant",
+        ),
+        pytest.param(
+            "Boolean",
+            v2.ResolveBooleanResponse(value=True, reason="MOON_PHASE", variant="on"),
+            bool,
+            False,
+            (True, "MOON_PHASE", "on"),
+            id="a reason that OpenFeature does not list",
+        ),
+    ],
+)
+@pytest.mark.holds("FL-69")
+async def test_a_response_becomes(
+    line: Line, kind: str, response: Any, expected: type, default: object, result: tuple[Any, str, str | None]
+) -> None:
+    line.answer(f"Resolve{kind}", response)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        detail = await remote.resolve("flag", ANN, default, expected)
+    assert shape(detail) == result
+    assert type(detail.value) is type(result[0])
+    assert detail.error_message is None
+
+
+async def test_metadata_come_with_a_result(line: Line) -> None:
+    line.answer("ResolveBoolean", STATIC_TRUE)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        detail = await remote.resolve("flag", ANN, False, bool)
+    assert dict(detail.metadata) == {"team": "a", "level": 1, "ratio": 1.5}
+    assert type(detail.metadata["level"]) is int
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("NOT_FOUND", ErrorKind.FLAG_NOT_FOUND),
+        ("INVALID_ARGUMENT", ErrorKind.TYPE_MISMATCH),
+        ("DATA_LOSS", ErrorKind.PARSE_ERROR),
+        ("UNKNOWN", ErrorKind.GENERAL),
+        ("INTERNAL", ErrorKind.GENERAL),
+        ("PERMISSION_DENIED", ErrorKind.PROVIDER_FATAL),
+    ],
+)
+@pytest.mark.holds("FL-70")
+async def test_a_code_becomes_an_error(line: Line, code: str, error: ErrorKind) -> None:
+    line.answer("ResolveBoolean", Fail(grpc.StatusCode[code], "why"))
+    await line.start()
+    remote = line.evaluation(fatal_codes=frozenset({"PERMISSION_DENIED"}))
+    async with line.channel.opened():
+        detail = await remote.resolve("flag", ANN, True, bool)
+    assert shape(detail) == (True, error, None)
+    assert detail.is_default
+    assert f"{code}: why" in str(detail.error_message)
+
+
+@pytest.mark.holds("FL-67")
+async def test_without_a_server_a_call_ends_at_its_deadline() -> None:
+    remote = Line("unix:///nowhere/x").evaluation(deadline=0.1)
+    async with remote_channel(remote).opened():
+        detail = await remote.resolve("flag", ANN, "d", str)
+    assert shape(detail) == ("d", "GENERAL", None)
+    assert "DEADLINE_EXCEEDED" in str(detail.error_message)
+
+
+def remote_channel(remote: RpcEvaluation) -> FlagdChannel:
+    """The channel of evaluations."""
+    return remote._channel
+
+
+async def test_without_a_channel_there_is_no_call(line: Line) -> None:
+    remote = line.evaluation()
+    assert shape(await remote.resolve("flag", ANN, 1, int)) == (1, "PROVIDER_NOT_READY", None)
+    snapshot = await remote.resolve_all(ANN)
+    assert shape(snapshot.evaluate("flag", ANN, 1).detail) == (1, "PROVIDER_NOT_READY", None)
+
+
+async def test_a_call_that_the_close_of_the_client_ends_gives_the_default(line: Line) -> None:
+    remote = line.evaluation(deadline=30)
+    async with line.channel.opened():
+        pending = asyncio.ensure_future(remote.resolve("flag", ANN, 1, int))
+        await asyncio.sleep(0.05)
+    assert shape(await pending) == (1, "GENERAL", None)
+
+
+@pytest.mark.parametrize(
+    ("context", "sent"),
+    [
+        pytest.param(ANN, {"targetingKey": "ann", "plan": "pro"}, id="a context"),
+        pytest.param(None, {}, id="no context"),
+        pytest.param(Context.keyless({"plan": "pro"}), {"plan": "pro"}, id="a context without a key"),
+        pytest.param(
+            Context("ann", name="Ann", anonymous=True), {"targetingKey": "ann", "name": "Ann", "anonymous": True}, id="name"
+        ),
+        pytest.param(Context("ann", attributes={"targetingKey": "x"}), {"targetingKey": "ann"}, id="an attribute like the key"),
+    ],
+)
+async def test_the_context_that_is_sent(line: Line, context: Context | None, sent: dict[str, Any]) -> None:
+    line.answer("ResolveBoolean", STATIC_TRUE)
+    await line.start()
+    remote = line.evaluation(selector="source=x")
+    async with line.channel.opened():
+        await remote.resolve("flag", context, False, bool)
+    (call,) = line.server.received
+    assert (call.request.flag_key, dict(call.request.context)) == ("flag", sent)
+    assert call.metadata["flagd-selector"] == "source=x"
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        pytest.param(Context("ann", attributes={"a": object()}), id="a value that is not JSON"),
+        pytest.param(Context("ann", attributes={"a": float("nan")}), id="not a number"),
+        pytest.param(Context.multi(ANN, Context("o", kind="org")), id="a context of several kinds"),
+    ],
+)
+async def test_a_context_that_cannot_be_sent_is_an_error_without_a_call(line: Line, context: Context) -> None:
+    line.answer("ResolveBoolean", STATIC_TRUE)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        detail = await remote.resolve("flag", context, False, bool)
+        assert shape((await remote.resolve_all(context)).evaluate("flag", ANN, False).detail) == (False, "INVALID_CONTEXT", None)
+    assert shape(detail) == (False, "INVALID_CONTEXT", None)
+    assert line.server.received == []
+
+
+async def test_a_rounded_number_is_logged_once(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+    line.answer("ResolveBoolean", v2.ResolveBooleanResponse(value=True, reason="TARGETING_MATCH", variant="on"))
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        for _ in range(2):
+            await remote.resolve("flag", Context("ann", attributes={"big": 2**60}), False, bool)
+    assert [record.message for record in caplog.records] == [
+        "the attribute 'big' has a number beyond 2**53, which flagd receives rounded"
+    ]
+
+
+# -- versions
+
+
+@pytest.mark.holds("FL-71")
+async def test_a_server_without_version_two_is_asked_by_version_one(line: Line) -> None:
+    line.answer("ResolveBoolean", v1.ResolveBooleanResponse(value=True, reason="TARGETING_MATCH", variant="on"), version=1)
+    line.answer("ResolveString", v1.ResolveStringResponse(value="", reason="DEFAULT"), version=1)
+    line.answer("ResolveObject", v1.ResolveObjectResponse(reason="STATIC", variant="o"), version=1)
+    # Version 2 of another method is not tried again.
+    line.answer("ResolveInt", v2.ResolveIntResponse(value=2, reason="STATIC", variant="two"))
+    line.answer("ResolveInt", v1.ResolveIntResponse(value=1, reason="STATIC", variant="one"), version=1)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        assert shape(await remote.resolve("flag", ANN, False, bool)) == (True, "TARGETING_MATCH", "on")
+        assert shape(await remote.resolve("flag", ANN, "d", str)) == ("d", "DEFAULT", None)
+        assert shape(await remote.resolve("flag", ANN, {"d": 1}, dict)) == ({"d": 1}, "STATIC", None)
+        assert shape(await remote.resolve("flag", ANN, 0, int)) == (1, "STATIC", "one")
+    assert {call.method.split("/")[1] for call in line.server.received} == {EVALUATION_V1}
+    async with line.channel.opened():
+        assert shape(await remote.resolve("other", ANN, 0, int)) == (2, "STATIC", "two")
+    assert line.server.received[-1].method == f"/{EVALUATION_V2}/ResolveInt"
+
+
+# -- all flags
+
+
+ALL = v1.ResolveAllResponse(
+    flags={
+        "bool": v1.AnyFlag(reason="STATIC", variant="on", bool_value=True, metadata=struct(owner="b")),
+        "text": v1.AnyFlag(reason="TARGETING_MATCH", variant="x", string_value="hello"),
+        "whole": v1.AnyFlag(reason="STATIC", variant="three", double_value=3),
+        "fraction": v1.AnyFlag(reason="STATIC", variant="half", double_value=0.5),
+        "object": v1.AnyFlag(reason="STATIC", variant="o", object_value=struct(a=1)),
+        "unset": v1.AnyFlag(reason="DEFAULT"),
+    },
+    metadata=struct(version="7"),
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "result", "metadata"),
+    [
+        ("bool", False, (True, "STATIC", "on"), {"version": "7", "owner": "b"}),
+        ("text", "", ("hello", "TARGETING_MATCH", "x"), {"version": "7"}),
+        ("whole", 0, (3, "STATIC", "three"), {"version": "7"}),
+        ("whole", 0.0, (3.0, "STATIC", "three"), {"version": "7"}),
+        ("fraction", 0.0, (0.5, "STATIC", "half"), {"version": "7"}),
+        ("fraction", 0, (0, "TYPE_MISMATCH", None), {"version": "7"}),
+        ("object", {}, ({"a": 1}, "STATIC", "o"), {"version": "7"}),
+        ("unset", "d", ("d", "DEFAULT", None), {"version": "7"}),
+        ("missing", "d", ("d", "FLAG_NOT_FOUND", None), {"version": "7"}),
+    ],
+)
+async def test_all_flags_are_resolved(line: Line, key: str, default: object, result: Any, metadata: dict[str, Any]) -> None:
+    line.answer("ResolveAll", ALL, version=1)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        snapshot = await remote.resolve_all(ANN)
+    detail = snapshot.evaluate(key, ANN, default).detail
+    assert (shape(detail), dict(detail.metadata)) == (result, metadata)
+
+
+async def test_a_flag_of_any_type_is_taken_from_all_flags(line: Line) -> None:
+    line.answer("ResolveAll", ALL, version=1)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        assert shape(await remote.resolve("whole", ANN, None, object)) == (3, "STATIC", "three")
+        assert shape(await remote.resolve("none", ANN, None, object)) == (None, "FLAG_NOT_FOUND", None)
+
+
+async def test_a_failure_of_all_flags_is_the_error_of_each(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+    line.answer("ResolveAll", Fail(grpc.StatusCode.INTERNAL, "why"), version=1)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        snapshot = await remote.resolve_all(ANN)
+    assert shape(snapshot.evaluate("flag", ANN, 1).detail) == (1, "GENERAL", None)
+    assert "INTERNAL: why" in caplog.text
+
+
+# -- the cache
+
+
+@pytest.mark.holds("FL-62")
+async def test_a_static_flag_is_asked_for_once(line: Line) -> None:
+    line.answer("ResolveBoolean", STATIC_TRUE)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        assert remote.cached("flag", bool) is None
+        await remote.resolve("flag", ANN, False, bool)
+        hit = remote.cached("flag", bool)
+    assert hit is not None
+    assert (shape(hit), dict(hit.metadata)) == ((True, "CACHED", "on"), {"team": "a", "level": 1, "ratio": 1.5})
+
+
+@pytest.mark.holds("FL-63", "FL-73")
+@pytest.mark.parametrize(
+    ("reason", "size"), [pytest.param("TARGETING_MATCH", 10, id="a flag with a rule"), pytest.param("STATIC", 0, id="no cache")]
+)
+async def test_other_flags_are_asked_for_again(line: Line, reason: str, size: int) -> None:
+    line.answer("ResolveBoolean", v2.ResolveBooleanResponse(value=True, reason=reason, variant="on"))
+    await line.start()
+    remote = line.evaluation(cache_size=size)
+    async with line.channel.opened():
+        await remote.resolve("flag", ANN, False, bool)
+        assert remote.cached("flag", bool) is None
+
+
+@pytest.mark.holds("FL-64", "FL-65")
+async def test_the_cache_knows_types_and_forgets_changed_flags(line: Line) -> None:
+    line.answer("ResolveBoolean", STATIC_TRUE)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        await remote.resolve("a", ANN, False, bool)
+        await remote.resolve("b", ANN, False, bool)
+    assert remote.cached("a", str) is None
+    remote.invalidate(["a"])
+    assert (remote.cached("a", bool), remote.cached("b", bool) is None) == (None, False)
+    remote.invalidate(None)
+    assert remote.cached("b", bool) is None
+
+
+@pytest.mark.holds("FL-66")
+async def test_an_answer_that_was_on_its_way_during_a_change_is_not_kept(line: Line) -> None:
+    remote = line.evaluation()
+
+    def change_meanwhile(request: Any) -> Any:
+        remote.invalidate([request.flag_key])
+        return STATIC_TRUE
+
+    line.answer("ResolveBoolean", change_meanwhile)
+    await line.start()
+    async with line.channel.opened():
+        assert shape(await remote.resolve("flag", ANN, False, bool)) == (True, "STATIC", "on")
+    assert remote.cached("flag", bool) is None
+
+
+async def test_a_type_error_of_the_value_is_not_kept(line: Line) -> None:
+    line.answer("ResolveAll", ALL, version=1)
+    line.answer("ResolveObject", v2.ResolveObjectResponse(value=struct(a=1), reason="STATIC", variant="o"))
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        assert shape(await remote.resolve("flag", ANN, [], list)) == ([], "TYPE_MISMATCH", None)
+    assert remote.cached("flag", list) is None
