@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError, StoreError
     from aioflags.events.options import Events
     from aioflags.events.stats import Stats
+    from aioflags.flagd.client import FlagdClient
+    from aioflags.flagd.config import FlagdConfig
     from aioflags.hooks.hook import Hook
     from aioflags.model.context import Context
     from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
     from aioflags.model.explanation import Explanation
-    from aioflags.model.source_state import ErrorInfo, SourceState
-    from aioflags.model.status import Status, StatusReport, StoreStatus
+    from aioflags.model.source_state import ErrorCode, ErrorInfo, SourceState
+    from aioflags.model.status import Status, StatusError, StatusReport, StoreStatus
+    from aioflags.model.status_event import Event, EventKind
     from aioflags.runtime.version import __version__ as __version__
     from aioflags.stores.memberships import BigSegments
     from aioflags.transport.settings import Http
@@ -38,13 +41,18 @@ __all__ = [
     "ConfigError",
     "Context",
     "DataSystem",
+    "ErrorCode",
     "ErrorInfo",
     "ErrorKind",
     "EvaluationDetail",
+    "Event",
+    "EventKind",
     "Events",
     "Explanation",
     "Flag",
     "FlagChange",
+    "FlagdClient",
+    "FlagdConfig",
     "Flags",
     "FlagsError",
     "FlagsState",
@@ -58,6 +66,7 @@ __all__ = [
     "SourceState",
     "Stats",
     "Status",
+    "StatusError",
     "StatusReport",
     "StoreError",
     "StoreStatus",
@@ -81,12 +90,15 @@ if not TYPE_CHECKING:
             "aioflags.errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
             "aioflags.events.options": ("Events",),
             "aioflags.events.stats": ("Stats",),
+            "aioflags.flagd.client": ("FlagdClient",),
+            "aioflags.flagd.config": ("FlagdConfig",),
             "aioflags.hooks.hook": ("Hook",),
             "aioflags.model.context": ("Context",),
             "aioflags.model.detail": ("BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
             "aioflags.model.explanation": ("Explanation",),
-            "aioflags.model.source_state": ("ErrorInfo", "SourceState"),
-            "aioflags.model.status": ("Status", "StatusReport", "StoreStatus"),
+            "aioflags.model.source_state": ("ErrorCode", "ErrorInfo", "SourceState"),
+            "aioflags.model.status": ("Status", "StatusError", "StatusReport", "StoreStatus"),
+            "aioflags.model.status_event": ("Event", "EventKind"),
             "aioflags.runtime.version": ("__version__",),
             "aioflags.stores.memberships": ("BigSegments",),
             "aioflags.transport.settings": ("Http",),

@@ -55,8 +55,8 @@ class RemoteAnswers:
     may_wait: Final = True
 
     def __init__(self, remote: RemoteEvaluation, refusal: Callable[[], ErrorKind | None], log: EvaluationLog) -> None:
-        self._remote = remote
-        self._refusal = refusal
+        self.remote: RemoteEvaluation = remote
+        self.refusal: Callable[[], ErrorKind | None] = refusal
         self._log = log
 
     def answer(self, question: Question) -> EvaluationDetail[Any]:
@@ -70,15 +70,15 @@ class RemoteAnswers:
         """The answer of the cache, otherwise of the server."""
         detail = self._at_once(question)
         if detail is None:
-            detail = await self._remote.resolve(question.key, question.context, question.default, _expected(question))
+            detail = await self.remote.resolve(question.key, question.context, question.default, _expected(question))
         return self._logged(question, detail)
 
     def _at_once(self, question: Question) -> EvaluationDetail[Any] | None:
         """The answer that needs no call: of the cache, or why the server is not asked."""
-        refusal = self._refusal()
+        refusal = self.refusal()
         if refusal is not None:
             return EvaluationDetail(question.default, None, Reason(kind=ReasonKind.ERROR, error_kind=refusal))
-        return self._remote.cached(question.key, _expected(question))
+        return self.remote.cached(question.key, _expected(question))
 
     def _logged(self, question: Question, detail: EvaluationDetail[Any]) -> EvaluationDetail[Any]:
         if (error := detail.reason.error_kind) is not None:

@@ -18,6 +18,7 @@ from aioflags.errors import ConfigError
 from aioflags.flagd.environment import Variables
 from aioflags.flagd.options import OPTIONS, port_of
 from aioflags.hooks.hook import Hook
+from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_TIMEOUT, MAX_RESPONSE_BYTES
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
@@ -80,7 +81,9 @@ class FlagdConfig:
         ofrep_base_url: the address before ``/ofrep/v1``; by default port 8016 of ``host``.
         ofrep_headers: headers of every request, or a function that returns them.
         ofrep_timeout: the limit of one request.
-        ofrep_poll_interval: how often all flags are fetched for the context of the client. 0: never.
+        ofrep_context: one context for all evaluations. The server evaluates all flags for it at once; evaluations ignore theirs.
+        ofrep_poll_interval: how often all flags are fetched for ``ofrep_context``. 0: at the start, and when the server's event
+            stream asks for it.
         http: the network options for ``ofrep``.
         hooks: called around evaluations, in order.
         close_timeout: how long a close may take.
@@ -122,6 +125,7 @@ class FlagdConfig:
     ofrep_headers: OfrepHeaders = field(default=_NOT_GIVEN, repr=False)
     ofrep_timeout: float = _NOT_GIVEN
     ofrep_poll_interval: float = 0.0
+    ofrep_context: Context | None = None
     http: Http = field(default_factory=Http)
     hooks: Sequence[Hook] = ()
     logger: logging.Logger = package_logger
@@ -131,6 +135,7 @@ class FlagdConfig:
     def __post_init__(self) -> None:
         require("logger", self.logger, logging.Logger)
         require("http", self.http, Http)
+        require("ofrep_context", self.ofrep_context, Context, type(None))
         given = cast("Mapping[str, str] | None", self.environment)
         environment = os.environ if given is None else given
         # Only what the client reads is kept, for dataclasses.replace.
@@ -147,6 +152,8 @@ class FlagdConfig:
             },
         )
         self._settle_resolver()
+        if self.ofrep_poll_interval and self.ofrep_context is None:
+            raise ConfigError("ofrep_poll_interval: polls fetch the flags for one context; set ofrep_context, too")
         set_all(self, {"port": port_of(self.port, self.resolver, variables), "ofrep_base_url": self._address(variables)})
         if self.resolver in {"rpc", "in-process"}:
             _ = self.grpc  # raises for a target that cannot be used

@@ -60,7 +60,7 @@ class EventStream(Protocol):
 class HttpTransport:
     """Sends requests with ``settings``: polls through shared HTTP clients, each stream through its own client.
 
-    An async context manager; leaving it closes the shared clients. It belongs to one event loop.
+    An async context manager; leaving it closes the shared clients. After that it can be entered again, also on another event loop.
 
     ``idle_connections``: how many connections of shared clients stay open for the next request.
     """
@@ -74,11 +74,13 @@ class HttpTransport:
         self._connections: HttpxConnections | None = None
 
     async def __aenter__(self) -> HttpTransport:
+        self._lock = anyio.Lock()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._connections is not None:
-            await self._connections.aclose()
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            await connections.aclose()
 
     @asynccontextmanager
     async def get(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[Reply, None]:

@@ -1,0 +1,133 @@
+"""Assembly: creates the parts of a client for flagd and connects them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from aioflags.client_core.base_client import Core
+from aioflags.client_core.data_answers import DataAnswers
+from aioflags.client_core.evaluation_log import EvaluationLog
+from aioflags.client_core.evaluator import Evaluator
+from aioflags.client_core.flag_changes import FlagTracker
+from aioflags.client_core.lifecycle import Lifecycle
+from aioflags.client_core.remote import RemoteAnswers, RemoteEvaluation
+from aioflags.client_core.status import StatusCell
+from aioflags.evaluation.flagd.dialect import flagd_dialect
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.events.recorder import DISABLED_RECORDER
+from aioflags.flagd.modes import Mode, mode_of
+from aioflags.hooks.deferred import DeferredHooks
+from aioflags.hooks.runner import HookRunner
+from aioflags.model.change import ChangeSet
+from aioflags.model.detail import ErrorKind
+from aioflags.model.source_state import SourceState
+from aioflags.model.status import Status
+from aioflags.model.status_event import Event, EventKind
+from aioflags.sources.base import SourceContext
+from aioflags.supervisor.fallback_state import FallbackState
+from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.options import SourceOptions
+from aioflags.supervisor.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from aioflags.flagd.config import FlagdConfig
+
+__all__ = ["assemble"]
+
+
+def assemble(config: FlagdConfig, first_data: ChangeSet | None) -> tuple[Core, RemoteAnswers | None]:
+    """Creates the parts of one client, and what answers its questions if a server evaluates.
+
+    ``first_data``: flags that the client has from the beginning, in place of those of a server or file.
+    """
+    logger = config.logger
+    mode = Mode() if first_data is not None else mode_of(config)
+    first = Snapshot.empty(dialect=mode.dialect or flagd_dialect(config.fractional_version), log=logger)
+    holder = SnapshotHolder(first if first_data is None else first.apply(first_data))
+    flag_tracker = FlagTracker(logger)
+    cell = StatusCell(
+        holder,
+        flag_tracker,
+        logger,
+        grace=config.retry_grace_period,
+        on_step=None if mode.remote is None else _invalidating(mode.remote),
+    )
+    log = EvaluationLog(logger)
+    hooks_after = DeferredHooks(logger)
+    hooks = HookRunner(config.hooks, hooks_after, logger)
+    answers = None if mode.remote is None else RemoteAnswers(mode.remote, lambda: _REFUSALS.get(cell.newest.status), log)
+    evaluator = Evaluator(cell, hooks, DataAnswers(DISABLED_RECORDER, log), log, answers)
+    lifecycle = Lifecycle(
+        cell,
+        _FlagdWorkload(config, mode, cell),
+        [hooks_after],
+        start_wait=config.deadline or math.inf,
+        close_timeout=config.close_timeout,
+        logger=logger,
+        restartable=True,
+    )
+    core = Core(
+        holder=holder,
+        flag_tracker=flag_tracker,
+        cell=cell,
+        recorder=DISABLED_RECORDER,
+        hooks=hooks,
+        evaluator=evaluator,
+        lifecycle=lifecycle,
+        logger=logger,
+    )
+    return core, answers
+
+
+_REFUSALS = {Status.NOT_READY: ErrorKind.PROVIDER_NOT_READY, Status.FATAL: ErrorKind.PROVIDER_FATAL}
+"""The statuses in which a server is not asked."""
+
+
+def _invalidating(remote: RemoteEvaluation) -> Callable[[Sequence[Event], ChangeSet | None], None]:
+    """Removes answers from the cache before observers learn that they may be outdated."""
+
+    def on_step(events: Sequence[Event], change_set: ChangeSet | None) -> None:
+        if any(event.kind in {EventKind.READY, EventKind.ERROR} for event in events):
+            remote.invalidate(None)
+        elif change_set is not None:
+            remote.invalidate([change.key for change in change_set.changes] if change_set.keys_known else None)
+
+    return on_step
+
+
+class _FlagdWorkload:
+    """What a client for flagd does between start and close: a :class:`aioflags.client_core.lifecycle.Workload`."""
+
+    def __init__(self, config: FlagdConfig, mode: Mode, cell: StatusCell) -> None:
+        self._config = config
+        self._mode = mode
+        self._cell = cell
+
+    def open(self) -> AbstractAsyncContextManager[object]:
+        return self._mode.opened()
+
+    async def prepare(self) -> None:
+        if self._mode.source is None:
+            # There are no data to wait for.
+            self._cell.report(SourceState.VALID)
+            self._cell.mark_ready()
+
+    async def run(self) -> None:
+        if self._mode.source is None or self._cell.is_fatal:
+            return
+        context = SourceContext(http=self._config.http, logger=self._config.logger)
+        supervisor = Supervisor(SourceOptions(synchronizers=[self._mode.source]), context, self._cell, FallbackState())
+        await supervisor.run()
+
+    async def monitor(self) -> None:
+        """There is nothing to watch."""
+
+    def stop(self) -> None:
+        if self._mode.remote is not None:
+            self._mode.remote.invalidate(None)
+
+    async def release(self) -> None:
+        """Nothing outlives :meth:`open`."""

@@ -1,0 +1,118 @@
+"""FlagdClient: flags for an asyncio program, from flagd, from a file in flagd's format, or over OFREP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, overload
+
+from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
+from aioflags.client_core.flags import Flags
+from aioflags.errors import ConfigError
+from aioflags.flagd.config import FlagdConfig
+from aioflags.model.change import ChangeSet
+from aioflags.model.context import Context
+from aioflags.runtime.validation import require
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["FlagdClient"]
+
+
+class FlagdClient(BaseClient):
+    """Feature flags of flagd.
+
+    ::
+
+        async with FlagdClient(FlagdConfig(resolver="in-process")) as client:
+            if await client.variation("new-checkout", Context("user-123"), False): ...
+
+    Creating one opens nothing and needs no event loop. Start and close it with ``async with client``, ``await client`` or
+    ``start``/``aclose``; a closed client can be started again, and then has no data at first. Evaluations never raise because of
+    data or the network: they return the default, and ``variation_detail`` has the reason.
+
+    With ``resolver="rpc"`` or ``"ofrep"`` the server evaluates. Calls that are not awaited then know only what the cache has.
+
+    Raises:
+        ConfigError: ``config`` is not a :class:`FlagdConfig`, or a package is missing that the resolver needs.
+    """
+
+    def __init__(self, config: FlagdConfig | None = None) -> None:
+        self._set_up(require("config", FlagdConfig() if config is None else config, FlagdConfig))
+
+    def _set_up(self, config: FlagdConfig, first_data: ChangeSet | None = None) -> None:
+        # A program that imports this module may never make a client; so the first client imports what clients are made of.
+        from aioflags.flagd.assembly import assemble  # noqa: PLC0415 - as above
+
+        self._config = config
+        core, self._remote = assemble(config, first_data)
+        super().__init__(core)
+
+    @classmethod
+    def local(cls, document: Mapping[str, object] | str | bytes, config: FlagdConfig | None = None) -> Self:
+        """A client for a document in flagd's format: ``{"flags": {…}, "$evaluators": {…}, "metadata": {…}}``. It needs no network.
+
+        It can be evaluated at once, also before the start. For a file that may change use ``FlagdConfig(resolver="file")``.
+
+        Args:
+            document: The document, as a mapping or as JSON text.
+            config: The options. Of those only ``fractional_version``, ``hooks``, ``logger`` and the times of start and close apply.
+
+        Raises:
+            ConfigError: the document is not a flag set. The message names the place.
+        """
+        # Few clients read documents.
+        from aioflags.protocol.flagd import FlagSetError, read_flag_set  # noqa: PLC0415 - as above
+        from aioflags.runtime.cooperative import run_at_once  # noqa: PLC0415 - as above
+
+        try:
+            change_set = run_at_once(read_flag_set(document))
+        except FlagSetError as error:
+            raise ConfigError(f"document: {error}") from error
+        config = FlagdConfig(resolver="ofrep", environment={}) if config is None else require("config", config, FlagdConfig)
+        client = cls.__new__(cls)
+        client._set_up(config, change_set)  # noqa: SLF001 -- this is a constructor, too
+        return client
+
+    # -- evaluations that a server makes
+
+    async def flags(self, context: Context | None = None) -> Flags:
+        """The flags for ``context``, pinned to the data of this moment: call it once a request, then evaluate with plain calls.
+
+        If the server evaluates, one call fetches all flags.
+        """
+        if self._remote is None:
+            return await super().flags(context)
+        context = self._evaluator.context(context)
+        refusal = self._remote.refusal()
+        all_flags = self._holder.snapshot.refused(refusal) if refusal else await self._remote.remote.resolve_all(context)
+        return Flags(self._evaluator, all_flags, context)
+
+    def flags_nowait(self, context: Context | None = None) -> Flags:
+        """:meth:`flags` as a plain call, from any thread.
+
+        Raises:
+            ConfigError: the server evaluates, so that the flags have to be fetched.
+        """
+        if self._remote is not None:
+            raise ConfigError(f"flags_nowait: with resolver={self._config.resolver!r} the server evaluates; await client.flags()")
+        return super().flags_nowait(context)
+
+    @overload
+    def changes(self) -> Changes[FlagChange]: ...
+    @overload
+    def changes(self, key: str, context: Context | None = None) -> Changes[ValueChange]: ...
+    def changes(self, key: str | None = None, context: Context | None = None) -> Changes[Any]:
+        """The changes from this call on: of the configuration of every flag, or of the value of flag ``key`` for ``context``.
+
+        See :meth:`Client.changes`. If the server evaluates, only the keys of flags are known: follow them, and evaluate anew.
+
+        Raises:
+            ConfigError: ``key`` although the server evaluates; ``context`` without a ``key``; or a key that is not a string.
+        """
+        if key is None:
+            return super().changes() if context is None else super().changes(key, context)  # type: ignore[call-overload] # raises
+        if self._remote is not None:
+            raise ConfigError(f"changes: with resolver={self._config.resolver!r} only changes() is possible: the server evaluates")
+        return super().changes(key, context)
