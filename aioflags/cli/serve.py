@@ -8,14 +8,16 @@ import errno
 import secrets
 import signal
 import sys
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import click
 
 from aioflags.cli.console import COMMANDS, is_attended, read_commands, run_command
+from aioflags.cli.flagd_services import FlagdOptions, flagd_options, start_flagd
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.devserver import (
     LOOPBACK_HOSTS,
@@ -44,8 +46,12 @@ _LOOPBACK: Final = frozenset({*LOOPBACK_HOSTS, "::1"})
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--directive", is_flag=True, help="Direct FDv2 clients to FDv1 from the start.")
 @click.option("--scenario", "script", type=click.Path(path_type=Path), help="A file of faults and edits to play in order.")
-def command(file: Path, port: int, host: str, script: Path | None, *, directive: bool) -> None:
+@flagd_options
+def command(file: Path, port: int, host: str, script: Path | None, *, directive: bool, **flagd: Any) -> None:
     """Serve the flags in FILE over FDv2 and FDv1, streaming and polling, and follow every edit of it.
+
+    FILE has LaunchDarkly's format or flagd's. With flagd's format, or with --flagd, flagd's clients are served: rpc, in-process
+    (flagd's format only), OFREP.
 
     Findings of lint are printed; the flags are served anyway. The server accepts any SDK key, so it listens on this machine
     only, unless --host is given. Its page, where flags are edited and faults are injected, is always for this machine only:
@@ -65,7 +71,7 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
         # In the background of a terminal, reading stdin must fail and not stop the process.
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     try:
-        anyio.run(_serve, flag_file, text, state, scenario, (host, port))
+        anyio.run(partial(_serve, flag_file, text, state, scenario, (host, port), flagd=FlagdOptions(**flagd)))
     except KeyboardInterrupt:
         _print("stopped")
     except OSError as error:
@@ -77,26 +83,21 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
         ) from None
 
 
-async def _serve(file: FlagFile, text: bytes, state: ServerState, scenario: Scenario, address: tuple[str, int]) -> None:
+async def _serve(
+    file: FlagFile, text: bytes, state: ServerState, scenario: Scenario, address: tuple[str, int], *, flagd: FlagdOptions
+) -> None:
     host, port = address
     is_local = host in _LOOPBACK
     token = secrets.token_urlsafe(24)
     save = saver(file.path, state)
     app = create_app(state, token=token, save=save, allowed_hosts=LOOPBACK_HOSTS if is_local else ["*"])
-    async with serve(app, host=host, port=port) as serving:
-        _print(f"Serving {file.path} ({_count(state, ObjectKind.FLAG)}, {_count(state, ObjectKind.SEGMENT)}) on {serving.url}")
+    async with serve(app, host=host, port=port) as serving, AsyncExitStack() as stack:
+        _print(f"Serving {file.path} ({_counts(state)}) on {serving.url}")
         _print(f"Its page, for this machine only: {serving.url}/#token={token}")
         if not is_local:
             _print(f"Warning: every client that can reach {host} can read these flags.")
-        _print(
-            "\nConnect with any key:\n"
-            f'  Client("any-key", Config(base_uri="{serving.url}", stream_uri="{serving.url}", events_uri="{serving.url}"))\n'
-            "or by the environment, with Client.from_env():\n"
-            "  export LAUNCHDARKLY_SDK_KEY=any-key\n"
-            + "".join(f"  export LAUNCHDARKLY_{name}_URI={serving.url}\n" for name in ("BASE", "STREAM", "EVENTS"))
-            + f"\nSave {file.path}, and clients see it. {_invitation()}Ctrl-C ends.\n"
-        )
-
+        await start_flagd(stack, state, app, flagd, host=host, show=_print)
+        _print(_connection(state, serving.url) + f"\nSave {file.path}, and clients see it. {_invitation()}Ctrl-C ends.\n")
         for remark in await asyncio.to_thread(file.warnings, text):
             _print(remark)
 
@@ -110,14 +111,33 @@ async def _serve(file: FlagFile, text: bytes, state: ServerState, scenario: Scen
                 tasks.start_soon(read_commands, sys.stdin.fileno(), handle)
 
 
+def _connection(state: ServerState, url: str) -> str:
+    """How LaunchDarkly's clients connect; nothing for flagd's format."""
+    if state.flagd is not None:
+        return ""
+    return (
+        "\nConnect with any key:\n"
+        f'  Client("any-key", Config(base_uri="{url}", stream_uri="{url}", events_uri="{url}"))\n'
+        "or by the environment, with Client.from_env():\n"
+        "  export LAUNCHDARKLY_SDK_KEY=any-key\n"
+        + "".join(f"  export LAUNCHDARKLY_{name}_URI={url}\n" for name in ("BASE", "STREAM", "EVENTS"))
+    )
+
+
 def _invitation() -> str:
     """The commands that can be typed, if the program has a terminal."""
     return f"Or type: {COMMANDS}. " if sys.stdin is not None and is_attended(sys.stdin.fileno()) else ""
 
 
-def _count(state: ServerState, kind: ObjectKind) -> str:
-    count = len(state.live(kind))
-    return f"{count} {kind.value}{'' if count == 1 else 's'}"
+def _counts(state: ServerState) -> str:
+    """How many flags and segments are served."""
+    if state.flagd is not None:
+        return f"{_count(len(state.flagd.flags), 'flag')} in flagd's format"
+    return ", ".join(_count(len(state.live(kind)), kind.value) for kind in (ObjectKind.FLAG, ObjectKind.SEGMENT))
+
+
+def _count(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 async def _play(scenario: Scenario, state: ServerState) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,3 +194,62 @@ def test_a_mistake_is_one_message(file: Path, arguments: list[str], message: str
     assert ended.returncode == 2
     assert message.format(**names) in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+FLAGD = '{"flags": {"a": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on"}}}'
+FREE = ["--flagd-port", "0", "--flagd-sync-port", "0", "--flagd-ofrep-port", "0"]
+
+
+def ofrep(url: str) -> Any:
+    return httpx.post(f"{url}/ofrep/v1/evaluate/flags/a", json={"context": {"targetingKey": "u"}}, **ASK).json().get("value")
+
+
+def test_a_file_in_flagds_format_is_served_to_flagds_clients(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(FLAGD)
+    socket_path = tmp_path / "flagd.sock"
+    with Server(str(path), "--port", "0", *FREE, "--flagd-socket", str(socket_path)) as server:
+        url = server.line_after("OFREP: ").removeprefix("OFREP: ")
+        line = server.line_after("flagd: rpc")
+        assert re.fullmatch(r"flagd: rpc on port \d+, in-process on port \d+", line)
+        assert server.line_after("flagd: both") == f"flagd: both on unix:{socket_path}"
+        assert (ofrep(url), ofrep(server.url)) == (True, True)
+        server.type("flip a")
+        assert server.line_after("a is") == "a is off now"
+        assert ofrep(url) is None
+        path.write_text(FLAGD.replace('"on"}', '"off"}'))
+        server.line_after(f"{path} read again")
+        assert ofrep(url) is False
+        path.write_text('{"flags": {"a": {"on": true}}}')
+        assert "cannot change to LaunchDarkly's" in server.line_after(str(path))
+
+
+def test_a_file_in_launchdarklys_format_is_served_to_flagds_clients_on_request(file: Path) -> None:
+    with Server(str(file), "--port", "0", "--flagd", *FREE) as server:
+        assert server.line_after("flagd: rpc")
+        assert server.flag() is True
+
+
+def test_a_port_of_flagd_in_use_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(FLAGD)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [*AIOFLAGS, "serve", str(path), "--port", "0", *FREE, "--flagd-sync-port", str(port)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert (ran.returncode, f"port {port} of 127.0.0.1 is in use; --flagd-port" in ran.stderr) == (2, True)
+
+
+def test_without_the_extra_only_ofrep_is_served(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(FLAGD)
+    program = "import sys; sys.modules['grpc'] = None; from aioflags.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "serve", str(path), "--port", "0", *FREE]
+    missing = """flagd's gRPC services need grpcio: pip install "aioflags[flagd]\""""
+    ran = subprocess.run([*command, "--flagd"], capture_output=True, text=True, timeout=150, check=False)
+    assert (ran.returncode, ran.stderr.strip()) == (2, f"aioflags: {missing}")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        lines = [next(process.stdout).rstrip() for _ in range(4)]
+        process.kill()
+    assert lines[3] == f"flagd's gRPC services are off: {missing}"

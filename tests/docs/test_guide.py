@@ -21,7 +21,7 @@ pytestmark = pytest.mark.real_time
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, RECORDER, CHANGES, EVENTS, OUTAGE, LOOPS = BLOCKS
+FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, RECORDER, CHANGES, EVENTS, OUTAGE, FLAGD, LOOPS = BLOCKS
 ANNA = Context("anna")
 
 
@@ -36,8 +36,8 @@ async def run(block: str, **names: Any) -> dict[str, Any]:
 
 def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
-    pytester.makepyfile(f"{FIRST}\n\n{OUTAGE}")
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=5)
+    pytester.makepyfile(f"{FIRST}\n\n{OUTAGE}\n\n{FLAGD}")
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=6)
 
 
 async def test_flags_are_set_as_shown() -> None:

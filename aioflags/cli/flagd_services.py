@@ -1,0 +1,94 @@
+"""flagd's services of ``aioflags serve``: options, ports, and how to connect to them."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from starlette.types import ASGIApp
+
+from aioflags.cli.usage_errors import UsageMistake
+from aioflags.devserver import ServerState, serve
+
+__all__ = ["FlagdOptions", "flagd_options", "start_flagd"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_ADDRESS: Final = re.compile(r"\('(?P<host>[^']+)', (?P<port>\d+)")
+_PORT_OPTIONS: Final = "--flagd-port, --flagd-sync-port and --flagd-ofrep-port"
+_PORT: Final = click.IntRange(0, 65535)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagdOptions:
+    """The options of the command. ``flagd``: ``None`` serves flagd's clients if the file has flagd's format."""
+
+    flagd: bool | None
+    flagd_port: int
+    flagd_sync_port: int
+    flagd_ofrep_port: int
+    flagd_socket: Path | None
+
+
+def flagd_options(command: _Command) -> _Command:
+    """Add the options to a command."""
+    options = [
+        click.option(
+            "--flagd/--no-flagd",
+            "flagd",
+            default=None,
+            help="Serve flagd's clients: gRPC and OFREP. Default: if the file has flagd's format.",
+        ),
+        click.option("--flagd-port", type=_PORT, default=8013, show_default=True, help="For rpc mode. 0 chooses a free port."),
+        click.option("--flagd-sync-port", type=_PORT, default=8015, show_default=True, help="For in-process mode."),
+        click.option("--flagd-ofrep-port", type=_PORT, default=8016, show_default=True, help="For OFREP."),
+        click.option("--flagd-socket", type=click.Path(path_type=Path), help="A Unix socket for all gRPC services."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+async def start_flagd(
+    stack: AsyncExitStack, state: ServerState, app: ASGIApp, options: FlagdOptions, *, host: str, show: Callable[[str], None]
+) -> None:
+    """Start the services until the stack is closed, and show their addresses.
+
+    Raises:
+        UsageMistake: a port is in use, or the extra is missing although ``--flagd`` was given.
+    """
+    if not (state.flagd is not None if options.flagd is None else options.flagd):
+        return
+    try:
+        ofrep = await stack.enter_async_context(serve(app, host=host, port=options.flagd_ofrep_port))
+        show(f"OFREP: {ofrep.url}")
+        try:
+            from aioflags.devserver import serve_flagd  # noqa: PLC0415 -- gRPC takes a while to import, and is an extra
+        except ModuleNotFoundError as missing:
+            if options.flagd:
+                raise UsageMistake(str(missing)) from None
+            show(f"flagd's gRPC services are off: {missing}")
+            return
+        flagd = await stack.enter_async_context(
+            serve_flagd(
+                state, host=host, port=options.flagd_port, sync_port=options.flagd_sync_port, socket_path=options.flagd_socket
+            )
+        )
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageMistake(f"{_taken(error)} in use; {_PORT_OPTIONS} choose other ports, and 0 a free one") from None
+        raise
+    show(f"flagd: rpc on port {flagd.port}, in-process on port {flagd.sync_port}")
+    if options.flagd_socket is not None:
+        show(f"flagd: both on unix:{options.flagd_socket}")
+
+
+def _taken(error: OSError) -> str:
+    """The address of a failed attempt to listen, as asyncio writes it, in plain words."""
+    match = _ADDRESS.search(str(error.strerror or error))
+    return f"port {match['port']} of {match['host']} is" if match else "an address of flagd is"
