@@ -53,13 +53,14 @@ class Fact:
     """One fact.
 
     ``next_attempt`` belongs to ``OFF``: when sources start again, in Unix seconds. ``number`` is that of a reconciling, and for
-    ``GRACE_OVER`` that of the outage.
+    ``GRACE_OVER`` that of the outage. ``replaced``: the data that ``snapshot`` has replaced, if it is published already.
     """
 
     kind: FactKind
     error: ErrorInfo | None = None
     snapshot: Snapshot | None = None
     change_set: ChangeSet | None = None
+    replaced: Snapshot | None = None
     next_attempt: float | None = None
     number: int = 0
 

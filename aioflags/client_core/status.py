@@ -173,6 +173,14 @@ class StatusCell:
         """Wakes the tasks that wait for the start."""
         self.readiness.set()
 
+    def announce(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> None:
+        """Data that replaced ``old`` were published elsewhere. From any thread; observers get them on the client's event loop."""
+        fact = Fact(kind=FactKind.CACHED, snapshot=new, change_set=change_set, replaced=old)
+        if self._loop is None or self._loop is _running():
+            self.apply(fact)
+        else:
+            self.post(fact)
+
     # -- called by the life cycle
 
     def polled_on_demand(self) -> None:
@@ -318,8 +326,8 @@ class StatusCell:
         if changes or kinds:
             report = replace(self.newest, seq=self.newest.seq + 1, **changes)
             self._put(report, [_event(kind, report, self.snapshot, keys) for kind in kinds], fact, is_news=bool(changes))
-        if keys:
-            self._flag_tracker.notify(keys, self.snapshot)
+        if keys and fact.snapshot is not None:
+            self._flag_tracker.notify(keys, fact.snapshot)
         if after.is_fatal or after.is_closed:
             self.mark_ready()
         if after.is_closed:
@@ -332,6 +340,8 @@ class StatusCell:
 
     def _publish_data(self, fact: Fact, *, is_refused: bool) -> Snapshot:
         """Publishes the data of ``fact``. Returns the data of before."""
+        if fact.replaced is not None:
+            return fact.replaced
         old = self._holder.snapshot
         if fact.snapshot is not None:
             self._holder.publish(fact.snapshot)
@@ -418,9 +428,13 @@ def _event(kind: EventKind, report: StatusReport, snapshot: Snapshot, keys: froz
     )
 
 
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def _loop_time() -> float:
     """The event loop's clock; 0.0 before the start, if no loop runs."""
-    try:
-        return asyncio.get_running_loop().time()
-    except RuntimeError:
-        return 0.0
+    return 0.0 if (loop := _running()) is None else loop.time()

@@ -5,8 +5,6 @@ It can be evaluated without a start, from sync and async tests, and be passed to
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -20,7 +18,6 @@ from aioflags.config.data_system import DataSystem
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition, VariationOrRollout
 from aioflags.model.source_state import SourceState
-from aioflags.model.status import StatusReport
 from aioflags.model.values import same_json
 from aioflags.protocol.definitions import put, value_flag
 from aioflags.protocol.documents.document import plain_json, read_document
@@ -47,15 +44,9 @@ class MemoryClient(Client):
     def __init__(self, document: Mapping[str, object] | ChangeSet | None = None, config: Config | None = None) -> None:
         super().__init__("", replace(Config() if config is None else config, data_system=DataSystem()))
         self._lock = Lock()
-        self._home: asyncio.AbstractEventLoop | None = None
         change_set = document if isinstance(document, ChangeSet) else read_document(document or {})
         self._holder.publish(self._holder.snapshot.apply(change_set))
         self._cell.report(SourceState.VALID)
-
-    async def start(self, start_wait: float | None = None) -> StatusReport:
-        """:meth:`Client.start`, which returns at once here."""
-        self._home = asyncio.get_running_loop()
-        return await super().start(start_wait)
 
     def set(self, key: str, value: object) -> None:
         """Serve this value to all contexts from now on. Targets, rules and prerequisites of the flag are removed.
@@ -99,11 +90,7 @@ class MemoryClient(Client):
         before = self._holder.snapshot
         after = before.apply(change_set)
         self._holder.publish(after)
-        if self._home is None or self._home is _running():
-            self._flag_tracker.publish(before, after, change_set)
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: there are no iterators
-                self._home.call_soon_threadsafe(self._flag_tracker.publish, before, after, change_set)
+        self._cell.announce(before, after, change_set)
 
 
 def serving(key: str, value: Any, definition: FlagDefinition | None, version: int = 1) -> FlagDefinition:
@@ -124,10 +111,3 @@ def serving(key: str, value: Any, definition: FlagDefinition | None, version: in
         fallthrough=VariationOrRollout(variation=index or 0),
         off_variation=None if index is None else definition.off_variation,
     )
-
-
-def _running() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
