@@ -23,13 +23,15 @@ class Evaluators:
     the same object.
     """
 
-    __slots__ = ("__weakref__", "rules")
+    __slots__ = ("__weakref__", "lengths", "rules")
 
-    def __init__(self, rules: Mapping[str, Any]) -> None:
+    def __init__(self, rules: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
+        """``lengths``: about how many characters the JSON of each rule has."""
         self.rules: Mapping[str, Any] = rules
+        self.lengths: Mapping[str, int] = lengths
 
 
-NO_EVALUATORS: Final = Evaluators({})
+NO_EVALUATORS: Final = Evaluators({}, {})
 
 
 class FlagdFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):

@@ -83,15 +83,16 @@ def read_flag_set(
     base = FlagMetadata(metadata)
     budget = Budget()
     rules: dict[str, Any] = {}
+    lengths: dict[str, int] = {}
     for name, raw in _decoded(_EVALUATORS, parts.evaluators, "$evaluators").items():
         try:
             check_depth(raw)
         except NestingError:
             continue  # a reference to it then fails, like one to an unknown name
-        rules[name] = _decoded(_ANY, raw, f"$evaluators.{name}")
+        rules[name], lengths[name] = _decoded(_ANY, raw, f"$evaluators.{name}"), len(bytes(raw))
         if budget.is_spent():
             yield
-    evaluators = Evaluators(rules) if rules else NO_EVALUATORS
+    evaluators = Evaluators(rules, lengths) if rules else NO_EVALUATORS
     reader = _FlagReader(evaluators, len(bytes(parts.evaluators)), base)
     changes: dict[str, Change] = {}
     for key, raw in _entries(_decoded(_FLAGS, parts.flags, "flags")):

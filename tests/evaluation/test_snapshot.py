@@ -14,6 +14,8 @@ from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind
+from aioflags.model.metadata import FlagMetadata
 from aioflags.runtime.cooperative import run_at_once
 from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of
 
@@ -349,3 +351,36 @@ def test_threads_can_evaluate_the_same_flags_for_the_first_time() -> None:
     for thread in threads:
         thread.join()
     assert values == ["c"] * 1200
+
+
+def test_a_refused_snapshot_has_the_data_and_evaluates_nothing() -> None:
+    snapshot = snapshot_of(flag())
+    assert snapshot.evaluate("flag", K, "default").detail.value == "b"
+    assert (snapshot.refusal, "flag" in snapshot.direct_flags) == (None, True)
+    refused = snapshot.refused(ErrorKind.PROVIDER_FATAL)
+    assert refused.refusal is ErrorKind.PROVIDER_FATAL
+    assert (refused.flags, refused.has_data, dict(refused.direct_flags)) == (snapshot.flags, True, {})
+    refused.compiled("flag")
+    assert outcome(refused.evaluate("flag", K, "default")) == ("default", None, {"kind": "ERROR", "errorKind": "PROVIDER_FATAL"})
+    assert "flag" in snapshot.direct_flags
+
+
+def test_new_data_ends_a_refusal() -> None:
+    refused = snapshot_of(flag()).refused(ErrorKind.PROVIDER_FATAL)
+    assert refused.apply(ChangeSet.unchanged()).refusal is ErrorKind.PROVIDER_FATAL
+    after = refused.apply(change_set(*changes([flag("other")]), kind=ChangeKind.CHANGES))
+    assert (after.refusal, set(after.flags)) == (None, {"flag", "other"})
+    assert after.evaluate("flag", K, "default").detail.value == "b"
+
+
+def test_a_snapshot_without_data_refuses_evaluations() -> None:
+    assert Snapshot.empty().refusal is ErrorKind.CLIENT_NOT_READY
+    assert Snapshot.empty(has_data=True).refusal is None
+
+
+def test_metadata_and_static_context_stay_until_a_change_set_has_others() -> None:
+    first = Snapshot.empty().apply(change_set(metadata=FlagMetadata({"n": 1}), static_context={"a": 1}))
+    second = first.apply(change_set(kind=ChangeKind.CHANGES))
+    assert (dict(second.metadata), second.static_context) == ({"n": 1}, {"a": 1})
+    third = second.apply(change_set(metadata=FlagMetadata({}), static_context={}))
+    assert (dict(third.metadata), third.static_context) == ({}, {})

@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary
 
 from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
 from aioflags.evaluation.dialect import Comparison, Dialect
-from aioflags.evaluation.flagd.evaluators import FlagComparison, resolved
+from aioflags.evaluation.flagd.evaluators import FlagComparison, referenced, resolved
 from aioflags.evaluation.flagd.flags import always, compile_flag
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
-from aioflags.evaluation.flagd.targeting import compile_timed
+from aioflags.evaluation.flagd.targeting import RuleError, compile_timed
 from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, SharedRules
 from aioflags.evaluation.openfeature_dialect import OpenFeatureDialect
 from aioflags.model.flagd import Evaluators, FlagdFlag
@@ -22,8 +22,10 @@ from aioflags.model.nesting import SCALARS
 from aioflags.model.values import type_name
 from aioflags.runtime.clock import now_ms
 
-__all__ = ["SLOW_RULE_LENGTH", "flagd_dialect"]
+__all__ = ["MAX_REFERENCED", "SLOW_RULE_LENGTH", "flagd_dialect"]
 
+MAX_REFERENCED: Final = 1 << 25
+"""In characters of JSON: the shared evaluators that one rule refers to, each counted as often as it occurs."""
 SLOW_RULE_LENGTH: Final = 50_000
 """In characters of JSON. Shorter rules compile in some milliseconds."""
 
@@ -62,6 +64,9 @@ class _FlagdDialect(OpenFeatureDialect):
             return CompiledFlag(definition.key, definition.version, always(answer))
 
     def _compile_rule(self, flag: FlagdFlag) -> Callable[[Mapping[str, Any]], Any]:
+        lengths = flag.evaluators.lengths
+        if lengths and sum(lengths.get(name, 0) for name in referenced(flag.targeting)) > MAX_REFERENCED:
+            raise RuleError(f"the rule is too much work: it refers to more than {MAX_REFERENCED} characters of shared evaluators")
         rule = resolved(flag.targeting, flag.evaluators.rules)
         shared = NOTHING_SHARED if rule is flag.targeting else self._shared_rules(flag.evaluators)
         return compile_timed(rule, flag.key, self._fractional_version, shared, self._now_ms)

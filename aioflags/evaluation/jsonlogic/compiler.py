@@ -190,7 +190,7 @@ class _Compilation:
             loop_argument = None if operator is None else operator.loop_argument
             opened = _Frame(item, name, operator, iter(items), own_levels, depth + own_levels, in_loop, site, loop_argument)
         elif is_array(item) and not SCALARS.issuperset(map(type, item)):
-            opened = _Frame(item, None, None, iter(item), 1, depth + 1, in_loop, frame.site)
+            opened = _Frame(item, None, None, iter(item), 1, depth + 1, in_loop, site)
         else:
             self._take(frame, _Part(literal(item), _levels(item), 0, frame.site))
             return False

@@ -69,3 +69,26 @@ def test_a_part_knows_the_flag_that_it_is_evaluated_for() -> None:
         alone = compile_targeting(parts, flag)(data, 0)
         assert compile_targeting(parts, flag, shared=shared)(data, 0) == alone
         assert alone[:2] == [True, f"{flag}pro"]
+
+
+@pytest.mark.speed
+def test_a_part_that_knows_its_flag_is_compiled_once_for_each_flag() -> None:
+    part = {"fractional": [["on"], ["off"]]}
+    shared = SharedRules([part])
+    rule = {"merge": [part] * 50_000}
+    began = thread_time()
+    for flag in ("one", "two"):
+        results = compile_targeting(rule, flag, shared=shared)({"targetingKey": "t"}, 0)
+        assert set(results) == {compile_targeting(part, flag)({"targetingKey": "t"}, 0)}
+    assert thread_time() - began < 1
+
+
+def test_a_part_counts_each_time_it_occurs() -> None:
+    part: Any = {"+": [1, 1]}
+    parts = [part]
+    for _ in range(19):
+        part = [part, part]
+        parts.append(part)
+    compile_rule(part, shared=SharedRules(parts))
+    with pytest.raises(RuleError, match="more than 1048576 operations"):
+        compile_rule([[part, part], [part, {"!": part}]], shared=SharedRules(parts))
