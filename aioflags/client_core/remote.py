@@ -52,12 +52,11 @@ class RemoteAnswers:
         log: Where it is logged why a default is served.
     """
 
-    may_wait: Final = True
-
     def __init__(self, remote: RemoteEvaluation, refusal: Callable[[], ErrorKind | None], log: EvaluationLog) -> None:
         self.remote: RemoteEvaluation = remote
         self.refusal: Callable[[], ErrorKind | None] = refusal
         self._log = log
+        self.may_wait: bool = True
 
     def answer(self, question: Question) -> EvaluationDetail[Any]:
         """The answer of the cache; the default if a call would be needed."""

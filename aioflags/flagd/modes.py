@@ -79,7 +79,6 @@ def _rpc(config: FlagdConfig) -> Mode:
     channel = _channel(config)
     remote = RpcEvaluation(
         channel,
-        deadline=config.deadline,
         cache_size=config.max_cache_size if config.cache == "lru" else 0,
         fatal_codes=config.fatal_codes,
         logger=config.logger,

@@ -27,7 +27,7 @@ from aioflags.runtime.clock import now
 __all__ = ["Resolution", "ServedEvaluator"]
 
 _TARGETING_KEY: Final = "targetingKey"
-_REASONS: Final = {
+_REASONS: Final[Mapping[str, str]] = {
     ReasonKind.OFF: "DISABLED",
     ReasonKind.FALLTHROUGH: "DEFAULT",
     ReasonKind.PREREQUISITE_FAILED: "DEFAULT",
