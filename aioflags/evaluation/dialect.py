@@ -6,7 +6,7 @@ A definition that does not compile becomes a flag that answers the dialect's err
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +17,7 @@ from aioflags.model.detail import ErrorKind
 if TYPE_CHECKING:
     from aioflags.evaluation.answers import Answer
     from aioflags.model.context import Context
+    from aioflags.model.explanation import ExplanationStep
 
 __all__ = ["Comparison", "Dialect", "ErrorKinds"]
 
@@ -76,6 +77,10 @@ class Dialect(ABC):
     def comparison(self) -> Comparison:
         """The comparison of the definitions in a full set with the present ones. It may keep notes on the two sets."""
         return _is_same_object
+
+    def steps(self, definition: Any, context: object, static_context: Mapping[str, Any]) -> Iterable[ExplanationStep]:
+        """The steps of an evaluation, up to a problem, where the dialect explains them itself."""
+        return ()
 
     # Providers without prerequisites and segments need none of these.
 

@@ -5,15 +5,18 @@ Source: ``flagd.md`` 7.1 and 9.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
 from aioflags.evaluation.dialect import Comparison, Dialect
 from aioflags.evaluation.named_answers import default_answer, error_answer, reason_of, variant_answer
 from aioflags.evaluation.openfeature_dialect import OpenFeatureDialect
+from aioflags.model.explanation import ExplanationStep, StepKind
 from aioflags.model.resolved import ResolvedFlag
 from aioflags.model.values import same_json
+from aioflags.runtime.logs import printable
 
 __all__ = ["RESOLVED"]
 
@@ -24,6 +27,11 @@ class _ResolvedDialect(OpenFeatureDialect):
     def flag(self, definition: ResolvedFlag, note: ReportProblem) -> CompiledFlag:
         answer = _answer(definition)
         return CompiledFlag(definition.key, definition.version, lambda context, scope: answer)
+
+    def steps(self, definition: ResolvedFlag, context: object, static_context: Mapping[str, Any]) -> Iterator[ExplanationStep]:
+        if definition.error is None:
+            text = f"the server evaluated the flag; its reason is {printable(definition.reason)}"
+            yield ExplanationStep(kind=StepKind.SERVER, text=text)
 
     def comparison(self) -> Comparison:
         return _is_same

@@ -38,6 +38,11 @@ class StepKind(StrEnum):
     LISTS = "lists"
     BUCKET = "bucket"
     FALLTHROUGH = "fallthrough"
+    TARGETING = "targeting"
+    """The targeting rule of a flag of flagd."""
+    VARIANT = "variant"
+    SERVER = "server"
+    """A server evaluated the flag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -145,6 +150,10 @@ class Explanation:
             "reason": self.detail.reason.to_dict(),
             "steps": [step.to_dict() for step in self.steps],
         }
+        if self.detail.variant is not None:
+            fields["variant"] = self.detail.variant
+        if self.detail.metadata:
+            fields["metadata"] = dict(self.detail.metadata)
         if self.origin is not None:
             fields["origin"] = self.origin.to_dict()
         return fields
@@ -166,7 +175,9 @@ class Explanation:
             words.append(printable(reason.prerequisite_key))
         if detail.variation_index is not None:
             words.append(f"variation {detail.variation_index}")
-        value = f"is {shown(detail.value)}" if detail.variation_index is not None else "has no value, so the default is served"
+        if detail.variant is not None:
+            words.append(f"variant {printable(detail.variant)}")
+        value = "has no value, so the default is served" if detail.is_default else f"is {shown(detail.value)}"
         if reason.kind is ReasonKind.OVERRIDE:
             value = f"is {shown(detail.value)}"
         return f"{printable(self.key)} {value}: {', '.join(words)}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.explain.clauses import BucketPlacement, ClauseExplainer
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
+from aioflags.evaluation.openfeature_dialect import OpenFeatureDialect
 from aioflags.evaluation.scope import FindMembership, Scope
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
@@ -43,6 +44,8 @@ def explain(
 
     ``memberships`` looks up big-segment memberships.
     """
+    if isinstance(snapshot.dialect, OpenFeatureDialect):
+        return _explained_by_dialect(snapshot, key, context)
     if context is None or context.error is not None:
         why = "there is no context" if context is None else f"the context cannot be used: {printable(context.error)}"
         return _unavailable(key, ErrorKind.USER_NOT_SPECIFIED, why)
@@ -70,6 +73,16 @@ def explain(
         reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
     detail = EvaluationDetail(fresh(answer.value), answer.index, reason)
     return Explanation(key=key, detail=detail, steps=tuple(steps), version=flag.version)
+
+
+def _explained_by_dialect(snapshot: Snapshot, key: str, context: Context | None) -> Explanation:
+    """The explanation of a flag of flagd, or of one that a server evaluated."""
+    detail = snapshot.evaluate(key, context, None, wanted=object).detail
+    flag = snapshot.flags.get(key) if snapshot.refusal is None else None
+    steps = [] if flag is None else [*snapshot.dialect.steps(flag, context, snapshot.static_context)]
+    if detail.reason.error_kind is not None:
+        steps.append(ExplanationStep(kind=StepKind.PROBLEM, text=printable(detail.error_message or detail.reason.error_kind)))
+    return Explanation(key=key, detail=detail, steps=tuple(steps))
 
 
 def _unavailable(key: str, kind: ErrorKind, why: str) -> Explanation:

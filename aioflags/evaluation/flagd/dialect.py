@@ -9,14 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+import msgspec
+
 from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
 from aioflags.evaluation.dialect import Comparison, Dialect
+from aioflags.evaluation.explain.targeting import flagd_steps
+from aioflags.evaluation.flagd.context_data import NotJsonError, data_of
 from aioflags.evaluation.flagd.evaluators import FlagComparison, referenced, resolved
 from aioflags.evaluation.flagd.flags import always, compile_flag
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
 from aioflags.evaluation.flagd.targeting import RuleError, compile_timed
 from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, SharedRules
 from aioflags.evaluation.openfeature_dialect import OpenFeatureDialect
+from aioflags.model.explanation import ExplanationStep
 from aioflags.model.flagd import Evaluators, FlagdFlag
 from aioflags.model.nesting import SCALARS
 from aioflags.model.values import type_name
@@ -62,6 +67,20 @@ class _FlagdDialect(OpenFeatureDialect):
         except Exception as problem:  # noqa: BLE001  # any error concerns this flag only
             answer = self.malformed(f"does not compile: {problem!r}")
             return CompiledFlag(definition.key, definition.version, always(answer))
+
+    def steps(self, definition: FlagdFlag, context: object, static_context: Mapping[str, Any]) -> Iterator[ExplanationStep]:
+        subject = self.subject(context)
+        try:
+            data = None if subject is None else data_of(subject, static_context)
+        except NotJsonError:
+            data = None
+        if data is None:
+            return flagd_steps(definition, None)
+
+        def evaluate(part: Any) -> Any:
+            return self._compile_rule(msgspec.structs.replace(definition, targeting=part))(data)
+
+        return flagd_steps(definition, evaluate)
 
     def _compile_rule(self, flag: FlagdFlag) -> Callable[[Mapping[str, Any]], Any]:
         lengths = flag.evaluators.lengths

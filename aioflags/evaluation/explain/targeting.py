@@ -1,0 +1,149 @@
+"""Explains the targeting rule of a flag of flagd: which conditions hold, and what it chooses.
+
+Each part of the rule is evaluated by itself. The tests compare explanations with evaluations.
+
+Source: ``flagd.md`` 5.2 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, cast
+
+from aioflags.evaluation.jsonlogic.coercion import truthy
+from aioflags.evaluation.jsonlogic.work import RuleError
+from aioflags.model.explanation import ExplanationStep, StepKind, as_json, shown
+from aioflags.model.flagd import FlagdFlag
+
+__all__ = ["flagd_steps"]
+
+_MAX_STEPS: Final = 200
+_MAX_VARIABLES: Final = 5
+_CONDITIONAL: Final = frozenset({"if", "?:"})
+_JUNCTIONS: Final = {"and": False, "or": True}
+"""The truth of an argument that ends the evaluation."""
+
+
+def flagd_steps(flag: FlagdFlag, evaluate: Callable[[Any], Any] | None) -> Iterator[ExplanationStep]:
+    """The steps of an evaluation, up to a problem.
+
+    ``evaluate`` returns the result of a rule, or of a part of one, for the context, or raises :class:`RuleError`. ``None``: the
+    context cannot be used.
+    """
+    if flag.problem is not None:
+        return
+    text = "the flag is enabled" if flag.is_enabled else "the flag is disabled, so callers get their default"
+    yield ExplanationStep(kind=StepKind.SWITCH, path="state", text=text, holds=flag.is_enabled)
+    if not flag.is_enabled:
+        return
+    if flag.targeting is None:
+        yield from _default(flag, "the flag has no targeting rule")
+        return
+    if evaluate is None:
+        return
+    try:
+        result = evaluate(flag.targeting)
+        steps = tuple(_Walk(flag, evaluate).steps(flag.targeting, "targeting"))
+    except RuleError:
+        return
+    text = f"the targeting rule gives {shown(result)}"
+    yield ExplanationStep(kind=StepKind.TARGETING, path="targeting", text=text, facts={"result": as_json(result)}, steps=steps)
+    if result is None:
+        yield from _default(flag, "the targeting rule chooses no variant")
+    else:
+        yield from _variant(flag, result if isinstance(result, str) else shown(result), "the targeting rule chooses")
+
+
+def _default(flag: FlagdFlag, why: str) -> Iterator[ExplanationStep]:
+    if flag.default_variant is None:
+        text = f"{why}, and the flag has no default variant, so callers get their default"
+        yield ExplanationStep(kind=StepKind.VARIANT, path="defaultVariant", text=text)
+    else:
+        yield from _variant(flag, flag.default_variant, f"{why}, so the default is served:")
+
+
+def _variant(flag: FlagdFlag, name: str, why: str) -> Iterator[ExplanationStep]:
+    if name in flag.variants:
+        text = f"{why} the variant {shown(name)}, which is {shown(flag.variants[name])}"
+        yield ExplanationStep(kind=StepKind.VARIANT, path=f"variants.{name}", text=text, facts={"variant": name})
+
+
+class _Walk:
+    """Walks through the parts of a rule that its evaluation reaches."""
+
+    def __init__(self, flag: FlagdFlag, evaluate: Callable[[Any], Any]) -> None:
+        self._rules = flag.evaluators.rules
+        self._evaluate = evaluate
+        self._left = _MAX_STEPS
+
+    def steps(self, rule: Any, path: str) -> Iterator[ExplanationStep]:
+        """The steps of an operation. Comparisons and other operators have none."""
+        operation = _operation(rule)
+        if operation is None or self._left <= 0:
+            return
+        name, arguments = operation
+        path = f"{path}.{name}"
+        if name in _CONDITIONAL:
+            yield from self._branches(arguments, path)
+        elif name in _JUNCTIONS:
+            for index, argument in enumerate(arguments):
+                step = self._condition(argument, f"{path}[{index}]", StepKind.CLAUSE)
+                yield step
+                if step.holds is _JUNCTIONS[name]:
+                    return
+        elif name == "!" and arguments:
+            yield self._condition(arguments[0], path, StepKind.CLAUSE)
+        elif name == "fractional":
+            text = f"the rollout gives {shown(self._evaluate(rule))}"
+            yield ExplanationStep(kind=StepKind.BUCKET, path=path, text=text)
+        elif name == "$ref" and arguments and arguments[0] in self._rules:
+            yield from self.steps(self._rules[arguments[0]], f"$evaluators.{arguments[0]}")
+
+    def _branches(self, arguments: Sequence[Any], path: str) -> Iterator[ExplanationStep]:
+        for index in range(0, len(arguments) - 1, 2):
+            step = self._condition(arguments[index], f"{path}[{index}]", StepKind.RULE)
+            yield step
+            if step.holds:
+                yield from self.steps(arguments[index + 1], f"{path}[{index + 1}]")
+                return
+        if len(arguments) % 2:
+            yield from self.steps(arguments[-1], f"{path}[{len(arguments) - 1}]")
+
+    def _condition(self, rule: Any, path: str, kind: StepKind) -> ExplanationStep:
+        self._left -= 1
+        value = self._evaluate(rule)
+        variables = {name: as_json(self._evaluate({"var": name})) for name in _variables(rule)}
+        values = ", ".join(f"{name} is {shown(value)}" for name, value in variables.items())
+        text = f"{shown(rule)} is {shown(value)}" + (f" ({values})" if values else "")
+        return ExplanationStep(
+            kind=kind, path=path, text=text, holds=truthy(value), facts=variables, steps=tuple(self.steps(rule, path))
+        )
+
+
+def _operation(rule: Any) -> tuple[str, Sequence[Any]] | None:
+    if not isinstance(rule, dict):
+        return None
+    members = cast("Mapping[str, Any]", rule)
+    if len(members) != 1:
+        return None
+    ((name, arguments),) = members.items()
+    return name, cast("Sequence[Any]", arguments) if isinstance(arguments, list) else (arguments,)
+
+
+def _variables(rule: Any) -> Sequence[str]:
+    """The names of the first variables in a rule, without those in the rules of loops, which read elements."""
+    names: dict[str, None] = {}
+    parts: list[Any] = [rule]
+    while parts and len(names) < _MAX_VARIABLES:
+        operation = _operation(parts.pop())
+        if operation is None:
+            continue
+        name, arguments = operation
+        if name == "var":
+            if arguments and isinstance(arguments[0], str) and arguments[0]:
+                names[arguments[0]] = None
+        elif name in {"map", "filter", "reduce", "all", "some", "none"}:
+            parts += arguments[:1]
+        else:
+            parts += reversed(arguments[:_MAX_STEPS])
+    return tuple(names)

@@ -1,0 +1,169 @@
+"""Explanations of flags of flagd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.explain.flags import explain
+from aioflags.evaluation.resolved import RESOLVED
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind
+from aioflags.model.resolved import ResolvedFlag
+from tests.evaluation.flagd.data import document, flag, loaded
+
+IS_B = {"==": [{"var": "plan"}, "b"]}
+RULE = {"if": [{"and": [IS_B, {"var": "beta"}]}, "off", {"!": {"$ref": "adult"}}, {"fractional": [["on", 1]]}, None]}
+EVALUATORS = {"adult": {">=": [{"var": "age"}, 18]}}
+
+
+def explained(key: str, context: Context | None, **flags: Any) -> str:
+    snapshot = loaded(document(**flags, evaluators=EVALUATORS))
+    explanation = explain(snapshot, key, context)
+    assert explanation.detail == snapshot.evaluate(key, context, None, wanted=object).detail
+    return str(explanation)
+
+
+@pytest.mark.parametrize(
+    ("changes", "attributes", "lines"),
+    [
+        pytest.param(
+            {},
+            {},
+            [
+                "f is true: STATIC, variant on",
+                "- the flag is enabled",
+                '- the flag has no targeting rule, so the default is served: the variant "on", which is true',
+            ],
+            id="no rule",
+        ),
+        pytest.param(
+            {"state": "DISABLED"},
+            {},
+            ["f has no value, so the default is served: DISABLED", "- the flag is disabled, so callers get their default"],
+            id="disabled",
+        ),
+        pytest.param(
+            {"defaultVariant": None},
+            {},
+            [
+                "f has no value, so the default is served: DEFAULT",
+                "- the flag is enabled",
+                "- the flag has no targeting rule, and the flag has no default variant, so callers get their default",
+            ],
+            id="no default variant",
+        ),
+        pytest.param(
+            {"targeting": RULE},
+            {"plan": "b", "beta": True},
+            [
+                "f is false: TARGETING_MATCH, variant off",
+                "- the flag is enabled",
+                '- the targeting rule gives "off"',
+                '  - {"and":[{"==":[{"var":"plan"},"b"]},{"var":"beta"}]} is true (plan is "b", beta is true)',
+                '    - {"==":[{"var":"plan"},"b"]} is true (plan is "b")',
+                '    - {"var":"beta"} is true (beta is true)',
+                '- the targeting rule chooses the variant "off", which is false',
+            ],
+            id="the first branch",
+        ),
+        pytest.param(
+            {"targeting": RULE},
+            {"plan": "c", "age": 7},
+            [
+                "f is true: TARGETING_MATCH, variant on",
+                "- the flag is enabled",
+                '- the targeting rule gives "on"',
+                '  - {"and":[{"==":[{"var":"plan"},"b"]},{"var":"beta"}]} is false (plan is "c", beta is null)',
+                '    - {"==":[{"var":"plan"},"b"]} is false (plan is "c")',
+                '  - {"!":{"$ref":"adult"}} is true',
+                '    - {"$ref":"adult"} is false',
+                '  - the rollout gives "on"',
+                '- the targeting rule chooses the variant "on", which is true',
+            ],
+            id="a shared evaluator and a rollout",
+        ),
+        pytest.param(
+            {"targeting": {"if": [IS_B, "off", None]}},
+            {"plan": "c"},
+            [
+                "f is true: DEFAULT, variant on",
+                "- the flag is enabled",
+                "- the targeting rule gives null",
+                '  - {"==":[{"var":"plan"},"b"]} is false (plan is "c")',
+                '- the targeting rule chooses no variant, so the default is served: the variant "on", which is true',
+            ],
+            id="no variant",
+        ),
+        pytest.param(
+            {"targeting": {"nope": 1}},
+            {},
+            [
+                "f has no value, so the default is served: ERROR, PARSE_ERROR",
+                "- the flag is enabled",
+                "- the operator 'nope' is unknown",
+            ],
+            id="an unknown operator",
+        ),
+        pytest.param(
+            {"state": "x"},
+            {},
+            ["f has no value, so the default is served: ERROR, PARSE_ERROR", '- state: expected "ENABLED" or "DISABLED", got "x"'],
+            id="malformed",
+        ),
+        pytest.param(
+            {"targeting": IS_B},
+            {"plan": {1}},
+            [
+                "f has no value, so the default is served: ERROR, INVALID_CONTEXT",
+                "- the flag is enabled",
+                "- the attribute 'plan' is not JSON: it contains a value of the type set",
+            ],
+            id="a context that is not JSON",
+        ),
+    ],
+)
+def test_an_explanation_of_a_flag(changes: Any, attributes: Any, lines: list[str]) -> None:
+    assert explained("f", Context("k", attributes=attributes), f=flag(**changes)).splitlines() == lines
+
+
+def test_an_explanation_as_json_has_the_variant_and_the_metadata() -> None:
+    data = explain(loaded(document(f=flag(), metadata={"team": "web"})), "f", None).to_dict()
+    assert (data["value"], data["variant"], data["metadata"], data["version"]) == (True, "on", {"team": "web"}, None)
+
+
+def test_an_unknown_flag_and_missing_data_are_explained() -> None:
+    assert explained("g", None, f=flag()).splitlines()[1:] == ["- there is no flag with this key"]
+    empty = Snapshot.empty(dialect=loaded(document()).dialect)
+    assert str(explain(empty, "f", None)).splitlines()[1:] == ["- there is no flag data yet"]
+
+
+def test_a_rule_with_thousands_of_branches_has_a_limited_explanation() -> None:
+    nested: Any = "on"
+    for _ in range(40):
+        nested = {"if": [{"and": [{"or": [False, IS_B]}] * 20}, "off", nested]}
+    assert len(explained("f", Context("k"), f=flag(targeting=nested)).splitlines()) < 1000
+
+
+@pytest.mark.parametrize(
+    ("served", "lines"),
+    [
+        pytest.param(
+            ResolvedFlag(key="f", value=1, reason="CUSTOM"),
+            ["f is 1: CUSTOM", "- the server evaluated the flag; its reason is CUSTOM"],
+            id="a value",
+        ),
+        pytest.param(
+            ResolvedFlag(key="f", error=ErrorKind.GENERAL, error_message="broken"),
+            ["f has no value, so the default is served: ERROR, GENERAL", "- broken"],
+            id="an error",
+        ),
+    ],
+)
+def test_an_explanation_of_what_a_server_evaluated(served: ResolvedFlag, lines: list[str]) -> None:
+    puts = (Change(ObjectKind.FLAG, "f", 0, served),)
+    snapshot = Snapshot.empty(dialect=RESOLVED).apply(ChangeSet(kind=ChangeKind.FULL, changes=puts))
+    assert str(explain(snapshot, "f", None)).splitlines() == lines
