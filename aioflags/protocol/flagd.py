@@ -6,7 +6,7 @@ Source: ``flagd.md`` 4.1 to 4.5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 import msgspec
 
@@ -184,18 +184,23 @@ def _problem(flag: _Flag) -> str | None:
     """Why a flag is malformed; ``None`` if it is not."""
     if flag.state.__class__ is not str or flag.state not in _STATES:
         return f'state: expected "ENABLED" or "DISABLED", got {_shown(flag.state)}'
-    if not isinstance(flag.variants, dict) or not any(flag.variants):
+    if not _is_object(flag.variants) or not any(flag.variants):
         return "variants: expected an object with at least one variant"
     if not isinstance(flag.default_variant, str | None):
         return f"defaultVariant: expected a string, got {_shown(flag.default_variant)}"
     if not isinstance(flag.targeting, dict | None):
         return f"targeting: expected an object, got {_shown(flag.targeting)}"
-    if not isinstance(flag.metadata, dict | None):
-        return f"metadata: expected an object, got {_shown(flag.metadata)}"
-    for name, value in (flag.metadata or {}).items():
+    metadata: object = {} if flag.metadata is None else flag.metadata
+    if not _is_object(metadata):
+        return f"metadata: expected an object, got {_shown(metadata)}"
+    for name, value in metadata.items():
         if not isinstance(value, (str, bool, int, float)):
             return printable(f"metadata.{name}: expected a string, number or boolean, got {_shown(value)}")
     return None
+
+
+def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, dict)
 
 
 def _shown(value: object) -> str:

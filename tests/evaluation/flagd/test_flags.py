@@ -234,12 +234,19 @@ def test_without_data_the_provider_is_not_ready() -> None:
     assert outcome(snapshot.evaluate("f", Context("k"), 1).detail) == (1, None, "PROVIDER_NOT_READY")
 
 
+class Broken:
+    """A scope with a bug."""
+
+    def begin(self) -> None:
+        raise ZeroDivisionError
+
+
 def test_a_bug_gives_the_default(caplog: pytest.LogCaptureFixture) -> None:
     snapshot = loaded(document(f=flag()))
     compiled = snapshot.compiled("f")
     assert compiled is not None
     context: Any = Context("k")
-    broken: Any = type("Broken", (), {"begin": lambda self: 1 / 0})()
+    broken: Any = Broken()
     assert outcome(snapshot.evaluate("f", context, 1, scope=broken).detail) == (1, None, "GENERAL")
     assert "ZeroDivisionError" in caplog.text
 
