@@ -21,7 +21,7 @@ from aioflags.devserver.control.explain import Explainer
 from aioflags.devserver.control.report import StateReport
 from aioflags.devserver.data.flagd_document import read_flagd_document
 from aioflags.devserver.data.objects import not_found_message, read_objects
-from aioflags.devserver.data.warnings import document_warnings, object_warnings
+from aioflags.devserver.data.warnings import document_warnings, flagd_warnings, object_warnings
 from aioflags.devserver.decode import decode
 from aioflags.devserver.faults.faults import Fault
 from aioflags.devserver.faults.injection import MAX_REQUEST_BYTES
@@ -134,7 +134,10 @@ class _Objects:
         return {"written": written, "warnings": await asyncio.to_thread(self._warnings, self._state.document(), key)}
 
     def _warnings(self, document: Mapping[str, Mapping[str, Any]], key: str) -> list[str]:
-        return object_warnings(document, self._section, key) if self._state.flagd is None else []
+        flagd = self._state.flagd
+        if flagd is None:
+            return object_warnings(document, self._section, key)
+        return [warning for item in flagd.documents for warning in flagd_warnings(item) if warning.startswith(f"flags.{key} ")]
 
     async def delete(self, request: Request) -> None:
         self._written(request)
@@ -179,8 +182,9 @@ class _Control:
     async def replace(self, request: Request) -> dict[str, list[str]]:
         flagd = self._state.flagd
         if flagd is not None:
-            self._state.replace(read_flagd_document(await _body(request), source=flagd.documents[-1].source))
-            return {"warnings": []}
+            document = read_flagd_document(await _body(request), source=flagd.documents[-1].source)
+            self._state.replace(document)
+            return {"warnings": await asyncio.to_thread(flagd_warnings, document)}
         self._state.replace(read_objects(await _body(request)))
         return {"warnings": await asyncio.to_thread(document_warnings, self._state.document())}
 

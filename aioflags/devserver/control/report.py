@@ -10,6 +10,7 @@ import msgspec
 
 from aioflags.devserver.clients import ClientRecord
 from aioflags.devserver.faults.faults import InjectedFault
+from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
 
 __all__ = ["StateReport"]
@@ -40,18 +41,20 @@ class StateReport:
 
     def _flags(self) -> dict[str, Any]:
         overrides = [asdict(override) for override in self._state.overrides]
-        return {"version": self._state.version, **self._state.document(), "overrides": overrides}
+        form = "launchdarkly" if self._state.flagd is None else "flagd"
+        return {"version": self._state.version, "format": form, **self._state.document(), "overrides": overrides}
 
     def _clients(self) -> dict[str, Any]:
         state = self._state
         return {
             "clients": [_client(client) for client in state.clients.all],
+            "endpoints": sorted(state.endpoints),
             "requests": {str(endpoint): count for endpoint, count in state.requests.items()},
             "openStreams": {str(endpoint): count for endpoint, count in state.open_streams.items() if count},
         }
 
     def _faults(self) -> list[dict[str, Any]]:
-        return [_fault(injected) for injected in self._state.faults.in_effect]
+        return [_fault(injected, self._state.endpoints) for injected in self._state.faults.in_effect]
 
     def _events(self) -> dict[str, Any]:
         events = self._state.events
@@ -75,7 +78,7 @@ def _client(client: ClientRecord) -> dict[str, Any]:
     }
 
 
-def _fault(injected: InjectedFault) -> dict[str, Any]:
-    endpoints = sorted(injected.fault.endpoints)
+def _fault(injected: InjectedFault, served: frozenset[Endpoint]) -> dict[str, Any]:
+    endpoints = sorted(injected.fault.endpoints & served)
     written = {**msgspec.to_builtins(injected.fault), "on": endpoints}
     return {**written, "number": injected.number, "remaining": injected.remaining, "holds": injected.held_responses}

@@ -62,7 +62,7 @@ def read_selector(text: str | None) -> FlagdSelector:
     return FlagdSelector(source=value) if name == _SOURCE else FlagdSelector(flag_set=value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FlagdView:
     """The flags of a server that one selector selects, as flagd sends them. It does not change.
 

@@ -1,17 +1,22 @@
-"""Lint warnings about the served flags, as text. A flag with warnings is served, as LaunchDarkly does."""
+"""Warnings about the served flags, as text: those of lint for LaunchDarkly's format. A flag with warnings is served."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
+from aioflags.devserver.data.flagd_document import FlagdDocument
+from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.model.values import is_array
+from aioflags.protocol.flagd import read_flag_set
+from aioflags.runtime.cooperative import run_at_once
 from aioflags.tools.lint import LintFinding, lint
 from aioflags.tools.lint.findings import spelled
 
-__all__ = ["document_warnings", "file_warnings", "object_warnings"]
+__all__ = ["document_warnings", "file_warnings", "flagd_warnings", "object_warnings"]
 
 _Document: TypeAlias = Mapping[str, Mapping[str, Any]]
 
@@ -25,6 +30,14 @@ def file_warnings(name: str, text: bytes) -> list[str]:
     if len(findings) > _MAX_WARNINGS:
         lines.append(f"and {len(findings) - _MAX_WARNINGS} more: aioflags lint {name}")
     return lines
+
+
+def flagd_warnings(document: FlagdDocument) -> list[str]:
+    """The mistakes in the flags of a document in flagd's format, one line for each."""
+    dialect = flagd_dialect()
+    changes = run_at_once(read_flag_set(document.as_json())).changes
+    problems = (f"flags.{change.key} {problem}" for change in changes for problem in dialect.problems(change.definition))
+    return list(islice(problems, _MAX_WARNINGS))
 
 
 def document_warnings(document: _Document) -> list[str]:

@@ -8,6 +8,7 @@ Source: ``flagd.md`` 5 and 9.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,14 +16,13 @@ from typing import Any, Final
 from aioflags.devserver.data.flagd_flags import FlagdFlags, FlagdView, read_selector
 from aioflags.devserver.data.served_snapshot import ServedSnapshot
 from aioflags.devserver.state import ServerState
-from aioflags.evaluation.flagd.context_data import context_data
-from aioflags.evaluation.flagd.targeting import RuleError, Targeting, compile_targeting
-from aioflags.evaluation.jsonlogic.coercion import is_object, to_text
+from aioflags.evaluation.flagd.context_data import NotJsonError, context_data
+from aioflags.evaluation.flagd.dialect import flagd_dialect
+from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, ReasonKind
-from aioflags.model.nesting import NestingError
-from aioflags.model.values import is_number
-from aioflags.runtime.clock import now
+from aioflags.protocol.flagd import read_flag_set
+from aioflags.runtime.cooperative import run_at_once
 
 __all__ = ["Resolution", "ServedEvaluator"]
 
@@ -40,6 +40,7 @@ _ERRORS: Final = {
     ErrorKind.USER_NOT_SPECIFIED: "INVALID_CONTEXT",
 }
 _ABSENT: Final = object()
+_SILENT: Final = logging.Logger("flagd", logging.CRITICAL + 1)  # noqa: LOG001 -- mistakes in flags are the warnings of their file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +67,13 @@ class Resolution:
 
 
 class ServedEvaluator:
-    """Evaluates the flags of a server. It compiles a rule once for each version of the data."""
+    """Evaluates the flags of a server. It compiles a flag once for each version of the data."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self._served = ServedSnapshot(state)
-        self._rules: dict[int, tuple[Any, Targeting]] = {}
+        self._empty = Snapshot.empty(dialect=flagd_dialect(), log=_SILENT)
+        self._snapshots: dict[FlagdView, Snapshot] = {}
         self._version = -1
 
     def resolve(self, key: str, context: Mapping[str, Any], selector: str | None = None) -> Resolution:
@@ -118,45 +120,43 @@ class ServedEvaluator:
     # -- flagd's format
 
     def _resolve_flagd(self, key: str, flagd: FlagdFlags, view: FlagdView, context: Mapping[str, Any]) -> Resolution:
-        if key not in view.flags:
-            return _failure("FLAG_NOT_FOUND", f"flag {key!r} not found", view.metadata)
-        flag: Any = view.flags[key]
-        metadata: Mapping[str, Any] = flag.get("metadata", {}) if is_object(flag) else view.metadata
-        if (problem := _problem(flag)) is not None:
-            return _failure("PARSE_ERROR", f"flag {key!r}: {problem}", metadata)
-        if flag["state"] == "DISABLED":
-            return Resolution(reason="DISABLED", has_value=False, metadata=metadata)
-        reason, variant = "STATIC", flag["defaultVariant"] or None
-        if flag.get("targeting"):
-            attributes = {**{name: value for name, value in context.items() if name != _TARGETING_KEY}, **flagd.static_context}
-            try:
-                data = context_data(attributes, context.get(_TARGETING_KEY))
-                chosen = self._rule(key, flag)(data, int(now()))
-            except NestingError as error:
-                return _failure("INVALID_CONTEXT", str(error), metadata)
-            except RuleError as error:
-                return _failure("PARSE_ERROR", f"flag {key!r}: {error}", metadata)
-            if chosen is None:
-                reason = "DEFAULT"
-            elif isinstance(chosen, str | bool) or is_number(chosen):
-                reason, variant = "TARGETING_MATCH", to_text(chosen)
-            else:
-                return _failure("GENERAL", f"flag {key!r}: the rule gives no name of a variant", metadata)
-        if variant is None and reason != "TARGETING_MATCH":
-            return Resolution(reason="DEFAULT", has_value=False, metadata=metadata)
-        if variant not in flag["variants"]:
-            return _failure("GENERAL", f"flag {key!r} has no variant {variant!r}", metadata)
-        return Resolution(reason=reason, value=flag["variants"][variant], variant=variant, metadata=metadata)
+        snapshot = self._snapshot(flagd, view)
+        try:
+            subject = _flagd_context(context, snapshot)
+        except NotJsonError as error:
+            return _failure("INVALID_CONTEXT", str(error))
+        detail = snapshot.evaluate(key, subject, _ABSENT, wanted=object).detail
+        reason = detail.reason
+        if reason.error_kind is not None:
+            message = detail.error_message or f"flag {key!r}: {reason.error_kind.value}"
+            return _failure(reason.error_kind.value, message, detail.metadata)
+        return Resolution(
+            reason=str(reason.kind),
+            value=None if detail.is_default else detail.value,
+            has_value=not detail.is_default,
+            variant=detail.variant,
+            metadata=dict(detail.metadata),
+        )
 
-    def _rule(self, key: str, flag: Mapping[str, Any]) -> Targeting:
+    def _snapshot(self, flagd: FlagdFlags, view: FlagdView) -> Snapshot:
         if self._version != self._state.version:
-            self._rules.clear()
+            self._snapshots.clear()
             self._version = self._state.version
-        entry = self._rules.get(id(flag))
-        if entry is None:
-            # The entry keeps the flag alive, so that its identity is not used again.
-            entry = self._rules[id(flag)] = (flag, compile_targeting(flag["targeting"], key))
-        return entry[1]
+        snapshot = self._snapshots.get(view)
+        if snapshot is None:
+            document = {"flags": view.flags, "metadata": view.metadata}
+            change_set = run_at_once(read_flag_set(document, static_context=flagd.static_context))
+            snapshot = self._snapshots[view] = self._empty.apply(change_set)
+        return snapshot
+
+
+def _flagd_context(context: Mapping[str, Any], snapshot: Snapshot) -> Context:
+    """The context for flagd's rules. Raises :class:`NotJsonError` if it nests too deeply."""
+    attributes = {name: value for name, value in context.items() if name != _TARGETING_KEY}
+    subject = Context.keyless()
+    # The attributes bypass the context, which would drop those that LaunchDarkly's contexts cannot have, for example `kind`.
+    subject.keep(snapshot.static_context, context_data(attributes, context.get(_TARGETING_KEY), snapshot.static_context))
+    return subject
 
 
 def _launchdarkly_context(context: Mapping[str, Any]) -> Context | None:
@@ -169,23 +169,5 @@ def _launchdarkly_context(context: Mapping[str, Any]) -> Context | None:
     return Context(key, kind if isinstance(kind, str) else "user", attributes=attributes)
 
 
-def _problem(flag: Any) -> str | None:
-    """Why a flag cannot be evaluated; ``None`` if it can."""
-    if not is_object(flag):
-        return "expected object"
-    written = flag
-    if written.get("state") not in {"ENABLED", "DISABLED"}:
-        return '"state" is neither ENABLED nor DISABLED'
-    if not isinstance(written.get("variants"), Mapping) or not written["variants"]:
-        return '"variants" has no variant'
-    if not isinstance(written.get("defaultVariant"), str):
-        return '"defaultVariant" is not a string'
-    if not isinstance(written.get("targeting", {}), Mapping):
-        return '"targeting" is not an object'
-    if not isinstance(written.get("metadata", {}), Mapping):
-        return '"metadata" is not an object'
-    return None
-
-
 def _failure(error: str, message: str, metadata: Mapping[str, Any] | None = None) -> Resolution:
-    return Resolution(reason="ERROR", has_value=False, metadata=metadata or {}, error=error, message=message)
+    return Resolution(reason="ERROR", has_value=False, metadata=dict(metadata or {}), error=error, message=message)

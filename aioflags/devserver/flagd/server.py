@@ -7,15 +7,16 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 try:
+    import_module("google.protobuf")
     import grpc
     import grpc.aio
-    from google.protobuf import struct_pb2 as _struct_pb2  # noqa: F401 -- shows whether protobuf is there
 except ModuleNotFoundError as _missing:
     _package = {"grpc": "grpcio", "google": "protobuf"}.get((_missing.name or "").partition(".")[0])
     if _package is None:

@@ -18,13 +18,13 @@ from aioflags.devserver.data.flagd_flags import FlagdFlags, read_selector
 from aioflags.devserver.flagd.evaluation import Resolution, ServedEvaluator
 from aioflags.devserver.flagd.injection import CallFaults, Cut, ServicerContext
 from aioflags.devserver.flagd.served_changes import ServedChanges
-from aioflags.devserver.flagd.structs import from_struct, to_struct
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.evaluation.jsonlogic.coercion import is_object
 from aioflags.model.values import is_number
 from aioflags.transport.flagd_pb import evaluation_v1_pb2, evaluation_v2_pb2, sync_v1_pb2
+from aioflags.transport.flagd_struct import from_struct, to_struct
 
 __all__ = ["ServiceOptions", "evaluation_services", "sync_service"]
 

@@ -10,8 +10,8 @@ import anyio
 import grpc
 import grpc.aio
 
-from aioflags.devserver.flagd.structs import from_struct, to_struct
 from aioflags.transport.flagd_pb import evaluation_v1_pb2, evaluation_v2_pb2, sync_v1_pb2
+from aioflags.transport.flagd_struct import from_struct, to_struct
 
 SOON = 10.0
 VERSIONS: dict[str, Any] = {"v1": evaluation_v1_pb2, "v2": evaluation_v2_pb2}

@@ -14,7 +14,7 @@ from aioflags.devserver import Endpoint, ServerState
 from aioflags.devserver.data.flagd_document import read_flagd_document
 from aioflags.devserver.flagd.server import RunningFlagd, serve_flagd
 from aioflags.devserver.flagd.services import ServiceOptions
-from aioflags.devserver.flagd.structs import from_struct
+from aioflags.transport.flagd_struct import from_struct
 from tests.devserver.flagd.flagd_client import FlagdRpc, connected
 from tests.devserver.flagd.test_ofrep import LAUNCHDARKLY
 
