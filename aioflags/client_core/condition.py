@@ -9,9 +9,11 @@ Source: ``openfeature.md`` 4.12; ``flagd.md`` 3.2; ``data-system.md`` 5.8.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
 from aioflags.model.status import Status, StatusError
@@ -48,8 +50,7 @@ class FactKind(StrEnum):
     """A start after a close, or the child of a fork."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """One fact.
 
     ``next_attempt`` belongs to ``OFF``: when sources start again, in Unix seconds. ``number`` is that of a reconciling, and for
@@ -65,8 +66,7 @@ class Fact:
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a client.
 
     ``revives``: sources that are ``OFF`` can start again at any time, as on a mobile client. ``grace``: how many seconds an outage

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 
-from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive, event_kinds, row_of, status_error
+from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive, event_kinds, status_error
 from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.observers import Observers
 from aioflags.model.change import ChangeKind, ChangeSet
@@ -299,7 +299,8 @@ class StatusCell:
 
     def _step(self, fact: Fact) -> None:
         """Publishes the data of ``fact``, the report and the events. Nothing else runs on the loop in between."""
-        before, row = self._condition, row_of(self._condition)
+        before = self._condition
+        row = None if before.is_closed else self.newest.status
         if fact.kind not in TABLE.get(row, {}):
             self._log.error("status: the fact %r is not listed for %s (please report)", str(fact.kind), row)
             return
@@ -307,15 +308,15 @@ class StatusCell:
         after = advance(before, row, fact, has_data=snapshot.has_data)
         if after is None:
             return
-        if row_of(after) not in TABLE[row][fact.kind]:
-            self._log.error("status: %s does not follow %s by %r (please report)", row_of(after), row, fact.kind.value)
+        status = self.newest.status if after is before else derive(after)
+        if (None if after.is_closed else status) not in TABLE[row][fact.kind]:
+            self._log.error("status: %s does not follow %s by %r (please report)", status, row, fact.kind.value)
             return
         old_snapshot = self._publish_data(fact, is_refused=after.is_fatal and not before.is_fatal)
         self._condition = after
         if after.is_out is not before.is_out or after.outages != before.outages:
             self._out_since = _loop_time()
             self._outage_changed.send()
-        status = derive(after)
         changes = self._changed_fields(fact, after, status)
         keys, has_changes = self._changed_flags(fact, old_snapshot) if self.is_followed else (None, False)
         kinds: tuple[EventKind, ...] = ()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive, event_kinds, row_of, status_error
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
@@ -14,6 +14,7 @@ from aioflags.model.status_event import EventKind
 
 DOWN = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="down", time=1.0)
 UNUSABLE = ErrorInfo(kind=FailureKind.INVALID_DATA, message="not JSON", time=2.0)
+BETTER = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="down", time=1.0, code=ErrorCode.PARSE_ERROR)
 READY, STALE, ERROR, CHANGED = EventKind.READY, EventKind.STALE, EventKind.ERROR, EventKind.CONFIGURATION_CHANGED
 
 
@@ -199,7 +200,7 @@ def test_the_events_between_two_statuses(before: Status, after: Status, has_chan
         ),
         pytest.param(
             replace(GONE, has_data=True),
-            replace(DOWN, code=ErrorCode.PARSE_ERROR),
+            BETTER,
             StatusError(ErrorCode.PARSE_ERROR, "down"),
             id="a source that knows a better code",
         ),
