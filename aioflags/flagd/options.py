@@ -39,8 +39,8 @@ class Option:
         """The argument, or the value of the variable, or the default."""
         if given is not None:
             return self.check(self.name, given)
-        found = self.read(variables)
-        return self.default if found is None else self.check(self.variable or self.name, found)
+        value = self.read(variables)
+        return self.default if value is None else self.check(self.variable or self.name, value)
 
 
 def port_of(given: object, resolver: str, variables: Variables) -> int:

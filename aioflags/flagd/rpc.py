@@ -129,9 +129,7 @@ class RpcEvaluation:
         """What a call needs, or why it cannot be made."""
         calls = self._channel.calls
         if calls is None:
-            return _Failure(
-                ErrorKind.PROVIDER_NOT_READY, "there is no connection to flagd: the client was not started, or is closed"
-            )
+            return _Failure(ErrorKind.PROVIDER_NOT_READY, "not connected to flagd: the client was not started, or is closed")
         try:
             data = data_of(_NO_CONTEXT if context is None else context, _NO_STATIC_CONTEXT)
             values = {name: value for name, value in data.items() if name != "targetingKey" or value is not None}

@@ -1,4 +1,4 @@
-"""FlagdEvents: the event stream of flagd, for evaluations that the server makes. It says which flags changed, not how.
+"""FlagdEvents: the event stream of flagd, for evaluations that the server makes. It names the flags that changed.
 
 Source: ``flagd.md`` 2.3.
 """
@@ -50,7 +50,7 @@ class FlagdEventsSource(FlagdStreamSource):
         async with aclosing(calls.events(timeout=self._timeout)) as events:
             async for event in events:
                 is_ready = is_ready or event.type == _READY
-                # A change before the stream is good says nothing: the cache is emptied when it becomes good.
+                # A change before the stream is good means nothing: the cache is emptied when it becomes good.
                 if is_ready and (change_set := read_event(event)) is not None:
                     yield self._good(change_set)
 

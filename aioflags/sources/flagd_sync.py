@@ -14,6 +14,7 @@ from aioflags.model.change import ChangeSet
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, SourceState
 from aioflags.protocol.failures import invalid_data
+from aioflags.protocol.flagd import read_flag_set
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.cooperative import Cooperative
 from aioflags.runtime.validation import require
@@ -44,7 +45,7 @@ class FlagdSync:
     name: ClassVar[str] = "flagd-sync"
 
     options: FlagdStreamOptions
-    read: ReadFlagSet
+    read: ReadFlagSet = read_flag_set
     provider_id: str | None = None
     sync_metadata: Literal["stream", "rpc", "off"] = "stream"
     context_enricher: Enricher = dict

@@ -14,7 +14,7 @@ __all__ = ["RpcFailed", "ServerEvent", "ServerValue", "SyncMessage", "ValueKind"
 
 
 class RpcFailed(Exception):  # noqa: N818 -- as RequestFailed, it reports what happened
-    """A call failed. ``code`` is the name of gRPC's code, ``details`` what the server or gRPC says about it."""
+    """A call failed. ``code`` is the name of gRPC's code, ``details`` the text of the server or of gRPC."""
 
     def __init__(self, code: str, details: str) -> None:
         super().__init__(f"{code}: {details}" if details else code)

@@ -38,7 +38,7 @@ def require_grpc() -> None:
     for module, package in (("grpc", "grpcio"), ("google.protobuf", "protobuf")):
         try:
             is_there = find_spec(module) is not None
-        except ModuleNotFoundError:  # there is no package google
+        except ModuleNotFoundError:  # the package google is missing, too
             is_there = False
         if not is_there:
             raise ConfigError(f"flagd needs the package {package}: install aioflags[flagd]")

@@ -5,7 +5,6 @@ Source: ``flagd.md`` 1.4, 2, 3.3.
 
 from __future__ import annotations
 
-import functools
 import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing, contextmanager
@@ -24,6 +23,7 @@ from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.flagd_struct import from_struct, to_struct, whole
+from aioflags.transport.grpc_process import keep_grpc_running
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC, GrpcSettings, channel_arguments
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _PROBE: Final = "/aioflags.Probe/Reason"
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "
 _PROBE_TIMEOUT: Final = 1.0
 _USE_DEFAULT: Final = frozenset({"DEFAULT", "DISABLED"})
-"""Reasons that, without a variant, mean that there is no value. Version 1 has no other sign of that."""
+"""Reasons that, without a variant, mean that the value is absent. Version 1 has no other sign of that."""
 
 
 def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
@@ -51,7 +51,7 @@ def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
     credentials = _credentials(settings)
 
     def make() -> FlagdCalls:
-        _keep_grpc_running()
+        keep_grpc_running()
         name, arguments = settings.target.name, channel_arguments(settings)
         if credentials is None:
             channel = grpc.aio.insecure_channel(name, options=arguments, interceptors=settings.interceptors)
@@ -60,16 +60,6 @@ def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
         return FlagdCalls(channel, settings)
 
     return make
-
-
-@functools.cache
-def _keep_grpc_running() -> None:
-    """Keep the thread of gRPC until the process ends.
-
-    Without this, gRPC stops it when the last channel of the process is collected: it then blocks the event loop to join the thread,
-    and leaves sockets to the garbage collector, which reports them as unclosed.
-    """
-    grpc.aio.init_grpc_aio()
 
 
 def _credentials(settings: GrpcSettings) -> grpc.ChannelCredentials | None:

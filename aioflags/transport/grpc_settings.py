@@ -103,15 +103,15 @@ def read_target(*, host: str, port: int, target_uri: str | None, socket_path: st
         return GrpcTarget(name=f"unix://{socket_path}" if absolute else f"unix:{socket_path}", is_local=True)
     if target_uri is None:
         return GrpcTarget(name=f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}")
-    found = _SCHEME.match(target_uri)
-    scheme = "" if found is None else (found[1] or found[2]).lower()
+    prefix = _SCHEME.match(target_uri)
+    scheme = "" if prefix is None else (prefix[1] or prefix[2]).lower()
     if scheme == "envoy":
         if (envoy := _ENVOY.fullmatch(target_uri)) is None:
             raise ConfigError(f"target_uri: expected envoy://host:port/authority, got {printable(target_uri)!r}")
         return GrpcTarget(name=envoy[1], authority=envoy[2])
     if scheme and scheme not in _SCHEMES:
-        known = ", ".join(sorted(_SCHEMES | {"envoy"}))
-        raise ConfigError(f"target_uri: unknown scheme {scheme!r}; expected one of {known}, or host:port")
+        expected = ", ".join(sorted(_SCHEMES | {"envoy"}))
+        raise ConfigError(f"target_uri: unknown scheme {scheme!r}; expected one of {expected}, or host:port")
     return GrpcTarget(name=target_uri)
 
 
