@@ -10,7 +10,22 @@ from typing import Any, Final
 
 from tests.conformance.features import DIRECTORY
 
-__all__ = ["INJECTED", "evaluator_flags", "flag_set", "in_memory_flags", "source"]
+__all__ = [
+    "ALL_FLAGS",
+    "CONFIGS",
+    "INJECTED",
+    "evaluator_flags",
+    "flag_set",
+    "in_memory_flags",
+    "source",
+    "sources_of",
+    "toggled",
+]
+
+ALL_FLAGS: Final = "flags/allFlags.json"
+
+CONFIGS: Final = {"stable": "default", "metadata": "metadata", "syncpayload": "sync-payload"}
+"""The configuration of the server for each kind of provider."""
 
 INJECTED: Final[Mapping[str, Any]] = {"injectedmetadata": "set"}
 """The static context of the server."""
@@ -40,13 +55,22 @@ def source(uri: str) -> dict[str, Any]:
     return merged
 
 
+def sources_of(config: str) -> list[str]:
+    """The sources of a server with this configuration. The last one wins."""
+    return [each["uri"] for each in _read("provider", "configs", f"{config}.json")["sources"]]
+
+
+def toggled(flag: Mapping[str, Any]) -> dict[str, Any]:
+    """The changing flag with the other default variant."""
+    return {**flag, "defaultVariant": {"foo": "bar", "bar": "foo"}[flag["defaultVariant"]]}
+
+
 def flag_set(config: str = "default", selector: str | None = None) -> dict[str, Any]:
     """What a server with this configuration serves: the source that is selected, or all of its sources.
 
     Of sources with the same flag, the later one counts. A source's metadata is part of its flags if there are several sources.
     """
-    uris = [str(each["uri"]) for each in _read("provider", "configs", f"{config}.json")["sources"]]
-    documents = [source(uri) for uri in uris if _is_selected(uri, selector)]
+    documents = [source(uri) for uri in sources_of(config) if _is_selected(uri, selector)]
     if len(documents) == 1:
         return documents[0]
     merged: dict[str, Any] = {"flags": {}, "$evaluators": {}}

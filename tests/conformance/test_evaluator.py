@@ -16,7 +16,7 @@ from aioflags.runtime.cooperative import run_at_once
 from tests.conformance.config_options import OPTION_STEPS, Options
 from tests.conformance.evaluations import EVALUATION_STEPS, Details, Evaluations, Flag
 from tests.conformance.features import Case, cases_of, needs_data, parameters
-from tests.conformance.flag_sets import INJECTED, evaluator_flags, flag_set
+from tests.conformance.flag_sets import CONFIGS, INJECTED, evaluator_flags, flag_set
 from tests.conformance.steps import Steps
 from tests.conformance.values import EXPECTED
 
@@ -47,10 +47,6 @@ class Evaluator(Evaluations, Options):
 
 def an_evaluator(world: Evaluator) -> None:
     world.serve(evaluator_flags())
-
-
-CONFIGS = {"stable": "default", "metadata": "metadata", "syncpayload": "sync-payload"}
-"""The configuration of the server for each kind of provider."""
 
 
 def a_provider(world: Evaluator, kind: str) -> None:

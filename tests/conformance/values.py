@@ -34,7 +34,7 @@ _CONVERSIONS: Final[dict[str, Callable[[str], Any]]] = {
     "StringList": _strings,
 }
 
-EXPECTED: Final[dict[str, type]] = {"Boolean": bool, "Integer": int, "Float": float, "String": str, "Object": object}
+EXPECTED: Final[dict[str, type]] = {"Boolean": bool, "Integer": int, "Float": float, "String": str, "Object": dict}
 """The type that an evaluation of a flag asks for."""
 
 
