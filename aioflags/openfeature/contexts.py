@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from aioflags.evaluation.flagd.context_data import context_data
+from aioflags.evaluation.flagd.context_data import NotJsonError, context_data
 from aioflags.model.context import Context, invalid_context, unchecked_context
 from aioflags.model.context_json import NOT_CUSTOM
-from aioflags.model.nesting import SCALARS, NestingError
+from aioflags.model.nesting import SCALARS
 from aioflags.model.values import type_name
 
 if TYPE_CHECKING:
@@ -100,10 +100,17 @@ def _with_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
     The targeting key wins over the attribute ``targetingKey``, and this over the attribute ``key``. ``name``, ``anonymous`` and
     ``privateAttributes`` set the properties of these names. Datetimes become texts in UTC.
     """
+    return _of_any_kind(key or _key(attributes), {name: _json(value) for name, value in attributes.items()})
+
+
+def _json(value: Any) -> Any:
+    """The value with datetimes as texts. What is not JSON stays as it is: rules do not match it."""
+    if value.__class__ in SCALARS:
+        return value
     try:
-        return _of_any_kind(key or _key(attributes), context_data(attributes, None))
-    except NestingError as problem:
-        return invalid_context(f"an attribute is {problem}")
+        return context_data({"value": value}, None)["value"]
+    except NotJsonError:
+        return value
 
 
 def _of_any_kind(key: str | None, attributes: Mapping[str, object]) -> Context:

@@ -19,3 +19,11 @@ def _clean_api() -> Iterator[None]:
         if not thread.name.startswith(("openfeature-event-handler", "asyncio_")):
             thread.join(5)
             assert not thread.is_alive(), thread
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Handlers wait for it. It opens at the end of the test."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
