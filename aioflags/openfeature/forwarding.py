@@ -35,7 +35,7 @@ LIFECYCLE_MARKER: Final = "emits_lifecycle_events"
 _SETTLED_AFTER: Final = 0.05
 """Seconds after the end of ``initialize`` after which the SDK has written its own status."""
 _REPEATED_AFTER: Final = 1.0
-"""Seconds after the end of ``initialize`` at which the status is emitted again, in case the SDK's thread was slow."""
+"""Seconds after ``initialize`` returned at which a status other than ``READY`` is emitted again: the SDK's thread may be slow."""
 _MAX_HOP: Final = 5.0
 """Seconds that another thread waits for the client's event loop at most."""
 
@@ -123,10 +123,9 @@ class EventForwarder:
 
     def _settle_later(self, loop: asyncio.AbstractEventLoop, written: Status) -> None:
         if not self._is_stopped:
-            self._timers = [
-                loop.call_later(_SETTLED_AFTER, self._settle, written),
-                loop.call_later(_REPEATED_AFTER, self._correct, written),
-            ]
+            self._timers = [loop.call_later(_SETTLED_AFTER, self._settle, written)]
+            if written is Status.READY:
+                self._timers.append(loop.call_later(_REPEATED_AFTER, self._correct, written))
 
     def _settle(self, written: Status | None = None) -> None:
         """Emits what differs from the status that the SDK has ``written``, then forwards events as they come."""
