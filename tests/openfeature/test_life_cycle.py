@@ -15,6 +15,7 @@ from openfeature.provider.no_op_provider import NoOpProvider
 
 from aioflags import Client, ConfigError, Status
 from aioflags.openfeature import AioFlagsProvider
+from aioflags.testing import MemoryClient
 from tests.openfeature.scripted_clients import ScriptedClient
 
 ANNA = EvaluationContext("anna")
@@ -42,6 +43,12 @@ async def test_a_client_that_is_ready_is_set_at_once() -> None:
         api.set_provider_and_wait(AioFlagsProvider(client))
         assert (status(), value()) == (ProviderStatus.READY, True)
         assert asyncio.get_running_loop().time() == began
+
+
+def test_the_client_of_a_test_needs_no_start(flags: MemoryClient) -> None:
+    flags.set("f", True)
+    api.set_provider_and_wait(AioFlagsProvider(flags))
+    assert (status(), value()) == (ProviderStatus.READY, True)
 
 
 @pytest.mark.holds("OF-2", "OF-3", "OF-R28")

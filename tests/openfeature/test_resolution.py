@@ -248,6 +248,25 @@ def test_every_word_of_the_client_has_one_of_openfeature() -> None:
 async def test_a_wrong_argument_does_not_raise(provider: AioFlagsProvider, caplog: pytest.LogCaptureFixture) -> None:
     key: Any = 5
     found = provider.resolve_boolean_details(flag_key=key, default_value=True, evaluation_context=ANNA)
+    assert found == await provider.resolve_boolean_details_async(flag_key=key, default_value=True, evaluation_context=ANNA)
     assert (found.value, found.error_code) == (True, ErrorCode.GENERAL)
     assert found.error_message == "flag 5: ConfigTypeError: key: expected a string, got int"
     assert "the evaluation of a flag failed" in caplog.text
+
+
+async def test_a_provider_that_is_not_initialized_is_not_ready() -> None:
+    provider = AioFlagsProvider(Client.local(DOCUMENT))
+    found = provider.resolve_boolean_details(flag_key="plain", default_value=True, evaluation_context=ANNA)
+    awaited = await provider.resolve_boolean_details_async(flag_key="plain", default_value=True, evaluation_context=ANNA)
+    assert found == awaited
+    assert (found.value, found.error_code) == (True, ErrorCode.PROVIDER_NOT_READY)
+
+
+async def test_answers_are_remembered_within_a_limit() -> None:
+    many = {"flags": {f"f{number}": ON for number in range(2_100)}}
+    async with Client.local(many) as client:
+        provider = AioFlagsProvider(client)
+        api.set_provider_and_wait(provider)
+        for key in many["flags"]:
+            assert api.get_client().get_boolean_value(key, False, ANNA) is True
+        assert 0 < len(provider._answers) < 2_100
