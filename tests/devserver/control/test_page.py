@@ -304,3 +304,22 @@ async def test_the_page_reports_a_lost_server_and_reconnects() -> None:
             await page.until("document.body.dataset.connection === 'live'")
         async with serve(create_app(state, token="another"), port=serving.port):
             await page.until("document.querySelector('#connection').innerText.includes('Open the address that the server printed')")
+
+
+async def test_the_page_shows_flags_in_flagds_format() -> None:
+    flag = {"state": "ENABLED", "variants": {"on": "new", "off": "old"}, "defaultVariant": "off", "targeting": {"var": "plan"}}
+    state = ServerState.of({"flags": {"checkout": flag}})
+    async with serve(create_app(state, token=TOKEN)) as serving, browse() as page:
+        await page.open(f"{serving.url}/#token={TOKEN}")
+        await page.until("document.querySelector('#flags li') && document.querySelector('#fault-on input')")
+        await page.until(f"document.querySelector({json.dumps(ITEM)}).innerText.includes('all other contexts → off: \"old\"')")
+        await page.until("document.querySelector('#override').hidden && document.querySelector('#segments').hidden")
+        # Only the endpoints that are served can have faults.
+        await page.until("document.querySelector('#fault-on').innerText.trim() === '/ofrep/v1/evaluate/flags'")
+        await page.write("#ask-flag", "checkout")
+        await page.write("#ask-context", '{"plan": "on"}')
+        await page.act("#ask button")
+        await page.until("document.querySelector('#answer').innerText.startsWith('\"new\" — the rule chose this variant')")
+        await page.act(f"{ITEM} [data-act=flip]", "Space")
+        await page.until(f"document.querySelector({json.dumps(ITEM)}).innerText.includes('is disabled')")
+        assert state.document()["flags"]["checkout"]["state"] == "DISABLED"

@@ -6,15 +6,17 @@ const TOKEN = token();
 const SILENCE_LIMIT_MS = 15000; // the server sends a heartbeat every five seconds
 
 const FDV2 = ["/sdk/poll", "/sdk/stream"];
-const DATA = [...FDV2, "/sdk/latest-all", "/all"];
+const LD = [...FDV2, "/sdk/latest-all", "/all"];
 const EVENTS = ["/bulk", "/diagnostic"];
+const OFREP = "/ofrep/v1/evaluate/flags";
+const DATA = [...LD, OFREP, "SyncFlags", "FetchAllFlags", "GetMetadata", "EventStream", "Resolve", "ResolveAll"];
 const FAULTS = {
-  status: { label: "HTTP status", on: [...DATA, ...EVENTS], options: [["status", "code", "number", 503]] },
-  directive: { label: "fallback directive", on: DATA, options: [["ttl", "TTL in s (empty: none)", "number", ""], ["payload", "with payload", "checkbox", true]] },
+  status: { label: "status", on: [...DATA, ...EVENTS], options: [["status", "HTTP", "number", 503], ["code", "gRPC (empty: UNAVAILABLE)", "text", ""]] },
+  directive: { label: "fallback directive", on: LD, options: [["ttl", "TTL in s (empty: none)", "number", ""], ["payload", "with payload", "checkbox", true]] },
   goodbye: { label: "goodbye", on: FDV2, options: [["ttl", "TTL in s (empty: none)", "number", ""]] },
   error: { label: "error event", on: FDV2, options: [] },
-  malformed: { label: "malformed JSON", on: DATA, options: [] },
-  truncated: { label: "truncated body", on: DATA, options: [] },
+  malformed: { label: "malformed JSON", on: [...LD, OFREP, "SyncFlags", "FetchAllFlags"], options: [] },
+  truncated: { label: "truncated body", on: [...LD, OFREP], options: [] },
   silence: { label: "silence", on: [...DATA, ...EVENTS], options: [] },
   drip: { label: "slow drip", on: DATA, options: [["rate", "bytes/s", "number", 50]] },
   delay: { label: "delay", on: [...DATA, ...EVENTS], options: [["delay", "seconds", "number", 2]] },
@@ -194,12 +196,15 @@ const time = (ms) => new Date(ms).toLocaleTimeString();
 
 // -- flags and segments
 
-let flags = { flags: {}, segments: {}, overrides: [] };
+let flags = { format: "launchdarkly", flags: {}, segments: {}, overrides: [] };
 
 function showFlags(section) {
   flags = section;
   drawFlags();
-  $("summary").textContent = `version ${section.version} · ${count(section.flags, "flag")} · ${count(section.segments, "segment")}`;
+  const isFlagd = section.format === "flagd";
+  for (const part of document.querySelectorAll(".launchdarkly")) part.hidden = isFlagd;
+  if (isFlagd && $("ask-context").value === $("ask-context").defaultValue) $("ask-context").value = '{"targetingKey": "user-123"}';
+  $("summary").textContent = `version ${section.version} · ${count(section.flags, "flag")} · ${isFlagd ? "flagd's format" : count(section.segments, "segment")}`;
   $("flag-keys").replaceChildren(...Object.keys(section.flags).map((value) => el("option", { value })));
   fill($("overrides"), section.overrides.map((override) => [`${override.flag} ${override.kind} ${override.key}`, override]), (_, override) =>
     el("li", { className: "row" },
@@ -216,11 +221,12 @@ function drawFlags() {
 }
 
 function flagItem(key, flag) {
+  const isOn = flags.format === "flagd" ? flag.state === "ENABLED" : flag.on;
   return el("li", {},
     el("div", { className: "row" },
       el("span", { className: "key" }, key),
-      el("span", { className: flag.on ? "good" : "quiet" }, flag.on ? "on" : "off"),
-      el("button", { type: "button", "data-act": "flip", "aria-label": `Turn ${key} ${flag.on ? "off" : "on"}`, onclick: () => call("POST", "/flip", { flag: key }, `${key} is now ${flag.on ? "off" : "on"}.`) }, flag.on ? "Turn off" : "Turn on"),
+      el("span", { className: isOn ? "good" : "quiet" }, isOn ? "on" : "off"),
+      el("button", { type: "button", "data-act": "flip", "aria-label": `Turn ${key} ${isOn ? "off" : "on"}`, onclick: () => call("POST", "/flip", { flag: key }, `${key} is now ${isOn ? "off" : "on"}.`) }, isOn ? "Turn off" : "Turn on"),
       el("button", { type: "button", "data-act": "ask", "aria-label": `Explain ${key}`, onclick: () => { $("ask-flag").value = key; $("ask").requestSubmit(); } }, "Explain")),
     el("div", { className: "quiet" }, ...sentences(flag).map((sentence) => el("div", {}, sentence))),
     editor("flags", key, flag));
@@ -246,6 +252,7 @@ function editor(section, key, object) {
 
 /** The targeting of a flag as sentences. */
 function sentences(flag) {
+  if (flags.format === "flagd") return flagdSentences(flag);
   const served = (what) => what?.rollout
     ? `a rollout of ${what.rollout.variations?.map((part) => `${(part.weight ?? 0) / 1000} % ${show(part.variation)}`).join(", ")}`
     : what?.variation === undefined || what?.variation === null ? "the default" : show(what.variation);
@@ -259,6 +266,14 @@ function sentences(flag) {
   for (const rule of flag.rules ?? []) lines.push(`if ${(rule.clauses ?? []).map(clauseText).join(" and ") || "any context"} → ${served(rule)}`);
   lines.push(`${lines.length ? "all other contexts" : "all contexts"} → ${served(flag.fallthrough)}`);
   return lines;
+}
+
+/** The variants of a flag in flagd's format, and whether it has a rule. */
+function flagdSentences(flag) {
+  if (flag.state !== "ENABLED") return ["is disabled: all contexts get the default of the call"];
+  const served = flag.defaultVariant ? `${flag.defaultVariant}: ${JSON.stringify(flag.variants?.[flag.defaultVariant])}` : "the default of the call";
+  const hasRule = flag.targeting && Object.keys(flag.targeting).length;
+  return [...(hasRule ? [`rule: ${JSON.stringify(flag.targeting)}`] : []), `${hasRule ? "all other contexts" : "all contexts"} → ${served}`];
 }
 
 function clauseText(clause) {
@@ -294,7 +309,7 @@ async function ask(event) {
   const answer = await call("POST", "/explain", { flag: $("ask-flag").value, context: evaluated }, undefined, () => $("ask-message"));
   if (!answer) return;
   $("answer").replaceChildren(
-    el("strong", {}, answer.variationIndex === null ? "the default of the call" : JSON.stringify(answer.value)),
+    el("strong", {}, answer.variationIndex === null && !answer.variant ? "the default of the call" : JSON.stringify(answer.value)),
     ` — ${reasonText(answer.reason)}`,
     stepList(answer.steps));
 }
@@ -313,7 +328,11 @@ function reasonText(reason) {
     case "TARGET_MATCH": return "this context is targeted";
     case "RULE_MATCH": return `rule ${reason.ruleIndex} matched`;
     case "PREREQUISITE_FAILED": return `the prerequisite ${reason.prerequisiteKey} is not met`;
-    case "ERROR": return `an error: ${reason.errorKind}`;
+    case "STATIC": return "the flag has no rule";
+    case "TARGETING_MATCH": return "the rule chose this variant";
+    case "DEFAULT": return "the rule chose no variant, or there is no default variant";
+    case "DISABLED": return "the flag is disabled";
+    case "ERROR": return `an error: ${reason.errorMessage ?? reason.errorKind}`;
     default: return reason.kind;
   }
 }
@@ -357,7 +376,7 @@ function drawFaultForm() {
   const fault = FAULTS[$("fault-kind").value];
   $("fault-options").replaceChildren(...fault.options.map(([name, label, type, value]) =>
     el("label", {}, `${label} `, el("input", { name, type, step: "any", ...(type === "checkbox" ? { checked: value } : { value }) }))));
-  $("fault-on").replaceChildren(...fault.on.map((value) =>
+  $("fault-on").replaceChildren(...fault.on.filter((value) => endpoints.includes(value)).map((value) =>
     el("label", {}, el("input", { type: "checkbox", name: "on", value }), ` ${value}`)));
 }
 
@@ -366,6 +385,7 @@ function inject(event) {
   const fault = { kind: $("fault-kind").value };
   for (const input of $("fault-options").querySelectorAll("input")) {
     if (input.type === "checkbox") fault[input.name] = input.checked;
+    else if (input.type === "text" && input.value !== "") fault[input.name] = input.value;
     else if (input.value !== "") fault[input.name] = Number(input.value);
   }
   const on = [...$("fault-on").querySelectorAll("input:checked")].map((input) => input.value);
@@ -402,9 +422,14 @@ async function play(event) {
 // -- clients and events
 
 let clients = [];
+let endpoints = [];
 
 function showClients(section) {
   clients = section.clients;
+  if (endpoints.join() !== section.endpoints.join()) {
+    endpoints = section.endpoints;
+    drawFaultForm();
+  }
   drawClients();
 }
 
@@ -451,7 +476,7 @@ $("add").addEventListener("submit", async (event) => {
   const [section, key] = [$("add-section").value, $("add-key").value];
   if (Object.hasOwn(flags[section], key)) return showMessage(`${key} already exists.`, "bad", $("add-message"));
   const fresh = section === "flags"
-    ? { on: false, variations: [true, false], offVariation: 1, fallthrough: { variation: 0 }, rules: [] }
+    ? flags.format === "flagd" ? { state: "ENABLED", variants: { on: true, off: false }, defaultVariant: "off" } : { on: false, variations: [true, false], offVariation: 1, fallthrough: { variation: 0 }, rules: [] }
     : { included: [], rules: [] };
   if (await call("PUT", `/${section}/${encodeURIComponent(key)}`, fresh, `${key} is added.`, () => $("add-message"))) $("add").reset();
 });
