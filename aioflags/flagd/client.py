@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
@@ -37,6 +37,11 @@ class FlagdClient(BaseClient):
     Raises:
         ConfigError: ``config`` is not a :class:`FlagdConfig`, or a package is missing that the resolver needs.
     """
+
+    provider_name: ClassVar[str] = "flagd"
+    """The name of the client as a provider of OpenFeature."""
+    has_kinds: ClassVar[bool] = False
+    """Contexts have no kinds: a targeting key is not necessary, and every name is an attribute."""
 
     def __init__(self, config: FlagdConfig | None = None) -> None:
         self._set_up(require("config", FlagdConfig() if config is None else config, FlagdConfig))
@@ -76,6 +81,11 @@ class FlagdClient(BaseClient):
         return client
 
     # -- evaluations that a server makes
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server evaluates, so that an evaluation may wait for it."""
+        return self._remote is not None
 
     async def flags(self, context: Context | None = None) -> Flags:
         """The flags for ``context``, pinned to the data of this moment: call it once a request, then evaluate with plain calls.
