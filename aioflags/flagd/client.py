@@ -39,9 +39,9 @@ class FlagdClient(BaseClient):
     """
 
     provider_name: ClassVar[str] = "flagd"
-    """The name of the client as a provider of OpenFeature."""
+    """The name of the provider in OpenFeature's SDK."""
     has_kinds: ClassVar[bool] = False
-    """Contexts have no kinds: a targeting key is not necessary, and every name is an attribute."""
+    """Contexts of flagd have no kinds: every name is an attribute, and a key is not necessary."""
 
     def __init__(self, config: FlagdConfig | None = None) -> None:
         self._set_up(require("config", FlagdConfig() if config is None else config, FlagdConfig))
@@ -84,7 +84,7 @@ class FlagdClient(BaseClient):
 
     @property
     def is_remote(self) -> bool:
-        """Whether a server evaluates, so that an evaluation may wait for it."""
+        """Whether the server evaluates, so that calls that are not awaited know only what the cache has."""
         return self._remote is not None
 
     async def flags(self, context: Context | None = None) -> Flags:

@@ -13,10 +13,54 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
+from aioflags import FlagdClient
 from aioflags.openfeature import AioFlagsProvider
 from tests.openfeature.remote_clients import FlagdLikeClient, RemoteClient
 
 ANNA = EvaluationContext("anna", {"kind": "x", "name": 5})
+
+
+DOCUMENT = {
+    "flags": {
+        "static": {
+            "state": "ENABLED",
+            "variants": {"on": True, "off": False},
+            "defaultVariant": "on",
+            "metadata": {"team": "shop"},
+        },
+        "disabled": {"state": "DISABLED", "variants": {"on": True}, "defaultVariant": "on"},
+        "by-kind": {
+            "state": "ENABLED",
+            "variants": {"on": True, "off": False},
+            "defaultVariant": "off",
+            "targeting": {"if": [{"==": [{"var": "kind"}, "x"]}, "on", None]},
+        },
+    },
+    "metadata": {"flagSetId": "the set"},
+}
+
+
+@pytest.mark.holds("OF-16")
+@pytest.mark.parametrize(
+    ("key", "value", "variant", "reason", "code", "metadata"),
+    [
+        pytest.param("static", True, "on", Reason.STATIC, None, {"team": "shop"}, id="no rule"),
+        pytest.param("by-kind", True, "on", Reason.TARGETING_MATCH, None, {}, id="a rule on an attribute named kind"),
+        pytest.param("disabled", False, None, Reason.DISABLED, None, {}, id="disabled: the default"),
+        pytest.param("unknown", False, None, Reason.ERROR, ErrorCode.FLAG_NOT_FOUND, {}, id="an unknown flag"),
+    ],
+)
+async def test_flags_of_flagd(
+    key: str, value: bool, variant: str | None, reason: Reason, code: ErrorCode | None, metadata: dict[str, str]
+) -> None:
+    async with FlagdClient.local(DOCUMENT) as client:
+        api.set_provider_and_wait(AioFlagsProvider(client))
+        assert api.get_provider_metadata().name == "flagd"
+        for context in (ANNA, EvaluationContext(None, {"kind": "x"})):
+            found = api.get_client().get_boolean_details(key, False, context)
+            assert found == await api.get_client().get_boolean_details_async(key, False, context)
+            assert (found.value, found.variant, found.reason, found.error_code) == (value, variant, reason, code)
+            assert found.flag_metadata == {"flagSetId": "the set", **metadata}
 
 
 @pytest.fixture
