@@ -17,7 +17,7 @@ from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.provider.no_op_provider import NoOpProvider
 
-from aioflags import Client
+from aioflags import Client, FlagdClient
 from aioflags.openfeature import AioFlagsProvider
 from tests.benchmarks.flagset import CROWD, SUBJECT, Person
 from tests.benchmarks.timing import Loop, least
@@ -37,6 +37,15 @@ _DOCUMENT: Final = {
         "E4": {**_FLAG, "fallthrough": _HALVES},
     }
 }
+_FLAGD_FLAG: Final[dict[str, Any]] = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}
+_FLAGD_DOCUMENT: Final = {
+    "flags": {
+        "E1": _FLAGD_FLAG,
+        "E2": {**_FLAGD_FLAG, "targeting": {"if": [{"in": [{"var": "plan"}, _PLAN["values"]]}, "off", None]}},
+        "E4": {**_FLAGD_FLAG, "targeting": {"fractional": [["on", 50], ["off", 50]]}},
+    }
+}
+_DOMAINS: Final = ("no-op", "Client", "FlagdClient")
 
 
 def _context(person: Person) -> EvaluationContext:
@@ -70,21 +79,24 @@ def awaited(client: OpenFeatureClient, key: str, contexts: Iterable[EvaluationCo
 
 
 async def main() -> None:
-    """Measures both providers, alternating, and prints a line for each case."""
-    async with Client.local(_DOCUMENT) as client:
+    """Measures the providers, alternating, and prints a line for each case of ours."""
+    async with Client.local(_DOCUMENT) as client, FlagdClient.local(_FLAGD_DOCUMENT) as flagd:
         api.set_provider_and_wait(NoOpProvider(), "no-op")
-        api.set_provider_and_wait(AioFlagsProvider(client), "aioflags")
+        api.set_provider_and_wait(AioFlagsProvider(client), "Client")
+        api.set_provider_and_wait(AioFlagsProvider(flagd), "FlagdClient")
         one, others = [_context(SUBJECT)], [_context(person) for person in CROWD]
         loops: dict[str, Loop] = {}
-        for domain in ("no-op", "aioflags"):
+        for domain in _DOMAINS:
             flags = api.get_client(domain)
             for name, call in (("plain", plain), ("awaited", awaited)):
-                loops.update({f"{key}, {name}: {domain}": call(flags, key, one) for key in _DOCUMENT["flags"]})
-                loops[f"E1, {name}, other users: {domain}"] = call(flags, "E1", others)
-        seconds = await least(loops, samples=100, seconds=0.003)
-    for name in [name.removesuffix(": no-op") for name in loops if name.endswith(": no-op")]:
-        theirs, ours = seconds[f"{name}: no-op"], seconds[f"{name}: aioflags"]
-        print(f"{name}: {ours / theirs:.3f} times {theirs * 1e6:.2f} microseconds")
+                loops.update({f"{domain}, {key}, {name}": call(flags, key, one) for key in _DOCUMENT["flags"]})
+                loops[f"{domain}, E1, {name}, other users"] = call(flags, "E1", others)
+        seconds = await least(loops, samples=200, seconds=0.002)
+    for loop in loops:
+        domain, _, case = loop.partition(", ")
+        if domain != "no-op":
+            theirs = seconds[f"no-op, {case}"]
+            print(f"{loop}: {seconds[loop] / theirs:.3f} times {theirs * 1e6:.2f} microseconds")
     api.shutdown()
 
 
