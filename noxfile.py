@@ -143,6 +143,10 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".", *PEERS)
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
     session.run("python", "-m", "tests.benchmarks.middleware")
+    # Installed last: more packages make imports slower, which the first command measures.
+    session.install("-e", ".[flagd,openfeature]", "openfeature-provider-flagd==0.6.1")
+    session.run("python", "-m", "tests.benchmarks.openfeature")
+    session.run("python", "-m", "tests.benchmarks.flagd")
 
 
 @nox.session
