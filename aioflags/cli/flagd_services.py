@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+import msgspec
 from starlette.types import ASGIApp
 
-from aioflags.cli.usage_errors import UsageMistake
+from aioflags.cli.usage_errors import UsageMistake, placed
 from aioflags.devserver import ServerState, serve
+from aioflags.errors import ConfigError
+from aioflags.model.nesting import check_depth
+from aioflags.protocol.documents.problems import UNREADABLE
 
 __all__ = ["FlagdOptions", "flagd_options", "start_flagd"]
 
@@ -33,6 +37,7 @@ class FlagdOptions:
     flagd_sync_port: int
     flagd_ofrep_port: int
     flagd_socket: Path | None
+    flagd_context: str | None
 
 
 def flagd_options(command: _Command) -> _Command:
@@ -48,6 +53,7 @@ def flagd_options(command: _Command) -> _Command:
         click.option("--flagd-sync-port", type=_PORT, default=8015, show_default=True, help="For in-process mode."),
         click.option("--flagd-ofrep-port", type=_PORT, default=8016, show_default=True, help="For OFREP."),
         click.option("--flagd-socket", type=click.Path(path_type=Path), help="A Unix socket for all gRPC services."),
+        click.option("--flagd-context", metavar="JSON", help="Attributes that replace those of every context."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -64,6 +70,11 @@ async def start_flagd(
     """
     if not (state.flagd is not None if options.flagd is None else options.flagd):
         return
+    if options.flagd_context is not None:
+        try:
+            state.set_static_context(_decoded(options.flagd_context))
+        except ConfigError as mistake:
+            raise UsageMistake(f"--flagd-context: {mistake}") from None
     try:
         ofrep = await stack.enter_async_context(serve(app, host=host, port=options.flagd_ofrep_port))
         show(f"OFREP: {ofrep.url}")
@@ -86,6 +97,15 @@ async def start_flagd(
     show(f"flagd: rpc on port {flagd.port}, in-process on port {flagd.sync_port}")
     if options.flagd_socket is not None:
         show(f"flagd: both on unix:{options.flagd_socket}")
+
+
+def _decoded(text: str) -> dict[str, Any]:
+    """The JSON object in a text. Raises :class:`ConfigError`."""
+    try:
+        check_depth(text)
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except UNREADABLE as error:
+        raise ConfigError(placed(error)) from None
 
 
 def _taken(error: OSError) -> str:

@@ -230,6 +230,29 @@ def test_a_file_in_launchdarklys_format_is_served_to_flagds_clients_on_request(f
         assert server.flag() is True
 
 
+def test_flagds_static_context_is_an_option(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(FLAGD.replace('"defaultVariant"', '"targeting": {"var": "wanted"}, "defaultVariant"'))
+    with Server(str(path), "--port", "0", *FREE, "--flagd-context", '{"wanted": "off"}') as server:
+        server.line_after("flagd: rpc")
+        assert ofrep(server.url) is False
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        pytest.param("{", "aioflags: --flagd-context: the JSON ends too early", id="incomplete JSON"),
+        pytest.param("[]", "aioflags: --flagd-context: expected object, got array", id="not an object"),
+    ],
+)
+def test_a_static_context_that_is_not_an_object_is_an_error(tmp_path: Path, written: str, message: str) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(FLAGD)
+    command = [*AIOFLAGS, "serve", str(path), "--port", "0", *FREE, "--flagd-context", written]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert (ran.returncode, ran.stderr.strip()) == (2, message)
+
+
 def test_a_port_of_flagd_in_use_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.write_text(FLAGD)

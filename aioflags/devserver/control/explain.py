@@ -26,7 +26,7 @@ class Explainer:
     def explain(self, flag: str, context: Mapping[str, object]) -> dict[str, Any]:
         """Evaluate a flag, and return value, variation, reason and the steps of the evaluation as JSON.
 
-        For a flag in flagd's format there are no steps, and ``variant`` instead of the variation.
+        A flag in flagd's format has a ``variant`` instead of the variation.
 
         Args:
             flag: the key of the flag.
@@ -36,23 +36,8 @@ class Explainer:
             ConfigError: the context is not valid.
         """
         if self._state.flagd is not None:
-            return self._explain_flagd(flag, context)
+            return self._evaluator.explain(flag, context)
         parsed = Context.from_dict(context) if "kind" in context else Context.from_legacy_user(context)
         if parsed.error is not None:
             raise ConfigError(f"the context cannot be used: {parsed.error}")
         return explain(self._served.current(), flag, parsed).to_dict()
-
-    def _explain_flagd(self, flag: str, context: Mapping[str, object]) -> dict[str, Any]:
-        resolution = self._evaluator.resolve(flag, context)
-        reason: dict[str, str] = {"kind": resolution.reason}
-        if resolution.error is not None:
-            reason |= {"errorKind": resolution.error, "errorMessage": resolution.message}
-        return {
-            "key": flag,
-            "value": resolution.value,
-            "variant": resolution.variant,
-            "variationIndex": None,
-            "reason": reason,
-            "metadata": dict(resolution.metadata),
-            "steps": [],
-        }

@@ -16,6 +16,8 @@ from typing import Any, Final
 from aioflags.devserver.data.flagd_flags import FlagdFlags, FlagdView, read_selector
 from aioflags.devserver.data.served_snapshot import ServedSnapshot
 from aioflags.devserver.state import ServerState
+from aioflags.errors import ConfigError
+from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.flagd.context_data import NotJsonError, context_data
 from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.snapshot import Snapshot
@@ -94,6 +96,16 @@ class ServedEvaluator:
     def metadata(self, selector: str | None = None) -> Mapping[str, Any]:
         """The metadata of the selected flag set. Raises :class:`ConfigError` for an invalid selector."""
         return {} if self._state.flagd is None else self._view(selector).metadata
+
+    def explain(self, key: str, context: Mapping[str, Any]) -> dict[str, Any]:
+        """Why a flag in flagd's format has its value, as JSON. Raises :class:`ConfigError` for an unusable context."""
+        flagd = self._state.flagd
+        assert flagd is not None  # noqa: S101 -- the callers checked it
+        snapshot = self._snapshot(flagd, flagd.view())
+        try:
+            return explain(snapshot, key, _flagd_context(context, snapshot)).to_dict()
+        except NotJsonError as error:
+            raise ConfigError(f"the context cannot be used: {error}") from None
 
     def _view(self, selector: str | None) -> FlagdView:
         flagd = self._state.flagd
