@@ -22,8 +22,8 @@ from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.documents.document import decoded, utf8
 from aioflags.protocol.flagd import FlagSetError, read_flag_set
+from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
-from aioflags.runtime.cooperative import run_at_once
 from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import require, time_limit
@@ -116,13 +116,12 @@ class FlagdFileReader:
 
 
 async def _read(texts: Texts) -> ChangeSet | ErrorInfo:
-    return await asyncio.to_thread(_decode, *texts[0])
-
-
-def _decode(path: Path, text: bytes) -> ChangeSet | ErrorInfo:
+    path, text = texts[0]
     name = str(path)
     try:
-        return run_at_once(read_flag_set(decoded(utf8(text, name), name)))
+        # YAML is slow. A thread for the rest would only compete with the event loop for the interpreter.
+        document = await asyncio.to_thread(lambda: decoded(utf8(text, name), name))
+        return await run_cooperatively(read_flag_set(document))
     except ConfigError as error:  # a DocumentError, or YAML without its extra
         return _failure(FailureKind.INVALID_DATA, str(error), ErrorCode.PARSE_ERROR)
     except FlagSetError as error:
