@@ -83,7 +83,7 @@ def _rpc(config: FlagdConfig) -> Mode:
         fatal_codes=config.fatal_codes,
         logger=config.logger,
     )
-    return Mode(source=FlagdEvents(options=_stream_options(config, channel)), remote=remote, opened=channel.opened)
+    return Mode(source=FlagdEvents(options=_stream_options(config, channel)), remote=remote, opened=channel.kept_open)
 
 
 def _file(config: FlagdConfig) -> Mode:
