@@ -6,7 +6,7 @@ Source: ``flagd.md`` 3.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -245,7 +245,7 @@ async def test_a_start_that_is_cancelled_leaves_no_stream(world: World) -> None:
     await client.aclose()
 
 
-@pytest.mark.holds("FL-37", "FL-47")
+@pytest.mark.holds("FL-37")
 async def test_an_unusable_flag_set_makes_the_client_stale(world: World) -> None:
     bad, good = asyncio.Event(), asyncio.Event()
     world.server.scripts = {STREAM: [[flags(), bad, BAD, good, flags(2), SILENCE]]}
@@ -260,6 +260,27 @@ async def test_an_unusable_flag_set_makes_the_client_stale(world: World) -> None
         await world.until(lambda: client.status.status is Status.READY)
         assert len(world.server.received) == 1
         assert await client.variation("a", ANN, 0) == 2
+
+
+def only_region(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An enricher that keeps one attribute."""
+    return {"region": given["region"]}
+
+
+@pytest.mark.holds("FL-46", "FL-47")
+async def test_the_static_context_applies_also_during_an_outage(world: World) -> None:
+    def rule(name: str) -> str:
+        return f'{{"state": "ENABLED", "variants": {{"eu": 1, "x": 2}}, "targeting": {{"var": "{name}"}}}}'
+
+    finish = asyncio.Event()
+    text = f'{{"flags": {{"region": {rule("region")}, "zone": {rule("zone")}}}}}'
+    world.server.scripts = {STREAM: [[flag_set(text, region="eu", zone="x"), finish], [SILENCE]]}
+    await world.start()
+    async with world.client(context_enricher=only_region) as client:
+        assert [await client.variation(key, ANN, 0) for key in ("region", "zone")] == [1, 0]
+        finish.set()
+        await world.until(lambda: client.status.status is Status.STALE)
+        assert [await client.variation(key, ANN, 0) for key in ("region", "zone")] == [1, 0]
 
 
 @pytest.mark.holds("FL-38")

@@ -1,4 +1,4 @@
-"""The parts of a flagd client that speak gRPC get the options of its configuration, and work together with flagd's flags."""
+"""The parts of a flagd client that use gRPC get the options of its configuration, and work together."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import pytest
 
 from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.flagd.config import FlagdConfig
-from aioflags.flagd.grpc_parts import events_source, make_channel, rpc_evaluation, sync_source
+from aioflags.flagd.config import FlagdConfig, Resolver
+from aioflags.flagd.modes import Mode, mode_of
+from aioflags.flagd.rpc import RpcEvaluation
 from aioflags.model.change import ChangeKind, Selector
 from aioflags.model.context import Context
 from aioflags.model.result import Update
 from aioflags.sources.base import SourceContext, closing
 from aioflags.sources.flagd_events import FlagdEvents
+from aioflags.sources.flagd_stream import FlagdStreamOptions
 from aioflags.sources.flagd_sync import FlagdSync
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC
@@ -29,7 +31,7 @@ def enrich(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return given
 
 
-CONFIG = FlagdConfig(
+OPTIONS = dict[str, Any](
     environment={},
     target_uri="flagd:1",
     default_authority="svc",
@@ -50,8 +52,9 @@ CONFIG = FlagdConfig(
 )
 
 
-def test_a_channel_gets_the_options() -> None:
-    settings = make_channel(CONFIG).settings
+@pytest.mark.parametrize("resolver", ["in-process", "rpc"])
+def test_a_channel_gets_the_options(resolver: Resolver) -> None:
+    settings = stream_of(mode_of(FlagdConfig(**OPTIONS, resolver=resolver))).channel.settings
     assert (settings.target.name, settings.authority, settings.tls, settings.cert_path) == ("flagd:1", "svc", True, "ca.pem")
     assert (settings.deadline, settings.retry_backoff, settings.retry_backoff_max, settings.keep_alive_time) == (
         0.2,
@@ -62,18 +65,30 @@ def test_a_channel_gets_the_options() -> None:
     assert (settings.selector, settings.max_message_bytes) == ("flagSetId=", 1000)
 
 
-def test_sources_get_the_options() -> None:
-    channel = make_channel(CONFIG)
-    sync, events = sync_source(CONFIG, channel), events_source(CONFIG, channel)
-    assert sync.options == events.options
-    assert (sync.options.channel, sync.options.stream_deadline, sync.options.pause) == (channel, 3.0, 4.0)
-    assert (sync.options.fatal_codes, sync.options.fatal_scope) == (frozenset({"ABORTED"}), "always")
-    assert (sync.provider_id, sync.sync_metadata, sync.context_enricher) == ("me", "off", enrich)
+def stream_of(mode: Mode) -> FlagdStreamOptions:
+    """The options of the stream of a mode."""
+    assert isinstance(mode.source, (FlagdSync, FlagdEvents))
+    return mode.source.options
 
 
-async def first(source: FlagdSync | FlagdEvents, count: int) -> list[Update]:
-    """The first updates of a source."""
+@pytest.mark.parametrize("resolver", ["in-process", "rpc"])
+def test_a_stream_gets_the_options(resolver: Resolver) -> None:
+    options = stream_of(mode_of(FlagdConfig(**OPTIONS, resolver=resolver)))
+    assert (options.stream_deadline, options.pause) == (3.0, 4.0)
+    assert (options.fatal_codes, options.fatal_scope) == (frozenset({"ABORTED"}), "always")
+
+
+def test_the_sync_source_gets_the_options() -> None:
+    source = mode_of(FlagdConfig(**OPTIONS, resolver="in-process")).source
+    assert isinstance(source, FlagdSync)
+    assert (source.provider_id, source.sync_metadata, source.context_enricher) == ("me", "off", enrich)
+
+
+async def first(mode: Mode, count: int) -> list[Update]:
+    """The first updates of the source of a mode."""
     taken: list[Update] = []
+    source = mode.source
+    assert isinstance(source, (FlagdSync, FlagdEvents))
     with anyio.fail_after(10):
         async with closing(source.build(SourceContext()).sync(Selector.none)) as updates:
             async for update in updates:
@@ -92,7 +107,7 @@ async def test_flags_that_were_streamed_can_be_evaluated(tmp_path: Path) -> None
     server = FlagdServer(scripts={f"/{SYNC}/SyncFlags": [[flag_set(f'{{"flags": {{"a": {flag}}}}}', region="eu"), SILENCE]]})
     await server.start(f"unix:{path}")
     config = FlagdConfig(environment={}, resolver="in-process", socket_path=path)
-    (update,) = await first(sync_source(config, make_channel(config)), 1)
+    (update,) = await first(mode_of(config), 1)
     assert update.change_set is not None
     snapshot = Snapshot.empty(dialect=flagd_dialect()).apply(update.change_set)
     # The static context of the server hides the attribute of the caller.
@@ -109,12 +124,13 @@ async def test_a_change_in_the_event_stream_empties_the_cache(tmp_path: Path) ->
     server = FlagdServer(scripts={f"/{EVALUATION_V2}/EventStream": [stream]}, answers={f"/{EVALUATION_V2}/ResolveBoolean": answer})
     await server.start(f"unix:{path}")
     config = FlagdConfig(environment={}, socket_path=path, deadline=5)
-    channel = make_channel(config)
-    remote = rpc_evaluation(config, channel)
-    async with channel.opened():
+    mode = mode_of(config)
+    remote = mode.remote
+    assert remote is not None
+    async with mode.opened():
         for key in ("a", "b"):
             await remote.resolve(key, None, False, bool)
-        _, changed = await first(events_source(config, channel), 2)
+        _, changed = await first(mode, 2)
     assert changed.change_set is not None
     assert changed.change_set.kind is ChangeKind.CHANGES
     remote.invalidate([change.key for change in changed.change_set.changes])
@@ -127,5 +143,6 @@ async def test_a_change_in_the_event_stream_empties_the_cache(tmp_path: Path) ->
     [({}, 1000), ({"max_cache_size": 7}, 7), ({"max_cache_size": 0}, 0), ({"cache": "disabled", "max_cache_size": 7}, 0)],
 )
 def test_the_size_of_the_cache(options: dict[str, Any], size: int) -> None:
-    config = FlagdConfig(environment={}, **options)
-    assert rpc_evaluation(config, make_channel(config))._cache._size == size
+    remote = mode_of(FlagdConfig(environment={}, **options)).remote
+    assert isinstance(remote, RpcEvaluation)
+    assert remote._cache._size == size
