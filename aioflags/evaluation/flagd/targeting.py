@@ -24,7 +24,7 @@ from aioflags.evaluation.jsonlogic.compiler import (
 from aioflags.evaluation.jsonlogic.expressions import Expression, Operator, Site, literal
 from aioflags.evaluation.jsonlogic.work import RuleError
 
-__all__ = ["RuleError", "Targeting", "compile_targeting", "compile_timed"]
+__all__ = ["OPERATOR_NAMES", "RuleError", "Targeting", "compile_targeting", "compile_timed"]
 
 Targeting: TypeAlias = Callable[[Mapping[str, Any], int], Any]
 """The result of a flag's rule. Arguments: the data of the context, and the Unix time in whole seconds.
@@ -110,3 +110,6 @@ _OPERATORS: Final[Mapping[str, Operator]] = {
     **SEM_VER,
     "$ref": Operator(_build_reference),
 }
+
+OPERATOR_NAMES: Final = frozenset({*_OPERATORS, "fractional"} - {"$ref"})
+"""The operators that rules may use."""

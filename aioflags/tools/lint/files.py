@@ -23,6 +23,7 @@ from aioflags.protocol.documents.problems import UNREADABLE, read_problem
 from aioflags.protocol.documents.yaml_text import YamlError, read_yaml
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import RULES, LintFinding, LintRemark, quoted, spelled
+from aioflags.tools.lint.flagd import check_flag_set, is_flag_set
 from aioflags.tools.lint.flags import check_flag
 from aioflags.tools.lint.references import (
     Edge,
@@ -83,7 +84,11 @@ class _File:
         if not isinstance(document, dict):
             self.remarks.append(LintRemark("wrong-type", (), f"expected object, got {type_name(document)}"))
             return
-        for name, section in cast("dict[str, Any]", document).items():
+        sections = cast("dict[str, Any]", document)
+        if is_flag_set(sections):
+            self.remarks += check_flag_set(sections)
+            return
+        for name, section in sections.items():
             if name not in _SECTIONS:
                 suggestion = did_you_mean(name, _SECTIONS, quote=quoted) or f"expected {', '.join(_SECTIONS)}"
                 self.remarks.append(LintRemark("unknown-section", (name,), f"unknown property {quoted(name)}", suggestion))

@@ -40,7 +40,10 @@ RULES: Final[dict[str, tuple[Level, str]]] = {
         Level.WARNING,
         "A target is ignored, because it is in the wrong list or has no entry in contextTargets.",
     ),
-    "unknown-operator": (Level.ERROR, "A clause uses an unknown operator, so it never matches."),
+    "unknown-operator": (
+        Level.ERROR,
+        "A clause uses an unknown operator, so it never matches; or a targeting rule does, so it fails.",
+    ),
     "invalid-reference": (Level.ERROR, "An attribute reference is invalid."),
     "literal-path": (Level.WARNING, "A path is read as the name of an attribute, because the clause has no contextKind."),
     "invalid-kind": (Level.WARNING, "A context cannot have this kind."),
@@ -55,6 +58,8 @@ RULES: Final[dict[str, tuple[Level, str]]] = {
     "missing-prerequisite": (Level.ERROR, "A prerequisite is a flag that does not exist."),
     "missing-segment": (Level.ERROR, "A clause names a segment that does not exist."),
     "cycle": (Level.ERROR, "A flag or segment depends on itself, directly or through others."),
+    "missing-variant": (Level.ERROR, "A default, rule or rollout chooses a variant that the flag does not have."),
+    "missing-evaluator": (Level.ERROR, "A reference names a shared evaluator that does not exist, or is inside another one."),
     "big-segment": (Level.WARNING, "A big segment has no members, because it has no generation."),
 }
 """Level and meaning of each rule, by its id."""

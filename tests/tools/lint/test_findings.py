@@ -383,6 +383,16 @@ CASES: list[Any] = [
         ("unreachable-rule", "segments.s.rules[2]", "rule 1 comes first and matches whenever this rule does"),
         id="an unreachable rule of a segment",
     ),
+    pytest.param(
+        {"flags": {"a": {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "no"}}},
+        ("missing-variant", "flags.a.defaultVariant", 'the flag does not have a variant "no"'),
+        id="a default variant of flagd that does not exist",
+    ),
+    pytest.param(
+        {"flags": {"a": {"state": "ENABLED", "variants": {"on": True}, "targeting": {"$ref": "adult"}}}},
+        ("missing-evaluator", 'flags.a.targeting["$ref"]', 'there is not a shared evaluator "adult"'),
+        id="a shared evaluator of flagd that does not exist",
+    ),
 ]
 
 
