@@ -142,7 +142,9 @@ class FlagdStreamSource(ABC):
 def rpc_failure(failed: RpcFailed, target: str) -> ErrorInfo:
     """A failed call as the status shows it."""
     hint = f" ({_HINTS[failed.code]})" if failed.code in _HINTS else ""
-    error = network_failure(f"flagd at {target}: {failed}{hint}")
+    # The details come last: a long message is cut.
+    details = f": {failed.details}" if failed.details else ""
+    error = network_failure(f"flagd at {target}: {failed.code}{hint}{details}")
     return error if failed.code in _NETWORK else replace(error, kind=FailureKind.ERROR_RESPONSE)
 
 

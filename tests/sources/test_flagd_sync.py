@@ -181,7 +181,7 @@ async def test_a_server_without_the_service_is_reported_with_a_hint(line: Line) 
     await line.start()
     (update,) = await take(source(line), 1)
     assert update.error is not None
-    assert update.error.message.endswith("(is this the right port of flagd, 8015 for in-process and 8013 for rpc?)")
+    assert ": UNIMPLEMENTED (is this the right port of flagd, 8015 for in-process" in update.error.message
 
 
 async def test_a_certificate_that_cannot_be_used_ends_the_source(line: Line) -> None:
