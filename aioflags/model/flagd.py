@@ -42,7 +42,7 @@ class FlagdFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):
         is_enabled: its state is ``ENABLED``.
         variants: the values by the names of the variants.
         default_variant: the name of the default variant; ``None``: callers get their own default.
-        targeting: the rule, as parsed JSON; ``None``: the flag has no rule. ``{"$ref": name}`` stands for a shared evaluator.
+        targeting: the rule, as JSON text: most rules of a large flag set are never read; ``None``: the flag has no rule.
         evaluators: the shared evaluators of the document that has the flag.
         metadata: the metadata of the flag, with those of its flag set.
         problem: why the flag cannot be evaluated; ``None`` if it can.
@@ -55,10 +55,15 @@ class FlagdFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):
     is_enabled: bool = True
     variants: Mapping[str, Any] = {}
     default_variant: str | None = None
-    targeting: Any = None
+    targeting: bytes | None = None
     evaluators: Evaluators = NO_EVALUATORS
     metadata: FlagMetadata = NO_METADATA
     problem: str | None = None
     rule_length: int = 0
     version: int = 0
     deleted: bool = False
+
+    @property
+    def rule(self) -> Any:
+        """The rule, parsed anew; ``None`` without a rule. ``{"$ref": name}`` stands for a shared evaluator."""
+        return None if self.targeting is None else msgspec.json.decode(self.targeting)

@@ -44,7 +44,7 @@ class _Flag(msgspec.Struct, gc=False, rename="camel"):
     state: Any = None
     variants: Any = None
     default_variant: Any = None
-    targeting: Any = None
+    targeting: msgspec.Raw = msgspec.Raw(b"null")
     metadata: Any = None
 
 
@@ -163,21 +163,27 @@ class _FlagReader:
         problem = _problem(flag)
         if problem is not None:
             return self._malformed(key, problem)
-        text = bytes(raw)
+        text, targeting = bytes(raw), _rule(flag)
         has_references = b'"$ref"' in text or b"\\u" in text  # the name of a member may be written with escapes
         return FlagdFlag(
             key=key,
             is_enabled=_STATES[flag.state],
             variants={name: value for name, value in flag.variants.items() if name},
             default_variant=flag.default_variant or None,
-            targeting=flag.targeting or None,
+            targeting=targeting,
             evaluators=self._evaluators if has_references else NO_EVALUATORS,
             metadata=FlagMetadata(flag.metadata, self._base or None) if flag.metadata else self._base,
-            rule_length=(len(text) + self._evaluators_length * has_references) if flag.targeting else 0,
+            rule_length=(len(text) + self._evaluators_length * has_references) if targeting else 0,
         )
 
     def _malformed(self, key: str, problem: str) -> FlagdFlag:
         return FlagdFlag(key=key, problem=problem, metadata=self._base)
+
+
+def _rule(flag: _Flag) -> bytes | None:
+    """The text of the targeting rule; ``None`` for null and for an object without members."""
+    text = bytes(flag.targeting)
+    return text if text[:1] == b"{" and text[1:-1].strip() else None
 
 
 def _problem(flag: _Flag) -> str | None:
@@ -188,8 +194,8 @@ def _problem(flag: _Flag) -> str | None:
         return "variants: expected an object with at least one variant"
     if not isinstance(flag.default_variant, str | None):
         return f"defaultVariant: expected a string, got {_shown(flag.default_variant)}"
-    if not isinstance(flag.targeting, dict | None):
-        return f"targeting: expected an object, got {_shown(flag.targeting)}"
+    if bytes(flag.targeting)[:1] not in {b"{", b"n"}:
+        return f"targeting: expected an object, got {_shown(_ANY.decode(flag.targeting))}"
     metadata: object = {} if flag.metadata is None else flag.metadata
     if not _is_object(metadata):
         return f"metadata: expected an object, got {_shown(metadata)}"

@@ -42,8 +42,9 @@ def flagd_steps(flag: FlagdFlag, evaluate: Callable[[Any], Any] | None) -> Itera
     if evaluate is None:
         return
     try:
-        result = evaluate(flag.targeting)
-        steps = tuple(_Walk(flag, evaluate).steps(flag.targeting, "targeting"))
+        rule = flag.rule
+        result = evaluate(rule)
+        steps = tuple(_Walk(flag, evaluate).steps(rule, "targeting"))
     except RuleError:
         return
     text = f"the targeting rule gives {shown(result)}"

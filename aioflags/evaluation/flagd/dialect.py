@@ -78,16 +78,16 @@ class _FlagdDialect(OpenFeatureDialect):
             return flagd_steps(definition, None)
 
         def evaluate(part: Any) -> Any:
-            return self._compile_rule(msgspec.structs.replace(definition, targeting=part))(data)
+            return self._compile_rule(msgspec.structs.replace(definition, targeting=msgspec.json.encode(part)))(data)
 
         return flagd_steps(definition, evaluate)
 
     def _compile_rule(self, flag: FlagdFlag) -> Callable[[Mapping[str, Any]], Any]:
-        lengths = flag.evaluators.lengths
-        if lengths and sum(lengths.get(name, 0) for name in referenced(flag.targeting)) > MAX_REFERENCED:
+        own_rule, lengths = flag.rule, flag.evaluators.lengths
+        if lengths and sum(lengths.get(name, 0) for name in referenced(own_rule)) > MAX_REFERENCED:
             raise RuleError(f"the rule is too much work: it refers to more than {MAX_REFERENCED} characters of shared evaluators")
-        rule = resolved(flag.targeting, flag.evaluators.rules)
-        shared = NOTHING_SHARED if rule is flag.targeting else self._shared_rules(flag.evaluators)
+        rule = resolved(own_rule, flag.evaluators.rules)
+        shared = NOTHING_SHARED if rule is own_rule else self._shared_rules(flag.evaluators)
         return compile_timed(rule, flag.key, self._fractional_version, shared, self._now_ms)
 
     def _shared_rules(self, evaluators: Evaluators) -> SharedRules:

@@ -104,13 +104,16 @@ class FlagComparison:
 
     def _has_same_targeting(self, present: FlagdFlag, new: FlagdFlag) -> bool:
         old, after = present.evaluators, new.evaluators
-        if _encode(present.targeting) != _encode(new.targeting):
-            return self._is_same_rule(present.targeting, new.targeting, old, after)
+        if present.targeting != new.targeting:
+            try:
+                return self._is_same_rule(present.rule, new.rule, old, after)
+            except (ValueError, RecursionError):  # one of them is no usable JSON
+                return False
         pair = id(old), id(after)
         if pair not in self._evaluators:
             self._evaluators[pair] = _differing(old.rules, after.rules)
         differing = self._evaluators[pair]
-        return not differing or differing.isdisjoint(referenced(new.targeting))
+        return not differing or differing.isdisjoint(referenced(new.rule))
 
     def _is_same_rule(self, present: Any, new: Any, old: Evaluators | None, after: Evaluators | None) -> bool:
         """Whether two parts of rules are the same. ``None``: a shared evaluator, where references are not resolved."""
