@@ -141,7 +141,7 @@ TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
         FactKind.DATA: (_READY,),
         FactKind.CACHED: (_STALE, _ERROR),
         FactKind.INTERRUPTED: (_NOT_READY, _STALE),
-        FactKind.GRACE_OVER: _IGNORED,
+        FactKind.GRACE_OVER: (_NOT_READY, _STALE),
         FactKind.START_LIMIT: (_ERROR, _STALE),
         FactKind.FATAL: (_FATAL,),
         FactKind.OFF: (_FATAL, _ERROR),

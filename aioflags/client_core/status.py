@@ -239,15 +239,16 @@ class StatusCell:
 
     async def time_outages(self) -> None:
         """Turns each outage into an error when its grace is over. Runs until it is cancelled."""
-        grace = self._condition.grace
+        grace, ended = self._condition.grace, 0
         while grace is not None:
             changed, number = self._outage_changed, self._condition.outages
-            if not self._condition.is_out or self._condition.grace_over:
+            if not self._condition.is_out or number == ended:
                 await changed.wait()
                 continue
             with anyio.move_on_after(self._out_since + grace - anyio.current_time()):
                 await changed.wait()
                 continue
+            ended = number
             self.apply(Fact(kind=FactKind.GRACE_OVER, number=number))
 
     # -- the context of a mobile client

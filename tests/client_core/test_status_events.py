@@ -20,6 +20,11 @@ def good(client: StatusClient) -> None:
     client.data(f=1)
 
 
+def empty(client: StatusClient) -> None:
+    client.cell.report(SourceState.VALID)
+    client.cell.mark_ready()
+
+
 def better(client: StatusClient) -> None:
     client.data(f=2)
 
@@ -128,6 +133,10 @@ NOT_READY_ERROR, PARSE, GENERAL, GONE = "ERROR PROVIDER_NOT_READY", "STALE PARSE
         pytest.param(10, [fatal, good, ended, limit, off], Status.FATAL, [GONE], id="T15 OF-35 facts after a fatal code"),
         pytest.param(10, [good, fatal, good], Status.FATAL, ["READY", GONE], id="a fatal code with data"),
         pytest.param(10, [fatal, close], Status.NOT_READY, [GONE], id="T16 a close after a fatal code"),
+        pytest.param(10, [empty, ended, later], Status.NOT_READY, ["READY"], id="an outage without data"),
+        pytest.param(
+            10, [empty, ended, later, cached], Status.ERROR, ["READY", GENERAL], id="cached data after the grace of such an outage"
+        ),
         pytest.param(10, [cached], Status.STALE, ["STALE"], id="cached data"),
         pytest.param(10, [cached, good], Status.READY, ["STALE", "READY", "CONFIGURATION_CHANGED f"], id="data after cached data"),
         pytest.param(10, [good, off], Status.ERROR, ["READY", GENERAL], id="no source left, with data"),
