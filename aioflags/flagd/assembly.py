@@ -18,7 +18,7 @@ from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.recorder import DISABLED_RECORDER
-from aioflags.flagd.modes import Mode, mode_of
+from aioflags.flagd.modes import Mode
 from aioflags.hooks.deferred import DeferredHooks
 from aioflags.hooks.runner import HookRunner
 from aioflags.model.change import ChangeSet
@@ -38,13 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["assemble"]
 
 
-def assemble(config: FlagdConfig, first_data: ChangeSet | None) -> tuple[Core, RemoteAnswers | None]:
+def assemble(config: FlagdConfig, mode: Mode, first_data: ChangeSet | None = None) -> tuple[Core, RemoteAnswers | None]:
     """Creates the parts of one client, and what answers its questions if a server evaluates.
 
-    ``first_data``: flags that the client has from the beginning, in place of those of a server or file.
+    ``first_data``: flags that the client has from the beginning.
     """
     logger = config.logger
-    mode = Mode() if first_data is not None else mode_of(config)
     first = Snapshot.empty(dialect=mode.dialect or flagd_dialect(config.fractional_version), log=logger)
     holder = SnapshotHolder(first if first_data is None else first.apply(first_data))
     flag_tracker = FlagTracker(logger)

@@ -15,7 +15,7 @@ from aioflags.model.context import Context
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
-    pass
+    from aioflags.flagd.modes import Mode
 
 __all__ = ["FlagdClient"]
 
@@ -46,12 +46,14 @@ class FlagdClient(BaseClient):
     def __init__(self, config: FlagdConfig | None = None) -> None:
         self._set_up(require("config", FlagdConfig() if config is None else config, FlagdConfig))
 
-    def _set_up(self, config: FlagdConfig, first_data: ChangeSet | None = None) -> None:
+    def _set_up(self, config: FlagdConfig, mode: Mode | None = None, first_data: ChangeSet | None = None) -> None:
+        """``mode``: in place of the one that ``config`` names."""
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
         from aioflags.flagd.assembly import assemble  # noqa: PLC0415 - as above
+        from aioflags.flagd.modes import mode_of  # noqa: PLC0415 - as above
 
         self._config = config
-        core, self._remote = assemble(config, first_data)
+        core, self._remote = assemble(config, mode_of(config) if mode is None else mode, first_data)
         super().__init__(core)
 
     @classmethod
@@ -68,6 +70,7 @@ class FlagdClient(BaseClient):
             ConfigError: the document is not a flag set. The message names the place.
         """
         # Few clients read documents.
+        from aioflags.flagd.modes import Mode  # noqa: PLC0415 - as above
         from aioflags.protocol.flagd import FlagSetError, read_flag_set  # noqa: PLC0415 - as above
         from aioflags.runtime.cooperative import run_at_once  # noqa: PLC0415 - as above
 
@@ -77,7 +80,7 @@ class FlagdClient(BaseClient):
             raise ConfigError(f"document: {error}") from error
         config = FlagdConfig(resolver="ofrep", environment={}) if config is None else require("config", config, FlagdConfig)
         client = cls.__new__(cls)
-        client._set_up(config, change_set)  # noqa: SLF001 -- this is a constructor, too
+        client._set_up(config, Mode(), change_set)  # noqa: SLF001 -- this is a constructor, too
         return client
 
     # -- evaluations that a server makes

@@ -40,28 +40,27 @@ class Mode:
 # ruff: noqa: PLC0415
 
 
-def mode_of(config: FlagdConfig) -> Mode:
-    """The mode that ``resolver`` names.
+def mode_of(config: FlagdConfig, channel: FlagdChannel | None = None) -> Mode:
+    """The mode that ``resolver`` names. ``channel`` replaces the one that ``config`` describes.
 
     Raises:
         ConfigError: a package that it needs is missing.
     """
     match config.resolver:
         case "in-process":
-            return _in_process(config)
+            return _in_process(config, _channel(config) if channel is None else channel)
         case "rpc":
-            return _rpc(config)
+            return _rpc(config, _channel(config) if channel is None else channel)
         case "file":
             return _file(config)
         case "ofrep":
             return _ofrep(config)
 
 
-def _in_process(config: FlagdConfig) -> Mode:
+def _in_process(config: FlagdConfig, channel: FlagdChannel) -> Mode:
     from aioflags.protocol.flagd import read_flag_set
     from aioflags.sources.flagd_sync import FlagdSync
 
-    channel = _channel(config)
     source = FlagdSync(
         options=_stream_options(config, channel),
         read=read_flag_set,
@@ -72,11 +71,10 @@ def _in_process(config: FlagdConfig) -> Mode:
     return Mode(source=source)
 
 
-def _rpc(config: FlagdConfig) -> Mode:
+def _rpc(config: FlagdConfig, channel: FlagdChannel) -> Mode:
     from aioflags.flagd.rpc import RpcEvaluation
     from aioflags.sources.flagd_events import FlagdEvents
 
-    channel = _channel(config)
     remote = RpcEvaluation(
         channel,
         cache_size=config.max_cache_size if config.cache == "lru" else 0,

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 
@@ -23,7 +23,9 @@ from aioflags.transport.grpc_settings import SHORTEST_USUAL_PING, GrpcSettings
 if TYPE_CHECKING:
     from aioflags.transport.grpc_calls import FlagdCalls
 
-__all__ = ["FlagdChannel", "require_grpc"]
+__all__ = ["FlagdChannel", "Prepare", "require_grpc"]
+
+Prepare: TypeAlias = "Callable[[GrpcSettings], Callable[[], FlagdCalls]]"
 
 _OPEN_TIMEOUT: Final = 30.0
 """Seconds to import gRPC and to read a certificate: a network drive may not answer."""
@@ -45,10 +47,15 @@ def require_grpc() -> None:
 
 
 class FlagdChannel:
-    """Opens and closes with its first and last user. After that it can be opened again, also on another event loop."""
+    """Opens and closes with its first and last user. After that it can be opened again, also on another event loop.
 
-    def __init__(self, settings: GrpcSettings, logger: logging.Logger) -> None:
+    ``prepare`` gets the settings, in a thread, and returns a function that opens the connection on the running event loop. By
+    default that is gRPC's.
+    """
+
+    def __init__(self, settings: GrpcSettings, logger: logging.Logger, *, prepare: Prepare | None = None) -> None:
         self.settings: Final = settings
+        self._prepare = _prepare if prepare is None else prepare
         self._logger = logger
         self._thread = SerialThread("aioflags-grpc")
         self._users = 0
@@ -104,7 +111,7 @@ class FlagdChannel:
             require_grpc()
             # In a thread: importing gRPC takes 100 ms, and on a network drive that does not answer reading may hang.
             try:
-                make = await self._thread.run(lambda: _prepare(self.settings), timeout=_OPEN_TIMEOUT)
+                make = await self._thread.run(lambda: self._prepare(self.settings), timeout=_OPEN_TIMEOUT)
             except TimeoutError as error:
                 raise RpcFailed("UNAVAILABLE", f"the certificate was not read within {_OPEN_TIMEOUT:g} s") from error
             if self._calls is None:  # no other user was faster
