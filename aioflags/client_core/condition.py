@@ -386,7 +386,8 @@ def status_error(condition: Condition, status: Status, error: ErrorInfo | None, 
             code = ErrorCode.PARSE_ERROR if condition.is_unusable and not condition.grace else ErrorCode.GENERAL
             return StatusError(code, _joined(f"no contact to the source of flag data for {seconds:.3g} s", message))
         case Status.ERROR:
-            code = ErrorCode.PARSE_ERROR if condition.is_unusable else ErrorCode.PROVIDER_NOT_READY
+            given = None if error is None else error.code
+            code = ErrorCode.PARSE_ERROR if condition.is_unusable else given or ErrorCode.PROVIDER_NOT_READY
             return StatusError(code, _joined("no flag data within the time that a start may take", message))
         case _:
             return None
