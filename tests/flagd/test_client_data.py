@@ -1,0 +1,134 @@
+"""FlagdClient in in-process mode: flag sets, changes, and the sync context.
+
+Source: ``flagd.md`` 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from aioflags import Context, FlagdClient
+from tests.support.scripted_flagd import FLAGS, INTERNAL, Diary, ScriptedFlagd, flag, flags
+from tests.support.status_clients import settle
+
+US = Context("ann", attributes={"region": "us", "plan": "pro"})
+IN_EU = flag(targeting={"if": [{"==": [{"var": "region"}, "eu"]}, "on", "off"]})
+IS_PRO = flag(targeting={"if": [{"==": [{"var": "plan"}, "pro"]}, "on", "off"]})
+
+
+async def evaluated(client: FlagdClient, key: str, default: Any = False) -> tuple[Any, str]:
+    """Value for a user in the US, and reason or error."""
+    detail = await client.variation_detail(key, US, default)
+    return detail.value, str(detail.reason.error_kind or detail.reason.kind)
+
+
+@pytest.mark.holds("FL-39")
+async def test_a_malformed_flag_leaves_the_others_alone() -> None:
+    flagd = ScriptedFlagd([[flags(good=flag(), bad=flag(state="maybe"))]])
+    async with flagd.client() as client:
+        assert [await evaluated(client, key) for key in ("good", "bad")] == [(True, "STATIC"), (False, "PARSE_ERROR")]
+
+
+RULE = {"if": [{"$ref": "isPro"}, "on", "off"]}
+SHARED = {"a": flag(targeting=RULE), "b": flag()}
+IS_PRO_RULE = {"==": [{"var": "plan"}, "pro"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "events"),
+    [
+        pytest.param(flags(a=flag(), b=flag()), flags(b=flag(), a=flag()), [], id="FL-40"),
+        pytest.param(flags(a=flag(), b=flag()), flags(a=flag(metadata={"team": "x"}), b=flag()), ["a"], id="FL-41"),
+        pytest.param(
+            flags(**SHARED, evaluators={"isPro": IS_PRO_RULE}), flags(**SHARED, evaluators={"isPro": False}), ["a"], id="FL-42"
+        ),
+        pytest.param(flags(a=flag(), b=flag()), flags(b=flag(), c=flag()), ["a,c"], id="a flag that is gone, and a new one"),
+    ],
+)
+async def test_a_flag_set_reports_its_changes(before: Any, after: Any, events: list[str]) -> None:
+    flagd = ScriptedFlagd([[before]])
+    async with flagd.client() as client:
+        diary = Diary(client)
+        with client.changes() as changes:
+            flagd.send(after)
+            await settle()
+            assert diary.shown == [f"CONFIGURATION_CHANGED {keys}" for keys in events]
+            for key in sorted(events[0].split(",") if events else []):
+                assert (await anext(changes)).key == key
+
+
+async def test_changes_of_a_value_follow_the_rules_of_one_context() -> None:
+    flagd = ScriptedFlagd([[flags(a=IS_PRO)]])
+    async with flagd.client() as client:
+        with client.changes("a", US) as changes:
+            flagd.send(flags(a=IN_EU))
+            change = await anext(changes)
+            assert (change.old_value, change.new_value) == (True, False)
+
+
+@pytest.mark.holds("FL-43")
+async def test_an_empty_default_variant_gives_the_default() -> None:
+    flagd = ScriptedFlagd([[flags(a=flag(defaultVariant=""))]])
+    async with flagd.client() as client:
+        assert [await evaluated(client, "a", default) for default in (True, False)] == [(True, "DEFAULT"), (False, "DEFAULT")]
+
+
+@pytest.mark.holds("FL-44")
+async def test_an_attribute_of_the_sync_context_replaces_the_callers() -> None:
+    flagd = ScriptedFlagd([[flags({"region": "eu"}, a=IN_EU, b=IS_PRO)]])
+    async with flagd.client() as client:
+        assert [await evaluated(client, key) for key in "ab"] == [(True, "TARGETING_MATCH")] * 2
+        flagd.send(flags({"region": "us"}, a=IN_EU, b=IS_PRO))
+        await settle()
+        assert await evaluated(client, "a") == (False, "TARGETING_MATCH")
+
+
+@pytest.mark.parametrize(
+    ("sync_metadata", "metadata", "expected"),
+    [
+        pytest.param("stream", {"region": "eu"}, True, id="FL-45 it is asked for"),
+        pytest.param("stream", {}, False, id="FL-45 the server does not offer it"),
+        pytest.param("rpc", {"region": "eu"}, True, id="FL-45 it is always asked for"),
+        pytest.param("off", {"region": "eu"}, False, id="it is not asked for"),
+    ],
+)
+async def test_a_sync_context_that_no_message_has(sync_metadata: Any, metadata: Mapping[str, Any], expected: bool) -> None:
+    flagd = ScriptedFlagd([[flags(a=IN_EU)]], metadata=metadata)
+    async with flagd.client(sync_metadata=sync_metadata) as client:
+        assert await evaluated(client, "a") == (expected, "TARGETING_MATCH")
+
+
+def only_region(sync_context: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"region": sync_context["region"]}
+
+
+@pytest.mark.holds("FL-46")
+async def test_rules_see_only_what_the_enricher_returns() -> None:
+    flagd = ScriptedFlagd([[flags({"region": "eu", "plan": "free"}, a=IN_EU, b=IS_PRO)]])
+    async with flagd.client(context_enricher=only_region) as client:
+        assert [await evaluated(client, key) for key in "ab"] == [(True, "TARGETING_MATCH")] * 2
+
+
+def failing(sync_context: Mapping[str, Any]) -> Mapping[str, Any]:
+    raise LookupError("region")
+
+
+async def test_an_enricher_that_fails_leaves_the_sync_context_out(caplog: pytest.LogCaptureFixture) -> None:
+    flagd = ScriptedFlagd([[flags({"region": "eu"}, a=IN_EU)]])
+    async with flagd.client(context_enricher=failing) as client:
+        assert await evaluated(client, "a") == (False, "TARGETING_MATCH")
+    assert "context_enricher failed" in caplog.text
+
+
+async def test_a_new_stream_replaces_the_flags_and_lists_what_changed_meanwhile() -> None:
+    flagd = ScriptedFlagd([[FLAGS], [flags(a=flag(defaultVariant="off"), b=flag())]])
+    async with flagd.client() as client:
+        diary = Diary(client)
+        flagd.send(INTERNAL)
+        await asyncio.sleep(10)
+        assert diary.shown == ["STALE", "READY", "CONFIGURATION_CHANGED a,b"]
+        assert await evaluated(client, "a", True) == (False, "STATIC")

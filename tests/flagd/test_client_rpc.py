@@ -1,0 +1,158 @@
+"""FlagdClient in rpc mode: calls, the cache, and what empties it.
+
+Source: ``flagd.md`` 7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from aioflags import ConfigError, FlagdClient, Status
+from aioflags.transport.flagd_messages import RpcFailed, ServerEvent, ServerValue
+from tests.support.scripted_clients import seconds
+from tests.support.scripted_flagd import INTERNAL, READY, Diary, ScriptedFlagd, changed, value
+from tests.support.status_clients import settle
+
+
+async def asked(client: FlagdClient, key: str, default: Any = False) -> tuple[Any, str]:
+    """Value, and reason or error."""
+    detail = await client.variation_detail(key, None, default)
+    return detail.value, str(detail.reason.error_kind or detail.reason.kind)
+
+
+@pytest.fixture
+def flagd() -> ScriptedFlagd:
+    """A server with two flags without rules, and one with rules."""
+    targeted = value(True, "TARGETING_MATCH")
+    return ScriptedFlagd([[READY]], answers={"a": value(True), "b": value(True), "targeted": targeted})
+
+
+@pytest.mark.parametrize(
+    ("key", "options", "reasons", "calls"),
+    [
+        pytest.param("a", {}, ["STATIC", "CACHED", "CACHED"], 1, id="FL-62 a static flag"),
+        pytest.param("targeted", {}, ["TARGETING_MATCH"] * 3, 3, id="FL-63 a flag with rules"),
+        pytest.param("a", {"cache": "disabled"}, ["STATIC"] * 3, 3, id="FL-73 without a cache"),
+        pytest.param("a", {"max_cache_size": 0}, ["STATIC"] * 3, 3, id="FL-73 a cache without room"),
+    ],
+)
+async def test_evaluations_make_calls(
+    flagd: ScriptedFlagd, key: str, options: dict[str, Any], reasons: list[str], calls: int
+) -> None:
+    async with flagd.client("rpc", **options) as client:
+        assert [await asked(client, key) for _ in reasons] == [(True, reason) for reason in reasons]
+        assert flagd.asked == [("Boolean", key)] * calls
+
+
+@pytest.mark.holds("FL-64")
+async def test_a_cached_boolean_does_not_answer_for_a_text(flagd: ScriptedFlagd) -> None:
+    async with flagd.client("rpc") as client:
+        await asked(client, "a")
+        flagd.answers["a"] = RpcFailed("INVALID_ARGUMENT", "a is a boolean")
+        assert await asked(client, "a", "x") == ("x", "TYPE_MISMATCH")
+        assert flagd.asked == [("Boolean", "a"), ("String", "a")]
+
+
+@pytest.mark.holds("FL-65")
+@pytest.mark.parametrize(("keys", "reasons"), [(["a"], ["STATIC", "CACHED"]), ([], ["STATIC", "STATIC"])])
+async def test_a_change_removes_its_flags_from_the_cache(flagd: ScriptedFlagd, keys: list[str], reasons: list[str]) -> None:
+    async with flagd.client("rpc") as client:
+        diary = Diary(client)
+        await asked(client, "a")
+        await asked(client, "b")
+        flagd.send(changed(*keys))
+        await settle()
+        assert [await asked(client, "a"), await asked(client, "b")] == [(True, reason) for reason in reasons]
+        assert diary.shown == [f"CONFIGURATION_CHANGED {','.join(keys) or 'any'}"]
+
+
+@pytest.mark.holds("FL-66")
+@pytest.mark.parametrize(
+    "happens",
+    [pytest.param(changed("a"), id="a change"), pytest.param(changed(), id="any change"), pytest.param(INTERNAL, id="an outage")],
+)
+async def test_an_answer_that_was_on_its_way_during_a_change_is_not_stored(flagd: ScriptedFlagd, happens: Any) -> None:
+    answer: asyncio.Future[ServerValue] = asyncio.get_running_loop().create_future()
+    flagd.answers["a"] = answer
+    async with flagd.client("rpc", deadline=60, retry_backoff_max=1) as client:
+        asking = asyncio.create_task(asked(client, "a"))
+        await settle()
+        flagd.send(happens)
+        await asyncio.sleep(2)
+        answer.set_result(value(True))
+        assert await asking == (True, "STATIC")
+        assert await asked(client, "a") == (True, "STATIC")
+        assert len(flagd.asked) == 2
+
+
+@pytest.mark.holds("FL-67", "FL-68")
+async def test_the_cache_serves_a_stale_client_and_is_empty_after_an_error(flagd: ScriptedFlagd) -> None:
+    async with flagd.client("rpc") as client:
+        await asked(client, "a")
+        flagd.stop()
+        await client.wait_until(Status.STALE, 1)
+        assert await asked(client, "a") == (True, "CACHED")
+        began = seconds()
+        assert await asked(client, "targeted") == (False, "GENERAL")
+        assert seconds() - began == pytest.approx(0.5)
+        await client.wait_until(Status.ERROR, 20)
+        assert await asked(client, "a") == (False, "GENERAL")
+        flagd.start()
+        await client.wait_ready(20)
+        assert [await asked(client, "a"), await asked(client, "a")] == [(True, "STATIC"), (True, "CACHED")]
+
+
+@pytest.mark.holds("FL-65")
+@pytest.mark.parametrize("happens", [pytest.param(changed("a"), id="a change"), pytest.param(INTERNAL, id="an outage")])
+async def test_observers_of_a_change_do_not_find_the_old_answer(flagd: ScriptedFlagd, happens: Any) -> None:
+    async with flagd.client("rpc") as client:
+        await asked(client, "a")
+        found: dict[str, bool] = {}
+        client.on_event(
+            None, lambda event: found.update({event.kind.value: client.variation_nowait("a", None, False)}), inline=True
+        )
+        flagd.send(happens)
+        await asyncio.sleep(10)
+        assert found == {"CONFIGURATION_CHANGED": False} | ({"STALE": True, "READY": False} if happens is INTERNAL else {})
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param(value(False, "DEFAULT", None, has_value=False), (True, "DEFAULT"), id="FL-69"),
+        pytest.param(RpcFailed("NOT_FOUND", ""), (True, "FLAG_NOT_FOUND"), id="FL-70 an unknown flag"),
+        pytest.param(RpcFailed("INVALID_ARGUMENT", ""), (True, "TYPE_MISMATCH"), id="FL-70 another type"),
+        pytest.param(RpcFailed("DATA_LOSS", ""), (True, "PARSE_ERROR"), id="FL-70 a malformed flag"),
+        pytest.param(RpcFailed("UNKNOWN", ""), (True, "GENERAL"), id="FL-70 another failure"),
+    ],
+)
+async def test_an_answer_without_a_value_gives_the_default(flagd: ScriptedFlagd, answer: Any, expected: tuple[bool, str]) -> None:
+    flagd.answers["a"] = answer
+    async with flagd.client("rpc") as client:
+        assert [await asked(client, "a", True), await asked(client, "a", True)] == [expected] * 2
+        assert len(flagd.asked) == 2
+
+
+@pytest.mark.holds("FL-72")
+async def test_other_messages_of_the_stream_have_no_effect(flagd: ScriptedFlagd) -> None:
+    async with flagd.client("rpc") as client:
+        diary = Diary(client)
+        await asked(client, "a")
+        flagd.send(ServerEvent(type="keep_alive", data={}), ServerEvent(type="moon_phase", data={"flags": {"a": {}}}))
+        await settle()
+        assert (await asked(client, "a"), diary.events) == ((True, "CACHED"), [])
+
+
+async def test_calls_that_are_not_awaited_know_only_the_cache(flagd: ScriptedFlagd) -> None:
+    async with flagd.client("rpc") as client:
+        detail = client.variation_detail_nowait("a", None, False)
+        assert (detail.value, str(detail.reason.error_kind)) == (False, "GENERAL")
+        await asked(client, "a")
+        assert client.variation_nowait("a", None, False) is True
+        with pytest.raises(ConfigError, match="the server evaluates"):
+            client.flags_nowait()
+        with pytest.raises(ConfigError, match="only changes"):
+            client.changes("a")
