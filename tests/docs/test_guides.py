@@ -28,12 +28,14 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 GUIDES = {
     "how-to/aiohttp.md": 5,
     "how-to/big-segments.md": 1,
+    "how-to/coming-from-flagd-provider.md": 1,
     "how-to/coming-from-ldclient.md": 2,
     "how-to/dev-server.md": 1,
     "how-to/events.md": 3,
     "explanation/fallback-directive.md": 1,
     "how-to/fdv1.md": 1,
     "how-to/fastapi.md": 8,
+    "how-to/flagd.md": 3,
     "how-to/hooks.md": 3,
     "how-to/migrations.md": 3,
     "how-to/observability.md": 4,
@@ -43,7 +45,7 @@ GUIDES = {
     "how-to/scripts.md": 1,
     "how-to/servers.md": 1,
     "how-to/stores.md": 1,
-    "explanation/what-happens-when.md": 8,
+    "explanation/what-happens-when.md": 10,
     "how-to/worker.md": 1,
 }
 """Pages whose blocks form one file of code and tests, and the number of runs of these tests."""

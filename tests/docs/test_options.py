@@ -22,9 +22,14 @@ NAMES = {**{name: getattr(aioflags, name) for name in aioflags.__all__}, "loggin
 NEEDED: dict[str, dict[str, Any]] = {
     "BigSegments": {"store": ScriptedMemberships()},
     "DiskStore": {"path": "flags"},
+    "FlagdConfig": {"environment": {}},
     "Persistence": {"store": stores.RedisStore()},
 }
-"""Options that a part cannot be constructed without."""
+"""Options that a part cannot be constructed without, and flagd's environment variables, which must not be those of the machine."""
+IN_THE_TEXT = {"environment"}
+"""Options that the text above their table describes."""
+UNCHECKED = {"application_id", "application_version", "channel_credentials", "interceptors"}
+"""Options that accept any type: the first two are reported later, and gRPC's classes are not imported for a check."""
 
 NOT_HTTP = (
     "localhost:80",
@@ -39,6 +44,8 @@ NOT_HTTP = (
 )
 NOT_PRINTABLE = ("a\r\nX: y", "\x00", "ü")
 UNKNOWN_WORDS = ("sometimes", "")
+NOT_A_DURATION = (-1, math.nan, math.inf)
+NOT_AN_INTERVAL = (0, *NOT_A_DURATION)
 REFUSED: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("base_uri", "stream_uri", "events_uri"), NOT_HTTP),
     **dict.fromkeys(("wrapper_name", "wrapper_version"), NOT_PRINTABLE),
@@ -49,6 +56,22 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "path": ("",),
     "redirect_origins": (["flags.example"], ["https://a/path"], "https://a"),
     "url": ("localhost", "http://x"),
+    # flagd
+    **dict.fromkeys(("resolver", "fatal_codes_scope", "sync_metadata"), UNKNOWN_WORDS),
+    **dict.fromkeys(
+        ("deadline", "stream_deadline", "retry_backoff", "retry_backoff_max", "retry_grace_period", "keep_alive_time"),
+        NOT_A_DURATION,
+    ),
+    **dict.fromkeys(("selector", "default_authority"), ("a\r\nX: y", "\x00")),
+    **dict.fromkeys(("offline_poll_interval", "ofrep_timeout"), NOT_AN_INTERVAL),
+    "port": (0, -1, 65536),
+    "target_uri": ("ftp://x", "envoy://x"),
+    "max_cache_size": (-1,),
+    "fractional_version": (1, 4),
+    "max_message_bytes": (0, -1, 2**31),
+    "ofrep_base_url": NOT_HTTP,
+    "ofrep_headers": ({"X-A": "a\r\nX: y"},),
+    "ofrep_poll_interval": (*NOT_A_DURATION, 5),
 }
 """Option → invalid values, each of which raises ``ConfigError``."""
 
@@ -142,7 +165,7 @@ def parts() -> dict[str, Any]:
     """Every part of a configuration: the values of ``Config``, and the builders of sources and stores."""
     named = {name: getattr(module, name) for module in (aioflags, sources, stores) for name in module.__all__}
     found = {name: thing for name, thing in named.items() if hasattr(thing, "build") or hasattr(thing, "build_memberships")}
-    open_ends = ["Config"]
+    open_ends = ["Config", "FlagdConfig"]
     while open_ends:
         name = open_ends.pop()
         found[name] = named[name]
@@ -157,7 +180,8 @@ ROWS = list(rows())
 
 def options(part: Any) -> list[str]:
     """The names of the options of a part."""
-    return [field.name for field in fields(part) if field.init and not field.name.startswith("_")]
+    names = [field.name for field in fields(part) if field.init and not field.name.startswith("_")]
+    return [name for name in names if name not in IN_THE_TEXT]
 
 
 def test_the_page_has_each_part_with_its_options_in_order() -> None:
@@ -168,14 +192,16 @@ def test_the_page_has_each_part_with_its_options_in_order() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_the_default_is_the_one_on_the_page(row: Row) -> None:
-    if row.default:
+    if row.option == "context_enricher":
+        assert row.made().context_enricher({"region": "eu"}) == {"region": "eu"}
+    elif row.default:
         assert getattr(row.made(), row.option) == row.value(row.default)
     else:
         with pytest.raises(TypeError, match=row.option):
             PARTS[row.part]()
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if not row.option.startswith("application_")], ids=str)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.option not in UNCHECKED], ids=str)
 def test_a_value_of_another_type_is_refused_by_the_name_of_the_option(row: Row) -> None:
     with pytest.raises(ConfigError, match=rf"^{row.option}: "):
         row.made(**{row.option: object()})
