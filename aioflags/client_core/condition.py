@@ -364,7 +364,9 @@ def event_kinds(before: Status, after: Status, condition: Condition, *, has_chan
     alone, and those of a reconciling by ``CONTEXT_CHANGED``.
     """
     kinds = () if after is before else _ENTRY[after]
-    if before is Status.RECONCILING and not (condition.is_reconciling or condition.reconcile_failed or condition.is_fatal):
+    has_ended = before is Status.RECONCILING and after not in {Status.RECONCILING, Status.NOT_READY}
+    if has_ended and not (condition.reconcile_failed or condition.is_fatal):
+        # For observers CONTEXT_CHANGED means READY. A client without data and without a source has no event.
         kinds = (EventKind.CONTEXT_CHANGED, *(() if after is Status.READY else kinds))
     if has_changes and before not in {Status.NOT_READY, Status.RECONCILING}:
         kinds = (*kinds, EventKind.CONFIGURATION_CHANGED)

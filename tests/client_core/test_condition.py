@@ -152,6 +152,7 @@ ENDS = {FactKind.RECONCILED, FactKind.RECONCILE_FAILED}
         pytest.param(Status.RECONCILING, Status.RECONCILING, True, [], id="data while reconciling"),
         pytest.param(Status.RECONCILING, Status.READY, False, [EventKind.CONTEXT_CHANGED], id="the end of reconciling"),
         pytest.param(Status.RECONCILING, Status.STALE, False, [EventKind.CONTEXT_CHANGED, STALE], id="reconciled in an outage"),
+        pytest.param(Status.RECONCILING, Status.NOT_READY, False, [], id="reconciled without data in an outage"),
         pytest.param(Status.RECONCILING, Status.ERROR, False, [ERROR], id="a reconciling that failed"),
         pytest.param(Status.RECONCILING, Status.FATAL, False, [ERROR], id="a fatal code while reconciling"),
         pytest.param(Status.READY, Status.NOT_READY, False, [], id="closing"),
