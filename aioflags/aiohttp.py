@@ -15,7 +15,7 @@ aiohttp is a dependency of the program; aioflags has no extra for it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 try:
     from aiohttp import web
@@ -24,12 +24,15 @@ except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(_message, name=_missing.name) from None
 
 from aioflags.client.client import Client
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.runtime.validation import require
 from aioflags.web.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
 
 __all__ = ["client_of", "flags_of", "setup"]
+
+C = TypeVar("C", bound=BaseClient)
 
 _SERVICE: Final = web.AppKey("aioflags.service", ApplicationClient[web.Request])
 _REQUESTS: Final = web.AppKey("aioflags.requests", RequestFlags[web.Request])
@@ -76,14 +79,21 @@ async def flags_of(request: web.Request) -> Flags:
     return flags
 
 
-def client_of(request: web.Request) -> Client:
+@overload
+def client_of(request: web.Request) -> Client: ...
+@overload
+def client_of(request: web.Request, kind: type[C]) -> C: ...
+def client_of(request: web.Request, kind: type[BaseClient] = Client) -> BaseClient:
     """The client of the application: for its status, and for evaluations with another context than that of the request.
+
+    ``kind`` is its class: ``client_of(request, FlagdClient)``.
 
     Raises:
         LifecycleError: the application was not set up, or has not started.
+        ConfigTypeError: the application has a client of another class.
     """
     __tracebackhide__ = True
-    return _requests_of(request).client
+    return require("the client of this application", _requests_of(request).client, kind)
 
 
 def _requests_of(request: web.Request) -> RequestFlags[web.Request]:

@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Mutabl
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from aioflags.client.client import Client
 from aioflags.client_core.ambient import use_context
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.web.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
@@ -75,7 +75,7 @@ class FlagsMiddleware:
         ConfigError: an argument has the wrong type, or ``context`` is given without a client.
     """
 
-    def __init__(self, app: App, client: Client | None = None, *, context: ContextOf[Scope] | None = None) -> None:
+    def __init__(self, app: App, client: BaseClient | None = None, *, context: ContextOf[Scope] | None = None) -> None:
         if client is None and context is not None:
             raise ConfigError("context: it needs a client; without one, the client and the context of the lifespan are used")
         self._app = app

@@ -26,6 +26,7 @@ except ModuleNotFoundError as _missing:
 
 from aioflags import asgi
 from aioflags.client.client import Client
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.model.context import Context
 from aioflags.web.application_client import ClientOrMaker, ContextOf
@@ -65,8 +66,11 @@ async def current_flags(connection: HTTPConnection) -> Flags:
     return await asgi.flags_of(connection.scope)
 
 
-async def current_client(connection: HTTPConnection) -> Client:
-    """The dependency behind :data:`CurrentClient`, for ``app.dependency_overrides``."""
+async def current_client(connection: HTTPConnection) -> BaseClient:
+    """The dependency behind :data:`CurrentClient`, for ``app.dependency_overrides`` and for clients of another class.
+
+    A parameter with the type ``Annotated[FlagdClient, Depends(current_client)]`` gets a client for flagd.
+    """
     __tracebackhide__ = True
     return asgi.requests_of(connection.scope).client
 

@@ -11,7 +11,7 @@ from inspect import isawaitable
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from weakref import WeakSet
 
-from aioflags.client.client import Client
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, ConfigTypeError, LifecycleError
 from aioflags.model.context import Context
@@ -21,7 +21,7 @@ __all__ = ["ApplicationClient", "ClientOrMaker", "ContextOf", "RequestFlags"]
 
 R = TypeVar("R")
 
-ClientOrMaker: TypeAlias = Client | Callable[[], Client]
+ClientOrMaker: TypeAlias = BaseClient | Callable[[], BaseClient]
 """A client for one run of an application, or a function that makes one for each run."""
 
 ContextOf: TypeAlias = Callable[[R], Context | Awaitable[Context]]
@@ -37,8 +37,8 @@ class RequestFlags(Generic[R]):
 
     __slots__ = ("_context", "client")
 
-    def __init__(self, client: Client, context: ContextOf[R] | None) -> None:
-        self.client: Client = require("client", client, Client)
+    def __init__(self, client: BaseClient, context: ContextOf[R] | None) -> None:
+        self.client: BaseClient = require("client", client, BaseClient, expected="Client")
         self._context = _checked_function(context)
 
     async def pin(self, request: R) -> Flags:
@@ -73,7 +73,7 @@ class ApplicationClient(Generic[R]):
 
     def __init__(self, client: ClientOrMaker, context: ContextOf[R] | None, *, remedy: str) -> None:
         if not callable(client):
-            require("client", client, Client, expected="a Client, or a function that makes one")
+            require("client", client, BaseClient, expected="a Client, or a function that makes one")
         self._client = client
         self._context = _checked_function(context)
         self._remedy = remedy
@@ -85,7 +85,8 @@ class ApplicationClient(Generic[R]):
         Raises:
             LifecycleError: the client was used for an earlier run, or belongs to another event loop.
         """
-        client = self._client if isinstance(self._client, Client) else require("client", self._client(), Client)
+        given = self._client
+        client = given if isinstance(given, BaseClient) else require("client", given(), BaseClient, expected="Client")
         if client in _USED_CLIENTS:
             raise LifecycleError(
                 "this client belongs to an earlier run of the application, which closes it at its end. Pass a function that makes"
@@ -99,7 +100,7 @@ class ApplicationClient(Generic[R]):
             await client.aclose()
 
 
-_USED_CLIENTS: Final[WeakSet[Client]] = WeakSet()
+_USED_CLIENTS: Final[WeakSet[BaseClient]] = WeakSet()
 
 
 def _checked_function(context: ContextOf[R] | None) -> ContextOf[R] | None:

@@ -10,9 +10,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from aioflags import Client, Config, ConfigError, Context, DataSystem, LifecycleError, Status, use_context
+from aioflags import Client, Config, ConfigError, Context, DataSystem, FlagdClient, LifecycleError, Status, use_context
 from aioflags.aiohttp import client_of, flags_of, setup
 from aioflags.sources import MemorySource
+from tests.web.flagd_document import DOCUMENT
 
 pytestmark = pytest.mark.real_time
 ANNA = {"user": "anna"}
@@ -242,3 +243,24 @@ def test_without_aiohttp_the_error_names_the_extra_to_install() -> None:
     program = "import sys; sys.modules['aiohttp'] = None; import aioflags.aiohttp"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ran.stderr.endswith("ModuleNotFoundError: aioflags.aiohttp needs aiohttp: pip install aiohttp\n")
+
+
+async def test_a_client_for_flagd_serves_an_application() -> None:
+    async def colours(request: web.Request) -> web.Response:
+        client = client_of(request, FlagdClient)
+        return web.json_response([(await flags_of(request)).variation("colour", ""), await client.variation("colour", BERT, "")])
+
+    async def wrong(request: web.Request) -> web.Response:
+        with pytest.raises(ConfigError, match="the client of this application: expected Client, got FlagdClient"):
+            client_of(request)
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.get("/", colours), web.get("/wrong", wrong)])
+    setup(app, FlagdClient.local(DOCUMENT), context=user_of)
+    async with TestClient(TestServer(app)) as http:
+        assert await (await http.get("/", headers=ANNA)).json() == ["red", "blue"]
+        assert (await http.get("/wrong", headers=ANNA)).status == 200
+
+
+BERT = Context("bert")

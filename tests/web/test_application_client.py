@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from aioflags import Client, ConfigError, Context, LifecycleError, Status, use_context
+from aioflags import Client, ConfigError, Context, FlagdClient, LifecycleError, Status, use_context
 from aioflags.web.application_client import ApplicationClient, RequestFlags
+from tests.web.flagd_document import DOCUMENT
 
 FLAGS: dict[str, Any] = {
     "flags": {
@@ -171,3 +172,19 @@ async def test_a_function_that_returns_no_client_is_refused_when_it_is_called() 
     service: ApplicationClient[str] = ApplicationClient(nothing, None, remedy="")
     with pytest.raises(ConfigError, match="client: expected Client, got NoneType"):
         await service.running().__aenter__()
+
+
+def a_client_for_flagd() -> FlagdClient:
+    return FlagdClient.local(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    "make", [pytest.param(lambda: a_client_for_flagd, id="a function"), pytest.param(a_client_for_flagd, id="a client")]
+)
+async def test_a_client_for_flagd_serves_an_application(make: Callable[[], Any]) -> None:
+    service: ApplicationClient[str] = ApplicationClient(make(), plain, remedy="")
+    statuses: list[Status] = []
+    async with service.running() as requests:
+        statuses.append(requests.client.status.status)
+        assert [(await requests.pin(name)).variation("colour", "") for name in ("anna", "bert")] == ["red", "blue"]
+    assert [*statuses, requests.client.status.status] == [Status.READY, Status.NOT_READY]

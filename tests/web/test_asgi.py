@@ -18,9 +18,22 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from aioflags import Client, Config, ConfigError, Context, DataSystem, Flags, LifecycleError, Status, current_context, use_context
+from aioflags import (
+    Client,
+    Config,
+    ConfigError,
+    Context,
+    DataSystem,
+    FlagdClient,
+    Flags,
+    LifecycleError,
+    Status,
+    current_context,
+    use_context,
+)
 from aioflags.asgi import FlagsMiddleware, lifespan
 from aioflags.sources import MemorySource
+from tests.web.flagd_document import DOCUMENT
 
 
 @pytest.fixture
@@ -357,3 +370,21 @@ def test_the_middleware_wraps_an_application_without_a_framework(client: Client)
 
     wrapped = FlagsMiddleware(bare, client, context=user_of)
     assert TestClient(wrapped, headers={"user": "anna"}).get("/").text == "red"
+
+
+def test_the_middleware_pins_the_flags_of_a_client_for_flagd() -> None:
+    async def answer(request: Request) -> PlainTextResponse:
+        ambient = await request.state.flags_client.variation("colour", None, "")
+        return PlainTextResponse(f"{request.state.flags.variation('colour', '')} {ambient}")
+
+    start = lifespan(lambda: FlagdClient.local(DOCUMENT), context=user_of)
+    app = Starlette(routes=[Route("/", answer)], middleware=[Middleware(FlagsMiddleware)], lifespan=start)
+    with TestClient(app) as http:
+        assert [http.get("/", headers={"user": name}).text for name in ("anna", "bert")] == ["red red", "blue blue"]
+
+
+async def test_the_middleware_takes_a_client_for_flagd() -> None:
+    handler = Handler()
+    async with FlagdClient.local(DOCUMENT) as client:
+        await call(FlagsMiddleware(handler, client, context=user_of), {**ANNA})
+    assert handler.flags.variation("colour", "") == "red"

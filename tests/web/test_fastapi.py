@@ -15,10 +15,11 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
-from aioflags import Client, Config, ConfigError, Context, DataSystem, LifecycleError, use_context
+from aioflags import Client, Config, ConfigError, Context, DataSystem, FlagdClient, LifecycleError, use_context
 from aioflags.asgi import FlagsMiddleware
 from aioflags.fastapi import CurrentClient, CurrentFlags, current_client, current_flags, lifespan
 from aioflags.sources import SourceContext, SourceState, Update, from_function
+from tests.web.flagd_document import DOCUMENT
 
 FLAGS: dict[str, Any] = {
     "flags": {
@@ -242,3 +243,14 @@ def test_without_fastapi_the_error_says_what_to_install() -> None:
     program = "import sys; sys.modules['fastapi'] = None; import aioflags.fastapi"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ran.stderr.endswith("ModuleNotFoundError: aioflags.fastapi needs fastapi: pip install fastapi\n")
+
+
+def test_a_client_for_flagd_is_a_dependency_too() -> None:
+    app = FastAPI(lifespan=lifespan(lambda: FlagdClient.local(DOCUMENT), context=lambda request: Context(request.headers["user"])))
+
+    @app.get("/")
+    async def colours(flags: CurrentFlags, client: Annotated[FlagdClient, Depends(current_client)]) -> list[str]:
+        return [flags.variation("colour", ""), await client.variation("colour", Context("bert"), "")]
+
+    with TestClient(app) as http:
+        assert http.get("/", headers=ANNA).json() == ["red", "blue"]
