@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from aioflags.client.client import Client
-from aioflags.client_core.base_client import internals_of
+from aioflags.client_core.base_client import BaseClient, internals_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.suggest import did_you_mean
@@ -23,7 +22,7 @@ class FlagChangeLog:
         self.keys: list[str] = []
         self._changed = Signal()
 
-    def follow(self, client: Client) -> None:
+    def follow(self, client: BaseClient) -> None:
         """Record the changes of another client, from now on."""
         internals_of(client).changes.add(self)
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -153,17 +154,27 @@ class ScriptedCalls(FlagdCalls):
 
     async def resolve(self, kind: ValueKind, key: str, context: Any) -> ServerValue:
         self.flagd.asked.append((kind.value, key))
+        async with self._deadline():
+            answer = self.flagd.answers.get(key, RpcFailed("NOT_FOUND", key))
+            answer = await answer if isinstance(answer, asyncio.Future) else answer
+        if isinstance(answer, RpcFailed):
+            raise answer
+        return answer
+
+    async def resolve_all(self, context: Any) -> tuple[dict[str, ServerValue], Mapping[str, Any]]:
+        async with self._deadline():
+            return {key: answer for key, answer in self.flagd.answers.items() if isinstance(answer, ServerValue)}, {}
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncGenerator[None, None]:
+        """One call: it waits for the connection, until its deadline."""
         try:
             async with asyncio.timeout(self._settings.deadline or None):
                 if not self.flagd.is_up:
                     await self.flagd.up.wait()
-                answer = self.flagd.answers.get(key, RpcFailed("NOT_FOUND", key))
-                answer = await answer if isinstance(answer, asyncio.Future) else answer
+                yield
         except TimeoutError:
             raise RpcFailed("DEADLINE_EXCEEDED", "") from None
-        if isinstance(answer, RpcFailed):
-            raise answer
-        return answer
 
     async def _played(self, timeout: float | None) -> AsyncGenerator[Any, None]:
         flagd, steps = self.flagd, asyncio.Queue[Step]()
