@@ -1,6 +1,6 @@
 """FlagdClient: streams that end, outages, and what is served meanwhile.
 
-Source: ``flagd.md`` 3.2, 3.3, 3.6 and 3.10.
+Source: ``flagd.md`` 3.2, 3.3 and 3.6.
 """
 
 from __future__ import annotations
