@@ -20,6 +20,7 @@ import pytest
 from aioflags import Client, Config, Context
 from aioflags.devserver import ServerState, create_app, serve
 from aioflags.devserver.data.objects import read_objects
+from aioflags.testing import FakeFlagd
 from tests.support.canaries import KEY, WATCH
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,11 @@ pytestmark = pytest.mark.real_time
 
 _COMING = ["the new checkout", "because of rule 0", "all flags: {'new-checkout': True, 'greeting': 'hello'}", "greeting: welcome"]
 PRINTS = {
+    "flagd_file.py": [
+        "user-123: good morning (formal, DEFAULT)",
+        "anna: hi (casual, TARGETING_MATCH)",
+        "greeting changed: welcome",
+    ],
     "ldclient_after.py": _COMING,
     "ldclient_before.py": _COMING,
     "quickstart.py": ["the new checkout"],
@@ -46,6 +52,7 @@ LOGS = {"own_source.py": ["flags.json"], "own_store.py": ["flag data"]}
 """Text in each line that an example logs: Python prints warnings if logging is not configured."""
 
 SERVICES = {
+    "flagd_fastapi_app.py": ("uvicorn", "flagd_fastapi_app:app", "--port"),
     "fastapi_app.py": ("uvicorn", "fastapi_app:app", "--port"),
     "aiohttp_app.py": ("aiohttp.web", "aiohttp_app:main", "-P"),
 }
@@ -90,8 +97,10 @@ def test_each_example_is_run_or_has_tests_of_its_own() -> None:
 async def test_a_service_runs_with_the_command_in_its_docstring(name: str, unused_tcp_port: int) -> None:
     port = str(unused_tcp_port)
     flags = ServerState.of({"flagValues": {"new-checkout": True}})
-    async with serve(WATCH.app(create_app(flags))) as service:
+    async with serve(WATCH.app(create_app(flags))) as service, FakeFlagd.running() as flagd:
+        flagd.set("new-checkout", True)
         places = dict.fromkeys(("LAUNCHDARKLY_BASE_URI", "LAUNCHDARKLY_STREAM_URI"), service.url)
+        places |= {"FLAGD_HOST": flagd.host, "FLAGD_SYNC_PORT": str(flagd.sync_port)}
         running = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", *SERVICES[name], port),
             env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": KEY, "PYTHONPATH": str(ROOT)},

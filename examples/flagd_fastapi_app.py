@@ -1,0 +1,65 @@
+"""A FastAPI service that asks OpenFeature, with flags from flagd.
+
+Run it in this folder, against flagd or against the development server, which needs no Docker (docs/how-to/flagd.md)::
+
+    aioflags serve flags.json --flagd
+    uvicorn flagd_fastapi_app:app
+"""
+
+# openfeature is a namespace package, whose py.typed pyright does not see.
+# pyright: reportMissingTypeStubs=false
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from openfeature import api
+from openfeature.client import OpenFeatureClient
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ProviderNotReadyError
+
+from aioflags import FlagdClient, FlagdConfig, Status
+from aioflags.openfeature import AioFlagsProvider
+
+router = APIRouter()
+
+
+def user_of(request: Request) -> EvaluationContext:
+    """Whom a request is for. A real service takes that from its session or token."""
+    return EvaluationContext(request.headers.get("x-user"), {"plan": request.headers.get("x-plan", "free")})
+
+
+def flags_of(request: Request) -> OpenFeatureClient:
+    flags: OpenFeatureClient = request.app.state.flags
+    return flags
+
+
+@router.get("/checkout")
+async def checkout(request: Request) -> str:
+    is_new = await flags_of(request).get_boolean_value_async("new-checkout", False, user_of(request))
+    return "the new checkout" if is_new else "the old checkout"
+
+
+@router.get("/ready")
+async def ready(request: Request) -> Response:
+    client: FlagdClient = request.app.state.flagd
+    status = client.status.status
+    return Response(status, status_code=503 if status in {Status.NOT_READY, Status.FATAL} else 200)
+
+
+def create_app(make_client: Callable[[], FlagdClient]) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        async with make_client() as client:
+            with suppress(ProviderNotReadyError):  # flagd is away: evaluations return their defaults until flags arrive
+                api.set_provider_and_wait(AioFlagsProvider(client))
+            app.state.flagd, app.state.flags = client, api.get_client()
+            yield
+            api.clear_providers()
+
+    app = FastAPI(lifespan=lifespan)
+    app.include_router(router)
+    return app
+
+
+app = create_app(lambda: FlagdClient(FlagdConfig(resolver="in-process", deadline=5)))
