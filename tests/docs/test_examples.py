@@ -32,6 +32,12 @@ pytestmark = pytest.mark.real_time
 
 _COMING = ["the new checkout", "because of rule 0", "all flags: {'new-checkout': True, 'greeting': 'hello'}", "greeting: welcome"]
 PRINTS = {
+    "flagd_demo.py": [
+        "connected: READY, new-checkout is True (TARGETING_MATCH)",
+        "flag disabled: READY, new-checkout is False (DISABLED)",
+        "flagd stopped: STALE, new-checkout is False (DISABLED)",
+        "flagd is back: READY, new-checkout is True (TARGETING_MATCH)",
+    ],
     "flagd_file.py": [
         "user-123: good morning (formal, DEFAULT)",
         "anna: hi (casual, TARGETING_MATCH)",
