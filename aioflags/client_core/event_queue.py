@@ -97,7 +97,7 @@ class EventInbox:
         self._queue = EventQueue()
         self._changed = Signal()
         self._warned_at: float | None = None
-        self.is_finished = False
+        self.is_finished: bool = False
 
     def __len__(self) -> int:
         return len(self._queue)

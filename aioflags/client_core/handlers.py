@@ -71,8 +71,8 @@ class HandlerTask(ABC, Generic[T]):
         self._scope: anyio.CancelScope | None = None
         self.name: str = f"the handler {display_name(_Named(handler))}"
         self.task: asyncio.Task[Any] | None = None
-        self.is_running = False
-        self.is_cancelled = False
+        self.is_running: bool = False
+        self.is_cancelled: bool = False
 
     @abstractmethod
     async def follow(self) -> None:

@@ -40,7 +40,7 @@ class LaunchDarklyDialect(Dialect):
     """The compilers of flags and segments, and LaunchDarkly's rules for everything else."""
 
     name = "launchdarkly"
-    errors = ErrorKinds(
+    errors: ErrorKinds = ErrorKinds(
         not_ready=ErrorKind.CLIENT_NOT_READY,
         not_found=ErrorKind.FLAG_NOT_FOUND,
         unusable_context=ErrorKind.USER_NOT_SPECIFIED,

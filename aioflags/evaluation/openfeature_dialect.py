@@ -19,7 +19,7 @@ _NO_CONTEXT: Final = Context.keyless()
 class OpenFeatureDialect(Dialect):
     """The error kinds of OpenFeature, and flagd's rules for types and contexts."""
 
-    errors = ErrorKinds(
+    errors: ErrorKinds = ErrorKinds(
         not_ready=ErrorKind.PROVIDER_NOT_READY,
         not_found=ErrorKind.FLAG_NOT_FOUND,
         unusable_context=ErrorKind.INVALID_CONTEXT,

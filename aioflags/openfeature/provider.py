@@ -7,14 +7,14 @@ Source: ``openfeature.md`` 6.
 """
 
 # openfeature is a namespace package, whose py.typed pyright does not see.
-# For pyright a plain function that returns a coroutine does not override a coroutine function; mypy compares the signatures.
-# pyright: reportMissingTypeStubs=false, reportIncompatibleMethodOverride=false
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
 
 from openfeature.evaluation_context import EvaluationContext
@@ -37,21 +37,25 @@ from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
+    from types import CoroutineType
+
     from aioflags.model.context import Context
 
 __all__ = ["AioFlagsProvider"]
 
 T = TypeVar("T")
 _Structure: TypeAlias = Sequence[FlagValueType] | Mapping[str, FlagValueType]
-_Awaited: TypeAlias = Coroutine[Any, Any, T]
-"""What the asynchronous methods return. They are plain functions: one coroutine less to make."""
+_Awaited: TypeAlias = "CoroutineType[Any, Any, T]"
+"""What the asynchronous methods return. They are plain functions: one coroutine less to make. Coroutine functions return this type,
+but for mypy they return a Coroutine: hence the ignored errors below."""
 _OnEmit: TypeAlias = Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]
 
 _MAX_ANSWERS: Final = 2048
 """How many answers are remembered. Flags share most results; those with a copy of a value are new each time."""
 
 
-class AioFlagsProvider(AbstractProvider):
+# A FeatureProvider by its methods. A base class of the SDK has no type for pyright --verifytypes, which cannot read its package.
+class AioFlagsProvider:
     """Evaluates flags with a client of aioflags for a program that uses OpenFeature.
 
     ::
@@ -77,7 +81,6 @@ class AioFlagsProvider(AbstractProvider):
     """The marker for an SDK that reads it: this provider reports each change of its status by an event."""
 
     def __init__(self, client: WrappedClient, *, init_timeout: float | None = None, owns_client: bool = False) -> None:
-        super().__init__()
         time_limit("init_timeout", init_timeout)
         self._client = client
         self._owns_client = require("owns_client", owns_client, bool)
@@ -105,16 +108,14 @@ class AioFlagsProvider(AbstractProvider):
 
     def attach(self, on_emit: _OnEmit) -> None:
         """Called by OpenFeature before ``initialize``: forwards the client's events from now on."""
-        super().attach(on_emit)
         self._stop_forwarding()
         reports_lifecycle = has_lifecycle_marker(self.sdk_provider)
         logger.debug("OpenFeature's SDK %s the life-cycle events of its providers", "reads" if reports_lifecycle else "makes")
-        self._forwarder = EventForwarder(self._client, self.emit, reports_lifecycle=reports_lifecycle)
+        self._forwarder = EventForwarder(self._client, partial(on_emit, self), reports_lifecycle=reports_lifecycle)
 
     def detach(self) -> None:
         """Called by OpenFeature after ``shutdown``: forwards nothing more."""
         self._stop_forwarding()
-        super().detach()
 
     def initialize(self, evaluation_context: EvaluationContext, domain: str | None = None) -> None:  # noqa: ARG002 - OpenFeature's
         """Called by OpenFeature. Returns at once if the client is ready, or has older data.
@@ -173,7 +174,7 @@ class AioFlagsProvider(AbstractProvider):
         default_value: bool,  # noqa: FBT001 - OpenFeature's
         evaluation_context: EvaluationContext | None = None,
     ) -> _Awaited[FlagResolutionDetails[bool]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, bool)
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, bool)  # type: ignore[return-value] # as above
 
     def resolve_string_details(
         self, flag_key: str, default_value: str, evaluation_context: EvaluationContext | None = None
@@ -183,7 +184,7 @@ class AioFlagsProvider(AbstractProvider):
     def resolve_string_details_async(
         self, flag_key: str, default_value: str, evaluation_context: EvaluationContext | None = None
     ) -> _Awaited[FlagResolutionDetails[str]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, str)
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, str)  # type: ignore[return-value] # as above
 
     def resolve_integer_details(
         self, flag_key: str, default_value: int, evaluation_context: EvaluationContext | None = None
@@ -193,7 +194,7 @@ class AioFlagsProvider(AbstractProvider):
     def resolve_integer_details_async(
         self, flag_key: str, default_value: int, evaluation_context: EvaluationContext | None = None
     ) -> _Awaited[FlagResolutionDetails[int]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, int)
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, int)  # type: ignore[return-value] # as above
 
     def resolve_float_details(
         self, flag_key: str, default_value: float, evaluation_context: EvaluationContext | None = None
@@ -203,7 +204,7 @@ class AioFlagsProvider(AbstractProvider):
     def resolve_float_details_async(
         self, flag_key: str, default_value: float, evaluation_context: EvaluationContext | None = None
     ) -> _Awaited[FlagResolutionDetails[float]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, float)
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, float)  # type: ignore[return-value] # as above
 
     def resolve_object_details(
         self, flag_key: str, default_value: _Structure, evaluation_context: EvaluationContext | None = None
@@ -213,7 +214,7 @@ class AioFlagsProvider(AbstractProvider):
     def resolve_object_details_async(
         self, flag_key: str, default_value: _Structure, evaluation_context: EvaluationContext | None = None
     ) -> _Awaited[FlagResolutionDetails[_Structure]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, object)
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, object)  # type: ignore[return-value] # as above
 
     def _resolve(self, key: str, default: Any, given: EvaluationContext | None, expected: type) -> FlagResolutionDetails[Any]:
         try:

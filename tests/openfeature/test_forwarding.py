@@ -55,15 +55,25 @@ async def test_a_client_that_turns_stale_while_initialize_returns_is_stale() -> 
         assert status() is ProviderStatus.STALE
 
 
+class KnowsTheSdk(AioFlagsProvider):
+    """Keeps the function that the SDK gives it for events."""
+
+    tell_sdk: Any
+
+    def attach(self, on_emit: Any) -> None:
+        self.tell_sdk = on_emit
+        super().attach(on_emit)
+
+
 @pytest.mark.real_time
 async def test_a_status_that_a_slow_thread_overwrites_is_repeated_after_a_second() -> None:
     async with await ready_client() as client:
-        provider = AioFlagsProvider(client)
+        provider = KnowsTheSdk(client)
         api.set_provider_and_wait(provider)
         client.interrupt()
         await until(lambda: status() is ProviderStatus.STALE)
         # The thread that ran initialize continues only now.
-        provider.emit(ProviderEvent.PROVIDER_READY, ProviderEventDetails())
+        provider.tell_sdk(provider, ProviderEvent.PROVIDER_READY, ProviderEventDetails())
         assert status() is ProviderStatus.READY
         await asyncio.wait_for(until(lambda: status() is ProviderStatus.STALE), 2)
 
