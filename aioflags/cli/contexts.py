@@ -14,14 +14,15 @@ from aioflags.protocol.documents.problems import UNREADABLE
 
 __all__ = ["context_of", "read_context", "read_object"]
 
+_TARGETING_KEY: Final = "targetingKey"
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _USER_PROPERTIES: Final = frozenset({"key", "anonymous", "custom", "privateAttributeNames", "secondary", *LEGACY_ATTRIBUTES})
 
 
-def read_context(text: str) -> Context:
+def read_context(text: str, *, is_flagd: bool = False) -> Context:
     """The context in ``--context``. Raises :class:`UsageMistake` if it is not a JSON object or not a valid context."""
-    context = context_of(read_object(text))
-    if context.error is not None:
+    context = context_of(read_object(text), is_flagd=is_flagd)
+    if context.error is not None and not context.is_keyless:
         raise context_mistake(context.error)
     return context
 
@@ -37,8 +38,15 @@ def read_object(text: str) -> dict[str, Any]:
         raise context_mistake(placed(error)) from None
 
 
-def context_of(data: Mapping[str, Any]) -> Context:
-    """The context of a JSON object; it may have an error. Without a ``kind`` it is read as a legacy user."""
+def context_of(data: Mapping[str, Any], *, is_flagd: bool = False) -> Context:
+    """The context of a JSON object; it may have an error. Without a ``kind`` it is read as a legacy user.
+
+    ``is_flagd``: the object has a ``targetingKey``, or none, and attributes.
+    """
+    if is_flagd:
+        attributes = {name: value for name, value in data.items() if name != _TARGETING_KEY}
+        key: object = data.get(_TARGETING_KEY)
+        return Context(key, attributes=attributes) if isinstance(key, str) and key else Context.keyless(attributes)
     if "kind" in data:
         return Context.from_dict(data)
     # Custom attributes of a legacy user belong in "custom". Outside of it they are ignored.

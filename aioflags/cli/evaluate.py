@@ -15,14 +15,13 @@ import click
 import msgspec
 
 from aioflags.cli.contexts import context_of, read_object
-from aioflags.cli.usage_errors import UsageMistake, file_mistakes, is_word, placed, remark
+from aioflags.cli.flag_data import FLAGD, snapshot_of
+from aioflags.cli.usage_errors import UsageMistake, is_word, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import shown
 from aioflags.model.nesting import check_depth
-from aioflags.protocol.documents.document import read_document
 from aioflags.protocol.documents.problems import UNREADABLE
-from aioflags.runtime.regular_files import read_regular
 from aioflags.runtime.suggest import did_you_mean
 
 __all__ = ["command"]
@@ -50,8 +49,9 @@ _AS_PYTHON: Final = {"True": "true", "False": "false", "None": "null"}
 def command(ctx: click.Context, file: Path, key: str | None, context_json: str | None, default_json: str, *, batch: bool) -> None:
     """Print the value of flag KEY in FILE for a context, with its variation and the reason, as JSON.
 
-    FILE has {"flags": {...}, "flagValues": {...}, "segments": {...}}. A context without a "kind" is read as a legacy
-    user. The exit status is 0 for every evaluation, whatever its reason, and 2 if a line of a batch cannot be read.
+    FILE has {"flags": {...}, "flagValues": {...}, "segments": {...}}, or flags in flagd's format. A context without a
+    "kind" is read as a legacy user; for flagd's flags it has a "targetingKey" and attributes. The exit status is 0 for
+    every evaluation, whatever its reason, and 2 if a line of a batch cannot be read.
     """
     if batch and (key is not None or context_json is not None):
         raise click.UsageError("--batch reads keys and contexts from standard input")
@@ -59,8 +59,7 @@ def command(ctx: click.Context, file: Path, key: str | None, context_json: str |
         raise click.UsageError("expected a KEY and --context, or --batch")
     # Print warnings of the library about a flag.
     logging.basicConfig(format="aioflags: %(message)s", level=logging.WARNING)
-    with file_mistakes(file):
-        snapshot = Snapshot.empty().apply(read_document(read_regular(file), name=str(file)))
+    snapshot = snapshot_of(file)
     if batch:
         ctx.exit(_evaluate_all(snapshot, () if sys.stdin is None else sys.stdin.buffer))
     evaluation = _Evaluation(key or "", read_object(context_json or ""), _default(default_json))
@@ -86,11 +85,13 @@ def _evaluate_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
 
 
 def _evaluate(snapshot: Snapshot, evaluation: _Evaluation) -> bytes:
-    context = context_of(evaluation.context)
-    if context.error is not None:
+    is_flagd = snapshot.dialect.name == FLAGD
+    context = context_of(evaluation.context, is_flagd=is_flagd)
+    if context.error is not None and not (is_flagd and context.is_keyless):
         remark(f"the context cannot be used: {context.error}")
     detail: EvaluationDetail[Any] = snapshot.evaluate(evaluation.key, context, evaluation.default, wanted=object).detail
-    return msgspec.json.encode({"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()})
+    variation = {"variant": detail.variant} if is_flagd else {"variationIndex": detail.variation_index}
+    return msgspec.json.encode({"value": detail.value, **variation, "reason": detail.reason.to_dict()})
 
 
 def _default(text: str) -> Any:

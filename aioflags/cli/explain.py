@@ -25,12 +25,13 @@ def command(ctx: click.Context, words: tuple[str, ...], context_json: str, *, is
     """Explain step by step why flag KEY has its value for a context: targets, rules, clauses, segments, prerequisites, buckets.
 
     The flags are those of FILE, or, with --live, those of the service. A context without a "kind" is read as a legacy
-    user. The exit status is 1 if the flag has no value for the context.
+    user; for a FILE in flagd's format it has a "targetingKey" and attributes. The exit status is 1 if the flag has no
+    value for the context.
     """
     data, keys = data_of(words, is_live=is_live)
     if len(keys) != 1:
         raise click.UsageError(f"expected one KEY, got {len(keys)}")
-    context = read_context(context_json)
+    context = read_context(context_json, is_flagd=data.is_flagd)
 
     async def run() -> Explanation:
         async with data.client() as client:
@@ -38,4 +39,4 @@ def command(ctx: click.Context, words: tuple[str, ...], context_json: str, *, is
 
     explanation = anyio.run(run)
     click.echo(msgspec.json.encode(explanation.to_dict()) if as_json else str(explanation))
-    ctx.exit(0 if explanation.detail.variation_index is not None else 1)
+    ctx.exit(1 if explanation.detail.is_default else 0)

@@ -4,34 +4,50 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import click
+import msgspec
 
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.client.client import Client
+from aioflags.client_core.base_client import BaseClient
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError
-from aioflags.protocol.documents.document import read_document
+from aioflags.evaluation.flagd.dialect import flagd_dialect
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.flagd.client import FlagdClient
+from aioflags.flagd.config import FlagdConfig
+from aioflags.protocol.documents.document import decoded, read_document, utf8
+from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.protocol.flagd import FlagSetError, is_flag_set, read_flag_set
+from aioflags.runtime.cooperative import run_at_once
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.regular_files import read_regular
 from aioflags.sources import FileSource
 
-__all__ = ["FlagData", "data_of", "service"]
+__all__ = ["FLAGD", "FlagData", "data_of", "service", "snapshot_of"]
+
+FLAGD: Final = "flagd"
+"""The name of the dialect of files in flagd's format."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlagData:
-    """The file with the flags; ``None`` for the service."""
+    """The file with the flags; ``None`` for the service. ``is_flagd``: the file is in flagd's format."""
 
     file: Path | None
+    is_flagd: bool = False
 
-    def client(self) -> Client:
+    def client(self) -> BaseClient:
         """A client with these flags. Raises :class:`UsageMistake` if the environment has no SDK key."""
+        if self.file is not None and self.is_flagd:
+            return FlagdClient(FlagdConfig(resolver="file", offline_flag_source_path=str(self.file), environment={}))
         if self.file is not None:
             return Client("", Config(data_system=DataSystem.custom(synchronizers=[FileSource(self.file)])))
         key, config = service()
@@ -65,6 +81,28 @@ def data_of(words: Sequence[str], *, is_live: bool) -> tuple[FlagData, list[str]
     if not words:
         raise click.UsageError("expected a FILE, or --live for the flags of the service")
     file = Path(words[0])
+    return FlagData(file, is_flagd=snapshot_of(file).dialect.name == FLAGD), list(words[1:])
+
+
+def snapshot_of(file: Path) -> Snapshot:
+    """The flags of a file in LaunchDarkly's format or in flagd's. Raises :class:`UsageMistake` if it cannot be read."""
+    name = str(file)
     with file_mistakes(file):
-        read_document(read_regular(file), name=str(file))
-    return FlagData(file), list(words[1:])
+        text = utf8(read_regular(file), name)
+        document = decoded(text, name)
+        if is_flag_set(_content(document)):
+            try:
+                return Snapshot.empty(dialect=flagd_dialect()).apply(run_at_once(read_flag_set(document)))
+            except FlagSetError as error:
+                raise UsageMistake(f"{name}: {error}") from None
+        return Snapshot.empty().apply(read_document(text, name=name))
+
+
+def _content(document: bytes | str | Mapping[str, object]) -> object:
+    """The decoded document; ``None`` if it is not JSON: reading it as flags then says what is wrong."""
+    if isinstance(document, Mapping):
+        return document
+    try:
+        return msgspec.json.decode(document)
+    except UNREADABLE:
+        return None

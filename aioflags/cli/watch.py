@@ -11,7 +11,7 @@ import msgspec
 
 from aioflags.cli.contexts import read_context
 from aioflags.cli.flag_data import data_of
-from aioflags.client.client import Client
+from aioflags.client_core.base_client import BaseClient
 from aioflags.model.context import Context
 from aioflags.model.explanation import shown
 from aioflags.model.values import same_json
@@ -39,7 +39,7 @@ def command(words: tuple[str, ...], context_json: str | None, seconds: float | N
     With KEYs, only these flags are printed. A change of a prerequisite or segment counts as a change of the flag.
     """
     data, keys = data_of(words, is_live=is_live)
-    context = None if context_json is None else read_context(context_json)
+    context = None if context_json is None else read_context(context_json, is_flagd=data.is_flagd)
 
     def show(news: News) -> None:
         click.echo(msgspec.json.encode(news) if as_json else _line(news))
@@ -54,7 +54,7 @@ def command(words: tuple[str, ...], context_json: str | None, seconds: float | N
         return
 
 
-async def follow(client: Client, keys: Sequence[str], context: Context | None, show: Callable[[News], None]) -> None:
+async def follow(client: BaseClient, keys: Sequence[str], context: Context | None, show: Callable[[News], None]) -> None:
     """Start the client and call ``show`` for each change until cancelled. Starts with the status, unknown keys and values."""
     async with client, anyio.create_task_group() as tasks:
         changes = client.changes()  # before reading the values: no change is lost in between
@@ -80,7 +80,7 @@ async def follow(client: Client, keys: Sequence[str], context: Context | None, s
                 show({"flag": change.key, "value": value, "before": before})
 
 
-async def _statuses(client: Client, show: Callable[[News], None]) -> None:
+async def _statuses(client: BaseClient, show: Callable[[News], None]) -> None:
     async for report in client.statuses():
         error = report.last_error.message if report.last_error else None
         show({"status": report.status.value, "sourceState": report.source_state.value, "lastError": error})

@@ -86,6 +86,11 @@ class BaseClient(EvaluationMethods, StatusMethods):
             self._report_to = self._evaluator.update_fast_path(overridden=overridden, reads_store=reads_store)
 
     @property
+    def is_initialized(self) -> bool:
+        """Whether evaluations have data. Stays true through outages and after closing."""
+        return self._holder.snapshot.has_data
+
+    @property
     def data_age(self) -> float | None:
         """How many seconds ago a source brought newer flag data; ``None`` if none has yet.
 

@@ -6,7 +6,7 @@ Source: ``flagd.md`` 4.1 to 4.5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeGuard, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar, cast
 
 import msgspec
 
@@ -19,7 +19,7 @@ from aioflags.protocol.documents.problems import UNREADABLE, located_problem, re
 from aioflags.runtime.cooperative import Budget, Cooperative
 from aioflags.runtime.logs import printable
 
-__all__ = ["FlagSetError", "read_flag_set"]
+__all__ = ["FlagSetError", "is_flag_set", "read_flag_set"]
 
 T = TypeVar("T")
 
@@ -58,9 +58,29 @@ _KEY: Final = msgspec.json.Decoder(_Key)
 _FLAG: Final = msgspec.json.Decoder(_Flag)
 _ANY: Final = msgspec.json.Decoder()
 
+_FLAGD_PROPERTIES: Final = frozenset({"state", "variants", "defaultVariant", "targeting"})
 _ENVELOPE: Final = 3
 """The levels of a document around the rule of a flag, and around its variants: document, flags, flag."""
 _STATES: Final = {"ENABLED": True, "DISABLED": False}
+
+
+def is_flag_set(document: object) -> bool:
+    """Whether a decoded document is in flagd's format, not in LaunchDarkly's.
+
+    It names flagd's schema, has shared evaluators or a list of flags, or has a flag with a property that only flagd's flags have.
+    """
+    if not isinstance(document, Mapping):
+        return False
+    sections = cast("Mapping[str, object]", document)
+    flags = sections.get("flags")
+    if "$evaluators" in sections or (isinstance(flags, list) and flags) or "flagd" in str(sections.get("$schema", "")):
+        return True
+    if not isinstance(flags, Mapping):
+        return False
+    return any(
+        isinstance(flag, Mapping) and not _FLAGD_PROPERTIES.isdisjoint(cast("Mapping[str, object]", flag))
+        for flag in cast("Mapping[str, object]", flags).values()
+    )
 
 
 def read_flag_set(

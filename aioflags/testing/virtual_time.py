@@ -10,12 +10,16 @@ import asyncio
 import selectors
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import TypeVar, TypeVarTuple
+from typing import Final, TypeVar, TypeVarTuple
 
 __all__ = ["VirtualTimeLoop"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+_DEADLOCK: Final = 5.0
+"""Seconds in real time after which nothing will happen any more. Another process may keep this one waiting."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -30,7 +34,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         if self.loop.threads:
             return super().select(0.01)
         if timeout is None:
-            if ready := super().select(0.5):
+            if ready := super().select(_DEADLOCK):
                 return ready
             raise RuntimeError("nothing is scheduled and nothing is ready: a deadlock")
         self.loop.advance(timeout)

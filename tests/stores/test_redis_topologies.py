@@ -179,7 +179,8 @@ async def test_flags_are_stored_over_tls_if_the_certificate_is_trusted(tls_redis
 @pytest.mark.redis
 async def test_an_untrusted_certificate_is_refused(tls_redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     async with Client("", Config(data_system=DataSystem.daemon(RedisStore(tls_redis.url)), start_wait=0.5)) as client:
-        assert client.store_status == StoreStatus(available=False, stale=True)
+        with anyio.fail_after(20):
+            await _until(client, StoreStatus(available=False, stale=True))
         assert await client.variation("n", USER, -1) == -1
     assert "certificate" in caplog.text.lower()
 

@@ -18,13 +18,13 @@ from aioflags.model.nesting import check_depth
 from aioflags.model.values import type_name
 from aioflags.protocol.documents.document import DocumentError, decoded, joined, plain_json, utf8
 from aioflags.protocol.documents.problems import UNREADABLE, line_and_column, read_problem
+from aioflags.protocol.flagd import is_flag_set
 
 __all__ = ["FlagdDocument", "constant_flagd_flag", "is_flagd_document", "read_flagd_document", "read_flagd_flag", "wire_flags"]
 
 _FLAGS: Final = "flags"
 _EVALUATORS: Final = "$evaluators"
 _METADATA: Final = "metadata"
-_FLAGD_PROPERTIES: Final = frozenset({"state", "variants", "defaultVariant", "targeting"})
 _EXACT: Final = 10**21
 """From here on flagd writes whole numbers with an exponent."""
 
@@ -59,15 +59,9 @@ def is_flagd_document(document: bytes | str | Mapping[str, object], *, name: str
     False for a document that cannot be read.
     """
     try:
-        content = _content(document, name)
+        return is_flag_set(_content(document, name))
     except DocumentError:
         return False
-    flags = content.get(_FLAGS)
-    if _EVALUATORS in content or is_array(flags) or "flagd" in str(content.get("$schema", "")):
-        return True
-    if not is_object(flags):
-        return False
-    return any(is_object(flag) and not _FLAGD_PROPERTIES.isdisjoint(flag) for flag in flags.values())
 
 
 def read_flagd_document(

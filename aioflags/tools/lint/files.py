@@ -21,9 +21,10 @@ from aioflags.protocol.documents.document import DocumentError, is_yaml, plain_j
 from aioflags.protocol.documents.places import Path, Place, Places, places_of_json
 from aioflags.protocol.documents.problems import UNREADABLE, read_problem
 from aioflags.protocol.documents.yaml_text import YamlError, read_yaml
+from aioflags.protocol.flagd import is_flag_set
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import RULES, LintFinding, LintRemark, quoted, spelled
-from aioflags.tools.lint.flagd import check_flag_set, is_flag_set
+from aioflags.tools.lint.flagd import check_flag_set
 from aioflags.tools.lint.flags import check_flag
 from aioflags.tools.lint.references import (
     Edge,

@@ -14,7 +14,7 @@ from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import LintRemark, quoted
 
-__all__ = ["check_flag_set", "is_flag_set"]
+__all__ = ["check_flag_set"]
 
 _FLAGS: Final = "flags"
 _EVALUATORS: Final = "$evaluators"
@@ -22,17 +22,6 @@ _REFERENCE: Final = "$ref"
 _STATES: Final = ("ENABLED", "DISABLED")
 _PROPERTIES: Final = ("state", "variants", "defaultVariant", "targeting", "metadata")
 _CONDITIONAL: Final = frozenset({"if", "?:"})
-
-
-def is_flag_set(document: object) -> bool:
-    """Whether a document is in flagd's format: it has shared evaluators, or a flag with variants and a state."""
-    if not _is_object(document):
-        return False
-    if _EVALUATORS in document:
-        return True
-    flags: object = document.get(_FLAGS)
-    entries = flags.values() if _is_object(flags) else flags if _is_array(flags) else ()
-    return any(_is_object(flag) and ("variants" in flag or "state" in flag) for flag in entries)
 
 
 def check_flag_set(document: Mapping[str, Any]) -> Iterator[LintRemark]:

@@ -1,0 +1,90 @@
+"""Commands that read flags take files in flagd's format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aioflags.cli.commands import commands
+
+FLAGS = {
+    "flags": {
+        "banner": {
+            "state": "ENABLED",
+            "variants": {"plain": "P", "bright": "B"},
+            "defaultVariant": "plain",
+            "targeting": {"if": [{"==": [{"var": "plan"}, "pro"]}, "bright", None]},
+        },
+        "off": {"state": "DISABLED", "variants": {"on": True}, "defaultVariant": "on"},
+    }
+}
+YAML = "flags:\n  banner:\n    state: ENABLED\n    variants: {plain: P}\n    defaultVariant: plain\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps(FLAGS))
+    return str(path)
+
+
+def run(*arguments: str, stdin: bytes = b"") -> Result:
+    return CliRunner().invoke(commands, arguments, input=stdin)
+
+
+@pytest.mark.parametrize(
+    ("key", "context", "result"),
+    [
+        pytest.param(
+            "banner",
+            {"targetingKey": "anna", "plan": "pro"},
+            {"value": "B", "variant": "bright", "reason": {"kind": "TARGETING_MATCH"}},
+            id="a rule that matches",
+        ),
+        pytest.param("banner", {}, {"value": "P", "variant": "plain", "reason": {"kind": "DEFAULT"}}, id="no targeting key"),
+        pytest.param("off", {}, {"value": None, "variant": None, "reason": {"kind": "DISABLED"}}, id="a flag that is disabled"),
+    ],
+)
+def test_a_flag_is_evaluated(file: str, key: str, context: dict[str, Any], result: dict[str, Any]) -> None:
+    ran = run("evaluate", file, key, "--context", json.dumps(context))
+    assert (ran.exit_code, json.loads(ran.stdout)) == (0, result)
+
+
+def test_flags_are_evaluated_line_by_line(file: str) -> None:
+    line = json.dumps({"key": "banner", "context": {"plan": "pro"}}).encode()
+    ran = run("evaluate", file, "--batch", stdin=line + b"\n")
+    assert json.loads(ran.stdout)["value"] == "B"
+
+
+def test_a_yaml_file_is_evaluated(tmp_path: Path) -> None:
+    path = tmp_path / "flags.yaml"
+    path.write_text(YAML)
+    assert json.loads(run("evaluate", str(path), "banner", "--context", "{}").stdout)["value"] == "P"
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "words"),
+    [
+        pytest.param("banner", 0, 'the targeting rule gives "bright"', id="a flag with a value"),
+        pytest.param("off", 1, "the flag is disabled", id="a flag that gives the default"),
+    ],
+)
+def test_a_flag_is_explained(file: str, key: str, status: int, words: str) -> None:
+    ran = run("explain", file, key, "--context", '{"targetingKey": "anna", "plan": "pro"}')
+    assert (ran.exit_code, words in ran.stdout) == (status, True), ran.output
+
+
+def test_changes_of_a_file_are_watched(file: str) -> None:
+    ran = run("watch", file, "--for", "0.2", "--json", "--context", '{"plan": "pro"}')
+    assert '"READY"' in ran.stdout, ran.output
+
+
+def test_a_document_that_is_no_flag_set_is_refused_with_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text('{"$evaluators": [], "flags": {}}')
+    ran = run("evaluate", str(path), "banner", "--context", "{}")
+    assert (ran.exit_code, "$evaluators" in ran.output) == (2, True)
