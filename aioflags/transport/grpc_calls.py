@@ -5,12 +5,14 @@ Source: ``flagd.md`` 1.4, 2, 3.3.
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+import anyio
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
@@ -38,6 +40,8 @@ _PROBE: Final = "/aioflags.Probe/Reason"
 """A method that no server has. See :meth:`FlagdCalls.connect`."""
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "
 _PROBE_TIMEOUT: Final = 1.0
+_REPORTED_WITHIN: Final = 0.25
+"""Seconds after the deadline of a call until it is abandoned."""
 _USE_DEFAULT: Final = frozenset({"DEFAULT", "DISABLED"})
 """Reasons that, without a variant, mean that the value is absent. Version 1 has no other sign of that."""
 
@@ -199,11 +203,13 @@ class FlagdCalls:
 
     async def _unary(self, method: str, request: Message) -> bytes:
         call = cast("Any", self._channel.unary_unary(method))
-        with _failures():
-            data: bytes = await call(
-                request.SerializeToString(), timeout=self._settings.deadline or None, metadata=self._metadata, wait_for_ready=True
-            )
-        return data
+        deadline = self._settings.deadline or None
+        # gRPC ends a call at its deadline, but reports it late while the channel connects.
+        limit = math.inf if deadline is None else deadline + _REPORTED_WITHIN
+        with _failures(), anyio.move_on_after(limit):
+            data: bytes = await call(request.SerializeToString(), timeout=deadline, metadata=self._metadata, wait_for_ready=True)
+            return data
+        raise RpcFailed("DEADLINE_EXCEEDED", f"no answer within {deadline:g} s")
 
     async def _stream(self, method: str, request: Message, timeout: float | None) -> AsyncGenerator[bytes, None]:
         stream = cast("Any", self._channel.unary_stream(method))
