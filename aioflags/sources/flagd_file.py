@@ -80,6 +80,8 @@ class FlagdFileReader:
         self.name: str = f"file {source.path.name}"
         self._source = source
         self._thread = thread
+        self._served: bytes | None = None
+        """The last contents that were good."""
 
     async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- always the whole flag set
         """The contents of the file, now and after every change. A failure is yielded once, until it changes."""
@@ -109,23 +111,27 @@ class FlagdFileReader:
         """The contents of the file, or the failure. ``None``: it has not changed since the last check."""
         try:
             texts = await files.look_in_time()
-            return None if texts is None else await read_when_whole(files, texts, _read)
+            return None if texts is None else await read_when_whole(files, texts, self._read)
         except OSError as error:
             files.forget()  # when the file is back with the same contents, that is news
             return _failure(FailureKind.UNKNOWN, f"{error.filename}: {error.strerror or error}", ErrorCode.GENERAL)
 
-
-async def _read(texts: Texts) -> ChangeSet | ErrorInfo:
-    path, text = texts[0]
-    name = str(path)
-    try:
-        # YAML is slow. A thread for the rest would only compete with the event loop for the interpreter.
-        document = await asyncio.to_thread(lambda: decoded(utf8(text, name), name))
-        return await run_cooperatively(read_flag_set(document))
-    except ConfigError as error:  # a DocumentError, or YAML without its extra
-        return _failure(FailureKind.INVALID_DATA, str(error), ErrorCode.PARSE_ERROR)
-    except FlagSetError as error:
-        return _failure(FailureKind.INVALID_DATA, f"{name}: {error}", ErrorCode.PARSE_ERROR)
+    async def _read(self, texts: Texts) -> ChangeSet | ErrorInfo:
+        """The flags in the file. It changes nothing if it has the contents that were served before it could not be used."""
+        path, text = texts[0]
+        name = str(path)
+        if text == self._served:
+            return ChangeSet.unchanged()
+        try:
+            # YAML is slow. A thread for the rest would only compete with the event loop for the interpreter.
+            document = await asyncio.to_thread(lambda: decoded(utf8(text, name), name))
+            change_set = await run_cooperatively(read_flag_set(document))
+        except ConfigError as error:  # a DocumentError, or YAML without its extra
+            return _failure(FailureKind.INVALID_DATA, str(error), ErrorCode.PARSE_ERROR)
+        except FlagSetError as error:
+            return _failure(FailureKind.INVALID_DATA, f"{name}: {error}", ErrorCode.PARSE_ERROR)
+        self._served = text
+        return change_set
 
 
 def _failure(kind: FailureKind, message: str, code: ErrorCode) -> ErrorInfo:
