@@ -5,6 +5,7 @@ Source: ``flagd.md`` 4.1 to 4.5.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeGuard, TypeVar, cast
 
@@ -58,6 +59,9 @@ _KEY: Final = msgspec.json.Decoder(_Key)
 _FLAG: Final = msgspec.json.Decoder(_Flag)
 _ANY: Final = msgspec.json.Decoder()
 
+_REFERENCE: Final = b'"$ref"'
+_REFERENCED: Final = re.compile(rb'"\$ref"\s*:\s*"([^"]*)"')
+_ESCAPE: Final = b"\\"
 _FLAGD_PROPERTIES: Final = frozenset({"state", "variants", "defaultVariant", "targeting"})
 _ENVELOPE: Final = 3
 """The levels of a document around the rule of a flag, and around its variants: document, flags, flag."""
@@ -113,7 +117,7 @@ def read_flag_set(
         if budget.is_spent():
             yield
     evaluators = Evaluators(rules, lengths) if rules else NO_EVALUATORS
-    reader = _FlagReader(evaluators, len(bytes(parts.evaluators)), base)
+    reader = _FlagReader(evaluators, base)
     changes: dict[str, Change] = {}
     for key, raw in _entries(_decoded(_FLAGS, parts.flags, "flags")):
         changes[key] = Change(ObjectKind.FLAG, key, 0, reader.flag(key, raw))
@@ -160,11 +164,10 @@ def _entries(flags: dict[str, msgspec.Raw] | list[msgspec.Raw]) -> Iterator[tupl
 class _FlagReader:
     """Reads the flags of one document."""
 
-    __slots__ = ("_base", "_evaluators", "_evaluators_length")
+    __slots__ = ("_base", "_evaluators")
 
-    def __init__(self, evaluators: Evaluators, evaluators_length: int, base: FlagMetadata) -> None:
+    def __init__(self, evaluators: Evaluators, base: FlagMetadata) -> None:
         self._evaluators = evaluators
-        self._evaluators_length = evaluators_length
         self._base = base
 
     def flag(self, key: str, raw: msgspec.Raw) -> FlagdFlag:
@@ -183,8 +186,8 @@ class _FlagReader:
         problem = _problem(flag)
         if problem is not None:
             return self._malformed(key, problem)
-        text, targeting = bytes(raw), _rule(flag)
-        has_references = b'"$ref"' in text or b"\\u" in text  # the name of a member may be written with escapes
+        targeting = _rule(flag)
+        has_references = targeting is not None and (_REFERENCE in targeting or _ESCAPE in targeting)
         return FlagdFlag(
             key=key,
             is_enabled=_STATES[flag.state],
@@ -193,8 +196,15 @@ class _FlagReader:
             targeting=targeting,
             evaluators=self._evaluators if has_references else NO_EVALUATORS,
             metadata=FlagMetadata(flag.metadata, self._base or None) if flag.metadata else self._base,
-            rule_length=(len(text) + self._evaluators_length * has_references) if targeting else 0,
+            rule_length=0 if targeting is None else len(targeting) + self._referenced_length(targeting) * has_references,
         )
+
+    def _referenced_length(self, rule: bytes) -> int:
+        """About how many characters the shared evaluators have that a rule refers to."""
+        lengths = self._evaluators.lengths
+        if _ESCAPE in rule:
+            return sum(lengths.values())  # names may be written with escapes
+        return sum(lengths.get(name.decode(), 0) for name in _REFERENCED.findall(rule))
 
     def _malformed(self, key: str, problem: str) -> FlagdFlag:
         return FlagdFlag(key=key, problem=problem, metadata=self._base)

@@ -225,3 +225,22 @@ def test_metadata_of_a_set_are_shared_by_its_flags() -> None:
 def test_reading_pauses() -> None:
     document = json.dumps({"flags": {f"f{number}": FLAG for number in range(20_000)}})
     assert sum(1 for _ in read_flag_set(document)) > 1
+
+
+@pytest.mark.parametrize(
+    ("reference", "is_long"),
+    [
+        pytest.param('{"$ref": "short"}', False, id="a short evaluator"),
+        pytest.param('{"$ref" : "long"}', True, id="a long evaluator"),
+        pytest.param('{"$ref": "unknown"}', False, id="an unknown one"),
+        pytest.param('{"\\u0024ref": "long"}', True, id="a name with an escape"),
+        pytest.param('{"var": "$ref"}', False, id="a value of that name"),
+    ],
+)
+def test_the_length_of_a_rule_counts_the_evaluators_that_it_refers_to(reference: str, is_long: bool) -> None:
+    evaluators = {"short": {"var": "a"}, "long": {"in": [{"var": "a"}, ["x" * 10] * 1000]}}
+    flag_text = json.dumps(FLAG)[:-1] + f', "targeting": {{"if": [{reference}, "on", "off"]}}}}'
+    text = f'{{"flags": {{"f": {flag_text}}}, "$evaluators": {json.dumps(evaluators)}}}'
+    (change,) = read(text).changes
+    assert isinstance(change.definition, FlagdFlag)
+    assert (change.definition.rule_length > 10_000) is is_long
