@@ -186,7 +186,9 @@ class Lifecycle:
             raise LifecycleError("this client is closed; make a new one with the same configuration")
         if (root := self._root) is not None and not root.done():
             self.check_loop()
-            await asyncio.wait({root})
+            await asyncio.wait({root}, timeout=self._close_timeout)
+            if not root.done():
+                raise LifecycleError("this client is still closing: a source does not end")
         # Another start may have been faster.
         if self._cell.is_closed and self._root is root:
             self._reset()

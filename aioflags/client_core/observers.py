@@ -102,6 +102,8 @@ class Observers:
         iterator = EventIterator(self, check_loop)
         number = id(iterator)
         self._sinks[number] = ref(iterator, lambda _: self._sinks.pop(number, None))
+        if self.status.is_closed:  # it may have closed meanwhile, in another thread
+            iterator.finish()
         return iterator
 
     def remove(self, observer: object) -> None:

@@ -30,9 +30,10 @@ from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
 from aioflags.openfeature.contexts import converter
 from aioflags.openfeature.forwarding import EventForwarder, has_lifecycle_marker
-from aioflags.openfeature.readiness import ReadinessWait, close_client, running_loop
+from aioflags.openfeature.readiness import ReadinessWait, close_client, result_in_time, running_loop
 from aioflags.openfeature.resolution import Answered, answered, failed, refused
 from aioflags.openfeature.wrapped_client import WrappedClient
+from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import require, time_limit
 
@@ -50,6 +51,8 @@ _Awaited: TypeAlias = "CoroutineType[Any, Any, T]"
 but for mypy they return a Coroutine: hence the ignored errors below."""
 _OnEmit: TypeAlias = Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]
 
+_CALL_LIMIT: Final = 60.0
+"""Seconds that a call in another thread waits for the server. The client's own limits are shorter, unless they are switched off."""
 _MAX_ANSWERS: Final = 2048
 """How many answers are remembered. Flags share most results; those with a copy of a value are new each time."""
 
@@ -87,14 +90,14 @@ class AioFlagsProvider:
         self._wait = ReadinessWait(client, init_timeout)
         self._metadata = Metadata(name=getattr(client, "provider_name", "aioflags"))
         self._is_remote: bool = getattr(client, "is_remote", False)
+        # For flagd, dict stands for arrays, too. A server is asked for one flag then, and not for all.
+        self._structure: type = dict if self._is_remote else object
         self._context = converter(has_kinds=getattr(client, "has_kinds", True))
         self._evaluate, self._evaluate_awaited = client.variation_detail_nowait, client.variation_detail
         self._evaluator = None if self._is_remote else evaluator_in_memory(client)
         self._answers: dict[int, Answered] = {}
         self._forwarder: EventForwarder | None = None
         self._is_initialized = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        """The client's event loop, if it was started before ``initialize``."""
 
     def get_metadata(self) -> Metadata:
         """The name of the provider: ``flagd`` with a client for flagd, otherwise ``aioflags``."""
@@ -126,7 +129,7 @@ class AioFlagsProvider:
             ProviderNotReadyError: the client is not started, or not ready. As soon as it is, OpenFeature gets an event.
             ProviderFatalError: the client cannot get any data.
         """
-        self._is_initialized, self._loop = True, loop_of(self._client)
+        self._is_initialized = True
         forwarder = self._forwarder
         if forwarder is not None:
             forwarder.hold()
@@ -209,12 +212,12 @@ class AioFlagsProvider:
     def resolve_object_details(
         self, flag_key: str, default_value: _Structure, evaluation_context: EvaluationContext | None = None
     ) -> FlagResolutionDetails[_Structure]:
-        return self._resolve(flag_key, default_value, evaluation_context, object)
+        return self._resolve(flag_key, default_value, evaluation_context, self._structure)
 
     def resolve_object_details_async(
         self, flag_key: str, default_value: _Structure, evaluation_context: EvaluationContext | None = None
     ) -> _Awaited[FlagResolutionDetails[_Structure]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, object)  # type: ignore[return-value] # as above
+        return self._resolve_awaited(flag_key, default_value, evaluation_context, self._structure)  # type: ignore[return-value] # as above
 
     def _resolve(self, key: str, default: Any, given: EvaluationContext | None, expected: type) -> FlagResolutionDetails[Any]:
         try:
@@ -227,7 +230,7 @@ class AioFlagsProvider:
                 detail = self._evaluate(key, context, default, expect=expected)
             # Most results are answers that evaluations share, and that were seen before.
             known = self._answers.get(id(detail))
-            if known is not None and known[0] is detail and expected is not object:
+            if known is not None and known[0] is detail and expected is not self._structure:
                 return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
             return self._result(key, default, context, expected, detail)
         except Exception as error:  # noqa: BLE001 - the caller gets its default whatever fails
@@ -241,19 +244,20 @@ class AioFlagsProvider:
             context = self._context(given)
             if not self._is_initialized:
                 return refused(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
-            evaluator, loop = self._evaluator, self._loop
+            evaluator = self._evaluator
             if evaluator is not None and not evaluator.may_wait:
                 # The same result as below, without a coroutine.
                 detail = self._evaluate(key, context, default, expect=expected)
-            elif loop is None or loop is get_running_loop():
+            elif (loop := loop_of(self._client)) is None or loop is get_running_loop():
                 detail = await self._evaluate_awaited(key, context, default, expect=expected)
             elif self._is_remote and loop.is_running():
                 call = self._evaluate_awaited(key, context, default, expect=expected)
-                detail = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
+                with contain_cancellation():  # the client's loop may cancel the call: this task is not cancelled then
+                    detail = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
             else:
                 detail = self._evaluate(key, context, default, expect=expected)
             known = self._answers.get(id(detail))
-            if known is not None and known[0] is detail and expected is not object:
+            if known is not None and known[0] is detail and expected is not self._structure:
                 return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
             return self._result(key, default, context, expected, detail)
         except Exception as error:  # noqa: BLE001 - the caller gets its default whatever fails
@@ -265,7 +269,7 @@ class AioFlagsProvider:
         if loop is None or not loop.is_running() or loop is running_loop():
             return self._evaluate(key, context, default, expect=expected)
         call = self._evaluate_awaited(key, context, default, expect=expected)
-        return asyncio.run_coroutine_threadsafe(call, loop).result()
+        return result_in_time(asyncio.run_coroutine_threadsafe(call, loop), loop, _CALL_LIMIT)
 
     def _result(
         self, key: str, default: Any, context: Context, expected: type, detail: EvaluationDetail[Any]
@@ -277,7 +281,7 @@ class AioFlagsProvider:
             return failed(key, detail, default, context, is_fatal=is_fatal, set_id=set_id)
         value: Any = detail.value
         is_structure = value.__class__ is dict or value.__class__ is list
-        if expected is object and not is_structure and not detail.is_default:
+        if expected is self._structure and not is_structure and not detail.is_default:
             return refused(key, default, ErrorCode.TYPE_MISMATCH)
         if expected is float and value.__class__ is int:
             value = float(value)  # the caller's default, which OpenFeature would refuse

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from typing import TYPE_CHECKING, Final
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 from openfeature.exception import ProviderFatalError, ProviderNotReadyError
@@ -25,6 +26,10 @@ __all__ = ["ReadinessWait", "close_client", "running_loop"]
 _USABLE: Final = frozenset({Status.READY, Status.STALE})
 _CLOSE_LIMIT: Final = 5.0
 """Seconds that another thread waits for the end of a client."""
+T = TypeVar("T")
+
+_STEP: Final = 1.0
+"""Seconds between two looks at whether the event loop still runs."""
 _LATE: Final = 1.0
 """Seconds that a wait in another thread may take longer than its limit on the event loop."""
 
@@ -79,7 +84,7 @@ class ReadinessWait:
             return
         self._pending = pending = asyncio.run_coroutine_threadsafe(self._decided(limit), loop)
         try:
-            pending.result(limit + _LATE)
+            result_in_time(pending, loop, limit + _LATE)
         except (TimeoutError, concurrent.futures.CancelledError):
             pending.cancel()
         finally:
@@ -90,6 +95,21 @@ class ReadinessWait:
             async for report in self._client.statuses():
                 if _is_decided(report):
                     return
+
+
+def result_in_time(pending: concurrent.futures.Future[T], loop: asyncio.AbstractEventLoop, limit: float) -> T:
+    """The result of a coroutine that runs on ``loop``, the loop of another thread.
+
+    Raises:
+        TimeoutError: ``limit`` seconds are over, or the loop has stopped. The coroutine is cancelled.
+    """
+    deadline = time.monotonic() + limit
+    while not pending.done():
+        concurrent.futures.wait([pending], min(max(deadline - time.monotonic(), 0.0), _STEP))
+        if not pending.done() and (time.monotonic() >= deadline or not loop.is_running()):
+            pending.cancel()
+            raise TimeoutError
+    return pending.result()
 
 
 def close_client(client: WrappedClient) -> None:
@@ -103,8 +123,8 @@ def close_client(client: WrappedClient) -> None:
         task.add_done_callback(_CLOSING.discard)
         return
     try:
-        asyncio.run_coroutine_threadsafe(_close(client), loop).result(_CLOSE_LIMIT)
-    except TimeoutError:
+        result_in_time(asyncio.run_coroutine_threadsafe(_close(client), loop), loop, _CLOSE_LIMIT)
+    except (TimeoutError, concurrent.futures.CancelledError):
         logger.warning("closing the client takes longer than %g s; not waiting for its end", _CLOSE_LIMIT)
 
 

@@ -36,6 +36,8 @@ class DaemonThreads(Executor):
         def work() -> None:
             try:
                 result = fn(*args, **kwargs)
+            except StopIteration as error:  # asyncio cannot raise it where a future is awaited
+                future.set_exception(RuntimeError(f"StopIteration: {error}"))
             except BaseException as error:  # noqa: BLE001 -- raised where the result is awaited
                 future.set_exception(error)
             else:
