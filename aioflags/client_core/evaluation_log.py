@@ -38,8 +38,8 @@ class EvaluationLog:
         self._logger.warning("%s: its value is %s; serving the default", printable(key), mismatch)
 
     def server_failed(self, key: str, kind: ErrorKind, message: str | None) -> None:
-        """Logs, once a flag and cause, why a server gave no value. Its message may contain anything, so it is cut."""
-        if self._once[kind]((key, message)):
+        """Logs, once a flag and kind of error, why a server gave no value. Its message may contain anything, so it is cut."""
+        if self._once[kind]((key, "server")):  # once a flag: a message may have a time in it
             text = f"{kind.value}: {message}" if message else kind.value
             self._logger.warning("%s: the server gave no value (%s); serving the default", printable(key), printable(text))
 
@@ -66,7 +66,7 @@ class EvaluationLog:
                 self._logger.log(logging.WARNING if hint else logging.INFO, "%s: unknown flag; serving the default%s", shown, hint)
             case ErrorKind.PROVIDER_FATAL:
                 self._logger.warning("%s: the service refused this client for good; serving the default", shown)
-            case ErrorKind.INVALID_CONTEXT | ErrorKind.TARGETING_KEY_MISSING | ErrorKind.GENERAL:
+            case ErrorKind.INVALID_CONTEXT | ErrorKind.TARGETING_KEY_MISSING:
                 text = message or kind.value
                 self._logger.warning("%s: %s; serving the default", shown, printable(text))
             case _:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["RemoteAnswers", "RemoteEvaluation"]
 
 _GENERAL: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.GENERAL)
+_REFUSALS: Final = (ErrorKind.PROVIDER_NOT_READY, ErrorKind.PROVIDER_FATAL)
+"""Errors of a client that did not ask the server."""
 _NOT_CACHED: Final = "the value is not in the cache and this call cannot wait for the server: use the methods that are awaited"
 
 
@@ -50,11 +52,19 @@ class RemoteAnswers:
         remote: Asks the server.
         refusal: Why the server is not asked, by the status of this moment; ``None`` if it is.
         log: Where it is logged why a default is served.
+        check_loop: Raises :class:`LifecycleError` on another event loop than the client's.
     """
 
-    def __init__(self, remote: RemoteEvaluation, refusal: Callable[[], ErrorKind | None], log: EvaluationLog) -> None:
+    def __init__(
+        self,
+        remote: RemoteEvaluation,
+        refusal: Callable[[], ErrorKind | None],
+        log: EvaluationLog,
+        check_loop: Callable[[], None],
+    ) -> None:
         self.remote: RemoteEvaluation = remote
         self.refusal: Callable[[], ErrorKind | None] = refusal
+        self.check_loop: Callable[[], None] = check_loop
         self._log = log
         self.may_wait: bool = True
 
@@ -69,6 +79,7 @@ class RemoteAnswers:
         """The answer of the cache, otherwise of the server."""
         detail = self._at_once(question)
         if detail is None:
+            self.check_loop()
             detail = await self.remote.resolve(question.key, question.context, question.default, _expected(question))
         return self._logged(question, detail)
 
@@ -80,7 +91,12 @@ class RemoteAnswers:
         return self.remote.cached(question.key, _expected(question))
 
     def _logged(self, question: Question, detail: EvaluationDetail[Any]) -> EvaluationDetail[Any]:
-        if (error := detail.reason.error_kind) is not None:
+        error = detail.reason.error_kind
+        if error is None:
+            return detail
+        if error in _REFUSALS:
+            self._log.default_served(question.key, question.context, error)
+        else:
             self._log.server_failed(question.key, error, detail.error_message)
         return detail
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
+from aioflags.model.nesting import SCALARS
+from aioflags.model.values import fresh
 from aioflags.runtime.fork import Lock
 
 __all__ = ["AnswerCache"]
@@ -42,9 +44,11 @@ class AnswerCache:
         """The answer, with the reason ``CACHED``."""
         with self._lock:
             answer = self._answers.get((key, expected))
-            if answer is not None:
-                self._answers.move_to_end((key, expected))
-            return answer
+            if answer is None:
+                return None
+            self._answers.move_to_end((key, expected))
+        # The caller may change an array or object.
+        return answer if answer.value.__class__ in SCALARS else replace(answer, value=fresh(answer.value))
 
     def put(self, key: str, expected: type, answer: EvaluationDetail[Any], generation: int) -> None:
         """Keep an answer whose reason is ``STATIC``, unless something changed since ``generation``: it may be older than that."""
@@ -55,7 +59,7 @@ class AnswerCache:
             if generation != self._generation:
                 return
             self._answers.pop((key, expected), None)
-            self._answers[key, expected] = replace(answer, reason=_CACHED)
+            self._answers[key, expected] = replace(answer, value=fresh(answer.value), reason=_CACHED)
             if len(self._answers) > self._size:
                 self._answers.popitem(last=False)
 

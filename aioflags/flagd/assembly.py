@@ -57,8 +57,6 @@ def assemble(config: FlagdConfig, mode: Mode, first_data: ChangeSet | None = Non
     log = EvaluationLog(logger)
     hooks_after = DeferredHooks(logger)
     hooks = HookRunner(config.hooks, hooks_after, logger)
-    answers = None if mode.remote is None else RemoteAnswers(mode.remote, lambda: _REFUSALS.get(cell.newest.status), log)
-    evaluator = Evaluator(cell, hooks, DataAnswers(DISABLED_RECORDER, log), log, answers)
     lifecycle = Lifecycle(
         cell,
         _FlagdWorkload(config, mode, cell),
@@ -68,6 +66,10 @@ def assemble(config: FlagdConfig, mode: Mode, first_data: ChangeSet | None = Non
         logger=logger,
         restartable=True,
     )
+    answers = None
+    if mode.remote is not None:
+        answers = RemoteAnswers(mode.remote, lambda: _REFUSALS.get(cell.newest.status), log, lifecycle.check_loop)
+    evaluator = Evaluator(cell, hooks, DataAnswers(DISABLED_RECORDER, log), log, answers)
     core = Core(
         holder=holder,
         flag_tracker=flag_tracker,

@@ -12,9 +12,12 @@ from aioflags.errors import ConfigError
 from aioflags.flagd.config import FlagdConfig
 from aioflags.model.change import ChangeSet
 from aioflags.model.context import Context
+from aioflags.model.explanation import Explanation
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
+    from aioflags.client_core.remote import RemoteAnswers
+    from aioflags.evaluation.snapshot import Snapshot
     from aioflags.flagd.modes import Mode
 
 __all__ = ["FlagdClient"]
@@ -86,6 +89,11 @@ class FlagdClient(BaseClient):
     # -- evaluations that a server makes
 
     @property
+    def is_initialized(self) -> bool:
+        """Whether evaluations have data, or can ask the server. Stays true through outages; with data also after closing."""
+        return super().is_initialized if self._remote is None else self._remote.refusal() is None
+
+    @property
     def is_remote(self) -> bool:
         """Whether the server evaluates, so that calls that are not awaited know only what the cache has."""
         return self._remote is not None
@@ -98,9 +106,23 @@ class FlagdClient(BaseClient):
         if self._remote is None:
             return await super().flags(context)
         context = self._evaluator.context(context)
-        refusal = self._remote.refusal()
-        all_flags = self._holder.snapshot.refused(refusal) if refusal else await self._remote.remote.resolve_all(context)
-        return Flags(self._evaluator, all_flags, context)
+        return Flags(self._evaluator, await self._all_flags(self._remote, context), context)
+
+    async def explain(self, key: str, context: Context | None = None) -> Explanation:
+        """Explains step by step why flag ``key`` has its value for ``context``, with the age and origin of the data.
+
+        If the server evaluates, it is asked, and its reason is the explanation. See :meth:`Client.explain`.
+        """
+        if self._remote is None:
+            return await super().explain(key, context)
+        context = self._evaluator.context(context)
+        return self._evaluator.explain(await self._all_flags(self._remote, context), key, context, None)
+
+    async def _all_flags(self, answers: RemoteAnswers, context: Context | None) -> Snapshot:
+        """The server's answers for all flags."""
+        answers.check_loop()
+        refusal = answers.refusal()
+        return self._holder.snapshot.refused(refusal) if refusal else await answers.remote.resolve_all(context)
 
     def flags_nowait(self, context: Context | None = None) -> Flags:
         """:meth:`flags` as a plain call, from any thread.

@@ -19,7 +19,7 @@ from aioflags.flagd.environment import Variables
 from aioflags.flagd.options import OPTIONS, port_of
 from aioflags.hooks.hook import Hook
 from aioflags.model.context import Context
-from aioflags.model.defaults import CLOSE_TIMEOUT, MAX_RESPONSE_BYTES
+from aioflags.model.defaults import CLOSE_TIMEOUT
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import address, positive, require, require_items, set_all
@@ -38,10 +38,6 @@ _NOT_GIVEN: Final[Any] = None
 """The environment variable of the option decides, then the default. ``options.py`` has both."""
 _OFREP_PORT: Final = 8016
 _PREFIXES: Final = ("FLAGD_", "OFREP_")
-
-
-def _identity(sync_context: Mapping[str, Any]) -> Mapping[str, Any]:
-    return sync_context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,17 +110,17 @@ class FlagdConfig:
     max_cache_size: int = _NOT_GIVEN
     offline_flag_source_path: str | None = _NOT_GIVEN
     offline_poll_interval: float = _NOT_GIVEN
-    context_enricher: ContextEnricher = _identity
+    context_enricher: ContextEnricher = _NOT_GIVEN
     fatal_status_codes: Sequence[str] = _NOT_GIVEN
-    fatal_codes_scope: FatalCodesScope = "first-connection"
-    sync_metadata: SyncMetadata = "stream"
-    fractional_version: Literal[2, 3] = 3
-    max_message_bytes: int = MAX_RESPONSE_BYTES
+    fatal_codes_scope: FatalCodesScope = _NOT_GIVEN
+    sync_metadata: SyncMetadata = _NOT_GIVEN
+    fractional_version: Literal[2, 3] = _NOT_GIVEN
+    max_message_bytes: int = _NOT_GIVEN
     interceptors: Sequence[ClientInterceptor] = field(default=(), repr=False)
     ofrep_base_url: str = _NOT_GIVEN
     ofrep_headers: OfrepHeaders = field(default=_NOT_GIVEN, repr=False)
     ofrep_timeout: float = _NOT_GIVEN
-    ofrep_poll_interval: float = 0.0
+    ofrep_poll_interval: float = _NOT_GIVEN
     ofrep_context: Context | None = None
     http: Http = field(default_factory=Http)
     hooks: Sequence[Hook] = ()

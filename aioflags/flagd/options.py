@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.flagd.environment import Variables
+from aioflags.model.defaults import MAX_RESPONSE_BYTES
 from aioflags.protocol.requests import header_text
 from aioflags.runtime.validation import TEXT, require, require_items
 
@@ -126,6 +127,11 @@ def _headers(name: str, value: object) -> object:
     return MappingProxyType(dict(headers))
 
 
+def unchanged(sync_context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The default of ``context_enricher``."""
+    return sync_context
+
+
 OPTIONS: Final = (
     Option("resolver", "rpc", _one_of("rpc", "in-process", "file", "ofrep"), lambda v: v.word("FLAGD_RESOLVER"), "FLAGD_RESOLVER"),
     Option("host", "localhost", _text, lambda v: v.text("FLAGD_HOST")),
@@ -158,12 +164,12 @@ OPTIONS: Final = (
     Option("max_cache_size", 1000, _count(0), lambda v: v.whole("FLAGD_MAX_CACHE_SIZE"), "FLAGD_MAX_CACHE_SIZE"),
     Option("offline_flag_source_path", None, _text, lambda v: v.text("FLAGD_OFFLINE_FLAG_SOURCE_PATH")),
     Option("offline_poll_interval", 5.0, _interval, lambda v: v.seconds("FLAGD_OFFLINE_POLL_MS"), "FLAGD_OFFLINE_POLL_MS"),
-    Option("context_enricher", None, _function),
+    Option("context_enricher", unchanged, _function),
     Option("fatal_status_codes", (), _codes, lambda v: v.words("FLAGD_FATAL_STATUS_CODES")),
-    Option("fatal_codes_scope", None, _one_of("first-connection", "always")),
-    Option("sync_metadata", None, _one_of("stream", "rpc", "off")),
-    Option("fractional_version", None, _one_of(2, 3)),
-    Option("max_message_bytes", None, _count(1)),
+    Option("fatal_codes_scope", "first-connection", _one_of("first-connection", "always")),
+    Option("sync_metadata", "stream", _one_of("stream", "rpc", "off")),
+    Option("fractional_version", 3, _one_of(2, 3)),
+    Option("max_message_bytes", MAX_RESPONSE_BYTES, _count(1)),
     Option("ofrep_headers", MappingProxyType(dict[str, str]()), _headers, lambda v: v.headers("OFREP_HEADERS"), "OFREP_HEADERS"),
     Option("ofrep_timeout", 10.0, _interval, lambda v: v.seconds("OFREP_TIMEOUT_MS"), "OFREP_TIMEOUT_MS"),
     Option("ofrep_poll_interval", 0.0, _duration),

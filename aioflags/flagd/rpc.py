@@ -9,6 +9,8 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
 from aioflags.evaluation.flagd.context_data import data_of
 from aioflags.evaluation.resolved import RESOLVED
 from aioflags.evaluation.snapshot import Snapshot
@@ -96,7 +98,7 @@ class RpcEvaluation:
         """The server's answer, or ``default`` with the reason why there is none."""
         generation = self._cache.generation
         kind = _KINDS.get(expected)
-        if kind is None:
+        if kind is None:  # any type: only the answer for all flags says which type a flag has
             snapshot = await self.resolve_all(context)
         else:
             snapshot = _snapshot([await self._resolved(kind, key, context)])
@@ -169,6 +171,12 @@ class _Failure(NamedTuple):
 
 
 def _flag(key: str, value: ServerValue, of_set: FlagMetadata = NO_METADATA) -> ResolvedFlag:
+    if value.reason == ReasonKind.ERROR:
+        # In the answer for all flags a flag that failed has a false value, and no code.
+        message = "flagd could not evaluate the flag"
+        return msgspec.structs.replace(
+            _failed(key, _Failure(ErrorKind.GENERAL, message)), metadata=_metadata(value.metadata, of_set)
+        )
     return ResolvedFlag(
         key=key,
         value=value.value,

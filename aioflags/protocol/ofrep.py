@@ -180,13 +180,19 @@ def _resolved(key: str, entry: _Entry, inherited: FlagMetadata) -> ResolvedFlag:
             error=_error_kind(entry.errorCode),
             error_message=_text(entry.errorDetails),
         )
+    reason = _reason(entry.reason)
+    if reason == ReasonKind.ERROR:
+        message = "the service could not evaluate the flag"
+        return ResolvedFlag(
+            key=key, has_value=False, reason=reason, metadata=metadata, error=ErrorKind.GENERAL, error_message=message
+        )
     has_value = not isinstance(entry.value, UnsetType)
     return ResolvedFlag(
         key=key,
         value=entry.value if has_value else None,
         has_value=has_value,
         variant=entry.variant if has_value and isinstance(entry.variant, str) and entry.variant else None,
-        reason=_reason(entry.reason),
+        reason=reason,
         metadata=metadata,
     )
 

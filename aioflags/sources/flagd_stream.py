@@ -92,11 +92,16 @@ class FlagdStreamSource(ABC):
         self._was_good = False
         self._reasons.clear()
         async with AsyncExitStack() as stack:
-            try:
-                calls = await stack.enter_async_context(self._options.channel.opened())
-            except (ConfigError, RpcFailed) as error:
-                yield _update(SourceState.OFF, error=_fatal(unexpected(error)))
-                return
+            calls: FlagdCalls | None = None
+            while calls is None:
+                try:
+                    calls = await stack.enter_async_context(self._options.channel.opened())
+                except ConfigError as error:
+                    yield _update(SourceState.OFF, error=_fatal(unexpected(error)))
+                    return
+                except RpcFailed as error:  # a disk that does not answer now
+                    yield _update(SourceState.INTERRUPTED, error=unexpected(error))
+                    await self._sleep(max(self._options.pause, _SHORTEST_PAUSE))
             while True:
                 async with aclosing(self._connection(calls)) as updates:
                     async for update in updates:

@@ -140,7 +140,7 @@ class OfrepBulkSource:
             return streams.take() or _CONDITIONAL
         # Also without polls: otherwise the client would never get its flags, or what an event announced.
         delay = self._backoff.after(0.0, chance=self._random())
-        await anyio.sleep(max(min(delay, until_poll), outcome.retry_after))
+        await anyio.sleep(max(min(delay, max(until_poll, _MIN_INTERVAL)), outcome.retry_after))
         newer = streams.take()
         # A request without a condition has to succeed once.
         return newer if newer is not None and request.is_conditional else request

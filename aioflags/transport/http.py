@@ -74,7 +74,8 @@ class HttpTransport:
         self._connections: HttpxConnections | None = None
 
     async def __aenter__(self) -> HttpTransport:
-        self._lock = anyio.Lock()
+        # Those of the parent after a fork are still there.
+        self._lock, self._connections = anyio.Lock(), None
         return self
 
     async def __aexit__(self, *_: object) -> None:

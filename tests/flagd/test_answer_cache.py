@@ -5,6 +5,8 @@ Source: ``flagd.md`` 7.2.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from aioflags.flagd.answer_cache import AnswerCache
@@ -12,7 +14,7 @@ from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKin
 from aioflags.model.metadata import FlagMetadata
 
 
-def answer(value: object = True, kind: ReasonKind | str = ReasonKind.STATIC) -> EvaluationDetail[object]:
+def answer(value: Any = True, kind: ReasonKind | str = ReasonKind.STATIC) -> EvaluationDetail[Any]:
     """An answer of a server."""
     return EvaluationDetail(value, None, Reason(kind=kind), "on", FlagMetadata({"a": 1}))
 
@@ -34,6 +36,17 @@ def kept(made: AnswerCache, *keys: str) -> list[str]:
 def test_a_hit_differs_only_in_its_reason() -> None:
     hit = cache("a").get("a", bool)
     assert hit == EvaluationDetail(True, None, Reason(kind=ReasonKind.CACHED), "on", FlagMetadata({"a": 1}))
+
+
+def test_a_caller_that_changes_an_object_changes_no_other_answer() -> None:
+    made, value = cache(), {"list": [1]}
+    made.put("a", dict, answer(value), made.generation)
+    value["list"].append(2)
+    for _ in range(2):
+        hit = made.get("a", dict)
+        assert hit is not None
+        assert hit.value == {"list": [1]}
+        hit.value["list"].append(3)
 
 
 @pytest.mark.holds("FL-63")

@@ -345,6 +345,17 @@ async def test_all_flags_are_resolved(line: Line, key: str, default: object, res
     assert (shape(detail), dict(detail.metadata)) == (result, metadata)
 
 
+async def test_a_flag_that_flagd_could_not_evaluate_has_no_value_among_all_flags(line: Line) -> None:
+    failed = v1.AnyFlag(reason="ERROR", bool_value=False)
+    line.answer("ResolveAll", v1.ResolveAllResponse(flags={"failed": failed}), version=1)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        snapshot = await remote.resolve_all(ANN)
+    detail = snapshot.evaluate("failed", ANN, True).detail
+    assert (shape(detail), detail.is_default) == ((True, "GENERAL", None), True)
+
+
 async def test_a_flag_of_any_type_is_taken_from_all_flags(line: Line) -> None:
     line.answer("ResolveAll", ALL, version=1)
     await line.start()

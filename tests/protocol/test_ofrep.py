@@ -122,6 +122,11 @@ def test_without_a_value_callers_get_their_default_with_the_reason_of_the_server
     assert flag.metadata == {"team": "web"}
 
 
+def test_a_value_with_the_reason_error_is_not_a_value() -> None:
+    flag = read(200, {"key": "f", "reason": "ERROR", "value": False})
+    assert (flag.has_value, flag.error) == (False, ErrorKind.GENERAL)
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b"null", b"\xff", b'"x"', b'{"value": ' + b"[" * 999 + b"]" * 999 + b"}"],

@@ -100,7 +100,7 @@ def _default(flag: FlagdFlag, reason: Reason) -> Answer:
 
 def _unknown(flag: FlagdFlag, name: str) -> Answer:
     message = f"the targeting rule chose the variant {name[:_SHOWN]!r}, which does not exist"
-    problem = f"has a rule that chose the variant {name[:_SHOWN]!r}, which does not exist"
+    problem = "has a rule that chose a variant which does not exist"  # the name may come from the context: it is not logged
     return error_answer(ErrorKind.GENERAL, message, flag.metadata, problem=problem)
 
 

@@ -280,7 +280,7 @@ def test_a_rule_that_chooses_an_unknown_variant_is_logged_once(caplog: pytest.Lo
     for _ in range(2):
         detail = snapshot.evaluate("f", Context("k"), True).detail
         assert detail.error_message == "the targeting rule chose the variant 'zzz', which does not exist"
-    assert caplog.messages == ["flag f has a rule that chose the variant 'zzz', which does not exist"]
+    assert caplog.messages == ["flag f has a rule that chose a variant which does not exist"]
 
 
 def test_static_and_targeted_answers_are_made_when_the_flag_is_compiled() -> None:
