@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import typing
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -267,3 +268,13 @@ def test_the_wrong_type_of_an_option_is_a_type_error_too() -> None:
 
 def test_the_type_hints_can_be_read() -> None:
     assert typing.get_type_hints(FlagdConfig)["deadline"] is float
+
+
+_NOT_NONE = {"http", "hooks", "logger", "interceptors", "close_timeout", "environment"}
+"""Options that do not allow ``None``."""
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(FlagdConfig) if field.name not in _NOT_NONE])
+def test_none_means_that_an_option_is_not_given(name: str) -> None:
+    given: dict[str, Any] = {"environment": {}, name: None}
+    assert FlagdConfig(**given) == FlagdConfig(environment={})
