@@ -1,6 +1,7 @@
 """A FastAPI service that asks OpenFeature, with flags from flagd.
 
-Run it in this folder, against flagd or against the development server, which needs no Docker (docs/how-to/flagd.md)::
+Run it in this folder, against flagd or against the development server, which needs no Docker. docs/how-to/flagd.md has a
+``flags.json``::
 
     aioflags serve flags.json --flagd
     uvicorn flagd_fastapi_app:app
