@@ -166,8 +166,8 @@ class _SyncService(_Service):
             version = self._state.version
             current = self._text(request, context), self._flagd().static_context
             if current != sent:
-                yield self._sync_response(*current)
                 call.record_sent("flags")
+                yield self._sync_response(*current)
                 sent = current
             await self._next_edit(version)
 
@@ -270,8 +270,8 @@ class _EvaluationService(_Service):
     async def _event_messages(self, selector: str | None, call: CallFaults) -> AsyncGenerator[Any, None]:
         changes = ServedChanges(self._state, selector)
         version = self._state.version
-        yield self._event("provider_ready")
         call.record_sent("provider_ready")
+        yield self._event("provider_ready")
         while not self._closing.is_set():
             if not await self._next_edit(version, self._options.keep_alive):
                 yield self._event("keep_alive")
@@ -279,8 +279,8 @@ class _EvaluationService(_Service):
             version = self._state.version
             if changed := changes.since_last_call():
                 flags = {key: {"type": what} for key, what in changed.items()}
-                yield self._event("configuration_change", {"flags": flags})
                 call.record_sent("configuration_change")
+                yield self._event("configuration_change", {"flags": flags})
         yield self._event("provider_shutdown")
 
     def _event(self, name: str, data: Mapping[str, Any] | None = None) -> Any:
