@@ -57,7 +57,7 @@ class MigrationMethods(EvaluationMethods, EventMethods):
             self._logger.error("migration %s: nothing is sent: %s", printable(tracker.key), event)
 
     def _stage(self, key: str, default: Stage, detail: EvaluationDetail[Any]) -> EvaluationDetail[Stage]:
-        """The detail with a stage as its value; with ``default`` if the value is none, which is logged once a flag."""
+        """The detail with a stage as its value. Replaces a value that is not a stage by ``default``, and logs that once a flag."""
         stage = as_stage(detail, default)
         if stage.reason.error_kind is ErrorKind.WRONG_TYPE and self._once_per_flag((key, Stage)):
             stages = ", ".join(Stage)

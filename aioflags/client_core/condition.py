@@ -70,7 +70,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a client.
 
     ``revives``: sources that are ``OFF`` can start again at any time, as on a mobile client. ``grace``: how many seconds an outage
-    may last before it is an error; ``None``: there is no limit. ``outages`` counts the outages. ``calls`` has the numbers of the
+    may last before it is an error; ``None``: without limit. ``outages`` counts the outages. ``calls`` has the numbers of the
     reconciling calls that run, and ``newest_call`` is the one that started last.
     """
 

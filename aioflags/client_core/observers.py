@@ -47,7 +47,7 @@ class Observers:
         self.status: StatusView = status
         self.log: logging.Logger = log
         self._sinks: dict[int, Callable[[], _EventSink | None]] = {}
-        """Those that get events. Iterators are held weakly: events do not pile up in one that is no longer used."""
+        """What gets events. References to iterators are weak, so that events do not pile up in an iterator that nobody uses."""
         self._handlers: dict[int, HandlerTask[Any]] = {}
         self._group: TaskGroup | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

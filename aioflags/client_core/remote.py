@@ -33,11 +33,11 @@ class RemoteEvaluation(Protocol):
         ...
 
     async def resolve(self, key: str, context: Context | None, default: Any, expected: type) -> EvaluationDetail[Any]:
-        """The server's answer, or ``default`` with the reason why there is none."""
+        """The server's answer; if the server gives none, ``default`` with the reason."""
         ...
 
     async def resolve_all(self, context: Context | None) -> Snapshot:
-        """The server's answers for all flags. If there are none, a snapshot whose evaluations give the reason."""
+        """The server's answers for all flags. If the call fails, a snapshot whose evaluations give the reason."""
         ...
 
     def invalidate(self, keys: Collection[str] | None) -> None:
