@@ -72,11 +72,6 @@ class FlagTracker:
         """Whether there are followers."""
         return bool(self._followers)
 
-    def publish(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> None:
-        """Notifies the followers of the flags that ``change_set`` affects. Costs nothing without followers."""
-        if self.is_followed and (keys := self.changed_keys(old, new, change_set)):
-            self.notify(keys, new)
-
     def changed_keys(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> frozenset[str] | None:
         """The keys of the flags that changed when ``change_set`` made ``new`` of ``old``; ``None`` after an internal error."""
         try:

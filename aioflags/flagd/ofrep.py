@@ -6,16 +6,13 @@ Source: ``flagd.md`` 9.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection
+from typing import Any, Final
 
-from aioflags.evaluation.flagd.context_data import data_of
-from aioflags.evaluation.resolved import RESOLVED
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.flagd.server_answers import FailedEvaluation, attributes_of, failed_flag, refused_snapshot, snapshot_of
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
-from aioflags.model.metadata import NO_METADATA, FlagMetadata
+from aioflags.model.detail import ErrorKind, EvaluationDetail
 from aioflags.model.resolved import ResolvedFlag
 from aioflags.protocol.ofrep import flag_url, read_flag, request_body
 from aioflags.protocol.ofrep_bulk import flags_url, read_failure, read_flags
@@ -28,9 +25,6 @@ from aioflags.transport.responses import RequestFailed
 __all__ = ["OfrepEvaluation"]
 
 _GENERAL: Final = ErrorKind.GENERAL
-_NO_CONTEXT: Final = Context.keyless()
-_NO_STATIC_CONTEXT: Final[Mapping[str, Any]] = {}
-"""The server adds its own."""
 
 
 class OfrepEvaluation:
@@ -53,59 +47,41 @@ class OfrepEvaluation:
 
     async def resolve(self, key: str, context: Context | None, default: Any, expected: type) -> EvaluationDetail[Any]:
         """The server's answer, or ``default`` with the reason why the server gave none."""
-        snapshot = _snapshot([await self._resolved(key, context)])
+        snapshot = snapshot_of([await self._resolved(key, context)])
         return snapshot.evaluate(key, context, default, wanted=expected).detail
 
     async def resolve_all(self, context: Context | None) -> Snapshot:
         """The server's answers for all flags. After a failure, a snapshot whose evaluations give the reason."""
         reply = await self._post(flags_url(self._base_url), context)
-        if isinstance(reply, _Failure):
+        if isinstance(reply, FailedEvaluation):
             return self._refused(reply)
         if reply.status != 200:
-            return self._refused(_Failure(*read_failure(reply.status, reply.body)))
+            return self._refused(FailedEvaluation(*read_failure(reply.status, reply.body)))
         answer = await run_cooperatively(read_flags(reply.body, self._base_url))
         if isinstance(answer, str):
-            return self._refused(_Failure(ErrorKind.PARSE_ERROR, answer))
-        return _snapshot(answer.flags, answer.metadata)
+            return self._refused(FailedEvaluation(ErrorKind.PARSE_ERROR, answer))
+        return snapshot_of(answer.flags, answer.metadata)
 
     async def _resolved(self, key: str, context: Context | None) -> ResolvedFlag:
         url = flag_url(self._base_url, key)
         if url is None:
-            return _failed(key, _Failure(ErrorKind.FLAG_NOT_FOUND, "no flag can have this key"))
+            return failed_flag(key, FailedEvaluation(ErrorKind.FLAG_NOT_FOUND, "no flag can have this key"))
         reply = await self._post(url, context)
-        return _failed(key, reply) if isinstance(reply, _Failure) else read_flag(key, reply.status, reply.body)
+        return failed_flag(key, reply) if isinstance(reply, FailedEvaluation) else read_flag(key, reply.status, reply.body)
 
-    async def _post(self, url: str, context: Context | None) -> OfrepReply | _Failure:
+    async def _post(self, url: str, context: Context | None) -> OfrepReply | FailedEvaluation:
         try:
-            body = request_body(data_of(_NO_CONTEXT if context is None else context, _NO_STATIC_CONTEXT))
+            body = request_body(attributes_of(context))
         except ValueError as error:
-            return _Failure(ErrorKind.INVALID_CONTEXT, printable(error))
+            return FailedEvaluation(ErrorKind.INVALID_CONTEXT, printable(error))
         try:
             return await self._requests.post(url, body)
         except RequestFailed as failed:
-            return _Failure(_GENERAL, str(failed.error))
+            return FailedEvaluation(_GENERAL, str(failed.error))
         except Exception as error:  # a bug in aioflags: the caller gets the default
             self._logger.exception("OFREP: a request failed")
-            return _Failure(_GENERAL, describe_error(error))
+            return FailedEvaluation(_GENERAL, describe_error(error))
 
-    def _refused(self, failure: _Failure) -> Snapshot:
+    def _refused(self, failure: FailedEvaluation) -> Snapshot:
         self._logger.warning("OFREP: no answers for all flags: %s", failure.message)
-        return Snapshot.empty(dialect=RESOLVED).refused(failure.kind)
-
-
-class _Failure(NamedTuple):
-    """Why the server gave no answer."""
-
-    kind: ErrorKind
-    message: str
-
-
-def _failed(key: str, failure: _Failure) -> ResolvedFlag:
-    return ResolvedFlag(key=key, has_value=False, reason=ReasonKind.ERROR, error=failure.kind, error_message=failure.message)
-
-
-def _snapshot(flags: Iterable[ResolvedFlag], metadata: FlagMetadata = NO_METADATA) -> Snapshot:
-    """The flags as data, so that types are checked and results are made where this is done for all flags."""
-    changes = tuple(Change(ObjectKind.FLAG, flag.key, flag.version, flag) for flag in flags)
-    change_set = ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False, metadata=metadata)
-    return Snapshot.empty(dialect=RESOLVED).apply(change_set)
+        return refused_snapshot(failure)

@@ -25,6 +25,14 @@ class FlagMetadata(Mapping[str, MetadataValue]):
         self.values_of_its_own: dict[str, MetadataValue] = dict(values)
         self.base: FlagMetadata | None = base
 
+    @classmethod
+    def usable(cls, values: Mapping[str, object], base: FlagMetadata | None = None) -> FlagMetadata:
+        """Those of ``values`` that are strings, booleans or numbers, which are all that metadata can have."""
+        usable = {name: value for name, value in values.items() if isinstance(value, (str, bool, int, float))}
+        if base is None or not base:
+            return cls(usable)
+        return cls(usable, base) if usable else base
+
     def __getitem__(self, name: str) -> MetadataValue:
         if self.base is None or name in self.values_of_its_own:
             return self.values_of_its_own[name]

@@ -5,14 +5,35 @@ Source: ``flagd.md`` 7.1 and 9.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
 from aioflags.model.detail import ErrorKind, ReasonKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
+from aioflags.runtime.logs import printable
 
-__all__ = ["ResolvedFlag"]
+__all__ = ["ResolvedFlag", "read_reason"]
+
+_UNKNOWN: Final = "UNKNOWN"
+_REASONS: Final[Mapping[str, ReasonKind]] = {
+    kind.value: kind
+    for kind in (
+        ReasonKind.STATIC,
+        ReasonKind.TARGETING_MATCH,
+        ReasonKind.SPLIT,
+        ReasonKind.DEFAULT,
+        ReasonKind.DISABLED,
+        ReasonKind.CACHED,
+    )
+}
+"""OpenFeature's words. LaunchDarkly's mean something else, so a server that sends one of them sends a word without a meaning."""
+
+
+def read_reason(text: str | None) -> ReasonKind | str:
+    """The reason that a server sends: a word of OpenFeature, another word, which is cut, or ``UNKNOWN`` without a word."""
+    return _REASONS.get(text or "", printable(text or "") or _UNKNOWN)
 
 
 class ResolvedFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):

@@ -5,10 +5,11 @@ In JSON a boolean is not a number, although ``True == 1`` in Python. 1 and 1.0 a
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
-__all__ = ["JsonValue", "fresh", "is_array", "is_number", "is_small", "plain_text", "same_json", "type_name"]
+__all__ = ["JsonValue", "fresh", "is_array", "is_number", "is_small", "plain_text", "same_json", "type_name", "utc_text"]
 
 JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
 """A value that ``json.loads`` returns."""
@@ -115,3 +116,13 @@ def type_name(value: object) -> str:
     if is_array(value):
         return "array"
     return "object" if isinstance(value, Mapping) else type(value).__name__
+
+
+def utc_text(moment: dt.datetime) -> str:
+    """RFC 3339 in UTC. A time without zone counts as UTC."""
+    if moment.tzinfo is not None:
+        try:
+            moment = moment.astimezone(dt.UTC)
+        except OverflowError:  # in the year 1 or 9999
+            return moment.isoformat()
+    return moment.replace(tzinfo=None).isoformat() + "Z"

@@ -16,9 +16,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from aioflags.model.detail import ErrorKind, ReasonKind
-from aioflags.model.metadata import NO_METADATA, FlagMetadata, MetadataValue
+from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.nesting import check_depth
-from aioflags.model.resolved import ResolvedFlag
+from aioflags.model.resolved import ResolvedFlag, read_reason
 from aioflags.protocol.documents.document import DocumentError, plain_json
 from aioflags.protocol.documents.problems import UNREADABLE, read_problem
 from aioflags.runtime.logs import printable
@@ -37,19 +37,6 @@ __all__ = [
 FLAGS_PATH: Final = "/ofrep/v1/evaluate/flags"
 """The path of evaluations of all flags. The key of a flag follows it."""
 
-_UNKNOWN: Final = "UNKNOWN"
-_REASONS: Final[Mapping[str, ReasonKind]] = {
-    kind.value: kind
-    for kind in (
-        ReasonKind.STATIC,
-        ReasonKind.TARGETING_MATCH,
-        ReasonKind.SPLIT,
-        ReasonKind.DEFAULT,
-        ReasonKind.DISABLED,
-        ReasonKind.CACHED,
-    )
-}
-"""OpenFeature's words. LaunchDarkly's mean something else, so a server that sends one of them sends a word without a meaning."""
 _ERRORS: Final[Mapping[str, ErrorKind]] = {
     kind.value: kind
     for kind in (
@@ -147,9 +134,7 @@ def read_metadata(value: object, inherited: FlagMetadata = NO_METADATA) -> FlagM
     """The metadata in a JSON value, added to ``inherited``. Values that are not strings, booleans or numbers are ignored."""
     if not isinstance(value, dict) or not value:
         return inherited
-    members = cast("dict[str, Any]", value)
-    usable: dict[str, MetadataValue] = {name: item for name, item in members.items() if isinstance(item, (str, bool, int, float))}
-    return FlagMetadata({**inherited, **usable})
+    return FlagMetadata.usable(cast("dict[str, Any]", value), inherited)
 
 
 def status_text(status: int) -> str:
@@ -180,7 +165,7 @@ def _resolved(key: str, entry: _Entry, inherited: FlagMetadata) -> ResolvedFlag:
             error=_error_kind(entry.errorCode),
             error_message=_text(entry.errorDetails),
         )
-    reason = _reason(entry.reason)
+    reason = read_reason(entry.reason if isinstance(entry.reason, str) else None)
     if reason == ReasonKind.ERROR:
         message = "the service could not evaluate the flag"
         return ResolvedFlag(
@@ -204,11 +189,6 @@ def _decode(body: bytes | msgspec.Raw) -> _Entry | str:
         return _ENTRY.decode(body)
     except UNREADABLE as error:
         return f"the service sent an unusable answer: {read_problem(error)}"
-
-
-def _reason(value: object) -> ReasonKind | str:
-    text = _text(value) or _UNKNOWN
-    return _REASONS.get(text, text)
 
 
 def _error_kind(code: object) -> ErrorKind:

@@ -62,8 +62,7 @@ def read_event(event: ServerEvent) -> ChangeSet | None:
     changed.
     """
     if event.type == _READY:
-        scalars = {name: value for name, value in event.data.items() if isinstance(value, (str, bool, int, float))}
-        return ChangeSet(kind=ChangeKind.FULL, persist=False, keys_known=False, metadata=FlagMetadata(scalars))
+        return ChangeSet(kind=ChangeKind.FULL, persist=False, keys_known=False, metadata=FlagMetadata.usable(event.data))
     if event.type != _CHANGE:
         return None
     flags = event.data.get("flags")

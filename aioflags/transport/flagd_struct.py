@@ -12,6 +12,8 @@ from typing import Any, Final, cast
 
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
+from aioflags.model.values import utc_text
+
 __all__ = ["EXACT", "from_struct", "to_struct", "whole"]
 
 EXACT: Final = 2**53
@@ -74,7 +76,7 @@ def _set(target: Value, value: Any, name: str, depth: int) -> bool:
         exact = isinstance(value, float) or -EXACT <= value <= EXACT
         target.number_value = _number(value, name)
     elif isinstance(value, dt.datetime):
-        target.string_value = _rfc3339(value)
+        target.string_value = utc_text(value)
     elif isinstance(value, Mapping):
         # A merge of an empty message: without it an empty object would be no value at all.
         target.struct_value.SetInParent()
@@ -117,13 +119,3 @@ def _number(number: float, name: str) -> float:
     if not math.isfinite(double):
         raise ValueError(f"{name}: {'nan' if double != double else 'the number'} is not a JSON number")  # noqa: PLR0124 -- NaN
     return double
-
-
-def _rfc3339(moment: dt.datetime) -> str:
-    """UTC. A time without zone counts as UTC."""
-    if moment.tzinfo is not None:
-        try:
-            moment = moment.astimezone(dt.UTC)
-        except OverflowError:  # in the year 1 or 9999
-            return moment.isoformat()
-    return moment.replace(tzinfo=None).isoformat() + "Z"

@@ -12,7 +12,7 @@ from typing import Any, Final
 from aioflags.evaluation.jsonlogic.coercion import is_array, is_object
 from aioflags.model.context import Context
 from aioflags.model.nesting import SCALARS, check_value_depth
-from aioflags.model.values import plain_text
+from aioflags.model.values import plain_text, utc_text
 
 __all__ = ["NotJsonError", "context_data", "data_of"]
 
@@ -77,7 +77,7 @@ def _json(value: Any) -> Any:
     if value.__class__ in SCALARS or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, dt.datetime):
-        return _utc(value)
+        return utc_text(value)
     if is_array(value):
         elements = [_json(element) for element in value]
         return elements if _differ(elements, value) else value
@@ -95,13 +95,3 @@ def _name(name: Any) -> str:
 
 def _differ(new: Any, old: Any) -> bool:
     return any(one is not other for one, other in zip(new, old, strict=True))
-
-
-def _utc(moment: dt.datetime) -> str:
-    """RFC 3339 in UTC. A time without zone counts as UTC."""
-    if moment.tzinfo is not None:
-        try:
-            moment = moment.astimezone(dt.UTC)
-        except OverflowError:  # in the year 1 or 9999
-            return moment.isoformat()
-    return moment.replace(tzinfo=None).isoformat() + "Z"

@@ -1,0 +1,55 @@
+"""What the evaluations by a server have in common: failed calls, and the data that the answers become.
+
+Source: ``flagd.md`` 7.1 and 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from aioflags.evaluation.flagd.context_data import data_of
+from aioflags.evaluation.resolved import RESOLVED
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, ReasonKind
+from aioflags.model.metadata import NO_METADATA, FlagMetadata
+from aioflags.model.resolved import ResolvedFlag
+
+__all__ = ["FailedEvaluation", "attributes_of", "failed_flag", "refused_snapshot", "snapshot_of"]
+
+_NO_CONTEXT = Context.keyless()
+_NO_STATIC_CONTEXT: Mapping[str, Any] = {}
+"""The server adds its own."""
+
+
+class FailedEvaluation(NamedTuple):
+    """Why the server gave no answer."""
+
+    kind: ErrorKind
+    message: str
+
+
+def attributes_of(context: Context | None) -> Mapping[str, Any]:
+    """What a server gets of a context, as JSON values. Raises ``ValueError`` if it cannot be represented."""
+    return data_of(_NO_CONTEXT if context is None else context, _NO_STATIC_CONTEXT)
+
+
+def failed_flag(key: str, failure: FailedEvaluation, metadata: FlagMetadata = NO_METADATA) -> ResolvedFlag:
+    """A flag that the server did not evaluate."""
+    return ResolvedFlag(
+        key=key, has_value=False, reason=ReasonKind.ERROR, metadata=metadata, error=failure.kind, error_message=failure.message
+    )
+
+
+def snapshot_of(flags: Iterable[ResolvedFlag], metadata: FlagMetadata = NO_METADATA) -> Snapshot:
+    """The flags as data, so that types are checked and results are made where this is done for all flags."""
+    changes = tuple(Change(ObjectKind.FLAG, flag.key, flag.version, flag) for flag in flags)
+    change_set = ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False, metadata=metadata)
+    return Snapshot.empty(dialect=RESOLVED).apply(change_set)
+
+
+def refused_snapshot(failure: FailedEvaluation) -> Snapshot:
+    """The data after a failed call for all flags: every evaluation has the error."""
+    return Snapshot.empty(dialect=RESOLVED).refused(failure.kind)
