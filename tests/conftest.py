@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import os
 import sys
@@ -62,6 +63,25 @@ def _nothing_blocks() -> Iterator[None]:
         # For every command of a transaction in a cluster redis-py waits for a separate thread.
         alarm.functions["threading.Lock.acquire"].can_block_in("redis/asyncio/cluster.py", {"execute_command"})
         yield
+
+
+@pytest.fixture(scope="session")
+def _collected_once() -> None:
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _own_garbage_only(request: pytest.FixtureRequest) -> Iterator[None]:
+    """While a test measures time, the collector passes over the objects of that test alone. A pass over those of the whole run,
+    with 16,000 tests collected, takes half a second.
+    """
+    if request.node.get_closest_marker("speed") is None:
+        yield
+        return
+    request.getfixturevalue("_collected_once")
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def pytest_report_header() -> str | None:
