@@ -62,6 +62,8 @@ def _nothing_blocks() -> Iterator[None]:
         alarm.functions["threading.Lock.acquire"].can_block_in("coverage/collector.py", {"lock_data"})
         # For every command of a transaction in a cluster redis-py waits for a separate thread.
         alarm.functions["threading.Lock.acquire"].can_block_in("redis/asyncio/cluster.py", {"execute_command"})
+        # Before a fork, gRPC's thread has to end: a child of a process with that thread is aborted.
+        alarm.functions["threading.Lock.acquire"].can_block_in("aioflags/transport/grpc_process.py", {"release"})
         yield
 
 

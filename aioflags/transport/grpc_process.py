@@ -7,6 +7,7 @@ thread ran in the parent; if a channel of the parent is open during the fork, gR
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from typing import Final
@@ -31,11 +32,12 @@ class _Keeper:
 
     def release(self) -> None:
         with self._lock:
-            if self._is_keeping:
-                self._is_keeping = False
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ResourceWarning)
-                    grpc.aio.shutdown_grpc_aio()
+            was_keeping, self._is_keeping = self._is_keeping, False
+        if was_keeping:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                grpc.aio.shutdown_grpc_aio()
+                gc.collect()  # gRPC leaves its sockets open in a cycle; collected later, they would be reported as unclosed
 
 
 _KEEPER: Final = _Keeper()

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +29,7 @@ from aioflags.devserver.flagd.services import ServiceOptions, evaluation_service
 from aioflags.devserver.protocol.endpoints import GRPC_ENDPOINTS, Endpoint
 from aioflags.devserver.serve import LOOPBACK
 from aioflags.devserver.state import ServerState
+from aioflags.transport.grpc_process import keep_grpc_running
 
 __all__ = ["EVALUATION_PORT", "OFREP_PORT", "SYNC_PORT", "RunningFlagd", "serve_flagd"]
 
@@ -96,7 +96,7 @@ async def serve_flagd(
     Raises:
         OSError: an address cannot be used.
     """
-    _keep_grpc_running()
+    keep_grpc_running()
     closing = asyncio.Event()
     relays: list[Relay] = []
     async with AsyncExitStack() as stack:
@@ -129,12 +129,6 @@ async def serve_flagd(
 
         stack.push_async_callback(end_streams)
         yield RunningFlagd(host, bound, bound_sync, socket_path, relays, stack)
-
-
-@cache
-def _keep_grpc_running() -> None:
-    """Keep gRPC's thread for the rest of the process. Otherwise the end of the last server or channel blocks the event loop."""
-    grpc.aio.init_grpc_aio()
 
 
 class _Port:
