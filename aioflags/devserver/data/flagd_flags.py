@@ -5,6 +5,7 @@ Source: ``flagd.md`` 2.4.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,9 +16,13 @@ import msgspec
 from aioflags.devserver.data.flagd_document import FlagdDocument, wire_flags
 from aioflags.devserver.data.objects import not_found_message
 from aioflags.errors import ConfigError
+from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.jsonlogic.coercion import is_object
+from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ObjectKind
 from aioflags.model.values import same_json
+from aioflags.protocol.flagd import read_flag_set
+from aioflags.runtime.cooperative import run_at_once
 from aioflags.runtime.logs import printable
 
 __all__ = ["FlagdFlags", "FlagdSelector", "FlagdView", "read_selector"]
@@ -25,6 +30,7 @@ __all__ = ["FlagdFlags", "FlagdSelector", "FlagdView", "read_selector"]
 _SOURCE: Final = "source"
 _FLAG_SET: Final = "flagSetId"
 _MAX_VIEWS: Final = 100
+_SILENT: Final = logging.Logger("flagd", logging.CRITICAL + 1)  # noqa: LOG001 -- mistakes in flags are the warnings of their file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,12 @@ class FlagdSelector:
             return (metadata.get(_FLAG_SET, "") if is_object(metadata) else "") == self.flag_set
         return True
 
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The selector as metadata, which flagd sends beside the selected flags."""
+        stated = {_SOURCE: self.source, _FLAG_SET: self.flag_set}
+        return {name: value for name, value in stated.items() if value}
+
 
 _ALL: Final = FlagdSelector()
 
@@ -66,11 +78,20 @@ def read_selector(text: str | None) -> FlagdSelector:
 class FlagdView:
     """The flags of a server that one selector selects, as flagd sends them. It does not change.
 
-    ``metadata``: that of the flag set, if all selected flags come from one document.
+    ``metadata``: the selector. That of a flag set is in each of its flags.
     """
 
     flags: Mapping[str, Any]
     metadata: Mapping[str, Any]
+    static_context: Mapping[str, Any]
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The flags, ready to be evaluated."""
+        change_set = run_at_once(
+            read_flag_set({"flags": self.flags, "metadata": self.metadata}, static_context=self.static_context)
+        )
+        return Snapshot.empty(dialect=flagd_dialect(), log=_SILENT).apply(change_set)
 
     @cached_property
     def text(self) -> str:
@@ -115,16 +136,11 @@ class FlagdFlags:
         view = self._views.get(selector)
         if view is None:
             selected: dict[str, Any] = {}
-            origins: dict[str, Mapping[str, Any]] = {}
             for document in self._documents.values():
-                flags = {key: flag for key, flag in wire_flags(document).items() if selector.selects(flag)}
-                selected.update(flags)
-                if flags or selector.source == document.source:
-                    origins[document.source] = document.metadata
-            only: Mapping[str, Any] = next(iter(origins.values())) if len(origins) == 1 else {}
+                selected |= {key: flag for key, flag in wire_flags(document).items() if selector.selects(flag)}
             if len(self._views) >= _MAX_VIEWS:
                 self._views.clear()
-            view = self._views[selector] = FlagdView(selected, only)
+            view = self._views[selector] = FlagdView(selected, selector.metadata, self.static_context)
         return view
 
     def document_text(self) -> str:

@@ -8,23 +8,20 @@ Source: ``flagd.md`` 5 and 9.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from aioflags.devserver.data.flagd_flags import FlagdFlags, FlagdView, read_selector
+from aioflags.devserver.data.flagd_flags import FlagdView, read_selector
 from aioflags.devserver.data.served_snapshot import ServedSnapshot
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.flagd.context_data import NotJsonError, context_data
-from aioflags.evaluation.flagd.dialect import flagd_dialect
+from aioflags.evaluation.jsonlogic.coercion import Kind, is_object, kind_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, ReasonKind
-from aioflags.protocol.flagd import read_flag_set
-from aioflags.runtime.cooperative import run_at_once
 
 __all__ = ["Resolution", "ServedEvaluator"]
 
@@ -42,7 +39,8 @@ _ERRORS: Final = {
     ErrorKind.USER_NOT_SPECIFIED: "INVALID_CONTEXT",
 }
 _ABSENT: Final = object()
-_SILENT: Final = logging.Logger("flagd", logging.CRITICAL + 1)  # noqa: LOG001 -- mistakes in flags are the warnings of their file
+_SINGLE_TYPES: Final = frozenset({Kind.BOOLEAN, Kind.NUMBER, Kind.TEXT, Kind.OBJECT})
+"""The types of default variants whose flags flagd evaluates as this type if it evaluates all flags at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +55,7 @@ class Resolution:
         metadata: that of the flag and its flag set.
         error: the error code; ``None`` for a success.
         message: the error in words.
+        kind: with all flags at once: the type of the default variant, which the value has; ``None`` for any other type.
     """
 
     reason: str
@@ -66,6 +65,7 @@ class Resolution:
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     error: str | None = None
     message: str = ""
+    kind: Kind | None = None
 
 
 class ServedEvaluator:
@@ -74,34 +74,31 @@ class ServedEvaluator:
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self._served = ServedSnapshot(state)
-        self._empty = Snapshot.empty(dialect=flagd_dialect(), log=_SILENT)
-        self._snapshots: dict[FlagdView, Snapshot] = {}
-        self._version = -1
 
     def resolve(self, key: str, context: Mapping[str, Any], selector: str | None = None) -> Resolution:
         """Evaluate one flag. Raises :class:`ConfigError` for an invalid selector."""
         if self._state.flagd is None:
             return self._resolve_launchdarkly(key, _launchdarkly_context(context))
-        return self._resolve_flagd(key, self._state.flagd, self._view(selector), context)
+        return self._resolve_flagd(key, self._view(selector), context)
 
     def resolve_all(self, context: Mapping[str, Any], selector: str | None = None) -> dict[str, Resolution]:
-        """Evaluate all selected flags. Raises :class:`ConfigError` for an invalid selector."""
-        flagd = self._state.flagd
-        if flagd is None:
+        """Evaluate all selected flags, each with its ``kind``. Raises :class:`ConfigError` for an invalid selector."""
+        if self._state.flagd is None:
             single = _launchdarkly_context(context)
-            return {key: self._resolve_launchdarkly(key, single) for key in self._state.document()["flags"]}
+            found = {key: self._resolve_launchdarkly(key, single) for key in self._state.document()["flags"]}
+            return {key: replace(one, kind=_launchdarkly_kind(one)) for key, one in found.items()}
         view = self._view(selector)
-        return {key: self._resolve_flagd(key, flagd, view, context) for key in view.flags}
+        return {key: _typed(self._resolve_flagd(key, view, context), flag) for key, flag in view.flags.items()}
 
     def metadata(self, selector: str | None = None) -> Mapping[str, Any]:
-        """The metadata of the selected flag set. Raises :class:`ConfigError` for an invalid selector."""
+        """The metadata beside all flags. Raises :class:`ConfigError` for an invalid selector."""
         return {} if self._state.flagd is None else self._view(selector).metadata
 
     def explain(self, key: str, context: Mapping[str, Any]) -> dict[str, Any]:
         """Why a flag in flagd's format has its value, as JSON. Raises :class:`ConfigError` for an unusable context."""
         flagd = self._state.flagd
         assert flagd is not None  # noqa: S101 -- the callers checked it
-        snapshot = self._snapshot(flagd, flagd.view())
+        snapshot = flagd.view().snapshot
         try:
             return explain(snapshot, key, _flagd_context(context, snapshot)).to_dict()
         except NotJsonError as error:
@@ -131,8 +128,8 @@ class ServedEvaluator:
 
     # -- flagd's format
 
-    def _resolve_flagd(self, key: str, flagd: FlagdFlags, view: FlagdView, context: Mapping[str, Any]) -> Resolution:
-        snapshot = self._snapshot(flagd, view)
+    def _resolve_flagd(self, key: str, view: FlagdView, context: Mapping[str, Any]) -> Resolution:
+        snapshot = view.snapshot
         try:
             subject = _flagd_context(context, snapshot)
         except NotJsonError as error:
@@ -142,6 +139,8 @@ class ServedEvaluator:
         if reason.error_kind is not None:
             message = detail.error_message or f"flag {key!r}: {reason.error_kind.value}"
             return _failure(reason.error_kind.value, message, detail.metadata)
+        if detail.value is None:
+            return _failure("TYPE_MISMATCH", f"the variant {detail.variant!r} is null", detail.metadata)
         return Resolution(
             reason=str(reason.kind),
             value=None if detail.is_default else detail.value,
@@ -150,16 +149,35 @@ class ServedEvaluator:
             metadata=dict(detail.metadata),
         )
 
-    def _snapshot(self, flagd: FlagdFlags, view: FlagdView) -> Snapshot:
-        if self._version != self._state.version:
-            self._snapshots.clear()
-            self._version = self._state.version
-        snapshot = self._snapshots.get(view)
-        if snapshot is None:
-            document = {"flags": view.flags, "metadata": view.metadata}
-            change_set = run_at_once(read_flag_set(document, static_context=flagd.static_context))
-            snapshot = self._snapshots[view] = self._empty.apply(change_set)
-        return snapshot
+
+def _launchdarkly_kind(found: Resolution) -> Kind | None:
+    """The type of the value. Without value any type will do, because clients use their own default."""
+    if found.error is not None:
+        return None
+    return kind_of(found.value) if found.has_value else Kind.BOOLEAN
+
+
+def _typed(found: Resolution, flag: Any) -> Resolution:
+    """The outcome as flagd has it if it evaluates all flags at once: a value of another type than the default variant is an error.
+
+    Args:
+        found: the outcome of the flag alone.
+        flag: the flag as flagd sends it.
+    """
+    kind = _default_kind(flag)
+    if kind is not None and found.has_value and kind_of(found.value) is not kind:
+        message = f"the variant {found.variant!r} does not have the type of the default variant"
+        return replace(_failure("TYPE_MISMATCH", message, found.metadata), variant=found.variant, kind=kind)
+    return replace(found, kind=kind)
+
+
+def _default_kind(flag: Any) -> Kind | None:
+    variants: Any = flag.get("variants") if is_object(flag) else None
+    default: Any = flag.get("defaultVariant") if is_object(flag) else None
+    if not is_object(variants) or not isinstance(default, str) or default not in variants:
+        return None
+    kind = kind_of(variants[default])
+    return kind if kind in _SINGLE_TYPES else None
 
 
 def _flagd_context(context: Mapping[str, Any], snapshot: Snapshot) -> Context:

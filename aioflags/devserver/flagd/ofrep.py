@@ -105,7 +105,8 @@ def _result(key: str, resolution: Resolution) -> dict[str, Any]:
     """The JSON of a result or an error."""
     metadata = {"metadata": resolution.metadata} if resolution.metadata else {}
     if resolution.error is not None:
-        return {"key": key, "errorCode": resolution.error, "errorDetails": resolution.message, **metadata}
+        code = "GENERAL" if resolution.error == "TYPE_MISMATCH" else resolution.error  # OFREP does not have this code
+        return {"key": key, "errorCode": code, "errorDetails": resolution.message, **metadata}
     result: dict[str, Any] = {"key": key, "reason": resolution.reason, **metadata}
     if resolution.variant is not None:
         result["variant"] = resolution.variant

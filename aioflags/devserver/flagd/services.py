@@ -21,7 +21,7 @@ from aioflags.devserver.flagd.served_changes import ServedChanges
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
-from aioflags.evaluation.jsonlogic.coercion import is_object
+from aioflags.evaluation.jsonlogic.coercion import Kind, is_object
 from aioflags.model.values import is_number
 from aioflags.transport.flagd_pb import evaluation_v1_pb2, evaluation_v2_pb2, sync_v1_pb2
 from aioflags.transport.flagd_struct import from_struct, to_struct
@@ -228,6 +228,8 @@ class _EvaluationService(_Service):
             found = self._evaluator.resolve(request.flag_key, from_struct(request.context), _selector(context))
             if found.error is not None:
                 raise _AbortError(_CODES.get(found.error, grpc.StatusCode.UNKNOWN), found.message)
+            if self._messages is evaluation_v1_pb2 and not found.has_value and found.reason == "DEFAULT":
+                raise _AbortError(grpc.StatusCode.NOT_FOUND, f"flag {request.flag_key!r} has no default variant")
             fields: dict[str, Any] = {}
             if found.has_value:
                 fields["value"] = convert(found.value)
@@ -243,25 +245,14 @@ class _EvaluationService(_Service):
     def _resolve_all(self, request: Any, context: ServicerContext, call: CallFaults) -> Any:
         selector = _selector(context)
         found = self._evaluator.resolve_all(from_struct(request.context), selector)
-        flags = {key: self._any_flag(resolution) for key, resolution in found.items() if resolution.error is None}
+        flags = {key: self._any_flag(one, _FIELDS[one.kind]) for key, one in found.items() if one.kind in _FIELDS}
         call.record_sent("all")
         return self._messages.ResolveAllResponse(flags=flags, metadata=to_struct(self._evaluator.metadata(selector)))
 
-    def _any_flag(self, found: Resolution) -> Any:
-        fields: dict[str, Any] = {}
-        if found.has_value:
-            value = found.value
-            if isinstance(value, bool):
-                fields["bool_value"] = value
-            elif isinstance(value, str):
-                fields["string_value"] = value
-            elif is_number(value):
-                fields["double_value"] = float(value)
-            elif is_object(value):
-                fields["object_value"] = to_struct(value)
-        return self._messages.AnyFlag(
-            reason=found.reason, variant=found.variant or "", metadata=to_struct(found.metadata), **fields
-        )
+    def _any_flag(self, found: Resolution, field: _Field) -> Any:
+        """The flag in the type of its default variant. Without a value, it has the empty value of this type."""
+        value = {field.name: field.convert(found.value) if found.has_value else field.empty}
+        return self._messages.AnyFlag(reason=found.reason, variant=found.variant or "", metadata=to_struct(found.metadata), **value)
 
     def _events(self, _: Any, context: ServicerContext, call: CallFaults) -> AsyncGenerator[Any, None]:
         read_selector(_selector(context))  # an invalid selector is refused before the stream begins
@@ -306,6 +297,24 @@ _CONVERSIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "Object": lambda value: to_struct(value) if is_object(value) else None,
 }
 """The value of a flag as a method returns it; ``None`` for a value of another type."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Field:
+    """Where an ``AnyFlag`` has a value of one type."""
+
+    name: str
+    empty: Any
+    convert: Callable[[Any], Any]
+
+
+_FIELDS: Final[Mapping[Kind | None, _Field]] = {
+    Kind.BOOLEAN: _Field("bool_value", False, bool),  # noqa: FBT003 -- the value itself
+    Kind.TEXT: _Field("string_value", "", str),
+    Kind.NUMBER: _Field("double_value", 0.0, float),
+    Kind.OBJECT: _Field("object_value", to_struct({}), to_struct),
+}
+"""flagd leaves out the flags of other types, and those without default variant."""
 
 
 def _selector(context: ServicerContext) -> str | None:

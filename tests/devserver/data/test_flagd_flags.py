@@ -40,11 +40,11 @@ def flags() -> FlagdFlags:
     [
         pytest.param(None, ["a", "b", "c"], {}, id="no selector"),
         pytest.param("", ["a", "b", "c"], {}, id="an empty selector"),
-        pytest.param("one", ["a", "b"], {"flagSetId": "web"}, id="a source"),
-        pytest.param("source=two", ["b", "c"], {}, id="a source with its name"),
+        pytest.param("one", ["a", "b"], {"source": "one"}, id="a source"),
+        pytest.param("source=two", ["b", "c"], {"source": "two"}, id="a source with its name"),
         pytest.param("flagSetId=web", ["a", "b"], {"flagSetId": "web"}, id="a flag set"),
         pytest.param("flagSetId=", ["b", "c"], {}, id="no flag set"),
-        pytest.param("three", [], {}, id="an unknown source"),
+        pytest.param("three", [], {"source": "three"}, id="an unknown source"),
     ],
 )
 def test_a_selector_selects(selector: str | None, keys: list[str], metadata: dict[str, Any], flags: FlagdFlags) -> None:

@@ -28,6 +28,9 @@ FLAGD = {
         "no-state": {"variants": {"on": True}},
         "a/b": {"state": "ENABLED", "variants": {"1": 1.0}, "targeting": {"+": [0, 1]}},
         "list": {"state": "ENABLED", "variants": {"on": True}, "targeting": {"merge": [1]}},
+        "null": {"state": "ENABLED", "variants": {"on": None}, "defaultVariant": "on"},
+        "mixed": {"state": "ENABLED", "variants": {"a": "A", "b": True}, "defaultVariant": "b", "targeting": {"if": [True, "a"]}},
+        "lists": {"state": "ENABLED", "variants": {"a": "A", "b": [1]}, "defaultVariant": "b", "targeting": {"if": [True, "a"]}},
     },
 }
 LAUNCHDARKLY = {
@@ -90,6 +93,12 @@ async def evaluate(client: httpx.AsyncClient, key: str, **context: object) -> tu
         ),
         pytest.param("me", {}, {"reason": "DEFAULT", "metadata": SET}, id="no default variant"),
         pytest.param(
+            "mixed",
+            {},
+            {"value": "A", "variant": "a", "reason": "TARGETING_MATCH", "metadata": SET},
+            id="a variant of another type than the default variant",
+        ),
+        pytest.param(
             "a%2Fb", {}, {"value": 1, "variant": "1", "reason": "TARGETING_MATCH", "metadata": SET}, id="a key with a slash"
         ),
     ],
@@ -126,6 +135,7 @@ async def test_a_flag_of_launchdarkly_is_evaluated(client: httpx.AsyncClient, ke
         pytest.param(FLAGD, "no-state", 400, "PARSE_ERROR", id="a flag without state"),
         pytest.param(FLAGD, "me", 400, "GENERAL", id="a rule that names no variant"),
         pytest.param(FLAGD, "list", 400, "GENERAL", id="a rule that gives a list"),
+        pytest.param(FLAGD, "null", 400, "GENERAL", id="the variant null"),
         pytest.param(LAUNCHDARKLY, "x", 404, "FLAG_NOT_FOUND", id="an unknown flag of LaunchDarkly"),
         pytest.param(LAUNCHDARKLY, "broken", 400, "PARSE_ERROR", id="a broken flag of LaunchDarkly"),
     ],
@@ -170,13 +180,16 @@ async def test_all_flags_are_evaluated_in_one_request(client: httpx.AsyncClient)
         "no-state": "PARSE_ERROR",
         "a/b": 1,
         "list": "GENERAL",
+        "null": "GENERAL",
+        "mixed": "GENERAL",  # flagd: all flags at once have the type of their default variant
+        "lists": "A",
     }
-    assert answer["metadata"] == SET
+    assert answer["metadata"] == {}
 
 
 async def test_a_selector_limits_the_flags(client: httpx.AsyncClient) -> None:
     answer = await client.post(ROOT, json={}, headers={"Flagd-Selector": "flagSetId=mobile"})
-    assert answer.json()["flags"] == []
+    assert answer.json() == {"flags": [], "metadata": {"flagSetId": "mobile"}}
 
 
 async def test_results_that_the_client_has_are_not_sent_again(client: httpx.AsyncClient) -> None:

@@ -88,8 +88,17 @@ async def test_a_flag_is_evaluated(
 async def test_an_absent_value_is_absent(rpc: FlagdRpc, key: str, reason: str) -> None:
     answer = await rpc.resolve("Boolean", key)
     assert (answer.HasField("value"), answer.HasField("variant"), answer.reason) == (False, False, reason)
-    old = await rpc.resolve("Boolean", key, version="v1")
-    assert (old.value, old.variant, old.reason) == (False, "", reason)
+
+
+async def test_v1_has_an_empty_value_for_a_disabled_flag(rpc: FlagdRpc) -> None:
+    answer = await rpc.resolve("Boolean", "off", version="v1")
+    assert (answer.value, answer.variant, answer.reason) == (False, "", "DISABLED")
+
+
+async def test_v1_does_not_have_a_flag_without_value(rpc: FlagdRpc) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await rpc.resolve("Boolean", "none", version="v1")
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize(
@@ -118,10 +127,86 @@ async def test_the_static_context_wins_over_the_callers(rpc: FlagdRpc, sync: Fla
 
 async def test_all_flags_are_evaluated_in_one_call(rpc: FlagdRpc) -> None:
     answer = await rpc.resolve_all({"region": "eu"})
-    values = {key: getattr(flag, flag.WhichOneof("value") or "variant") for key, flag in answer.flags.items()}
-    assert from_struct(values.pop("object")) == {"a": [1, None, "x", {"b": 1.5}, True]}
-    assert values == {"on": True, "off": "", "text": "A", "int": 10, "float": 1.5, "none": "", "region": "EU"}
-    assert from_struct(answer.metadata) == SET
+    values = {key: value_of(flag) for key, flag in answer.flags.items()}
+    assert values == {
+        "on": True,
+        "off": False,
+        "text": "A",
+        "int": 10,
+        "float": 1.5,
+        "object": {"a": [1, None, "x", {"b": 1.5}, True]},
+    }
+    assert {from_struct(flag.metadata)["flagSetId"] for flag in answer.flags.values()} == {"web"}
+
+
+def value_of(flag: Any) -> Any:
+    name = flag.WhichOneof("value")
+    return from_struct(flag.object_value) if name == "object_value" else getattr(flag, name)
+
+
+TRUE: Any = {"if": [True, "a", None]}
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        pytest.param({"variants": {"a": "x"}, "defaultVariant": "a"}, ("STATIC", "a", "x"), id="a text"),
+        pytest.param({"variants": {"a": 3}, "defaultVariant": "a"}, ("STATIC", "a", 3.0), id="a number"),
+        pytest.param({"variants": {"a": [1]}, "defaultVariant": "a"}, None, id="a list"),
+        pytest.param({"variants": {"a": None}, "defaultVariant": "a"}, None, id="null"),
+        pytest.param({"variants": {"a": True}}, None, id="no default variant"),
+        pytest.param({"variants": {"a": True}, "targeting": TRUE}, None, id="no default variant, and a rule that matches"),
+        pytest.param({"variants": {"a": True}, "defaultVariant": "x"}, None, id="a default variant that does not exist"),
+        pytest.param(
+            {"state": "DISABLED", "variants": {"a": True}, "defaultVariant": "a"}, ("DISABLED", "", False), id="a disabled boolean"
+        ),
+        pytest.param(
+            {"state": "DISABLED", "variants": {"a": "x"}, "defaultVariant": "a"}, ("DISABLED", "", ""), id="a disabled text"
+        ),
+        pytest.param({"state": "DISABLED", "variants": {"a": [1]}, "defaultVariant": "a"}, None, id="a disabled list"),
+        pytest.param(
+            {"variants": {"a": 1}, "defaultVariant": "a", "targeting": {"nope": []}}, ("ERROR", "", 0.0), id="an unknown operator"
+        ),
+        pytest.param(
+            {"variants": {"a": {}}, "defaultVariant": "a", "targeting": {"if": [True, "z", None]}},
+            ("ERROR", "", {}),
+            id="an unknown variant",
+        ),
+        pytest.param(
+            {"variants": {"a": "x", "b": True}, "defaultVariant": "b", "targeting": TRUE},
+            ("ERROR", "a", False),
+            id="a variant of another type than the default variant",
+        ),
+        pytest.param(
+            {"variants": {"a": True, "b": [1]}, "defaultVariant": "b", "targeting": TRUE}, None, id="a list as the default variant"
+        ),
+        pytest.param({"variants": [1], "defaultVariant": "a"}, None, id="variants that are not an object"),
+        pytest.param({"variants": {"a": 1}, "defaultVariant": []}, None, id="a default variant that is not a text"),
+    ],
+)
+async def test_resolve_all_answers_in_the_type_of_the_default_variant(flag: Any, expected: Any) -> None:
+    state = ServerState.of({"flags": {"flag": {"state": "ENABLED", **flag}}})
+    async with serve_flagd(state) as server, connected(f"127.0.0.1:{server.port}") as rpc:
+        flags = (await rpc.resolve_all()).flags
+    assert {key: (found.reason, found.variant, value_of(found)) for key, found in flags.items()} == (
+        {} if expected is None else {"flag": expected}
+    )
+
+
+@pytest.mark.parametrize(
+    ("selector", "metadata"),
+    [
+        pytest.param(None, {}, id="no selector"),
+        pytest.param("flagSetId=web", {"flagSetId": "web"}, id="a flag set"),
+        pytest.param("flagSetId=", {}, id="flags of no set"),
+        pytest.param("one.json", {"source": "one.json"}, id="a source"),
+    ],
+)
+async def test_the_metadata_of_all_flags_is_that_of_the_selector(
+    server: RunningFlagd, selector: str | None, metadata: dict[str, Any]
+) -> None:
+    async with connected(f"127.0.0.1:{server.port}", selector=selector) as rpc:
+        assert from_struct((await rpc.resolve_all()).metadata) == metadata
 
 
 async def test_a_sync_stream_has_the_flags_and_each_change(sync: FlagdRpc, state: ServerState) -> None:
