@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -120,6 +121,15 @@ async def test_many_requests_on_one_connection_are_answered() -> None:
             await asyncio.sleep(SHORT / 3)
             connection.send(POLL)
             assert await connection.status() == b"HTTP/1.1 200 OK"
+
+
+async def test_the_network_does_not_delay_a_small_answer() -> None:
+    async with server() as serving, connected(serving) as connection:
+        connection.send(POLL)
+        assert await connection.status() == b"HTTP/1.1 200 OK"
+        (open_connection,) = serving.server.server_state.connections
+        accepted = open_connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_beyond_the_limit_the_oldest_connection_without_a_header_is_cut() -> None:
