@@ -137,7 +137,7 @@ class _Objects:
         flagd = self._state.flagd
         if flagd is None:
             return object_warnings(document, self._section, key)
-        return [warning for item in flagd.documents for warning in flagd_warnings(item) if warning.startswith(f"flags.{key} ")]
+        return [warning for item in flagd.documents for warning in flagd_warnings(item, key)]
 
     async def delete(self, request: Request) -> None:
         self._written(request)

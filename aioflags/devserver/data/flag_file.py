@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aioflags.devserver.data.content import Content, read_content
-from aioflags.devserver.data.flagd_document import FlagdDocument
-from aioflags.devserver.data.warnings import file_warnings, flagd_warnings
+from aioflags.devserver.data.warnings import file_warnings
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.protocol.documents.document import DocumentError
@@ -48,12 +47,8 @@ class FlagFile:
         return read_content(text, name=str(self.path))
 
     def warnings(self, text: bytes) -> list[str]:
-        """The findings of ``aioflags lint`` in ``text``, the content of the file, one line for each.
-
-        In flagd's format these are the flags that cannot be evaluated.
-        """
-        content = self.objects(text)
-        return flagd_warnings(content) if isinstance(content, FlagdDocument) else file_warnings(str(self.path), text)
+        """The findings of ``aioflags lint`` in ``text``, the content of the file, one line for each."""
+        return file_warnings(str(self.path), text)
 
 
 async def watch(file: FlagFile, state: ServerState, report: Callable[[str], None]) -> None:

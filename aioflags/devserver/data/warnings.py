@@ -1,18 +1,14 @@
-"""Warnings about the served flags, as text: those of lint for LaunchDarkly's format. A flag with warnings is served."""
+"""Warnings about the served flags, as text: the findings of lint. A flag with warnings is served."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
 from aioflags.devserver.data.flagd_document import FlagdDocument
-from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.model.values import is_array
-from aioflags.protocol.flagd import read_flag_set
-from aioflags.runtime.cooperative import run_at_once
 from aioflags.tools.lint import LintFinding, lint
 from aioflags.tools.lint.findings import spelled
 
@@ -32,12 +28,15 @@ def file_warnings(name: str, text: bytes) -> list[str]:
     return lines
 
 
-def flagd_warnings(document: FlagdDocument) -> list[str]:
-    """The mistakes in the flags of a document in flagd's format, one line for each."""
-    dialect = flagd_dialect()
-    changes = run_at_once(read_flag_set(document.as_json())).changes
-    problems = (f"flags.{change.key} {problem}" for change in changes for problem in dialect.problems(change.definition))
-    return list(islice(problems, _MAX_WARNINGS))
+def flagd_warnings(document: FlagdDocument, key: str | None = None) -> list[str]:
+    """The lint findings in a document in flagd's format, or in one flag of it, one line for each. Slow: call it in a thread."""
+    flags = document.flags if key is None else {name: flag for name, flag in document.flags.items() if name == key}
+    # With the evaluators, even without any, the document cannot be taken for one in LaunchDarkly's format.
+    content = {**document.as_json(), "flags": flags, "$evaluators": document.evaluators}
+    findings = lint([("", msgspec.json.encode(content))])
+    if key is not None:
+        findings = _of(findings, "flags", key)
+    return [_line(finding) for finding in findings[:_MAX_WARNINGS]]
 
 
 def document_warnings(document: _Document) -> list[str]:
@@ -47,10 +46,14 @@ def document_warnings(document: _Document) -> list[str]:
 
 def object_warnings(document: _Document, section: str, key: str) -> list[str]:
     """The lint findings in one flag or segment. Lints only the object and the objects that it refers to."""
-    path = spelled((section, key))
     findings = lint([("", msgspec.json.encode(_with_references(document, section, key)))])
-    findings = [finding for finding in findings if finding.path.startswith((f"{path}.", f"{path}[")) or finding.path == path]
-    return [_line(finding) for finding in findings[:_MAX_WARNINGS]]
+    return [_line(finding) for finding in _of(findings, section, key)[:_MAX_WARNINGS]]
+
+
+def _of(findings: Iterable[LintFinding], section: str, key: str) -> list[LintFinding]:
+    """The findings in one flag or segment."""
+    path = spelled((section, key))
+    return [finding for finding in findings if finding.path.startswith((f"{path}.", f"{path}[")) or finding.path == path]
 
 
 def _line(finding: LintFinding) -> str:

@@ -61,21 +61,58 @@ async def test_a_flag_is_written_and_read(control: httpx.AsyncClient, state: Ser
 @pytest.mark.parametrize(
     ("flag", "warning"),
     [
-        pytest.param({**FLAG, "state": "on"}, 'flags.a is malformed: state: expected "ENABLED" or "DISABLED"', id="a state"),
-        pytest.param({**FLAG, "defaultVariant": "x"}, "flags.a has the default variant 'x', which does not exist", id="a variant"),
+        pytest.param(
+            {**FLAG, "state": "on"}, 'flags.a.state: expected "ENABLED" or "DISABLED", got "on" [wrong-type]', id="a state"
+        ),
+        pytest.param(
+            {**FLAG, "defaultVariant": "x"},
+            'flags.a.defaultVariant: the flag does not have a variant "x" [missing-variant]',
+            id="a default variant",
+        ),
+        pytest.param(
+            {**FLAG, "targeting": {"if": [True, "x", None]}},
+            'flags.a.targeting.if[1]: the flag does not have a variant "x" [missing-variant]',
+            id="a rule",
+        ),
     ],
 )
-async def test_a_flag_with_a_mistake_has_a_warning(control: httpx.AsyncClient, flag: dict[str, Any], warning: str) -> None:
-    (found,) = (await control.put("flags/a", json=flag)).json()["warnings"]
-    assert found.startswith(warning)
-    (found,) = (await control.put("document", json={"flags": {"a": flag}})).json()["warnings"]
-    assert found.startswith(warning)
+async def test_a_flag_with_a_mistake_has_the_warning_of_lint(
+    control: httpx.AsyncClient, flag: dict[str, Any], warning: str
+) -> None:
+    assert (await control.put("flags/a", json=flag)).json()["warnings"] == [warning]
+    assert (await control.put("document", json={"flags": {"a": flag}})).json()["warnings"] == [warning]
 
 
-async def test_a_file_with_mistakes_has_warnings(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("reference", "warnings"),
+    [
+        pytest.param("is-pro", [], id="that exists"),
+        pytest.param(
+            "is-pra",
+            [
+                'flags.a.targeting.if[0]["$ref"]: there is not a shared evaluator "is-pra"; did you mean "is-pro"? [missing-evaluator]'
+            ],
+            id="that does not exist",
+        ),
+    ],
+)
+async def test_a_flag_is_checked_with_the_shared_evaluators(
+    control: httpx.AsyncClient, reference: str, warnings: list[str]
+) -> None:
+    written = await control.put("flags/a", json={**FLAG, "targeting": {"if": [{"$ref": reference}, "on", None]}})
+    assert written.json()["warnings"] == warnings
+
+
+async def test_only_the_written_flag_has_warnings(control: httpx.AsyncClient) -> None:
+    await control.put("flags/ab", json={**FLAG, "defaultVariant": "x"})
+    assert (await control.put("flags/a", json=FLAG)).json()["warnings"] == []
+
+
+async def test_a_file_with_mistakes_has_the_findings_of_lint(path: Path) -> None:
     text = json.dumps({"flags": {"a": {**FLAG, "state": "on"}}}).encode()
     (warning,) = FlagFile(path).warnings(text)
-    assert warning.startswith("flags.a is malformed: state")
+    assert warning.startswith(f"error: {path}:1:")
+    assert warning.endswith('flags.a.state: expected "ENABLED" or "DISABLED", got "on" [wrong-type]')
 
 
 async def test_the_document_is_read_and_replaced(control: httpx.AsyncClient, state: ServerState) -> None:
