@@ -20,7 +20,7 @@ from aioflags.errors import ConfigError
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 
-__all__ = ["FlagdOptions", "flagd_options", "start_flagd"]
+__all__ = ["FlagdAddresses", "FlagdOptions", "flagd_options", "start_flagd"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _ADDRESS: Final = re.compile(r"\('(?P<host>[^']+)', (?P<port>\d+)")
@@ -60,16 +60,37 @@ def flagd_options(command: _Command) -> _Command:
     return command
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagdAddresses:
+    """Where flagd's clients connect. ``missing``: why the gRPC services are off."""
+
+    ofrep_url: str
+    port: int | None = None
+    sync_port: int | None = None
+    socket_path: Path | None = None
+    missing: str | None = None
+
+    def __str__(self) -> str:
+        lines = [f"OFREP: {self.ofrep_url}"]
+        if self.missing is not None:
+            lines.append(f"flagd's gRPC services are off: {self.missing}")
+        else:
+            lines.append(f"flagd: rpc on port {self.port}, in-process on port {self.sync_port}")
+        if self.socket_path is not None:
+            lines.append(f"flagd: both on unix:{self.socket_path}")
+        return "\n".join(lines)
+
+
 async def start_flagd(
-    stack: AsyncExitStack, state: ServerState, app: ASGIApp, options: FlagdOptions, *, host: str, show: Callable[[str], None]
-) -> None:
-    """Start the services until the stack is closed, and show their addresses.
+    stack: AsyncExitStack, state: ServerState, app: ASGIApp, options: FlagdOptions, *, host: str
+) -> FlagdAddresses | None:
+    """Start the services until the stack is closed. Returns ``None`` if they are not asked for.
 
     Raises:
         UsageMistake: a port is in use, or the extra is missing although ``--flagd`` was given.
     """
     if not (state.flagd is not None if options.flagd is None else options.flagd):
-        return
+        return None
     if options.flagd_context is not None:
         try:
             state.set_static_context(_decoded(options.flagd_context))
@@ -77,14 +98,12 @@ async def start_flagd(
             raise UsageMistake(f"--flagd-context: {mistake}") from None
     try:
         ofrep = await stack.enter_async_context(serve(app, host=host, port=options.flagd_ofrep_port))
-        show(f"OFREP: {ofrep.url}")
         try:
             from aioflags.devserver import serve_flagd  # noqa: PLC0415 -- gRPC takes a while to import, and is an extra
         except ModuleNotFoundError as missing:
             if options.flagd:
                 raise UsageMistake(str(missing)) from None
-            show(f"flagd's gRPC services are off: {missing}")
-            return
+            return FlagdAddresses(ofrep_url=ofrep.url, missing=str(missing))
         flagd = await stack.enter_async_context(
             serve_flagd(
                 state, host=host, port=options.flagd_port, sync_port=options.flagd_sync_port, socket_path=options.flagd_socket
@@ -94,9 +113,7 @@ async def start_flagd(
         if error.errno == errno.EADDRINUSE:
             raise UsageMistake(f"{_taken(error)} in use; {_PORT_OPTIONS} choose other ports, and 0 a free one") from None
         raise
-    show(f"flagd: rpc on port {flagd.port}, in-process on port {flagd.sync_port}")
-    if options.flagd_socket is not None:
-        show(f"flagd: both on unix:{options.flagd_socket}")
+    return FlagdAddresses(ofrep_url=ofrep.url, port=flagd.port, sync_port=flagd.sync_port, socket_path=flagd.socket_path)
 
 
 def _decoded(text: str) -> dict[str, Any]:

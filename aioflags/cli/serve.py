@@ -8,16 +8,18 @@ import errno
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import click
+import msgspec
 
 from aioflags.cli.console import COMMANDS, is_attended, read_commands, run_command
-from aioflags.cli.flagd_services import FlagdOptions, flagd_options, start_flagd
+from aioflags.cli.flagd_services import FlagdAddresses, FlagdOptions, flagd_options, start_flagd
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.devserver import (
     LOOPBACK_HOSTS,
@@ -38,6 +40,7 @@ from aioflags.runtime.regular_files import read_regular
 __all__ = ["command"]
 
 _LOOPBACK: Final = frozenset({*LOOPBACK_HOSTS, "::1"})
+_Show: TypeAlias = Callable[[str], None]
 
 
 @click.command("serve", short_help="Serve the flags of a file to SDKs.")
@@ -46,8 +49,9 @@ _LOOPBACK: Final = frozenset({*LOOPBACK_HOSTS, "::1"})
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--directive", is_flag=True, help="Direct FDv2 clients to FDv1 from the start.")
 @click.option("--scenario", "script", type=click.Path(path_type=Path), help="A file of faults and edits to play in order.")
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON object, and all else on standard error.")
 @flagd_options
-def command(file: Path, port: int, host: str, script: Path | None, *, directive: bool, **flagd: Any) -> None:
+def command(file: Path, port: int, host: str, script: Path | None, *, directive: bool, as_json: bool, **flagd: Any) -> None:
     """Serve the flags in FILE over FDv2 and FDv1, streaming and polling, and follow every edit of it.
 
     FILE has LaunchDarkly's format or flagd's. With flagd's format, or with --flagd, flagd's clients are served: rpc, in-process
@@ -55,7 +59,8 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
 
     Findings of lint are printed; the flags are served anyway. The server accepts any SDK key, so it listens on this machine
     only, unless --host is given. Its page, where flags are edited and faults are injected, is always for this machine only:
-    its address is printed, with its token.
+    its address is printed, with its token. Once addresses are printed, all of them serve. Ctrl-C and SIGTERM end the server
+    with exit status 0.
     """
     flag_file = FlagFile(file)
     with file_mistakes(file):
@@ -70,10 +75,13 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
     if sys.platform != "win32":
         # In the background of a terminal, reading stdin must fail and not stop the process.
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+    show = partial(_print, err=as_json)
     try:
-        anyio.run(partial(_serve, flag_file, text, state, scenario, (host, port), flagd=FlagdOptions(**flagd)))
+        run = partial(_serve, address=(host, port), flagd=FlagdOptions(**flagd), show=show, as_json=as_json)
+        anyio.run(run, flag_file, text, state, scenario)
+        show("stopped")
     except KeyboardInterrupt:
-        _print("stopped")
+        show("stopped")
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageMistake(f"port {port} of {host} is in use; --port 0 chooses a free port") from None
@@ -84,31 +92,64 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
 
 
 async def _serve(
-    file: FlagFile, text: bytes, state: ServerState, scenario: Scenario, address: tuple[str, int], *, flagd: FlagdOptions
+    file: FlagFile,
+    text: bytes,
+    state: ServerState,
+    scenario: Scenario,
+    *,
+    address: tuple[str, int],
+    flagd: FlagdOptions,
+    show: _Show,
+    as_json: bool,
 ) -> None:
+    """Serve until SIGTERM."""
     host, port = address
     is_local = host in _LOOPBACK
     token = secrets.token_urlsafe(24)
     save = saver(file.path, state)
     app = create_app(state, token=token, save=save, allowed_hosts=LOOPBACK_HOSTS if is_local else ["*"])
     async with serve(app, host=host, port=port) as serving, AsyncExitStack() as stack:
-        _print(f"Serving {file.path} ({_counts(state)}) on {serving.url}")
-        _print(f"Its page, for this machine only: {serving.url}/#token={token}")
+        flagd_addresses = await start_flagd(stack, state, app, flagd, host=host)
+        signals = None if sys.platform == "win32" else stack.enter_context(anyio.open_signal_receiver(signal.SIGTERM))
+        page = f"{serving.url}/#token={token}"
+        if as_json:
+            click.echo(_json(serving.url, page, flagd_addresses))
+        show(f"Serving {file.path} ({_counts(state)}) on {serving.url}")
+        show(f"Its page, for this machine only: {page}")
         if not is_local:
-            _print(f"Warning: every client that can reach {host} can read these flags.")
-        await start_flagd(stack, state, app, flagd, host=host, show=_print)
-        _print(_connection(state, serving.url) + f"\nSave {file.path}, and clients see it. {_invitation()}Ctrl-C ends.\n")
+            show(f"Warning: every client that can reach {host} can read these flags.")
+        if flagd_addresses is not None:
+            show(str(flagd_addresses))
+        show(_connection(state, serving.url) + f"\nSave {file.path}, and clients see it. {_invitation()}Ctrl-C ends.\n")
         for remark in await asyncio.to_thread(file.warnings, text):
-            _print(remark)
+            show(remark)
 
         def handle(line: str) -> None:
-            _print(run_command(line, state, serving))
+            show(run_command(line, state, serving))
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch, file, state, _print)
-            tasks.start_soon(_play, scenario, state)
+            tasks.start_soon(watch, file, state, show)
+            tasks.start_soon(_play, scenario, state, show)
             if sys.stdin is not None:
                 tasks.start_soon(read_commands, sys.stdin.fileno(), handle)
+            if signals is not None:
+                await anext(signals)
+                tasks.cancel_scope.cancel()
+
+
+def _json(url: str, page: str, flagd: FlagdAddresses | None) -> bytes:
+    """The addresses as one JSON object. What is not served is null."""
+    socket_path = None if flagd is None else flagd.socket_path
+    return msgspec.json.encode(
+        {
+            "url": url,
+            "pageUrl": page,
+            "ofrepUrl": None if flagd is None else flagd.ofrep_url,
+            "flagdPort": None if flagd is None else flagd.port,
+            "flagdSyncPort": None if flagd is None else flagd.sync_port,
+            "flagdSocket": None if socket_path is None else str(socket_path),
+        }
+    )
 
 
 def _connection(state: ServerState, url: str) -> str:
@@ -140,17 +181,17 @@ def _count(count: int, name: str) -> str:
     return f"{count} {name}{'' if count == 1 else 's'}"
 
 
-async def _play(scenario: Scenario, state: ServerState) -> None:
+async def _play(scenario: Scenario, state: ServerState, show: _Show) -> None:
     """Play the scenario, and print each step when it is done."""
     try:
         async with aclosing(play(scenario, state)) as steps:
             async for step in steps:
-                _print(f"scenario: {step}")
+                show(f"scenario: {step}")
     except ConfigError as mistake:
-        _print(f"scenario: {mistake}; the remaining steps are skipped")
+        show(f"scenario: {mistake}; the remaining steps are skipped")
 
 
-def _print(text: str) -> None:
+def _print(text: str, *, err: bool) -> None:
     # The terminal may be closed; the server goes on.
     with contextlib.suppress(OSError):
-        click.echo(text)
+        click.echo(text, err=err)

@@ -53,11 +53,11 @@ class Server:
     def flag(self) -> object:
         return httpx.get(f"{self.url}/sdk/latest-all", **ASK).json()["flags"]["a"]["on"]
 
-    def interrupt(self) -> tuple[int, str]:
-        """The exit status, and the text on standard error."""
-        self._process.send_signal(signal.SIGINT)
-        _, stderr = self._process.communicate(timeout=150)
-        return self._process.returncode, stderr
+    def stop(self, number: signal.Signals) -> tuple[int, str, str]:
+        """The exit status, the text on standard output that was not read yet, and the text on standard error."""
+        self._process.send_signal(number)
+        stdout, stderr = self._process.communicate(timeout=150)
+        return self._process.returncode, stdout, stderr
 
 
 @pytest.fixture
@@ -150,10 +150,22 @@ def test_a_server_for_other_machines_warns(file: Path) -> None:
         assert httpx.get(f"{server.url}/sdk/poll", headers={"Host": "my-laptop.local"}, **ASK).status_code == 200
 
 
-def test_ctrl_c_ends_the_server_with_status_0_while_a_stream_is_open(server: Server) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_with_status_0_while_a_stream_is_open(server: Server, number: signal.Signals) -> None:
+    server.line_after("error: ")
     with httpx.stream("GET", f"{server.url}/sdk/stream", **ASK) as stream:
         next(stream.iter_raw())
-        assert server.interrupt() == (0, "")
+        assert server.stop(number) == (0, "stopped\n", "")
+
+
+def test_a_signal_removes_the_unix_socket(tmp_path: Path) -> None:
+    path, socket_path = tmp_path / "flags.json", tmp_path / "flagd.sock"
+    path.write_text(FLAGD)
+    with Server(str(path), "--port", "0", *FREE, "--flagd-socket", str(socket_path)) as server:
+        server.line_after("Save ")
+        assert socket_path.exists()
+        assert server.stop(signal.SIGTERM)[0] == 0
+        assert not socket_path.exists()
 
 
 def test_the_end_of_the_input_does_not_end_the_server(server: Server) -> None:
@@ -261,6 +273,7 @@ def test_a_port_of_flagd_in_use_is_an_error(tmp_path: Path) -> None:
         command = [*AIOFLAGS, "serve", str(path), "--port", "0", *FREE, "--flagd-sync-port", str(port)]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert (ran.returncode, f"port {port} of 127.0.0.1 is in use; --flagd-port" in ran.stderr) == (2, True)
+    assert ran.stdout == "", "an address was printed that does not serve"
 
 
 def test_without_the_extra_only_ofrep_is_served(tmp_path: Path) -> None:
@@ -276,3 +289,37 @@ def test_without_the_extra_only_ofrep_is_served(tmp_path: Path) -> None:
         lines = [next(process.stdout).rstrip() for _ in range(4)]
         process.kill()
     assert lines[3] == f"flagd's gRPC services are off: {missing}"
+
+
+@pytest.mark.parametrize(
+    ("document", "arguments", "named"),
+    [
+        pytest.param('{"flagValues": {"a": 1}}', [], {"url", "pageUrl"}, id="LaunchDarkly's format"),
+        pytest.param(FLAGD, FREE, {"url", "pageUrl", "ofrepUrl", "flagdPort", "flagdSyncPort"}, id="flagd's format"),
+        pytest.param(
+            FLAGD,
+            [*FREE, "--flagd-socket", "{socket}"],
+            {"url", "pageUrl", "ofrepUrl", "flagdPort", "flagdSyncPort", "flagdSocket"},
+            id="a Unix socket",
+        ),
+    ],
+)
+def test_the_addresses_are_one_line_of_json_on_request(
+    tmp_path: Path, document: str, arguments: list[str], named: set[str]
+) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(document)
+    words = [argument.format(socket=tmp_path / "flagd.sock") for argument in arguments]
+    command = [*AIOFLAGS, "serve", str(path), "--port", "0", "--json", *words]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        addresses = json.loads(process.stdout.readline())
+        assert {name for name, address in addresses.items() if address is not None} == named
+        assert httpx.get(addresses["pageUrl"], **ASK).status_code == 200
+        for name in ("flagdPort", "flagdSyncPort"):
+            if name in named:
+                socket.create_connection(("127.0.0.1", addresses[name])).close()
+        process.send_signal(signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=150)
+    assert stdout == ""
+    assert stderr.endswith("stopped\n")

@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -45,12 +46,16 @@ class Relay:
 
     @asynccontextmanager
     async def listen_on_socket(self, path: str) -> AsyncGenerator[None, None]:
-        """Accept connections at a Unix socket until the block ends. Raises :class:`OSError`."""
+        """Accept connections at a Unix socket until the block ends; then remove it. Raises :class:`OSError`."""
         server = await asyncio.start_unix_server(self._accept, path)
+        bound: int | None = None
         try:
+            bound = await asyncio.to_thread(_inode, path)
             yield
         finally:
             await self._stop(server)
+            with anyio.CancelScope(shield=True):
+                await asyncio.to_thread(_remove, path, bound)
 
     def cut(self, *, reset: bool = False) -> int:
         """Close every connection, with a reset if asked for. Returns how many there were."""
@@ -115,3 +120,17 @@ class Relay:
         connection: socket.socket = writer.get_extra_info("socket")
         if connection.family in {socket.AF_INET, socket.AF_INET6}:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_ino
+    except OSError:
+        return None
+
+
+def _remove(path: str, inode: int | None) -> None:
+    """Remove a Unix socket, as Python does from version 3.13 on. Another server may have bound the path by now."""
+    if inode is not None and _inode(path) == inode:
+        with contextlib.suppress(OSError):
+            Path(path).unlink()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -282,11 +284,24 @@ async def test_each_port_has_its_services(rpc: FlagdRpc, sync: FlagdRpc) -> None
     assert await sync.events().end() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_unix_socket_has_all_services(state: ServerState, tmp_path: Any) -> None:
+def socket_exists(path: Path) -> bool:
+    return path.exists()
+
+
+async def test_a_unix_socket_has_all_services(state: ServerState, tmp_path: Path) -> None:
     path = tmp_path / "flagd.sock"
     async with serve_flagd(state, socket_path=path), connected(f"unix:{path}") as client:
         assert (await client.resolve("Boolean", "on")).value is True
         assert "on" in await client.fetch_all()
+    assert not socket_exists(path)
+
+
+async def test_what_took_the_place_of_the_unix_socket_stays(state: ServerState, tmp_path: Path) -> None:
+    path = tmp_path / "flagd.sock"
+    async with serve_flagd(state, socket_path=path):
+        await asyncio.to_thread(path.rename, tmp_path / "moved")
+        await asyncio.to_thread(path.write_text, "another server's")
+    assert socket_exists(path)
 
 
 async def test_an_older_flagd_is_imitated(state: ServerState) -> None:
