@@ -21,21 +21,21 @@ _USER_PROPERTIES: Final = frozenset({"key", "anonymous", "custom", "privateAttri
 
 def read_context(text: str, *, is_flagd: bool = False) -> Context:
     """The context in ``--context``. Raises :class:`UsageMistake` if it is not a JSON object or not a valid context."""
-    context = context_of(read_object(text), is_flagd=is_flagd)
+    context = context_of(read_object(text, is_flagd=is_flagd), is_flagd=is_flagd)
     if context.error is not None and not context.is_keyless:
-        raise context_mistake(context.error)
+        raise context_mistake(context.error, is_flagd=is_flagd)
     return context
 
 
-def read_object(text: str) -> dict[str, Any]:
+def read_object(text: str, *, is_flagd: bool = False) -> dict[str, Any]:
     """The JSON object in ``--context``. Raises :class:`UsageMistake` for anything else."""
     try:
         check_depth(text)
         return _OBJECT.decode(text)
     except UNREADABLE as error:
         if is_word(text):
-            raise context_mistake(f"not JSON: {text}", key=text) from None
-        raise context_mistake(placed(error)) from None
+            raise context_mistake(f"not JSON: {text}", key=text, is_flagd=is_flagd) from None
+        raise context_mistake(placed(error), is_flagd=is_flagd) from None
 
 
 def context_of(data: Mapping[str, Any], *, is_flagd: bool = False) -> Context:

@@ -62,7 +62,8 @@ def command(ctx: click.Context, file: Path, key: str | None, context_json: str |
     snapshot = snapshot_of(file)
     if batch:
         ctx.exit(_evaluate_all(snapshot, () if sys.stdin is None else sys.stdin.buffer))
-    evaluation = _Evaluation(key or "", read_object(context_json or ""), _default(default_json))
+    context = read_object(context_json or "", is_flagd=snapshot.dialect.name == FLAGD)
+    evaluation = _Evaluation(key or "", context, _default(default_json))
     click.echo(_evaluate(snapshot, evaluation))
     if evaluation.key not in snapshot.flags:
         hint = did_you_mean(evaluation.key, snapshot.flags, before="; ", quote=shown)

@@ -35,6 +35,9 @@ __all__ = ["FLAGD", "FlagData", "data_of", "service", "snapshot_of"]
 
 FLAGD: Final = "flagd"
 """The name of the dialect of files in flagd's format."""
+_CHECK_INTERVAL: Final = 0.25
+"""Seconds. A person waits for the effect of an edit; flagd's clients check every 5 s."""
+_SILENT: Final = logging.Logger("silent", logging.CRITICAL + 1)  # noqa: LOG001 -- a logger that drops everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,10 @@ class FlagData:
     def client(self) -> BaseClient:
         """A client with these flags. Raises :class:`UsageMistake` if the environment has no SDK key."""
         if self.file is not None and self.is_flagd:
-            return FlagdClient(FlagdConfig(resolver="file", offline_flag_source_path=str(self.file), environment={}))
+            path = str(self.file)
+            return FlagdClient(
+                FlagdConfig(resolver="file", offline_flag_source_path=path, offline_poll_interval=_CHECK_INTERVAL, environment={})
+            )
         if self.file is not None:
             return Client("", Config(data_system=DataSystem.custom(synchronizers=[FileSource(self.file)])))
         key, config = service()
@@ -81,21 +87,25 @@ def data_of(words: Sequence[str], *, is_live: bool) -> tuple[FlagData, list[str]
     if not words:
         raise click.UsageError("expected a FILE, or --live for the flags of the service")
     file = Path(words[0])
-    return FlagData(file, is_flagd=snapshot_of(file).dialect.name == FLAGD), list(words[1:])
+    snapshot = snapshot_of(file, log=_SILENT)  # the client logs the mistakes
+    return FlagData(file, is_flagd=snapshot.dialect.name == FLAGD), list(words[1:])
 
 
-def snapshot_of(file: Path) -> Snapshot:
-    """The flags of a file in LaunchDarkly's format or in flagd's. Raises :class:`UsageMistake` if it cannot be read."""
+def snapshot_of(file: Path, *, log: logging.Logger = package_logger) -> Snapshot:
+    """The flags of a file in LaunchDarkly's format or in flagd's. Raises :class:`UsageMistake` if it cannot be read.
+
+    ``log`` gets the mistakes in single flags.
+    """
     name = str(file)
     with file_mistakes(file):
         text = utf8(read_regular(file), name)
         document = decoded(text, name)
         if is_flag_set(_content(document)):
             try:
-                return Snapshot.empty(dialect=flagd_dialect()).apply(run_at_once(read_flag_set(document)))
+                return Snapshot.empty(dialect=flagd_dialect(), log=log).apply(run_at_once(read_flag_set(document)))
             except FlagSetError as error:
                 raise UsageMistake(f"{name}: {error}") from None
-        return Snapshot.empty().apply(read_document(text, name=name))
+        return Snapshot.empty(log=log).apply(read_document(text, name=name))
 
 
 def _content(document: bytes | str | Mapping[str, object]) -> object:

@@ -30,9 +30,10 @@ class UsageMistake(click.ClickException):
         click.echo(f"aioflags: {self.format_message()}", file=file, err=file is None)
 
 
-def context_mistake(problem: str, *, key: str = "user-123") -> UsageMistake:
+def context_mistake(problem: str, *, key: str = "user-123", is_flagd: bool = False) -> UsageMistake:
     """The problem with the option ``--context``, and an example of a context with that key."""
-    return UsageMistake(f"""--context: {problem}; for example '{{"kind": "user", "key": "{key}"}}'""")
+    example = f'{{"targetingKey": "{key}"}}' if is_flagd else f'{{"kind": "user", "key": "{key}"}}'
+    return UsageMistake(f"--context: {problem}; for example '{example}'")
 
 
 @contextmanager

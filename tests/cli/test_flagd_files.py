@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aioflags.cli.commands import commands
+from tests.cli.program import AIOFLAGS
 
 FLAGS = {
     "flags": {
@@ -81,6 +83,40 @@ def test_a_flag_is_explained(file: str, key: str, status: int, words: str) -> No
 def test_changes_of_a_file_are_watched(file: str) -> None:
     ran = run("watch", file, "--for", "0.2", "--json", "--context", '{"plan": "pro"}')
     assert '"READY"' in ran.stdout, ran.output
+
+
+@pytest.mark.real_time
+def test_an_edit_of_a_watched_file_is_noticed_before_flagds_clients_would(file: str) -> None:
+    command = [*AIOFLAGS, "watch", file, "banner", "--for", "4", "--json", "--context", "{}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        before = sorted(process.stdout.readline() for _ in range(2))
+        assert '"value":"P"' in before[0]
+        Path(file).write_text(json.dumps(FLAGS).replace('"plain": "P"', '"plain": "Q"'))
+        assert json.loads(process.stdout.readline()) == {"flag": "banner", "value": "Q", "before": "P"}
+        process.kill()
+
+
+@pytest.mark.parametrize("command", ["explain", "watch"])
+def test_a_mistake_in_a_flag_is_logged_once(tmp_path: Path, command: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps(FLAGS).replace('"defaultVariant": "plain"', '"defaultVariant": "x"'))
+    words = {"explain": ["off", "--context", "{}"], "watch": ["--for", "0.2"]}
+    run(command, str(path), *words[command])
+    assert caplog.messages.count("flag banner has the default variant 'x', which does not exist") == 1
+
+
+@pytest.mark.parametrize("command", ["evaluate", "explain", "watch"])
+@pytest.mark.parametrize(
+    ("context", "example"),
+    [
+        pytest.param("anna", '{"targetingKey": "anna"}', id="a word"),
+        pytest.param("{", '{"targetingKey": "user-123"}', id="incomplete JSON"),
+    ],
+)
+def test_the_example_of_a_context_is_one_for_flagd(file: str, command: str, context: str, example: str) -> None:
+    ran = run(command, file, "banner", "--context", context)
+    assert (ran.exit_code, ran.stderr.rstrip().endswith(f"for example '{example}'")) == (2, True), ran.stderr
 
 
 def test_a_document_that_is_no_flag_set_is_refused_with_the_place(tmp_path: Path) -> None:
