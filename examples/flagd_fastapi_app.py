@@ -1,10 +1,18 @@
 """A FastAPI service that asks OpenFeature, with flags from flagd.
 
-Run it in this folder, against flagd or against the development server, which needs no Docker. docs/how-to/flagd.md has a
-``flags.json``::
+Run it in this folder, with ``pip install "aioflags[demo,flagd,openfeature]" fastapi``. The development server serves the flags
+like flagd, without Docker. In two terminals::
 
-    aioflags serve flags.json --flagd
+    aioflags serve flagd_flags.json
     uvicorn flagd_fastapi_app:app
+
+Then ask as a customer with the plan "pro", and as one without::
+
+    curl http://127.0.0.1:8000/checkout -H "x-user: anna" -H "x-plan: pro"
+    curl http://127.0.0.1:8000/checkout
+
+While the server of the flags is stopped, both get the same answers, and ``/ready`` returns ``{"flags": "STALE"}``, later
+``"ERROR"``.
 """
 
 # openfeature is a namespace package, whose py.typed pyright does not see.
@@ -42,10 +50,12 @@ async def checkout(request: Request) -> str:
 
 
 @router.get("/ready")
-async def ready(request: Request) -> Response:
+async def ready(request: Request, response: Response) -> dict[str, Status]:
+    """Whether the service can work: also with old flags, or with the defaults while flagd is away."""
     client: FlagdClient = request.app.state.flagd
     status = client.status.status
-    return Response(status, status_code=503 if status in {Status.NOT_READY, Status.FATAL} else 200)
+    response.status_code = 503 if status in {Status.NOT_READY, Status.FATAL} else 200
+    return {"flags": status}
 
 
 def create_app(make_client: Callable[[], FlagdClient]) -> FastAPI:

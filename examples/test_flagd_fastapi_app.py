@@ -4,8 +4,10 @@ Run: pip install "aioflags[server,flagd,openfeature]" pytest-asyncio
 """
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,12 +16,7 @@ from aioflags import FlagdClient, FlagdConfig, Status
 from aioflags.testing import FakeFlagd
 from examples.flagd_fastapi_app import create_app
 
-FOR_PROS = {
-    "state": "ENABLED",
-    "variants": {"on": True, "off": False},
-    "defaultVariant": "off",
-    "targeting": {"if": [{"==": [{"var": "plan"}, "pro"]}, "on", None]},
-}
+FLAGS = json.loads(Path(__file__).with_name("flagd_flags.json").read_text(encoding="utf-8"))
 
 
 def client_of(flagd: FakeFlagd) -> FlagdClient:
@@ -37,7 +34,7 @@ async def running(client: FlagdClient) -> AsyncGenerator[httpx.AsyncClient, None
 
 @pytest.mark.asyncio
 async def test_the_new_checkout_is_for_the_pro_plan(fake_flagd: FakeFlagd) -> None:
-    fake_flagd.put("new-checkout", FOR_PROS)
+    fake_flagd.replace(FLAGS)
     async with running(client_of(fake_flagd)) as http:
         assert (await http.get("/checkout", headers={"x-user": "anna", "x-plan": "pro"})).json() == "the new checkout"
         assert (await http.get("/checkout", headers={"x-user": "bert"})).json() == "the old checkout"
@@ -52,7 +49,8 @@ async def test_the_checkout_works_while_flagd_is_away(fake_flagd: FakeFlagd) -> 
         await fake_flagd.stop()
         await client.wait_until(Status.STALE, timeout=5)
         assert (await http.get("/checkout")).json() == "the new checkout"  # from the data at hand
-        assert (await http.get("/ready")).status_code == 200
+        ready = await http.get("/ready")
+        assert (ready.status_code, ready.json()) == (200, {"flags": "STALE"})
 
 
 @pytest.mark.asyncio

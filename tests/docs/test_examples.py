@@ -100,6 +100,13 @@ def test_each_example_is_run_or_has_tests_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
+def test_a_file_that_a_docstring_names_is_in_the_folder(name: str) -> None:
+    docstring = ast.get_docstring(ast.parse((EXAMPLES / name).read_text(encoding="utf-8"))) or ""
+    named = re.findall(r"[\w/-]+\.(?:json|md)", docstring)
+    assert [file for file in named if not (ROOT / file).exists() and not (EXAMPLES / file).exists()] == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
 async def test_a_service_runs_with_the_command_in_its_docstring(name: str, unused_tcp_port: int) -> None:
     port = str(unused_tcp_port)
     flags = ServerState.of({"flagValues": {"new-checkout": True}})
