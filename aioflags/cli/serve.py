@@ -120,7 +120,10 @@ async def _serve(
             show(f"Warning: every client that can reach {host} can read these flags.")
         if flagd_addresses is not None:
             show(str(flagd_addresses))
-        show(_connection(state, serving.url) + f"\nSave {file.path}, and clients see it. {_invitation()}Ctrl-C ends.\n")
+        show(
+            _connection(state, serving.url, flagd_addresses)
+            + f"\nSave {file.path}, and clients see it. {_invitation()}Ctrl-C ends.\n"
+        )
         for remark in await asyncio.to_thread(file.warnings, text):
             show(remark)
 
@@ -152,10 +155,14 @@ def _json(url: str, page: str, flagd: FlagdAddresses | None) -> bytes:
     )
 
 
-def _connection(state: ServerState, url: str) -> str:
-    """How LaunchDarkly's clients connect; nothing for flagd's format."""
+def _connection(state: ServerState, url: str, flagd: FlagdAddresses | None) -> str:
+    """How clients of the file's format connect."""
     if state.flagd is not None:
-        return ""
+        if flagd is None or flagd.sync_port is None:
+            options = f'resolver="ofrep", ofrep_base_url="{url if flagd is None else flagd.ofrep_url}"'
+        else:
+            options = f'resolver="in-process", port={flagd.sync_port}'
+        return f"\nConnect:\n  FlagdClient(FlagdConfig({options}))\n"
     return (
         "\nConnect with any key:\n"
         f'  Client("any-key", Config(base_uri="{url}", stream_uri="{url}", events_uri="{url}"))\n'

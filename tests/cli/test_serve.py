@@ -225,6 +225,8 @@ def test_a_file_in_flagds_format_is_served_to_flagds_clients(tmp_path: Path) -> 
         line = server.line_after("flagd: rpc")
         assert re.fullmatch(r"flagd: rpc on port \d+, in-process on port \d+", line)
         assert server.line_after("flagd: both") == f"flagd: both on unix:{socket_path}"
+        connect = f'  FlagdClient(FlagdConfig(resolver="in-process", port={line.rpartition(" ")[2]}))'
+        assert server.line_after("  FlagdClient") == connect
         assert (ofrep(url), ofrep(server.url)) == (True, True)
         server.type("flip a")
         assert server.line_after("a is") == "a is off now"
@@ -286,8 +288,9 @@ def test_without_the_extra_only_ofrep_is_served(tmp_path: Path) -> None:
     assert (ran.returncode, ran.stderr.strip()) == (2, f"aioflags: {missing}")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
-        lines = [next(process.stdout).rstrip() for _ in range(4)]
+        lines = [next(process.stdout).rstrip() for _ in range(7)]
         process.kill()
+    assert lines[6] == f'  FlagdClient(FlagdConfig(resolver="ofrep", ofrep_base_url="{lines[2].removeprefix("OFREP: ")}"))'
     assert lines[3] == f"flagd's gRPC services are off: {missing}"
 
 

@@ -32,6 +32,15 @@ pytestmark = pytest.mark.real_time
 
 _COMING = ["the new checkout", "because of rule 0", "all flags: {'new-checkout': True, 'greeting': 'hello'}", "greeting: welcome"]
 PRINTS = {
+    "flag_server.py": [
+        "listening: rpc on port ",
+        "rpc: #000 (STATIC)",
+        "in-process: #000 (STATIC)",
+        "ofrep: #000 (STATIC)",
+        "changed: #fff (STATIC)",
+        "one fault: #888 (ERROR)",
+        "over: #fff (STATIC)",
+    ],
     "flagd_demo.py": [
         "connected: READY, new-checkout is True (TARGETING_MATCH)",
         "flag disabled: READY, new-checkout is False (DISABLED)",
@@ -54,7 +63,7 @@ PRINTS = {
     ],
     "own_store.py": ["from the service: hello", "from the store: hello", "which is STALE"],
 }
-LOGS = {"own_source.py": ["flags.json"], "own_store.py": ["flag data"]}
+LOGS = {"flag_server.py": ["503"], "own_source.py": ["flags.json"], "own_store.py": ["flag data"]}
 """Text in each line that an example logs: Python prints warnings if logging is not configured."""
 
 SERVICES = {

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.real_time
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, RECORDER, CHANGES, EVENTS, OUTAGE, FLAGD, LOOPS = BLOCKS
+FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, OF_FLAGD, RECORDER, CHANGES, EVENTS, OUTAGE, FLAGD, LOOPS = BLOCKS
+(SETTINGS,) = re.findall(r"^```toml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 ANNA = Context("anna")
 
 
@@ -35,9 +36,9 @@ async def run(block: str, **names: Any) -> dict[str, Any]:
 
 
 def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
-    pytester.makepyfile(f"{FIRST}\n\n{OUTAGE}\n\n{FLAGD}")
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=6)
+    pytester.makepyprojecttoml(SETTINGS)
+    pytester.makepyfile(f"{FIRST}\n\n{OF_FLAGD}\n\n{OUTAGE}\n\n{FLAGD}")
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error").assert_outcomes(passed=7)
 
 
 async def test_flags_are_set_as_shown() -> None:
