@@ -85,8 +85,8 @@ class ServedEvaluator:
         """Evaluate all selected flags, each with its ``kind``. Raises :class:`ConfigError` for an invalid selector."""
         if self._state.flagd is None:
             single = _launchdarkly_context(context)
-            found = {key: self._resolve_launchdarkly(key, single) for key in self._state.document()["flags"]}
-            return {key: replace(one, kind=_launchdarkly_kind(one)) for key, one in found.items()}
+            resolutions = {key: self._resolve_launchdarkly(key, single) for key in self._state.document()["flags"]}
+            return {key: replace(resolution, kind=_launchdarkly_kind(resolution)) for key, resolution in resolutions.items()}
         view = self._view(selector)
         return {key: _typed(self._resolve_flagd(key, view, context), flag) for key, flag in view.flags.items()}
 
@@ -150,25 +150,25 @@ class ServedEvaluator:
         )
 
 
-def _launchdarkly_kind(found: Resolution) -> Kind | None:
-    """The type of the value. Without value any type will do, because clients use their own default."""
-    if found.error is not None:
+def _launchdarkly_kind(resolution: Resolution) -> Kind | None:
+    """The type of the value. Without a value it can be any type, because clients use their own default."""
+    if resolution.error is not None:
         return None
-    return kind_of(found.value) if found.has_value else Kind.BOOLEAN
+    return kind_of(resolution.value) if resolution.has_value else Kind.BOOLEAN
 
 
-def _typed(found: Resolution, flag: Any) -> Resolution:
+def _typed(resolution: Resolution, flag: Any) -> Resolution:
     """The outcome as flagd has it if it evaluates all flags at once: a value of another type than the default variant is an error.
 
     Args:
-        found: the outcome of the flag alone.
+        resolution: the outcome of the flag alone.
         flag: the flag as flagd sends it.
     """
     kind = _default_kind(flag)
-    if kind is not None and found.has_value and kind_of(found.value) is not kind:
-        message = f"the variant {found.variant!r} does not have the type of the default variant"
-        return replace(_failure("TYPE_MISMATCH", message, found.metadata), variant=found.variant, kind=kind)
-    return replace(found, kind=kind)
+    if kind is not None and resolution.has_value and kind_of(resolution.value) is not kind:
+        message = f"the variant {resolution.variant!r} does not have the type of the default variant"
+        return replace(_failure("TYPE_MISMATCH", message, resolution.metadata), variant=resolution.variant, kind=kind)
+    return replace(resolution, kind=kind)
 
 
 def _default_kind(flag: Any) -> Kind | None:

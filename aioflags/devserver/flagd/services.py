@@ -244,15 +244,21 @@ class _EvaluationService(_Service):
 
     def _resolve_all(self, request: Any, context: ServicerContext, call: CallFaults) -> Any:
         selector = _selector(context)
-        found = self._evaluator.resolve_all(from_struct(request.context), selector)
-        flags = {key: self._any_flag(one, _FIELDS[one.kind]) for key, one in found.items() if one.kind in _FIELDS}
+        resolutions = self._evaluator.resolve_all(from_struct(request.context), selector)
+        flags = {
+            key: self._any_flag(resolution, _FIELDS[resolution.kind])
+            for key, resolution in resolutions.items()
+            if resolution.kind in _FIELDS
+        }
         call.record_sent("all")
         return self._messages.ResolveAllResponse(flags=flags, metadata=to_struct(self._evaluator.metadata(selector)))
 
-    def _any_flag(self, found: Resolution, field: _Field) -> Any:
+    def _any_flag(self, resolution: Resolution, field: _Field) -> Any:
         """The flag in the type of its default variant. Without a value, it has the empty value of this type."""
-        value = {field.name: field.convert(found.value) if found.has_value else field.empty}
-        return self._messages.AnyFlag(reason=found.reason, variant=found.variant or "", metadata=to_struct(found.metadata), **value)
+        value = {field.name: field.convert(resolution.value) if resolution.has_value else field.empty}
+        return self._messages.AnyFlag(
+            reason=resolution.reason, variant=resolution.variant or "", metadata=to_struct(resolution.metadata), **value
+        )
 
     def _events(self, _: Any, context: ServicerContext, call: CallFaults) -> AsyncGenerator[Any, None]:
         read_selector(_selector(context))  # an invalid selector is refused before the stream begins
