@@ -6,17 +6,17 @@ Source: ``flagd.md`` 9.
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias, cast
+from typing import Final
 from urllib.parse import urlsplit
 
 import anyio
 
-from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.errors import ConfigError
 from aioflags.model.source_state import ErrorInfo, FailureKind
 from aioflags.protocol.failures import network_failure
+from aioflags.protocol.ofrep_headers import OfrepHeaders, sendable_headers
 from aioflags.protocol.requests import USER_AGENT, header_text
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import Once
@@ -26,16 +26,11 @@ from aioflags.transport.backoff import read_retry_after
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
 
-__all__ = ["OfrepEndpoint", "OfrepHeaders", "OfrepReply", "OfrepRequests"]
-
-OfrepHeaders: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
+__all__ = ["OfrepEndpoint", "OfrepReply", "OfrepRequests"]
 
 _TIMEOUT: Final = 10.0
 _MAX_PAUSE: Final = 86_400.0
 """Seconds. A server may ask for a day at most: a wrong clock of the server could ask for years."""
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OWN: Final = frozenset({"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding"})
-"""Headers that describe the connection or the body, which this package makes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +58,7 @@ class OfrepEndpoint:
         if urlsplit(base_url).query or urlsplit(base_url).fragment:
             raise ConfigError("base_url: expected an address without query and fragment")
         require("selector", self.selector, *TEXT)
-        headers = self.headers if callable(self.headers) else _usable_headers(self.headers)
+        headers = self.headers if callable(self.headers) else sendable_headers("headers", self.headers)
         header_text("selector", self.selector)
         timeout = positive("timeout", self.timeout, _TIMEOUT, package_logger)
         set_all(self, {"base_url": base_url, "headers": headers, "timeout": timeout})
@@ -74,7 +69,7 @@ class OfrepEndpoint:
         Raises:
             ConfigError: the function returned headers that cannot be sent. It may also raise anything itself.
         """
-        given = _usable_headers(self.headers()) if callable(self.headers) else self.headers
+        given = sendable_headers("headers", self.headers()) if callable(self.headers) else self.headers
         return {**given, **({"flagd-selector": self.selector} if self.selector else {})}
 
 
@@ -136,17 +131,3 @@ class OfrepRequests:
             if self._is_new_problem(problem):
                 self._logger.exception("OFREP: the function for headers failed")
             raise RequestFailed(ErrorInfo(kind=FailureKind.UNKNOWN, message=problem, time=now())) from error
-
-
-def _usable_headers(headers: object) -> dict[str, str]:
-    """The headers, with their names in lower case. An error does not repeat a value: it may be secret."""
-    require("headers", headers, Mapping)
-    usable: dict[str, str] = {}
-    for name, value in cast("Mapping[object, object]", headers).items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigError(f"headers: {name!r:.100} is not the name of a header")
-        if not isinstance(value, str):
-            raise ConfigTypeError(f"headers: expected a string for {name}, got {type(value).__name__}")
-        if name.lower() not in _OWN:
-            usable[name.lower()] = header_text(f"headers: {name}", value)
-    return usable

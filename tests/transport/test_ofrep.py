@@ -84,7 +84,7 @@ async def test_a_function_for_headers_is_called_for_every_request() -> None:
     ("headers", "message"),
     [
         pytest.param(lambda: 1 / 0, "the function for headers raised ZeroDivisionError", id="it raises"),
-        pytest.param(lambda: None, "headers: expected Mapping, got NoneType", id="it returns nothing"),
+        pytest.param(lambda: None, "headers: expected a mapping of names to values, got NoneType", id="it returns nothing"),
         pytest.param(lambda: {"X": "a\nb"}, "headers: X: only printable ASCII characters can be sent", id="a line break"),
         pytest.param(lambda: {"X": 1}, "headers: expected a string for X, got int", id="a number"),
         pytest.param(lambda: {"a b": "c"}, "headers: 'a b' is not the name of a header", id="a space in a name"),
@@ -168,7 +168,7 @@ async def test_only_429_asks_for_a_pause() -> None:
     [
         pytest.param({"base_url": "ofrep.test"}, "base_url: expected an address that starts with", id="no scheme"),
         pytest.param({"base_url": "https://ofrep.test/?a=1"}, "base_url: expected an address without query", id="a query"),
-        pytest.param({"headers": 1}, "headers: expected Mapping, got int", id="headers of a wrong type"),
+        pytest.param({"headers": 1}, "headers: expected a mapping of names to values, got int", id="headers of a wrong type"),
         pytest.param({"headers": {"X": "secret\n"}}, "headers: X: only printable ASCII", id="a line break in a header"),
         pytest.param({"selector": "a\nb"}, "selector: only printable ASCII", id="a line break in the selector"),
         pytest.param({"selector": 1}, "selector: expected str or None, got int", id="a selector of a wrong type"),
