@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from aioflags.cli.usage_errors import UsageMistake, placed
 from aioflags.devserver import ServerState, serve
 from aioflags.errors import ConfigError
+from aioflags.model.defaults import FLAGD_OFREP_PORT, FLAGD_PORT, FLAGD_SYNC_PORT
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 
@@ -49,9 +50,11 @@ def flagd_options(command: _Command) -> _Command:
             default=None,
             help="Serve flagd's clients: gRPC and OFREP. Default: if the file has flagd's format.",
         ),
-        click.option("--flagd-port", type=_PORT, default=8013, show_default=True, help="For rpc mode. 0 chooses a free port."),
-        click.option("--flagd-sync-port", type=_PORT, default=8015, show_default=True, help="For in-process mode."),
-        click.option("--flagd-ofrep-port", type=_PORT, default=8016, show_default=True, help="For OFREP."),
+        click.option(
+            "--flagd-port", type=_PORT, default=FLAGD_PORT, show_default=True, help="For rpc mode. 0 chooses a free port."
+        ),
+        click.option("--flagd-sync-port", type=_PORT, default=FLAGD_SYNC_PORT, show_default=True, help="For in-process mode."),
+        click.option("--flagd-ofrep-port", type=_PORT, default=FLAGD_OFREP_PORT, show_default=True, help="For OFREP."),
         click.option("--flagd-socket", type=click.Path(path_type=Path), help="A Unix socket for all gRPC services."),
         click.option("--flagd-context", metavar="JSON", help="Attributes that replace those of every context."),
     ]

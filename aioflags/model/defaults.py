@@ -11,6 +11,11 @@ BASE_URI: Final = "https://sdk.launchdarkly.com"
 STREAM_URI: Final = "https://stream.launchdarkly.com"
 EVENTS_URI: Final = "https://events.launchdarkly.com"
 
+FLAGD_PORT: Final = 8013
+FLAGD_SYNC_PORT: Final = 8015
+FLAGD_OFREP_PORT: Final = 8016
+"""The ports of a flagd daemon: evaluations over gRPC, the flags themselves over gRPC, OFREP over HTTP."""
+
 START_WAIT: Final = 5.0
 MAX_START_WAIT: Final = 60.0
 CLOSE_TIMEOUT: Final = 2.0

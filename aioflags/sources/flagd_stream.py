@@ -18,6 +18,7 @@ import anyio
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeSet, Selector
+from aioflags.model.defaults import FLAGD_PORT, FLAGD_SYNC_PORT
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.failures import network_failure, unexpected
@@ -35,7 +36,7 @@ _JITTER: Final = 0.1
 _SHORTEST_PAUSE: Final = 0.001
 _NETWORK: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
 _HINTS: Final = {
-    "UNIMPLEMENTED": "is this the right port of flagd, 8015 for in-process and 8013 for rpc?",
+    "UNIMPLEMENTED": f"is this the right port of flagd, {FLAGD_SYNC_PORT} for in-process and {FLAGD_PORT} for rpc?",
     "UNAUTHENTICATED": "the server wants other credentials",
     "PERMISSION_DENIED": "the server does not accept these credentials",
 }

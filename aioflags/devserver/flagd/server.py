@@ -31,12 +31,7 @@ from aioflags.devserver.serve import LOOPBACK
 from aioflags.devserver.state import ServerState
 from aioflags.transport.grpc_process import keep_grpc_running
 
-__all__ = ["EVALUATION_PORT", "OFREP_PORT", "SYNC_PORT", "RunningFlagd", "serve_flagd"]
-
-EVALUATION_PORT: Final = 8013
-SYNC_PORT: Final = 8015
-OFREP_PORT: Final = 8016
-"""The ports of flagd. OFREP is a part of the HTTP server."""
+__all__ = ["RunningFlagd", "serve_flagd"]
 
 _SYNC: Final = frozenset({Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS, Endpoint.GET_METADATA})
 _LAST_MESSAGES: Final = 0.1
