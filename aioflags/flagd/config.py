@@ -16,13 +16,14 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from aioflags.errors import ConfigError
 from aioflags.flagd.environment import Variables
-from aioflags.flagd.options import OPTIONS, port_of
+from aioflags.flagd.options import OPTIONS, DerivedAddress, address_of, check_host, port_of
 from aioflags.hooks.hook import Hook
 from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_TIMEOUT
+from aioflags.protocol.ofrep_headers import OfrepHeaders
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
-from aioflags.runtime.validation import address, positive, require, require_items, set_all
+from aioflags.runtime.validation import positive, require, require_items, set_all
 from aioflags.transport.grpc_settings import CODES, ChannelCredentials, ClientInterceptor, GrpcSettings, read_target
 from aioflags.transport.settings import Http
 
@@ -32,11 +33,9 @@ Resolver: TypeAlias = Literal["rpc", "in-process", "file", "ofrep"]
 FatalCodesScope: TypeAlias = Literal["first-connection", "always"]
 SyncMetadata: TypeAlias = Literal["stream", "rpc", "off"]
 ContextEnricher: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-OfrepHeaders: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
 
 _NOT_GIVEN: Final[Any] = None
 """The environment variable of the option decides, then the default. ``options.py`` has both."""
-_OFREP_PORT: Final = 8016
 _PREFIXES: Final = ("FLAGD_", "OFREP_")
 
 
@@ -136,9 +135,9 @@ class FlagdConfig:
         environment = os.environ if given is None else given
         # Only what the client reads is kept, for dataclasses.replace.
         set_all(self, {"environment": MappingProxyType({k: v for k, v in environment.items() if k.startswith(_PREFIXES)})})
-        variables = Variables(self.environment)
+        variables = Variables(self.environment, self.logger)
         for option in OPTIONS:
-            set_all(self, {option.name: option.value(getattr(self, option.name), variables)})
+            set_all(self, {option.name: option.value(getattr(self, option.name), variables, self.logger)})
         set_all(
             self,
             {
@@ -150,7 +149,10 @@ class FlagdConfig:
         self._settle_resolver()
         if self.ofrep_poll_interval and self.ofrep_context is None:
             raise ConfigError("ofrep_poll_interval: polls fetch the flags for one context; set ofrep_context, too")
-        set_all(self, {"port": port_of(self.port, self.resolver, variables), "ofrep_base_url": self._address(variables)})
+        base_url = address_of(self.ofrep_base_url, self.host, tls=self.tls, variables=variables)
+        set_all(self, {"port": port_of(self.port, self.resolver, variables), "ofrep_base_url": base_url})
+        if self._uses_host():
+            check_host(self.host)
         if self.resolver in {"rpc", "in-process"}:
             _ = self.grpc  # raises for a target that cannot be used
         if unknown := [code for code in self.fatal_status_codes if code.upper() not in CODES]:
@@ -185,12 +187,11 @@ class FlagdConfig:
         if self.resolver == "file" and self.offline_flag_source_path is None:
             raise ConfigError("offline_flag_source_path: the resolver 'file' needs the path of a flag file")
 
-    def _address(self, variables: Variables) -> str:
-        given = cast("str | None", self.ofrep_base_url)
-        if given is None:
-            host = f"[{self.host}]" if ":" in self.host else self.host
-            default = f"{'https' if self.tls else 'http'}://{host}:{_OFREP_PORT}"
-            text = variables.text("OFREP_ENDPOINT")
-            # An unusable host is an error only where it is used.
-            return address("OFREP_ENDPOINT", text.strip(), "") if text is not None else default
-        return address("ofrep_base_url", given, "")
+    def _uses_host(self) -> bool:
+        match self.resolver:
+            case "ofrep":
+                return isinstance(self.ofrep_base_url, DerivedAddress)
+            case "file":
+                return False
+            case "rpc" | "in-process":
+                return self.target_uri is None and self.socket_path is None

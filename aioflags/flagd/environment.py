@@ -5,50 +5,56 @@ Source: ``flagd.md`` 1.2, 1.3 and 9.
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
 
 from aioflags.errors import ConfigError
-from aioflags.runtime.logs import logger, printable
+from aioflags.runtime.logs import printable
+from aioflags.runtime.validation import MAX_PORT
 
-__all__ = ["Variables", "parse_headers"]
+__all__ = ["Variables"]
 
-_MAX_PORT: Final = 65535
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
+"""``int`` also reads underscores and the digits of other alphabets, and a number with more digits may not fit into a float."""
 
 
 class Variables:
-    """Reads environment variables. A variable that is empty counts as not set.
+    """Reads environment variables, without white space around their texts. A variable that is empty counts as not set.
 
     Raises:
         ConfigError: a method finds an unusable value. The message names the variable.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], logger: logging.Logger) -> None:
         self._environment = environment
+        self._logger = logger
 
     def text(self, *names: str) -> str | None:
         """The first of these variables that is set."""
-        return next((text for name in names if (text := self._environment.get(name, "")).strip()), None)
+        return next((text for name in names if (text := self._environment.get(name, "").strip())), None)
 
     def word(self, name: str) -> str | None:
         """One of several words, in lower case."""
         text = self.text(name)
-        return None if text is None else text.strip().lower()
+        return None if text is None else text.lower()
 
     def boolean(self, name: str) -> bool | None:
-        """``true`` in any case is true, all else false."""
-        word = self.word(name)
-        return None if word is None else word == "true"
+        """``true`` in any case is true, all else false. A text that is neither is logged."""
+        text = self.text(name)
+        if text is not None and text.lower() not in {"true", "false"}:
+            self._logger.warning("%s: %r counts as false; expected true or false", name, printable(text))
+        return None if text is None else text.lower() == "true"
 
     def whole(self, *names: str) -> int | None:
         """A whole number, of the first of these variables that is set."""
         for name in names:
             if (text := self.text(name)) is not None:
-                try:
-                    return int(text)
-                except ValueError:
-                    raise ConfigError(f"{name}: expected a whole number, got {printable(text)!r}") from None
+                if not _WHOLE.fullmatch(text):
+                    raise ConfigError(f"{name}: expected a whole number, got {printable(text)!r:.100}")
+                return int(text)
         return None
 
     def seconds(self, *names: str, per_second: int = 1000) -> float | None:
@@ -59,8 +65,8 @@ class Variables:
     def port(self, *names: str) -> int | None:
         """The first of these variables that is a port. Kubernetes sets them to addresses, which do not count."""
         for name in names:
-            text = (self.text(name) or "").strip()
-            if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= _MAX_PORT:
+            text = self.text(name) or ""
+            if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= MAX_PORT:
                 return int(text)
         return None
 
@@ -70,22 +76,19 @@ class Variables:
         return None if text is None else [item for part in text.split(",") if (item := part.strip())]
 
     def headers(self, name: str) -> dict[str, str] | None:
-        """HTTP headers: see :func:`parse_headers`."""
+        """The HTTP headers of a text such as ``Authorization=Bearer%20abc,X-Env=prod``.
+
+        Entries without ``=`` or without a name are left out, with a warning.
+        """
         text = self.text(name)
-        return None if text is None else parse_headers(name, text)
-
-
-def parse_headers(name: str, text: str) -> dict[str, str]:
-    """The headers of a text such as ``Authorization=Bearer%20abc,X-Env=prod``; ``name`` is for the log.
-
-    Entries without ``=`` or without a name are left out, with a warning.
-    """
-    headers: dict[str, str] = {}
-    for position, entry in enumerate(unquote(text).split(","), start=1):
-        header, separator, value = entry.partition("=")
-        if separator and header.strip():
-            headers[header.strip()] = value.strip()
-        elif entry.strip():
-            # The entry may be a credential.
-            logger.warning("%s: entry %d is not a header; expected name=value", name, position)
-    return headers
+        if text is None:
+            return None
+        headers: dict[str, str] = {}
+        for position, entry in enumerate(unquote(text).split(","), start=1):
+            header, separator, value = entry.partition("=")
+            if separator and header.strip():
+                headers[header.strip()] = value.strip()
+            elif entry.strip():
+                # The entry may be a credential.
+                self._logger.warning("%s: entry %d is not a header; expected name=value", name, position)
+        return headers

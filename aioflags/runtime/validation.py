@@ -8,23 +8,32 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.runtime.logs import printable
 
 __all__ = [
+    "MAX_PORT",
     "TEXT",
     "address",
     "at_least",
+    "boolean",
+    "count",
+    "duration",
+    "function",
+    "interval",
+    "one_of",
+    "port",
     "positive",
     "require",
     "require_items",
     "require_methods",
     "require_name",
     "set_all",
+    "text_or_none",
     "time_limit",
     "without_userinfo",
 ]
@@ -32,6 +41,7 @@ __all__ = [
 T = TypeVar("T")
 
 TEXT: Final = (str, type(None))
+MAX_PORT: Final = 65535
 
 _USERINFO: Final = re.compile(r"(?:(?<=://)|^(?!\w+://)).*(?:@|%40)", re.DOTALL | re.IGNORECASE)
 
@@ -162,6 +172,73 @@ def time_limit(option: str, value: float | None) -> float | None:
     """
     if require(option, value, int, float, type(None)) != value:
         raise ConfigError(f"{option}: expected a number of seconds or None, got nan")
+    return value
+
+
+# -- checks of one option, as values for a table of options
+
+
+def text_or_none(option: str, value: object) -> object:
+    """A string or ``None``."""
+    return require(option, value, *TEXT)
+
+
+def boolean(option: str, value: object) -> object:
+    """A bool."""
+    return require(option, value, bool)
+
+
+def duration(option: str, value: object) -> float:
+    """Seconds as a float.
+
+    Raises:
+        ConfigTypeError: it is not a number.
+        ConfigError: it is negative, infinite or NaN.
+    """
+    seconds = cast("float", require(option, value, int, float))
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ConfigError(f"{option}: expected a duration that is not negative, got {value!r}")
+    return float(seconds)
+
+
+def interval(option: str, value: object) -> float:
+    """Like :func:`duration`, and not 0."""
+    if (seconds := duration(option, value)) == 0:
+        raise ConfigError(f"{option}: expected a duration above 0")
+    return seconds
+
+
+def count(minimum: int, maximum: int) -> Callable[[str, object], int]:
+    """The check of a whole number between two limits."""
+
+    def check(option: str, value: object) -> int:
+        number = cast("int", require(option, value, int))
+        if not minimum <= number <= maximum:
+            raise ConfigError(f"{option}: expected a number from {minimum} to {maximum}, got {number}")
+        return number
+
+    return check
+
+
+port: Final = count(1, MAX_PORT)
+"""The check of the number of a port."""
+
+
+def one_of(*values: object) -> Callable[[str, object], object]:
+    """The check of a value that is one of ``values``."""
+
+    def check(option: str, value: object) -> object:
+        if value not in values or isinstance(value, bool):
+            raise ConfigError(f"{option}: expected {' or '.join(repr(each) for each in values)}, got {value!r}")
+        return value
+
+    return check
+
+
+def function(option: str, value: object) -> object:
+    """Something that can be called."""
+    if not callable(value):
+        raise ConfigTypeError(f"{option}: expected a function, got {type(value).__name__}")
     return value
 
 

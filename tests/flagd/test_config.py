@@ -54,6 +54,9 @@ DEFAULTS: dict[str, object] = {
 }
 
 
+UNUSUAL = "{} s is unusually long; expected seconds, not milliseconds"
+
+
 def config(environment: Mapping[str, str] | None = None, **options: Any) -> FlagdConfig:
     """The options with these environment variables and no others."""
     return FlagdConfig(environment=environment or {}, **options)
@@ -99,7 +102,7 @@ def test_the_port(environment: dict[str, str], options: dict[str, Any], port: in
     [
         ("resolver", "FLAGD_RESOLVER", "IN-PROCESS", "in-process"),
         ("resolver", "FLAGD_RESOLVER", " ofrep ", "ofrep"),
-        ("host", "FLAGD_HOST", "flagd", "flagd"),
+        ("host", "FLAGD_HOST", " flagd\n", "flagd"),
         ("target_uri", "FLAGD_TARGET_URI", "dns:///flagd:1", "dns:///flagd:1"),
         ("tls", "FLAGD_TLS", "TRUE", True),
         ("tls", "FLAGD_TLS", "yes", False),
@@ -114,7 +117,8 @@ def test_the_port(environment: dict[str, str], options: dict[str, Any], port: in
         ("retry_grace_period", "FLAGD_RETRY_GRACE_PERIOD", "7", 7.0),
         ("keep_alive_time", "FLAGD_KEEP_ALIVE_TIME_MS", "30000", 30.0),
         ("keep_alive_time", "FLAGD_KEEP_ALIVE_TIME", "30000", 30.0),
-        ("selector", "FLAGD_SOURCE_SELECTOR", "flagSetId=", "flagSetId="),
+        ("deadline", "FLAGD_DEADLINE_MS", "+250", 0.25),
+        ("selector", "FLAGD_SOURCE_SELECTOR", " flagSetId= ", "flagSetId="),
         ("cache", "FLAGD_CACHE", "Disabled", "disabled"),
         ("max_cache_size", "FLAGD_MAX_CACHE_SIZE", "0", 0),
         ("provider_id", "FLAGD_PROVIDER_ID", "shop", "shop"),
@@ -161,6 +165,25 @@ def test_a_copy_keeps_the_variables_of_the_original(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("environment", "options", "changes", "port", "address"),
+    [
+        pytest.param({}, {}, {"resolver": "in-process"}, 8015, "http://localhost:8016", id="another resolver"),
+        pytest.param({}, {"port": 8013}, {"resolver": "in-process"}, 8013, "http://localhost:8016", id="a port that was given"),
+        pytest.param({"FLAGD_SYNC_PORT": "9"}, {}, {"resolver": "in-process"}, 9, "http://localhost:8016", id="a variable"),
+        pytest.param({}, {"resolver": "in-process"}, {"resolver": "rpc"}, 8013, "http://localhost:8016", id="back to rpc"),
+        pytest.param({}, {}, {"host": "flagd", "tls": True}, 8013, "https://flagd:8016", id="another host"),
+        pytest.param({}, {"ofrep_base_url": "http://a"}, {"host": "flagd"}, 8013, "http://a", id="an address that was given"),
+        pytest.param({"OFREP_ENDPOINT": "http://a"}, {}, {"host": "flagd"}, 8013, "http://a", id="an address in a variable"),
+    ],
+)
+def test_a_copy_derives_again_what_was_not_given(
+    environment: dict[str, str], options: dict[str, Any], changes: dict[str, Any], port: int, address: str
+) -> None:
+    copied = dataclasses.replace(dataclasses.replace(config(environment, **options)), **changes)
+    assert (copied.port, copied.ofrep_base_url) == (port, address)
+
+
+@pytest.mark.parametrize(
     ("options", "resolver"),
     [
         pytest.param({"resolver": "in-process", "offline_flag_source_path": "flags.json"}, "file", id="in-process"),
@@ -184,6 +207,10 @@ def test_the_resolver_with_a_path(options: dict[str, Any], resolver: str) -> Non
         pytest.param({"port": 0}, "port: expected a number from 1 to 65535, got 0", id="a port that is 0"),
         pytest.param({"port": True}, "port: expected int, got bool", id="a port that is a bool"),
         pytest.param({"host": 1}, "host: expected str or None, got int", id="a host that is a number"),
+        pytest.param({"host": "http://flagd"}, "host: expected a name or an IP address, without scheme and port", id="a URL"),
+        pytest.param({"host": "flagd:8013"}, "host: expected a name or an IP address, without", id="a host with a port"),
+        pytest.param({"host": "a b"}, "host: expected a name or an IP address, without", id="a host with a space"),
+        pytest.param({"host": "", "resolver": "ofrep"}, "host: expected a name or an IP address", id="no host, for ofrep"),
         pytest.param({"tls": "true"}, "tls: expected bool, got str", id="text for a bool"),
         pytest.param({"cache": "mru"}, "cache: expected 'lru' or 'disabled', got 'mru'", id="an unknown cache"),
         pytest.param({"max_cache_size": -1}, "max_cache_size: expected a number from 0", id="a negative size"),
@@ -201,8 +228,9 @@ def test_the_resolver_with_a_path(options: dict[str, Any], resolver: str) -> Non
         ),
         pytest.param({"ofrep_base_url": "flags.example"}, "ofrep_base_url: expected an address", id="an address without scheme"),
         pytest.param(
-            {"ofrep_headers": {"a": 1}}, "ofrep_headers: expected values that are strings", id="a header that is a number"
+            {"ofrep_headers": {"a": 1}}, "ofrep_headers: expected a string for a, got int", id="a header that is a number"
         ),
+        pytest.param({"ofrep_headers": {"a b": ""}}, "ofrep_headers: 'a b' is not the name of a header", id="a space in a name"),
         pytest.param({"hooks": [1]}, "hooks: expected Hook, got int", id="a hook that is a number"),
     ],
 )
@@ -218,6 +246,10 @@ def test_an_option_that_is_refused(options: dict[str, Any], message: str) -> Non
     [
         pytest.param("FLAGD_DEADLINE_MS", "abc", id="a word"),
         pytest.param("FLAGD_DEADLINE_MS", "0.5", id="a fraction"),
+        pytest.param("FLAGD_DEADLINE_MS", "1_000", id="an underscore"),
+        pytest.param("FLAGD_DEADLINE_MS", "\u0665\u0660", id="digits that are not ASCII"),
+        pytest.param("FLAGD_DEADLINE_MS", "9" * 400, id="a number that no float can have"),
+        pytest.param("FLAGD_DEADLINE_MS", "9" * 5000, id="a number that int refuses"),
         pytest.param("FLAGD_STREAM_DEADLINE_MS", "-1", id="a negative duration"),
         pytest.param("FLAGD_KEEP_ALIVE_TIME", "x", id="the older name"),
         pytest.param("FLAGD_RESOLVER", "remote", id="an unknown resolver"),
@@ -240,8 +272,9 @@ def test_unknown_codes_are_kept_and_logged_once(caplog: pytest.LogCaptureFixture
     assert [record.message for record in caplog.records] == ["fatal_status_codes: gRPC has no code A, B"]
 
 
-def test_codes_are_compared_in_upper_case() -> None:
-    assert config(fatal_status_codes=["permission_denied"]).fatal_codes == {"PERMISSION_DENIED"}
+def test_codes_are_compared_in_upper_case_and_without_white_space(caplog: pytest.LogCaptureFixture) -> None:
+    assert config(fatal_status_codes=["permission_denied", " ABORTED "]).fatal_codes == {"PERMISSION_DENIED", "ABORTED"}
+    assert caplog.records == []
 
 
 def test_an_entry_that_is_not_a_header_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -253,8 +286,49 @@ def test_an_entry_that_is_not_a_header_is_left_out(caplog: pytest.LogCaptureFixt
     ]
 
 
-def test_the_address_of_ofrep_follows_the_host() -> None:
-    assert config(host="::1", tls=True).ofrep_base_url == "https://[::1]:8016"
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_the_addresses_follow_the_host(host: str) -> None:
+    made = config(host=host, tls=True)
+    assert (made.ofrep_base_url, made.grpc.target.name) == ("https://[::1]:8016", "[::1]:8013")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"target_uri": "dns:///flagd:1"}, id="a target"),
+        pytest.param({"socket_path": "/run/flagd.sock"}, id="a socket"),
+        pytest.param({"resolver": "in-process", "offline_flag_source_path": "flags.json"}, id="a file"),
+        pytest.param({"resolver": "ofrep", "ofrep_base_url": "http://flags"}, id="an address"),
+    ],
+)
+def test_a_host_that_is_not_used_may_be_anything(options: dict[str, Any]) -> None:
+    assert config(host="http://flagd", **options).host == "http://flagd"
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "messages"),
+    [
+        pytest.param({}, {"deadline": 500}, [UNUSUAL.format("deadline: 500")], id="500 s"),
+        pytest.param({}, {"deadline": 0.5, "stream_deadline": 600, "keep_alive_time": 300}, [], id="usual durations"),
+        pytest.param(
+            {},
+            {"keep_alive_time": 30_000},
+            [UNUSUAL.format("keep_alive_time: 30000")],
+            id="pings",
+        ),
+        pytest.param({"FLAGD_DEADLINE_MS": "500000"}, {}, [], id="a variable has milliseconds"),
+        pytest.param(
+            {"FLAGD_TLS": "1"}, {}, ["FLAGD_TLS: '1' counts as false; expected true or false"], id="another word for true"
+        ),
+        pytest.param({"FLAGD_TLS": " False "}, {}, [], id="false"),
+        pytest.param({"FLAGD_TLS": "1"}, {"tls": True}, [], id="a variable that is not read"),
+    ],
+)
+def test_a_value_that_is_probably_a_mistake_is_logged(
+    environment: dict[str, str], options: dict[str, Any], messages: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config(environment, **options)
+    assert [record.message for record in caplog.records] == messages
 
 
 def test_a_config_shows_no_credential() -> None:
