@@ -16,7 +16,15 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from aioflags.errors import ConfigError
 from aioflags.flagd.environment import Variables
-from aioflags.flagd.options import OPTIONS, DerivedAddress, address_of, check_host, port_of
+from aioflags.flagd.options import (
+    OPTIONS,
+    DerivedAddress,
+    address_of,
+    check_host,
+    grpc_object,
+    grpc_objects,
+    port_of,
+)
 from aioflags.hooks.hook import Hook
 from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_TIMEOUT
@@ -142,10 +150,12 @@ class FlagdConfig:
             self,
             {
                 "hooks": require_items("hooks", self.hooks, Hook),
-                "interceptors": tuple(self.interceptors),
+                "interceptors": grpc_objects("interceptors", self.interceptors, "grpc.aio.ClientInterceptor"),
                 "close_timeout": positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, self.logger),
             },
         )
+        if self.channel_credentials is not None:
+            grpc_object("channel_credentials", self.channel_credentials, "grpc.ChannelCredentials")
         self._settle_resolver()
         if self.ofrep_poll_interval and self.ofrep_context is None:
             raise ConfigError("ofrep_poll_interval: polls fetch the flags for one context; set ofrep_context, too")
@@ -154,7 +164,7 @@ class FlagdConfig:
         if self._uses_host():
             check_host(self.host)
         if self.resolver in {"rpc", "in-process"}:
-            _ = self.grpc  # raises for a target that cannot be used
+            self._check_channel()
         if unknown := [code for code in self.fatal_status_codes if code.upper() not in CODES]:
             self.logger.warning("fatal_status_codes: gRPC has no code %s", printable(", ".join(unknown)))
 
@@ -186,6 +196,12 @@ class FlagdConfig:
             set_all(self, {"resolver": "file"})
         if self.resolver == "file" and self.offline_flag_source_path is None:
             raise ConfigError("offline_flag_source_path: the resolver 'file' needs the path of a flag file")
+
+    def _check_channel(self) -> None:
+        target = self.grpc.target  # raises for a target that cannot be used
+        # Whether the file is there shows when the channel opens: a config may be made on an event loop, which no disk may hold.
+        if self.cert_path is not None and not self.tls and self.channel_credentials is None and not target.is_local:
+            self.logger.warning("cert_path: not used, because tls is off; the connection is not encrypted")
 
     def _uses_host(self) -> bool:
         match self.resolver:

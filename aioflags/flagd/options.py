@@ -8,12 +8,13 @@ from __future__ import annotations
 import ipaddress
 import logging
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.flagd.environment import Variables
 from aioflags.model.defaults import FLAGD_OFREP_PORT, FLAGD_PORT, FLAGD_SYNC_PORT, MAX_RESPONSE_BYTES
 from aioflags.protocol.ofrep_headers import sendable_headers
@@ -28,11 +29,23 @@ from aioflags.runtime.validation import (
     interval,
     one_of,
     port,
+    require,
     require_items,
     text_or_none,
 )
 
-__all__ = ["OPTIONS", "DerivedAddress", "DerivedPort", "Option", "address_of", "check_host", "port_of", "unchanged"]
+__all__ = [
+    "OPTIONS",
+    "DerivedAddress",
+    "DerivedPort",
+    "Option",
+    "address_of",
+    "check_host",
+    "grpc_object",
+    "grpc_objects",
+    "port_of",
+    "unchanged",
+]
 
 _MAX_NUMBER: Final = 2**31 - 1
 """gRPC keeps numbers in 32 bits."""
@@ -120,6 +133,33 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def grpc_object(name: str, value: object, path: str) -> object:
+    """Check that ``value`` is an object of gRPC's class ``path``. gRPC is not imported: who has such an object has done that.
+
+    Raises:
+        ConfigTypeError: it is not.
+    """
+    module, _, class_name = path.rpartition(".")
+    kind = getattr(sys.modules.get(module), class_name, _Absent)
+    return require(name, value, kind, expected=path)
+
+
+def grpc_objects(name: str, values: object, path: str) -> tuple[object, ...]:
+    """Check that ``values`` is a sequence of such objects.
+
+    Raises:
+        ConfigTypeError: it is not.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ConfigTypeError(f"{name}: expected a sequence of {path}, got {type(values).__name__}")
+    items = require_items(name, cast("Sequence[object]", values), object)
+    return tuple(grpc_object(name, value, path) for value in items)
+
+
+class _Absent:
+    """No object has this class."""
 
 
 def _header(name: str, value: object) -> object:

@@ -28,8 +28,8 @@ NEEDED: dict[str, dict[str, Any]] = {
 """Options that a part cannot be constructed without, and flagd's environment variables, which must not be those of the machine."""
 IN_THE_TEXT = {"environment"}
 """Options that the text above their table describes."""
-UNCHECKED = {"application_id", "application_version", "channel_credentials", "interceptors"}
-"""Options that accept any type: the first two are reported later, and gRPC's classes are not imported for a check."""
+UNCHECKED = {"application_id", "application_version"}
+"""Options that accept any type and are reported later."""
 
 NOT_HTTP = (
     "localhost:80",
@@ -57,6 +57,9 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "redirect_origins": (["flags.example"], ["https://a/path"], "https://a"),
     "url": ("localhost", "http://x"),
     # flagd
+    "host": ("http://flagd", "flagd:8013", "a b"),
+    "channel_credentials": ("text",),
+    "interceptors": ([1], "text"),
     **dict.fromkeys(("resolver", "fatal_codes_scope", "sync_metadata"), UNKNOWN_WORDS),
     **dict.fromkeys(
         ("deadline", "stream_deadline", "retry_backoff", "retry_backoff_max", "retry_grace_period", "keep_alive_time"),

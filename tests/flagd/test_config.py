@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from aioflags.errors import ConfigError, ConfigTypeError
@@ -60,6 +62,22 @@ UNUSUAL = "{} s is unusually long; expected seconds, not milliseconds"
 def config(environment: Mapping[str, str] | None = None, **options: Any) -> FlagdConfig:
     """The options with these environment variables and no others."""
     return FlagdConfig(environment=environment or {}, **options)
+
+
+class Interceptor(grpc.aio.UnaryUnaryClientInterceptor):
+    """An interceptor of asyncio."""
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """The call as it is."""
+        return await continuation(client_call_details, request)
+
+
+class ForThreads(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-arg, unused-ignore] # untyped
+    """An interceptor that channels of asyncio do not accept."""
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """The call as it is."""
+        return continuation(client_call_details, request)
 
 
 @pytest.mark.holds("FL-1")
@@ -231,6 +249,17 @@ def test_the_resolver_with_a_path(options: dict[str, Any], resolver: str) -> Non
             {"ofrep_headers": {"a": 1}}, "ofrep_headers: expected a string for a, got int", id="a header that is a number"
         ),
         pytest.param({"ofrep_headers": {"a b": ""}}, "ofrep_headers: 'a b' is not the name of a header", id="a space in a name"),
+        pytest.param({"channel_credentials": "x"}, "channel_credentials: expected grpc.ChannelCredentials, got str", id="text"),
+        pytest.param(
+            {"interceptors": 1}, "interceptors: expected a sequence of grpc.aio.ClientInterceptor, got int", id="a number"
+        ),
+        pytest.param({"interceptors": [1]}, "interceptors: expected grpc.aio.ClientInterceptor, got int", id="a list of numbers"),
+        pytest.param({"interceptors": [Interceptor]}, "interceptors: Interceptor is a class; expected an object", id="a class"),
+        pytest.param(
+            {"interceptors": [ForThreads()]},
+            "interceptors: expected grpc.aio.ClientInterceptor, got ForThreads",
+            id="an interceptor for threads",
+        ),
         pytest.param({"hooks": [1]}, "hooks: expected Hook, got int", id="a hook that is a number"),
     ],
 )
@@ -331,8 +360,29 @@ def test_a_value_that_is_probably_a_mistake_is_logged(
     assert [record.message for record in caplog.records] == messages
 
 
+class Secret(Interceptor):
+    """An interceptor that shows a credential."""
+
+    def __repr__(self) -> str:
+        return "secret"
+
+
 def test_a_config_shows_no_credential() -> None:
-    assert "secret" not in repr(config(ofrep_headers={"Authorization": "secret"}, channel_credentials="secret"))
+    assert "secret" not in repr(config(ofrep_headers={"Authorization": "secret"}, interceptors=[Secret()]))
+
+
+def test_what_grpc_needs_is_kept() -> None:
+    credentials, interceptor = grpc.local_channel_credentials(), Interceptor()
+    made = config(channel_credentials=credentials, interceptors=[interceptor])
+    assert (made.grpc.credentials, made.grpc.interceptors) == (credentials, (interceptor,))
+
+
+@pytest.mark.parametrize("environment", [{}, {"FLAGD_SERVER_CERT_PATH": "/ca.pem"}], ids=["an argument", "a variable"])
+def test_a_certificate_without_tls_is_logged(environment: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    config(environment, cert_path=None if environment else "/ca.pem")
+    assert [record.message for record in caplog.records] == [
+        "cert_path: not used, because tls is off; the connection is not encrypted"
+    ]
 
 
 def test_the_wrong_type_of_an_option_is_a_type_error_too() -> None:
