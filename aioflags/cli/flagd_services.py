@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from aioflags.cli.usage_errors import UsageMistake, placed
 from aioflags.devserver import ServerState, serve
 from aioflags.errors import ConfigError
-from aioflags.model.defaults import FLAGD_OFREP_PORT, FLAGD_PORT, FLAGD_SYNC_PORT
+from aioflags.model.defaults import PORT_OF_OFREP, PORT_OF_RPC, PORT_OF_SYNC
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 
@@ -51,10 +51,10 @@ def flagd_options(command: _Command) -> _Command:
             help="Serve flagd's clients: gRPC and OFREP. Default: if the file has flagd's format.",
         ),
         click.option(
-            "--flagd-port", type=_PORT, default=FLAGD_PORT, show_default=True, help="For rpc mode. 0 chooses a free port."
+            "--flagd-port", type=_PORT, default=PORT_OF_RPC, show_default=True, help="For rpc mode. 0 chooses a free port."
         ),
-        click.option("--flagd-sync-port", type=_PORT, default=FLAGD_SYNC_PORT, show_default=True, help="For in-process mode."),
-        click.option("--flagd-ofrep-port", type=_PORT, default=FLAGD_OFREP_PORT, show_default=True, help="For OFREP."),
+        click.option("--flagd-sync-port", type=_PORT, default=PORT_OF_SYNC, show_default=True, help="For in-process mode."),
+        click.option("--flagd-ofrep-port", type=_PORT, default=PORT_OF_OFREP, show_default=True, help="For OFREP."),
         click.option("--flagd-socket", type=click.Path(path_type=Path), help="A Unix socket for all gRPC services."),
         click.option("--flagd-context", metavar="JSON", help="Attributes that replace those of every context."),
     ]

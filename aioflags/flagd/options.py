@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.flagd.environment import Variables
-from aioflags.model.defaults import FLAGD_OFREP_PORT, FLAGD_PORT, FLAGD_SYNC_PORT, MAX_RESPONSE_BYTES
+from aioflags.model.defaults import MAX_RESPONSE_BYTES, PORT_OF_OFREP, PORT_OF_RPC, PORT_OF_SYNC
 from aioflags.protocol.ofrep_headers import sendable_headers
 from aioflags.protocol.requests import header_text
 from aioflags.runtime.logs import printable
@@ -97,8 +97,8 @@ def port_of(given: object, resolver: str, variables: Variables) -> int:
     if given is not None and not isinstance(given, DerivedPort):
         return port("port", given)
     if resolver in {"in-process", "file"}:
-        return DerivedPort(variables.port("FLAGD_SYNC_PORT", "FLAGD_PORT") or FLAGD_SYNC_PORT)
-    return DerivedPort(variables.port("FLAGD_PORT") or FLAGD_PORT)
+        return DerivedPort(variables.port("FLAGD_SYNC_PORT", "FLAGD_PORT") or PORT_OF_SYNC)
+    return DerivedPort(variables.port("FLAGD_PORT") or PORT_OF_RPC)
 
 
 def address_of(given: object, host: str, *, tls: bool, variables: Variables) -> str:
@@ -113,7 +113,7 @@ def address_of(given: object, host: str, *, tls: bool, variables: Variables) -> 
     if text is not None:
         return DerivedAddress(address("OFREP_ENDPOINT", text, ""))
     name = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return DerivedAddress(f"{'https' if tls else 'http'}://{name}:{FLAGD_OFREP_PORT}")
+    return DerivedAddress(f"{'https' if tls else 'http'}://{name}:{PORT_OF_OFREP}")
 
 
 def check_host(host: str) -> None:

@@ -11,9 +11,9 @@ BASE_URI: Final = "https://sdk.launchdarkly.com"
 STREAM_URI: Final = "https://stream.launchdarkly.com"
 EVENTS_URI: Final = "https://events.launchdarkly.com"
 
-FLAGD_PORT: Final = 8013
-FLAGD_SYNC_PORT: Final = 8015
-FLAGD_OFREP_PORT: Final = 8016
+PORT_OF_RPC: Final = 8013
+PORT_OF_SYNC: Final = 8015
+PORT_OF_OFREP: Final = 8016
 """The ports of a flagd daemon: evaluations over gRPC, the flags themselves over gRPC, OFREP over HTTP."""
 
 START_WAIT: Final = 5.0

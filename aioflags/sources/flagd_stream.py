@@ -18,7 +18,7 @@ import anyio
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeSet, Selector
-from aioflags.model.defaults import FLAGD_PORT, FLAGD_SYNC_PORT
+from aioflags.model.defaults import PORT_OF_RPC, PORT_OF_SYNC
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.failures import network_failure, unexpected
@@ -36,7 +36,7 @@ _JITTER: Final = 0.1
 _SHORTEST_PAUSE: Final = 0.001
 _NETWORK: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
 _HINTS: Final = {
-    "UNIMPLEMENTED": f"is this the right port of flagd, {FLAGD_SYNC_PORT} for in-process and {FLAGD_PORT} for rpc?",
+    "UNIMPLEMENTED": f"is this the right port of flagd, {PORT_OF_SYNC} for in-process and {PORT_OF_RPC} for rpc?",
     "UNAUTHENTICATED": "the server wants other credentials",
     "PERMISSION_DENIED": "the server does not accept these credentials",
 }
