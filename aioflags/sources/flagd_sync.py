@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast
 
+from aioflags.evaluation.flagd.context_data import context_data
 from aioflags.model.change import ChangeSet
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, SourceState
+from aioflags.model.values import fresh
 from aioflags.protocol.failures import invalid_data
 from aioflags.protocol.flagd import read_flag_set
 from aioflags.runtime.checkpoints import run_cooperatively
@@ -88,9 +90,14 @@ class FlagdSyncSource(FlagdStreamSource):
         return self._good(change_set)
 
     def _enriched(self, sync_context: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The attributes for evaluations; ``None``, which means unchanged, if the program's function fails."""
+        """The attributes for evaluations; ``None``, which means unchanged, if the program's function fails or returns no JSON."""
         try:
-            return dict(require("context_enricher", self._builder.context_enricher(sync_context), Mapping))
+            enriched = require("context_enricher", self._builder.context_enricher(sync_context), Mapping)
+            for name in enriched:
+                require("context_enricher: a name", name, str)
+            attributes = context_data(enriched, None)
+            del attributes["targetingKey"]  # that of the context counts
+            return cast("Mapping[str, Any]", fresh(attributes))
         except Exception:
             self._logger.exception("context_enricher failed; the static context stays as it was")
             return None

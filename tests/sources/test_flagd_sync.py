@@ -267,15 +267,48 @@ async def test_an_enricher_chooses_what_is_added(line: Line) -> None:
     assert update.change_set.static_context == {"region": "eu"}
 
 
-async def test_an_enricher_that_fails_changes_nothing(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("result", "problem"),
+    [
+        pytest.param(
+            {"a": {"b": object()}}, "the attribute 'a' is not JSON: it contains a value of the type object", id="an object"
+        ),
+        pytest.param({1: 2}, "context_enricher: a name: expected str, got int", id="a name that is a number"),
+        pytest.param(None, "context_enricher: expected Mapping, got NoneType", id="nothing"),
+        pytest.param(LookupError("region"), "region", id="an exception"),
+    ],
+)
+async def test_an_enricher_that_fails_changes_nothing(
+    result: object, problem: str, line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
     line.server.scripts[METHOD] = [[FLAGS, FLAGS, SILENCE]]
     await line.start()
-    results = iter([{"a": 1}])
+    results = iter([{"a": 1}, result])
 
-    def enrich(_: Mapping[str, Any]) -> Mapping[str, Any]:
-        return next(results)
+    def enrich(_: Mapping[str, Any]) -> Any:
+        given = next(results)
+        if isinstance(given, Exception):
+            raise given
+        return given
 
     with caplog.at_level(logging.ERROR):
         taken = await take(source(line, context_enricher=enrich), 2)
     assert [update.change_set and update.change_set.static_context for update in taken] == [{"a": 1}, None]
-    assert [record.message for record in caplog.records] == ["context_enricher failed; the static context stays as it was"]
+    (record,) = caplog.records
+    assert record.message == "context_enricher failed; the static context stays as it was"
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == problem
+
+
+async def test_what_an_enricher_keeps_is_not_shared(line: Line) -> None:
+    line.server.scripts[METHOD] = [[FLAGS, SILENCE]]
+    await line.start()
+    kept = {"a": {"b": 1}}
+
+    def enrich(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        return kept
+
+    (update,) = await take(source(line, context_enricher=enrich), 1)
+    kept["a"]["b"] = 2
+    assert update.change_set is not None
+    assert update.change_set.static_context == {"a": {"b": 1}}
