@@ -111,6 +111,9 @@ class _FlagdWorkload:
         return self._mode.opened()
 
     async def prepare(self) -> None:
+        if self._mode.remote is None and self._mode.dialect is None:
+            # It has to be the server's: otherwise the two put users into different groups.
+            self._config.logger.info("rules are evaluated here, with version %d of fractional", self._config.fractional_version)
         if self._mode.source is None:
             # There are no data to wait for.
             self._cell.report(SourceState.VALID)

@@ -6,6 +6,8 @@ Source: ``flagd.md`` 3.2, 3.4, 3.5 and 3.7.
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import Any
 
 import pytest
 
@@ -223,3 +225,23 @@ async def test_two_starts_open_one_stream(scripts: list[list[object]], status: S
     one, two = await asyncio.gather(client.start(), client.start())
     assert (one.status, two.status, len(flagd.opened), flagd.channels) == (status, status, 1, 1)
     await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("resolver", "options", "logged"),
+    [
+        pytest.param("in-process", {}, ["rules are evaluated here, with version 3 of fractional"], id="the default"),
+        pytest.param(
+            "in-process", {"fractional_version": 2}, ["rules are evaluated here, with version 2 of fractional"], id="version 2"
+        ),
+        pytest.param("rpc", {}, [], id="the server evaluates"),
+    ],
+)
+async def test_a_start_logs_how_fractional_hashes(
+    resolver: str, options: dict[str, Any], logged: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    flagd = ScriptedFlagd([[FLAGS if resolver == "in-process" else READY]])
+    with caplog.at_level(logging.INFO):
+        async with flagd.client(resolver, **options):
+            pass
+    assert [record.message for record in caplog.records if "fractional" in record.message] == logged
