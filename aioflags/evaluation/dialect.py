@@ -96,6 +96,10 @@ class Dialect(ABC):
         """The items that a definition depends on directly; none for ``None``."""
         return set()
 
+    def reads_static_context(self, definition: Any) -> bool:
+        """Whether the value of a flag may depend on the static context."""
+        return False
+
     def is_direct(self, definition: Any, items: Items, measured: dict[str, Any]) -> bool:
         """Whether a flag takes no notes, so that all its evaluations can share a scope.
 

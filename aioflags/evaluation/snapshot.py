@@ -30,6 +30,7 @@ from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKin
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.segment import SegmentDefinition
+from aioflags.model.values import same_json
 from aioflags.runtime.cooperative import Cooperative, run_at_once, sliced
 from aioflags.runtime.logs import logger
 
@@ -175,10 +176,17 @@ class Snapshot:
                     log.note_for(change.kind, change)(problem)
 
     def changed_since(self, old: Snapshot, change_set: ChangeSet) -> frozenset[str]:
-        """Keys of the flags that changed, live or deleted, when ``change_set`` made this snapshot out of ``old``."""
+        """Keys of the flags that changed, live or deleted, when ``change_set`` made this snapshot out of ``old``.
+
+        After a change of the static context also those of all flags that may read it.
+        """
         if self.dependents is None:
             self.dependents = run_at_once(old._updated_index(self, change_set))
-        return changed_flags(self.dependents, old.items, self.items, change_set)
+        keys = changed_flags(self.dependents, old.items, self.items, change_set)
+        if self.static_context is old.static_context or same_json(self.static_context, old.static_context):
+            return keys
+        reads = self._data.dialect.reads_static_context
+        return keys | {key for key, definition in self.flags.items() if reads(definition)}
 
     def compile_all(self) -> Cooperative[None]:
         """Compiles every flag that is not compiled yet. Pauses after each slice."""

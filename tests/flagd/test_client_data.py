@@ -70,6 +70,34 @@ async def test_changes_of_a_value_follow_the_rules_of_one_context() -> None:
             assert (change.old_value, change.new_value) == (True, False)
 
 
+NO_RULE = flag()
+DISABLED = flag(state="DISABLED", targeting={"var": "region"})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "keys"),
+    [
+        pytest.param({"region": "eu"}, {"region": "us"}, ["a"], id="another value"),
+        pytest.param({"region": "eu"}, {}, ["a"], id="an attribute that is gone"),
+        pytest.param({"n": 1, "region": "eu"}, {"region": "eu", "n": 1.0}, [], id="the same attributes"),
+        pytest.param({"region": "eu"}, None, [], id="no sync context: the one before stays"),
+    ],
+)
+async def test_another_sync_context_changes_the_flags_with_a_rule(before: Any, after: Any, keys: list[str]) -> None:
+    flagd = ScriptedFlagd([[flags(before, a=IN_EU, b=NO_RULE, c=DISABLED)]])
+    async with flagd.client() as client:
+        diary = Diary(client)
+        with client.changes() as changes, client.changes("a", US) as values:
+            flagd.send(flags(after, a=IN_EU, b=NO_RULE, c=DISABLED))
+            await settle()
+            assert diary.shown == [f"CONFIGURATION_CHANGED {key}" for key in keys]
+            assert [(await anext(changes)).key for _ in keys] == keys
+            assert [(change.old_value, change.new_value) for change in [await anext(values) for _ in keys]] == [
+                (True, False)
+            ] * len(keys)
+        assert await evaluated(client, "a") == (not keys, "TARGETING_MATCH")
+
+
 @pytest.mark.holds("FL-43")
 async def test_an_empty_default_variant_gives_the_default() -> None:
     flagd = ScriptedFlagd([[flags(a=flag(defaultVariant=""))]])

@@ -102,6 +102,9 @@ class _FlagdDialect(OpenFeatureDialect):
     def comparison(self) -> Comparison:
         return FlagComparison()
 
+    def reads_static_context(self, definition: FlagdFlag) -> bool:
+        return definition.is_enabled and definition.targeting is not None
+
     def is_slow(self, definition: FlagdFlag | None) -> bool:
         return definition is not None and definition.rule_length > SLOW_RULE_LENGTH
 
