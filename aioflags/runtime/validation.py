@@ -133,7 +133,7 @@ def address(option: str, value: object, default: str) -> str:
     if not is_complete:
         raise ConfigError(f"{option}: expected an address with a host, and a port from 1 to 65535, got {shown!r}")
     if has_userinfo:
-        raise ConfigError(f"{option}: remove the user name and password from {shown!r}; the SDK key is the only credential")
+        raise ConfigError(f"{option}: remove the user name and password from {shown!r}; an address must not have credentials")
     return text
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from aioflags.model.defaults import CLOSE_GRACE, RECONNECT_DELAY
+from aioflags.protocol.ofrep import status_text
 from aioflags.protocol.ofrep_bulk import EventStreamAddress, Refetch, read_refetch
 from aioflags.protocol.requests import USER_AGENT
 from aioflags.runtime.broadcast import Signal
@@ -125,7 +126,8 @@ class OfrepStreams:
                                 self._request(FetchRequest(refetch=refetch))
                 problem = "the service closed it"
             except RequestFailed as failed:
-                problem, retry_after, is_refused = failed.error.message, failed.retry_after, not failed.is_recoverable
+                status, retry_after, is_refused = failed.error.status_code, failed.retry_after, not failed.is_recoverable
+                problem = status_text(status) if status else failed.error.message
             except Exception as error:  # a bug in aioflags: the stream reconnects
                 self._logger.exception("OFREP: an event stream failed")
                 problem = describe_error(error)

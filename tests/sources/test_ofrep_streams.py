@@ -134,12 +134,13 @@ async def test_delays_grow_although_every_response_has_new_addresses() -> None:
     assert len(service.posts) <= 15
 
 
-async def test_a_refused_stream_gets_its_new_address() -> None:
+async def test_a_refused_stream_gets_its_new_address(caplog: pytest.LogCaptureFixture) -> None:
     service = Service(Answer(403), stream_of(5.0, refetch()))
     new = {"type": "sse", "url": "https://sse.test/new"}
     async with following(service, flags(streams=[SSE], a=1), flags(streams=[new], a=2), flags(streams=[new], a=3)) as updates:
         assert [seen(await anext(updates)) for _ in range(3)] == [{"a": 1}, {"a": 2}, {"a": 3}]
     assert [str(request.url) for request in service.requests][-1] == "https://sse.test/new"
+    assert "the service answered 403 Forbidden: are the headers right?; connecting in" in caplog.text
 
 
 async def test_a_stream_that_is_no_longer_named_is_closed() -> None:
