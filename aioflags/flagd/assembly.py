@@ -38,14 +38,11 @@ if TYPE_CHECKING:
 __all__ = ["assemble"]
 
 
-def assemble(config: FlagdConfig, mode: Mode, first_data: ChangeSet | None = None) -> tuple[Core, RemoteAnswers | None]:
-    """Creates the parts of one client, and what answers its questions if a server evaluates.
-
-    ``first_data``: flags that the client has from the beginning.
-    """
+def assemble(config: FlagdConfig, mode: Mode) -> tuple[Core, RemoteAnswers | None]:
+    """Creates the parts of one client, and what answers its questions if a server evaluates."""
     logger = config.logger
     first = Snapshot.empty(dialect=mode.dialect or flagd_dialect(config.fractional_version), log=logger)
-    holder = SnapshotHolder(first if first_data is None else first.apply(first_data))
+    holder = SnapshotHolder(first if mode.flags is None else first.apply(mode.flags))
     flag_tracker = FlagTracker(logger)
     cell = StatusCell(
         holder,

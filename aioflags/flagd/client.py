@@ -10,7 +10,6 @@ from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError
 from aioflags.flagd.config import FlagdConfig
-from aioflags.model.change import ChangeSet
 from aioflags.model.context import Context
 from aioflags.model.explanation import Explanation
 from aioflags.runtime.validation import require
@@ -47,17 +46,18 @@ class FlagdClient(BaseClient):
     """Contexts of flagd have no kinds: every name is an attribute, and a key is not necessary."""
 
     def __init__(self, config: FlagdConfig | None = None) -> None:
-        self._set_up(require("config", FlagdConfig() if config is None else config, FlagdConfig))
-
-    def _set_up(self, config: FlagdConfig, mode: Mode | None = None, first_data: ChangeSet | None = None) -> None:
-        """``mode``: in place of the one that ``config`` names."""
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
         from aioflags.flagd.assembly import assemble  # noqa: PLC0415 - as above
+
+        self._config = require("config", FlagdConfig() if config is None else config, FlagdConfig)
+        core, self._remote = assemble(self._config, self._mode())
+        super().__init__(core)
+
+    def _mode(self) -> Mode:
+        """Where flags come from, and who evaluates them."""
         from aioflags.flagd.modes import mode_of  # noqa: PLC0415 - as above
 
-        self._config = config
-        core, self._remote = assemble(config, mode_of(config) if mode is None else mode, first_data)
-        super().__init__(core)
+        return mode_of(self._config)
 
     @classmethod
     def local(cls, document: Mapping[str, object] | str | bytes, config: FlagdConfig | None = None) -> Self:
@@ -73,18 +73,9 @@ class FlagdClient(BaseClient):
             ConfigError: the document is not a flag set. The message names the place.
         """
         # Few clients read documents.
-        from aioflags.flagd.modes import Mode  # noqa: PLC0415 - as above
-        from aioflags.protocol.flagd import FlagSetError, read_flag_set  # noqa: PLC0415 - as above
-        from aioflags.runtime.cooperative import run_at_once  # noqa: PLC0415 - as above
+        from aioflags.flagd.local_config import local_config  # noqa: PLC0415 - as above
 
-        try:
-            change_set = run_at_once(read_flag_set(document))
-        except FlagSetError as error:
-            raise ConfigError(f"document: {error}") from error
-        config = FlagdConfig(resolver="ofrep", environment={}) if config is None else require("config", config, FlagdConfig)
-        client = cls.__new__(cls)
-        client._set_up(config, Mode(), change_set)  # noqa: SLF001 -- this is a constructor, too
-        return client
+        return cls(local_config(document, config))
 
     # -- evaluations that a server makes
 

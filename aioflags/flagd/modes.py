@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from aioflags.client_core.remote import RemoteEvaluation
 from aioflags.evaluation.dialect import Dialect
 from aioflags.flagd.config import FlagdConfig
+from aioflags.flagd.local_config import LocalConfig
+from aioflags.model.change import ChangeSet
 from aioflags.sources.base import SourceBuilder
 
 if TYPE_CHECKING:
@@ -28,12 +30,14 @@ class Mode:
 
     ``source`` keeps the data current, or says what changed; ``None``: the data do not change. ``remote`` evaluates, if a server
     does. ``dialect``: that of the flags, if it is not flagd's. ``opened`` opens what ``source`` and ``remote`` share.
+    ``flags``: those that the client has from the beginning.
     """
 
     source: SourceBuilder | None = None
     remote: RemoteEvaluation | None = None
     dialect: Dialect | None = None
     opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
+    flags: ChangeSet | None = None
 
 
 # A client has one mode: the modules of the others, and the libraries that they need, are not imported.
@@ -46,6 +50,8 @@ def mode_of(config: FlagdConfig, channel: FlagdChannel | None = None) -> Mode:
     Raises:
         ConfigError: a package that it needs is missing.
     """
+    if isinstance(config, LocalConfig):
+        return Mode(flags=config.flags)
     match config.resolver:
         case "in-process":
             return _in_process(config, _channel(config) if channel is None else channel)

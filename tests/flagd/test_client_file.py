@@ -156,8 +156,27 @@ async def test_a_document_is_evaluated_before_and_after_the_start() -> None:
 
 @pytest.mark.parametrize(
     ("document", "message"),
-    [("{", "document: "), ({"flags": 1}, "document: "), ({}, "document: ")],
+    [
+        pytest.param("{", "document: ", id="half a document"),
+        pytest.param({"flags": 1}, "document: ", id="flags that are a number"),
+        pytest.param({}, "document: ", id="no flags"),
+        pytest.param("flags.json", "document: expected a mapping or JSON text; for a file use ", id="the name of a file"),
+        pytest.param(Path("flags.json"), "document: expected a mapping or JSON text, got ", id="a path"),
+    ],
 )
 def test_a_document_that_cannot_be_used_is_refused(document: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
         FlagdClient.local(document)
+
+
+class _Counted(FlagdClient):
+    """A client that counts its evaluations."""
+
+    def __init__(self, config: FlagdConfig | None = None) -> None:
+        super().__init__(config)
+        self.count = 0
+
+
+def test_a_client_of_a_document_is_made_by_the_constructor_of_its_class() -> None:
+    client = _Counted.local('{"flags": {}}', FlagdConfig(environment={}, fractional_version=2))
+    assert (client.count, client.is_remote) == (0, False)

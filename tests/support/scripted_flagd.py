@@ -120,7 +120,11 @@ class ScriptedFlagd:
 
 class _Client(FlagdClient):
     def __init__(self, config: FlagdConfig, mode: Mode) -> None:
-        self._set_up(config, mode)
+        self._scripted = mode
+        super().__init__(config)
+
+    def _mode(self) -> Mode:
+        return self._scripted
 
 
 class ScriptedCalls(FlagdCalls):
