@@ -18,7 +18,7 @@ from aioflags.evaluation.flagd.context_data import NotJsonError, data_of
 from aioflags.evaluation.flagd.evaluators import FlagComparison, referenced, resolved
 from aioflags.evaluation.flagd.flags import always, compile_flag
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
-from aioflags.evaluation.flagd.targeting import RuleError, compile_timed
+from aioflags.evaluation.flagd.targeting import RuleError, compile_targeting
 from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, SharedRules
 from aioflags.evaluation.openfeature_dialect import OpenFeatureDialect
 from aioflags.model.explanation import ExplanationStep
@@ -88,7 +88,7 @@ class _FlagdDialect(OpenFeatureDialect):
             raise RuleError(f"the rule is too much work: it refers to more than {MAX_REFERENCED} characters of shared evaluators")
         rule = resolved(own_rule, flag.evaluators.rules)
         shared = NOTHING_SHARED if rule is own_rule else self._shared_rules(flag.evaluators)
-        return compile_timed(rule, flag.key, self._fractional_version, shared, self._now_ms)
+        return compile_targeting(rule, flag.key, self._fractional_version, shared, now_ms=self._now_ms)
 
     def _shared_rules(self, evaluators: Evaluators) -> SharedRules:
         """The compiled evaluators of a document. Two threads that ask at the same time may get two objects, which does no harm."""

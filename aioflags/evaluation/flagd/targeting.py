@@ -23,21 +23,24 @@ from aioflags.evaluation.jsonlogic.compiler import (
 )
 from aioflags.evaluation.jsonlogic.expressions import Expression, Operator, Site, literal
 from aioflags.evaluation.jsonlogic.work import RuleError
+from aioflags.runtime.clock import now_ms
 
-__all__ = ["OPERATOR_NAMES", "RuleError", "Targeting", "compile_targeting", "compile_timed"]
+__all__ = ["OPERATOR_NAMES", "RuleError", "Targeting", "compile_targeting"]
 
-Targeting: TypeAlias = Callable[[Mapping[str, Any], int], Any]
-"""The result of a flag's rule. Arguments: the data of the context, and the Unix time in whole seconds.
-
-It raises :class:`RuleError` with the problem as text, and nothing else.
-"""
+Targeting: TypeAlias = Callable[[Mapping[str, Any]], Any]
+"""The result of a flag's rule for the data of a context. It raises :class:`RuleError` alone, with the problem."""
 
 _FLAGD: Final = "$flagd"
 _FLAG_KEY_PATH: Final = "$flagd.flagKey"
 
 
 def compile_targeting(
-    rule: Any, flag_key: str, fractional_version: int = LATEST_VERSION, shared: SharedRules = NOTHING_SHARED
+    rule: Any,
+    flag_key: str,
+    fractional_version: int = LATEST_VERSION,
+    shared: SharedRules = NOTHING_SHARED,
+    *,
+    now_ms: Callable[[], int] = now_ms,
 ) -> Targeting:
     """Compile the rule of a flag.
 
@@ -48,24 +51,11 @@ def compile_targeting(
         flag_key: The key of the flag, which the rule can read, and which rollouts without seed hash.
         fractional_version: How ``fractional`` hashes, 2 or 3.
         shared: The shared evaluators, if the same objects are in the rules of several flags. They are compiled once.
+        now_ms: Returns the Unix time in milliseconds. It is called once for each evaluation if the rule may read the time.
 
     Raises:
         RuleError: The rule nests more than 128 levels deep.
-    """
-    compiled = _compiled(rule, flag_key, fractional_version, shared)
-    evaluate = compiled.rule
-    if not compiled.may_read(_FLAGD):
-        return lambda data, timestamp: evaluate(data)
-    return lambda data, timestamp: evaluate({**data, _FLAGD: {"flagKey": flag_key, "timestamp": timestamp}})
-
-
-def compile_timed(
-    rule: Any, flag_key: str, fractional_version: int, shared: SharedRules, now_ms: Callable[[], int]
-) -> Callable[[Mapping[str, Any]], Any]:
-    """Compile the rule of a flag to a function of the data alone.
-
-    It calls ``now_ms``, which returns the Unix time in milliseconds, once for each evaluation if the rule may read the time. The
-    other parameters and the exceptions are those of :func:`compile_targeting`.
+        ValueError: ``fractional_version`` is another number.
     """
     compiled = _compiled(rule, flag_key, fractional_version, shared)
     evaluate = compiled.rule

@@ -24,7 +24,7 @@ NOW = 1_700_000_000
 
 def evaluated(rule: Any, data: dict[str, Any]) -> Any:
     try:
-        return compile_targeting(rule, FLAG_KEY, 3)(data, NOW)
+        return compile_targeting(rule, FLAG_KEY, 3, now_ms=lambda: NOW * 1000)(data)
     except RuleError as error:
         return UNKNOWN_OPERATOR if str(error).endswith("is unknown") else str(error)
 

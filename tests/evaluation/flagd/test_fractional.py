@@ -22,7 +22,7 @@ KEY = {"var": "targetingKey"}
 
 
 def run(arguments: Any, key: str | None = "t", flag: str = "edge", version: int = 3, **attributes: Any) -> Any:
-    return compile_targeting({"fractional": arguments}, flag, version)(context_data(attributes, key), 0)
+    return compile_targeting({"fractional": arguments}, flag, version)(context_data(attributes, key))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_shares_follow_the_weights() -> None:
     generator = random.Random(54)
     count = 200_000
 
-    variants = Counter(rule({"targetingKey": f"{generator.getrandbits(64):x}"}, 0) for _ in range(count))
+    variants = Counter(rule({"targetingKey": f"{generator.getrandbits(64):x}"}) for _ in range(count))
 
     assert variants["a"] / count == pytest.approx(0.25, abs=0.005)
     assert variants["b"] / count == pytest.approx(0.25, abs=0.005)
@@ -197,7 +197,7 @@ def test_two_flags_divide_the_same_keys_independently(version: int) -> None:
     one, other = (compile_targeting({"fractional": [["a"], ["b"]]}, flag, version) for flag in ("one", "other"))
     count = 20_000
 
-    pairs = Counter((one({"targetingKey": f"k{n}"}, 0), other({"targetingKey": f"k{n}"}, 0)) for n in range(count))
+    pairs = Counter((one({"targetingKey": f"k{n}"}), other({"targetingKey": f"k{n}"})) for n in range(count))
 
     assert len(pairs) == 4
     assert all(abs(number / count - 0.25) < 0.02 for number in pairs.values())

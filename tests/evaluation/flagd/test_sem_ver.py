@@ -12,7 +12,7 @@ from aioflags.evaluation.flagd.targeting import compile_targeting
 
 
 def run(rule: Any, **data: Any) -> Any:
-    return compile_targeting(rule, "f")(data, 0)
+    return compile_targeting(rule, "f")(data)
 
 
 ROWS = [

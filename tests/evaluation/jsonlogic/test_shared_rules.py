@@ -66,8 +66,8 @@ def test_a_part_knows_the_flag_that_it_is_evaluated_for() -> None:
     shared = SharedRules(parts)
     data = {"plan": "pro", "targetingKey": "t"}
     for flag in ("one", "two", "three", "one"):
-        alone = compile_targeting(parts, flag)(data, 0)
-        assert compile_targeting(parts, flag, shared=shared)(data, 0) == alone
+        alone = compile_targeting(parts, flag)(data)
+        assert compile_targeting(parts, flag, shared=shared)(data) == alone
         assert alone[:2] == [True, f"{flag}pro"]
 
 
@@ -78,8 +78,8 @@ def test_a_part_that_knows_its_flag_is_compiled_once_for_each_flag() -> None:
     rule = {"merge": [part] * 50_000}
     began = thread_time()
     for flag in ("one", "two"):
-        results = compile_targeting(rule, flag, shared=shared)({"targetingKey": "t"}, 0)
-        assert set(results) == {compile_targeting(part, flag)({"targetingKey": "t"}, 0)}
+        results = compile_targeting(rule, flag, shared=shared)({"targetingKey": "t"})
+        assert set(results) == {compile_targeting(part, flag)({"targetingKey": "t"})}
     assert thread_time() - began < 1
 
 
