@@ -6,7 +6,8 @@ Source: ``flagd.md`` 4.1 to 4.5.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeGuard, TypeVar, cast
 
 import msgspec
@@ -20,7 +21,7 @@ from aioflags.protocol.documents.problems import UNREADABLE, located_problem, re
 from aioflags.runtime.cooperative import Budget, Cooperative
 from aioflags.runtime.logs import printable
 
-__all__ = ["FlagSetError", "is_flag_set", "read_flag_set"]
+__all__ = ["FlagSetError", "FlagSetSections", "is_flag_set", "read_flag_set", "read_sections"]
 
 T = TypeVar("T")
 
@@ -29,10 +30,19 @@ class FlagSetError(ValueError):
     """A document that is not a flag set. The message has the place. It is one line and can be logged."""
 
 
-class _Document(msgspec.Struct):
-    flags: msgspec.Raw
-    evaluators: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"{}"), name="$evaluators")
-    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagSetSections:
+    """The sections of a flag set, as JSON text where they are not read yet.
+
+    Args:
+        flags: the flags by key. In a document with a list of flags each has its key in itself.
+        evaluators: the shared evaluators by name.
+        metadata: the metadata of the flag set.
+    """
+
+    flags: Mapping[str, msgspec.Raw]
+    evaluators: Mapping[str, msgspec.Raw]
+    metadata: Mapping[str, MetadataValue]
 
 
 class _Key(msgspec.Struct):
@@ -49,12 +59,12 @@ class _Flag(msgspec.Struct, gc=False, rename="camel"):
     metadata: Any = None
 
 
-_DOCUMENT: Final = msgspec.json.Decoder(_Document)
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _FLAGS: Final[msgspec.json.Decoder[dict[str, msgspec.Raw] | list[msgspec.Raw]]] = msgspec.json.Decoder(
     dict[str, msgspec.Raw] | list[msgspec.Raw]
 )
-_EVALUATORS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_METADATA: Final[msgspec.json.Decoder[dict[str, MetadataValue]]] = msgspec.json.Decoder(dict[str, MetadataValue])
+_METADATA: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(dict[str, Any])
+_NOTHING: Final = msgspec.Raw(b"{}")
 _KEY: Final = msgspec.json.Decoder(_Key)
 _FLAG: Final = msgspec.json.Decoder(_Flag)
 _ANY: Final = msgspec.json.Decoder()
@@ -101,14 +111,12 @@ def read_flag_set(
     Raises:
         FlagSetError: the document is not JSON, or its flags, shared evaluators or metadata have a wrong type.
     """
-    text = document if isinstance(document, (bytes, str)) else _encoded(document)
-    parts = _decoded(_DOCUMENT, text, "")
-    metadata: dict[str, MetadataValue] = _decoded(_METADATA, parts.metadata, "metadata")
-    base = FlagMetadata(metadata)
+    sections = read_sections(document)
+    base = FlagMetadata(sections.metadata)
     budget = Budget()
     rules: dict[str, Any] = {}
     lengths: dict[str, int] = {}
-    for name, raw in _decoded(_EVALUATORS, parts.evaluators, "$evaluators").items():
+    for name, raw in sections.evaluators.items():
         try:
             check_depth(raw)
         except NestingError:
@@ -119,7 +127,7 @@ def read_flag_set(
     evaluators = Evaluators(rules, lengths) if rules else NO_EVALUATORS
     reader = _FlagReader(evaluators, base)
     changes: dict[str, Change] = {}
-    for key, raw in _entries(_decoded(_FLAGS, parts.flags, "flags")):
+    for key, raw in sections.flags.items():
         changes[key] = Change(ObjectKind.FLAG, key, 0, reader.flag(key, raw))
         if budget.is_spent():
             yield
@@ -130,6 +138,29 @@ def read_flag_set(
         metadata=base,
         static_context=static_context,
     )
+
+
+def read_sections(document: bytes | str | Mapping[str, Any]) -> FlagSetSections:
+    """Read the sections of a flag set: the rules for a document as a whole. A section that is null counts as absent, except flags.
+
+    Raises:
+        FlagSetError: the document is not JSON, a section has a wrong type, or a flag has no key.
+    """
+    parts = _decoded(_OBJECT, document if isinstance(document, (bytes, str)) else _encoded(document), "")
+    if "flags" not in parts:
+        raise FlagSetError('missing required property "flags"')
+    metadata: dict[str, Any] = _decoded(_METADATA, _section(parts, "metadata"), "metadata")
+    evaluators: dict[str, msgspec.Raw] = _decoded(_OBJECT, _section(parts, "$evaluators"), "$evaluators")
+    for name, value in metadata.items():
+        if not _is_metadata(value):
+            raise FlagSetError(printable(f"metadata.{name}: expected a string, number or boolean, got {type_name(value)}"))
+    flags = _by_key(_decoded(_FLAGS, parts["flags"], "flags"))
+    return FlagSetSections(flags=flags, evaluators=evaluators, metadata=metadata)
+
+
+def _section(parts: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw:
+    section = parts.get(name, _NOTHING)
+    return _NOTHING if bytes(section) == b"null" else section
 
 
 def _encoded(document: Mapping[str, Any]) -> bytes:
@@ -149,16 +180,19 @@ def _decoded(decoder: msgspec.json.Decoder[T], text: bytes | str | msgspec.Raw, 
         raise FlagSetError(printable(located_problem(place, error, source))) from None
 
 
-def _entries(flags: dict[str, msgspec.Raw] | list[msgspec.Raw]) -> Iterator[tuple[str, msgspec.Raw]]:
-    """The flags with their keys. In an array each flag has its key in itself."""
+def _by_key(flags: dict[str, msgspec.Raw] | list[msgspec.Raw]) -> Mapping[str, msgspec.Raw]:
+    """The flags by key. In an array each flag has its key in itself, and the last flag of a key counts."""
     if isinstance(flags, dict):
-        yield from flags.items()
-        return
+        if "" in flags:
+            raise FlagSetError("flags: the key of a flag is empty")
+        return flags
+    by_key: dict[str, msgspec.Raw] = {}
     for index, raw in enumerate(flags):
         key = _decoded(_KEY, raw, f"flags[{index}]").key
         if not key:
-            raise FlagSetError(f"flags[{index}].key: expected a string that is not empty")
-        yield key, raw
+            raise FlagSetError(f"flags[{index}].key: the key of a flag is empty")
+        by_key[key] = raw
+    return by_key
 
 
 class _FlagReader:
@@ -230,9 +264,13 @@ def _problem(flag: _Flag) -> str | None:
     if not _is_object(metadata):
         return f"metadata: expected an object, got {_shown(metadata)}"
     for name, value in metadata.items():
-        if not isinstance(value, (str, bool, int, float)):
+        if not _is_metadata(value):
             return printable(f"metadata.{name}: expected a string, number or boolean, got {_shown(value)}")
     return None
+
+
+def _is_metadata(value: object) -> bool:
+    return isinstance(value, (str, bool, int, float))
 
 
 def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:

@@ -78,17 +78,32 @@ def test_the_last_of_two_flags_with_one_key_counts() -> None:
         pytest.param({"flags": None}, "flags: expected object or array, got null", id="flags that are null"),
         pytest.param({"flags": [1]}, "flags[0]: expected object, got number", id="an element that is a number"),
         pytest.param({"flags": [FLAG]}, 'flags[0]: missing required property "key"', id="an element without a key"),
-        pytest.param({"flags": [{"key": ""}]}, "flags[0].key: expected a string that is not empty", id="an empty key"),
+        pytest.param({"flags": [{"key": ""}]}, "flags[0].key: the key of a flag is empty", id="an empty key in an array"),
+        pytest.param({"flags": {"": FLAG}}, "flags: the key of a flag is empty", id="an empty key"),
         pytest.param({"flags": {}, "$evaluators": []}, "$evaluators: expected object, got array", id="evaluators in an array"),
         pytest.param({"flags": {}, "metadata": "x"}, "metadata: expected object, got string", id="metadata that are a string"),
-        pytest.param({"flags": {}, "metadata": {"a": None}}, "metadata: [...]: expected", id="a null in the metadata"),
-        pytest.param({"flags": {}, "metadata": {"a": {}}}, "metadata: [...]: expected", id="an object in the metadata"),
+        pytest.param(
+            {"flags": {}, "metadata": {"a": None}},
+            "metadata.a: expected a string, number or boolean, got null",
+            id="a null in the metadata",
+        ),
+        pytest.param(
+            {"flags": {}, "metadata": {"a": {}}},
+            "metadata.a: expected a string, number or boolean, got object",
+            id="an object in the metadata",
+        ),
     ],
 )
 def test_a_document_that_is_not_a_flag_set_is_refused(document: Any, message: str) -> None:
     with pytest.raises(FlagSetError) as raised:
         read(document)
     assert message in str(raised.value)
+
+
+def test_a_section_that_is_null_counts_as_absent() -> None:
+    change_set = run_at_once(read_flag_set({"flags": {"f": FLAG}, "$evaluators": None, "metadata": None}))
+    assert [change.key for change in change_set.changes] == ["f"]
+    assert not change_set.metadata
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from aioflags.model.nesting import check_depth
 from aioflags.model.values import type_name
 from aioflags.protocol.documents.document import DocumentError, decoded, joined, plain_json, utf8
 from aioflags.protocol.documents.problems import UNREADABLE, line_and_column, read_problem
-from aioflags.protocol.flagd import is_flag_set
+from aioflags.protocol.flagd import FlagSetError, is_flag_set, read_sections
 
 __all__ = ["FlagdDocument", "constant_flagd_flag", "is_flagd_document", "read_flagd_document", "read_flagd_flag", "wire_flags"]
 
@@ -78,27 +78,17 @@ def read_flagd_document(
         DocumentError: the document as a whole cannot be used.
     """
     content = _content(document, name)
-    if _FLAGS not in content:
-        raise DocumentError('missing required property "flags"', file=name)
-    flags = content.pop(_FLAGS)
-    if is_array(flags):
-        flags = _by_key(flags, name)
-    sections: dict[str, Any] = {section: content.pop(section, None) or {} for section in (_EVALUATORS, _METADATA)}
-    for section, value in {_FLAGS: flags, **sections}.items():
-        if not is_object(value):
-            raise DocumentError(f"expected object, got {type_name(value)}", file=name, path=section)
-    for key, value in sections[_METADATA].items():
-        if not isinstance(value, str | bool | int | float):
-            problem = f"expected string, number or boolean, got {type_name(value)}"
-            raise DocumentError(problem, file=name, path=joined(_METADATA, key))
-    if "" in flags:
-        raise DocumentError("the key of a flag is empty", file=name, path=_FLAGS)
+    try:
+        sections = read_sections(content)
+    except FlagSetError as error:
+        raise DocumentError(str(error), file=name) from None
+    flags = {key: msgspec.json.decode(flag) for key, flag in sections.flags.items()}
     return FlagdDocument(
-        flags=flags,
+        flags={key: _without_key(flag) for key, flag in flags.items()} if is_array(content[_FLAGS]) else flags,
         source=(name or "") if source is None else source,
-        evaluators=sections[_EVALUATORS],
-        metadata=sections[_METADATA],
-        rest=content,
+        evaluators={name: msgspec.json.decode(rule) for name, rule in sections.evaluators.items()},
+        metadata=sections.metadata,
+        rest={name: value for name, value in content.items() if name not in {_FLAGS, _EVALUATORS, _METADATA}},
     )
 
 
@@ -160,15 +150,9 @@ def _with_whole_numbers(value: Any) -> Any:
     return value
 
 
-def _by_key(flags: Any, name: str | None) -> dict[str, Any]:
-    """A list of flags as a mapping. The last flag of a key wins."""
-    by_key: dict[str, Any] = {}
-    for index, flag in enumerate(flags):
-        key: Any = flag.get("key") if is_object(flag) else None
-        if not isinstance(key, str):
-            raise DocumentError('missing required property "key"', file=name, path=f"{_FLAGS}[{index}]")
-        by_key[key] = {property_name: value for property_name, value in flag.items() if property_name != "key"}
-    return by_key
+def _without_key(flag: Mapping[str, Any]) -> dict[str, Any]:
+    """A flag of a list, as it is in an object of flags."""
+    return {name: value for name, value in flag.items() if name != "key"}
 
 
 def _content(document: bytes | str | Mapping[str, object], name: str | None) -> dict[str, Any]:

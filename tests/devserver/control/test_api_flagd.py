@@ -141,7 +141,9 @@ async def test_an_evaluation_is_explained(control: httpx.AsyncClient, context: d
     [
         pytest.param("PUT", "segments/s", {}, "flagd's format has no segments", id="a segment"),
         pytest.param("PUT", "flags/a", [], "flags.a: expected object, got array", id="a flag that is not an object"),
-        pytest.param("PUT", "document", {"flags": 1}, "flags: expected object, got number", id="a document with a mistake"),
+        pytest.param(
+            "PUT", "document", {"flags": 1}, "flags: expected object or array, got number", id="a document with a mistake"
+        ),
         pytest.param(
             "PUT", "overrides", {"flag": "a", "key": "u", "value": 1}, "overrides need flags in LaunchDarkly's", id="an override"
         ),

@@ -49,6 +49,11 @@ def test_a_document_is_written_as_it_was_read() -> None:
     assert read_flagd_document(written).as_json() == written
 
 
+def test_a_section_that_is_null_is_empty() -> None:
+    document = read_flagd_document({"flags": {"a": ON}, "$evaluators": None, "metadata": None})
+    assert (document.evaluators, document.metadata, document.as_json()) == ({}, {}, {"flags": {"a": ON}})
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
@@ -58,13 +63,15 @@ def test_a_document_is_written_as_it_was_read() -> None:
         pytest.param("[" * 200, "flags.json: nested too deeply", id="JSON that nests too deeply"),
         pytest.param("[]", "flags.json: expected object, got array", id="a list"),
         pytest.param({"$evaluators": {}}, 'flags.json: missing required property "flags"', id="no flags"),
-        pytest.param({"flags": "x"}, "flags.json: flags: expected object, got string", id="flags of a wrong type"),
+        pytest.param({"flags": "x"}, "flags.json: flags: expected object or array, got string", id="flags of a wrong type"),
         pytest.param({"flags": [{"state": "ENABLED"}]}, 'flags.json: flags[0]: missing required property "key"', id="no key"),
         pytest.param({"flags": {"": ON}}, "flags.json: flags: the key of a flag is empty", id="an empty key"),
+        pytest.param({"flags": [{"key": ""}]}, "flags.json: flags[0].key: the key of a flag is empty", id="an empty key in a list"),
+        pytest.param({"flags": None}, "flags.json: flags: expected object or array, got null", id="flags that are null"),
         pytest.param({"flags": {}, "$evaluators": [1]}, "flags.json: $evaluators: expected object, got array", id="evaluators"),
         pytest.param(
             {"flags": {}, "metadata": {"a": {}}},
-            "flags.json: metadata.a: expected string, number or boolean, got object",
+            "flags.json: metadata.a: expected a string, number or boolean, got object",
             id="metadata",
         ),
     ],
