@@ -90,7 +90,7 @@ class FlagTracker:
                 self.log.exception("a follower of flag changes was not notified, after an internal error (please report)")
 
     def add(self, follower: _Follower) -> None:
-        """Notifies ``follower`` from the next publication on."""
+        """Notifies ``follower`` from the next publication on, unless the client is closed for good."""
         number = id(follower)
         self._followers[number] = ref(follower, lambda _: self._followers.pop(number, None))
         if self._closed:
@@ -100,16 +100,11 @@ class FlagTracker:
         """Removes ``follower``, if it was added."""
         self._followers.pop(id(follower), None)
 
-    def close(self) -> None:
-        """Ends every iteration after the changes that wait."""
-        self._closed = True
+    def close(self, *, for_good: bool = True) -> None:
+        """Ends every iteration after the changes that wait. ``for_good``: the client cannot be started again."""
+        self._closed = for_good
         for follower in self._alive():
             follower.finish()
-
-    def reopen(self) -> None:
-        """Accepts followers again. Those of before have ended."""
-        self._followers.clear()
-        self._closed = False
 
     def _alive(self) -> list[_Follower]:
         return [follower for reference in self._followers.copy().values() if (follower := reference()) is not None]
@@ -145,7 +140,8 @@ class Changes(ABC, Generic[T]):
         return f"<{type(self).__name__}{', ended' if self._finished else ''}, {self._count()} waiting>"
 
     def finish(self) -> None:
-        """Ends the iteration after the changes that wait."""
+        """Deregisters, and ends the iteration after the changes that wait."""
+        self._tracker.remove(self)
         self._finished = True
         self._changed.send()
 

@@ -11,6 +11,7 @@ import inspect
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextvars import Context as VariableContext
 from contextvars import copy_context
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
@@ -41,9 +42,12 @@ class StatusView(Protocol):
     newest: StatusReport
     entered: int
     reports: Latest[StatusReport]
+    restartable: bool
 
     @property
     def is_closed(self) -> bool: ...
+    @property
+    def is_closed_for_good(self) -> bool: ...
 
 
 class HandlerOwner(Protocol):
@@ -69,6 +73,8 @@ class HandlerTask(ABC, Generic[T]):
         self._is_inline = inline or _is_coroutine_function(handler)
         self._variables: VariableContext = copy_context()
         self._scope: anyio.CancelScope | None = None
+        self._run_in_thread: Future[None] | None = None
+        """Done when the newest run in a thread has ended. If the client is closed meanwhile, that may be after the next start."""
         self.name: str = f"the handler {display_name(_Named(handler))}"
         self.task: asyncio.Task[Any] | None = None
         self.is_running: bool = False
@@ -104,13 +110,26 @@ class HandlerTask(ABC, Generic[T]):
                 if self._is_inline:
                     result = self._handler(argument)
                 else:
-                    loop = asyncio.get_running_loop()
-                    variables = copy_context()
-                    result = await loop.run_in_executor(_THREADS, lambda: variables.run(self._handler, argument))
+                    result = await self._call_in_thread(argument)
                 if inspect.isawaitable(result):
                     await result
         except Exception:
             self._observers.log.exception("%s failed", self.name)
+
+    async def _call_in_thread(self, argument: T) -> object:
+        if (earlier := self._run_in_thread) is not None and not earlier.done():
+            await asyncio.wait({asyncio.wrap_future(earlier)})
+        variables, ended = copy_context(), Future[None]()
+
+        def run() -> object:
+            try:
+                return variables.run(self._handler, argument)
+            finally:
+                ended.set_result(None)
+
+        call = asyncio.get_running_loop().run_in_executor(_THREADS, run)
+        self._run_in_thread = ended
+        return await call
 
     def cancel(self) -> None:
         """No run starts after this call. A coroutine that runs is cancelled, unless it makes this call itself."""

@@ -93,7 +93,6 @@ class Lifecycle:
         start_wait: How many seconds a start waits for data by default.
         close_timeout: How many seconds a close may take by default.
         logger: The client's logger.
-        restartable: Whether a closed client can be started again.
     """
 
     def __init__(
@@ -105,7 +104,6 @@ class Lifecycle:
         start_wait: float,
         close_timeout: float,
         logger: logging.Logger,
-        restartable: bool = False,
     ) -> None:
         self._cell = cell
         self._workload = workload
@@ -113,7 +111,6 @@ class Lifecycle:
         self._start_wait = start_wait
         self._close_timeout = close_timeout
         self._logger = logger
-        self._restartable = restartable
         self._root: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._prepared = anyio.Event()
@@ -182,7 +179,7 @@ class Lifecycle:
 
     async def _reopen(self) -> None:
         """A start after a close."""
-        if not self._restartable:
+        if not self._cell.restartable:
             raise LifecycleError("this client is closed; make a new one with the same configuration")
         if (root := self._root) is not None and not root.done():
             self.check_loop()

@@ -68,21 +68,16 @@ class Observers:
                 sink.put(events)
 
     def close(self) -> None:
-        """Ends each observer after the events that wait."""
-        sinks, self._sinks = self._sinks, {}
-        for find in sinks.values():
+        """Ends each observer after the events that wait. Handlers follow the next start, if there is one."""
+        for find in self._sinks.copy().values():
             if (sink := find()) is not None:
                 sink.finish()
-
-    def forget(self) -> None:
-        """Before a start that follows a close: the observers of before have ended."""
-        self._handlers.clear()
 
     def reset(self) -> None:
         """Before another start, or in the child of a fork: the tasks of the last start do not run any more."""
         self._group = self._loop = None
         self._closers, self._ended = set(), Signal()
-        for handler in self._handlers.values():
+        for handler in self._handlers.copy().values():
             handler.reset()
 
     # -- registration
@@ -102,7 +97,7 @@ class Observers:
         iterator = EventIterator(self, check_loop)
         number = id(iterator)
         self._sinks[number] = ref(iterator, lambda _: self._sinks.pop(number, None))
-        if self.status.is_closed:  # it may have closed meanwhile, in another thread
+        if self.status.is_closed_for_good:  # it may have closed meanwhile, in another thread
             iterator.finish()
         return iterator
 
@@ -112,7 +107,7 @@ class Observers:
         self._handlers.pop(id(observer), None)
 
     def _register(self, observer: HandlerTask[Any]) -> Subscription:
-        if self.status.is_closed:
+        if self.status.is_closed_for_good:
             self.remove(observer)
             return Subscription(observer)
         # The dictionary first: the start reads it after it has set the loop.
@@ -126,8 +121,8 @@ class Observers:
         return Subscription(observer)
 
     def _start(self, observer: HandlerTask[Any]) -> None:
-        """Starts the task of a handler, once. On the event loop."""
-        if self._group is not None and id(observer) in self._handlers:
+        """Starts the task of a handler, once. On the event loop. One that comes while the client is closed waits for the start."""
+        if self._group is not None and id(observer) in self._handlers and not self.status.is_closed:
             observer.start(self._group)
 
     # -- called by the life cycle
@@ -163,8 +158,9 @@ class Observers:
             self.log.warning("%s did not end in time when the client was closed; abandoning it", observer.name)
 
     def ended(self, observer: HandlerTask[Any]) -> None:
-        """The task of ``observer`` has ended."""
-        self.remove(observer)
+        """The task of ``observer`` has ended. If the client can be started again, a handler that was not cancelled stays."""
+        if observer.is_cancelled or not self.status.restartable:
+            self.remove(observer)
         self._ended.send()
 
 
@@ -179,15 +175,14 @@ class EventIterator:
         self._observers = observers
         self._check_loop = check_loop
         self._queue = EventInbox(observers.log, "a reader of events()")
-        if observers.status.is_closed:
-            self._queue.finish()
 
     def put(self, events: Sequence[Event]) -> None:
         """Keeps the events for the reader."""
         self._queue.put(events)
 
     def finish(self) -> None:
-        """Ends the iteration after the events that wait."""
+        """Deregisters, and ends the iteration after the events that wait."""
+        self._observers.remove(self)
         self._queue.finish()
 
     def close(self) -> None:

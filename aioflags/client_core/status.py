@@ -58,6 +58,7 @@ class StatusCell:
         log: The client's logger.
         grace: How many seconds of an outage are ``STALE`` before they are an error; ``None``: all of them.
         revives: Whether sources that are ``OFF`` can start again at any time.
+        restartable: Whether a closed client can be started again. Its handlers then follow the next start too.
         on_step: Called with the events and the change set of each step that has any.
     """
 
@@ -69,6 +70,7 @@ class StatusCell:
         *,
         grace: float | None = None,
         revives: bool = False,
+        restartable: bool = False,
         on_step: OnStep | None = None,
     ) -> None:
         self._log = log
@@ -85,6 +87,8 @@ class StatusCell:
         self._call = 0
         self._out_since = 0.0
         self._outage_changed = Signal()
+        self.restartable: bool = restartable
+        """Whether a closed client can be started again."""
         self.environment_id: str | None = None
         self.source: str | None = None
         """The name of the source that brought the newest data."""
@@ -107,6 +111,11 @@ class StatusCell:
     def is_closed(self) -> bool:
         """Whether the client has begun to close."""
         return self._condition.is_closed
+
+    @property
+    def is_closed_for_good(self) -> bool:
+        """Whether the client has begun to close and cannot be started again."""
+        return self.is_closed and not self.restartable
 
     @property
     def is_fatal(self) -> bool:
@@ -209,6 +218,9 @@ class StatusCell:
 
     def close(self) -> None:
         """Publishes the last report: source state ``OFF``, status ``NOT_READY``, no new error."""
+        if self.is_closed:
+            # Iterators may have been made since the first close, for a start that did not come.
+            self._end_observers()
         self.apply(Fact(kind=FactKind.CLOSED))
 
     def reopen(self) -> None:
@@ -216,15 +228,12 @@ class StatusCell:
         if not self._condition.is_fatal:
             self._holder.publish(self._first_snapshot)
         self.environment_id = self.source = self.data_since = None
-        self._flag_tracker.reopen()
-        # Iterators over the old one have ended.
-        self.reports = Latest()
-        self.observers.forget()
         self._reset()
 
     def after_fork(self) -> None:
         """In the child of a fork: no source runs yet, and the tasks that wait are the parent's."""
         if not self.is_closed:
+            self.reports.after_fork()
             self._reset()
 
     def _reset(self) -> None:
@@ -233,7 +242,6 @@ class StatusCell:
         self._waiting.clear()
         self._posted.clear()
         self._is_stepping = False
-        self.reports.after_fork()
         self.observers.reset()
         self.apply(Fact(kind=FactKind.RESTARTED))
 
@@ -336,9 +344,14 @@ class StatusCell:
             self._end_observers()
 
     def _end_observers(self) -> None:
-        self.reports.close()
+        reports = self.reports
+        if self.restartable:
+            # For the iterators that are made while the client is closed: they follow the next start.
+            self.reports = Latest()
+            self.reports.put(self.newest)
+        reports.close()
         self.observers.close()
-        self._flag_tracker.close()
+        self._flag_tracker.close(for_good=not self.restartable)
 
     def _publish_data(self, fact: Fact, *, is_refused: bool) -> Snapshot:
         """Publishes the data of ``fact``. Returns the data of before."""

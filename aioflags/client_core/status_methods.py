@@ -110,7 +110,8 @@ class StatusMethods:
 
         Runs of one handler do not overlap: if the status comes back several times during a run, one further run follows. Coroutine
         functions run on the client's event loop, plain functions in a thread, or on the loop too with ``inline``: promise then
-        that they are quick. An exception is logged. Handlers end when the client closes.
+        that they are quick. An exception is logged. Handlers end when the client closes. If it can be started again, as a
+        :class:`FlagdClient` can, they run again after that start.
 
         Raises:
             ConfigError: ``status`` is not a status, or ``handler`` cannot be called.

@@ -49,6 +49,7 @@ def assemble(config: FlagdConfig, mode: Mode) -> tuple[Core, RemoteAnswers | Non
         flag_tracker,
         logger,
         grace=config.retry_grace_period,
+        restartable=True,
         on_step=None if mode.remote is None else _invalidating(mode.remote),
     )
     log = EvaluationLog(logger)
@@ -61,7 +62,6 @@ def assemble(config: FlagdConfig, mode: Mode) -> tuple[Core, RemoteAnswers | Non
         start_wait=config.deadline or math.inf,
         close_timeout=config.close_timeout,
         logger=logger,
-        restartable=True,
     )
     answers = None
     if mode.remote is not None:

@@ -171,7 +171,8 @@ async def test_a_closed_client_starts_anew_without_data(resolver: str) -> None:
     first = FLAGS if resolver == "in-process" else READY
     flagd = ScriptedFlagd([[first], [1.0, first]], answers={"a": value(True)})
     client = flagd.client(resolver, deadline=5)
-    for _ in range(2):
+    early, late = Diary(client), None
+    for number in (1, 2):
         starting = asyncio.create_task(client.start())
         await settle()
         if len(flagd.opened) == 2:
@@ -183,6 +184,11 @@ async def test_a_closed_client_starts_anew_without_data(resolver: str) -> None:
         assert (detail.value, detail.reason.kind) == (True, "STATIC")
         await client.aclose()
         assert (flagd.channels, diary.shown) == (0, [])
+        assert early.shown == ["READY"] * number
+        # Registered while the client is closed: for the starts that follow.
+        late = late or Diary(client)
+    assert late is not None
+    assert late.shown == ["READY"]
     assert len(flagd.opened) == 2
 
 
@@ -190,15 +196,18 @@ async def test_a_closed_client_starts_anew_without_data(resolver: str) -> None:
 async def test_a_fatal_client_stays_fatal() -> None:
     flagd = ScriptedFlagd([[DENIED], [FLAGS]])
     client = flagd.client(fatal_status_codes=FATAL_CODES)
+    diary = Diary(client)
     await client.start()
     await client.aclose()
     assert client.status.status is Status.NOT_READY
+    assert diary.shown == ["ERROR PROVIDER_FATAL"]
     began = seconds()
     report = await client.start()
     assert (report.status, error_code(client), seconds() - began) == (Status.FATAL, ErrorCode.PROVIDER_FATAL, 0.0)
     with pytest.raises(NotReadyError):
         await client.wait_ready(1)
     await client.aclose()
+    assert diary.shown == ["ERROR PROVIDER_FATAL"] * 2
     assert (len(flagd.opened), flagd.channels) == (1, 0)
 
 

@@ -208,7 +208,7 @@ class ScriptedCalls(FlagdCalls):
 
 
 class Diary:
-    """The events of a client, from now until it closes, and when they came, in seconds from now."""
+    """The events of a client from now on, also after it was started again, and when they came, in seconds from now."""
 
     def __init__(self, client: FlagdClient) -> None:
         self.events: list[Event] = []

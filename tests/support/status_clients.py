@@ -69,7 +69,9 @@ class StatusClient(StatusMethods):
         self.holder = SnapshotHolder(Snapshot.empty())
         self.tracker = FlagTracker()
         self.workload = Idle() if workload is None else workload
-        self.cell = self._cell = StatusCell(self.holder, self.tracker, grace=grace, revives=revives, on_step=on_step)
+        self.cell = self._cell = StatusCell(
+            self.holder, self.tracker, grace=grace, revives=revives, restartable=restartable, on_step=on_step
+        )
         self._lifecycle = Lifecycle(
             self._cell,
             self.workload,
@@ -77,7 +79,6 @@ class StatusClient(StatusMethods):
             start_wait=start_wait,
             close_timeout=close_timeout,
             logger=logger,
-            restartable=restartable,
         )
 
     def data(self, **flags: object) -> None:
