@@ -223,7 +223,8 @@ class Lifecycle:
         """
 
         def is_ready(report: StatusReport) -> bool:
-            if report.source_state is SourceState.OFF and not self._cell.is_closed and not self._cell.revives:
+            is_off = report.source_state is SourceState.OFF and not self._cell.is_closed and not self._cell.revives
+            if is_off or report.status is Status.FATAL:
                 again = "" if report.next_attempt is None else f"; next attempt in {max(report.next_attempt - now(), 0):.0f} s"
                 raise NotReadyError(f"no source of flag data is left{again}", report)
             return report.status is Status.READY

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
+import msgspec
 
 from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive, event_kinds, status_error
 from aioflags.client_core.flag_changes import FlagTracker
@@ -310,17 +311,19 @@ class StatusCell:
         """Publishes the data of ``fact``, the report and the events. Nothing else runs on the loop in between."""
         before = self._condition
         row = None if before.is_closed else self.newest.status
-        if fact.kind not in TABLE.get(row, {}):
+        if fact.kind not in TABLE[row]:
             self._log.error("status: the fact %r is not listed for %s (please report)", str(fact.kind), row)
-            return
+            if fact.snapshot is None:
+                return
+            # A mistake in the table must not withhold data.
+            fact = msgspec.structs.replace(fact, kind=FactKind.CACHED)
         snapshot = self._holder.snapshot if fact.snapshot is None else fact.snapshot
         after = advance(before, row, fact, has_data=snapshot.has_data)
         if after is None:
             return
         status = self.newest.status if after is before else derive(after)
         if (None if after.is_closed else status) not in TABLE[row][fact.kind]:
-            self._log.error("status: %s does not follow %s by %r (please report)", status, row, fact.kind.value)
-            return
+            self._log.error("status: %s is not listed after %s and the fact %r (please report)", status, row, fact.kind.value)
         old_snapshot = self._publish_data(fact, is_refused=after.is_fatal and not before.is_fatal)
         self._condition = after
         if after.is_out is not before.is_out or after.outages != before.outages:

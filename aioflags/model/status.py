@@ -27,7 +27,8 @@ class Status(StrEnum):
     ERROR = "ERROR"
     """No data arrived within ``start_wait``; or no source is left, and the last data is served."""
     FATAL = "FATAL"
-    """No source is left, and no data ever arrived. Sources may start again: ``StatusReport.next_attempt``."""
+    """A fatal code ended the client; or no source is left, and no data ever arrived. In the second case sources may start again:
+    ``StatusReport.next_attempt``."""
     RECONCILING = "RECONCILING"
     """The flags of another context are on their way. Only clients that hold the flags of one context have this status."""
 

@@ -188,6 +188,19 @@ async def test_wait_ready_raises_when_the_client_goes_fatal_or_is_closed(client:
         await waiting
 
 
+@pytest.mark.holds("OF-29", "OF-R11")
+@pytest.mark.parametrize("is_early", [True, False])
+async def test_wait_ready_raises_for_a_fatal_code_also_if_sources_could_start_again(is_early: bool) -> None:
+    async with asyncio.timeout(100), StatusClient(revives=True, start_wait=0.1) as client:
+        if is_early:
+            client.off(FATAL)
+        waiting = asyncio.create_task(client.wait_ready())
+        await settle()
+        client.off(FATAL)
+        with pytest.raises(NotReadyError, match="no source of flag data is left"):
+            await waiting
+
+
 async def test_wait_until_returns_the_report_that_fits(client: StatusClient) -> None:
     asyncio.get_running_loop().call_later(3, lambda: client.data(f=1))
     asyncio.get_running_loop().call_later(5, client.interrupted)
