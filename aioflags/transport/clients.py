@@ -15,8 +15,10 @@ from typing import Final, TypeAlias
 import httpx
 
 from aioflags.errors import ConfigError
+from aioflags.protocol.failures import network_failure
 from aioflags.transport.proxies import proxy_for
 from aioflags.transport.resolver import DaemonResolver, resolve_with
+from aioflags.transport.responses import CLOSED, RequestFailed
 from aioflags.transport.settings import DEFAULT_PORTS, Http
 from aioflags.transport.tls import tls_context
 
@@ -78,9 +80,12 @@ class Clients:
         self._settings = settings
         self._make_client = make_client
         self._clients: dict[str | None, httpx.AsyncClient] = {}
+        self._is_closed = False
 
     def for_url(self, url: httpx.URL) -> httpx.AsyncClient:
-        """The client for requests to ``url``."""
+        """The client for requests to ``url``. Raises :class:`RequestFailed` after :meth:`aclose`."""
+        if self._is_closed:
+            raise RequestFailed(network_failure(CLOSED))
         proxy = self._route(url)
         if proxy not in self._clients:
             self._clients[proxy] = self._make_client(proxy)
@@ -88,6 +93,7 @@ class Clients:
 
     async def aclose(self) -> None:
         """Close the clients that were made, and their sockets."""
+        self._is_closed = True
         for client in self._clients.values():
             await client.aclose()
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from aioflags.errors import ConfigError
-from aioflags.protocol.failures import unexpected
+from aioflags.protocol.failures import network_failure, unexpected
 from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.transport.responses import RequestFailed, Response
+from aioflags.transport.responses import CLOSED, RequestFailed, Response
 from aioflags.transport.settings import Http
 
 if TYPE_CHECKING:
@@ -72,13 +72,17 @@ class HttpTransport:
         self._lock = anyio.Lock()
         self._thread = SerialThread("aioflags-tls")
         self._connections: HttpxConnections | None = None
+        self._openings = 0
+        """How often the transport was opened and closed; odd while it is open."""
 
     async def __aenter__(self) -> HttpTransport:
-        # Those of the parent after a fork are still there.
+        # Those of the parent after a fork are still there, and so may be the count of its opening.
         self._lock, self._connections = anyio.Lock(), None
+        self._openings += 2 if self._is_open else 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._openings += 1
         connections, self._connections = self._connections, None
         if connections is not None:
             await connections.aclose()
@@ -88,7 +92,7 @@ class HttpTransport:
         """Send a GET and accept 200 and 304; status and headers are available before the body is read.
 
         Raises:
-            RequestFailed: the status is another one, or there is no response.
+            RequestFailed: the status is another one, or there is no response, also because the transport is closed.
         """
         async with (await self._ready()).get(url, headers) as reply:
             yield reply
@@ -123,9 +127,17 @@ class HttpTransport:
         async with (await self._ready()).post_for_reply(url, headers, body) as reply:
             yield reply
 
+    @property
+    def _is_open(self) -> bool:
+        return self._openings % 2 == 1
+
     async def _ready(self) -> HttpxConnections:
+        opening = self._openings
         async with self._lock:
-            connections = self._connections or await self._prepared()
+            connections = self._connections or (await self._prepared() if self._is_open else None)
+            if connections is None or self._openings != opening:
+                # Closed meanwhile, perhaps opened again: a client that is made now would stay open.
+                raise RequestFailed(network_failure(CLOSED))
             self._connections = connections
             return connections
 

@@ -11,7 +11,10 @@ from aioflags.model.source_state import ErrorInfo, FailureKind
 from aioflags.protocol.failures import is_recoverable
 from aioflags.transport.backoff import read_retry_after
 
-__all__ = ["RequestFailed", "Response"]
+__all__ = ["CLOSED", "RequestFailed", "Response"]
+
+CLOSED: Final = "the connections are closed"
+"""Why no request is sent after a client closed its connections."""
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
