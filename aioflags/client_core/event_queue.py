@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
-import anyio
-
 from aioflags.model.status_event import Event, EventKind
 from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.event_loops import loop_time
 
 __all__ = ["MAX_EVENTS", "EventInbox", "EventQueue", "merged"]
 
@@ -130,7 +129,7 @@ class EventInbox:
         return event
 
     def _warn(self) -> None:
-        time = anyio.current_time()
+        time = loop_time()
         if self._warned_at is None or time - self._warned_at >= _WARNING_INTERVAL:
             self._warned_at = time
             self._log.warning("%s is too slow: merging or dropping events that wait for it", self._name)

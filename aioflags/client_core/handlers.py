@@ -25,6 +25,7 @@ from aioflags.model.status_event import Event, EventKind
 from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.daemon_threads import DaemonThreads
+from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.logs import display_name
 
 __all__ = ["EventHandler", "Handler", "HandlerOwner", "HandlerTask", "StatusHandler", "StatusView"]
@@ -99,6 +100,11 @@ class HandlerTask(ABC, Generic[T]):
         try:
             with anyio.CancelScope() as self._scope:
                 await self.follow()
+        except Exception:
+            # The other handlers go on. A log that raises may be what failed.
+            self._observers.remove(self)
+            with contextlib.suppress(Exception):
+                self._observers.log.exception("%s ended after an internal error (please report)", self.name)
         finally:
             self.is_running = False
             self._observers.ended(self)
@@ -140,7 +146,7 @@ class HandlerTask(ABC, Generic[T]):
         loop = None if self.task is None else self.task.get_loop()
         if loop is None or not self.is_running:
             return
-        if loop is not _running():
+        if loop is not running_loop():
             with contextlib.suppress(RuntimeError):  # the loop is closed, and with it the task
                 loop.call_soon_threadsafe(self._cancel_task)
         else:
@@ -213,10 +219,3 @@ class _Named:
 
 def _is_coroutine_function(handler: object) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
-
-
-def _running() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

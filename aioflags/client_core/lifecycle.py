@@ -299,8 +299,11 @@ class Lifecycle:
     def _root_ended(self, root: asyncio.Task[None]) -> None:
         """The root task is done, possibly before its first step."""
         if root is self._root and not self._cell.is_closed:
-            # Other code cancelled all tasks of the loop. The status must not stay READY.
-            self._cell.failed(unexpected(asyncio.CancelledError("the client's task was cancelled by other code")))
+            # The status must not stay READY.
+            error: BaseException | None = asyncio.CancelledError("the client's task was cancelled by other code")
+            if not root.cancelled() and (error := root.exception()) is not None:
+                self._logger.error("stopped after an internal error (please report)", exc_info=error)
+            self._cell.failed(unexpected(error or RuntimeError("the client's task ended by itself")))
         self._prepared.set()
 
     async def _run_workload(self, group: TaskGroup, scope: anyio.CancelScope, ended: anyio.Event, start_wait: float) -> None:

@@ -24,6 +24,7 @@ from aioflags.client_core.handlers import EventHandler, Handler, HandlerTask, St
 from aioflags.model.status import Status, StatusReport
 from aioflags.model.status_event import Event, EventKind
 from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.event_loops import running_loop
 
 __all__ = ["EventIterator", "Observers", "Subscription"]
 
@@ -113,7 +114,7 @@ class Observers:
         # The dictionary first: the start reads it after it has set the loop.
         self._handlers[id(observer)] = observer
         if (loop := self._loop) is not None:
-            if loop is _running():
+            if loop is running_loop():
                 self._start(observer)
             else:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: there are no more events
@@ -238,10 +239,3 @@ class Subscription:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._observer.name}{', cancelled' if self._observer.is_cancelled else ''}>"
-
-
-def _running() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

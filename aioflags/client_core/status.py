@@ -30,6 +30,7 @@ from aioflags.model.status import Status, StatusReport
 from aioflags.model.status_event import Event, EventKind
 from aioflags.runtime.broadcast import Latest, Signal
 from aioflags.runtime.clock import now
+from aioflags.runtime.event_loops import loop_time, running_loop
 from aioflags.runtime.logs import Once, logger, printable
 from aioflags.supervisor.holder import SnapshotHolder
 
@@ -186,7 +187,7 @@ class StatusCell:
     def announce(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> None:
         """Data that replaced ``old`` were published elsewhere. From any thread; observers get them on the client's event loop."""
         fact = Fact(kind=FactKind.CACHED, snapshot=new, change_set=change_set, replaced=old)
-        if self._loop is None or self._loop is _running():
+        if self._loop is None or self._loop is running_loop():
             self.apply(fact)
         else:
             self.post(fact)
@@ -327,7 +328,7 @@ class StatusCell:
         old_snapshot = self._publish_data(fact, is_refused=after.is_fatal and not before.is_fatal)
         self._condition = after
         if after.is_out is not before.is_out or after.outages != before.outages:
-            self._out_since = _loop_time()
+            self._out_since = loop_time()
             self._outage_changed.send()
         changes = self._changed_fields(fact, after, status)
         keys, has_changes = self._changed_flags(fact, old_snapshot) if self.is_followed else (None, False)
@@ -376,7 +377,7 @@ class StatusCell:
         last_error = None if is_new_life and not after.is_fatal else fact.error or newest.last_error
         changes: dict[str, Any] = {}
         if status is not newest.status or fact.kind is FactKind.CLOSED or is_new_life:
-            time = _loop_time()
+            time = loop_time()
             changes |= {"status": status, "since": time, "error": status_error(after, status, last_error, time - self._out_since)}
         if after.source is not newest.source_state or is_new_life:
             changes |= {"source_state": after.source, "source_since": now()}
@@ -444,15 +445,3 @@ def _event(kind: EventKind, report: StatusReport, snapshot: Snapshot, keys: froz
         error_code=code,
         metadata=metadata,
     )
-
-
-def _running() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _loop_time() -> float:
-    """The event loop's clock; 0.0 before the start, if no loop runs."""
-    return 0.0 if (loop := _running()) is None else loop.time()

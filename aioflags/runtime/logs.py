@@ -8,6 +8,7 @@ through :func:`printable`, so that a line break in a key cannot forge a line in 
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 __all__ = ["Once", "describe_error", "display_name", "logger", "printable"]
 
@@ -34,7 +35,12 @@ def display_name(thing: object) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """The type and message of an exception on one line; only the type if the message is empty or fails. Never raises."""
+    """The type and message of an exception on one line; only the type if the message is empty or fails. Never raises.
+
+    Of a group that a task group raised: its first exception.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     kind = type(error).__name__
     try:
         message = str(error)

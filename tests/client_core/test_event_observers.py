@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from aioflags.client_core.event_queue import EventQueue
 from aioflags.model.status_event import Event, EventKind
+from aioflags.runtime.logs import logger
 from tests.support.status_clients import StatusClient, settle, shown
 
 CHANGED = EventKind.CONFIGURATION_CHANGED
@@ -244,3 +246,45 @@ async def test_unread_changes_become_one(client: StatusClient) -> None:
     assert len(events) <= 1000
     assert events[0].flags_changed == ("f", "f0", "f1", "f2")
     assert {event.missed for event in events} == {0}
+
+
+def test_events_of_the_time_before_the_start_need_no_event_loop(caplog: pytest.LogCaptureFixture) -> None:
+    client, seen = StatusClient(), list[Event]()
+    client.on_event(None, seen.append, inline=True)
+    for number in range(1100):
+        client.data(f=number)
+        client.interrupted()
+    assert (client.value("f"), caplog.text.count("is too slow") > 0) == (1099, True)
+
+
+class BrokenFilter(logging.Filter):
+    """A filter of the application's log that raises for some messages."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self.words in record.getMessage():
+            raise ValueError("the log is broken")
+        return True
+
+
+@pytest.mark.holds("OF-R18")
+@pytest.mark.parametrize("words", ["failed", ""])
+async def test_a_handler_whose_failure_cannot_be_logged_ends_alone(client: StatusClient, words: str) -> None:
+    def failing(event: Event) -> None:
+        raise RuntimeError
+
+    seen: list[Event] = []
+    client.on_event(None, failing, inline=True)
+    client.on_event(None, seen.append, inline=True)
+    broken = BrokenFilter(words)
+    logger.addFilter(broken)
+    try:
+        for number in range(3):
+            client.data(f=number)
+            await settle()
+    finally:
+        logger.removeFilter(broken)
+    assert shown(seen) == ["READY", "CONFIGURATION_CHANGED f", "CONFIGURATION_CHANGED f"]

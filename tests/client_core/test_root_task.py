@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from aioflags import Client, Config, DataSystem, NotReadyError
 from aioflags.model.source_state import SourceState
 from aioflags.sources import MemorySource, Selector, SourceBuilder, SourceContext, Update, from_function
 from tests.support.scripted_clients import USER, all_tasks, cancel_root_before_its_first_step, client_of, data_after
+from tests.support.status_clients import Idle, StatusClient
 
 
 async def test_a_bug_in_the_supervisor_ends_updates_and_not_evaluations(caplog: pytest.LogCaptureFixture) -> None:
@@ -87,6 +89,40 @@ async def test_a_root_task_that_other_code_cancels_ends_the_ready_status() -> No
     with pytest.raises(NotReadyError):
         await client.wait_ready()
     assert await client.variation("f", USER, 0) == 1
+    await client.aclose()
+
+
+class Broken(Idle):
+    """Its connections fail at once, or after a while."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def open(self) -> AbstractAsyncContextManager[object]:
+        return self.opened()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None, None]:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.fail())
+            yield
+
+    async def fail(self) -> None:
+        await asyncio.sleep(self.seconds)
+        raise OSError("the socket is gone")
+
+
+@pytest.mark.parametrize("after", [0.0, 10.0])
+async def test_a_root_task_that_an_exception_ends_reports_the_exception(after: float, caplog: pytest.LogCaptureFixture) -> None:
+    client = StatusClient(workload=Broken(after), start_wait=5)
+    await client.start()
+    report = await client.wait_until(lambda report: report.source_state == "OFF", 20)
+    assert report.last_error is not None
+    assert "the socket is gone" in report.last_error.message
+    assert "cancelled" not in report.last_error.message
+    assert caplog.text.count("stopped after an internal error") == 1
+    assert "OSError: the socket is gone" in caplog.text
     await client.aclose()
 
 

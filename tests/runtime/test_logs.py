@@ -145,6 +145,7 @@ class StrRaisesError(Exception):
         pytest.param(OSError("gone\n"), "OSError: gone\\n", id="with a message"),
         pytest.param(OSError(), "OSError", id="without a message"),
         pytest.param(StrRaisesError(), "StrRaisesError", id="with a message that raises"),
+        pytest.param(ExceptionGroup("two", [ExceptionGroup("one", [OSError("down")])]), "OSError: down", id="a group"),
     ],
 )
 def test_an_exception_is_described_in_one_line(error: Exception, line: str) -> None:
