@@ -11,7 +11,7 @@ from typing import final
 from urllib.parse import urlsplit
 
 from aioflags.runtime.logs import printable
-from aioflags.runtime.reprs import repr_of_set_fields
+from aioflags.runtime.reprs import as_utc, repr_of_set_fields
 
 __all__ = ["ErrorCode", "ErrorInfo", "FailureKind", "SourceState"]
 
@@ -75,4 +75,4 @@ class ErrorInfo:
         return f"{printable(self.message.removesuffix(f' ({host})'))} ({printable(self.address)})"
 
     def __repr__(self) -> str:
-        return repr_of_set_fields(self)
+        return repr_of_set_fields(self, time=as_utc)

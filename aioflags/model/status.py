@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, final
 
 from aioflags.model.source_state import ErrorCode, ErrorInfo, SourceState
-from aioflags.runtime.reprs import repr_of_set_fields
+from aioflags.runtime.reprs import as_loop_time, as_utc, repr_of_set_fields
 
 __all__ = ["Status", "StatusError", "StatusReport", "StoreStatus"]
 
@@ -69,7 +69,7 @@ class StatusReport:
         return self.source_state is SourceState.OFF and self.next_attempt is None
 
     def __repr__(self) -> str:
-        return repr_of_set_fields(self)
+        return repr_of_set_fields(self, since=as_loop_time, source_since=as_utc, next_attempt=as_utc)
 
 
 @final  # as ErrorInfo: for type checkers, `status and status.available` is a bool or None
