@@ -111,15 +111,3 @@ def test_the_core_does_not_mention_the_adapter() -> None:
         if "foreign_provider" in (text := path.read_text()) or "ForeignProvider" in text
     ]
     assert mentions == ["foreign_provider.py"]
-
-
-@pytest.mark.holds("OF-R1")
-def test_one_function_assigns_the_report() -> None:
-    core = Path(aioflags.client_core.__file__).parents[1]
-    assignments = [
-        f"{path.name}: {line.strip()}"
-        for path in sorted(core.rglob("*.py"))
-        for line in path.read_text().splitlines()
-        if "self.newest = " in line or ".newest = report" in line
-    ]
-    assert [line for line in assignments if line.startswith("status.py")] == ["status.py: self.newest = report"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from aioflags import NotReadyError, Status
 from aioflags.model.change import ChangeKind, ChangeSet
+from aioflags.model.metadata import FlagMetadata
 from aioflags.model.source_state import ErrorCode, SourceState
 from aioflags.model.status_event import Event, EventKind
-from tests.support.status_clients import FATAL, UNUSABLE, StatusClient, settle, shown
+from tests.support.status_clients import FATAL, UNUSABLE, StatusClient, flag_set, settle, shown
 
 Step = Callable[[StatusClient], object]
 
@@ -219,3 +221,26 @@ async def test_a_fact_that_is_reported_during_a_step_waits_for_its_end() -> None
     client = StatusClient(on_step=on_step)
     client.data(f=1)
     assert seen == [(1, EventKind.READY), (2, EventKind.STALE)]
+
+
+@pytest.mark.holds("OF-11")
+async def test_events_of_data_have_the_metadata_of_the_flag_set_and_events_of_trouble_have_none() -> None:
+    async with StatusClient(grace=5, start_wait=0) as client:
+        seen: list[Event] = []
+        client.on_event(None, seen.append, inline=True)
+        for version in (1, 2):
+            change_set = replace(flag_set({"f": 1}), metadata=FlagMetadata({"flagSetId": "web", "version": version}))
+            client.cell.report(SourceState.VALID, snapshot=client.cell.snapshot.apply(change_set), change_set=change_set)
+        client.interrupted()
+        await asyncio.sleep(6)
+        client.data(f=2)
+        await settle()
+    assert [(event.kind.value, dict(event.metadata).get("version")) for event in seen] == [
+        ("READY", 1),
+        ("CONFIGURATION_CHANGED", 2),
+        ("STALE", None),
+        ("ERROR", None),
+        ("READY", 2),
+        ("CONFIGURATION_CHANGED", 2),
+    ]
+    assert seen[0].metadata["flagSetId"] == "web"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
-from aioflags import Context, ErrorKind, Status
+from aioflags import Status
 from aioflags.client_core.condition import Fact, FactKind
-from aioflags.model.source_state import ErrorCode, SourceState
+from aioflags.model.source_state import ErrorCode
 from aioflags.model.status_event import Event
 from tests.support.status_clients import DOWN, FATAL, Idle, StatusClient, flag_set, settle, shown
 
@@ -210,56 +208,7 @@ def test_facts_for_a_loop_that_is_closed_are_dropped() -> None:
     assert client.status.status is Status.NOT_READY
 
 
-# -- evaluation, and the loop
-
-
-@pytest.mark.real_time
-@pytest.mark.holds("OF-R23")
-def test_evaluations_in_threads_decide_from_one_snapshot() -> None:
-    client, done, mixed = StatusClient(), threading.Event(), list[object]()
-    client.data(f=1)
-    served = client.cell.snapshot
-    other = served.apply(flag_set({"f": 1, "g": 1}))
-    refused = served.refused(ErrorKind.PROVIDER_FATAL)
-
-    def evaluate() -> None:
-        while not done.is_set():
-            snapshot = client.holder.snapshot
-            detail = snapshot.evaluate("f", Context("u"), 0).detail
-            if (detail.value == 1) is not (snapshot.refusal is None):
-                mixed.append(detail)
-
-    threads = [threading.Thread(target=evaluate) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for number in range(10_000):
-        client.cell.report(None if number % 2 else SourceState.VALID, snapshot=(served, other, refused)[number % 3])
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert mixed == []
-
-
-@pytest.mark.holds("OF-R28")
-async def test_start_outages_observers_and_close_do_not_block_the_loop() -> None:
-    beats: list[float] = []
-
-    async def heartbeat() -> None:
-        while True:
-            beats.append(asyncio.get_running_loop().time())
-            await asyncio.sleep(0.01)
-
-    beating = asyncio.create_task(heartbeat())
-    client = StatusClient(grace=0.05, start_wait=0.1)
-    await client.start()
-    client.on_event(None, lambda event: None)
-    client.data(f=1)
-    client.interrupted()
-    await client.wait_until(Status.ERROR, 1)
-    await client.aclose()
-    beating.cancel()
-    assert len(beats) > 10
-    assert max(later - earlier for earlier, later in pairwise(beats)) == pytest.approx(0.01)
+# -- readers
 
 
 @pytest.mark.holds("OF-R2")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
-from openfeature.event import ProviderEvent
+from openfeature.event import EventDetails, ProviderEvent
 from openfeature.exception import ErrorCode, ProviderNotReadyError
 from openfeature.flag_evaluation import FlagResolutionDetails, Reason
 from openfeature.hook import Hook, HookContext, HookHints
@@ -283,10 +283,18 @@ async def test_with_our_provider_handlers_survive_its_replacement() -> None:
 
 @pytest.mark.holds("OF-R27")
 async def test_with_our_provider_set_and_wait_does_not_wait_for_handlers(gate: threading.Event) -> None:
-    api.get_client().add_handler(ProviderEvent.PROVIDER_READY, waiting_for(gate))
+    entered, ended, wait = threading.Event(), threading.Event(), waiting_for(gate)
+
+    def handler(details: EventDetails) -> None:
+        entered.set()
+        wait(details)
+        ended.set()
+
+    api.get_client().add_handler(ProviderEvent.PROVIDER_READY, handler)
     async with Client.local({"flagValues": {"f": True}}) as client:
         api.set_provider_and_wait(AioFlagsProvider(client))
-        assert (status(), gate.is_set()) == (ProviderStatus.READY, False)
+        assert (status(), ended.is_set()) == (ProviderStatus.READY, False)
+        assert await asyncio.to_thread(entered.wait, 2)
 
 
 async def test_with_our_provider_nothing_is_emitted_after_the_shutdown() -> None:

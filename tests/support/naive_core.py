@@ -6,14 +6,21 @@ RealCore has the same methods for the core of aioflags, so that one scenario run
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
-from aioflags import NotReadyError, Status, StatusReport
+from aioflags import Context, NotReadyError, Status, StatusReport
 from aioflags.client_core.foreign_provider import EventListener, ForeignProvider
 from aioflags.model.detail import ErrorKind
 from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.model.status_event import Event, EventKind
+from aioflags.runtime.logs import logger
+from aioflags.sources import SourceContext, Update, from_function
+from aioflags.supervisor.fallback_state import FallbackState
+from aioflags.supervisor.options import SourceOptions
+from aioflags.supervisor.supervisor import Supervisor
+from aioflags.transport.settings import Http
+from tests.support.evaluating_clients import EvaluatingClient, PausingHook
 from tests.support.status_clients import DOWN, FATAL, StatusClient, flag_set, settle
 
 Listener = Callable[[str], Awaitable[None]]
@@ -105,7 +112,7 @@ class NaiveCore:
         return True
 
     async def evaluate(self) -> tuple[bool, bool]:
-        """What the guard says, and whether there is a value."""
+        """Whether the flag of the time before a fatal code is served, and whether it is served without an error."""
         allowed = self.status != "FATAL"
         await asyncio.sleep(0.1)
         return allowed, self.status != "FATAL"
@@ -160,6 +167,9 @@ class RealCore:
             self.listener(kind, error)
         elif kind is EventKind.READY:
             self.client.data(f=1)
+        elif error is FATAL:
+            snapshot = self.client.cell.snapshot.apply(flag_set({"f": 2}))
+            self.client.cell.report(SourceState.OFF, error=error, snapshot=snapshot)
         else:
             self.client.cell.report(SourceState.OFF if kind is EventKind.ERROR else SourceState.INTERRUPTED, error=error)
         await asyncio.sleep(pause)
@@ -200,14 +210,23 @@ class RealCore:
         return True
 
     async def evaluate(self) -> tuple[bool, bool]:
-        snapshot = self.client.cell.snapshot
-        allowed = snapshot.refusal is None
-        await asyncio.sleep(0.1)
-        return allowed, snapshot.evaluate("f", None, None).detail.reason.error_kind is not ErrorKind.PROVIDER_FATAL
+        client = EvaluatingClient(self.client, [PausingHook(0.1)])
+        detail = await client.variation_detail("f", Context("u"), 0)
+        return detail.value == 1, detail.reason.error_kind is not ErrorKind.PROVIDER_FATAL
 
     async def inner_fatal(self) -> None:
-        self.client.cell.report(SourceState.VALID, error=FATAL)
-        await settle()
+        async def refused(_context: SourceContext, _selector: object) -> AsyncGenerator[Update, None]:
+            yield Update(state=SourceState.OFF, directive=None, error=FATAL)
+
+        async def valid(_context: SourceContext, _selector: object) -> AsyncGenerator[Update, None]:
+            yield Update(state=SourceState.VALID, directive=None, change_set=flag_set({"f": 1}))
+            await asyncio.Event().wait()
+
+        sources = [from_function(each.__name__, each) for each in (refused, valid)]
+        options, context = SourceOptions(synchronizers=sources), SourceContext(http=Http(), logger=logger)
+        aggregate = asyncio.create_task(Supervisor(options, context, self.client.cell, FallbackState()).run())
+        await asyncio.sleep(100)
+        aggregate.cancel()
 
     async def shutdown(self) -> None:
         await self.open()

@@ -72,7 +72,7 @@ class StatusClient(StatusMethods):
         self.cell = self._cell = StatusCell(
             self.holder, self.tracker, grace=grace, revives=revives, restartable=restartable, on_step=on_step
         )
-        self._lifecycle = Lifecycle(
+        self.lifecycle = self._lifecycle = Lifecycle(
             self._cell,
             self.workload,
             [],
