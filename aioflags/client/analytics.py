@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aioflags.client.service import ServiceConnection
-from aioflags.client_core.lifecycle import Background
+from aioflags.client_core.workload import Background
 from aioflags.config.config import Config
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder

@@ -100,7 +100,7 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
 
 
 class _ClientWorkload:
-    """What a client does between its start and its close: a :class:`aioflags.client_core.lifecycle.Workload`."""
+    """What a client does between its start and its close: a :class:`aioflags.client_core.workload.Workload`."""
 
     def __init__(
         self, service: ServiceConnection, data_updates: DataUpdates, registration: Registration, register: RegisterPlugin

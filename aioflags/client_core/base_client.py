@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aioflags.persistence.session import StoreSession
     from aioflags.supervisor.holder import SnapshotHolder
 
-__all__ = ["BaseClient", "Core", "Internals", "internals_of", "weakly"]
+__all__ = ["BaseClient", "Core", "weakly"]
 
 
 class Core(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -138,25 +138,6 @@ class BaseClient(EvaluationMethods, StatusMethods):
         lifecycle: Lifecycle | None = getattr(self, "_lifecycle", None)  # missing if the constructor raised
         if self._warns_if_unclosed and lifecycle is not None and lifecycle.is_open:
             _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
-
-
-class Internals(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a client that other modules of this package read. Not public: they may change in any release.
-
-    None of them holds the client, so ``recorder`` and ``status`` can be read after the client was collected. ``changes`` calls its
-    followers; :meth:`BaseClient.changes` can only be awaited.
-    """
-
-    recorder: Recorder
-    status: StatusCell
-    changes: FlagTracker
-
-
-def internals_of(client: BaseClient) -> Internals:
-    """The parts of ``client`` for integrations and test helpers of this package."""
-    # The only place outside the class that reads its private names.
-    recorder, cell, tracker = client._recorder, client._cell, client._flag_tracker  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    return Internals(recorder=recorder, status=cell, changes=tracker)
 
 
 def weakly(method: Callable[[], None]) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Condition: all that the status of a client depends on, and the pure functions that derive the status and its events.
+"""Condition: all that the status of a client depends on, and the pure functions that derive the status.
 
 A :class:`Fact` changes the condition; :func:`derive` gives the status of a condition. :data:`TABLE` lists each pair of status and
 fact with the statuses that may follow.
@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
-from aioflags.model.status import Status, StatusError
-from aioflags.model.status_event import EventKind
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.status import Status
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.change import ChangeSet
 
-__all__ = ["TABLE", "Condition", "Fact", "FactKind", "advance", "derive", "event_kinds", "row_of", "status_error"]
+__all__ = ["TABLE", "Condition", "Fact", "FactKind", "advance", "derive", "row_of"]
 
 
 class FactKind(StrEnum):
@@ -343,57 +342,3 @@ _STEPS: Final[Mapping[FactKind, Callable[[Condition, Fact], Condition]]] = {
     FactKind.CLOSED: lambda condition, fact: replace(_off(condition, fact), is_closed=True),
     FactKind.RESTARTED: _restarted,
 }
-
-# -- events
-
-_ENTRY: Final[Mapping[Status, tuple[EventKind, ...]]] = {
-    Status.NOT_READY: (),
-    Status.READY: (EventKind.READY,),
-    Status.STALE: (EventKind.STALE,),
-    Status.ERROR: (EventKind.ERROR,),
-    Status.FATAL: (EventKind.ERROR,),
-    Status.RECONCILING: (EventKind.RECONCILING,),
-}
-"""The events of a status that begins."""
-
-
-def event_kinds(before: Status, after: Status, condition: Condition, *, has_changes: bool) -> tuple[EventKind, ...]:
-    """The events of a step, in order. ``condition`` is that after the step.
-
-    ``has_changes``: the step published data that differ, or may differ. The first data are announced by ``READY`` or ``STALE``
-    alone, and those of a reconciling by ``CONTEXT_CHANGED``.
-    """
-    kinds = () if after is before else _ENTRY[after]
-    has_ended = before is Status.RECONCILING and after not in {Status.RECONCILING, Status.NOT_READY}
-    if has_ended and not (condition.reconcile_failed or condition.is_fatal):
-        # For observers CONTEXT_CHANGED means READY. A client without data and without a source has no event.
-        kinds = (EventKind.CONTEXT_CHANGED, *(() if after is Status.READY else kinds))
-    if has_changes and before not in {Status.NOT_READY, Status.RECONCILING}:
-        kinds = (*kinds, EventKind.CONFIGURATION_CHANGED)
-    return () if condition.is_closed else kinds
-
-
-def status_error(condition: Condition, status: Status, error: ErrorInfo | None, seconds: float) -> StatusError | None:
-    """Why ``status`` begins. ``error`` is the newest failure; ``seconds`` passed since the client had contact to its source."""
-    message = "" if error is None else str(error)
-    match status:
-        case Status.FATAL:
-            return StatusError(ErrorCode.PROVIDER_FATAL, message or "no source of flag data is left")
-        case Status.STALE if condition.is_unusable:
-            return StatusError(ErrorCode.PARSE_ERROR, message)
-        case Status.ERROR if condition.source is SourceState.OFF or condition.reconcile_failed:
-            code = None if error is None else error.code
-            return StatusError(code or ErrorCode.GENERAL, message or "no source of flag data is left")
-        case Status.ERROR if condition.grace_over:
-            code = ErrorCode.PARSE_ERROR if condition.is_unusable and not condition.grace else ErrorCode.GENERAL
-            return StatusError(code, _joined(f"no contact to the source of flag data for {seconds:.3g} s", message))
-        case Status.ERROR:
-            given = None if error is None else error.code
-            code = ErrorCode.PARSE_ERROR if condition.is_unusable else given or ErrorCode.PROVIDER_NOT_READY
-            return StatusError(code, _joined("no flag data within the time that a start may take", message))
-        case _:
-            return None
-
-
-def _joined(what: str, why: str) -> str:
-    return f"{what}: {why}" if why else what

@@ -38,7 +38,7 @@ class _EventSink(Protocol):
 
 
 class Observers:
-    """The observers of one client: a :class:`aioflags.client_core.lifecycle.Background` that runs the tasks of handlers.
+    """The observers of one client: a :class:`aioflags.client_core.workload.Background` that runs the tasks of handlers.
 
     Handlers and iterators register from any thread: one assignment or deletion adds or removes one, and the event loop reads a
     copy.

@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import anyio
 import msgspec
 
-from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive, event_kinds, status_error
+from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive
 from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.observers import Observers
+from aioflags.client_core.outage_timer import OutageTimer
+from aioflags.client_core.posted_facts import PostedFacts
+from aioflags.client_core.step_events import event_kinds, event_of, status_error
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.detail import ErrorKind
-from aioflags.model.metadata import NO_METADATA
 from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.model.status import Status, StatusReport
 from aioflags.model.status_event import Event, EventKind
-from aioflags.runtime.broadcast import Latest, Signal
+from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.clock import now
-from aioflags.runtime.event_loops import loop_time, running_loop
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import Once, logger, printable
 from aioflags.supervisor.holder import SnapshotHolder
 
@@ -82,13 +84,11 @@ class StatusCell:
         self._flag_tracker = flag_tracker
         self._on_step = on_step
         self._condition = Condition(grace=grace, revives=revives)
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[Fact] = deque()
-        self._posted: deque[Fact] = deque()
+        self._posted = PostedFacts(self.apply, log)
         self._is_stepping = False
         self._call = 0
-        self._out_since = 0.0
-        self._outage_changed = Signal()
+        self._outage_timer = OutageTimer()
         self.restartable: bool = restartable
         """Whether a closed client can be started again."""
         self.environment_id: str | None = None
@@ -187,7 +187,7 @@ class StatusCell:
     def announce(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> None:
         """Data that replaced ``old`` were published elsewhere. From any thread; observers get them on the client's event loop."""
         fact = Fact(kind=FactKind.CACHED, snapshot=new, change_set=change_set, replaced=old)
-        if self._loop is None or self._loop is running_loop():
+        if self._posted.is_on_loop:
             self.apply(fact)
         else:
             self.post(fact)
@@ -215,8 +215,7 @@ class StatusCell:
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """The client starts on ``loop``: facts that were posted before count now."""
-        self._loop = loop
-        self._apply_posted()
+        self._posted.open(loop)
 
     def close(self) -> None:
         """Publishes the last report: source state ``OFF``, status ``NOT_READY``, no new error."""
@@ -239,27 +238,19 @@ class StatusCell:
             self._reset()
 
     def _reset(self) -> None:
-        self.readiness, self._outage_changed = anyio.Event(), Signal()
-        self._loop = None
+        self.readiness = anyio.Event()
+        self._outage_timer.reset()
         self._waiting.clear()
-        self._posted.clear()
+        self._posted.reset()
         self._is_stepping = False
         self.observers.reset()
         self.apply(Fact(kind=FactKind.RESTARTED))
 
     async def time_outages(self) -> None:
         """Turns each outage into an error when its grace is over. Runs until it is cancelled."""
-        grace, ended = self._condition.grace, 0
-        while grace is not None:
-            changed, number = self._outage_changed, self._condition.outages
-            if not self._condition.is_out or number == ended:
-                await changed.wait()
-                continue
-            with anyio.move_on_after(self._out_since + grace - anyio.current_time()):
-                await changed.wait()
-                continue
-            ended = number
-            self.apply(Fact(kind=FactKind.GRACE_OVER, number=number))
+        await self._outage_timer.run(
+            lambda: self._condition, lambda number: self.apply(Fact(kind=FactKind.GRACE_OVER, number=number))
+        )
 
     # -- the context of a mobile client
 
@@ -277,22 +268,8 @@ class StatusCell:
     # -- facts
 
     def post(self, fact: Fact) -> None:
-        """Applies ``fact`` on the client's event loop, soon. From any thread: facts are applied in the order of these calls.
-
-        Before the start they wait for it. A fact for a loop that is closed is dropped.
-        """
-        # First in first out, and the loop is read last: `open` sets it before it applies what waits, so no fact is forgotten.
-        self._posted.append(fact)
-        if (loop := self._loop) is not None:
-            try:
-                loop.call_soon_threadsafe(self._apply_posted)
-            except RuntimeError:
-                self._posted.clear()
-                self._log.debug("a status fact came after the end of the event loop: %s", fact.kind.value)
-
-    def _apply_posted(self) -> None:
-        while self._posted:
-            self.apply(self._posted.popleft())
+        """Applies ``fact`` on the client's event loop, soon: see :meth:`PostedFacts.post`."""
+        self._posted.post(fact)
 
     def apply(self, fact: Fact) -> None:
         """Takes the step of ``fact``. On the event loop; before the start on any thread. Facts of a step wait for its end."""
@@ -327,9 +304,7 @@ class StatusCell:
             self._log.error("status: %s is not listed after %s and the fact %r (please report)", status, row, fact.kind.value)
         old_snapshot = self._publish_data(fact, is_refused=after.is_fatal and not before.is_fatal)
         self._condition = after
-        if after.is_out is not before.is_out or after.outages != before.outages:
-            self._out_since = loop_time()
-            self._outage_changed.send()
+        self._outage_timer.update(before, after)
         changes = self._changed_fields(fact, after, status)
         keys, has_changes = self._changed_flags(fact, old_snapshot) if self.is_followed else (None, False)
         kinds: tuple[EventKind, ...] = ()
@@ -339,7 +314,7 @@ class StatusCell:
             kinds = event_kinds(self.newest.status, status, after, has_changes=has_changes)
         if changes or kinds:
             report = replace(self.newest, seq=self.newest.seq + 1, **changes)
-            self._put(report, [_event(kind, report, self.snapshot, keys) for kind in kinds], fact, is_news=bool(changes))
+            self._put(report, [event_of(kind, report, self.snapshot, keys) for kind in kinds], fact, is_news=bool(changes))
         if keys and fact.snapshot is not None:
             self._flag_tracker.notify(keys, fact.snapshot)
         if after.is_fatal or after.is_closed:
@@ -378,7 +353,8 @@ class StatusCell:
         changes: dict[str, Any] = {}
         if status is not newest.status or fact.kind is FactKind.CLOSED or is_new_life:
             time = loop_time()
-            changes |= {"status": status, "since": time, "error": status_error(after, status, last_error, time - self._out_since)}
+            error = status_error(after, status, last_error, time - self._outage_timer.began_at)
+            changes |= {"status": status, "since": time, "error": error}
         if after.source is not newest.source_state or is_new_life:
             changes |= {"source_state": after.source, "source_since": now()}
         if fact.error is not None or is_new_life:
@@ -418,30 +394,3 @@ class StatusCell:
             return None, False
         keys = self._flag_tracker.changed_keys(old, fact.snapshot, change_set) if change_set.keys_known else None
         return keys, keys is None or bool(keys) or old.metadata != fact.snapshot.metadata
-
-
-def _event(kind: EventKind, report: StatusReport, snapshot: Snapshot, keys: frozenset[str] | None) -> Event:
-    """An event of the step that published ``report`` and ``snapshot``."""
-    metadata = NO_METADATA
-    message, flags_changed = None, None
-    match kind:
-        case EventKind.READY:
-            message, metadata = "connected", snapshot.metadata
-        case EventKind.CONFIGURATION_CHANGED:
-            flags_changed, metadata = None if keys is None else tuple(sorted(keys)), snapshot.metadata
-        case EventKind.ERROR | EventKind.STALE if report.error is not None:
-            message = report.error.message
-        case EventKind.STALE:
-            message = "no source has confirmed these flag data" if report.last_error is None else str(report.last_error)
-        case _:
-            pass
-    code = report.error.code if report.error is not None and kind in {EventKind.STALE, EventKind.ERROR} else None
-    return Event(
-        seq=report.seq,
-        kind=kind,
-        report=report,
-        flags_changed=flags_changed,
-        message=message,
-        error_code=code,
-        metadata=metadata,
-    )

@@ -97,7 +97,7 @@ def _invalidating(remote: RemoteEvaluation) -> Callable[[Sequence[Event], Change
 
 
 class _FlagdWorkload:
-    """What a client for flagd does between start and close: a :class:`aioflags.client_core.lifecycle.Workload`."""
+    """What a client for flagd does between start and close: a :class:`aioflags.client_core.workload.Workload`."""
 
     def __init__(self, config: FlagdConfig, mode: Mode, cell: StatusCell) -> None:
         self._config = config

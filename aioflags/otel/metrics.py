@@ -11,7 +11,7 @@ from weakref import WeakSet
 from opentelemetry import metrics
 
 from aioflags.client.client import Client
-from aioflags.client_core.base_client import internals_of
+from aioflags.client_core.parts import internals_of
 from aioflags.hooks.hook import EvaluationCall, Hook
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.status import Status

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import anyio
 
-from aioflags.client_core.base_client import BaseClient, internals_of
+from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.parts import internals_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.suggest import did_you_mean

@@ -7,7 +7,8 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive, event_kinds, row_of, status_error
+from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive, row_of
+from aioflags.client_core.step_events import event_kinds, status_error
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
 from aioflags.model.status import Status, StatusError
 from aioflags.model.status_event import EventKind

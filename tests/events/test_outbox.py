@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from aioflags import Events
-from aioflags.client_core.base_client import internals_of
+from aioflags.client_core.parts import internals_of
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Post, Sender
