@@ -22,7 +22,6 @@ from aioflags.protocol.ofrep import FLAGS_PATH, read_entry, read_flag, read_meta
 from aioflags.runtime.cooperative import Cooperative, sliced
 
 __all__ = [
-    "INACTIVITY_DELAY",
     "EventStreamAddress",
     "Refetch",
     "ResolvedFlags",
@@ -32,8 +31,6 @@ __all__ = [
     "read_flags",
     "read_refetch",
 ]
-
-INACTIVITY_DELAY: Final = 120.0
 
 _MAX_STREAMS: Final = 8
 _MAX_URL: Final = 8192
@@ -52,13 +49,9 @@ class Refetch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventStreamAddress:
-    """An event stream that reports changes. The URL is secret: do not log it.
-
-    ``inactivity_delay``: seconds without activity of its user after which a program may close the stream.
-    """
+    """An event stream that reports changes. The URL is secret: do not log it."""
 
     url: str = field(repr=False)
-    inactivity_delay: float = INACTIVITY_DELAY
 
     @property
     def origin(self) -> str:
@@ -141,7 +134,7 @@ def read_event_streams(value: object, base_url: str) -> tuple[EventStreamAddress
             members = cast("dict[str, Any]", entry)
             url = _stream_url(members, base_url) if members.get("type") == "sse" else None
             if url is not None:
-                streams.setdefault(url, EventStreamAddress(url=url, inactivity_delay=_delay(members.get("inactivityDelaySec"))))
+                streams.setdefault(url, EventStreamAddress(url=url))
     return tuple(streams.values())
 
 
@@ -179,11 +172,6 @@ def _endpoint_url(endpoint: dict[str, Any], base_url: str) -> str | None:
     if not isinstance(origin, str) or not isinstance(target, str) or not target.startswith("/"):
         return None
     return f"{origin.rstrip('/')}{target}"
-
-
-def _delay(value: object) -> float:
-    is_usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 1 <= value <= 1e9
-    return float(cast("int", value)) if is_usable else INACTIVITY_DELAY
 
 
 def _cursor(value: object) -> str | None:

@@ -54,7 +54,6 @@ class OfrepBulk:
         endpoint: the server.
         context: the context of all evaluations.
         poll_interval: seconds from one poll to the next; 0: no polls.
-        use_event_streams: listen to the event streams that responses name.
 
     Raises:
         ConfigError: the interval is negative, the context is invalid, or an option has the wrong type.
@@ -65,13 +64,11 @@ class OfrepBulk:
     endpoint: OfrepEndpoint
     context: Context | None = None
     poll_interval: float = 0.0
-    use_event_streams: bool = True
     body: bytes = field(init=False, repr=False)
     """The body of every request."""
 
     def __post_init__(self) -> None:
         require("endpoint", self.endpoint, OfrepEndpoint)
-        require("use_event_streams", self.use_event_streams, bool)
         require("context", self.context, Context, type(None))
         time_limit("poll_interval", require("poll_interval", self.poll_interval, int, float))
         if not 0 <= self.poll_interval < math.inf:
@@ -123,7 +120,7 @@ class OfrepBulkSource:
                     yield outcome.update
                     if outcome.update.state is SourceState.OFF:
                         return
-                    if self._source.use_event_streams and outcome.streams is not None:
+                    if outcome.streams is not None:
                         await streams.follow(outcome.streams)
                     request = await self._next_request(outcome, start, streams, request)
             finally:

@@ -49,8 +49,8 @@ class FetchRequest:
 class OfrepStreams:
     """The event streams of one source, each with its own connection. They reconnect after every failure, with growing delays.
 
-    After a reconnect all flags are to be fetched without a condition, because events may be lost. A stream is not closed after
-    ``inactivity_delay``: that is for programs that their user can put into the background, and a service is always active.
+    After a reconnect all flags are to be fetched without a condition, because events may be lost. The ``inactivityDelaySec`` of a
+    stream is ignored: it is for programs that their user can put into the background, and a service is always active.
     """
 
     def __init__(

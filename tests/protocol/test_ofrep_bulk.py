@@ -132,14 +132,6 @@ def test_an_event_stream_has_an_address(stream: dict[str, Any], url: str | None)
     assert [address.url for address in streams] == ([] if url is None else [url])
 
 
-@pytest.mark.parametrize(
-    ("sent", "delay"), [(30, 30), (None, 120), (0, 120), (-1, 120), (True, 120), ("9", 120), (1.5, 1.5), (1e300, 120)]
-)
-def test_the_inactivity_delay_of_a_stream(sent: object, delay: float) -> None:
-    (stream,) = read_event_streams([{"type": "sse", "url": "https://sse.test/", "inactivityDelaySec": sent}], BASE)
-    assert stream.inactivity_delay == delay
-
-
 def test_at_most_eight_different_streams_are_used() -> None:
     streams = [{"type": "sse", "url": f"https://sse.test/{n // 2}"} for n in range(100)]
     assert [address.url[-1] for address in read_event_streams(streams, BASE)] == list("01234567")

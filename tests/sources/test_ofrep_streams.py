@@ -173,14 +173,6 @@ async def test_polls_go_on_while_a_stream_is_open() -> None:
     assert pauses(service) == [10, 5.1, 10]
 
 
-async def test_streams_can_be_left_out() -> None:
-    service = Service(stream_of(refetch()))
-    async with following(service, flags(streams=[SSE], a=1), use_event_streams=False, poll_interval=10) as updates:
-        for _ in range(3):
-            await anext(updates)
-    assert (service.requests, pauses(service)) == ([], [10, 10])
-
-
 async def test_refused_headers_close_the_streams() -> None:
     service = Service(stream_of(5.0, refetch()))
     async with following(service, flags(streams=[SSE], a=1), Answer(401)) as updates:
