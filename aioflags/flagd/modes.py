@@ -29,7 +29,7 @@ class Mode:
     """The parts of a client that depend on its ``resolver``.
 
     ``source`` keeps the data current, or says what changed; ``None``: the data do not change. ``remote`` evaluates, if a server
-    does. ``dialect``: that of the flags, if it is not flagd's. ``opened`` opens what ``source`` and ``remote`` share.
+    does. ``dialect``: that of the flags, if it is not flagd's. ``opened`` opens what ``remote`` needs while the client runs.
     ``flags``: those that the client has from the beginning.
     """
 
@@ -87,7 +87,7 @@ def _rpc(config: FlagdConfig, channel: FlagdChannel) -> Mode:
         fatal_codes=config.fatal_codes,
         logger=config.logger,
     )
-    return Mode(source=FlagdEvents(options=_stream_options(config, channel)), remote=remote, opened=channel.kept_open)
+    return Mode(source=FlagdEvents(options=_stream_options(config, channel)), remote=remote)
 
 
 def _file(config: FlagdConfig) -> Mode:

@@ -44,7 +44,9 @@ _ERRORS: Final[Mapping[str, ErrorKind]] = {
 
 
 class RpcEvaluation:
-    """Evaluates flags by asking flagd, while ``channel`` is open. No method raises because of the server or the context.
+    """Evaluates flags by asking flagd, while the source keeps ``channel`` open.
+
+    No method raises because of the server or the context.
 
     Args:
         channel: the channel of the client.
@@ -113,7 +115,7 @@ class RpcEvaluation:
         calls = self._channel.calls
         if calls is None:
             return FailedEvaluation(
-                ErrorKind.PROVIDER_NOT_READY, "not connected to flagd: the client was not started, or is closed"
+                ErrorKind.PROVIDER_NOT_READY, "not connected to flagd: the client was not started, still starts, or is closed"
             )
         try:
             data = attributes_of(context)

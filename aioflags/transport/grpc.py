@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -97,14 +97,6 @@ class FlagdChannel:
                 self._users, self._calls = 0, None
                 with anyio.move_on_after(CLOSE_GRACE, shield=True):
                     await calls.aclose()
-
-    @asynccontextmanager
-    async def kept_open(self) -> AsyncGenerator[None, None]:
-        """Keep the channel open for users of :attr:`calls`. A failure to open it is the source's to report: it fails, too."""
-        async with AsyncExitStack() as stack:
-            with suppress(ConfigError, RpcFailed):
-                await stack.enter_async_context(self.opened())
-            yield
 
     async def _open(self) -> FlagdCalls:
         if self._calls is None:

@@ -79,6 +79,7 @@ async def test_a_fatal_code_ends_the_start_at_once(resolver: str) -> None:
     assert (detail.value, detail.reason.error_kind) == (False, ErrorKind.PROVIDER_FATAL)
     await asyncio.sleep(60)
     assert (diary.shown, len(flagd.opened), flagd.asked) == (["ERROR PROVIDER_FATAL"], 1, [])
+    assert flagd.channels == 0
     await client.aclose()
 
 

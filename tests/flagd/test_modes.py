@@ -127,7 +127,7 @@ async def test_a_change_in_the_event_stream_empties_the_cache(tmp_path: Path) ->
     mode = mode_of(config)
     remote = mode.remote
     assert remote is not None
-    async with mode.opened():
+    async with stream_of(mode).channel.opened():
         for key in ("a", "b"):
             await remote.resolve(key, None, False, bool)
         _, changed = await first(mode, 2)
