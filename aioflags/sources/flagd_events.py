@@ -49,9 +49,10 @@ class FlagdEventsSource(FlagdStreamSource):
         is_ready = False
         async with aclosing(calls.events(timeout=self._timeout)) as events:
             async for event in events:
-                is_ready = is_ready or event.type == _READY
-                # A change before the stream is good means nothing: the cache is emptied when it becomes good.
-                if is_ready and (change_set := read_event(event)) is not None:
+                was_ready, is_ready = is_ready, is_ready or event.type == _READY
+                # A change before the stream is good means nothing: the cache is emptied when it becomes good. While it is good,
+                # another message that it is good means nothing.
+                if is_ready and not (was_ready and event.type == _READY) and (change_set := read_event(event)) is not None:
                     yield self._good(change_set)
 
 

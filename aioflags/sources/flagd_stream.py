@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random as random_numbers
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ __all__ = ["FlagdStreamOptions", "FlagdStreamSource", "rpc_failure"]
 _JITTER: Final = 0.1
 """The share of a pause that chance may take off, so that clients do not come back all at once."""
 _SHORTEST_PAUSE: Final = 0.001
+_MAX_REASONS: Final = 16
+"""How many reasons of an outage are remembered. A name may have other addresses at every attempt."""
 _NETWORK: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
 _HINTS: Final = {
     "UNIMPLEMENTED": f"is this the right port of flagd, {PORT_OF_SYNC} for in-process and {PORT_OF_RPC} for rpc?",
@@ -77,8 +80,8 @@ class FlagdStreamSource(ABC):
         self._sleep = sleep
         self._was_good = False
         """A stream of this run was good."""
-        self._reasons: set[str] = set()
-        """Why attempts to connect failed, in the current outage."""
+        self._reasons: deque[str] = deque(maxlen=_MAX_REASONS)
+        """Why the last attempts to connect failed, in the current outage."""
 
     @abstractmethod
     def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
@@ -117,7 +120,7 @@ class FlagdStreamSource(ABC):
         """The updates of one stream, and its end."""
         try:
             while (reason := await calls.connect(self._reasons)) is not None:
-                self._reasons.add(reason)
+                self._reasons.append(reason)
                 yield _update(SourceState.INTERRUPTED, error=network_failure(f"cannot connect to flagd: {reason}"))
             self._reasons.clear()
             async with aclosing(self._messages(calls)) as updates:

@@ -146,6 +146,15 @@ async def test_other_messages_of_the_stream_have_no_effect(flagd: ScriptedFlagd)
         assert (await asked(client, "a"), diary.events) == ((True, "CACHED"), [])
 
 
+async def test_a_second_ready_message_of_a_stream_has_no_effect(flagd: ScriptedFlagd) -> None:
+    async with flagd.client("rpc") as client:
+        diary = Diary(client)
+        await asked(client, "a")
+        flagd.send(READY)
+        await settle()
+        assert (await asked(client, "a"), diary.events) == ((True, "CACHED"), [])
+
+
 async def test_calls_that_are_not_awaited_know_only_the_cache(flagd: ScriptedFlagd) -> None:
     async with flagd.client("rpc") as client:
         detail = client.variation_detail_nowait("a", None, False)

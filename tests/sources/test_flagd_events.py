@@ -5,6 +5,7 @@ Source: ``flagd.md`` 2.2 and 2.3.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any
 
 import grpc
@@ -12,8 +13,11 @@ import pytest
 
 from aioflags.model.change import ChangeKind
 from aioflags.sources.flagd_events import FlagdEvents, FlagdEventsSource, read_event
+from aioflags.sources.flagd_stream import FlagdStreamOptions
 from aioflags.transport.flagd_messages import ServerEvent
-from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2
+from aioflags.transport.grpc import FlagdChannel
+from aioflags.transport.grpc_calls import FlagdCalls
+from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, GrpcSettings, GrpcTarget
 from tests.sources.flagd_streams import CONTEXT, Line, line, shape, take
 from tests.support.flagd_server import SILENCE, Fail, event
 
@@ -68,6 +72,7 @@ def test_the_data_of_ready_is_metadata() -> None:
     ("scripts", "expected"),
     [
         pytest.param([[READY, KEEP_ALIVE, event("x"), CHANGE, SILENCE]], [VALID, VALID], id="ready and a change"),
+        pytest.param([[READY, READY, CHANGE, READY], [SILENCE]], [VALID, VALID, NETWORK], id="ready more than once"),
         pytest.param([[READY, SHUTDOWN], [READY, SILENCE]], [VALID, NETWORK, VALID], id="a server that shuts down"),
         pytest.param([[KEEP_ALIVE, CHANGE], [READY, SILENCE]], [NETWORK, VALID], id="a change before ready"),
         pytest.param([[DENIED]], ["OFF ERROR_RESPONSE"], id="a fatal code"),
@@ -86,3 +91,30 @@ async def test_the_stream_carries_the_selector(line: Line) -> None:
     await line.start()
     await take(source(line, channel=line.channel(selector="source=x")), 1)
     assert line.server.received[0].metadata["flagd-selector"] == "source=x"
+
+
+class _Unreachable(FlagdCalls):
+    """Calls over a channel that never connects, each time for another reason. ``known``: how many it was given."""
+
+    known: list[int]
+
+    async def connect(self, known: Collection[str]) -> str:
+        self.known.append(len(known))
+        return f"no route to 10.0.0.{len(self.known)}"
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+
+async def test_an_outage_with_many_reasons_remembers_the_newest_only() -> None:
+    counts: list[int] = []
+
+    def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
+        calls = _Unreachable(None, settings)  # type: ignore[arg-type] # no call reaches it
+        calls.known = counts
+        return lambda: calls
+
+    channel = FlagdChannel(GrpcSettings(target=GrpcTarget(name="x:1")), CONTEXT.logger, prepare=prepare)
+    options = FlagdStreamOptions(channel=channel)
+    taken = await take(FlagdEventsSource(CONTEXT, FlagdEvents(options=options)), 100)
+    assert (shape(taken), max(counts)) == ([NETWORK] * 100, 16)
