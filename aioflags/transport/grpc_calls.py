@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError, Message
 from aioflags.errors import ConfigError
 from aioflags.runtime.cancellation import StrayCancellationError, contain_cancellation
 from aioflags.runtime.logs import describe_error
+from aioflags.runtime.regular_files import read_regular
 from aioflags.transport.flagd_messages import RpcFailed, ServerEvent, ServerValue, SyncMessage, ValueKind
 from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
@@ -39,9 +40,20 @@ _SELECTOR: Final = "flagd-selector"
 _PROBE: Final = "/aioflags.Probe/Reason"
 """A method that no server has. See :meth:`FlagdCalls.connect`."""
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "
-_PROBE_TIMEOUT: Final = 1.0
+_PROBE_TIMEOUT: Final = 0.25
+"""Seconds. A call that does not wait for a connection fails in less than one millisecond."""
 _REPORTED_WITHIN: Final = 0.25
 """Seconds after the deadline of a call until it is abandoned."""
+_FIRST_LOOK: Final = 0.001
+_LOOK_INTERVAL: Final = 0.1
+"""Seconds between two looks at the state of a channel: the first two, and two that are long after them."""
+_LAST_REPORTS: Final = 0.02
+"""Seconds after a close in which gRPC reports the ends of calls."""
+_MAX_CERTIFICATES: Final = 16 * 1024 * 1024
+"""Bytes. A larger file is not one of certificates."""
+_READY: Final = grpc.ChannelConnectivity.READY
+_FAILING: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+"""The last attempt to connect failed. The state stays until one succeeds."""
 _USE_DEFAULT: Final = frozenset({"DEFAULT", "DISABLED"})
 """Reasons that, without a variant, mean that the value is absent. Version 1 has no other sign of that."""
 
@@ -78,7 +90,7 @@ def _credentials(settings: GrpcSettings) -> grpc.ChannelCredentials | None:
 
 def _read_certificates(path: str) -> bytes:
     try:
-        text = Path(path).read_bytes()
+        text = read_regular(Path(path), limit=_MAX_CERTIFICATES)
         # gRPC would only fail every connection.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.decode("ascii", "replace"))
     except (OSError, ValueError) as error:  # an SSLError is an OSError
@@ -95,10 +107,14 @@ class FlagdCalls:
         self._metadata = () if settings.selector is None else ((_SELECTOR, settings.selector),)
         self._has_v2 = True
         """Until a method of version 2 is unknown to the server: for the life of the channel."""
+        self._lost_at: float | None = None
+        """When a call first found the channel without a connection, on the event loop's clock; ``None`` if it had one last."""
 
     async def aclose(self) -> None:
         """Cancel the open calls and close the channel."""
         await self._channel.close()
+        # The thread of gRPC reports the ends of the calls. If this event loop had ended by then, gRPC would log an error.
+        await anyio.sleep(_LAST_REPORTS)
 
     async def connect(self, known: Collection[str]) -> str | None:
         """Wait until the channel is connected and return ``None``, or return why an attempt failed, unless it is ``known``.
@@ -106,17 +122,30 @@ class FlagdCalls:
         gRPC reports this reason only to calls that do not wait for a connection. So after a failed attempt a call that gRPC fails
         at once asks for it; it does not reach a server.
         """
-        ready, failing = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        pause = _FIRST_LOOK
         with _failures():
-            while (state := self._channel.get_state(try_to_connect=True)) is not ready:
-                if state is failing and (reason := await self._reason()) is not None and reason not in known:
+            while (state := self._state()) is not _READY:
+                if state is _FAILING and (reason := await self._reason()) is not None and reason not in known:
                     return reason
-                await self._channel.wait_for_state_change(state)
+                # gRPC can wait for another state, but such a wait cannot be cancelled: it would outlive the event loop.
+                await anyio.sleep(pause)
+                pause = min(pause * 2, _LOOK_INTERVAL)
         return None
+
+    def _state(self) -> grpc.ChannelConnectivity:
+        """The state of the channel, which connects unless it is connected."""
+        state = self._channel.get_state(try_to_connect=True)
+        if state is _READY:
+            self._lost_at = None
+        elif self._lost_at is None:
+            self._lost_at = anyio.current_time()
+        return state
 
     async def _reason(self) -> str | None:
         try:
-            await cast("Any", self._channel.unary_unary(_PROBE))(b"", timeout=_PROBE_TIMEOUT)
+            # Twice a limit: if the threads of gRPC get no processor, its own limit is late.
+            with anyio.move_on_after(_PROBE_TIMEOUT):
+                await cast("Any", self._channel.unary_unary(_PROBE))(b"", timeout=_PROBE_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             details = (error.details() or "").removeprefix(_ALL_FAILED)
             return details if error.code() is grpc.StatusCode.UNAVAILABLE else None
@@ -202,14 +231,33 @@ class FlagdCalls:
     # -- calls
 
     async def _unary(self, method: str, request: Message) -> bytes:
+        """The answer to a call. In an outage that is longer than the deadline, the call fails at once."""
+        deadline = self._settings.deadline or math.inf
+        await self._check_connection(outage=deadline)
+        try:
+            return await self._answer(method, request, deadline)
+        except RpcFailed as failed:
+            if failed.code == "DEADLINE_EXCEEDED":
+                await self._check_connection(outage=0.0)
+            raise
+
+    async def _answer(self, method: str, request: Message, deadline: float) -> bytes:
         call = cast("Any", self._channel.unary_unary(method))
-        deadline = self._settings.deadline or None
+        timeout = None if deadline == math.inf else deadline
         # gRPC ends a call at its deadline, but reports it late while the channel connects.
-        limit = math.inf if deadline is None else deadline + _REPORTED_WITHIN
-        with _failures(), anyio.move_on_after(limit):
-            data: bytes = await call(request.SerializeToString(), timeout=deadline, metadata=self._metadata, wait_for_ready=True)
+        with _failures(), anyio.move_on_after(deadline + _REPORTED_WITHIN):
+            data: bytes = await call(request.SerializeToString(), timeout=timeout, metadata=self._metadata, wait_for_ready=True)
             return data
         raise RpcFailed("DEADLINE_EXCEEDED", f"no answer within {deadline:g} s")
+
+    async def _check_connection(self, *, outage: float) -> None:
+        """Raise the reason why the channel cannot connect, if it has not been connected for ``outage`` seconds."""
+        with _failures():
+            if self._state() is not _FAILING or self._lost_at is None or anyio.current_time() - self._lost_at < outage:
+                return
+            reason = await self._reason()
+        if reason is not None:
+            raise RpcFailed("UNAVAILABLE", f"cannot connect: {reason}")
 
     async def _stream(self, method: str, request: Message, timeout: float | None) -> AsyncGenerator[bytes, None]:
         stream = cast("Any", self._channel.unary_stream(method))

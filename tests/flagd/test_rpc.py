@@ -199,17 +199,43 @@ async def test_a_code_becomes_an_error(line: Line, code: str, error: ErrorKind) 
 
 
 @pytest.mark.holds("FL-67")
-async def test_without_a_server_a_call_ends_at_its_deadline() -> None:
-    remote = Line("unix:///nowhere/x").evaluation(deadline=0.1)
-    async with remote_channel(remote).opened():
-        detail = await remote.resolve("flag", ANN, "d", str)
-    assert shape(detail) == ("d", "GENERAL", None)
-    assert "DEADLINE_EXCEEDED" in str(detail.error_message)
+async def test_without_a_server_a_call_waits_until_its_deadline_and_later_calls_fail_at_once() -> None:
+    line = Line("unix:///nowhere/x")
+    remote = line.evaluation(deadline=0.5)
+    clock = asyncio.get_running_loop().time
+    async with line.channel.opened():
+        began = clock()
+        details = [await remote.resolve("flag", ANN, "d", str)]
+        waited = clock() - began
+        began = clock()
+        details += await asyncio.gather(*(remote.resolve("flag", ANN, "d", str) for _ in range(20)))
+        assert (waited > 0.4, clock() - began < 0.4) == (True, True)
+    assert {shape(detail) for detail in details} == {("d", "GENERAL", None)}
+    assert all("UNAVAILABLE: cannot connect: " in str(detail.error_message) for detail in details)
+    assert all("No such file or directory" in str(detail.error_message) for detail in details)
 
 
-def remote_channel(remote: RpcEvaluation) -> FlagdChannel:
-    """The channel of evaluations."""
-    return remote._channel
+@pytest.mark.holds("FL-67")
+async def test_a_call_at_the_begin_of_an_outage_is_answered_by_the_server_that_comes_back(line: Line) -> None:
+    line.answer("ResolveBoolean", STATIC_TRUE)
+    remote = line.evaluation(deadline=10)
+    async with line.channel.opened():
+        pending = asyncio.ensure_future(remote.resolve("flag", ANN, False, bool))
+        await asyncio.sleep(0.1)
+        await line.start()
+        assert shape(await pending) == (True, "STATIC", "on")
+
+
+@pytest.mark.holds("FL-68")
+async def test_after_an_outage_the_server_is_asked_again(line: Line) -> None:
+    line.answer("ResolveBoolean", STATIC_TRUE)
+    remote = line.evaluation(deadline=0.3)
+    async with line.channel.opened() as calls:
+        assert (await remote.resolve("flag", ANN, False, bool)).is_default
+        await line.start()
+        while await calls.connect({"any"}) is not None:
+            await asyncio.sleep(0.01)
+        assert shape(await remote.resolve("flag", ANN, False, bool)) == (True, "STATIC", "on")
 
 
 async def test_without_a_channel_there_is_no_call(line: Line) -> None:

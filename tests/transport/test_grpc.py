@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 import trustme
 
 from aioflags.errors import ConfigError
 from aioflags.transport.flagd_messages import RpcFailed, SyncMessage
+from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.grpc import FlagdChannel, require_grpc
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC, GrpcSettings, GrpcTarget, read_target
-from tests.support.flagd_server import SILENCE, FlagdServer, flag_set
+from tests.support.flagd_server import SILENCE, Fail, FlagdServer, flag_set
 
 pytestmark = pytest.mark.real_time
 
@@ -88,6 +92,58 @@ async def listening(answer: bytes | None) -> AsyncGenerator[int]:
 async def test_a_call_succeeds_with_the_retry_policy(server: FlagdServer) -> None:
     port = await server.start()
     assert await first_message(channel(f"127.0.0.1:{port}")) == SyncMessage(flag_configuration="{}", sync_context={"region": "eu"})
+
+
+@pytest.mark.holds("FL-13")
+@pytest.mark.parametrize(("code", "attempts"), [("UNAVAILABLE", 4), ("UNKNOWN", 4), ("INTERNAL", 1), ("DEADLINE_EXCEEDED", 1)])
+async def test_a_call_is_repeated_by_the_retry_policy_of_the_channel(server: FlagdServer, code: str, attempts: int) -> None:
+    server.answers[f"/{SYNC}/GetMetadata"] = Fail(grpc.StatusCode[code], "no")
+    port = await server.start()
+    async with channel(f"127.0.0.1:{port}", deadline=10, retry_backoff=0.01, retry_backoff_max=0.01).opened() as calls:
+        with pytest.raises(RpcFailed, match=f"^{code}: no"):
+            await calls.get_metadata()
+    assert len(server.received) == attempts
+
+
+async def _signed(go_on: Any, details: Any, request: Any) -> Any:
+    metadata = grpc.aio.Metadata(*(details.metadata or ()), ("signature", details.method.decode()))
+    return await go_on(details._replace(metadata=metadata), request)
+
+
+class _SignCalls(grpc.aio.UnaryUnaryClientInterceptor):
+    """Adds metadata to calls with one answer."""
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await _signed(continuation, client_call_details, request)
+
+
+class _SignStreams(grpc.aio.UnaryStreamClientInterceptor):
+    """Adds metadata to streams."""
+
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await _signed(continuation, client_call_details, request)
+
+
+async def test_interceptors_see_every_call(server: FlagdServer) -> None:
+    server.answers[f"/{SYNC}/GetMetadata"] = sync.GetMetadataResponse()
+    port = await server.start()
+    made = channel(f"127.0.0.1:{port}", deadline=10, interceptors=[_SignCalls(), _SignStreams()], selector="source=x")
+    async with made.opened() as calls:
+        await calls.get_metadata()
+        await first_message(made)
+    assert [(call.metadata["signature"], call.metadata["flagd-selector"]) for call in server.received] == [
+        (f"/{SYNC}/GetMetadata", "source=x"),
+        (f"/{SYNC}/SyncFlags", "source=x"),
+    ]
+
+
+async def test_a_call_ends_soon_after_its_deadline_while_the_channel_connects() -> None:
+    async with listening(b"") as port, channel(f"127.0.0.1:{port}", deadline=0.1).opened() as calls:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(RpcFailed, match=r"^DEADLINE_EXCEEDED: "):
+            await calls.get_metadata()
+        # gRPC itself takes a second: so long may an attempt to connect last.
+        assert 0.1 <= asyncio.get_running_loop().time() - began < 0.8
 
 
 @pytest.mark.holds("FL-12")
@@ -215,6 +271,15 @@ async def test_a_certificate_that_cannot_be_used_is_a_config_error(tmp_path: Pat
     assert made.calls is None
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+async def test_a_certificate_that_is_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    os.mkfifo(path)
+    async with AsyncExitStack() as stack:
+        with pytest.raises(ConfigError, match="expected a regular file, got a FIFO"):
+            await asyncio.wait_for(stack.enter_async_context(channel("localhost:1", tls=True, cert_path=str(path)).opened()), 10)
+
+
 async def test_a_channel_is_open_while_it_has_a_user() -> None:
     made = channel("localhost:1")
     async with made.opened() as first, made.opened() as second:
@@ -222,6 +287,34 @@ async def test_a_channel_is_open_while_it_has_a_user() -> None:
     assert made.calls is None
     async with made.opened() as third:
         assert third is not first
+
+
+LOOPS = """
+import asyncio, logging
+from aioflags.transport.grpc import FlagdChannel
+from aioflags.transport.grpc_settings import GrpcSettings, GrpcTarget
+
+async def use():
+    channel = FlagdChannel(GrpcSettings(target=GrpcTarget(name="127.0.0.1:1")), logging.getLogger())
+    async with channel.opened() as calls:
+        reason = await calls.connect(())
+        stream = calls.sync_flags(provider_id=None, timeout=None)
+        tasks = [asyncio.ensure_future(task) for task in (calls.connect({reason}), anext(stream))]
+        await asyncio.sleep(0.02)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+for _ in range(20):
+    asyncio.run(use())
+print("used 20 times")
+"""
+
+
+@pytest.mark.one_interpreter
+def test_grpc_reports_nothing_to_an_event_loop_that_has_ended() -> None:
+    ran = subprocess.run([sys.executable, "-c", LOOPS], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert (ran.stdout.strip(), ran.stderr) == ("used 20 times", "")
 
 
 async def test_a_call_ends_when_its_channel_closes() -> None:
