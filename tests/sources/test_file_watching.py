@@ -236,6 +236,45 @@ def test_an_old_file_with_its_old_time_is_not_read_again(tmp_path: Path) -> None
     assert files.look() is None
 
 
+def later(path: Path) -> None:
+    path.write_bytes(b"new")
+    os.utime(path, ns=(OLD, OLD + 1))
+
+
+def longer(path: Path) -> None:
+    path.write_bytes(b"longer")
+    os.utime(path, ns=(OLD, OLD))
+
+
+def another_file(path: Path) -> None:
+    replace(path)
+    os.utime(path, ns=(OLD, OLD))
+
+
+OLD = 10**18
+"""Nanoseconds: a time in 2001. A file with a new time is read at every look, whatever else differs."""
+
+
+@pytest.mark.holds("FL-74", "FL-75")
+@pytest.mark.parametrize(
+    ("edit", "contents"),
+    [
+        pytest.param(later, b"new", id="another time"),
+        pytest.param(longer, b"longer", id="another size"),
+        pytest.param(another_file, b"new", id="another identity"),
+    ],
+)
+def test_an_old_file_is_read_again_if_it_has(tmp_path: Path, edit: Callable[[Path], None], contents: bytes) -> None:
+    path = tmp_path / "flags.json"
+    path.write_bytes(b"old")
+    os.utime(path, ns=(OLD, OLD))
+    files = Files([path])
+    files.read()
+    assert files.look() is None
+    edit(path)
+    assert texts(files.look()) == [contents]
+
+
 def test_an_edit_of_one_of_several_files_yields_them_all(tmp_path: Path) -> None:
     paths = [tmp_path / "a", tmp_path / "b"]
     for path in paths:
