@@ -70,6 +70,7 @@ class Snapshot:
         "_big_segment_kinds",
         "_data",
         "_refusal",
+        "_refusal_message",
         "dependents",
         "direct_flags",
         "has_data",
@@ -85,6 +86,7 @@ class Snapshot:
         self.items: Items = data.items
         self.metadata: FlagMetadata = metadata
         self._refusal = refusal
+        self._refusal_message: str | None = None
         self.selector: Selector = selector
         self.has_data: bool = has_data
         self.direct_flags: dict[str, Evaluate] = data.direct_flags if refusal is None else {}
@@ -122,9 +124,13 @@ class Snapshot:
             return self._refusal
         return self._data.dialect.errors.not_ready
 
-    def refused(self, kind: ErrorKind) -> Snapshot:
-        """A snapshot of the same data in which every evaluation has this error, until a change set is applied."""
+    def refused(self, kind: ErrorKind, message: str | None = None) -> Snapshot:
+        """A snapshot of the same data in which every evaluation has this error, until a change set is applied.
+
+        ``message`` says more than the message for all errors of this kind.
+        """
         snapshot = Snapshot(self._data, selector=self.selector, has_data=self.has_data, metadata=self.metadata, refusal=kind)
+        snapshot._refusal_message = message
         snapshot.dependents = self.dependents
         return snapshot
 
@@ -236,7 +242,7 @@ class Snapshot:
         data = self._data
         dialect = data.dialect
         if self._refusal is not None:
-            return self._unavailable(default, self._refusal)
+            return self._unavailable(default, self._refusal, message=self._refusal_message)
         subject = dialect.subject(context)
         if subject is None:
             return self._unavailable(default, dialect.errors.unusable_context)
@@ -284,8 +290,11 @@ class Snapshot:
             self._data.log.note_for(ObjectKind.FLAG, flag)(answer.problem)
         return answer
 
-    def _unavailable(self, default: Any, kind: ErrorKind, flag: CompiledFlag | None = None) -> Evaluation:
-        message = _MESSAGES[kind] if self._data.dialect.explains_errors else None
+    def _unavailable(
+        self, default: Any, kind: ErrorKind, flag: CompiledFlag | None = None, *, message: str | None = None
+    ) -> Evaluation:
+        if message is None and self._data.dialect.explains_errors:
+            message = _MESSAGES[kind]
         return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[kind], None, self.metadata, message), flag=flag)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.flagd.server_answers import FailedEvaluation, attributes_of, failed_flag, refused_snapshot, snapshot_of
+from aioflags.flagd.server_answers import FailedEvaluation, FailureLog, attributes_of, failed_flag, refused_snapshot, snapshot_of
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail
 from aioflags.model.resolved import ResolvedFlag
@@ -37,6 +37,7 @@ class OfrepEvaluation:
         self._requests = requests
         self._logger = logger
         self._base_url = requests.endpoint.base_url
+        self._failures = FailureLog("OFREP", logger)
 
     def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:  # noqa: ARG002 -- nothing is cached
         """``None``: nothing is cached."""
@@ -60,6 +61,7 @@ class OfrepEvaluation:
         answer = await run_cooperatively(read_flags(reply.body, self._base_url))
         if isinstance(answer, str):
             return self._refused(FailedEvaluation(ErrorKind.PARSE_ERROR, answer))
+        self._failures.succeeded()
         return snapshot_of(answer.flags, answer.metadata)
 
     async def _resolved(self, key: str, context: Context | None) -> ResolvedFlag:
@@ -83,5 +85,5 @@ class OfrepEvaluation:
             return FailedEvaluation(_GENERAL, describe_error(error))
 
     def _refused(self, failure: FailedEvaluation) -> Snapshot:
-        self._logger.warning("OFREP: no answers for all flags: %s", failure.message)
+        self._failures.failed(failure)
         return refused_snapshot(failure)

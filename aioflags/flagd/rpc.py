@@ -9,9 +9,11 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flagd.answer_cache import AnswerCache
-from aioflags.flagd.server_answers import FailedEvaluation, attributes_of, failed_flag, refused_snapshot, snapshot_of
+from aioflags.flagd.server_answers import FailedEvaluation, FailureLog, attributes_of, failed_flag, refused_snapshot, snapshot_of
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
@@ -35,6 +37,8 @@ _KINDS: Final[Mapping[type, ValueKind]] = {
     list: ValueKind.OBJECT,
 }
 """The call for each type. For any other type, such as ``object``, all flags are evaluated: that call needs no type."""
+_ANY_KIND: Final = (ValueKind.BOOLEAN, ValueKind.STRING, ValueKind.FLOAT, ValueKind.OBJECT)
+"""The calls that find the type of a flag: a server refuses a call for another type."""
 _ERRORS: Final[Mapping[str, ErrorKind]] = {
     "NOT_FOUND": ErrorKind.FLAG_NOT_FOUND,
     "INVALID_ARGUMENT": ErrorKind.TYPE_MISMATCH,
@@ -68,6 +72,7 @@ class RpcEvaluation:
         self._fatal_codes = fatal_codes
         self._logger = logger
         self._is_inexact = Once()
+        self._failures = FailureLog("flagd", logger)
 
     def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:
         """The answer that does not depend on a context, if the cache has it."""
@@ -81,8 +86,8 @@ class RpcEvaluation:
         """The server's answer, or ``default`` with the reason why there is none."""
         generation = self._cache.generation
         kind = _KINDS.get(expected)
-        if kind is None:  # any type: only the answer for all flags says which type a flag has
-            snapshot = await self.resolve_all(context)
+        if kind is None:
+            snapshot = await self._resolved_with_any_type(key, context)
         else:
             snapshot = snapshot_of([await self._resolved(kind, key, context)])
         detail = snapshot.evaluate(key, context, default, wanted=expected).detail
@@ -98,8 +103,29 @@ class RpcEvaluation:
             values, metadata = await prepared.calls.resolve_all(prepared.context)
         except Exception as error:  # noqa: BLE001 -- see _failure
             return self._refused(self._failure(error))
+        self._failures.succeeded()
         of_set = FlagMetadata.usable(metadata)
         return snapshot_of((_flag(key, value, of_set) for key, value in values.items()), of_set)
+
+    async def _resolved_with_any_type(self, key: str, context: Context | None) -> Snapshot:
+        """The answer for a flag whose type is unknown. The answer for all flags has it, and the type.
+
+        flagd leaves some flags out of that answer: those whose default variant is missing or an array. They are asked for by type.
+        """
+        snapshot = await self.resolve_all(context)
+        if snapshot.refusal is not None or key in snapshot.flags:
+            return snapshot
+        for kind in _ANY_KIND:
+            flag = await self._resolved(kind, key, context)
+            if flag.error is ErrorKind.FLAG_NOT_FOUND:
+                return snapshot
+            if flag.error is ErrorKind.TYPE_MISMATCH:
+                continue
+            if kind is ValueKind.FLOAT and flag.has_value and float(flag.value).is_integer():
+                flag = msgspec.structs.replace(flag, value=int(flag.value))  # as in the answer for all flags
+            return snapshot_of([flag], snapshot.metadata)
+        failure = FailedEvaluation(ErrorKind.TYPE_MISMATCH, "flagd does not send values of the type of this flag, such as arrays")
+        return snapshot_of([failed_flag(key, failure)], snapshot.metadata)
 
     async def _resolved(self, kind: ValueKind, key: str, context: Context | None) -> ResolvedFlag:
         prepared = self._prepared(context)
@@ -137,7 +163,7 @@ class RpcEvaluation:
             self._logger.warning("the attribute %r has a number beyond 2**53, which flagd receives rounded", printable(name))
 
     def _refused(self, failure: FailedEvaluation) -> Snapshot:
-        self._logger.warning("flagd: no answers for all flags: %s", failure.message)
+        self._failures.failed(failure)
         return refused_snapshot(failure)
 
 

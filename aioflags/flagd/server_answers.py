@@ -5,6 +5,7 @@ Source: ``flagd.md`` 7.1 and 9.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, ReasonKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.resolved import ResolvedFlag
+from aioflags.runtime.logs import Once
 
-__all__ = ["FailedEvaluation", "attributes_of", "failed_flag", "refused_snapshot", "snapshot_of"]
+__all__ = ["FailedEvaluation", "FailureLog", "attributes_of", "failed_flag", "refused_snapshot", "snapshot_of"]
 
 _NO_CONTEXT = Context.keyless()
 _NO_STATIC_CONTEXT: Mapping[str, Any] = {}
@@ -51,5 +53,34 @@ def snapshot_of(flags: Iterable[ResolvedFlag], metadata: FlagMetadata = NO_METAD
 
 
 def refused_snapshot(failure: FailedEvaluation) -> Snapshot:
-    """The data after a failed call for all flags: every evaluation has the error."""
-    return Snapshot.empty(dialect=RESOLVED).refused(failure.kind)
+    """The data after a failed call for all flags: every evaluation has the error and its message."""
+    return Snapshot.empty(dialect=RESOLVED).refused(failure.kind, failure.message)
+
+
+class FailureLog:
+    """Logs calls for all flags that fail: each kind of error once until a call succeeds.
+
+    A context that cannot be sent is logged once for each message, whatever the server does.
+    """
+
+    def __init__(self, protocol: str, logger: logging.Logger) -> None:
+        self._protocol = protocol
+        self._logger = logger
+        self._kinds: set[ErrorKind] = set()
+        self._is_new_context_error = Once()
+
+    def failed(self, failure: FailedEvaluation) -> None:
+        """A call failed."""
+        if failure.kind is ErrorKind.INVALID_CONTEXT:
+            is_new = self._is_new_context_error(failure.message)
+        else:
+            is_new = failure.kind not in self._kinds
+            self._kinds.add(failure.kind)
+        if is_new:
+            self._logger.warning("%s: no answers for all flags: %s", self._protocol, failure.message)
+
+    def succeeded(self) -> None:
+        """A call succeeded."""
+        if self._kinds:
+            self._kinds.clear()
+            self._logger.info("%s: answers for all flags again", self._protocol)

@@ -360,6 +360,7 @@ def test_a_refused_snapshot_has_the_data_and_evaluates_nothing() -> None:
     refused = snapshot.refused(ErrorKind.PROVIDER_FATAL)
     assert refused.refusal is ErrorKind.PROVIDER_FATAL
     assert (refused.flags, refused.has_data, dict(refused.direct_flags)) == (snapshot.flags, True, {})
+    assert snapshot.refused(ErrorKind.GENERAL, "why").evaluate("flag", K, "default").detail.error_message == "why"
     refused.compiled("flag")
     assert outcome(refused.evaluate("flag", K, "default")) == ("default", None, {"kind": "ERROR", "errorKind": "PROVIDER_FATAL"})
     assert "flag" in snapshot.direct_flags

@@ -388,7 +388,46 @@ async def test_a_flag_of_any_type_is_taken_from_all_flags(line: Line) -> None:
     remote = line.evaluation()
     async with line.channel.opened():
         assert shape(await remote.resolve("whole", ANN, None, object)) == (3, "STATIC", "three")
-        assert shape(await remote.resolve("none", ANN, None, object)) == (None, "FLAG_NOT_FOUND", None)
+    assert len(line.server.received) == 1
+
+
+WRONG_TYPE = Fail(grpc.StatusCode.INVALID_ARGUMENT, "wrong type")
+
+
+@pytest.mark.parametrize(
+    ("answers", "result", "calls"),
+    [
+        pytest.param([Fail(grpc.StatusCode.NOT_FOUND, "no")], ("d", "FLAG_NOT_FOUND", None), 1, id="no flag"),
+        pytest.param([v2.ResolveBooleanResponse(reason="DEFAULT")], ("d", "DEFAULT", None), 1, id="no default variant"),
+        pytest.param(
+            [WRONG_TYPE, v2.ResolveStringResponse(value="x", reason="TARGETING_MATCH", variant="a")],
+            ("x", "TARGETING_MATCH", "a"),
+            2,
+            id="a rule gives a text",
+        ),
+        pytest.param(
+            [WRONG_TYPE, WRONG_TYPE, v2.ResolveFloatResponse(value=3, reason="TARGETING_MATCH", variant="a")],
+            (3, "TARGETING_MATCH", "a"),
+            3,
+            id="a rule gives a whole number",
+        ),
+        pytest.param([WRONG_TYPE] * 4, ("d", "TYPE_MISMATCH", None), 4, id="an array, which flagd does not send"),
+        pytest.param([WRONG_TYPE, Fail(grpc.StatusCode.INTERNAL, "why")], ("d", "GENERAL", None), 2, id="another failure"),
+    ],
+)
+async def test_a_flag_that_the_answer_for_all_flags_leaves_out_is_asked_for_by_type(
+    line: Line, answers: list[Answer], result: tuple[Any, str, str | None], calls: int
+) -> None:
+    line.answer("ResolveAll", ALL, version=1)
+    for kind, answer in zip(("Boolean", "String", "Float", "Object"), answers, strict=False):
+        line.answer(f"Resolve{kind}", answer)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        detail = await remote.resolve("left out", ANN, "d", object)
+    assert shape(detail) == result
+    assert type(detail.value) is type(result[0])
+    assert len(line.server.received) == 1 + calls
 
 
 async def test_a_failure_of_all_flags_is_the_error_of_each(line: Line, caplog: pytest.LogCaptureFixture) -> None:
@@ -397,8 +436,29 @@ async def test_a_failure_of_all_flags_is_the_error_of_each(line: Line, caplog: p
     remote = line.evaluation()
     async with line.channel.opened():
         snapshot = await remote.resolve_all(ANN)
-    assert shape(snapshot.evaluate("flag", ANN, 1).detail) == (1, "GENERAL", None)
+    detail = snapshot.evaluate("flag", ANN, 1).detail
+    assert shape(detail) == (1, "GENERAL", None)
+    assert "INTERNAL: why" in str(detail.error_message)
     assert "INTERNAL: why" in caplog.text
+
+
+async def test_a_failure_of_all_flags_is_logged_once_until_a_call_succeeds(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+    internal, denied = (Fail(grpc.StatusCode[code], "why") for code in ("INTERNAL", "PERMISSION_DENIED"))
+    unusable = Context("ann", attributes={"a": object()})
+    await line.start()
+    remote = line.evaluation(fatal_codes=frozenset({"PERMISSION_DENIED"}))
+    async with line.channel.opened():
+        for answer in (internal, internal, denied, internal, ALL, internal, internal):
+            line.answer("ResolveAll", answer, version=1)
+            await remote.resolve_all(ANN)
+            await remote.resolve_all(unusable)
+    logged = [record.message.partition(" at ")[0].partition("'a'")[0] for record in caplog.records if record.levelname == "WARNING"]
+    assert logged == [
+        "flagd: no answers for all flags: flagd",
+        "flagd: no answers for all flags: the attribute ",
+        "flagd: no answers for all flags: flagd",
+        "flagd: no answers for all flags: flagd",
+    ]
 
 
 # -- the cache
