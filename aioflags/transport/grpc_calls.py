@@ -40,6 +40,7 @@ _SELECTOR: Final = "flagd-selector"
 _PROBE: Final = "/aioflags.Probe/Reason"
 """A method that no server has. See :meth:`FlagdCalls.connect`."""
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "
+_PROBE_INTERVAL: Final = 1.0
 _PROBE_TIMEOUT: Final = 0.25
 """Seconds. A call that does not wait for a connection fails in less than one millisecond."""
 _REPORTED_WITHIN: Final = 0.25
@@ -109,6 +110,8 @@ class FlagdCalls:
         """Until a method of version 2 is unknown to the server: for the life of the channel."""
         self._lost_at: float | None = None
         """When a call first found the channel without a connection, on the event loop's clock; ``None`` if it had one last."""
+        self._last_reason: str | None = None
+        """Why the last attempt to connect failed, in the current outage. A call each to ask for it would delay all other calls."""
 
     async def aclose(self) -> None:
         """Cancel the open calls and close the channel."""
@@ -122,11 +125,13 @@ class FlagdCalls:
         gRPC reports this reason only to calls that do not wait for a connection. So after a failed attempt a call that gRPC fails
         at once asks for it; it does not reach a server.
         """
-        pause = _FIRST_LOOK
+        pause, next_probe = _FIRST_LOOK, 0.0
         with _failures():
             while (state := self._state()) is not _READY:
-                if state is _FAILING and (reason := await self._reason()) is not None and reason not in known:
-                    return reason
+                if state is _FAILING and anyio.current_time() >= next_probe:
+                    next_probe = anyio.current_time() + _PROBE_INTERVAL
+                    if (reason := await self._reason()) is not None and reason not in known:
+                        return reason
                 # gRPC can wait for another state, but such a wait cannot be cancelled: it would outlive the event loop.
                 await anyio.sleep(pause)
                 pause = min(pause * 2, _LOOK_INTERVAL)
@@ -136,7 +141,7 @@ class FlagdCalls:
         """The state of the channel, which connects unless it is connected."""
         state = self._channel.get_state(try_to_connect=True)
         if state is _READY:
-            self._lost_at = None
+            self._lost_at = self._last_reason = None
         elif self._lost_at is None:
             self._lost_at = anyio.current_time()
         return state
@@ -147,8 +152,9 @@ class FlagdCalls:
             with anyio.move_on_after(_PROBE_TIMEOUT):
                 await cast("Any", self._channel.unary_unary(_PROBE))(b"", timeout=_PROBE_TIMEOUT)
         except grpc.aio.AioRpcError as error:
-            details = (error.details() or "").removeprefix(_ALL_FAILED)
-            return details if error.code() is grpc.StatusCode.UNAVAILABLE else None
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                self._last_reason = (error.details() or "").removeprefix(_ALL_FAILED)
+                return self._last_reason
         return None
 
     # -- flagd.sync.v1
@@ -255,7 +261,7 @@ class FlagdCalls:
         with _failures():
             if self._state() is not _FAILING or self._lost_at is None or anyio.current_time() - self._lost_at < outage:
                 return
-            reason = await self._reason()
+            reason = self._last_reason or await self._reason()
         if reason is not None:
             raise RpcFailed("UNAVAILABLE", f"cannot connect: {reason}")
 
