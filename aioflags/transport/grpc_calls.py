@@ -5,6 +5,7 @@ Source: ``flagd.md`` 1.4, 2, 3.3.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
@@ -149,8 +150,10 @@ class FlagdCalls:
     async def _reason(self) -> str | None:
         try:
             # Twice a limit: if the threads of gRPC get no processor, its own limit is late.
-            with anyio.move_on_after(_PROBE_TIMEOUT):
+            async with asyncio.timeout(_PROBE_TIMEOUT + _REPORTED_WITHIN):
                 await cast("Any", self._channel.unary_unary(_PROBE))(b"", timeout=_PROBE_TIMEOUT)
+        except TimeoutError:
+            return None
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 self._last_reason = (error.details() or "").removeprefix(_ALL_FAILED)
@@ -250,11 +253,18 @@ class FlagdCalls:
     async def _answer(self, method: str, request: Message, deadline: float) -> bytes:
         call = cast("Any", self._channel.unary_unary(method))
         timeout = None if deadline == math.inf else deadline
-        # gRPC ends a call at its deadline, but reports it late while the channel connects.
-        with _failures(), anyio.move_on_after(deadline + _REPORTED_WITHIN):
-            data: bytes = await call(request.SerializeToString(), timeout=timeout, metadata=self._metadata, wait_for_ready=True)
-            return data
-        raise RpcFailed("DEADLINE_EXCEEDED", f"no answer within {deadline:g} s")
+        # gRPC ends a call at its deadline, but reports it late while the channel connects. It replaces the CancelledError of a task
+        # sometimes: asyncio's limit recognizes that one as its own, anyio's does not.
+        limit = None if timeout is None else timeout + _REPORTED_WITHIN
+        try:
+            with _failures():
+                async with asyncio.timeout(limit):
+                    data: bytes = await call(
+                        request.SerializeToString(), timeout=timeout, metadata=self._metadata, wait_for_ready=True
+                    )
+                    return data
+        except TimeoutError:
+            raise RpcFailed("DEADLINE_EXCEEDED", f"no answer within {deadline:g} s") from None
 
     async def _check_connection(self, *, outage: float) -> None:
         """Raise the reason why the channel cannot connect, if it has not been connected for ``outage`` seconds."""
