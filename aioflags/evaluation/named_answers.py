@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from aioflags.evaluation.answers import Answer
-from aioflags.evaluation.flagd.value_types import fit
+from aioflags.evaluation.openfeature.value_types import fit
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from aioflags.evaluation.flagd.context_data import data_of
+from aioflags.evaluation.openfeature.context_data import data_of
 from aioflags.evaluation.resolved import RESOLVED
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from aioflags.evaluation.flagd.context_data import NotJsonError, context_data
+from aioflags.evaluation.openfeature.context_data import NotJsonError, context_data
 from aioflags.model.context import Context, invalid_context, unchecked_context
 from aioflags.model.context_json import NOT_CUSTOM
 from aioflags.model.nesting import SCALARS

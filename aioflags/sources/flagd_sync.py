@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast
 
-from aioflags.evaluation.flagd.context_data import context_data
+from aioflags.evaluation.openfeature.context_data import context_data
 from aioflags.model.change import ChangeSet
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, SourceState

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import anyio
 
 from aioflags.errors import ConfigError
-from aioflags.evaluation.flagd.context_data import data_of
+from aioflags.evaluation.openfeature.context_data import data_of
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
 from aioflags.model.defaults import RECONNECT_DELAY

@@ -17,8 +17,8 @@ from aioflags.devserver.data.served_snapshot import ServedSnapshot
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.evaluation.explain.flags import explain
-from aioflags.evaluation.flagd.context_data import NotJsonError, context_data
 from aioflags.evaluation.jsonlogic.coercion import Kind, is_object, kind_of
+from aioflags.evaluation.openfeature.context_data import NotJsonError, context_data
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, ReasonKind

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.explain.clauses import BucketPlacement, ClauseExplainer
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
-from aioflags.evaluation.openfeature_dialect import OpenFeatureDialect
+from aioflags.evaluation.openfeature.dialect import OpenFeatureDialect
 from aioflags.evaluation.scope import FindMembership, Scope
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind

@@ -14,13 +14,13 @@ import msgspec
 from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
 from aioflags.evaluation.dialect import Comparison, Dialect
 from aioflags.evaluation.explain.targeting import flagd_steps
-from aioflags.evaluation.flagd.context_data import NotJsonError, data_of
 from aioflags.evaluation.flagd.evaluators import FlagComparison, referenced, resolved
 from aioflags.evaluation.flagd.flags import always, compile_flag
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
 from aioflags.evaluation.flagd.targeting import RuleError, compile_targeting
 from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, SharedRules
-from aioflags.evaluation.openfeature_dialect import OpenFeatureDialect
+from aioflags.evaluation.openfeature.context_data import NotJsonError, data_of
+from aioflags.evaluation.openfeature.dialect import OpenFeatureDialect
 from aioflags.model.explanation import ExplanationStep
 from aioflags.model.flagd import Evaluators, FlagdFlag
 from aioflags.model.nesting import SCALARS

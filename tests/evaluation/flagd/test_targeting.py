@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.flagd.context_data import NotJsonError, context_data
 from aioflags.evaluation.flagd.targeting import RuleError, compile_targeting
+from aioflags.evaluation.openfeature.context_data import context_data
 
 NOW = 1_700_000_000
 
@@ -69,21 +69,6 @@ def test_without_a_targeting_key_it_is_null() -> None:
 )
 def test_datetimes_are_texts_in_utc(value: Any, seen: Any) -> None:
     assert run({"var": "value"}, value=value) == seen
-
-
-def test_values_without_datetimes_are_not_copied() -> None:
-    nested = {"a": [1, {"b": (2, 3)}]}
-
-    assert context_data({"nested": nested}, None)["nested"] is nested
-
-
-def test_a_context_that_nests_too_deeply_is_refused() -> None:
-    value: Any = 1
-    for _ in range(129):
-        value = [value]
-
-    with pytest.raises(NotJsonError, match="'value' nested too deeply"):
-        context_data({"value": value}, None)
 
 
 @pytest.mark.parametrize(

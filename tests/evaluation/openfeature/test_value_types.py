@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.flagd.value_types import fit, mismatch
+from aioflags.evaluation.openfeature.value_types import fit, mismatch
 from aioflags.evaluation.value_types import MISMATCH
 
 
