@@ -1,8 +1,8 @@
 """EventForwarder: the events of a client on their way to OpenFeature.
 
 OpenFeature's SDK for Python writes ``READY`` when ``initialize`` returns, and ``ERROR`` when it raises, whatever the provider
-emitted before. So status events wait until that has happened. An SDK with a marker for providers that report their life cycle
-themselves leaves all of that to the provider.
+emitted before. So events wait until that has happened. An SDK with a marker for providers that report their life cycle themselves
+leaves all of that to the provider: then no event waits.
 
 Source: ``openfeature.md`` 6.2.
 """
@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from openfeature.event import ProviderEvent, ProviderEventDetails
@@ -25,17 +26,15 @@ from aioflags.openfeature.readiness import running_loop
 from aioflags.runtime.logs import logger
 
 if TYPE_CHECKING:
+    from aioflags.openfeature.sdk import ReadStatus
     from aioflags.openfeature.wrapped_client import WrappedClient
 
-__all__ = ["LIFECYCLE_MARKER", "EventForwarder", "has_lifecycle_marker"]
-
-LIFECYCLE_MARKER: Final = "emits_lifecycle_events"
-"""The attribute by which a provider tells the SDK that it reports its life cycle by events. No SDK for Python has one yet."""
+__all__ = ["EventForwarder"]
 
 _SETTLED_AFTER: Final = 0.05
 """Seconds after the end of ``initialize`` after which the SDK has written its own status."""
-_REPEATED_AFTER: Final = 1.0
-"""Seconds after ``initialize`` returned at which a status other than ``READY`` is emitted again: the SDK's thread may be slow."""
+_CORRECTED_AFTER: Final = 1.0
+"""Seconds after ``initialize`` ended at which the SDK's status is compared again: the SDK's thread may be slow."""
 _MAX_HOP: Final = 5.0
 """Seconds that another thread waits for the client's event loop at most."""
 
@@ -54,52 +53,64 @@ _KINDS: Final = {
     Status.FATAL: EventKind.ERROR,
 }
 _STATUS_KINDS: Final = frozenset(_KINDS.values())
-
-
-def has_lifecycle_marker(sdk_provider: type) -> bool:
-    """Whether the SDK's base class of providers has the marker. The only place that knows its name and form."""
-    return hasattr(sdk_provider, LIFECYCLE_MARKER)
+_CHANGE_KINDS: Final = frozenset(_EVENTS) - _STATUS_KINDS
 
 
 class EventForwarder:
     """Forwards the events of ``client`` to ``emit``, on the client's event loop and in their order.
 
+    Without ``reports_lifecycle`` events wait from the beginning until the SDK has written its status. Then the status of now is
+    emitted, if it is another one, and one change of all flags that changed meanwhile.
+
     Args:
         client: The client.
         emit: Passes an event to the SDK. From any thread.
+        read_status: Reads the status that the SDK shows.
         reports_lifecycle: Whether the SDK leaves the life cycle to the provider.
     """
 
     def __init__(
-        self, client: WrappedClient, emit: Callable[[ProviderEvent, ProviderEventDetails], None], *, reports_lifecycle: bool
+        self,
+        client: WrappedClient,
+        emit: Callable[[ProviderEvent, ProviderEventDetails], None],
+        read_status: ReadStatus,
+        *,
+        reports_lifecycle: bool,
     ) -> None:
         self._client = client
         self._emit = emit
+        self._read_status = read_status
         self._reports_lifecycle = reports_lifecycle
-        self._is_holding = False
-        self._held: list[Event] = []
-        """The events, other than those of the status, that wait for the end of ``initialize``."""
+        self._is_holding = not reports_lifecycle
+        self._change: Event | None = None
+        """All changes of flags that wait, as one."""
+        self._last: Event | None = None
+        """The newest event of the status, which may have waited in vain."""
+        self._assumed: Status | None = None
+        """What the SDK wrote or was sent last, in case its status cannot be read. ``None`` until ``initialize`` ends."""
         self._settled_seq = -1
         """Status events up to this number are outdated."""
         self._timers: list[asyncio.TimerHandle] = []
+        self._timed_on: asyncio.AbstractEventLoop | None = None
+        """The event loop of the timers."""
         self._is_stopped = False
         self._subscription = client.on_event(None, self._forward, inline=True)
 
-    def hold(self) -> None:
-        """``initialize`` begins. From any thread."""
-        self._is_holding = True
-
     def release(self, written: Status) -> None:
         """``initialize`` is about to end, and the SDK then writes the status ``written``. From any thread."""
+        # Before the loop is read: a client that starts meanwhile sets its loop before its first event.
+        if not self._reports_lifecycle:
+            self._assumed = written
         loop = loop_of(self._client)
         if loop is None or loop.is_closed():
-            # No event arrives before the client starts.
-            self._settle(None if self._reports_lifecycle else written)
+            if self._reports_lifecycle:
+                self._correct()
+            # Otherwise the first event of the start settles.
         elif self._reports_lifecycle:
-            _run_on(loop, self._settle)
+            _run_on(loop, self._correct)
         else:
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(self._settle_later, loop, written)
+                loop.call_soon_threadsafe(self._settle_later)
 
     def stop(self) -> None:
         """Forwards nothing from now on. From any thread."""
@@ -113,40 +124,61 @@ class EventForwarder:
     # -- on the client's event loop
 
     def _forward(self, event: Event) -> None:
+        is_change = event.kind in _CHANGE_KINDS
         if event.kind in _STATUS_KINDS:
-            if not self._is_holding and event.seq > self._settled_seq:
-                self._send(event.kind, event.report, event)
-        elif self._is_holding:
-            self._held.append(event)
-        else:
+            self._last = event
+        if self._is_holding:
+            if is_change:
+                self._change = _joined(self._change, event)
+            if self._assumed is not None and self._timed_on is not asyncio.get_running_loop():
+                # The client was not started when initialize ended, or its loop has ended since.
+                self._settle_later()
+        elif is_change:
             self._send(event.kind, event.report, event)
+        elif event.seq > self._settled_seq:
+            self._send_status(event.kind, event.report, event)
 
-    def _settle_later(self, loop: asyncio.AbstractEventLoop, written: Status) -> None:
+    def _settle_later(self) -> None:
         if not self._is_stopped:
-            self._timers = [loop.call_later(_SETTLED_AFTER, self._settle, written)]
-            if written is Status.READY:
-                self._timers.append(loop.call_later(_REPEATED_AFTER, self._correct, written))
+            self._cancel_timers()
+            self._timed_on = loop = asyncio.get_running_loop()
+            self._timers = [
+                loop.call_later(_SETTLED_AFTER, self._settle),
+                loop.call_later(_CORRECTED_AFTER, self._correct),
+            ]
 
-    def _settle(self, written: Status | None = None) -> None:
-        """Emits what differs from the status that the SDK has ``written``, then forwards events as they come."""
-        report = self._client.status
-        self._is_holding, self._settled_seq = False, report.seq
-        self._correct(written)
-        held, self._held = self._held, []
-        for event in held:
-            self._send(event.kind, event.report, event)
+    def _settle(self) -> None:
+        """Emits what differs from the status that the SDK has written, then forwards events as they come."""
+        self._is_holding, self._settled_seq = False, self._client.status.seq
+        self._correct()
+        change, self._change = self._change, None
+        if change is not None:
+            self._send(change.kind, change.report, change)
 
-    def _correct(self, written: Status | None) -> None:
+    def _correct(self) -> None:
+        """Emits the status of the client if the SDK shows another one."""
         report = self._client.status
         status = report.status
-        if written is None or (status is not written and status in _KINDS):
-            self._send(_KINDS.get(status, EventKind.ERROR), report)
+        if status not in _KINDS and not (self._reports_lifecycle and self._assumed is None):
+            return  # closed, or between two contexts: the SDK has no event for that
+        shown = None if self._reports_lifecycle else self._read_status()
+        if (self._assumed if shown is None else shown) is not status:
+            kind = _KINDS.get(status, EventKind.ERROR)
+            last = self._last
+            is_same = last is not None and last.kind is kind and last.report.status is status
+            # An event of this status that waits for this task to end would be the second one.
+            self._settled_seq = report.seq
+            self._send_status(kind, report, last if is_same else None)
 
     def _cancel_timers(self) -> None:
         for timer in self._timers:
             timer.cancel()
 
-    def _send(self, kind: EventKind, report: StatusReport, event: Event | None = None) -> None:
+    def _send_status(self, kind: EventKind, report: StatusReport, event: Event | None) -> None:
+        self._assumed = report.status
+        self._send(kind, report, event)
+
+    def _send(self, kind: EventKind, report: StatusReport, event: Event | None) -> None:
         name = _EVENTS.get(kind)
         if name is None or self._is_stopped:
             return
@@ -156,14 +188,26 @@ class EventForwarder:
             logger.exception("OpenFeature did not take the event %s", name.value)
 
 
+def _joined(older: Event | None, newer: Event) -> Event:
+    """Two changes of flags as one: the newer, with the keys of both. Without keys any flag may have changed."""
+    if older is None:
+        return newer
+    if older.flags_changed is None or newer.flags_changed is None:
+        return replace(newer, flags_changed=None)
+    return replace(newer, flags_changed=tuple(sorted({*older.flags_changed, *newer.flags_changed})))
+
+
 def _details(kind: EventKind, report: StatusReport, event: Event | None) -> ProviderEventDetails:
     """The details of an event; ``event`` is ``None`` for one that is made from the status alone."""
     keys, metadata, error = None, {}, report.error
     if event is not None:
         message, code = event.message, event.error_code
         keys, metadata = event.flags_changed, dict(event.metadata)
+    elif error is not None:
+        message, code = error.message, error.code
     else:
-        message, code = (None, None) if error is None else (error.message, error.code)
+        is_outage = kind is not EventKind.READY and report.last_error is not None
+        message, code = str(report.last_error) if is_outage else None, None
     if kind is EventKind.ERROR:
         return ProviderEventDetails(message=message or f"the client is {report.status.value}", error_code=_code(report, code))
     known_code = None if code is None else ErrorCode(code)

@@ -29,9 +29,10 @@ from aioflags.client_core.parts import evaluator_in_memory, loop_of, newest_flag
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
 from aioflags.openfeature.contexts import converter
-from aioflags.openfeature.forwarding import EventForwarder, has_lifecycle_marker
+from aioflags.openfeature.forwarding import EventForwarder
 from aioflags.openfeature.readiness import ReadinessWait, close_client, result_in_time, running_loop
 from aioflags.openfeature.resolution import Answered, answered, failed, refused
+from aioflags.openfeature.sdk import has_lifecycle_marker, status_reader
 from aioflags.openfeature.wrapped_client import WrappedClient
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import logger
@@ -114,7 +115,9 @@ class AioFlagsProvider:
         self._stop_forwarding()
         reports_lifecycle = has_lifecycle_marker(self.sdk_provider)
         logger.debug("OpenFeature's SDK %s the life-cycle events of its providers", "reads" if reports_lifecycle else "makes")
-        self._forwarder = EventForwarder(self._client, partial(on_emit, self), reports_lifecycle=reports_lifecycle)
+        self._forwarder = EventForwarder(
+            self._client, partial(on_emit, self), status_reader(on_emit, self), reports_lifecycle=reports_lifecycle
+        )
 
     def detach(self) -> None:
         """Called by OpenFeature after ``shutdown``: forwards nothing more."""
@@ -131,8 +134,6 @@ class AioFlagsProvider:
         """
         self._is_initialized = True
         forwarder = self._forwarder
-        if forwarder is not None:
-            forwarder.hold()
         written = Status.ERROR
         try:
             self._wait()

@@ -22,16 +22,27 @@ READY, STALE, ERROR, CHANGED = (
 
 
 class Emitted:
-    """Receives the events."""
+    """Receives the events, and shows a status as the SDK does."""
 
     def __init__(self) -> None:
         self.events: list[tuple[ProviderEvent, ProviderEventDetails]] = []
         self.fails = False
+        self.shows: Status | None = Status.NOT_READY
 
     def __call__(self, event: ProviderEvent, details: ProviderEventDetails) -> None:
         self.events.append((event, details))
         if self.fails:
             raise RuntimeError("cannot schedule new futures after shutdown")
+        if self.shows is not None:
+            self.shows = {READY: Status.READY, STALE: Status.STALE, ERROR: Status.ERROR}.get(event, self.shows)
+
+    def read_status(self) -> Status | None:
+        return self.shows
+
+    def release(self, forwarder: EventForwarder, written: Status) -> None:
+        """``initialize`` ends, and the SDK writes its status."""
+        forwarder.release(written)
+        self.shows = written
 
     @property
     def names(self) -> list[ProviderEvent]:
@@ -53,57 +64,120 @@ def emitted() -> Emitted:
 
 @pytest.fixture
 def forwarder(client: ScriptedClient, emitted: Emitted) -> EventForwarder:
-    return EventForwarder(client, emitted, reports_lifecycle=False)
+    return EventForwarder(client, emitted, emitted.read_status, reports_lifecycle=False)
 
 
 async def test_changes_of_flags_wait_for_the_end_of_initialize(
     client: ScriptedClient, emitted: Emitted, forwarder: EventForwarder
 ) -> None:
-    forwarder.hold()
     client.send({"f": 2})
     await asyncio.sleep(1)
     assert emitted.names == []
-    forwarder.release(Status.READY)
+    emitted.release(forwarder, Status.READY)
     await asyncio.sleep(2)
     assert [(event, details.flags_changed) for event, details in emitted.events] == [(CHANGED, ["f"])]
 
 
 async def test_of_several_statuses_the_last_is_emitted(client: ScriptedClient, emitted: Emitted, forwarder: EventForwarder) -> None:
-    forwarder.hold()
     client.interrupt()
     await client.wait_until(Status.STALE)
     client.send({"f": 1})
     await client.wait_until(Status.READY)
-    forwarder.release(Status.ERROR)
+    emitted.release(forwarder, Status.ERROR)
     await asyncio.sleep(2)
     assert [name for name in emitted.names if name is not CHANGED] == [READY]
 
 
 async def test_a_client_that_gets_ready_after_initialize_raised_reports_it_once(emitted: Emitted) -> None:
     async with ScriptedClient() as client:
-        forwarder = EventForwarder(client, emitted, reports_lifecycle=False)
-        forwarder.hold()
-        forwarder.release(Status.ERROR)
+        forwarder = EventForwarder(client, emitted, emitted.read_status, reports_lifecycle=False)
+        emitted.release(forwarder, Status.ERROR)
         await asyncio.sleep(0.5)
         client.send({"f": 1})
         await asyncio.sleep(2)
     assert emitted.names == [READY]
 
 
-async def test_an_older_status_is_emitted_twice_because_the_sdk_may_be_slow(
+@pytest.mark.parametrize(
+    ("overwrites", "count"),
+    [
+        pytest.param(None, 1, id="the SDK wrote in time"),
+        pytest.param(Status.READY, 2, id="the SDK's thread was late, and wrote over it"),
+    ],
+)
+async def test_an_older_status_is_emitted_again_only_if_the_sdk_shows_another(
+    client: ScriptedClient, emitted: Emitted, forwarder: EventForwarder, overwrites: Status | None, count: int
+) -> None:
+    client.interrupt()
+    await client.wait_until(Status.STALE)
+    emitted.release(forwarder, Status.READY)
+    await asyncio.sleep(0.5)
+    emitted.shows = overwrites or emitted.shows
+    await asyncio.sleep(1)
+    assert [(event, details.message) for event, details in emitted.events] == [(STALE, "the network is down")] * count
+
+
+async def test_a_status_of_before_the_forwarding_has_the_last_error_as_message(client: ScriptedClient, emitted: Emitted) -> None:
+    client.interrupt()
+    await client.wait_until(Status.STALE)
+    forwarder = EventForwarder(client, emitted, emitted.read_status, reports_lifecycle=False)
+    emitted.release(forwarder, Status.READY)
+    await asyncio.sleep(2)
+    assert [(event, details.message) for event, details in emitted.events] == [(STALE, "the network is down")]
+
+
+async def test_an_sdk_whose_status_cannot_be_read_gets_each_status_once(
     client: ScriptedClient, emitted: Emitted, forwarder: EventForwarder
 ) -> None:
-    forwarder.hold()
+    emitted.shows = None
     client.interrupt()
     await client.wait_until(Status.STALE)
     forwarder.release(Status.READY)
     await asyncio.sleep(2)
-    assert emitted.names == [STALE, STALE]
+    client.send({"f": 1})
+    await asyncio.sleep(2)
+    assert [name for name in emitted.names if name is not CHANGED] == [STALE, READY]
+
+
+async def test_an_event_before_initialize_begins_waits_too(
+    client: ScriptedClient, emitted: Emitted, forwarder: EventForwarder
+) -> None:
+    client.interrupt()
+    await client.wait_until(Status.STALE)
+    client.send({"f": 1})
+    await client.wait_ready()
+    await asyncio.sleep(1)
+    assert emitted.names == []
+    emitted.release(forwarder, Status.READY)
+    await asyncio.sleep(2)
+    assert READY not in emitted.names
+
+
+@pytest.mark.parametrize("late", [pytest.param(0.0, id="at once"), pytest.param(0.5, id="a thread that was late")])
+async def test_a_client_that_starts_after_initialize_is_ready_in_the_end(emitted: Emitted, late: float) -> None:
+    client = ScriptedClient()
+    forwarder = EventForwarder(client, emitted, emitted.read_status, reports_lifecycle=False)
+    forwarder.release(Status.ERROR)
+    async with client:
+        client.send({"f": 1})
+        await asyncio.sleep(late)
+        emitted.shows = Status.ERROR
+        await asyncio.sleep(2)
+        assert (emitted.shows, emitted.names.count(READY)) == (Status.READY, 2 if late else 1)
+        forwarder.stop()
+
+
+async def test_many_changes_that_wait_are_one(client: ScriptedClient, emitted: Emitted, forwarder: EventForwarder) -> None:
+    for number in range(3000):
+        client.send({"f": 1, f"g{number % 3}": number})
+        await asyncio.sleep(0.001)
+    emitted.release(forwarder, Status.READY)
+    await asyncio.sleep(2)
+    assert [(event, details.flags_changed) for event, details in emitted.events] == [(CHANGED, ["g0", "g1", "g2"])]
 
 
 async def test_the_status_that_the_sdk_wrote_is_not_emitted_again(emitted: Emitted, forwarder: EventForwarder) -> None:
-    forwarder.hold()
-    forwarder.release(Status.READY)
+    emitted.release(forwarder, Status.READY)
     await asyncio.sleep(2)
     assert emitted.names == []
 
@@ -111,10 +185,9 @@ async def test_the_status_that_the_sdk_wrote_is_not_emitted_again(emitted: Emitt
 async def test_an_error_of_the_status_has_its_code_and_message(
     client: ScriptedClient, emitted: Emitted, forwarder: EventForwarder
 ) -> None:
-    forwarder.hold()
     client.refuse()
     await client.wait_until(Status.ERROR)
-    forwarder.release(Status.READY)
+    emitted.release(forwarder, Status.READY)
     await asyncio.sleep(0.1)
     ((event, details),) = emitted.events
     assert (event, details.error_code) == (ERROR, ErrorCode.GENERAL)
@@ -124,6 +197,8 @@ async def test_an_error_of_the_status_has_its_code_and_message(
 async def test_an_event_that_the_sdk_does_not_take_is_logged(
     client: ScriptedClient, emitted: Emitted, forwarder: EventForwarder, caplog: pytest.LogCaptureFixture
 ) -> None:
+    emitted.release(forwarder, Status.READY)
+    await asyncio.sleep(2)
     emitted.fails = True
     client.send({"f": 2})
     client.send({"f": 3})
@@ -133,10 +208,9 @@ async def test_an_event_that_the_sdk_does_not_take_is_logged(
 
 
 async def test_after_the_stop_no_timer_emits_anything(client: ScriptedClient, emitted: Emitted, forwarder: EventForwarder) -> None:
-    forwarder.hold()
     client.interrupt()
     await client.wait_until(Status.STALE)
-    forwarder.release(Status.READY)
+    emitted.release(forwarder, Status.READY)
     await asyncio.sleep(0.01)
     forwarder.stop()
     forwarder.stop()
@@ -149,8 +223,7 @@ async def test_a_stop_right_after_the_release_starts_no_timer(
 ) -> None:
     client.interrupt()
     await client.wait_until(Status.STALE)
-    forwarder.hold()
-    forwarder.release(Status.READY)
+    emitted.release(forwarder, Status.READY)
     forwarder.stop()
     await asyncio.sleep(2)
     assert forwarder._timers == []

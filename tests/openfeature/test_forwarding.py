@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any, ClassVar
 
 import pytest
@@ -14,7 +15,7 @@ from openfeature.provider import AbstractProvider, ProviderStatus
 
 from aioflags import Status
 from aioflags.openfeature import AioFlagsProvider
-from aioflags.openfeature.forwarding import LIFECYCLE_MARKER, has_lifecycle_marker
+from aioflags.openfeature.sdk import LIFECYCLE_MARKER, has_lifecycle_marker
 from tests.openfeature.handler_logs import HandlerLog
 from tests.openfeature.scripted_clients import ScriptedClient
 from tests.openfeature.test_life_cycle import ANNA, FLAGS, status, until
@@ -104,18 +105,48 @@ async def test_handlers_get_what_happens_to_the_client() -> None:
         assert log.is_empty()
 
 
+class InitializesLate(AioFlagsProvider):
+    """The SDK's thread comes to ``initialize`` only when the gate opens."""
+
+    gate: threading.Event
+
+    def initialize(self, evaluation_context: EvaluationContext, domain: str | None = None) -> None:
+        self.gate.wait(5)
+        super().initialize(evaluation_context, domain)
+
+
 @pytest.mark.holds("OF-12")
+@pytest.mark.parametrize("is_late", [pytest.param(False, id="in time"), pytest.param(True, id="the SDK's thread is late")])
 @pytest.mark.real_time
-async def test_a_ready_handler_runs_once_for_one_initialization() -> None:
+async def test_a_ready_handler_runs_once_for_one_initialization(is_late: bool, gate: threading.Event) -> None:
     async with ScriptedClient() as client:
         log = HandlerLog(api.get_client())
         assert await log.names(1) == ["READY"]  # that of the no-op provider
-        api.set_provider(AioFlagsProvider(client, init_timeout=5))
+        provider = InitializesLate(client, init_timeout=5)
+        provider.gate = gate
+        if not is_late:
+            gate.set()
+        api.set_provider(provider)
         client.send(FLAGS)
-        assert sorted(await log.names(1)) == ["READY"]
+        await client.wait_ready()
+        await asyncio.sleep(0.1)
+        gate.set()
+        assert await log.names(1) == ["READY"]
         await asyncio.sleep(1.2)
-        # Data that arrive during initialize change the flags that evaluations see.
-        assert log.is_empty() or await log.names(1) == ["CONFIGURATION_CHANGED"]
+        assert log.is_empty()
+
+
+@pytest.mark.real_time
+async def test_a_handler_of_an_outage_that_lasts_runs_once() -> None:
+    async with await ready_client() as client:
+        client.interrupt()
+        await client.wait_until(Status.STALE)
+        log = HandlerLog(api.get_client())
+        assert await log.names(1) == ["READY"]  # that of the no-op provider
+        api.set_provider_and_wait(AioFlagsProvider(client))
+        assert await log.names(2) == ["READY", "STALE"]  # the SDK's own, then that of the client
+        await asyncio.sleep(1.2)
+        assert log.is_empty()
 
 
 @pytest.mark.holds("OF-36", "OF-R36")
@@ -236,4 +267,30 @@ async def test_a_client_that_gets_ready_during_initialize_reports_it_once() -> N
         assert registry.seen[0] == ("READY", None)
         await asyncio.sleep(0.2)
         assert [name for name, _ in registry.seen].count("READY") == 1
+        provider.shutdown()
+
+
+class MarkedAndLate(InitializesLate):
+    sdk_provider: ClassVar[type] = MarkedBase
+
+
+@pytest.mark.holds("OF-38")
+@pytest.mark.real_time
+async def test_an_sdk_with_the_marker_gets_each_transition_during_initialize(gate: threading.Event) -> None:
+    registry = MarkedRegistry()
+    async with ScriptedClient() as client:
+        provider = MarkedAndLate(client)
+        provider.gate = gate
+        setting = asyncio.create_task(asyncio.to_thread(registry.set_provider, provider))
+        await until(lambda: provider._forwarder is not None)
+        client.send(FLAGS)
+        await until(lambda: len(registry.seen) == 1)
+        client.interrupt()
+        await until(lambda: len(registry.seen) == 2)
+        client.send(FLAGS)
+        await until(lambda: len(registry.seen) >= 3)
+        gate.set()
+        await setting
+        await asyncio.sleep(0.1)
+        assert [name for name, _ in registry.seen if name != "CONFIGURATION_CHANGED"] == ["READY", "STALE", "READY"]
         provider.shutdown()
