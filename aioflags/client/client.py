@@ -192,8 +192,3 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
     def is_offline(self) -> bool:
         """Whether the option ``offline`` is set: the client opens no connection and returns defaults."""
         return self._config.offline
-
-    @property
-    def environment_id(self) -> str | None:
-        """The id of the flags' environment, which the service sends with the data; ``None`` before that."""
-        return self._cell.environment_id

@@ -56,6 +56,10 @@ class BaseClient(EvaluationMethods, StatusMethods):
 
     _warns_if_unclosed: ClassVar[bool] = True
     """Whether collecting a client of this class that is not closed emits a ``ResourceWarning``."""
+    provider_name: ClassVar[str] = "aioflags"
+    """The name of the client as a provider of OpenFeature's SDK."""
+    has_kinds: ClassVar[bool] = True
+    """Whether contexts have kinds, as for LaunchDarkly. If not, every name is an attribute, and a key is not necessary."""
 
     def __init__(self, core: Core) -> None:
         self._holder, self._flag_tracker, self._cell = core.holder, core.flag_tracker, core.cell
@@ -89,6 +93,16 @@ class BaseClient(EvaluationMethods, StatusMethods):
     def is_initialized(self) -> bool:
         """Whether evaluations have data. Stays true through outages and after closing."""
         return self._holder.snapshot.has_data
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server evaluates, so that calls that are not awaited know only what a cache has."""
+        return False
+
+    @property
+    def environment_id(self) -> str | None:
+        """The id of the flags' environment, which LaunchDarkly sends with the data; ``None`` before that, and for flagd."""
+        return self._cell.environment_id
 
     @property
     def data_age(self) -> float | None:

@@ -41,9 +41,7 @@ class FlagdClient(BaseClient):
     """
 
     provider_name: ClassVar[str] = "flagd"
-    """The name of the provider in OpenFeature's SDK."""
     has_kinds: ClassVar[bool] = False
-    """Contexts of flagd have no kinds: every name is an attribute, and a key is not necessary."""
 
     def __init__(self, config: FlagdConfig | None = None) -> None:
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
@@ -86,7 +84,6 @@ class FlagdClient(BaseClient):
 
     @property
     def is_remote(self) -> bool:
-        """Whether the server evaluates, so that calls that are not awaited know only what the cache has."""
         return self._remote is not None
 
     async def flags(self, context: Context | None = None) -> Flags:

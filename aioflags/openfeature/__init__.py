@@ -14,13 +14,12 @@ from aioflags.runtime.lazy import publish
 
 try:
     from aioflags.openfeature.provider import AioFlagsProvider
-    from aioflags.openfeature.wrapped_client import WrappedClient
 except ModuleNotFoundError as _missing:
     if not (_missing.name or "").startswith("openfeature"):
         raise
     _message = "aioflags.openfeature needs the extra openfeature: pip install 'aioflags[openfeature]'"
     raise ModuleNotFoundError(_message, name=_missing.name) from None
 
-__all__ = ["AioFlagsProvider", "WrappedClient"]
+__all__ = ["AioFlagsProvider"]
 
 publish(__name__, globals(), __all__)

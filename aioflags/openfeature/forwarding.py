@@ -26,8 +26,8 @@ from aioflags.openfeature.readiness import running_loop
 from aioflags.runtime.logs import logger
 
 if TYPE_CHECKING:
+    from aioflags.client_core.base_client import BaseClient
     from aioflags.openfeature.sdk import ReadStatus
-    from aioflags.openfeature.wrapped_client import WrappedClient
 
 __all__ = ["EventForwarder"]
 
@@ -71,7 +71,7 @@ class EventForwarder:
 
     def __init__(
         self,
-        client: WrappedClient,
+        client: BaseClient,
         emit: Callable[[ProviderEvent, ProviderEventDetails], None],
         read_status: ReadStatus,
         *,

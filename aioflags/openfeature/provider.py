@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
 
@@ -25,6 +25,8 @@ from openfeature.hook import Hook
 from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
 from openfeature.track import TrackingEventDetails
 
+from aioflags.client.event_methods import EventMethods
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.parts import evaluator_in_memory, loop_of, newest_flag
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
@@ -33,7 +35,6 @@ from aioflags.openfeature.forwarding import EventForwarder
 from aioflags.openfeature.readiness import ReadinessWait, close_client, result_in_time, running_loop
 from aioflags.openfeature.resolution import Answered, answered, failed, refused
 from aioflags.openfeature.sdk import has_lifecycle_marker, status_reader
-from aioflags.openfeature.wrapped_client import WrappedClient
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import require, time_limit
@@ -76,7 +77,7 @@ class AioFlagsProvider:
         owns_client: Whether ``shutdown`` closes the client.
 
     Raises:
-        ConfigError: ``init_timeout`` is not a number of seconds, or ``owns_client`` is not a boolean.
+        ConfigError: ``client`` is not a client, ``init_timeout`` is not a number of seconds, or ``owns_client`` is not a boolean.
     """
 
     sdk_provider: ClassVar[type] = AbstractProvider
@@ -84,17 +85,19 @@ class AioFlagsProvider:
     emits_lifecycle_events: ClassVar[bool] = True
     """The marker for an SDK that reads it: this provider reports each change of its status by an event."""
 
-    def __init__(self, client: WrappedClient, *, init_timeout: float | None = None, owns_client: bool = False) -> None:
+    def __init__(self, client: BaseClient, *, init_timeout: float | None = None, owns_client: bool = False) -> None:
         time_limit("init_timeout", init_timeout)
-        self._client = client
+        self._client = require("client", client, BaseClient, expected="a Client or a FlagdClient")
         self._owns_client = require("owns_client", owns_client, bool)
         self._wait = ReadinessWait(client, init_timeout)
-        self._metadata = Metadata(name=getattr(client, "provider_name", "aioflags"))
-        self._is_remote: bool = getattr(client, "is_remote", False)
+        self._metadata = Metadata(name=client.provider_name)
+        self._is_remote = client.is_remote
         # For flagd, dict stands for arrays, too. A server is asked for one flag then, and not for all.
         self._structure: type = dict if self._is_remote else object
-        self._context = converter(has_kinds=getattr(client, "has_kinds", True))
-        self._evaluate, self._evaluate_awaited = client.variation_detail_nowait, client.variation_detail
+        self._context = converter(has_kinds=client.has_kinds)
+        # Their overloads are for callers with types of their own.
+        self._evaluate: Callable[..., EvaluationDetail[Any]] = client.variation_detail_nowait
+        self._evaluate_awaited: Callable[..., Coroutine[Any, Any, EvaluationDetail[Any]]] = client.variation_detail
         self._evaluator = None if self._is_remote else evaluator_in_memory(client)
         self._answers: dict[int, Answered] = {}
         self._forwarder: EventForwarder | None = None
@@ -276,7 +279,7 @@ class AioFlagsProvider:
         self, key: str, default: Any, context: Context, expected: type, detail: EvaluationDetail[Any]
     ) -> FlagResolutionDetails[Any]:
         """The result of a detail that was not seen before."""
-        set_id: str | None = getattr(self._client, "environment_id", None)
+        set_id = self._client.environment_id
         if detail.reason.kind == ReasonKind.ERROR:
             is_fatal = self._client.status.status is Status.FATAL
             return failed(key, detail, default, context, is_fatal=is_fatal, set_id=set_id)
@@ -310,14 +313,14 @@ class AioFlagsProvider:
 
         ``value`` of the details is the value of the metric, and their attributes are the data of the event.
         """
-        track = getattr(self._client, "track", None)
-        if track is None or not self._is_initialized:
+        client = self._client
+        if not isinstance(client, EventMethods) or not self._is_initialized:
             return
         value, data = None, None
         if tracking_event_details is not None:
             value, data = tracking_event_details.value, tracking_event_details.attributes or None
         try:
-            track(tracking_event_name, self._context(evaluation_context), data=data, metric_value=value)
+            client.track(tracking_event_name, self._context(evaluation_context), data=data, metric_value=value)
         except Exception:  # noqa: BLE001 - tracking never raises
             logger.exception("OpenFeature: an event was not recorded")
 

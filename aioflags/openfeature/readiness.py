@@ -19,7 +19,7 @@ from aioflags.model.status import Status, StatusReport
 from aioflags.runtime.logs import logger
 
 if TYPE_CHECKING:
-    from aioflags.openfeature.wrapped_client import WrappedClient
+    from aioflags.client_core.base_client import BaseClient
 
 __all__ = ["ReadinessWait", "close_client", "running_loop"]
 
@@ -42,7 +42,7 @@ class ReadinessWait:
         limit: How many seconds at most; ``None``: as long as a start of the client waits.
     """
 
-    def __init__(self, client: WrappedClient, limit: float | None) -> None:
+    def __init__(self, client: BaseClient, limit: float | None) -> None:
         self._client = client
         self._limit = limit
         self._pending: concurrent.futures.Future[None] | None = None
@@ -112,7 +112,7 @@ def result_in_time(pending: concurrent.futures.Future[T], loop: asyncio.Abstract
     return pending.result()
 
 
-def close_client(client: WrappedClient) -> None:
+def close_client(client: BaseClient) -> None:
     """Closes a client from any thread. On its event loop the close begins as a task; another thread waits for its end."""
     loop = loop_of(client)
     if loop is None or not loop.is_running():
@@ -132,7 +132,7 @@ _CLOSING: Final[set[asyncio.Task[None]]] = set()
 """Keeps the tasks until they end."""
 
 
-async def _close(client: WrappedClient) -> None:
+async def _close(client: BaseClient) -> None:
     try:
         await client.aclose()
     except Exception:  # noqa: BLE001 - OpenFeature would only report it as a failed provider

@@ -42,12 +42,15 @@ class RemoteClient(ScriptedClient):
 
     provider_name = "flagd"
     has_kinds = False
-    is_remote = True
 
     def __init__(self) -> None:
         super().__init__()
         self.loops: list[asyncio.AbstractEventLoop] = []
         self.seconds = 0.0
+
+    @property
+    def is_remote(self) -> bool:
+        return True
 
     def variation_detail_nowait(self, key: Any, context: Context | None = None, default: Any = None, **_: Any) -> Any:
         reason = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.GENERAL)

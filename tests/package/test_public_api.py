@@ -117,7 +117,7 @@ FRAMEWORKS = [
     pytest.param(asgi, ["FlagsMiddleware", "lifespan"], id="asgi"),
     pytest.param(fastapi, ["CurrentClient", "CurrentFlags", "current_client", "current_flags", "lifespan"], id="fastapi"),
     pytest.param(aiohttp, ["client_of", "flags_of", "setup"], id="aiohttp"),
-    pytest.param(openfeature, ["AioFlagsProvider", "WrappedClient"], id="openfeature"),
+    pytest.param(openfeature, ["AioFlagsProvider"], id="openfeature"),
 ]
 
 HOOKS = ["EvaluationCall", "Hook", "Metadata", "TrackCall"]
@@ -163,13 +163,16 @@ METHODS = {
         "flush",
         "flush_and_wait",
         "from_env",
+        "has_kinds",
         "identify",
         "is_initialized",
         "is_offline",
+        "is_remote",
         "local",
         "migration_variation",
         "on_event",
         "on_status",
+        "provider_name",
         "refresh",
         "secure_mode_hash",
         "start",
