@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
+from openfeature.event import ProviderEvent
 from openfeature.exception import ErrorCode, ProviderFatalError, ProviderNotReadyError
 from openfeature.provider import ProviderStatus
 from openfeature.provider.no_op_provider import NoOpProvider
@@ -16,6 +17,7 @@ from openfeature.provider.no_op_provider import NoOpProvider
 from aioflags import Client, ConfigError, Status
 from aioflags.openfeature import AioFlagsProvider
 from aioflags.testing import MemoryClient
+from tests.openfeature.handler_logs import HandlerLog
 from tests.openfeature.scripted_clients import ScriptedClient
 
 ANNA = EvaluationContext("anna")
@@ -77,12 +79,18 @@ async def test_a_client_that_gets_ready_makes_its_provider_ready() -> None:
 @pytest.mark.holds("OF-5")
 async def test_a_client_that_never_gets_ready_is_an_error_after_the_timeout() -> None:
     async with ScriptedClient() as client:
-        provider = AioFlagsProvider(client, init_timeout=0.05)
-        api.set_provider(provider)
-        await until(lambda: status() is ProviderStatus.ERROR)
-        with pytest.raises(ProviderNotReadyError, match="NOT_READY, source INITIALIZING") as raised:
-            await asyncio.to_thread(provider.initialize, ANNA)
-        assert raised.value.error_code is ErrorCode.PROVIDER_NOT_READY
+        log = HandlerLog(api.get_client())
+        assert await log.names(1) == ["READY"]  # that of the no-op provider
+        began = asyncio.get_running_loop().time()
+        api.set_provider(AioFlagsProvider(client, init_timeout=0.3))
+        assert status() is ProviderStatus.NOT_READY
+        event, details = await log.next()
+        assert asyncio.get_running_loop().time() - began >= 0.3
+        assert (event, details.error_code) == (ProviderEvent.PROVIDER_ERROR, ErrorCode.PROVIDER_NOT_READY)
+        assert "NOT_READY, source INITIALIZING" in str(details.message)
+        assert status() is ProviderStatus.ERROR
+        found = api.get_client().get_boolean_details("f", True, ANNA)
+        assert (found.value, found.error_code) == (True, ErrorCode.PROVIDER_NOT_READY)
 
 
 @pytest.mark.real_time

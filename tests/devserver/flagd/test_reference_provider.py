@@ -12,15 +12,12 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
+from openfeature import api, evaluation_context, event
+from openfeature.contrib.provider import flagd as flagd_provider
+from openfeature.contrib.provider.flagd import config
 
 from aioflags.devserver import Fault, FaultKind, GrpcCode
 from aioflags.testing import FakeFlagd
-
-api = pytest.importorskip("openfeature.api")
-flagd_provider = pytest.importorskip("openfeature.contrib.provider.flagd")
-config = pytest.importorskip("openfeature.contrib.provider.flagd.config")
-evaluation_context = pytest.importorskip("openfeature.evaluation_context")
-event = pytest.importorskip("openfeature.event")
 
 pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
 
