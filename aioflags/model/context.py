@@ -373,14 +373,23 @@ def _rebuilt(arguments: Arguments, error: str) -> Context:
 
 
 def unchecked_context(key: str | None, attributes: Mapping[str, object]) -> Context:
-    """A user with a copy of ``attributes`` as they are, in half of the time that the constructor takes, which checks them.
+    """A user with a copy of ``attributes`` as they are, in less than half of the time of the constructor, which checks them.
 
     Flags of LaunchDarkly need names of custom attributes and values that do not nest too deeply; the caller has checked that. Flags
     of flagd take any name, and no key.
     """
-    context = Context(cast("str", key))
-    force_setattr(context, "attributes", dict(attributes))
+    if key.__class__ is str and key:
+        context = _copy_of(_ANY_USER)
+        force_setattr(context, "key", key)
+    else:
+        context = Context(cast("str", key))
+    force_setattr(context, "attributes", {**attributes})
     return context
+
+
+_ANY_USER: Final = Context("-")
+_copy_of: Final[Callable[[Context], Context]] = cast("Any", msgspec.Struct).__copy__
+"""Copies the fields. ``Context.__copy__`` returns the context itself."""
 
 
 def invalid_context(error: str) -> Context:

@@ -33,11 +33,10 @@ _PRIVATE: Final = "privateAttributes"
 _IDENTITY: Final = frozenset({"kind", "key", _TARGETING_KEY, _PRIVATE})
 """Attributes that do not become custom attributes of a context with kinds."""
 _ARE_CUSTOM: Final = (_IDENTITY | NOT_CUSTOM).isdisjoint
-_ARE_ANY: Final = frozenset[str]().isdisjoint
-_ARE_SCALARS: Final = SCALARS.issuperset
 _MULTI: Final = "multi"
 
 _NO_CONTEXT: Final = object()
+_NEVER: Final = object()
 _AMBIGUOUS: Final = frozenset({0, 1})
 """Values that equal a boolean, which is another value. Booleans and small integers are the same objects everywhere."""
 
@@ -52,8 +51,8 @@ def converter(*, has_kinds: bool) -> ConvertContext:
     and attributes are equal, the client gets the same object again: that is faster, and evaluations of the same object are counted
     without a lock.
     """
-    convert, takes = (_with_kinds, _ARE_CUSTOM) if has_kinds else (_without_kinds, _ARE_ANY)
-    remembered: tuple[object, Mapping[str, object], tuple[tuple[str, object], ...] | None, Context] = (_NO_CONTEXT, {}, (), NO_KEY)
+    convert = _with_kinds if has_kinds else _without_kinds
+    remembered: _Remembered = _NO_CONTEXT, {}, (), NO_KEY
 
     def converted(given: EvaluationContext | None) -> Context:
         nonlocal remembered
@@ -74,13 +73,11 @@ def converter(*, has_kinds: bool) -> ConvertContext:
                         return context
             except Exception:  # noqa: BLE001, S110 - an attribute that cannot be compared
                 pass
-        if (
-            key.__class__ is str
-            and key
-            and attributes.__class__ is dict
-            and takes(attributes)
-            and _ARE_SCALARS(map(type, attributes.values()))
-        ):
+        if key.__class__ is str and key and attributes.__class__ is dict and (not has_kinds or _ARE_CUSTOM(attributes)):
+            for value in attributes.values() if has_kinds else ():
+                # Most values are strings, for which a comparison of classes is faster than the lookup.
+                if type(value) is not str and type(value) not in SCALARS:
+                    return convert(key, attributes)
             context = unchecked_context(key, attributes)
             remembered = key, context.attributes, None, context
             return context
@@ -89,9 +86,17 @@ def converter(*, has_kinds: bool) -> ConvertContext:
     return converted
 
 
+_Remembered: TypeAlias = tuple[object, Mapping[str, object], tuple[tuple[str, object], ...] | None, Context]
+"""Key and attributes of the last context; the attributes to compare by identity, if they were looked for; the context."""
+
+
 def _ambiguous(attributes: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
-    """The scalar attributes that equal a value of another type."""
-    return tuple(each for each in attributes.items() if each[1] in _AMBIGUOUS)
+    """The scalar attributes that equal a value of another type. An attribute that can change is one that is never the same."""
+    return tuple(
+        (name, value if value.__class__ in SCALARS else _NEVER)
+        for name, value in attributes.items()
+        if value.__class__ not in SCALARS or value in _AMBIGUOUS
+    )
 
 
 def _with_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:

@@ -109,10 +109,10 @@ def test_without_kinds_the_attribute_targeting_key_replaces_a_missing_key() -> N
 # -- the context of the last call
 
 
-def twice(one: EvaluationContext | None, other: EvaluationContext | None) -> bool:
+def twice(one: EvaluationContext | None, other: EvaluationContext | None, *, has_kinds: bool) -> bool:
     """Whether both have the same context."""
-    convert = converter(has_kinds=True)
-    first, second, expected = convert(one), convert(other), converter(has_kinds=True)(other)
+    convert = converter(has_kinds=has_kinds)
+    first, second, expected = convert(one), convert(other), converter(has_kinds=has_kinds)(other)
     assert second == expected
     assert [type(value) for value in second.attributes.values()] == [type(value) for value in expected.attributes.values()]
     return first is second
@@ -126,8 +126,9 @@ def twice(one: EvaluationContext | None, other: EvaluationContext | None) -> boo
         pytest.param({"beta": True, "count": 1, "zero": 0}, id="booleans, and numbers that equal them"),
     ],
 )
-def test_an_equal_context_is_converted_once(attributes: Mapping[str, Any]) -> None:
-    assert twice(EvaluationContext("a", attributes), EvaluationContext("a", dict(attributes)))
+@pytest.mark.parametrize("has_kinds", [True, False])
+def test_an_equal_context_is_converted_once(attributes: Mapping[str, Any], has_kinds: bool) -> None:
+    assert twice(EvaluationContext("a", attributes), EvaluationContext("a", dict(attributes)), has_kinds=has_kinds)
 
 
 @pytest.mark.parametrize(
@@ -145,12 +146,20 @@ def test_an_equal_context_is_converted_once(attributes: Mapping[str, Any]) -> No
         pytest.param(EvaluationContext("a", {"kind": "org"}), EvaluationContext("a"), id="a kind"),
         pytest.param(EvaluationContext("a", {"x": [1]}), EvaluationContext("a", {"x": [1]}), id="a list, which may change"),
         pytest.param(EvaluationContext(None, {"kind": "multi", "user": {"key": "a"}}), EvaluationContext(None), id="several kinds"),
-        pytest.param(EvaluationContext(), None, id="none"),
+        pytest.param(EvaluationContext("a"), None, id="none"),
     ],
 )
-def test_another_context_is_converted_anew(one: EvaluationContext, other: EvaluationContext | None) -> None:
-    twice(one, other)
-    twice(other, one)
+@pytest.mark.parametrize("has_kinds", [True, False])
+def test_another_context_is_converted_anew(one: EvaluationContext, other: EvaluationContext | None, has_kinds: bool) -> None:
+    assert not twice(one, other, has_kinds=has_kinds)
+    assert not twice(other, one, has_kinds=has_kinds)
+
+
+@pytest.mark.parametrize("has_kinds", [True, False])
+def test_a_list_that_changes_is_converted_anew(has_kinds: bool) -> None:
+    converted, given = converter(has_kinds=has_kinds), EvaluationContext("a", {"x": [1], "y": "z"})
+    seen = [converted(given) for _ in range(3)]
+    assert len({id(context) for context in seen}) == 3
 
 
 def test_an_attribute_that_cannot_be_compared_is_converted() -> None:
