@@ -39,6 +39,7 @@ GUIDES = {
     "how-to/hooks.md": 3,
     "how-to/migrations.md": 3,
     "how-to/observability.md": 4,
+    "how-to/openfeature.md": 2,
     "how-to/production.md": 1,
     "reference/options.md": 1,
     "tutorial/quickstart.md": 4,
@@ -49,7 +50,7 @@ GUIDES = {
     "how-to/worker.md": 1,
 }
 """Pages whose blocks form one file of code and tests, and the number of runs of these tests."""
-PROGRAMS = ("how-to/explain.md", "how-to/openfeature.md", "index.md")
+PROGRAMS = ("how-to/explain.md", "index.md")
 """Pages whose blocks form one program."""
 CELLS = ("how-to/notebooks.md",)
 """Pages whose blocks may await at their top level, as in a notebook."""
