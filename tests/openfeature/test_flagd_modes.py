@@ -9,7 +9,7 @@ import pytest
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import ProviderEvent
-from openfeature.exception import ErrorCode
+from openfeature.exception import ErrorCode, ProviderNotReadyError
 from openfeature.flag_evaluation import Reason
 from openfeature.provider import ProviderStatus
 
@@ -87,3 +87,33 @@ async def test_handlers_get_changes_and_outages(client: FlagdClient, fake_flagd:
     assert status() is ProviderStatus.ERROR
     await fake_flagd.start()
     await until(lambda: status() is ProviderStatus.READY)
+
+
+@pytest.mark.parametrize("client", [pytest.param(_in_process, id="in-process"), pytest.param(_rpc, id="rpc")], indirect=True)
+async def test_a_provider_follows_its_client_through_a_restart(client: FlagdClient, fake_flagd: FakeFlagd) -> None:
+    log = HandlerLog(api.get_client())
+    assert await log.names(1) == ["READY"]  # the SDK's replay
+    await asyncio.sleep(0.1)
+    await client.aclose()
+    await asyncio.sleep(0.1)
+    assert log.is_empty()
+    await client.start()
+    assert await log.names(1) == ["READY"]
+    fake_flagd.set("f", False)
+    event, details = await log.next()
+    assert (event, details.flags_changed) == (ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, ["f"])
+    assert await api.get_client().get_boolean_value_async("f", True, ANNA) is False
+
+
+async def test_a_provider_that_is_set_while_its_client_is_closed_follows_the_next_start(fake_flagd: FakeFlagd) -> None:
+    fake_flagd.set("f", True)
+    client = FlagdClient(_in_process(fake_flagd))
+    await client.start()
+    await client.aclose()
+    with pytest.raises(ProviderNotReadyError):
+        api.set_provider_and_wait(AioFlagsProvider(client))
+    await asyncio.sleep(0.1)
+    assert status() is ProviderStatus.ERROR
+    async with client:
+        await until(lambda: status() is ProviderStatus.READY)
+        assert api.get_client().get_boolean_value("f", False, ANNA) is True
