@@ -214,12 +214,16 @@ class _FlagReader:
             check_depth(raw, 1)
             flag = _FLAG.decode(raw)
         except (msgspec.ValidationError, NestingError, RecursionError) as error:
-            return self._malformed(key, str(read_problem(error)))
+            return self._malformed(key, str(read_problem(error)), self._base)
         except UNREADABLE as error:
             raise FlagSetError(printable(located_problem(f"flags.{key}", error, bytes(raw)))) from None
-        problem = _problem(flag)
+        metadata_problem = _metadata_problem(flag.metadata)
+        metadata = (
+            self._base if metadata_problem is not None or not flag.metadata else FlagMetadata(flag.metadata, self._base or None)
+        )
+        problem = _problem(flag) or metadata_problem
         if problem is not None:
-            return self._malformed(key, problem)
+            return self._malformed(key, problem, metadata)
         targeting = _rule(flag)
         has_references = targeting is not None and (_REFERENCE in targeting or _ESCAPE in targeting)
         return FlagdFlag(
@@ -229,7 +233,7 @@ class _FlagReader:
             default_variant=flag.default_variant or None,
             targeting=targeting,
             evaluators=self._evaluators if has_references else NO_EVALUATORS,
-            metadata=FlagMetadata(flag.metadata, self._base or None) if flag.metadata else self._base,
+            metadata=metadata,
             rule_length=0 if targeting is None else len(targeting) + self._referenced_length(targeting) * has_references,
         )
 
@@ -240,8 +244,8 @@ class _FlagReader:
             return sum(lengths.values())  # names may be written with escapes
         return sum(lengths.get(name.decode(), 0) for name in _REFERENCED.findall(rule))
 
-    def _malformed(self, key: str, problem: str) -> FlagdFlag:
-        return FlagdFlag(key=key, problem=problem, metadata=self._base)
+    def _malformed(self, key: str, problem: str, metadata: FlagMetadata) -> FlagdFlag:
+        return FlagdFlag(key=key, problem=problem, metadata=metadata)
 
 
 def _rule(flag: _Flag) -> bytes | None:
@@ -260,7 +264,13 @@ def _problem(flag: _Flag) -> str | None:
         return f"defaultVariant: expected a string, got {_shown(flag.default_variant)}"
     if bytes(flag.targeting)[:1] not in {b"{", b"n"}:
         return f"targeting: expected an object, got {_shown(_ANY.decode(flag.targeting))}"
-    metadata: object = {} if flag.metadata is None else flag.metadata
+    return None
+
+
+def _metadata_problem(metadata: object) -> str | None:
+    """Why the metadata of a flag cannot be used; ``None`` if they can, or if there are none."""
+    if metadata is None:
+        return None
     if not _is_object(metadata):
         return f"metadata: expected an object, got {_shown(metadata)}"
     for name, value in metadata.items():

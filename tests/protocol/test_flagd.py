@@ -150,6 +150,13 @@ def test_a_malformed_flag_has_a_problem_and_the_others_load(changes: Any, proble
     assert read_flags["g"].problem is None
 
 
+@pytest.mark.parametrize("changes", [{"state": "on"}, {"variants": {}}, {"defaultVariant": 1}, {"targeting": "on"}])
+def test_a_malformed_flag_has_its_metadata_if_they_can_be_used(changes: Any) -> None:
+    read_flags = flags({"flags": {"f": {**FLAG, "metadata": {"own": 2}, **changes}}, "metadata": {"set": 1, "own": 1}})
+    assert read_flags["f"].problem is not None
+    assert read_flags["f"].metadata == {"set": 1, "own": 2}
+
+
 @pytest.mark.parametrize("malformed", [1, None, "x", [1]])
 def test_a_flag_that_is_not_an_object_has_a_problem(malformed: Any) -> None:
     read_flags = flags({"flags": {"f": malformed, "g": FLAG}})
