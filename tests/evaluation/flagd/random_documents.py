@@ -82,9 +82,11 @@ def _targeting(dice: random.Random, names: list[str]) -> Any:
         rule = random_rule(dice)
         return rule if isinstance(rule, dict) else {"if": [rule, dice.choice(names)]}
     if choice < 0.45:
-        return {"fractional": [*_seed(dice), *([name, dice.choice([1, 10, 50, 0, 2.0])] for name in names)]}
+        buckets: list[Any] = [[name, dice.choice([1, 10, 50, 0, 2.0])] for name in names]
+        return {"fractional": _seed(dice) + buckets}
     branches = [part for name in dice.sample(names, dice.randrange(1, len(names) + 1)) for part in (_condition(dice), name)]
-    return {"if": [*branches, *dice.choice([[], [None], [dice.choice(names)], ["unknown"], [dice.choice(NUMBERS)], [{}]])]}
+    otherwise: list[list[Any]] = [[], [None], [dice.choice(names)], ["unknown"], [dice.choice(NUMBERS)], [{}]]
+    return {"if": branches + dice.choice(otherwise)}
 
 
 def _seed(dice: random.Random) -> list[Any]:

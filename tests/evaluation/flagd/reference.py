@@ -1,12 +1,14 @@
-"""The evaluator of ``openfeature-flagd-core``, with the operators replaced that aioflags defines otherwise.
+"""The rules of ``openfeature-flagd-core``, with the operators replaced that aioflags defines otherwise.
 
 Each replacement names the rows of ``flagd.md`` 10, or the rule of its section 6, that it follows. The rest is the reference's: the
 order of evaluation, the control operators, the loops, the paths of ``var``, ``sem_ver``, ``fractional`` with its CBOR and its hash.
+The package has version 3 of ``fractional`` only: of version 2 the hash is the package's, and what is hashed follows 6.4.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Callable
@@ -15,14 +17,17 @@ from typing import Any
 
 import pytest
 
-__all__ = ["FLAG_KEY", "UNKNOWN_OPERATOR", "reference"]
+__all__ = ["FLAG_KEY", "UNKNOWN_OPERATOR", "reference", "text"]
 
 json_logic: Any = pytest.importorskip("json_logic")
+mmh3: Any = pytest.importorskip("mmh3")
 base: Any = pytest.importorskip("json_logic.builtins")
 OPERATORS: Any = pytest.importorskip("openfeature.contrib.tools.flagd.core.targeting.targeting").OPERATORS
+parse_bucket: Any = pytest.importorskip("openfeature.contrib.tools.flagd.core.targeting.custom_ops")._parse_fraction
 
 UNKNOWN_OPERATOR = object()
 FLAG_KEY = "the-flag"
+MAX_WEIGHT_SUM = 2_147_483_647
 
 
 def number(value: Any) -> Any:
@@ -156,9 +161,10 @@ def contains(data: Any, needle: Any = None, haystack: Any = None, *_: Any) -> bo
 
 
 def substr(data: Any, source: Any = None, start: Any = None, *more: Any) -> Any:
-    """6.2: texts and numbers. A length that is null is 0, as in JavaScript."""
+    """6.2: texts and numbers. As in JavaScript a length that is null is 0, and a start between -1 and 0 is 0."""
     length = (number(more[0]),) if more else ()
-    return base.op_substr(data, text(source), number(start), *length)
+    first = number(start)
+    return base.op_substr(data, text(source), 0 if -1 < first < 0 else first, *length)
 
 
 def var(data: Any, path: Any = None, fallback: Any = None, *_: Any) -> Any:
@@ -185,19 +191,40 @@ def sem_ver(data: Any, *values: Any) -> Any:
     return OPERATORS["sem_ver"](data, text(values[0]), values[1], text(values[2]))
 
 
-def fractional(data: Any, *values: Any) -> Any:
+def fractional(flag_key: str, version: int) -> Callable[..., Any]:
     """Row 46: whole floats are weights. 6.4: a variant is a scalar, and a loop does not hide the key of the flag."""
-    buckets = list(values if values and isinstance(values[0], list) else values[1:])
-    if (
-        not values
-        or not buckets
-        or any(isinstance(bucket, list) and bucket and isinstance(bucket[0], (list, dict)) for bucket in buckets)
-    ):
+
+    def compute(data: Any, *values: Any) -> Any:
+        buckets = list(values if values and isinstance(values[0], list) else values[1:])
+        if (
+            not values
+            or not buckets
+            or any(isinstance(bucket, list) and bucket and isinstance(bucket[0], (list, dict)) for bucket in buckets)
+        ):
+            return None
+        whole = [_with_whole_weight(value) for value in values]
+        key = data.get("targetingKey") if isinstance(data, dict) else None
+        if version == 2:
+            return _fractional_2(flag_key, key, whole)
+        return OPERATORS["fractional"]({"targetingKey": key, "$flagd": {"flagKey": flag_key}}, *whole)
+
+    return compute
+
+
+def _fractional_2(flag_key: str, targeting_key: Any, values: list[Any]) -> Any:
+    """The text of the seed is hashed, without a seed the key of the flag and the targeting key behind it."""
+    is_seeded = not isinstance(values[0], list)
+    key = flag_key + targeting_key if isinstance(targeting_key, str) and targeting_key else None
+    seed = values[0] if is_seeded else key
+    try:
+        buckets = [parse_bucket(value) for value in values[is_seeded:]]
+    except ValueError:
         return None
-    whole = [_with_whole_weight(value) for value in values]
-    key = data.get("targetingKey") if isinstance(data, dict) else None
-    seen = {"targetingKey": key, "$flagd": {"flagKey": FLAG_KEY}}
-    return OPERATORS["fractional"](seen, *whole)
+    ends = list(itertools.accumulate(bucket.weight for bucket in buckets))
+    if not isinstance(seed, str) or not 0 < ends[-1] <= MAX_WEIGHT_SUM:
+        return None
+    place = mmh3.hash(seed, signed=False) * ends[-1] >> 32
+    return next(bucket.variant for bucket, end in zip(buckets, ends, strict=True) if place < end)
 
 
 def _with_whole_weight(value: Any) -> Any:
@@ -230,15 +257,14 @@ ADAPTED = {
     "missing": missing,
     "missing_some": missing_some,
     "sem_ver": sem_ver,
-    "fractional": fractional,
     "log": log,
 }
 
 
-def reference(rule: Any, data: dict[str, Any], timestamp: int) -> Any:
+def reference(rule: Any, data: dict[str, Any], timestamp: int, flag_key: str = FLAG_KEY, version: int = 3) -> Any:
     """The result of the reference, or :data:`UNKNOWN_OPERATOR`."""
-    seen = {**data, "$flagd": {"flagKey": FLAG_KEY, "timestamp": timestamp}}
+    seen = {**data, "$flagd": {"flagKey": flag_key, "timestamp": timestamp}}
     try:
-        return json_logic.jsonLogic(rule, seen, ADAPTED)
+        return json_logic.jsonLogic(rule, seen, {**ADAPTED, "fractional": fractional(flag_key, version)})
     except ReferenceError:
         return UNKNOWN_OPERATOR

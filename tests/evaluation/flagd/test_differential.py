@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from aioflags.evaluation.flagd.targeting import RuleError, compile_targeting
 from tests.evaluation.flagd.random_rules import random_data, random_rule
 from tests.evaluation.flagd.reference import FLAG_KEY, UNKNOWN_OPERATOR, reference
@@ -22,9 +24,9 @@ SEED = os.environ.get("AIOFLAGS_DIFFERENTIAL_SEED", "aioflags")
 NOW = 1_700_000_000
 
 
-def evaluated(rule: Any, data: dict[str, Any]) -> Any:
+def evaluated(rule: Any, data: dict[str, Any], version: int) -> Any:
     try:
-        return compile_targeting(rule, FLAG_KEY, 3, now_ms=lambda: NOW * 1000)(data)
+        return compile_targeting(rule, FLAG_KEY, version, now_ms=lambda: NOW * 1000)(data)
     except RuleError as error:
         return UNKNOWN_OPERATOR if str(error).endswith("is unknown") else str(error)
 
@@ -44,14 +46,15 @@ def is_same(ours: Any, theirs: Any) -> bool:
     return type(ours) is type(theirs) and ours == theirs
 
 
-def test_random_rules_have_the_same_results_in_the_reference(record_property: Callable[[str, object], None]) -> None:
-    print(f"{EVALUATIONS} evaluations, seed {SEED!r}")
+@pytest.mark.parametrize("version", [2, 3])
+def test_random_rules_have_the_same_results_in_the_reference(record_property: Callable[[str, object], None], version: int) -> None:
+    print(f"{EVALUATIONS} evaluations, seed {SEED!r}, fractional {version}")
     record_property("seed", SEED)
     counts = Counter[str]()
     for number in range(EVALUATIONS):
         dice = random.Random(f"{SEED}:{number}")
         rule, data = random_rule(dice), random_data(dice)
-        ours, theirs = evaluated(rule, data), reference(rule, data, NOW)
+        ours, theirs = evaluated(rule, data, version), reference(rule, data, NOW, version=version)
         assert is_same(ours, theirs), f"seed {SEED}:{number}, rule {rule}, data {data}: {ours!r} instead of {theirs!r}"
         counts[type(ours).__name__] += 1
     print(dict(counts))

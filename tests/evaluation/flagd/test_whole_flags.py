@@ -49,10 +49,10 @@ REASONS = {
 
 def kind_of(flag: dict[str, Any]) -> str:
     """What to ask for to get a variant of the flag without an error, in most cases."""
-    variants = flag.get("variants")
-    value = next(iter(variants.values()), None) if isinstance(variants, dict) else None
-    names = {bool: "boolean", str: "string", int: "integer", float: "float", dict: "object", list: "object"}
-    return names.get(type(value), "string")
+    variants: Any = flag.get("variants")
+    value: Any = next(iter(variants.values()), None) if isinstance(variants, dict) else None
+    kinds = [kind for kind, (wanted, _) in DEFAULTS.items() if type(value) is wanted]
+    return kinds[0] if kinds else "object"
 
 
 def context_of(data: dict[str, Any]) -> Context:
