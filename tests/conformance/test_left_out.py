@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from tests.conformance.features import cases, cases_of, needs_data, parameters
 from tests.conformance.test_evaluator import ALL as EVALUATOR
@@ -36,7 +37,7 @@ LEFT_OUT = {
 }
 """How many cases of a scenario no test runs, and why. 36 of 349 cases."""
 
-PARAMETERS = [
+PARAMETERS: list[Any] = [
     *parameters(cases_of("provider/config")),
     *EVALUATOR,
     *in_modes("file", "in-process", "rpc"),
