@@ -1,4 +1,4 @@
-"""Random runs of the core: facts from tasks, threads and handlers, and observers that come and go.
+"""Random runs of the core: facts from tasks, threads and handlers, also within a step, and observers that come and go.
 
 ``AIOFLAGS_SEEDS=10000`` runs the long form; ``AIOFLAGS_SEED`` sets the first seed.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -63,7 +64,7 @@ class World:
         self.reports.append(self.client.status)
 
     def step(self, events: Sequence[Event]) -> None:
-        """Inside a step: the client still has the report of before."""
+        """Inside a step: the client still has the report of before. A fact that is reported here waits for the end of the step."""
         before = self.client.status
         self.whole.extend(events)
         for event in events:
@@ -71,6 +72,8 @@ class World:
                 self.problems.append(f"{event} follows {before}")
             if event.kind in STATUS_OF and event.report.status is before.status:
                 self.problems.append(f"{event} repeats {before}")
+        if self.chance.random() < 0.1:
+            self.report()
 
     # -- facts
 
@@ -113,7 +116,7 @@ class World:
 
     def observe(self) -> None:
         chance, client = self.chance, self.client
-        match chance.randrange(5):
+        match chance.randrange(6):
             case 0:
                 self.iterators.append((client.status.seq, client.events()))
             case 1:
@@ -135,6 +138,16 @@ class World:
                 self.handled.append(quick)
                 self.subscriptions.append(client.on_event(chance.choice(list(EventKind)), quick.append, inline=True))
             case 3:
+                again = iter(range(3))
+
+                def reenter(event: Event) -> None:
+                    """Reports a fact while others wait, a few times."""
+                    self.check_handler(event)
+                    if next(again, None) is not None:
+                        self.report()
+
+                self.subscriptions.append(client.on_event(chance.choice([None, *EventKind]), reenter, inline=True))
+            case 4:
                 status = chance.choice(list(Status))
 
                 async def entered(report: StatusReport) -> None:
@@ -179,17 +192,22 @@ async def run(seed: int) -> None:
     async with asyncio.TaskGroup() as tasks:
         for _ in range(3):
             tasks.create_task(sources())
-        if seed % 10 == 0:
-            tasks.create_task(asyncio.to_thread(post_data, client))
+        for number in range(2 if seed % 5 == 0 else 0):
+            tasks.create_task(asyncio.to_thread(post_facts, client, random.Random(f"{seed}:{number}")))
     last = client.status
     await client.aclose()
     await following
     await check_run(world, followed, last)
 
 
-def post_data(client: StatusClient) -> None:
+POSTED = [FactKind.DATA, FactKind.INTERRUPTED, FactKind.OFF, FactKind.START_LIMIT, FactKind.RECONCILE, FactKind.RECONCILED]
+
+
+def post_facts(client: StatusClient, chance: random.Random) -> None:
     for _ in range(5):
-        client.cell.post(Fact(kind=FactKind.DATA))
+        kind = chance.choice(POSTED)
+        error = DOWN if kind in {FactKind.INTERRUPTED, FactKind.OFF} else None
+        client.cell.post(Fact(kind=kind, error=error, number=chance.randrange(3)))
 
 
 async def check_run(world: World, followed: list[StatusReport], last: StatusReport) -> None:
@@ -220,7 +238,7 @@ async def check_run(world: World, followed: list[StatusReport], last: StatusRepo
 
 @pytest.mark.holds("OF-R1", "OF-R2", "OF-R7")
 @pytest.mark.parametrize("batch", range(BATCHES))
-def test_random_runs_keep_the_promises_to_observers(batch: int) -> None:
+def test_random_runs_keep_the_promises_to_observers(batch: int, caplog: pytest.LogCaptureFixture) -> None:
     for seed in range(FIRST_SEED + batch, FIRST_SEED + SEEDS, BATCHES):
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
             try:
@@ -228,3 +246,4 @@ def test_random_runs_keep_the_promises_to_observers(batch: int) -> None:
             except BaseException as error:
                 error.add_note(f"AIOFLAGS_SEED={seed}")
                 raise
+            assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [], seed
