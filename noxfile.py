@@ -1,4 +1,4 @@
-"""Sessions for developers and CI: tests, interpreters, lowest, lint, types, check, docs, bench, mutants.
+"""Sessions for developers and CI: tests, interpreters, lowest, lint, types, check, docs, bench, proofs, mutants.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path, or beside nox, the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
@@ -43,6 +43,12 @@ COVERED = (
 LEAST_COVERAGE = 95
 INTERPRETERS = ("3.11", "3.12", "3.13", "3.14", "3.14t")
 """Versions of CPython that the tests run on, where they are installed."""
+PROOFS = (
+    "tests/client_core/test_status_model.py",
+    "tests/evaluation/flagd/test_differential.py",
+    "tests/evaluation/flagd/test_whole_flags.py",
+)
+"""Tests whose amount of random runs comes from the environment."""
 PEERS = ("launchdarkly-server-sdk[async]==9.18.2", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
 """What aioflags is compared with. Pinned: raise one, and docs/explanation/performance.md needs a new table."""
 
@@ -147,6 +153,17 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".[flagd,openfeature]", "openfeature-provider-flagd==0.6.1")
     session.run("python", "-m", "tests.benchmarks.openfeature")
     session.run("python", "-m", "tests.benchmarks.flagd")
+
+
+@nox.session
+def proofs(session: nox.Session) -> None:
+    """10,000 runs of the status; 50,000 rules and 50,000 whole flags beside ``openfeature-flagd-core``. Five minutes.
+
+    ``AIOFLAGS_SEED`` and ``AIOFLAGS_DIFFERENTIAL_SEED`` choose other runs.
+    """
+    session.install("-e", ".[dev]")
+    amounts = {"AIOFLAGS_SEEDS": "10000", "AIOFLAGS_DIFFERENTIAL": "50000"}
+    session.run("pytest", "-n", "auto", "--timeout", "900", *(session.posargs or PROOFS), env=amounts)
 
 
 @nox.session
