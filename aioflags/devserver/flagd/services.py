@@ -105,6 +105,9 @@ class _Service:
                 except ConfigError as error:
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
                 await call.stream(stream, malformed)
+                if self._closing.is_set():
+                    # As flagd's streams, which its end cuts. flagd's provider for JavaScript does not reconnect after OK.
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
 
         return grpc.unary_stream_rpc_method_handler(handle, request_type.FromString, _serialized)
 

@@ -321,13 +321,18 @@ async def test_an_older_flagd_is_imitated(state: ServerState) -> None:
         assert msgspec.json.decode(message.flag_configuration) == DOCUMENT
 
 
-async def test_streams_end_when_the_server_stops(state: ServerState) -> None:
-    async with serve_flagd(state) as server, connected(f"127.0.0.1:{server.port}") as rpc:
-        stream = rpc.events()
-        await stream.next()
+async def test_streams_end_with_an_error_when_the_server_stops(state: ServerState) -> None:
+    async with (
+        serve_flagd(state) as server,
+        connected(f"127.0.0.1:{server.port}") as rpc,
+        connected(f"127.0.0.1:{server.sync_port}") as sync,
+    ):
+        events, flags = rpc.events(), sync.sync()
+        await events.next()
+        await flags.next()
         await server.aclose()
-        assert await stream.event() == ("provider_shutdown", {})
-        assert await stream.end() is grpc.StatusCode.OK
+        assert await events.event() == ("provider_shutdown", {})
+        assert (await events.end(), await flags.end()) == (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE)
     assert not state.open_streams.total()
 
 
