@@ -191,6 +191,20 @@ async def test_a_client_recovers_from_a_storm_of_failures(served: Served, resolv
         await sdk.wait_for_value("text", "after")
 
 
+@pytest.mark.parametrize("harm", ["damaged", "deleted"])
+async def test_a_client_of_a_file_recovers(served: Served, harm: str) -> None:
+    async with served.sdk("file") as sdk:
+        if harm == "damaged":
+            served.path.write_text("{", encoding="utf-8")
+        else:
+            served.path.unlink()
+        await sdk.wait_for("PROVIDER_ERROR")
+        assert (await sdk.details("string", "text")).value == "A"
+        served.put({**DOCUMENT, "flags": {**DOCUMENT["flags"], "text": {**DOCUMENT["flags"]["text"], "defaultVariant": "b"}}})
+        await sdk.wait_for("PROVIDER_READY")
+        await sdk.wait_for_value("text", "B")
+
+
 async def test_the_static_context_reaches_rules(served: Served) -> None:
     served.flagd.set_static_context({"plan": "pro"})
     for resolver in ("rpc", "in-process"):
