@@ -21,6 +21,8 @@ from aioflags.model.nesting import MAX_DEPTH
 __all__ = ["Kind", "finite", "is_array", "is_object", "kind_of", "to_index", "to_number", "to_text", "truthy"]
 
 _LARGEST: Final = int(sys.float_info.max)
+_FIRST_WITH_EXPONENT: Final = 1e21
+"""JavaScript writes numbers from here on with an exponent, also whole ones."""
 _SPACES: Final = (
     " \t\n\v\f\r\xa0\ufeff\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
@@ -168,7 +170,7 @@ def to_text(value: Any) -> str:
 def _text_of_number(value: float) -> str:
     if not isinstance(value, float):
         number = to_number(int(value))
-        if isinstance(number, int):
+        if isinstance(number, int) and abs(number) < _FIRST_WITH_EXPONENT:
             return str(number)
         value = number
     value = float(value)
@@ -176,9 +178,11 @@ def _text_of_number(value: float) -> str:
         return "NaN"
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
+    text = repr(value)
+    if abs(value) >= _FIRST_WITH_EXPONENT:
+        return text
     if value == math.floor(value):
         return str(int(value))
-    text = repr(value)
     if "e" not in text:
         return text
     # Only numbers near 0 have an exponent here. JavaScript writes it from 1e-7 on, and without leading zeros.

@@ -5,6 +5,7 @@ Source: ``flagd.md`` 6.3.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -72,7 +73,10 @@ def _has_text(equal: Callable[..., bool], variable: Expression, text: str, *, ne
 
 
 def _ordering(holds: Callable[[Any, Any], bool], *, between: bool) -> Operator:
-    """``<`` and its relatives. ``between``: a third argument is an upper limit of the second."""
+    """``<`` and its relatives. ``between``: a third argument is an upper limit of the second.
+
+    An argument that is absent is not a number, as in JavaScript. One that is null counts as 0.
+    """
 
     def compare(left: Any, right: Any) -> bool:
         if left.__class__ is int and right.__class__ is int:
@@ -81,7 +85,7 @@ def _ordering(holds: Callable[[Any, Any], bool], *, between: bool) -> Operator:
             return holds(left, right)
         return holds(to_number(left), to_number(right))
 
-    def in_order(left: Any = None, right: Any = None, *more: Any) -> bool:
+    def in_order(left: Any = math.nan, right: Any = math.nan, *more: Any) -> bool:
         return compare(left, right) and (not between or not more or compare(right, more[0]))
 
     return function(in_order, is_boolean=True)

@@ -49,8 +49,9 @@ def text(value: Any, null: str = "null") -> str:
         return null
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float):
-        if value.is_integer() or abs(value) >= 1e-6:
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) >= 1e21):
+        value = float(value)
+        if (value.is_integer() and abs(value) < 1e21) or 1e-6 <= abs(value) < 1:
             return f"{Decimal(repr(value)):f}".removesuffix(".0")
         return repr(value).replace("e-0", "e-")
     if isinstance(value, list):
@@ -147,7 +148,7 @@ def ordering(holds: Callable[[Any, Any], bool], *, between: bool) -> Callable[..
     def compare(left: Any, right: Any) -> bool:
         return holds(left, right) if isinstance(left, str) and isinstance(right, str) else holds(number(left), number(right))
 
-    def compute(data: Any, left: Any = None, right: Any = None, *more: Any) -> bool:
+    def compute(data: Any, left: Any = math.nan, right: Any = math.nan, *more: Any) -> bool:
         return compare(left, right) and (not between or not more or compare(right, more[0]))
 
     return compute
