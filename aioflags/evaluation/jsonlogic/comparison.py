@@ -72,8 +72,8 @@ def _has_text(equal: Callable[..., bool], variable: Expression, text: str, *, ne
     return has_text
 
 
-def _ordering(holds: Callable[[Any, Any], bool], *, between: bool) -> Operator:
-    """``<`` and its relatives. ``between``: a third argument is an upper limit of the second.
+def _ordering(holds: Callable[[Any, Any], bool]) -> Operator:
+    """``<`` and its relatives. With a third argument, the second is between the others.
 
     An argument that is absent is not a number, as in JavaScript. One that is null counts as 0.
     """
@@ -86,7 +86,7 @@ def _ordering(holds: Callable[[Any, Any], bool], *, between: bool) -> Operator:
         return holds(to_number(left), to_number(right))
 
     def in_order(left: Any = math.nan, right: Any = math.nan, *more: Any) -> bool:
-        return compare(left, right) and (not between or not more or compare(right, more[0]))
+        return compare(left, right) and (not more or compare(right, more[0]))
 
     return function(in_order, is_boolean=True)
 
@@ -96,8 +96,8 @@ COMPARISON: Final[Mapping[str, Operator]] = {
     "!=": _equality(loosely_equal, negated=True),
     "===": _equality(strictly_equal, negated=False),
     "!==": _equality(strictly_equal, negated=True),
-    "<": _ordering(operator.lt, between=True),
-    "<=": _ordering(operator.le, between=True),
-    ">": _ordering(operator.gt, between=False),
-    ">=": _ordering(operator.ge, between=False),
+    "<": _ordering(operator.lt),
+    "<=": _ordering(operator.le),
+    ">": _ordering(operator.gt),
+    ">=": _ordering(operator.ge),
 }

@@ -142,14 +142,14 @@ def log(data: Any, value: Any = None, *_: Any) -> Any:
     return value
 
 
-def ordering(holds: Callable[[Any, Any], bool], *, between: bool) -> Callable[..., bool]:
-    """6.3: texts by code point, all else by number. Only ``<`` and ``<=`` have a third argument, which may be null."""
+def ordering(holds: Callable[[Any, Any], bool]) -> Callable[..., bool]:
+    """6.3: texts by code point, all else by number. An absent argument is not a number; a third may be null."""
 
     def compare(left: Any, right: Any) -> bool:
         return holds(left, right) if isinstance(left, str) and isinstance(right, str) else holds(number(left), number(right))
 
     def compute(data: Any, left: Any = math.nan, right: Any = math.nan, *more: Any) -> bool:
-        return compare(left, right) and (not between or not more or compare(right, more[0]))
+        return compare(left, right) and (not more or compare(right, more[0]))
 
     return compute
 
@@ -249,10 +249,10 @@ ADAPTED = {
     "!=": equality(loosely_equal, wanted=False),
     "===": equality(strictly_equal, wanted=True),
     "!==": equality(strictly_equal, wanted=False),
-    "<": ordering(operator.lt, between=True),
-    "<=": ordering(operator.le, between=True),
-    ">": ordering(operator.gt, between=False),
-    ">=": ordering(operator.ge, between=False),
+    "<": ordering(operator.lt),
+    "<=": ordering(operator.le),
+    ">": ordering(operator.gt),
+    ">=": ordering(operator.ge),
     "in": contains,
     "var": var,
     "missing": missing,
