@@ -86,7 +86,7 @@ class FlagdChannel:
 
         Raises:
             ConfigError: the extra ``flagd`` is missing, or the certificate cannot be used.
-            RpcFailed: the certificate was not read in time.
+            RpcFailed: gRPC was not imported, or the certificate not read, in time.
         """
         self._users += 1
         try:
@@ -105,7 +105,8 @@ class FlagdChannel:
             try:
                 make = await self._thread.run(lambda: self._prepare(self.settings), timeout=_OPEN_TIMEOUT)
             except TimeoutError as error:
-                raise RpcFailed("UNAVAILABLE", f"the certificate was not read within {_OPEN_TIMEOUT:g} s") from error
+                message = f"to import gRPC and to read the certificate took more than {_OPEN_TIMEOUT:g} s"
+                raise RpcFailed("UNAVAILABLE", message) from error
             if self._calls is None:  # no other user was faster
                 self._calls = make()
         return self._calls

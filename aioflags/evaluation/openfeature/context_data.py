@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aioflags.evaluation.jsonlogic.coercion import is_array, is_object
 from aioflags.model.context import Context
-from aioflags.model.nesting import SCALARS, check_value_depth
+from aioflags.model.nesting import SCALARS, is_too_deep
 from aioflags.model.values import plain_text, utc_text
 
 __all__ = ["NotJsonError", "context_data", "data_of"]
@@ -64,12 +64,17 @@ def context_data(
     for name, value in data.items():
         if value.__class__ not in SCALARS:
             try:
-                check_value_depth(value)
-                data[name] = _json(value)
+                data[name] = _attribute(value)
             except ValueError as error:
                 raise NotJsonError(f"the attribute {plain_text(str(name))!r:.100} {error}") from None
     data["targetingKey"] = targeting_key
     return data
+
+
+def _attribute(value: Any) -> Any:
+    if is_too_deep(value):
+        raise NotJsonError("is nested too deeply")
+    return _json(value)
 
 
 def _json(value: Any) -> Any:

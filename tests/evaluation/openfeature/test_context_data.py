@@ -20,5 +20,5 @@ def test_a_context_that_nests_too_deeply_is_refused() -> None:
     for _ in range(129):
         value = [value]
 
-    with pytest.raises(NotJsonError, match="'value' nested too deeply"):
+    with pytest.raises(NotJsonError, match="the attribute 'value' is nested too deeply"):
         context_data({"value": value}, None)
