@@ -46,13 +46,17 @@ class FlagdEventsSource(FlagdStreamSource):
         super().__init__(FlagdEvents.name, context, builder.options, **waits)
 
     async def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
-        is_ready = False
+        is_good = False
         async with aclosing(calls.events(timeout=self._timeout)) as events:
             async for event in events:
-                was_ready, is_ready = is_ready, is_ready or event.type == _READY
-                # A change before the stream is good means nothing: the cache is emptied when it becomes good. While it is good,
-                # another message that it is good means nothing.
-                if is_ready and not (was_ready and event.type == _READY) and (change_set := read_event(event)) is not None:
+                # A second READY of a stream changes nothing. Nor does a change before the first: READY empties the cache.
+                if event.type == _READY:
+                    if is_good:
+                        continue
+                    is_good = True
+                elif not is_good:
+                    continue
+                if (change_set := read_event(event)) is not None:
                     yield self._good(change_set)
 
 

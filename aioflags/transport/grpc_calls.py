@@ -6,7 +6,6 @@ Source: ``flagd.md`` 1.4, 2, 3.3.
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing, contextmanager
@@ -46,9 +45,9 @@ _PROBE_TIMEOUT: Final = 0.25
 """Seconds. A call that does not wait for a connection fails in less than one millisecond."""
 _REPORTED_WITHIN: Final = 0.25
 """Seconds after the deadline of a call until it is abandoned."""
-_FIRST_LOOK: Final = 0.001
-_LOOK_INTERVAL: Final = 0.1
-"""Seconds between two looks at the state of a channel: the first two, and two that are long after them."""
+_FIRST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.1
+"""Seconds between two reads of the state of a channel that connects. The pause doubles each time."""
 _LAST_REPORTS: Final = 0.02
 """Seconds after a close in which gRPC reports the ends of calls."""
 _MAX_CERTIFICATES: Final = 16 * 1024 * 1024
@@ -120,22 +119,22 @@ class FlagdCalls:
         # The thread of gRPC reports the ends of the calls. If this event loop had ended by then, gRPC would log an error.
         await anyio.sleep(_LAST_REPORTS)
 
-    async def connect(self, known: Collection[str]) -> str | None:
-        """Wait until the channel is connected and return ``None``, or return why an attempt failed, unless it is ``known``.
+    async def connect(self, reported: Collection[str]) -> str | None:
+        """Wait until the channel is connected and return ``None``, or return why an attempt failed, unless it is in ``reported``.
 
         gRPC reports this reason only to calls that do not wait for a connection. So after a failed attempt a call that gRPC fails
         at once asks for it; it does not reach a server.
         """
-        pause, next_probe = _FIRST_LOOK, 0.0
+        pause, next_probe = _FIRST_PAUSE, 0.0
         with _failures():
             while (state := self._state()) is not _READY:
                 if state is _FAILING and anyio.current_time() >= next_probe:
                     next_probe = anyio.current_time() + _PROBE_INTERVAL
-                    if (reason := await self._reason()) is not None and reason not in known:
+                    if (reason := await self._reason()) is not None and reason not in reported:
                         return reason
                 # gRPC can wait for another state, but such a wait cannot be cancelled: it would outlive the event loop.
                 await anyio.sleep(pause)
-                pause = min(pause * 2, _LOOK_INTERVAL)
+                pause = min(pause * 2, _LONGEST_PAUSE)
         return None
 
     def _state(self) -> grpc.ChannelConnectivity:
@@ -241,35 +240,35 @@ class FlagdCalls:
 
     async def _unary(self, method: str, request: Message) -> bytes:
         """The answer to a call. In an outage that is longer than the deadline, the call fails at once."""
-        deadline = self._settings.deadline or math.inf
-        await self._check_connection(outage=deadline)
+        deadline = self._settings.deadline or None
+        if deadline is not None:
+            await self._check_connection(min_outage=deadline)
         try:
             return await self._answer(method, request, deadline)
         except RpcFailed as failed:
             if failed.code == "DEADLINE_EXCEEDED":
-                await self._check_connection(outage=0.0)
+                await self._check_connection(min_outage=0.0)
             raise
 
-    async def _answer(self, method: str, request: Message, deadline: float) -> bytes:
+    async def _answer(self, method: str, request: Message, deadline: float | None) -> bytes:
         call = cast("Any", self._channel.unary_unary(method))
-        timeout = None if deadline == math.inf else deadline
         # gRPC ends a call at its deadline, but reports it late while the channel connects. It replaces the CancelledError of a task
         # sometimes: asyncio's limit recognizes that one as its own, anyio's does not.
-        limit = None if timeout is None else timeout + _REPORTED_WITHIN
+        limit = None if deadline is None else deadline + _REPORTED_WITHIN
         try:
             with _failures():
                 async with asyncio.timeout(limit):
                     data: bytes = await call(
-                        request.SerializeToString(), timeout=timeout, metadata=self._metadata, wait_for_ready=True
+                        request.SerializeToString(), timeout=deadline, metadata=self._metadata, wait_for_ready=True
                     )
                     return data
         except TimeoutError:
-            raise RpcFailed("DEADLINE_EXCEEDED", f"no answer within {deadline:g} s") from None
+            raise RpcFailed("DEADLINE_EXCEEDED", f"no answer within {self._settings.deadline:g} s") from None
 
-    async def _check_connection(self, *, outage: float) -> None:
-        """Raise the reason why the channel cannot connect, if it has not been connected for ``outage`` seconds."""
+    async def _check_connection(self, *, min_outage: float) -> None:
+        """Raise the reason why the channel cannot connect, if it has not been connected for ``min_outage`` seconds."""
         with _failures():
-            if self._state() is not _FAILING or self._lost_at is None or anyio.current_time() - self._lost_at < outage:
+            if self._state() is not _FAILING or self._lost_at is None or anyio.current_time() - self._lost_at < min_outage:
                 return
             reason = self._last_reason or await self._reason()
         if reason is not None:

@@ -94,13 +94,13 @@ async def test_the_stream_carries_the_selector(line: Line) -> None:
 
 
 class _Unreachable(FlagdCalls):
-    """Calls over a channel that never connects, each time for another reason. ``known``: how many it was given."""
+    """Calls over a channel that never connects, each time for another reason. ``counts``: how many were reported before."""
 
-    known: list[int]
+    counts: list[int]
 
-    async def connect(self, known: Collection[str]) -> str:
-        self.known.append(len(known))
-        return f"no route to 10.0.0.{len(self.known)}"
+    async def connect(self, reported: Collection[str]) -> str:
+        self.counts.append(len(reported))
+        return f"no route to 10.0.0.{len(self.counts)}"
 
     async def aclose(self) -> None:
         """There is nothing to close."""
@@ -111,7 +111,7 @@ async def test_an_outage_with_many_reasons_remembers_the_newest_only() -> None:
 
     def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
         calls = _Unreachable(None, settings)  # type: ignore[arg-type] # no call reaches it
-        calls.known = counts
+        calls.counts = counts
         return lambda: calls
 
     channel = FlagdChannel(GrpcSettings(target=GrpcTarget(name="x:1")), CONTEXT.logger, prepare=prepare)

@@ -138,9 +138,9 @@ class ScriptedCalls(FlagdCalls):
     async def aclose(self) -> None:
         self.flagd.channels -= 1
 
-    async def connect(self, known: Collection[str]) -> str | None:
+    async def connect(self, reported: Collection[str]) -> str | None:
         while not self.flagd.is_up:
-            if _REFUSED not in known:
+            if _REFUSED not in reported:
                 return _REFUSED
             await self.flagd.up.wait()
         return None
