@@ -26,7 +26,7 @@ from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.daemon_threads import DaemonThreads
 from aioflags.runtime.event_loops import running_loop
-from aioflags.runtime.logs import display_name
+from aioflags.runtime.logs import printable
 
 __all__ = ["EventHandler", "Handler", "HandlerOwner", "HandlerTask", "StatusHandler", "StatusView"]
 
@@ -76,7 +76,7 @@ class HandlerTask(ABC, Generic[T]):
         self._scope: anyio.CancelScope | None = None
         self._run_in_thread: Future[None] | None = None
         """Done when the newest run in a thread has ended. If the client is closed meanwhile, that may be after the next start."""
-        self.name: str = f"the handler {display_name(_Named(handler))}"
+        self.name: str = f"the handler {_name_of(handler)}"
         self.task: asyncio.Task[Any] | None = None
         self.is_running: bool = False
         self.is_cancelled: bool = False
@@ -206,15 +206,9 @@ class EventHandler(HandlerTask[Event]):
                 await self.call(event)
 
 
-class _Named:
-    """The name of a function, for :func:`display_name`."""
-
-    def __init__(self, handler: object) -> None:
-        self._handler = handler
-
-    @property
-    def name(self) -> str:
-        return str(getattr(self._handler, "__qualname__", None) or type(self._handler).__name__)
+def _name_of(handler: object) -> str:
+    """The name of a function, or of the type of another callable."""
+    return printable(getattr(handler, "__qualname__", None) or type(handler).__name__)
 
 
 def _is_coroutine_function(handler: object) -> bool:

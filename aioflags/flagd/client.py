@@ -134,8 +134,6 @@ class FlagdClient(BaseClient):
         Raises:
             ConfigError: ``key`` although the server evaluates; ``context`` without a ``key``; or a key that is not a string.
         """
-        if key is None:
-            return super().changes() if context is None else super().changes(key, context)  # type: ignore[call-overload] # raises
-        if self._remote is not None:
+        if key is not None and self._remote is not None:
             raise ConfigError(f"changes: with resolver={self._config.resolver!r} only changes() is possible: the server evaluates")
-        return super().changes(key, context)
+        return super().changes(key, context)  # type: ignore[arg-type] # the overloads have no key that may be None

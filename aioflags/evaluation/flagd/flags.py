@@ -62,7 +62,7 @@ def _targeted(flag: FlagdFlag, rule: Callable[[Mapping[str, Any]], Any]) -> Eval
 
     def evaluate(context: Context, scope: Scope) -> Answer:
         derived, static = context.derived, scope.data.static_context
-        if derived is not None and derived[0] is static:
+        if derived is not None and derived[0] is static:  # data_of reads this memory, too; here it saves the call
             data = derived[1]
         else:
             try:
