@@ -12,12 +12,11 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import ref
 
+from aioflags.client_core.client_iterator import ClientIterator
 from aioflags.model.values import fresh, same_json
-from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import Once, logger
 
@@ -96,7 +95,7 @@ class FlagTracker:
         if self._closed:
             follower.finish()
 
-    def remove(self, follower: _Follower) -> None:
+    def remove(self, follower: object) -> None:
         """Removes ``follower``, if it was added."""
         self._followers.pop(id(follower), None)
 
@@ -110,70 +109,21 @@ class FlagTracker:
         return [follower for reference in self._followers.copy().values() if (follower := reference()) is not None]
 
 
-class Changes(ABC, Generic[T]):
+class Changes(ClientIterator[T], ABC):
     """An async iterator of changes, and a context manager that ends it. Iterate and close it on the client's event loop.
 
-    It ends at :meth:`close`, or when the client closes, after the changes before that. ``check_loop`` raises
-    :class:`LifecycleError` on another event loop than the client's, where no change would wake the reader.
+    It ends at ``close``, or when the client closes, after the changes before that. On another event loop than the client's
+    ``anext`` raises :class:`LifecycleError`, because no change would wake the reader.
     """
 
     def __init__(self, tracker: FlagTracker, check_loop: Callable[[], None]) -> None:
+        super().__init__(tracker, check_loop)
         self._tracker = tracker
-        self._check_loop = check_loop
-        self._changed = Signal()
-        self._finished = False
         tracker.add(self)
 
     @abstractmethod
     def notify(self, keys: frozenset[str], snapshot: Snapshot) -> None:
         """Reads the changes of the flags ``keys`` from the new snapshot. Called by the tracker."""
-
-    @abstractmethod
-    def _take(self) -> T | None:
-        """Removes and returns the oldest change that waits, if any."""
-
-    @abstractmethod
-    def _count(self) -> int:
-        """How many changes wait to be read."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}{', ended' if self._finished else ''}, {self._count()} waiting>"
-
-    def finish(self) -> None:
-        """Deregisters, and ends the iteration after the changes that wait."""
-        self._tracker.remove(self)
-        self._finished = True
-        self._changed.send()
-
-    def close(self) -> None:
-        """Deregisters, and drops the changes that were not read."""
-        self._tracker.remove(self)
-        while self._take() is not None:
-            pass
-        self.finish()
-
-    def __aiter__(self) -> Changes[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        while (change := self._take()) is None:
-            if self._finished:
-                raise StopAsyncIteration
-            self._check_loop()
-            await self._changed.wait()
-        return change
-
-    async def __aenter__(self) -> Changes[T]:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def __enter__(self) -> Changes[T]:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
 
 class FlagChanges(Changes[FlagChange]):

@@ -19,7 +19,8 @@ from weakref import ref
 import anyio
 from anyio.abc import TaskGroup
 
-from aioflags.client_core.event_queue import EventInbox
+from aioflags.client_core.client_iterator import ClientIterator
+from aioflags.client_core.event_queue import EventQueue
 from aioflags.client_core.handlers import EventHandler, Handler, HandlerTask, StatusHandler, StatusView
 from aioflags.model.status import Status, StatusReport
 from aioflags.model.status_event import Event, EventKind
@@ -165,56 +166,27 @@ class Observers:
         self._ended.send()
 
 
-class EventIterator:
+class EventIterator(ClientIterator[Event]):
     """An async iterator over the events since it was made, and a context manager that ends it.
 
-    Iterate and close it on the client's event loop. It ends at :meth:`close`, or when the client closes, after the events before
+    Iterate and close it on the client's event loop. It ends at ``close``, or when the client closes, after the events before
     that.
     """
 
     def __init__(self, observers: Observers, check_loop: Callable[[], None]) -> None:
-        self._observers = observers
-        self._check_loop = check_loop
-        self._queue = EventInbox(observers.log, "a reader of events()")
+        super().__init__(observers, check_loop)
+        self._queue = EventQueue(observers.log, "a reader of events()")
 
     def put(self, events: Sequence[Event]) -> None:
         """Keeps the events for the reader."""
         self._queue.put(events)
+        self._changed.send()
 
-    def finish(self) -> None:
-        """Deregisters, and ends the iteration after the events that wait."""
-        self._observers.remove(self)
-        self._queue.finish()
+    def _take(self) -> Event | None:
+        return self._queue.take()
 
-    def close(self) -> None:
-        """Deregisters, and drops the events that were not read."""
-        self._observers.remove(self)
-        self._queue.clear()
-        self._queue.finish()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}{', ended' if self._queue.is_finished else ''}, {len(self._queue)} waiting>"
-
-    def __aiter__(self) -> EventIterator:
-        return self
-
-    async def __anext__(self) -> Event:
-        event = await self._queue.next(self._check_loop)
-        if event is None:
-            raise StopAsyncIteration
-        return event
-
-    async def __aenter__(self) -> EventIterator:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def __enter__(self) -> EventIterator:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+    def _count(self) -> int:
+        return len(self._queue)
 
 
 class Subscription:

@@ -13,12 +13,12 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from openfeature.event import ProviderEvent, ProviderEventDetails
 from openfeature.exception import ErrorCode
 
+from aioflags.client_core.event_queue import joined
 from aioflags.client_core.parts import loop_of
 from aioflags.model.status import Status, StatusReport
 from aioflags.model.status_event import Event, EventKind
@@ -129,7 +129,7 @@ class EventForwarder:
             self._last = event
         if self._is_holding:
             if is_change:
-                self._change = _joined(self._change, event)
+                self._change = event if self._change is None else joined([self._change, event])
             if self._assumed is not None and self._timed_on is not asyncio.get_running_loop():
                 # The client was not started when initialize ended, or its loop has ended since.
                 self._settle_later()
@@ -186,15 +186,6 @@ class EventForwarder:
             self._emit(name, _details(kind, report, event))
         except Exception:  # noqa: BLE001 - an event that is lost must not end the events after it
             logger.exception("OpenFeature did not take the event %s", name.value)
-
-
-def _joined(older: Event | None, newer: Event) -> Event:
-    """Two changes of flags as one: the newer, with the keys of both. Without keys any flag may have changed."""
-    if older is None:
-        return newer
-    if older.flags_changed is None or newer.flags_changed is None:
-        return replace(newer, flags_changed=None)
-    return replace(newer, flags_changed=tuple(sorted({*older.flags_changed, *newer.flags_changed})))
 
 
 def _details(kind: EventKind, report: StatusReport, event: Event | None) -> ProviderEventDetails:

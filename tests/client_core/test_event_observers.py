@@ -210,8 +210,8 @@ def status(seq: int) -> Event:
     ],
 )
 def test_a_full_queue_merges_changes_and_then_drops_the_oldest(events: list[Event], left: list[str], missed: int) -> None:
-    queue = EventQueue(capacity=2)
-    assert [queue.append(event) for event in events] == [True, True, False]
+    queue = EventQueue(logging.getLogger("aioflags"), "a reader", capacity=2)
+    queue.put(events)
     taken = [event for _ in range(2) if (event := queue.take()) is not None]
     assert shown(taken) == left
     assert [event.missed for event in taken] == [missed, 0][: len(taken)]
