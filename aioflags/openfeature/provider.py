@@ -27,7 +27,7 @@ from openfeature.track import TrackingEventDetails
 
 from aioflags.client.event_methods import EventMethods
 from aioflags.client_core.base_client import BaseClient
-from aioflags.client_core.parts import evaluator_in_memory, loop_of, newest_flag
+from aioflags.client_core.parts import internals_of, loop_of
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
 from aioflags.openfeature.contexts import converter
@@ -98,7 +98,10 @@ class AioFlagsProvider:
         # Their overloads are for callers with types of their own.
         self._evaluate: Callable[..., EvaluationDetail[Any]] = client.variation_detail_nowait
         self._evaluate_awaited: Callable[..., Coroutine[Any, Any, EvaluationDetail[Any]]] = client.variation_detail
-        self._evaluator = None if self._is_remote else evaluator_in_memory(client)
+        internals = internals_of(client)
+        self._holder = internals.holder
+        # While its ``may_wait`` is false, no awaited evaluation of this client waits.
+        self._evaluator = None if self._is_remote or internals.has_store else internals.evaluator
         self._answers: dict[int, Answered] = {}
         self._forwarder: EventForwarder | None = None
         self._is_initialized = False
@@ -289,7 +292,7 @@ class AioFlagsProvider:
             return refused(key, default, ErrorCode.TYPE_MISMATCH)
         if expected is float and value.__class__ is int:
             value = float(value)  # the caller's default, which OpenFeature would refuse
-        known = answered(detail, newest_flag(self._client, key), set_id)
+        known = answered(detail, self._holder.snapshot.flags.get(key), set_id)
         if not is_structure:
             if len(self._answers) >= _MAX_ANSWERS:
                 self._answers.clear()

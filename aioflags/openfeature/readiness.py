@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import anyio
 from openfeature.exception import ProviderFatalError, ProviderNotReadyError
 
-from aioflags.client_core.parts import loop_of, start_wait_of
+from aioflags.client_core.parts import internals_of, loop_of
 from aioflags.model.source_state import SourceState
 from aioflags.model.status import Status, StatusReport
 from aioflags.runtime.logs import logger
@@ -79,7 +79,7 @@ class ReadinessWait:
             pending.cancel()
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        limit = start_wait_of(self._client) if self._limit is None else self._limit
+        limit = internals_of(self._client).lifecycle.start_wait if self._limit is None else self._limit
         if limit <= 0 or not loop.is_running():
             return
         self._pending = pending = asyncio.run_coroutine_threadsafe(self._decided(limit), loop)
