@@ -47,7 +47,7 @@ def require_grpc() -> None:
 
 
 class FlagdChannel:
-    """Opens and closes with its first and last user. After that it can be opened again, also on another event loop.
+    """Is open during one block of :meth:`opened` at a time. After that it can be opened again, also on another event loop.
 
     ``prepare`` gets the settings, in a thread, and returns a function that opens the connection on the running event loop. By
     default that is gRPC's.
@@ -58,7 +58,6 @@ class FlagdChannel:
         self._prepare = _prepare if prepare is None else prepare
         self._logger = logger
         self._thread = SerialThread("aioflags-grpc")
-        self._users = 0
         self._calls: FlagdCalls | None = None
         if 0 < settings.keep_alive_time < SHORTEST_USUAL_PING:
             logger.warning(
@@ -68,7 +67,7 @@ class FlagdChannel:
 
     def after_fork(self) -> None:
         """In the child of a fork: the connection is the parent's."""
-        self._users, self._calls = 0, None
+        self._calls = None
 
     @property
     def target(self) -> str:
@@ -82,34 +81,30 @@ class FlagdChannel:
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[FlagdCalls, None]:
-        """Keep the channel open, for this block and for others at the same time.
+        """Keep the channel open for this block.
 
         Raises:
             ConfigError: the extra ``flagd`` is missing, or the certificate cannot be used.
             RpcFailed: gRPC was not imported, or the certificate not read, in time.
         """
-        self._users += 1
+        self._calls = calls = await self._open()
         try:
-            yield await self._open()
+            yield calls
         finally:
-            self._users -= 1
-            if self._users <= 0 and (calls := self._calls) is not None:
-                self._users, self._calls = 0, None
+            if self._calls is calls:  # not in the child of a fork, where the connection is the parent's
+                self._calls = None
                 with anyio.move_on_after(CLOSE_GRACE, shield=True):
                     await calls.aclose()
 
     async def _open(self) -> FlagdCalls:
-        if self._calls is None:
-            require_grpc()
-            # In a thread: importing gRPC takes 100 ms, and on a network drive that does not answer reading may hang.
-            try:
-                make = await self._thread.run(lambda: self._prepare(self.settings), timeout=_OPEN_TIMEOUT)
-            except TimeoutError as error:
-                message = f"to import gRPC and to read the certificate took more than {_OPEN_TIMEOUT:g} s"
-                raise RpcFailed("UNAVAILABLE", message) from error
-            if self._calls is None:  # no other user was faster
-                self._calls = make()
-        return self._calls
+        require_grpc()
+        # In a thread: importing gRPC takes 100 ms, and on a network drive that does not answer reading may hang.
+        try:
+            make = await self._thread.run(lambda: self._prepare(self.settings), timeout=_OPEN_TIMEOUT)
+        except TimeoutError as error:
+            message = f"to import gRPC and to read the certificate took more than {_OPEN_TIMEOUT:g} s"
+            raise RpcFailed("UNAVAILABLE", message) from error
+        return make()
 
 
 def _prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
