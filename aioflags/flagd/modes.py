@@ -64,12 +64,10 @@ def mode_of(config: FlagdConfig, channel: FlagdChannel | None = None) -> Mode:
 
 
 def _in_process(config: FlagdConfig, channel: FlagdChannel) -> Mode:
-    from aioflags.protocol.flagd import read_flag_set
     from aioflags.sources.flagd_sync import FlagdSync
 
     source = FlagdSync(
         options=_stream_options(config, channel),
-        read=read_flag_set,
         provider_id=config.provider_id,
         sync_metadata=config.sync_metadata,
         context_enricher=config.context_enricher,

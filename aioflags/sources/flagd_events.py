@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.metadata import FlagMetadata
@@ -40,10 +40,10 @@ class FlagdEvents:
 
 
 class FlagdEventsSource(FlagdStreamSource):
-    """The source that :class:`FlagdEvents` builds. ``waits`` replaces the random numbers and the sleep of the base class."""
+    """The source that :class:`FlagdEvents` builds."""
 
-    def __init__(self, context: SourceContext, builder: FlagdEvents, **waits: Any) -> None:
-        super().__init__(FlagdEvents.name, context, builder.options, **waits)
+    def __init__(self, context: SourceContext, builder: FlagdEvents) -> None:
+        super().__init__(FlagdEvents.name, context, builder.options)
 
     async def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
         is_good = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random as random_numbers
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
@@ -71,13 +71,11 @@ class FlagdStreamSource(ABC):
         options: FlagdStreamOptions,
         *,
         random: Callable[[], float] = random_numbers.random,
-        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
     ) -> None:
         self.name = name
         self._logger = context.logger
         self._options = options
         self._random = random
-        self._sleep = sleep
         self._was_good = False
         """A stream of this run was good."""
         self._reasons: deque[str] = deque(maxlen=_MAX_REASONS)
@@ -105,7 +103,7 @@ class FlagdStreamSource(ABC):
                     return
                 except RpcFailed as error:  # a disk that does not answer now
                     yield _update(SourceState.INTERRUPTED, error=unexpected(error))
-                    await self._sleep(max(self._options.pause, _SHORTEST_PAUSE))
+                    await anyio.sleep(max(self._options.pause, _SHORTEST_PAUSE))
             while True:
                 async with aclosing(self._connection(calls)) as updates:
                     async for update in updates:
@@ -114,7 +112,7 @@ class FlagdStreamSource(ABC):
                             return
                 pause = max(self._options.pause * (1 - _JITTER * self._random()), _SHORTEST_PAUSE)
                 self._logger.info("%s: opening the stream again in %.3g s", self.name, pause)
-                await self._sleep(pause)
+                await anyio.sleep(pause)
 
     async def _connection(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
         """The updates of one stream, and its end."""

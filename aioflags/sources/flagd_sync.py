@@ -5,20 +5,19 @@ Source: ``flagd.md`` 2.1, 3.2 (T12) and 4.7.
 
 from __future__ import annotations
 
+import random as random_numbers
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
 
 from aioflags.evaluation.openfeature.context_data import context_data
-from aioflags.model.change import ChangeSet
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, SourceState
 from aioflags.model.values import fresh
 from aioflags.protocol.failures import invalid_data
 from aioflags.protocol.flagd import read_flag_set
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.cooperative import Cooperative
 from aioflags.runtime.validation import require
 from aioflags.sources.base import SourceContext
 from aioflags.sources.flagd_stream import FlagdStreamOptions, FlagdStreamSource
@@ -27,27 +26,18 @@ from aioflags.transport.flagd_messages import SyncMessage
 if TYPE_CHECKING:
     from aioflags.transport.grpc_calls import FlagdCalls
 
-__all__ = ["FlagdSync", "FlagdSyncSource", "ReadFlagSet"]
+__all__ = ["FlagdSync", "FlagdSyncSource"]
 
 Enricher: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-class ReadFlagSet(Protocol):
-    """Reads a flag set."""
-
-    def __call__(self, document: str, /, *, static_context: Mapping[str, Any] | None) -> Cooperative[ChangeSet]:
-        """The flag set as a full change set. Raises ``ValueError`` if it cannot be used."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagdSync:
-    """Streams flag sets. ``options`` has the channel; ``read`` reads a flag set; ``FlagdConfig`` describes the others."""
+    """Streams flag sets. ``options`` has the channel; ``FlagdConfig`` describes the others."""
 
     name: ClassVar[str] = "flagd-sync"
 
     options: FlagdStreamOptions
-    read: ReadFlagSet = read_flag_set
     provider_id: str | None = None
     sync_metadata: Literal["stream", "rpc", "off"] = "stream"
     context_enricher: Enricher = dict
@@ -58,10 +48,10 @@ class FlagdSync:
 
 
 class FlagdSyncSource(FlagdStreamSource):
-    """The source that :class:`FlagdSync` builds. ``waits`` replaces the random numbers and the sleep of the base class."""
+    """The source that :class:`FlagdSync` builds. ``random`` is that of the base class."""
 
-    def __init__(self, context: SourceContext, builder: FlagdSync, **waits: Any) -> None:
-        super().__init__(FlagdSync.name, context, builder.options, **waits)
+    def __init__(self, context: SourceContext, builder: FlagdSync, *, random: Callable[[], float] = random_numbers.random) -> None:
+        super().__init__(FlagdSync.name, context, builder.options, random=random)
         self._builder = builder
 
     async def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
@@ -83,7 +73,7 @@ class FlagdSyncSource(FlagdStreamSource):
         given = message.sync_context if message.sync_context is not None else metadata
         static_context = None if given is None else self._enriched(given)
         try:
-            change_set = await run_cooperatively(self._builder.read(message.flag_configuration, static_context=static_context))
+            change_set = await run_cooperatively(read_flag_set(message.flag_configuration, static_context=static_context))
         except ValueError as error:
             problem = replace(invalid_data(f"flagd sent a flag set that cannot be used: {error}"), code=ErrorCode.PARSE_ERROR)
             return Update(state=SourceState.INTERRUPTED, directive=None, error=problem)

@@ -1,10 +1,9 @@
-"""What tests of flagd's streams share: a server on a Unix socket, channels to it, and a sleep that takes no time."""
+"""What tests of flagd's streams share: a server on a Unix socket, and channels to it."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,25 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
-from aioflags.model.flagd import FlagdFlag
+from aioflags.model.change import Selector
 from aioflags.model.result import Update
-from aioflags.runtime.cooperative import Cooperative
 from aioflags.sources.base import SourceContext
 from aioflags.sources.flagd_stream import FlagdStreamOptions, FlagdStreamSource
 from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_settings import GrpcSettings, GrpcTarget
 from tests.support.flagd_server import FlagdServer
 
-__all__ = ["CONTEXT", "Line", "line", "read", "shape", "take", "updates"]
+__all__ = ["CONTEXT", "Line", "line", "shape", "take", "updates"]
 
 CONTEXT = SourceContext()
 
 
 class Line:
-    """A server, its address, and options for sources that connect to it. ``pauses`` has the pauses between streams."""
+    """A server, its address, and options for sources that connect to it."""
 
     def __init__(self, address: str) -> None:
         self.server = FlagdServer()
         self.address = address
-        self.pauses: list[float] = []
 
     async def start(self) -> None:
         """Let the server listen."""
@@ -45,18 +41,9 @@ class Line:
         return FlagdChannel(GrpcSettings(target=GrpcTarget(name=self.address), **settings), logging.getLogger("aioflags"))
 
     def options(self, channel: FlagdChannel | None = None, **options: Any) -> FlagdStreamOptions:
-        """The options of a stream."""
+        """The options of a stream, with a short pause before it is opened again."""
+        options = dict[str, Any](pause=0.005) | options
         return FlagdStreamOptions(channel=channel or self.channel(), **options)
-
-    async def sleep(self, seconds: float) -> None:
-        """Note a pause and take no time for it."""
-        self.pauses.append(seconds)
-        await anyio.lowlevel.checkpoint()
-
-    @property
-    def waits(self) -> dict[str, Any]:
-        """Pauses without chance that take no time."""
-        return {"random": lambda: 0.0, "sleep": self.sleep}
 
 
 @pytest.fixture
@@ -65,14 +52,6 @@ async def line(tmp_path: Path) -> AsyncIterator[Line]:
     made = Line(f"unix:{tmp_path / 'flagd.sock'}")
     yield made
     await made.server.stop()
-
-
-def read(document: str, /, *, static_context: Mapping[str, Any] | None) -> Cooperative[ChangeSet]:
-    """A reader of flag sets that understands keys."""
-    yield
-    keys = json.loads(document)["flags"]
-    changes = tuple(Change(ObjectKind.FLAG, key, 0, FlagdFlag(key=key)) for key in keys)
-    return ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False, static_context=static_context)
 
 
 @asynccontextmanager

@@ -33,8 +33,8 @@ VALID, NETWORK = "VALID", "INTERRUPTED NETWORK_ERROR"
 
 
 def source(line: Line, **options: Any) -> FlagdEventsSource:
-    """A source whose pauses take no time."""
-    return FlagdEventsSource(CONTEXT, FlagdEvents(options=line.options(**options)), **line.waits)
+    """A source with short pauses."""
+    return FlagdEventsSource(CONTEXT, FlagdEvents(options=line.options(**options)))
 
 
 @pytest.mark.parametrize(

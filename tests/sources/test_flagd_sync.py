@@ -18,7 +18,7 @@ from aioflags.model.source_state import ErrorCode, SourceState
 from aioflags.sources.flagd_sync import FlagdSync, FlagdSyncSource
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC
-from tests.sources.flagd_streams import CONTEXT, Line, line, read, shape, take, updates
+from tests.sources.flagd_streams import CONTEXT, Line, line, shape, take, updates
 from tests.support.flagd_server import SILENCE, Fail, flag_set, struct
 
 __all__ = ["line"]
@@ -37,9 +37,8 @@ FATAL = "OFF ERROR_RESPONSE"
 
 
 def source(line: Line, options: Mapping[str, Any] | None = None, **builder: Any) -> FlagdSyncSource:
-    """A source whose pauses take no time. ``options`` are those of the stream."""
-    made = FlagdSync(options=line.options(**options or {}), read=read, **builder)
-    return FlagdSyncSource(CONTEXT, made, **line.waits)
+    """A source with short pauses. ``options`` are those of the stream."""
+    return FlagdSyncSource(CONTEXT, FlagdSync(options=line.options(**options or {}), **builder))
 
 
 @pytest.mark.holds("FL-14")
@@ -90,32 +89,15 @@ async def test_a_stream_reports(line: Line, scripts: list[Any], options: dict[st
     is_fatal = expected[-1] == FATAL
     taken = await take(source(line, options), 99 if is_fatal else len(expected))
     assert shape(taken) == expected
-    assert len(line.server.received) == len(line.pauses) + 1
+    assert len(line.server.received) == 1 + sum(each in {NETWORK, RESPONSE} for each in expected[:-1])
     assert [update.error.is_fatal for update in taken if update.error is not None].count(True) == is_fatal
-
-
-@pytest.mark.holds("FL-28")
-async def test_each_stream_waits_for_the_flat_pause(line: Line) -> None:
-    line.server.scripts[METHOD] = [[INTERNAL]]
-    await line.start()
-    await take(source(line, {"pause": 5.0}), 6)
-    assert (line.pauses, len(line.server.received)) == ([5.0] * 5, 6)
-
-
-@pytest.mark.parametrize(("chance", "pause"), [(0.0, 5.0), (0.5, 4.75), (1.0, 4.5)])
-async def test_chance_shortens_a_pause_by_a_tenth_at_most(line: Line, chance: float, pause: float) -> None:
-    line.server.scripts[METHOD] = [[INTERNAL]]
-    await line.start()
-    made = FlagdSync(options=line.options(pause=5.0), read=read)
-    await take(FlagdSyncSource(CONTEXT, made, **line.waits | {"random": lambda: chance}), 2)
-    assert line.pauses == [pytest.approx(pause)]
 
 
 @pytest.mark.holds("FL-32")
 async def test_closing_does_not_wait_for_a_pause(line: Line) -> None:
     line.server.scripts[METHOD] = [[INTERNAL]]
     await line.start()
-    made = FlagdSyncSource(CONTEXT, FlagdSync(options=line.options(pause=60.0), read=read))
+    made = source(line, {"pause": 60.0})
     reported = asyncio.Event()
 
     async def run() -> None:
@@ -157,7 +139,7 @@ async def test_a_server_that_appears_later_is_found_without_another_run(line: Li
         assert not waiting.done()
         await line.start()
         assert shape([await asyncio.wait_for(waiting, 5)]) == [VALID]
-    assert line.pauses == []
+    assert len(line.server.received) == 1
 
 
 async def test_a_server_that_restarts_is_found_again(line: Line) -> None:

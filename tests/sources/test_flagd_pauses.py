@@ -1,0 +1,36 @@
+"""The pauses between the streams of flagd, in virtual time.
+
+Source: ``flagd.md`` 3.3.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from aioflags.sources.flagd_stream import FlagdStreamOptions
+from aioflags.sources.flagd_sync import FlagdSync, FlagdSyncSource
+from aioflags.transport.flagd_messages import RpcFailed
+from aioflags.transport.grpc import FlagdChannel
+from aioflags.transport.grpc_settings import GrpcSettings, GrpcTarget
+from tests.sources.flagd_streams import CONTEXT, take
+from tests.support.scripted_flagd import ScriptedCalls, ScriptedFlagd
+
+
+async def pauses(streams: int, chance: float) -> list[float]:
+    """The pauses before each stream after the first, with an option of five seconds."""
+    flagd = ScriptedFlagd(scripts=[[RpcFailed("INTERNAL", "broken")]])
+    settings = GrpcSettings(target=GrpcTarget(name="x:1"))
+    channel = FlagdChannel(settings, CONTEXT.logger, prepare=lambda given: lambda: ScriptedCalls(flagd, given))
+    builder = FlagdSync(options=FlagdStreamOptions(channel=channel, pause=5.0))
+    await take(FlagdSyncSource(CONTEXT, builder, random=lambda: chance), streams)
+    return [later - earlier for earlier, later in zip(flagd.opened, flagd.opened[1:], strict=False)]
+
+
+@pytest.mark.holds("FL-28")
+async def test_each_stream_waits_for_the_flat_pause() -> None:
+    assert await pauses(4, chance=0.0) == pytest.approx([5.0] * 3)
+
+
+@pytest.mark.parametrize(("chance", "pause"), [(0.0, 5.0), (0.5, 4.75), (1.0, 4.5)])
+async def test_chance_shortens_a_pause_by_a_tenth_at_most(chance: float, pause: float) -> None:
+    assert await pauses(2, chance) == pytest.approx([pause])
