@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.change import ChangeSet
 
-__all__ = ["TABLE", "Condition", "Fact", "FactKind", "advance", "derive", "row_of"]
+__all__ = ["TABLE", "Condition", "Fact", "FactKind", "advance", "derive"]
 
 
 class FactKind(StrEnum):
@@ -238,13 +238,11 @@ _AFTER_THE_END: Final = _ALWAYS | {FactKind.CACHED, FactKind.START_LIMIT, FactKi
 """The facts that count when no source is left: a store may still be read."""
 
 
-def row_of(condition: Condition) -> Row:
-    """The row of :data:`TABLE` for a condition."""
-    return None if condition.is_closed else derive(condition)
-
-
 def advance(condition: Condition, row: Row, fact: Fact, *, has_data: bool) -> Condition | None:
-    """The condition after ``fact``; ``None`` if the fact is ignored. ``has_data``: whether there are data after it."""
+    """The condition after ``fact``; ``None`` if the fact is ignored.
+
+    ``row`` is the status of ``condition``, or ``None`` if it is closed. ``has_data``: whether there are data after the fact.
+    """
     kind = fact.kind
     if not TABLE[row][kind]:
         return None
