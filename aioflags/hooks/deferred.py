@@ -62,7 +62,8 @@ class DeferredHooks:
     # -- life cycle
 
     def open(self) -> None:
-        """Accepts callbacks, to run them on the running event loop."""
+        """Accepts callbacks, to run them on the running event loop. Those that an earlier close dropped do not run."""
+        self.after_fork()
         self._loop, self.is_open = asyncio.get_running_loop(), True
 
     def stop(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, Context, Hook
+from aioflags.hooks.deferred import DeferredHooks
 from aioflags.hooks.hook import TrackCall
 from tests.support.canaries import secretive
 
@@ -203,3 +204,26 @@ async def test_events_can_be_tracked_from_any_thread() -> None:
         await asyncio.to_thread(thread.join)
         assert hook.log == ["plain a"]
     assert waiting.log == ["plain a"]
+
+
+def test_a_client_that_starts_again_on_another_event_loop_runs_callbacks_there(caplog: pytest.LogCaptureFixture) -> None:
+    ran: list[int] = []
+    deferred = DeferredHooks(logging.getLogger("aioflags"))
+
+    async def life(number: int) -> None:
+        async def callback() -> None:
+            ran.append(number)
+
+        deferred.open()
+        task = asyncio.create_task(deferred.run())
+        await asyncio.sleep(0)
+        assert deferred.offer(callback)
+        deferred.stop()
+        await deferred.finish(1)
+        task.cancel()
+        await asyncio.wait({task})
+
+    for number in range(3):
+        asyncio.run(life(number))
+    assert ran == [0, 1, 2]
+    assert caplog.records == []
