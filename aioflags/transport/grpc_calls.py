@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
@@ -150,7 +151,7 @@ class FlagdCalls:
         try:
             # Twice a limit: if the threads of gRPC get no processor, its own limit is late.
             async with asyncio.timeout(_PROBE_TIMEOUT + _REPORTED_WITHIN):
-                await cast("Any", self._channel.unary_unary(_PROBE))(b"", timeout=_PROBE_TIMEOUT)
+                await _answered(cast("Any", self._channel.unary_unary(_PROBE))(b"", timeout=_PROBE_TIMEOUT))
         except TimeoutError:
             return None
         except grpc.aio.AioRpcError as error:
@@ -258,8 +259,8 @@ class FlagdCalls:
         try:
             with _failures():
                 async with asyncio.timeout(limit):
-                    data: bytes = await call(
-                        request.SerializeToString(), timeout=deadline, metadata=self._metadata, wait_for_ready=True
+                    data: bytes = await _answered(
+                        call(request.SerializeToString(), timeout=deadline, metadata=self._metadata, wait_for_ready=True)
                     )
                     return data
         except TimeoutError:
@@ -281,7 +282,7 @@ class FlagdCalls:
         try:
             while True:
                 with _failures():
-                    data = await call.read()
+                    data = await _answered(call.read())
                 if data is grpc.aio.EOF:
                     return
                 yield data
@@ -299,6 +300,18 @@ def _failures() -> Generator[None]:
         raise RpcFailed(error.code().name, error.details() or "") from error
     except (StrayCancellationError, grpc.aio.UsageError) as error:
         raise RpcFailed("CANCELLED", "the channel was closed") from error
+
+
+async def _answered(call: Awaitable[Any]) -> Any:
+    """What gRPC answers. A scope of anyio in which the task is cancelled meanwhile gets back the CancelledError that it raised.
+
+    gRPC replaces that error by one of its own, which the scope would not recognize: it would leave the whole task cancelled.
+    """
+    try:
+        return await call
+    except asyncio.CancelledError:
+        await anyio.lowlevel.checkpoint()
+        raise
 
 
 def _parsed(kind: type[M], data: bytes) -> M:

@@ -42,7 +42,7 @@ class Fail:
 
 Step: TypeAlias = Message | bytes | Fail | float | asyncio.Event | type[asyncio.Event]
 """A message, bytes that are sent as one, an end with a code, seconds of silence, or silence until an event is set."""
-Answer: TypeAlias = Message | Fail | Callable[[Any], "Message | Fail"]
+Answer: TypeAlias = Message | Fail | type[asyncio.Event] | Callable[[Any], "Message | Fail"]
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,9 @@ class _Handler(grpc.GenericRpcHandler):
             request = _request_class(method).FromString(data)
             self._note(method, request, context)
             answer = self._server.answers[method]
+            if isinstance(answer, type):
+                await asyncio.Event().wait()
+                return b""  # never: silence does not end
             answer = answer if isinstance(answer, (Message, Fail)) else answer(request)
             if isinstance(answer, Fail):
                 await context.abort(answer.code, answer.details)

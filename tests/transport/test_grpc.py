@@ -11,10 +11,11 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import grpc
 import grpc.aio
 import pytest
@@ -315,6 +316,27 @@ print("used 20 times")
 def test_grpc_reports_nothing_to_an_event_loop_that_has_ended() -> None:
     ran = subprocess.run([sys.executable, "-c", LOOPS], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert (ran.stdout.strip(), ran.stderr) == ("used 20 times", "")
+
+
+@pytest.mark.parametrize("name", ["call", "stream"])
+async def test_a_scope_of_anyio_that_expires_during_a_call_ends_the_call_alone(server: FlagdServer, name: str) -> None:
+    server.scripts, server.answers = {f"/{SYNC}/SyncFlags": [[SILENCE]]}, {f"/{SYNC}/GetMetadata": SILENCE}
+    made = channel(f"127.0.0.1:{await server.start()}", deadline=30)
+    async with made.opened() as calls:
+        assert await calls.connect(()) is None
+        for _ in range(20):
+            with anyio.move_on_after(0.01) as scope:
+                if name == "call":
+                    await calls.get_metadata()
+                else:
+                    async with aclosing(calls.sync_flags(provider_id=None, timeout=None)) as stream:
+                        await anext(stream)
+            assert scope.cancelled_caught
+        pending = asyncio.ensure_future(calls.get_metadata())
+        await asyncio.sleep(0.01)
+        pending.cancel()
+        await asyncio.wait({pending})
+        assert pending.cancelled()
 
 
 async def test_a_call_ends_when_its_channel_closes() -> None:
