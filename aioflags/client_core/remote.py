@@ -44,6 +44,10 @@ class RemoteEvaluation(Protocol):
         """Removes the answers of these flags from the cache; ``None``: all answers."""
         ...
 
+    def follow(self, *, is_followed: bool) -> None:
+        """Whether the server reports changes from now on. While it does not, new answers are not kept."""
+        ...
+
 
 class RemoteAnswers:
     """Answers questions with the answers of a server.

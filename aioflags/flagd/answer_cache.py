@@ -31,6 +31,8 @@ class AnswerCache:
         self._answers: OrderedDict[tuple[str, type], EvaluationDetail[Any]] = OrderedDict()
         self._lock = Lock()
         self._generation = 0
+        self.is_followed: bool = True
+        """Whether the server reports changes now. While it does not, nothing is put: nobody would say that it has changed."""
 
     @property
     def generation(self) -> int:
@@ -51,12 +53,15 @@ class AnswerCache:
         return answer if answer.value.__class__ in SCALARS else replace(answer, value=fresh(answer.value))
 
     def put(self, key: str, expected: type, answer: EvaluationDetail[Any], generation: int) -> None:
-        """Keep an answer whose reason is ``STATIC``, unless something changed since ``generation``: it may be older than that."""
+        """Keep an answer whose reason is ``STATIC``, if the server reports changes.
+
+        It is not kept if something changed since ``generation``: it may be older than that.
+        """
         # A server may call the reason STATIC and send no value: then the answer has the default of one caller.
         if answer.reason.kind is not ReasonKind.STATIC or answer.is_default or self._size == 0:
             return
         with self._lock:
-            if generation != self._generation:
+            if generation != self._generation or not self.is_followed:
                 return
             self._answers.pop((key, expected), None)
             self._answers[key, expected] = replace(answer, value=fresh(answer.value), reason=_CACHED)

@@ -88,7 +88,10 @@ def _invalidating(remote: RemoteEvaluation) -> Callable[[Sequence[Event], Change
     """Removes answers from the cache before observers learn that they may be outdated."""
 
     def on_step(events: Sequence[Event], change_set: ChangeSet | None) -> None:
-        if any(event.kind in {EventKind.READY, EventKind.ERROR} for event in events):
+        kinds = {event.kind for event in events}
+        if kinds & {EventKind.READY, EventKind.STALE, EventKind.ERROR}:
+            remote.follow(is_followed=EventKind.READY in kinds)
+        if kinds & {EventKind.READY, EventKind.ERROR}:
             remote.invalidate(None)
         elif change_set is not None:
             remote.invalidate([change.key for change in change_set.changes] if change_set.keys_known else None)

@@ -46,6 +46,9 @@ class OfrepEvaluation:
     def invalidate(self, keys: Collection[str] | None) -> None:
         """Does nothing: nothing is cached."""
 
+    def follow(self, *, is_followed: bool) -> None:
+        """Nothing is cached."""
+
     async def resolve(self, key: str, context: Context | None, default: Any, expected: type) -> EvaluationDetail[Any]:
         """The server's answer, or ``default`` with the reason why the server gave none."""
         snapshot = snapshot_of([await self._resolved(key, context)])

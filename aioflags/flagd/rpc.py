@@ -82,6 +82,10 @@ class RpcEvaluation:
         """Removes the answers of these flags from the cache; ``None``: all answers."""
         self._cache.invalidate(keys)
 
+    def follow(self, *, is_followed: bool) -> None:
+        """New answers are kept while the event stream reports changes."""
+        self._cache.is_followed = is_followed
+
     async def resolve(self, key: str, context: Context | None, default: Any, expected: type) -> EvaluationDetail[Any]:
         """The server's answer, or ``default`` with the reason why there is none."""
         generation = self._cache.generation

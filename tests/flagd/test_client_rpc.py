@@ -105,6 +105,20 @@ async def test_the_cache_serves_a_stale_client_and_is_empty_after_an_error(flagd
         assert [await asked(client, "a"), await asked(client, "a")] == [(True, "STATIC"), (True, "CACHED")]
 
 
+@pytest.mark.holds("FL-68")
+@pytest.mark.parametrize("status", [Status.STALE, Status.ERROR])
+async def test_answers_are_not_kept_while_no_stream_reports_changes(flagd: ScriptedFlagd, status: Status) -> None:
+    async with flagd.client("rpc", retry_backoff_max=60, retry_backoff=60) as client:
+        await asked(client, "b")
+        flagd.scripts = [[INTERNAL]]
+        flagd.send(INTERNAL)
+        await client.wait_until(status, 20)
+        assert [await asked(client, "a"), await asked(client, "a")] == [(True, "STATIC")] * 2
+        flagd.answers["a"] = value(False)
+        assert await asked(client, "a", True) == (False, "STATIC")
+        assert await asked(client, "b") == (True, "CACHED" if status is Status.STALE else "STATIC")
+
+
 @pytest.mark.holds("FL-65")
 @pytest.mark.parametrize("happens", [pytest.param(changed("a"), id="a change"), pytest.param(INTERNAL, id="an outage")])
 async def test_observers_of_a_change_do_not_find_the_old_answer(flagd: ScriptedFlagd, happens: Any) -> None:
