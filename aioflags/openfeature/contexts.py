@@ -13,35 +13,26 @@ Source: ``openfeature.md`` 6.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from aioflags.evaluation.openfeature.context_data import NotJsonError, context_data
-from aioflags.model.context import Context, invalid_context, unchecked_context
+from aioflags.evaluation.openfeature.context_data import TARGETING_KEY
+from aioflags.evaluation.openfeature.launchdarkly import IDENTITY, NO_KEY, context_with_kinds
+from aioflags.model.context import Context, unchecked_context
 from aioflags.model.context_json import NOT_CUSTOM
 from aioflags.model.nesting import SCALARS
-from aioflags.model.values import type_name
 
 if TYPE_CHECKING:
     from openfeature.evaluation_context import EvaluationContext
 
-__all__ = ["NO_KEY", "ConvertContext", "converter"]
+__all__ = ["ConvertContext", "converter"]
 
 ConvertContext: TypeAlias = "Callable[[EvaluationContext | None], Context]"
 
-_TARGETING_KEY: Final = "targetingKey"
-_PRIVATE: Final = "privateAttributes"
-_IDENTITY: Final = frozenset({"kind", "key", _TARGETING_KEY, _PRIVATE})
-"""Attributes that do not become custom attributes of a context with kinds."""
-_ARE_CUSTOM: Final = (_IDENTITY | NOT_CUSTOM).isdisjoint
-_MULTI: Final = "multi"
-
+_ARE_CUSTOM: Final = (IDENTITY | NOT_CUSTOM).isdisjoint
 _NO_CONTEXT: Final = object()
 _NEVER: Final = object()
 _AMBIGUOUS: Final = frozenset({0, 1})
 """Values that equal a boolean, which is another value. Booleans and small integers are the same objects everywhere."""
-
-NO_KEY: Final = invalid_context("no targeting key")
-"""The context of an evaluation without a targeting key."""
 
 
 def converter(*, has_kinds: bool) -> ConvertContext:
@@ -51,7 +42,7 @@ def converter(*, has_kinds: bool) -> ConvertContext:
     and attributes are equal, the client gets the same object again: that is faster, and evaluations of the same object are counted
     without a lock.
     """
-    convert = _with_kinds if has_kinds else _without_kinds
+    convert = context_with_kinds if has_kinds else _without_kinds
     remembered: _Remembered = _NO_CONTEXT, {}, (), NO_KEY
 
     def converted(given: EvaluationContext | None) -> Context:
@@ -99,55 +90,6 @@ def _ambiguous(attributes: Mapping[str, object]) -> tuple[tuple[str, object], ..
     )
 
 
-def _with_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
-    """The context for LaunchDarkly's flags; :data:`NO_KEY` without a targeting key.
-
-    The targeting key wins over the attribute ``targetingKey``, and this over the attribute ``key``. ``name``, ``anonymous`` and
-    ``privateAttributes`` set the properties of these names. Datetimes become texts in UTC.
-    """
-    return _of_any_kind(key or _key(attributes), {name: _json(value) for name, value in attributes.items()})
-
-
-def _json(value: Any) -> Any:
-    """The value with datetimes as texts. What is not JSON stays as it is: rules do not match it."""
-    if value.__class__ in SCALARS:
-        return value
-    try:
-        return context_data({"value": value}, None)["value"]
-    except NotJsonError:
-        return value
-
-
-def _of_any_kind(key: str | None, attributes: Mapping[str, object]) -> Context:
-    kind = attributes.get("kind")
-    if kind == _MULTI:
-        return _of_several_kinds(attributes)
-    if not key:
-        return NO_KEY
-    return Context(
-        key,
-        cast("str", "user" if kind is None else kind),
-        attributes={name: value for name, value in attributes.items() if name not in _IDENTITY},
-        private=cast("tuple[str, ...]", attributes.get(_PRIVATE) or ()),
-    )
-
-
-def _of_several_kinds(attributes: Mapping[str, object]) -> Context:
-    members: list[Context] = []
-    for kind, member in attributes.items():
-        if kind in _IDENTITY:
-            continue
-        if not isinstance(member, Mapping):
-            return invalid_context(f"multi-kind context: expected an object for {kind!r}, got {type_name(member)}")
-        properties = cast("Mapping[str, object]", member)
-        members.append(_of_any_kind(_key(properties), {**properties, "kind": kind}))
-    return Context.multi(*members)
-
-
-def _key(attributes: Mapping[str, Any]) -> str | None:
-    return attributes.get(_TARGETING_KEY) or attributes.get("key")
-
-
 def _without_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
     """The context for flagd's flags, with or without a targeting key."""
-    return unchecked_context(key or attributes.get(_TARGETING_KEY) or None, attributes)
+    return unchecked_context(key or attributes.get(TARGETING_KEY) or None, attributes)

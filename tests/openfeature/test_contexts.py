@@ -12,7 +12,8 @@ import pytest
 from openfeature.evaluation_context import EvaluationContext
 
 from aioflags import Context
-from aioflags.openfeature.contexts import NO_KEY, converter
+from aioflags.evaluation.openfeature.launchdarkly import NO_KEY
+from aioflags.openfeature.contexts import converter
 
 
 def context_with_kinds(given: EvaluationContext | None) -> Context:

@@ -12,11 +12,12 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
-from aioflags import Client, Config
+from aioflags import Client, Config, Context
+from aioflags.evaluation.openfeature.launchdarkly import error_of, reason_of
 from aioflags.hooks import Hook
-from aioflags.model.detail import ErrorKind, ReasonKind
+from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
+from aioflags.model.detail import Reason as ReasonOfTheClient
 from aioflags.openfeature import AioFlagsProvider
-from aioflags.openfeature.resolution import ERRORS, REASONS
 from aioflags.testing import overrides
 from tests.openfeature.scripted_clients import ScriptedClient
 
@@ -240,9 +241,9 @@ async def test_a_client_without_data_is_not_ready() -> None:
 
 
 def test_every_word_of_the_client_has_one_of_openfeature() -> None:
-    openfeature = {reason.value for reason in Reason}
-    assert {kind.value for kind in ReasonKind if REASONS[kind].value not in openfeature} == set()
-    assert {kind.value for kind in ErrorKind} - {str(kind) for kind in ERRORS} == set()
+    details = [EvaluationDetail(None, None, ReasonOfTheClient(kind=kind)) for kind in ReasonKind]
+    assert {reason_of(detail, None) for detail in details} <= {reason.value for reason in Reason}
+    assert {error_of(kind, Context("a")) for kind in ErrorKind} <= {code.value for code in ErrorCode}
 
 
 async def test_a_wrong_argument_does_not_raise(provider: AioFlagsProvider, caplog: pytest.LogCaptureFixture) -> None:

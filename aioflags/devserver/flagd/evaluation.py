@@ -1,7 +1,7 @@
 """Evaluates the served flags for the clients of flagd's evaluation services and of OFREP.
 
-Flags in flagd's format follow flagd's rules. Flags in LaunchDarkly's format follow LaunchDarkly's: ``targetingKey`` is the key of
-the context, ``kind`` its kind, and the variant is the index of the variation.
+Flags in flagd's format follow flagd's rules. Flags in LaunchDarkly's format follow LaunchDarkly's, with the contexts
+and words of ``evaluation/openfeature/launchdarkly.py``; the variant is the index of the variation.
 
 Source: ``flagd.md`` 5 and 9.
 """
@@ -18,26 +18,13 @@ from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.jsonlogic.coercion import Kind, is_object, kind_of
-from aioflags.evaluation.openfeature.context_data import NotJsonError, context_data
+from aioflags.evaluation.openfeature.context_data import TARGETING_KEY, NotJsonError, context_data
+from aioflags.evaluation.openfeature.launchdarkly import NO_KEY, context_with_kinds, error_of, reason_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind, ReasonKind
 
 __all__ = ["Resolution", "ServedEvaluator"]
 
-_TARGETING_KEY: Final = "targetingKey"
-_REASONS: Final[Mapping[str, str]] = {
-    ReasonKind.OFF: "DISABLED",
-    ReasonKind.FALLTHROUGH: "DEFAULT",
-    ReasonKind.PREREQUISITE_FAILED: "DEFAULT",
-    ReasonKind.TARGET_MATCH: "TARGETING_MATCH",
-    ReasonKind.RULE_MATCH: "TARGETING_MATCH",
-}
-_ERRORS: Final = {
-    ErrorKind.FLAG_NOT_FOUND: "FLAG_NOT_FOUND",
-    ErrorKind.MALFORMED_FLAG: "PARSE_ERROR",
-    ErrorKind.USER_NOT_SPECIFIED: "INVALID_CONTEXT",
-}
 _ABSENT: Final = object()
 _SINGLE_TYPES: Final = frozenset({Kind.BOOLEAN, Kind.NUMBER, Kind.TEXT, Kind.OBJECT})
 """The types of default variants whose flags flagd evaluates as this type if it evaluates all flags at once."""
@@ -78,14 +65,14 @@ class ServedEvaluator:
     def resolve(self, key: str, context: Mapping[str, Any], selector: str | None = None) -> Resolution:
         """Evaluate one flag. Raises :class:`ConfigError` for an invalid selector."""
         if self._state.flagd is None:
-            return self._resolve_launchdarkly(key, _launchdarkly_context(context))
+            return self._resolve_launchdarkly(key, context_with_kinds(None, context))
         return self._resolve_flagd(key, self._view(selector), context)
 
     def resolve_all(self, context: Mapping[str, Any], selector: str | None = None) -> dict[str, Resolution]:
         """Evaluate all selected flags, each with its ``kind``. Raises :class:`ConfigError` for an invalid selector."""
         if self._state.flagd is None:
-            single = _launchdarkly_context(context)
-            resolutions = {key: self._resolve_launchdarkly(key, single) for key in self._state.document()["flags"]}
+            subject = context_with_kinds(None, context)
+            resolutions = {key: self._resolve_launchdarkly(key, subject) for key in self._state.document()["flags"]}
             return {key: replace(resolution, kind=_launchdarkly_kind(resolution)) for key, resolution in resolutions.items()}
         view = self._view(selector)
         return {key: _typed(self._resolve_flagd(key, view, context), flag) for key, flag in view.flags.items()}
@@ -111,16 +98,16 @@ class ServedEvaluator:
 
     # -- LaunchDarkly's format
 
-    def _resolve_launchdarkly(self, key: str, context: Context | None) -> Resolution:
-        if context is None:
-            return _failure("TARGETING_KEY_MISSING", f'the context has no "{_TARGETING_KEY}", which LaunchDarkly\'s rules need')
-        detail = self._served.current().evaluate(key, context, _ABSENT, wanted=object).detail
-        reason = detail.reason
-        if reason.error_kind is not None:
-            problem = context.error or f"{key}: {reason.error_kind.value}"
-            return _failure(_ERRORS.get(reason.error_kind, "GENERAL"), problem)
+    def _resolve_launchdarkly(self, key: str, context: Context) -> Resolution:
+        if context is NO_KEY:
+            return _failure("TARGETING_KEY_MISSING", f'the context has no "{TARGETING_KEY}", which LaunchDarkly\'s rules need')
+        snapshot = self._served.current()
+        detail = snapshot.evaluate(key, context, _ABSENT, wanted=object).detail
+        error = detail.reason.error_kind
+        if error is not None:
+            return _failure(error_of(error, context).value, context.error or f"{key}: {error.value}")
         return Resolution(
-            reason="SPLIT" if reason.in_experiment else _REASONS.get(reason.kind, "UNKNOWN"),
+            reason=reason_of(detail, snapshot.flags.get(key)),
             value=None if detail.value is _ABSENT else detail.value,
             has_value=detail.value is not _ABSENT,
             variant=None if detail.variation_index is None else str(detail.variation_index),
@@ -182,21 +169,11 @@ def _default_kind(flag: Any) -> Kind | None:
 
 def _flagd_context(context: Mapping[str, Any], snapshot: Snapshot) -> Context:
     """The context for flagd's rules. Raises :class:`NotJsonError` if it nests too deeply."""
-    attributes = {name: value for name, value in context.items() if name != _TARGETING_KEY}
+    attributes = {name: value for name, value in context.items() if name != TARGETING_KEY}
     subject = Context.keyless()
     # The attributes bypass the context, which would drop those that LaunchDarkly's contexts cannot have, for example `kind`.
-    subject.keep(snapshot.static_context, context_data(attributes, context.get(_TARGETING_KEY), snapshot.static_context))
+    subject.keep(snapshot.static_context, context_data(attributes, context.get(TARGETING_KEY), snapshot.static_context))
     return subject
-
-
-def _launchdarkly_context(context: Mapping[str, Any]) -> Context | None:
-    """The context for LaunchDarkly's rules; ``None`` without a key."""
-    key = context.get(_TARGETING_KEY)
-    if not isinstance(key, str) or not key:
-        return None
-    attributes = {name: value for name, value in context.items() if name not in {_TARGETING_KEY, "kind", "key"}}
-    kind = context.get("kind")
-    return Context(key, kind if isinstance(kind, str) else "user", attributes=attributes)
 
 
 def _failure(error: str, message: str, metadata: Mapping[str, Any] | None = None) -> Resolution:

@@ -14,8 +14,9 @@ from aioflags.model.context import Context
 from aioflags.model.nesting import SCALARS, is_too_deep
 from aioflags.model.values import plain_text, utc_text
 
-__all__ = ["NotJsonError", "context_data", "data_of"]
+__all__ = ["TARGETING_KEY", "NotJsonError", "context_data", "data_of", "json_value"]
 
+TARGETING_KEY: Final = "targetingKey"
 _NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 
 
@@ -64,14 +65,15 @@ def context_data(
     for name, value in data.items():
         if value.__class__ not in SCALARS:
             try:
-                data[name] = _attribute(value)
+                data[name] = json_value(value)
             except ValueError as error:
                 raise NotJsonError(f"the attribute {plain_text(str(name))!r:.100} {error}") from None
-    data["targetingKey"] = targeting_key
+    data[TARGETING_KEY] = targeting_key
     return data
 
 
-def _attribute(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """One attribute as JSON: datetimes as texts in UTC. Raises ``ValueError`` if it is not JSON, or nests too deeply."""
     if is_too_deep(value):
         raise NotJsonError("is nested too deeply")
     return _json(value)

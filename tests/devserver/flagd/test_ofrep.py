@@ -49,9 +49,16 @@ LAUNCHDARKLY = {
             "fallthrough": {"variation": 0},
             "rules": [{"variation": 1, "clauses": [{"contextKind": "device", "attribute": "os", "op": "in", "values": ["x"]}]}],
         },
+        "rollout": {
+            "on": True,
+            "variations": [1, 2],
+            "fallthrough": {"rollout": {"variations": [{"variation": 1, "weight": 100000}]}},
+        },
         "broken": {"on": True, "variations": [], "fallthrough": {"variation": 5}},
     }
 }
+SPLIT = {"value": 2, "variant": "1", "reason": "SPLIT"}
+DEVICE = {"value": 2, "variant": "1", "reason": "TARGETING_MATCH"}
 SET: dict[str, Any] = {"flagSetId": "web"}
 ROOT = "/ofrep/v1/evaluate/flags"
 
@@ -63,7 +70,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncGenerator[httpx.AsyncCl
         yield client
 
 
-async def evaluate(client: httpx.AsyncClient, key: str, **context: object) -> tuple[int, Any]:
+async def evaluate(client: httpx.AsyncClient, key: str, /, **context: object) -> tuple[int, Any]:
     answer = await client.post(f"{ROOT}/{key}", json={"context": context})
     return answer.status_code, answer.json()
 
@@ -118,9 +125,12 @@ async def test_a_flag_of_flagd_is_evaluated(client: httpx.AsyncClient, key: str,
         pytest.param(
             "device",
             {"kind": "device", "os": "x"},
-            {"value": 2, "variant": "1", "reason": "TARGETING_MATCH"},
+            DEVICE,
             id="a rule for another kind of context",
         ),
+        pytest.param("device", {"kind": "multi", "user": {"key": "a"}, "device": {"key": "b", "os": "x"}}, DEVICE, id="kinds"),
+        pytest.param("rollout", {}, SPLIT, id="a rollout"),
+        pytest.param("rollout", {"targetingKey": "", "key": "a"}, SPLIT, id="the key in the attribute key"),
     ],
 )
 async def test_a_flag_of_launchdarkly_is_evaluated(client: httpx.AsyncClient, key: str, context: Any, result: Any) -> None:
@@ -151,6 +161,21 @@ async def test_an_evaluation_fails(client: httpx.AsyncClient, key: str, status: 
 async def test_rules_of_launchdarkly_need_a_targeting_key(client: httpx.AsyncClient) -> None:
     status, answer = await evaluate(client, "targeted")
     assert (status, answer["errorCode"]) == (400, "TARGETING_KEY_MISSING")
+
+
+@pytest.mark.parametrize("client", [LAUNCHDARKLY], indirect=True)
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        pytest.param({"targetingKey": 5}, "key: expected a string, got int", id="a key that is not text"),
+        pytest.param({"targetingKey": "a", "kind": 5}, "kind: expected a string, got int", id="a kind that is not text"),
+        pytest.param({"targetingKey": "a", "privateAttributes": 5}, "private: expected a list of strings, got int", id="private"),
+        pytest.param({"kind": "multi", "user": {}}, "no targeting key", id="one of several kinds without a key"),
+    ],
+)
+async def test_rules_of_launchdarkly_need_a_valid_context(client: httpx.AsyncClient, context: Any, message: str) -> None:
+    status, answer = await evaluate(client, "targeted", **context)
+    assert (status, answer["errorCode"], answer["errorDetails"]) == (400, "INVALID_CONTEXT", message)
 
 
 @pytest.mark.parametrize(
