@@ -33,7 +33,7 @@ from aioflags.model.status import Status
 from aioflags.openfeature.contexts import converter
 from aioflags.openfeature.forwarding import EventForwarder
 from aioflags.openfeature.readiness import ReadinessWait, close_client, result_in_time, running_loop
-from aioflags.openfeature.resolution import Answered, answered, failed, refused
+from aioflags.openfeature.resolution import Answered, answered, error_result, failed
 from aioflags.openfeature.sdk import has_lifecycle_marker, status_reader
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import logger
@@ -230,7 +230,7 @@ class AioFlagsProvider:
         try:
             context = self._context(given)
             if not self._is_initialized:
-                return refused(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
+                return error_result(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
             if self._is_remote:
                 detail = self._evaluate_remotely(key, context, default, expected)
             else:
@@ -250,7 +250,7 @@ class AioFlagsProvider:
         try:
             context = self._context(given)
             if not self._is_initialized:
-                return refused(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
+                return error_result(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
             evaluator = self._evaluator
             if evaluator is not None and not evaluator.may_wait:
                 # The same result as below, without a coroutine.
@@ -289,7 +289,7 @@ class AioFlagsProvider:
         value: Any = detail.value
         is_structure = value.__class__ is dict or value.__class__ is list
         if expected is self._structure and not is_structure and not detail.is_default:
-            return refused(key, default, ErrorCode.TYPE_MISMATCH)
+            return error_result(key, default, ErrorCode.TYPE_MISMATCH)
         if expected is float and value.__class__ is int:
             value = float(value)  # the caller's default, which OpenFeature would refuse
         known = answered(detail, self._holder.snapshot.flags.get(key), set_id)
@@ -302,7 +302,7 @@ class AioFlagsProvider:
     def _fault(self, key: str, default: Any, error: Exception) -> FlagResolutionDetails[Any]:
         """The result of a call with wrong arguments, or of a bug."""
         logger.exception("OpenFeature: the evaluation of a flag failed")
-        return refused(key, default, ErrorCode.GENERAL, f"{type(error).__name__}: {error}")
+        return error_result(key, default, ErrorCode.GENERAL, f"{type(error).__name__}: {error}")
 
     # -- tracking
 

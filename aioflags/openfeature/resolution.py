@@ -17,7 +17,7 @@ from aioflags.model.detail import ErrorKind, EvaluationDetail
 from aioflags.model.flag import FlagDefinition
 from aioflags.runtime.logs import printable
 
-__all__ = ["Answered", "answered", "failed", "refused"]
+__all__ = ["Answered", "answered", "error_result", "failed"]
 
 _REASONS: Final[Mapping[str, Reason]] = {reason.value: reason for reason in Reason}
 
@@ -74,10 +74,10 @@ def failed(
         code = ErrorCode.PROVIDER_FATAL
     elif kind is ErrorKind.USER_NOT_SPECIFIED and code is ErrorCode.INVALID_CONTEXT:
         message = context.error
-    return refused(key, default, code, message, {**_metadata_of_set(set_id), **detail.metadata})
+    return error_result(key, default, code, message, {**_metadata_of_set(set_id), **detail.metadata})
 
 
-def refused(
+def error_result(
     key: str,
     default: Any,
     code: ErrorCode,
