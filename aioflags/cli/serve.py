@@ -62,10 +62,10 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
     its address is printed, with its token. Once addresses are printed, all of them serve. Ctrl-C and SIGTERM end the server
     with exit status 0.
     """
-    flag_file = FlagFile(file)
+    flag_file, options = FlagFile(file), FlagdOptions(**flagd)
     with file_mistakes(file):
         text = flag_file.text()
-        state = ServerState(flag_file.objects(text))
+        state = ServerState(flag_file.objects(text), fractional_version=options.flagd_fractional)
     scenario = Scenario(steps=())
     if script is not None:
         with file_mistakes(script):
@@ -77,7 +77,7 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     show = partial(_print, err=as_json)
     try:
-        run = partial(_serve, address=(host, port), flagd=FlagdOptions(**flagd), show=show, as_json=as_json)
+        run = partial(_serve, address=(host, port), flagd=options, show=show, as_json=as_json)
         anyio.run(run, flag_file, text, state, scenario)
         show("stopped")
     except KeyboardInterrupt:

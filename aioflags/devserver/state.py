@@ -22,6 +22,7 @@ from aioflags.devserver.events.received import ReceivedEvents
 from aioflags.devserver.faults.faults import Fault, FaultKind, Faults, InjectedFault
 from aioflags.devserver.protocol.endpoints import FLAGD_ENDPOINTS, LAUNCHDARKLY_ENDPOINTS, Endpoint
 from aioflags.errors import ConfigError
+from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.model.change import ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.result import FallbackDirective
@@ -43,9 +44,16 @@ class ServerState:
     requests, ``events`` the analytics events that they sent, ``faults`` the faults that are injected into their responses.
 
     ``flagd``: the flags, if they are in flagd's format; otherwise ``None``. The format of a server does not change.
+
+    Args:
+        content: the flags; without them, the server has LaunchDarkly's format and no flags.
+        fractional_version: how ``fractional`` hashes in evaluations by this server, 2 or 3. flagd 0.16 has 2.
+
+    Raises:
+        ValueError: ``fractional_version`` is another number.
     """
 
-    def __init__(self, content: Content | None = None) -> None:
+    def __init__(self, content: Content | None = None, *, fractional_version: int = LATEST_VERSION) -> None:
         self.environment_id: str = uuid.uuid4().hex
         self.requests: Counter[Endpoint] = Counter()
         self.open_streams: Counter[Endpoint] = Counter()
@@ -58,16 +66,23 @@ class ServerState:
         self._history = ObjectHistory()
         self._written: dict[ObjectName, Mapping[str, Any]] = {}
         self._overrides: dict[tuple[str, str, str], Override] = {}
-        self.flagd: FlagdFlags | None = FlagdFlags() if isinstance(content, FlagdDocument) else None
+        flagd = FlagdFlags(fractional_version=fractional_version)
+        self.flagd: FlagdFlags | None = flagd if isinstance(content, FlagdDocument) else None
         self.replace({} if content is None else content)
 
     @classmethod
-    def of(cls, document: bytes | str | Mapping[str, object], *, name: str | None = None) -> ServerState:
+    def of(
+        cls,
+        document: bytes | str | Mapping[str, object],
+        *,
+        name: str | None = None,
+        fractional_version: int = LATEST_VERSION,
+    ) -> ServerState:
         """A server of that flag document, in LaunchDarkly's or flagd's format. ``name``: the file name for error messages.
 
         Raises :class:`DocumentError`.
         """
-        return cls(read_content(document, name=name))
+        return cls(read_content(document, name=name), fractional_version=fractional_version)
 
     # -- what clients get
 

@@ -252,6 +252,18 @@ def test_flagds_static_context_is_an_option(tmp_path: Path) -> None:
         assert ofrep(server.url) is False
 
 
+def test_the_version_of_fractional_is_an_option(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    rule = '"targeting": {"fractional": [["on", 1], ["off", 1]]}, "defaultVariant"'
+    path.write_text(FLAGD.replace('"defaultVariant"', rule))
+    with Server(str(path), "--port", "0", *FREE, "--flagd-fractional", "2") as server:
+        server.line_after("flagd: rpc")
+        assert ofrep(server.url) is True
+    with Server(str(path), "--port", "0", *FREE) as server:
+        server.line_after("flagd: rpc")
+        assert ofrep(server.url) is False
+
+
 @pytest.mark.parametrize(
     ("written", "message"),
     [

@@ -16,7 +16,9 @@ import msgspec
 from aioflags.devserver.data.flagd_document import FlagdDocument, wire_flags
 from aioflags.devserver.data.objects import not_found_message
 from aioflags.errors import ConfigError
+from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flagd.dialect import flagd_dialect
+from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.evaluation.jsonlogic.coercion import is_object
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ObjectKind
@@ -84,6 +86,7 @@ class FlagdView:
     flags: Mapping[str, Any]
     metadata: Mapping[str, Any]
     static_context: Mapping[str, Any]
+    dialect: Dialect
 
     @cached_property
     def snapshot(self) -> Snapshot:
@@ -91,7 +94,7 @@ class FlagdView:
         change_set = run_at_once(
             read_flag_set({"flags": self.flags, "metadata": self.metadata}, static_context=self.static_context)
         )
-        return Snapshot.empty(dialect=flagd_dialect(), log=_SILENT).apply(change_set)
+        return Snapshot.empty(dialect=self.dialect, log=_SILENT).apply(change_set)
 
     @cached_property
     def text(self) -> str:
@@ -113,13 +116,16 @@ class FlagdFlags:
     """The documents in flagd's format that a server serves. ``version`` counts the changes.
 
     ``static_context``: attributes that replace those of every context; sync clients get them, too.
+
+    ``fractional_version``: how ``fractional`` hashes, 2 or 3. Raises ``ValueError`` for another number.
     """
 
-    def __init__(self, documents: Sequence[FlagdDocument] = ()) -> None:
+    def __init__(self, documents: Sequence[FlagdDocument] = (), *, fractional_version: int = LATEST_VERSION) -> None:
         self.version: int = 1
         self.static_context: Mapping[str, Any] = {}
         self._documents: dict[str, FlagdDocument] = {document.source: document for document in documents}
         self._views: dict[FlagdSelector, FlagdView] = {}
+        self._dialect = flagd_dialect(fractional_version)
 
     @property
     def documents(self) -> Sequence[FlagdDocument]:
@@ -140,7 +146,7 @@ class FlagdFlags:
                 selected |= {key: flag for key, flag in wire_flags(document).items() if selector.selects(flag)}
             if len(self._views) >= _MAX_VIEWS:
                 self._views.clear()
-            view = self._views[selector] = FlagdView(selected, selector.metadata, self.static_context)
+            view = self._views[selector] = FlagdView(selected, selector.metadata, self.static_context, self._dialect)
         return view
 
     def document_text(self) -> str:
