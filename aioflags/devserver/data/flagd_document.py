@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from aioflags.evaluation.flagd.evaluators import resolved
 from aioflags.evaluation.jsonlogic.coercion import is_array, is_object
 from aioflags.model.nesting import check_depth
 from aioflags.model.values import type_name
@@ -117,27 +118,13 @@ def constant_flagd_flag(value: object) -> dict[str, Any]:
 def _wire_flag(flag: Any, document: FlagdDocument) -> Any:
     if not is_object(flag):
         return flag
-    written = flag
-    served: dict[str, Any] = {"defaultVariant": "", **{name: value for name, value in written.items() if value is not None}}
-    if written.get("targeting"):
-        served["targeting"] = _with_evaluators(written["targeting"], document.evaluators)
+    served: dict[str, Any] = {"defaultVariant": "", **{name: value for name, value in flag.items() if value is not None}}
+    if flag.get("targeting"):
+        served["targeting"] = resolved(flag["targeting"], document.evaluators)
     metadata = served.get(_METADATA, {})
     if is_object(metadata) and (merged := {**document.metadata, **metadata}):
         served[_METADATA] = merged
     return _with_whole_numbers({**served, "source": document.source})
-
-
-def _with_evaluators(rule: Any, evaluators: Mapping[str, Any]) -> Any:
-    """The rule with its references replaced. A reference inside an evaluator stays, as flagd's clients do not resolve it."""
-    if is_array(rule):
-        return [_with_evaluators(part, evaluators) for part in rule]
-    if not is_object(rule):
-        return rule
-    parts = rule
-    name = parts.get("$ref")
-    if len(parts) == 1 and isinstance(name, str) and name in evaluators:
-        return evaluators[name]
-    return {key: _with_evaluators(part, evaluators) for key, part in parts.items()}
 
 
 def _with_whole_numbers(value: Any) -> Any:
