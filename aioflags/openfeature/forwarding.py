@@ -22,7 +22,7 @@ from aioflags.client_core.event_queue import joined
 from aioflags.client_core.parts import loop_of
 from aioflags.model.status import Status, StatusReport
 from aioflags.model.status_event import Event, EventKind
-from aioflags.openfeature.readiness import running_loop
+from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.logs import logger
 
 if TYPE_CHECKING:
@@ -98,28 +98,21 @@ class EventForwarder:
 
     def release(self, written: Status) -> None:
         """``initialize`` is about to end, and the SDK then writes the status ``written``. From any thread."""
+        if self._reports_lifecycle:
+            _run_on(loop_of(self._client), self._correct)
+            return
         # Before the loop is read: a client that starts meanwhile sets its loop before its first event.
-        if not self._reports_lifecycle:
-            self._assumed = written
+        self._assumed = written
         loop = loop_of(self._client)
-        if loop is None or loop.is_closed():
-            if self._reports_lifecycle:
-                self._correct()
-            # Otherwise the first event of the start settles.
-        elif self._reports_lifecycle:
-            _run_on(loop, self._correct)
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(self._settle_later)
+        if loop is None:
+            return  # the first event of the start settles
+        with contextlib.suppress(RuntimeError):  # the loop is closed: as above
+            loop.call_soon_threadsafe(self._settle_later)
 
     def stop(self) -> None:
-        """Forwards nothing from now on. From any thread."""
+        """Forwards nothing from now on. From any thread. Timers end within a second, and then emit nothing."""
         self._is_stopped = True
         self._subscription.cancel()
-        loop = loop_of(self._client)
-        if self._timers and loop is not None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._cancel_timers)
 
     # -- on the client's event loop
 
@@ -214,9 +207,9 @@ def _code(report: StatusReport, code: str | None) -> ErrorCode:
     return ErrorCode.GENERAL if code is None else ErrorCode(code)
 
 
-def _run_on(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
-    """Runs ``function`` on ``loop`` and waits for its end, unless the loop does not run."""
-    if loop is running_loop():
+def _run_on(loop: asyncio.AbstractEventLoop | None, function: Callable[[], None]) -> None:
+    """Runs ``function`` on ``loop`` and waits for its end. Without a loop that is open, it runs in this thread."""
+    if loop is None or loop.is_closed() or loop is running_loop():
         function()
         return
     done = threading.Event()

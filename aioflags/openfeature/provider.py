@@ -32,10 +32,11 @@ from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
 from aioflags.openfeature.contexts import converter
 from aioflags.openfeature.forwarding import EventForwarder
-from aioflags.openfeature.readiness import ReadinessWait, close_client, result_in_time, running_loop
+from aioflags.openfeature.readiness import ReadinessWait, close_client, result_in_time
 from aioflags.openfeature.resolution import Answered, answered, error_result, failed
 from aioflags.openfeature.sdk import has_lifecycle_marker, status_reader
 from aioflags.runtime.cancellation import contain_cancellation
+from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import require, time_limit
 
@@ -235,7 +236,8 @@ class AioFlagsProvider:
                 detail = self._evaluate_remotely(key, context, default, expected)
             else:
                 detail = self._evaluate(key, context, default, expect=expected)
-            # Most results are answers that evaluations share, and that were seen before.
+            # Most results are answers that evaluations share, and that were seen before. A method for this and the same lines below
+            # would take 4% of the time of an evaluation.
             known = self._answers.get(id(detail))
             if known is not None and known[0] is detail and expected is not self._structure:
                 return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())

@@ -16,12 +16,13 @@ from openfeature.exception import ProviderFatalError, ProviderNotReadyError
 from aioflags.client_core.parts import internals_of, loop_of
 from aioflags.model.source_state import SourceState
 from aioflags.model.status import Status, StatusReport
+from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.logs import logger
 
 if TYPE_CHECKING:
     from aioflags.client_core.base_client import BaseClient
 
-__all__ = ["ReadinessWait", "close_client", "running_loop"]
+__all__ = ["ReadinessWait", "close_client", "result_in_time"]
 
 _USABLE: Final = frozenset({Status.READY, Status.STALE})
 _CLOSE_LIMIT: Final = 5.0
@@ -137,14 +138,6 @@ async def _close(client: BaseClient) -> None:
         await client.aclose()
     except Exception:  # noqa: BLE001 - OpenFeature would only report it as a failed provider
         logger.exception("OpenFeature: the client could not be closed")
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that runs in this thread."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _is_decided(report: StatusReport) -> bool:
