@@ -105,7 +105,7 @@ def _ofrep(config: FlagdConfig) -> Mode:
         base_url=config.ofrep_base_url, headers=config.ofrep_headers, timeout=config.ofrep_timeout, selector=config.selector
     )
     if config.ofrep_context is not None:
-        from aioflags.evaluation.resolved import RESOLVED
+        from aioflags.evaluation.openfeature.resolved import RESOLVED
         from aioflags.sources.ofrep import OfrepBulk
 
         bulk = OfrepBulk(endpoint=endpoint, context=config.ofrep_context, poll_interval=config.ofrep_poll_interval)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aioflags.evaluation.openfeature.context_data import data_of
-from aioflags.evaluation.resolved import RESOLVED
+from aioflags.evaluation.openfeature.resolved import RESOLVED
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context

@@ -12,7 +12,7 @@ from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag
 from aioflags.evaluation.jsonlogic.coercion import Kind, kind_of, to_text
 from aioflags.evaluation.jsonlogic.work import RuleError
-from aioflags.evaluation.named_answers import default_answer, error_answer, reason_of, variant_answer
+from aioflags.evaluation.openfeature.answers import default_answer, error_answer, reason_of, variant_answer
 from aioflags.evaluation.openfeature.context_data import NotJsonError, data_of
 from aioflags.evaluation.scope import Evaluate, Scope
 from aioflags.model.detail import ErrorKind, Reason, ReasonKind

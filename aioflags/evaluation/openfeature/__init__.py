@@ -1,1 +1,1 @@
-"""What all services that speak OpenFeature have in common: their errors, the types of values, and the data of a context."""
+"""OpenFeature's answers, errors and types of values, and the data of a context, for all services that speak OpenFeature."""

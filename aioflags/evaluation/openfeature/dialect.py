@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.dialect import Dialect, ErrorKinds
-from aioflags.evaluation.named_answers import error_answer
+from aioflags.evaluation.openfeature.answers import error_answer
 from aioflags.evaluation.openfeature.value_types import fit, mismatch
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind

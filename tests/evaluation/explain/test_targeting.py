@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.explain.flags import explain
-from aioflags.evaluation.resolved import RESOLVED
+from aioflags.evaluation.openfeature.resolved import RESOLVED
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context

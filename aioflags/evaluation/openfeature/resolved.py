@@ -11,7 +11,7 @@ from typing import Any, Final
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
 from aioflags.evaluation.dialect import Comparison, Dialect
-from aioflags.evaluation.named_answers import default_answer, error_answer, reason_of, variant_answer
+from aioflags.evaluation.openfeature.answers import default_answer, error_answer, reason_of, variant_answer
 from aioflags.evaluation.openfeature.dialect import OpenFeatureDialect
 from aioflags.model.explanation import ExplanationStep, StepKind
 from aioflags.model.resolved import ResolvedFlag

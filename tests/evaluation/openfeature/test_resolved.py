@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.resolved import RESOLVED
+from aioflags.evaluation.openfeature.resolved import RESOLVED
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
