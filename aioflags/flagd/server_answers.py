@@ -14,7 +14,7 @@ from aioflags.evaluation.openfeature.resolved import RESOLVED
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind, ReasonKind
+from aioflags.model.detail import ErrorKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.resolved import ResolvedFlag
 from aioflags.runtime.logs import Once
@@ -40,9 +40,7 @@ def attributes_of(context: Context | None) -> Mapping[str, Any]:
 
 def failed_flag(key: str, failure: FailedEvaluation, metadata: FlagMetadata = NO_METADATA) -> ResolvedFlag:
     """A flag that the server did not evaluate."""
-    return ResolvedFlag(
-        key=key, has_value=False, reason=ReasonKind.ERROR, metadata=metadata, error=failure.kind, error_message=failure.message
-    )
+    return ResolvedFlag.failed(key, failure.kind, failure.message, metadata)
 
 
 def snapshot_of(flags: Iterable[ResolvedFlag], metadata: FlagMetadata = NO_METADATA) -> Snapshot:

@@ -62,3 +62,8 @@ class ResolvedFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False
     error_message: str | None = None
     version: int = 0
     deleted: bool = False
+
+    @classmethod
+    def failed(cls, key: str, error: ErrorKind, message: str | None, metadata: FlagMetadata = NO_METADATA) -> ResolvedFlag:
+        """A flag that the server did not evaluate."""
+        return cls(key=key, has_value=False, reason=ReasonKind.ERROR, metadata=metadata, error=error, error_message=message)

@@ -102,7 +102,7 @@ def request_body(context: Mapping[str, Any]) -> bytes:
 def read_flag(key: str, status: int, body: bytes) -> ResolvedFlag:
     """The result of the evaluation of one flag."""
     if status == 200:
-        return _read_entry(key, body)
+        return _read_success(key, body)
     entry = _decode(body)
     details = _Entry() if isinstance(entry, str) else entry
     if status == 400:
@@ -112,14 +112,7 @@ def read_flag(key: str, status: int, body: bytes) -> ResolvedFlag:
     else:
         error = ErrorKind.GENERAL
     message = _text(details.errorDetails) or status_text(status)
-    return ResolvedFlag(
-        key=key,
-        has_value=False,
-        reason=ReasonKind.ERROR,
-        metadata=read_metadata(details.metadata),
-        error=error,
-        error_message=message,
-    )
+    return ResolvedFlag.failed(key, error, message, read_metadata(details.metadata))
 
 
 def read_entry(body: bytes | msgspec.Raw, inherited: FlagMetadata = NO_METADATA) -> ResolvedFlag | None:
@@ -127,7 +120,7 @@ def read_entry(body: bytes | msgspec.Raw, inherited: FlagMetadata = NO_METADATA)
     entry = _decode(body)
     if isinstance(entry, str) or not isinstance(entry.key, str) or not entry.key:
         return None
-    return _resolved(entry.key, entry, inherited)
+    return _flag_of(entry.key, entry, inherited)
 
 
 def read_metadata(value: object, inherited: FlagMetadata = NO_METADATA) -> FlagMetadata:
@@ -147,30 +140,22 @@ def status_text(status: int) -> str:
     return f"the service answered {status}{phrase}{hint}"
 
 
-def _read_entry(key: str, body: bytes) -> ResolvedFlag:
+def _read_success(key: str, body: bytes) -> ResolvedFlag:
+    """The flag in a response with the status 200."""
     entry = _decode(body)
     if isinstance(entry, str):
-        return ResolvedFlag(key=key, has_value=False, reason=ReasonKind.ERROR, error=ErrorKind.PARSE_ERROR, error_message=entry)
-    return _resolved(key, entry, NO_METADATA)
+        return ResolvedFlag.failed(key, ErrorKind.PARSE_ERROR, entry)
+    return _flag_of(key, entry, NO_METADATA)
 
 
-def _resolved(key: str, entry: _Entry, inherited: FlagMetadata) -> ResolvedFlag:
+def _flag_of(key: str, entry: _Entry, inherited: FlagMetadata) -> ResolvedFlag:
+    """The flag of a decoded entry."""
     metadata = read_metadata(entry.metadata, inherited)
     if entry.errorCode is not None:
-        return ResolvedFlag(
-            key=key,
-            has_value=False,
-            reason=ReasonKind.ERROR,
-            metadata=metadata,
-            error=_error_kind(entry.errorCode),
-            error_message=_text(entry.errorDetails),
-        )
+        return ResolvedFlag.failed(key, _error_kind(entry.errorCode), _text(entry.errorDetails), metadata)
     reason = read_reason(entry.reason if isinstance(entry.reason, str) else None)
     if reason == ReasonKind.ERROR:
-        message = "the service could not evaluate the flag"
-        return ResolvedFlag(
-            key=key, has_value=False, reason=reason, metadata=metadata, error=ErrorKind.GENERAL, error_message=message
-        )
+        return ResolvedFlag.failed(key, ErrorKind.GENERAL, "the service could not evaluate the flag", metadata)
     has_value = not isinstance(entry.value, UnsetType)
     return ResolvedFlag(
         key=key,
