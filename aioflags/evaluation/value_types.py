@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aioflags.model.values import fresh, is_array, is_number, type_name
 
-__all__ = ["EXPECTABLE", "MISMATCH", "expected_type", "fit", "mismatch"]
+__all__ = ["CONVERSIONS", "EXPECTABLE", "MISMATCH", "expected_type", "fit", "mismatch"]
 
 EXPECTABLE: Final = (bool, int, float, str, dict, list, object)
 """The types that a caller can expect."""
@@ -21,7 +21,7 @@ MISMATCH: Final = object()
 
 def expected_type(default: object) -> type:
     """The type that a default implies; ``object`` means any type."""
-    if default.__class__ in _CONVERSIONS:
+    if default.__class__ in CONVERSIONS:
         return default.__class__
     return next((expected for expected, types in _DEFAULTS if isinstance(default, types)), object)
 
@@ -32,7 +32,7 @@ def fit(value: Any, expected: type) -> Any:
     ``int`` accepts any number and cuts off its fraction. ``float`` accepts any number. A boolean is not a number. ``dict`` accepts
     an object, ``list`` an array, and a type not named here any value.
     """
-    convert = _CONVERSIONS.get(expected)
+    convert = CONVERSIONS.get(expected)
     return fresh(value) if convert is None else convert(value)
 
 
@@ -63,7 +63,7 @@ _DEFAULTS: Final[tuple[tuple[type, Any], ...]] = (
     (list, (list, tuple)),
 )
 _ARTICLES: Final = {"array": "an ", "object": "an ", "null": ""}
-_CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
+CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
     bool: lambda value: value if isinstance(value, bool) else MISMATCH,
     int: lambda value: int(value) if is_number(value) else MISMATCH,
     float: _as_float,
@@ -71,3 +71,4 @@ _CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
     dict: lambda value: fresh(value) if isinstance(value, Mapping) else MISMATCH,
     list: lambda value: fresh(value) if is_array(value) else MISMATCH,
 }
+"""How a value is converted to each type."""

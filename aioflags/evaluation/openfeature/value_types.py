@@ -39,10 +39,7 @@ def _as_int(value: Any) -> Any:
 
 
 _CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
-    bool: lambda value: value_types.fit(value, bool),
+    **value_types.CONVERSIONS,
     int: _as_int,
-    float: lambda value: value_types.fit(value, float),
-    str: lambda value: value_types.fit(value, str),
     dict: lambda value: fresh(value) if isinstance(value, Mapping) or is_array(value) else MISMATCH,
-    list: lambda value: value_types.fit(value, list),
 }
