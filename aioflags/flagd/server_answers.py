@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aioflags.evaluation.openfeature.context_data import data_of
-from aioflags.evaluation.openfeature.resolved import RESOLVED
+from aioflags.evaluation.openfeature.resolved import RESOLVED, change_set_of
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
@@ -45,9 +44,7 @@ def failed_flag(key: str, failure: FailedEvaluation, metadata: FlagMetadata = NO
 
 def snapshot_of(flags: Iterable[ResolvedFlag], metadata: FlagMetadata = NO_METADATA) -> Snapshot:
     """The flags as data, so that types are checked and results are made where this is done for all flags."""
-    changes = tuple(Change(ObjectKind.FLAG, flag.key, flag.version, flag) for flag in flags)
-    change_set = ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False, metadata=metadata)
-    return Snapshot.empty(dialect=RESOLVED).apply(change_set)
+    return Snapshot.empty(dialect=RESOLVED).apply(change_set_of(flags, metadata))
 
 
 def refused_snapshot(failure: FailedEvaluation) -> Snapshot:

@@ -15,14 +15,15 @@ import anyio
 
 from aioflags.errors import ConfigError
 from aioflags.evaluation.openfeature.context_data import data_of
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.evaluation.openfeature.resolved import change_set_of
+from aioflags.model.change import Selector
 from aioflags.model.context import Context
 from aioflags.model.defaults import RECONNECT_DELAY
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.failures import invalid_data, located, unexpected
 from aioflags.protocol.ofrep import request_body
-from aioflags.protocol.ofrep_bulk import EventStreamAddress, ResolvedFlags, flags_url, read_failure, read_flags
+from aioflags.protocol.ofrep_bulk import EventStreamAddress, flags_url, read_failure, read_flags
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import printable
@@ -167,14 +168,8 @@ class OfrepBulkSource:
             self._context.logger.warning("OFREP: %d entries of a response are not flags", answer.unusable)
         # Only of a usable body: with the ETag of another one the server would answer 304 from then on.
         self._tag = reply.headers.get("etag") or None
-        return _Outcome(
-            update=Update(state=SourceState.VALID, directive=None, change_set=_change_set(answer)), streams=answer.event_streams
-        )
-
-
-def _change_set(answer: ResolvedFlags) -> ChangeSet:
-    changes = tuple(Change(ObjectKind.FLAG, flag.key, flag.version, flag) for flag in answer.flags)
-    return ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False, metadata=answer.metadata)
+        change_set = change_set_of(answer.flags, answer.metadata)
+        return _Outcome(update=Update(state=SourceState.VALID, directive=None, change_set=change_set), streams=answer.event_streams)
 
 
 def _refusal(reply: OfrepReply) -> ErrorInfo:

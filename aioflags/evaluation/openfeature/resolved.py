@@ -5,7 +5,7 @@ Source: ``flagd.md`` 7.1 and 9.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from aioflags.evaluation.answers import Answer
@@ -13,12 +13,20 @@ from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
 from aioflags.evaluation.dialect import Comparison, Dialect
 from aioflags.evaluation.openfeature.answers import default_answer, error_answer, reason_of, variant_answer
 from aioflags.evaluation.openfeature.dialect import OpenFeatureDialect
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.explanation import ExplanationStep, StepKind
+from aioflags.model.metadata import FlagMetadata
 from aioflags.model.resolved import ResolvedFlag
 from aioflags.model.values import same_json
 from aioflags.runtime.logs import printable
 
-__all__ = ["RESOLVED"]
+__all__ = ["RESOLVED", "change_set_of"]
+
+
+def change_set_of(flags: Iterable[ResolvedFlag], metadata: FlagMetadata) -> ChangeSet:
+    """All flags that a server evaluated, as data that replace older ones."""
+    changes = tuple(Change(ObjectKind.FLAG, flag.key, flag.version, flag) for flag in flags)
+    return ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False, metadata=metadata)
 
 
 class _ResolvedDialect(OpenFeatureDialect):
