@@ -27,6 +27,7 @@ from aioflags.protocol.documents.document import decoded, read_document, utf8
 from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.protocol.flagd import FlagSetError, is_flag_set, read_flag_set
 from aioflags.runtime.cooperative import run_at_once
+from aioflags.runtime.logs import SILENT
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.regular_files import read_regular
 from aioflags.sources import FileSource
@@ -37,7 +38,6 @@ FLAGD: Final = "flagd"
 """The name of the dialect of files in flagd's format."""
 _CHECK_INTERVAL: Final = 0.25
 """Seconds. A person waits for the effect of an edit; flagd's clients check every 5 s."""
-_SILENT: Final = logging.Logger("silent", logging.CRITICAL + 1)  # noqa: LOG001 -- a logger that drops everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def data_of(words: Sequence[str], *, is_live: bool) -> tuple[FlagData, list[str]
     if not words:
         raise click.UsageError("expected a FILE, or --live for the flags of the service")
     file = Path(words[0])
-    snapshot = snapshot_of(file, log=_SILENT)  # the client logs the mistakes
+    snapshot = snapshot_of(file, log=SILENT)  # the client logs the mistakes
     return FlagData(file, is_flagd=snapshot.dialect.name == FLAGD), list(words[1:])
 
 

@@ -8,11 +8,13 @@ through :func:`printable`, so that a line break in a key cannot forge a line in 
 from __future__ import annotations
 
 import logging
-from typing import cast
+from typing import Final, cast
 
-__all__ = ["Once", "describe_error", "display_name", "logger", "printable"]
+__all__ = ["SILENT", "Once", "describe_error", "display_name", "logger", "printable"]
 
 logger: logging.Logger = logging.getLogger("aioflags")
+SILENT: Final = logging.Logger("silent", logging.CRITICAL + 1)  # noqa: LOG001 -- not one of the program's loggers
+"""A logger that drops everything."""
 
 _MAX_LENGTH = 200
 

@@ -5,7 +5,6 @@ Source: ``flagd.md`` 2.4.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,14 +24,13 @@ from aioflags.model.change import ObjectKind
 from aioflags.model.values import same_json
 from aioflags.protocol.flagd import read_flag_set
 from aioflags.runtime.cooperative import run_at_once
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import SILENT, printable
 
 __all__ = ["FlagdFlags", "FlagdSelector", "FlagdView", "read_selector"]
 
 _SOURCE: Final = "source"
 _FLAG_SET: Final = "flagSetId"
 _MAX_VIEWS: Final = 100
-_SILENT: Final = logging.Logger("flagd", logging.CRITICAL + 1)  # noqa: LOG001 -- mistakes in flags are the warnings of their file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +92,8 @@ class FlagdView:
         change_set = run_at_once(
             read_flag_set({"flags": self.flags, "metadata": self.metadata}, static_context=self.static_context)
         )
-        return Snapshot.empty(dialect=self.dialect, log=_SILENT).apply(change_set)
+        # Mistakes in flags are the warnings of their file.
+        return Snapshot.empty(dialect=self.dialect, log=SILENT).apply(change_set)
 
     @cached_property
     def text(self) -> str:

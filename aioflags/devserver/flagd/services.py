@@ -80,10 +80,8 @@ class _Service:
                 await call.begin()
                 try:
                     return respond(request, context, call)
-                except _AbortError as abort:
-                    await context.abort(abort.code, str(abort))
-                except ConfigError as error:
-                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                except (_AbortError, ConfigError) as error:
+                    await context.abort(_code(error), str(error))
 
         return grpc.unary_unary_rpc_method_handler(handle, request_type.FromString, _serialized)
 
@@ -100,10 +98,8 @@ class _Service:
                     return
                 try:
                     stream = messages(request, context, call)
-                except _AbortError as abort:
-                    await context.abort(abort.code, str(abort))
-                except ConfigError as error:
-                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                except (_AbortError, ConfigError) as error:
+                    await context.abort(_code(error), str(error))
                 await call.stream(stream, malformed)
                 if self._closing.is_set():
                     # As flagd's streams, which its end cuts. flagd's provider for JavaScript does not reconnect after OK.
@@ -126,6 +122,11 @@ class _AbortError(Exception):
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def _code(error: _AbortError | ConfigError) -> grpc.StatusCode:
+    """The status of a call that ends with this error. A mistake in its request, such as its selector, is a ``ConfigError``."""
+    return error.code if isinstance(error, _AbortError) else grpc.StatusCode.INVALID_ARGUMENT
 
 
 def sync_service(
