@@ -51,3 +51,11 @@ def test_fractional_has_the_version_of_the_server(version: int | None, variant: 
 def test_a_server_has_a_version_of_fractional_that_exists() -> None:
     with pytest.raises(ValueError, match="expected 2 or 3 as version of fractional, got 4"):
         ServerState(fractional_version=4)
+
+
+def test_rules_of_flagd_read_a_targeting_key_of_any_type() -> None:
+    rule = {"if": [{"===": [{"var": "targetingKey"}, 5]}, "five", "other"]}
+    flag = {"state": "ENABLED", "variants": {"five": 5, "other": 0}, "targeting": rule}
+    evaluator = ServedEvaluator(ServerState.of({"flags": {"a": flag}}))
+    assert evaluator.resolve("a", {"targetingKey": 5}).variant == "five", "flagd passes the key on, and clients would refuse it"
+    assert evaluator.resolve("a", {"targetingKey": "5"}).variant == "other"
