@@ -18,12 +18,11 @@ from aioflags.errors import ConfigError
 from aioflags.flagd.environment import Variables
 from aioflags.flagd.options import (
     OPTIONS,
-    DerivedAddress,
-    address_of,
     check_host,
+    default_address,
+    default_port,
     grpc_object,
     grpc_objects,
-    port_of,
 )
 from aioflags.hooks.hook import Hook
 from aioflags.model.context import Context
@@ -57,7 +56,7 @@ class FlagdConfig:
         resolver: where flags are evaluated. ``rpc``: by the server, one call each. ``in-process``: here, with the flags that
             the server streams. ``file``: here, with the flags of ``offline_flag_source_path``. ``ofrep``: by a server that
             speaks OFREP over HTTP. ``in-process`` with an ``offline_flag_source_path`` becomes ``file``.
-        host, port: the server; 8013 for ``rpc``, 8015 for ``in-process``.
+        host, port: the server. By default the port depends on the resolver: 8013 for ``rpc``, 8015 for ``in-process``.
         target_uri: replaces host and port: a name in gRPC's syntax, or ``envoy://host:port/authority``.
         socket_path: replaces host and port: a Unix socket, without TLS.
         tls, cert_path: encrypt the connection. ``cert_path`` is a PEM file with root certificates; without it the system's count.
@@ -92,13 +91,16 @@ class FlagdConfig:
         close_timeout: how long a close may take.
         environment: the variables that are read instead of those of the process.
 
+    ``port`` and ``ofrep_base_url`` stay ``None`` if they are not given, so that a copy with other options derives them again.
+    ``server_port`` and ``ofrep_url`` have the values that are used.
+
     Raises:
         ConfigError: an option or a variable has the wrong type or an invalid value. The message names it.
     """
 
     resolver: Resolver = _NOT_GIVEN
     host: str = _NOT_GIVEN
-    port: int = _NOT_GIVEN
+    port: int | None = _NOT_GIVEN
     target_uri: str | None = _NOT_GIVEN
     tls: bool = _NOT_GIVEN
     socket_path: str | None = _NOT_GIVEN
@@ -124,7 +126,7 @@ class FlagdConfig:
     fractional_version: Literal[2, 3] = _NOT_GIVEN
     max_message_bytes: int = _NOT_GIVEN
     interceptors: Sequence[ClientInterceptor] = field(default=(), repr=False)
-    ofrep_base_url: str = _NOT_GIVEN
+    ofrep_base_url: str | None = _NOT_GIVEN
     ofrep_headers: OfrepHeaders = field(default=_NOT_GIVEN, repr=False)
     ofrep_timeout: float = _NOT_GIVEN
     ofrep_poll_interval: float = _NOT_GIVEN
@@ -134,6 +136,10 @@ class FlagdConfig:
     logger: logging.Logger = package_logger
     close_timeout: float = CLOSE_TIMEOUT
     environment: Mapping[str, str] = field(default=_NOT_GIVEN, repr=False, compare=False)
+    server_port: int = field(init=False)
+    """The port of the server: ``port``, or what follows from the variables and the resolver."""
+    ofrep_url: str = field(init=False)
+    """The address before ``/ofrep/v1``: ``ofrep_base_url``, or what follows from ``host`` and ``tls``."""
 
     def __post_init__(self) -> None:
         require("logger", self.logger, logging.Logger)
@@ -159,8 +165,9 @@ class FlagdConfig:
         self._settle_resolver()
         if self.ofrep_poll_interval and self.ofrep_context is None:
             raise ConfigError("ofrep_poll_interval: polls fetch the flags for one context; set ofrep_context, too")
-        base_url = address_of(self.ofrep_base_url, self.host, tls=self.tls, variables=variables)
-        set_all(self, {"port": port_of(self.port, self.resolver, variables), "ofrep_base_url": base_url})
+        server_port = default_port(self.resolver, variables) if self.port is None else self.port
+        ofrep_url = default_address(self.host, tls=self.tls) if self.ofrep_base_url is None else self.ofrep_base_url
+        set_all(self, {"server_port": server_port, "ofrep_url": ofrep_url})
         if self._uses_host():
             check_host(self.host)
         if self.resolver in {"rpc", "in-process"}:
@@ -172,7 +179,7 @@ class FlagdConfig:
     def grpc(self) -> GrpcSettings:
         """What the gRPC channel of ``rpc`` and ``in-process`` needs."""
         return GrpcSettings(
-            target=read_target(host=self.host, port=self.port, target_uri=self.target_uri, socket_path=self.socket_path),
+            target=read_target(host=self.host, port=self.server_port, target_uri=self.target_uri, socket_path=self.socket_path),
             tls=self.tls,
             cert_path=self.cert_path,
             credentials=self.channel_credentials,
@@ -206,7 +213,7 @@ class FlagdConfig:
     def _uses_host(self) -> bool:
         match self.resolver:
             case "ofrep":
-                return isinstance(self.ofrep_base_url, DerivedAddress)
+                return self.ofrep_base_url is None
             case "file":
                 return False
             case "rpc" | "in-process":

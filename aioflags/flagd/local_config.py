@@ -40,4 +40,4 @@ def local_config(document: Mapping[str, object] | str | bytes, config: FlagdConf
     except FlagSetError as error:
         raise ConfigError(f"document: {error}") from error
     config = FlagdConfig(resolver="ofrep", environment={}) if config is None else require("config", config, FlagdConfig)
-    return LocalConfig(**{option.name: getattr(config, option.name) for option in fields(FlagdConfig)}, flags=flags)
+    return LocalConfig(**{option.name: getattr(config, option.name) for option in fields(FlagdConfig) if option.init}, flags=flags)

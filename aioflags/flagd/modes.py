@@ -102,7 +102,7 @@ def _ofrep(config: FlagdConfig) -> Mode:
     from aioflags.transport.ofrep import OfrepEndpoint, OfrepRequests
 
     endpoint = OfrepEndpoint(
-        base_url=config.ofrep_base_url, headers=config.ofrep_headers, timeout=config.ofrep_timeout, selector=config.selector
+        base_url=config.ofrep_url, headers=config.ofrep_headers, timeout=config.ofrep_timeout, selector=config.selector
     )
     if config.ofrep_context is not None:
         from aioflags.evaluation.openfeature.resolved import RESOLVED

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.flagd.environment import Variables
@@ -36,14 +37,12 @@ from aioflags.runtime.validation import (
 
 __all__ = [
     "OPTIONS",
-    "DerivedAddress",
-    "DerivedPort",
     "Option",
-    "address_of",
     "check_host",
+    "default_address",
+    "default_port",
     "grpc_object",
     "grpc_objects",
-    "port_of",
     "unchanged",
 ]
 
@@ -76,44 +75,17 @@ class Option:
         return value
 
 
-class DerivedPort(int):
-    """A port that was not given. ``dataclasses.replace`` passes it back, and then it is derived again."""
-
-    __slots__ = ()
-
-
-class DerivedAddress(str):
-    """An address that was not given. ``dataclasses.replace`` passes it back, and then it is derived again."""
-
-    __slots__ = ()
-
-
-def port_of(given: object, resolver: str, variables: Variables) -> int:
-    """The port: the argument, or the variables of the resolver, or the resolver's default.
-
-    Raises:
-        ConfigError: the argument is not a port.
-    """
-    if given is not None and not isinstance(given, DerivedPort):
-        return port("port", given)
+def default_port(resolver: str, variables: Variables) -> int:
+    """The port if the option ``port`` is not given: from the variables of the resolver, or the resolver's default."""
     if resolver in {"in-process", "file"}:
-        return DerivedPort(variables.port("FLAGD_SYNC_PORT", "FLAGD_PORT") or PORT_OF_SYNC)
-    return DerivedPort(variables.port("FLAGD_PORT") or PORT_OF_RPC)
+        return variables.port("FLAGD_SYNC_PORT", "FLAGD_PORT") or PORT_OF_SYNC
+    return variables.port("FLAGD_PORT") or PORT_OF_RPC
 
 
-def address_of(given: object, host: str, *, tls: bool, variables: Variables) -> str:
-    """The address of OFREP: the argument, or the variable, or the port of OFREP on the host.
-
-    Raises:
-        ConfigError: the argument or the variable is not an address.
-    """
-    if given is not None and not isinstance(given, DerivedAddress):
-        return address("ofrep_base_url", given, "")
-    text = variables.text("OFREP_ENDPOINT")
-    if text is not None:
-        return DerivedAddress(address("OFREP_ENDPOINT", text, ""))
+def default_address(host: str, *, tls: bool) -> str:
+    """The address of OFREP if neither the option nor its variable is given."""
     name = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return DerivedAddress(f"{'https' if tls else 'http'}://{name}:{PORT_OF_OFREP}")
+    return f"{'https' if tls else 'http'}://{name}:{PORT_OF_OFREP}"
 
 
 def check_host(host: str) -> None:
@@ -168,6 +140,13 @@ def _header(name: str, value: object) -> object:
     return value
 
 
+def _address(name: str, value: object) -> object:
+    url = address(name, value, "")
+    if urlsplit(url).query or urlsplit(url).fragment:
+        raise ConfigError(f"{name}: expected an address without query and fragment")
+    return url
+
+
 def _codes(name: str, value: object) -> object:
     return tuple(code.strip() for code in require_items(name, cast("Sequence[str]", value), str))
 
@@ -187,6 +166,7 @@ def unchanged(sync_context: Mapping[str, Any]) -> Mapping[str, Any]:
 OPTIONS: Final = (
     Option("resolver", "rpc", one_of("rpc", "in-process", "file", "ofrep"), lambda v: v.word("FLAGD_RESOLVER"), "FLAGD_RESOLVER"),
     Option("host", "localhost", text_or_none, lambda v: v.text("FLAGD_HOST")),
+    Option("port", None, port),
     Option("target_uri", None, text_or_none, lambda v: v.text("FLAGD_TARGET_URI")),
     Option("tls", False, boolean, lambda v: v.boolean("FLAGD_TLS")),  # noqa: FBT003 -- a default
     Option("socket_path", None, text_or_none, lambda v: v.text("FLAGD_SOCKET_PATH")),
@@ -239,8 +219,9 @@ OPTIONS: Final = (
     Option("sync_metadata", "stream", one_of("stream", "rpc", "off")),
     Option("fractional_version", 3, one_of(2, 3)),
     Option("max_message_bytes", MAX_RESPONSE_BYTES, count(1, _MAX_NUMBER)),
+    Option("ofrep_base_url", None, _address, lambda v: v.text("OFREP_ENDPOINT"), "OFREP_ENDPOINT"),
     Option("ofrep_headers", MappingProxyType(dict[str, str]()), _headers, lambda v: v.headers("OFREP_HEADERS"), "OFREP_HEADERS"),
     Option("ofrep_timeout", 10.0, interval, lambda v: v.seconds("OFREP_TIMEOUT_MS"), "OFREP_TIMEOUT_MS", unusual=1000),
     Option("ofrep_poll_interval", 0.0, duration),
 )
-"""All options that are checked alike, in the order of FlagdConfig. The port depends on the resolver."""
+"""All options that are checked alike, in the order of FlagdConfig."""

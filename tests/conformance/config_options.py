@@ -21,6 +21,8 @@ class Option:
 
     name: str
     units: int | None = None
+    used: str | None = None
+    """The attribute that has the value in use, if the option keeps what was given."""
 
     def from_file(self, value: Any) -> Any:
         return value if self.units is None else value / self.units
@@ -35,7 +37,7 @@ _S: Final = 1
 OPTIONS: Final = {
     "resolver": Option("resolver"),
     "host": Option("host"),
-    "port": Option("port"),
+    "port": Option("port", used="server_port"),
     "targetUri": Option("target_uri"),
     "tls": Option("tls"),
     "socketPath": Option("socket_path"),
@@ -100,7 +102,7 @@ def failed(world: Configured) -> None:
 def option_is(world: Configured, name: str, kind: str, value: str) -> None:
     assert world.config is not None, world.error
     option = OPTIONS[name]
-    actual = option.to_file(getattr(world.config, option.name))
+    actual = option.to_file(getattr(world.config, option.used or option.name))
     expected: Any = None if value == "null" else converted(value, kind)
     if option.units is not None:
         assert math.isclose(actual, expected), (actual, expected)

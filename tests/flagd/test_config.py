@@ -22,7 +22,8 @@ from aioflags.flagd.config import FlagdConfig
 DEFAULTS: dict[str, object] = {
     "resolver": "rpc",
     "host": "localhost",
-    "port": 8013,
+    "port": None,
+    "server_port": 8013,
     "target_uri": None,
     "tls": False,
     "socket_path": None,
@@ -47,7 +48,8 @@ DEFAULTS: dict[str, object] = {
     "fractional_version": 3,
     "max_message_bytes": 64 * 1024 * 1024,
     "interceptors": (),
-    "ofrep_base_url": "http://localhost:8016",
+    "ofrep_base_url": None,
+    "ofrep_url": "http://localhost:8016",
     "ofrep_headers": {},
     "ofrep_timeout": 10.0,
     "ofrep_poll_interval": 0.0,
@@ -112,7 +114,19 @@ def test_the_default_enricher_changes_nothing() -> None:
 )
 @pytest.mark.holds("FL-2", "FL-3", "FL-4")
 def test_the_port(environment: dict[str, str], options: dict[str, Any], port: int) -> None:
-    assert config(environment, **options).port == port
+    assert config(environment, **options).server_port == port
+
+
+@pytest.mark.parametrize(
+    ("option", "derived", "value"),
+    [
+        pytest.param("port", "server_port", 8013, id="a port"),
+        pytest.param("ofrep_base_url", "ofrep_url", "http://localhost:8016", id="an address"),
+    ],
+)
+def test_a_derived_value_of_one_config_is_an_argument_for_another(option: str, derived: str, value: object) -> None:
+    given = {option: getattr(config(), derived)}
+    assert getattr(config(host="flagd", resolver="in-process", **given), derived) == value
 
 
 @pytest.mark.parametrize(
@@ -179,7 +193,7 @@ def test_the_variables_of_the_process_are_read_by_default(monkeypatch: pytest.Mo
 def test_a_copy_keeps_the_variables_of_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLAGD_TARGET_URI", "dns:///other:1")
     copied = dataclasses.replace(config({"FLAGD_HOST": "flagd"}), port=1)
-    assert (copied.host, copied.target_uri, copied.port) == ("flagd", None, 1)
+    assert (copied.host, copied.target_uri, copied.server_port) == ("flagd", None, 1)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +212,7 @@ def test_a_copy_derives_again_what_was_not_given(
     environment: dict[str, str], options: dict[str, Any], changes: dict[str, Any], port: int, address: str
 ) -> None:
     copied = dataclasses.replace(dataclasses.replace(config(environment, **options)), **changes)
-    assert (copied.port, copied.ofrep_base_url) == (port, address)
+    assert (copied.server_port, copied.ofrep_url) == (port, address)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +259,7 @@ def test_the_resolver_with_a_path(options: dict[str, Any], resolver: str) -> Non
             {"target_uri": "envoy://flagd/x"}, "target_uri: expected envoy://host:port/authority", id="envoy without port"
         ),
         pytest.param({"ofrep_base_url": "flags.example"}, "ofrep_base_url: expected an address", id="an address without scheme"),
+        pytest.param({"ofrep_base_url": "http://a/?b=1"}, "ofrep_base_url: expected an address without query", id="a query"),
         pytest.param(
             {"ofrep_headers": {"a": 1}}, "ofrep_headers: expected a string for a, got int", id="a header that is a number"
         ),
@@ -318,7 +333,7 @@ def test_an_entry_that_is_not_a_header_is_left_out(caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_the_addresses_follow_the_host(host: str) -> None:
     made = config(host=host, tls=True)
-    assert (made.ofrep_base_url, made.grpc.target.name) == ("https://[::1]:8016", "[::1]:8013")
+    assert (made.ofrep_url, made.grpc.target.name) == ("https://[::1]:8016", "[::1]:8013")
 
 
 @pytest.mark.parametrize(
@@ -328,6 +343,7 @@ def test_the_addresses_follow_the_host(host: str) -> None:
         pytest.param({"socket_path": "/run/flagd.sock"}, id="a socket"),
         pytest.param({"resolver": "in-process", "offline_flag_source_path": "flags.json"}, id="a file"),
         pytest.param({"resolver": "ofrep", "ofrep_base_url": "http://flags"}, id="an address"),
+        pytest.param({"resolver": "ofrep", "environment": {"OFREP_ENDPOINT": "http://flags"}}, id="an address in a variable"),
     ],
 )
 def test_a_host_that_is_not_used_may_be_anything(options: dict[str, Any]) -> None:
@@ -398,7 +414,7 @@ _NOT_NONE = {"http", "hooks", "logger", "interceptors", "close_timeout", "enviro
 """Options that do not allow ``None``."""
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(FlagdConfig) if field.name not in _NOT_NONE])
+@pytest.mark.parametrize("name", [field.name for field in fields(FlagdConfig) if field.init and field.name not in _NOT_NONE])
 def test_none_means_that_an_option_is_not_given(name: str) -> None:
     given: dict[str, Any] = {"environment": {}, name: None}
     assert FlagdConfig(**given) == FlagdConfig(environment={})
