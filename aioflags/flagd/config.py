@@ -19,6 +19,7 @@ from aioflags.flagd.environment import Variables
 from aioflags.flagd.options import (
     OPTIONS,
     check_host,
+    check_sendable,
     default_address,
     default_port,
     grpc_object,
@@ -162,6 +163,8 @@ class FlagdConfig:
         )
         if self.channel_credentials is not None:
             grpc_object("channel_credentials", self.channel_credentials, "grpc.ChannelCredentials")
+        if self.ofrep_context is not None:
+            check_sendable("ofrep_context", self.ofrep_context)
         self._settle_resolver()
         if self.ofrep_poll_interval and self.ofrep_context is None:
             raise ConfigError("ofrep_poll_interval: polls fetch the flags for one context; set ofrep_context, too")

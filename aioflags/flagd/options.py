@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.flagd.environment import Variables
+from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_RESPONSE_BYTES, PORT_OF_OFREP, PORT_OF_RPC, PORT_OF_SYNC
 from aioflags.protocol.ofrep_headers import sendable_headers
 from aioflags.protocol.requests import header_text
@@ -39,6 +40,7 @@ __all__ = [
     "OPTIONS",
     "Option",
     "check_host",
+    "check_sendable",
     "default_address",
     "default_port",
     "grpc_object",
@@ -97,6 +99,22 @@ def check_host(host: str) -> None:
     is_name = bool(host) and host.isprintable() and not any(mark in host for mark in ":/@[] ")
     if not is_name and not _is_ipv6(host.removeprefix("[").removesuffix("]")):
         raise ConfigError(f"host: expected a name or an IP address, without scheme and port, got {printable(host)!r}")
+
+
+def check_sendable(name: str, context: Context) -> None:
+    """Check a context that is sent to a server.
+
+    Raises:
+        ConfigError: JSON cannot express it, or it has several kinds.
+    """
+    # Few clients have such a context.
+    from aioflags.flagd.server_answers import attributes_of  # noqa: PLC0415 - as above
+    from aioflags.protocol.ofrep import request_body  # noqa: PLC0415 - as above
+
+    try:
+        request_body(attributes_of(context))
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def _is_ipv6(text: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import aioflags
-from aioflags import ConfigError, sources, stores
+from aioflags import ConfigError, Context, sources, stores
 from tests.support.scripted_memberships import ScriptedMemberships
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "options.md").read_text(encoding="utf-8")
@@ -74,6 +74,7 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "max_message_bytes": (0, -1, 2**31),
     "ofrep_base_url": NOT_HTTP,
     "ofrep_headers": ({"X-A": "a\r\nX: y"},),
+    "ofrep_context": (Context.multi(Context("a"), Context("b", kind="org")),),
     "ofrep_poll_interval": (*NOT_A_DURATION, 5),
 }
 """Option → invalid values, each of which raises ``ConfigError``."""

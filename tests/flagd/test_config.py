@@ -18,6 +18,7 @@ import pytest
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.flagd.config import FlagdConfig
+from aioflags.model.context import Context
 
 DEFAULTS: dict[str, object] = {
     "resolver": "rpc",
@@ -274,6 +275,15 @@ def test_the_resolver_with_a_path(options: dict[str, Any], resolver: str) -> Non
             {"interceptors": [ForThreads()]},
             "interceptors: expected grpc.aio.ClientInterceptor, got ForThreads",
             id="an interceptor for threads",
+        ),
+        pytest.param({"ofrep_context": "anna"}, "ofrep_context: expected Context or None, got str", id="a context that is text"),
+        pytest.param(
+            {"ofrep_context": Context("a", attributes={"x": object()})}, "ofrep_context: the attribute 'x'", id="a context with code"
+        ),
+        pytest.param(
+            {"ofrep_context": Context.multi(Context("a"), Context("b", kind="org"))},
+            "ofrep_context: the context has several kinds",
+            id="a context of several kinds",
         ),
         pytest.param({"hooks": [1]}, "hooks: expected Hook, got int", id="a hook that is a number"),
     ],
