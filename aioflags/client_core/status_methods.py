@@ -35,11 +35,12 @@ class StatusMethods:
     async def start(self, start_wait: float | None = None) -> StatusReport:
         """Starts, and waits at most ``start_wait`` seconds until the client has data, or cannot get any. Returns the status.
 
-        A timeout does not raise: a warning is logged, and the client keeps trying. The default is the option ``start_wait``; with 0
-        it does not wait.
+        A timeout does not raise: a warning is logged, and the client keeps trying. The default is the option ``start_wait`` of a
+        ``Client``, and ``deadline`` of a ``FlagdClient``. With ``start_wait=0`` it does not wait.
 
         Raises:
-            LifecycleError: the client is closed, or was started on another event loop.
+            LifecycleError: the client was started on another event loop; or a ``Client`` is closed. A closed ``FlagdClient`` starts
+                again.
             ConfigError: ``start_wait`` is not a number of seconds.
         """
         return await self._lifecycle.start(start_wait)
@@ -47,7 +48,7 @@ class StatusMethods:
     async def aclose(self, timeout: float | None = None) -> None:
         """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.
 
-        Evaluations continue to work afterwards, on the newest data.
+        Evaluations in memory continue to work afterwards, on the newest data. Those that a server makes return the default.
 
         Raises:
             LifecycleError: the client runs on another event loop.
