@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Final
 
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
@@ -14,6 +15,12 @@ from aioflags.runtime.logs import Once, printable
 from aioflags.runtime.suggest import did_you_mean
 
 __all__ = ["EvaluationLog"]
+
+_TEXTS: Final = {
+    ErrorKind.CLIENT_NOT_READY: "there is no flag data",
+    ErrorKind.PROVIDER_FATAL: "the service refused this client for good",
+}
+"""What is logged for errors without a message."""
 
 
 class EvaluationLog:
@@ -46,7 +53,7 @@ class EvaluationLog:
     def default_served(
         self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = (), *, message: str | None = None
     ) -> None:
-        """Logs, once a flag and cause, why a default is served. ``message`` says more, for errors that a server reports.
+        """Logs, once a flag and cause, why a default is served. ``message`` is that of the detail.
 
         A wrong type, a malformed flag and a bug are logged where they are detected.
         """
@@ -58,16 +65,18 @@ class EvaluationLog:
         match kind:
             case ErrorKind.USER_NOT_SPECIFIED:
                 self.unusable_context(shown, context)
-            case ErrorKind.CLIENT_NOT_READY | ErrorKind.PROVIDER_NOT_READY:
-                self._logger.warning("%s: there is no flag data; serving the default", shown)
             case ErrorKind.FLAG_NOT_FOUND:
                 # A warning only for a key that resembles an existing one: it is probably misspelt. Other keys may be new.
                 hint = did_you_mean(key, flags, before="; ")
                 self._logger.log(logging.WARNING if hint else logging.INFO, "%s: unknown flag; serving the default%s", shown, hint)
-            case ErrorKind.PROVIDER_FATAL:
-                self._logger.warning("%s: the service refused this client for good; serving the default", shown)
-            case ErrorKind.INVALID_CONTEXT | ErrorKind.TARGETING_KEY_MISSING:
-                text = message or kind.value
+            case (
+                ErrorKind.CLIENT_NOT_READY
+                | ErrorKind.PROVIDER_NOT_READY
+                | ErrorKind.PROVIDER_FATAL
+                | ErrorKind.INVALID_CONTEXT
+                | ErrorKind.TARGETING_KEY_MISSING
+            ):
+                text = message or _TEXTS.get(kind, kind.value)
                 self._logger.warning("%s: %s; serving the default", shown, printable(text))
             case _:
                 pass

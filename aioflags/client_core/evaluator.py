@@ -321,7 +321,8 @@ class Evaluator:
         subject = snapshot.dialect.subject(context)
         refusal = snapshot.dialect.errors.unusable_context if subject is None else snapshot.refusal
         if refusal is not None:
-            self._log.default_served("all flags", context, refusal)
+            message = snapshot.evaluate("", context, None).detail.error_message
+            self._log.default_served("all flags", context, refusal, message=message)
             return None
         return subject
 

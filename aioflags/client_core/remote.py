@@ -5,23 +5,37 @@ Source: ``flagd.md`` 7 and 9.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.question import Question
 from aioflags.evaluation.value_types import expected_type
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.status import Status
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
+    from aioflags.supervisor.holder import SnapshotHolder
 
-__all__ = ["RemoteAnswers", "RemoteEvaluation"]
+__all__ = ["NOT_CONNECTED", "NotAsked", "RemoteAnswers", "RemoteEvaluation"]
+
+
+class NotAsked(NamedTuple):
+    """Why the server is not asked."""
+
+    kind: ErrorKind
+    message: str
+
 
 _GENERAL: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.GENERAL)
-_REFUSALS: Final = (ErrorKind.PROVIDER_NOT_READY, ErrorKind.PROVIDER_FATAL)
-"""Errors of a client that did not ask the server."""
+NOT_CONNECTED: Final = "not connected to the server: the client was not started, still starts, or is closed"
+_NOT_ASKED: Final[Mapping[Status, NotAsked]] = {
+    Status.NOT_READY: NotAsked(ErrorKind.PROVIDER_NOT_READY, NOT_CONNECTED),
+    Status.FATAL: NotAsked(ErrorKind.PROVIDER_FATAL, "no attempt with this configuration can succeed"),
+}
+"""The statuses in which the server is not asked."""
 _NOT_CACHED: Final = "the value is not in the cache and this call cannot wait for the server: use the methods that are awaited"
 
 
@@ -54,7 +68,8 @@ class RemoteAnswers:
 
     Args:
         remote: Asks the server.
-        refusal: Why the server is not asked, by the status of this moment; ``None`` if it is.
+        holder: The data of the client.
+        status: Returns the status of this moment. While it is ``NOT_READY`` or ``FATAL``, the server is not asked.
         log: Where it is logged why a default is served.
         check_loop: Raises :class:`LifecycleError` on another event loop than the client's.
     """
@@ -62,45 +77,59 @@ class RemoteAnswers:
     def __init__(
         self,
         remote: RemoteEvaluation,
-        refusal: Callable[[], ErrorKind | None],
+        holder: SnapshotHolder,
+        status: Callable[[], Status],
         log: EvaluationLog,
         check_loop: Callable[[], None],
     ) -> None:
-        self.remote: RemoteEvaluation = remote
-        self.refusal: Callable[[], ErrorKind | None] = refusal
-        self.check_loop: Callable[[], None] = check_loop
-        self._log = log
         self.may_wait: bool = True
+        self._remote = remote
+        self._holder = holder
+        self._status = status
+        self._log = log
+        self._check_loop = check_loop
+
+    @property
+    def refusal(self) -> NotAsked | None:
+        """Why the server is not asked; ``None`` if it is."""
+        return _NOT_ASKED.get(self._status())
 
     def answer(self, question: Question) -> EvaluationDetail[Any]:
         """The answer of the cache; the default if a call would be needed."""
-        detail = self._at_once(question)
+        refusal = self.refusal
+        if refusal is not None:
+            return self._refused(question, refusal)
+        detail = self._remote.cached(question.key, _expected(question))
         if detail is None:
             detail = EvaluationDetail(question.default, None, _GENERAL, error_message=_NOT_CACHED)
         return self._logged(question, detail)
 
     async def answer_awaited(self, question: Question) -> EvaluationDetail[Any]:
         """The answer of the cache, otherwise of the server."""
-        detail = self._at_once(question)
+        refusal = self.refusal
+        if refusal is not None:
+            return self._refused(question, refusal)
+        detail = self._remote.cached(question.key, _expected(question))
         if detail is None:
-            self.check_loop()
-            detail = await self.remote.resolve(question.key, question.context, question.default, _expected(question))
+            self._check_loop()
+            detail = await self._remote.resolve(question.key, question.context, question.default, _expected(question))
         return self._logged(question, detail)
 
-    def _at_once(self, question: Question) -> EvaluationDetail[Any] | None:
-        """The answer that needs no call: of the cache, or why the server is not asked."""
-        refusal = self.refusal()
-        if refusal is not None:
-            return EvaluationDetail(question.default, None, Reason(kind=ReasonKind.ERROR, error_kind=refusal))
-        return self.remote.cached(question.key, _expected(question))
+    async def all_flags(self, context: Context | None) -> Snapshot:
+        """The server's answers for all flags, or a snapshot whose evaluations give the reason why there are none."""
+        self._check_loop()
+        refusal = self.refusal
+        return await self._remote.resolve_all(context) if refusal is None else self._holder.snapshot.refused(*refusal)
+
+    def _refused(self, question: Question, refusal: NotAsked) -> EvaluationDetail[Any]:
+        """The default, without a call."""
+        self._log.default_served(question.key, question.context, refusal.kind, message=refusal.message)
+        reason = Reason(kind=ReasonKind.ERROR, error_kind=refusal.kind)
+        return EvaluationDetail(question.default, None, reason, error_message=refusal.message)
 
     def _logged(self, question: Question, detail: EvaluationDetail[Any]) -> EvaluationDetail[Any]:
         error = detail.reason.error_kind
-        if error is None:
-            return detail
-        if error in _REFUSALS:
-            self._log.default_served(question.key, question.context, error)
-        else:
+        if error is not None:
             self._log.server_failed(question.key, error, detail.error_message)
         return detail
 

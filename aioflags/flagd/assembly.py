@@ -22,9 +22,7 @@ from aioflags.flagd.modes import Mode
 from aioflags.hooks.deferred import DeferredHooks
 from aioflags.hooks.runner import HookRunner
 from aioflags.model.change import ChangeSet
-from aioflags.model.detail import ErrorKind
 from aioflags.model.source_state import SourceState
-from aioflags.model.status import Status
 from aioflags.model.status_event import Event, EventKind
 from aioflags.sources.base import SourceContext
 from aioflags.supervisor.fallback_state import FallbackState
@@ -65,7 +63,7 @@ def assemble(config: FlagdConfig, mode: Mode) -> tuple[Core, RemoteAnswers | Non
     )
     answers = None
     if mode.remote is not None:
-        answers = RemoteAnswers(mode.remote, lambda: _REFUSALS.get(cell.newest.status), log, lifecycle.check_loop)
+        answers = RemoteAnswers(mode.remote, holder, lambda: cell.newest.status, log, lifecycle.check_loop)
     evaluator = Evaluator(cell, hooks, DataAnswers(DISABLED_RECORDER, log), log, answers)
     core = Core(
         holder=holder,
@@ -78,10 +76,6 @@ def assemble(config: FlagdConfig, mode: Mode) -> tuple[Core, RemoteAnswers | Non
         logger=logger,
     )
     return core, answers
-
-
-_REFUSALS = {Status.NOT_READY: ErrorKind.PROVIDER_NOT_READY, Status.FATAL: ErrorKind.PROVIDER_FATAL}
-"""The statuses in which a server is not asked."""
 
 
 def _invalidating(remote: RemoteEvaluation) -> Callable[[Sequence[Event], ChangeSet | None], None]:

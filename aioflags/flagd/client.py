@@ -15,8 +15,6 @@ from aioflags.model.explanation import Explanation
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
-    from aioflags.client_core.remote import RemoteAnswers
-    from aioflags.evaluation.snapshot import Snapshot
     from aioflags.flagd.modes import Mode
 
 __all__ = ["FlagdClient"]
@@ -80,7 +78,7 @@ class FlagdClient(BaseClient):
     @property
     def is_initialized(self) -> bool:
         """Whether evaluations have data, or can ask the server. Stays true through outages; with data also after closing."""
-        return super().is_initialized if self._remote is None else self._remote.refusal() is None
+        return super().is_initialized if self._remote is None else self._remote.refusal is None
 
     @property
     def is_remote(self) -> bool:
@@ -94,7 +92,7 @@ class FlagdClient(BaseClient):
         if self._remote is None:
             return await super().flags(context)
         context = self._evaluator.context(context)
-        return Flags(self._evaluator, await self._all_flags(self._remote, context), context)
+        return Flags(self._evaluator, await self._remote.all_flags(context), context)
 
     async def explain(self, key: str, context: Context | None = None) -> Explanation:
         """Explains step by step why flag ``key`` has its value for ``context``, with the age and origin of the data.
@@ -104,13 +102,7 @@ class FlagdClient(BaseClient):
         if self._remote is None:
             return await super().explain(key, context)
         context = self._evaluator.context(context)
-        return self._evaluator.explain(await self._all_flags(self._remote, context), key, context, None)
-
-    async def _all_flags(self, answers: RemoteAnswers, context: Context | None) -> Snapshot:
-        """The server's answers for all flags."""
-        answers.check_loop()
-        refusal = answers.refusal()
-        return self._holder.snapshot.refused(refusal) if refusal else await answers.remote.resolve_all(context)
+        return self._evaluator.explain(await self._remote.all_flags(context), key, context, None)
 
     def flags_nowait(self, context: Context | None = None) -> Flags:
         """:meth:`flags` as a plain call, from any thread.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from aioflags.client_core.remote import NOT_CONNECTED
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flagd.answer_cache import AnswerCache
 from aioflags.flagd.server_answers import FailedEvaluation, FailureLog, attributes_of, failed_flag, refused_snapshot, snapshot_of
@@ -144,9 +145,7 @@ class RpcEvaluation:
         """What a call needs, or why it cannot be made."""
         calls = self._channel.calls
         if calls is None:
-            return FailedEvaluation(
-                ErrorKind.PROVIDER_NOT_READY, "not connected to flagd: the client was not started, still starts, or is closed"
-            )
+            return FailedEvaluation(ErrorKind.PROVIDER_NOT_READY, NOT_CONNECTED)
         try:
             data = attributes_of(context)
             values = {name: value for name, value in data.items() if name != "targetingKey" or value is not None}

@@ -13,7 +13,7 @@ import pytest
 from aioflags import ConfigError, FlagdClient, Status
 from aioflags.transport.flagd_messages import RpcFailed, ServerEvent, ServerValue
 from tests.support.scripted_clients import seconds
-from tests.support.scripted_flagd import INTERNAL, READY, Diary, ScriptedFlagd, changed, value
+from tests.support.scripted_flagd import DENIED, INTERNAL, READY, Diary, ScriptedFlagd, changed, value
 from tests.support.status_clients import settle
 
 
@@ -179,3 +179,31 @@ async def test_calls_that_are_not_awaited_know_only_the_cache(flagd: ScriptedFla
             client.flags_nowait()
         with pytest.raises(ConfigError, match="only changes"):
             client.changes("a")
+
+
+NOT_CONNECTED = "not connected to the server: the client was not started, still starts, or is closed"
+FOR_GOOD = "no attempt with this configuration can succeed"
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [pytest.param([60.0], NOT_CONNECTED, id="not connected"), pytest.param([DENIED], FOR_GOOD, id="fatal")],
+)
+async def test_a_refusal_has_one_message_for_the_detail_and_the_log(
+    script: list[Any], message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = ScriptedFlagd([script]).client("rpc", fatal_status_codes=["PERMISSION_DENIED"])
+    if message == FOR_GOOD:
+        await client.start()
+    details = [await client.variation_detail("a", None, False), client.variation_detail_nowait("a", None, False)]
+    details.append((await client.flags()).variation_detail("a", False))
+    assert [detail.error_message for detail in details] == [message] * 3
+    lines = [line for line in caplog.messages if line.endswith("; serving the default")]
+    assert lines == [f"a: {message}; serving the default"]
+    await client.aclose()
+
+
+async def test_all_flags_without_data_are_logged_with_the_message_of_the_details(caplog: pytest.LogCaptureFixture) -> None:
+    pinned = await ScriptedFlagd().client().flags()
+    assert (pinned.all(), pinned.variation("a", False)) == ({}, False)
+    assert caplog.messages == [f"{name}: there is no flag data yet; serving the default" for name in ("all flags", "a")]

@@ -278,7 +278,9 @@ def test_the_resolver_with_a_path(options: dict[str, Any], resolver: str) -> Non
         ),
         pytest.param({"ofrep_context": "anna"}, "ofrep_context: expected Context or None, got str", id="a context that is text"),
         pytest.param(
-            {"ofrep_context": Context("a", attributes={"x": object()})}, "ofrep_context: the attribute 'x'", id="a context with code"
+            {"ofrep_context": Context("a", attributes={"x": object()})},
+            "ofrep_context: the attribute 'x'",
+            id="a context with code",
         ),
         pytest.param(
             {"ofrep_context": Context.multi(Context("a"), Context("b", kind="org"))},
