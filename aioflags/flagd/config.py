@@ -175,7 +175,7 @@ class FlagdConfig:
             check_host(self.host)
         if self.resolver in {"rpc", "in-process"}:
             self._check_channel()
-        if unknown := [code for code in self.fatal_status_codes if code.upper() not in CODES]:
+        if unknown := [code for code in self.fatal_status_codes if code not in CODES]:
             self.logger.warning("fatal_status_codes: gRPC has no code %s", printable(", ".join(unknown)))
 
     @property
@@ -195,11 +195,6 @@ class FlagdConfig:
             max_message_bytes=self.max_message_bytes,
             interceptors=self.interceptors,
         )
-
-    @property
-    def fatal_codes(self) -> frozenset[str]:
-        """The names of ``fatal_status_codes`` in upper case, as gRPC writes them."""
-        return frozenset(code.upper() for code in self.fatal_status_codes)
 
     def _settle_resolver(self) -> None:
         if self.resolver == "in-process" and self.offline_flag_source_path is not None:

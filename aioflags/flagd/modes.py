@@ -82,7 +82,7 @@ def _rpc(config: FlagdConfig, channel: FlagdChannel) -> Mode:
     remote = RpcEvaluation(
         channel,
         cache_size=config.max_cache_size if config.cache == "lru" else 0,
-        fatal_codes=config.fatal_codes,
+        fatal_codes=frozenset(config.fatal_status_codes),
         logger=config.logger,
     )
     return Mode(source=FlagdEvents(options=_stream_options(config, channel)), remote=remote)
@@ -133,6 +133,6 @@ def _stream_options(config: FlagdConfig, channel: FlagdChannel) -> FlagdStreamOp
         channel=channel,
         stream_deadline=config.stream_deadline,
         pause=config.retry_backoff_max,
-        fatal_codes=config.fatal_codes,
+        fatal_codes=frozenset(config.fatal_status_codes),
         fatal_scope=config.fatal_codes_scope,
     )

@@ -166,7 +166,7 @@ def _address(name: str, value: object) -> object:
 
 
 def _codes(name: str, value: object) -> object:
-    return tuple(code.strip() for code in require_items(name, cast("Sequence[str]", value), str))
+    return tuple(code.strip().upper() for code in require_items(name, cast("Sequence[str]", value), str))
 
 
 def _headers(name: str, value: object) -> object:
