@@ -32,9 +32,9 @@ class Variables:
         self._environment = environment
         self._logger = logger
 
-    def text(self, *names: str) -> str | None:
-        """The first of these variables that is set."""
-        return next((text for name in names if (text := self._environment.get(name, "").strip())), None)
+    def text(self, name: str) -> str | None:
+        """Any text that is not empty."""
+        return self._environment.get(name, "").strip() or None
 
     def word(self, name: str) -> str | None:
         """One of several words, in lower case."""
@@ -48,19 +48,19 @@ class Variables:
             self._logger.warning("%s: %r counts as false; expected true or false", name, printable(text))
         return None if text is None else text.lower() == "true"
 
-    def whole(self, *names: str) -> int | None:
-        """A whole number, of the first of these variables that is set."""
-        for name in names:
-            if (text := self.text(name)) is not None:
-                if not _WHOLE.fullmatch(text):
-                    raise ConfigError(f"{name}: expected a whole number, got {printable(text)!r:.100}")
-                return int(text)
-        return None
+    def whole(self, name: str) -> int | None:
+        """A whole number."""
+        text = self.text(name)
+        if text is None:
+            return None
+        if not _WHOLE.fullmatch(text):
+            raise ConfigError(f"{name}: expected a whole number, got {printable(text)!r:.100}")
+        return int(text)
 
-    def seconds(self, *names: str, per_second: int = 1000) -> float | None:
-        """A duration, which the variable has as a whole number of parts of a second: milliseconds, or seconds."""
-        number = self.whole(*names)
-        return None if number is None else number / per_second
+    def seconds(self, name: str) -> float | None:
+        """A duration, which the variable has as a whole number of milliseconds."""
+        number = self.whole(name)
+        return None if number is None else number / 1000
 
     def port(self, *names: str) -> int | None:
         """The first of these variables that is a port. Kubernetes sets them to addresses, which do not count."""

@@ -55,6 +55,7 @@ _MAX_NUMBER: Final = 2**31 - 1
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option. ``check`` gets the name for its messages, and the value; it returns the final value, or raises.
+    ``read`` reads one of the ``variables``; the first that is set counts.
 
     ``unusual``: durations from here on are probably milliseconds.
     """
@@ -62,15 +63,17 @@ class Option:
     name: str
     default: object
     check: Callable[[str, Any], object]
-    read: Callable[[Variables], object] = lambda _: None
-    variable: str | None = None
+    read: Callable[[Variables, str], object] = Variables.text
+    variables: tuple[str, ...] = ()
     unusual: float = math.inf
 
     def value(self, given: object, variables: Variables, logger: logging.Logger) -> object:
         """The argument, or the value of the variable, or the default."""
         if given is None:
-            value = self.read(variables)
-            return self.default if value is None else self.check(self.variable or self.name, value)
+            for variable in self.variables:
+                if (value := self.read(variables, variable)) is not None:
+                    return self.check(variable, value)
+            return self.default
         value = self.check(self.name, given)
         if isinstance(value, float) and value >= self.unusual:
             logger.warning("%s: %.15g s is unusually long; expected seconds, not milliseconds", self.name, value)
@@ -182,64 +185,62 @@ def unchanged(sync_context: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 OPTIONS: Final = (
-    Option("resolver", "rpc", one_of("rpc", "in-process", "file", "ofrep"), lambda v: v.word("FLAGD_RESOLVER"), "FLAGD_RESOLVER"),
-    Option("host", "localhost", text_or_none, lambda v: v.text("FLAGD_HOST")),
+    Option("resolver", "rpc", one_of("rpc", "in-process", "file", "ofrep"), Variables.word, ("FLAGD_RESOLVER",)),
+    Option("host", "localhost", text_or_none, Variables.text, ("FLAGD_HOST",)),
     Option("port", None, port),
-    Option("target_uri", None, text_or_none, lambda v: v.text("FLAGD_TARGET_URI")),
-    Option("tls", False, boolean, lambda v: v.boolean("FLAGD_TLS")),  # noqa: FBT003 -- a default
-    Option("socket_path", None, text_or_none, lambda v: v.text("FLAGD_SOCKET_PATH")),
-    Option("cert_path", None, text_or_none, lambda v: v.text("FLAGD_SERVER_CERT_PATH")),
-    Option("default_authority", None, _header, lambda v: v.text("FLAGD_DEFAULT_AUTHORITY"), "FLAGD_DEFAULT_AUTHORITY"),
-    Option("deadline", 0.5, duration, lambda v: v.seconds("FLAGD_DEADLINE_MS"), "FLAGD_DEADLINE_MS", unusual=60),
+    Option("target_uri", None, text_or_none, Variables.text, ("FLAGD_TARGET_URI",)),
+    Option("tls", False, boolean, Variables.boolean, ("FLAGD_TLS",)),  # noqa: FBT003 -- a default
+    Option("socket_path", None, text_or_none, Variables.text, ("FLAGD_SOCKET_PATH",)),
+    Option("cert_path", None, text_or_none, Variables.text, ("FLAGD_SERVER_CERT_PATH",)),
+    Option("default_authority", None, _header, Variables.text, ("FLAGD_DEFAULT_AUTHORITY",)),
+    Option("deadline", 0.5, duration, Variables.seconds, ("FLAGD_DEADLINE_MS",), unusual=60),
     Option(
         "stream_deadline",
         600.0,
         duration,
-        lambda v: v.seconds("FLAGD_STREAM_DEADLINE_MS"),
-        "FLAGD_STREAM_DEADLINE_MS",
+        Variables.seconds,
+        ("FLAGD_STREAM_DEADLINE_MS",),
         unusual=100_000,
     ),
-    Option("retry_backoff", 1.0, duration, lambda v: v.seconds("FLAGD_RETRY_BACKOFF_MS"), "FLAGD_RETRY_BACKOFF_MS", unusual=500),
+    Option("retry_backoff", 1.0, duration, Variables.seconds, ("FLAGD_RETRY_BACKOFF_MS",), unusual=500),
     Option(
         "retry_backoff_max",
         5.0,
         duration,
-        lambda v: v.seconds("FLAGD_RETRY_BACKOFF_MAX_MS"),
-        "FLAGD_RETRY_BACKOFF_MAX_MS",
+        Variables.seconds,
+        ("FLAGD_RETRY_BACKOFF_MAX_MS",),
         unusual=1000,
     ),
     Option(
         "retry_grace_period",
         10.0,
         duration,
-        lambda v: v.seconds("FLAGD_RETRY_GRACE_PERIOD", per_second=1),
-        "FLAGD_RETRY_GRACE_PERIOD",
+        Variables.whole,
+        ("FLAGD_RETRY_GRACE_PERIOD",),
     ),
     Option(
         "keep_alive_time",
         0.0,
         duration,
-        lambda v: v.seconds("FLAGD_KEEP_ALIVE_TIME_MS", "FLAGD_KEEP_ALIVE_TIME"),
-        "FLAGD_KEEP_ALIVE_TIME_MS",
+        Variables.seconds,
+        ("FLAGD_KEEP_ALIVE_TIME_MS", "FLAGD_KEEP_ALIVE_TIME"),
         unusual=5000,
     ),
-    Option("selector", None, _header, lambda v: v.text("FLAGD_SOURCE_SELECTOR"), "FLAGD_SOURCE_SELECTOR"),
-    Option("provider_id", None, text_or_none, lambda v: v.text("FLAGD_PROVIDER_ID", "FLAGD_SOURCE_PROVIDER_ID")),
-    Option("cache", "lru", one_of("lru", "disabled"), lambda v: v.word("FLAGD_CACHE"), "FLAGD_CACHE"),
-    Option("max_cache_size", 1000, count(0, _MAX_NUMBER), lambda v: v.whole("FLAGD_MAX_CACHE_SIZE"), "FLAGD_MAX_CACHE_SIZE"),
-    Option("offline_flag_source_path", None, text_or_none, lambda v: v.text("FLAGD_OFFLINE_FLAG_SOURCE_PATH")),
-    Option(
-        "offline_poll_interval", 5.0, interval, lambda v: v.seconds("FLAGD_OFFLINE_POLL_MS"), "FLAGD_OFFLINE_POLL_MS", unusual=1000
-    ),
+    Option("selector", None, _header, Variables.text, ("FLAGD_SOURCE_SELECTOR",)),
+    Option("provider_id", None, text_or_none, Variables.text, ("FLAGD_PROVIDER_ID", "FLAGD_SOURCE_PROVIDER_ID")),
+    Option("cache", "lru", one_of("lru", "disabled"), Variables.word, ("FLAGD_CACHE",)),
+    Option("max_cache_size", 1000, count(0, _MAX_NUMBER), Variables.whole, ("FLAGD_MAX_CACHE_SIZE",)),
+    Option("offline_flag_source_path", None, text_or_none, Variables.text, ("FLAGD_OFFLINE_FLAG_SOURCE_PATH",)),
+    Option("offline_poll_interval", 5.0, interval, Variables.seconds, ("FLAGD_OFFLINE_POLL_MS",), unusual=1000),
     Option("context_enricher", unchanged, function),
-    Option("fatal_status_codes", (), _codes, lambda v: v.words("FLAGD_FATAL_STATUS_CODES")),
+    Option("fatal_status_codes", (), _codes, Variables.words, ("FLAGD_FATAL_STATUS_CODES",)),
     Option("fatal_codes_scope", "first-connection", one_of("first-connection", "always")),
     Option("sync_metadata", "stream", one_of("stream", "rpc", "off")),
     Option("fractional_version", 3, one_of(2, 3)),
     Option("max_message_bytes", MAX_RESPONSE_BYTES, count(1, _MAX_NUMBER)),
-    Option("ofrep_base_url", None, _address, lambda v: v.text("OFREP_ENDPOINT"), "OFREP_ENDPOINT"),
-    Option("ofrep_headers", MappingProxyType(dict[str, str]()), _headers, lambda v: v.headers("OFREP_HEADERS"), "OFREP_HEADERS"),
-    Option("ofrep_timeout", 10.0, interval, lambda v: v.seconds("OFREP_TIMEOUT_MS"), "OFREP_TIMEOUT_MS", unusual=1000),
+    Option("ofrep_base_url", None, _address, Variables.text, ("OFREP_ENDPOINT",)),
+    Option("ofrep_headers", MappingProxyType(dict[str, str]()), _headers, Variables.headers, ("OFREP_HEADERS",)),
+    Option("ofrep_timeout", 10.0, interval, Variables.seconds, ("OFREP_TIMEOUT_MS",), unusual=1000),
     Option("ofrep_poll_interval", 0.0, duration),
 )
 """All options that are checked alike, in the order of FlagdConfig."""

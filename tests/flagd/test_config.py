@@ -308,6 +308,7 @@ def test_an_option_that_is_refused(options: dict[str, Any], message: str) -> Non
         pytest.param("FLAGD_DEADLINE_MS", "9" * 5000, id="a number that int refuses"),
         pytest.param("FLAGD_STREAM_DEADLINE_MS", "-1", id="a negative duration"),
         pytest.param("FLAGD_KEEP_ALIVE_TIME", "x", id="the older name"),
+        pytest.param("FLAGD_KEEP_ALIVE_TIME", "-1", id="a negative duration by the older name"),
         pytest.param("FLAGD_RESOLVER", "remote", id="an unknown resolver"),
         pytest.param("FLAGD_CACHE", "mru", id="an unknown cache"),
         pytest.param("FLAGD_OFFLINE_POLL_MS", "0", id="no interval"),
