@@ -39,5 +39,5 @@ def local_config(document: Mapping[str, object] | str | bytes, config: FlagdConf
         flags = run_at_once(read_flag_set(document))
     except FlagSetError as error:
         raise ConfigError(f"document: {error}") from error
-    config = FlagdConfig(resolver="ofrep", environment={}) if config is None else require("config", config, FlagdConfig)
+    config = FlagdConfig(environment={}) if config is None else require("config", config, FlagdConfig)
     return LocalConfig(**{option.name: getattr(config, option.name) for option in fields(FlagdConfig) if option.init}, flags=flags)
