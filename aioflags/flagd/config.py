@@ -199,7 +199,7 @@ class FlagdConfig:
     def _settle_resolver(self) -> None:
         if self.resolver == "in-process" and self.offline_flag_source_path is not None:
             set_all(self, {"resolver": "file"})
-        if self.resolver == "file" and self.offline_flag_source_path is None:
+        if self.resolver == "file" and not self.offline_flag_source_path:
             raise ConfigError("offline_flag_source_path: the resolver 'file' needs the path of a flag file")
 
     def _check_channel(self) -> None:

@@ -8,11 +8,9 @@ Source: ``flagd.md`` 8.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Final
 
 import anyio
 
@@ -26,14 +24,10 @@ from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
 from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import printable
-from aioflags.runtime.validation import require, time_limit
 from aioflags.sources.base import LocalSource, SourceContext
 from aioflags.sources.file_watching import Files, Texts, read_when_whole
 
 __all__ = ["FlagdFile", "FlagdFileReader"]
-
-_INTERVAL: Final = 5.0
-_DEADLINE: Final = 0.5
 
 
 class FlagdFile(LocalSource):
@@ -46,20 +40,9 @@ class FlagdFile(LocalSource):
         path: the file.
         interval: seconds from one check to the next.
         deadline: seconds that the first check may take; 0: no limit. A check that takes longer is a failure, and checks go on.
-
-    Raises:
-        ConfigError: the path is empty, a number is not usable, or an option has the wrong type.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, interval: float = _INTERVAL, deadline: float = _DEADLINE) -> None:
-        if not os.fspath(require("path", path, str, os.PathLike)):
-            raise ConfigError("path: expected the path of a file")
-        time_limit("interval", require("interval", interval, int, float))
-        time_limit("deadline", require("deadline", deadline, int, float))
-        if not 0 < interval < math.inf:
-            raise ConfigError(f"interval: expected a number of seconds above 0, got {interval!r}")
-        if deadline < 0:
-            raise ConfigError(f"deadline: expected a number of seconds, or 0 for no limit, got {deadline!r}")
+    def __init__(self, path: str | os.PathLike[str], *, interval: float, deadline: float) -> None:
         self.path: Path = Path(path)
         self.interval: float = interval
         self.deadline: float = deadline

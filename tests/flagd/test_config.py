@@ -233,6 +233,7 @@ def test_the_resolver_with_a_path(options: dict[str, Any], resolver: str) -> Non
     ("options", "message"),
     [
         pytest.param({"resolver": "file"}, "offline_flag_source_path: the resolver 'file' needs", id="file without a path"),
+        pytest.param({"resolver": "file", "offline_flag_source_path": ""}, "offline_flag_source_path: the", id="an empty path"),
         pytest.param({"resolver": "remote"}, "resolver: expected 'rpc' or 'in-process'", id="an unknown resolver"),
         pytest.param({"deadline": -1}, "deadline: expected a duration that is not negative, got -1", id="a negative duration"),
         pytest.param({"deadline": float("nan")}, "deadline: expected a duration", id="not a number"),
