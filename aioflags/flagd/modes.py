@@ -106,9 +106,12 @@ def _ofrep(config: FlagdConfig) -> Mode:
     )
     if config.ofrep_context is not None:
         from aioflags.evaluation.openfeature.resolved import RESOLVED
+        from aioflags.flagd.server_answers import attributes_of
+        from aioflags.protocol.ofrep import request_body
         from aioflags.sources.ofrep import OfrepBulk
 
-        bulk = OfrepBulk(endpoint=endpoint, context=config.ofrep_context, poll_interval=config.ofrep_poll_interval)
+        body = request_body(attributes_of(config.ofrep_context))
+        bulk = OfrepBulk(endpoint=endpoint, body=body, poll_interval=config.ofrep_poll_interval)
         return Mode(source=bulk, dialect=RESOLVED)
     transport = HttpTransport(config.http, config.logger, idle_connections=_OFREP_CONNECTIONS)
     remote = OfrepEvaluation(OfrepRequests(endpoint, transport, config.logger), config.logger)

@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import math
 import random as random_numbers
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import anyio
 
-from aioflags.errors import ConfigError
-from aioflags.evaluation.openfeature.context_data import data_of
 from aioflags.evaluation.openfeature.resolved import change_set_of
 from aioflags.model.change import Selector
-from aioflags.model.context import Context
 from aioflags.model.defaults import RECONNECT_DELAY
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.failures import invalid_data, located, unexpected
-from aioflags.protocol.ofrep import request_body
 from aioflags.protocol.ofrep_bulk import EventStreamAddress, flags_url, read_failure, read_flags
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import printable
-from aioflags.runtime.validation import require, set_all, time_limit
 from aioflags.sources.base import SourceContext, transport_for
 from aioflags.sources.ofrep_streams import FetchRequest, OfrepStreams
 from aioflags.transport.backoff import Backoff, read_retry_after
@@ -37,9 +32,6 @@ from aioflags.transport.responses import RequestFailed
 __all__ = ["OfrepBulk", "OfrepBulkSource"]
 
 _CONDITIONAL: Final = FetchRequest()
-_NO_CONTEXT: Final = Context.keyless()
-_NO_STATIC_CONTEXT: Final[Mapping[str, Any]] = {}
-"""The server adds its own."""
 _MIN_INTERVAL: Final = 1.0
 """Seconds from one request to the next that an event asks for."""
 _REFUSED: Final = frozenset({401, 403})
@@ -47,39 +39,21 @@ _REFUSED: Final = frozenset({401, 403})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfrepBulk:
-    """Fetches all flags, evaluated for ``context``: at the start, when an event stream of the server asks for it, and by polling.
+    """Fetches all flags, evaluated for one context: at the start, when an event stream of the server asks for it, and by polling.
 
     A response with 401 or 403 ends the source.
 
     Args:
         endpoint: the server.
-        context: the context of all evaluations.
+        body: the body of every request, with the context of all evaluations.
         poll_interval: seconds from one poll to the next; 0: no polls.
-
-    Raises:
-        ConfigError: the interval is negative, the context is invalid, or an option has the wrong type.
     """
 
     name: ClassVar[str] = "OFREP"
 
     endpoint: OfrepEndpoint
-    context: Context | None = None
-    poll_interval: float = 0.0
-    body: bytes = field(init=False, repr=False)
-    """The body of every request."""
-
-    def __post_init__(self) -> None:
-        require("endpoint", self.endpoint, OfrepEndpoint)
-        require("context", self.context, Context, type(None))
-        time_limit("poll_interval", require("poll_interval", self.poll_interval, int, float))
-        if not 0 <= self.poll_interval < math.inf:
-            raise ConfigError(f"poll_interval: expected a number of seconds, or 0 for no polls, got {self.poll_interval!r}")
-        try:
-            set_all(
-                self, {"body": request_body(data_of(_NO_CONTEXT if self.context is None else self.context, _NO_STATIC_CONTEXT))}
-            )
-        except ValueError as error:
-            raise ConfigError(f"context: {error}") from error
+    body: bytes = field(repr=False)
+    poll_interval: float
 
     def build(self, context: SourceContext, /) -> OfrepBulkSource:
         """A new source, for one run."""

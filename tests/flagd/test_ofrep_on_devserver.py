@@ -11,8 +11,10 @@ import pytest
 
 from aioflags.devserver import ServerState, create_app
 from aioflags.flagd.ofrep import OfrepEvaluation
+from aioflags.flagd.server_answers import attributes_of
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, ReasonKind
+from aioflags.protocol.ofrep import request_body
 from aioflags.sources.base import SourceContext
 from aioflags.sources.ofrep import OfrepBulk
 from aioflags.transport.http import HttpTransport
@@ -72,7 +74,7 @@ async def test_one_flag_and_all_flags_give_the_same(key: str, default: Any, seen
 
 async def test_polls_get_changes_and_304() -> None:
     state = ServerState.of(FLAGS)
-    builder = OfrepBulk(endpoint=ENDPOINT, context=PRO, poll_interval=10)
+    builder = OfrepBulk(endpoint=ENDPOINT, body=request_body(attributes_of(PRO)), poll_interval=10)
     async with updates_of(builder.build(SourceContext(http=http(state)))) as updates:
         first, second = await anext(updates), await anext(updates)
         assert first.change_set is not None

@@ -11,12 +11,13 @@ import anyio
 import httpx
 import pytest
 
-from aioflags.errors import ConfigError
+from aioflags.flagd.server_answers import attributes_of
 from aioflags.model.change import ChangeKind
 from aioflags.model.context import Context
 from aioflags.model.resolved import ResolvedFlag
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, FailureKind, SourceState
+from aioflags.protocol.ofrep import request_body
 from aioflags.sources.ofrep import OfrepBulk, OfrepBulkSource
 from aioflags.transport.ofrep import OfrepEndpoint
 from tests.support.scripted_http import HANG, Answer, Service, updates_of
@@ -33,8 +34,9 @@ def flags(etag: str | None = None, streams: list[Any] | None = None, **values: o
 
 
 def bulk(**options: Any) -> OfrepBulk:
-    defaults: dict[str, Any] = {"endpoint": OfrepEndpoint(base_url=BASE), "context": CONTEXT}
-    return OfrepBulk(**{**defaults, **options})
+    body = request_body(attributes_of(options.pop("context", CONTEXT)))
+    defaults: dict[str, Any] = {"endpoint": OfrepEndpoint(base_url=BASE), "poll_interval": 0.0}
+    return OfrepBulk(body=body, **{**defaults, **options})
 
 
 @asynccontextmanager
@@ -194,23 +196,3 @@ async def test_entries_that_are_not_flags_are_logged(caplog: pytest.LogCaptureFi
     async with following(service, Answer(200, {}, [b'{"flags": [1, {"key": "a", "value": 1}]}'])) as updates:
         assert values(await anext(updates)) == {"a": 1}
     assert caplog.messages == ["OFREP: 1 entries of a response are not flags"]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        pytest.param({"poll_interval": -1}, "poll_interval: expected a number of seconds, or 0", id="a negative interval"),
-        pytest.param({"poll_interval": float("nan")}, "poll_interval: expected a number", id="an interval that is not a number"),
-        pytest.param({"context": "anna"}, "context: expected Context or None, got str", id="a context of a wrong type"),
-        pytest.param({"context": Context("a", attributes={"x": object()})}, "context: .*x.* JSON", id="not JSON"),
-        pytest.param(
-            {"context": Context.multi(Context("a"), Context("b", kind="org"))},
-            "context: .*several kinds",
-            id="several kinds",
-        ),
-        pytest.param({"endpoint": BASE}, "endpoint: expected OfrepEndpoint, got str", id="no endpoint"),
-    ],
-)
-def test_an_unusable_option_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        bulk(**options)
