@@ -16,6 +16,7 @@ from aioflags.model.event import StreamAttempt
 from aioflags.model.secret import SdkKey
 from aioflags.model.source_state import SourceState
 from aioflags.model.status import AVAILABLE, StoreStatus
+from aioflags.protocol.server_side import ServerSide
 from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.fork import reset_after_fork
@@ -182,7 +183,7 @@ class DataUpdates:
             base_uri=config.base_uri,
             stream_uri=config.stream_uri,
             headers=self._service.headers,
-            payload_filter_key=config.payload_filter_key,
+            side=ServerSide(payload_filter_key=config.payload_filter_key),
             poll_interval=self.system.poll_interval,
             initial_reconnect_delay=self.system.initial_reconnect_delay,
             demand=self.poll_on_demand,

@@ -15,7 +15,7 @@ from aioflags.model.defaults import MAX_RESPONSE_BYTES
 from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.envelope import check_syntax, cut_events, split_events
-from aioflags.protocol.messages import Input, Message, read_element, read_message
+from aioflags.protocol.messages import DEFINITIONS, Input, Message, ObjectReader, read_element, read_message
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
@@ -80,11 +80,14 @@ TRANSITIONS: Final = {
 class Fdv2Reader:
     """Reads one connection. Each connection needs a new reader, so that an incomplete transfer ends with its connection.
 
-    A transfer of more than ``largest`` bytes is malformed.
+    ``objects`` decodes the objects. A transfer of more than ``largest`` bytes is malformed.
     """
 
-    def __init__(self, *, largest: int = MAX_RESPONSE_BYTES, logger: logging.Logger = package_logger) -> None:
+    def __init__(
+        self, objects: ObjectReader = DEFINITIONS, *, largest: int = MAX_RESPONSE_BYTES, logger: logging.Logger = package_logger
+    ) -> None:
         self.phase: Phase = Phase.INACTIVE
+        self._objects = objects
         self._largest = largest
         self._size = 0
         self._changes: list[Change] = []
@@ -95,7 +98,7 @@ class Fdv2Reader:
         """Read the event ``name`` with its JSON ``data``. Never raises."""
         self._size += len(data)
         try:
-            effect = self.take(read_message(name, data))
+            effect = self.take(read_message(name, data, self._objects))
         except UNREADABLE as error:
             return self._refuse(located_problem(name, error, data, names_item=True))
         if not self._changes:
@@ -103,6 +106,10 @@ class Fdv2Reader:
         elif self._size > self._largest:
             return self._refuse(f"a transfer of more than {self._largest} bytes")
         return effect
+
+    def feed_element(self, text: bytes | msgspec.Raw) -> Effect:
+        """Read an event of a poll. Raises one of ``problems.UNREADABLE``."""
+        return self.take(read_element(text, self._objects))
 
     def take(self, message: Message) -> Effect:
         """Read an event that was decoded before."""
@@ -150,17 +157,19 @@ class Fdv2Reader:
         return NOTHING
 
 
-def read_poll(body: bytes, *, logger: logging.Logger = package_logger) -> Generator[None, None, Effect]:
+def read_poll(
+    body: bytes, objects: ObjectReader = DEFINITIONS, *, logger: logging.Logger = package_logger
+) -> Generator[None, None, Effect]:
     """Read the body of a poll. Returns its first completed transfer or the problem, never :class:`Nothing`.
 
     It is a generator that yields after about 2 ms of work. Events after the completed transfer are checked for syntax only.
     """
     try:
-        return (yield from _read_events(cut_events(body), Fdv2Reader(logger=logger)))
+        return (yield from _read_events(cut_events(body), Fdv2Reader(objects, logger=logger)))
     except UNREADABLE:
         pass
     try:
-        return (yield from _read_events(split_events(body), Fdv2Reader(logger=logger)))
+        return (yield from _read_events(split_events(body), Fdv2Reader(objects, logger=logger)))
     except UNREADABLE as error:
         return Malformed(located_problem("poll", error, body, names_item=True))
 
@@ -168,7 +177,7 @@ def read_poll(body: bytes, *, logger: logging.Logger = package_logger) -> Genera
 def _read_events(events: Iterator[bytes | msgspec.Raw], reader: Fdv2Reader) -> Generator[None, None, Effect]:
     budget = Budget()
     for text in events:
-        effect = reader.take(read_element(text))
+        effect = reader.feed_element(text)
         if effect is not NOTHING:
             # The body must be JSON to its end: a truncated body is malformed.
             for rest in events:

@@ -7,9 +7,9 @@ Source: ``data-system.md`` 2.1 and 2.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final, Protocol
 
 import msgspec
 
@@ -23,7 +23,7 @@ from aioflags.protocol.directive import read_goodbye
 from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.runtime.logs import printable
 
-__all__ = ["Input", "Message", "read_element", "read_message"]
+__all__ = ["DEFINITIONS", "Input", "Message", "ObjectReader", "read_element", "read_message"]
 
 
 class Input(StrEnum):
@@ -55,6 +55,21 @@ _INTENTS: Final = {
     ChangeKind.CHANGES: Message(Input.INTENT_CHANGES),
     ChangeKind.NONE: Message(Input.INTENT_NONE),
 }
+
+
+class ObjectReader(Protocol):
+    """Decodes the objects of one kind of SDK. The methods raise one of ``problems.UNREADABLE``."""
+
+    kinds: ClassVar[Mapping[str, ObjectKind]]
+    """The kinds of objects that the client keeps, by their names in messages."""
+
+    def read_put(self, data: bytes | str | msgspec.Raw) -> Change:
+        """The change in the data of a ``put-object``. Raises ``msgspec.ValidationError`` also for another kind of object."""
+        ...
+
+    def read_put_event(self, text: bytes | msgspec.Raw) -> Change:
+        """The change in an event of a poll. Raises ``msgspec.ValidationError`` also for other events and kinds of objects."""
+        ...
 
 
 class _Payload(msgspec.Struct):
@@ -126,22 +141,40 @@ _ELEMENT: Final = msgspec.json.Decoder(_Element)
 _PUT_ELEMENT: Final = msgspec.json.Decoder(_PutElement)
 
 
-def read_message(name: str, data: bytes | str | msgspec.Raw) -> Message:
+class _Definitions:
+    """The flags and segments of server-side SDKs: an :class:`ObjectReader`."""
+
+    kinds: ClassVar[Mapping[str, ObjectKind]] = {kind.value: kind for kind in ObjectKind}
+
+    def read_put(self, data: bytes | str | msgspec.Raw) -> Change:
+        change = _PUT.decode(data)
+        return _put(change, change.object.version or _version(_STATED_PUT.decode(data)))
+
+    def read_put_event(self, text: bytes | msgspec.Raw) -> Change:
+        change = _PUT_ELEMENT.decode(text).data
+        return _put(change, change.object.version or _version(_STATED_ELEMENT.decode(text).data))
+
+
+DEFINITIONS: Final[ObjectReader] = _Definitions()
+
+
+def read_message(name: str, data: bytes | str | msgspec.Raw, objects: ObjectReader = DEFINITIONS) -> Message:
     """Decode one event. The data of an unknown event is not decoded. Raises one of ``problems.UNREADABLE``."""
+    if read_change := _CHANGES.get(name):
+        return read_change(data, objects)
     read = _READERS.get(name)
     return read(data) if read else _OTHER
 
 
-def read_element(text: bytes | msgspec.Raw) -> Message:
+def read_element(text: bytes | msgspec.Raw, objects: ObjectReader = DEFINITIONS) -> Message:
     """Decode one event of a poll: an object with ``event`` and ``data``. An event without a name is ignored."""
     check_depth(text, 2)
     try:
-        # Nearly all events of a large transfer are puts, so they are decoded in one step, including the definition.
-        data = _PUT_ELEMENT.decode(text).data
-        return _put(data, data.object.version or _version(_STATED_ELEMENT.decode(text).data))
+        # Nearly all events of a large transfer are puts, so they are decoded in one step, including the object.
+        return Message(Input.CHANGE, (objects.read_put_event(text),))
     except msgspec.ValidationError:
         element = _ELEMENT.decode(text)
-    return read_message(element.event, element.data)
+    return read_message(element.event, element.data, objects)
 
 
 def _read_intent(data: bytes | str | msgspec.Raw) -> Message:
@@ -150,21 +183,20 @@ def _read_intent(data: bytes | str | msgspec.Raw) -> Message:
     return _INTENTS[_PAYLOAD.decode(_INTENT.decode(data).payloads[0]).intent]
 
 
-def _read_put(data: bytes | str | msgspec.Raw) -> Message:
+def _read_put(data: bytes | str | msgspec.Raw, objects: ObjectReader) -> Message:
     check_depth(data, 1)
     try:
-        change = _PUT.decode(data)
-        return _put(change, change.object.version or _version(_STATED_PUT.decode(data)))
+        return Message(Input.CHANGE, (objects.read_put(data),))
     except msgspec.ValidationError:
         # The object is invalid, or it is of a kind that this release does not know.
-        if (kind := _OBJECT_NAME.decode(data).kind) in _KINDS:
+        if (kind := _OBJECT_NAME.decode(data).kind) in objects.kinds:
             raise
     return _skipped(kind)
 
 
-def _put(change: _PutFlag | _PutSegment, version: int) -> Message:
+def _put(change: _PutFlag | _PutSegment, version: int) -> Change:
     kind = ObjectKind.FLAG if change.__class__ is _PutFlag else ObjectKind.SEGMENT
-    return Message(Input.CHANGE, (put(kind, change.key, version, change.object),))
+    return put(kind, change.key, version, change.object)
 
 
 def _version(stated: _StatedPut) -> int:
@@ -172,10 +204,10 @@ def _version(stated: _StatedPut) -> int:
     return stated.version if stated.object.version is msgspec.UNSET else stated.object.version
 
 
-def _read_delete(data: bytes | str | msgspec.Raw) -> Message:
+def _read_delete(data: bytes | str | msgspec.Raw, objects: ObjectReader) -> Message:
     check_depth(data, 1)
     named = _OBJECT_NAME.decode(data)
-    kind = _KINDS.get(named.kind)
+    kind = objects.kinds.get(named.kind)
     return Message(Input.CHANGE, (Change(kind, named.key, named.version, None),)) if kind else _skipped(named.kind)
 
 
@@ -204,11 +236,12 @@ def _read_goodbye(data: bytes | str | msgspec.Raw) -> Message:
     return Message(Input.GOODBYE, reason=printable(reason), directive=directive)
 
 
-_KINDS: Final = {kind.value: kind for kind in ObjectKind}
-_READERS: Final[dict[str, Callable[[bytes | str | msgspec.Raw], Message]]] = {
-    "server-intent": _read_intent,
+_CHANGES: Final[dict[str, Callable[[bytes | str | msgspec.Raw, ObjectReader], Message]]] = {
     "put-object": _read_put,
     "delete-object": _read_delete,
+}
+_READERS: Final[dict[str, Callable[[bytes | str | msgspec.Raw], Message]]] = {
+    "server-intent": _read_intent,
     "payload-transferred": _read_transferred,
     "error": _read_error,
     "goodbye": _read_goodbye,

@@ -21,6 +21,8 @@ from aioflags.model.change import ChangeSet, Selector
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
+from aioflags.protocol.server_side import SERVER_SIDE
+from aioflags.protocol.side import Side
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.transport.backoff import RetryState
@@ -76,7 +78,8 @@ class SourceContext:
     stream_uri: str = STREAM_URI
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Sent with every request: the key, the user agent, the instance id, tags and wrapper."""
-    payload_filter_key: str | None = None
+    side: Side = SERVER_SIDE
+    """What the client asks for, and how it reads the answers."""
     poll_interval: float = POLL_INTERVAL
     initial_reconnect_delay: float = RECONNECT_DELAY
     demand: PollOnDemand = field(default_factory=PollOnDemand, repr=False)

@@ -13,8 +13,6 @@ from typing import ClassVar, Final
 from aioflags.model.change import Selector
 from aioflags.model.defaults import POLL_INTERVAL, REFUSED_RETRY_DELAY
 from aioflags.model.result import Update
-from aioflags.protocol.fdv1 import read_latest_all
-from aioflags.protocol.requests import latest_all_url, usable_filter_key
 from aioflags.sources.base import SourceContext
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.sources.poller import Poller, PollOptions, PollOutcome
@@ -93,8 +91,8 @@ class Fdv1Poller:
     ) -> None:
         self.name: str = Fdv1Polling.name
         self._interval = interval
-        self._url = latest_all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
-        self._poller = Poller(self.name, context, http, read_body=read_latest_all, read_head=_no_directive)
+        self._request = context.side.fdv1_poll(base_uri, context.logger)
+        self._poller = Poller(self.name, context, http, read_body=context.side.read_fdv1_poll, read_head=_no_directive)
         self._refused_delay = refused_delay
         self._demand = demand
         self._random = random
@@ -102,7 +100,7 @@ class Fdv1Poller:
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 - FDv1 has no cursor
         """Poll until a response ends the source. With ``refused_delay``, no response does."""
         pause = None if self._refused_delay is None else _Pauses(self._interval, self._refused_delay, self._random).after
-        return self._poller.poll_every(lambda: self._url, self._interval, pause, demand=self._demand)
+        return self._poller.poll_every(lambda: self._request, self._interval, pause, demand=self._demand)
 
 
 class _Pauses:

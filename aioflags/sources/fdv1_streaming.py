@@ -12,10 +12,9 @@ from typing import ClassVar
 
 from aioflags.model.change import Selector
 from aioflags.model.defaults import REFUSED_RETRY_DELAY
-from aioflags.protocol.fdv1 import Fdv1Reader
-from aioflags.protocol.requests import all_url, usable_filter_key
+from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.sources.base import SourceContext
-from aioflags.sources.stream_source import ReadEvent, StreamOptions, StreamSource
+from aioflags.sources.stream_source import StreamOptions, StreamSource
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.settings import Http
 
@@ -61,10 +60,10 @@ class Fdv1Streamer(StreamSource):
     ) -> None:
         backoff = Backoff(initial_delay, refused_delay=refused_delay, state=context.retry_state)
         super().__init__(Fdv1Streaming.name, context, http=http, backoff=backoff, random=random)
-        self._address = all_url(base_uri, usable_filter_key(context.payload_filter_key, context.logger))
+        self._data_request = context.side.fdv1_stream(base_uri, context.logger)
 
-    def _url(self, selector: Selector) -> str:  # noqa: ARG002 - FDv1 has no cursor
-        return self._address
+    def _request(self, selector: Selector) -> DataRequest:  # noqa: ARG002 - FDv1 has no cursor
+        return self._data_request
 
     def _reader(self) -> ReadEvent:
-        return Fdv1Reader(self._context.logger).feed
+        return self._context.side.fdv1_reader(self._context.logger)

@@ -19,6 +19,7 @@ from aioflags.model.result import FallbackDirective, Update
 from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.failures import invalid_data, located, server_failure, unexpected
+from aioflags.protocol.side import DataRequest
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import TEXT, address, at_least, require, set_all
@@ -105,18 +106,19 @@ class Poller:
         self._http = http
         self._read_body = read_body
         self._read_head = read_head
-        self._requested = ""
+        self._place = ""
+        """The URL of the last request, for errors."""
         self._tag: tuple[str, str] | None = None
         """The URL of the last usable response, and its ETag."""
 
-    async def poll_once(self, url: Callable[[], str]) -> PollOutcome:
+    async def poll_once(self, request: Callable[[], DataRequest]) -> PollOutcome:
         """One poll."""
         async with transport_for(self._context, self._http) as transport:
-            return await self._poll(transport, url)
+            return await self._poll(transport, request)
 
     async def poll_every(
         self,
-        url: Callable[[], str],
+        request: Callable[[], DataRequest],
         interval: float,
         pause: Callable[[PollOutcome], float] | None = None,
         *,
@@ -127,7 +129,7 @@ class Poller:
         If the service asked an earlier run to wait, the first poll waits for the rest of that time.
 
         Args:
-            url: called for every poll.
+            request: called for every poll.
             interval: seconds.
             pause: returns the least number of seconds to wait after an outcome. With it no error ends the polls; only a directive
                 does.
@@ -141,7 +143,7 @@ class Poller:
                 await anyio.sleep(max(state.not_before - anyio.current_time(), 0.0))
             while True:
                 start = anyio.current_time()
-                outcome = await self._poll(transport, url)
+                outcome = await self._poll(transport, request)
                 end = anyio.current_time()
                 wait = outcome.retry_after
                 state.not_before = end + wait
@@ -161,16 +163,17 @@ class Poller:
                 next_poll = max(start + interval, end + wait)
                 await anyio.sleep(max(next_poll - anyio.current_time(), 0.0))
 
-    async def _poll(self, transport: HttpTransport, url: Callable[[], str]) -> PollOutcome:
+    async def _poll(self, transport: HttpTransport, request: Callable[[], DataRequest]) -> PollOutcome:
         """One poll. Its error has the address."""
-        outcome = await self._attempt(transport, url)
-        return outcome if outcome.error is None else replace(outcome, error=located(outcome.error, self._requested))
+        outcome = await self._attempt(transport, request)
+        return outcome if outcome.error is None else replace(outcome, error=located(outcome.error, self._place))
 
-    async def _attempt(self, transport: HttpTransport, url: Callable[[], str]) -> PollOutcome:
+    async def _attempt(self, transport: HttpTransport, request: Callable[[], DataRequest]) -> PollOutcome:
         self.latched = None
         try:
-            self._requested = url()
-            return await self._request(transport, self._requested)
+            sent = request()
+            self._place = sent.place
+            return await self._send(transport, sent)
         except RequestFailed as failed:
             directive = self._read_head(failed.headers)
             is_refused = not failed.is_recoverable
@@ -179,9 +182,9 @@ class Poller:
             self._context.logger.exception("%s: a poll failed", self._name)
             return PollOutcome(directive=self.latched, error=unexpected(error))
 
-    async def _request(self, transport: HttpTransport, url: str) -> PollOutcome:
+    async def _send(self, transport: HttpTransport, request: DataRequest) -> PollOutcome:
         body: bytes | None = None
-        async with transport.get(url, self._headers(url)) as reply:
+        async with transport.get(request.url, self._headers(request), request.body) as reply:
             self.latched = directive = self._read_head(reply.headers)
             headers = reply.headers
             if reply.status != 304:
@@ -192,7 +195,7 @@ class Poller:
             case Completed(change_set=change_set):
                 if body is not None:
                     # Only for a usable body: with the ETag of an unusable one the server would answer 304 from then on.
-                    self._tag = (url, headers["etag"]) if headers.get("etag") else None
+                    self._tag = (request.url, headers["etag"]) if headers.get("etag") else None
                 return PollOutcome(directive=directive, change_set=change_set, environment_id=environment_id)
             case Goodbye(reason=reason):
                 directive = effect.directive or directive
@@ -205,8 +208,8 @@ class Poller:
                 raise AssertionError(f"a reader of whole bodies returned {effect!r}")
         return PollOutcome(directive=directive, error=error, environment_id=environment_id)
 
-    def _headers(self, url: str) -> dict[str, str]:
+    def _headers(self, request: DataRequest) -> dict[str, str]:
         headers = dict(self._context.headers)
-        if self._tag is not None and self._tag[0] == url:
+        if self._tag is not None and self._tag[0] == request.url and request.body is None:
             headers["If-None-Match"] = self._tag[1]
         return headers

@@ -14,7 +14,7 @@ from aioflags.model.change import ChangeSet, Selector
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.fdv2 import read_poll
-from aioflags.protocol.requests import poll_url
+from aioflags.protocol.side import DataRequest
 from aioflags.sources.base import SourceContext
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.sources.poller import Poller, PollOptions, PollOutcome
@@ -50,7 +50,8 @@ class PollingSource:
         self._base_uri = base_uri
         self._interval = interval
         self._demand = demand
-        read_body = partial(read_poll, logger=context.logger)
+        self._side = context.side
+        read_body = partial(read_poll, objects=context.side.objects, logger=context.logger)
         self._poller = Poller(self.name, context, http, read_body=read_body, read_head=read_directive)
 
     @property
@@ -60,11 +61,14 @@ class PollingSource:
 
     async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
         """One poll."""
-        yield _as_result(await self._poller.poll_once(lambda: poll_url(self._base_uri, selector())))
+        yield _as_result(await self._poller.poll_once(lambda: self._request(selector)))
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
         """Poll until a response ends the source."""
-        return self._poller.poll_every(lambda: poll_url(self._base_uri, selector()), self._interval, demand=self._demand)
+        return self._poller.poll_every(lambda: self._request(selector), self._interval, demand=self._demand)
+
+    def _request(self, selector: Callable[[], Selector]) -> DataRequest:
+        return self._side.poll(self._base_uri, selector())
 
 
 def _as_result(outcome: PollOutcome) -> Basis | FetchFailure:

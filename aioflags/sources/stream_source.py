@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from types import GeneratorType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -24,8 +24,9 @@ from aioflags.model.defaults import LATCH_GRACE, RECONNECT_DELAY
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import FallbackDirective, Update
 from aioflags.model.source_state import ErrorInfo, SourceState
-from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
+from aioflags.protocol.effects import Completed, Goodbye, Malformed, ServerError
 from aioflags.protocol.failures import invalid_data, located, network_failure, server_failure, unexpected
+from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.cooperative import Budget
@@ -41,10 +42,7 @@ from aioflags.transport.settings import Http
 if TYPE_CHECKING:
     from httpx_sse import ServerSentEvent
 
-__all__ = ["ReadEvent", "StreamOptions", "StreamSource"]
-
-ReadEvent: TypeAlias = Callable[[str, str], Effect | Generator[None, None, Effect]]
-"""Returns the effect of an event, given its name and data; or a cooperative generator, if decoding takes long."""
+__all__ = ["StreamOptions", "StreamSource"]
 
 _GRACE_OVER: Final = f"no payload within {LATCH_GRACE:g} s of the fallback directive"
 
@@ -110,14 +108,15 @@ class StreamSource(ABC):
         self._backoff = backoff
         self._random = random
         self._environment_id: str | None = None
-        self._requested = ""
+        self._place = ""
+        """The URL of the last request, for errors."""
         self._has_logged_error = False
 
     # -- for subclasses
 
     @abstractmethod
-    def _url(self, selector: Selector) -> str:
-        """The URL of a request from a client with this selector."""
+    def _request(self, selector: Selector) -> DataRequest:
+        """The request of a client with this selector."""
 
     @abstractmethod
     def _reader(self) -> ReadEvent:
@@ -167,9 +166,10 @@ class StreamSource(ABC):
         """The updates of one connection. The connection is closed before its failure is reported."""
         self.latched = None
         try:
-            url = self._requested = self._url(selector())
+            request = self._request(selector())
+            self._place = request.place
             with connection.attempt():
-                async with transport.open_stream(url, self._context.headers) as stream:
+                async with transport.open_stream(request.url, self._context.headers, request.body) as stream:
                     connection.opened = anyio.current_time()
                     self.latched = self._read_head(stream.headers)
                     self._environment_id = read_environment_id(stream.headers) or self._environment_id
@@ -192,7 +192,7 @@ class StreamSource(ABC):
         if change_set is not None and change_set.kind is ChangeKind.NONE:
             change_set = None
         if error is not None:
-            error = located(error, self._requested)
+            error = located(error, self._place)
         return Update(state=state, directive=self.latched, change_set=change_set, error=error, environment_id=self._environment_id)
 
     async def _change_sets(self, stream: EventStream) -> AsyncGenerator[ChangeSet, None]:

@@ -15,9 +15,9 @@ from aioflags.model.result import FallbackDirective
 from aioflags.model.source_state import FailureKind
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.fdv2 import Fdv2Reader
-from aioflags.protocol.requests import stream_url
+from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.sources.base import SourceContext
-from aioflags.sources.stream_source import ReadEvent, StreamOptions, StreamSource
+from aioflags.sources.stream_source import StreamOptions, StreamSource
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
@@ -57,11 +57,13 @@ class StreamingSource(StreamSource):
         )
         self._base_uri = base_uri
 
-    def _url(self, selector: Selector) -> str:
-        return stream_url(self._base_uri, selector)
+    def _request(self, selector: Selector) -> DataRequest:
+        return self._context.side.stream(self._base_uri, selector)
 
     def _reader(self) -> ReadEvent:
-        return Fdv2Reader(largest=(self._http or self._context.http).max_response_bytes, logger=self._context.logger).feed
+        context = self._context
+        largest = (self._http or context.http).max_response_bytes
+        return Fdv2Reader(context.side.objects, largest=largest, logger=context.logger).feed
 
     def _read_head(self, headers: Mapping[str, str]) -> FallbackDirective | None:
         return read_directive(headers)

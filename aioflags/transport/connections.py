@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Final, cast
 
 import anyio
@@ -28,7 +29,7 @@ __all__ = ["HttpxConnections"]
 _UNNAMED: Final = frozenset({"", "message"})
 _CHUNK: Final = 64 * 1024
 _EVENT_STREAM: Final = "text/event-stream"
-_PUBLIC_HEADERS: Final = frozenset({"accept", "accept-encoding", "cache-control", "if-none-match", "user-agent"})
+_PUBLIC_HEADERS: Final = frozenset({"accept", "accept-encoding", "cache-control", "content-type", "if-none-match", "user-agent"})
 """Headers that another origin may see. The others identify the client."""
 
 _NETWORK: Final = (
@@ -62,22 +63,24 @@ class HttpxConnections:
             await self._shared.aclose()
 
     @asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[_Reply, None]:
+    async def get(self, url: str, headers: Mapping[str, str], body: bytes | None = None) -> AsyncGenerator[_Reply, None]:
         """See ``HttpTransport.get``."""
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "Connection": "close", **headers}
-        async with self._exchange(self._shared, url, sent) as (response, timeout):
+        async with self._exchange(self._shared, _Query(url, sent, body)) as (response, timeout):
             # Only 200 has a whole body: 206 has a part of one, and other successes have none, or a different one.
             if response.status_code not in (200, 304):
                 raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
             yield _Reply(response, self._settings.max_response_bytes, timeout.read)
 
     @asynccontextmanager
-    async def open_stream(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[_EventStream, None]:
+    async def open_stream(
+        self, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> AsyncGenerator[_EventStream, None]:
         """See ``HttpTransport.open_stream``."""
         sent = {"Accept": _EVENT_STREAM, "Accept-Encoding": "identity", "Cache-Control": "no-cache", **headers}
         clients = Clients(self._settings, self._make_client)
         try:
-            async with self._exchange(clients, url, sent, silence=STREAM_READ_TIMEOUT) as (response, _):
+            async with self._exchange(clients, _Query(url, sent, body), silence=STREAM_READ_TIMEOUT) as (response, _):
                 if response.status_code != 200:
                     raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
                 yield _EventStream(response, self._settings.max_event_bytes)
@@ -116,25 +119,27 @@ class HttpxConnections:
 
     @asynccontextmanager
     async def _exchange(
-        self, clients: Clients, url: str, headers: Mapping[str, str], *, silence: float | None = None
+        self, clients: Clients, query: _Query, *, silence: float | None = None
     ) -> AsyncGenerator[tuple[httpx.Response, httpx.Timeout], None]:
         """The response after redirects, with its body unread, and the timeouts of its request."""
-        with _network_failures(url=url):
-            response, timeout = await self._follow(clients, httpx.URL(url), headers, silence)
+        with _network_failures(url=query.url):
+            response, timeout = await self._follow(clients, query, silence)
         try:
             yield response, timeout
         finally:
             await _close(response)
 
-    async def _follow(
-        self, clients: Clients, target: httpx.URL, headers: Mapping[str, str], silence: float | None
-    ) -> tuple[httpx.Response, httpx.Timeout]:
-        hops = 0
+    async def _follow(self, clients: Clients, query: _Query, silence: float | None) -> tuple[httpx.Response, httpx.Timeout]:
+        target, headers, hops = httpx.URL(query.url), query.headers, 0
+        method, body = "GET", query.body
+        if body is not None:
+            # It is sent again to the target of a redirect: REPORT, like GET, changes nothing on the server.
+            method, headers = "REPORT", {**headers, "Content-Type": "application/json"}
         while True:
             client = clients.for_url(target)
             base = client.timeout
             timeout = httpx.Timeout(base.connect, read=silence or base.read, write=base.write, pool=base.pool)
-            request = client.build_request("GET", target, headers=headers, timeout=timeout)
+            request = client.build_request(method, target, headers=headers, content=body, timeout=timeout)
             response = await _send_until_headers(client, request, timeout)
             redirect = self._redirect_target(target, response)
             if redirect is None or hops == MAX_REDIRECTS:
@@ -153,6 +158,15 @@ class HttpxConnections:
             return None
         redirect = response.next_request.url.copy_with(userinfo=b"")
         return redirect if _origin(redirect) in {_origin(target), *self._settings.redirect_origins} else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A request that changes nothing on the server: a GET, or a REPORT with a JSON body."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
 
 
 class _Reply:

@@ -88,23 +88,25 @@ class HttpTransport:
             await connections.aclose()
 
     @asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[Reply, None]:
-        """Send a GET and accept 200 and 304; status and headers are available before the body is read.
+    async def get(self, url: str, headers: Mapping[str, str], body: bytes | None = None) -> AsyncGenerator[Reply, None]:
+        """Send a GET, or a REPORT with ``body``, and accept 200 and 304; the headers are available before the body is read.
 
         Raises:
             RequestFailed: the status is another one, or there is no response, also because the transport is closed.
         """
-        async with (await self._ready()).get(url, headers) as reply:
+        async with (await self._ready()).get(url, headers, body) as reply:
             yield reply
 
     @asynccontextmanager
-    async def open_stream(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[EventStream, None]:
-        """Open an event stream on its own connection, which is closed when the block ends.
+    async def open_stream(
+        self, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> AsyncGenerator[EventStream, None]:
+        """Open an event stream by a GET, or by a REPORT with ``body``. It has a connection of its own, closed after the block.
 
         Raises:
             RequestFailed: the status is not 200, or there is no response.
         """
-        async with (await self._ready()).open_stream(url, headers) as stream:
+        async with (await self._ready()).open_stream(url, headers, body) as stream:
             yield stream
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:

@@ -10,6 +10,7 @@ from aioflags import Client, Config, Context, DataSystem
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, Selector
 from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.protocol.server_side import ServerSide
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Latching
 from aioflags.sources.fdv1 import Fdv1Poller
 from tests.support.canaries import KEY
@@ -46,7 +47,7 @@ async def test_an_fdv1_poll_has_the_headers_of_the_client_and_no_basis() -> None
 )
 async def test_the_filter_key(key: str | None, query: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     service = Service(everything())
-    async with updates_of(Fdv1FallbackOptions().build(service.context(payload_filter_key=key))) as news:
+    async with updates_of(Fdv1FallbackOptions().build(service.context(side=ServerSide(payload_filter_key=key)))) as news:
         await first(news, 1)
     assert service.queries == [query]
     assert ("payload_filter_key" in caplog.text) == (key == "no good")

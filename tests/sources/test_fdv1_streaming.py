@@ -12,6 +12,7 @@ from aioflags import Client, Config, DataSystem
 from aioflags.model.change import ChangeKind
 from aioflags.model.result import Update
 from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.protocol.server_side import ServerSide
 from aioflags.sources import Fdv1Streaming
 from aioflags.sources.fdv1_streaming import Fdv1Streamer
 from tests.support.canaries import KEY, secretive
@@ -59,7 +60,7 @@ async def updates(service: Service, count: int, *, delay: float = 1.0, chance: f
 async def test_the_request_of_a_stream_has_the_filter_and_no_basis(key: str | None, url: str) -> None:
     service = Service(GOOD)
     builder = Fdv1Streaming(base_uri="https://h.test/x/")
-    context = service.context(payload_filter_key=key, headers={"Authorization": KEY})
+    context = service.context(side=ServerSide(payload_filter_key=key), headers={"Authorization": KEY})
     async with updates_of(builder.build(context), selecting("fdv2-state")) as news:
         await first(news, 1)
     (request,) = service.requests

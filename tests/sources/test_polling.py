@@ -11,6 +11,7 @@ from aioflags.errors import ConfigError
 from aioflags.model.change import Selector
 from aioflags.model.result import Basis, FetchFailure
 from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.protocol.server_side import ServerSide
 from aioflags.sources import Polling
 from aioflags.transport.http import HttpTransport
 from tests.sources.polls import GOOD, NOT_MODIFIED, TAGGED, UP_TO_DATE, fetched, source_of, updates
@@ -48,7 +49,9 @@ async def test_the_path_of_a_poll(base: str) -> None:
 @pytest.mark.holds("DS-3", "DS-9", "DS-15")
 async def test_a_poll_has_the_headers_of_the_client_and_no_filter() -> None:
     service = Service(GOOD)
-    await fetched(service, headers={"Authorization": KEY, "X-LaunchDarkly-Instance-Id": "i"}, payload_filter_key="f")
+    await fetched(
+        service, headers={"Authorization": KEY, "X-LaunchDarkly-Instance-Id": "i"}, side=ServerSide(payload_filter_key="f")
+    )
     headers = service.requests[0].headers
     assert headers["authorization"] == KEY
     assert headers["x-launchdarkly-instance-id"] == "i"

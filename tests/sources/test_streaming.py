@@ -13,6 +13,7 @@ from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind
 from aioflags.model.result import Update
 from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.protocol.server_side import ServerSide
 from aioflags.runtime.cooperative import SLICE
 from aioflags.sources import Streaming
 from tests.sources.streams import FULL, GOOD, PUT, source_of, states, updates
@@ -51,7 +52,8 @@ async def test_the_path_is_appended_to_the_path_of_the_base_uri(base: str) -> No
 @pytest.mark.holds("DS-3", "DS-9")
 async def test_the_request_of_a_stream_has_the_client_headers_and_no_filter() -> None:
     service = Service(GOOD)
-    await updates(service, 1, headers={"Authorization": KEY, "X-LaunchDarkly-Tags": "t"}, payload_filter_key="mobile")
+    side = ServerSide(payload_filter_key="mobile")
+    await updates(service, 1, headers={"Authorization": KEY, "X-LaunchDarkly-Tags": "t"}, side=side)
     headers = service.requests[0].headers
     assert headers["authorization"] == KEY
     assert headers["x-launchdarkly-tags"] == "t"

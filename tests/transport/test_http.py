@@ -110,6 +110,28 @@ async def test_a_stream_requires_status_200(status: int) -> None:
     assert service.all_closed
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_request_with_a_body_is_a_report_also_after_a_redirect(status: int) -> None:
+    for stream in (False, True):
+        last = stream_of() if stream else FINE
+        service = Service(to("/there", status), last)
+        async with HttpTransport(service.http()) as transport:
+            send = transport.open_stream if stream else transport.get
+            async with send(HOME, IDENTITY, b'{"key":"k"}'):
+                pass
+        sent = [(request.method, request.url.path, request.read(), request.headers["content-type"]) for request in service.requests]
+        expected = ("REPORT", b'{"key":"k"}', "application/json")
+        assert [(method, body, kind) for method, _, body, kind in sent] == [expected, expected]
+        assert [path for _, path, _, _ in sent] == ["/sdk/poll", "/there"]
+
+
+async def test_a_request_without_a_body_has_no_content_type() -> None:
+    service = Service(FINE)
+    await got(service)
+    assert service.requests[0].method == "GET"
+    assert "content-type" not in service.requests[0].headers
+
+
 @pytest.mark.parametrize(
     "url",
     ["home.test/no-scheme", "ftp://home.test/", "https://", "http://[::1", "https://home.test:99999/"],
