@@ -61,13 +61,18 @@ class Answer:
 
         A prerequisite is listed each time it is used. Its own prerequisites are listed the first time only.
         """
-        answer, listed, evaluated = copy(self), list[PrerequisiteEvaluation](), set[str]()
+        listed, evaluated = list[PrerequisiteEvaluation](), set[str | None]()
         for note in notes:
             inner = note.answer.prerequisites
             listed += [deeper for deeper in inner if deeper.prerequisite_of not in evaluated]
             listed.append(note)
             evaluated.update(deeper.prerequisite_of for deeper in inner)
-        answer.prerequisites = tuple(listed)
+        return self.noting(listed)
+
+    def noting(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
+        """A copy of this answer that lists exactly these evaluations of prerequisites."""
+        answer = copy(self)
+        answer.prerequisites = tuple(notes)
         return answer
 
 
@@ -110,14 +115,15 @@ class Tracking(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):
     """The evaluation of a prerequisite: its answer, and the key of the flag that has the prerequisite.
 
+    ``version`` is ``None`` for a flag that is unknown, and ``prerequisite_of`` on the client side, whose events do not have it.
     Answers keep these objects, so each holds only the fields that events need, not the compiled flag.
     """
 
     key: str
-    version: int
+    version: int | None
     tracking: Tracking
     answer: Answer
-    prerequisite_of: str
+    prerequisite_of: str | None
 
 
 def direct_prerequisites(notes: tuple[PrerequisiteEvaluation, ...], key: str) -> tuple[str, ...]:

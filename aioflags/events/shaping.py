@@ -86,13 +86,13 @@ class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=F
         return SummaryEntry(key=key, kinds=kinds_of(self.context), default=default, value=default, at_ms=self.at_ms)
 
     def events(self, evaluated: EvaluatedFlag) -> list[EvaluationEvent]:
-        """The events before sampling: the tracked event, then the debug event. Most flags have neither."""
+        """The events before sampling: the tracked event, then the debug event. Most flags have neither, and unknown flags never."""
         flag, detail = evaluated.flag, evaluated.detail
         tracking = flag.tracking
         is_tracked = tracking.is_tracked or evaluated.is_experiment
         until = tracking.debug_until_ms
         is_debugged = until is not None and until > self.at_ms and until > self.server_ms
-        if not is_tracked and not is_debugged:
+        if flag.version is None or not (is_tracked or is_debugged):
             return []
         event = EvaluationEvent(
             at_ms=self.at_ms,

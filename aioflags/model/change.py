@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.flag_evaluation import FlagEvaluation
 from aioflags.model.flagd import FlagdFlag
 from aioflags.model.metadata import FlagMetadata
 from aioflags.model.resolved import ResolvedFlag
@@ -22,7 +23,7 @@ __all__ = ["Change", "ChangeKind", "ChangeSet", "Definition", "ObjectKind", "Rul
 
 RuledDefinition: TypeAlias = FlagDefinition | SegmentDefinition
 """A definition in LaunchDarkly's format."""
-Definition: TypeAlias = RuledDefinition | FlagdFlag | ResolvedFlag
+Definition: TypeAlias = RuledDefinition | FlagEvaluation | FlagdFlag | ResolvedFlag
 """A definition in the format of any provider. A dialect knows which of them its data has."""
 
 

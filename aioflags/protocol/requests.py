@@ -23,6 +23,7 @@ __all__ = [
     "Headers",
     "all_url",
     "diagnostic_url",
+    "endpoint",
     "events_url",
     "header_text",
     "identity_headers",
@@ -45,35 +46,36 @@ _SENDABLE: Final = re.compile(r"[\x20-\x7e]*")
 
 def poll_url(base: str, basis: Selector) -> str:
     """FDv2 polling. ``basis``: the selector of the data that the client has."""
-    return _url(base, "/sdk/poll", {"basis": basis.state})
+    return endpoint(base, "/sdk/poll", {"basis": basis.state})
 
 
 def stream_url(base: str, basis: Selector) -> str:
     """FDv2 streaming. ``basis``: the selector of the data that the client has."""
-    return _url(base, "/sdk/stream", {"basis": basis.state})
+    return endpoint(base, "/sdk/stream", {"basis": basis.state})
 
 
 def latest_all_url(base: str, payload_filter_key: str | None = None) -> str:
     """FDv1 polling. The filter key must come from :func:`usable_filter_key`."""
-    return _url(base, "/sdk/latest-all", {"filter": payload_filter_key or ""})
+    return endpoint(base, "/sdk/latest-all", {"filter": payload_filter_key or ""})
 
 
 def all_url(base: str, payload_filter_key: str | None = None) -> str:
     """FDv1 streaming. The filter key must come from :func:`usable_filter_key`."""
-    return _url(base, "/all", {"filter": payload_filter_key or ""})
+    return endpoint(base, "/all", {"filter": payload_filter_key or ""})
 
 
 def events_url(base: str) -> str:
     """The endpoint for analytics events."""
-    return _url(base, "/bulk", {})
+    return endpoint(base, "/bulk", {})
 
 
 def diagnostic_url(base: str) -> str:
     """The endpoint for diagnostic events."""
-    return _url(base, "/diagnostic", {})
+    return endpoint(base, "/diagnostic", {})
 
 
-def _url(base: str, path: str, query: Mapping[str, str]) -> str:
+def endpoint(base: str, path: str, query: Mapping[str, str]) -> str:
+    """``path`` below the path of ``base``, with the parameters that have a value."""
     # Concatenated, because urljoin would drop the path of the base.
     parameters = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items() if value)
     return f"{base.rstrip('/')}{path}{'?' if parameters else ''}{parameters}"

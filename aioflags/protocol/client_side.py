@@ -1,0 +1,84 @@
+"""ClientSide: requests with a mobile key for the flags of one context, which the service evaluates.
+
+Source: ``client-side.md`` 1.2 to 1.4.
+"""
+
+from __future__ import annotations
+
+import logging
+from base64 import urlsafe_b64encode
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from aioflags.model.change import Selector
+from aioflags.model.context import Context
+from aioflags.protocol.effects import Effect
+from aioflags.protocol.event_json import as_json
+from aioflags.protocol.flag_evaluations import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
+from aioflags.protocol.messages import ObjectReader
+from aioflags.protocol.requests import endpoint
+from aioflags.protocol.side import DataRequest, ReadEvent, Side
+
+__all__ = ["ClientSide"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSide(Side):
+    """What a client-side SDK asks for: the flags of ``context``.
+
+    Args:
+        context: a valid context. Private attributes are sent too: the service needs them for the evaluation.
+        use_report: the context is the body of a REPORT. Otherwise it is in the path of the URL, which proxies may log.
+        with_reasons: the service sends the reason of each result.
+        secure_mode_hash: the proof of a trusted server that this client may ask for the context.
+
+    Raises:
+        TypeError: an attribute of the context is not JSON.
+        ValueError: a number in it is not finite, or it nests too deeply.
+    """
+
+    context: Context = field(repr=False)
+    use_report: bool = False
+    with_reasons: bool = False
+    secure_mode_hash: str | None = field(default=None, repr=False)
+    _body: bytes = field(init=False, repr=False)
+    _encoded: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        body = bytes(as_json(self.context.to_dict()))
+        object.__setattr__(self, "_body", body)
+        object.__setattr__(self, "_encoded", urlsafe_b64encode(body).rstrip(b"=").decode())
+
+    @property
+    def objects(self) -> ObjectReader:
+        return FLAG_EVALUATIONS
+
+    def poll(self, base_uri: str, basis: Selector) -> DataRequest:
+        return self._request(base_uri, "/sdk/poll/eval", basis=basis.state)
+
+    def stream(self, base_uri: str, basis: Selector) -> DataRequest:
+        return self._request(base_uri, "/sdk/stream/eval", basis=basis.state)
+
+    def fdv1_poll(self, base_uri: str, logger: logging.Logger) -> DataRequest:  # noqa: ARG002 -- nothing here can be wrong
+        return self._request(base_uri, "/msdk/evalx/context" if self.use_report else "/msdk/evalx/contexts")
+
+    def fdv1_stream(self, base_uri: str, logger: logging.Logger) -> DataRequest:  # noqa: ARG002 -- as above
+        return self._request(base_uri, "/meval")
+
+    def read_fdv1_poll(self, body: bytes) -> Generator[None, None, Effect]:
+        return read_flag_map(body)
+
+    def fdv1_reader(self, logger: logging.Logger) -> ReadEvent:  # noqa: ARG002 -- there is nothing to log
+        return Fdv1EvaluationReader().feed
+
+    def _request(self, base_uri: str, path: str, *, basis: str = "") -> DataRequest:
+        query = {
+            "basis": basis,
+            "withReasons": "true" if self.with_reasons else "",
+            "h": self.secure_mode_hash or "",
+        }
+        if self.use_report:
+            return DataRequest(endpoint(base_uri, path, query), self._body)
+        url = endpoint(base_uri, f"{path}/{self._encoded}", query)
+        # Errors are logged, and the context may have private attributes.
+        return DataRequest(url, public_url=endpoint(base_uri, f"{path}/<context>", {}))

@@ -1,0 +1,118 @@
+"""The requests of a client-side SDK."""
+
+from __future__ import annotations
+
+import json
+import logging
+from base64 import urlsafe_b64decode
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aioflags.model.change import Selector
+from aioflags.model.context import Context
+from aioflags.protocol.client_side import ClientSide
+from aioflags.protocol.side import DataRequest
+
+BASE = "https://relay.test/ep/1"
+NONE = Selector.none()
+LOGGER = logging.getLogger("aioflags")
+CONTEXT = Context("kürzel?>", name="Ä", attributes={"mail": "x@y.z"}, private=["mail"])
+
+Ask = Callable[[ClientSide], DataRequest]
+POLL: Ask = lambda side: side.poll(BASE, NONE)  # noqa: E731 -- a row of the tables
+STREAM: Ask = lambda side: side.stream(BASE, NONE)  # noqa: E731 -- as above
+FDV1_POLL: Ask = lambda side: side.fdv1_poll(BASE, LOGGER)  # noqa: E731 -- as above
+FDV1_STREAM: Ask = lambda side: side.fdv1_stream(BASE, LOGGER)  # noqa: E731 -- as above
+
+
+def side(**options: Any) -> ClientSide:
+    return ClientSide(context=CONTEXT, **options)
+
+
+@pytest.mark.parametrize(
+    ("ask", "path"),
+    [
+        pytest.param(POLL, "/sdk/poll/eval/", id="S-1 FDv2 poll"),
+        pytest.param(STREAM, "/sdk/stream/eval/", id="FDv2 stream"),
+        pytest.param(FDV1_POLL, "/msdk/evalx/contexts/", id="FDv1 poll"),
+        pytest.param(FDV1_STREAM, "/meval/", id="FDv1 stream"),
+    ],
+)
+def test_a_get_has_the_whole_context_in_its_path(ask: Ask, path: str) -> None:
+    request = ask(side())
+    assert request.body is None
+    assert request.url.startswith(BASE + path)
+    encoded = request.url.removeprefix(BASE + path)
+    assert not set(encoded) & set("=+/?")
+    text = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    assert json.loads(text) == CONTEXT.to_dict()
+    assert "ü" in text
+    assert " " not in text
+
+
+@pytest.mark.parametrize(
+    ("ask", "url"),
+    [
+        pytest.param(POLL, "/sdk/poll/eval", id="S-3 FDv2 poll"),
+        pytest.param(STREAM, "/sdk/stream/eval", id="S-3 FDv2 stream"),
+        pytest.param(FDV1_POLL, "/msdk/evalx/context", id="FDv1 poll"),
+        pytest.param(FDV1_STREAM, "/meval", id="FDv1 stream"),
+    ],
+)
+def test_a_report_has_the_whole_context_as_its_body(ask: Ask, url: str) -> None:
+    request = ask(side(use_report=True))
+    assert request.url == BASE + url
+    assert request.body is not None
+    assert json.loads(request.body) == CONTEXT.to_dict()
+
+
+@pytest.mark.parametrize("base", [BASE, BASE + "/", BASE + "//"])
+def test_the_path_of_the_base_is_joined_with_one_slash(base: str) -> None:
+    assert side(use_report=True).poll(base, NONE).url == f"{BASE}/sdk/poll/eval"
+
+
+@pytest.mark.parametrize("ask", [POLL, STREAM, FDV1_POLL, FDV1_STREAM])
+@pytest.mark.parametrize(
+    ("options", "query"),
+    [
+        pytest.param({}, "", id="S-4 neither"),
+        pytest.param({"with_reasons": True}, "?withReasons=true", id="S-4 reasons"),
+        pytest.param({"secure_mode_hash": "af0/"}, "?h=af0%2F", id="S-5 a hash"),
+        pytest.param({"secure_mode_hash": ""}, "", id="an empty hash is none"),
+        pytest.param({"with_reasons": True, "secure_mode_hash": "1"}, "?withReasons=true&h=1", id="both"),
+    ],
+)
+def test_the_query_has_what_is_configured(ask: Ask, options: dict[str, Any], query: str) -> None:
+    for use_report in (False, True):
+        url = ask(side(use_report=use_report, **options)).url
+        assert url.partition("?")[1] + url.partition("?")[2] == query
+
+
+def test_the_basis_is_sent_to_fdv2_if_it_is_defined() -> None:
+    basis = Selector("(p:1)", 1)
+    assert side(use_report=True).poll(BASE, basis).url.endswith("/sdk/poll/eval?basis=%28p%3A1%29")
+    assert side(use_report=True, with_reasons=True).stream(BASE, basis).url.endswith("?basis=%28p%3A1%29&withReasons=true")
+
+
+@pytest.mark.parametrize("ask", [POLL, STREAM, FDV1_POLL, FDV1_STREAM])
+def test_neither_errors_nor_reprs_show_the_context_or_the_hash(ask: Ask) -> None:
+    for use_report in (False, True):
+        made = side(use_report=use_report, secure_mode_hash="s3cret")
+        request = ask(made)
+        assert "x@y.z" not in repr(made)
+        assert "s3cret" not in repr(made)
+        place = request.place.partition("?")[0]
+        assert place.endswith("/<context>") is not use_report
+        assert len(place) < 60
+
+
+def test_a_context_with_a_lone_surrogate_is_sent() -> None:
+    request = ClientSide(context=Context("a\ud800"), use_report=True).poll(BASE, NONE)
+    assert request.body == b'{"kind":"user","key":"a\\ud800"}'
+
+
+def test_a_context_that_is_not_json_is_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        ClientSide(context=Context("a", attributes={"x": float("nan")}))
