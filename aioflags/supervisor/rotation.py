@@ -31,6 +31,7 @@ class Rotation:
     ``configured``: the whole FDv2 list. ``fallback``: the FDv1 synchronizer. ``remaining``: the entries that were not removed, in
     order; with ``on_fdv1`` the fallback alone, or nothing. ``index``: which of them is current. ``failed_runs``: runs in a row that
     ended without a ``VALID``. ``was_refused``: the service refused one of the removed sources, so a later attempt may succeed.
+    ``resumed``: the entries that run again when FDv2 is used again; ``None`` for the whole list.
     """
 
     configured: tuple[RotationEntry, ...]
@@ -40,6 +41,7 @@ class Rotation:
     on_fdv1: bool = False
     failed_runs: int = 0
     was_refused: bool = False
+    resumed: tuple[RotationEntry, ...] | None = None
 
     @classmethod
     def of(cls, synchronizers: tuple[SourceBuilder, ...], fallback: SourceBuilder | None) -> Rotation:
@@ -75,16 +77,20 @@ class Rotation:
         rounds, rest = divmod(self.failed_runs, max(len(self.remaining), 1))
         return 0 if rest else rounds
 
-    def after(self, verdict: Verdict, *, was_valid: bool = False, was_refused: bool = False) -> Rotation:
+    def after(
+        self, verdict: Verdict, *, was_valid: bool = False, was_refused: bool = False, restores_removed: bool = True
+    ) -> Rotation:
         """The rotation after a verdict on the current source.
 
         ``was_valid``: the source was ``VALID`` during its run. ``was_refused``: it ended because the service refused its request.
+        ``restores_removed``: see :class:`Policy`.
         """
         match verdict:
             case Verdict.FDV1 if not self.on_fdv1:
-                return self._restarted(on_fdv1=True)
+                return replace(self._restarted(on_fdv1=True), resumed=None if restores_removed else self.remaining)
             case Verdict.RECOVER if self.on_fdv1:
-                return self._restarted(on_fdv1=False)
+                resumed = self._restarted(on_fdv1=False)
+                return resumed if self.resumed is None else replace(resumed, remaining=self.resumed, resumed=None)
             case Verdict.RECOVER:
                 return replace(self, index=0, failed_runs=0)
             case Verdict.RETRY:

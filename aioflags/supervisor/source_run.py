@@ -25,10 +25,11 @@ from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.cancellation import contain_cancellation, is_cancelled
 from aioflags.sources.base import Latching, SourceBuilder, SourceContext, closing
+from aioflags.supervisor.policy import Policy
 from aioflags.supervisor.state_timer import StateTimer
 from aioflags.supervisor.verdict import Verdict, final_verdict, judge_expiry
 
-__all__ = ["FDV1", "INITIALIZER", "SYNCHRONIZER", "Absorb", "Role", "SourceRun"]
+__all__ = ["FDV1", "INITIALIZER", "SYNCHRONIZER", "Absorb", "Role", "SourceRun", "synchronizer_role"]
 
 Absorb: TypeAlias = Callable[[str, Result], Awaitable[Verdict]]
 """Gets the name of a source and one of its results; returns the verdict on the source."""
@@ -38,14 +39,15 @@ Absorb: TypeAlias = Callable[[str, Result], Awaitable[Verdict]]
 class Role:
     """How a source is used: how it is opened, what it may yield, and how its failure is reported.
 
-    ``may_end``: it is not a failure if the source ends after a result. ``obeys_directives``: false for FDv1, which has no further
-    fallback (FB-22).
+    ``may_end``: it is not a failure if the source ends after a result. ``stops_all``: if it ends without reporting why, no other
+    source takes its place. ``obeys_directives``: false for FDv1, which has no further fallback (FB-22).
     """
 
     open: Callable[[Any, Callable[[], Selector]], AsyncGenerator[Result, None]]
     results: tuple[type[Result], ...]
     failed: Callable[[ErrorInfo, FallbackDirective | None], Result]
     may_end: bool = False
+    stops_all: bool = False
     obeys_directives: bool = True
 
 
@@ -63,6 +65,16 @@ SYNCHRONIZER: Final = Role(
 FDV1: Final = replace(SYNCHRONIZER, obeys_directives=False)
 
 
+def synchronizer_role(policy: Policy, *, fdv1: bool) -> Role:
+    """The role of a synchronizer. ``fdv1``: it is the FDv1 fallback."""
+    role = FDV1 if fdv1 else SYNCHRONIZER
+    return replace(role, failed=_interrupted if policy.keeps_failing else role.failed, stops_all=policy.stops_with_source)
+
+
+def _interrupted(error: ErrorInfo, directive: FallbackDirective | None) -> Update:
+    return Update(state=SourceState.INTERRUPTED, error=error, directive=directive)
+
+
 class SourceRun:
     """One run of the source that ``builder`` describes. ``absorb`` gets its results, one at a time."""
 
@@ -77,6 +89,10 @@ class SourceRun:
         self._carried: FallbackDirective | None = None
         """The directive of the newest result."""
         self._has_yielded = False
+        self._has_failed = False
+        """It raised, or ended although it must not."""
+        self._has_stopped = False
+        """Its end ends all updates."""
 
     @property
     def directive(self) -> FallbackDirective | None:
@@ -99,8 +115,12 @@ class SourceRun:
             self._source = source
             async with self._closing(results):
                 verdict = await self._iterate(results)
+        if self._has_stopped and self.directive is None:
+            return Verdict.DONE
+        if verdict is Verdict.STAY and self._has_failed:
+            verdict = Verdict.NEXT
         if verdict is Verdict.STAY:
-            return judge_expiry(self._timer.state, self.directive, fdv1=not self._role.obeys_directives)
+            return judge_expiry(self._timer.state, self.directive, is_over=self._timer.is_over)
         return final_verdict(verdict, self.directive)
 
     async def _iterate(self, results: AsyncGenerator[Result, None]) -> Verdict:
@@ -108,7 +128,7 @@ class SourceRun:
         verdict = Verdict.STAY
         async with anyio.create_task_group() as group:
             group.start_soon(self._cancel_when_expired, group.cancel_scope)
-            while verdict is Verdict.STAY and (result := await self._next(results)) is not None:
+            while verdict is Verdict.STAY and not self._has_failed and (result := await self._next(results)) is not None:
                 with self._timer.held():
                     if isinstance(result, Update):
                         self._timer.enter(result.state)
@@ -133,6 +153,7 @@ class SourceRun:
             if self._role.may_end and self._has_yielded:
                 return None
             result = self._failure("ended without reporting why")
+            self._has_stopped = self._role.stops_all
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 if isinstance(error, asyncio.CancelledError):
@@ -148,6 +169,7 @@ class SourceRun:
         return result if self._role.obeys_directives else replace(result, directive=None)
 
     def _failure(self, event: str) -> Result:
+        self._has_failed = True
         error = ErrorInfo(kind=FailureKind.UNKNOWN, message=f"{self.name} {event}", time=clock.now())
         return self._role.failed(error, self.directive)
 

@@ -34,6 +34,11 @@ class StateTimer:
         self._scope: anyio.CancelScope | None = None
         self._restart()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time for the whole run is over."""
+        return anyio.current_time() >= self._until
+
     def enter(self, state: SourceState) -> None:
         """The source reported ``state``. Only a change of state moves the deadline.
 

@@ -26,12 +26,12 @@ from aioflags.supervisor.fallback_state import FallbackState, lifetime
 from aioflags.supervisor.next_snapshot import next_published
 from aioflags.supervisor.options import SourceOptions
 from aioflags.supervisor.rotation import Rotation, RotationEntry
-from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, SourceRun
+from aioflags.supervisor.source_run import INITIALIZER, SourceRun, synchronizer_role
 from aioflags.supervisor.state_reporter import StateReporter
 from aioflags.supervisor.state_timer import StateTimer
 from aioflags.supervisor.update_log import UpdateLog
 from aioflags.supervisor.update_sink import UpdateSink
-from aioflags.supervisor.verdict import Verdict, is_refusal, judge, limits, state_after
+from aioflags.supervisor.verdict import Verdict, is_refusal, judge, limits, longest_run, state_after
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -84,6 +84,8 @@ class Supervisor:
         """How many times in a row no source was left after refusals."""
         self._last_name = ""
         """The name of the synchronizer that ran last."""
+        self._started: dict[RotationEntry, float] = {}
+        """When each synchronizer started last."""
 
     async def run(self) -> None:
         """Run until no source is left, or until cancelled; no source is open afterwards. Raises nothing that a source raises."""
@@ -92,7 +94,10 @@ class Supervisor:
         self._rotate(Verdict.FDV1 if self._fallback.is_on_fdv1 else await self._initialize())
         while True:
             entry = self._rotation.current
-            verdict = await (self._wait_without_source() if entry is None else self._synchronize(entry))
+            if entry is None:
+                verdict = await self._wait_without_source()
+            elif (verdict := await self._synchronize(entry)) is Verdict.DONE:
+                self._report_off(self._reporter.last_error, None)
             if verdict is Verdict.DONE:
                 return
             self._rotate(verdict)
@@ -116,15 +121,18 @@ class Supervisor:
 
     async def _synchronize(self, entry: RotationEntry) -> Verdict:
         """Run a synchronizer, after the pause that the last verdict requires."""
+        policy, rotation = self._policy, self._rotation
         pause, self._pause = self._pause, 0.0
-        await anyio.sleep(pause)
+        floor = self._started.get(entry, -math.inf) + policy.between_starts - anyio.current_time()
+        await anyio.sleep(max(pause, floor, 0.0))
+        self._started[entry] = anyio.current_time()
         self._was_valid = self._was_refused = False
-        rotation = self._rotation
+        role = synchronizer_role(policy, fdv1=rotation.on_fdv1)
         if rotation.on_fdv1:
-            role, timer = FDV1, StateTimer({}, until=self._fallback.until)
+            timer = StateTimer({}, until=self._fallback.until)
         else:
-            bounds = limits(self._policy, alone=rotation.is_alone, primary=rotation.is_primary)
-            role, timer = SYNCHRONIZER, StateTimer(bounds)
+            place = {"alone": rotation.is_alone, "primary": rotation.is_primary}
+            timer = StateTimer(limits(policy, **place), until=anyio.current_time() + longest_run(policy, **place))
         run = SourceRun(entry.builder, role, timer, self._absorb, self._logger)
         verdict = await self._run_source(run, replace(self._context, retry_state=entry.retry_state))
         self._last_name = run.name
@@ -198,7 +206,12 @@ class Supervisor:
     def _rotate(self, verdict: Verdict) -> None:
         """Change to the rotation that follows from the verdict."""
         before = self._rotation
-        self._rotation = before.after(verdict, was_valid=self._was_valid, was_refused=self._was_refused)
+        self._rotation = before.after(
+            verdict,
+            was_valid=self._was_valid,
+            was_refused=self._was_refused,
+            restores_removed=self._policy.restores_removed,
+        )
         self._prepare_next(verdict, was_on_fdv1=before.on_fdv1)
         if before.on_fdv1 and not self._rotation.on_fdv1:
             self._fallback.end()

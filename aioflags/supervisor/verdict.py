@@ -5,6 +5,7 @@ Source: ``data-system.md`` 5.3 to 5.5 and 6.2; ``architecture.md`` 7.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from aioflags.protocol.failures import is_recoverable
 if TYPE_CHECKING:
     from aioflags.supervisor.policy import Policy
 
-__all__ = ["Verdict", "final_verdict", "is_ready", "is_refusal", "judge", "judge_expiry", "limits", "state_after"]
+__all__ = ["Verdict", "final_verdict", "is_ready", "is_refusal", "judge", "judge_expiry", "limits", "longest_run", "state_after"]
 
 
 class Verdict(StrEnum):
@@ -82,11 +83,12 @@ def final_verdict(verdict: Verdict, directive: FallbackDirective | None) -> Verd
     return verdict if directive is None else Verdict.FDV1
 
 
-def judge_expiry(state: SourceState, directive: FallbackDirective | None, *, fdv1: bool) -> Verdict:
-    """The verdict on a source in ``state`` whose timer expired. ``fdv1``: the FDv1 fallback, whose timer is the directive's."""
-    if fdv1:
-        return Verdict.RECOVER
-    return final_verdict(Verdict.RECOVER if state is SourceState.VALID else Verdict.NEXT, directive)
+def judge_expiry(state: SourceState, directive: FallbackDirective | None, *, is_over: bool) -> Verdict:
+    """The verdict on a source in ``state`` whose timer expired. ``is_over``: the time for the whole run is over.
+
+    That time is the directive's for the FDv1 fallback, and the policy's for other sources.
+    """
+    return final_verdict(Verdict.RECOVER if is_over or state is SourceState.VALID else Verdict.NEXT, directive)
 
 
 def limits(policy: Policy, *, alone: bool, primary: bool) -> Mapping[SourceState, float]:
@@ -97,4 +99,9 @@ def limits(policy: Policy, *, alone: bool, primary: bool) -> Mapping[SourceState
     if alone:
         return {}
     bounds = {SourceState.INITIALIZING: policy.startup, SourceState.INTERRUPTED: policy.interruption}
-    return bounds if primary else bounds | {SourceState.VALID: policy.recovery}
+    return bounds if primary or policy.recovery_counts_run else bounds | {SourceState.VALID: policy.recovery}
+
+
+def longest_run(policy: Policy, *, alone: bool, primary: bool) -> float:
+    """For how many seconds a synchronizer may run, whatever its state. ``alone`` and ``primary`` as in :func:`limits`."""
+    return policy.recovery if policy.recovery_counts_run and not (alone or primary) else math.inf

@@ -9,6 +9,7 @@ from typing import Literal
 import anyio
 
 from aioflags.model.source_state import SourceState
+from aioflags.supervisor.policy import SERVER, Policy
 from tests.support.scripted_sources import HANG, Script, World, valid
 
 VALID, INTERRUPTED, OFF = SourceState.VALID, SourceState.INTERRUPTED, SourceState.OFF
@@ -28,6 +29,7 @@ class Case:
     synchronizers: Sequence[Script | list[Script]] = ()
     fallback: Script | None = None
     recovery: Literal["never", "ttl"] = "never"
+    policy: Policy = SERVER
     wait: float = 0.5
     opened: Sequence[tuple[str, float]] = ()
     served: int | None = 1
@@ -48,6 +50,7 @@ async def check_case(world: World, case: Case) -> None:
         synchronizers=[world.source(f"S{n}", *scripts(script)) for n, script in enumerate(case.synchronizers, 1)],
         fallback=None if case.fallback is None else world.source("F1", case.fallback),
         recovery=case.recovery,
+        policy=case.policy,
     ):
         await anyio.sleep(case.wait + 0.25)
         assert [(entry.name, entry.time) for entry in world.journal if entry.what == "opened"] == list(case.opened)

@@ -62,7 +62,7 @@ def test_the_state_that_follows_from(result: Result, applied: bool, state: Sourc
 
 
 @pytest.mark.parametrize(
-    ("state", "latched", "fdv1", "verdict"),
+    ("state", "latched", "is_over", "verdict"),
     [
         pytest.param(INITIALIZING, None, False, Verdict.NEXT, id="it never started"),
         pytest.param(INTERRUPTED, None, False, Verdict.NEXT, id="it was interrupted for too long"),
@@ -70,12 +70,13 @@ def test_the_state_that_follows_from(result: Result, applied: bool, state: Sourc
         pytest.param(INITIALIZING, DIRECTIVE, False, Verdict.FDV1, id="DS-112 it never started, with a latched directive"),
         pytest.param(INTERRUPTED, DIRECTIVE, False, Verdict.FDV1, id="it was interrupted, with a latched directive"),
         pytest.param(VALID, DIRECTIVE, False, Verdict.FDV1, id="it was valid, with a latched directive"),
-        pytest.param(INTERRUPTED, None, True, Verdict.RECOVER, id="FDv1, in any state"),
-        pytest.param(INITIALIZING, None, True, Verdict.RECOVER, id="FDv1 that never started"),
+        pytest.param(INTERRUPTED, None, True, Verdict.RECOVER, id="its time is over, in any state"),
+        pytest.param(INITIALIZING, DIRECTIVE, True, Verdict.FDV1, id="its time is over, with a latched directive"),
+        pytest.param(INITIALIZING, None, True, Verdict.RECOVER, id="its time is over, and it never started"),
     ],
 )
-def test_the_verdict_on_an_expired_timer(state: SourceState, latched: None, fdv1: bool, verdict: Verdict) -> None:
-    assert judge_expiry(state, latched, fdv1=fdv1) is verdict
+def test_the_verdict_on_an_expired_timer(state: SourceState, latched: None, is_over: bool, verdict: Verdict) -> None:
+    assert judge_expiry(state, latched, is_over=is_over) is verdict
 
 
 @pytest.mark.parametrize("verdict", Verdict)

@@ -25,6 +25,7 @@ from aioflags.sources.base import SourceContext
 from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.options import SourceOptions
+from aioflags.supervisor.policy import SERVER, Policy
 from aioflags.supervisor.supervisor import Supervisor
 
 HANG: Final = math.inf
@@ -121,6 +122,7 @@ class World:
         fallback: ScriptedBuilder | None = None,
         recovery: Literal["never", "ttl"] = "never",
         refused_retry: Literal["extended", "never"] = "never",
+        policy: Policy = SERVER,
         random: Callable[[], float] = lambda: 0.5,
     ) -> None:
         """Run a new supervisor until no source is left."""
@@ -131,6 +133,7 @@ class World:
             fdv1_fallback=fallback,
             recovers_fdv2=recovery == "ttl",
             retries_refused=refused_retry == "extended",
+            policy=policy,
         )
         await Supervisor(options, SourceContext(), self, self.fallback_state, random=random).run()
 
