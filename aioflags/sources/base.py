@@ -81,6 +81,8 @@ class SourceContext:
     side: Side = SERVER_SIDE
     """What the client asks for, and how it reads the answers."""
     poll_interval: float = POLL_INTERVAL
+    poll_attempts: int = 1
+    """How many times an initializer polls if the failure may be temporary. A second passes between two polls."""
     initial_reconnect_delay: float = RECONNECT_DELAY
     demand: PollOnDemand = field(default_factory=PollOnDemand, repr=False)
     """Wakes sources that poll on demand."""

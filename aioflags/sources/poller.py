@@ -34,6 +34,8 @@ __all__ = ["PollOptions", "PollOutcome", "Poller", "as_update", "read_environmen
 ReadBody: TypeAlias = Callable[[bytes], Generator[None, None, Effect]]
 ReadHead: TypeAlias = Callable[[Mapping[str, str]], FallbackDirective | None]
 
+_BETWEEN_ATTEMPTS: Final = 1.0
+"""Seconds between two polls of an initializer."""
 _UNCHANGED: Final = Completed(ChangeSet.unchanged())
 
 
@@ -111,10 +113,16 @@ class Poller:
         self._tag: tuple[str, str] | None = None
         """The URL of the last usable response, and its ETag."""
 
-    async def poll_once(self, request: Callable[[], DataRequest]) -> PollOutcome:
-        """One poll."""
+    async def poll_once(self, request: Callable[[], DataRequest], *, attempts: int = 1) -> PollOutcome:
+        """The outcome of one poll. At most ``attempts`` polls, while the failure may be temporary and no directive comes."""
         async with transport_for(self._context, self._http) as transport:
-            return await self._poll(transport, request)
+            while True:
+                outcome = await self._poll(transport, request)
+                attempts -= 1
+                if outcome.error is None or outcome.directive is not None or outcome.is_refused or attempts <= 0:
+                    return outcome
+                self._context.logger.info("%s: polling again in %.3g s: %s", self._name, _BETWEEN_ATTEMPTS, outcome.error)
+                await anyio.sleep(max(_BETWEEN_ATTEMPTS, outcome.retry_after))
 
     async def poll_every(
         self,

@@ -51,6 +51,7 @@ class PollingSource:
         self._interval = interval
         self._demand = demand
         self._side = context.side
+        self._attempts = context.poll_attempts
         read_body = partial(read_poll, objects=context.side.objects, logger=context.logger)
         self._poller = Poller(self.name, context, http, read_body=read_body, read_head=read_directive)
 
@@ -60,8 +61,8 @@ class PollingSource:
         return self._poller.latched
 
     async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
-        """One poll."""
-        yield _as_result(await self._poller.poll_once(lambda: self._request(selector)))
+        """One poll; after a failure that may be temporary, as many as the client allows."""
+        yield _as_result(await self._poller.poll_once(lambda: self._request(selector), attempts=self._attempts))
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
         """Poll until a response ends the source."""

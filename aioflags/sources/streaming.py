@@ -1,19 +1,23 @@
-"""FDv2 streaming.
+"""FDv2 streaming: a synchronizer, and an initializer that closes the stream after its first payload.
 
-Source: ``data-system.md`` 1.7, 2.3, 4.1, 5.7 and 6.2.
+Source: ``data-system.md`` 1.7, 2.3, 4.1, 5.7 and 6.2; ``client-side.md`` 3.1.
 """
 
 from __future__ import annotations
 
 import random as random_numbers
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from aioflags.model.change import Selector
-from aioflags.model.result import FallbackDirective
+import anyio
+
+from aioflags.model.change import ChangeSet, Selector
+from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
 from aioflags.model.source_state import FailureKind
 from aioflags.protocol.directive import read_directive
+from aioflags.protocol.failures import located, network_failure
 from aioflags.protocol.fdv2 import Fdv2Reader
 from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.sources.base import SourceContext
@@ -24,10 +28,15 @@ from aioflags.transport.settings import Http
 
 __all__ = ["Streaming", "StreamingSource"]
 
+_FIRST_PAYLOAD: Final = 10.0
+"""Seconds until the first payload of an initializer must be complete."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streaming(StreamOptions):
     """Streams flag data by FDv2. After a disconnect it waits ``initial_reconnect_delay`` seconds, and longer after each failure.
+
+    As an initializer it connects once, for the first payload, which has to arrive within ten seconds.
 
     ``None`` means the client's value.
     """
@@ -56,6 +65,21 @@ class StreamingSource(StreamSource):
             Streaming.name, context, http=http, backoff=Backoff(initial_delay, state=context.retry_state), random=random
         )
         self._base_uri = base_uri
+
+    async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
+        """The first payload of one connection, which is closed before the result is yielded."""
+        update: Update | None = None
+        async with aclosing(self.sync(selector)) as updates:
+            with anyio.move_on_after(_FIRST_PAYLOAD):
+                update = await anext(updates)
+            latched = self.latched
+        if update is not None and update.error is None:
+            change_set = update.change_set or ChangeSet.unchanged()
+            yield Basis(change_set=change_set, directive=update.directive, environment_id=update.environment_id)
+            return
+        error = None if update is None else update.error
+        silence = network_failure(f"no payload within {_FIRST_PAYLOAD:g} s")
+        yield FetchFailure(error=error or located(silence, self._place), directive=latched if update is None else update.directive)
 
     def _request(self, selector: Selector) -> DataRequest:
         return self._context.side.stream(self._base_uri, selector)

@@ -15,6 +15,7 @@ __all__ = ["SourceOptions"]
 class SourceOptions:
     """The sources that a supervisor runs.
 
+    ``fdv1_initializers``: run in place of ``initializers`` when the client has left FDv2 before the start.
     ``recovers_fdv2``: a fallback directive holds for as long as the server set, otherwise until the client is closed.
     ``retries_refused``: the sources start again after the service refused all of them, otherwise flag updates end.
     """
@@ -22,6 +23,7 @@ class SourceOptions:
     initializers: Sequence[SourceBuilder] = ()
     synchronizers: Sequence[SourceBuilder] = ()
     fdv1_fallback: SourceBuilder | None = None
+    fdv1_initializers: Sequence[SourceBuilder] = ()
     recovers_fdv2: bool = False
     retries_refused: bool = False
     policy: Policy = SERVER

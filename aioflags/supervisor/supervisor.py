@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random as _random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Result
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.logs import display_name
-from aioflags.sources.base import SourceContext
+from aioflags.sources.base import SourceBuilder, SourceContext
 from aioflags.supervisor.fallback_state import FallbackState, lifetime
 from aioflags.supervisor.next_snapshot import next_published
 from aioflags.supervisor.options import SourceOptions
@@ -91,7 +91,11 @@ class Supervisor:
         """Run until no source is left, or until cancelled; no source is open afterwards. Raises nothing that a source raises."""
         if anyio.current_time() >= self._fallback.until:
             self._fallback.end()
-        self._rotate(Verdict.FDV1 if self._fallback.is_on_fdv1 else await self._initialize())
+        if self._fallback.is_on_fdv1:
+            await self._initialize(self._options.fdv1_initializers)
+            self._rotate(Verdict.FDV1)
+        else:
+            self._rotate(await self._initialize(self._options.initializers))
         while True:
             entry = self._rotation.current
             if entry is None:
@@ -104,10 +108,10 @@ class Supervisor:
 
     # -- phases
 
-    async def _initialize(self) -> Verdict:
+    async def _initialize(self, initializers: Sequence[SourceBuilder]) -> Verdict:
         """Run initializers until one completes the initialization or brings a directive. Returns ``FDV1`` or ``DONE``."""
         verdict = Verdict.DONE
-        for builder in self._options.initializers:
+        for builder in initializers:
             run = SourceRun(builder, INITIALIZER, StateTimer({}), self._absorb, self._logger)
             verdict = await self._run_source(run, self._context)
             if verdict is not Verdict.NEXT:

@@ -11,7 +11,7 @@ import pytest
 from aioflags.model.result import FallbackDirective
 from aioflags.model.source_state import SourceState
 from tests.supervisor.source_cases import INTERRUPTED, OFF, SILENT, VALID
-from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, failure, off, valid
+from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, down, failure, off, valid
 
 # -- a restart after a directive
 
@@ -161,3 +161,17 @@ async def test_a_directive_is_logged(
         await anyio.sleep(5)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["S1 received a fallback directive (header): leaving FDv2 for FDv1", action]
+
+
+async def test_a_client_that_left_fdv2_before_the_start_runs_other_initializers(world: World) -> None:
+    world.fallback_state.start(until=math.inf)
+    async with world.running(
+        initializers=[world.source("I1", [basis(1)])],
+        fdv1_initializers=[world.source("I2", [basis(2, selector=False)])],
+        synchronizers=[world.source("S1", [valid(1), HANG])],
+        fallback=world.source("F1", [1, valid(3), HANG]),
+    ):
+        await anyio.sleep(0.5)
+        assert (world.opened, world.served) == (["I2", "F1"], 2)
+        await anyio.sleep(1)
+        assert world.served == 3
