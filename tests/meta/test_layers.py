@@ -37,6 +37,7 @@ LAYERS: dict[str, int] = {
     "config": 6,
     "client": 6,
     "flagd": 6,
+    "mobile": 6,
     "__init__": 6,
     "otel": 7,
     "sentry": 7,
