@@ -8,34 +8,28 @@ Source: ``data-system.md`` 7.10; ``architecture.md`` 12.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
 from aioflags.errors import ConfigError, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.protocol.documents.problems import UNREADABLE
-from aioflags.runtime.daemon_threads import SerialThread, ThreadBusyError
 from aioflags.runtime.logs import printable
-from aioflags.runtime.regular_files import MAX_FILE_BYTES
 from aioflags.runtime.validation import require, set_all
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
-from aioflags.stores.files import FolderMissingError, System, check_place, read_own, replace_own
+from aioflags.stores.files import FolderMissingError, System
+from aioflags.stores.sealed_file import DiskThread, FileFormat, SealedFile
 
 __all__ = ["DiskStore"]
 
-_FORMAT: Final = "aioflags-flags-1"
+_FORMAT: Final = FileFormat(name="aioflags-flags-1", contents="flags", owner="environment")
 _PACE: Final = 1.0
-_MAX_WAIT_FOR_EARLIER: Final = 1.0
-"""Seconds that a call may take before later calls raise an error instead of waiting for its end."""
-
-T = TypeVar("T")
 
 
 class _Contents(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -86,11 +80,9 @@ class DiskFlags:
 
     def __init__(self, path: Path, environment: str, logger: logging.Logger, system: System | None = None) -> None:
         self.pace: float = _PACE
-        self._path = path
-        self._environment = hashlib.sha256(environment.encode()).hexdigest()
+        self._file = SealedFile(path, _FORMAT, environment, system)
+        self._disk = DiskThread(path)
         self._logger = logger
-        self._system = system
-        self._thread = SerialThread("aioflags-disk")
         self._problem: str | None = None
         """Why the file was not used the last time. It has been logged."""
         self._read_ahead: _Contents | None = None
@@ -104,7 +96,7 @@ class DiskFlags:
         Raises:
             StoreError: the folder does not exist, so that the file never will; or the disk hangs.
         """
-        result = await self._in_thread(self._inspect)
+        result = await self._disk.run(self._inspect)
         before, self._problem = self._problem, str(result) if isinstance(result, StoreError) else None
         if isinstance(result, StoreError):
             if self._problem != before:
@@ -119,7 +111,7 @@ class DiskFlags:
         """All items of the file. Raises :class:`StoreError` if it cannot be trusted, ``OSError`` if it cannot be read."""
         contents, self._read_ahead = self._read_ahead, None
         if contents is None:
-            contents = await self._in_thread(self._read)
+            contents = await self._disk.run(self._read)
         items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in ObjectKind}
         for item in contents.items:
             items[item.kind][item.key] = item
@@ -134,27 +126,20 @@ class DiskFlags:
         """Write a new file."""
         whole = _Contents(is_whole=True, items=[item for items_of_kind in items.values() for item in items_of_kind.values()])
         self._read_ahead = None
-        await self._in_thread(lambda: self._write(whole))
+        await self._disk.run(lambda: self._write(whole))
 
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """Write a new file: the old one with these items."""
         if items:
             self._read_ahead = None
-            await self._in_thread(lambda: self._write(self._read().with_newer(items)))
+            await self._disk.run(lambda: self._write(self._read().with_newer(items)))
 
     async def is_available(self) -> bool:
         """Whether the file can be written. Raises :class:`StoreError` if the present file is refused, and while the disk hangs."""
-        return await self._in_thread(self._is_writable)
+        return await self._disk.run(self._is_writable)
 
     async def aclose(self) -> None:
         """Nothing is open."""
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run one call after another. While a call hangs no other starts, so that no write can undo a later one."""
-        try:
-            return await self._thread.run(work, max_wait_for_earlier=_MAX_WAIT_FOR_EARLIER)
-        except ThreadBusyError:
-            raise StoreError(f"{self._path}: the disk has not answered an earlier call") from None
 
     # -- in threads
 
@@ -174,51 +159,27 @@ class DiskFlags:
             return error
 
     def _is_writable(self) -> bool:
-        if not os.access(self._path.parent, os.W_OK | os.X_OK):
+        if not os.access(self._file.path.parent, os.W_OK | os.X_OK):
             return False
-        check_place(self._path)
+        self._file.check_place()
         return True
 
     def _read(self) -> _Contents:
-        data = read_own(self._path, MAX_FILE_BYTES)
-        return _EMPTY if data is None else self._decode(data)
+        body = self._file.read()
+        if body is None:
+            return _EMPTY
+        try:
+            return _CONTENTS.decode(body)
+        except UNREADABLE:
+            raise self._file.damaged() from None
 
     def _is_whole_if_untouched(self) -> bool | None:
         """Whether the file is whole, if it has not changed since this process wrote it; ``None`` if it has to be read."""
         if self._written is None:
             return None
         fingerprint, is_whole = self._written
-        return is_whole if fingerprint is not None and _fingerprint(self._path) == fingerprint else None
-
-    def _decode(self, data: bytes) -> _Contents:
-        head, _, body = data.partition(b"\n")
-        words = head.split(b" ")
-        if words[0] != _FORMAT.encode():
-            raise StoreError(f"{self._path} is not a file of flags that this release can read")
-        if words[1:2] != [self._environment.encode()]:
-            raise StoreError(f"{self._path} has the flags of another environment")
-        if head != self._head(body):
-            raise StoreError(f"{self._path} is damaged")
-        try:
-            return _CONTENTS.decode(body)
-        except UNREADABLE:
-            raise StoreError(f"{self._path} is damaged") from None
-
-    def _head(self, body: bytes) -> bytes:
-        # The checksum includes the environment: exchanging the first line cannot make the file one of another environment.
-        digest = hashlib.sha256(self._environment.encode() + b"\n" + body).hexdigest()
-        return f"{_FORMAT} {self._environment} {digest}".encode()
+        return is_whole if fingerprint is not None and self._file.fingerprint() == fingerprint else None
 
     def _write(self, contents: _Contents) -> None:
-        body = msgspec.msgpack.encode(contents)
-        replace_own(self._path, self._head(body) + b"\n" + body, self._system)
-        self._written = (_fingerprint(self._path), contents.is_whole)
-
-
-def _fingerprint(path: Path) -> tuple[int, ...] | None:
-    """Numbers that change when the file changes; ``None`` if there is no file."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid
+        self._file.write(msgspec.msgpack.encode(contents))
+        self._written = (self._file.fingerprint(), contents.is_whole)

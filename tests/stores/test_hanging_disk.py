@@ -83,7 +83,7 @@ async def test_a_call_waits_for_a_call_that_was_cancelled_a_moment_ago(path: Pat
         while not hanging.begun:
             await anyio.sleep(0.001)
     slow.cancel()
-    store._thread._started_at = asyncio.get_running_loop().time()  # however slow the machine is, the call is new
+    store._disk._thread._started_at = asyncio.get_running_loop().time()  # however slow the machine is, the call is new
     asyncio.get_running_loop().call_later(0.01, hanging.released.set)
     await store.replace({FLAG: {"a": ITEM}})
     assert (await store_at(path).load())[FLAG] == {"a": ITEM}

@@ -1,0 +1,120 @@
+"""SealedFile: a private file whose first line has its format, its owner and a checksum. A file that does not match it is not used.
+
+:class:`DiskThread` runs the calls, because a disk may hang.
+
+Source: ``data-system.md`` 7.10; ``client-side.md`` 5.3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from aioflags.errors import StoreError
+from aioflags.runtime.daemon_threads import SerialThread, ThreadBusyError
+from aioflags.runtime.regular_files import MAX_FILE_BYTES
+from aioflags.stores.files import System, check_place, read_own, replace_own
+
+__all__ = ["DiskThread", "FileFormat", "SealedFile", "UnusableContentsError"]
+
+_MAX_WAIT_FOR_EARLIER: Final = 1.0
+"""Seconds that a call may take before later calls raise an error instead of waiting for its end."""
+
+T = TypeVar("T")
+
+
+class UnusableContentsError(StoreError):
+    """The file belongs to this user, but its contents cannot be used. It may be overwritten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFormat:
+    """The format of a file. ``name`` is its first word; ``contents`` and ``owner`` name what is in it, and whose, for errors."""
+
+    name: str
+    contents: str
+    owner: str
+
+
+class SealedFile:
+    """One file. ``owner`` is whose data it has, such as an environment; the file contains its hash only.
+
+    The methods block: call them in a :class:`DiskThread`.
+    """
+
+    def __init__(self, path: Path, form: FileFormat, owner: str, system: System | None = None) -> None:
+        self.path: Path = path
+        self._form = form
+        self._owner = hashlib.sha256(owner.encode()).hexdigest()
+        self._system = system
+
+    def read(self) -> bytes | None:
+        """The contents; ``None`` if there is no file.
+
+        Raises:
+            FolderMissingError: its folder does not exist.
+            UnusableContentsError: it is damaged, has another format, or has the data of another owner.
+            StoreError: it is a link, not a regular file, too large, or another user owns it or may write to it.
+            OSError: it cannot be read.
+        """
+        data = read_own(self.path, MAX_FILE_BYTES)
+        if data is None:
+            return None
+        head, _, body = data.partition(b"\n")
+        words = head.split(b" ")
+        if words[0] != self._form.name.encode():
+            raise UnusableContentsError(f"{self.path} is not a file of {self._form.contents} that this release can read")
+        if words[1:2] != [self._owner.encode()]:
+            raise UnusableContentsError(f"{self.path} has the {self._form.contents} of another {self._form.owner}")
+        if head != self._head(body):
+            raise self.damaged()
+        return body
+
+    def write(self, body: bytes) -> None:
+        """Replace the contents. After an exception, or a loss of power, the file has the old contents or the new ones.
+
+        Raises:
+            FolderMissingError: its folder does not exist.
+            StoreError: the present file is a link, not a regular file, or another user owns it or may write to it.
+            OSError: it cannot be written.
+        """
+        replace_own(self.path, self._head(body) + b"\n" + body, self._system)
+
+    def check_place(self) -> None:
+        """Check that :meth:`write` may write the file. Raises the same errors."""
+        check_place(self.path)
+
+    def damaged(self) -> UnusableContentsError:
+        """The error for contents that cannot be decoded."""
+        return UnusableContentsError(f"{self.path} is damaged")
+
+    def fingerprint(self) -> tuple[int, ...] | None:
+        """Numbers that change when the file changes; ``None`` if there is no file."""
+        try:
+            status = self.path.lstat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid
+
+    def _head(self, body: bytes) -> bytes:
+        # The checksum includes the owner: exchanging the first line cannot make the file one of another owner.
+        digest = hashlib.sha256(self._owner.encode() + b"\n" + body).hexdigest()
+        return f"{self._form.name} {self._owner} {digest}".encode()
+
+
+class DiskThread:
+    """Runs one call after another in a thread. While a call hangs no other starts, so that no write can undo a later one."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._thread = SerialThread("aioflags-disk")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns or raises. Raises :class:`StoreError` if an earlier call hangs."""
+        try:
+            return await self._thread.run(work, max_wait_for_earlier=_MAX_WAIT_FOR_EARLIER)
+        except ThreadBusyError:
+            raise StoreError(f"{self._place}: the disk has not answered an earlier call") from None
