@@ -1,0 +1,250 @@
+"""FileStorage: its files, the files that it does not use, and folders that cannot be used."""
+
+# ruff: noqa: ASYNC240 -- the files of these tests are small, so blocking the loop does no harm
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from aioflags.errors import ConfigError, StoreError
+from aioflags.stores.file_storage import FileStorage
+from tests.stores.disk_files import other_files
+from tests.stores.test_disk_writes import FailingSystem
+from tests.stores.test_hanging_disk import HangingSystem
+
+NAMESPACE = "aioflags_device"
+VALUES = {"key": "text"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "folder"
+
+
+@pytest.fixture
+async def path(folder: Path) -> Path:
+    """The file of the namespace, written by another storage."""
+    await FileStorage(folder).set(NAMESPACE, VALUES)
+    return folder / NAMESPACE
+
+
+async def test_another_storage_reads_the_file(path: Path) -> None:
+    assert await FileStorage(path.parent).get(NAMESPACE, "key") == "text"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert other_files(path) == []
+
+
+async def test_a_write_of_what_is_there_writes_nothing(path: Path) -> None:
+    before = path.stat()
+    storage = FileStorage(path.parent)
+    await storage.set(NAMESPACE, VALUES)
+    await storage.remove(NAMESPACE, ["missing"])
+    assert path.stat() == before
+
+
+async def test_a_change_by_another_storage_is_kept(path: Path) -> None:
+    one, two = FileStorage(path.parent), FileStorage(path.parent)
+    await one.set(NAMESPACE, {"one": "1"})
+    await two.set(NAMESPACE, {"two": "2"})
+    assert [await one.get(NAMESPACE, key) for key in ("key", "one", "two")] == ["text", "1", "2"]
+
+
+@pytest.mark.real_time
+async def test_storages_of_one_folder_take_turns(path: Path) -> None:
+    """Also on two event loops: otherwise one write would undo the other."""
+
+    async def write(name: str) -> None:
+        storage = FileStorage(path.parent)
+        for number in range(5):
+            await storage.set(NAMESPACE, {f"{name}{number}": name})
+
+    names = [f"t{number}_" for number in range(4)]
+    await asyncio.gather(*(asyncio.to_thread(asyncio.run, write(name)) for name in names))
+    storage = FileStorage(path.parent)
+    assert [await storage.get(NAMESPACE, f"{name}{number}") for name in names for number in range(5)] == [
+        n for n in names for _ in range(5)
+    ]
+
+
+# -- contents that cannot be used
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def grown(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def later_release(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"aioflags-storage-1", b"aioflags-storage-2"))
+
+
+def exchanged(path: Path) -> None:
+    """The file of another namespace under the name of this one."""
+    asyncio.run(FileStorage(path.parent).set("aioflags_env_other", VALUES))
+    path.with_name("aioflags_env_other").replace(path)
+
+
+UNUSABLE = [
+    pytest.param(cut, "is damaged", id="a byte too short"),
+    pytest.param(grown, "is damaged", id="a byte too long"),
+    pytest.param(empty, "is not a file of values", id="empty"),
+    pytest.param(later_release, "is not a file of values that this release can read", id="of a later release"),
+    pytest.param(exchanged, "has the values of another namespace", id="of another namespace"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "problem"), UNUSABLE)
+async def test_a_file_counts_as_missing_if_it_is(
+    path: Path, spoil: Callable[[Path], None], problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await anyio.to_thread.run_sync(spoil, path)
+    storage = FileStorage(path.parent)
+    for _ in range(3):
+        assert await storage.get(NAMESPACE, "key") is None
+    (line,) = caplog.messages
+    assert problem in line
+
+
+@pytest.mark.parametrize(("spoil", "problem"), UNUSABLE)
+async def test_a_write_replaces_a_file_that_is(path: Path, spoil: Callable[[Path], None], problem: str) -> None:
+    await anyio.to_thread.run_sync(spoil, path)
+    await FileStorage(path.parent).set(NAMESPACE, {"new": problem})
+    assert await FileStorage(path.parent).get(NAMESPACE, "new") == problem
+    assert await FileStorage(path.parent).get(NAMESPACE, "key") is None
+
+
+# -- files that are refused
+
+
+def link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def inner_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def open_to_others(path: Path) -> None:
+    path.chmod(0o666)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        pytest.param(link, "is a link", id="a link"),
+        pytest.param(pipe, "is not a regular file", id="a pipe"),
+        pytest.param(inner_folder, "is not a regular file", id="a folder"),
+        pytest.param(open_to_others, "can be written to by others", id="writable by others"),
+    ],
+)
+async def test_a_file_is_neither_read_nor_written_if_it_is(path: Path, spoil: Callable[[Path], None], problem: str) -> None:
+    spoil(path)
+    before = path.lstat()
+    storage = FileStorage(path.parent)
+    with pytest.raises(StoreError, match=problem):
+        await storage.get(NAMESPACE, "key")
+    with pytest.raises(StoreError, match=problem):
+        await storage.set(NAMESPACE, {"key": "new"})
+    assert path.lstat() == before
+
+
+@pytest.mark.parametrize("namespace", ["", "../up", "a/b", "a.b", "a b", "ä", "x" * 101])
+async def test_a_namespace_that_is_not_a_plain_name_is_refused(folder: Path, namespace: str) -> None:
+    with pytest.raises(StoreError, match="namespace: only the characters"):
+        await FileStorage(folder).set(namespace, VALUES)
+    assert list(folder.iterdir()) == []
+
+
+# -- a disk that fails
+
+
+async def test_a_write_that_fails_keeps_the_old_values(path: Path) -> None:
+    storage = FileStorage(path.parent, _system=FailingSystem("write", errno.ENOSPC))
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        await storage.set(NAMESPACE, {"key": "new" * 10})
+    assert await storage.get(NAMESPACE, "key") == "text"
+    assert other_files(path) == []
+
+
+@pytest.mark.real_time
+async def test_a_disk_that_hangs_gets_one_call_and_others_fail(path: Path) -> None:
+    hanging: Any = HangingSystem()
+    storage = FileStorage(path.parent, _system=hanging)
+    with anyio.move_on_after(0.1) as given_up:
+        await storage.set(NAMESPACE, {"key": "new"})
+    assert given_up.cancelled_caught
+    for _ in range(3):
+        with pytest.raises(StoreError, match="the disk has not answered an earlier call"):
+            await storage.get(NAMESPACE, "key")
+    assert hanging.begun == 1
+    hanging.released.set()
+    with anyio.fail_after(60):
+        while any(thread.name == "aioflags-disk" for thread in threading.enumerate()):
+            await anyio.sleep(0.01)
+    assert await storage.get(NAMESPACE, "key") == "new"
+
+
+# -- a folder that cannot be used
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        pytest.param("file", "cannot be made: FileExistsError", id="a file"),
+        pytest.param("file/below", "cannot be made: NotADirectoryError", id="below a file"),
+        pytest.param("/proc/aioflags", "cannot be made: ", id="where no folder can be made"),
+        pytest.param("a\0b", "cannot be made: ", id="a path with a null"),
+    ],
+)
+async def test_values_are_in_memory_if_the_folder_is(
+    tmp_path: Path, name: str, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    storage = FileStorage(tmp_path / name)
+    await storage.set(NAMESPACE, {"one": "1", "two": "2"})
+    await storage.remove(NAMESPACE, ["one"])
+    assert [await storage.get(NAMESPACE, key) for key in ("one", "two")] == [None, "2"]
+    await storage.clear(NAMESPACE)
+    assert await storage.get(NAMESPACE, "two") is None
+    (line,) = caplog.messages
+    assert line.startswith("values are kept in memory only, because the folder")
+    assert problem in line
+
+
+async def test_a_folder_that_is_lost_later_is_an_error(path: Path) -> None:
+    storage = FileStorage(path.parent)
+    assert await storage.get(NAMESPACE, "key") == "text"
+    path.unlink()
+    path.parent.rmdir()
+    with pytest.raises(StoreError, match="does not exist"):
+        await storage.set(NAMESPACE, VALUES)
+
+
+@pytest.mark.parametrize("folder", ["", None, 5, b""])
+def test_a_value_that_is_not_a_path_is_refused(folder: Any) -> None:
+    with pytest.raises(ConfigError, match="folder: expected the path of a folder"):
+        FileStorage(folder)
