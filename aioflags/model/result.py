@@ -29,14 +29,27 @@ class FallbackDirective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
-    """The success of an initializer: the first data."""
+    """The success of an initializer: the first data.
+
+    ``cached``: the data are what a device kept of an earlier run. ``freshness_ms``: when the service sent or confirmed them for a
+    context that is equal in every attribute, in Unix milliseconds; ``None`` if that is unknown.
+    """
 
     change_set: ChangeSet
     directive: FallbackDirective | None
     environment_id: str | None = None
+    cached: bool = False
+    freshness_ms: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self, change_set=(ChangeSet,), directive=_DIRECTIVE, environment_id=(str, type(None)))
+        _check(
+            self,
+            change_set=(ChangeSet,),
+            directive=_DIRECTIVE,
+            environment_id=(str, type(None)),
+            cached=(bool,),
+            freshness_ms=(int, type(None)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import anyio
 
-from aioflags.model.change import ChangeSet, Selector
+from aioflags.model.change import Change, ChangeSet, Selector
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
@@ -29,7 +29,18 @@ from aioflags.transport.backoff import RetryState
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http
 
-__all__ = ["Initializer", "Latching", "LocalSource", "SourceBuilder", "SourceContext", "Synchronizer", "closing", "transport_for"]
+__all__ = [
+    "CachedFlags",
+    "FlagCache",
+    "Initializer",
+    "Latching",
+    "LocalSource",
+    "SourceBuilder",
+    "SourceContext",
+    "Synchronizer",
+    "closing",
+    "transport_for",
+]
 
 T = TypeVar("T")
 
@@ -65,6 +76,22 @@ class Latching(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CachedFlags:
+    """The flags that a device kept for a context. ``freshness_ms``: see :class:`~aioflags.model.result.Basis`."""
+
+    changes: tuple[Change, ...]
+    freshness_ms: int | None
+
+
+class FlagCache(Protocol):
+    """The flags that a device keeps for one context."""
+
+    async def read(self) -> CachedFlags | None:
+        """The flags; ``None`` if there are none. Raises nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
     """What a client passes to the builders of its sources.
 
@@ -80,6 +107,8 @@ class SourceContext:
     """Sent with every request: the key, the user agent, the instance id, tags and wrapper."""
     side: Side = SERVER_SIDE
     """What the client asks for, and how it reads the answers."""
+    cache: FlagCache | None = field(default=None, repr=False)
+    """The flags that the device kept; ``None``: it keeps none."""
     poll_interval: float = POLL_INTERVAL
     poll_attempts: int = 1
     """How many times an initializer polls if the failure may be temporary. A second passes between two polls."""
