@@ -77,6 +77,10 @@ MAX_STORE_CHECK_INTERVAL: Final = 300.0
 """The longest such interval, for a store that lost the data each time."""
 STORE_CLOSE_GRACE: Final = 0.5
 """The time that closing a client has for pending writes to a store, and again for closing the store."""
+MAX_CACHED_CONTEXTS: Final = 5
+"""Of how many contexts the storage of a device keeps the flags."""
+CACHE_PACE: Final = 1.0
+"""The pause between two writes of cached flags: a file is written whole."""
 STORAGE_LIMIT: Final = 2.0
 """The time that the storage of a device has to read a value. A start may wait for it."""
 STORAGE_PAUSE: Final = 30.0

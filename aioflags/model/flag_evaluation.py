@@ -12,7 +12,7 @@ import msgspec
 __all__ = ["FlagEvaluation"]
 
 
-class FlagEvaluation(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False, rename="camel"):
+class FlagEvaluation(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False, rename="camel", omit_defaults=True):
     """The result of a flag for one context. Properties that may be missing may also be ``null``.
 
     Args:

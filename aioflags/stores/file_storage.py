@@ -94,7 +94,10 @@ class FileStorage:
         if (memory := await self._replacement()) is not None:
             return await memory.remove(namespace, keys)
         gone = frozenset(keys)
-        without = lambda present: {key: text for key, text in present.items() if key not in gone}  # noqa: E731 -- for _update
+
+        def without(present: dict[str, str]) -> dict[str, str]:
+            return {key: text for key, text in present.items() if key not in gone}
+
         return await self._run(lambda: self._update(self._file(namespace), without))
 
     async def clear(self, namespace: str) -> None:

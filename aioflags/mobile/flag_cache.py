@@ -1,0 +1,242 @@
+"""FlagCaches: the flags of the last contexts of one environment, kept on the device.
+
+Writing delays no data: a task writes the newest flags of each context. A cache that cannot be read counts as empty.
+
+Source: ``client-side.md`` 5.3.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+import anyio
+import msgspec
+
+from aioflags.errors import StoreError
+from aioflags.mobile.storage_keys import digest, environment_namespace
+from aioflags.model.change import Change, ChangeSet, ObjectKind
+from aioflags.model.defaults import CACHE_PACE, STORE_CLOSE_GRACE
+from aioflags.model.flag_evaluation import FlagEvaluation
+from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.protocol.effects import Completed, Malformed
+from aioflags.protocol.event_json import as_json
+from aioflags.protocol.flag_evaluations import read_flag_map
+from aioflags.runtime import clock
+from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.checkpoints import run_cooperatively
+from aioflags.runtime.cooperative import Budget, Cooperative
+from aioflags.runtime.fork import reset_after_fork
+from aioflags.runtime.logs import Once, describe_error, printable
+from aioflags.sources.base import CachedFlags
+from aioflags.stores.device_storage import DeviceStorage
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.model.context import Context
+
+__all__ = ["ContextCache", "FlagCaches"]
+
+_INDEX: Final = "index"
+_UNUSED: Final = "cached flags are not used"
+
+_Flags: TypeAlias = Mapping[str, FlagEvaluation]
+_Index: TypeAlias = list[tuple[str, int]]
+"""Id and time of each cached context, in Unix milliseconds, oldest first."""
+
+
+class _Freshness(msgspec.Struct, frozen=True):
+    """When the service sent or confirmed flags, in Unix milliseconds, and a digest of the whole context."""
+
+    timestamp: int
+    fingerprint: str
+
+    def time_for(self, fingerprint: str) -> int | None:
+        return self.timestamp if self.fingerprint == fingerprint else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Offer:
+    flags: _Flags
+    freshness: _Freshness
+
+
+_INDEX_DECODER: Final = msgspec.json.Decoder(_Index)
+_FRESHNESS: Final = msgspec.json.Decoder(_Freshness)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class FlagCaches:
+    """The cached flags of one environment. ``limit``: of how many contexts. With 0 nothing is read or written.
+
+    :meth:`run` writes until it is cancelled, then :meth:`finish` writes the rest.
+    """
+
+    def __init__(self, storage: DeviceStorage, mobile_key: str, *, limit: int, logger: logging.Logger) -> None:
+        self._storage = storage
+        self._namespace = environment_namespace(mobile_key)
+        self._limit = limit
+        self._logger = logger
+        self._once = Once()
+        self._offers: dict[str, _Offer] = {}
+        """What is not written yet, by context id, oldest first."""
+        self._written: dict[str, _Flags] = {}
+        """What was written last, by context id. If these flags are offered again, only their freshness is written."""
+        self._offered = Signal()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the task that writes runs in the parent only."""
+        self._offered.after_fork()
+
+    def of(self, context: Context) -> ContextCache:
+        """The cache of a valid context.
+
+        Raises:
+            TypeError: an attribute of the context is not JSON.
+            ValueError: a number in it is not finite, or it nests too deeply.
+        """
+        fingerprint = digest(bytes(as_json(context.to_dict())))
+        return ContextCache(self, digest(context.canonical_key.encode(errors="surrogatepass")), fingerprint)
+
+    async def run(self) -> None:
+        """Write what is offered until cancelled, not faster than the pace."""
+        while True:
+            if not self._offers:
+                await self._offered.wait()
+            await self._write_offers()
+            await anyio.sleep(CACHE_PACE)
+
+    async def finish(self) -> None:
+        """Write what is offered, within the grace. Raises nothing."""
+        with anyio.move_on_after(STORE_CLOSE_GRACE, shield=True) as scope:
+            await self._write_offers()
+        if scope.cancelled_caught:
+            self._logger.warning("the client was closed before all flags were cached")
+
+    def offer(self, context_id: str, flags: _Flags, fingerprint: str) -> None:
+        """Write the flags of a context soon. They are not changed later."""
+        if self._limit:
+            self._offers.pop(context_id, None)
+            self._offers[context_id] = _Offer(flags=flags, freshness=_Freshness(clock.now_ms(), fingerprint))
+            self._offered.send()
+
+    # -- reading
+
+    async def read(self, context_id: str, fingerprint: str) -> CachedFlags | None:
+        """The flags of a context; ``None`` if there are none, or if they cannot be used, which is logged once."""
+        if not self._limit:
+            return None
+        if (offer := self._offers.get(context_id)) is not None:
+            changes = tuple(Change(ObjectKind.FLAG, key, flag.version, flag) for key, flag in offer.flags.items())
+            return CachedFlags(changes=changes, freshness_ms=offer.freshness.time_for(fingerprint))
+        try:
+            text = await self._storage.get(self._namespace, f"flags_{context_id}")
+            fresh = None if text is None else await self._storage.get(self._namespace, f"fresh_{context_id}")
+        except StoreError:
+            return None
+        return None if text is None else await self._decoded(text, fresh, fingerprint)
+
+    async def _decoded(self, text: str, fresh: str | None, fingerprint: str) -> CachedFlags | None:
+        """The flags in ``text``, all or none of them."""
+        try:
+            freshness_ms = None if fresh is None else _FRESHNESS.decode(fresh).time_for(fingerprint)
+        except UNREADABLE as error:
+            self._warn(_UNUSED, describe_error(error))
+            return None
+        match await run_cooperatively(read_flag_map(text)):
+            case Completed(change_set=change_set):
+                return CachedFlags(changes=change_set.changes, freshness_ms=freshness_ms)
+            case Malformed(message=message):
+                self._warn(_UNUSED, message)
+            case _:
+                pass
+        return None
+
+    # -- writing
+
+    async def _write_offers(self) -> None:
+        while self._offers:
+            context_id, offer = next(iter(self._offers.items()))
+            try:
+                await self._write(context_id, offer)
+            except StoreError:
+                pass  # It has been logged. The next offer of the context is another attempt.
+            except (ValueError, TypeError, RecursionError) as error:
+                self._warn("flags cannot be cached", describe_error(error))
+            # Removed only now: until it is written, it is read from here. A newer one may have taken its place.
+            if self._offers.get(context_id) is offer:
+                del self._offers[context_id]
+
+    async def _write(self, context_id: str, offer: _Offer) -> None:
+        """Write an offer. Raises :class:`StoreError`; or what encoding raises, for values that are not JSON."""
+        index = await self._read_index()
+        fresh = {f"fresh_{context_id}": _encode(offer.freshness).decode()}
+        if self._written.get(context_id) is offer.flags and any(cached == context_id for cached, _ in index):
+            await self._storage.set(self._namespace, fresh)
+            return
+        self._written.pop(context_id, None)
+        flags = {f"flags_{context_id}": await run_cooperatively(_flag_map(offer.flags))}
+        index = [entry for entry in index if entry[0] != context_id]
+        index.append((context_id, offer.freshness.timestamp))
+        index, evicted = index[-self._limit :], index[: -self._limit]
+        for old, _ in evicted:
+            self._written.pop(old, None)
+            await self._storage.remove(self._namespace, [f"flags_{old}", f"fresh_{old}"])
+        # In this order: flags that the index does not have would stay on the device, and older flags must not count as fresh.
+        await self._storage.set(self._namespace, {_INDEX: _encode(index).decode(), **flags, **fresh})
+        self._written[context_id] = offer.flags
+
+    async def _read_index(self) -> _Index:
+        text = await self._storage.get(self._namespace, _INDEX)
+        if text is None:
+            return []
+        try:
+            return _INDEX_DECODER.decode(text)
+        except UNREADABLE as error:
+            self._warn("the cached flags of all contexts are removed", f"the index: {describe_error(error)}")
+            await self._storage.clear(self._namespace)
+            return []
+
+    def _warn(self, event: str, reason: str) -> None:
+        if self._once(event):
+            self._logger.warning("%s: %s", event, printable(reason))
+
+
+class ContextCache:
+    """The cache of one context: a :class:`~aioflags.sources.base.FlagCache`. :meth:`FlagCaches.of` makes it."""
+
+    def __init__(self, caches: FlagCaches, context_id: str, fingerprint: str) -> None:
+        self._caches = caches
+        self._id = context_id
+        self._fingerprint = fingerprint
+        self._flags: _Flags | None = None
+
+    async def read(self) -> CachedFlags | None:
+        """The flags; ``None`` if there are none. Raises nothing."""
+        return await self._caches.read(self._id, self._fingerprint)
+
+    def applied(self, change_set: ChangeSet, snapshot: Snapshot) -> None:
+        """Write the flags soon, now that ``change_set`` led to ``snapshot``; unless they came from the cache. Raises nothing."""
+        if change_set.persist:
+            # The snapshot of client-side data has evaluated flags.
+            self._flags = cast("_Flags", snapshot.flags)
+            self._caches.offer(self._id, self._flags, self._fingerprint)
+
+    def confirmed(self) -> None:
+        """The service has nothing newer than the flags applied last: write that they are fresh. Raises nothing."""
+        if self._flags is not None:
+            self._caches.offer(self._id, self._flags, self._fingerprint)
+
+
+def _flag_map(flags: _Flags) -> Cooperative[str]:
+    """The JSON of the flags: key to evaluated flag. Pauses after about 2 ms of work."""
+    budget = Budget()
+    entries: list[bytes] = []
+    for key, flag in flags.items():
+        entries.append(_encode(key) + b":" + _encode(msgspec.structs.replace(flag, key="")))
+        if budget.is_spent():
+            yield
+    return (b"{" + b",".join(entries) + b"}").decode()

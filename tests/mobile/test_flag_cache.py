@@ -1,0 +1,401 @@
+"""FlagCaches: what a device keeps of the flags of its last contexts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import anyio
+import msgspec
+import pytest
+
+from aioflags.evaluation.client_side import CLIENT_SIDE
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.mobile.flag_cache import ContextCache, FlagCaches
+from aioflags.mobile.storage_keys import digest, environment_namespace
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.context import Context
+from aioflags.model.flag_evaluation import FlagEvaluation
+from aioflags.runtime import clock
+from aioflags.sources.base import CachedFlags
+from aioflags.stores.file_storage import FileStorage
+from aioflags.stores.storage import MemoryStorage, Storage
+from tests.support.device_storages import LOGGER, ScriptedStorage, device_storage
+
+KEY = "mob-key"
+NAMESPACE = environment_namespace(KEY)
+A, B = Context("a", attributes={"plan": "pro"}), Context("b")
+A_MOMENT = 0.5
+"""Seconds: less than the pause between two writes."""
+PACE = 1.0
+
+Found: TypeAlias = dict[str, object] | None
+"""The values of cached flags; ``None`` for a miss."""
+
+
+def flags_of(storage: Storage, key: str = KEY, *, limit: int = 5) -> FlagCaches:
+    """The caches of a new client."""
+    return FlagCaches(device_storage(storage), key, limit=limit, logger=LOGGER)
+
+
+@asynccontextmanager
+async def writing(storage: Storage, **options: Any) -> AsyncGenerator[FlagCaches, None]:
+    """Caches of a client that runs, and is closed at the end."""
+    caches = flags_of(storage, **options)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(caches.run)
+        await anyio.wait_all_tasks_blocked()
+        yield caches
+        tasks.cancel_scope.cancel()
+    await caches.finish()
+
+
+def flag(key: str, value: Any, version: int = 1, **properties: Any) -> Change:
+    return Change(ObjectKind.FLAG, key, version, FlagEvaluation(key=key, version=version, value=value, **properties))
+
+
+def deliver(cache: ContextCache, *changes: Change, snapshot: Snapshot | None = None, **options: Any) -> Snapshot:
+    """A source delivers these flags. Returns the new snapshot."""
+    change_set = ChangeSet(**{"kind": ChangeKind.FULL, "changes": changes, **options})
+    snapshot = (snapshot or Snapshot.empty(dialect=CLIENT_SIDE)).apply(change_set)
+    cache.applied(change_set, snapshot)
+    return snapshot
+
+
+async def values(found: ContextCache) -> Found:
+    return _values(await found.read())
+
+
+def _values(found: CachedFlags | None) -> Found:
+    return None if found is None else {change.key: getattr(change.definition, "value", None) for change in found.changes}
+
+
+async def kept(storage: Storage, context: Context, key: str = KEY) -> Found:
+    """What a client of the next run reads."""
+    return await values(flags_of(storage, key).of(context))
+
+
+def context_id(context: Context) -> str:
+    return digest(context.canonical_key.encode())
+
+
+# -- what is read
+
+
+async def test_the_next_run_reads_the_flags_of_this_one(tmp_path: Path) -> None:
+    everything: dict[str, Any] = {
+        "variation": 2,
+        "reason": {"kind": "RULE_MATCH", "ruleIndex": 1, "ruleId": "r", "inExperiment": True},
+        "flag_version": 14,
+        "track_events": True,
+        "track_reason": True,
+        "debug_events_until_date": 1_700_000_000_000,
+        "prerequisites": ("a", "b"),
+    }
+    changes = (flag("full", {"Ä": [1, 2.5, None, "\u2028"]}, 71, **everything), flag("least", None, 0), flag('"\\\n', False, 3))
+    async with writing(FileStorage(tmp_path)) as caches:
+        deliver(caches.of(A), *changes)
+    found = await flags_of(FileStorage(tmp_path)).of(A).read()
+    assert found is not None
+    assert [(change.kind, change.key, change.version) for change in found.changes] == [
+        (ObjectKind.FLAG, "full", 71),
+        (ObjectKind.FLAG, "least", 0),
+        (ObjectKind.FLAG, '"\\\n', 3),
+    ]
+    for change, stored in zip(changes, found.changes, strict=True):
+        assert msgspec.to_builtins(stored.definition) == msgspec.to_builtins(change.definition)
+
+
+async def test_an_empty_data_set_is_cached() -> None:
+    storage = MemoryStorage()
+    async with writing(storage) as caches:
+        deliver(caches.of(A))
+    assert await kept(storage, A) == {}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(lambda storage: kept(storage, B), id="of another context"),
+        pytest.param(lambda storage: kept(storage, Context("a", kind="org")), id="of another kind"),
+        pytest.param(lambda storage: kept(storage, A, "mob-other"), id="of another environment"),
+        pytest.param(lambda _: kept(MemoryStorage(), A), id="on another device"),
+    ],
+)
+async def test_flags_are_not_read(other: Callable[[Storage], Any]) -> None:
+    storage = MemoryStorage()
+    async with writing(storage) as caches:
+        deliver(caches.of(A), flag("f", 1))
+    assert await kept(storage, A) == {"f": 1}
+    assert await other(storage) is None
+
+
+async def test_partial_updates_and_deletes_are_cached() -> None:
+    storage = MemoryStorage()
+    async with writing(storage) as caches:
+        cache = caches.of(A)
+        snapshot = deliver(cache, flag("f", 1), flag("g", 1), flag("h", 1))
+        deleted = Change(ObjectKind.FLAG, "g", 2, None)
+        deliver(cache, flag("f", 2, 2), deleted, kind=ChangeKind.CHANGES, snapshot=snapshot)
+    assert await kept(storage, A) == {"f": 2, "h": 1}
+
+
+async def test_data_that_must_not_be_kept_are_not_cached() -> None:
+    storage = ScriptedStorage()
+    async with writing(storage) as caches:
+        deliver(caches.of(A), flag("f", 1), persist=False)
+        await anyio.sleep(PACE)
+    assert storage.calls == []
+
+
+async def test_flags_are_read_before_they_are_written() -> None:
+    """A program that returns to a context within a second must not miss its flags."""
+    caches = flags_of(MemoryStorage())
+    deliver(caches.of(A), flag("f", 1, 3))
+    found = await caches.of(A).read()
+    assert found is not None
+    assert (_values(found), found.changes[0].version) == ({"f": 1}, 3)
+    assert found.freshness_ms is not None
+
+
+# -- freshness
+
+
+@pytest.mark.parametrize(
+    ("again", "is_fresh"),
+    [
+        pytest.param(Context("a", attributes={"plan": "pro"}), True, id="for an equal context"),
+        pytest.param(Context("a", attributes={"plan": "free"}), False, id="for another attribute"),
+        pytest.param(Context("a", attributes={"plan": "pro"}, private=["plan"]), False, id="for another private attribute"),
+    ],
+)
+@pytest.mark.parametrize("is_written", [True, False])
+async def test_freshness_counts(again: Context, is_fresh: bool, is_written: bool) -> None:
+    storage, before = MemoryStorage(), clock.now_ms()
+    async with writing(storage) as caches:
+        deliver(caches.of(A), flag("f", 1))
+        found = await (caches if not is_written else flags_of(storage)).of(again).read()
+        if is_written:
+            await anyio.sleep(PACE)
+            found = await flags_of(storage).of(again).read()
+    assert found is not None
+    assert _values(found) == {"f": 1}
+    assert (found.freshness_ms is not None) is is_fresh
+    assert found.freshness_ms is None or before <= found.freshness_ms <= clock.now_ms()
+
+
+async def test_a_confirmation_writes_the_freshness_alone() -> None:
+    storage = ScriptedStorage()
+    async with writing(storage) as caches:
+        cache = caches.of(A)
+        deliver(cache, flag("f", 1))
+        await anyio.sleep(PACE + A_MOMENT)
+        await storage.set(NAMESPACE, {f"fresh_{context_id(A)}": '{"timestamp":1,"fingerprint":"old"}'})
+        storage.calls.clear()
+        cache.confirmed()
+        await anyio.sleep(PACE)
+        assert storage.calls == ["get index", f"set fresh_{context_id(A)}"]
+    found = await flags_of(storage).of(A).read()
+    assert found is not None
+    assert found.freshness_ms is not None
+
+
+async def test_a_confirmation_without_data_writes_nothing() -> None:
+    storage = ScriptedStorage()
+    async with writing(storage) as caches:
+        caches.of(A).confirmed()
+        await anyio.sleep(PACE)
+    assert storage.calls == []
+
+
+@pytest.mark.parametrize("loss", ["a write that failed", "another process that cleared the storage"])
+async def test_a_confirmation_writes_the_flags_again_after(loss: str) -> None:
+    storage = ScriptedStorage()
+    async with writing(storage) as caches:
+        cache = caches.of(A)
+        storage.failure = OSError("full") if loss == "a write that failed" else None
+        deliver(cache, flag("f", 1))
+        await anyio.sleep(PACE + A_MOMENT)
+        storage.failure = None
+        await storage.clear(NAMESPACE)
+        cache.confirmed()
+        await anyio.sleep(PACE)
+    assert await kept(storage, A) == {"f": 1}
+
+
+# -- the limit
+
+
+async def index(storage: Storage) -> list[str]:
+    return [entry[0] for entry in json.loads(await storage.get(NAMESPACE, "index") or "[]")]
+
+
+@pytest.mark.parametrize(
+    ("limit", "order", "left"),
+    [
+        pytest.param(5, "123456", "23456", id="S-77 the oldest of six contexts"),
+        pytest.param(5, "12345", "12345", id="none of five contexts"),
+        pytest.param(2, "1213", "13", id="not the context that came again"),
+        pytest.param(1, "12", "2", id="all but the newest"),
+    ],
+)
+async def test_over_the_limit_the_oldest_is_removed(limit: int, order: str, left: str) -> None:
+    storage = MemoryStorage()
+    async with writing(storage, limit=limit) as caches:
+        for name in order:
+            deliver(caches.of(Context(name)), flag("f", name))
+            await anyio.sleep(PACE)
+    assert await index(storage) == [context_id(Context(name)) for name in left]
+    for name in set(order):
+        is_left = name in left
+        assert await kept(storage, Context(name)) == ({"f": name} if is_left else None)
+        assert (await storage.get(NAMESPACE, f"fresh_{context_id(Context(name))}") is not None) is is_left
+
+
+async def test_a_lower_limit_counts_at_the_next_write() -> None:
+    storage = MemoryStorage()
+    for limit, names in [(5, "1234"), (2, "5")]:
+        async with writing(storage, limit=limit) as caches:
+            for name in names:
+                deliver(caches.of(Context(name)), flag("f", name))
+    assert [name for name in "12345" if await kept(storage, Context(name)) is not None] == ["4", "5"]
+
+
+async def test_a_limit_of_0_reads_and_writes_nothing() -> None:
+    """S-89."""
+    storage = ScriptedStorage()
+    async with writing(storage, limit=0) as caches:
+        cache = caches.of(A)
+        deliver(cache, flag("f", 1))
+        cache.confirmed()
+        await anyio.sleep(PACE)
+        assert await values(cache) is None
+    assert storage.calls == []
+
+
+# -- pace and closing
+
+
+async def test_changes_in_quick_succession_are_written_together() -> None:
+    storage = ScriptedStorage()
+    async with writing(storage) as caches:
+        cache = caches.of(A)
+        for number in range(100):
+            deliver(cache, flag("f", number))
+            await anyio.sleep(PACE / 50)
+        await anyio.sleep(PACE)
+        assert sum(call.startswith("set") for call in storage.calls) == 3
+        assert await kept(storage, A) == {"f": 99}
+
+
+async def test_closing_writes_the_newest_flags() -> None:
+    storage = MemoryStorage()
+    async with writing(storage) as caches:
+        for number in range(3):
+            deliver(caches.of(A), flag("f", number))
+            deliver(caches.of(B), flag("f", -number))
+    assert (await kept(storage, A), await kept(storage, B)) == ({"f": 2}, {"f": -2})
+
+
+async def test_closing_gives_up_a_storage_that_hangs(caplog: pytest.LogCaptureFixture) -> None:
+    caches = flags_of(ScriptedStorage(delay=3600))
+    deliver(caches.of(A), flag("f", 1))
+    began = anyio.current_time()
+    await caches.finish()
+    assert anyio.current_time() == began + 0.5
+    assert caplog.messages == ["the client was closed before all flags were cached"]
+
+
+async def test_flags_that_are_delivered_during_a_write_are_written_next() -> None:
+    storage = ScriptedStorage(delay=1)
+    async with writing(storage) as caches:
+        cache = caches.of(A)
+        deliver(cache, flag("f", 1))
+        await anyio.sleep(1.5)  # in the middle of the write
+        assert await values(cache) == {"f": 1}
+        deliver(cache, flag("f", 2))
+        assert await values(cache) == {"f": 2}
+        await anyio.sleep(10)
+        storage.delay = 0
+        assert await kept(storage, A) == {"f": 2}
+
+
+# -- what fails
+
+
+async def set_text(storage: Storage, **texts: str) -> None:
+    await storage.set(NAMESPACE, {name.replace("_a", f"_{context_id(A)}"): text for name, text in texts.items()})
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param({"flags_a": ""}, id="empty"),
+        pytest.param({"flags_a": "{"}, id="cut off"),
+        pytest.param({"flags_a": "[]"}, id="not an object"),
+        pytest.param({"flags_a": '{"f":{"value":1},"g":{"version":2}}'}, id="a flag without a value"),
+        pytest.param({"flags_a": '{"f":{"value":1,"version":"2"}}'}, id="a version that is text"),
+        pytest.param({"flags_a": '{"f":{"value":' + "[" * 200 + "]" * 200 + "}}"}, id="a value that nests too deeply"),
+        pytest.param({"fresh_a": "{}"}, id="freshness without a time"),
+        pytest.param({"fresh_a": "yesterday"}, id="freshness that is not JSON"),
+    ],
+)
+async def test_a_corrupt_entry_is_a_miss(broken: Mapping[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    """S-86: the whole set is discarded."""
+    storage = MemoryStorage()
+    async with writing(storage) as caches:
+        deliver(caches.of(A), flag("f", 1))
+    await set_text(storage, **broken)
+    again = flags_of(storage)
+    for _ in range(3):
+        assert await values(again.of(A)) is None
+    (line,) = caplog.messages
+    assert line.startswith("cached flags are not used: ")
+
+
+@pytest.mark.parametrize("text", ["", "{}", '["a"]', '[["a","b"]]', "[[1,2]]"])
+async def test_a_corrupt_index_removes_all_flags(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Flags that the index does not have would never be removed."""
+    storage = MemoryStorage()
+    async with writing(storage) as caches:
+        deliver(caches.of(A), flag("f", 1))
+    await set_text(storage, index=text)
+    async with writing(storage) as caches:
+        deliver(caches.of(B), flag("f", 2))
+    assert (await kept(storage, A), await kept(storage, B)) == (None, {"f": 2})
+    assert await index(storage) == [context_id(B)]
+    (line,) = caplog.messages
+    assert line.startswith("the cached flags of all contexts are removed: the index: ")
+
+
+@pytest.mark.parametrize("delay", [pytest.param(0, id="raises"), pytest.param(3600, id="hangs")])
+async def test_a_storage_that_fails_is_a_miss_and_one_warning(delay: float, caplog: pytest.LogCaptureFixture) -> None:
+    """S-85 and F-45."""
+    async with writing(ScriptedStorage(delay=delay, failure=OSError("broken"))) as caches:
+        for _ in range(3):
+            assert await values(caches.of(A)) is None
+            began = anyio.current_time()
+            deliver(caches.of(A), flag("f", 1))
+            assert anyio.current_time() == began
+            await anyio.sleep(20)
+    (line,) = caplog.messages
+    assert line.startswith("the storage of the device failed (")
+
+
+async def test_flags_that_cannot_be_written_as_json_are_skipped(caplog: pytest.LogCaptureFixture) -> None:
+    storage = MemoryStorage()
+    async with writing(storage) as caches:
+        deliver(caches.of(A), flag("f", object()))
+        deliver(caches.of(B), flag("f", "\ud800"))
+        await anyio.sleep(2 * PACE)
+        deliver(caches.of(B), flag("f", 1))
+    assert (await kept(storage, A), await kept(storage, B)) == (None, {"f": 1})
+    (line,) = caplog.messages
+    assert line.startswith("flags cannot be cached: TypeError")
+
+
+def test_the_namespace_of_an_environment_is_a_digest_of_its_key() -> None:
+    assert NAMESPACE == "aioflags_env_CEhZXAuEAPkuFDrAx_mr7JgWWHKofKgBvwIExfZ9tXk"
