@@ -69,6 +69,9 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     """The members of a multi-kind context by kind, sorted by kind. ``None`` for a context of one kind."""
     is_keyless: ClassVar[bool] = False
     """The key is absent, and nothing else is wrong. LaunchDarkly's flags cannot be evaluated for such a context, flagd's can."""
+    unkeyed: ClassVar[tuple[Context, ...] | None] = None
+    """The members of an invalid multi-kind context of which nothing is wrong but absent keys. A client-side client generates those
+    of anonymous members."""
     derived: ClassVar[tuple[object, Any] | None] = None
     """What the last evaluation made of the context, after the object that it is valid for. Evaluations of the next flags use it."""
 
@@ -162,11 +165,14 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         for argument in arguments:
             if not isinstance(argument, Context):
                 return invalid_context(f"multi-kind context: expected contexts, got {type_name(argument)}")
-        singles = [single for context in contexts for single in (context.members or {"": context}).values()]
+        singles = [single for context in contexts for single in context.unkeyed or (context.members or {"": context}).values()]
         if not singles:
             return invalid_context("multi-kind context: expected at least one context")
         if errors := [single.error for single in singles if single.error is not None]:
-            return invalid_context(", ".join(errors))
+            invalid = invalid_context(", ".join(errors))
+            if all(single.error is None or single.is_keyless for single in singles):
+                _set_on_instance(invalid, "unkeyed", tuple(singles))
+            return invalid
         members = {single.kind: single for single in sorted(singles, key=lambda single: single.kind)}
         if len(members) < len(singles):
             return invalid_context("multi-kind context: expected each kind once")
@@ -330,6 +336,8 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         return hash((self.kind, self.canonical_key) if self.error is None else self.error)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.unkeyed is not None:
+            return Context.multi, self.unkeyed
         if self.error is not None and not self.is_keyless:
             return invalid_context, (self.error,)
         if self.members is not None:

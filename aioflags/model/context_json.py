@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
-from aioflags.model.context_checks import key_error, kind_error
+from aioflags.model.context_checks import is_absent, key_error, kind_error
 from aioflags.model.reference import AttributeReference
 from aioflags.model.values import is_array
 
@@ -40,10 +40,13 @@ def read_single(data: Mapping[str, object]) -> Arguments | str:
         return "privateAttributes: expected an array of strings"
     if "" in data:
         return "an attribute has an empty name"
-    if error := kind_error(data.get("kind")) or key_error(data.get("key")):
+    # A client-side client generates the key of an anonymous context, so its other properties are kept.
+    key = None if is_absent(data.get("key")) else data["key"]
+    lacks_only_key = key is None and data.get("anonymous") is True
+    if error := kind_error(data.get("kind")) or (None if lacks_only_key else key_error(data.get("key"))):
         return error
     return {
-        "key": data["key"],
+        "key": key,
         "kind": data["kind"],
         "name": data.get("name"),
         "anonymous": data.get("anonymous", False),

@@ -336,6 +336,26 @@ def test_a_context_with_another_error_has_no_attributes(context: Context) -> Non
     assert (context.is_valid, context.is_keyless, dict(context.attributes)) == (False, False, {})
 
 
+KEYLESS = Context(cast("Any", None), "device", anonymous=True, attributes={"plan": "pro"})
+
+
+@pytest.mark.parametrize(
+    ("context", "keys"),
+    [
+        pytest.param(Context.multi(KEYLESS, Context("k")), ["", "k"], id="a member without a key"),
+        pytest.param(Context.multi(Context.multi(KEYLESS, Context("k")), Context("o", "org")), ["", "k", "o"], id="inside another"),
+        pytest.param(Context.multi(KEYLESS, Context("k", "o rg")), None, id="another error beside it"),
+        pytest.param(Context.multi(Context("k"), Context("o", "org")), None, id="a valid context"),
+    ],
+)
+def test_an_invalid_context_of_several_kinds_keeps_members_that_only_lack_keys(context: Context, keys: list[str] | None) -> None:
+    again: Context = pickle.loads(pickle.dumps(context))
+    for each in (context, again):
+        members = each.unkeyed
+        assert (None if members is None else [member.key for member in members]) == keys
+        assert members is None or (each.is_valid, dict(members[0].attributes)) == (False, {"plan": "pro"})
+
+
 def test_contexts_without_a_key_are_compared_by_their_attributes() -> None:
     context = Context.keyless({"plan": "pro", "seats": 1})
     twins = [Context(cast("Any", None), attributes={"plan": "pro", "seats": 1.0}), pickle.loads(pickle.dumps(context))]

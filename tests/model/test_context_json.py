@@ -218,3 +218,13 @@ def test_missing_and_null_properties_of_a_legacy_user_are_absent(data: dict[str,
 )
 def test_an_invalid_legacy_user_gives_an_invalid_context(data: Any, wrong: str) -> None:
     assert wrong in (Context.from_legacy_user(data).error or "")
+
+
+@pytest.mark.parametrize("key", [{}, {"key": None}, {"key": ""}])
+def test_an_anonymous_context_without_a_key_keeps_its_properties_although_it_is_invalid(key: dict[str, Any]) -> None:
+    data = {"kind": "device", "anonymous": True, "plan": "pro", "_meta": {"privateAttributes": ["plan"]}, **key}
+    context = Context.from_dict(data)
+    assert (context.is_valid, context.is_keyless, context.kind, context.anonymous) == (False, True, "device", True)
+    assert (dict(context.attributes), context.private) == ({"plan": "pro"}, ("plan",))
+    several = Context.from_dict({"kind": "multi", "user": {"key": "a"}, "device": data})
+    assert [member.kind for member in several.unkeyed or ()] == ["user", "device"]
