@@ -126,7 +126,7 @@ class FlagCaches:
     # -- reading
 
     async def read(self, context_id: str, fingerprint: str) -> CachedFlags | None:
-        """The flags of a context; ``None`` if there are none, or if they cannot be used, which is logged once."""
+        """The flags of a context; ``None`` if they are not cached or cannot be used, which is logged once."""
         if not self._limit:
             return None
         if (offer := self._offers.get(context_id)) is not None:
@@ -215,7 +215,7 @@ class ContextCache:
         self._flags: _Flags | None = None
 
     async def read(self) -> CachedFlags | None:
-        """The flags; ``None`` if there are none. Raises nothing."""
+        """The flags; ``None`` if the device has not kept any. Raises nothing."""
         return await self._caches.read(self._id, self._fingerprint)
 
     def applied(self, change_set: ChangeSet, snapshot: Snapshot) -> None:

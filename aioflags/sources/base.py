@@ -87,7 +87,7 @@ class FlagCache(Protocol):
     """The flags that a device keeps for one context."""
 
     async def read(self) -> CachedFlags | None:
-        """The flags; ``None`` if there are none. Raises nothing."""
+        """The flags; ``None`` if the device has not kept any. Raises nothing."""
         ...
 
 

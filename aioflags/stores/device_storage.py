@@ -50,7 +50,7 @@ class DeviceStorage:
         self._guest.open()
 
     async def get(self, namespace: str, key: str) -> str | None:
-        """The text of the key; ``None`` if there is none. Raises :class:`StoreError`, which has been logged."""
+        """The text of the key; ``None`` if the key is missing. Raises :class:`StoreError`, which has been logged."""
         text: object = await self._call(lambda storage: storage.get(namespace, key), STORAGE_LIMIT)
         if not isinstance(text, str | None):
             raise self._failed(f"get returned {type(text).__name__}")

@@ -73,7 +73,7 @@ class FileStorage:
         return f"FileStorage({str(self.folder)!r})"
 
     async def get(self, namespace: str, key: str) -> str | None:
-        """The text of the key; ``None`` if there is none, or if the contents of the file cannot be used.
+        """The text of the key; ``None`` if the key is missing, or if the contents of the file cannot be used.
 
         Raises:
             StoreError: the file is refused, or the disk hangs.

@@ -52,7 +52,7 @@ class SealedFile:
         self._system = system
 
     def read(self) -> bytes | None:
-        """The contents; ``None`` if there is no file.
+        """The contents; ``None`` if the file does not exist.
 
         Raises:
             FolderMissingError: its folder does not exist.
@@ -92,7 +92,7 @@ class SealedFile:
         return UnusableContentsError(f"{self.path} is damaged")
 
     def fingerprint(self) -> tuple[int, ...] | None:
-        """Numbers that change when the file changes; ``None`` if there is no file."""
+        """Numbers that change when the file changes; ``None`` if the file does not exist."""
         try:
             status = self.path.lstat()
         except OSError:

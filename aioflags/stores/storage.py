@@ -15,7 +15,7 @@ class Storage(Protocol):
     """Keeps text by namespace and key. Clients may share one storage. It may raise or hang: then nothing is kept."""
 
     async def get(self, namespace: str, key: str) -> str | None:
-        """The text of the key; ``None`` if there is none."""
+        """The text of the key; ``None`` if the key is missing."""
         ...
 
     async def set(self, namespace: str, values: Mapping[str, str]) -> None:
@@ -38,7 +38,7 @@ class MemoryStorage:
         self._namespaces: dict[str, dict[str, str]] = {}
 
     async def get(self, namespace: str, key: str) -> str | None:
-        """The text of the key; ``None`` if there is none."""
+        """The text of the key; ``None`` if the key is missing."""
         return self._namespaces.get(namespace, {}).get(key)
 
     async def set(self, namespace: str, values: Mapping[str, str]) -> None:

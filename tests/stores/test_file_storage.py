@@ -183,7 +183,8 @@ async def test_a_namespace_that_is_not_a_plain_name_is_refused(folder: Path, nam
 
 
 async def test_a_write_that_fails_keeps_the_old_values(path: Path) -> None:
-    storage = FileStorage(path.parent, _system=FailingSystem("write", errno.ENOSPC))
+    full: Any = FailingSystem("write", errno.ENOSPC)
+    storage = FileStorage(path.parent, _system=full)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         await storage.set(NAMESPACE, {"key": "new" * 10})
     assert await storage.get(NAMESPACE, "key") == "text"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,10 @@ import pytest
 from aioflags.stores.file_storage import FileStorage
 from aioflags.stores.storage import MemoryStorage, Storage
 
-MakeStorage = Callable[[Path], Storage]
 
-
-@pytest.fixture(
-    params=[
-        pytest.param(lambda _: MemoryStorage(), id="memory"),
-        pytest.param(lambda path: FileStorage(path.parent / "new" / "folder"), id="files"),
-    ]
-)
+@pytest.fixture(params=["memory", "files"])
 def storage(request: pytest.FixtureRequest, path: Path) -> Storage:
-    make: MakeStorage = request.param
-    return make(path)
+    return MemoryStorage() if request.param == "memory" else FileStorage(path.parent / "new" / "folder")
 
 
 async def test_a_new_storage_is_empty(storage: Storage) -> None:
