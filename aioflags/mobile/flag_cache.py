@@ -18,7 +18,7 @@ import msgspec
 from aioflags.errors import StoreError
 from aioflags.mobile.storage_keys import digest, environment_namespace
 from aioflags.model.change import Change, ChangeSet, ObjectKind
-from aioflags.model.defaults import CACHE_PACE, STORE_CLOSE_GRACE
+from aioflags.model.defaults import CACHE_PACE, STORAGE_PAUSE, STORE_CLOSE_GRACE
 from aioflags.model.flag_evaluation import FlagEvaluation
 from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.protocol.effects import Completed, Malformed
@@ -102,12 +102,12 @@ class FlagCaches:
         return ContextCache(self, digest(context.canonical_key.encode(errors="surrogatepass")), fingerprint)
 
     async def run(self) -> None:
-        """Write what is offered until cancelled, not faster than the pace."""
+        """Write what is offered until cancelled, not faster than the pace. A write that failed is tried again."""
         while True:
             if not self._offers:
                 await self._offered.wait()
-            await self._write_offers()
-            await anyio.sleep(CACHE_PACE)
+            is_working = await self._write_offers()
+            await anyio.sleep(CACHE_PACE if is_working else STORAGE_PAUSE)
 
     async def finish(self) -> None:
         """Write what is offered, within the grace. Raises nothing."""
@@ -121,6 +121,8 @@ class FlagCaches:
         if self._limit:
             self._offers.pop(context_id, None)
             self._offers[context_id] = _Offer(flags=flags, freshness=_Freshness(clock.now_ms(), fingerprint))
+            if len(self._offers) > self._limit:
+                del self._offers[next(iter(self._offers))]
             self._offered.send()
 
     # -- reading
@@ -157,18 +159,20 @@ class FlagCaches:
 
     # -- writing
 
-    async def _write_offers(self) -> None:
+    async def _write_offers(self) -> bool:
+        """Write all offers, or stop at a failure of the storage. Returns whether it works."""
         while self._offers:
             context_id, offer = next(iter(self._offers.items()))
             try:
                 await self._write(context_id, offer)
-            except StoreError:
-                pass  # It has been logged. The next offer of the context is another attempt.
+            except StoreError:  # It has been logged.
+                return False
             except (ValueError, TypeError, RecursionError) as error:
                 self._warn("flags cannot be cached", describe_error(error))
             # Removed only now: until it is written, it is read from here. A newer one may have taken its place.
             if self._offers.get(context_id) is offer:
                 del self._offers[context_id]
+        return True
 
     async def _write(self, context_id: str, offer: _Offer) -> None:
         """Write an offer. Raises :class:`StoreError`; or what encoding raises, for values that are not JSON."""

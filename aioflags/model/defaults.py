@@ -84,7 +84,7 @@ CACHE_PACE: Final = 1.0
 STORAGE_LIMIT: Final = 2.0
 """The time that the storage of a device has to read a value. A start may wait for it."""
 STORAGE_PAUSE: Final = 30.0
-"""How long a storage that exceeded its limit is not called."""
+"""How long a storage that exceeded its limit is not called, and the pause before a failed write of flags is tried again."""
 
 MAX_PENDING_EVENTS: Final = 10_000
 FLUSH_INTERVAL: Final = 5.0

@@ -381,13 +381,25 @@ async def test_a_storage_that_fails_is_a_miss_and_one_warning(delay: float, capl
     """S-85 and F-45."""
     async with writing(ScriptedStorage(delay=delay, failure=OSError("broken"))) as caches:
         for _ in range(3):
-            assert await values(caches.of(A)) is None
+            assert await values(caches.of(B)) is None
             began = anyio.current_time()
             deliver(caches.of(A), flag("f", 1))
             assert anyio.current_time() == began
             await anyio.sleep(20)
     (line,) = caplog.messages
     assert line.startswith("the storage of the device failed (")
+
+
+async def test_a_write_that_failed_is_tried_again_for_the_newest_contexts() -> None:
+    storage = ScriptedStorage(failure=OSError("full"))
+    async with writing(storage, limit=2) as caches:
+        for name in "123":
+            deliver(caches.of(Context(name)), flag("f", name))
+            await anyio.sleep(PACE)
+        assert storage.calls == ["get index"]
+        storage.failure = None
+        await anyio.sleep(30)
+        assert [await kept(storage, Context(name)) for name in "123"] == [None, {"f": "2"}, {"f": "3"}]
 
 
 async def test_flags_that_cannot_be_written_as_json_are_skipped(caplog: pytest.LogCaptureFixture) -> None:
