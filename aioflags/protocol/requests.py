@@ -102,13 +102,15 @@ def identity_headers(
     instance_id: str,
     application_id: object = None,
     application_version: object = None,
+    application_name: object = None,
+    application_version_name: object = None,
     wrapper_name: str | None = None,
     wrapper_version: str | None = None,
     logger: logging.Logger,
 ) -> Headers:
     """The headers of every request of a client. Only ``Authorization`` contains the SDK key.
 
-    An invalid application id or version is omitted with a warning, which does not show it.
+    A value of the application that is invalid is omitted with a warning, which does not show it.
 
     Raises:
         ConfigError: The wrapper has characters that a header cannot contain.
@@ -117,7 +119,9 @@ def identity_headers(
         f"{name}/{value}"
         for name, value in (
             ("application-id", _tag("application_id", application_id, logger)),
+            ("application-name", _tag("application_name", application_name, logger)),
             ("application-version", _tag("application_version", application_version, logger)),
+            ("application-version-name", _tag("application_version_name", application_version_name, logger)),
         )
         if value
     ]

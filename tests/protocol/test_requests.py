@@ -125,6 +125,25 @@ def test_application_tags(
 
 
 @pytest.mark.parametrize(
+    ("options", "tags"),
+    [
+        pytest.param(
+            {"application_id": "a", "application_version": "1", "application_name": "n", "application_version_name": "one"},
+            "application-id/a application-name/n application-version/1 application-version-name/one",
+            id="S-8 all, sorted by name",
+        ),
+        pytest.param(
+            {"application_id": "a", "application_name": "my app", "application_version_name": "x" * 65},
+            "application-id/a",
+            id="S-8 only valid ones",
+        ),
+    ],
+)
+def test_the_tags_of_client_side_clients(options: dict[str, str], tags: str) -> None:
+    assert headers(**options)["X-LaunchDarkly-Tags"] == tags
+
+
+@pytest.mark.parametrize(
     ("name", "version", "wrapper"),
     [
         pytest.param("W", "1.0.0", "W/1.0.0", id="DS-12 name and version"),
