@@ -22,6 +22,7 @@ from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.logs import display_name
 from aioflags.sources.base import SourceBuilder, SourceContext
+from aioflags.sources.cache import Cache
 from aioflags.supervisor.fallback_state import FallbackState, lifetime
 from aioflags.supervisor.next_snapshot import next_published
 from aioflags.supervisor.options import SourceOptions
@@ -73,7 +74,7 @@ class Supervisor:
         self._reporter = StateReporter(sink)
         self._rotation = Rotation.of(tuple(options.synchronizers), options.fdv1_fallback)
         self._has_data = False
-        """A source has brought data in this run."""
+        """A source has brought data in this run. Those that a device kept do not count: the service may have newer ones."""
         self._pause = 0.0
         """Seconds before the next synchronizer starts."""
         self._was_valid = False
@@ -170,7 +171,7 @@ class Supervisor:
             self._report_off(last_error, retry_in)
         elif self._rotation.configured:
             self._report_off(last_error or self._reporter.exhausted(), retry_in)
-        elif self._options.initializers and not self._has_data:
+        elif self._has_network_initializers and not self._has_data:
             self._report_off(self._reporter.exhausted(), None)
         else:
             self._log.flush()
@@ -279,7 +280,7 @@ class Supervisor:
         if state is SourceState.VALID:
             self._was_valid, self._refusals = True, 0
         if snapshot is not None and change_set is not None:
-            self._has_data = True
+            self._has_data = self._has_data or not (isinstance(result, Basis) and result.cached)
             self._sink.set_source(name)
             self._reporter.report(state, error=error, snapshot=snapshot, change_set=change_set)
             if self._on_applied is not None:
@@ -290,6 +291,10 @@ class Supervisor:
         elif state is not None:
             self._reporter.report(state, error=error)
         return verdict
+
+    @property
+    def _has_network_initializers(self) -> bool:
+        return any(not isinstance(builder, Cache) for builder in self._options.initializers)
 
     @property
     def _is_last(self) -> bool:

@@ -8,10 +8,12 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.model.result import FallbackDirective
+from aioflags.model.change import ChangeSet
+from aioflags.model.result import Basis, FallbackDirective
+from aioflags.sources.cache import Cache
 from aioflags.supervisor.policy import MOBILE
 from tests.supervisor.source_cases import INTERRUPTED, OFF, VALID, Case, check_case
-from tests.support.scripted_sources import DIRECTIVE, HANG, World, basis, down, failure, off, valid
+from tests.support.scripted_sources import DIRECTIVE, HANG, World, basis, data, down, failure, off, valid
 
 IN_FIVE = FallbackDirective(ttl=5.0, origin="header")
 
@@ -195,3 +197,66 @@ async def test_no_source_starts_twice_within_a_second(world: World, script: list
             times = world.times(name)
             assert 2 <= len(times) <= 11
             assert all(later - earlier >= 1 for earlier, later in pairwise(times))
+
+
+# -- what a device kept
+
+
+KEPT = Basis(change_set=data(1, selector=False), directive=None, cached=True)
+NOTHING_KEPT = Basis(change_set=ChangeSet.unchanged(), directive=None, cached=True)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case(
+                initializers=[[KEPT]],
+                synchronizers=[[2, valid(2), HANG]],
+                wait=1,
+                opened=[("I1", 0), ("S1", 0)],
+                states=[],
+                ready=None,
+            ),
+            id="S-36 it is served, and a start that waits for newer data goes on waiting",
+        ),
+        pytest.param(
+            case(
+                initializers=[[KEPT], [2, basis(2)]],
+                synchronizers=[[HANG]],
+                wait=3,
+                opened=[("I1", 0), ("I2", 0), ("S1", 2)],
+                served=2,
+                ready=2,
+            ),
+            id="S-37 the next initializer replaces it",
+        ),
+        pytest.param(
+            case(
+                initializers=[[KEPT], [failure(503)]],
+                wait=1,
+                opened=[("I1", 0), ("I2", 0)],
+                states=[INTERRUPTED, OFF],
+            ),
+            id="it is served although no source is left",
+        ),
+        pytest.param(
+            case(
+                initializers=[[NOTHING_KEPT], [basis(None, directive=DIRECTIVE)]],
+                fallback=[1, valid(3), HANG],
+                wait=2,
+                opened=[("I1", 0), ("I2", 0), ("F1", 0)],
+                served=3,
+                ready=1,
+            ),
+            id="S-55 a directive without data: FDv1 completes the start",
+        ),
+    ],
+)
+async def test_what_a_device_kept_does_not_count_as_data_of_the_service(world: World, case: Case) -> None:
+    await check_case(world, case)
+
+
+async def test_a_mode_that_reads_the_cache_alone_is_valid_with_or_without_flags(world: World) -> None:
+    await world.run(initializers=[Cache()], policy=MOBILE)
+    assert (world.states, world.ready_at, world.served) == ([VALID], 0, None)

@@ -21,7 +21,7 @@ from aioflags.model.defaults import CLOSE_GRACE
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
-from aioflags.sources.base import SourceContext
+from aioflags.sources.base import SourceBuilder, SourceContext
 from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.options import SourceOptions
@@ -117,7 +117,7 @@ class World:
     async def run(
         self,
         *,
-        initializers: Sequence[ScriptedBuilder] = (),
+        initializers: Sequence[SourceBuilder] = (),
         synchronizers: Sequence[ScriptedBuilder] = (),
         fallback: ScriptedBuilder | None = None,
         fdv1_initializers: Sequence[ScriptedBuilder] = (),
