@@ -17,7 +17,7 @@ from aioflags.evaluation.items import Item, Items
 from aioflags.evaluation.launchdarkly import LaunchDarklyDialect
 from aioflags.evaluation.scope import Evaluate, EvaluationData, Scope
 from aioflags.evaluation.visits import MAX_DEPTH
-from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.detail import NO_REASON, BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.flag_evaluation import FlagEvaluation
 from aioflags.model.values import is_number, same_json
 from aioflags.runtime.logs import printable
@@ -30,8 +30,6 @@ __all__ = ["CLIENT_SIDE", "MAX_PREREQUISITES"]
 MAX_PREREQUISITES: Final = 1000
 """How many evaluations of prerequisites one evaluation reports. Their number can double with each level of prerequisites."""
 
-_NO_REASON: Final = Reason(kind="UNKNOWN")
-"""The client did not ask for reasons."""
 _UNKNOWN: Final = Answer(None, None, Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.FLAG_NOT_FOUND))
 """The answer of a prerequisite that the client does not have."""
 _COUNTED: Final = Tracking()
@@ -81,7 +79,7 @@ def _constant(answer: Answer) -> Evaluate:
 
 
 def _answer(flag: FlagEvaluation) -> Answer:
-    reason = _NO_REASON if flag.reason is None else _read_reason(flag.reason)
+    reason = NO_REASON if flag.reason is None else _read_reason(flag.reason)
     index = None if flag.value is None else flag.variation
     detail = EvaluationDetail(flag.value, index, reason, is_unnamed=index is None and flag.value is not None)
     return Answer(flag.value, index, reason, is_experiment=bool(flag.track_reason), detail=detail)
@@ -92,7 +90,7 @@ def _read_reason(data: Mapping[str, Any]) -> Reason:
     kind: object = data.get("kind")
     index: Any = data.get("ruleIndex")
     return Reason(
-        kind=_member(ReasonKind, kind) or (printable(kind) if isinstance(kind, str) else _NO_REASON.kind),
+        kind=_member(ReasonKind, kind) or (printable(kind) if isinstance(kind, str) else NO_REASON.kind),
         rule_index=int(index) if is_number(index) else None,
         rule_id=_text(data.get("ruleId")),
         prerequisite_key=_text(data.get("prerequisiteKey")),

@@ -1,4 +1,4 @@
-"""Batch: the events and the summary that are sent together.
+"""Batch: the events and the summaries that are sent together.
 
 Source: ``events.md`` 10.
 """
@@ -14,19 +14,25 @@ __all__ = ["Batch"]
 
 
 class Batch:
-    """Events in the order in which they happened, and the summary of a period.
+    """Events in the order in which they happened, and the summaries of a period: one, or one for each context.
 
-    ``summary`` and its number of ``evaluations`` are complete when ``counting`` is exhausted. A step of ``counting`` takes some
-    microseconds, on any thread.
+    ``summaries`` and their ``evaluations`` are complete when ``counting`` is exhausted. A step of ``counting`` takes some
+    microseconds, on any thread. A summary may be empty.
     """
 
-    __slots__ = ("counting", "evaluations", "events", "summary")
+    __slots__ = ("counting", "events", "summaries")
 
-    def __init__(self, events: Sequence[AnalyticsEvent], summary: Summary, counting: Callable[[Batch], Iterator[object]]) -> None:
+    def __init__(
+        self, events: Sequence[AnalyticsEvent], summaries: list[Summary], counting: Callable[[Batch], Iterator[object]]
+    ) -> None:
         self.events: Sequence[AnalyticsEvent] = events
-        self.summary: Summary = summary
-        self.evaluations: int = 0
+        self.summaries: list[Summary] = summaries
         self.counting: Iterator[object] = counting(self)
+
+    @property
+    def evaluations(self) -> int:
+        """The evaluations that were counted so far."""
+        return sum([summary.evaluations for summary in self.summaries])
 
     def count(self) -> int:
         """Do the remaining steps of counting at once. Returns the number of evaluations."""

@@ -7,9 +7,9 @@
   evaluation (:data:`HAS_GIL` is false).
 - An ``itertools.count`` can be read only by counting. A read therefore adds one too, and the number of reads is subtracted:
   ``CounterBlock.reads`` for reads of the whole block, ``Counter._reads`` for reads of the single counter.
-- :class:`HotContext` connects this with an evaluation: it has the context that was evaluated last and, for each answer that was
-  already counted for contexts of this kind, the function that adds one.
-- A thread may keep a :class:`HotContext` while the period ends, and count after that. It holds an :class:`InUse` of the summary:
+- :class:`HotContext <aioflags.events.hot_context.HotContext>` connects this with an evaluation: it has the context that was
+  evaluated last and, for each answer that was already counted for contexts of this kind, the function that adds one.
+- A thread may keep a ``HotContext`` while the period ends, and count after that. It holds an :class:`InUse` of the summary:
   as long as that object lives, the summary can still grow, and late counts are moved to the next period.
 """
 
@@ -20,13 +20,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-import msgspec
-
 from aioflags.evaluation.answers import Answer
 from aioflags.events.encoding import frozen_value
-from aioflags.model.context import Context, invalid_context
 
-__all__ = ["HAS_GIL", "NO_CONTEXT", "Counter", "CounterBlock", "HotContext", "InUse", "Increment", "Increments", "has_gil"]
+__all__ = ["HAS_GIL", "Counter", "CounterBlock", "InUse", "Increment", "Increments", "has_gil"]
 
 Increment: TypeAlias = Callable[[], object]
 """Counts one more evaluation."""
@@ -51,27 +48,9 @@ HAS_GIL: Final = has_gil()
 
 
 class InUse:
-    """Held by every :class:`HotContext` of a summary. When no reference is left, no thread can count in that summary."""
+    """Held by every ``HotContext`` of a summary. When no reference is left, no thread can count in that summary."""
 
     __slots__ = ("__weakref__",)
-
-
-class HotContext(msgspec.Struct, eq=False, gc=False):
-    """The context that was evaluated last, and the functions that count evaluations for contexts of its kinds.
-
-    An evaluation for exactly this context, with an answer in ``increments``, calls that function and is recorded. ``kind`` is
-    the kind of the context if it is a single user that events describe, otherwise ``None``. With a ``kind``, ``context`` may be
-    replaced by another context of that kind that was already described.
-    """
-
-    context: Context
-    increments: Increments
-    kind: str | None = None
-    in_use: InUse | None = None
-
-
-NO_CONTEXT: Final = HotContext(invalid_context("no context was evaluated"), {})
-"""Equals no context of an evaluation: every evaluation takes the lock."""
 
 
 class CounterBlock:

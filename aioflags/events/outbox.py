@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from aioflags.events.batch import Batch
 from aioflags.events.delivery_log import describe_amount
-from aioflags.events.options import Events
+from aioflags.events.options import EventSettings
 from aioflags.events.payloads import EVENT_SLICE, payloads
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Sender, SendOutcome
@@ -41,7 +41,9 @@ _DATING_INTERVAL: Final = 5.0
 class Outbox:
     """Sends what a recorder has, for one run of a client, on its event loop. :meth:`flush` may be called from any thread."""
 
-    def __init__(self, recorder: Recorder, settings: Events, sender: Sender, logger: logging.Logger = package_logger) -> None:
+    def __init__(
+        self, recorder: Recorder, settings: EventSettings, sender: Sender, logger: logging.Logger = package_logger
+    ) -> None:
         self._recorder = recorder
         self._settings = settings
         self._sender = sender
@@ -191,7 +193,7 @@ class Outbox:
             if self._recorder.is_refused:
                 await self._count_evaluations(delivery.batch)  # in steps; _end_delivery drops the batch
                 return
-            async with aclosing(payloads(delivery.batch, self._redaction, logger=self._logger)) as packed:
+            async with aclosing(payloads(delivery.batch, self._redaction, self._settings.policy, logger=self._logger)) as packed:
                 async for payload in packed:
                     outcome = await self._sender.send(payload)
                     is_sent = outcome is SendOutcome.SENT

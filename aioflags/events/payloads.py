@@ -15,8 +15,10 @@ from typing import Final
 from anyio.lowlevel import checkpoint
 
 from aioflags.events.batch import Batch
+from aioflags.events.summary import Summary
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.protocol.event_json import EventEncoder
+from aioflags.protocol.event_policy import SERVER_EVENTS, EventPolicy
 from aioflags.protocol.redaction import Redaction
 from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
@@ -42,53 +44,90 @@ class EventPayload:
 
 
 async def payloads(
-    batch: Batch, redaction: Redaction, *, max_bytes: int = MAX_PAYLOAD_BYTES, logger: logging.Logger = package_logger
+    batch: Batch,
+    redaction: Redaction,
+    policy: EventPolicy = SERVER_EVENTS,
+    *,
+    max_bytes: int = MAX_PAYLOAD_BYTES,
+    logger: logging.Logger = package_logger,
 ) -> AsyncGenerator[EventPayload, None]:
     """The payloads of a batch. A body has at most ``max_bytes``, unless a single record is longer; that record is sent alone.
 
-    Events that cannot be encoded are left out; the first of them is logged. The summary is the last record of the last payload.
+    Events that cannot be encoded are left out; the first of them is logged. The summaries are the last records.
     """
-    shaper = EventEncoder(redaction)
-    records: list[bytes] = []
-    size = _BRACKETS
+    encoder = EventEncoder(redaction, policy)
+    body = _Body(max_bytes)
     budget = Budget(EVENT_SLICE)
     has_failed = False
     for _ in batch.counting:
         await pause_when_spent(budget)
     for event in batch.events:
         try:
-            for _ in shaper.preparing(event):
+            for _ in encoder.preparing(event):
                 await pause_when_spent(budget)
-            record = shaper.record(event)
+            record = encoder.record(event)
         except Exception:
             if not has_failed:  # a batch may have thousands of such events
                 has_failed = True
                 logger.exception("dropped an event that cannot be encoded, after an internal error (please report)")
             continue
-        if records and size + len(record) > max_bytes:
-            yield _payload(records, evaluations=0)
-            records, size = [], _BRACKETS
-            shaper = EventEncoder(redaction)  # the old one keeps the contexts that it has encoded
-        records.append(record)
-        size += len(record) + 1
+        if not body.has_room(record):
+            yield body.taken()
+            encoder = EventEncoder(redaction, policy)  # the old one keeps the contexts that it has encoded
+        body.add(record)
         await pause_when_spent(budget)
-    if batch.evaluations:
-        summary: list[bytes] = []
-        for piece in shaper.summary(batch.summary.start_ms, batch.summary.end_ms, batch.summary.features()):
-            summary.append(piece)
+    for summary in batch.summaries:
+        if not summary.evaluations:
+            continue
+        record = await _summary_record(encoder, summary, budget)
+        if not body.has_room(record):
+            yield body.taken()
+            encoder = EventEncoder(redaction, policy)
+        body.add(record, evaluations=summary.evaluations)
+    if body.records:
+        yield body.taken()
+
+
+async def _summary_record(encoder: EventEncoder, summary: Summary, budget: Budget) -> bytes:
+    context, pieces = summary.context, list[bytes]()
+    if context is not None:
+        for _ in encoder.preparing_summary(context):
             await pause_when_spent(budget)
-        last = b"".join(summary)
-        if records and size + len(last) > max_bytes:
-            yield _payload(records, evaluations=0)
-            records = []
-        yield _payload([*records, last], evaluations=batch.evaluations)
-    elif records:
-        yield _payload(records, evaluations=0)
+    for piece in encoder.summary(summary.start_ms, summary.end_ms, summary.features(), context):
+        pieces.append(piece)
+        await pause_when_spent(budget)
+    return b"".join(pieces)
 
 
-def _payload(records: list[bytes], *, evaluations: int) -> EventPayload:
-    events = len(records) - bool(evaluations)
-    return EventPayload(body=b"[" + b",".join(records) + b"]", events=events, evaluations=evaluations, id=str(uuid.uuid4()))
+class _Body:
+    """The records of the next payload. ``max_bytes``: the length of its body."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._begin()
+
+    def _begin(self) -> None:
+        self.records: list[bytes] = []
+        self._size = _BRACKETS
+        self._events = self._evaluations = 0
+
+    def has_room(self, record: bytes) -> bool:
+        """Whether the record fits. Every record fits into an empty body."""
+        return not self.records or self._size + len(record) <= self._max_bytes
+
+    def add(self, record: bytes, evaluations: int = 0) -> None:
+        """Append an event, or a summary of ``evaluations``."""
+        self.records.append(record)
+        self._size += len(record) + 1
+        self._events += not evaluations
+        self._evaluations += evaluations
+
+    def taken(self) -> EventPayload:
+        """The payload of these records. The next one begins."""
+        body = b"[" + b",".join(self.records) + b"]"
+        payload = EventPayload(body=body, events=self._events, evaluations=self._evaluations, id=str(uuid.uuid4()))
+        self._begin()
+        return payload
 
 
 async def compressed(body: bytes) -> bytes:

@@ -20,20 +20,23 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
+
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import Evaluation
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.batch import Batch
 from aioflags.events.context_deduplicator import ContextDeduplicator
-from aioflags.events.counters import HAS_GIL, NO_CONTEXT, HotContext, Increment
+from aioflags.events.counters import HAS_GIL, Increment
 from aioflags.events.encoding import encode_data, encode_metric
-from aioflags.events.options import Events
+from aioflags.events.hot_context import NO_CONTEXT, HotContext
+from aioflags.events.options import Events, EventSettings
 from aioflags.events.shaping import EvaluatedFlag, EvaluationShaper, evaluated_flags
 from aioflags.events.stats import DiagnosticPeriod, EventCounters, Stats
-from aioflags.events.summarizer import Summarizer
-from aioflags.events.summary import SummaryEntry
+from aioflags.events.summarizer import ContextSummarizer, Summarizer
+from aioflags.events.summary import Summary, SummaryEntry
 from aioflags.model.context import Context
-from aioflags.model.defaults import MAX_HOT_ANSWERS, MAX_UNKNOWN_KEYS
+from aioflags.model.defaults import MAX_CONTEXT_SUMMARIES, MAX_HOT_ANSWERS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
@@ -55,7 +58,7 @@ class Recorder:
 
     def __init__(
         self,
-        settings: Events,
+        settings: EventSettings,
         *,
         logger: logging.Logger = package_logger,
         on_toggle: Callable[[], object] = lambda: None,
@@ -64,7 +67,9 @@ class Recorder:
         has_gil: bool = HAS_GIL,
     ) -> None:
         self._settings = settings
-        self._uses_hot_context = has_gil and settings.context_keys_capacity > 0
+        self._policy = settings.policy
+        self._has_index_events = settings.policy.has_index_events
+        self._uses_hot_context = has_gil and (settings.context_keys_capacity > 0 or not self._has_index_events)
         self._on_toggle = on_toggle
         self._logger = logger
         self._chance = chance
@@ -83,13 +88,14 @@ class Recorder:
         self._lock = threading.RLock()
         self._pending: list[AnalyticsEvent] = []
         self._counters = EventCounters()
-        self._summarizer = Summarizer(self._lock, self._counters, self._clock)
+        summarizer = ContextSummarizer if self._policy.has_context_summaries else Summarizer
+        self._summarizer = summarizer(self._lock, self._counters, self._clock)
         self._deduplicator = ContextDeduplicator(self._settings.context_keys_capacity)
         self._server_ms = 0
         self.is_refused: bool = False
         """Whether the service refuses events permanently: inputs are still counted, as dropped."""
         self._full: set[str] = set()
-        """What has no room since the last batch: "events", "keys"."""
+        """What has no room since the last batch: "events", "keys", "contexts"."""
 
     def after_all_fork_resets(self) -> None:
         """In the child of a fork the recorder is closed: let the client choose its evaluation path again."""
@@ -146,7 +152,7 @@ class Recorder:
                 is_experiment=answer.is_experiment,
                 prerequisites=answer.prerequisites,
             )
-            increment = self._record(key, context, default, evaluation, with_reason=False)
+            increment = self._record(key, context, hot_context.summary, default, evaluation, with_reason=False)
             if increment is not None and len(hot_context.increments) < MAX_HOT_ANSWERS:
                 hot_context.increments[answer] = increment
         finally:
@@ -158,8 +164,8 @@ class Recorder:
         with self._lock:
             if not self.is_open:
                 return
-            self._switch_context(context, inputs=1 + len(evaluation.prerequisites))
-            self._record(key, context, default, evaluation, with_reason=with_reason)
+            summary = self._switch_context(context, inputs=1 + len(evaluation.prerequisites)).summary
+            self._record(key, context, summary, default, evaluation, with_reason=with_reason)
         self._warn()
 
     def tracked(self, name: str, context: Context, data: Any = None, metric_value: Any = None) -> None:
@@ -173,7 +179,8 @@ class Recorder:
             if not self.is_open:
                 return
             self._counters.deduplicable += 1
-            self._switch_context(context)
+            if self._has_index_events:
+                self._switch_context(context)
             self._add(CustomEvent(at_ms=self._clock(), key=name, context=context, data=encoded, metric_value=metric))
         self._warn()
 
@@ -184,8 +191,9 @@ class Recorder:
             if not self.is_open or described.error is not None:
                 return
             self._counters.deduplicable += 1
-            self._counters.new_contexts += self._deduplicator.add(described)
-            self.hot_context = NO_CONTEXT
+            if self._has_index_events:
+                self._counters.new_contexts += self._deduplicator.add(described)
+                self.hot_context = NO_CONTEXT
             self._add(IdentifyEvent(at_ms=self._clock(), context=described))
         self._warn()
 
@@ -203,42 +211,58 @@ class Recorder:
         return context.without_anonymous() if self._settings.omit_anonymous_contexts else context
 
     def _switch_context(self, context: Context, inputs: int = 1) -> HotContext:
-        """Make a context the hot one, for a number of inputs. Adds an index event if the context is new."""
+        """Make a context the hot one, for a number of inputs. Describes a new context by an index event, if the policy has them."""
         if context is self.hot_context.context:
             return self.hot_context
-        omits = self._settings.omit_anonymous_contexts
-        summary = self._summarizer.summary
-        kind = "user" if context.kind == "user" and not omits else None
-        hot_context = HotContext(context, summary.increments(context), kind, summary.in_use)
-        described = context
-        if omits and (described := self._described(context)).error is not None:
-            self._counters.deduplicable -= inputs
-            self.hot_context = NO_CONTEXT
-            return hot_context
-        if self._deduplicator.add(described):
-            self._counters.new_contexts += 1
-            self._add(IndexEvent(at_ms=self._clock(), context=described))
+        summary = self._summarizer.summary_for(context)
+        if summary is None:
+            self._full.add("contexts")
+            return HotContext(context, {})
+        if not self._has_index_events:
+            hot_context = HotContext(context, summary.increments(context), None, summary.in_use, summary)
+        else:
+            omits = self._settings.omit_anonymous_contexts
+            kind = "user" if context.kind == "user" and not omits else None
+            hot_context = HotContext(context, summary.increments(context), kind, summary.in_use, summary)
+            described = context
+            if omits and (described := self._described(context)).error is not None:
+                self._counters.deduplicable -= inputs
+                self.hot_context = NO_CONTEXT
+                return hot_context
+            if self._deduplicator.add(described):
+                self._counters.new_contexts += 1
+                self._add(IndexEvent(at_ms=self._clock(), context=described))
         if self._uses_hot_context:
             self.hot_context = hot_context
             self._summarizer.has_undated = True
         return hot_context
 
-    def _record(self, key: str, context: Context, default: Any, evaluation: Evaluation, *, with_reason: bool) -> Increment | None:
-        """Count an evaluation and add its events, prerequisites first.
+    def _record(
+        self, key: str, context: Context, summary: Summary | None, default: Any, evaluation: Evaluation, *, with_reason: bool
+    ) -> Increment | None:
+        """Count an evaluation in ``summary`` and add its events, prerequisites first.
 
         Returns the function that counts the next evaluation with the same answer; ``None`` if a count is not enough for it.
         """
-        shaper = EvaluationShaper(context=context, at_ms=self._clock(), server_ms=self._server_ms, with_reason=with_reason)
-        increments = [self._record_flag(shaper, flag) for flag in evaluated_flags(evaluation, default)]
+        shaper = EvaluationShaper(
+            context=context,
+            at_ms=self._clock(),
+            server_ms=self._server_ms,
+            with_reason=with_reason,
+            tracks_experiments=self._policy.tracks_experiments,
+        )
+        increments = [self._record_flag(shaper, flag, summary) for flag in evaluated_flags(evaluation, default)]
         if evaluation.flag is None:
-            increments.append(self._count_unknown(shaper.unknown_entry(key, default)))
+            increments.append(self._count_unknown(shaper.unknown_entry(key, default), summary))
         return _combined(increments)
 
-    def _record_flag(self, shaper: EvaluationShaper, flag: EvaluatedFlag) -> Increment | None:
+    def _record_flag(self, shaper: EvaluationShaper, flag: EvaluatedFlag, summary: Summary | None) -> Increment | None:
         increment: Increment | None = None
         entry = shaper.entry(flag)
-        if entry is not None:
-            increment = self._summarizer.summary.count(entry).increment
+        if entry is not None and summary is not None:
+            increment = summary.count(entry).increment
+        elif entry is not None:
+            self._drop_evaluation()
         else:
             self._counters.deduplicable += 1
         events = shaper.events(flag)
@@ -247,14 +271,17 @@ class Recorder:
                 self._add(event)
         return None if events else increment
 
-    def _count_unknown(self, entry: SummaryEntry) -> Increment | None:
-        summary = self._summarizer.summary
-        if summary.has_room(entry.key):
-            return summary.count(entry).increment
+    def _count_unknown(self, entry: SummaryEntry, summary: Summary | None) -> Increment | None:
+        if summary is not None:
+            if summary.has_room(entry.key):
+                return summary.count(entry).increment
+            self._full.add("keys")
+        self._drop_evaluation()
+        return None
+
+    def _drop_evaluation(self) -> None:
         self._counters.evaluations_taken += 1
         self._counters.evaluations_dropped += 1
-        self._full.add("keys")
-        return None
 
     def _is_sampled(self, ratio: int | None) -> bool:
         return is_drawn(ratio, self._chance)
@@ -290,6 +317,11 @@ class Recorder:
                 "Does the program build flag keys?",
                 MAX_UNKNOWN_KEYS,
             )
+        if "contexts" in self._full and self._once("contexts"):
+            self._logger.warning(
+                "%d contexts have evaluations to send: evaluations for more contexts are not counted until the next flush",
+                MAX_CONTEXT_SUMMARIES,
+            )
 
     # -- batches
 
@@ -303,7 +335,7 @@ class Recorder:
                 return None
             batch = self._summarizer.end_period(self._pending)
             self._pending = []
-            if batch.events or not batch.summary.is_empty:
+            if batch.events or not all(summary.is_empty for summary in batch.summaries):
                 self._counters.last_batch = len(batch.events)
             return batch
 
@@ -376,7 +408,9 @@ class Recorder:
             counted, sum_up = self._counters.evaluations_taken, self._summarizer.uncounted()
         counted += sum_up()
         with self._lock:
-            return self._counters.close_period(counted - self._counters.evaluations_taken)
+            period = self._counters.close_period(counted - self._counters.evaluations_taken)
+        # Only index events are deduplicated.
+        return period if self._has_index_events else msgspec.structs.replace(period, deduplicated=0)
 
 
 def _combined(increments: Sequence[Increment | None]) -> Increment | None:

@@ -17,8 +17,8 @@ from aioflags.events.payloads import EventPayload, compressed
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.event_json import EVENT_SCHEMA
+from aioflags.protocol.event_policy import SERVER_EVENTS, EventPolicy
 from aioflags.protocol.failures import http_failure, is_recoverable
-from aioflags.protocol.requests import diagnostic_url, events_url
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.responses import RequestFailed, Response
 
@@ -59,6 +59,7 @@ class Sender:
         base_uri: str,
         headers: Mapping[str, str],
         *,
+        policy: EventPolicy = SERVER_EVENTS,
         compress: bool = False,
         set_server_time: Callable[[int], None],
         logger: logging.Logger = package_logger,
@@ -66,6 +67,7 @@ class Sender:
         self._transport_post = post
         self._base_uri = base_uri
         self._headers = headers  # no copy: a fork changes the instance id
+        self._policy = policy
         self._compress = compress
         self._set_server_time = set_server_time
         self._log = DeliveryLog(logger)
@@ -74,7 +76,7 @@ class Sender:
     async def send(self, payload: EventPayload) -> SendOutcome:
         """Post analytics events. Never returns ``RETRY``: a payload that failed twice is dropped."""
         headers = {"X-LaunchDarkly-Event-Schema": EVENT_SCHEMA, "X-LaunchDarkly-Payload-ID": payload.id}
-        amount, url = describe_amount(payload.events, payload.evaluations), events_url(self._base_uri)
+        amount, url = describe_amount(payload.events, payload.evaluations), self._policy.events_url(self._base_uri)
         outcome, reason = await self._post(url, headers, payload.body, amount, self._log, is_analytics=True)
         if outcome is SendOutcome.SENT:
             self._log.delivered()
@@ -88,7 +90,8 @@ class Sender:
     async def send_diagnostic(self, body: bytes) -> None:
         """Post a diagnostic event. Analytics go on whatever the outcome."""
         name, log = "a diagnostic event", self._diagnostic_log
-        outcome, reason = await self._post(diagnostic_url(self._base_uri), {}, body, name, log, is_analytics=False)
+        url = self._policy.diagnostic_url(self._base_uri)
+        outcome, reason = await self._post(url, {}, body, name, log, is_analytics=False)
         if outcome is SendOutcome.SENT:
             log.delivered()
         else:

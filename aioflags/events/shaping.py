@@ -16,7 +16,7 @@ from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.events.encoding import frozen_value
 from aioflags.events.summary import SummaryEntry
 from aioflags.model.context import Context
-from aioflags.model.detail import EvaluationDetail
+from aioflags.model.detail import NO_REASON, EvaluationDetail
 from aioflags.model.event import EvaluationEvent
 
 __all__ = ["EvaluatedFlag", "EvaluationShaper", "evaluated_flags", "kinds_of"]
@@ -44,8 +44,9 @@ def evaluated_flags(evaluation: Evaluation, default: Any) -> list[EvaluatedFlag]
         for prerequisite in evaluation.prerequisites
     ]
     if evaluation.flag is not None:
-        is_experiment = evaluation.is_experiment and evaluation.detail.reason.error_kind is None
-        flags.append(EvaluatedFlag(flag=evaluation.flag, detail=evaluation.detail, is_experiment=is_experiment, default=default))
+        flags.append(
+            EvaluatedFlag(flag=evaluation.flag, detail=evaluation.detail, is_experiment=evaluation.is_experiment, default=default)
+        )
     return flags
 
 
@@ -58,13 +59,14 @@ class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=F
     """Makes summary entries and events for the flags of one evaluation.
 
     ``at_ms``: when it happened. ``server_ms``: the last known time of the service; debugging of a flag ends by that clock, too.
-    ``with_reason``: whether the caller asked for the reason.
+    ``with_reason``: whether the caller asked for the reason. ``tracks_experiments``: as in the policy of events.
     """
 
     context: Context
     at_ms: int
     server_ms: int
     with_reason: bool
+    tracks_experiments: bool = True
 
     def entry(self, evaluated: EvaluatedFlag) -> SummaryEntry | None:
         """The entry for the summary. ``None``: the flag is excluded from summaries."""
@@ -89,7 +91,8 @@ class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=F
         """The events before sampling: the tracked event, then the debug event. Most flags have neither, and unknown flags never."""
         flag, detail = evaluated.flag, evaluated.detail
         tracking = flag.tracking
-        is_tracked = tracking.is_tracked or evaluated.is_experiment
+        is_experiment = evaluated.is_experiment and (detail.reason.error_kind is None or not self.tracks_experiments)
+        is_tracked = tracking.is_tracked or (is_experiment and self.tracks_experiments)
         until = tracking.debug_until_ms
         is_debugged = until is not None and until > self.at_ms and until > self.server_ms
         if flag.version is None or not (is_tracked or is_debugged):
@@ -102,7 +105,7 @@ class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=F
             default=frozen_value(evaluated.default),
             version=flag.version,
             variation=detail.variation_index,
-            reason=detail.reason if self.with_reason or evaluated.is_experiment else None,
+            reason=detail.reason if (self.with_reason or is_experiment) and detail.reason != NO_REASON else None,
             prerequisite_of=evaluated.prerequisite_of,
             sampling_ratio=tracking.sampling_ratio,
         )

@@ -1,6 +1,6 @@
-"""Summarizer: the summary of the current period, and the counting of those of earlier periods, a few flags at a time.
+"""Summarizer: the summaries of the current period, and the counting of those of earlier periods, a few flags at a time.
 
-Source: ``events.md`` 5 and 10.
+Source: ``events.md`` 5 and 10; ``client-side.md`` 6.2.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from typing import TypeVar
 from aioflags.events.batch import Batch
 from aioflags.events.stats import EventCounters
 from aioflags.events.summary import Summary
+from aioflags.model.context import Context
+from aioflags.model.defaults import MAX_CONTEXT_SUMMARIES
 from aioflags.model.event import AnalyticsEvent
 
-__all__ = ["Summarizer"]
+__all__ = ["ContextSummarizer", "Summarizer"]
 
 T = TypeVar("T")
 
 
 class Summarizer:
-    """The summary of the current period, and summaries of earlier periods that may still grow.
+    """The summary of the current period, which counts all contexts, and summaries of earlier periods that may still grow.
 
     Callers hold ``lock`` (the recorder's). Iterators and functions that a method returns are used later, without the lock: each
     step takes it for a few flags.
@@ -30,50 +32,78 @@ class Summarizer:
         self._lock = lock
         self._counters = counters
         self._clock = clock
-        self.summary: Summary = Summary()
         self.has_undated: bool = False
         """Whether evaluations may have been counted without a date."""
-        self._uncounted = [self.summary]
-        """Summaries whose evaluations are not in the counters yet: those of batches, and last the current one."""
+        self._uncounted: list[Summary] = []
+        """Summaries whose evaluations are not in the counters yet: those of batches, and those of the current period."""
         self._counted: list[Summary] = []
         """Summaries that are in the counters and may still grow."""
+        self._begin_period()
+
+    def _begin_period(self) -> None:
+        self._current: dict[Context | None, Summary] = {}
+        """The summaries of the current period by their context."""
+        self._summary = self._add(None)
+
+    def _add(self, context: Context | None) -> Summary:
+        # `setdefault`: a signal handler may have added the same context.
+        new = Summary(context)
+        summary = self._current.setdefault(context, new)
+        if summary is new:
+            self._uncounted.append(summary)
+        return summary
+
+    def summary_for(self, context: Context) -> Summary | None:  # noqa: ARG002 -- subclasses read it
+        """Where evaluations for a context are counted in this period; ``None`` if they are not counted."""
+        return self._summary
 
     @property
     def is_empty(self) -> bool:
         """Whether there are no evaluations to report, and no earlier summary can grow."""
-        return self.summary.is_empty and not self._counted
+        return not self._counted and all(summary.is_empty for summary in self._current.values())
 
     def end_period(self, events: Sequence[AnalyticsEvent]) -> Batch:
-        """End the period and begin the next. Returns a batch of the events and the summary. Call it with the lock."""
+        """End the period and begin the next. Returns a batch of the events and the summaries. Call it with the lock."""
         at_ms = self._clock()
-        summary, self.summary = self.summary, Summary()
-        summary.in_use = None
+        summaries = list(self._current.values())
+        self._begin_period()
+        for summary in summaries:
+            summary.in_use = None
         self.has_undated = False
-        self._uncounted.append(self.summary)
         late, self._counted = self._counted, []
-        return Batch(events, summary, lambda batch: self._locked(self._count(batch, late, at_ms)))
+        return Batch(events, summaries, lambda batch: self._locked(self._count(batch, late, at_ms)))
 
     def _count(self, batch: Batch, late: Sequence[Summary], at_ms: int) -> Iterator[object]:
-        """Count the evaluations of a batch, in steps. Its summary is among the uncounted ones until the last step."""
-        summary = batch.summary
+        """Count the evaluations of a batch, in steps. A summary of it is among the uncounted ones until its last step."""
         for earlier in late:
             can_grow = earlier.can_grow  # read first: if it is false, the counts that follow are final
-            yield from summary.add_late(earlier, at_ms)
+            yield from self._summary_in(batch, earlier.context).add_late(earlier, at_ms)
             if can_grow:
                 self._counted.append(earlier)
-        can_grow = summary.can_grow
-        for evaluations in summary.take(self._clock):
-            batch.evaluations += evaluations
-            yield evaluations
-        self._counters.evaluations_taken += batch.evaluations
-        self._uncounted.remove(summary)
-        if can_grow:
-            self._counted.append(summary)
+        for summary in batch.summaries:
+            can_grow = summary.can_grow
+            yield from summary.take(self._clock)
+            self._counters.evaluations_taken += summary.evaluations
+            self._uncounted.remove(summary)
+            if can_grow:
+                self._counted.append(summary)
+
+    def _summary_in(self, batch: Batch, context: Context | None) -> Summary:
+        """The summary of a context in a batch, added if it is missing."""
+        for summary in batch.summaries:
+            if summary.context == context:
+                return summary
+        summary = Summary(context)
+        summary.in_use = None
+        batch.summaries.append(summary)
+        self._uncounted.append(summary)
+        return summary
 
     def date_pending(self) -> Iterator[object]:
         """Extend the period until now for evaluations that were counted without a date, in steps. Call it with the lock."""
         self.has_undated = False
-        return self._locked(self.summary.date_pending(self._clock))
+        summaries = list(self._current.values())
+        return self._locked(step for summary in summaries for step in summary.date_pending(self._clock))
 
     def uncounted(self) -> Callable[[], int]:
         """A function that sums up the evaluations that are not in the counters at this moment. Call it with the lock."""
@@ -89,3 +119,16 @@ class Summarizer:
                 except StopIteration:
                     return
             yield result
+
+
+class ContextSummarizer(Summarizer):
+    """A :class:`Summarizer` with a summary for each context, by all its attributes: at most ``MAX_CONTEXT_SUMMARIES``."""
+
+    def _begin_period(self) -> None:
+        self._current = {}
+
+    def summary_for(self, context: Context) -> Summary | None:
+        summary = self._current.get(context)
+        if summary is None and len(self._current) < MAX_CONTEXT_SUMMARIES:
+            summary = self._add(context)
+        return summary

@@ -55,17 +55,35 @@ class _FlagCounters:
 
 
 class Summary:
-    """The counts of one period. It is changed under the recorder's lock, except by functions of :meth:`increments`.
+    """The counts of one period, for one ``context`` or for all contexts.
+
+    It is changed under the recorder's lock, except by functions of :meth:`increments`.
 
     A method that reads every counter returns an iterator. Each step reads a few flags and needs the lock. Between two steps other
     threads count and read. A signal handler may evaluate even within a step: no step iterates over a collection that can grow.
     """
 
-    __slots__ = ("_blocks", "_flags", "_in_use_ref", "_increments", "_is_taken", "_unknown_keys", "end_ms", "in_use", "start_ms")
+    __slots__ = (
+        "_blocks",
+        "_flags",
+        "_in_use_ref",
+        "_increments",
+        "_is_taken",
+        "_unknown_keys",
+        "context",
+        "end_ms",
+        "evaluations",
+        "in_use",
+        "start_ms",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context | None = None) -> None:
+        self.context: Context | None = context
+        """The context whose evaluations are counted; ``None`` for all contexts."""
+        self.evaluations: int = 0
+        """The evaluations that :meth:`take` has taken so far."""
         self.in_use: InUse | None = InUse()
-        """Given to each :class:`HotContext` that counts here. ``None`` when the period has ended."""
+        """Given to each ``HotContext`` that counts here. ``None`` when the period has ended."""
         self._in_use_ref = ref(self.in_use)
         self.start_ms: int = 0
         self.end_ms: int = 0
@@ -82,7 +100,7 @@ class Summary:
 
     @property
     def can_grow(self) -> bool:
-        """Whether a thread may still count here without the lock, because it got a :class:`HotContext` before the period ended."""
+        """Whether a thread may still count here without the lock, because it got a ``HotContext`` before the period ended."""
         return self._in_use_ref() is not None
 
     def has_room(self, key: str) -> bool:
@@ -153,6 +171,7 @@ class Summary:
                 total += count
             if has_undated:
                 self.end_ms = max(self.end_ms, clock())
+            self.evaluations += total
             yield total
 
     def features(self) -> Iterator[FlagCounts]:

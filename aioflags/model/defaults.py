@@ -94,14 +94,19 @@ MIN_EVENT_INTERVAL: Final = 0.1
 """The minimum of both intervals, so that a timer is not always due. Other server-side SDKs have no minimum."""
 DIAGNOSTIC_INTERVAL: Final = 900.0
 MIN_DIAGNOSTIC_INTERVAL: Final = 60.0
+MOBILE_MAX_PENDING_EVENTS: Final = 100
+MOBILE_FLUSH_INTERVAL: Final = 30.0
+MIN_MOBILE_DIAGNOSTIC_INTERVAL: Final = 300.0
 EVENT_RETRY_DELAY: Final = 1.0
 MAX_DELIVERIES: Final = 5
 """How many payloads of events may be in delivery at the same time."""
 MAX_UNKNOWN_KEYS: Final = 10_000
 """How many unknown flag keys one summary counts. A program that generates keys by mistake can use any number."""
+MAX_CONTEXT_SUMMARIES: Final = 1000
+"""How many contexts have a summary of their own between two flushes. A client-side program changes its context rarely."""
 MAX_KINDS: Final = 100
 """How many context kinds a summary lists for one flag, and counts on the fast path. Programs have a handful."""
 MAX_HOT_ANSWERS: Final = 30_000
-"""Answers that one :class:`HotContext` can count without a lock: more than a few variations of ten thousand flags."""
+"""Answers that one ``HotContext`` can count without a lock: more than a few variations of ten thousand flags."""
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
 """The maximum size of a payload of events in bytes. A single record may be longer, and is sent alone."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar, final
+from typing import Final, Generic, TypeVar, final
 
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.values import plain_text
 from aioflags.runtime.reprs import repr_of_set_fields
 
-__all__ = ["BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"]
+__all__ = ["NO_REASON", "BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -111,6 +111,10 @@ class Reason:
 
     def __repr__(self) -> str:
         return repr_of_set_fields(self)
+
+
+NO_REASON: Final = Reason(kind="UNKNOWN")
+"""The reason of a flag that a service evaluated and sent without its reason. Events do not have it."""
 
 
 @dataclass(frozen=True, slots=True)

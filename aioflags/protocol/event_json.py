@@ -23,6 +23,7 @@ from aioflags.model.event import (
 )
 from aioflags.model.nesting import check_value_depth
 from aioflags.model.values import is_small
+from aioflags.protocol.event_policy import SERVER_EVENTS, EventPolicy
 from aioflags.protocol.redaction import Redaction, is_large, plain
 from aioflags.runtime.cooperative import sliced
 
@@ -101,21 +102,29 @@ def _parts(value: Any) -> Iterator[dict[str, Any] | Sequence[Any]]:
 class EventEncoder:
     """Encodes the events of one payload. A context of several events is encoded once."""
 
-    __slots__ = ("_contexts", "_redaction")
+    __slots__ = ("_contexts", "_policy", "_redaction")
 
-    def __init__(self, redaction: Redaction) -> None:
+    def __init__(self, redaction: Redaction, policy: EventPolicy = SERVER_EVENTS) -> None:
         self._redaction = redaction
+        self._policy = policy
         self._contexts: dict[tuple[int, bool], tuple[Context, msgspec.Raw]] = {}
 
     def preparing(self, event: AnalyticsEvent) -> Iterator[None]:
         """Encode the context of an event in slices, if it is large and not encoded yet. :meth:`record` then uses the result."""
-        cache_key = _cache_key(event.context, hides_anonymous=_hides_anonymous(event))
-        if cache_key in self._contexts or not is_large(event.context):
+        return self._preparing(event.context, hides_anonymous=self._hides_anonymous(event))
+
+    def preparing_summary(self, context: Context) -> Iterator[None]:
+        """The same as :meth:`preparing` for the context of a summary."""
+        return self._preparing(context, hides_anonymous=False)
+
+    def _preparing(self, context: Context, *, hides_anonymous: bool) -> Iterator[None]:
+        cache_key = _cache_key(context, hides_anonymous=hides_anonymous)
+        if cache_key in self._contexts or not is_large(context):
             return
         pieces: list[bytes] = []
-        redacted = yield from self._redaction.redact_in_slices(event.context, hides_anonymous=cache_key[1])
+        redacted = yield from self._redaction.redact_in_slices(context, hides_anonymous=cache_key[1])
         yield from _encoding(redacted, pieces)
-        self._contexts[cache_key] = (event.context, msgspec.Raw(b"".join(pieces)))
+        self._contexts[cache_key] = (context, msgspec.Raw(b"".join(pieces)))
 
     def record(self, event: AnalyticsEvent) -> bytes:
         """The JSON of one event."""
@@ -131,23 +140,28 @@ class EventEncoder:
             case MigrationEvent():
                 return self._migration(event)
 
-    def summary(self, start_ms: int, end_ms: int, features: Iterable[FlagCounts]) -> Iterator[bytes]:
-        """The JSON of the summary of a period, in one piece for each flag."""
-        opening = b'{"kind":"summary","startDate":%d,"endDate":%d,"features":{' % (start_ms, end_ms)
+    def summary(
+        self, start_ms: int, end_ms: int, features: Iterable[FlagCounts], context: Context | None = None
+    ) -> Iterator[bytes]:
+        """The JSON of the summary of a period, in one piece for each flag. ``context``: the summary counts this context alone."""
+        opening = b'{"kind":"summary","startDate":%d,"endDate":%d,' % (start_ms, end_ms)
+        if context is not None:
+            opening += b'"context":' + bytes(self._context(context, hides_anonymous=False)) + b","
+        opening += b'"features":{'
         for feature in features:
             yield opening + bytes(_encoded(feature.key)) + b":" + _feature(feature)
             opening = b","
         yield b"}}" if opening == b"," else opening + b"}}"
 
     def _about(self, kind: str, event: IndexEvent | IdentifyEvent) -> bytes:
-        return _encode({"kind": kind, "creationDate": event.at_ms, "context": self._context(event)})
+        return _encode({"kind": kind, "creationDate": event.at_ms, "context": self._context_of(event)})
 
     def _evaluation(self, event: EvaluationEvent) -> bytes:
         record: dict[str, Any] = {
             "kind": "debug" if event.is_debug else "feature",
             "creationDate": event.at_ms,
             "key": _text(event.key),
-            "context": self._context(event),
+            "context": self._context_of(event),
             "value": _value(event.value),
             "default": _value(event.default),
             "version": event.version,
@@ -165,7 +179,7 @@ class EventEncoder:
             "kind": "custom",
             "creationDate": event.at_ms,
             "key": _text(event.key),
-            "context": self._context(event),
+            "context": self._context_of(event),
         }
         if event.data is not None:
             record["data"] = event.data
@@ -188,31 +202,32 @@ class EventEncoder:
             "kind": "migration_op",
             "creationDate": event.at_ms,
             "operation": event.operation,
-            "context": self._context(event),
+            "context": self._context_of(event),
             "evaluation": evaluation,
             "measurements": list(_measurements(event)),
         }
         return _encode(_sampled(record, event.sampling_ratio))
 
-    def _context(self, event: AnalyticsEvent) -> msgspec.Raw:
-        context = event.context
-        cache_key = _cache_key(context, hides_anonymous=_hides_anonymous(event))
+    def _context_of(self, event: AnalyticsEvent) -> msgspec.Raw:
+        return self._context(event.context, hides_anonymous=self._hides_anonymous(event))
+
+    def _context(self, context: Context, *, hides_anonymous: bool) -> msgspec.Raw:
+        cache_key = _cache_key(context, hides_anonymous=hides_anonymous)
         cached = self._contexts.get(cache_key)
         if cached is None:
             redacted = self._redaction.redact(context, hides_anonymous=cache_key[1])
             cached = self._contexts[cache_key] = (context, _encoded(redacted))
         return cached[1]
 
-
-def _hides_anonymous(event: AnalyticsEvent) -> bool:
-    """Whether the event contains only the keys of anonymous contexts. Index, identify and debug events contain all attributes."""
-    match event:
-        case IndexEvent() | IdentifyEvent():
-            return False
-        case EvaluationEvent():
-            return not event.is_debug
-        case CustomEvent() | MigrationEvent():
-            return True
+    def _hides_anonymous(self, event: AnalyticsEvent) -> bool:
+        """Whether the event contains only the keys of anonymous contexts. Index, identify and debug events have all attributes."""
+        match event:
+            case IndexEvent() | IdentifyEvent():
+                return False
+            case EvaluationEvent():
+                return not event.is_debug
+            case CustomEvent() | MigrationEvent():
+                return not self._policy.shows_anonymous_in_custom
 
 
 def _cache_key(context: Context, *, hides_anonymous: bool) -> tuple[int, bool]:

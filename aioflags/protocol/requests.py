@@ -22,9 +22,7 @@ __all__ = [
     "USER_AGENT",
     "Headers",
     "all_url",
-    "diagnostic_url",
     "endpoint",
-    "events_url",
     "header_text",
     "identity_headers",
     "latest_all_url",
@@ -62,16 +60,6 @@ def latest_all_url(base: str, payload_filter_key: str | None = None) -> str:
 def all_url(base: str, payload_filter_key: str | None = None) -> str:
     """FDv1 streaming. The filter key must come from :func:`usable_filter_key`."""
     return endpoint(base, "/all", {"filter": payload_filter_key or ""})
-
-
-def events_url(base: str) -> str:
-    """The endpoint for analytics events."""
-    return endpoint(base, "/bulk", {})
-
-
-def diagnostic_url(base: str) -> str:
-    """The endpoint for diagnostic events."""
-    return endpoint(base, "/diagnostic", {})
 
 
 def endpoint(base: str, path: str, query: Mapping[str, str]) -> str:

@@ -34,7 +34,7 @@ def test_evaluations_without_a_date_extend_the_period_until_date_pending(options
     clock.now = 9000
     date_pending(to)
     batch = drained(to)
-    assert (batch.summary.start_ms, batch.summary.end_ms, batch.evaluations) == (1000, 5000, 2)
+    assert (batch.summaries[0].start_ms, batch.summaries[0].end_ms, batch.evaluations) == (1000, 5000, 2)
 
 
 def test_evaluations_without_a_date_are_dated_after_an_identify() -> None:
@@ -46,7 +46,7 @@ def test_evaluations_without_a_date_are_dated_after_an_identify() -> None:
     clock.now = 5000
     date_pending(to)
     clock.now = 9000
-    assert drained(to).summary.end_ms == 5000
+    assert drained(to).summaries[0].end_ms == 5000
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_an_evaluation_counted_after_the_end_of_a_period_is_in_the_next() -> Non
     increment()
     batch = drained(to)
     # A batch is shaped from the counts at the time of the drain.
-    assert [feature.counts[0].count for feature in first.summary.features()] == [first.evaluations] == [1]
+    assert [feature.counts[0].count for feature in first.summaries[0].features()] == [first.evaluations] == [1]
     assert batch.evaluations == 2
-    (feature,) = batch.summary.features()
+    (feature,) = batch.summaries[0].features()
     assert (feature.key, feature.default, list(feature.context_kinds)) == ("plain", "d", ["user"])
     assert [(count.count, count.value, count.variation, count.version) for count in feature.counts] == [(2, "b", 1, 7)]
     # More evaluations may come later, while a thread still has the hot context.

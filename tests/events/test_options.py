@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aioflags import ConfigError, Events
+from aioflags.events.options import MobileEvents
 
 
 def test_invalid_references_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -31,3 +32,34 @@ def test_the_options_are_copied() -> None:
     events = Events(private_attributes=given)
     given.add("name")
     assert events.private_attributes == ("email",)
+
+
+def test_a_client_with_a_mobile_key_has_other_defaults() -> None:
+    events = MobileEvents()
+    assert (events.events_max_pending, events.flush_interval, events.diagnostic_recording_interval) == (100, 30.0, 900.0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "used"),
+    [
+        pytest.param("events_max_pending", 0, 100, id="the default of the capacity"),
+        pytest.param("flush_interval", -1.0, 30.0, id="the default of the flush interval"),
+        pytest.param("flush_interval", 0.01, 0.1, id="the minimum of the flush interval"),
+        pytest.param("diagnostic_recording_interval", 299.0, 300.0, id="the minimum of the diagnostic interval"),
+    ],
+)
+def test_a_client_with_a_mobile_key_replaces_a_number_that_it_cannot_use(
+    option: str, value: float, used: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert getattr(MobileEvents(**{option: value}), option) == used  # type: ignore[arg-type]  # one option of several types
+    (record,) = caplog.records
+    assert record.getMessage().startswith(option)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("send_events", 1), ("events_max_pending", 1.5), ("private_attributes", "email"), ("flush_interval", "5")],
+)
+def test_a_client_with_a_mobile_key_refuses_options_of_another_type(option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=option):
+        MobileEvents(**{option: value})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -17,6 +16,7 @@ from aioflags.events.summary import Summary, SummaryEntry
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.model.event import AnalyticsEvent, IdentifyEvent, IndexEvent
 from aioflags.protocol.event_json import EventEncoder
+from aioflags.protocol.event_policy import MOBILE_EVENTS
 from aioflags.protocol.redaction import Redaction, is_large
 from tests.support.canaries import SECRET
 from tests.support.events import U1, client_with_events, records, short
@@ -142,12 +142,8 @@ async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redac
     for number in range(evaluations):
         summary.count(SummaryEntry(key="f", kinds=("user",), default=None, value=number, variation=0, version=1, at_ms=2))
 
-    def counting(batch: Batch) -> Iterator[object]:
-        for found in summary.take(lambda: 3):
-            batch.evaluations += found
-            yield found
-
-    return [payload async for payload in payloads(Batch(events, summary, counting), redaction, **options)]
+    batch = Batch(events, [summary], lambda _: summary.take(lambda: 3))
+    return [payload async for payload in payloads(batch, redaction, **options)]
 
 
 def keys(payload: EventPayload) -> list[str]:
@@ -182,6 +178,36 @@ async def test_a_payload_has_as_many_events_as_fit(max_bytes: int, found: list[s
 async def test_the_summary_is_the_last_record_of_the_last_payload(events: Any, max_bytes: int, found: list[Any]) -> None:
     made = await packed(*events, evaluations=3, max_bytes=max_bytes)
     assert [(payload.events, payload.evaluations, " ".join(keys(payload))) for payload in made] == found
+
+
+def summary_of(context: Context, evaluations: int) -> Summary:
+    summary = Summary(context)
+    for _ in range(evaluations):
+        summary.count(SummaryEntry(key="f", kinds=("user",), default=None, value=1, variation=0, version=1, at_ms=2))
+    return summary
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "found"),
+    [
+        pytest.param(10_000, [(2, 6, "u0 u1 u0 u1 u3")], id="all fit"),
+        pytest.param(1, [(1, 0, "u0"), (1, 0, "u1"), (0, 1, "u0"), (0, 2, "u1"), (0, 3, "u3")], id="none fits"),
+    ],
+)
+async def test_the_summaries_of_contexts_are_the_last_records_without_the_empty_ones(max_bytes: int, found: list[Any]) -> None:
+    summaries = [summary_of(PEOPLE[number], evaluations) for number, evaluations in [(0, 1), (1, 2), (2, 0), (3, 3)]]
+    batch = Batch(EVENTS[:2], summaries, lambda of: (step for summary in of.summaries for step in summary.take(lambda: 3)))
+    made = [payload async for payload in payloads(batch, OPEN, MOBILE_EVENTS, max_bytes=max_bytes)]
+    assert [(payload.events, payload.evaluations, " ".join(keys(payload))) for payload in made] == found
+
+
+async def test_the_large_context_of_a_summary_is_encoded_in_slices() -> None:
+    large = Context("u", attributes=LARGE, private=["/nested/k7"])
+    encoder, pieces = EventEncoder(OPEN, MOBILE_EVENTS), list[bytes]()
+    assert sum(1 for _ in encoder.preparing_summary(large)) > 100
+    pieces += encoder.summary(1, 2, [], large)
+    identify = IdentifyEvent(at_ms=1, context=large)
+    assert json.loads(b"".join(pieces))["context"] == json.loads(EventEncoder(OPEN).record(identify))["context"]
 
 
 async def test_an_empty_batch_has_no_payload() -> None:

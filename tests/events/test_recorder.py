@@ -118,7 +118,7 @@ def test_all_counted_evaluations_lie_between_the_dates_of_the_summary() -> None:
     evaluate(to, "plain")
     clock.now = 9000
     batch = drained(to)
-    assert (batch.summary.start_ms, batch.summary.end_ms) == (1000, 3000)
+    assert (batch.summaries[0].start_ms, batch.summaries[0].end_ms) == (1000, 3000)
 
 
 def test_a_drained_batch_is_settled_once() -> None:
@@ -159,7 +159,7 @@ def test_unknown_keys_are_counted_up_to_a_limit_with_one_warning(caplog: pytest.
         assert stats.evaluations_pending == (MAX_UNKNOWN_KEYS + 2) * round_
         batch = drained(to)
         assert batch.evaluations == MAX_UNKNOWN_KEYS + 2
-        assert len(list(batch.summary.features())) == MAX_UNKNOWN_KEYS + 1
+        assert len(list(batch.summaries[0].features())) == MAX_UNKNOWN_KEYS + 1
         assert to.stats == stats
     assert [(record.levelno, record.args) for record in caplog.records] == [(logging.WARNING, (MAX_UNKNOWN_KEYS,))]
 

@@ -40,7 +40,7 @@ def test_a_user_and_an_org_with_the_same_key_are_two_contexts() -> None:
         fast_evaluation(to, "plain", context)
     batch = drained(to)
     assert [event.context.kind for event in batch.events if isinstance(event, IndexEvent)] == ["user", "org", "multi"]
-    (feature,) = batch.summary.features()
+    (feature,) = batch.summaries[0].features()
     assert list(feature.context_kinds) == ["user", "org"]
     assert batch.evaluations == 6
 

@@ -64,6 +64,19 @@ def test_an_event_has_a_reason_if(is_experiment: bool, with_reason: bool, has_re
     assert event.reason == (FALLTHROUGH if has_reason else None)
 
 
+@pytest.mark.parametrize(
+    ("is_tracked", "reasons"),
+    [
+        pytest.param(False, [], id="an experiment alone does not track"),
+        pytest.param(True, [FALLTHROUGH], id="an experiment adds the reason"),
+    ],
+)
+def test_where_experiments_are_not_tracked(is_tracked: bool, reasons: list[Reason]) -> None:
+    shaping = EvaluationShaper(context=USER, at_ms=NOW, server_ms=0, with_reason=False, tracks_experiments=False)
+    events = shaping.events(evaluated(is_tracked=is_tracked, is_experiment=True))
+    assert [event.reason for event in events] == reasons
+
+
 def test_an_event_has_the_sampling_ratio_of_its_flag() -> None:
     (event,) = shaper().events(evaluated(is_tracked=True, sampling_ratio=10))
     assert event.sampling_ratio == 10
@@ -98,7 +111,7 @@ def test_prerequisites_come_first_and_have_no_default() -> None:
 def test_an_experiment_with_an_error_is_not_reported_as_one(error: ErrorKind | None, is_experiment: bool) -> None:
     detail = EvaluationDetail("d", None, Reason(kind=ReasonKind.ERROR, error_kind=error))
     (flag,) = evaluated_flags(Evaluation(detail=detail, flag=compiled(Tracking()), is_experiment=True), "d")
-    assert flag.is_experiment is is_experiment
+    assert [event.reason for event in shaper().events(flag)] == ([detail.reason] if is_experiment else [])
 
 
 def test_an_unknown_flag_has_no_evaluated_flag() -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "document",
     "flag",
     "records",
+    "short",
     "unstarted_client",
 ]
 
