@@ -110,7 +110,7 @@ _KINDS: Final[dict[str, dict[str, _Check]]] = {
         "measurements": _ARRAY,
         "samplingRatio?": _NUMBER,
     },
-    "summary": {"startDate": _TIME, "endDate": _TIME, "features": _features},
+    "summary": {"startDate": _TIME, "endDate": _TIME, "context?": _context, "features": _features},
 }
 _DIAGNOSTIC: Final[dict[str, _Check]] = {"kind": _STRING, "creationDate": _TIME, "id": _OBJECT}
 
@@ -131,7 +131,7 @@ def event_problems(event: Any, flags: Collection[str]) -> Iterator[str]:
         yield f"kind: expected one of {', '.join(_KINDS)}, got {kind!r:.60}"
         return
     yield from _members("", properties, {"kind": _STRING, **shape})
-    if "context?" in shape and "context" not in properties and "contextKeys" not in properties:
+    if "contextKeys?" in shape and "context" not in properties and "contextKeys" not in properties:
         yield 'expected "context"'
     for key in _flag_keys(properties):
         if key not in flags:

@@ -45,6 +45,7 @@ def summary(**changes: Any) -> dict[str, Any]:
             {"kind": "custom", "creationDate": 0, "key": "ev", "context": USER, "data": {"a": 1}, "metricValue": 0}, id="custom"
         ),
         pytest.param(summary(), id="summary"),
+        pytest.param({**summary(), "context": USER}, id="the summary of one context"),
         pytest.param(
             {"kind": "diagnostic-init", "creationDate": 0, "id": {"diagnosticId": "d"}, "anything": "else"}, id="diagnostic"
         ),
