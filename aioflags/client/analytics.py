@@ -11,6 +11,7 @@ from aioflags.client_core.workload import Background
 from aioflags.config.config import Config
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
+from aioflags.events.send_gate import SendGate
 from aioflags.events.sender import Sender
 from aioflags.model.event import StreamAttempt
 from aioflags.model.secret import SdkKey
@@ -37,28 +38,31 @@ class Analytics:
         settings = config.events
         if not settings.send_events or not key or config.offline:
             return
+        gate = SendGate()
         sender = Sender(
             service.post,
             config.events_uri,
             service.headers,
+            gate=gate,
             compress=settings.enable_event_compression,
             set_server_time=recorder.set_server_time,
             logger=config.logger,
         )
-        self.outbox = Outbox(recorder, settings, sender, config.logger)
+        self.outbox = Outbox(recorder, settings, sender, gate, config.logger)
         self.background.append(self.outbox)
         if not settings.diagnostic_opt_out:
-            diagnostics = self._diagnostics(sender)
+            diagnostics = self._diagnostics(sender, gate)
             self.on_stream_attempt = diagnostics.attempted
             self.background.append(diagnostics)
 
-    def _diagnostics(self, sender: Sender) -> Diagnostics:
+    def _diagnostics(self, sender: Sender, gate: SendGate) -> Diagnostics:
         from aioflags.client.diagnostics import describe_client  # noqa: PLC0415 - not imported if diagnostics are off
         from aioflags.events.diagnostics import Diagnostics  # noqa: PLC0415 - as above
 
         return Diagnostics(
             self._recorder,
             sender,
+            gate,
             interval=self._config.events.diagnostic_recording_interval,
             key_suffix=self._key.suffix,
             describe=lambda: describe_client(self._config, os.environ),

@@ -17,6 +17,7 @@ from typing import Final
 import anyio
 
 from aioflags.events.recorder import Recorder
+from aioflags.events.send_gate import SendGate
 from aioflags.events.sender import Sender
 from aioflags.model.event import StreamAttempt
 from aioflags.protocol.diagnostics import Description, Identity, init_event, periodic_event
@@ -37,13 +38,14 @@ class Diagnostics:
     """The diagnostic events of one run of a client. At most one is being sent at a time.
 
     ``describe`` is called once, when a run begins. ``key_suffix`` is the part of the SDK key that may be shown. ``interval`` is in
-    seconds.
+    seconds. ``gate``: an event waits until diagnostic events may be sent, and then includes the time that it waited.
     """
 
     def __init__(
         self,
         recorder: Recorder,
         sender: Sender,
+        gate: SendGate,
         *,
         interval: float,
         key_suffix: str,
@@ -56,6 +58,7 @@ class Diagnostics:
         self._interval = interval
         self._key_suffix = key_suffix
         self._describe = describe
+        self._gate = gate
         self._clock = clock
         self._logger = logger
         self._begin()
@@ -82,15 +85,18 @@ class Diagnostics:
 
     async def run(self) -> None:
         """Send each event when it is due, until the task is cancelled or the recorder is closed or refused."""
-        due = anyio.current_time()
         try:
+            due = await self._wait_for_gate(anyio.current_time())
+            if self._has_ended:
+                return
             await self._sender.send_diagnostic(init_event(self._identity, self._describe(), at_ms=self._since_ms))
             while True:
                 self._mark_sent()
                 # An event that took longer than the interval replaces those that were due meanwhile: the next one includes them.
                 due = max(due + self._interval, anyio.current_time())
                 await anyio.sleep_until(due)
-                if self._recorder.is_refused or not self._recorder.is_open:
+                due = await self._wait_for_gate(due)
+                if self._has_ended:
                     return
                 self._is_sending = True
                 await self._sender.send_diagnostic(self._take_period())
@@ -104,6 +110,19 @@ class Diagnostics:
         with anyio.move_on_after(min(seconds, _MAX_FINISH)):
             if self._is_sending:
                 await self._sent.wait()
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._recorder.is_refused or not self._recorder.is_open
+
+    async def _wait_for_gate(self, due: float) -> float:
+        """Wait until an event that is due may be sent. Returns the time from which the next interval counts."""
+        if self._gate.conditions.allow_diagnostics:
+            return due
+        self._mark_sent()
+        await self._gate.wait_for_diagnostics()
+        self._is_sending = True
+        return anyio.current_time()
 
     def _mark_sent(self) -> None:
         self._is_sending = False

@@ -23,6 +23,7 @@ from aioflags.events.delivery_log import describe_amount
 from aioflags.events.options import EventSettings
 from aioflags.events.payloads import EVENT_SLICE, payloads
 from aioflags.events.recorder import Recorder
+from aioflags.events.send_gate import SendConditions, SendGate
 from aioflags.events.sender import Sender, SendOutcome
 from aioflags.model.defaults import MAX_DELIVERIES
 from aioflags.protocol.redaction import Redaction
@@ -39,16 +40,25 @@ _DATING_INTERVAL: Final = 5.0
 
 
 class Outbox:
-    """Sends what a recorder has, for one run of a client, on its event loop. :meth:`flush` may be called from any thread."""
+    """Sends what a recorder has, for one run of a client, on its event loop. :meth:`flush` may be called from any thread.
+
+    ``gate``: whether events may be sent. While they may not, they stay in the recorder. Its sender and diagnostics have the same.
+    """
 
     def __init__(
-        self, recorder: Recorder, settings: EventSettings, sender: Sender, logger: logging.Logger = package_logger
+        self,
+        recorder: Recorder,
+        settings: EventSettings,
+        sender: Sender,
+        gate: SendGate,
+        logger: logging.Logger = package_logger,
     ) -> None:
         self._recorder = recorder
         self._settings = settings
         self._sender = sender
         self._logger = logger
         self._redaction = Redaction(all_attributes_private=settings.all_attributes_private, private=settings.private_attributes)
+        self._gate = gate
         self._count = 0
         self.after_fork()
         reset_after_fork(self)
@@ -151,10 +161,10 @@ class Outbox:
         self._flush_requested.send()
 
     async def flush_and_wait(self, timeout: float | None) -> bool:
-        """Send all recorded events. False if some are still being sent after ``timeout`` seconds."""
+        """Send all recorded events. False if some are still pending after ``timeout`` seconds, or may not be sent now."""
         with anyio.move_on_after(timeout):
             await self._flush_all()
-            return True
+            return self._gate.conditions.allow_payloads or not self._has_pending
         return False
 
     async def finish(self, seconds: float) -> None:
@@ -162,21 +172,28 @@ class Outbox:
         with anyio.move_on_after(seconds):
             await self._flush_all()
         self._sender.close()
-        stats = self._recorder.stats
-        if stats.events_pending or stats.evaluations_pending:
+        if self._has_pending:
+            stats = self._recorder.stats
             lost = describe_amount(stats.events_pending, stats.evaluations_pending)
             self._logger.warning("closed before all events were sent; lost: %s", lost)
 
+    @property
+    def _has_pending(self) -> bool:
+        stats = self._recorder.stats
+        return bool(stats.events_pending or stats.evaluations_pending)
+
     async def _flush_all(self) -> None:
-        while self._tasks is not None and len(self._deliveries) >= MAX_DELIVERIES:
+        while self._tasks is not None and len(self._deliveries) >= MAX_DELIVERIES and self._gate.conditions.allow_payloads:
             await self._delivered.wait()
         self._dispatch()
+        if not self._gate.conditions.has_network:
+            return
         for delivery in list(self._deliveries.values()):
             await delivery.done.wait()
 
     def _dispatch(self) -> None:
-        """Start to deliver a batch of all pending events, unless too many batches are being delivered."""
-        if self._tasks is None or len(self._deliveries) >= MAX_DELIVERIES:
+        """Start to deliver a batch of all pending events, unless too many batches are being delivered, or none may be sent."""
+        if self._tasks is None or len(self._deliveries) >= MAX_DELIVERIES or not self._gate.conditions.allow_payloads:
             return
         batch = self._recorder.drain()
         self._reset_deduplication_if_due(anyio.current_time())
@@ -184,6 +201,21 @@ class Outbox:
             self._count += 1
             self._deliveries[self._count] = _Delivery(batch)
             self._tasks.start_soon(self._deliver, self._count, name="aioflags events")
+
+    # -- conditions
+
+    def set_conditions(self, conditions: SendConditions) -> None:
+        """Change whether events may be sent. Called on the event loop.
+
+        Recorded events are sent at once when the client goes offline, since nothing is sent after that; when it enters the
+        background, where the system may stop the program; and when events may be sent again.
+        """
+        before = self._gate.conditions
+        if conditions.is_offline and conditions.has_network:
+            self._dispatch()
+        self._gate.conditions = conditions
+        if not before.allow_payloads or (conditions.is_in_background and not before.is_in_background):
+            self._dispatch()
 
     # -- delivery
 

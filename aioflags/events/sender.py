@@ -14,6 +14,7 @@ import anyio
 
 from aioflags.events.delivery_log import DeliveryLog, describe_amount
 from aioflags.events.payloads import EventPayload, compressed
+from aioflags.events.send_gate import SendGate
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.event_json import EVENT_SCHEMA
@@ -51,7 +52,10 @@ def outcome_of(status: int) -> SendOutcome:
 
 
 class Sender:
-    """Posts payloads for one client. ``headers`` identify it; ``set_server_time`` takes the time of the service in milliseconds."""
+    """Posts payloads for one client. ``headers`` identify it; ``set_server_time`` takes the time of the service in milliseconds.
+
+    ``gate``: while there is no network, a payload waits.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Sender:
         base_uri: str,
         headers: Mapping[str, str],
         *,
+        gate: SendGate,
         policy: EventPolicy = SERVER_EVENTS,
         compress: bool = False,
         set_server_time: Callable[[int], None],
@@ -68,6 +73,7 @@ class Sender:
         self._base_uri = base_uri
         self._headers = headers  # no copy: a fork changes the instance id
         self._policy = policy
+        self._gate = gate
         self._compress = compress
         self._set_server_time = set_server_time
         self._log = DeliveryLog(logger)
@@ -119,6 +125,7 @@ class Sender:
         return attempt.outcome, attempt.reason
 
     async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes) -> _Attempt:
+        await self._gate.wait_for_network()
         try:
             response = await self._transport_post(url, headers, body)
         except RequestFailed as failed:

@@ -16,6 +16,7 @@ import pytest
 from aioflags import Client, Config, DataSystem, Events
 from aioflags.events.diagnostics import Diagnostics
 from aioflags.events.recorder import Recorder
+from aioflags.events.send_gate import SendGate
 from aioflags.events.sender import Sender
 from aioflags.model.event import StreamAttempt
 from aioflags.protocol.diagnostics import Configuration, Description, Platform, Sdk
@@ -295,8 +296,9 @@ def without_client(post: Post, describe: Any = lambda: DESCRIPTION) -> Diagnosti
     """Diagnostics without a client."""
     recorder = Recorder(Events())
     recorder.open()
-    sender = Sender(post, "https://events.test", {}, set_server_time=lambda _: None)
-    return Diagnostics(recorder, sender, interval=60, key_suffix="suffix", describe=describe)
+    gate = SendGate()
+    sender = Sender(post, "https://events.test", {}, gate=gate, set_server_time=lambda _: None)
+    return Diagnostics(recorder, sender, gate, interval=60, key_suffix="suffix", describe=describe)
 
 
 @pytest.mark.holds("EVT-D11")

@@ -16,6 +16,7 @@ from aioflags import Events
 from aioflags.client_core.parts import internals_of
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
+from aioflags.events.send_gate import SendGate
 from aioflags.events.sender import Post, Sender
 from aioflags.transport.responses import Response
 from tests.support.canaries import KEY
@@ -133,8 +134,9 @@ async def test_several_refusals_are_logged_once(caplog: pytest.LogCaptureFixture
 
 
 def outbox_of(recorder: Recorder, settings: Events, service: Service) -> Outbox:
-    sender = Sender(post_to(service), "https://events.test", {}, set_server_time=recorder.set_server_time)
-    return Outbox(recorder, settings, sender)
+    gate = SendGate()
+    sender = Sender(post_to(service), "https://events.test", {}, gate=gate, set_server_time=recorder.set_server_time)
+    return Outbox(recorder, settings, sender, gate)
 
 
 @pytest.mark.filterwarnings("ignore:coroutine 'Outbox._deliver' was never awaited:RuntimeWarning")
