@@ -5,10 +5,7 @@ Source: ``events.md`` 12.2.
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,16 +13,15 @@ import msgspec
 
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
+from aioflags.events.surroundings import describe_platform, used_proxies
 from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
-from aioflags.protocol.diagnostics import Configuration, Description, Platform, Sdk, millis, whole
+from aioflags.protocol.diagnostics import Configuration, Description, Sdk, millis, whole
 from aioflags.protocol.requests import PRODUCT
 from aioflags.runtime.logs import printable
 from aioflags.runtime.version import __version__
 from aioflags.sources.poller import PollOptions
 from aioflags.sources.stream_source import StreamOptions
 from aioflags.stores.base import Described
-from aioflags.transport.proxies import proxy_for
-from aioflags.transport.settings import DEFAULT_PORTS, Http
 
 __all__ = ["describe_client"]
 
@@ -38,7 +34,7 @@ def describe_client(config: Config, environment: Mapping[str, str]) -> Descripti
     return Description(
         sdk=Sdk(name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version),
         configuration=_configuration(config, environment),
-        platform=_platform(),
+        platform=describe_platform(),
     )
 
 
@@ -52,7 +48,7 @@ def _configuration(config: Config, environment: Mapping[str, str]) -> Configurat
     streamed = {config.stream_uri, *(stream.base_uri or config.stream_uri for stream in streams)}
     interval = next((poll.interval for poll in polls if poll.interval is not None), system.poll_interval)
     delays = (stream.initial_reconnect_delay for stream in streams if stream.initial_reconnect_delay is not None)
-    proxies = list(_proxies(config.http, {*polled, *streamed, config.events_uri}, environment))
+    proxies = list(used_proxies(config.http, {*polled, *streamed, config.events_uri}, environment))
     events = config.events
     return Configuration(
         custom_base_uri=polled != {BASE_URI},
@@ -77,36 +73,8 @@ def _configuration(config: Config, environment: Mapping[str, str]) -> Configurat
     )
 
 
-def _proxies(settings: Http, addresses: set[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """The proxies that requests to these addresses go through."""
-    for address in addresses:
-        target = urlsplit(address)
-        port = target.port or DEFAULT_PORTS.get(target.scheme, 0)
-        proxy = proxy_for(settings, target.scheme, target.hostname or "", port, environment)
-        if proxy is not None:
-            yield proxy
-
-
 def _store_type(system: DataSystem) -> str:
     if system.persistence is None:
         return _MEMORY
     store = system.persistence.store
     return printable(store.description) if isinstance(store, Described) else _CUSTOM
-
-
-def _platform() -> Platform:
-    # The module platform may run a shell or call a service of Windows, and block.
-    if sys.platform == "win32":
-        windows = sys.getwindowsversion()
-        name, version = "Windows", f"{windows.major}.{windows.minor}.{windows.build}"
-        machine = os.environ.get("PROCESSOR_ARCHITECTURE", "")
-    else:
-        unix = os.uname()
-        name, version, machine = unix.sysname, unix.release, unix.machine
-    return Platform(
-        os_name="MacOS" if name == "Darwin" else name,
-        os_version=version,
-        os_arch=machine,
-        python_version=platform.python_version(),
-        python_implementation=platform.python_implementation(),
-    )

@@ -15,7 +15,19 @@ import msgspec
 from aioflags.model.event import StreamAttempt
 from aioflags.protocol.event_json import as_json
 
-__all__ = ["Configuration", "Description", "Identity", "Platform", "Sdk", "init_event", "millis", "periodic_event", "whole"]
+__all__ = [
+    "CommonConfiguration",
+    "Configuration",
+    "Description",
+    "Identity",
+    "MobileConfiguration",
+    "Platform",
+    "Sdk",
+    "init_event",
+    "millis",
+    "periodic_event",
+    "whole",
+]
 
 _MAX_INTEGER: Final = 2**53 - 1
 """The largest integer that every JSON parser reads exactly."""
@@ -51,8 +63,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     python_implementation: str
 
 
-class Configuration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Options without confidential data. Of addresses and proxies it has only whether they are configured."""
+class CommonConfiguration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Options that all clients have, without confidential data: of addresses and proxies only whether they are configured."""
 
     custom_base_uri: bool = msgspec.field(name="customBaseURI")
     custom_stream_uri: bool = msgspec.field(name="customStreamURI")
@@ -65,21 +77,41 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reconnect_time_millis: int
     start_wait_millis: int
     streaming_disabled: bool
-    using_relay_daemon: bool
     using_proxy: bool
     using_proxy_authenticator: bool
     all_attributes_private: bool
+    diagnostic_recording_interval_millis: int
+
+
+class Configuration(CommonConfiguration, frozen=True, kw_only=True):
+    """Options of a client with an SDK key."""
+
+    using_relay_daemon: bool
     user_keys_capacity: int
     user_keys_flush_interval_millis: int
-    diagnostic_recording_interval_millis: int
     data_store_type: str
+
+
+class MobileConfiguration(CommonConfiguration, frozen=True, kw_only=True):
+    """Options of a client with a mobile key. The names are those of LaunchDarkly's SDK for iOS.
+
+    ``using_secure_mode``: the first context has a secure-mode hash. ``mobile_key_count``: the environments of the client.
+    """
+
+    background_polling_interval_millis: int
+    background_polling_disabled: bool
+    use_report: bool
+    evaluation_reasons_requested: bool
+    max_cached_users: int
+    mobile_key_count: int
+    using_secure_mode: bool
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """The part of diagnostics that does not change while a client runs."""
 
     sdk: Sdk
-    configuration: Configuration
+    configuration: CommonConfiguration
     platform: Platform
 
 
