@@ -1,4 +1,4 @@
-"""Sessions for developers and CI: tests, interpreters, lowest, lint, types, check, docs, bench, proofs, mutants.
+"""Sessions for developers and CI: tests, newest, interpreters, lowest, lint, types, check, docs, bench, proofs, mutants.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path, or beside nox, the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
@@ -80,6 +80,24 @@ def interpreters(session: nox.Session, version: str) -> None:
         session.skip(f"nox -s tests tests on CPython {version}")
     if (interpreter := _interpreter(version)) is None:
         session.skip(f"CPython {version} is not on this machine")
+    _test_on(session, version, interpreter)
+
+
+@nox.session(venv_backend="none")
+def newest(session: nox.Session) -> None:
+    """The session ``interpreters`` for the newest CPython of this machine with a GIL, if that is not the one that runs nox."""
+    for version in reversed(INTERPRETERS):
+        if version.endswith("t"):
+            continue
+        if version == sysconfig.get_python_version():
+            session.skip(f"nox -s tests tests on CPython {version}")
+        if (interpreter := _interpreter(version)) is not None:
+            _test_on(session, version, interpreter)
+            return
+
+
+def _test_on(session: nox.Session, version: str, interpreter: str) -> None:
+    """Nearly all tests on one CPython."""
     folder = Path(".nox", f"interpreter-{version}")
     python = str(folder / "bin" / "python")
     session.run(interpreter, "-m", "venv", "--clear", "--without-pip", str(folder), external=True)
