@@ -121,8 +121,9 @@ class Poller:
                 attempts -= 1
                 if outcome.error is None or outcome.directive is not None or outcome.is_refused or attempts <= 0:
                     return outcome
-                self._context.logger.info("%s: polling again in %.3g s: %s", self._name, _BETWEEN_ATTEMPTS, outcome.error)
-                await anyio.sleep(max(_BETWEEN_ATTEMPTS, outcome.retry_after))
+                pause = max(_BETWEEN_ATTEMPTS, outcome.retry_after)
+                self._context.logger.info("%s: polling again in %.3g s: %s", self._name, pause, outcome.error)
+                await anyio.sleep(pause)
 
     async def poll_every(
         self,

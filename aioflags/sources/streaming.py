@@ -15,9 +15,9 @@ import anyio
 
 from aioflags.model.change import ChangeSet, Selector
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
-from aioflags.model.source_state import FailureKind
+from aioflags.model.source_state import FailureKind, SourceState
 from aioflags.protocol.directive import read_directive
-from aioflags.protocol.failures import located, network_failure
+from aioflags.protocol.failures import network_failure
 from aioflags.protocol.fdv2 import Fdv2Reader
 from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.sources.base import SourceContext
@@ -72,14 +72,13 @@ class StreamingSource(StreamSource):
         async with aclosing(self.sync(selector)) as updates:
             with anyio.move_on_after(_FIRST_PAYLOAD):
                 update = await anext(updates)
-            latched = self.latched
-        if update is not None and update.error is None:
-            change_set = update.change_set or ChangeSet.unchanged()
-            yield Basis(change_set=change_set, directive=update.directive, environment_id=update.environment_id)
+        if update is None:
+            update = self._update(SourceState.INTERRUPTED, error=network_failure(f"no payload within {_FIRST_PAYLOAD:g} s"))
+        if update.error is not None:
+            yield FetchFailure(error=update.error, directive=update.directive)
             return
-        error = None if update is None else update.error
-        silence = network_failure(f"no payload within {_FIRST_PAYLOAD:g} s")
-        yield FetchFailure(error=error or located(silence, self._place), directive=latched if update is None else update.directive)
+        change_set = update.change_set or ChangeSet.unchanged()
+        yield Basis(change_set=change_set, directive=update.directive, environment_id=update.environment_id)
 
     def _request(self, selector: Selector) -> DataRequest:
         return self._context.side.stream(self._base_uri, selector)
