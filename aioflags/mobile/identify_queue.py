@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import anyio
 
 from aioflags.model.identify import IdentifyResult, IdentifyStatus
+from aioflags.runtime.broadcast import Signal
 
 __all__ = ["MAX_TURN", "IdentifyQueue", "Switch"]
 
@@ -42,7 +43,7 @@ class IdentifyQueue:
 
     def __init__(self) -> None:
         self._waiting: deque[_Call] = deque()
-        self._arrived = anyio.Event()
+        self._arrived = Signal()
         self._is_closed = False
 
     async def call(self, switch: Switch, *, is_sheddable: bool, timeout: float | None) -> IdentifyResult:
@@ -60,7 +61,7 @@ class IdentifyQueue:
             self._waiting.remove(waiting)
             _settle(waiting.result, _SHED)
         self._waiting.append(_Call(switch, is_sheddable, MAX_TURN if timeout is None else min(timeout, MAX_TURN), result))
-        self._arrived.set()
+        self._arrived.send()
         with anyio.move_on_after(timeout):
             return await asyncio.shield(result)
         return _TIMEOUT
@@ -70,7 +71,6 @@ class IdentifyQueue:
         while True:
             while self._waiting:
                 await self._run(self._waiting.popleft())
-            self._arrived = anyio.Event()
             await self._arrived.wait()
 
     async def _run(self, call: _Call) -> None:
