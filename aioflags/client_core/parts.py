@@ -57,4 +57,4 @@ def internals_of(client: BaseClient) -> Internals:
 
 def loop_of(client: BaseClient) -> asyncio.AbstractEventLoop | None:
     """The event loop that started the client; ``None`` before the start. From any thread."""
-    return internals_of(client).lifecycle.loop
+    return client._lifecycle.loop
