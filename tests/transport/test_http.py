@@ -250,20 +250,21 @@ async def test_requests_at_the_same_time_share_the_start(respx_mock: respx.MockR
     assert route.call_count == 5
 
 
+async def note_refusal(transport: HttpTransport, refused: list[RequestFailed]) -> None:
+    with pytest.raises(RequestFailed) as caught:
+        async with transport.get(HOME, IDENTITY):
+            pass
+    refused.append(caught.value)
+
+
 async def test_a_request_that_starts_while_the_transport_closes_is_refused_and_keeps_nothing_open() -> None:
     service, refused = Service(FINE), list[RequestFailed]()
     transport = HttpTransport(service.http())
 
-    async def ask() -> None:
-        with pytest.raises(RequestFailed) as caught:
-            async with transport.get(HOME, IDENTITY):
-                pass
-        refused.append(caught.value)
-
     async with anyio.create_task_group() as group, transport:
-        group.start_soon(ask)
+        group.start_soon(note_refusal, transport, refused)
         await anyio.lowlevel.checkpoint()
-    await ask()
+    await note_refusal(transport, refused)
     assert [failure.error.message for failure in refused] == ["the connections are closed"] * 2
     assert service.requests == []
     async with transport, transport.get(HOME, IDENTITY) as reply:
@@ -274,14 +275,8 @@ async def test_a_redirect_is_not_followed_after_the_transport_was_closed() -> No
     service, refused = Service(Answer(302, {"Location": "/other"}, after=2), FINE), list[RequestFailed]()
     transport = HttpTransport(service.http())
 
-    async def ask() -> None:
-        with pytest.raises(RequestFailed) as caught:
-            async with transport.get(HOME, IDENTITY):
-                pass
-        refused.append(caught.value)
-
     async with anyio.create_task_group() as group, transport:
-        group.start_soon(ask)
+        group.start_soon(note_refusal, transport, refused)
         await anyio.sleep(1)
     assert len(service.requests) == 1
     assert refused[0].error.message.startswith("the connections are closed")
