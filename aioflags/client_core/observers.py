@@ -49,7 +49,7 @@ class Observers:
         self.status: StatusView = status
         self.log: logging.Logger = log
         self._sinks: dict[int, Callable[[], _EventSink | None]] = {}
-        """What gets events. References to iterators are weak: no events pile up in an iterator that is no longer used."""
+        """What gets events. References to iterators are weak, so that an iterator which the program dropped collects no events."""
         self._handlers: dict[int, HandlerTask[Any]] = {}
         self._group: TaskGroup | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -37,7 +37,7 @@ class OutageTimer:
     async def run(self, condition: Callable[[], Condition], end_grace: Callable[[int], object]) -> None:
         """Calls ``end_grace`` with the number of each outage that lasts longer than its grace. Runs until it is cancelled.
 
-        ``condition`` returns the newest condition. Without a grace there is nothing to time.
+        ``condition`` returns the newest condition. Without a grace it times nothing.
         """
         grace, ended = condition().grace, 0
         while grace is not None:

@@ -116,7 +116,7 @@ class RemoteAnswers:
         return self._logged(question, detail)
 
     async def all_flags(self, context: Context | None) -> Snapshot:
-        """The server's answers for all flags, or a snapshot whose evaluations give the reason why there are none."""
+        """The server's answers for all flags, or a snapshot whose evaluations say why the server gave none."""
         self._check_loop()
         refusal = self.refusal
         return await self._remote.resolve_all(context) if refusal is None else self._holder.snapshot.refused(*refusal)

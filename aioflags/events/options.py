@@ -145,7 +145,7 @@ class MobileEvents:
 
     @property
     def context_keys_capacity(self) -> int:
-        """Zero: there are no index events that have to be deduplicated."""
+        """Zero: index events, which need deduplication, are not sent."""
         return 0
 
     @property

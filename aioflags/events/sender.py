@@ -54,7 +54,7 @@ def outcome_of(status: int) -> SendOutcome:
 class Sender:
     """Posts payloads for one client. ``headers`` identify it; ``set_server_time`` takes the time of the service in milliseconds.
 
-    ``gate``: while there is no network, a payload waits.
+    ``gate``: a payload waits while the network is unavailable.
     """
 
     def __init__(

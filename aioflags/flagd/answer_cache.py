@@ -32,7 +32,7 @@ class AnswerCache:
         self._lock = Lock()
         self._generation = 0
         self.is_followed: bool = True
-        """Whether the server reports changes now. While it does not, nothing is put: nobody would say that it has changed."""
+        """Whether the server reports changes now. While it does not, new answers are not kept: they could not be invalidated."""
 
     @property
     def generation(self) -> int:

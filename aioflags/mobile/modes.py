@@ -23,7 +23,7 @@ class ConnectionMode(StrEnum):
     ONE_SHOT = "one-shot"
     """The flags once, then no connection. For programs that end soon."""
     BACKGROUND = "background"
-    """Polls every hour by default, while nobody looks at the program."""
+    """Polls every hour by default, while the program is in the background."""
 
 
 class OfflineReason(StrEnum):
@@ -41,8 +41,8 @@ class Facts:
     Args:
         is_set_offline: the program called ``set_offline(True)``.
         override: the mode that the program set.
-        is_in_foreground: somebody uses the program, as far as it has said.
-        has_network: the network is available, as far as the program has said.
+        is_in_foreground: what the program said of itself last.
+        has_network: what the program said of the network last.
     """
 
     is_set_offline: bool = False

@@ -51,7 +51,7 @@ T = TypeVar("T")
 _Structure: TypeAlias = Sequence[FlagValueType] | Mapping[str, FlagValueType]
 _Awaited: TypeAlias = "CoroutineType[Any, Any, T]"
 """What the asynchronous methods return. They are plain functions: one coroutine less to make. Coroutine functions return this type,
-but for mypy they return a Coroutine: hence the ignored errors below."""
+but mypy takes it for a Coroutine: the comments below ignore that error."""
 _OnEmit: TypeAlias = Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]
 
 _CALL_LIMIT: Final = 60.0

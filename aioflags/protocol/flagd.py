@@ -268,7 +268,7 @@ def _problem(flag: _Flag) -> str | None:
 
 
 def _metadata_problem(metadata: object) -> str | None:
-    """Why the metadata of a flag cannot be used; ``None`` if they can, or if there are none."""
+    """Why the metadata of a flag cannot be used; ``None`` if they can, or if the flag has none."""
     if metadata is None:
         return None
     if not _is_object(metadata):

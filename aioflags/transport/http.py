@@ -92,7 +92,7 @@ class HttpTransport:
         """Send a GET, or a REPORT with ``body``, and accept 200 and 304; the headers are available before the body is read.
 
         Raises:
-            RequestFailed: the status is another one, or there is no response, also because the transport is closed.
+            RequestFailed: the status is another one, or no response arrives, also because the transport is closed.
         """
         async with (await self._ready()).get(url, headers, body) as reply:
             yield reply

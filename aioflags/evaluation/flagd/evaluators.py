@@ -107,7 +107,7 @@ class FlagComparison:
         if present.targeting != new.targeting:
             try:
                 return self._is_same_rule(present.rule, new.rule, old, after)
-            except (ValueError, RecursionError):  # one of them is no usable JSON
+            except (ValueError, RecursionError):  # one of the two rules cannot be parsed
                 return False
         pair = id(old), id(after)
         if pair not in self._evaluators:
