@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -155,6 +156,18 @@ def test_the_command_line_page_has_each_command_and_its_options(name: str) -> No
     assert command is not None
     options = [option for param in command.params for option in param.opts if option.startswith("--")]
     assert [option for option in options if option not in section] == []
+
+
+@pytest.mark.parametrize("name", ["../README.md", *PAGES])
+def test_extras_on_a_page_exist(name: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    named = [extra for group in re.findall(r"aioflags\[([\w,]+)\]", read(name)) for extra in group.split(",")]
+    assert [extra for extra in named if extra not in extras] == []
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if "pip install" in "".join(blocks(read(name), "sh"))])
+def test_a_page_with_a_command_that_installs_aioflags_links_to_the_first_installation(name: str) -> None:
+    assert name == "how-to/installing.md" or "installing.md" in read(name)
 
 
 @pytest.mark.parametrize("name", PAGES)
