@@ -36,7 +36,7 @@ GUIDES = {
     "explanation/fallback-directive.md": 1,
     "how-to/fdv1.md": 1,
     "how-to/fastapi.md": 8,
-    "how-to/flagd.md": 3,
+    "how-to/flagd.md": 4,
     "how-to/hooks.md": 3,
     "how-to/migrations.md": 3,
     "how-to/observability.md": 4,
