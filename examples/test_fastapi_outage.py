@@ -1,6 +1,9 @@
 """An outage of the flag service, in a test of the FastAPI service: async, with the lifespan of the application.
 
-The flag server runs in the test's own event loop. Run: pip install "aioflags[server]" pytest-asyncio
+The flag server runs in the test's own event loop.
+
+Run in a clone: pip install ".[dev]"; pytest examples/test_fastapi_outage.py
+Tests of your own need: pip install "aioflags[server]" fastapi pytest-asyncio
 """
 
 from collections.abc import AsyncGenerator

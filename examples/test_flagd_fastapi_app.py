@@ -1,6 +1,7 @@
 """Tests of the FastAPI service with flags from flagd, which runs in the test's own event loop: no Docker, no network.
 
-Run: pip install "aioflags[server,flagd,openfeature]" pytest-asyncio
+Run in a clone: pip install ".[dev]"; pytest examples/test_flagd_fastapi_app.py
+Tests of your own need: pip install "aioflags[server,flagd,openfeature]" fastapi pytest-asyncio
 """
 
 import asyncio
