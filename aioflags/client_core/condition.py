@@ -52,11 +52,13 @@ class FactKind(StrEnum):
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """One fact.
 
-    ``next_attempt`` belongs to ``OFF``: when sources start again, in Unix seconds. ``number`` is that of a reconciling, and for
+    ``state`` belongs to ``DATA``: ``VALID``, or why no source is to run. ``next_attempt`` belongs to ``OFF``: when sources start
+    again, in Unix seconds. ``number`` is that of a reconciling, and for
     ``GRACE_OVER`` that of the outage. ``replaced``: the data that ``snapshot`` has replaced, if it is published already.
     """
 
     kind: FactKind
+    state: SourceState = SourceState.VALID
     error: ErrorInfo | None = None
     snapshot: Snapshot | None = None
     change_set: ChangeSet | None = None
@@ -109,14 +111,14 @@ def derive(condition: Condition) -> Status:
         return Status.FATAL
     if condition.is_reconciling:
         return Status.RECONCILING
-    match condition.source, condition.has_data:
-        case SourceState.OFF, has_data:
-            return Status.ERROR if has_data or condition.revives else Status.FATAL
+    match condition.source:
+        case SourceState.OFF:
+            return Status.ERROR if condition.has_data or condition.revives else Status.FATAL
         case _ if condition.reconcile_failed:
             return Status.ERROR
-        case SourceState.VALID, _:
+        case source if source.is_valid:
             return Status.READY
-        case _, True:
+        case _ if condition.has_data:
             return Status.ERROR if condition.grace_over else Status.STALE
         case _:
             return Status.ERROR if condition.start_limit_passed else Status.NOT_READY
@@ -253,12 +255,12 @@ def advance(condition: Condition, row: Row, fact: Fact, *, has_data: bool) -> Co
     return _STEPS[kind](condition, fact)
 
 
-def _data(condition: Condition, fact: Fact) -> Condition:  # noqa: ARG001 -- as the other steps
-    if condition.source is SourceState.VALID and not (condition.reconcile_failed or condition.is_unusable):
+def _data(condition: Condition, fact: Fact) -> Condition:
+    if condition.source is fact.state and not (condition.reconcile_failed or condition.is_unusable):
         return condition
     return replace(
         condition,
-        source=SourceState.VALID,
+        source=fact.state,
         next_attempt=None,
         is_unusable=False,
         is_out=False,
@@ -272,7 +274,7 @@ def _interrupted(condition: Condition, fact: Fact) -> Condition:
     if condition.source is SourceState.INITIALIZING:
         # A failure before the first success is not an interruption.
         return replace(condition, is_unusable=is_unusable, next_attempt=fact.next_attempt)
-    is_new = condition.source is SourceState.VALID
+    is_new = condition.source.is_valid
     return replace(
         condition,
         source=SourceState.INTERRUPTED,

@@ -49,6 +49,9 @@ _STATES: Final = {
     SourceState.VALID: FactKind.DATA,
     SourceState.INTERRUPTED: FactKind.INTERRUPTED,
     SourceState.OFF: FactKind.OFF,
+    SourceState.SET_OFFLINE: FactKind.DATA,
+    SourceState.NETWORK_UNAVAILABLE: FactKind.DATA,
+    SourceState.BACKGROUND_DISABLED: FactKind.DATA,
     None: FactKind.CACHED,
 }
 
@@ -160,7 +163,8 @@ class StatusCell:
         ``state`` is ``None`` for data of a store, which may still be read when no source is left.
         """
         kind = FactKind.FATAL if state is SourceState.OFF and error is not None and error.is_fatal else _STATES[state]
-        self.apply(Fact(kind=kind, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt))
+        fact = Fact(kind=kind, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt)
+        self.apply(msgspec.structs.replace(fact, state=state) if state is not None and state.is_valid else fact)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -254,10 +258,13 @@ class StatusCell:
 
     # -- the context of a mobile client
 
-    def reconcile(self) -> int:
-        """The flags of another context are on their way. Returns the number to pass to :meth:`reconciled`."""
+    def reconcile(self, snapshot: Snapshot | None = None) -> int:
+        """The flags of another context are on their way. Returns the number to pass to :meth:`reconciled`.
+
+        ``snapshot``, which belongs to the new context, is published. Observers of flags get no notice before its first data.
+        """
         self._call += 1
-        self.apply(Fact(kind=FactKind.RECONCILE, number=self._call))
+        self.apply(Fact(kind=FactKind.RECONCILE, number=self._call, snapshot=snapshot))
         return self._call
 
     def reconciled(self, number: int, error: ErrorInfo | None = None) -> None:
@@ -339,6 +346,7 @@ class StatusCell:
         old = self._holder.snapshot
         if fact.snapshot is not None:
             self._holder.publish(fact.snapshot)
+        if fact.snapshot is not None and fact.kind is not FactKind.RECONCILE:
             self.data_since = now()
             if fact.kind is FactKind.CACHED and self._condition.source is SourceState.INITIALIZING and self._once("unconfirmed"):
                 self._log.info("serving flag data that no source has confirmed yet")

@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 
 from aioflags.model.detail import EvaluationDetail, ReasonKind
-from aioflags.model.source_state import SourceState
 from aioflags.model.status import StatusReport
 from aioflags.model.values import plain_text
 from aioflags.runtime.logs import printable
@@ -107,7 +106,7 @@ class DataOrigin:
         when = "" if self.age is None else f", {self.age:.0f} s ago"
         text = f"data from {printable(self.source or 'what the client was made with')}{when}"
         text += f"; the client is {status.status.value}, its source {status.source_state.value}"
-        if status.last_error and status.source_state is not SourceState.VALID:
+        if status.last_error and not status.source_state.is_valid:
             text += f"; the last error: {printable(status.last_error)}"
         return text
 

@@ -17,12 +17,26 @@ __all__ = ["ErrorCode", "ErrorInfo", "FailureKind", "SourceState"]
 
 
 class SourceState(StrEnum):
-    """The state of a client's data sources. An update of one source has one of the last three."""
+    """The state of a client's data sources. An update of one source is ``VALID``, ``INTERRUPTED`` or ``OFF``."""
 
     INITIALIZING = "INITIALIZING"
     VALID = "VALID"
     INTERRUPTED = "INTERRUPTED"
     OFF = "OFF"
+    SET_OFFLINE = "SET_OFFLINE"
+    """``VALID`` without a source: the program set its mobile client offline."""
+    NETWORK_UNAVAILABLE = "NETWORK_UNAVAILABLE"
+    """``VALID`` without a source: the mobile client was told that there is no network."""
+    BACKGROUND_DISABLED = "BACKGROUND_DISABLED"
+    """``VALID`` without a source: the program is in the background, where its mobile client gets no updates."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the data are as new as they can be: ``VALID``, or no source is to run."""
+        return self in _VALID
+
+
+_VALID = frozenset({SourceState.VALID, SourceState.SET_OFFLINE, SourceState.NETWORK_UNAVAILABLE, SourceState.BACKGROUND_DISABLED})
 
 
 class FailureKind(StrEnum):

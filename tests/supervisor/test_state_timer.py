@@ -11,7 +11,7 @@ import pytest
 from aioflags.model.source_state import SourceState
 from aioflags.supervisor.state_timer import StateTimer
 
-INITIALIZING, VALID, INTERRUPTED, OFF = SourceState
+INITIALIZING, VALID, INTERRUPTED, OFF = list(SourceState)[:4]
 LIMITS = {INITIALIZING: 10.0, INTERRUPTED: 60.0, VALID: 300.0}
 
 
