@@ -64,15 +64,19 @@ class Snapshot:
     :meth:`changed_since`.
 
     ``metadata`` is that of the flag set.
+
+    ``evaluated_for``: the context that a service evaluated the flags for; ``None`` if they are definitions.
     """
 
     __slots__ = (
         "_big_segment_kinds",
         "_data",
+        "_hides_flags",
         "_refusal",
         "_refusal_message",
         "dependents",
         "direct_flags",
+        "evaluated_for",
         "has_data",
         "items",
         "metadata",
@@ -81,12 +85,22 @@ class Snapshot:
     )
 
     def __init__(
-        self, data: CompiledData, *, selector: Selector, has_data: bool, metadata: FlagMetadata, refusal: ErrorKind | None = None
+        self,
+        data: CompiledData,
+        *,
+        selector: Selector,
+        has_data: bool,
+        metadata: FlagMetadata,
+        refusal: ErrorKind | None = None,
+        evaluated_for: Context | None = None,
     ) -> None:
         self.items: Items = data.items
         self.metadata: FlagMetadata = metadata
         self._refusal = refusal
         self._refusal_message: str | None = None
+        self._hides_flags = False
+        """The flags are those of another context. They serve only to find out which flags the next change set changes."""
+        self.evaluated_for: Context | None = evaluated_for
         self.selector: Selector = selector
         self.has_data: bool = has_data
         self.direct_flags: dict[str, Evaluate] = data.direct_flags if refusal is None else {}
@@ -129,9 +143,34 @@ class Snapshot:
 
         ``message`` says more than the message for all errors of this kind.
         """
-        snapshot = Snapshot(self._data, selector=self.selector, has_data=self.has_data, metadata=self.metadata, refusal=kind)
+        snapshot = Snapshot(
+            self._data,
+            selector=self.selector,
+            has_data=self.has_data,
+            metadata=self.metadata,
+            refusal=kind,
+            evaluated_for=self.evaluated_for,
+        )
         snapshot._refusal_message = message
+        snapshot._hides_flags = self._hides_flags
         snapshot.dependents = self.dependents
+        return snapshot
+
+    def switched(self, context: Context, *, keeps_flags: bool) -> Snapshot:
+        """The snapshot until a service has evaluated the flags for ``context``. It has no selector.
+
+        ``keeps_flags``: the flags of now serve until then. Otherwise no flag is found.
+        """
+        hides = self.has_data and (self._hides_flags or not keeps_flags)
+        snapshot = Snapshot(
+            self._data,
+            selector=Selector.none(),
+            has_data=self.has_data,
+            metadata=self.metadata,
+            refusal=self._data.dialect.errors.not_found if hides else None,
+            evaluated_for=context,
+        )
+        snapshot._hides_flags = hides
         return snapshot
 
     @property
@@ -156,17 +195,23 @@ class Snapshot:
         """Does the work of :meth:`apply`, and pauses about every millisecond. ``traced``: :meth:`changed_since` will be called."""
         if change_set.kind is ChangeKind.NONE:
             return self
-        dialect = self._data.dialect
+        dialect, change_set = self._data.dialect, self._complete(change_set)
         items = yield from applied(self.items, change_set, dialect.comparison())
         changed = None if change_set.kind is ChangeKind.FULL else [(change.kind, change.key) for change in change_set.changes]
         data = self._data.updated(items, changed, static_context=change_set.static_context)
         metadata = self.metadata if change_set.metadata is None else change_set.metadata
-        snapshot = Snapshot(data, selector=change_set.selector, has_data=True, metadata=metadata)
+        snapshot = Snapshot(data, selector=change_set.selector, has_data=True, metadata=metadata, evaluated_for=self.evaluated_for)
         if traced:
             snapshot.dependents = yield from self._updated_index(snapshot, change_set)
         if dialect.reports_problems:
             yield from snapshot._log_problems(change_set)
         return snapshot
+
+    def _complete(self, change_set: ChangeSet) -> ChangeSet:
+        """The change set, as a full one if the flags of this snapshot are those of another context."""
+        if not self._hides_flags or change_set.kind is not ChangeKind.CHANGES:
+            return change_set
+        return dataclasses.replace(change_set, kind=ChangeKind.FULL)
 
     def _updated_index(self, new: Snapshot, change_set: ChangeSet) -> Cooperative[Dependents | None]:
         return updated_index(self.dependents, self.items, new.items, change_set, self._data.dialect.dependencies)
@@ -186,6 +231,7 @@ class Snapshot:
 
         After a change of the static context also those of all flags that may read it.
         """
+        change_set = old._complete(change_set)
         if self.dependents is None:
             self.dependents = run_at_once(old._updated_index(self, change_set))
         keys = changed_flags(self.dependents, old.items, self.items, change_set)
