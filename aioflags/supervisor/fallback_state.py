@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from aioflags.model.defaults import MAX_TTL
 from aioflags.model.result import FallbackDirective
+from aioflags.runtime import clock
 
 __all__ = ["FallbackState", "lifetime"]
 
@@ -31,10 +32,14 @@ def lifetime(directive: FallbackDirective, random: Callable[[], float]) -> float
 class FallbackState:
     """Whether the client has left FDv2, and until when. Only the supervisor changes it."""
 
-    __slots__ = ("_until",)
+    __slots__ = ("_until", "directive", "since")
 
     def __init__(self) -> None:
         self._until: float | None = None
+        self.directive: FallbackDirective | None = None
+        """The directive because of which the client has left FDv2; ``None`` if it has not."""
+        self.since: float | None = None
+        """When it was received, in Unix seconds."""
 
     @property
     def is_on_fdv1(self) -> bool:
@@ -46,11 +51,11 @@ class FallbackState:
         """When FDv2 may be tried again, on the event loop's clock. Infinity: never, or the client has not left FDv2."""
         return math.inf if self._until is None else self._until
 
-    def start(self, *, until: float) -> None:
+    def start(self, directive: FallbackDirective, *, until: float) -> None:
         """A directive was received. A second directive does not move the deadline of the first one."""
         if self._until is None:
-            self._until = until
+            self._until, self.directive, self.since = until, directive, clock.now()
 
     def end(self) -> None:
         """The client is back on FDv2. The next directive sets a new deadline."""
-        self._until = None
+        self._until = self.directive = self.since = None

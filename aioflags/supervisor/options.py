@@ -16,6 +16,7 @@ class SourceOptions:
     """The sources that a supervisor runs.
 
     ``fdv1_initializers``: run in place of ``initializers`` when the client has left FDv2 before the start.
+    ``first_pause``: seconds before the first synchronizer starts.
     ``recovers_fdv2``: a fallback directive holds for as long as the server set, otherwise until the client is closed.
     ``retries_refused``: the sources start again after the service refused all of them, otherwise flag updates end.
     """
@@ -24,6 +25,7 @@ class SourceOptions:
     synchronizers: Sequence[SourceBuilder] = ()
     fdv1_fallback: SourceBuilder | None = None
     fdv1_initializers: Sequence[SourceBuilder] = ()
+    first_pause: float = 0.0
     recovers_fdv2: bool = False
     retries_refused: bool = False
     policy: Policy = SERVER

@@ -49,6 +49,7 @@ class Supervisor:
         sink: Receives data and states.
         fallback: Remembers fallback directives between runs of the client.
         on_applied: Called with each change set that was applied and the snapshot that it led to, after the snapshot is published.
+        on_result: Called with the name of a source and each of its results, when it has been reported.
         random: Returns a number in [0, 1), for jitter.
     """
 
@@ -60,6 +61,7 @@ class Supervisor:
         fallback: FallbackState,
         *,
         on_applied: Callable[[ChangeSet, Snapshot], None] | None = None,
+        on_result: Callable[[str, Result], None] | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._options = options
@@ -68,6 +70,7 @@ class Supervisor:
         self._sink = sink
         self._fallback = fallback
         self._on_applied = on_applied
+        self._on_result = on_result
         self._random = random
         self._logger = context.logger
         self._log = UpdateLog(context.logger)
@@ -75,7 +78,7 @@ class Supervisor:
         self._rotation = Rotation.of(tuple(options.synchronizers), options.fdv1_fallback)
         self._has_data = False
         """A source has brought data in this run. Those that a device kept do not count: the service may have newer ones."""
-        self._pause = 0.0
+        self._pause = options.first_pause
         """Seconds before the next synchronizer starts."""
         self._was_valid = False
         """Whether the source that runs now, or ran last, was ``VALID`` in this run."""
@@ -205,7 +208,7 @@ class Supervisor:
 
     def _start_fallback(self, name: str, directive: FallbackDirective) -> None:
         seconds = lifetime(directive, self._random) if self._options.recovers_fdv2 else math.inf
-        self._fallback.start(until=anyio.current_time() + seconds)
+        self._fallback.start(directive, until=anyio.current_time() + seconds)
         self._logger.warning("%s received a fallback directive (%s): leaving FDv2 for FDv1", name, directive.origin)
 
     def _rotate(self, verdict: Verdict) -> None:
@@ -290,6 +293,8 @@ class Supervisor:
             self._reporter.last_error = error or self._reporter.last_error
         elif state is not None:
             self._reporter.report(state, error=error)
+        if self._on_result is not None:
+            self._on_result(name, result)
         return verdict
 
     @property

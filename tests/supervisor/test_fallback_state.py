@@ -9,6 +9,8 @@ import pytest
 from aioflags.model.result import FallbackDirective
 from aioflags.supervisor.fallback_state import FallbackState, lifetime
 
+DIRECTIVE = FallbackDirective(ttl=None, origin="header")
+
 
 @pytest.mark.parametrize("random", [0.0, 0.5, 0.999999])
 @pytest.mark.parametrize(
@@ -41,15 +43,15 @@ def test_a_new_state_is_on_fdv2() -> None:
 
 def test_a_second_directive_does_not_move_the_deadline() -> None:
     state = FallbackState()
-    state.start(until=60)
-    state.start(until=120)
+    state.start(DIRECTIVE, until=60)
+    state.start(DIRECTIVE, until=120)
     assert (state.is_on_fdv1, state.until) == (True, 60)
 
 
 def test_a_directive_after_the_end_sets_a_new_deadline() -> None:
     state = FallbackState()
-    state.start(until=60)
+    state.start(DIRECTIVE, until=60)
     state.end()
     assert not state.is_on_fdv1
-    state.start(until=120)
+    state.start(DIRECTIVE, until=120)
     assert state.until == 120

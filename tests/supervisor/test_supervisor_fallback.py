@@ -164,7 +164,7 @@ async def test_a_directive_is_logged(
 
 
 async def test_a_client_that_left_fdv2_before_the_start_runs_other_initializers(world: World) -> None:
-    world.fallback_state.start(until=math.inf)
+    world.fallback_state.start(DIRECTIVE, until=math.inf)
     async with world.running(
         initializers=[world.source("I1", [basis(1)])],
         fdv1_initializers=[world.source("I2", [basis(2, selector=False)])],
