@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from aioflags.client.analytics import Analytics
 from aioflags.client.data_updates import DataUpdates, first_snapshot
 from aioflags.client.environment_metadata import environment_metadata
-from aioflags.client.service import ServiceConnection
-from aioflags.client_core.base_client import Core
+from aioflags.client_core.analytics import Analytics
+from aioflags.client_core.core_client import Core
 from aioflags.client_core.data_answers import DataAnswers
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.lifecycle import Lifecycle
+from aioflags.client_core.service import ServiceConnection
 from aioflags.client_core.status import StatusCell
 from aioflags.config.config import Config
 from aioflags.events.outbox import Outbox
@@ -26,7 +28,11 @@ from aioflags.hooks.runner import HookRunner
 from aioflags.model.secret import SdkKey
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.plugins.registration import Registration
+from aioflags.protocol.requests import identity_headers
 from aioflags.supervisor.holder import SnapshotHolder
+
+if TYPE_CHECKING:
+    from aioflags.protocol.diagnostics import Description
 
 __all__ = ["Parts", "assemble"]
 
@@ -61,14 +67,22 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
     deferred_hooks = DeferredHooks(logger)
     hooks = HookRunner(config.hooks, deferred_hooks, logger)
     recorder = Recorder(config.events, on_toggle=update_fast_path, logger=logger)
-    service = ServiceConnection(config, key)
-    analytics = Analytics(config, key, service, recorder)
+    headers = identity_headers(
+        key,
+        instance_id=str(uuid.uuid4()),
+        application={"application_id": config.application_id, "application_version": config.application_version},
+        wrapper_name=config.wrapper_name,
+        wrapper_version=config.wrapper_version,
+        logger=logger,
+    )
+    service = ServiceConnection(headers, config.http, logger)
+    analytics = _analytics(config, key, service, recorder)
     data_updates = DataUpdates(
         config,
         key,
         service,
         cell,
-        on_stream_attempt=analytics.on_stream_attempt,
+        on_stream_attempt=(lambda _: None) if analytics is None else analytics.on_stream_attempt,
         on_store_mode_change=update_fast_path,
     )
     log = EvaluationLog(logger)
@@ -80,7 +94,7 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
     lifecycle = Lifecycle(
         cell,
         _ClientWorkload(service, data_updates, registration, register),
-        [deferred_hooks, *analytics.background],
+        [deferred_hooks] if analytics is None else [deferred_hooks, *analytics.background],
         start_wait=config.start_wait,
         close_timeout=config.close_timeout,
         logger=logger,
@@ -96,7 +110,29 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         logger=logger,
         store_session=data_updates.store_session,
     )
-    return Parts(core=core, outbox=analytics.outbox, registration=registration, data_updates=data_updates)
+    outbox = None if analytics is None else analytics.outbox
+    return Parts(core=core, outbox=outbox, registration=registration, data_updates=data_updates)
+
+
+def _analytics(config: Config, key: SdkKey, service: ServiceConnection, recorder: Recorder) -> Analytics | None:
+    """What sends events; ``None`` without a key, offline, or if the options say so."""
+    if not config.events.send_events or not key or config.offline:
+        return None
+
+    def describe() -> Description:
+        from aioflags.client.diagnostics import describe_client  # noqa: PLC0415 - not imported if diagnostics are off
+
+        return describe_client(config, os.environ)
+
+    return Analytics(
+        config.events,
+        service,
+        recorder,
+        events_uri=config.events_uri,
+        key_suffix=key.suffix,
+        describe=describe,
+        logger=config.logger,
+    )
 
 
 class _ClientWorkload:

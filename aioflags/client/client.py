@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from aioflags.client.front_end_methods import FrontEndMethods
 from aioflags.client.migration_methods import MigrationMethods
-from aioflags.client_core.base_client import BaseClient, weakly
+from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.core_client import weakly
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aioflags.client.service import ServiceConnection
+from aioflags.client_core.service import ServiceConnection
 from aioflags.client_core.status import StatusCell
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem

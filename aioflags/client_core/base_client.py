@@ -1,116 +1,48 @@
-"""BaseClient: what the clients of all services have in common, beside the evaluation of flags."""
+"""BaseClient: what the clients have in common whose evaluations take a context. Integrations take any client of this class."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, overload
-from weakref import WeakMethod
 
-import msgspec
-
+from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.evaluation_methods import EvaluationMethods
-from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, FlagTracker, ValueChange, ValueChanges
-from aioflags.client_core.overrides import OVERRIDES
-from aioflags.client_core.status_methods import StatusMethods
+from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
 from aioflags.client_core.typed import plain_key
 from aioflags.errors import ConfigError
-from aioflags.hooks.hook import Hook
 from aioflags.model.context import Context
-from aioflags.runtime.fork import Lock
-from aioflags.runtime.validation import require
+from aioflags.model.status import StatusReport
 
 if TYPE_CHECKING:
-    from aioflags.client_core.evaluator import Evaluator
-    from aioflags.client_core.lifecycle import Lifecycle
-    from aioflags.client_core.status import StatusCell
     from aioflags.evaluation.snapshot import Snapshot
-    from aioflags.events.recorder import Recorder
-    from aioflags.hooks.runner import HookRunner
-    from aioflags.persistence.session import StoreSession
-    from aioflags.supervisor.holder import SnapshotHolder
 
-__all__ = ["BaseClient", "Core", "weakly"]
+__all__ = ["BaseClient"]
 
 
-class Core(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The parts of a client. None of them binds an event loop before the start.
+class BaseClient(EvaluationMethods, CoreClient):
+    """The start, evaluations, and the changes of flags."""
 
-    ``store_session`` reads flags from a persistent store, for a client that has one.
-    """
-
-    holder: SnapshotHolder
-    flag_tracker: FlagTracker
-    cell: StatusCell
-    recorder: Recorder
-    hooks: HookRunner
-    evaluator: Evaluator
-    lifecycle: Lifecycle
-    logger: logging.Logger
-    store_session: StoreSession | None = None
-
-
-class BaseClient(EvaluationMethods, StatusMethods):
-    """Hooks, changes of flags, and the fast path of evaluations. Integrations take any client of this class."""
-
-    _warns_if_unclosed: ClassVar[bool] = True
-    """Whether collecting a client of this class that is not closed emits a ``ResourceWarning``."""
     provider_name: ClassVar[str] = "aioflags"
     """The name of the client as a provider of OpenFeature's SDK."""
     has_kinds: ClassVar[bool] = True
     """Whether contexts have kinds, as for LaunchDarkly. If not, every name is an attribute, and a key is not necessary."""
 
-    def __init__(self, core: Core) -> None:
-        self._holder, self._flag_tracker, self._cell = core.holder, core.flag_tracker, core.cell
-        self._recorder, self._hooks = core.recorder, core.hooks
-        self._evaluator, self._report_to = core.evaluator, core.evaluator.report_to
-        self._lifecycle = core.lifecycle
-        self._logger = core.logger
-        self._store_session = core.store_session
-        self._fast_path_lock = Lock()
-        OVERRIDES.watch(self, BaseClient._update_fast_path)
+    async def start(self, start_wait: float | None = None) -> StatusReport:
+        """Starts, and waits at most ``start_wait`` seconds until the client has data, or cannot get any. Returns the status.
 
-    def add_hook(self, hook: Hook) -> None:
-        """Adds a hook after those that are registered, for calls from now on. From any thread. It cannot be removed.
+        A timeout does not raise: a warning is logged, and the client keeps trying. The default is the option ``start_wait`` of a
+        ``Client``, and ``deadline`` of a ``FlagdClient``. With ``start_wait=0`` it does not wait.
 
         Raises:
-            ConfigError: ``hook`` is not a :class:`Hook`.
+            LifecycleError: the client was started on another event loop; or a ``Client`` is closed. A closed ``FlagdClient`` starts
+                again.
+            ConfigError: ``start_wait`` is not a number of seconds.
         """
-        self._update_fast_path(hooks=[require("hook", hook, Hook)])
-
-    def _update_fast_path(self, *, overridden: bool | None = None, hooks: Iterable[Hook] = ()) -> None:
-        """Adds ``hooks``, and decides anew whether evaluations may take the fast path.
-
-        Called when hooks, test overrides (``overridden``), the state of the recorder or the mode of the persistent store change.
-        """
-        with self._fast_path_lock:
-            self._hooks.add(hooks)
-            reads_store = self._store_session is not None and self._store_session.looks_up
-            self._report_to = self._evaluator.update_fast_path(overridden=overridden, reads_store=reads_store)
-
-    @property
-    def is_initialized(self) -> bool:
-        """Whether evaluations have data. Stays true through outages and after closing."""
-        return self._holder.snapshot.has_data
+        return await self._lifecycle.start(start_wait)
 
     @property
     def is_remote(self) -> bool:
         """Whether a server evaluates, so that calls that are not awaited know only what a cache has."""
         return False
-
-    @property
-    def environment_id(self) -> str | None:
-        """The id of the flags' environment, which LaunchDarkly sends with the data; ``None`` before that, and for flagd."""
-        return self._cell.environment_id
-
-    @property
-    def data_age(self) -> float | None:
-        """How many seconds ago a source brought newer flag data; ``None`` if none has yet.
-
-        It grows as long as no flag changes. :attr:`status` shows whether updates may be missing.
-        """
-        return self._cell.data_age
 
     # -- changes of flags
 
@@ -142,24 +74,3 @@ class BaseClient(EvaluationMethods, StatusMethods):
             return self._evaluator.value(snapshot, key, subject)
 
         return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
-
-    def __repr__(self) -> str:
-        report = self._cell.newest
-        return f"<{type(self).__name__} {report.status.value}, source {report.source_state.value}>"
-
-    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        # A default argument: while the interpreter exits it clears its modules.
-        lifecycle: Lifecycle | None = getattr(self, "_lifecycle", None)  # missing if the constructor raised
-        if self._warns_if_unclosed and lifecycle is not None and lifecycle.is_open:
-            _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
-
-
-def weakly(method: Callable[[], None]) -> Callable[[], None]:
-    """A function that calls ``method`` as long as its object lives, but does not keep the object alive."""
-    reference = WeakMethod(method)
-
-    def call() -> None:
-        if (method := reference()) is not None:
-            method()
-
-    return call

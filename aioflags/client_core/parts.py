@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from aioflags.client_core.base_client import BaseClient
+    from aioflags.client_core.core_client import CoreClient
     from aioflags.client_core.evaluator import Evaluator
     from aioflags.client_core.flag_changes import FlagTracker
     from aioflags.client_core.lifecycle import Lifecycle
@@ -42,7 +42,7 @@ class Internals(msgspec.Struct, frozen=True, kw_only=True):
     has_store: bool
 
 
-def internals_of(client: BaseClient) -> Internals:
+def internals_of(client: CoreClient) -> Internals:
     """The parts of ``client`` for integrations and test helpers of this package."""
     return Internals(
         recorder=client._recorder,
@@ -55,6 +55,6 @@ def internals_of(client: BaseClient) -> Internals:
     )
 
 
-def loop_of(client: BaseClient) -> asyncio.AbstractEventLoop | None:
+def loop_of(client: CoreClient) -> asyncio.AbstractEventLoop | None:
     """The event loop that started the client; ``None`` before the start. From any thread."""
     return client._lifecycle.loop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -30,20 +30,9 @@ class StatusMethods:
         _cell: StatusCell
         _lifecycle: Lifecycle
 
+        def start(self, start_wait: float | None = None) -> Coroutine[Any, Any, object]: ...
+
     # -- life cycle
-
-    async def start(self, start_wait: float | None = None) -> StatusReport:
-        """Starts, and waits at most ``start_wait`` seconds until the client has data, or cannot get any. Returns the status.
-
-        A timeout does not raise: a warning is logged, and the client keeps trying. The default is the option ``start_wait`` of a
-        ``Client``, and ``deadline`` of a ``FlagdClient``. With ``start_wait=0`` it does not wait.
-
-        Raises:
-            LifecycleError: the client was started on another event loop; or a ``Client`` is closed. A closed ``FlagdClient`` starts
-                again.
-            ConfigError: ``start_wait`` is not a number of seconds.
-        """
-        return await self._lifecycle.start(start_wait)
 
     async def aclose(self, timeout: float | None = None) -> None:
         """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
-from aioflags.client_core.base_client import Core
+from aioflags.client_core.core_client import Core
 from aioflags.client_core.data_answers import DataAnswers
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.evaluator import Evaluator

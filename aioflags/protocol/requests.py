@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
@@ -18,10 +19,13 @@ from aioflags.runtime.version import __version__
 
 __all__ = [
     "INSTANCE_ID",
+    "MOBILE_PRODUCT",
+    "MOBILE_USER_AGENT",
     "PRODUCT",
     "USER_AGENT",
     "Headers",
     "all_url",
+    "application_tags",
     "endpoint",
     "header_text",
     "identity_headers",
@@ -34,6 +38,8 @@ __all__ = [
 
 PRODUCT: Final = "AioFlags"
 USER_AGENT: Final = f"{PRODUCT}/{__version__}"
+MOBILE_PRODUCT: Final = "aioflags-client"
+MOBILE_USER_AGENT: Final = f"{MOBILE_PRODUCT}/{__version__}"
 
 INSTANCE_ID: Final = "X-LaunchDarkly-Instance-Id"
 
@@ -88,40 +94,35 @@ def identity_headers(
     sdk_key: SdkKey,
     *,
     instance_id: str,
-    application_id: object = None,
-    application_version: object = None,
-    application_name: object = None,
-    application_version_name: object = None,
+    user_agent: str = USER_AGENT,
+    application: Mapping[str, object] = MappingProxyType({}),
     wrapper_name: str | None = None,
     wrapper_version: str | None = None,
     logger: logging.Logger,
 ) -> Headers:
-    """The headers of every request of a client. Only ``Authorization`` contains the SDK key.
+    """The headers of every request of a client. Only ``Authorization`` contains the key.
+
+    ``application``: the values for :func:`application_tags`.
 
     A value of the application that is invalid is omitted with a warning, which does not show it.
 
     Raises:
         ConfigError: The wrapper has characters that a header cannot contain.
     """
-    tags = [
-        f"{name}/{value}"
-        for name, value in (
-            ("application-id", _tag("application_id", application_id, logger)),
-            ("application-name", _tag("application_name", application_name, logger)),
-            ("application-version", _tag("application_version", application_version, logger)),
-            ("application-version-name", _tag("application_version_name", application_version_name, logger)),
-        )
-        if value
-    ]
     name, version = header_text("wrapper_name", wrapper_name), header_text("wrapper_version", wrapper_version)
     headers = {
         "Authorization": sdk_key.value,
-        "User-Agent": USER_AGENT,
+        "User-Agent": user_agent,
         INSTANCE_ID: instance_id,
-        "X-LaunchDarkly-Tags": " ".join(tags),
         "X-LaunchDarkly-Wrapper": f"{name}/{version}" if name and version else name,
     }
-    return Headers({header: text for header, text in headers.items() if text})
+    return Headers({**{header: text for header, text in headers.items() if text}, **application_tags(application, logger)})
+
+
+def application_tags(values: Mapping[str, object], logger: logging.Logger) -> dict[str, str]:
+    """The header with the tags of an application, by option name. A value that is invalid is omitted with a warning."""
+    tags = [f"{option.replace('_', '-')}/{tag}" for option, value in values.items() if (tag := _tag(option, value, logger))]
+    return {"X-LaunchDarkly-Tags": " ".join(tags)} if tags else {}
 
 
 def header_text(option: str, text: str | None) -> str:

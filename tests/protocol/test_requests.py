@@ -118,7 +118,7 @@ def test_an_invalid_sdk_key_is_not_sent() -> None:
 def test_application_tags(
     application_id: str, version: str, tags: str | None, warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sent = headers(application_id=application_id, application_version=version)
+    sent = headers(application={"application_id": application_id, "application_version": version})
     assert sent.get("X-LaunchDarkly-Tags") == tags
     assert len(caplog.records) == warnings
     assert all("my app" not in record.getMessage() for record in caplog.records)
@@ -128,7 +128,7 @@ def test_application_tags(
     ("options", "tags"),
     [
         pytest.param(
-            {"application_id": "a", "application_version": "1", "application_name": "n", "application_version_name": "one"},
+            {"application_id": "a", "application_name": "n", "application_version": "1", "application_version_name": "one"},
             "application-id/a application-name/n application-version/1 application-version-name/one",
             id="S-8 all, sorted by name",
         ),
@@ -140,7 +140,7 @@ def test_application_tags(
     ],
 )
 def test_the_tags_of_client_side_clients(options: dict[str, str], tags: str) -> None:
-    assert headers(**options)["X-LaunchDarkly-Tags"] == tags
+    assert headers(application=options)["X-LaunchDarkly-Tags"] == tags
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aioflags.client_core.base_client import BaseClient, Core
+from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.core_client import Core
 from aioflags.client_core.data_answers import DataAnswers
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.evaluator import Evaluator

@@ -15,6 +15,7 @@ from aioflags.client_core.status_methods import StatusMethods
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.status import StatusReport
 from aioflags.model.status_event import Event, EventKind
 from aioflags.runtime.logs import logger
 from aioflags.sources import MemorySource
@@ -80,6 +81,9 @@ class StatusClient(StatusMethods):
             close_timeout=close_timeout,
             logger=logger,
         )
+
+    async def start(self, start_wait: float | None = None) -> StatusReport:
+        return await self.lifecycle.start(start_wait)
 
     def data(self, **flags: object) -> None:
         """A source brings all flags."""

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
-from aioflags.config.config import Config
-from aioflags.model.secret import SdkKey
-from aioflags.protocol.requests import INSTANCE_ID, Headers, identity_headers
+from aioflags.protocol.requests import INSTANCE_ID, Headers
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import Response
+from aioflags.transport.settings import Http
 
 __all__ = ["ServiceConnection"]
 
 
 class ServiceConnection:
-    """The headers and connections of one client. Sources and events share them."""
+    """The headers and connections of one client. Sources and events share them.
+
+    ``headers`` come from :func:`~aioflags.protocol.requests.identity_headers`.
+    """
 
     transport: HttpTransport
     """Sends requests. Set while :meth:`open` is entered."""
 
-    def __init__(self, config: Config, key: SdkKey) -> None:
-        self.headers: Headers = identity_headers(
-            key,
-            instance_id=str(uuid.uuid4()),
-            application_id=config.application_id,
-            application_version=config.application_version,
-            wrapper_name=config.wrapper_name,
-            wrapper_version=config.wrapper_version,
-            logger=config.logger,
-        )
-        self._config = config
+    def __init__(self, headers: Headers, http: Http, logger: logging.Logger) -> None:
+        self.headers: Headers = headers
+        self._http = http
+        self._logger = logger
         reset_after_fork(self)
 
     def after_fork(self) -> None:
@@ -42,7 +38,7 @@ class ServiceConnection:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None, None]:
         """The connections, open inside the block."""
-        async with HttpTransport(self._config.http, self._config.logger) as self.transport:
+        async with HttpTransport(self._http, self._logger) as self.transport:
             yield
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:

@@ -1,0 +1,120 @@
+"""CoreClient: what the clients of all services have in common, whatever their evaluation methods are."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakMethod
+
+import msgspec
+
+from aioflags.client_core.overrides import OVERRIDES
+from aioflags.client_core.status_methods import StatusMethods
+from aioflags.hooks.hook import Hook
+from aioflags.runtime.fork import Lock
+from aioflags.runtime.validation import require
+
+if TYPE_CHECKING:
+    from aioflags.client_core.evaluator import Evaluator
+    from aioflags.client_core.flag_changes import FlagTracker
+    from aioflags.client_core.lifecycle import Lifecycle
+    from aioflags.client_core.status import StatusCell
+    from aioflags.events.recorder import Recorder
+    from aioflags.hooks.runner import HookRunner
+    from aioflags.persistence.session import StoreSession
+    from aioflags.supervisor.holder import SnapshotHolder
+
+__all__ = ["Core", "CoreClient", "weakly"]
+
+
+class Core(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The parts of a client. None of them binds an event loop before the start.
+
+    ``store_session`` reads flags from a persistent store, for a client that has one.
+    """
+
+    holder: SnapshotHolder
+    flag_tracker: FlagTracker
+    cell: StatusCell
+    recorder: Recorder
+    hooks: HookRunner
+    evaluator: Evaluator
+    lifecycle: Lifecycle
+    logger: logging.Logger
+    store_session: StoreSession | None = None
+
+
+class CoreClient(StatusMethods):
+    """Hooks, and the fast path of evaluations."""
+
+    _warns_if_unclosed: ClassVar[bool] = True
+    """Whether collecting a client of this class that is not closed emits a ``ResourceWarning``."""
+
+    def __init__(self, core: Core) -> None:
+        self._holder, self._flag_tracker, self._cell = core.holder, core.flag_tracker, core.cell
+        self._recorder, self._hooks = core.recorder, core.hooks
+        self._evaluator, self._report_to = core.evaluator, core.evaluator.report_to
+        self._lifecycle = core.lifecycle
+        self._logger = core.logger
+        self._store_session = core.store_session
+        self._fast_path_lock = Lock()
+        OVERRIDES.watch(self, CoreClient._update_fast_path)
+
+    def add_hook(self, hook: Hook) -> None:
+        """Adds a hook after those that are registered, for calls from now on. From any thread. It cannot be removed.
+
+        Raises:
+            ConfigError: ``hook`` is not a :class:`Hook`.
+        """
+        self._update_fast_path(hooks=[require("hook", hook, Hook)])
+
+    def _update_fast_path(self, *, overridden: bool | None = None, hooks: Iterable[Hook] = ()) -> None:
+        """Adds ``hooks``, and decides anew whether evaluations may take the fast path.
+
+        Called when hooks, test overrides (``overridden``), the state of the recorder or the mode of the persistent store change.
+        """
+        with self._fast_path_lock:
+            self._hooks.add(hooks)
+            reads_store = self._store_session is not None and self._store_session.looks_up
+            self._report_to = self._evaluator.update_fast_path(overridden=overridden, reads_store=reads_store)
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether evaluations have data. Stays true through outages and after closing."""
+        return self._holder.snapshot.has_data
+
+    @property
+    def environment_id(self) -> str | None:
+        """The id of the flags' environment, which LaunchDarkly sends with the data; ``None`` before that, and for flagd."""
+        return self._cell.environment_id
+
+    @property
+    def data_age(self) -> float | None:
+        """How many seconds ago a source brought newer flag data; ``None`` if none has yet.
+
+        It grows as long as no flag changes. :attr:`status` shows whether updates may be missing.
+        """
+        return self._cell.data_age
+
+    def __repr__(self) -> str:
+        report = self._cell.newest
+        return f"<{type(self).__name__} {report.status.value}, source {report.source_state.value}>"
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        # A default argument: while the interpreter exits it clears its modules.
+        lifecycle: Lifecycle | None = getattr(self, "_lifecycle", None)  # missing if the constructor raised
+        if self._warns_if_unclosed and lifecycle is not None and lifecycle.is_open:
+            _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
+
+
+def weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """A function that calls ``method`` as long as its object lives, but does not keep the object alive."""
+    reference = WeakMethod(method)
+
+    def call() -> None:
+        if (method := reference()) is not None:
+            method()
+
+    return call
