@@ -14,8 +14,9 @@ import msgspec
 
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
+from aioflags.model.identify import IdentifyResult
 
-__all__ = ["EvaluationCall", "Hook", "Metadata", "TrackCall"]
+__all__ = ["EvaluationCall", "Hook", "IdentifyCall", "Metadata", "TrackCall"]
 
 Data: TypeAlias = dict[str, Any]
 """The data that a hook passes from one of its stages to the next, in one evaluation."""
@@ -47,6 +48,17 @@ class TrackCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     data: Any
     metric_value: float | None
     environment_id: str | None
+
+
+class IdentifyCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """One call of :meth:`MobileClient.start` or ``identify``. LaunchDarkly's SDKs call it ``IdentifySeriesContext``.
+
+    ``context`` is the one that the flags are requested for, with generated keys and attributes of the environment. ``timeout`` is
+    in seconds, ``None`` without a limit.
+    """
+
+    context: Context
+    timeout: float | None
 
 
 class Metadata(msgspec.Struct, frozen=True):
@@ -111,3 +123,15 @@ class Hook:
         Each has 5 seconds.
         """
         return None
+
+    def before_identify(self, series_context: IdentifyCall, data: Data) -> Returned:  # noqa: ARG002 -- subclasses use it
+        """Runs before a mobile client changes its context, in the order of registration.
+
+        Returns:
+            The data for :meth:`after_identify`. Anything but a mapping leaves ``data`` as it is.
+        """
+        return data
+
+    def after_identify(self, series_context: IdentifyCall, data: Data, result: IdentifyResult) -> Returned:  # noqa: ARG002 -- as above
+        """Runs when the call has its result, in the reverse order of registration."""
+        return data

@@ -11,21 +11,25 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import anyio
 
 from aioflags.hooks.deferred import DeferredHooks
-from aioflags.hooks.hook import Data, EvaluationCall, Hook, TrackCall
+from aioflags.hooks.hook import Data, EvaluationCall, Hook, IdentifyCall, TrackCall
 from aioflags.model.defaults import GUEST_LIMIT
 from aioflags.model.detail import EvaluationDetail
+from aioflags.model.identify import IdentifyResult
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import Once, printable
 from aioflags.runtime.suggest import nearest, suggestion
 
-__all__ = ["HookRunner"]
+__all__ = ["AfterIdentify", "HookRunner"]
 
 T = TypeVar("T")
+
+AfterIdentify: TypeAlias = Callable[[IdentifyResult], Awaitable[None]]
+"""Runs the stages after a change of the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class _Stages:
     after_evaluation: _Stage | None
     evaluation_cancelled: _Stage | None
     after_track: _Stage | None
+    before_identify: _Stage | None
+    after_identify: _Stage | None
 
     @classmethod
     def of(cls, hook: Hook) -> _Stages:
@@ -163,7 +169,7 @@ class HookRunner:
             return {}
         return _data_for_next_stage(returned, data)
 
-    async def _run_awaited(self, stage: _Stage | None, call: EvaluationCall, data: Data, *more: object) -> Data:
+    async def _run_awaited(self, stage: _Stage | None, call: EvaluationCall | IdentifyCall, data: Data, *more: object) -> Data:
         """Runs any stage, as :meth:`_run` does, and awaits it. A cancellation of the calling task is passed on."""
         if stage is None:
             return data
@@ -173,9 +179,21 @@ class HookRunner:
                 if stage.waits or (returned is not data and inspect.isawaitable(returned)):
                     returned = await cast("Awaitable[object]", returned)
         except Exception as error:  # noqa: BLE001 -- the program's own code; the caller gets a result anyway
-            self._failed(stage, call.key, error)
+            self._failed(stage, call.key if isinstance(call, EvaluationCall) else "a context", error)
             return {}
         return _data_for_next_stage(returned, data)
+
+    # -- around a change of the context
+
+    async def before_identify(self, call: IdentifyCall) -> AfterIdentify:
+        """Runs all stages before a change of the context. Call what it returns when the result is known."""
+        started = [(stages, await self._run_awaited(stages.before_identify, call, {})) for stages in self._hooks]
+
+        async def after(result: IdentifyResult) -> None:
+            for stages, data in reversed(started):
+                await self._run_awaited(stages.after_identify, call, data, result)
+
+        return after
 
     # -- after an event
 
