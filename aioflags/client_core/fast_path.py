@@ -22,7 +22,7 @@ import msgspec
 from aioflags.client_core.ambient import current_context
 from aioflags.client_core.typed import own_default
 
-__all__ = ["CLIENT", "PINNED", "Bindings", "with_fast_detail", "with_fast_path"]
+__all__ = ["CLIENT", "MOBILE", "PINNED", "Bindings", "with_fast_detail", "with_fast_path"]
 
 
 class Bindings(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +66,18 @@ PINNED: Final = Bindings(
     target="self._evaluator.report_to",
 )
 """For :class:`Flags`: the context and the data of the object."""
+
+MOBILE: Final = Bindings(
+    parameters="key, default=None",
+    arguments="key, default",
+    load_snapshot="snapshot = self._holder.snapshot",
+    context="snapshot.evaluated_for",
+    snapshot="snapshot",
+    flags="snapshot.direct_flags",
+    is_valid="True",  # before the first context there are no flags
+    target="self._report_to",
+)
+"""For :class:`MobileClient`: the newest data, and the context that they were evaluated for."""
 
 # `by_type` lacks a value whose type differs from the default's, and arrays and objects, which the slow path copies. The hot context
 # is valid, and an entry of `increments` counts one more evaluation without a lock. Any exception leads to the slow path, which

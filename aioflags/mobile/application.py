@@ -30,6 +30,16 @@ class Application:
     version: str | None = None
     version_name: str | None = None
 
+    @property
+    def tags(self) -> dict[str, str | None]:
+        """The values by option, for the tags of requests."""
+        return {
+            "application_id": self.id,
+            "application_name": self.name,
+            "application_version": self.version,
+            "application_version_name": self.version_name,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:

@@ -15,6 +15,7 @@ import anyio
 
 from aioflags.model.identify import IdentifyResult, IdentifyStatus
 from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.fork import reset_after_fork
 
 __all__ = ["MAX_TURN", "IdentifyQueue", "Switch"]
 
@@ -33,6 +34,7 @@ _CLOSED: Final = IdentifyResult(IdentifyStatus.ERROR, "the client is closed")
 @dataclass(eq=False, slots=True)
 class _Call:
     switch: Switch
+    on_overdue: Callable[[], object]
     is_sheddable: bool
     turn: float
     result: Outcome
@@ -42,17 +44,25 @@ class IdentifyQueue:
     """Runs the calls of one client. Use it on the client's event loop alone."""
 
     def __init__(self) -> None:
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the callers exist in the parent only."""
         self._waiting: deque[_Call] = deque()
         self._arrived = Signal()
         self._is_closed = False
 
-    async def call(self, switch: Switch, *, is_sheddable: bool, timeout: float | None) -> IdentifyResult:
+    async def call(
+        self, switch: Switch, *, is_sheddable: bool, timeout: float | None, on_overdue: Callable[[], object] = lambda: None
+    ) -> IdentifyResult:
         """Waits for its turn, changes the context, and waits for the data.
 
         Args:
             switch: changes the context. It runs in the task of the queue, so that a caller that is cancelled leaves no half change.
             is_sheddable: while it waits, a newer call replaces it.
             timeout: in seconds; ``None``: for as long as it takes. A call that times out goes on without its caller.
+            on_overdue: called if the turn ends before the data have arrived.
         """
         if self._is_closed:
             return _CLOSED
@@ -60,7 +70,8 @@ class IdentifyQueue:
         for waiting in [waiting for waiting in self._waiting if waiting.is_sheddable]:
             self._waiting.remove(waiting)
             _settle(waiting.result, _SHED)
-        self._waiting.append(_Call(switch, is_sheddable, MAX_TURN if timeout is None else min(timeout, MAX_TURN), result))
+        turn = MAX_TURN if timeout is None else min(timeout, MAX_TURN)
+        self._waiting.append(_Call(switch, on_overdue, is_sheddable, turn, result))
         self._arrived.send()
         with anyio.move_on_after(timeout):
             return await asyncio.shield(result)
@@ -74,10 +85,16 @@ class IdentifyQueue:
             await self._arrived.wait()
 
     async def _run(self, call: _Call) -> None:
-        outcome = await call.switch()
+        try:
+            outcome = await call.switch()
+        except BaseException:
+            _settle(call.result, _CLOSED)
+            raise
         # Also after the turn: the caller may have no time-out.
         outcome.add_done_callback(lambda done: _settle(call.result, done.result()))
         await asyncio.wait({outcome}, timeout=call.turn)
+        if not outcome.done():
+            call.on_overdue()
 
     def close(self) -> None:
         """Ends the calls that wait. Those that come later end at once."""

@@ -10,6 +10,9 @@ from typing import Final
 BASE_URI: Final = "https://sdk.launchdarkly.com"
 STREAM_URI: Final = "https://stream.launchdarkly.com"
 EVENTS_URI: Final = "https://events.launchdarkly.com"
+MOBILE_BASE_URI: Final = "https://clientsdk.launchdarkly.com"
+MOBILE_STREAM_URI: Final = "https://clientstream.launchdarkly.com"
+MOBILE_EVENTS_URI: Final = "https://mobile.launchdarkly.com"
 
 PORT_OF_RPC: Final = 8013
 PORT_OF_SYNC: Final = 8015
@@ -18,6 +21,8 @@ PORT_OF_OFREP: Final = 8016
 
 START_WAIT: Final = 5.0
 MAX_START_WAIT: Final = 60.0
+MAX_IDENTIFY_WAIT: Final = 15.0
+"""A longer wait for the flags of a context logs a warning."""
 CLOSE_TIMEOUT: Final = 2.0
 LAST_CYCLES: Final = 100
 """Cycles of the event loop that a close grants its tasks after its timeout, before it abandons them. A blocked loop uses up the
@@ -39,6 +44,16 @@ MAX_REDIRECTS: Final = 3
 
 POLL_INTERVAL: Final = 30.0
 MIN_POLL_INTERVAL: Final = 30.0
+FOREGROUND_POLL_INTERVAL: Final = 300.0
+"""How often a client with a mobile key polls, at least."""
+BACKGROUND_POLL_INTERVAL: Final = 3600.0
+"""How often it polls while the program is in the background."""
+MOBILE_POLL_ATTEMPTS: Final = 3
+"""How many times its initializer polls if the failure may be temporary."""
+MODE_DEBOUNCE: Final = 1.0
+"""How long a change of network, life cycle or mode waits for another one before it takes effect."""
+MAX_SOURCE_CLOSE: Final = 2.0
+"""How long a mode switch or a new context waits for the old sources to close."""
 RECONNECT_DELAY: Final = 1.0
 MAX_RECONNECT_DELAY: Final = 30.0
 BACKOFF_RESET: Final = 60.0

@@ -1,0 +1,214 @@
+"""Assembly: creates the parts of a client for a mobile key and connects them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aioflags.client_core.analytics import Analytics
+from aioflags.client_core.core_client import Core
+from aioflags.client_core.data_answers import DataAnswers
+from aioflags.client_core.evaluation_log import EvaluationLog
+from aioflags.client_core.evaluator import Evaluator
+from aioflags.client_core.flag_changes import FlagTracker
+from aioflags.client_core.lifecycle import Lifecycle
+from aioflags.client_core.service import ServiceConnection
+from aioflags.client_core.status import StatusCell
+from aioflags.evaluation.client_side import CLIENT_SIDE
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.events.outbox import Outbox
+from aioflags.events.recorder import Recorder
+from aioflags.events.send_gate import SendConditions
+from aioflags.hooks.deferred import DeferredHooks
+from aioflags.hooks.runner import HookRunner
+from aioflags.mobile.config import MobileConfig, Profile
+from aioflags.mobile.connection_info import ConnectionLog
+from aioflags.mobile.context_additions import ContextAdditions
+from aioflags.mobile.context_switcher import ContextSwitcher, FirstContext, Wait
+from aioflags.mobile.data_manager import DataManager
+from aioflags.mobile.diagnostics import describe_mobile_client
+from aioflags.mobile.flag_cache import FlagCaches
+from aioflags.mobile.identify_queue import IdentifyQueue
+from aioflags.mobile.mode_selector import ModeSelector
+from aioflags.mobile.pipelines import pipelines
+from aioflags.mobile.workload import MobileWorkload
+from aioflags.model.context import Context
+from aioflags.model.defaults import FOREGROUND_POLL_INTERVAL, MOBILE_POLL_ATTEMPTS
+from aioflags.model.detail import ErrorKind
+from aioflags.model.identify import IdentifyResult
+from aioflags.model.secret import SdkKey
+from aioflags.protocol.requests import MOBILE_USER_AGENT, identity_headers
+from aioflags.sources.base import SourceContext
+from aioflags.stores.device_storage import DeviceStorage
+from aioflags.stores.storage import MemoryStorage
+from aioflags.supervisor.holder import SnapshotHolder
+
+__all__ = ["MobileParts", "assemble"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MobileParts:
+    """The parts of one client for a mobile key that its methods use."""
+
+    core: Core
+    outbox: Outbox | None
+    modes: ModeSelector
+    manager: DataManager
+    connections: ConnectionLog
+    switcher: ContextSwitcher
+    first: FirstContext
+
+    async def start(self, start_wait: float | None, *, accepts_cached: bool) -> IdentifyResult:
+        """Starts, and waits for the flags of the first context. See :meth:`MobileClient.start`."""
+        lifecycle = self.core.lifecycle
+        if not lifecycle.is_started:
+            wait = lifecycle.start_wait if start_wait is None else start_wait
+            self.first.wait = Wait(timeout=wait if wait > 0 else None, accepts_cached=accepts_cached)
+        await lifecycle.start(start_wait)
+        return self.first.result
+
+    def update_sending(self) -> None:
+        """Events are sent, or not, as the newest facts about the program say."""
+        if self.outbox is not None and self.core.recorder.is_open:
+            facts = self.modes.facts
+            self.outbox.set_conditions(
+                SendConditions(
+                    is_offline=facts.is_set_offline, has_network=facts.has_network, is_in_background=not facts.is_in_foreground
+                )
+            )
+
+
+def assemble(config: MobileConfig, key: SdkKey, context: Context, *, update_fast_path: Callable[[], None]) -> MobileParts:
+    """Creates the parts of one client.
+
+    Args:
+        config: The client's options.
+        key: The mobile key.
+        context: The first context.
+        update_fast_path: Called when the recorder opens or closes. Must not keep the client alive: the recorder outlives it.
+    """
+    logger = config.logger
+    holder = SnapshotHolder(Snapshot.empty(dialect=CLIENT_SIDE, log=logger).refused(ErrorKind.CLIENT_NOT_READY))
+    flag_tracker = FlagTracker(logger)
+    cell = StatusCell(holder, flag_tracker, logger, revives=True)
+    deferred_hooks = DeferredHooks(logger)
+    hooks = HookRunner(config.hooks, deferred_hooks, logger)
+    recorder = Recorder(config.events, on_toggle=update_fast_path, logger=logger)
+    headers = identity_headers(
+        key,
+        instance_id=str(uuid.uuid4()),
+        user_agent=MOBILE_USER_AGENT,
+        application=config.application.tags,
+        wrapper_name=config.wrapper_name,
+        wrapper_version=config.wrapper_version,
+        logger=logger,
+    )
+    service = ServiceConnection(headers, config.http, logger)
+    sources = pipelines(
+        config.definitions,
+        config.fdv1_fallback,
+        updates_in_background=config.background_updating,
+        polls_once_by_fdv1=config.profile == Profile.CLI,
+        logger=logger,
+    )
+    analytics = None
+    if config.events.send_events and key:
+        analytics = Analytics(
+            config.events,
+            service,
+            recorder,
+            events_uri=config.events_uri,
+            key_suffix=key.suffix,
+            describe=lambda: describe_mobile_client(config, sources, os.environ),
+            logger=logger,
+        )
+
+    def source_context() -> SourceContext:
+        return SourceContext(
+            http=config.http,
+            transport=service.transport,
+            base_uri=config.base_uri,
+            stream_uri=config.stream_uri,
+            headers=service.headers,
+            poll_interval=FOREGROUND_POLL_INTERVAL,
+            poll_attempts=MOBILE_POLL_ATTEMPTS,
+            initial_reconnect_delay=config.initial_reconnect_delay,
+            attempted=(lambda _: None) if analytics is None else analytics.on_stream_attempt,
+            logger=logger,
+        )
+
+    device = None if config.kept_in is None else DeviceStorage(config.kept_in, logger)
+    caches = FlagCaches(
+        device or DeviceStorage(MemoryStorage(), logger), key.value, limit=config.max_cached_contexts, logger=logger
+    )
+    additions = ContextAdditions(
+        device,
+        replaces_keys=config.generate_anonymous_keys,
+        adds_environment=config.auto_env_attributes,
+        application=config.application,
+        logger=logger,
+    )
+    modes = ModeSelector(config.rules, window=config.debounce, on_switch=lambda _: manager.mode_changed())
+    connections = ConnectionLog()
+    manager = DataManager(
+        cell,
+        modes,
+        sources,
+        source_context,
+        connections,
+        recovers_fdv2=config.fdv1_fallback_recovery == "ttl",
+        on_activated=recorder.identified,
+        logger=logger,
+    )
+    queue = IdentifyQueue()
+    switcher = ContextSwitcher(
+        context,
+        cell=cell,
+        queue=queue,
+        additions=additions,
+        hooks=hooks,
+        manager=manager,
+        caches=caches,
+        use_report=config.use_report,
+        with_reasons=config.evaluation_reasons,
+        bootstrap=config.bootstrap,
+        logger=logger,
+    )
+    first = FirstContext(switcher, cell, config.secure_mode_hash)
+    if config.offline:
+        modes.set_offline(is_offline=True)
+    log = EvaluationLog(logger)
+    workload = MobileWorkload(
+        service=service, additions=additions, modes=modes, manager=manager, queue=queue, caches=caches, first=first, logger=logger
+    )
+    lifecycle = Lifecycle(
+        cell,
+        workload,
+        [deferred_hooks] if analytics is None else [deferred_hooks, *analytics.background],
+        start_wait=config.start_wait,
+        close_timeout=config.close_timeout,
+        logger=logger,
+    )
+    core = Core(
+        holder=holder,
+        flag_tracker=flag_tracker,
+        cell=cell,
+        recorder=recorder,
+        hooks=hooks,
+        evaluator=Evaluator(cell, hooks, DataAnswers(recorder, log, defaults=config.defaults), log),
+        lifecycle=lifecycle,
+        logger=logger,
+    )
+    parts = MobileParts(
+        core=core,
+        outbox=None if analytics is None else analytics.outbox,
+        modes=modes,
+        manager=manager,
+        connections=connections,
+        switcher=switcher,
+        first=first,
+    )
+    workload.on_open = parts.update_sending
+    return parts

@@ -1,0 +1,242 @@
+"""MobileClient: flags for a program with one context at a time, which the service evaluates."""
+
+# ruff: noqa: SLF001 -- the environments of a client are its own parts
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final, Literal, TypeAlias
+
+from aioflags.client_core.sending_methods import SendingMethods
+from aioflags.errors import ConfigError
+from aioflags.mobile.config import MobileConfig
+from aioflags.mobile.context_switcher import Wait
+from aioflags.mobile.environment import MobileEnvironment
+from aioflags.mobile.mode_selector import ModeSelector
+from aioflags.mobile.modes import ConnectionMode
+from aioflags.mobile.pipelines import mode_named
+from aioflags.model.context import Context
+from aioflags.model.defaults import MAX_IDENTIFY_WAIT, START_WAIT
+from aioflags.model.identify import IdentifyResult, IdentifyStatus
+from aioflags.model.secret import SdkKey
+from aioflags.runtime.event_loops import running_loop
+from aioflags.runtime.validation import require, time_limit
+
+__all__ = ["MobileClient"]
+
+WaitFor: TypeAlias = Literal["fresh", "cached"]
+
+_NOT_STARTED: Final = IdentifyResult(IdentifyStatus.ERROR, "the client was not started")
+_WORST_FIRST: Final = (IdentifyStatus.ERROR, IdentifyStatus.TIMEOUT, IdentifyStatus.SHED, IdentifyStatus.COMPLETED)
+
+
+class MobileClient(MobileEnvironment):
+    """Feature flags for one context at a time, with a mobile key: for desktop programs, commands and devices.
+
+    ::
+
+        async with MobileClient("mob-key", Context("anna")) as client:
+            if client.variation("new-editor", False): ...
+            await client.identify(Context("ben"))
+
+    The service evaluates the flags for the context of the client, and the client keeps the values: :meth:`variation` never waits.
+    :meth:`identify` changes the context. Creating a client opens nothing and needs no event loop. Start and close it with ``async
+    with client``, ``await client`` or ``start``/``aclose``. Evaluations never raise because of data or the network: they return the
+    default, and :meth:`variation_detail` has the reason. Calls that do not wait may be made from any thread; calls that wait, on
+    the event loop that started the client.
+
+    Raises:
+        ConfigError: ``mobile_key`` is not a string, ``context`` not a :class:`Context`, ``config`` not a :class:`MobileConfig`, or
+            a secondary key is the same as ``mobile_key``.
+    """
+
+    def __init__(self, mobile_key: str, context: Context, config: MobileConfig | None = None) -> None:
+        config = require("config", MobileConfig() if config is None else config, MobileConfig)
+        require("mobile_key", mobile_key, str)
+        require("context", context, Context)
+        if mobile_key in config.secondary_mobile_keys.values():
+            raise ConfigError("secondary_mobile_keys: one of them is the key of the client itself")
+        super().__init__(SdkKey(mobile_key), context, config)
+        self._config = config
+        secondary = replace(config, secondary_mobile_keys={}, secure_mode_hash=None, bootstrap=None)
+        self._secondary = {
+            name: MobileEnvironment(SdkKey(key), context, secondary) for name, key in config.secondary_mobile_keys.items()
+        }
+        self._all: tuple[MobileEnvironment, ...] = (self, *self._secondary.values())
+
+    def environment(self, name: str) -> MobileEnvironment:
+        """The flags of a further environment, by its name in ``secondary_mobile_keys``; ``"default"`` is this client.
+
+        It has the same context, and starts, closes and changes its mode with this client.
+
+        Raises:
+            ConfigError: there is no environment with this name.
+        """
+        environment = self if name == "default" else self._secondary.get(name)
+        if environment is None:
+            raise ConfigError(f"environment: expected one of {', '.join(map(repr, ('default', *self._secondary)))}, got {name!r}")
+        return environment
+
+    # -- life cycle
+
+    async def start(self, start_wait: float | None = None, *, wait_for: WaitFor = "fresh") -> IdentifyResult:
+        """Starts, and waits at most ``start_wait`` seconds for the flags of the context.
+
+        A timeout does not raise: a warning is logged, and the client keeps trying. The default is the option ``start_wait``; with 0
+        it does not wait.
+
+        Args:
+            start_wait: In seconds.
+            wait_for: ``"fresh"`` waits for the service; for ``"cached"`` the flags that the storage kept are enough.
+
+        Raises:
+            LifecycleError: the client is closed, or was started on another event loop.
+            ConfigError: ``start_wait`` is not a number of seconds, or ``wait_for`` is another word.
+        """
+        time_limit("start_wait", start_wait)
+        accepts_cached = _accepts_cached(wait_for)
+        return _worst(await asyncio.gather(*(each._parts.start(start_wait, accepts_cached=accepts_cached) for each in self._all)))
+
+    async def aclose(self, timeout: float | None = None) -> None:
+        """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.
+
+        Evaluations continue to work afterwards, on the newest flags.
+
+        Raises:
+            LifecycleError: the client runs on another event loop.
+            ConfigError: ``timeout`` is not a number of seconds. Earlier failures of the client raise nothing here.
+        """
+        await asyncio.gather(*(each._lifecycle.aclose(timeout) for each in self._all))
+
+    # -- the context
+
+    async def identify(
+        self,
+        context: Context,
+        *,
+        timeout: float | None = START_WAIT,
+        wait_for: WaitFor = "fresh",
+        sheddable: bool = True,
+        secure_mode_hash: str | None = None,
+    ) -> IdentifyResult:
+        """Changes the context, and waits for its flags. Never raises because of data or the network.
+
+        Until they arrive, the flags that the storage kept for the context serve, otherwise defaults. Calls run one after another.
+
+        Args:
+            context: The new context. An invalid one changes nothing.
+            timeout: How many seconds the call waits; ``None``: until the flags are there or cannot be had. Afterwards the client
+                keeps trying.
+            wait_for: ``"fresh"`` waits for the service; for ``"cached"`` the flags that the storage kept are enough.
+            sheddable: While the call waits for its turn, a newer call replaces it.
+            secure_mode_hash: The proof for this context; without it none is sent.
+
+        Raises:
+            LifecycleError: the client runs on another event loop.
+            ConfigError: an argument has the wrong type.
+        """
+        require("context", context, Context)
+        time_limit("timeout", timeout)
+        require("sheddable", sheddable, bool)
+        require("secure_mode_hash", secure_mode_hash, str, type(None))
+        wait = Wait(timeout=timeout, accepts_cached=_accepts_cached(wait_for))
+        if not self._lifecycle.is_started:
+            return _NOT_STARTED
+        self._lifecycle.check_loop()
+        if timeout is not None and timeout > MAX_IDENTIFY_WAIT and self._once("timeout"):
+            self._logger.warning("identify: %g s is long for an application to wait for its flags", timeout)
+        switches = (
+            each._switcher.switch(context, wait, is_sheddable=sheddable, secure_mode_hash=secure_mode_hash) for each in self._all
+        )
+        return _worst(await asyncio.gather(*switches))
+
+    # -- connection modes
+
+    async def set_connection_mode(self, mode: ConnectionMode | str | None) -> None:
+        """Chooses the connection mode, whatever network and life cycle are; ``None``: they count again.
+
+        Returns at once. The switch follows when no other change has come for the time of the option ``debounce``.
+
+        Raises:
+            ConfigError: there is no such mode. Nothing changes then.
+            LifecycleError: the client runs on another event loop.
+        """
+        self._lifecycle.check_loop()
+        wanted = None if mode is None else mode_named(require("mode", mode, str), "mode")
+        self._change_modes(lambda modes: modes.override(wanted))
+
+    def set_offline(self, offline: bool) -> None:  # noqa: FBT001 -- as in LaunchDarkly's SDKs
+        """Offline nothing is sent, and the flags of now stay; pending events are sent before. Takes effect at once.
+
+        Raises:
+            ConfigError: ``offline`` is not a bool.
+        """
+        is_offline = require("offline", offline, bool)
+        self._change_modes(lambda modes: modes.set_offline(is_offline=is_offline))
+
+    def notify_lifecycle(self, state: Literal["foreground", "background"]) -> None:
+        """Tells the client whether the program is used or in the background. Events are sent when it enters the background.
+
+        Raises:
+            ConfigError: ``state`` is another word.
+        """
+        if state not in ("foreground", "background"):
+            raise ConfigError(f'state: expected "foreground" or "background", got {state!r}')
+        self._change_modes(lambda modes: modes.note_foreground(is_in_foreground=state == "foreground"))
+
+    def notify_network(self, available: bool) -> None:  # noqa: FBT001 -- the one argument says all
+        """Tells the client whether there is a network. Without one no events are sent.
+
+        Raises:
+            ConfigError: ``available`` is not a bool.
+        """
+        is_available = require("available", available, bool)
+        self._change_modes(lambda modes: modes.note_network(is_available=is_available))
+
+    def _change_modes(self, change: Callable[[ModeSelector], object]) -> None:
+        """Changes what decides about the modes of all environments. On the event loop; before the start on any thread."""
+
+        def run() -> None:
+            for each in self._all:
+                change(each._modes)
+                each._parts.update_sending()
+
+        loop = self._lifecycle.loop
+        if loop is None or loop is running_loop():
+            run()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the client with it
+                loop.call_soon_threadsafe(run)
+
+    # -- events
+
+    def flush(self) -> None:
+        """Requests that the events recorded so far are sent now. From any thread, without a wait."""
+        for each in self._all:
+            SendingMethods.flush(each)
+
+    async def flush_and_wait(self, timeout: float | None = None) -> bool:
+        """Sends the events recorded so far, and waits for the end, at most ``timeout`` seconds; without a limit by default.
+
+        Returns:
+            Whether each of them has been sent or dropped in time. :attr:`stats` counts those that were dropped.
+
+        Raises:
+            LifecycleError: the client runs on another event loop.
+            ConfigError: ``timeout`` is not a number of seconds.
+        """
+        return all(await asyncio.gather(*(SendingMethods.flush_and_wait(each, timeout) for each in self._all)))
+
+
+def _accepts_cached(wait_for: str) -> bool:
+    if wait_for not in ("fresh", "cached"):
+        raise ConfigError(f'wait_for: expected "fresh" or "cached", got {wait_for!r}')
+    return wait_for == "cached"
+
+
+def _worst(results: Iterable[IdentifyResult]) -> IdentifyResult:
+    """The result of all environments together."""
+    return min(results, key=lambda result: _WORST_FIRST.index(result.status))

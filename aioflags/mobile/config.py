@@ -1,0 +1,323 @@
+"""MobileConfig: the options of a client for a mobile key.
+
+Immutable, validated when it is created, and usable for several clients.
+
+Source: ``client-side.md`` 1.1, 3.2, 3.3 and 5; ``client-surface.md`` 13.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, Literal, cast
+
+from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.events.options import MobileEvents
+from aioflags.hooks.hook import Hook
+from aioflags.mobile.application import Application
+from aioflags.mobile.modes import ConnectionMode, ModeRules
+from aioflags.mobile.pipelines import ModeDefinition, mode_named
+from aioflags.model.defaults import (
+    CLOSE_TIMEOUT,
+    MAX_CACHED_CONTEXTS,
+    MAX_IDENTIFY_WAIT,
+    MOBILE_BASE_URI,
+    MOBILE_EVENTS_URI,
+    MOBILE_STREAM_URI,
+    MODE_DEBOUNCE,
+    RECONNECT_DELAY,
+    START_WAIT,
+)
+from aioflags.model.values import fresh
+from aioflags.protocol.requests import header_text
+from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.validation import address, positive, require, require_items, require_methods, set_all
+from aioflags.sources.fdv1 import Fdv1FallbackOptions
+from aioflags.stores.file_storage import FileStorage
+from aioflags.stores.storage import Storage
+from aioflags.transport.settings import Http
+
+__all__ = ["MobileConfig", "Profile"]
+
+_ADDRESSES: Final = {"base_uri": MOBILE_BASE_URI, "stream_uri": MOBILE_STREAM_URI, "events_uri": MOBILE_EVENTS_URI}
+_FLAGS: Final = (
+    "offline",
+    "background_updating",
+    "evaluation_reasons",
+    "use_report",
+    "generate_anonymous_keys",
+    "auto_env_attributes",
+)
+_TEXTS: Final = (
+    "application_id",
+    "application_name",
+    "application_version",
+    "application_version_name",
+    "wrapper_name",
+    "wrapper_version",
+    "secure_mode_hash",
+)
+
+
+class Profile(StrEnum):
+    """What kind of program it is. It sets the defaults of the connection modes."""
+
+    DESKTOP = "desktop"
+    """A window on a computer: a stream."""
+    MOBILE = "mobile"
+    """A stream in the foreground, hourly polls in the background, offline without a network."""
+    CLI = "cli"
+    """A command that ends soon: the flags once."""
+    IOT = "iot"
+    """A device: a stream, offline without a network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ProfileModes:
+    foreground: ConnectionMode = ConnectionMode.STREAMING
+    background: ConnectionMode = ConnectionMode.BACKGROUND
+    follows_lifecycle: bool = False
+    follows_network: bool = False
+
+
+_PROFILES: Final[Mapping[Profile, _ProfileModes]] = {
+    Profile.DESKTOP: _ProfileModes(background=ConnectionMode.OFFLINE),
+    Profile.MOBILE: _ProfileModes(follows_lifecycle=True, follows_network=True),
+    Profile.CLI: _ProfileModes(foreground=ConnectionMode.ONE_SHOT, background=ConnectionMode.OFFLINE),
+    Profile.IOT: _ProfileModes(follows_network=True),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MobileConfig:
+    """Options of a client for a mobile key. Durations are in seconds.
+
+    Args:
+        base_uri: Serves polls; a path in it is kept, as in the next two.
+        stream_uri: Serves streams.
+        events_uri: Receives events.
+        profile: The kind of program, which sets the defaults of the next two options.
+        initial_connection_mode: The connection mode in the foreground.
+        automatic_mode_switching: Whether the mode follows what the program tells of its life cycle and of the network: one answer
+            for both, or a pair.
+        modes: Other sources for some modes, such as ``{"streaming": ModeDefinition(…)}``.
+        fdv1_fallback: How modes poll by FDv1 when the service directs the client off FDv2; ``None``: then flag updates stop.
+        fdv1_fallback_recovery: With ``"ttl"`` FDv2 is tried again after the time that the service named.
+        background_updating: Without it there are no updates while the program is in the background.
+        debounce: How long a change of life cycle, network or mode waits for a further one. 0: it takes effect at once.
+        evaluation_reasons: The service sends the reason of each value.
+        use_report: Requests have the context in their body. Otherwise it is in the URL, which proxies may log.
+        secure_mode_hash: The proof for the first context. See :meth:`Client.secure_mode_hash`.
+        generate_anonymous_keys: Anonymous contexts get a key of this device even if they have one.
+        auto_env_attributes: Adds the kinds ``ld_application`` and ``ld_device`` to contexts.
+        max_cached_contexts: Of how many contexts the storage keeps the flags. 0: of none.
+        storage: Keeps flags and generated keys: a folder, or a :class:`Storage`; ``None``: they are lost when the program ends.
+        bootstrap: Flags for the first context until the service answers, as :meth:`FlagsState.to_json_dict` makes them.
+        secondary_mobile_keys: The keys of further environments by a name. See :meth:`MobileClient.environment`.
+        initial_reconnect_delay: Before the first reconnect of a stream.
+        offline: The client starts offline. See :meth:`MobileClient.set_offline`.
+        application_id: Identifies the program, in tags and in ``ld_application``; so do the next three.
+        application_name: For people.
+        application_version: The version of the program.
+        application_version_name: For people.
+        wrapper_name: Of a library that wraps this one.
+        wrapper_version: Of a library that wraps this one.
+        defaults: Values by flag key that replace a caller's default.
+        hooks: Called around evaluations, and around changes of the context, in order.
+        logger: Receives the log.
+        start_wait: How long a start waits for flags.
+        close_timeout: How long a close may take.
+        http: Options of connections.
+        events: Options of events.
+
+    Raises:
+        ConfigError: an option has the wrong type or an invalid value. Numbers out of range are replaced by the default or the
+            minimum, with a warning, except a negative ``start_wait`` and a negative ``max_cached_contexts``.
+    """
+
+    base_uri: str = MOBILE_BASE_URI
+    stream_uri: str = MOBILE_STREAM_URI
+    events_uri: str = MOBILE_EVENTS_URI
+    profile: Profile | Literal["desktop", "mobile", "cli", "iot"] = Profile.DESKTOP
+    initial_connection_mode: ConnectionMode | str | None = None
+    automatic_mode_switching: bool | tuple[bool, bool] | None = None
+    modes: Mapping[str, ModeDefinition] = field(default_factory=dict[str, ModeDefinition])
+    fdv1_fallback: Fdv1FallbackOptions | None = field(default_factory=Fdv1FallbackOptions)
+    fdv1_fallback_recovery: Literal["never", "ttl"] = "never"
+    background_updating: bool = True
+    debounce: float = MODE_DEBOUNCE
+    evaluation_reasons: bool = False
+    use_report: bool = False
+    secure_mode_hash: str | None = field(default=None, repr=False)
+    generate_anonymous_keys: bool = False
+    auto_env_attributes: bool = False
+    max_cached_contexts: int = MAX_CACHED_CONTEXTS
+    storage: Storage | str | os.PathLike[str] | None = None
+    bootstrap: Mapping[str, object] | None = field(default=None, repr=False)
+    secondary_mobile_keys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    initial_reconnect_delay: float = RECONNECT_DELAY
+    offline: bool = False
+    application_id: str | None = None
+    application_name: str | None = None
+    application_version: str | None = None
+    application_version_name: str | None = None
+    wrapper_name: str | None = None
+    wrapper_version: str | None = None
+    defaults: Mapping[str, object] = field(default_factory=dict[str, object])
+    hooks: Sequence[Hook] = ()
+    logger: logging.Logger = package_logger
+    start_wait: float = START_WAIT
+    close_timeout: float = CLOSE_TIMEOUT
+    http: Http = field(default_factory=Http)
+    events: MobileEvents = field(default_factory=MobileEvents)
+
+    def __post_init__(self) -> None:
+        require("logger", self.logger, logging.Logger)
+        require("http", self.http, Http)
+        require("events", self.events, MobileEvents)
+        require("fdv1_fallback", self.fdv1_fallback, Fdv1FallbackOptions, type(None))
+        require("bootstrap", self.bootstrap, Mapping, type(None), expected="a mapping of flag keys to values")
+        for name in _FLAGS:
+            require(name, getattr(self, name), bool)
+        for name in _TEXTS:
+            require(name, getattr(self, name), str, type(None))
+        header_text("wrapper_name", self.wrapper_name)
+        header_text("wrapper_version", self.wrapper_version)
+        if self.fdv1_fallback_recovery not in ("never", "ttl"):
+            raise ConfigError(f'fdv1_fallback_recovery: expected "never" or "ttl", got {self.fdv1_fallback_recovery!r}')
+        require("max_cached_contexts", self.max_cached_contexts, int)
+        if self.max_cached_contexts < 0:
+            raise ConfigError(f"max_cached_contexts: expected 0 or more, got {self.max_cached_contexts}; 0 keeps no flags")
+        log = self.logger
+        values: dict[str, object] = {
+            "profile": _profile(self.profile),
+            "modes": _modes(self.modes),
+            "debounce": 0.0 if self.debounce == 0 else positive("debounce", self.debounce, MODE_DEBOUNCE, log),
+            "initial_reconnect_delay": positive("initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, log),
+            "storage": _storage(self.storage, log),
+            "secondary_mobile_keys": _secondary_keys(self.secondary_mobile_keys),
+            "defaults": _values("defaults", self.defaults),
+            "bootstrap": None if self.bootstrap is None else _values("bootstrap", self.bootstrap),
+            "hooks": require_items("hooks", self.hooks, Hook),
+            "start_wait": _start_wait(self.start_wait, log),
+            "close_timeout": positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, log),
+        }
+        for name, default in _ADDRESSES.items():
+            values[name] = address(name, getattr(self, name), default)
+        if self.initial_connection_mode is not None:
+            require("initial_connection_mode", self.initial_connection_mode, str)
+            values["initial_connection_mode"] = mode_named(self.initial_connection_mode, "initial_connection_mode")
+        if self.automatic_mode_switching is not None:
+            values["automatic_mode_switching"] = _switching(self.automatic_mode_switching)
+        set_all(self, values)
+
+    @property
+    def rules(self) -> ModeRules:
+        """How life cycle, network and ``set_connection_mode`` decide about the mode."""
+        profile = _PROFILES[Profile(self.profile)]
+        switching = self.automatic_mode_switching
+        lifecycle, network = (
+            (profile.follows_lifecycle, profile.follows_network) if switching is None else cast("tuple[bool, bool]", switching)
+        )
+        foreground = self.initial_connection_mode
+        return ModeRules(
+            foreground=profile.foreground if foreground is None else ConnectionMode(foreground),
+            background=profile.background if self.background_updating else None,
+            follows_lifecycle=lifecycle,
+            follows_network=network,
+        )
+
+    @property
+    def definitions(self) -> Mapping[ConnectionMode, ModeDefinition]:
+        """The option ``modes``."""
+        return cast("Mapping[ConnectionMode, ModeDefinition]", self.modes)
+
+    @property
+    def kept_in(self) -> Storage | None:
+        """The option ``storage``."""
+        return cast("Storage | None", self.storage)
+
+    @property
+    def application(self) -> Application:
+        """What the program says of itself."""
+        return Application(
+            id=self.application_id,
+            name=self.application_name,
+            version=self.application_version,
+            version_name=self.application_version_name,
+        )
+
+
+def _profile(profile: str) -> Profile:
+    require("profile", profile, str)
+    try:
+        return Profile(profile)
+    except ValueError:
+        known = ", ".join(repr(name.value) for name in Profile)
+        raise ConfigError(f"profile: expected one of {known}, got {profile!r}") from None
+
+
+def _modes(modes: object) -> Mapping[ConnectionMode, ModeDefinition]:
+    require("modes", modes, Mapping, expected="a mapping of connection modes to definitions")
+    made: dict[ConnectionMode, ModeDefinition] = {}
+    for name, definition in cast("Mapping[object, object]", modes).items():
+        mode = mode_named(cast("str", require("modes", name, str)), "modes")
+        made[mode] = cast("ModeDefinition", require(f"modes[{mode.value!r}]", definition, ModeDefinition))
+    return MappingProxyType(made)
+
+
+def _storage(storage: object, logger: logging.Logger) -> Storage | None:
+    if storage is None:
+        return None
+    if isinstance(storage, str | os.PathLike):
+        return FileStorage(cast("str | os.PathLike[str]", storage), logger=logger)
+    require_methods("storage", storage, Storage, "storage")
+    return cast("Storage", storage)
+
+
+def _secondary_keys(keys: object) -> Mapping[str, str]:
+    require("secondary_mobile_keys", keys, Mapping, expected="a mapping of names to mobile keys")
+    made: dict[str, str] = {}
+    for name, key in cast("Mapping[object, object]", keys).items():
+        require("secondary_mobile_keys", name, str, expected="names, which are strings")
+        require("secondary_mobile_keys", key, str, expected="mobile keys, which are strings")
+        made[cast("str", name)] = cast("str", key)
+    if "default" in made:
+        raise ConfigError('secondary_mobile_keys: the name "default" is that of the client\'s own environment')
+    if len(set(made.values())) < len(made):
+        raise ConfigError("secondary_mobile_keys: two names have the same key")
+    return MappingProxyType(made)
+
+
+def _values(option: str, values: Mapping[str, object]) -> Mapping[str, object]:
+    require(option, values, Mapping, expected="a mapping of flag keys to values")
+    for key in values:
+        require(option, key, str, expected="flag keys, which are strings")
+    return MappingProxyType(fresh(values))
+
+
+def _start_wait(seconds: float, logger: logging.Logger) -> float:
+    require("start_wait", seconds, int, float)
+    if math.isnan(seconds) or seconds == math.inf:
+        return positive("start_wait", seconds, START_WAIT, logger)
+    if seconds < 0:
+        raise ConfigError(f"start_wait: expected 0 or more seconds, got {seconds!r}; 0 does not wait")
+    if seconds > MAX_IDENTIFY_WAIT:
+        logger.warning("start_wait: %g s is long for an application to wait for its flags", seconds)
+    return seconds
+
+
+def _switching(switching: object) -> tuple[bool, bool]:
+    if isinstance(switching, bool):
+        return switching, switching
+    if isinstance(switching, tuple):
+        pair = cast("tuple[object, ...]", switching)
+        if len(pair) == 2 and all(isinstance(each, bool) for each in pair):
+            return cast("tuple[bool, bool]", pair)
+    expected = "expected True, False, or a pair of them for life cycle and network"
+    raise ConfigTypeError(f"automatic_mode_switching: {expected}, got {type(switching).__name__}")

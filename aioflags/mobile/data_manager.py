@@ -1,0 +1,311 @@
+"""DataManager: runs the sources of one environment, those of the connection mode in effect, for the context of now.
+
+A mode switch and a new context do the same: close the sources, wait for their end, then start others. One task does both, so that
+at most one run has a connection.
+
+Source: ``client-side.md`` 3.7, 4.7 to 4.9 and 5.2.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from aioflags.client_core.status import StatusCell
+from aioflags.mobile.completion import Completion
+from aioflags.mobile.connection_info import ConnectionLog
+from aioflags.mobile.mode_selector import ModeSelector
+from aioflags.mobile.modes import ConnectionMode, ModeInEffect
+from aioflags.mobile.pipelines import Pipeline
+from aioflags.mobile.run_sink import RunSink
+from aioflags.model.change import ChangeKind, ChangeSet
+from aioflags.model.defaults import MAX_SOURCE_CLOSE
+from aioflags.model.result import Basis, FetchFailure, Result, Update
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.runtime import clock
+from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.fork import reset_after_fork
+from aioflags.sources.base import FlagCache, SourceContext
+from aioflags.sources.poll_on_demand import PollOnDemand
+from aioflags.sources.poller import PollOptions
+from aioflags.supervisor.fallback_state import FallbackState
+from aioflags.supervisor.options import SourceOptions
+from aioflags.supervisor.policy import MOBILE
+from aioflags.supervisor.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.model.context import Context
+    from aioflags.protocol.client_side import ClientSide
+
+__all__ = ["Activation", "DataManager", "KeptFlags"]
+
+_REPLACED: Final = "another context took its place before its flags arrived"
+
+
+class KeptFlags(FlagCache, Protocol):
+    """The flags that a device keeps for one context: read at the start, written when newer ones arrive."""
+
+    def applied(self, change_set: ChangeSet, snapshot: Snapshot) -> None:
+        """``change_set`` led to ``snapshot``."""
+        ...
+
+    def confirmed(self) -> None:
+        """The service has nothing newer than the flags applied last."""
+        ...
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Activation:
+    """A context that becomes the active one.
+
+    Args:
+        context: a valid context, complete.
+        side: asks the service for its flags.
+        kept: what the device keeps for it.
+        first: flags that serve until the service answers; by default those of ``kept``.
+    """
+
+    context: Context
+    side: ClientSide
+    kept: KeptFlags
+    first: FlagCache | None = None
+    completion: Completion = field(init=False)
+    number: int | None = field(init=False, default=None)
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Run:
+    """The sources that run, or have run last."""
+
+    mode: ModeInEffect
+    pipeline: Pipeline
+    sink: RunSink
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+
+class DataManager:
+    """The sources of one environment.
+
+    Args:
+        cell: The status of the environment, and its flags.
+        modes: Tells which mode is in effect. Call :meth:`mode_changed` when that changes.
+        pipelines: The sources of every mode.
+        source_context: Returns what sources are built with, apart from the context.
+        connections: Notes the results of sources.
+        recovers_fdv2: A fallback directive holds for a limited time.
+        on_activated: Called with each context that becomes the active one.
+        logger: The client's logger.
+    """
+
+    def __init__(
+        self,
+        cell: StatusCell,
+        modes: ModeSelector,
+        pipelines: Mapping[ConnectionMode, Pipeline],
+        source_context: Callable[[], SourceContext],
+        connections: ConnectionLog,
+        *,
+        recovers_fdv2: bool,
+        on_activated: Callable[[Context], object],
+        logger: logging.Logger,
+    ) -> None:
+        self._cell = cell
+        self._modes = modes
+        self._pipelines = pipelines
+        self._source_context = source_context
+        self._connections = connections
+        self._recovers_fdv2 = recovers_fdv2
+        self._on_activated = on_activated
+        self._logger = logger
+        self.fallback: FallbackState = FallbackState()
+        """Outlives mode switches and contexts: after a directive the environment stays on FDv1."""
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: no source runs here, and the flags are to be fetched anew."""
+        self._changed = Signal()
+        self._next: Activation | None = None
+        self._active: Activation | None = None
+        self._run: _Run | None = None
+        self._has_flags = False
+        """Whether flags of the active context were applied."""
+        self._confirmed_at = -math.inf
+        """When the service last sent or confirmed them, on the loop's clock."""
+
+    @property
+    def mode(self) -> ModeInEffect:
+        """The mode whose sources run; before the first context the one that is in effect."""
+        return self._modes.in_effect if self._run is None else self._run.mode
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The sources of :attr:`mode`."""
+        return self._pipelines[self.mode.mode]
+
+    # -- requests
+
+    def activate(self, activation: Activation, *, accepts_cached: bool) -> None:
+        """Make a context the active one, soon. ``accepts_cached``: the call completes with flags that the device kept."""
+        activation.completion = Completion(
+            accepts_cached=accepts_cached, on_end=lambda result: self._reconciled(activation, result.error)
+        )
+        replaced, self._next = self._next, activation
+        if replaced is not None:
+            replaced.completion.failed(_REPLACED)
+        self._changed.send()
+
+    def overdue(self, activation: Activation) -> None:
+        """The call that made the context the active one does not wait any longer. Its flags may still come."""
+        self._reconciled(activation, "the flags of the context have not arrived in time")
+
+    def mode_changed(self) -> None:
+        """Another mode is in effect."""
+        self._changed.send()
+
+    # -- the one task that starts and closes sources
+
+    async def run(self) -> None:
+        """Runs the sources until it is cancelled."""
+        try:
+            async with anyio.create_task_group() as group:
+                while True:
+                    if self._next is not None:
+                        await self._close_sources()
+                        self._switch_context(group)
+                    elif self._run is not None and self._run.mode != self._modes.in_effect:
+                        await self._switch_mode(group, self._run)
+                    else:
+                        await self._changed.wait()
+        finally:
+            for activation in (self._active, self._next):
+                if activation is not None:
+                    activation.completion.failed("the client is closed")
+
+    def _switch_context(self, group: TaskGroup) -> None:
+        # The newest one: while sources closed, another may have come.
+        activation, self._next = self._next, None
+        if activation is None:
+            return
+        if self._active is not None:
+            self._active.completion.failed(_REPLACED)
+        self._modes.settle()
+        before = self._cell.snapshot
+        is_equal = before.evaluated_for == activation.context
+        self._active = activation
+        self._has_flags = self._has_flags and is_equal
+        self._confirmed_at = -math.inf
+        activation.number = self._cell.reconcile(before.switched(activation.context, keeps_flags=is_equal))
+        self._on_activated(activation.context)
+        self._start_sources(group, activation, is_new=True)
+
+    async def _switch_mode(self, group: TaskGroup, run: _Run) -> None:
+        mode = self._modes.in_effect
+        if self._pipelines[mode.mode] == run.pipeline:
+            run.mode = mode
+            run.sink.set_offline_reason(mode.reason)
+            return
+        self._logger.info("connection mode: %s", mode.mode.value)
+        await self._close_sources()
+        if self._next is None and self._active is not None:
+            self._start_sources(group, self._active, is_new=False)
+
+    async def _close_sources(self) -> None:
+        """Close the sources and wait for their end, for a limited time. What they still report is dropped."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        run.sink.is_current = False
+        run.scope.cancel()
+        with anyio.move_on_after(MAX_SOURCE_CLOSE) as limit:
+            await run.ended.wait()
+        if limit.cancelled_caught:
+            self._logger.error("sources did not close within %g s; they were abandoned", MAX_SOURCE_CLOSE)
+
+    def _start_sources(self, group: TaskGroup, activation: Activation, *, is_new: bool) -> None:
+        mode = self._modes.in_effect
+        pipeline = self._pipelines[mode.mode]
+        sink = RunSink(self._cell, activation.completion, mode.reason)
+        run = self._run = _Run(mode=mode, pipeline=pipeline, sink=sink)
+        # Without network sources there is nothing to leave FDv2 with.
+        fallback = self.fallback if pipeline.uses_network else FallbackState()
+        initializers = pipeline.without_cache() if self._has_flags else pipeline.initializers
+        if not is_new and self._cell.snapshot.selector.is_defined:
+            initializers = ()
+        options = SourceOptions(
+            initializers=initializers,
+            synchronizers=pipeline.synchronizers,
+            fdv1_fallback=pipeline.fdv1_fallback,
+            fdv1_initializers=() if self._has_flags else pipeline.cache_alone(),
+            first_pause=0.0 if initializers else self._first_pause(pipeline, is_on_fdv1=fallback.is_on_fdv1),
+            recovers_fdv2=self._recovers_fdv2,
+            policy=MOBILE,
+        )
+        context = replace(
+            self._source_context(),
+            side=activation.side,
+            cache=activation.first or activation.kept,
+            demand=PollOnDemand(sink.mark_ready),
+        )
+
+        def on_applied(change_set: ChangeSet, snapshot: Snapshot) -> None:
+            if sink.is_current:
+                self._has_flags = True
+                activation.kept.applied(change_set, snapshot)
+
+        def on_result(name: str, result: Result) -> None:
+            if sink.is_current:
+                self._note(name, result, activation)
+
+        supervisor = Supervisor(options, context, sink, fallback, on_applied=on_applied, on_result=on_result)
+        group.start_soon(_run_sources, supervisor, run)
+
+    def _first_pause(self, pipeline: Pipeline, *, is_on_fdv1: bool) -> float:
+        """Seconds until the first poll after a mode switch, so that switching to and fro does not multiply requests."""
+        first = pipeline.fdv1_fallback if is_on_fdv1 else next(iter(pipeline.synchronizers), None)
+        if not isinstance(first, PollOptions) or first.interval is None:
+            return 0.0
+        age = anyio.current_time() - self._confirmed_at
+        return min(max(first.interval - age, 0.0), first.interval)
+
+    # -- results
+
+    def _note(self, name: str, result: Result, activation: Activation) -> None:
+        """Note what a source reported: for :attr:`MobileClient.connection_info`, and how old the flags are."""
+        match result:
+            case FetchFailure(error=error) | Update(error=ErrorInfo() as error):
+                self._connections.failed(name, error)
+            case Basis(cached=False, change_set=change_set):
+                self._confirmed(name, change_set, activation)
+            case Update(state=SourceState.VALID, change_set=change_set):
+                self._confirmed(name, change_set, activation)
+            case _:
+                pass
+
+    def _confirmed(self, name: str, change_set: ChangeSet | None, activation: Activation) -> None:
+        self._connections.succeeded(name)
+        self._confirmed_at = anyio.current_time()
+        if change_set is None or change_set.kind is ChangeKind.NONE:
+            activation.kept.confirmed()
+
+    def _reconciled(self, activation: Activation, error: str | None) -> None:
+        """The call that made the context the active one has ended."""
+        if activation.number is not None:
+            info = None if error is None else ErrorInfo(kind=FailureKind.UNKNOWN, message=error, time=clock.now())
+            self._cell.reconciled(activation.number, info)
+
+
+async def _run_sources(supervisor: Supervisor, run: _Run) -> None:
+    try:
+        with run.scope:
+            await supervisor.run()
+    finally:
+        run.ended.set()

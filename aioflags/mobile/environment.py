@@ -1,0 +1,214 @@
+"""MobileEnvironment: the flags of one environment for the context of a mobile client.
+
+Source: ``client-side.md`` 6.
+"""
+
+# An omitted default is solved by the overloads with `default: None`, which stand before those with a type variable.
+# pyright: reportInvalidTypeVarUse=false
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, overload
+
+from aioflags.client_core.core_client import CoreClient, weakly
+from aioflags.client_core.fast_path import MOBILE, with_fast_path
+from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
+from aioflags.client_core.sending_methods import SendingMethods
+from aioflags.client_core.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
+from aioflags.mobile.config import MobileConfig
+from aioflags.mobile.connection_info import ConnectionInfo, FallbackInfo
+from aioflags.mobile.modes import ConnectionMode, OfflineReason
+from aioflags.model.context import Context
+from aioflags.model.detail import EvaluationDetail
+from aioflags.model.secret import SdkKey
+from aioflags.model.source_state import SourceState
+from aioflags.runtime.logs import Once
+from aioflags.runtime.validation import require
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.snapshot import Snapshot
+
+__all__ = ["MobileEnvironment"]
+
+_MODE_NAMES: Final = {
+    ConnectionMode.STREAMING: "STREAMING",
+    ConnectionMode.POLLING: "POLLING",
+    ConnectionMode.ONE_SHOT: "POLLING",
+    ConnectionMode.BACKGROUND: "BACKGROUND_POLLING",
+    ConnectionMode.OFFLINE: "OFFLINE",
+}
+_OFFLINE_NAMES: Final = {
+    OfflineReason.SET_OFFLINE: "SET_OFFLINE",
+    OfflineReason.BACKGROUND_DISABLED: "BACKGROUND_DISABLED",
+    OfflineReason.NETWORK_UNAVAILABLE: "OFFLINE",
+}
+
+
+class MobileEnvironment(SendingMethods, CoreClient):
+    """The flags of one environment. :class:`MobileClient` is one, and makes those of its secondary keys.
+
+    ``context``: the first one.
+    """
+
+    provider_name: ClassVar[str] = "aioflags"
+
+    def __init__(self, key: SdkKey, context: Context, config: MobileConfig) -> None:
+        # A program that imports this module may never make a client; so the first client imports what clients are made of.
+        from aioflags.mobile.assembly import assemble  # noqa: PLC0415 - as above
+
+        if not key:
+            what = "it has characters that no key has, or is too long; none is sent" if key.discarded else "it is empty"
+            config.logger.warning("mobile_key: %s", what)
+        self._parts = parts = assemble(config, key, context, update_fast_path=weakly(self._update_fast_path))
+        self._outbox, self._once = parts.outbox, Once()
+        self._modes, self._manager, self._switcher = parts.modes, parts.manager, parts.switcher
+        super().__init__(parts.core)
+
+    @property
+    def context(self) -> Context:
+        """The context of the flags, with generated keys and attributes of the environment. Before the start: the given one."""
+        return self._holder.snapshot.evaluated_for or self._switcher.given
+
+    @property
+    def mode(self) -> ConnectionMode:
+        """The connection mode whose sources run."""
+        return self._manager.mode.mode
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the program set the client offline."""
+        return self._modes.facts.is_set_offline
+
+    @property
+    def connection_info(self) -> ConnectionInfo:
+        """How the client is connected now, and what its sources reported last."""
+        overall, mode, directive = self._parts.connections.overall, self._manager.mode, self._manager.fallback.directive
+        if self._cell.is_closed:
+            name = "SHUTDOWN"
+        else:
+            name = _MODE_NAMES[mode.mode] if mode.reason is None else _OFFLINE_NAMES[mode.reason]
+        fallback = FallbackInfo(engaged=False)
+        if directive is not None:
+            fallback = FallbackInfo(engaged=True, since=self._manager.fallback.since, origin=directive.origin, ttl=directive.ttl)
+        return ConnectionInfo(
+            mode=name,
+            last_success=overall.last_success,
+            last_failure=overall.last_failure,
+            last_failure_type=self._parts.connections.last_failure_type,
+            active_protocol=self._active_protocol,
+            fallback=fallback,
+            sources=self._parts.connections.sources,
+        )
+
+    @property
+    def _active_protocol(self) -> Literal["fdv1", "fdv2"] | None:
+        pipeline = self._manager.pipeline
+        if not self._lifecycle.is_open or not pipeline.uses_network or self._cell.newest.source_state is SourceState.OFF:
+            return None
+        return "fdv1" if self._manager.fallback.is_on_fdv1 else "fdv2"
+
+    # -- evaluations
+
+    @overload
+    def variation(self, key: Flag[T], default: None = None, *, expect: None = None) -> T: ...
+    @overload
+    def variation(self, key: Flag[J], default: J = ..., *, expect: None = None) -> J: ...
+    @overload
+    def variation(self, key: Flag[T], default: T = ..., *, expect: None = None) -> T: ...
+    @overload
+    def variation(self, key: Flag[D], default: D | None = None, *, expect: type[T]) -> T | D: ...
+    @overload
+    def variation(self, key: PlainKey, default: None = None, *, expect: None = None) -> Any: ...
+    @overload
+    def variation(self, key: PlainKey, default: None = None, *, expect: type[T]) -> T | None: ...
+    @overload
+    def variation(self, key: PlainKey, default: D = ..., *, expect: type[T]) -> T | D: ...
+    @overload
+    def variation(self, key: PlainKey, default: J = ..., *, expect: None = None) -> J: ...
+    @overload
+    def variation(self, key: PlainKey, default: T = ..., *, expect: None = None) -> T: ...
+    @with_fast_path(MOBILE)
+    def variation(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> Any:
+        """The value of a flag, or ``default``, whose type is the type of the value. See :meth:`Client.variation`."""
+        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        return evaluator.detail(
+            evaluator.question(snapshot, key, snapshot.evaluated_for, default, expect, method="variation")
+        ).value
+
+    @overload
+    def variation_detail(self, key: Flag[T], default: None = None, *, expect: None = None) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail(self, key: Flag[J], default: J = ..., *, expect: None = None) -> EvaluationDetail[J]: ...
+    @overload
+    def variation_detail(self, key: Flag[T], default: T = ..., *, expect: None = None) -> EvaluationDetail[T]: ...
+    @overload
+    def variation_detail(self, key: Flag[D], default: D | None = None, *, expect: type[T]) -> EvaluationDetail[T | D]: ...
+    @overload
+    def variation_detail(self, key: PlainKey, default: None = None, *, expect: None = None) -> EvaluationDetail[Any]: ...
+    @overload
+    def variation_detail(self, key: PlainKey, default: None = None, *, expect: type[T]) -> EvaluationDetail[T | None]: ...
+    @overload
+    def variation_detail(self, key: PlainKey, default: D = ..., *, expect: type[T]) -> EvaluationDetail[T | D]: ...
+    @overload
+    def variation_detail(self, key: PlainKey, default: J = ..., *, expect: None = None) -> EvaluationDetail[J]: ...
+    @overload
+    def variation_detail(self, key: PlainKey, default: T = ..., *, expect: None = None) -> EvaluationDetail[T]: ...
+    @implements_overloads
+    def variation_detail(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> EvaluationDetail[Any]:
+        """The value of :meth:`variation`, with the variation's index and the reason.
+
+        The service sends reasons only with the option ``evaluation_reasons``.
+        """
+        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        return evaluator.detail(
+            evaluator.question(snapshot, key, snapshot.evaluated_for, default, expect, method="variation_detail", with_reason=True)
+        )
+
+    def all(self) -> dict[str, Any]:
+        """The values of all flags by key; ``None`` for a flag without a value. Records no events."""
+        snapshot = self._holder.snapshot
+        if snapshot.refusal is not None:
+            return {}
+        return self._evaluator.values(snapshot, snapshot.evaluated_for, None)
+
+    def track(self, name: str, data: Any = None, metric_value: float | None = None) -> None:
+        """Records an event of the context for metrics and experiments. From any thread, without a wait.
+
+        Nothing is recorded before the start and after the close; a warning is logged.
+
+        Args:
+            name: The key of the event.
+            data: Any JSON value, copied by the call. What JSON cannot represent is left out, with a warning.
+            metric_value: The value of a numeric metric.
+
+        Raises:
+            ConfigError: ``name`` is not a string, or ``metric_value`` not a number.
+        """
+        require("name", name, str)
+        require("metric_value", metric_value, int, float, type(None))
+        self._record_tracked(name, self.context, data, metric_value)
+
+    # -- changes of flags
+
+    @overload
+    def changes(self) -> Changes[FlagChange]: ...
+    @overload
+    def changes(self, key: str) -> Changes[ValueChange]: ...
+    def changes(self, key: str | None = None) -> Changes[Any]:
+        """The changes from this call on: of every flag, or of the value of flag ``key``. They continue with each new context.
+
+        An async iterator, and a context manager that deregisters (``with`` or ``async with``). Iterate on the client's event loop:
+        on another one ``anext`` raises :class:`LifecycleError`.
+
+        Raises:
+            ConfigError: the key is not a string.
+        """
+        if key is None:
+            return FlagChanges(self._flag_tracker, self._lifecycle.check_loop)
+        key = plain_key(key)
+
+        def value(snapshot: Snapshot) -> Any:
+            context = snapshot.evaluated_for
+            return None if context is None else self._evaluator.value(snapshot, key, context)
+
+        return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)

@@ -1,0 +1,157 @@
+"""Pipelines: the sources of each connection mode.
+
+Source: ``client-side.md`` 3.1 to 3.3.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar, cast
+
+from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.mobile.modes import ConnectionMode
+from aioflags.model.defaults import BACKGROUND_POLL_INTERVAL, FOREGROUND_POLL_INTERVAL
+from aioflags.runtime.validation import require_methods, set_all
+from aioflags.sources.base import SourceBuilder
+from aioflags.sources.cache import Cache
+from aioflags.sources.fdv1 import Fdv1FallbackOptions
+from aioflags.sources.poller import PollOptions
+from aioflags.sources.polling import Polling
+from aioflags.sources.streaming import Streaming
+
+__all__ = ["ModeDefinition", "Pipeline", "mode_named", "pipelines"]
+
+P = TypeVar("P", bound=PollOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModeDefinition:
+    """The sources of one connection mode, in place of the built-in ones.
+
+    Args:
+        initializers: run in order until one has flags with a selector.
+        synchronizers: keep the flags current. The first one that works runs.
+
+    Raises:
+        ConfigError: an item is not a builder of sources.
+    """
+
+    initializers: Sequence[SourceBuilder] = ()
+    synchronizers: Sequence[SourceBuilder] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("initializers", "synchronizers"):
+            builders: object = getattr(self, name)
+            if isinstance(builders, str) or not isinstance(builders, Sequence):
+                raise ConfigTypeError(f"{name}: expected a sequence of source builders, got {type(builders).__name__}")
+            for builder in cast("Sequence[object]", builders):
+                require_methods(name, builder, SourceBuilder, "source builder")
+            set_all(self, {name: tuple(cast("Sequence[object]", builders))})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """The sources of one mode, with their intervals, and what takes their place after a fallback directive."""
+
+    initializers: tuple[SourceBuilder, ...] = ()
+    synchronizers: tuple[SourceBuilder, ...] = ()
+    fdv1_fallback: Fdv1FallbackOptions | None = None
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether it has other sources than the cache."""
+        return bool(self.synchronizers) or any(not isinstance(builder, Cache) for builder in self.initializers)
+
+    @property
+    def streams(self) -> bool:
+        """Whether it keeps a stream open."""
+        return any(isinstance(builder, Streaming) for builder in self.synchronizers)
+
+    def without_cache(self) -> tuple[SourceBuilder, ...]:
+        """The initializers for a client that has flags of the context."""
+        return tuple(builder for builder in self.initializers if not isinstance(builder, Cache))
+
+    def cache_alone(self) -> tuple[SourceBuilder, ...]:
+        """The initializers that make no request."""
+        return tuple(builder for builder in self.initializers if isinstance(builder, Cache))
+
+
+_BUILT_IN: Final[Mapping[ConnectionMode, ModeDefinition]] = {
+    ConnectionMode.STREAMING: ModeDefinition(initializers=(Cache(), Polling()), synchronizers=(Streaming(), Polling())),
+    ConnectionMode.POLLING: ModeDefinition(initializers=(Cache(),), synchronizers=(Polling(),)),
+    ConnectionMode.BACKGROUND: ModeDefinition(initializers=(Cache(),), synchronizers=(Polling(),)),
+    ConnectionMode.OFFLINE: ModeDefinition(initializers=(Cache(),)),
+    ConnectionMode.ONE_SHOT: ModeDefinition(initializers=(Cache(), Polling(), Streaming())),
+}
+_WITHOUT_FALLBACK: Final = frozenset({ConnectionMode.OFFLINE, ConnectionMode.ONE_SHOT})
+
+
+def pipelines(
+    definitions: Mapping[ConnectionMode, ModeDefinition],
+    fdv1_fallback: Fdv1FallbackOptions | None,
+    *,
+    updates_in_background: bool,
+    polls_once_by_fdv1: bool,
+    minimum_interval: float = FOREGROUND_POLL_INTERVAL,
+    logger: logging.Logger,
+) -> dict[ConnectionMode, Pipeline]:
+    """The sources of every mode.
+
+    Args:
+        definitions: replace the built-in sources of some modes.
+        fdv1_fallback: of the modes that have one.
+        updates_in_background: without it the mode ``BACKGROUND`` has no sources.
+        polls_once_by_fdv1: after a fallback directive the mode ``ONE_SHOT`` polls once by FDv1.
+        minimum_interval: in seconds. A shorter interval is raised, with a warning.
+        logger: receives the warnings.
+    """
+    if not updates_in_background:
+        definitions = {**definitions, ConnectionMode.BACKGROUND: ModeDefinition()}
+    made: dict[ConnectionMode, Pipeline] = {}
+    for mode, built_in in _BUILT_IN.items():
+        interval = BACKGROUND_POLL_INTERVAL if mode is ConnectionMode.BACKGROUND else FOREGROUND_POLL_INTERVAL
+        definition = definitions.get(mode, built_in)
+        synchronizers = [
+            _with_interval(builder, mode, interval, minimum_interval, logger) if isinstance(builder, PollOptions) else builder
+            for builder in definition.synchronizers
+        ]
+        fallback = None
+        if fdv1_fallback is not None and (definition.initializers or definition.synchronizers):
+            if mode not in _WITHOUT_FALLBACK:
+                fallback = _with_interval(fdv1_fallback, mode, interval, minimum_interval, logger)
+                if mode is ConnectionMode.BACKGROUND:
+                    fallback = replace(fallback, interval=max(fallback.interval or 0.0, interval))
+            elif mode is ConnectionMode.ONE_SHOT and polls_once_by_fdv1:
+                fallback = replace(fdv1_fallback, on_demand=True)
+
+        made[mode] = Pipeline(
+            initializers=tuple(definition.initializers),
+            synchronizers=tuple(synchronizers),
+            fdv1_fallback=fallback,
+        )
+    return made
+
+
+def _with_interval(options: P, mode: ConnectionMode, interval: float, minimum: float, logger: logging.Logger) -> P:
+    """The options with an interval: their own, or that of the mode; at least ``minimum``."""
+    if options.interval is None:
+        return replace(options, interval=interval)
+    if options.interval < minimum:
+        logger.warning("%s: the poll interval %g s is less than %g s, which is used", mode.value, options.interval, minimum)
+        return replace(options, interval=minimum)
+    return options
+
+
+def mode_named(name: str, option: str) -> ConnectionMode:
+    """The mode with this name.
+
+    Raises:
+        ConfigError: there is none. It is a ``ValueError``, too.
+    """
+    try:
+        return ConnectionMode(name)
+    except ValueError:
+        known = ", ".join(repr(mode.value) for mode in ConnectionMode)
+        raise ConfigError(f"{option}: expected one of {known}, got {name!r}") from None
