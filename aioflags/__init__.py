@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from aioflags.config.data_system import DataSystem
     from aioflags.config.persistence import Persistence
     from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError, StoreError
-    from aioflags.events.options import Events
+    from aioflags.events.options import Events, MobileEvents
     from aioflags.events.stats import Stats
     from aioflags.flagd.client import FlagdClient
     from aioflags.flagd.config import FlagdConfig
     from aioflags.hooks.hook import Hook
+    from aioflags.mobile.client import MobileClient
+    from aioflags.mobile.config import MobileConfig
+    from aioflags.mobile.modes import ConnectionMode
     from aioflags.model.context import Context
     from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
     from aioflags.model.explanation import Explanation
+    from aioflags.model.identify import IdentifyResult, IdentifyStatus
     from aioflags.model.source_state import ErrorCode, ErrorInfo, SourceState
     from aioflags.model.status import Status, StatusError, StatusReport, StoreStatus
     from aioflags.model.status_event import Event, EventKind
@@ -39,6 +43,7 @@ __all__ = [
     "Client",
     "Config",
     "ConfigError",
+    "ConnectionMode",
     "Context",
     "DataSystem",
     "ErrorCode",
@@ -58,7 +63,12 @@ __all__ = [
     "FlagsState",
     "Hook",
     "Http",
+    "IdentifyResult",
+    "IdentifyStatus",
     "LifecycleError",
+    "MobileClient",
+    "MobileConfig",
+    "MobileEvents",
     "NotReadyError",
     "Persistence",
     "Reason",
@@ -88,14 +98,18 @@ if not TYPE_CHECKING:
             "aioflags.config.data_system": ("DataSystem",),
             "aioflags.config.persistence": ("Persistence",),
             "aioflags.errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
-            "aioflags.events.options": ("Events",),
+            "aioflags.events.options": ("Events", "MobileEvents"),
             "aioflags.events.stats": ("Stats",),
             "aioflags.flagd.client": ("FlagdClient",),
             "aioflags.flagd.config": ("FlagdConfig",),
             "aioflags.hooks.hook": ("Hook",),
+            "aioflags.mobile.client": ("MobileClient",),
+            "aioflags.mobile.config": ("MobileConfig",),
+            "aioflags.mobile.modes": ("ConnectionMode",),
             "aioflags.model.context": ("Context",),
             "aioflags.model.detail": ("BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
             "aioflags.model.explanation": ("Explanation",),
+            "aioflags.model.identify": ("IdentifyResult", "IdentifyStatus"),
             "aioflags.model.source_state": ("ErrorCode", "ErrorInfo", "SourceState"),
             "aioflags.model.status": ("Status", "StatusError", "StatusReport", "StoreStatus"),
             "aioflags.model.status_event": ("Event", "EventKind"),

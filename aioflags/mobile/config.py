@@ -275,7 +275,10 @@ def _storage(storage: object, logger: logging.Logger) -> Storage | None:
     if storage is None:
         return None
     if isinstance(storage, str | os.PathLike):
-        return FileStorage(cast("str | os.PathLike[str]", storage), logger=logger)
+        folder = cast("str | os.PathLike[str]", storage)
+        if not os.fspath(folder):
+            raise ConfigError("storage: expected the path of a folder, got an empty one")
+        return FileStorage(folder, logger=logger)
     require_methods("storage", storage, Storage, "storage")
     return cast("Storage", storage)
 

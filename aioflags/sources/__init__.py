@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
     from aioflags.protocol.documents.document import read_document
     from aioflags.sources.base import Initializer, Latching, SourceBuilder, SourceContext, Synchronizer
+    from aioflags.sources.cache import Cache
     from aioflags.sources.fdv1 import Fdv1FallbackOptions, Fdv1Polling
     from aioflags.sources.fdv1_streaming import Fdv1Streaming
     from aioflags.sources.file import FileSource
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Basis",
+    "Cache",
     "Change",
     "ChangeKind",
     "ChangeSet",
@@ -58,6 +60,7 @@ if not TYPE_CHECKING:
             "aioflags.model.source_state": ("ErrorInfo", "FailureKind", "SourceState"),
             "aioflags.protocol.documents.document": ("read_document",),
             "aioflags.sources.base": ("Initializer", "Latching", "SourceBuilder", "SourceContext", "Synchronizer"),
+            "aioflags.sources.cache": ("Cache",),
             "aioflags.sources.fdv1": ("Fdv1FallbackOptions", "Fdv1Polling"),
             "aioflags.sources.fdv1_streaming": ("Fdv1Streaming",),
             "aioflags.sources.file": ("FileSource",),

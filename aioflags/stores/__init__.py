@@ -13,17 +13,22 @@ if TYPE_CHECKING:
     from aioflags.model.change import ObjectKind
     from aioflags.stores.base import Described, Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
     from aioflags.stores.disk import DiskStore
+    from aioflags.stores.file_storage import FileStorage
     from aioflags.stores.memberships import MembershipStore, MembershipStoreBuilder, context_hash
     from aioflags.stores.redis import RedisStore
+    from aioflags.stores.storage import MemoryStorage, Storage
 
 __all__ = [
     "Described",
     "DiskStore",
+    "FileStorage",
     "MembershipStore",
     "MembershipStoreBuilder",
+    "MemoryStorage",
     "ObjectKind",
     "Paced",
     "RedisStore",
+    "Storage",
     "Store",
     "StoreBuilder",
     "StoreContext",
@@ -41,8 +46,10 @@ if not TYPE_CHECKING:
             "aioflags.model.change": ("ObjectKind",),
             "aioflags.stores.base": ("Described", "Paced", "Store", "StoreBuilder", "StoreContext", "StoredItem", "StoredItems"),
             "aioflags.stores.disk": ("DiskStore",),
+            "aioflags.stores.file_storage": ("FileStorage",),
             "aioflags.stores.memberships": ("MembershipStore", "MembershipStoreBuilder", "context_hash"),
             "aioflags.stores.redis": ("RedisStore",),
+            "aioflags.stores.storage": ("MemoryStorage", "Storage"),
         },
     )
 

@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 
 import aioflags
-from aioflags import ConfigError, Context, sources, stores
+from aioflags import ConfigError, Context, mobile, sources, stores
 from tests.support.scripted_memberships import ScriptedMemberships
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "options.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|$", re.MULTILINE)
-NAMES = {**{name: getattr(aioflags, name) for name in aioflags.__all__}, "logging": logging}
+NAMES = {
+    **{name: getattr(aioflags, name) for name in aioflags.__all__},
+    "logging": logging,
+    "Fdv1FallbackOptions": sources.Fdv1FallbackOptions,
+}
 NEEDED: dict[str, dict[str, Any]] = {
     "BigSegments": {"store": ScriptedMemberships()},
     "DiskStore": {"path": "flags"},
@@ -28,7 +32,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 """Options that a part cannot be constructed without, and flagd's environment variables, which must not be those of the machine."""
 IN_THE_TEXT = {"environment"}
 """Options that the text above their table describes."""
-UNCHECKED = {"application_id", "application_version"}
+UNCHECKED = {"Config.application_id", "Config.application_version"}
 """Options that accept any type and are reported later."""
 
 NOT_HTTP = (
@@ -56,6 +60,13 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "path": ("",),
     "redirect_origins": (["flags.example"], ["https://a/path"], "https://a"),
     "url": ("localhost", "http://x"),
+    # mobile
+    **dict.fromkeys(("profile", "initial_connection_mode"), UNKNOWN_WORDS),
+    "modes": ({"sometimes": mobile.ModeDefinition()},),
+    "max_cached_contexts": (-1,),
+    "storage": ("",),
+    "bootstrap": ({1: 2},),
+    "secondary_mobile_keys": ({"default": "mob-2"}, {"a": "mob-2", "b": "mob-2"}),
     # flagd
     "host": ("http://flagd", "flagd:8013", "a b"),
     "channel_credentials": ("text",),
@@ -96,8 +107,10 @@ REPLACED: dict[str, tuple[tuple[tuple[float, ...], float | str], ...]] = {
     "interval": ((NOT_POSITIVE, 30), ((1, 29.9), 30)),
     "context_keys_capacity": (((-1,), THE_DEFAULT),),
     "diagnostic_recording_interval": ((NOT_POSITIVE, THE_DEFAULT), ((1, 59.9), 60)),
+    "MobileEvents.diagnostic_recording_interval": ((NOT_POSITIVE, THE_DEFAULT), ((1, 299.9), 300)),
+    "debounce": (((-1, math.nan, math.inf), THE_DEFAULT),),
 }
-"""Option → invalid numbers, and the number that replaces them, with a warning."""
+"""Option → invalid numbers, and the number that replaces them, with a warning. A name with its part comes before one without."""
 WHOLE = {"max_response_bytes", "max_event_bytes", "context_cache_size", "events_max_pending", "context_keys_capacity"}
 """Options that are whole numbers; other numbers have the wrong type."""
 RULES = {
@@ -149,6 +162,11 @@ class Row:
         """The part with these options."""
         return PARTS[self.part](**{**NEEDED.get(self.part, {}), **given})
 
+    @property
+    def replaced(self) -> tuple[tuple[tuple[float, ...], float | str], ...]:
+        """Its row of :data:`REPLACED`."""
+        return REPLACED.get(f"{self.part}.{self.option}", REPLACED.get(self.option, ()))
+
     def value(self, text: str) -> object:
         """The value that a cell describes."""
         return eval(text, NAMES)
@@ -167,15 +185,15 @@ def rows() -> Iterator[Row]:
 
 def parts() -> dict[str, Any]:
     """Every part of a configuration: the values of ``Config``, and the builders of sources and stores."""
-    named = {name: getattr(module, name) for module in (aioflags, sources, stores) for name in module.__all__}
+    named = {name: getattr(module, name) for module in (aioflags, mobile, sources, stores) for name in module.__all__}
     found = {name: thing for name, thing in named.items() if hasattr(thing, "build") or hasattr(thing, "build_memberships")}
-    open_ends = ["Config", "FlagdConfig"]
+    open_ends = ["Config", "FlagdConfig", "MobileConfig"]
     while open_ends:
         name = open_ends.pop()
         found[name] = named[name]
         mentioned = {word for field in fields(named[name]) for word in re.findall(r"\w+", str(field.type))}
         open_ends += [word for word in mentioned & named.keys() - found.keys() if is_dataclass(named[word])]
-    return {name: thing for name, thing in found.items() if is_dataclass(thing)}
+    return {name: thing for name, thing in found.items() if is_dataclass(thing) and fields(thing)}
 
 
 PARTS = parts()
@@ -205,7 +223,7 @@ def test_the_default_is_the_one_on_the_page(row: Row) -> None:
             PARTS[row.part]()
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.option not in UNCHECKED], ids=str)
+@pytest.mark.parametrize("row", [row for row in ROWS if f"{row.part}.{row.option}" not in UNCHECKED], ids=str)
 def test_a_value_of_another_type_is_refused_by_the_name_of_the_option(row: Row) -> None:
     with pytest.raises(ConfigError, match=rf"^{row.option}: "):
         row.made(**{row.option: object()})
@@ -220,11 +238,7 @@ def test_an_invalid_value_is_refused_by_the_name_of_the_option(row: Row) -> None
 
 @pytest.mark.parametrize(
     ("row", "values", "replacement"),
-    [
-        pytest.param(row, values, replacement, id=f"{row} by {replacement}")
-        for row in ROWS
-        for values, replacement in REPLACED.get(row.option, ())
-    ],
+    [pytest.param(row, values, replacement, id=f"{row} by {replacement}") for row in ROWS for values, replacement in row.replaced],
 )
 def test_a_number_out_of_range_is_replaced_with_a_warning(
     row: Row, values: tuple[float, ...], replacement: float | str, caplog: pytest.LogCaptureFixture
@@ -243,7 +257,7 @@ def test_a_number_out_of_range_is_replaced_with_a_warning(
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_the_page_describes_the_treatment_of_invalid_values(row: Row) -> None:
     assert ("`ConfigError`" in row.invalid) == (row.option in REFUSED)
-    replacements = [str(replacement) for _, replacement in REPLACED.get(row.option, ())]
+    replacements = [str(replacement) for _, replacement in row.replaced]
     if row.option == "initial_reconnect_delay" and row.default == "1":
         replacements = [THE_DEFAULT]
     assert [replacement for replacement in replacements if f": {replacement}" not in row.invalid] == []

@@ -31,6 +31,7 @@ NAMES = [
     "Client",
     "Config",
     "ConfigError",
+    "ConnectionMode",
     "Context",
     "DataSystem",
     "ErrorCode",
@@ -50,7 +51,12 @@ NAMES = [
     "FlagsState",
     "Hook",
     "Http",
+    "IdentifyResult",
+    "IdentifyStatus",
     "LifecycleError",
+    "MobileClient",
+    "MobileConfig",
+    "MobileEvents",
     "NotReadyError",
     "Persistence",
     "Reason",
@@ -69,6 +75,7 @@ NAMES = [
 
 SOURCES = [
     "Basis",
+    "Cache",
     "Change",
     "ChangeKind",
     "ChangeSet",
@@ -99,11 +106,14 @@ SOURCES = [
 STORES = [
     "Described",
     "DiskStore",
+    "FileStorage",
     "MembershipStore",
     "MembershipStoreBuilder",
+    "MemoryStorage",
     "ObjectKind",
     "Paced",
     "RedisStore",
+    "Storage",
     "Store",
     "StoreBuilder",
     "StoreContext",
@@ -120,7 +130,7 @@ FRAMEWORKS = [
     pytest.param(openfeature, ["AioFlagsProvider"], id="openfeature"),
 ]
 
-HOOKS = ["EvaluationCall", "Hook", "Metadata", "TrackCall"]
+HOOKS = ["EvaluationCall", "Hook", "IdentifyCall", "Metadata", "TrackCall"]
 
 PLUGINS = ["ApplicationMetadata", "EnvironmentMetadata", "Plugin", "SdkMetadata"]
 
