@@ -316,6 +316,7 @@ def _start_wait(seconds: float, logger: logging.Logger) -> float:
 
 
 def _switching(switching: object) -> tuple[bool, bool]:
+    given = type(switching).__name__
     if isinstance(switching, bool):
         return switching, switching
     if isinstance(switching, tuple):
@@ -323,4 +324,4 @@ def _switching(switching: object) -> tuple[bool, bool]:
         if len(pair) == 2 and all(isinstance(each, bool) for each in pair):
             return cast("tuple[bool, bool]", pair)
     expected = "expected True, False, or a pair of them for life cycle and network"
-    raise ConfigTypeError(f"automatic_mode_switching: {expected}, got {type(switching).__name__}")
+    raise ConfigTypeError(f"automatic_mode_switching: {expected}, got {given}")
