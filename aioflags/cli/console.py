@@ -31,10 +31,18 @@ def is_attended(fd: int) -> bool:
 
 def run_command(line: str, state: ServerState, serving: RunningServer) -> str:
     """Run the command in ``line``, and return a line about its effect or its mistake."""
+    try:
+        return _run(line, state, serving)
+    except ConfigError as mistake:
+        return str(mistake)
+
+
+def _run(line: str, state: ServerState, serving: RunningServer) -> str:
     verb, _, rest = line.strip().partition(" ")
     match verb, *rest.split():
         case "flip", _, *_:
-            return _flip(rest.strip(), state)
+            key = rest.strip()
+            return f"{key} is {'on' if state.flip(key) else 'off'} now"
         case "directive", "on":
             state.send_directive()
         case "directive", "on", seconds if seconds.isdecimal():
@@ -47,13 +55,6 @@ def run_command(line: str, state: ServerState, serving: RunningServer) -> str:
         case _:
             return f"commands: {COMMANDS}"
     return "FDv2 directs its clients to FDv1 now"
-
-
-def _flip(key: str, state: ServerState) -> str:
-    try:
-        return f"{key} is {'on' if state.flip(key) else 'off'} now"
-    except ConfigError as mistake:
-        return str(mistake)
 
 
 async def read_commands(fd: int, handle: Callable[[str], None]) -> None:

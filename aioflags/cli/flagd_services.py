@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import click
 import msgspec
+from click.core import ParameterSource
 from starlette.types import ASGIApp
 
 from aioflags.cli.usage_errors import UsageMistake, placed
@@ -22,12 +23,15 @@ from aioflags.model.defaults import PORT_OF_OFREP, PORT_OF_RPC, PORT_OF_SYNC
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 
-__all__ = ["FlagdAddresses", "FlagdOptions", "flagd_options", "start_flagd"]
+__all__ = ["FlagdAddresses", "FlagdOptions", "check_flagd_options", "flagd_options", "set_static_context", "start_flagd"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _ADDRESS: Final = re.compile(r"\('(?P<host>[^']+)', (?P<port>\d+)")
 _PORT_OPTIONS: Final = "--flagd-port, --flagd-sync-port and --flagd-ofrep-port"
 _PORT: Final = click.IntRange(0, 65535)
+_ADDRESS_OPTIONS: Final = frozenset({"flagd_port", "flagd_sync_port", "flagd_ofrep_port", "flagd_socket"})
+_EVALUATION_OPTIONS: Final = frozenset({"flagd_context", "flagd_fractional"})
+"""The options for evaluations of flags in flagd's format. OFREP on the main port uses them, also with ``--no-flagd``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,10 @@ class FlagdOptions:
     flagd_socket: Path | None
     flagd_context: str | None
     flagd_fractional: int
+
+    def is_served(self, *, has_flagd_format: bool) -> bool:
+        """Whether flagd's clients are served."""
+        return has_flagd_format if self.flagd is None else self.flagd
 
 
 def flagd_options(command: _Command) -> _Command:
@@ -72,6 +80,32 @@ def flagd_options(command: _Command) -> _Command:
     return command
 
 
+def check_flagd_options(ctx: click.Context, options: FlagdOptions, file: Path, *, has_flagd_format: bool) -> None:
+    """Refuse options on the command line that would have no effect. Raises :class:`click.UsageError`."""
+    is_served = options.is_served(has_flagd_format=has_flagd_format)
+    for option in ctx.command.params:
+        name = option.name or ""
+        if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        if name in _EVALUATION_OPTIONS and not has_flagd_format:
+            raise click.UsageError(f"{option.opts[0]} needs flags in flagd's format; {file} has LaunchDarkly's")
+        if name in _ADDRESS_OPTIONS and not is_served:
+            why = (
+                "cannot be used with --no-flagd" if has_flagd_format else f"needs --flagd, because {file} has LaunchDarkly's format"
+            )
+            raise click.UsageError(f"{option.opts[0]} {why}")
+
+
+def set_static_context(state: ServerState, options: FlagdOptions) -> None:
+    """Set the static context of the server, if there is one. Raises :class:`UsageMistake`."""
+    if options.flagd_context is None:
+        return
+    try:
+        state.set_static_context(_decoded(options.flagd_context))
+    except ConfigError as mistake:
+        raise UsageMistake(f"--flagd-context: {mistake}") from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagdAddresses:
     """Where flagd's clients connect. ``missing``: why the gRPC services are off."""
@@ -101,13 +135,8 @@ async def start_flagd(
     Raises:
         UsageMistake: a port is in use, or the extra is missing although ``--flagd`` was given.
     """
-    if not (state.flagd is not None if options.flagd is None else options.flagd):
+    if not options.is_served(has_flagd_format=state.flagd is not None):
         return None
-    if options.flagd_context is not None:
-        try:
-            state.set_static_context(_decoded(options.flagd_context))
-        except ConfigError as mistake:
-            raise UsageMistake(f"--flagd-context: {mistake}") from None
     try:
         ofrep = await stack.enter_async_context(serve(app, host=host, port=options.flagd_ofrep_port))
         try:

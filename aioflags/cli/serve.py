@@ -19,7 +19,14 @@ import click
 import msgspec
 
 from aioflags.cli.console import COMMANDS, is_attended, read_commands, run_command
-from aioflags.cli.flagd_services import FlagdAddresses, FlagdOptions, flagd_options, start_flagd
+from aioflags.cli.flagd_services import (
+    FlagdAddresses,
+    FlagdOptions,
+    check_flagd_options,
+    flagd_options,
+    set_static_context,
+    start_flagd,
+)
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.devserver import (
     LOOPBACK_HOSTS,
@@ -51,11 +58,14 @@ _Show: TypeAlias = Callable[[str], None]
 @click.option("--scenario", "script", type=click.Path(path_type=Path), help="A file of faults and edits to play in order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON object, and all else on standard error.")
 @flagd_options
-def command(file: Path, port: int, host: str, script: Path | None, *, directive: bool, as_json: bool, **flagd: Any) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context, /, file: Path, port: int, host: str, script: Path | None, *, directive: bool, as_json: bool, **flagd: Any
+) -> None:
     """Serve the flags in FILE over FDv2 and FDv1, streaming and polling, and follow every edit of it.
 
     FILE has LaunchDarkly's format or flagd's. With flagd's format, or with --flagd, flagd's clients are served: rpc, in-process
-    (flagd's format only), OFREP.
+    (flagd's format only), OFREP. With --flagd a FILE without flags has flagd's format.
 
     Findings of lint are printed; the flags are served anyway. The server accepts any SDK key, so it listens on this machine
     only, unless --host is given. Its page, where flags are edited and faults are injected, is always for this machine only:
@@ -65,7 +75,12 @@ def command(file: Path, port: int, host: str, script: Path | None, *, directive:
     flag_file, options = FlagFile(file), FlagdOptions(**flagd)
     with file_mistakes(file):
         text = flag_file.text()
-        state = ServerState(flag_file.objects(text), fractional_version=options.flagd_fractional)
+        content = flag_file.objects(text, expects_flagd=options.flagd is True)
+    state = ServerState(content, fractional_version=options.flagd_fractional)
+    check_flagd_options(ctx, options, file, has_flagd_format=state.flagd is not None)
+    if directive and state.flagd is not None:
+        raise click.UsageError(f"--directive needs flags in LaunchDarkly's format; {file} has flagd's")
+    set_static_context(state, options)
     scenario = Scenario(steps=())
     if script is not None:
         with file_mistakes(script):

@@ -141,7 +141,7 @@ class ServerState:
             if self._require_flagd().put_document(content):
                 self._notify_edit()
         elif self.flagd is not None:
-            raise ConfigError("this server serves flagd's format: it cannot change to LaunchDarkly's")
+            raise ConfigError("this server serves flagd's format: it cannot change to LaunchDarkly's; restart it")
         else:
             self._replace(content)
 
@@ -246,7 +246,11 @@ class ServerState:
         The directive is a response header, so open FDv2 streams end with a goodbye and their clients get it when they
         reconnect. With a ``ttl`` the goodbye itself carries the directive, for clients that support that. Data that changes
         afterwards comes with the header.
+
+        Raises :class:`ConfigError` if the flags have flagd's format.
         """
+        if self.flagd is not None:
+            raise ConfigError("the fallback directive needs flags in LaunchDarkly's format")
         self.faults.lift_all(FaultKind.DIRECTIVE)
         self.inject(Fault(kind=FaultKind.DIRECTIVE, ttl=ttl, reason=_GOODBYE_REASON))
 
@@ -293,7 +297,7 @@ class ServerState:
 
     def _require_flagd(self) -> FlagdFlags:
         if self.flagd is None:
-            raise ConfigError("this server serves LaunchDarkly's format: it cannot change to flagd's")
+            raise ConfigError("this server serves LaunchDarkly's format: it cannot change to flagd's; restart it")
         return self.flagd
 
     def _require(self, name: ObjectName) -> Mapping[str, Any]:

@@ -51,6 +51,12 @@ async def test_the_directive_is_switched(line: str, ttl: float | None) -> None:
         assert state.directive is None
 
 
+async def test_flagds_format_has_no_directive() -> None:
+    state = ServerState.of({"flags": {"a": {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "on"}}})
+    async with serve(create_app(state)) as serving:
+        assert run_command("directive on", state, serving) == "the fallback directive needs flags in LaunchDarkly's format"
+
+
 async def test_commands_are_read_until_the_input_ends() -> None:
     taken: list[str] = []
     reading, writing = os.pipe()

@@ -20,6 +20,8 @@ from tests.cli.program import AIOFLAGS
 pytestmark = pytest.mark.real_time
 
 ASK: Any = {"trust_env": False, "timeout": 150}
+FLAGD = '{"flags": {"a": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on"}}}'
+FREE = ["--flagd-port", "0", "--flagd-sync-port", "0", "--flagd-ofrep-port", "0"]
 
 
 class Server:
@@ -194,22 +196,48 @@ def test_the_end_of_the_input_does_not_end_the_server(server: Server) -> None:
             id="a file that is not a scenario",
         ),
         pytest.param(["{mistaken}"], "{mistaken}: flags.a.on: expected boolean", id="a file with a mistake"),
+        *(
+            pytest.param(
+                ["{file}", option, "0"], f"{option} needs --flagd, because {{file}} has LaunchDarkly's format", id=f"only {option}"
+            )
+            for option in ("--flagd-port", "--flagd-sync-port", "--flagd-ofrep-port", "--flagd-socket")
+        ),
+        pytest.param(
+            ["{flagd}", "--no-flagd", "--flagd-port", "0"],
+            "--flagd-port cannot be used with --no-flagd",
+            id="a port of flagd, and no flagd",
+        ),
+        pytest.param(
+            ["{file}", "--flagd", "--flagd-context", "{{}}"],
+            "--flagd-context needs flags in flagd's format; {file} has LaunchDarkly's",
+            id="a static context for LaunchDarkly's format",
+        ),
+        pytest.param(
+            ["{file}", "--flagd", "--flagd-fractional", "3"],
+            "--flagd-fractional needs flags in flagd's format; {file} has LaunchDarkly's",
+            id="a version of fractional for LaunchDarkly's format",
+        ),
+        pytest.param(
+            ["{flagd}", "--directive"],
+            "--directive needs flags in LaunchDarkly's format; {flagd} has flagd's",
+            id="a directive for flagd's format",
+        ),
+        pytest.param(["{none}", "--flagd"], '{none}: missing required property "flags"', id="flagd without the section of flags"),
     ],
 )
 def test_a_mistake_is_one_message(file: Path, arguments: list[str], message: str) -> None:
+    flagd, none = file.with_suffix(".flagd"), file.with_suffix(".none")
+    flagd.write_text(FLAGD)
+    none.write_text("{}")
     mistaken = file.with_suffix(".mistaken")
     mistaken.write_text('{"flags": {"a": {"on": 1}}}')
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        names = {"file": file, "mistaken": mistaken, "taken": listener.getsockname()[1]}
+        names = {"file": file, "flagd": flagd, "none": none, "mistaken": mistaken, "taken": listener.getsockname()[1]}
         command = [*AIOFLAGS, "serve", *(argument.format(**names) for argument in arguments)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
     assert ended.returncode == 2
     assert message.format(**names) in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-FLAGD = '{"flags": {"a": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on"}}}'
-FREE = ["--flagd-port", "0", "--flagd-sync-port", "0", "--flagd-ofrep-port", "0"]
 
 
 def ofrep(url: str) -> Any:
@@ -242,6 +270,24 @@ def test_a_file_in_launchdarklys_format_is_served_to_flagds_clients_on_request(f
     with Server(str(file), "--port", "0", "--flagd", *FREE) as server:
         assert server.line_after("flagd: rpc")
         assert server.flag() is True
+
+
+def test_a_file_without_flags_has_flagds_format_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text('{"flags": {}}')
+    with Server(str(path), "--port", "0", "--flagd", *FREE) as server:
+        server.line_after("Save ")
+        for text, value in ((FLAGD, True), ('{"flags": {}, "metadata": {"flagSetId": "shop"}}', None), (FLAGD, True)):
+            path.write_text(text)
+            assert server.line_after(str(path)) == f"{path} read again: served now"
+            assert ofrep(server.url) is value
+
+
+def test_without_flagds_clients_ofrep_on_the_main_port_has_the_static_context(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(FLAGD.replace('"defaultVariant"', '"targeting": {"var": "wanted"}, "defaultVariant"'))
+    with Server(str(path), "--port", "0", "--no-flagd", "--flagd-context", '{"wanted": "off"}') as server:
+        assert ofrep(server.url) is False
 
 
 def test_flagds_static_context_is_an_option(tmp_path: Path) -> None:

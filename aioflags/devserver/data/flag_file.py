@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from aioflags.devserver.data.content import Content, read_content
@@ -42,9 +43,12 @@ class FlagFile:
         ((_, text),) = self.files.read()
         return text
 
-    def objects(self, text: bytes) -> Content:
-        """The flags in ``text``, the content of the file, in LaunchDarkly's or flagd's format. Raises :class:`DocumentError`."""
-        return read_content(text, name=str(self.path))
+    def objects(self, text: bytes, *, expects_flagd: bool = False) -> Content:
+        """The flags in ``text``, the content of the file, in LaunchDarkly's or flagd's format.
+
+        ``expects_flagd``: a text without flags has flagd's format. Raises :class:`DocumentError`.
+        """
+        return read_content(text, name=str(self.path), expects_flagd=expects_flagd)
 
     def warnings(self, text: bytes) -> list[str]:
         """The findings of ``aioflags lint`` in ``text``, the content of the file, one line for each."""
@@ -63,7 +67,7 @@ async def watch(file: FlagFile, state: ServerState, report: Callable[[str], None
                 continue
             ((_, text),) = edit
             try:
-                objects = await asyncio.to_thread(file.objects, text)
+                objects = await asyncio.to_thread(partial(file.objects, text, expects_flagd=state.flagd is not None))
             except DocumentError as mistake:
                 report(f"{mistake}; serving the data before this mistake")
                 continue

@@ -21,11 +21,20 @@ from aioflags.protocol.documents.document import DocumentError, decoded, joined,
 from aioflags.protocol.documents.problems import UNREADABLE, line_and_column, read_problem
 from aioflags.protocol.flagd import FlagSetError, is_flag_set, read_sections
 
-__all__ = ["FlagdDocument", "constant_flagd_flag", "is_flagd_document", "read_flagd_document", "read_flagd_flag", "wire_flags"]
+__all__ = [
+    "FlagdDocument",
+    "constant_flagd_flag",
+    "has_no_flags",
+    "is_flagd_document",
+    "read_flagd_document",
+    "read_flagd_flag",
+    "wire_flags",
+]
 
 _FLAGS: Final = "flags"
 _EVALUATORS: Final = "$evaluators"
 _METADATA: Final = "metadata"
+_LAUNCHDARKLY_SECTIONS: Final = ("flagValues", "segments")
 _EXACT: Final = 10**21
 """From here on flagd writes whole numbers with an exponent."""
 
@@ -63,6 +72,18 @@ def is_flagd_document(document: bytes | str | Mapping[str, object], *, name: str
         return is_flag_set(_content(document, name))
     except DocumentError:
         return False
+
+
+def has_no_flags(document: bytes | str | Mapping[str, object], *, name: str | None = None) -> bool:
+    """Whether a document has no flags in either format, so that it does not show its format.
+
+    False for a document that cannot be read.
+    """
+    try:
+        content = _content(document, name)
+    except DocumentError:
+        return False
+    return not any(content.get(section) for section in (_FLAGS, *_LAUNCHDARKLY_SECTIONS))
 
 
 def read_flagd_document(

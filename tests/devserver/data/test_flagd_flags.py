@@ -129,6 +129,9 @@ def test_a_server_in_flagds_format_is_edited_like_any_other() -> None:
             id="a flag that is not an object",
         ),
         pytest.param(
+            acting(lambda state: state.send_directive()), "the fallback directive needs flags in LaunchDarkly's", id="a directive"
+        ),
+        pytest.param(
             acting(lambda state: state.replace(read_objects({}))), "cannot change to LaunchDarkly's", id="the other format"
         ),
     ],
