@@ -26,18 +26,32 @@ def command(ctx: click.Context, files: tuple[Path, ...], *, as_json: bool, as_sa
     """Print every mistake in the FILEs, with its line, its path and a suggestion.
 
     Files that end in .yaml or .yml are YAML, others JSON. Several files are checked as one data set. The exit status is 0
-    without findings, 1 with findings, and 2 if a file cannot be read.
+    without findings, 1 with findings, and 2 if a file cannot be read; the findings in the other FILEs are printed.
     """
     if as_json and as_sarif:
         raise click.UsageError("--json and --sarif cannot be used together")
-    findings = _lint([(str(file), _content(file)) for file in files])
+    texts: list[tuple[str, bytes]] = []
+    for file in files:
+        try:
+            with file_mistakes(file):
+                texts.append((str(file), read_regular(file)))
+        except UsageMistake as mistake:
+            mistake.show()
+    findings = _lint(texts)
+    is_complete = len(texts) == len(files)
     if as_sarif:
         click.echo(msgspec.json.format(msgspec.json.encode(sarif(findings)), indent=2))
     elif as_json:
         for finding in findings:
             click.echo(msgspec.json.encode(finding))
     else:
-        _print(findings)
+        for finding in findings:
+            click.echo(str(finding))
+        if findings or is_complete:
+            count = len(findings)
+            click.echo("no findings" if not count else f"{count} finding{'s' if count > 1 else ''}", err=True)
+    if not is_complete:
+        ctx.exit(2)
     ctx.exit(1 if findings else 0)
 
 
@@ -46,15 +60,3 @@ def _lint(texts: Sequence[tuple[str, bytes]]) -> list[LintFinding]:
         return lint(texts)
     except ConfigError as missing:  # PyYAML
         raise UsageMistake(str(missing)) from None
-
-
-def _content(file: Path) -> bytes:
-    with file_mistakes(file):
-        return read_regular(file)
-
-
-def _print(findings: Sequence[LintFinding]) -> None:
-    for finding in findings:
-        click.echo(str(finding))
-    count = len(findings)
-    click.echo("no findings" if not count else f"{count} finding{'s' if count > 1 else ''}", err=True)

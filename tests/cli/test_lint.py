@@ -91,6 +91,14 @@ def test_a_mistake_in_the_call_is_one_message(good: str, arguments: list[str], m
     ended = run(*(argument.format(good=good) for argument in arguments))
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert message in ended.stderr
+    assert "no findings" not in ended.stderr
+
+
+@pytest.mark.parametrize("form", ["", "--json", "--sarif"])
+def test_a_missing_file_does_not_hide_the_findings_in_the_others(bad: str, form: str) -> None:
+    ended = run(*filter(None, [form]), "absent.json", bad)
+    assert (ended.exit_code, "variation-out-of-range" in ended.stdout) == (2, True)
+    assert ended.stderr.startswith("aioflags: absent.json: No such file or directory\n")
 
 
 @pytest.mark.real_time
